@@ -1,0 +1,187 @@
+"""(intent, grants, keys, host facts) -> State: every object that should exist. Pure.
+
+Lives here: which networks and endpoints are in force, and who builds their objects. Does not: what a type
+lets through (`networks/`), where things live (`isolation/`), how a difference is mended (`diff`, `plan`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from warpd import keys
+from warpd.errors import Finding
+from warpd.grants import Grants, NetworkGrant
+from warpd.intent import Intent, Network
+from warpd.isolation import gateway, mode
+from warpd.isolation.room import Contribution, Site
+from warpd.networks import TYPES, tunnel, type_named
+from warpd.state import Host, Object, State
+
+WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
+IPV6_MINIMUM_MTU = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What should exist, and what could not be compiled and why."""
+
+    state: State
+    findings: tuple[Finding, ...]
+    names: Mapping[str, str]  # group (namespace name) -> network name
+
+
+def compile_state(intent: Intent, grants: Grants, master: keys.Secret, host: Host, today: date) -> Compiled:
+    """Compile every enabled network.
+
+    Raises:
+        ValueError: two networks claim one kernel key, which `checks` must have refused.
+    """
+    findings = list(_gateway_findings(intent, host))
+    enabled = {name: network for name, network in intent.networks.items() if network.enabled}
+    for name, network in enabled.items():
+        findings += _unsupported(name, network, intent)
+    if findings:
+        return Compiled(State(), tuple(findings), {})
+    fenced = with_fence(host)
+    parts = {
+        name: _network(name, network, intent, grants.networks[name], master, fenced, today)
+        for name, network in sorted(enabled.items())
+    }
+    objects: list[Object] = [item for part in parts.values() for item in (*part.objects, part.guard)]
+    if parts:
+        objects += _gateway_objects(fenced, parts, {name: grants.networks[name] for name in parts}, intent)
+    names = {part.guard.group: name for name, part in parts.items()}
+    return Compiled(State.of(objects), (), names)
+
+
+def with_fence(host: Host) -> Host:
+    """The host with the fences that should stand: where forwarding is off, or was until we turned it on."""
+    own4 = bool(host.fence4) or not host.uplink_forwarding4
+    own6 = bool(host.fence6) or not host.forwarding6
+    return dataclasses.replace(
+        host,
+        fence4=host.uplink if own4 and not host.forwarding4 else "",
+        fence6=host.uplink if own6 else "",
+    )
+
+
+def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
+    if not any(network.enabled for network in intent.networks.values()):
+        return
+    if not host.uplink:
+        wanted = intent.gateway.uplink
+        what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
+        yield Finding(
+            "uplink-missing", "gateway.uplink", f"no uplink: {what}", "name the interface that reaches the internet"
+        )
+    if driver(intent, host) is None:
+        yield Finding(
+            "wireguard-missing",
+            "gateway.wireguard",
+            f"gateway.wireguard is {intent.gateway.wireguard}, and this machine has no such WireGuard",
+            "load the kernel module (modprobe wireguard) or install wireguard-go (apt install wireguard-go)",
+        )
+
+
+def _unsupported(name: str, network: Network, intent: Intent) -> Iterable[Finding]:
+    if type_named(network.type) is None:
+        known = ", ".join(module.TYPE for module in TYPES)
+        yield Finding(
+            "type-unsupported",
+            f"networks.{name}.type",
+            f"this version cannot build a network of type {network.type}",
+            f"types it builds: {known}; set `enabled: false` to keep the network in the file",
+        )
+    isolation = network.isolation or intent.gateway.isolation
+    if mode(isolation) is None:
+        yield Finding(
+            "isolation-unsupported",
+            f"networks.{name}.isolation",
+            f"this version cannot build isolation {isolation}",
+            "write `isolation: namespace`, which behaves the same from outside",
+        )
+
+
+def driver(intent: Intent, host: Host) -> str | None:
+    """Which WireGuard makes the devices: the link kind, or None when the machine has none that is allowed."""
+    wanted = intent.gateway.wireguard
+    if host.wireguard_kernel and wanted in ("auto", "kernel"):
+        return "wireguard"
+    return "tun" if host.wireguard_go and wanted in ("auto", "userspace") else None
+
+
+def tunnel_mtu(network: Network, host: Host) -> int:
+    """Bytes of inner packet that fit into one outer packet on the uplink, whichever family the client dials."""
+    return network.mtu or max(host.uplink_mtu - WIREGUARD_OVERHEAD, IPV6_MINIMUM_MTU)
+
+
+def site_of(name: str, network: Network, grant: NetworkGrant, host: Host) -> Site:
+    return Site(
+        name=name,
+        vcid=grant.vcid,
+        subnet=grant.subnet,
+        subnet6=grant.subnet6 if network.ipv6 else None,
+        gateway_address=grant.gateway_address,
+        gateway_address6=grant.gateway_address6 if network.ipv6 else None,
+        transit=grant.transit,
+        routing_table=grant.routing_table,
+        mtu=tunnel_mtu(network, host),
+        host=host,
+    )
+
+
+def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: date) -> list[tunnel.Peer]:
+    """The endpoints in force today, by name."""
+    out = []
+    for name, endpoint in sorted(network.endpoints.items()):
+        if not endpoint.enabled or (endpoint.expires is not None and endpoint.expires <= today):
+            continue
+        public = endpoint.public_key
+        if public is None:
+            public = keys.public_key(keys.endpoint_key(master, grant.vcid, name, endpoint.rotation))
+        shared = keys.preshared_key(master, grant.vcid, name, endpoint.rotation) if endpoint.preshared_key else None
+        addresses = grant.endpoints[name]
+        six = addresses.address6 if network.ipv6 else None
+        out.append(
+            tunnel.Peer(name, public, shared, addresses.address, six, endpoint.keepalive or 0, endpoint.endpoint)
+        )
+    return out
+
+
+def _network(
+    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Secret, host: Host, today: date
+) -> Contribution:
+    isolation: Any = mode(network.isolation or intent.gateway.isolation)
+    kind: Any = type_named(network.type)
+    site = site_of(name, network, grant, host)
+    place = isolation.room(site)
+    wants = kind.wants(network)
+    private = keys.network_key(master, grant.vcid)
+    link = driver(intent, host) or ""
+    objects = [
+        *isolation.objects(site, wants),
+        *tunnel.objects(site, place, link, private, grant.port, peers_of(network, grant, master, today)),
+    ]
+    dns = network.dns if network.dns is not None else intent.gateway.dns
+    routed = [grant.subnet] if not wants.nat4 else []
+    six = [grant.subnet6] if not wants.nat6 and site.subnet6 is not None else []
+    return Contribution(tuple(objects), kind.guard(site, place, network, dns), (*routed, *six))
+
+
+def _gateway_objects(
+    host: Host, parts: Mapping[str, Contribution], grants: Mapping[str, NetworkGrant], intent: Intent
+) -> list[Object]:
+    ranges = [item for grant in grants.values() for item in (grant.subnet, grant.subnet6, grant.transit)]
+    routed = [item for part in parts.values() for item in part.routed]
+    pool = intent.gateway.pools.ports
+    listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants.values())}
+    six = any(intent.networks[name].ipv6 for name in parts)
+    fence = host if six else dataclasses.replace(host, fence6="")
+    guard = gateway.guard(fence, ranges, routed, listening)
+    return [guard, *gateway.settings(fence, six)]
+
+

@@ -1,0 +1,107 @@
+"""desired State x observed -> differences. Pure; knows no object kind but for one hook.
+
+An object whose container goes (deleted or replaced) goes with it: it is not removed by itself, and what is
+wanted in its place is made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from warpd.objects.nft import NftTable, needs_rebuild
+from warpd.objects.sysctl import Sysctl
+from warpd.state import Key, Object, Observed, State
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key on which the two sides disagree. `before` is what the kernel has, `after` what we want."""
+
+    key: Key
+    before: Object | None
+    after: Object | None
+    fields: tuple[str, ...] = ()
+    replace: bool = False  # cannot be changed in place
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A foreign object sits where ours should be."""
+
+    key: Key
+    group: str
+    foreign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    items: tuple[Difference, ...]
+    blocked: tuple[Blocked, ...]
+
+
+def diff(desired: State, observed: Observed) -> Differences:
+    """Every difference, keys sorted. Blocked keys are reported and left alone."""
+    blocked = tuple(
+        Blocked(key, item.group, observed.foreign[key])
+        for key, item in sorted(desired.objects.items())
+        if key in observed.foreign
+    )
+    have, want = observed.state.objects, desired.objects
+    gone = _gone(want, have)
+    out: list[Difference] = []
+    for key in sorted(have.keys() | want.keys()):
+        if key in observed.foreign:
+            continue
+        before = have.get(key)
+        found = _compare(key, before, want.get(key), vanishes=_vanishes(before, gone))
+        if found is not None:
+            out.append(found)
+    return Differences(tuple(out), blocked)
+
+
+def _compare(key: Key, before: Object | None, after: Object | None, vanishes: bool) -> Difference | None:
+    if vanishes:
+        return Difference(key, None, after) if after is not None else None
+    if before is None or after is None:
+        if isinstance(before, Sysctl) and before.restore is None:
+            return None  # a setting that was never ours to undo
+        return Difference(key, before, after)
+    if before == after:
+        return None
+    fields = changed_fields(before, after)
+    return Difference(key, before, after, fields, _must_replace(before, after, fields))
+
+
+def changed_fields(before: Object, after: Object) -> tuple[str, ...]:
+    """Names of the compared fields that differ; the type itself counts as `kind`."""
+    if type(before) is not type(after):
+        return ("kind",)
+    return tuple(
+        f.name
+        for f in dataclasses.fields(before)  # type: ignore[arg-type]  # every Object is a dataclass; a Protocol cannot say so
+        if f.compare and getattr(before, f.name) != getattr(after, f.name)
+    )
+
+
+def _must_replace(before: Object, after: Object, fields: tuple[str, ...]) -> bool:
+    return not set(fields) <= after.CHANGEABLE
+
+
+def _gone(want: Mapping[Key, Object], have: Mapping[Key, Object]) -> set[Key]:
+    """Keys whose content is lost: deleted, replaced, or a table that is rebuilt."""
+    out: set[Key] = set()
+    for key, before in have.items():
+        after = want.get(key)
+        if after is None:
+            out.add(key)
+        elif before != after:
+            rebuilt = isinstance(before, NftTable) and isinstance(after, NftTable) and needs_rebuild(before, after)
+            if rebuilt or _must_replace(before, after, changed_fields(before, after)):
+                out.add(key)
+    return out
+
+
+def _vanishes(item: Object | None, gone: set[Key]) -> bool:
+    return item is not None and item.container in gone

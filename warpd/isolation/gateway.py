@@ -1,0 +1,176 @@
+"""The gateway's own guard: our table in the root namespace, shared by all networks.
+
+Nothing from a network's door reaches a service of the host, another network, another network's range by way
+of the uplink, or the uplink itself before it is granted. NAT goes to ports on which the gateway does not
+listen: a mapping on a listening port would hand one client the answers meant for that port.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from warpd.objects.nft import (
+    ACCEPT,
+    ANSWERS,
+    DROP,
+    NftChain,
+    NftSet,
+    NftTable,
+    count,
+    jump,
+    log_limited,
+    match,
+    members,
+    meta,
+    payload,
+    rule,
+)
+from warpd.objects.sysctl import Sysctl
+from warpd.state import ROOT, Host, Object
+
+FENCE4 = "warpd: fence4"
+FENCE6 = "warpd: fence6"
+FIRST_NAT_PORT = 1024
+LAST_PORT = 65535
+
+Range = IPv4Network | IPv6Network
+
+
+def fences(table: NftTable | None) -> tuple[str, str]:
+    """The uplinks named by our own fence rules in a table that was read; "" where there is none."""
+    found = {FENCE4: "", FENCE6: ""}
+    for chain in table.chains if table else ():
+        for text in chain.rules if chain.name == "forward" else ():
+            body = json.loads(text)
+            if body["comment"].startswith((FENCE4, FENCE6)):
+                kind, _, uplink = body["comment"].rpartition(" ")
+                found[kind] = uplink
+    return found[FENCE4], found[FENCE6]
+
+
+def free_ports(listening: Iterable[int]) -> tuple[int, int]:
+    """The widest run of ports from 1024 on which the gateway does not listen. First and last, inclusive."""
+    taken = sorted({port for port in listening if port >= FIRST_NAT_PORT})
+    edges = [FIRST_NAT_PORT - 1, *taken, LAST_PORT + 1]
+    runs = [(low + 1, high - 1) for low, high in zip(edges, edges[1:], strict=False)]
+    return max(runs, key=lambda run: (run[1] - run[0], -run[0]))
+
+
+def merged(ranges: Iterable[Range], version: int) -> tuple[str, ...]:
+    """Ranges of one family without overlaps (a kernel interval set takes none), in the kernel's spelling."""
+    own = [item for item in ranges if item.version == version]
+    flat: list[Range] = [*collapse_addresses(own)]  # type: ignore[type-var]  # one family only, the stub cannot know
+    return tuple(sorted(plain(item) for item in flat))
+
+
+def plain(item: Range) -> str:
+    """A prefix as nft lists it: a single address without its length."""
+    return str(item.network_address) if item.prefixlen == item.max_prefixlen else str(item)
+
+
+def guard(host: Host, ranges: Sequence[Range], routed: Sequence[Range], listening: Iterable[int]) -> NftTable:
+    """Our table in the root.
+
+    `ranges` are all networks' own ranges, `routed` those that keep their source, `listening` the UDP ports.
+    """
+    sets = (
+        NftSet("doors", "ifname"),
+        NftSet("links", "ifname"),
+        NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
+        NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
+        NftSet("routed4", "ipv4_addr", True, merged(routed, 4)),
+        NftSet("routed6", "ipv6_addr", True, merged(routed, 6)),
+    )
+    counters = ("between-networks", "fenced", "hairpin", "host-service", "not-granted", "unsolicited")
+    chains = (
+        NftChain("forward", _forward(host), "forward"),
+        NftChain("input", tuple(_input()), "input"),
+        NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", 100),
+        NftChain("back", tuple(_back())),
+        NftChain("out", tuple(_out())),
+    )
+    by_name = sorted(chains, key=lambda chain: chain.name)
+    return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name))
+
+
+def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
+    """Log a little, count all, drop."""
+    limit, log = log_limited(f"warpd {label} {reason}: ")
+    return rule(f"{reason} (log)", *matches, limit, log), rule(reason, *matches, count(reason), DROP)
+
+
+def _from_door() -> dict[str, object]:
+    return match(meta("iifname"), "@doors")
+
+
+def _to_door() -> dict[str, object]:
+    return match(meta("oifname"), "@doors")
+
+
+def _forward(host: Host) -> tuple[str, ...]:
+    rules = [
+        rule("what leaves a network", _from_door(), jump("out")),
+        rule("what comes back to one", _to_door(), jump("back")),
+    ]
+    if host.fence4:
+        matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), host.fence4))
+        rules.append(rule(f"{FENCE4} {host.fence4}", *matches, count("fenced"), DROP))
+    if host.fence6:
+        rules.append(rule(f"{FENCE6} {host.fence6}", match(meta("nfproto"), "ipv6"), count("fenced"), DROP))
+    return tuple(rules)
+
+
+def _input() -> list[str]:
+    neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
+    return [
+        rule("neighbour discovery", _from_door(), match(payload("icmpv6", "type"), neighbours), ACCEPT),
+        rule("answers to the host", _from_door(), ANSWERS, ACCEPT),
+        *drops("gateway", "host-service", _from_door()),
+    ]
+
+
+def _out() -> list[str]:
+    return [
+        *drops("gateway", "between-networks", _to_door()),
+        *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
+        *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
+        rule("granted", match(meta("iifname"), "@links"), ACCEPT),
+        *drops("gateway", "not-granted"),
+    ]
+
+
+def _back() -> list[str]:
+    return [
+        rule("granted", match(meta("oifname"), "@links"), ANSWERS, ACCEPT),
+        *drops("gateway", "unsolicited"),
+    ]
+
+
+def _postrouting(listening: Iterable[int]) -> list[str]:
+    first, last = free_ports(listening)
+    transports = match(meta("l4proto"), members("tcp", "udp"))
+    ports = {"masquerade": {"port": {"range": [first, last]}}}
+    return [
+        rule("keeps its source", _from_door(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
+        rule("keeps its source", _from_door(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
+        rule("never onto a port of ours", _from_door(), transports, ports),
+        rule("everything else", _from_door(), {"masquerade": None}),
+    ]
+
+
+def settings(host: Host, six: bool) -> list[Object]:
+    """What the host itself must forward: answers from the uplink, and IPv6 at all."""
+    if not host.uplink:
+        return []
+    four = Sysctl(ROOT, f"net/ipv4/conf/{host.uplink}/forwarding", "1", restore="0" if host.fence4 else None)
+    if not six:
+        return [four]
+    mine = bool(host.fence6)
+    every = Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore="0" if mine else None)
+    out: list[Object] = [four, every]
+    if host.uplink_accept_ra:  # a forwarding host believes no router unless told 2: it would lose its own route
+        path = f"net/ipv6/conf/{host.uplink}/accept_ra"
+        out.append(Sysctl(ROOT, path, "2", restore="1" if mine else None))
+    return out

@@ -1,0 +1,420 @@
+"""The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys. One set of sockets a namespace, kept.
+
+Lives here: which door each object kind goes through, and what an errno means for it. Does not: which changes
+to make, in which order, or why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warpd.kernel import live_netns, live_rtnl, live_userspace, live_wireguard
+from warpd.kernel.live_events import Listener
+from warpd.kernel.live_look import Look, look_at_host
+from warpd.kernel.live_nft import NftContext
+from warpd.kernel.live_socket import NetlinkSocket, Refusal
+from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
+from warpd.objects import address, link, nft, route
+from warpd.objects.address import Address
+from warpd.objects.link import LinkUp, StrayLink, Veth, WireguardLink
+from warpd.objects.message import Handle, Index, Message
+from warpd.objects.netns import Netns, vcid_of
+from warpd.objects.nft import NftElements, NftTable
+from warpd.objects.route import Route
+from warpd.objects.sysctl import Sysctl
+from warpd.objects.wireguard import WireguardDevice, WireguardPeer
+from warpd.state import ROOT, Action, Change
+
+NETLINK_GENERIC = 16
+GENL_ID_CTRL = 16
+CTRL_GETFAMILY = b"\x03\x01\0\0"
+CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_FAMILY_ID = 2, 1
+NLM_F_PLAIN = 0
+
+
+@dataclass(slots=True)
+class Door:
+    """Everything kept open for one namespace."""
+
+    fd: int
+    inode: int
+    route: NetlinkSocket
+    generic: NetlinkSocket
+    nft: NftContext
+    userspace: set[str] = field(default_factory=set)  # devices here that wireguard-go serves
+
+    def close(self) -> None:
+        self.route.close()
+        self.generic.close()
+        os.close(self.fd)
+
+
+class LiveKernel:
+    """The kernel of this machine, seen from the namespace in which this object is made."""
+
+    def __init__(self) -> None:
+        self._doors: dict[str, Door] = {}
+        self._family: int | None = None
+        self._events: Listener | None = None
+        self._closed_changes = 0
+
+    @property
+    def sent_changes(self) -> int:
+        """Changing requests sent so far, over all sockets: what "quiet" is counted by."""
+        return self._closed_changes + sum(
+            door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes for door in self._doors.values()
+        )
+
+    def close(self) -> None:
+        for netns in list(self._doors):
+            self._shut(netns)
+        if self._events:
+            self._events.close()
+
+    # -- doors
+
+    def _door(self, netns: str) -> Door:
+        """The open door of a namespace, made anew when the namespace behind the name is another one.
+
+        Raises:
+            OSError: there is no such namespace.
+        """
+        path = live_netns.path_of(netns) if netns != ROOT else "/proc/thread-self/ns/net"
+        door = self._doors.get(netns)
+        if door is not None and (netns == ROOT or os.stat(path).st_ino == door.inode):
+            return door
+        if door is not None:
+            self._shut(netns)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with live_netns.entered(fd):
+                made = Door(
+                    fd,
+                    os.fstat(fd).st_ino,
+                    NetlinkSocket(socket.NETLINK_ROUTE),
+                    NetlinkSocket(NETLINK_GENERIC),
+                    NftContext(),
+                )
+        except OSError:
+            os.close(fd)
+            raise
+        self._doors[netns] = made
+        return made
+
+    def _shut(self, netns: str) -> None:
+        door = self._doors.pop(netns, None)
+        if door is not None:
+            self._closed_changes += door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+            door.close()
+
+    def _wireguard_family(self) -> int:
+        """The generic netlink id of WireGuard, 0 without; asking lets the kernel load its module."""
+        if self._family is None:
+            raw = live_wireguard.FAMILY_NAME.encode() + b"\0"
+            body = CTRL_GETFAMILY + bytes([4 + len(raw), 0, CTRL_ATTR_FAMILY_NAME, 0]) + raw + b"\0" * (-len(raw) % 4)
+            answer = self._door(ROOT).generic.ask(GENL_ID_CTRL, body)
+            self._family = 0
+            if not isinstance(answer, Refusal):
+                rows = live_wireguard.attributes(answer, 4, len(answer))
+                ids = [int.from_bytes(answer[a:b], "little") for kind, a, b in rows if kind == CTRL_ATTR_FAMILY_ID]
+                self._family = ids[0] if ids else 0
+        return self._family
+
+    # -- dump
+
+    def dump(self, netns: str, uplink: str = "auto") -> Dump:
+        try:
+            door = self._door(netns)
+        except OSError as failure:
+            raise LookFailed(f"namespace {netns or 'root'}: {failure.strerror}") from failure
+        look = Look(netns, door.route, door.nft, self._read_device)
+        with live_netns.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
+            dump = look.dump()
+        door.userspace = look.userspace
+        if netns == ROOT:
+            host, settings = look_at_host(door.route, look, uplink, bool(self._wireguard_family()))
+            return Dump(
+                netns,
+                (*dump.objects, *settings, *self._rooms()),
+                dump.ends,
+                dump.foreign,
+                host=host,
+                drops=dump.drops,
+            )
+        return dump
+
+    def _rooms(self) -> list[Netns]:
+        """Namespaces with a name of ours; a bare file without a namespace behind it is one to be replaced."""
+        out = []
+        for name in live_netns.listed():
+            if vcid_of(name) is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    out.append(Netns(name, self._mounted(name)))
+        return out
+
+    def _mounted(self, name: str) -> bool:
+        with open(live_netns.path_of(name), "rb") as file:
+            inode = os.fstat(file.fileno())
+        return inode.st_dev == os.stat("/proc/self/ns/net").st_dev
+
+    def _read_device(self, netns: str, name: str, driver: str) -> live_wireguard.DeviceRead:
+        device = live_wireguard.DeviceRead()
+        if driver == "tun":
+            try:
+                return live_userspace.read_device(name)
+            except OSError as failure:
+                if failure.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                    return device  # its process is gone: the link will be replaced
+                raise LookFailed(f"{live_userspace.PROGRAM} {name}: {failure}") from failure
+
+        def restart() -> None:
+            device.peers.clear()
+
+        def each(data: memoryview) -> None:
+            live_wireguard.decode_device(device, data)
+
+        self._doors[netns].generic.dump(self._wireguard_family(), live_wireguard.encode_get(name), each, restart)
+        return device
+
+    # -- send
+
+    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+        subject = changes[0].subject
+        if isinstance(subject, WireguardPeer):
+            return self._send_peers(changes)
+        handlers: Mapping[type, Callable[[Change], Fault | None]] = {
+            Netns: self._send_netns,
+            WireguardDevice: self._send_device,
+            WireguardLink: self._send_link,
+            Veth: self._send_link,
+            StrayLink: self._send_link,
+            Sysctl: self._send_setting,
+        }
+        if type(subject) in handlers:
+            return [handlers[type(change.subject)](change) for change in changes]
+        return self._send_messages(changes)
+
+    def _send_messages(self, changes: Sequence[Change]) -> list[Fault | None]:
+        """Addresses, routes and link flags: one batch."""
+        netns = changes[0].subject.key.netns
+        try:
+            door = self._door(netns)
+        except OSError as failure:
+            return [_absent(change, failure) for change in changes]
+        messages: list[tuple[int, int, bytes]] = []
+        places: list[int] = []
+        out: list[Fault | None] = [None] * len(changes)
+        for place, change in enumerate(changes):
+            try:
+                messages += [live_rtnl.encode(message, self._resolve) for message in _messages(change)]
+                places.append(place)
+            except OSError as failure:
+                out[place] = _absent(change, failure)
+        for place, refusal in zip(places, door.route.request(messages), strict=True):
+            out[place] = _judge(changes[place], refusal)
+        return out
+
+    def _resolve(self, value: Index | Handle) -> int:
+        if isinstance(value, Handle):
+            return self._door(value.netns).fd
+        row = live_rtnl.link_named(self._door(value.netns).route, value.name)
+        if row is None:
+            raise OSError(errno.ENODEV, f"there is no link {value.name}")
+        return row.index
+
+    def _send_netns(self, change: Change) -> Fault | None:
+        name = change.subject.key.name
+        try:
+            if change.action is Action.CREATE:
+                live_netns.create(name)
+            else:
+                self._shut(name)
+                live_netns.remove(name)
+        except OSError as failure:
+            return _fault(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
+        return None
+
+    def _send_link(self, change: Change) -> Fault | None:
+        subject: Any = change.subject
+        driver = getattr(subject, "driver", "")
+        if change.action is Action.CREATE and driver == "tun":
+            return self._start_userspace(change, subject)
+        try:
+            refusals = [self._request(netns, part) for netns, part in _by_socket(_messages(change))]
+        except OSError as failure:
+            return _absent(change, failure)
+        refusal = next((refusal for refusal in refusals if refusal is not None), None)
+        fault = _judge(change, refusal)
+        if change.action is Action.DELETE and driver == "tun":
+            with contextlib.suppress(OSError):
+                os.unlink(live_userspace.socket_path(subject.name))
+        return fault
+
+    def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
+        """Messages in one buffer, which the kernel works through within one system call; the first refusal."""
+        encoded = [live_rtnl.encode(message, self._resolve) for message in messages]
+        answers = self._door(netns).route.request(encoded)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _start_userspace(self, change: Change, subject: WireguardLink) -> Fault | None:
+        why = live_userspace.start(subject.name)
+        if why is not None:
+            return Fault(Fate.REFUSED, change.action.value, subject.key, errno.ENODEV, why)
+        try:
+            refusal = self._request(ROOT, link.adopt_tun(subject))
+            refusal = refusal or self._request(subject.netns, link.finish_tun(subject))
+        except OSError as failure:
+            return _absent(change, failure)
+        self._door(subject.netns).userspace.add(subject.name)
+        return _judge(change, refusal)
+
+    def _send_setting(self, change: Change) -> Fault | None:
+        subject: Any = change.subject
+        value = subject.value if change.action is not Action.DELETE else subject.restore
+        if value is None:
+            return None
+        try:
+            door = self._door(subject.netns)
+            door.route.sent_changes += 1
+            with live_netns.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext():
+                with open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
+                    file.write(value)
+        except OSError as failure:
+            return _absent(change, failure)
+        return None
+
+    def _send_device(self, change: Change) -> Fault | None:
+        if change.action is Action.DELETE:
+            return None  # its settings go with the link
+        before, after = change.before, change.after
+        key = after.private_key if before is None or before.private_key != after.private_key else None
+        port = after.port if before is None or before.port != after.port else None
+        mark = after.mark if before is None or before.mark != after.mark else None
+        try:
+            if after.device in self._door(after.netns).userspace:
+                live_userspace.write_device(after.device, key, port, mark)
+                return None
+            body = live_wireguard.encode_device(after.device, key, port, mark)
+            return _judge(change, self._generic(after.netns, [body])[0])
+        except OSError as failure:
+            return _absent(change, failure)
+
+    def _generic(self, netns: str, bodies: Sequence[bytes]) -> list[Refusal | None]:
+        family = self._wireguard_family()
+        return self._door(netns).generic.request([(family, NLM_F_PLAIN, body) for body in bodies])
+
+    def _send_peers(self, changes: Sequence[Change]) -> list[Fault | None]:
+        """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
+        subject: Any = changes[0].subject
+        writes = [_peer_write(change) for change in changes]
+        try:
+            if subject.device in self._door(subject.netns).userspace:
+                live_userspace.write_peers(subject.device, writes)
+                return [None] * len(changes)
+            answers = self._generic(subject.netns, live_wireguard.encode_peers(subject.device, writes))
+        except OSError as failure:
+            return [_absent(change, failure) for change in changes]
+        refusal = next((answer for answer in answers if answer is not None), None)
+        return [_judge(change, refusal) for change in changes]
+
+    # -- transact
+
+    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+        commands = [command for change in changes for command in _commands(change)]
+        if not commands:
+            return None
+        try:
+            refusal = self._door(netns).nft.run(commands)
+        except OSError as failure:
+            return _absent(changes[0], failure)
+        return None if refusal is None else _fault(changes[0], refusal)
+
+    # -- events
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        if self._events is None:
+            self._events = Listener()
+        yield from self._events.wait(timeout_s)
+
+
+def _by_socket(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message]]]:
+    """Messages grouped into runs for one namespace's socket, order kept."""
+    for netns in dict.fromkeys(message.netns for message in messages):
+        yield netns, [message for message in messages if message.netns == netns]
+
+
+def _messages(change: Change) -> list[Message]:
+    subject = change.subject
+    if isinstance(subject, LinkUp):
+        return link.set_up(subject, change.action is not Action.DELETE)
+    creating = change.before is None
+    if change.action is Action.DELETE:
+        deleters: Mapping[type, Callable[[Any], list[Message]]] = {
+            Address: address.delete_address,
+            Route: route.delete_route,
+        }
+        return deleters.get(type(subject), link.delete_link)(subject)
+    if isinstance(subject, Address):
+        return address.create_address(subject)
+    if isinstance(subject, Route):
+        return route.create_route(subject) if creating else route.change_route(change.before, subject)
+    if isinstance(subject, Veth):
+        return link.create_veth(subject) if creating else link.change_veth(change.before, subject)
+    if isinstance(subject, WireguardLink):
+        return link.create_wireguard(subject) if creating else link.change_wireguard(change.before, subject)
+    raise TypeError(f"no netlink message makes a {type(subject).__name__}")
+
+
+def _commands(change: Change) -> list[dict[str, Any]]:
+    subject = change.subject
+    if isinstance(subject, NftElements):
+        return nft.change_elements(change.before, change.after)
+    if not isinstance(subject, NftTable):
+        raise TypeError(f"{type(subject).__name__} is not part of nftables")
+    if change.action is Action.DELETE:
+        return nft.delete_table(subject)
+    return nft.create_table(subject) if change.before is None else nft.change_table(change.before, change.after)
+
+
+def _peer_write(change: Change) -> live_wireguard.PeerWrite:
+    peer: WireguardPeer = change.after if change.after is not None else change.before
+    if change.action is Action.DELETE:
+        return live_wireguard.PeerWrite(peer.public_key, remove=True)
+    same_ips = change.before is not None and change.before.allowed_ips == peer.allowed_ips
+    return live_wireguard.PeerWrite(
+        peer.public_key,
+        peer.preshared_key,
+        peer.keepalive,
+        None if same_ips else peer.allowed_ips,
+        peer.endpoint if change.before is None else None,
+        update_only=change.before is not None,
+    )
+
+
+ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENXIO)
+
+
+def _judge(change: Change, refusal: Refusal | None) -> Fault | None:
+    """What an errno means for this change: a removal of what is gone is done."""
+    if refusal is None:
+        return None
+    if change.action is Action.DELETE and refusal.errno in ABSENT:
+        return None
+    return _fault(change, refusal)
+
+
+def _fault(change: Change, refusal: Refusal) -> Fault:
+    fate = Fate.UNSETTLED if refusal.unsettled else Fate.REFUSED
+    if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
+        fate = Fate.FOREIGN
+    return Fault(fate, change.action.value, change.subject.key, refusal.errno, refusal.text)
+
+
+def _absent(change: Change, failure: OSError) -> Fault | None:
+    return _judge(change, Refusal(failure.errno or errno.EIO, failure.strerror or str(failure)))

@@ -1,0 +1,223 @@
+"""One look at one namespace: rows from the kernel -> objects, ours and foreign told apart.
+
+Ours in the root: a link with one of our names and our alias (or one end of a pair whose other end is in a
+namespace of ours; `objects.link.pair` finds that), routes of our protocol, our table. In a namespace of ours
+everything that carries one of our names, except routes of another protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+from warpd.isolation.gateway import fences
+from warpd.kernel import live_rtnl, live_userspace
+from warpd.kernel.live_nft import NftContext
+from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
+from warpd.kernel.live_socket import NetlinkSocket
+from warpd.kernel.live_wireguard import DeviceRead
+from warpd.kernel.protocol import Dump
+from warpd.objects.address import IFA_F_NOPREFIXROUTE, Address
+from warpd.objects.link import OWN_NAME, LinkUp, StrayLink, VethEnd, WireguardLink, link_key, maker_of
+from warpd.objects.netns import Netns
+from warpd.objects.nft import NftTable, decode_table
+from warpd.objects.route import Route, route_key
+from warpd.objects.sysctl import WATCHED, Sysctl
+from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
+from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Host, Key, Object, PeerTraffic
+
+SCOPE_LINK = 253
+SCOPE_GLOBAL = 0
+# Devices that the kernel puts into every namespace when their drivers are loaded.
+FALLBACK = frozenset(
+    {"lo", "gre0", "gretap0", "erspan0", "tunl0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0", "bond0", "dummy0", "teql0", "ifb0", "ifb1"}
+)  # fmt: skip
+
+ReadDevice = Callable[[str, str, str], DeviceRead]
+
+
+class Look:
+    """Reads one namespace; the calling thread is inside it already."""
+
+    def __init__(self, netns: str, route: NetlinkSocket, nft: NftContext, read_device: ReadDevice) -> None:
+        self.netns = netns
+        self.links: list[LinkRow] = []
+        self.addresses: list[AddressRow] = []
+        self.table: NftTable | None = None
+        self.userspace: set[str] = set()
+        self._route, self._nft, self._read_device = route, nft, read_device
+        self._foreign: dict[Key, str] = {}
+        self._traffic: dict[Key, PeerTraffic] = {}
+
+    def dump(self) -> Dump:
+        self.links = live_rtnl.links(self._route)
+        tables, drops = decode_table(self.netns, self._nft.list_table())
+        self.table = next((item for item in tables if isinstance(item, NftTable)), None)
+        alien = self._alien()
+        if alien:
+            return Dump(self.netns, alien=alien)
+        own = [row for row in self.links if self._is_ours(row)]
+        ends: list[VethEnd] = []
+        objects: list[Object] = [*tables]
+        for row in own:
+            if row.kind == "veth" and not row.name.startswith("wg-"):
+                ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
+            else:
+                objects += self._device(row)
+        objects += self._ups(own)
+        objects += self._addresses(own)
+        objects += self._routes()
+        objects += settings(self.netns, [row.name for row in own])
+        return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
+
+    def _alien(self) -> str:
+        """A namespace with our form of name, but somebody else's content."""
+        if self.netns == ROOT or self.table is not None:
+            return ""
+        strange = [row.name for row in self.links if row.name not in FALLBACK and not row.alias.startswith(ALIAS_PREFIX)]
+        strange = [name for name in strange if not OWN_NAME.fullmatch(name)]
+        return f"namespace {self.netns} holds links of somebody else: {', '.join(strange[:3])}" if strange else ""
+
+    def _is_ours(self, row: LinkRow) -> bool:
+        if not OWN_NAME.fullmatch(row.name):
+            return False
+        if self.netns != ROOT or row.alias.startswith(ALIAS_PREFIX):
+            return True
+        # born here and not yet moved away: the crash window of a pair's or of wireguard-go's creation
+        unmarked = not row.alias and (row.kind == "veth" or (row.kind == "tun" and self._served(row.name)))
+        if not unmarked:
+            text = f"link {row.name} ({row.kind or 'physical'}) without our alias"
+            self._foreign[link_key(ROOT, row.name)] = text
+        return unmarked
+
+    def _served(self, device: str) -> bool:
+        return os.path.exists(live_userspace.socket_path(device))
+
+    def _device(self, row: LinkRow) -> list[Object]:
+        right = row.name.startswith("wg-") and row.kind in ("wireguard", "tun") and self.netns != ROOT
+        if row.kind == "tun" and not self._served(row.name):
+            right = False  # its process is gone
+        if not right:
+            return [StrayLink(self.netns, row.name, row.kind)]
+        if row.kind == "tun":
+            self.userspace.add(row.name)
+        read = self._read_device(self.netns, row.name, row.kind)
+        link = WireguardLink(self.netns, row.name, row.alias, row.mtu, row.kind)
+        device = WireguardDevice(self.netns, row.name, read.private_key, read.port, read.mark)
+        return [link, device, *self._peers(row.name, read)]
+
+    def _peers(self, device: str, read: DeviceRead) -> list[Object]:
+        out: list[Object] = []
+        for public, peer in read.peers.items():
+            ips = tuple(sorted(peer.allowed_ips))
+            out.append(WireguardPeer(self.netns, device, public, peer.preshared_key, peer.keepalive, ips))
+            traffic = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
+            self._traffic[peer_key(self.netns, device, public)] = traffic
+        return out
+
+    def _ups(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        for row in own:
+            if row.up:
+                yield LinkUp(self.netns, row.name, maker_of(self.netns, row.name))
+        if self.netns != ROOT and any(row.name == "lo" and row.up for row in self.links):
+            yield LinkUp(self.netns, "lo", None)
+
+    def _addresses(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        self.addresses = live_rtnl.addresses(self._route)
+        names = {row.index: row.name for row in own}
+        for row in self.addresses:
+            name = names.get(row.index)
+            link_local = row.scope == SCOPE_LINK and row.address.startswith("fe80:")
+            if name is None or link_local:
+                continue
+            maker = maker_of(self.netns, name) or link_key(self.netns, name)
+            connected = not row.flags & IFA_F_NOPREFIXROUTE
+            yield Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
+
+    def _routes(self) -> Iterator[Object]:
+        names = {row.index: row.name for row in self.links}
+        for row in live_rtnl.routes(self._route, ours_only=self.netns == ROOT):
+            name = names.get(row.index, "")
+            if row.protocol != ROUTE_PROTOCOL:
+                key = route_key(self.netns, row.table, row.prefix, row.metric)
+                self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
+                continue
+            yield self._route_of(row, name)
+
+    def _route_of(self, row: RouteRow, device: str) -> Route:
+        maker = maker_of(self.netns, device) or link_key(self.netns, device)
+        return Route(self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind)
+
+
+def read_setting(path: str) -> str | None:
+    try:
+        with open(f"/proc/sys/{path}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None  # the link is gone, or the kernel has no IPv6: what needs it will say so
+
+
+def settings(netns: str, names: Sequence[str]) -> Iterator[Object]:
+    """The watched settings of a namespace and of our links in it."""
+    wanted: list[tuple[str, Key | None]] = []
+    if netns != ROOT:
+        wanted += [(path, Key(Netns.KIND, ROOT, netns)) for path in WATCHED[""]]
+    for name in names:
+        shapes = WATCHED.get(name.partition("-")[0], ())
+        wanted += [(shape.format(name), maker_of(netns, name)) for shape in shapes]
+    for path, holder in wanted:
+        value = read_setting(path)
+        if value is not None:
+            owner = f"warp-{path.rsplit('-', 1)[1].split('/')[0]}" if netns == ROOT else ""
+            yield Sysctl(netns, path, value, holder, owner)
+
+
+def look_at_host(route: NetlinkSocket, look: Look, uplink: str, wireguard: bool) -> tuple[Host, list[Object]]:
+    """The facts about the machine, and the host's own settings that are ours to undo."""
+    row = _uplink(route, look.links, uplink)
+    fence4, fence6 = fences(look.table)
+    name = row.name if row else ""
+    host = Host(
+        hostname=socket.gethostname(),
+        uplink=name,
+        uplink_mtu=row.mtu if row else 1500,
+        uplink_addresses=_addresses_of(look.addresses, row),
+        wireguard_kernel=wireguard,
+        wireguard_go=live_userspace.available(),
+        forwarding4=read_setting("net/ipv4/ip_forward") == "1",
+        forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
+        uplink_forwarding4=bool(name) and read_setting(f"net/ipv4/conf/{name}/forwarding") == "1",
+        uplink_accept_ra=int((read_setting(f"net/ipv6/conf/{name}/accept_ra") if name else None) or 0),
+        fence4=fence4,
+        fence6=fence6,
+    )
+    return host, _host_settings(name, fence4, fence6)
+
+
+def _host_settings(uplink: str, fence4: str, fence6: str) -> list[Object]:
+    """What we may have changed on the host; `restore` is set only where our fence says that it was us."""
+    wanted = [(f"net/ipv4/conf/{name}/forwarding", "0" if fence4 == name else None) for name in sorted({uplink, fence4} - {""})]
+    wanted.append(("net/ipv6/conf/all/forwarding", "0" if fence6 else None))
+    ra = sorted({uplink, fence6} - {""})
+    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if fence6 == name else None) for name in ra]
+    out: list[Object] = []
+    for path, restore in wanted:
+        value = read_setting(path)
+        if value is not None:
+            changed = value == ("2" if path.endswith("accept_ra") else "1")
+            out.append(Sysctl(ROOT, path, value, restore=restore if changed else None))
+    return out
+
+
+def _uplink(route: NetlinkSocket, links: Sequence[LinkRow], wanted: str) -> LinkRow | None:
+    if wanted != "auto":
+        return next((row for row in links if row.name == wanted), None)
+    index = live_rtnl.uplink_index(route)
+    return next((row for row in links if row.index == index), None) if index else None
+
+
+def _addresses_of(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
+    if link is None:
+        return ()
+    return tuple(row.address for row in rows if row.index == link.index and row.scope == SCOPE_GLOBAL)

@@ -1,0 +1,51 @@
+"""libnftables: our table listed and changed, one transaction a call, one context a namespace.
+
+A context talks to the namespace in which it was made, so each is made after entering it and kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import nftables  # type: ignore[import-untyped]  # Debian's python3-nftables ships no types
+
+from warpd.kernel.live_socket import Refusal
+from warpd.kernel.protocol import LookFailed
+from warpd.objects.nft import FAMILY, TABLE
+
+ABSENT = "No such file or directory"
+
+
+class NftContext:
+    """libnftables in one namespace. Not for use by two threads."""
+
+    def __init__(self) -> None:
+        self._nft = nftables.Nftables()
+        self._nft.set_json_output(True)
+        self.sent_changes = 0
+
+    def list_table(self) -> list[dict[str, Any]]:
+        """Everything in our table; empty when there is none.
+
+        Raises:
+            LookFailed: libnftables could not list it.
+        """
+        code, output, error = self._nft.cmd(f"list table {FAMILY} {TABLE}")
+        if code == 0:
+            listed: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
+            return listed
+        if ABSENT in error:
+            return []
+        raise LookFailed(f"list table {FAMILY} {TABLE}: {error.strip()}")
+
+    def run(self, commands: Sequence[dict[str, Any]]) -> Refusal | None:
+        """All commands in one transaction, or none of them."""
+        self.sent_changes += 1
+        code, _output, error = self._nft.cmd(json.dumps({"nftables": list(commands)}))
+        if code == 0:
+            return None
+        first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
+        return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))

@@ -1,0 +1,225 @@
+"""rtnetlink: requests to bytes with pyroute2's message classes, dumps to plain rows.
+
+Reading goes by hand over the few attributes that are needed: pyroute2 decodes every counter of every link.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
+from warpd.objects.message import Handle, Index, Message
+from warpd.state import ROUTE_PROTOCOL
+
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+TYPES: dict[tuple[str, str], tuple[int, Any]] = {
+    ("link", "new"): (RTM_NEWLINK, ifinfmsg),
+    ("link", "set"): (RTM_NEWLINK, ifinfmsg),
+    ("link", "del"): (RTM_DELLINK, ifinfmsg),
+    ("addr", "new"): (RTM_NEWADDR, ifaddrmsg),
+    ("addr", "del"): (RTM_DELADDR, ifaddrmsg),
+    ("route", "new"): (RTM_NEWROUTE, rtmsg),
+    ("route", "del"): (RTM_DELROUTE, rtmsg),
+}
+IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 18, 20, 29
+IFLA_INFO_KIND = 1
+RTEXT_FILTER_SKIP_STATS = 8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
+RTN_UNICAST, RTN_LOCAL, RTN_ANYCAST, RTN_MULTICAST, RTN_BROADCAST = 1, 2, 4, 5, 3
+RT_TABLE_LOCAL = 255
+RTM_F_CLONED = 0x200
+IFINFO = struct.Struct("=BxHiII")
+IFADDR = struct.Struct("=BBBBI")
+RTMSG = struct.Struct("=BBBBBBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    alias: str
+    peer_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRow:
+    index: int
+    address: str
+    prefixlen: int
+    flags: int
+    scope: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    prefix: str
+    table: int
+    protocol: int
+    kind: int
+    metric: int
+    index: int
+    via: str
+
+
+Resolve = Callable[[Index | Handle], int]
+
+
+def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
+    """(type, flags, body) for the socket.
+
+    Raises:
+        KeyError: a link named in the message is not there.
+        OSError: a namespace named in it cannot be opened.
+    """
+    kind, cls = TYPES[message.family, message.verb]
+    built = cls()
+    for name, value in message.header:
+        built[name] = resolve(value) if isinstance(value, Index) else value
+    built["attrs"] = [(name, _resolved(value, resolve)) for name, value in message.attrs]
+    built["header"]["type"] = kind
+    built.encode()
+    flags = 0
+    if message.verb == "new":
+        flags = NLM_F_CREATE | (NLM_F_EXCL if message.create else NLM_F_REPLACE)
+    return kind, flags, bytes(built.data[16:])
+
+
+def _resolved(value: Any, resolve: Resolve) -> Any:
+    if isinstance(value, Index | Handle):
+        return resolve(value)
+    if isinstance(value, dict):
+        return {"attrs": [(name, _resolved(inner, resolve)) for name, inner in value["attrs"]]}
+    return value
+
+
+def _text(data: memoryview, start: int, end: int) -> str:
+    return bytes(data[start:end]).rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(data: memoryview, start: int, end: int) -> int:
+    return int.from_bytes(data[start:end], "little")
+
+
+def _address(data: memoryview, start: int, end: int) -> str:
+    family = socket.AF_INET if end - start == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, data[start:end])
+
+
+def decode_link(data: memoryview) -> LinkRow:
+    _family, _type, index, flags, _change = IFINFO.unpack_from(data)
+    name = kind = alias = ""
+    mtu = peer = 0
+    for what, start, end in attributes(data, IFINFO.size, len(data)):
+        if what == IFLA_IFNAME:
+            name = _text(data, start, end)
+        elif what == IFLA_MTU:
+            mtu = _number(data, start, end)
+        elif what == IFLA_LINK:
+            peer = _number(data, start, end)
+        elif what == IFLA_IFALIAS:
+            alias = _text(data, start, end)
+        elif what == IFLA_LINKINFO:
+            kinds = [_text(data, a, b) for w, a, b in attributes(data, start, end) if w == IFLA_INFO_KIND]
+            kind = kinds[0] if kinds else ""
+    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer)
+
+
+def decode_address(data: memoryview) -> AddressRow:
+    _family, length, flags, scope, index = IFADDR.unpack_from(data)
+    local = address = ""
+    for what, start, end in attributes(data, IFADDR.size, len(data)):
+        if what == IFA_LOCAL:
+            local = _address(data, start, end)
+        elif what == IFA_ADDRESS:
+            address = _address(data, start, end)
+        elif what == IFA_FLAGS:
+            flags = _number(data, start, end)
+    return AddressRow(index, local or address, length, flags, scope)
+
+
+def decode_route(data: memoryview) -> RouteRow | None:
+    """None for what the kernel keeps by itself: local, broadcast, multicast, cached."""
+    family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
+    if table == RT_TABLE_LOCAL or kind in (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST) or flags & RTM_F_CLONED:
+        return None
+    prefix, via = "0.0.0.0" if family == socket.AF_INET else "::", ""
+    metric = index = 0
+    for what, start, end in attributes(data, RTMSG.size, len(data)):
+        if what == RTA_DST:
+            prefix = _address(data, start, end)
+        elif what == RTA_OIF:
+            index = _number(data, start, end)
+        elif what == RTA_GATEWAY:
+            via = _address(data, start, end)
+        elif what == RTA_PRIORITY:
+            metric = _number(data, start, end)
+        elif what == RTA_TABLE:
+            table = _number(data, start, end)
+    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via)
+
+
+def links(sock: NetlinkSocket) -> list[LinkRow]:
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    return _dump(sock, RTM_GETLINK, body, decode_link)
+
+
+def addresses(sock: NetlinkSocket) -> list[AddressRow]:
+    return _dump(sock, RTM_GETADDR, IFADDR.pack(0, 0, 0, 0, 0), decode_address)
+
+
+def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
+    """Both families. `ours_only` lets the kernel filter by protocol: a root with a full table has a million routes."""
+    protocol = ROUTE_PROTOCOL if ours_only else 0
+    out: list[RouteRow] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+        out += [row for row in _dump(sock, RTM_GETROUTE, body, decode_route) if row is not None]
+    return [row for row in out if not ours_only or row.protocol == ROUTE_PROTOCOL]
+
+
+def _dump(sock: NetlinkSocket, kind: int, body: bytes, decode: Callable[[memoryview], Any]) -> list[Any]:
+    out: list[Any] = []
+    sock.dump(kind, body, lambda data: out.append(decode(data)), out.clear)
+    return out
+
+
+def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
+    raw = name.encode() + b"\0"
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw
+    answer = sock.ask(RTM_GETLINK, body)
+    return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
+
+
+# Where the kernel would send a packet for the internet tells the uplink, without reading a table of any size.
+PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+
+def uplink_index(sock: NetlinkSocket) -> int:
+    """The ifindex of the default route, IPv4's before IPv6's; 0 when there is none."""
+    for family, target in PROBES:
+        packed = socket.inet_pton(family, target)
+        body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+        body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
+        answer = sock.ask(RTM_GETROUTE, body)
+        if not isinstance(answer, Refusal):
+            row = decode_route(memoryview(answer))
+            if row is not None and row.kind == RTN_UNICAST and row.index:
+                return row.index
+    return 0
+
+

@@ -1,0 +1,42 @@
+"""A netlink request as plain values, before anyone knows an index.
+
+Lives here: the shape that object kinds encode to. Does not: sockets, indexes, bytes (`kernel/live_*`).
+`Index`, `Handle` and `Flagged` stand where the kernel wants a number that only exists at the moment of sending.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The ifindex of a link, looked up just before sending."""
+
+    netns: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """An open file descriptor of a network namespace."""
+
+    netns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rtnetlink request.
+
+    `attrs` holds (kernel attribute name, value) pairs, nested as {"attrs": [...]}; `create` asks for
+    NLM_F_CREATE|NLM_F_EXCL, so that a request never takes over what somebody else made.
+    """
+
+    netns: str
+    family: Literal["link", "addr", "route"]
+    verb: Literal["new", "del", "set"]
+    header: tuple[tuple[str, Any], ...]
+    attrs: tuple[tuple[str, Any], ...]
+    create: bool = False
+    absent_is_done: bool = False  # ENODEV, ESRCH, EADDRNOTAVAIL: somebody was quicker, which is what we wanted

@@ -1,0 +1,71 @@
+"""A kernel setting of a namespace or of a link.
+
+Ours inside our namespaces and on our links, where it dies with them. On the host's own uplink we set one
+only with a fence beside it in our nft table (see `isolation/namespace.py`): then `restore` is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from warpd.state import ROOT, Key, Rank
+
+
+# What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
+WATCHED: Mapping[str, tuple[str, ...]] = {
+    "": ("net/ipv4/conf/all/send_redirects", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/all/forwarding"),
+    "wg": (
+        "net/ipv4/conf/{}/send_redirects",
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/rp_filter",
+        "net/ipv6/conf/{}/disable_ipv6",
+    ),
+    "up": (
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv6/conf/{}/disable_ipv6",
+        "net/ipv6/conf/{}/accept_ra",
+        "net/ipv6/conf/{}/accept_dad",
+    ),
+    "dn": (
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/rp_filter",
+        "net/ipv6/conf/{}/disable_ipv6",
+        "net/ipv6/conf/{}/accept_ra",
+        "net/ipv6/conf/{}/accept_dad",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    KIND: ClassVar[str] = "sysctl"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    netns: str
+    path: str  # below /proc/sys, with slashes
+    value: str
+    holder: Key | None = field(default=None, compare=False)  # the link or namespace that it belongs to
+    owner: str = field(default="", compare=False)
+    restore: str | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.path)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.SETTING
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (self.holder,) if self.holder else ()
+
+    @property
+    def container(self) -> Key | None:
+        return self.holder
+
+    @property
+    def group(self) -> str:
+        return self.netns if self.netns != ROOT else self.owner

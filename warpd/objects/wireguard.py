@@ -1,0 +1,90 @@
+"""The inside of a WireGuard device: its key and port, and its peers.
+
+Ours: everything on a device of ours. Peers are changed one by one, so that untouched ones keep their session.
+A peer's endpoint is where the kernel last heard it: roaming, never drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from warpd.keys import Secret
+from warpd.objects.link import group_of, link_key
+from warpd.state import Key, Rank
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardDevice:
+    KIND: ClassVar[str] = "wireguard"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"private_key", "port", "mark"})
+
+    netns: str
+    device: str
+    private_key: Secret | None
+    port: int
+    mark: int = 0
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.device)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.PEER
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (link_key(self.netns, self.device),)
+
+    @property
+    def container(self) -> Key | None:
+        return link_key(self.netns, self.device)
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeer:
+    KIND: ClassVar[str] = "peer"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
+
+    netns: str
+    device: str
+    public_key: str
+    preshared_key: Secret | None
+    keepalive: int  # seconds, 0 = off
+    allowed_ips: tuple[str, ...]  # sorted, with prefix length
+    endpoint: str | None = field(default=None, compare=False)
+    label: str = field(default="", compare=False)  # the endpoint's name, for people
+
+    @property
+    def key(self) -> Key:
+        return peer_key(self.netns, self.device, self.public_key)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.PEER
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (Key(WireguardDevice.KIND, self.netns, self.device),)
+
+    @property
+    def container(self) -> Key | None:
+        return link_key(self.netns, self.device)
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
+def peer_key(netns: str, device: str, public_key: str) -> Key:
+    return Key(WireguardPeer.KIND, netns, f"{device} {public_key}")
+
+
+def without_port(device: WireguardDevice) -> WireguardDevice:
+    """The device with its port given back, so that two devices can swap theirs."""
+    return WireguardDevice(device.netns, device.device, device.private_key, 0, device.mark)

@@ -1,0 +1,38 @@
+"""Dumps of all namespaces -> Observed. Pure, but for the calls to `Kernel.dump`.
+
+"Not there", "could not be read" and "empty" are three things: what could not be read raises, and nothing is
+ever removed on the strength of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from warpd.kernel.protocol import Dump, Kernel
+from warpd.objects.link import pair
+from warpd.objects.netns import Netns
+from warpd.state import ROOT, Host, Key, Object, Observed, State
+
+
+def observe(kernel: Kernel, uplink: str = "auto", only: Iterable[str] | None = None) -> Observed:
+    """Look at the root and at every namespace with a name of ours, or `only` at some of these.
+
+    Raises:
+        LookFailed: some namespace could not be read.
+    """
+    root = kernel.dump(ROOT, uplink)
+    rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
+    wanted = rooms if only is None else [room for room in rooms if room.name in set(only)]
+    return assemble([root, *(kernel.dump(room.name) for room in wanted)])
+
+
+def assemble(dumps: Sequence[Dump]) -> Observed:
+    """One picture of several namespaces; ends of a pair seen apart become one object."""
+    alien = {dump.netns: dump.alien for dump in dumps if dump.alien}
+    foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
+    foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
+    objects: list[Object] = [item for dump in dumps for item in dump.objects if item.group not in alien]
+    objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
+    host = next((dump.host for dump in dumps if dump.host is not None), Host())
+    traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
+    return Observed(State.of(objects), foreign, host, traffic, {dump.netns: dump.drops for dump in dumps})

@@ -1,0 +1,176 @@
+"""One pass: observe, compile, diff, plan, apply, verify. Kernel and goal are arguments; no file, no clock.
+
+Daemon and command line call these same functions. A network that fails keeps what it has and stops there;
+the others go on. Where the gateway's own guard fails, nothing is given to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from warpd.compile import Compiled, compile_state
+from warpd.diff import Differences, diff
+from warpd.errors import InvalidIntent
+from warpd.grants import Grants
+from warpd.intent import Intent
+from warpd.kernel.protocol import Fate, Fault, Kernel
+from warpd.keys import Secret
+from warpd.objects.nft import NftElements, NftTable
+from warpd.observe import observe
+from warpd.plan import Plan, Step, plan, runs
+from warpd.state import ROOT, Action, Observed, State
+
+ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Everything that decides what should exist, apart from the machine itself."""
+
+    intent: Intent
+    grants: Grants
+    master: Secret
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What a look at the kernel led to."""
+
+    observed: Observed
+    compiled: Compiled
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan."""
+
+    done: tuple[Step, ...]
+    failed: tuple[tuple[Step, Fault], ...] = ()
+    skipped: tuple[Step, ...] = ()  # of a network that had failed before
+    remaining: tuple[Step, ...] = ()  # not begun, because we were asked to stop
+    unverified: tuple[Step, ...] = ()  # what the kernel still lacks afterwards
+
+    @property
+    def complete(self) -> bool:
+        return not (self.failed or self.skipped or self.remaining or self.unverified)
+
+
+Progress = Callable[[Step], None]
+Stop = Callable[[], bool]
+
+
+def prospect(kernel: Kernel, goal: Goal) -> Prospect:
+    """Look, and plan the way from there to the goal. Changes nothing.
+
+    Raises:
+        InvalidIntent: the intent cannot be built on this machine.
+        LookFailed: the kernel could not be read.
+    """
+    observed = observe(kernel, goal.intent.gateway.uplink)
+    compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
+    if compiled.findings:
+        raise InvalidIntent(compiled.findings)
+    return Prospect(observed, compiled, plan(diff(compiled.state, observed), _names(compiled, observed)))
+
+
+def removal(kernel: Kernel, group: str | None = None) -> Prospect:
+    """Look, and plan to remove everything of ours, or only one network's (by its namespace's name).
+
+    Raises:
+        LookFailed: the kernel could not be read.
+    """
+    observed = observe(kernel)
+    kept = State.of(item for item in observed.state if group is not None and item.group != group)
+    compiled = Compiled(kept, (), {})
+    found = diff(kept, observed)
+    return Prospect(observed, compiled, plan(Differences(found.items, ()), _names(compiled, observed)))
+
+
+def _names(compiled: Compiled, observed: Observed) -> dict[str, str]:
+    """Group -> network name; of what the intent no longer has, the name in the link's alias."""
+    out: dict[str, str] = {}
+    for item in observed.state:
+        alias = getattr(item, "alias", "")
+        if item.group and alias.count(":") == 2:
+            out[item.group] = alias.split(":")[2]
+    return {**out, **compiled.names}
+
+
+def apply(kernel: Kernel, steps: Sequence[Step], progress: Progress = lambda _step: None, stop: Stop = lambda: False) -> Outcome:
+    """Run the steps of one plan in its order; the first fault of a network ends that network's part."""
+    done: list[Step] = []
+    failed: list[tuple[Step, Fault]] = []
+    skipped: list[Step] = []
+    lost: set[str] = set()
+    todo = runs(steps)
+    for number, run in enumerate(todo):
+        if stop():
+            rest = tuple(step for later in todo[number:] for step in later)
+            return Outcome(tuple(done), tuple(failed), tuple(skipped), rest)
+        kept = [step for step in run if not _is_lost(step, lost)]
+        skipped += [step for step in run if _is_lost(step, lost)]
+        for step, fault in zip(kept, _perform(kernel, kept), strict=True):
+            if fault is None:
+                done.append(step)
+                progress(step)
+            else:
+                failed.append((step, fault))
+                lost.add(step.group)
+    return Outcome(tuple(done), tuple(failed), tuple(skipped))
+
+
+def _is_lost(step: Step, lost: set[str]) -> bool:
+    """Of a network that failed; or anything that gives, once the gateway's own guard has failed."""
+    gives = step.change.action in (Action.CREATE, Action.UPDATE)
+    return step.group in lost or (gives and ROOT in lost)
+
+
+def _perform(kernel: Kernel, run: Sequence[Step]) -> list[Fault | None]:
+    if not run:
+        return []
+    changes = [step.change for step in run]
+    if isinstance(changes[0].subject, NftTable | NftElements):
+        return [kernel.transact(changes[0].subject.key.netns, changes)] * len(changes)
+    return kernel.send(changes)
+
+
+def converge(
+    kernel: Kernel, replan: Callable[[], Prospect], first: Prospect, progress: Progress = lambda _step: None, stop: Stop = lambda: False
+) -> Outcome:
+    """Apply a plan, look again, and mend what a lost answer or a race left open; at most ROUNDS times.
+
+    Raises:
+        LookFailed: the kernel could not be read afterwards.
+    """
+    done: tuple[Step, ...] = ()
+    outcome = Outcome(())
+    now = first
+    for number in range(ROUNDS):
+        outcome = apply(kernel, now.plan.steps, progress, stop)
+        done += outcome.done
+        if outcome.remaining or not now.plan.steps:
+            return _with(outcome, done, ())
+        now = replan()
+        again = number + 1 < ROUNDS and _worth_another(outcome.failed, now.plan)
+        if not again:
+            break
+    return _with(outcome, done, _open(now.plan, outcome))
+
+
+def _worth_another(failed: Iterable[tuple[Step, Fault]], left: Plan) -> bool:
+    """Another round helps when something is left and no fault says that it would fail the same way."""
+    return bool(left.steps) and all(fault.fate is Fate.UNSETTLED for _, fault in failed)
+
+
+def _open(left: Plan, outcome: Outcome) -> tuple[Step, ...]:
+    """Steps still needed in networks that reported no failure: the kernel is not what was promised."""
+    excused = {step.group for step, _ in outcome.failed}
+    return tuple(step for step in left.steps if step.group not in excused)
+
+
+def _with(outcome: Outcome, done: tuple[Step, ...], unverified: tuple[Step, ...]) -> Outcome:
+    return Outcome(done, outcome.failed, outcome.skipped, outcome.remaining, unverified)

@@ -1,0 +1,172 @@
+"""What a kernel object is, and State: an immutable map from kernel key to object.
+
+Lives here: the identity of objects, the order of their creation and the two sides that `diff` compares.
+Does not: any object kind (`objects/`), any comparison (`diff`).
+
+Theory: a key is the kernel's own identity (namespace, kind, name), never an index, so that the key of what
+we want and the key of what we see are equal exactly when creating one would collide with the other.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+ROOT = ""  # the namespace warpd itself runs in
+ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
+ALIAS_PREFIX = "warpd:"  # link alias `warpd:<vcid>:<network>`
+
+
+class Rank(enum.IntEnum):
+    """When an object is created; removal is the exact reverse.
+
+    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before
+    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.
+    """
+
+    GUARD = 1
+    ROOM = 2
+    DEVICE = 3
+    SETTING = 4
+    PEER = 5
+    ADDRESS = 6
+    UP = 7
+    ROUTE = 8
+    GRANT = 9
+
+
+class Key(NamedTuple):
+    """The kernel's identity of an object: kind, namespace ("" is the root), name within both."""
+
+    kind: str
+    netns: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.netns or 'root'}/{self.kind}/{self.name}"
+
+
+class Object(Protocol):
+    """One thing in the kernel, as plain frozen data."""
+
+    KIND: ClassVar[str]
+    CHANGEABLE: ClassVar[frozenset[str]]  # fields that change in place; any other difference means replace
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def rank(self) -> Rank: ...
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        """Keys that must exist first."""
+        ...
+
+    @property
+    def container(self) -> Key | None:
+        """The object whose removal takes this one with it."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """Name of the namespace of the network that it belongs to; "" for the gateway's own objects."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An immutable map from key to object."""
+
+    objects: Mapping[Key, Object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, objects: Iterable[Object]) -> State:
+        """Build a State.
+
+        Raises:
+            ValueError: two objects claim one key.
+        """
+        out: dict[Key, Object] = {}
+        for item in objects:
+            if item.key in out:
+                raise ValueError(f"two owners of {item.key}")
+            out[item.key] = item
+        return cls(out)
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(self.objects.values())
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def get(self, key: Key) -> Object | None:
+        return self.objects.get(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Facts about the machine that are not ours but decide what we want.
+
+    `fence4` and `fence6` name the uplink in our own fence rule, when the kernel has one: the memory that it was
+    us who turned forwarding on, kept in the kernel itself so that it survives the loss of the state folder.
+    """
+
+    hostname: str = ""
+    uplink: str = ""
+    uplink_mtu: int = 1500
+    uplink_addresses: tuple[str, ...] = ()
+    wireguard_kernel: bool = False
+    wireguard_go: bool = False
+    forwarding4: bool = False  # net.ipv4.ip_forward
+    forwarding6: bool = False  # net.ipv6.conf.all.forwarding
+    uplink_forwarding4: bool = False
+    uplink_accept_ra: int = 0
+    fence4: str = ""
+    fence6: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTraffic:
+    """What the kernel counted for one WireGuard peer. Bytes, and seconds since the epoch (0 = never)."""
+
+    received: int
+    sent: int
+    handshake: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at the kernel: our objects, foreign ones that sit on a key of ours, and the host's facts."""
+
+    state: State
+    foreign: Mapping[Key, str] = field(default_factory=dict)
+    host: Host = field(default_factory=Host)
+    traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
+    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)  # netns -> reason -> (packets, bytes)
+
+
+class Action(enum.Enum):
+    """Everything a step can be."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REVOKE = "revoke"  # an in-place change that only takes away, done before anything is given
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change to one object; `before` is None for a creation, `after` for a removal."""
+
+    action: Action
+    before: Any
+    after: Any
+
+    @property
+    def subject(self) -> Object:
+        subject: Object = self.after if self.after is not None else self.before
+        return subject
