@@ -1,0 +1,311 @@
+"""Side by side: what warpctl takes, and what a shell script of `ip`, `wg` and `nft` takes for the same thing.
+
+What lives here: the rounds, the checks that both sides did the same, and the table of ratios. The scripts are written by
+`floor.py`. Started by `run`, inside namespaces of its own.
+
+A round is, for each side, in an empty kernel: cold apply, plan with nothing to do (the floor: read everything), one
+endpoint added. Sides take turns in going first. The kernel's own clearing up after a namespace runs in the background,
+so every measurement waits until the machine is idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import floor
+import handmade
+
+Times = dict[str, list[float]]
+WORKS = ("cold apply", "plan, nothing to do", "one endpoint added")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    networks: int
+    endpoints: int
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        networks, endpoints = map(int, text.split("x"))
+        return cls(networks, endpoints)
+
+    def __str__(self) -> str:
+        return f"{self.networks}x{self.endpoints}"
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ the world
+
+
+def make_root() -> None:
+    """The gateway's root: an uplink with a default route, and nothing else."""
+    floor.run("ip", "netns", "add", floor.ROOT)
+    for command in (
+        "link set lo up", "link add eth0 type dummy", "link set eth0 up",
+        "addr add 203.0.113.1/24 dev eth0", "route add default via 203.0.113.254",
+        "-6 addr add 2001:db8:113::1/64 dev eth0 nodad", "-6 route add default via 2001:db8:113::fe dev eth0",
+    ):  # fmt: skip
+        floor.run("ip", *command.split(), ns=floor.ROOT)
+
+
+@contextmanager
+def world() -> Iterator[None]:
+    make_root()
+    wait_until_idle()
+    try:
+        yield
+    finally:
+        for path in floor.NETNS.iterdir():
+            floor.run("ip", "netns", "del", path.name)
+
+
+def busy_ticks() -> int:
+    user, nice, system, _idle, _iowait, *interrupts = (
+        Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    )
+    return sum(map(int, (user, nice, system, *interrupts)))
+
+
+def wait_until_idle(deadline_s: float = 60.0) -> None:
+    """Until less than a tenth of one processor was used in three looks running."""
+    end, quiet, before = time.monotonic() + deadline_s, 0, busy_ticks()
+    while quiet < 3 and time.monotonic() < end:
+        time.sleep(0.1)
+        now = busy_ticks()
+        quiet = quiet + 1 if now - before <= 1 else 0
+        before = now
+    if quiet < 3:
+        say(f"the machine was not idle within {deadline_s:.0f} s; measuring all the same")
+
+
+def timed(argv: list[str], *, expect: int = 0, ns: str = floor.ROOT) -> float:
+    with tempfile.TemporaryFile() as out:
+        start = time.monotonic()
+        done = subprocess.run(
+            ["nsenter", f"--net={floor.NETNS / ns}", *argv], stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            timeout=900, check=False,
+        )  # fmt: skip
+        took = time.monotonic() - start
+        if done.returncode != expect:
+            out.seek(0)
+            text = out.read().decode(errors="replace")[-3000:]
+            raise RuntimeError(f"{shlex.join(argv)}: exit {done.returncode}, expected {expect}\n{text}")
+    return took
+
+
+# ------------------------------------------------------------------------------------------------------- the two sides
+
+
+class Warpctl:
+    def __init__(self, command: list[str], size: Size, folder: Path) -> None:
+        self.config, self.state_dir, self.master = (
+            folder / "warp.yaml",
+            folder / "state",
+            folder / "master.key",
+        )
+        self.command = [*command, "-c", str(self.config), "--state-dir", str(self.state_dir)]
+        self.text = intent(size)
+        # the same keys in every round, so that what the floor builds stays right
+        self.master.write_bytes(bytes(range(32)))
+        self.forget()
+
+    def forget(self) -> None:
+        """As on the first day: no grants, and the YAML without the endpoint that will be added."""
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+        self.state_dir.mkdir(mode=0o700)
+        shutil.copy(self.master, self.state_dir / "master.key")
+        (self.state_dir / "master.key").chmod(0o600)
+        self.config.write_text(self.text)
+
+    def apply(self) -> float:
+        return timed([*self.command, "apply", "--yes"])
+
+    def plan(self) -> float:
+        return timed([*self.command, "plan"])
+
+    def add(self) -> float:
+        self.config.write_text(self.text + "      z-added: {type: mobile}\n")
+        return self.apply()
+
+    def round(self, times: Times) -> None:
+        self.forget()
+        with world():
+            for work, step in zip(WORKS, (self.apply, self.plan, self.add), strict=True):
+                times[work].append(step())
+                wait_until_idle()
+
+
+def intent(size: Size) -> str:
+    """The YAML, with room for one endpoint more; it is added at the end of the text."""
+    lines = [
+        "version: 1", "gateway:", "  name: bench", "  public_endpoint: 203.0.113.1", "  uplink: eth0",
+        "  pools: {ports: 20000-29999, subnets: {secure-internet: 10.0.0.0/8}}", "networks:",
+    ]  # fmt: skip
+    for n in range(size.networks):
+        lines += [f"  n{n:04}:", "    type: secure-internet", f"    expected_users: {size.endpoints + 1}"]
+        lines += ["    endpoints:", *(f"      e{e:05}: {{type: mobile}}" for e in range(size.endpoints))]
+    return "\n".join([*lines, ""])
+
+
+class Floor:
+    def __init__(self, before: floor.State, after: floor.State, folder: Path) -> None:
+        self.folder, self.before, self.after = folder, before, after
+        folder.mkdir()
+        self.read, self.change = floor.read_script(before, folder), floor.change_script(before, after, folder)
+        self.sysctls: dict[str, dict[str, str]] = {}
+        self.write()
+
+    def write(self) -> None:
+        self.build = floor.build_script(self.before, self.folder, self.sysctls)
+
+    def learn(self, in_sync: Callable[[], object]) -> list[str]:
+        """Builds until the sysctls are known, then says where the floor's state is not the one to be built."""
+        for _ in range(4):
+            with world():
+                timed(["sh", str(self.build)])
+                built = floor.look()
+                more = floor.sysctls_to_write(self.before, built)
+                if not more:
+                    found = floor.differences(self.before, built)
+                    if not found:
+                        in_sync()
+                    timed(["sh", str(self.change)])
+                    return found + floor.differences(self.after, floor.look())
+            for name, values in more.items():
+                self.sysctls.setdefault(name, {}).update(values)
+            self.write()
+        raise RuntimeError(f"sysctls that do not stay as written: {more}")
+
+    def round(self, times: Times) -> None:
+        with world():
+            for work, script in zip(WORKS, (self.build, self.read, self.change), strict=True):
+                times[work].append(timed(["sh", str(script)]))
+                wait_until_idle()
+
+
+# ----------------------------------------------------------------------------------------------------------- the bench
+
+
+def refuse(found: list[str]) -> None:
+    if found:
+        shown = "\n  ".join(found[:40])
+        raise SystemExit(
+            f"bench: the floor does not build the same state ({len(found)} differences):\n  {shown}"
+        )
+
+
+def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[dict[str, Any]]:
+    product = Warpctl(command, size, folder)
+    with world():
+        say(f"{size}: building once with warpctl, to learn what the floor has to build")
+        product.apply()
+        before = floor.look()
+        product.add()
+        after = floor.look()
+    if not floor.peers(before) == size.networks * size.endpoints == floor.peers(after) - 1:
+        raise SystemExit(
+            f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not {size}"
+        )
+    base = Floor(before, after, folder / "floor")
+    say(f"{size}: building the same with the floor's script, and comparing")
+    product.config.write_text(product.text)
+    refuse(base.learn(product.plan))
+    times: tuple[Times, Times] = ({work: [] for work in WORKS}, {work: [] for work in WORKS})
+    for number in range(rounds):
+        sides: list[tuple[Warpctl | Floor, Times]] = [(product, times[0]), (base, times[1])]
+        for side, into in sides if number % 2 == 0 else reversed(sides):
+            side.round(into)
+        say(f"{size}: round {number + 1} of {rounds}: " + ", ".join(
+            f"{work} {times[0][work][-1]:.3f} / {times[1][work][-1]:.3f} s" for work in WORKS))  # fmt: skip
+    return [row(str(size), work, times[0][work], times[1][work]) for work in WORKS]
+
+
+def row(size: str, work: str, ours: list[float], base: list[float]) -> dict[str, Any]:
+    ratios = [a / b for a, b in zip(ours, base, strict=True)]
+    return {
+        "size": size, "work": work, "warpctl_s": ours, "floor_s": base, "ratios": ratios,
+        "ratio": {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)},
+    }  # fmt: skip
+
+
+def start_up(command: list[str], rounds: int) -> dict[str, Any]:
+    """How long the process takes before it does anything; the floor here is the interpreter alone."""
+    with world():
+        timed([*command, "--version"])  # leaves compiled bytecode behind
+        ours, base = [], []
+        for _ in range(rounds):
+            ours.append(timed([*command, "--version"]))
+            base.append(timed([sys.executable, "-c", "pass"]))
+    return row("-", "start-up (--version)", ours, base)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    print(f"{'size':>9}  {'work':22} {'warpctl s':>10} {'floor s':>10}   ratio: min  median     max")
+    for one in rows:
+        ours, base, ratio = (
+            statistics.median(one["warpctl_s"]),
+            statistics.median(one["floor_s"]),
+            one["ratio"],
+        )
+        print(f"{one['size']:>9}  {one['work']:22} {ours:10.3f} {base:10.3f}"
+              f"   {ratio['min']:10.2f} {ratio['median']:7.2f} {ratio['max']:7.2f}")  # fmt: skip
+
+
+def check_handmade(folder: Path) -> None:
+    """The floor against a state made by hand: no warpd needed."""
+    with world():
+        handmade.build(folder)
+        before = floor.look()
+        handmade.add_one(folder)
+        after = floor.look()
+    refuse(Floor(before, after, folder / "floor").learn(lambda: None))
+    print(f"hand-made state of {floor.peers(before)} peers: built again without a difference")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sizes", default="10x10,100x100", help="networks x endpoints, with commas between")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--warpctl", default=f"{sys.executable} -m warpd.cli", help="the command to measure")
+    parser.add_argument(
+        "--hand-made", action="store_true", help="only check the floor against a state made by hand"
+    )
+    options = parser.parse_args()
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        say("PYTHONDONTWRITEBYTECODE is set: every start of warpctl compiles its modules anew")
+    with tempfile.TemporaryDirectory(prefix="warpd-bench.") as name:
+        if options.hand_made:
+            return check_handmade(Path(name))
+        command = shlex.split(options.warpctl)
+        rows = [start_up(command, options.rounds)]
+        for size in map(Size.parse, options.sizes.split(",")):
+            (folder := Path(name) / str(size)).mkdir()
+            rows += measure(size, options.rounds, command, folder)
+    show(rows)
+    if options.json:
+        about = {"version": 1, "kernel": os.uname().release, "cpus": os.cpu_count(), "rounds": options.rounds}
+        options.json.write_text(json.dumps({**about, "results": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
