@@ -7,7 +7,7 @@ lets through (`networks/`), where things live (`isolation/`), how a difference i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from warpd import keys
 from warpd.errors import Finding
 from warpd.grants import Grants, NetworkGrant
-from warpd.intent import Intent, Network
+from warpd.intent import Endpoint, Intent, Network
 from warpd.isolation import gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import TYPES, tunnel, type_named
@@ -134,18 +134,25 @@ def site_of(name: str, network: Network, grant: NetworkGrant, host: Host) -> Sit
     )
 
 
+def in_force(endpoint: Endpoint, today: date) -> bool:
+    return endpoint.enabled and (endpoint.expires is None or today < endpoint.expires)
+
+
+def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Secret) -> str:
+    """The endpoint's own key where the YAML gives one, else the derived one."""
+    return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, name, endpoint.rotation))
+
+
 def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: date) -> list[tunnel.Peer]:
     """The endpoints in force today, by name."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
-        if not endpoint.enabled or (endpoint.expires is not None and endpoint.expires <= today):
+        if not in_force(endpoint, today):
             continue
-        public = endpoint.public_key
-        if public is None:
-            public = keys.public_key(keys.endpoint_key(master, grant.vcid, name, endpoint.rotation))
         shared = keys.preshared_key(master, grant.vcid, name, endpoint.rotation) if endpoint.preshared_key else None
         addresses = grant.endpoints[name]
         six = addresses.address6 if network.ipv6 else None
+        public = public_key_of(name, endpoint, grant.vcid, master)
         out.append(
             tunnel.Peer(name, public, shared, addresses.address, six, endpoint.keepalive or 0, endpoint.endpoint)
         )

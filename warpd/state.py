@@ -126,6 +126,8 @@ class Host:
     uplink_accept_ra: int = 0
     fence4: str = ""
     fence6: str = ""
+    # base chains of others whose policy is drop and which do not mention us: (hook, family, table, chain)
+    foreign_drops: tuple[tuple[str, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,10 @@ class Look:
         objects += settings(self.netns, [row.name for row in own])
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
 
+    def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
+        return self._nft.foreign_drops({"forward": '"dn-', "input": "udp"})
+
     def _alien(self) -> str:
         """A namespace with our form of name, but somebody else's content."""
         if self.netns == ROOT or self.table is not None:
@@ -191,6 +195,7 @@ def look_at_host(route: NetlinkSocket, look: Look, uplink: str, wireguard: bool)
         uplink_accept_ra=int((read_setting(f"net/ipv6/conf/{name}/accept_ra") if name else None) or 0),
         fence4=fence4,
         fence6=fence6,
+        foreign_drops=look.foreign_drops(),
     )
     return host, _host_settings(name, fence4, fence6)
 

@@ -104,3 +104,12 @@ def remove(name: str) -> None:
         raise OSError(code, f"umount {path}: {os.strerror(code)}")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def stay(fd: int) -> None:
+    """Enter for good, with all threads to come: for a process that is about to become another program.
+
+    Raises:
+        OSError: EINVAL when `fd` is no namespace, EPERM without the right.
+    """
+    _setns(fd)

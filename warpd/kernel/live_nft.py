@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nftables  # type: ignore[import-untyped]  # Debian's python3-nftables ships no types
@@ -49,3 +49,30 @@ class NftContext:
             return None
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
+
+    def foreign_drops(self, words: Mapping[str, str]) -> tuple[tuple[str, str, str, str], ...]:
+        """Base chains of others that drop by default and whose rules do not hold the word for their hook: (hook, family, table, chain).
+
+        Only chains on the way of our packets are read (hooks input and forward), and only where the policy is drop:
+        others may keep very large tables.
+        """
+        out = []
+        for chain in self._foreign_chains():
+            where = (chain["family"], chain["table"], chain["name"])
+            code, output, _error = self._nft.cmd("list chain " + " ".join(where))
+            if code == 0 and words[chain["hook"]] not in output:
+                out.append((chain["hook"], *where))
+        return tuple(sorted(out))
+
+    def _foreign_chains(self) -> list[dict[str, Any]]:
+        code, output, _error = self._nft.cmd("list chains")
+        listed = json.loads(output)["nftables"] if code == 0 and output else []
+        chains = [entry["chain"] for entry in listed if "chain" in entry]
+        return [
+            chain
+            for chain in chains
+            if chain.get("policy") == "drop"
+            and chain.get("hook") in ("input", "forward")
+            and chain["family"] in ("ip", "ip6", "inet")
+            and (chain["family"], chain["table"]) != (FAMILY, TABLE)
+        ]

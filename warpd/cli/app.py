@@ -1,0 +1,86 @@
+"""`warpctl`: the commands and their options; what they do is in the files beside this one.
+
+Global options stand before the command: `warpctl -c warp.yaml plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warpd import __version__
+from warpd.cli import output
+from warpd.cli.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from warpd.errors import EXIT_FAILED, WarpError
+from warpd.kernel.protocol import LookFailed
+
+app = typer.Typer(
+    name="warpctl",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="""Plan and apply a multi-tenant VPN gateway described in YAML.
+
+    A first run: write /etc/warpd/warp.yaml (see examples/quickstart.yaml), then
+    `warpctl validate`, `warpctl plan`, `warpctl apply`, and
+    `warpctl endpoint config NETWORK/NAME` for each device.
+
+    Exit codes: 0 done or in sync, 1 failed, 2 plan has changes, 3 applied in part,
+    4 the YAML is invalid, 5 busy.""",
+)
+network_app = typer.Typer(no_args_is_help=True, help="Look at networks.")
+endpoint_app = typer.Typer(no_args_is_help=True, help="Look at endpoints and get their client configs.")
+app.add_typer(network_app, name="network")
+app.add_typer(endpoint_app, name="endpoint")
+
+Output = Annotated[output.Format, typer.Option("-o", "--output", help="text for people, json for programs")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.say(f"warpctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG", help="the YAML: a file or a folder")
+    ] = DEFAULT_CONFIG,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR", help="where grants and the master secret are kept")
+    ] = DEFAULT_STATE,
+    _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+) -> None:
+    context.obj = Session(config, state_dir)
+
+
+def main() -> None:
+    """The entry point: every failure becomes one message and an exit code."""
+    from warpd.cli import change, export, inspect  # noqa: F401  # each registers its commands on import
+
+    try:
+        app()
+    except WarpError as failure:
+        output.show_failure(failure)
+        sys.exit(failure.exit_code)
+    except LookFailed as failure:
+        output.note(f"error: the kernel could not be read: {failure}\nhint: nothing was changed; try again")
+        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as failure:
+        where = f"{failure.filename}: " if failure.filename else ""
+        output.note(f"error: {where}{failure.strerror or failure}")
+        sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""validate, plan, apply, destroy: the commands that lead to changes, and the promises around them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from warpd.cli import output
+from warpd.cli.app import Output, app
+from warpd.cli.output import Format, finding_json
+from warpd.cli.session import Read, Session, live_kernel, located, require_root
+from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, InvalidIntent, WarpError, render_finding
+from warpd.kernel.live import LiveKernel
+from warpd.objects.netns import netns_name
+from warpd.plan import Step
+from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.render import VERSION, plan_json, plan_text, step_json, step_text, summary_text
+from warpd.advice import host_warnings
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+
+
+@app.command()
+def validate(context: typer.Context, form: Output = Format.text) -> None:
+    """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
+    session: Session = context.obj
+    try:
+        read = session.read()
+    except InvalidIntent as failure:
+        if form is Format.json:
+            findings = [finding_json(item) for item in failure.findings]
+            output.say(json.dumps({"version": VERSION, "valid": False, "findings": findings}, indent=2))
+            raise typer.Exit(failure.exit_code) from None
+        raise
+    for warning in read.warnings:
+        output.note(render_finding(warning))
+    count = len(read.intent.networks)
+    endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
+    text = f"{session.config}: valid, {count} network{'' if count == 1 else 's'}, {endpoints} endpoint{'' if endpoints == 1 else 's'}"
+    data = {"version": VERSION, "valid": True, "findings": [finding_json(item) for item in read.warnings]}
+    output.emit(data, text, form)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option("--out", help="save the plan for `warpctl apply FILE`")] = None,
+    form: Output = Format.text,
+) -> None:
+    """Show the steps from the kernel as it is to the YAML as it is. Changes nothing, creates nothing.
+
+    Exit code 0: in sync; 2: there are changes.
+    """
+    session: Session = context.obj
+    read = session.read()
+    with live_kernel() as kernel:
+        found = look(kernel, read, session.goal(read, create=False))
+    data = described(found, read)
+    if out is not None:
+        out.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    output.emit(data, plan_text(data, output.paint()), form)
+    raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
+
+
+def look(kernel: LiveKernel, read: Read, goal: Goal) -> Prospect:
+    try:
+        return prospect(kernel, goal)
+    except InvalidIntent as failure:
+        raise located(failure, read) from None
+
+
+def described(found: Prospect, read: Read) -> dict[str, Any]:
+    warnings = [{"message": item.message, "hint": item.hint} for item in read.warnings]
+    return plan_json(found.plan, [*warnings, *host_warnings(found.observed.host, read.grants)])
+
+
+@app.command()
+def apply(
+    context: typer.Context,
+    planfile: Annotated[Path | None, typer.Argument(help="a plan saved by `warpctl plan --out`")] = None,
+    yes: Yes = False,
+    form: Output = Format.text,
+) -> None:
+    """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
+    session: Session = context.obj
+    require_root("apply")
+    promised = _saved(planfile) if planfile else None
+    read = session.read()
+    with session.store.writer(command="warpctl apply"), live_kernel() as kernel:
+        if promised is not None:
+            _refuse_stale(kernel, read, session.goal(read, create=False), promised)
+        elif not yes:
+            _ask(kernel, read, session.goal(read, create=False), form)
+        session.store.write_grants(read.grants)
+        goal = session.goal(read, create=True)
+        found = look(kernel, read, goal)
+        _run(kernel, found, lambda: look(kernel, read, goal), described(found, read), form)
+
+
+def _saved(path: Path) -> str:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["version"] != VERSION:
+            raise ValueError(f"version {data['version']}")
+        digest: str = data["digest"]
+        return digest
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        raise WarpError(
+            f"{path} is not a plan of this warpctl: {failure}",
+            code="plan-unreadable",
+            who="operator",
+            hint="make one with `warpctl plan --out FILE`",
+        ) from None
+
+
+def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> None:
+    if described(look(kernel, read, goal), read)["digest"] != promised:
+        raise Busy(
+            "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
+            code="plan-stale",
+            hint="look at a new one with `warpctl plan --out FILE`",
+        )
+
+
+def _ask(kernel: LiveKernel, read: Read, goal: Goal, form: Format) -> None:
+    data = described(look(kernel, read, goal), read)
+    if not data["changes"]:
+        return
+    output.note(plan_text(data, output.paint(sys.stderr)))
+    if form is Format.json or not sys.stdin.isatty():
+        raise WarpError("apply asks before it changes anything, and nobody is there to answer", who="operator", hint="say --yes")
+    if not typer.confirm("Apply?", err=True):
+        raise WarpError("nothing was changed", code="declined", who="operator")
+
+
+@app.command()
+def destroy(
+    context: typer.Context,
+    network: Annotated[str | None, typer.Option("--network", help="only this network")] = None,
+    yes: Yes = False,
+    form: Output = Format.text,
+) -> None:
+    """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
+    session: Session = context.obj
+    require_root("destroy")
+    with live_kernel() as kernel, session.store.writer(command="warpctl destroy"):
+        group = _group_named(session, kernel, network) if network else None
+        found = removal(kernel, group)
+        data = plan_json(found.plan)
+        if not yes and data["changes"]:
+            output.note(plan_text(data, output.paint(sys.stderr)))
+            if form is Format.json or not sys.stdin.isatty() or not typer.confirm("Remove all this?", err=True):
+                raise WarpError("nothing was changed", code="declined", who="operator", hint="say --yes")
+        _run(kernel, found, lambda: removal(kernel, group), data, form)
+
+
+def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
+    """The namespace of a network, by what the kernel's aliases say, or else the grants."""
+    for group, known in removal(kernel).plan.networks.items():
+        if known == name:
+            return group
+    grants = session.store.read_grants().networks
+    if name in grants:
+        return netns_name(grants[name].vcid)
+    raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint="see `warpctl network list`")
+
+
+def _run(kernel: LiveKernel, found: Prospect, replan: Callable[[], Prospect], data: dict[str, Any], form: Format) -> None:
+    """Apply a plan under the operator's signals, and report."""
+    paint = output.paint(sys.stderr)
+    live = form is Format.text and output.colour(sys.stderr)
+
+    def progress(step: Step) -> None:
+        if live:
+            output.note(step_text(step_json(step, 0), paint))
+
+    with _signals() as stop:
+        outcome = converge(kernel, replan, found, progress, stop)
+    code = exit_code(outcome, found)
+    output.emit(outcome_json(outcome, data), outcome_text(outcome, data), form)
+    raise typer.Exit(code)
+
+
+def exit_code(outcome: Outcome, found: Prospect) -> int:
+    if outcome.remaining:
+        return EXIT_PARTIAL if outcome.done else EXIT_FAILED
+    if outcome.complete and not found.plan.blocked:
+        return 0
+    return EXIT_PARTIAL if outcome.done else EXIT_FAILED
+
+
+def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "complete": outcome.complete and not data["blocked"],
+        "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
+        "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
+        "skipped": [step_json(step, 0) for step in outcome.skipped],
+        "remaining": [step_json(step, 0) for step in outcome.remaining],
+        "unverified": [step_json(step, 0) for step in outcome.unverified],
+        "blocked": data["blocked"],
+        "warnings": data["warnings"],
+    }
+
+
+def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:
+    paint = output.paint()
+    lines = [f"warning {warning['message']}\n        {warning['hint']}" for warning in data["warnings"]]
+    lines += [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
+    lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
+    for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):
+        lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
+    if outcome.remaining:
+        lines.append("Stopped as asked; `warpctl apply` goes on from here.")
+    if not outcome.done and outcome.complete and not data["changes"]:
+        return "\n".join([*lines, summary_text(data)])
+    verdict = paint("Applied", "32") if outcome.complete and not data["blocked"] else paint("Applied in part", "31")
+    return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps done, {len(outcome.failed)} failed."])
+
+
+class _signals:
+    """SIGHUP and SIGPIPE do not end an apply; the first SIGINT or SIGTERM ends it after the step in hand."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Callable[[], bool]:
+        for number in (signal.SIGHUP, signal.SIGPIPE):
+            self._before[number] = signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._stop)
+        return lambda: self._asked
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._asked:
+            output.note("stopping after the step in hand")
+        self._asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+

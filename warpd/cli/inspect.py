@@ -1,0 +1,268 @@
+"""status, network list/show, endpoint list/show, doctor, exec, schema: the commands that only look."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from warpd.advice import host_warnings
+from warpd.cli import output
+from warpd.cli.app import Output, app, endpoint_app, network_app
+from warpd.cli.change import look
+from warpd.cli.output import Format
+from warpd.cli.session import Read, Session, live_kernel, require_root
+from warpd.doctor import examine
+from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.kernel import live_netns
+from warpd.objects.netns import netns_name
+from warpd.reconcile import Goal, Prospect
+from warpd.render import VERSION, warning_text
+from warpd.schema import json_schema
+from warpd.status import endpoint_json, network_json, status_json
+
+
+def _see(session: Session) -> tuple[Read, Goal, Prospect]:
+    read = session.read()
+    goal = session.goal(read, create=False)
+    with live_kernel() as kernel:
+        return read, goal, look(kernel, read, goal)
+
+
+@app.command()
+def status(context: typer.Context, form: Output = Format.text) -> None:
+    """What runs: in sync or not, sessions, traffic and drops, network by network."""
+    session: Session = context.obj
+    read, goal, found = _see(session)
+    data = status_json(goal, found, int(time.time()))
+    data["warnings"] = list(host_warnings(found.observed.host, read.grants))
+    versions = session.store.versions()
+    for network in data["networks"]:
+        for endpoint in network["endpoints"]:
+            endpoint |= versions.of(endpoint["network"], endpoint["name"])
+    output.emit(data, status_text(data), form)
+
+
+def status_text(data: Mapping[str, Any]) -> str:
+    paint = output.paint()
+    sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + " (see `warpctl plan`)"
+    lines = [f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
+    for network in data["networks"]:
+        lines += ["", *_network_lines(network)]
+    lines += [warning_text(warning, paint) for warning in data["warnings"]]
+    lines += [f"blocked {item['object']}: {item['foreign']}" for item in data["blocked"]]
+    return "\n".join(lines)
+
+
+def _network_lines(network: Mapping[str, Any]) -> list[str]:
+    state = "disabled" if not network["enabled"] else "in sync" if network["in_sync"] else f"{network['changes']} changes wait"
+    head = f"{network['name']}  {network['type']}  VCID {network['vcid']}  {network['subnet']}  port {network['port']}  {state}"
+    dropped = {reason: count["packets"] for reason, count in network["drops"].items() if count["packets"]}
+    drops = "  ".join(f"{reason} {count}" for reason, count in dropped.items())
+    body = endpoint_table(network["endpoints"]).splitlines() if network["endpoints"] else []
+    return [head, *(f"  {row}" for row in body), *([f"  dropped: {drops}"] if drops else [])]
+
+
+def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            e["name"],
+            e["type"],
+            e["address"],
+            _age(e["handshake_age_s"]),
+            _size(e["received_bytes"]),
+            _size(e["sent_bytes"]),
+            _state(e),
+        )
+        for e in endpoints
+    ]
+    return output.table(rows, ("ENDPOINT", "TYPE", "ADDRESS", "HANDSHAKE", "RECEIVED", "SENT", "STATE"))
+
+
+def _state(endpoint: Mapping[str, Any]) -> str:
+    if not endpoint["in_force"]:
+        return "off"
+    return "present" if endpoint["in_kernel"] else "missing"
+
+
+def _age(seconds: int | None) -> str:
+    if seconds is None:
+        return "never"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+# -- networks and endpoints
+
+
+@network_app.command("list")
+def network_list(context: typer.Context, form: Output = Format.text) -> None:
+    """All networks of the YAML, with what each was granted."""
+    _read, goal, found = _see(context.obj)
+    data = status_json(goal, found, int(time.time()))
+    rows = [
+        (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), _sync(n))
+        for n in data["networks"]
+    ]
+    heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
+    output.emit({"version": VERSION, "networks": data["networks"]}, output.table(rows, heads), form)
+
+
+def _sync(network: Mapping[str, Any]) -> str:
+    return "disabled" if not network["enabled"] else "in sync" if network["in_sync"] else "not in sync"
+
+
+@network_app.command("show")
+def network_show(
+    context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
+) -> None:
+    """One network: its grants, its state, its endpoints."""
+    _read, goal, found = _see(context.obj)
+    known_network(goal, name)
+    data = {"version": VERSION, **network_json(goal, found, name, int(time.time()))}
+    facts = {key: value for key, value in data.items() if not isinstance(value, list | dict) and key != "version"}
+    text = _facts(facts) + "\n\n" + endpoint_table(data["endpoints"])
+    output.emit(data, text, form)
+
+
+def _facts(data: Mapping[str, Any]) -> str:
+    width = max(len(key) for key in data)
+    return "\n".join(f"{key.ljust(width)}  {'-' if value is None else value}" for key, value in data.items())
+
+
+@endpoint_app.command("list")
+def endpoint_list(
+    context: typer.Context,
+    network: Annotated[str | None, typer.Argument(help="only this network's")] = None,
+    form: Output = Format.text,
+) -> None:
+    """All endpoints, or one network's."""
+    session: Session = context.obj
+    _read, goal, found = _see(session)
+    if network is not None:
+        known_network(goal, network)
+    wanted = [network] if network else sorted(goal.intent.networks)
+    now, versions = int(time.time()), session.store.versions()
+    rows = [
+        {**endpoint_json(goal, found, each, name, now), **versions.of(each, name)}
+        for each in wanted
+        for name in sorted(goal.intent.networks[each].endpoints)
+    ]
+    text = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in rows])
+    output.emit({"version": VERSION, "endpoints": rows}, text, form)
+
+
+@endpoint_app.command("show")
+def endpoint_show(
+    context: typer.Context, name: Annotated[str, typer.Argument(metavar="NETWORK/NAME")], form: Output = Format.text
+) -> None:
+    """One endpoint: its addresses, key, traffic and config version."""
+    session: Session = context.obj
+    _read, goal, found = _see(session)
+    network, endpoint = split_name(goal, name)
+    data = {
+        "version": VERSION,
+        **endpoint_json(goal, found, network, endpoint, int(time.time())),
+        **session.store.versions().of(network, endpoint),
+    }
+    output.emit(data, _facts({key: value for key, value in data.items() if key != "version"}), form)
+
+
+def known_network(goal: Goal, name: str) -> None:
+    if name not in goal.intent.networks:
+        known = ", ".join(sorted(goal.intent.networks)) or "none"
+        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=f"networks: {known}")
+
+
+def split_name(goal: Goal, text: str) -> tuple[str, str]:
+    """NETWORK/NAME -> both, or an error that lists what there is."""
+    network, slash, name = text.partition("/")
+    if not slash:
+        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
+    known_network(goal, network)
+    endpoints = goal.intent.networks[network].endpoints
+    if name not in endpoints:
+        known = ", ".join(sorted(endpoints)) or "none"
+        raise WarpError(
+            f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=f"endpoints: {known}"
+        )
+    return network, name
+
+
+# -- doctor, exec, schema
+
+
+@app.command()
+def doctor(context: typer.Context, form: Output = Format.text) -> None:
+    """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
+    session: Session = context.obj
+    intent, grants, findings = None, session.store.read_grants(), ()
+    try:
+        read = session.read()
+        intent, grants = read.intent, read.grants
+    except InvalidIntent as failure:
+        findings = failure.findings
+    checks = examine(intent, grants, findings)
+    paint = output.paint()
+    marks = {"ok": paint("ok   ", "32"), "warn": paint("warn ", "33"), "fail": paint("fail ", "31")}
+    lines = [
+        f"{marks[check.state]} {check.name}: {check.text}" + (f"\n        {check.hint}" if check.hint else "") for check in checks
+    ]
+    data = {"version": VERSION, "checks": [check.as_json() for check in checks]}
+    output.emit(data, "\n".join(lines), form)
+    if any(check.state == "fail" for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def exec_(
+    context: typer.Context,
+    network: Annotated[str, typer.Argument(metavar="NETWORK")],
+    command: Annotated[list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")],
+) -> None:
+    """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
+    session: Session = context.obj
+    require_root("exec")
+    vcid = _vcid_of(session, network)
+    try:
+        fd = os.open(live_netns.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise WarpError(f"network {network} is not in the kernel", who="operator", hint="see `warpctl plan`") from None
+    if shutil.which(command[0]) is None:
+        raise WarpError(f"there is no program {command[0]}", who="operator")
+    live_netns.stay(fd)
+    os.execvp(command[0], command)
+
+
+def _vcid_of(session: Session, network: str) -> int:
+    """From the grants alone: a broken YAML must not keep the operator out."""
+    grants = session.store.read_grants().networks
+    if network not in grants:
+        grants = session.read().grants.networks
+    if network not in grants:
+        known = ", ".join(sorted(grants)) or "none"
+        raise WarpError(f"there is no network {network}", code="unknown-network", who="operator", hint=f"networks: {known}")
+    return grants[network].vcid
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the YAML, for editors: `# yaml-language-server: $schema=...`."""
+    output.say(json.dumps(json_schema(), indent=2))
+
+

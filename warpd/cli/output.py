@@ -1,0 +1,74 @@
+"""How commands print: JSON or text on stdout, problems on stderr, colours only on a terminal.
+
+A closed pipe never ends an apply: what cannot be printed any more is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.render import Paint
+
+
+class Format(enum.StrEnum):
+    text = "text"
+    json = "json"
+
+
+def colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(stream: TextIO | None = None) -> Paint:
+    return Paint(colour(stream or sys.stdout))
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line; a reader who has gone away is no reason to stop."""
+    out = stream or sys.stdout
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(text, file=out, flush=True)
+
+
+def note(text: str) -> None:
+    say(text, sys.stderr)
+
+
+def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
+    say(json.dumps(data, indent=2) if form is Format.json else text)
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    where = finding.where
+    place = {"file": where.file, "line": where.line, "column": where.column} if where else None
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "path": finding.path,
+        "message": finding.message,
+        "hint": finding.hint,
+        "where": place,
+    }
+
+
+def show_failure(failure: WarpError) -> None:
+    if isinstance(failure, InvalidIntent):
+        for finding in failure.findings:
+            note(render_finding(finding))
+    else:
+        note(f"{paint(sys.stderr)('error', '31')}: {failure}")
+
+
+def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
+    """Columns as wide as their widest cell."""
+    body = [list(heads), *(list(row) for row in rows)]
+    widths = [max(len(row[column]) for row in body) for column in range(len(heads))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in body)
+    return "\n".join(lines)

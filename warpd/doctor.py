@@ -1,0 +1,111 @@
+"""Is this machine fit, and does anything stand in the way? A list of checks, each with what to do.
+
+Changes nothing. Reads the kernel through the same look as a plan does.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from warpd.advice import host_warnings
+from warpd.compile import driver
+from warpd.errors import Finding
+from warpd.grants import Grants
+from warpd.intent import Intent
+from warpd.kernel.live import LiveKernel
+from warpd.kernel.protocol import Dump, LookFailed
+from warpd.state import ROOT, Host
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    state: Verdict
+    text: str
+    hint: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) -> list[Check]:
+    """Every check, in the order in which an operator would mend them."""
+    out = [_yaml(intent, findings), _rights()]
+    kernel = LiveKernel()
+    try:
+        dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
+    except (LookFailed, OSError) as failure:
+        return [*out, Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")]
+    finally:
+        kernel.close()
+    host = dump.host or Host()
+    return [*out, _kernel(), _wireguard(intent, host), _uplink(host), *_forwarding(host), *_foreign(dump, host, grants)]
+
+
+def _yaml(intent: Intent | None, findings: Sequence[Finding]) -> Check:
+    if intent is not None:
+        return Check("yaml", "ok", f"{len(intent.networks)} networks")
+    errors = sum(finding.is_error for finding in findings)
+    return Check("yaml", "fail", f"{errors} problems", "see `warpctl validate`")
+
+
+def _rights() -> Check:
+    if os.geteuid() == 0:
+        return Check("rights", "ok", "running as root")
+    return Check("rights", "warn", "not root: some things cannot be seen", "run it with sudo")
+
+
+def _kernel() -> Check:
+    return Check("kernel", "ok", f"Linux {platform.release()}, netlink and nf_tables answer")
+
+
+def _wireguard(intent: Intent | None, host: Host) -> Check:
+    have = [name for name, there in (("kernel", host.wireguard_kernel), ("wireguard-go", host.wireguard_go)) if there]
+    found = driver(intent, host) if intent else (have or [None])[0]
+    if found is None:
+        wanted = f" (gateway.wireguard is {intent.gateway.wireguard})" if intent else ""
+        hint = "modprobe wireguard, or apt install wireguard-go for gateways without the kernel's"
+        return Check("wireguard", "fail", f"no WireGuard that may be used{wanted}", hint)
+    return Check("wireguard", "ok", f"available: {', '.join(have)}; used: {'kernel' if found == 'wireguard' else 'userspace'}")
+
+
+def _uplink(host: Host) -> Check:
+    if not host.uplink:
+        return Check("uplink", "fail", "no default route", "set gateway.uplink, or add a default route")
+    return Check("uplink", "ok", f"{host.uplink}, MTU {host.uplink_mtu}, {', '.join(host.uplink_addresses) or 'no address'}")
+
+
+def _forwarding(host: Host) -> Iterator[Check]:
+    if host.fence4 or host.fence6:
+        text = "was off on this host; warpd turned it on and fences off everything that is not its own"
+        yield Check("forwarding", "ok", text)
+    elif host.forwarding4:
+        yield Check("forwarding", "ok", "on for the whole host (not by warpd)")
+    log = _log_all_netns()
+    if log == "0":
+        hint = "sysctl net.netfilter.nf_log_all_netns=1 shows dropped packets of all networks in the kernel log"
+        yield Check("drop log", "warn", "drops inside networks are counted, not logged", hint)
+
+
+def _log_all_netns() -> str:
+    try:
+        with open("/proc/sys/net/netfilter/nf_log_all_netns", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _foreign(dump: Dump, host: Host, grants: Grants) -> Iterator[Check]:
+    for key, text in sorted(dump.foreign.items()):
+        yield Check("conflict", "fail", f"{key} is not ours: {text}", "rename or remove it, or choose another VCID")
+    warnings = list(host_warnings(host, grants))
+    for warning in warnings:
+        yield Check("firewall", "warn", warning["message"], warning["hint"])
+    if not warnings:
+        yield Check("firewall", "ok", "no other chain drops our packets by default")

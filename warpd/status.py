@@ -1,0 +1,106 @@
+"""One look at the kernel beside the intent -> the JSON that status, list and show print. Pure.
+
+A network is in sync when its part of the plan is empty. Nothing here changes or asks the kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from warpd.compile import in_force, public_key_of, site_of
+from warpd.objects.netns import netns_name
+from warpd.objects.wireguard import peer_key
+from warpd.reconcile import Goal, Prospect
+from warpd.render import VERSION
+from warpd.state import PeerTraffic
+
+GONE = PeerTraffic(0, 0, 0, "")
+
+
+def status_json(goal: Goal, found: Prospect, now_s: int) -> dict[str, Any]:
+    """Every network and endpoint as it is in the kernel; `now_s` is seconds since the epoch, for handshake ages."""
+    networks = [network_json(goal, found, name, now_s) for name in sorted(goal.intent.networks)]
+    waiting = sorted({step.network for step in found.plan.steps})
+    return {
+        "version": VERSION,
+        "gateway": goal.intent.gateway.name or found.observed.host.hostname,
+        "uplink": found.observed.host.uplink,
+        "in_sync": found.plan.empty,
+        "waiting": waiting,
+        "blocked": [{"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked],
+        "drops": _drops(found, ""),
+        "networks": networks,
+    }
+
+
+def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str, Any]:
+    network, grant = goal.intent.networks[name], goal.grants.networks[name]
+    group = netns_name(grant.vcid)
+    changes = sum(step.group == group for step in found.plan.steps)
+    up = any(item.group == group and item.key.kind == "wireguard" for item in found.observed.state)
+    blocked = [item.foreign for item in found.plan.blocked if item.group == group]
+    return {
+        **network_grant_json(goal, found, name),
+        "enabled": network.enabled,
+        "up": up,
+        "in_sync": not changes and not blocked,
+        "changes": changes,
+        "blocked": blocked,
+        "drops": _drops(found, group),
+        "endpoints": [endpoint_json(goal, found, name, each, now_s) for each in sorted(network.endpoints)],
+    }
+
+
+def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
+    network, grant = goal.intent.networks[name], goal.grants.networks[name]
+    site = site_of(name, network, grant, found.observed.host)
+    return {
+        "network": name,
+        "name": name,
+        "type": network.type,
+        "description": network.description,
+        "vcid": grant.vcid,
+        "isolation": network.isolation or goal.intent.gateway.isolation,
+        "netns": netns_name(grant.vcid),
+        "device": f"wg-{grant.vcid}",
+        "subnet": str(grant.subnet),
+        "subnet6": str(site.subnet6) if site.subnet6 else None,
+        "gateway_address": str(grant.gateway_address),
+        "gateway_address6": str(site.gateway_address6) if site.gateway_address6 else None,
+        "port": grant.port,
+        "routing_table": grant.routing_table,
+        "transit": str(grant.transit),
+        "mtu": site.mtu,
+    }
+
+
+def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
+    counts = found.observed.drops.get(netns, {})
+    return {reason: {"packets": packets, "bytes": size} for reason, (packets, size) in sorted(counts.items())}
+
+
+def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now_s: int) -> dict[str, Any]:
+    network, grant = goal.intent.networks[network_name], goal.grants.networks[network_name]
+    endpoint = network.endpoints[name]
+    public = public_key_of(name, endpoint, grant.vcid, goal.master)
+    traffic = found.observed.traffic.get(peer_key(netns_name(grant.vcid), f"wg-{grant.vcid}", public))
+    seen = traffic or GONE
+    addresses = grant.endpoints[name]
+    return {
+        "network": network_name,
+        "name": name,
+        "type": endpoint.type,
+        "description": endpoint.description,
+        "enabled": endpoint.enabled,
+        "in_force": network.enabled and in_force(endpoint, goal.today),
+        "in_kernel": traffic is not None,
+        "address": str(addresses.address),
+        "address6": str(addresses.address6) if network.ipv6 else None,
+        "public_key": public,
+        "routes": [str(route) for route in endpoint.routes],
+        "last_handshake": seen.handshake or None,
+        "handshake_age_s": max(0, now_s - seen.handshake) if seen.handshake else None,
+        "received_bytes": seen.received,
+        "sent_bytes": seen.sent,
+        "endpoint": seen.endpoint or None,
+    }
