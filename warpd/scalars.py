@@ -1,0 +1,311 @@
+"""The kinds of single values that the YAML knows: addresses, networks, ranges, keys, names, dates.
+
+Each is a parser that takes the YAML's own value (or one already parsed) and refuses what is wrong by itself,
+together with the pattern by which the JSON Schema describes it. Which field is of which kind says `intent`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    PlainSerializer,
+    PlainValidator,
+    StrictStr,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+NAME_PATTERN: Final = "^[a-z0-9][a-z0-9-]{0,62}$"
+VCID_MAX: Final = 99_999_999  # eight digits: `gt-<vcid>-<n>` has to fit the kernel's 15 characters
+VNI_MAX: Final = 2**24 - 1
+VLAN_MAX: Final = 4094
+TABLE_MAX: Final = 2**32 - 1
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+    r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
+)
+_LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
+_RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_NUMERIC_HOST = re.compile(r"[0-9.]+\Z")
+
+
+def _wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
+    """`{` opens a placeholder in pydantic's templates, so that the text travels as a value."""
+    return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Whole numbers from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1))
+
+    def __str__(self) -> str:
+        return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
+
+    def overlaps(self, other: Range) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _address(family: type[IPv4Address] | type[IPv6Address] | None) -> Callable[[Any], IPAddress]:
+    kind = "an IP" if family is None else ("an IPv4" if family is IPv4Address else "an IPv6")
+    wanted: Any = family or (IPv4Address, IPv6Address)
+
+    def parse(value: Any) -> IPAddress:
+        if isinstance(value, wanted):
+            return value  # type: ignore[no-any-return]
+        hint = "an address stands alone, without a prefix length" if "/" in str(value) else ""
+        try:
+            if isinstance(value, str) and "%" not in value:
+                found: IPAddress = ip_address(value)
+                if isinstance(found, wanted):
+                    return found
+        except ValueError:
+            pass
+        raise _wrong("address", f"{_shown(value)} is not {kind} address", hint)
+
+    return parse
+
+
+def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[Any], IPNetwork]:
+    kind = "an IP" if family is None else ("an IPv4" if family is IPv4Network else "an IPv6")
+    wanted: Any = family or (IPv4Network, IPv6Network)
+
+    def parse(value: Any) -> IPNetwork:
+        if isinstance(value, wanted):
+            return value  # type: ignore[no-any-return]
+        found = _loose_network(value)
+        if not isinstance(found, wanted):
+            raise _wrong("network", f"{_shown(value)} is not {kind} network", "write ADDRESS/LENGTH")
+        if ip_address(value.partition("/")[0]) != found.network_address:  # WireGuard would mask it in silence
+            raise _wrong("host-bits", f"{value} has host bits set", f"write {found}")
+        return found  # type: ignore[no-any-return]
+
+    return parse
+
+
+def _loose_network(value: object) -> IPNetwork | None:
+    """A network with host bits forgiven; None for what is no `ADDRESS/LENGTH`."""
+    if not isinstance(value, str) or "%" in value or not value.rpartition("/")[2].isdigit():
+        return None
+    try:
+        return ip_network(value, strict=False)
+    except ValueError:
+        return None
+
+
+def _range(low: int, high: int, what: str) -> Callable[[Any], Range]:
+    def parse(value: Any) -> Range:
+        found = _loose_range(value)
+        if found is None:
+            raise _wrong(
+                "range", f"{_shown(value)} is not a range of {what}", f"write FIRST-LAST, as {low}-{high}"
+            )
+        if found.first > found.last:
+            raise _wrong("range", f"{found} runs backwards", f"write {found.last}-{found.first}")
+        if found.first < low or found.last > high:
+            raise _wrong("range", f"{found} leaves the {what} from {low} to {high}")
+        return found
+
+    return parse
+
+
+def _loose_range(value: object) -> Range | None:
+    if isinstance(value, Range):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Range(value, value)
+    match = _RANGE.match(value) if isinstance(value, str) else None
+    return Range(int(match[1]), int(match[2] or match[1])) if match else None
+
+
+def _tables(value: Any) -> Range:
+    found = _range(1, TABLE_MAX, "routing tables")(value)
+    if found.overlaps(Range(253, 255)):
+        raise _wrong("range", f"{found} takes in the kernel's own tables 253 to 255", "leave those out")
+    return found
+
+
+def _text(test: Callable[[str], bool], code: str, what: str, hint: str = "") -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and test(value):
+            return value
+        quote = f'a string in YAML is quoted: "{value}"' if isinstance(value, int | float) else hint
+        raise _wrong(code, f"{_shown(value)} is not {what}", quote)
+
+    return parse
+
+
+def is_host(text: str) -> bool:
+    """A host name or an address without brackets and port."""
+    try:
+        return "%" not in text and bool(ip_address(text))
+    except ValueError:
+        return bool(_HOST_NAME.match(text)) and not _NUMERIC_HOST.match(text)
+
+
+def is_host_port(text: str) -> bool:
+    """`host:port`, `v4:port` or `[v6]:port`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        return False
+    if host.startswith("["):
+        return host.endswith("]") and ":" in host and is_host(host[1:-1])
+    return ":" not in host and is_host(host)
+
+
+def is_link_name(text: str) -> bool:
+    return bool(_LINK_NAME.match(text)) and text not in (".", "..", "all", "default")
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith("/") and "\0" not in text and not text.endswith("/")
+
+
+def _key(value: Any) -> str:
+    try:
+        raw = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (binascii.Error, ValueError):
+        raw = b""
+    if (
+        len(raw) != 32 or base64.b64encode(raw).decode() != value
+    ):  # the value stays out: it could be a private key
+        raise _wrong(
+            "public-key", "is not a WireGuard public key", "44 characters of base64: what `wg pubkey` prints"
+        )
+    if not any(raw):
+        raise _wrong("public-key", "is the all-zero key, which means 'none' to WireGuard")
+    return str(value)
+
+
+def _date(value: Any) -> date:
+    if isinstance(value, date):
+        return value
+    try:
+        if isinstance(value, str) and _DATE.match(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise _wrong("date", f"{_shown(value)} is not a date", "write YEAR-MONTH-DAY, as 2030-12-31")
+
+
+def _version(value: Any) -> Literal[1]:
+    if type(value) is not int or value != 1:
+        raise _wrong("version", f"version {_shown(value)} is not known", "write version: 1")
+    return 1
+
+
+_AS_TEXT = PlainSerializer(str, return_type=str, when_used="json")
+_SCHEMA4: Final[dict[str, Any]] = {"type": "string", "format": "ipv4"}
+_SCHEMA6: Final[dict[str, Any]] = {"type": "string", "format": "ipv6"}
+_CIDR4: Final = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([0-9]|[12][0-9]|3[0-2])$"
+_CIDR6: Final = r"^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])$"
+_RANGE_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[0-9]{1,10}( *- *[0-9]{1,10})?$"},
+        {"type": "integer", "minimum": 0},
+    ]
+}
+
+
+def _texts(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern}
+
+
+Address4 = Annotated[IPv4Address, PlainValidator(_address(IPv4Address)), _AS_TEXT, WithJsonSchema(_SCHEMA4)]
+Address6 = Annotated[IPv6Address, PlainValidator(_address(IPv6Address)), _AS_TEXT, WithJsonSchema(_SCHEMA6)]
+Address = Annotated[
+    IPAddress, PlainValidator(_address(None)), _AS_TEXT, WithJsonSchema({"anyOf": [_SCHEMA4, _SCHEMA6]})
+]
+Network4 = Annotated[
+    IPv4Network, PlainValidator(_network(IPv4Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR4))
+]
+Network6 = Annotated[
+    IPv6Network, PlainValidator(_network(IPv6Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR6))
+]
+AnyNetwork = Annotated[
+    IPNetwork,
+    PlainValidator(_network(None)),
+    _AS_TEXT,
+    WithJsonSchema({"anyOf": [_texts(_CIDR4), _texts(_CIDR6)]}),
+]
+Ports = Annotated[Range, PlainValidator(_range(1, 65535, "ports")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+Vcids = Annotated[
+    Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
+Tables = Annotated[Range, PlainValidator(_tables), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+Vlans = Annotated[
+    Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
+Vnis = Annotated[Range, PlainValidator(_range(1, VNI_MAX, "VNIs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+Host = Annotated[
+    str,
+    PlainValidator(
+        _text(
+            is_host, "host", "a host name or an address", "no port and no brackets: the port is the network's"
+        )
+    ),
+    WithJsonSchema(_texts(r"^[0-9A-Za-z.:-]{1,253}$")),
+]
+HostPort = Annotated[
+    str,
+    PlainValidator(
+        _text(is_host_port, "host-port", "HOST:PORT", 'write "host:51820" or "[2001:db8::1]:51820"')
+    ),
+    WithJsonSchema(_texts(r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]{1,253}):[0-9]{1,5}$")),
+]
+LinkName = Annotated[
+    str,
+    PlainValidator(
+        _text(is_link_name, "link-name", "a name for an interface", "1 to 15 characters, no space, / or :")
+    ),
+    WithJsonSchema(_texts(r"^[^\s/:%]{1,15}$")),
+]
+FilePath = Annotated[
+    str,
+    PlainValidator(_text(_is_absolute, "file-path", "a whole path", "begin it with /")),
+    WithJsonSchema(_texts("^/.+$")),
+]
+PublicKey = Annotated[
+    str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))
+]
+Day = Annotated[date, PlainValidator(_date), _AS_TEXT, WithJsonSchema({"type": "string", "format": "date"})]
+Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Text = Annotated[StrictStr, StringConstraints(max_length=1000)]
