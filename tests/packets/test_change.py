@@ -1,0 +1,175 @@
+"""Changes under traffic: who is not meant loses nothing, who is meant is cut off at once.
+
+c1 one   c2 two   c3 three --- gw (network `net`) --- isp --- world
+while one's ping runs at 50 packets a second
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .gateway import LINK, Gateway, Tunnel
+from .lan import INTERNET4, INTERNET6, Host, Lab, until
+from .packet import new_ident
+from .tally import TALLY
+
+VCID = 70000001
+CHANGES: dict[str, dict[str, object]] = {
+    "disabled": {"enabled": False},
+    "expired": {"expires": "2020-01-01"},
+    "rotated": {"rotation": 1},
+}
+Bench = tuple[Lab, Gateway]
+
+
+def network(*names: str, **changes: dict[str, object]) -> dict[str, object]:
+    endpoints = {name: {"type": "mobile", **changes.get(name, {})} for name in names}
+    return {"net": {"type": "secure-internet", "vcid": VCID, "expected_users": 6, "endpoints": endpoints}}
+
+
+def connect(host: Host, gateway: Gateway, name: str) -> Tunnel:
+    tunnel = Tunnel(host, gateway.config(f"net/{name}"))
+    tunnel.up()
+    assert tunnel.wake(INTERNET4) and tunnel.wake(INTERNET6), f"{name} has no way to the internet"
+    return tunnel
+
+
+@contextmanager
+def traffic(host: Host, category: str) -> Iterator[None]:
+    """A running ping of both families; none of its packets may be lost."""
+    jobs = [(a, host.do("start", argv=["ping", "-n", "-q", "-i", "0.02", a])) for a in (INTERNET4, INTERNET6)]
+    try:
+        run_on(host)
+        yield
+        run_on(host)
+    finally:
+        ended = [(address, host.do("stop", job=job, timeout_s=10)["out"]) for address, job in jobs]
+    lost = []
+    for address, text in ended:
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        assert found, text
+        sent, received = int(found[1]), int(found[2])
+        assert sent > 10, f"the ping did not run: {text}"
+        # The last one may still be under way when ping is told to stop.
+        lost += TALLY.allowed(category, [(f"{address} packet {n}", n < received) for n in range(sent - 1)])
+    assert not lost, lost[:5]
+
+
+def run_on(host: Host) -> None:
+    """Until the running pings have sent some more."""
+
+    def sent() -> int:
+        return int(host.run("cat", f"/sys/class/net/{LINK}/statistics/tx_packets").checked().out)
+
+    first = sent()
+    assert until(lambda: sent() >= first + 20), "the ping does not run"
+
+
+def test_adding_an_endpoint_disturbs_nobody(bench: Bench) -> None:
+    lab, gateway = bench
+    gateway.apply(network("one", "two"))
+    one = connect(lab.clients[0], gateway, "one")
+    connect(lab.clients[1], gateway, "two")
+    before, handshake = gateway.peers(VCID), one.handshake
+    with traffic(one.host, "gentle: another's ping, added"):
+        gateway.apply(network("one", "three", "two"))
+    after = gateway.peers(VCID)
+    assert len(before) == 2 and len(after) == 3
+    kept = [
+        (f"{what} of {key}", after[key][what] >= old[what])
+        for key, old in before.items()
+        for what in ("handshake", "received", "sent")
+    ]
+    kept += [(f"endpoint and AllowedIPs of {key}", same(after[key], old)) for key, old in before.items()]
+    kept.append(("handshakes redone", one.handshake == handshake))
+    assert not TALLY.allowed("gentle: sessions kept", kept)
+    connect(lab.clients[2], gateway, "three")
+
+
+def same(new: dict[str, object], old: dict[str, object]) -> bool:
+    return all(new[what] == old[what] for what in ("endpoint", "allowed"))
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled", "expired", "rotated"])
+def test_revoked_at_once(bench: Bench, how: str) -> None:
+    """From the moment apply returns the old key carries nothing; the neighbour's ping loses nothing."""
+    lab, gateway = bench
+    gateway.apply(network("one", "two"))
+    one = connect(lab.clients[0], gateway, "one")
+    two = connect(lab.clients[1], gateway, "two")
+    old_key = two.config.public_key
+    change = CHANGES.get(how, {})
+    with traffic(one.host, f"gentle: another's ping, {how}"):
+        gateway.apply(network("one") if how == "removed" else network("one", "two", two=change))
+        idents = [new_ident() for _n in range(10)]
+        for ident in idents:
+            two.host.udp(INTERNET4, 7777, ident, 0)
+            two.host.udp(INTERNET6, 7777, ident, 0)
+        silent = not two.host.udp(INTERNET4, 7777, new_ident(), 1)
+    arrivals = lab.arrivals([lab.world, lab.isp])
+    faults = [(f"{how} {ident}", ident in arrivals) for ident in idents]
+    faults += [(f"{how}: answered", not silent), (f"{how}: key known", old_key in gateway.peers(VCID))]
+    assert not TALLY.forbidden(f"revoked: {how}", faults)
+    if how == "rotated":
+        two.down()
+        assert connect(two.host, gateway, "two").config.public_key != old_key
+    if how == "disabled":  # its grant is kept: enabled again, the same config works
+        gateway.apply(network("one", "two"))
+        two.down()
+        two.up()
+        assert two.wake(INTERNET4)
+
+
+def test_an_invalid_file_changes_nothing(bench: Bench) -> None:
+    lab, gateway = bench
+    gateway.apply(network("one", "two"))
+    one = connect(lab.clients[0], gateway, "one")
+    with traffic(one.host, "gentle: invalid file"):
+        for text in ("", "networks: [", "version: 1\nnetworks: {}\nnonsense: 1\n"):
+            gateway.file.write_text(text)
+            assert gateway.warpctl("apply", "--yes").rc == 4
+    assert len(gateway.peers(VCID)) == 2
+
+
+def test_plan_changes_nothing_and_a_second_apply_is_empty(bench: Bench) -> None:
+    lab, gateway = bench
+    gateway.networks = network("one")
+    gateway.write()
+    assert gateway.warpctl("plan").rc == 2
+    assert "warp-" not in lab.gw.run("ip", "netns", "list").out and not gateway.state.exists()
+    gateway.apply()
+    assert gateway.warpctl("plan").rc == 0
+    before = gateway.inside(VCID, "nft", "list", "ruleset").checked().out
+    gateway.apply()
+    assert gateway.inside(VCID, "nft", "list", "ruleset").checked().out == before
+
+
+def test_destroy_cuts_everybody_off(bench: Bench) -> None:
+    lab, gateway = bench
+    gateway.apply(network("one"))
+    one = connect(lab.clients[0], gateway, "one")
+    gateway.warpctl("destroy", "--yes").checked()
+    idents = [new_ident() for _n in range(4)]
+    for ident in idents:
+        one.host.udp(INTERNET4, 7777, ident, 0)
+    assert not one.host.udp(INTERNET4, 7777, new_ident(), 1)
+    arrivals = lab.arrivals()
+    assert not TALLY.forbidden("after destroy", [(ident, ident in arrivals) for ident in idents])
+
+
+def test_rebuilt_from_nothing_the_same_clients_come_back(bench: Bench, tmp_path: Path) -> None:
+    """destroy, then apply with the same state folder: the printed config still works, unchanged."""
+    lab, gateway = bench
+    gateway.apply(network("one"))
+    one = connect(lab.clients[0], gateway, "one")
+    gateway.warpctl("destroy", "--yes").checked()
+    gateway.apply()
+    assert gateway.config("net/one").text == one.config.text
+    one.down()  # WireGuard itself would try again after 15 s
+    one.up()
+    assert not TALLY.allowed("rebuilt: same config works", [(a, one.wake(a)) for a in (INTERNET4, INTERNET6)])
