@@ -1,0 +1,164 @@
+"""Addresses inside one network: the gateway's and every endpoint's. A part of `grants`, pure like it.
+
+Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links are /32,
+there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset plus 1. When a subnet
+is enlarged or moved, everyone keeps the offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import chain
+
+from warpd.errors import Finding
+from warpd.intent import Network
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointGrant:
+    address: IPv4Address
+    address6: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Who sits where in one network."""
+
+    subnet: IPv4Network
+    subnet6: IPv6Network
+    gateway: IPv4Address
+    gateway6: IPv6Address
+    endpoints: Mapping[str, EndpointGrant]
+
+
+def prefix_for(users: int) -> int:
+    """The prefix length of the smallest subnet for so many endpoints: 1 -> /31, 2 -> /30, 6 -> /29, 254 -> /24."""
+    return 31 if users <= 1 else 32 - (users + 1).bit_length()
+
+
+def capacity(prefix: int) -> int:
+    """How many endpoints a subnet of this prefix length holds, beside the gateway."""
+    return 1 if prefix == 31 else max(0, (1 << (32 - prefix)) - 2)
+
+
+@dataclass(slots=True)
+class _Side:
+    """One family of one network: offsets from the base, and who holds them ("" is the gateway)."""
+
+    base: int
+    size: int
+    word: str
+    owner: dict[int, str] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
+
+    def take(self, name: str, offset: int) -> bool:
+        """False when it is outside or somebody else's."""
+        if not 0 <= offset < self.size or offset in self.owner:
+            return False
+        self.owner[offset] = name
+        self.given[name] = offset
+        return True
+
+
+def seat(
+    path: str, network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: Seats | None, findings: list[Finding]
+) -> Seats:
+    """Give every address of one network, keeping the offsets of `old`."""
+    four = _Side(int(subnet.network_address), subnet.num_addresses, "address")
+    six = _Side(int(subnet6.network_address), subnet6.num_addresses, "address6")
+    said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
+    said6 = {name: int(one.address6) for name, one in network.endpoints.items() if one.address6 is not None}
+    names = sorted(network.endpoints)
+    _keep(four, six, network, names, old)
+    _gateway(path, four, six, network, findings)
+    for side, said, shown in ((four, said4, IPv4Address), (six, said6, IPv6Address)):
+        for name in sorted(said):
+            _pin(f"{path}.endpoints.{name}.{side.word}", side, name, said[name], shown(said[name]), findings)
+    _fill(path, four, six, [name for name in names if name not in said4], names, findings)
+    full = (name for name in names if name in four.given and name in six.given)
+    endpoints = {
+        name: EndpointGrant(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name]))
+        for name in full
+    }
+    gateway6 = IPv6Address(six.base + six.given.get("", 0))
+    return Seats(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
+
+
+def _keep(four: _Side, six: _Side, network: Network, names: list[str], old: Seats | None) -> None:
+    """What was held and is not said otherwise stays at its offset."""
+    if old is None:
+        return
+    base4, base6 = int(old.subnet.network_address), int(old.subnet6.network_address)
+    if network.gateway_address is None:
+        four.take("", int(old.gateway) - base4)
+    six.take("", int(old.gateway6) - base6)
+    for name in names:
+        had = old.endpoints.get(name)
+        if had is None:
+            continue
+        one = network.endpoints[name]
+        if one.address is None:
+            four.take(name, int(had.address) - base4)
+        if one.address6 is None:
+            six.take(name, int(had.address6) - base6)
+
+
+def _gateway(path: str, four: _Side, six: _Side, network: Network, findings: list[Finding]) -> None:
+    said = network.gateway_address
+    if said is not None:
+        _pin(f"{path}.gateway_address", four, "", int(said), said, findings)
+    elif "" not in four.given:
+        four.take("", next((offset for offset in range(four.size) if offset not in four.owner), 0))
+    if "" not in six.given and not six.take("", four.given.get("", 0) + 1):
+        offset = next((n for n in range(1, six.size) if n not in six.owner), 0)
+        six.take("", offset)
+
+
+def _pin(
+    path: str, side: _Side, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]
+) -> None:
+    offset = value - side.base
+    if side.take(name, offset):
+        return
+    if 0 <= offset < side.size:
+        holder = side.owner[offset]
+        text = f"{shown} is held by {f'endpoint {holder}' if holder else 'the gateway'}"
+        findings.append(Finding("taken", path, text, "choose another one"))
+        return
+    subnet = f"{type(shown)(side.base)}/{shown.max_prefixlen - (side.size - 1).bit_length()}"
+    hint = "write an address of that subnet, or the subnet that holds this one"
+    findings.append(Finding("address-outside-subnet", path, f"{shown} is outside of the network's subnet {subnet}", hint))
+
+
+def _fill(
+    path: str, four: _Side, six: _Side, automatic: list[str], names: list[str], findings: list[Finding]
+) -> None:
+    """New endpoints, in the order of their names."""
+    free4 = _free_offsets(four)
+    spare6 = (n for n in range(four.size + 1, six.size) if n not in six.owner)
+    for name in automatic:
+        if name not in four.given:
+            offset = next(free4, None)
+            if offset is None:
+                break  # already a finding: more endpoints than the subnet holds
+            four.take(name, offset)
+    without = []
+    for name in names:
+        if name in six.given or name not in four.given:
+            continue
+        if six.take(name, four.given[name] + 1):
+            continue
+        spare = next(spare6, None)
+        if spare is None or not six.take(name, spare):
+            without.append(name)
+    if without:
+        text = f"no IPv6 address is left for {', '.join(without)}"
+        findings.append(Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone"))
+
+
+def _free_offsets(side: _Side) -> Iterator[int]:
+    """1 to the last but one; then the lowest, which is free when the gateway sits elsewhere."""
+    every = chain(range(1, max(2, side.size - 1)), (0,))
+    return (offset for offset in every if offset < side.size and offset not in side.owner)
