@@ -1,0 +1,63 @@
+"""A config as a QR code, for phones: text for the terminal, PNG and SVG.
+
+The code holds the config's text byte for byte. A terminal cell is two modules high; light modules are drawn
+and dark ones left out, because most terminals are dark.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import segno
+
+from warpd.clients.config import ClientConfig
+from warpd.errors import WarpError
+
+QUIET_ZONE: Final = 4  # modules around the code (ISO/IEC 18004)
+SCALE: Final = 6  # pixels per module
+_CELLS: Final = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
+
+
+def terminal(config: ClientConfig, text: str) -> str:
+    """Raises: WarpError when the config does not fit or lacks its private key."""
+    rows = [[bool(module) for module in row] for row in _code(config, text).matrix_iter(border=QUIET_ZONE // 2)]
+    if len(rows) % 2:
+        rows.append([True] * len(rows[0]))  # below the quiet zone: not drawn
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    return "\n".join("".join(_CELLS[cell] for cell in zip(*pair, strict=True)) for pair in pairs)
+
+
+def image(config: ClientConfig, text: str, suffix: str) -> bytes:
+    """The picture for a file name's suffix, `.png` or `.svg`.
+
+    Raises:
+        WarpError: another suffix; the config does not fit or lacks its private key.
+    """
+    kind = suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        text = f"no QR code can be written as {suffix or 'a file without suffix'}"
+        raise WarpError(text, code="qr-format", who="operator", hint="name a file .png or .svg")
+    out = io.BytesIO()
+    _code(config, text).save(out, kind=kind, scale=SCALE, border=QUIET_ZONE, light="white")
+    return out.getvalue()
+
+
+def _code(config: ClientConfig, text: str) -> segno.QRCode:
+    if config.private_key is None:
+        raise WarpError(
+            f"endpoint {config.network}/{config.endpoint} has a key of its own: the config lacks it, a QR code would be useless",
+            code="qr-no-key",
+            who="operator",
+            hint="take the text and put the device's private key in, or drop `public_key` to have a derived one",
+        )
+    try:
+        return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")
+    except segno.DataOverflowError:
+        size = len(text.encode())
+        raise WarpError(
+            f"a config of {size} bytes does not fit into a QR code (2953)",
+            code="qr-too-long",
+            who="operator",
+            hint="carry it over as a file: --out FILE",
+        ) from None

@@ -1,0 +1,310 @@
+"""The state folder: grants, the master secret, config versions, and the lock of whoever writes.
+
+Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed, folder synced), so
+a crash at any byte leaves the old one or the new one. Reading creates nothing; an absent file is an empty
+answer, a broken one is an error and never taken for an empty one. What the kernel holds is never written here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from warpd import grants as granting
+from warpd import keys
+from warpd.errors import Busy, WarpError
+from warpd.grants import Grants
+from warpd.keys import KEY_BYTES, Secret
+
+GRANTS: Final = "grants.json"
+VERSIONS: Final = "configs.json"
+MASTER: Final = "master.key"
+LOCK: Final = "lock"
+CREDENTIAL: Final = "warpd.master"
+FORMAT: Final = 1
+_KEY_FILE_MAX: Final = 4096  # bytes; more than any way to write 32 of them
+
+
+class Numbered(Protocol):
+    """A client config, as far as the store needs to know."""
+
+    @property
+    def network(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+    def digest(self) -> str: ...
+    def numbered(self, version: int) -> Self: ...
+
+
+Config = TypeVar("Config", bound=Numbered)
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One distinct config of one endpoint: a number from 1, and the day it was first seen."""
+
+    version: int
+    date: str
+    digest: str
+    exported: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Every config version on record, by `NETWORK/NAME`, oldest first."""
+
+    configs: Mapping[str, tuple[ConfigVersion, ...]]
+
+    def of(self, network: str, endpoint: str, digest: str = "") -> dict[str, Any]:
+        """For `status` and `show`. With the digest of the config as it is now, that one counts, on record or not."""
+        rows = self.configs.get(f"{network}/{endpoint}", ())
+        last = next((row for row in reversed(rows) if row.digest == digest), None) if digest else (rows[-1:] or (None,))[0]
+        number = last.version if last else len(rows) + 1
+        return {"config_version": number, "config_exported": last is not None and last.exported}
+
+
+class Store:
+    """One state folder. Methods that write are called inside `writer`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.folder = Path(state_dir)
+
+    # grants
+
+    def read_grants(self) -> Grants:
+        """Raises: WarpError when they cannot be read."""
+        text = self._read(GRANTS)
+        return Grants({}) if text is None else self._parse(GRANTS, text, granting.from_json)
+
+    def write_grants(self, grants: Grants) -> None:
+        self._write(GRANTS, granting.to_json(grants))
+
+    # the master secret
+
+    def master_key(self, create: bool, path: Path | None = None) -> Secret | None:
+        """The master secret: from `path` if given, a systemd credential, or the folder; None when there is none yet.
+
+        Raises:
+            WarpError: it is unreadable, malformed or readable by others; or `path` is given and not there.
+        """
+        if path is not None:
+            found = _read_key(path, shared=stat.S_IRWXO)
+            if found is None:
+                hint = "mount it, or drop `gateway.master_key_file` to use the one in the state folder"
+                raise WarpError(f"{path}: no such file", code="master-missing", who="operator", hint=hint)
+            return found
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if credentials:
+            found = _read_key(Path(credentials) / CREDENTIAL, shared=stat.S_IRWXO)
+            if found is not None:
+                return found
+        own = _read_key(self.folder / MASTER, shared=stat.S_IRWXO | stat.S_IRWXG)
+        return self._make_master() if own is None and create else own
+
+    def _make_master(self) -> Secret | None:
+        """Never replaces one that another process made meanwhile: link() fails where rename() would not."""
+        target = self.folder / MASTER
+        beside = self.folder / f".{MASTER}.{os.getpid()}"
+        with _told(target):
+            self._make_folder()
+            _write_synced(beside, secrets.token_bytes(KEY_BYTES))
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, target)
+            finally:
+                os.unlink(beside)
+            _sync_folder(self.folder)
+        return _read_key(target, shared=stat.S_IRWXO | stat.S_IRWXG)
+
+    # config versions
+
+    def versions(self) -> Versions:
+        """Raises: WarpError when they cannot be read."""
+        text = self._read(VERSIONS)
+        return Versions({}) if text is None else self._parse(VERSIONS, text, _versions_from_json)
+
+    def versioned(self, config: Config, formatter: Callable[[Config], str], exported: bool = True) -> tuple[Config, str]:
+        """The config with its number, and its text; a config not seen before gets the next number, dated today."""
+        versions = self.versions()
+        name, digest = f"{config.network}/{config.endpoint}", config.digest()
+        rows = versions.configs.get(name, ())
+        row = next((row for row in rows if row.digest == digest), None)
+        if row is None:
+            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported)
+            rows = (*rows, row)
+        elif exported and not row.exported:
+            new = dataclasses.replace(row, exported=True)
+            rows = tuple(new if old is row else old for old in rows)
+        numbered = config.numbered(row.version)
+        text = formatter(numbered)
+        self._write(VERSIONS, _versions_to_json({**versions.configs, name: rows}))
+        return numbered, text
+
+    def history(self, network: str, endpoint: str) -> list[dict[str, Any]]:
+        rows = self.versions().configs.get(f"{network}/{endpoint}", ())
+        return [{"version": row.version, "date": row.date, "exported": row.exported} for row in rows]
+
+    # the lock
+
+    @contextlib.contextmanager
+    def writer(self, command: str) -> Iterator[None]:
+        """Be the only writer of this folder. The kernel's lock counts, the file's text only tells who it is.
+
+        Raises:
+            Busy: another process is.
+        """
+        path = self.folder / LOCK
+        with _told(path):
+            self._make_folder()
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _flock(fd, path)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            with _told(path):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode(), 0)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
+
+    # files
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _read(self, name: str) -> str | None:
+        path = self.folder / name
+        with _told(path):
+            try:
+                return path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+            except UnicodeDecodeError:
+                raise _broken(path, "not UTF-8") from None
+
+    def _parse(self, name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
+        try:
+            return parse(text)
+        except ValueError as failure:
+            raise _broken(self.folder / name, str(failure)) from None
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file; the same text again writes nothing."""
+        if self._read(name) == text:
+            return
+        path, beside = self.folder / name, self.folder / f".{name}.new"
+        with _told(path):
+            self._make_folder()
+            _write_synced(beside, text.encode())
+            os.rename(beside, path)
+            _sync_folder(self.folder)
+
+
+def _flock(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy(_owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again") from None
+    except OSError as failure:
+        raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
+
+
+def _owner(text: bytes) -> str:
+    try:
+        owner = json.loads(text)
+        return f"{owner['command']} (process {owner['pid']}) is at work since {owner['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another warpd or warpctl is at work"
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """An errno of the file system, as an error that names the file."""
+    try:
+        yield
+    except OSError as failure:
+        hint = "run it as root, or name another folder with --state-dir" if failure.errno == errno.EACCES else ""
+        raise WarpError(
+            f"{failure.filename or path}: {failure.strerror}", code="state-unusable", who="operator", hint=hint
+        ) from failure
+
+
+def _broken(path: Path, why: str) -> WarpError:
+    hint = "restore it from a backup; without it every grant would be given anew"
+    return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a crash
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_key(path: Path, shared: int) -> Secret | None:
+    """32 bytes, raw or in base64; None when there is no such file. `shared`: mode bits that must not be set."""
+    with _told(path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            mode = os.fstat(fd).st_mode
+            raw = file.read(_KEY_FILE_MAX) if stat.S_ISREG(mode) else b""
+    if stat.S_ISREG(mode) and mode & shared:
+        raise WarpError(f"{path}: others can read it", code="master-shared", who="operator", hint=f"chmod 600 {path}")
+    key = raw if len(raw) == KEY_BYTES else _from_base64(raw)
+    if key is None or key == bytes(KEY_BYTES):
+        hint = "32 bytes, raw or in base64: head -c 32 /dev/urandom"
+        raise WarpError(f"{path} holds no master secret", code="master-malformed", who="operator", hint=hint)
+    return Secret(key)
+
+
+def _from_base64(raw: bytes) -> bytes | None:
+    try:
+        return keys.decode(raw.decode("ascii").strip())
+    except ValueError:
+        return None
+
+
+def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
+    rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
+    return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
+
+
+def _versions_from_json(text: str) -> Versions:
+    try:
+        document = json.loads(text)
+        if document["version"] != FORMAT:
+            raise ValueError(f"version {document['version']}, this warpd reads {FORMAT}")
+        configs = document["configs"].items()
+        return Versions({name: tuple(ConfigVersion(*row) for row in rows) for name, rows in configs})
+    except (KeyError, TypeError, AttributeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
