@@ -127,11 +127,7 @@ def read_input6(raw: socket.socket, protocol: int) -> None:
     while True:
         body, extra, _flags, source = raw.recvmsg(65535, 256)
         dst = next(
-            (
-                socket.inet_ntop(socket.AF_INET6, d[:16])
-                for _l, kind, d in extra
-                if kind == socket.IPV6_PKTINFO
-            ),
+            (socket.inet_ntop(socket.AF_INET6, d[:16]) for _l, kind, d in extra if kind == socket.IPV6_PKTINFO),
             "",
         )
         record("input", "", source[0], dst, protocol, body)
@@ -225,9 +221,7 @@ def send_packets(link: str, packets: list[str]) -> None:
     out.close()
 
 
-def ask_udp(
-    dst: str, port: int, payload: str, timeout_s: float, sport: int = 0, source: str = ""
-) -> str | None:
+def ask_udp(dst: str, port: int, payload: str, timeout_s: float, sport: int = 0, source: str = "") -> str | None:
     """Send one datagram by the host's own routing; the answer, or None."""
     with socket.socket(family_of(dst), socket.SOCK_DGRAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

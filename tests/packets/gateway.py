@@ -111,15 +111,11 @@ def parse(text: str) -> Config:
         raise Stuck(f"the printed config lacks {sorted(missing)}")
     addresses = [ip_interface(item.strip()).ip for item in values["Address"].split(",")]
     own = {ip.version: str(ip) for ip in addresses}
-    return Config(
-        text, own.get(4, ""), own.get(6, ""), public_key(values["PrivateKey"]), int(values.get("MTU", 0))
-    )
+    return Config(text, own.get(4, ""), own.get(6, ""), public_key(values["PrivateKey"]), int(values.get("MTU", 0)))
 
 
 def public_key(private: str) -> str:
-    job = subprocess.run(
-        ("wg", "pubkey"), input=private, capture_output=True, text=True, timeout=10, check=True
-    )
+    job = subprocess.run(("wg", "pubkey"), input=private, capture_output=True, text=True, timeout=10, check=True)
     return job.stdout.strip()
 
 

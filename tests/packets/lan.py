@@ -119,9 +119,7 @@ class Host:
             raise Stuck(f"{self.name}: {operation}: {reply['error']}")
         return reply["value"]
 
-    def run(
-        self, *argv: str, timeout_s: float = 20, text: str = "", env: Mapping[str, str] | None = None
-    ) -> Done:
+    def run(self, *argv: str, timeout_s: float = 20, text: str = "", env: Mapping[str, str] | None = None) -> Done:
         """A command inside this host."""
         value = self.do("run", timeout_s + 10, argv=argv, timeout_s=timeout_s, text=text, env=dict(env or {}))
         return Done(**value)
@@ -144,9 +142,7 @@ class Host:
         """Send packets as they are, past this host's own routing."""
         self.do("packets", link=link, packets=[packet.encode().hex() for packet in packets])
 
-    def udp(
-        self, target: str, port: int, ident: str, timeout_s: float = 2, sport: int = 0, source: str = ""
-    ) -> bool:
+    def udp(self, target: str, port: int, ident: str, timeout_s: float = 2, sport: int = 0, source: str = "") -> bool:
         """Send a datagram; True when it was answered. With no time to wait: False at once."""
         about = {"dst": target, "port": port, "payload": ident, "sport": sport, "source": source}
         return bool(self.do("udp", timeout_s + 10, timeout_s=timeout_s, **about) == ident)
@@ -187,6 +183,9 @@ mount -t sysfs sysfs /sys
 mkdir -p /run/netns /run/wireguard /run/lock /run/stand-in
 printf '#!/bin/sh\\n{ echo "$*"; cat; } >>/run/resolvconf.log\\n' >/run/stand-in/resolvconf
 chmod 755 /run/stand-in/resolvconf
+for real in /usr/bin/resolvconf /usr/sbin/resolvconf; do
+    [ ! -e $real ] || mount --bind /run/stand-in/resolvconf "$(realpath $real)"
+done
 if [ -f /etc/resolv.conf ]; then
     cat /etc/resolv.conf >/run/resolv.conf
     mount --bind /run/resolv.conf "$(realpath /etc/resolv.conf)"

@@ -57,9 +57,7 @@ class Packet:
         if self.kind == "ping":
             return struct.pack("!BBHHH", 128 if six else 8, 0, 0, self.sport, 1) + payload
         options = struct.pack("!BBH", 2, 4, self.mss)
-        return (
-            struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, 2, 64240, 0, 0) + options + payload
-        )
+        return struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, 2, 64240, 0, 0) + options + payload
 
 
 def checksum(data: bytes) -> int:

@@ -78,10 +78,7 @@ def intent() -> dict[str, object]:
         endpoints[network][name] = {"type": "mobile"}
     endpoints["right"]["z"] = {"type": "mobile", "address": "10.77.0.3"}
     common = {"type": "secure-internet"}
-    return {
-        name: {**common, "vcid": VCIDS[name], **rest, "endpoints": endpoints[name]}
-        for name, rest in NETWORKS.items()
-    }
+    return {name: {**common, "vcid": VCIDS[name], **rest, "endpoints": endpoints[name]} for name, rest in NETWORKS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +106,7 @@ class Member:
         """Its inner address of the target's family; in a network without IPv6 one that it might have had."""
         return (self.config.address6 or "fd00:5::5") if ":" in target else self.config.address4
 
-    def packet(
-        self, kind: Kind, target: str, port: int = 7777, source: str = "", sport: int = 40000
-    ) -> Packet:
+    def packet(self, kind: Kind, target: str, port: int = 7777, source: str = "", sport: int = 40000) -> Packet:
         return Packet(kind, source or self.own(target), target, port, new_ident(), sport)
 
 
@@ -182,19 +177,14 @@ class Standing:
         self._fire(sent)
         self._forbidden += [(who, packet, permitted) for who, packet in sent]
         arrivals = self.lab.arrivals()
-        faults = [
-            (f"{who.network}/{who.name} {describe(p)}", self._where(arrivals, p, permitted))
-            for who, p in sent
-        ]
+        faults = [(f"{who.network}/{who.name} {describe(p)}", self._where(arrivals, p, permitted)) for who, p in sent]
         return TALLY.forbidden(category, [(f"{what} at {where}", bool(where)) for what, where in faults])
 
     def late(self) -> list[str]:
         """Forbidden probes that were not there when their test looked, but are now."""
         arrivals = self.lab.arrivals()
         found = [(who, packet, self._where(arrivals, packet, ok)) for who, packet, ok in self._forbidden]
-        return [
-            f"{who.network}/{who.name} {describe(packet)} at {where}" for who, packet, where in found if where
-        ]
+        return [f"{who.network}/{who.name} {describe(packet)} at {where}" for who, packet, where in found if where]
 
     def passed(self, category: str, shots: Iterable[Shot], at: str) -> list[str]:
         """Send all; what did not arrive at the host `at`, as text."""
@@ -229,9 +219,7 @@ class Standing:
     @staticmethod
     def _where(arrivals: dict[str, list[dict[str, object]]], packet: Packet, permitted: Sequence[str]) -> str:
         return ", ".join(
-            f"{r['host']} {r['where']} {r['link']}"
-            for r in arrivals.get(packet.ident, ())
-            if r["host"] not in permitted
+            f"{r['host']} {r['where']} {r['link']}" for r in arrivals.get(packet.ident, ()) if r["host"] not in permitted
         )
 
 

@@ -58,18 +58,12 @@ def test_hairpin(standing: Standing, name: str) -> None:
 def test_tunnel_ports_through_a_tunnel(standing: Standing) -> None:
     """A client cannot dial the gateway's listening ports from inside, to tunnel into another network."""
     member = standing["h1"]
-    shots = [
-        (member, member.packet("udp", target, port))
-        for target in (UPLINK4, UPLINK6)
-        for port in range(51820, 51830)
-    ]
+    shots = [(member, member.packet("udp", target, port)) for target in (UPLINK4, UPLINK6) for port in range(51820, 51830)]
     assert not standing.stopped("tunnel within a tunnel", shots)
 
 
 def test_clients_public_addresses_are_internet(standing: Standing) -> None:
     """What an endpoint does reach is another's public address, as anybody on the internet does."""
     member, other = standing["h1"], standing["m1"]
-    shots = [
-        (member, member.packet("udp", target, 9)) for target in (public4(other.number), public6(other.number))
-    ]
+    shots = [(member, member.packet("udp", target, 9)) for target in (public4(other.number), public6(other.number))]
     assert not standing.passed("to a public address of a client", shots, other.host.name)

@@ -37,12 +37,8 @@ def addresses(standing: Standing) -> dict[str, tuple[str, ...]]:
 def test_the_listeners_hear_when_they_may(standing: Standing) -> None:
     """The control: the host's services do answer the internet, on every port."""
     world = standing.lab.world
-    deaf = [
-        (a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.udp(a, port, new_ident())
-    ]
-    deaf += [
-        (a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.tcp(a, port, new_ident())
-    ]
+    deaf = [(a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.udp(a, port, new_ident())]
+    deaf += [(a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.tcp(a, port, new_ident())]
     assert not deaf
 
 
@@ -61,9 +57,7 @@ def test_gateway_address_answers_ping_and_nothing_else(standing: Standing, name:
     member = standing[name]
     own = [a for a in (member.gateway4, member.gateway6) if a]
     lost = TALLY.allowed("ping on the gateway address", [(a, member.host.ping(a)) for a in own])
-    lost += standing.passed(
-        "ping on the gateway address", [(member, member.packet("ping", a)) for a in own], "gw"
-    )
+    lost += standing.passed("ping on the gateway address", [(member, member.packet("ping", a)) for a in own], "gw")
     services = [shot for a in own for shot in every_service(member, a) if shot[1].kind != "ping"]
     assert not lost + standing.stopped("host: network's gateway address", services)
 

@@ -21,11 +21,7 @@ NAMES = ("h1", "m1", "a", "l")
 
 
 def tunnel_mtu(standing: Standing, member: Member) -> int:
-    shown = (
-        standing.gateway.inside(member.vcid, "ip", "-j", "link", "show", "dev", f"wg-{member.vcid}")
-        .checked()
-        .out
-    )
+    shown = standing.gateway.inside(member.vcid, "ip", "-j", "link", "show", "dev", f"wg-{member.vcid}").checked().out
     return int(json.loads(shown)[0]["mtu"])
 
 
@@ -72,9 +68,7 @@ def test_mss_within_a_mesh(standing: Standing, pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("target", [NARROW4, NARROW6])
-def test_a_narrow_link_beyond_the_gateway_is_learned_inside(
-    standing: Standing, name: str, target: str
-) -> None:
+def test_a_narrow_link_beyond_the_gateway_is_learned_inside(standing: Standing, name: str, target: str) -> None:
     """The provider's "fragmentation needed" and "packet too big" come back through the gateway's NAT."""
     member = standing[name]
     assert member.host.udp(target, 7777, new_ident())
@@ -90,9 +84,7 @@ def test_the_tunnels_mtu_is_learned_outside(standing: Standing, target: str) -> 
     assert member.host.udp(target, 7777, ident, sport=46000)
     (seen, *_rest) = [r for r in standing.lab.arrivals([world])[ident] if r["dport"] == 7777]
     assert seen["src"] in (UPLINK4, UPLINK6)
-    learned = world.do(
-        "path_mtu", dst=seen["src"], port=seen["sport"], size=1440, timeout_s=4, sport=7777, source=target
-    )
+    learned = world.do("path_mtu", dst=seen["src"], port=seen["sport"], size=1440, timeout_s=4, sport=7777, source=target)
     expected = tunnel_mtu(standing, member)
     assert not TALLY.allowed("path MTU", [(f"world: {learned}, tunnel: {expected}", learned == expected)])
 
@@ -102,10 +94,7 @@ def test_large_answers_pass_in_pieces(standing: Standing, name: str) -> None:
     """Fragments of a large datagram find their way out and back."""
     member = standing[name]
     text = [new_ident().ljust(3000, "x") for _target in member.internet]
-    results = [
-        (f"{name} {target}", member.host.udp(target, 7777, t))
-        for target, t in zip(member.internet, text, strict=True)
-    ]
+    results = [(f"{name} {target}", member.host.udp(target, 7777, t)) for target, t in zip(member.internet, text, strict=True)]
     assert not TALLY.allowed("large datagrams", results)
 
 

@@ -77,12 +77,7 @@ def test_dns_server_inside_on_port_53_only(listeners: Standing) -> None:
         for kind in ("udp", "tcp")
     ]
     lost = TALLY.allowed("dns server inside", answers)
-    shots = [
-        (member, member.packet(kind, server, port))
-        for server in (DNS4, DNS6)
-        for kind in KINDS
-        for port in (54, 7777)
-    ]
+    shots = [(member, member.packet(kind, server, port)) for server in (DNS4, DNS6) for kind in KINDS for port in (54, 7777)]
     others = [
         (other, other.packet(kind, server, 53))
         for other in listeners.members.values()
@@ -105,8 +100,7 @@ def test_allow_private_lets_the_listed_through(listeners: Standing) -> None:
         results.append((f"ping {target}", member.host.ping(target)))
     arrivals = listeners.lab.arrivals([listeners.lab.world])
     sources = [
-        (f"{ident} from {source}", {r["src"] for r in arrivals.get(ident, ())} == {source})
-        for ident, source in idents.items()
+        (f"{ident} from {source}", {r["src"] for r in arrivals.get(ident, ())} == {source}) for ident, source in idents.items()
     ]
     assert not TALLY.allowed("allow_private", [*results, *sources])
 

@@ -28,9 +28,7 @@ def test_own_address_passes_by_the_same_way(standing: Standing, name: str) -> No
 @pytest.mark.parametrize("name", ["h1", "m1", "a", "l"])
 def test_spoofed_sources(standing: Standing, name: str) -> None:
     member = standing[name]
-    everyone = [
-        a for m in standing.members.values() for a in (*m.config.addresses, m.gateway4, m.gateway6) if a
-    ]
+    everyone = [a for m in standing.members.values() for a in (*m.config.addresses, m.gateway4, m.gateway6) if a]
     strange = ("203.0.113.99", "10.1.2.3", "127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1")
     strange6 = ("2001:db8:99::1", "fd00:1::1", "::1", "::", "fe80::1", "ff02::1")
     places = (UPLINK4, UPLINK6, INTERNET4, INTERNET6, LAN_HOST4, public4(member.number))
@@ -51,9 +49,7 @@ def test_spoofed_source_to_a_mesh_neighbour(standing: Standing) -> None:
         others = (INTERNET6, one.gateway6, standing["h1"].config.address6) if six else (
             INTERNET4, one.gateway4, standing["h1"].config.address4, "198.51.101.4",
         )  # fmt: skip
-        shots += [
-            (one, one.packet(kind, target, 7777, source)) for kind in KINDS for source in (*others, target)
-        ]
+        shots += [(one, one.packet(kind, target, 7777, source)) for kind in KINDS for source in (*others, target)]
     assert not standing.stopped("spoofed source to a neighbour", shots)
 
 

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# The quickstart, alive, on one machine: applies examples/quickstart.yaml, connects a phone with the config that warpctl
+# prints, pings the internet through the gateway, shows the status and takes everything down again. As root:
+#   tests/demo.sh             WARPCTL=/path/to/warpctl to name another one
+#
+#   phone (client)          isp (router, "the internet")                gw (warpctl runs here)
+#   192.0.2.2/30 ---------- 192.0.2.1/30      203.0.113.254/24 -------- 203.0.113.1/24
+#   2001:db8:c::2/64        198.51.100.7, 2001:db8:51::7 (to ping)      2001:db8:113::1/64
+#                           10.9.9.9 (private: must not answer)
+#
+# All of it lives in namespaces of this script alone, with a /run of their own: the machine's own links, routes, firewall
+# and namespaces are not seen and not touched, and whatever happens to the script, nothing stays behind.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "$(realpath "$0")")/.." && pwd)
+CONFIG=$HERE/examples/quickstart.yaml
+ENDPOINT=privacy/phone-1
+LIMIT_S=120
+
+if [ "${WARPD_DEMO:-}" != inside ]; then
+    [ "$(id -u)" = 0 ] || { echo "demo: run it as root (it makes network namespaces)" >&2; exit 1; }
+    exec env WARPD_DEMO=inside timeout --foreground -k 5 $LIMIT_S unshare --net --mount --propagation private \
+        --pid --fork --kill-child --mount-proc "$0" "$@"
+fi
+
+# ------------------------------------------------------------------------------------------------------------ its own room
+
+START=${EPOCHREALTIME/[.,]/}
+STATE=/run/warpd-demo/state
+seconds() { local us=$((${EPOCHREALTIME/[.,]/} - START)); printf '%d.%d' $((us / 1000000)) $((us / 100000 % 10)); }
+step() { printf '\n[%5s s] %s\n' "$(seconds)" "$*"; }
+fail() { printf '\ndemo: FAILED after %s s: %s\n' "$(seconds)" "$*" >&2; exit 1; }
+quietly() { local out; out=$("$@" 2>&1) || { printf '%s\n' "$out" >&2; fail "$*"; }; }
+in_ns() { local name=$1; shift; nsenter --net="/run/netns/$name" "$@"; }
+warpctl() { in_ns gw "${WARPCTL_COMMAND[@]}" -c "$CONFIG" --state-dir "$STATE" "$@"; }
+# A first packet may be lost to the handshake; a ping that never comes back is a failure.
+reaches() { local i; for i in 1 2 3 4 5 6 7 8 9 10; do in_ns phone ping -n -c1 -W1 "$1" >/dev/null && return; done; return 1; }
+
+trap 'fail "interrupted"' INT TERM
+trap 'code=$?; [ $code = 0 ] || [ -n "${SAID:-}" ] || echo "demo: ended with $code" >&2' EXIT
+mount -t tmpfs run /run
+mkdir -p /run/netns /run/wireguard /run/lock /run/warpd-demo/bin
+
+if [ -n "${WARPCTL:-}" ]; then
+    WARPCTL_COMMAND=("$WARPCTL")
+elif [ -x "$HERE/.venv/bin/warpctl" ]; then
+    WARPCTL_COMMAND=("$HERE/.venv/bin/warpctl")
+else
+    WARPCTL_COMMAND=(env PYTHONPATH="$HERE" python3 -m warpd.cli)
+fi
+for tool in wg wg-quick nft ip ping nsenter; do
+    command -v $tool >/dev/null || fail "$tool is missing (apt install wireguard-tools nftables iproute2 iputils-ping)"
+done
+
+# wg-quick tells the resolver about DNS servers by resolvconf; here a stand-in writes down what it is told.
+STAND_IN=/run/warpd-demo/bin/resolvconf
+printf '#!/bin/sh\n{ echo "$*"; cat; } >>/run/warpd-demo/resolvconf.log\n' >$STAND_IN
+chmod 755 $STAND_IN
+type -ap resolvconf | while read -r real; do mount --bind $STAND_IN "$(realpath "$real")"; done || true
+export PATH=/run/warpd-demo/bin:$PATH
+
+if ip link add probe type wireguard 2>/dev/null; then
+    ip link del probe
+    WIREGUARD="the kernel's"
+elif command -v wireguard-go >/dev/null; then
+    WIREGUARD="wireguard-go (this kernel has none)"
+else
+    fail "this kernel has no WireGuard: modprobe wireguard, or apt install wireguard-go"
+fi
+
+# ----------------------------------------------------------------------------------------------------------------- the demo
+
+step "1/6  three hosts in namespaces: a phone, the internet, a gateway. WireGuard: $WIREGUARD"
+for name in phone isp gw; do
+    ip netns add $name
+    ip -n $name link set lo up
+    in_ns $name sh -c 'for f in all default; do echo 0 >/proc/sys/net/ipv6/conf/$f/accept_dad; done'
+done
+ip -n isp link add phone type veth peer name eth0 netns phone
+ip -n isp link add gw type veth peer name eth0 netns gw
+ip -n isp -batch - <<'IP'
+addr add 192.0.2.1/30 dev phone
+addr add 2001:db8:c::1/64 dev phone
+addr add 203.0.113.254/24 dev gw
+addr add 2001:db8:113::fe/64 dev gw
+addr add 198.51.100.7/32 dev lo
+addr add 2001:db8:51::7/128 dev lo
+addr add 10.9.9.9/32 dev lo
+link set phone up
+link set gw up
+IP
+in_ns isp sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+ip -n phone -batch - <<'IP'
+addr add 192.0.2.2/30 dev eth0
+addr add 2001:db8:c::2/64 dev eth0
+link set eth0 up
+route add default via 192.0.2.1
+route add default via 2001:db8:c::1
+IP
+ip -n gw -batch - <<'IP'
+addr add 203.0.113.1/24 dev eth0
+addr add 2001:db8:113::1/64 dev eth0
+link set eth0 up
+route add default via 203.0.113.254
+route add default via 2001:db8:113::fe
+IP
+
+step "2/6  warpctl apply ${CONFIG#"$HERE"/}"
+warpctl apply --yes || fail "warpctl apply"
+code=0
+warpctl plan >/dev/null || code=$?
+[ $code = 0 ] || fail "the second plan is not empty (exit $code)"
+echo "a second plan has nothing to do"
+
+step "3/6  warpctl endpoint config $ENDPOINT, and wg-quick up on the phone"
+umask 077
+warpctl endpoint config $ENDPOINT >/run/warpd-demo/phone.conf || fail "warpctl endpoint config"
+sed -E 's/^((PrivateKey|PresharedKey) *= *).*/\1(not shown)/' /run/warpd-demo/phone.conf
+quietly in_ns phone wg-quick up /run/warpd-demo/phone.conf
+
+step "4/6  from the phone, through the gateway"
+for target in 198.51.100.7 2001:db8:51::7; do
+    reaches $target || fail "no answer from $target"
+    in_ns phone ping -n -c3 -i 0.2 -W1 $target | sed -n 's/^rtt/  '"$target"' answers: rtt/p'
+done
+ip -n phone route get 198.51.100.7 | grep -q ' dev phone ' || fail "the phone does not use the tunnel"
+if in_ns phone ping -n -c1 -W1 10.9.9.9 >/dev/null; then fail "10.9.9.9 answered: a private address was reached"; fi
+echo "  10.9.9.9 does not: private ranges are out of reach"
+
+step "5/6  warpctl status"
+warpctl status || fail "warpctl status"
+
+step "6/6  warpctl destroy"
+warpctl destroy --yes || fail "warpctl destroy"
+left=$(ip netns list | grep '^warp-' || true)$(ip -n gw -d link show | grep 'alias warpd:' || true)$(in_ns gw nft list tables)
+[ -z "$left" ] || fail "destroy left: $left"
+SAID=1
+printf '\ndemo: OK in %s s: a phone reached the internet by IPv4 and IPv6 through the gateway; nothing is left of it.\n' "$(seconds)"
