@@ -1,0 +1,264 @@
+"""The state folder: whole files or old ones, private ones, one writer, and reading that creates nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+import pytest
+
+from warpd import keys
+from warpd.errors import Busy, WarpError
+from warpd.grants import Grants, NetworkGrant, to_json
+from warpd.seats import EndpointGrant
+from warpd.store import Store
+
+
+def grants(port: int) -> Grants:
+    ends = {"a": EndpointGrant(IPv4Address("10.0.0.1"), IPv6Address("fd00::2"))}
+    net4, net6 = IPv4Network("10.0.0.0/31"), IPv6Network("fd00::/64")
+    one = NetworkGrant(7, port, 1000, net4, net6, net4[0], net6[1], IPv4Network("198.19.0.0/31"), ends)
+    return Grants({"n": one})
+
+
+@dataclass(frozen=True)
+class Config:
+    """The part of a client config that the store sees."""
+
+    network: str
+    endpoint: str
+    body: str
+    version: int = 0
+
+    def digest(self) -> str:
+        return self.body
+
+    def numbered(self, version: int) -> Config:
+        return replace(self, version=version)
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    assert store.read_grants() == Grants({})
+    assert store.master_key(create=False) is None
+    assert store.versions().of("n", "a") == {"config_version": 1, "config_exported": False}
+    assert store.history("n", "a") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
+    store = Store(tmp_path / "deep" / "state")
+    previous = os.umask(0)
+    try:
+        with store.writer(command="test"):
+            store.write_grants(grants(1))
+            store.master_key(create=True)
+            store.versioned(Config("n", "a", "x"), str)
+    finally:
+        os.umask(previous)
+    assert Store(store.folder).read_grants() == grants(1)
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    assert sorted(path.name for path in store.folder.iterdir()) == ["configs.json", "grants.json", "lock", "master.key"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in store.folder.iterdir()} == {0o600}
+
+
+def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_grants(grants(1))
+    before = (tmp_path / "grants.json").stat().st_ino
+    store.write_grants(grants(1))
+    assert (tmp_path / "grants.json").stat().st_ino == before
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"version": 9, "networks": {}}', b"[1]"])
+def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> None:
+    for name, read in (("grants.json", Store(tmp_path).read_grants), ("configs.json", Store(tmp_path).versions)):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(WarpError) as caught:
+            read()
+        assert caught.value.code == "state-broken" and name in caught.value.message
+
+
+# the master secret
+
+
+def test_the_master_is_made_once(tmp_path: Path) -> None:
+    first = Store(tmp_path / "s").master_key(create=True)
+    assert first is not None and len(first.reveal()) == 32
+    assert Store(tmp_path / "s").master_key(create=True) == Store(tmp_path / "s").master_key(create=False) == first
+    assert Store(tmp_path / "t").master_key(create=True) != first
+
+
+def test_where_the_master_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, given, credentials = Store(tmp_path / "s"), tmp_path / "key", tmp_path / "cred"
+    credentials.mkdir()
+    raw, other = bytes(range(32)), bytes(range(1, 33))
+    (credentials / "warpd.master").write_bytes(raw)
+    (credentials / "warpd.master").chmod(0o440)
+    given.write_text(keys.encode(other) + "\n")
+    given.chmod(0o600)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    assert reveal(store.master_key(create=True)) == raw
+    assert reveal(store.master_key(create=True, path=given)) == other
+    assert not store.folder.exists()
+
+
+def reveal(secret: keys.Secret | None) -> bytes:
+    assert secret is not None
+    return secret.reveal()
+
+
+def test_a_named_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+    for create in (False, True):
+        with pytest.raises(WarpError) as caught:
+            Store(tmp_path).master_key(create=create, path=tmp_path / "absent")
+        assert caught.value.code == "master-missing"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "code"),
+    [(bytes(32), 0o600, "malformed"), (b"x" * 31, 0o600, "malformed"), (b"y" * 32, 0o640, "shared"), (b"", 0o600, "malformed")],
+)
+def test_a_bad_master_is_refused_without_showing_it(tmp_path: Path, content: bytes, mode: int, code: str) -> None:
+    (tmp_path / "master.key").write_bytes(content)
+    (tmp_path / "master.key").chmod(mode)
+    with pytest.raises(WarpError) as caught:
+        Store(tmp_path).master_key(create=True)
+    assert caught.value.code == f"master-{code}"
+    assert not content or content.decode() not in str(caught.value)
+
+
+# config versions
+
+
+def test_each_distinct_config_has_a_number(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    numbers = [store.versioned(Config("n", "a", body), lambda c: f"v{c.version}")[1] for body in ("x", "x", "y", "x", "z")]
+    assert numbers == ["v1", "v1", "v2", "v1", "v3"]
+    assert store.versioned(Config("n", "b", "x"), str)[0].version == 1
+    assert [(row["version"], row["exported"]) for row in store.history("n", "a")] == [(1, True), (2, True), (3, True)]
+    assert len(store.history("n", "a")[0]["date"]) == 10
+
+
+def test_a_config_that_was_never_exported_shows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.versioned(Config("n", "a", "x"), str)
+    assert store.versions().of("n", "a", "x") == {"config_version": 1, "config_exported": True}
+    assert store.versions().of("n", "a", "changed") == {"config_version": 2, "config_exported": False}
+    store.versioned(Config("n", "a", "y"), str, exported=False)
+    assert store.versions().of("n", "a") == {"config_version": 2, "config_exported": False}
+    store.versioned(Config("n", "a", "y"), str)
+    assert store.versions().of("n", "a") == {"config_version": 2, "config_exported": True}
+
+
+# the lock
+
+HOLD = """
+import sys
+from pathlib import Path
+from warpd.store import Store
+with Store(Path(sys.argv[1])).writer(command="warpctl apply"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_writer_and_busy_says_who_and_since_when(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    with owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "held\n"
+        with pytest.raises(Busy) as caught, Store(tmp_path).writer(command="test"):
+            pass
+        assert f"warpctl apply (process {owner.pid}) is at work since 20" in caught.value.message
+        assert caught.value.exit_code == 5
+        Store(tmp_path).read_grants()
+        owner.kill()
+        owner.wait(10)
+    with Store(tmp_path).writer(command="test"):
+        pass
+
+
+def test_an_unusable_folder_is_the_operators_matter(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WarpError) as caught, Store(tmp_path / "file").writer(command="test"):
+        pass
+    assert caught.value.who == "operator" and "file" in caught.value.message
+
+
+# crashes: a child dies in the middle, the parent looks
+
+
+def in_child(work: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_dying_at_any_byte_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
+    store, old, new = Store(tmp_path), grants(1), grants(2)
+    store.write_grants(old)
+    size, killed = len(to_json(new)), 0
+
+    def write(limit: int) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        store.write_grants(new)
+
+    for limit in range(size):
+        killed += in_child(lambda limit=limit: write(limit)) == -signal.SIGXFSZ  # type: ignore[misc]
+        assert store.read_grants() == old
+    print(f"killed at {killed} of {size} bytes, old grants whole every time")
+    assert killed == size
+    store.write_grants(new)
+    assert store.read_grants() == new
+
+
+def test_dying_before_any_step_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
+    old, new, seen = grants(1), grants(2), set()
+    step = died = 0
+    while True:
+        store = Store(tmp_path / str(step))
+        store.write_grants(old)
+        if in_child(lambda store=store, step=step: dying(step, lambda: store.write_grants(new))) == 0:  # type: ignore[misc]
+            break
+        died += 1
+        found = store.read_grants()
+        assert found in (old, new)
+        seen.add(found.networks["n"].port)
+        store.write_grants(new)
+        assert store.read_grants() == new
+        step += 1
+    print(f"killed before each of {died} file operations")
+    assert died >= 5 and seen == {1, 2}
+
+
+def dying(step: int, work: Callable[[], object]) -> None:
+    """Kill this process at its n-th operation on files."""
+    left = step
+
+    def hook(event: str, _: object) -> None:
+        nonlocal left
+        if event in ("open", "os.rename", "os.remove", "os.mkdir"):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(hook)
+    work()
