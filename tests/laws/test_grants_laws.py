@@ -83,7 +83,8 @@ def test_giving_again_gives_the_same(world: dict[str, Any]) -> None:
 @settings(max_examples=200)
 @given(st.lists(WORLD, min_size=2, max_size=4))
 def test_nothing_moves_through_a_history_of_edits(history: list[dict[str, Any]]) -> None:
-    grants, before = Grants(), {}
+    grants = Grants()
+    before: dict[str, Any] = {}
     for world in history:
         new = give(world, grants)
         assert_disjoint(world, new)

@@ -24,7 +24,9 @@ MASTER = Secret(bytes(range(32)))
 OWN_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 
-def made(host: str = "vpn.example.com", network: dict[str, Any] | None = None, today: date | None = None, **endpoint: Any) -> ClientConfig:
+def made(
+    host: str = "vpn.example.com", network: dict[str, Any] | None = None, today: date | None = None, **endpoint: Any
+) -> ClientConfig:
     body = {"type": "secure-internet", "endpoints": {"phone-1": {"type": "mobile", **endpoint}}, **(network or {})}
     intent = Intent.model_validate({"version": 1, "networks": {"privacy": body}})
     grants, findings = grant(intent, Grants())
@@ -162,7 +164,7 @@ def photographed(drawn: str, scale: int = 4) -> bytes:
 def test_svg_other_suffixes_and_what_does_not_fit() -> None:
     config = made()
     assert b"<svg" in qr.image(config, wg_quick.text(config), ".SVG")
-    with pytest.raises(WarpError, match="cannot|no QR"):
+    with pytest.raises(WarpError, match="no QR code"):
         qr.image(config, "x", ".gif")
     with pytest.raises(WarpError) as caught:
         qr.image(config, "x" * 3000, ".png")

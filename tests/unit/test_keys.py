@@ -34,7 +34,8 @@ def test_rfc_5869(secret: str, salt: str, context: str, length: int, result: str
 
 def test_public_keys_are_those_of_wg() -> None:
     private = network_key(MASTER, 12345678)
-    done = subprocess.run(["wg", "pubkey"], input=keys.encode(private.reveal()), capture_output=True, text=True, timeout=10, check=True)
+    text = keys.encode(private.reveal())
+    done = subprocess.run(["wg", "pubkey"], input=text, capture_output=True, text=True, timeout=10, check=True)
     assert done.stdout.strip() == public_key(private)
 
 
@@ -80,7 +81,7 @@ def test_a_secret_shows_nothing() -> None:
         with pytest.raises(TypeError):
             pickle.dumps(secret, protocol)
     with pytest.raises(AttributeError):
-        secret._bytes = b""  # type: ignore[misc]
+        secret._bytes = b""
     assert copy.deepcopy(secret) == copy.copy(secret) == secret != Secret(bytes(32))
 
 
