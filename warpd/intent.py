@@ -42,9 +42,7 @@ from warpd.scalars import IPAddress as IPAddress
 from warpd.scalars import IPNetwork as IPNetwork
 from warpd.scalars import Range as Range
 
-NetworkType = Literal[
-    "secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"
-]
+NetworkType = Literal["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
 Isolation = Literal["namespace", "vrf"]
 EndpointType = Literal["mobile", "cpe", "gateway"]
 Protocol = Literal["tcp", "udp", "icmp"]
@@ -72,9 +70,7 @@ def _with_default_subnets(value: Any) -> Any:
 
 class _Model(BaseModel):
     # Errors never show the input: it may hold a key.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex"
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex")
 
 
 class Pools(_Model):
@@ -83,9 +79,7 @@ class Pools(_Model):
     ports: Ports = Field(Range(51820, 51829), description="UDP ports of the networks' WireGuard devices.")
     vcids: Vcids = Field(Range(10000000, 99999999), description="Virtual circuit ids of networks.")
     routing_tables: Tables = Field(Range(1000, 32000), description="Kernel routing tables of networks.")
-    transit: Network4 = Field(
-        IPv4Network("198.19.0.0/16"), description="Links (/31) between a network and the uplink."
-    )
+    transit: Network4 = Field(IPv4Network("198.19.0.0/16"), description="Links (/31) between a network and the uplink.")
     subnets: Annotated[dict[NetworkType, Network4], BeforeValidator(_with_default_subnets)] = Field(
         DEFAULT_SUBNETS, description="Where subnets are taken from, by network type."
     )
@@ -98,12 +92,8 @@ class Gateway(_Model):
     public_endpoint: Host = Field(
         "auto", description="What clients dial: host name, IPv4, IPv6, or auto (address of the uplink)."
     )
-    uplink: LinkName = Field(
-        "auto", description="auto (interface of the default route) or an interface's name."
-    )
-    isolation: Isolation = Field(
-        "namespace", description="How networks are kept apart, unless one says otherwise."
-    )
+    uplink: LinkName = Field("auto", description="auto (interface of the default route) or an interface's name.")
+    isolation: Isolation = Field("namespace", description="How networks are kept apart, unless one says otherwise.")
     wireguard: Literal["auto", "kernel", "userspace"] = Field(
         "auto", description="Which WireGuard: the kernel's, or wireguard-go where the kernel has none."
     )
@@ -134,32 +124,22 @@ class Resource(_Model):
 class Endpoint(_Model):
     """A device of a network."""
 
-    type: EndpointType = Field(
-        description="mobile (phone, laptop), cpe (router at a site) or gateway (another one)."
-    )
+    type: EndpointType = Field(description="mobile (phone, laptop), cpe (router at a site) or gateway (another one).")
     description: Text = Field("", description="Free text.")
-    enabled: StrictBool = Field(
-        True, description="false keeps every grant and removes the endpoint from the kernel."
-    )
+    enabled: StrictBool = Field(True, description="false keeps every grant and removes the endpoint from the kernel.")
     address: Address4 | None = Field(None, description="IPv4 address inside the network; default: granted.")
     address6: Address6 | None = Field(None, description="IPv6 address inside the network; default: granted.")
     public_key: PublicKey | None = Field(
         None, description="The device's own WireGuard public key; default: a key pair derived by the gateway."
     )
-    preshared_key: StrictBool = Field(
-        True, description="true: a preshared key is derived; false: none is used."
-    )
+    preshared_key: StrictBool = Field(True, description="true: a preshared key is derived; false: none is used.")
     routes: tuple[AnyNetwork, ...] = Field((), description="Networks behind this endpoint.")
-    endpoint: HostPort | None = Field(
-        None, description="HOST:PORT at which the gateway reaches the device first."
-    )
+    endpoint: HostPort | None = Field(None, description="HOST:PORT at which the gateway reaches the device first.")
     keepalive: StrictInt | None = Field(
         None, ge=0, le=65535, description="Seconds between keepalives sent by the gateway; 0 or absent: none."
     )
     rotation: StrictInt = Field(0, ge=0, le=2**31 - 1, description="Raising it makes new keys.")
-    expires: Day | None = Field(
-        None, description="From this day on (UTC) the endpoint is removed from the kernel."
-    )
+    expires: Day | None = Field(None, description="From this day on (UTC) the endpoint is removed from the kernel.")
 
 
 class Network(_Model):
@@ -167,60 +147,36 @@ class Network(_Model):
 
     type: NetworkType = Field(description="What passes between endpoints, to the internet and to resources.")
     description: Text = Field("", description="Free text.")
-    enabled: StrictBool = Field(
-        True, description="false keeps every grant and removes the network from the kernel."
-    )
+    enabled: StrictBool = Field(True, description="false keeps every grant and removes the network from the kernel.")
     isolation: Isolation | None = Field(None, description="namespace or vrf; default: the gateway's.")
-    expected_users: StrictInt | None = Field(
-        None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for."
-    )
-    vcid: StrictInt | None = Field(
-        None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted."
-    )
+    expected_users: StrictInt | None = Field(None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for.")
+    vcid: StrictInt | None = Field(None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted.")
     subnet: Network4 | None = Field(None, description="IPv4 subnet; default: granted from the type's pool.")
     subnet6: Network6 | None = Field(None, description="IPv6 subnet; default: a ULA /64.")
-    gateway_address: Address4 | None = Field(
-        None, description="The gateway's own address inside; default: the subnet's lowest."
-    )
+    gateway_address: Address4 | None = Field(None, description="The gateway's own address inside; default: the subnet's lowest.")
     ipv6: StrictBool = Field(True, description="false turns IPv6 off inside and blocks it.")
-    nat: StrictBool = Field(
-        True, description="false keeps the clients' IPv4 source: the other side has a route back."
-    )
-    nat6: StrictBool = Field(
-        True, description="false keeps the clients' IPv6 source: the other side has a route back."
-    )
-    port: StrictInt | None = Field(
-        None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted."
-    )
-    routing_table: StrictInt | None = Field(
-        None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted."
-    )
+    nat: StrictBool = Field(True, description="false keeps the clients' IPv4 source: the other side has a route back.")
+    nat6: StrictBool = Field(True, description="false keeps the clients' IPv6 source: the other side has a route back.")
+    port: StrictInt | None = Field(None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted.")
+    routing_table: StrictInt | None = Field(None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted.")
     mtu: StrictInt | None = Field(
         None,
         ge=MTU_MIN,
         le=MTU_MAX,
         description="MTU inside; default: the uplink's less WireGuard's 80 bytes.",
     )
-    dns: tuple[Address, ...] | None = Field(
-        None, description="DNS servers for this network's clients; default: the gateway's."
-    )
-    allow_private: tuple[AnyNetwork, ...] = Field(
-        (), description="Private ranges that internet egress may reach all the same."
-    )
+    dns: tuple[Address, ...] | None = Field(None, description="DNS servers for this network's clients; default: the gateway's.")
+    allow_private: tuple[AnyNetwork, ...] = Field((), description="Private ranges that internet egress may reach all the same.")
     peer_communication: StrictBool | None = Field(
         None, description="secure-internet only: true lets endpoints talk to each other; default: false."
     )
-    resources: tuple[Resource, ...] = Field(
-        (), description="remote-resource-gateway only: what may be reached."
-    )
+    resources: tuple[Resource, ...] = Field((), description="remote-resource-gateway only: what may be reached.")
     vlan_id: StrictInt | None = Field(
         None, ge=1, le=VLAN_MAX, description="L2 only: the access VLAN; frames of any other VLAN are dropped."
     )
     vlan_range: Vlans | None = Field(None, description="L2 only: tagged VLANs let through, FIRST-LAST.")
     bridge_name: LinkName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
-    vni_pool: Vnis | None = Field(
-        None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST."
-    )
+    vni_pool: Vnis | None = Field(None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST.")
     endpoints: dict[Name, Endpoint] = Field({}, description="The network's devices, by name.")
 
 

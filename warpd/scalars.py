@@ -20,7 +20,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import (
     PlainSerializer,
@@ -89,13 +89,13 @@ def _address(family: type[IPv4Address] | type[IPv6Address] | None) -> Callable[[
 
     def parse(value: Any) -> IPAddress:
         if isinstance(value, wanted):
-            return value  # type: ignore[no-any-return]
+            return cast(IPAddress, value)
         hint = "an address stands alone, without a prefix length" if "/" in str(value) else ""
         try:
             if isinstance(value, str) and "%" not in value:
-                found: IPAddress = ip_address(value)
+                found = ip_address(value)
                 if isinstance(found, wanted):
-                    return found
+                    return cast(IPAddress, found)
         except ValueError:
             pass
         raise _wrong("address", f"{_shown(value)} is not {kind} address", hint)
@@ -109,13 +109,13 @@ def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[
 
     def parse(value: Any) -> IPNetwork:
         if isinstance(value, wanted):
-            return value  # type: ignore[no-any-return]
+            return cast(IPNetwork, value)
         found = _loose_network(value)
         if not isinstance(found, wanted):
             raise _wrong("network", f"{_shown(value)} is not {kind} network", "write ADDRESS/LENGTH")
         if ip_address(value.partition("/")[0]) != found.network_address:  # WireGuard would mask it in silence
             raise _wrong("host-bits", f"{value} has host bits set", f"write {found}")
-        return found  # type: ignore[no-any-return]
+        return cast(IPNetwork, found)
 
     return parse
 
@@ -134,9 +134,7 @@ def _range(low: int, high: int, what: str) -> Callable[[Any], Range]:
     def parse(value: Any) -> Range:
         found = _loose_range(value)
         if found is None:
-            raise _wrong(
-                "range", f"{_shown(value)} is not a range of {what}", f"write FIRST-LAST, as {low}-{high}"
-            )
+            raise _wrong("range", f"{_shown(value)} is not a range of {what}", f"write FIRST-LAST, as {low}-{high}")
         if found.first > found.last:
             raise _wrong("range", f"{found} runs backwards", f"write {found.last}-{found.first}")
         if found.first < low or found.last > high:
@@ -203,12 +201,8 @@ def _key(value: Any) -> str:
         raw = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         raw = b""
-    if (
-        len(raw) != 32 or base64.b64encode(raw).decode() != value
-    ):  # the value stays out: it could be a private key
-        raise _wrong(
-            "public-key", "is not a WireGuard public key", "44 characters of base64: what `wg pubkey` prints"
-        )
+    if len(raw) != 32 or base64.b64encode(raw).decode() != value:  # the value stays out: it could be a private key
+        raise _wrong("public-key", "is not a WireGuard public key", "44 characters of base64: what `wg pubkey` prints")
     if not any(raw):
         raise _wrong("public-key", "is the all-zero key, which means 'none' to WireGuard")
     return str(value)
@@ -250,15 +244,9 @@ def _texts(pattern: str) -> dict[str, Any]:
 
 Address4 = Annotated[IPv4Address, PlainValidator(_address(IPv4Address)), _AS_TEXT, WithJsonSchema(_SCHEMA4)]
 Address6 = Annotated[IPv6Address, PlainValidator(_address(IPv6Address)), _AS_TEXT, WithJsonSchema(_SCHEMA6)]
-Address = Annotated[
-    IPAddress, PlainValidator(_address(None)), _AS_TEXT, WithJsonSchema({"anyOf": [_SCHEMA4, _SCHEMA6]})
-]
-Network4 = Annotated[
-    IPv4Network, PlainValidator(_network(IPv4Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR4))
-]
-Network6 = Annotated[
-    IPv6Network, PlainValidator(_network(IPv6Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR6))
-]
+Address = Annotated[IPAddress, PlainValidator(_address(None)), _AS_TEXT, WithJsonSchema({"anyOf": [_SCHEMA4, _SCHEMA6]})]
+Network4 = Annotated[IPv4Network, PlainValidator(_network(IPv4Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR4))]
+Network6 = Annotated[IPv6Network, PlainValidator(_network(IPv6Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR6))]
 AnyNetwork = Annotated[
     IPNetwork,
     PlainValidator(_network(None)),
@@ -266,35 +254,23 @@ AnyNetwork = Annotated[
     WithJsonSchema({"anyOf": [_texts(_CIDR4), _texts(_CIDR6)]}),
 ]
 Ports = Annotated[Range, PlainValidator(_range(1, 65535, "ports")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
-Vcids = Annotated[
-    Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
-]
+Vcids = Annotated[Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
 Tables = Annotated[Range, PlainValidator(_tables), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
-Vlans = Annotated[
-    Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
-]
+Vlans = Annotated[Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
 Vnis = Annotated[Range, PlainValidator(_range(1, VNI_MAX, "VNIs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
 Host = Annotated[
     str,
-    PlainValidator(
-        _text(
-            is_host, "host", "a host name or an address", "no port and no brackets: the port is the network's"
-        )
-    ),
+    PlainValidator(_text(is_host, "host", "a host name or an address", "no port and no brackets: the port is the network's")),
     WithJsonSchema(_texts(r"^[0-9A-Za-z.:-]{1,253}$")),
 ]
 HostPort = Annotated[
     str,
-    PlainValidator(
-        _text(is_host_port, "host-port", "HOST:PORT", 'write "host:51820" or "[2001:db8::1]:51820"')
-    ),
+    PlainValidator(_text(is_host_port, "host-port", "HOST:PORT", 'write "host:51820" or "[2001:db8::1]:51820"')),
     WithJsonSchema(_texts(r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]{1,253}):[0-9]{1,5}$")),
 ]
 LinkName = Annotated[
     str,
-    PlainValidator(
-        _text(is_link_name, "link-name", "a name for an interface", "1 to 15 characters, no space, / or :")
-    ),
+    PlainValidator(_text(is_link_name, "link-name", "a name for an interface", "1 to 15 characters, no space, / or :")),
     WithJsonSchema(_texts(r"^[^\s/:%]{1,15}$")),
 ]
 FilePath = Annotated[
@@ -302,9 +278,7 @@ FilePath = Annotated[
     PlainValidator(_text(_is_absolute, "file-path", "a whole path", "begin it with /")),
     WithJsonSchema(_texts("^/.+$")),
 ]
-PublicKey = Annotated[
-    str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))
-]
+PublicKey = Annotated[str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
 Day = Annotated[date, PlainValidator(_date), _AS_TEXT, WithJsonSchema({"type": "string", "format": "date"})]
 Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

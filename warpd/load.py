@@ -1,0 +1,423 @@
+"""Files to intent: which files belong together, what is wrong with them and where.
+
+Here are the files, the one document they make, the words for pydantic's findings and every finding's place. How
+YAML is read is `tree`'s business, what a field may hold `intent`'s, what fits together `checks`'. Nothing raises:
+each problem is a finding, and all of them come from one run, so that even beside a broken network the sound ones
+are checked against each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from warpd.checks import check
+from warpd.errors import Finding, Where
+from warpd.intent import Endpoint, EndpointType, Gateway, Intent, Network, NetworkType, Pools, Resource
+from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
+from warpd.tree import Mapping as Branch
+
+Loc = tuple[str | int, ...]
+
+MAIN_FILE: Final = "warp.yaml"
+FOLDER: Final = "networks.d"
+
+_SECRET = re.compile(r"[A-Za-z0-9+/]{43}=")
+_PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
+_STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
+_AT_KEY: Final = frozenset({"unknown-key", "name", "duplicate-key"})
+# What an invalid part of the file could make wrongly true of the rest.
+_NEEDS_GATEWAY: Final = frozenset({"pool-exhausted", "pool-overlap", "vlan-twice", "isolation"})
+_NEEDS_ENDPOINTS: Final = frozenset({"via-unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file as it was read: its lines for showing, its values with their places."""
+
+    file: str
+    lines: tuple[str, ...]
+    value: Any = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The intent, or None and why; findings have their places."""
+
+    intent: Intent | None
+    findings: tuple[Finding, ...]
+    sources: tuple[Source, ...]
+    owners: Mapping[str, int]  # network -> the source that defines it
+
+    def locate(self, finding: Finding) -> Finding:
+        """The finding with its place: the deepest part of its path that the files hold."""
+        if finding.where is not None or not self.sources:
+            return finding
+        return _placed(finding, steps_of(finding.path), self.sources, self.owners)
+
+
+def load(path: Path) -> Loaded:
+    """Read a file or a folder of files. Raises nothing; an unreadable file is a finding."""
+    main, extras, findings = _files(path)
+    sources: list[Source] = []
+    for file in (main, *extras):
+        source, more = _read(file)
+        sources.append(source)
+        findings += more
+    raw, owners, more = _joined(sources)
+    findings += more
+    intent, more = _validated(raw, sources, owners)
+    findings += more
+    broken = any(finding.is_error for finding in findings)
+    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
+
+
+def path_of(loc: Iterable[str | int]) -> str:
+    """`("networks", "corp", "resources", 0)` is `networks.corp.resources[0]`."""
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{str(step)[:63]}"
+    return text
+
+
+def steps_of(path: str) -> Loc:
+    return tuple(int(match[1]) if match[1] else match[2] for match in _STEP.finditer(path))
+
+
+# The files
+
+
+def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
+    folder = path.is_dir()
+    main = path / MAIN_FILE if folder else path
+    beside = main.parent / FOLDER
+    if main.name != MAIN_FILE or not beside.is_dir():
+        return main, [], []
+    try:
+        names = sorted(entry for entry in os.listdir(beside) if not entry.startswith("."))
+    except OSError as error:
+        return main, [], [_file_finding(beside, "file-unreadable", error.strerror or "cannot be read")]
+    unread = [beside / name for name in names if name.endswith((".yml", ".YAML", ".YML"))]
+    findings = [
+        _file_finding(file, "file-ignored", "is not read", "a file of networks.d ends in .yaml", "warning") for file in unread
+    ]
+    return main, [beside / name for name in names if name.endswith(".yaml")], findings
+
+
+def _file_finding(file: Path, code: str, message: str, hint: str = "", severity: Any = "error") -> Finding:
+    return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
+
+
+def _read(file: Path) -> tuple[Source, list[Finding]]:
+    raw, problem = _bytes_of(file)
+    if problem is not None:
+        return Source(str(file), ()), [problem]
+    text, flaws = read_text(raw)
+    if flaws:
+        lines = tuple(lines_of(text))
+        return Source(str(file), lines), [_flawed(flaw, str(file), lines) for flaw in flaws]
+    read = read_tree(text)
+    source = Source(str(file), tuple(lines_of(text)), read.value, read.whole)
+    return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
+
+
+def _bytes_of(file: Path) -> tuple[bytes, Finding | None]:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
+    except FileNotFoundError:
+        return b"", _file_finding(file, "file-missing", "there is no such file", "name it with -c or WARPD_CONFIG")
+    except OSError as error:
+        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
+    except ValueError as error:  # a NUL in the name
+        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error}")
+    with open(descriptor, "rb") as stream:
+        return _content(file, stream)
+
+
+def _content(file: Path, stream: Any) -> tuple[bytes, Finding | None]:
+    try:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return b"", _file_finding(file, "file-unreadable", "is not a regular file")
+        if os.fstat(stream.fileno()).st_size <= SIZE_MAX:
+            raw = stream.read(SIZE_MAX + 1)
+            if len(raw) <= SIZE_MAX:
+                return raw, None
+    except OSError as error:
+        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
+    return b"", _file_finding(file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml")
+
+
+def _flawed(flaw: Flaw, file: str, lines: tuple[str, ...]) -> Finding:
+    return Finding(flaw.code, path_of(flaw.path), _masked(flaw.message), flaw.hint, "error", _where(file, lines, flaw.at))
+
+
+# One document of many files
+
+
+def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:
+    """The main file with the networks of all files; the first of two definitions stays."""
+    findings: list[Finding] = []
+    root = _document(sources[0], findings)
+    raw = dict(root) if root is not None else {"version": 1}
+    networks = raw.get("networks")
+    if len(sources) > 1 and networks is None and "networks" not in raw:
+        networks = Branch((0, 0))
+    if root is None:
+        networks = networks or {}
+    owners = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
+    joined = dict(networks) if isinstance(networks, dict) else networks
+    for index, source in enumerate(sources[1:], 1):
+        findings += _join(index, source, sources, joined, owners)
+    if joined is not None or "networks" in raw:
+        raw["networks"] = joined
+    return raw, owners, findings
+
+
+def _document(source: Source, findings: list[Finding]) -> Branch | None:
+    if not source.whole:
+        return None
+    if isinstance(source.value, Branch):
+        return source.value
+    at = source.value.at if isinstance(source.value, Items) else (0, 0)
+    where = _where(source.file, source.lines, at)
+    findings.append(Finding("type", "", "the document must be a mapping", "begin with version: 1", "error", where))
+    return None
+
+
+def _join(index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]) -> Iterator[Finding]:
+    findings: list[Finding] = []
+    root = _document(source, findings)
+    yield from findings
+    if root is None:
+        return
+    for key in root:
+        if key != "networks":
+            where = _where(source.file, source.lines, root.keys_at[key])
+            hint = f"{key} belongs into {MAIN_FILE}" if key in Intent.model_fields else _nearest(key, ["networks"])
+            yield Finding("unknown-key", path_of((key,)), f"a file of {FOLDER} may hold networks: only", hint, "error", where)
+    networks = root.get("networks")
+    if not isinstance(networks, Branch):
+        where = _where(source.file, source.lines, root.values_at.get("networks", root.at))
+        yield Finding("type", "networks", "must be a mapping", "names of networks, each with its type", "error", where)
+        return
+    for name in networks:
+        if name in owners:
+            yield _twice(name, source, networks.keys_at[name], sources[owners[name]])
+        elif isinstance(joined, dict):
+            joined[name] = networks[name]
+            owners[name] = index
+
+
+def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
+    there = first.value["networks"].keys_at[name]
+    message = f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
+    where = _where(source.file, source.lines, at)
+    return Finding("network-twice", path_of(("networks", name)), message, "remove one of them or rename it", "error", where)
+
+
+# The shape
+
+
+def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int]) -> tuple[Intent | None, list[Finding]]:
+    try:
+        return Intent.model_validate(raw), []
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+    findings = []
+    for error in errors:
+        loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
+        finding = _worded(error, loc, raw)
+        if finding is not None:
+            findings.append(_placed(finding, loc, sources, owners))
+    return None, findings + _checked_rest(raw, [tuple(error["loc"]) for error in errors], sources, owners)
+
+
+def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]) -> list[Finding]:
+    """What is wrong between the sound parts, as far as the broken ones cannot have caused it."""
+    networks = raw.get("networks")
+    if not isinstance(networks, dict):
+        return []
+    gone = {str(loc[1]) for loc in bad if loc[0] == "networks" and len(loc) > 1 and not _is_endpoint(loc)}
+    thinned = {str(loc[1]) for loc in bad if _is_endpoint(loc)} - gone
+    rest: dict[str, Any] = {name: value for name, value in networks.items() if name not in gone}
+    for name in thinned:
+        out = {loc[3] for loc in bad if _is_endpoint(loc) and loc[1] == name}
+        kept = {key: value for key, value in rest[name]["endpoints"].items() if key not in out}
+        rest[name] = {**rest[name], "endpoints": kept}
+    sound = not any(loc[0] in ("gateway", "version") for loc in bad)
+    try:
+        partial = Intent.model_validate(
+            {"version": 1, "networks": rest, **({"gateway": raw.get("gateway", {})} if sound else {})}
+        )
+    except ValidationError:
+        return []
+    findings = [item for item in check(partial) if sound or item.code not in _NEEDS_GATEWAY]
+    findings = [item for item in findings if item.code not in _NEEDS_ENDPOINTS or steps_of(item.path)[1] not in thinned]
+    return [_placed(item, steps_of(item.path), sources, owners) for item in findings]
+
+
+def _is_endpoint(loc: Loc) -> bool:
+    return len(loc) > 3 and loc[0] == "networks" and loc[2] == "endpoints"
+
+
+def _worded(error: Any, loc: Loc, raw: dict[str, Any]) -> Finding | None:
+    """pydantic's finding in the operator's words."""
+    kind, context = error["type"], error.get("ctx", {})
+    path = path_of(loc)
+    if error["loc"][-1] == "[key]":
+        return _bad_key(kind, path, loc, context)
+    if kind == "missing":
+        return Finding("missing", path, "is missing", _missing_hint(loc))
+    if kind == "extra_forbidden":
+        return _unknown(path, loc)
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", context["expected"])
+        hint = _nearest(error["input"], words)
+        return Finding("value", path, f"must be one of {', '.join(words)}", hint)
+    if "message" in context:
+        return Finding(kind, path, _masked(context["message"]), context["hint"])
+    return Finding("type" if kind.endswith("_type") else "value", path, *_plainly(kind, context, error["input"]))
+
+
+def _plainly(kind: str, context: dict[str, Any], value: Any) -> tuple[str, str]:
+    if kind == "bool_type":
+        return "must be true or false", _bool_hint(value)
+    if kind == "int_type":
+        return "must be a whole number", _int_hint(value)
+    if kind == "string_type":
+        return "must be text", f'quote it: "{value}"' if isinstance(value, int | float) else ""
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "must be a mapping", "write {} for none" if value is None else "lines of key: value, indented below it"
+    if kind == "tuple_type":
+        return "must be a list", "write [] for none" if value is None else f"write [{_masked(_brief(value))}]"
+    bounds = {"greater_than_equal": "must be at least {ge}", "less_than_equal": "must be at most {le}",
+              "string_too_long": "is longer than {max_length} characters", "too_short": "must not be empty"}  # fmt: skip
+    return bounds.get(kind, f"is not valid ({kind})").format(**context), ""
+
+
+def _bool_hint(value: Any) -> str:
+    words = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+    if isinstance(value, str) and value.lower() in words:
+        return f"{value} is text in YAML 1.2: write {words[value.lower()]}"
+    return "true and false are written without quotes" if value in ("true", "false") else ""
+
+
+def _int_hint(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(:[0-5]?[0-9])+", value):
+        return "a number with colons is text in YAML 1.2 (and base 60 in 1.1): write the plain number"
+    if isinstance(value, str) and re.fullmatch(r"[0-9_,']+", value):
+        return "digits only, without quotes, underscores or commas"
+    return ""
+
+
+def _brief(value: Any) -> str:
+    return str(value) if isinstance(value, str | int | float) and len(str(value)) < 60 else "..."
+
+
+def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding:
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", context["expected"])
+        return Finding("unknown-key", path, "is not a type of network", _nearest(loc[-1], words))
+    better = re.sub(r"[^a-z0-9-]+", "-", str(loc[-1]).lower()).strip("-")[:63]
+    hint = f"write {better}" if better else ""
+    return Finding("name", path, "a name has 1 to 63 of a-z, 0-9 and -, and does not begin with -", hint)
+
+
+def _missing_hint(loc: Loc) -> str:
+    hints = {"version": "write version: 1", "networks": "a gateway without networks says networks: {}"}
+    if loc[-1] == "type":
+        return "one of " + ", ".join(get_args(EndpointType if _is_endpoint(loc) else NetworkType))
+    return hints.get(str(loc[-1]), "")
+
+
+def _unknown(path: str, loc: Loc) -> Finding:
+    known = list(_model_at(loc[:-1]).model_fields)
+    hint = _nearest(loc[-1], known)
+    if not hint:
+        homes: dict[str, type[BaseModel]] = {
+            "gateway": Gateway,
+            "gateway.pools": Pools,
+            "a network": Network,
+            "an endpoint": Endpoint,
+        }
+        hint = next((f"it belongs to {home}" for home, model in homes.items() if loc[-1] in model.model_fields), "")
+    return Finding("unknown-key", path, "unknown key", hint or f"known here: {', '.join(known)}")
+
+
+def _model_at(loc: Loc) -> type[BaseModel]:
+    match loc:
+        case ():
+            return Intent
+        case ("gateway",):
+            return Gateway
+        case ("gateway", *_):
+            return Pools
+        case ("networks", _):
+            return Network
+        case ("networks", _, "resources", *_):
+            return Resource
+        case _:
+            return Endpoint
+
+
+def _nearest(word: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(word)[:80].lower().replace(" ", "_"), known, 1, 0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+# The places
+
+
+def _placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]) -> Finding:
+    files = tuple(sources)
+    index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
+    source = files[index]
+    at = _mark(source.value, loc, finding.code in _AT_KEY)
+    return dataclasses.replace(finding, where=_where(source.file, source.lines, at))
+
+
+def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
+    """A scalar is shown where it stands, a mapping or list at its key, what is absent at what should hold it."""
+    mark: Mark = getattr(value, "at", (0, 0))
+    for depth, step in enumerate(loc, 1):
+        if isinstance(value, Branch) and step in value:
+            name = str(step)
+            value, key_at, value_at = value[name], value.keys_at[name], value.values_at[name]
+            plain = not isinstance(value, Branch | Items) and value is not None
+            mark = value_at if plain and not (at_key and depth == len(loc)) else key_at
+        elif isinstance(value, Items) and isinstance(step, int) and step < len(value):
+            value, mark = value[step], value.items_at[step]
+        else:
+            return mark
+    return mark
+
+
+def _where(file: str, lines: tuple[str, ...], at: Mark) -> Where:
+    line, column = at
+    source = lines[line] if line < len(lines) else ""
+    return Where(file, line + 1, column + 1, _masked(source))
+
+
+def _masked(text: str) -> str:
+    """A key that stands where none belongs must not reach a terminal or a log; public ones may."""
+    return _SECRET.sub(lambda found: found[0] if _PUBLIC.search(text, 0, found.start()) else "*" * len(found[0]), text)
+
+
+def _in_order(findings: list[Finding], sources: list[Source]) -> tuple[Finding, ...]:
+    rank = {source.file: index for index, source in enumerate(sources)}
+
+    def place(finding: Finding) -> tuple[int, int, int]:
+        where = finding.where
+        return (rank.get(where.file, len(rank)), where.line, where.column) if where else (0, 0, 0)
+
+    return tuple(sorted(dict.fromkeys(findings), key=place))
