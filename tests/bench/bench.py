@@ -155,7 +155,7 @@ class Warpctl:
 def intent(size: Size) -> str:
     """The YAML, with room for one endpoint more; it is added at the end of the text."""
     lines = [
-        "version: 1", "gateway:", "  name: bench", "  public_endpoint: 203.0.113.1", "  uplink: eth0",
+        "version: 1", "gateway:", "  name: bench", "  public_endpoint: 203.0.113.1", f"  uplink: {floor.UPLINK}",
         "  pools: {ports: 20000-29999, subnets: {secure-internet: 10.0.0.0/8}}", "networks:",
     ]  # fmt: skip
     for n in range(size.networks):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 NETNS = Path("/run/netns")
-ROOT = "gw"
+ROOT, UPLINK = "gw", "eth0"
 SWITCHES = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.disable_ipv6")
 PROTOCOL = 119
 Json = dict[str, Any]
@@ -126,7 +126,7 @@ def as_link(link: Json) -> Json | None:
 
 
 def as_address(name: str, info: Json) -> str | None:
-    if info.get("scope") == "link" and info["local"].startswith("fe80:"):
+    if info["local"].startswith("fe80:"):
         return None  # the kernel's own
     if info["local"] in ("127.0.0.1", "::1"):
         return None
@@ -180,7 +180,7 @@ def read_sysctls(ns: str, links: dict[str, Json]) -> dict[str, str]:
     for line in run("sysctl", "-a", "-r", pattern, ns=ns, check=False).splitlines():
         key, _, value = line.partition(" = ")
         device = re.match(r"net\.ipv[46]\.conf\.([^.]+)\.", key)
-        if NOISE.search(key) or (device and device[1] not in {"all", "default", *links}):
+        if NOISE.search(key) or (device and device[1] not in {"all", "default", UPLINK, *links}):
             continue
         values[key] = value
     return values
@@ -233,7 +233,9 @@ def room_script(ns: str, room: Room, folder: Path, sysctls: dict[str, str]) -> P
         (folder / f"{device}.conf").write_text("\n".join([*conf, ""]))
         lines.append(f"wg setconf {device} {folder / device}.conf")
     batch = [command for link in room.links.values() if (command := settings(link))]
-    batch += [*room.addresses, *room.neighbours, *room.routes, *room.rules]
+    # what leads to a gateway comes before what goes by it
+    routes = sorted(room.routes, key=lambda route: " via " in route)
+    batch += [*room.addresses, *room.neighbours, *routes, *room.rules]
     lines += ip_batch(batch, folder / ns)
     return write(folder / f"{ns}.sh", lines)
 
