@@ -75,9 +75,7 @@ def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
     if not host.uplink:
         wanted = intent.gateway.uplink
         what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
-        yield Finding(
-            "uplink-missing", "gateway.uplink", f"no uplink: {what}", "name the interface that reaches the internet"
-        )
+        yield Finding("uplink-missing", "gateway.uplink", f"no uplink: {what}", "name the interface that reaches the internet")
     if driver(intent, host) is None:
         yield Finding(
             "wireguard-missing",
@@ -153,9 +151,7 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: 
         addresses = grant.endpoints[name]
         six = addresses.address6 if network.ipv6 else None
         public = public_key_of(name, endpoint, grant.vcid, master)
-        out.append(
-            tunnel.Peer(name, public, shared, addresses.address, six, endpoint.keepalive or 0, endpoint.endpoint)
-        )
+        out.append(tunnel.Peer(name, public, shared, addresses.address, six, endpoint.keepalive or 0, endpoint.endpoint))
     return out
 
 
@@ -190,5 +186,3 @@ def _gateway_objects(
     fence = host if six else dataclasses.replace(host, fence6="")
     guard = gateway.guard(fence, ranges, routed, listening)
     return [guard, *gateway.settings(fence, six)]
-
-

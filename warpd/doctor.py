@@ -67,7 +67,7 @@ def _kernel() -> Check:
 
 def _wireguard(intent: Intent | None, host: Host) -> Check:
     have = [name for name, there in (("kernel", host.wireguard_kernel), ("wireguard-go", host.wireguard_go)) if there]
-    found = driver(intent, host) if intent else (have or [None])[0]
+    found = driver(intent, host) if intent else next(iter(have), None)
     if found is None:
         wanted = f" (gateway.wireguard is {intent.gateway.wireguard})" if intent else ""
         hint = "modprobe wireguard, or apt install wireguard-go for gateways without the kernel's"

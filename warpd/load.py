@@ -168,13 +168,13 @@ def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list
     """The main file with the networks of all files; the first of two definitions stays."""
     findings: list[Finding] = []
     root = _document(sources[0], findings)
-    raw = dict(root) if root is not None else {"version": 1}
+    raw: dict[str, Any] = dict(root) if root is not None else {"version": 1}
     networks = raw.get("networks")
     if len(sources) > 1 and networks is None and "networks" not in raw:
         networks = Branch((0, 0))
     if root is None:
         networks = networks or {}
-    owners = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
+    owners: dict[str, int] = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
     joined = dict(networks) if isinstance(networks, dict) else networks
     for index, source in enumerate(sources[1:], 1):
         findings += _join(index, source, sources, joined, owners)

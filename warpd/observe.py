@@ -33,6 +33,9 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
     objects: list[Object] = [item for dump in dumps for item in dump.objects if item.group not in alien]
     objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
+    own = State.of(objects)
     host = next((dump.host for dump in dumps if dump.host is not None), Host())
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
-    return Observed(State.of(objects), foreign, host, traffic, {dump.netns: dump.drops for dump in dumps})
+    # A foreign route beside ours under one key (another program appended it) does not stand in our way.
+    blocking = {key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND}
+    return Observed(own, blocking, host, traffic, {dump.netns: dump.drops for dump in dumps})

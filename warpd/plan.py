@@ -1,8 +1,10 @@
 """Differences -> ordered steps. Pure; the plan is data, and apply runs that data and nothing else.
 
-Order: first everything that takes away (revocations and deletions, highest rank first), for all networks, so
-that what one gives up another may take; then the gateway's own guard; then each network by rank. A step never
-gives more than the plan's end gives, so stopping anywhere leaves less reach, never more.
+Order: first everything that takes reach away (revocations and deletions, highest rank first), for all networks,
+so that what one gives up another may take; then the gateway's own guard; then each network by rank; last the
+addresses and routes that are no longer wanted, so that a route that changes its prefix leaves no gap (they
+grant nothing by themselves). A step never gives more than the plan's end gives, so stopping anywhere leaves
+less reach, never more.
 """
 
 from __future__ import annotations
@@ -52,9 +54,11 @@ def plan(differences: Differences, names: Mapping[str, str]) -> Plan:
     """
     stopped = {blocked.group for blocked in differences.blocked}
     wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
-    taking = sorted((step for item in wanted for step in _taking(item, names)), key=_last_first)
+    removals = sorted((step for item in wanted for step in _taking(item, names)), key=_last_first)
+    taking = [step for step in removals if not _is_tidying(step)]
+    tidying = [step for step in removals if _is_tidying(step)]
     giving = _by_needs(sorted((step for item in wanted for step in _giving(item, names)), key=_first_first))
-    return Plan((*taking, *giving), differences.blocked, dict(names))
+    return Plan((*taking, *giving, *tidying), differences.blocked, dict(names))
 
 
 def _group(item: Difference) -> str:
@@ -62,7 +66,9 @@ def _group(item: Difference) -> str:
     return subject.group if subject is not None else ROOT
 
 
-def _step(action: Action, before: Object | None, after: Object | None, item: Difference, names: Mapping[str, str], why: str) -> Step:
+def _step(
+    action: Action, before: Object | None, after: Object | None, item: Difference, names: Mapping[str, str], why: str
+) -> Step:
     group = _group(item)
     name = names.get(group, "") if group else "gateway"
     return Step(Change(action, before, after), group, name or group, item.fields, why)
@@ -104,6 +110,11 @@ def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
 
 def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
     return (-step.change.subject.rank, step.group, step.key)
+
+
+def _is_tidying(step: Step) -> bool:
+    subject = step.change.subject
+    return step.change.action is Action.DELETE and subject.rank in (Rank.ADDRESS, Rank.ROUTE) and not step.fields
 
 
 def _first_first(step: Step) -> tuple[bool, str, int, tuple[str, ...]]:

@@ -139,7 +139,11 @@ def _perform(kernel: Kernel, run: Sequence[Step]) -> list[Fault | None]:
 
 
 def converge(
-    kernel: Kernel, replan: Callable[[], Prospect], first: Prospect, progress: Progress = lambda _step: None, stop: Stop = lambda: False
+    kernel: Kernel,
+    replan: Callable[[], Prospect],
+    first: Prospect,
+    progress: Progress = lambda _step: None,
+    stop: Stop = lambda: False,
 ) -> Outcome:
     """Apply a plan, look again, and mend what a lost answer or a race left open; at most ROUNDS times.
 

@@ -22,7 +22,25 @@ SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
 COLOUR = {"create": "32", "update": "33", "revoke": "33", "delete": "31"}
 HIDDEN = "(secret)"
 # What a reader of a plan does not need to see on each line: it stands in the key already.
-IDENTITY = frozenset({"netns", "name", "link", "label", "holder", "owner", "part", "device", "set", "public_key", "reach", "path", "prefix", "table"})
+IDENTITY = frozenset(
+    [
+        "netns",
+        "name",
+        "link",
+        "label",
+        "holder",
+        "owner",
+        "part",
+        "device",
+        "set",
+        "public_key",
+        "reach",
+        "path",
+        "prefix",
+        "table",
+        "restore",
+    ]
+)
 
 
 def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -137,9 +155,27 @@ def _detail(step: Mapping[str, Any]) -> str:
         return f"  ({step['reason']})"
     if step["action"] == "create":
         return _created(step)
+    if step["kind"] == "nft-table":
+        return "  " + "; ".join(_table_changes(step["before"], step["after"]))
     changes = (f"{name}: {_short(step, 'before', name)} -> {_short(step, 'after', name)}" for name in step["fields"])
     why = " (revoked first)" if step["action"] == "revoke" else ""
     return "  " + "; ".join(changes) + why
+
+
+def _table_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Which sets and chains of a table change, and how: elements by name, rules by number."""
+    out = []
+    for part in ("sets", "rules"):
+        for name in sorted(before[part].keys() | after[part].keys()):
+            old, new = before[part].get(name, []), after[part].get(name, [])
+            if old == new and (name in before[part]) == (name in after[part]):
+                continue
+            if part == "rules":
+                out.append(f"chain {name}: {len(old)} -> {len(new)} rules" + (" (changed)" if len(old) == len(new) else ""))
+            else:
+                marks = [f"+{e}" for e in sorted(set(new) - set(old))] + [f"-{e}" for e in sorted(set(old) - set(new))]
+                out.append(f"set {name}: {_clip(marks) or 'added or removed'}")
+    return out or ["counters or hooks differ"]
 
 
 def _created(step: Mapping[str, Any]) -> str:
@@ -153,8 +189,6 @@ def _created(step: Mapping[str, Any]) -> str:
 
 def _short(step: Mapping[str, Any], side: str, name: str) -> str:
     values = step[side] or {}
-    if step["kind"] == "nft-table":
-        return f"({side} in the JSON plan)"
     return _clip(values.get(name))
 
 

@@ -15,9 +15,9 @@ import typer
 
 from warpd import __version__
 from warpd.cli import output
-from warpd.cli.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.protocol import LookFailed
+from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 app = typer.Typer(
     name="warpctl",

@@ -12,17 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
+from warpd.advice import host_warnings
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
-from warpd.cli.session import Read, Session, live_kernel, located, require_root
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, InvalidIntent, WarpError, render_finding
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
 from warpd.render import VERSION, plan_json, plan_text, step_json, step_text, summary_text
-from warpd.advice import host_warnings
+from warpd.session import Read, Session, live_kernel, located, require_root
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
@@ -41,9 +41,9 @@ def validate(context: typer.Context, form: Output = Format.text) -> None:
         raise
     for warning in read.warnings:
         output.note(render_finding(warning))
-    count = len(read.intent.networks)
     endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
-    text = f"{session.config}: valid, {count} network{'' if count == 1 else 's'}, {endpoints} endpoint{'' if endpoints == 1 else 's'}"
+    counts = (output.plural(len(read.intent.networks), "network"), output.plural(endpoints, "endpoint"))
+    text = f"{session.config}: valid; {', '.join(counts)}"
     data = {"version": VERSION, "valid": True, "findings": [finding_json(item) for item in read.warnings]}
     output.emit(data, text, form)
 
@@ -98,8 +98,7 @@ def apply(
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
         elif not yes:
             _ask(kernel, read, session.goal(read, create=False), form)
-        session.store.write_grants(read.grants)
-        goal = session.goal(read, create=True)
+        goal = session.commit(read)
         found = look(kernel, read, goal)
         _run(kernel, found, lambda: look(kernel, read, goal), described(found, read), form)
 
@@ -247,5 +246,3 @@ class _signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-

@@ -13,12 +13,12 @@ from warpd.cli import output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.inspect import split_name
 from warpd.cli.output import Format
-from warpd.cli.session import Read, Session, live_kernel
 from warpd.clients import FORMATS, qr
 from warpd.clients.config import ClientConfig, client_config
 from warpd.compile import tunnel_mtu
 from warpd.errors import WarpError
 from warpd.render import VERSION
+from warpd.session import Read, Session, live_kernel
 from warpd.state import ROOT, Host
 
 
@@ -57,8 +57,7 @@ def config(
 def _make(session: Session, read: Read, network: str, endpoint: str, style: str) -> tuple[ClientConfig, str]:
     """The config with its version, which is remembered as exported."""
     with session.store.writer(command="warpctl endpoint config"):
-        session.store.write_grants(read.grants)
-        goal = session.goal(read, create=True)
+        goal = session.commit(read)
         host = _host(read)
         own = read.intent.networks[network]
         made = client_config(

@@ -16,14 +16,15 @@ from warpd.cli import output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.change import look
 from warpd.cli.output import Format
-from warpd.cli.session import Read, Session, live_kernel, require_root
 from warpd.doctor import examine
-from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
+from warpd.intent import Intent
 from warpd.kernel import live_netns
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION, warning_text
 from warpd.schema import json_schema
+from warpd.session import Read, Session, live_kernel, require_root
 from warpd.status import endpoint_json, network_json, status_json
 
 
@@ -211,7 +212,8 @@ def split_name(goal: Goal, text: str) -> tuple[str, str]:
 def doctor(context: typer.Context, form: Output = Format.text) -> None:
     """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
     session: Session = context.obj
-    intent, grants, findings = None, session.store.read_grants(), ()
+    intent: Intent | None = None
+    grants, findings = session.store.read_grants(), tuple[Finding, ...]()
     try:
         read = session.read()
         intent, grants = read.intent, read.grants
@@ -238,6 +240,9 @@ def exec_(
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
     session: Session = context.obj
     require_root("exec")
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise WarpError("exec needs a command", who="operator", hint="warpctl exec NETWORK -- ip addr")
     vcid = _vcid_of(session, network)
     try:
         fd = os.open(live_netns.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC)
@@ -246,7 +251,7 @@ def exec_(
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     live_netns.stay(fd)
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for
 
 
 def _vcid_of(session: Session, network: str) -> int:
@@ -264,5 +269,3 @@ def _vcid_of(session: Session, network: str) -> int:
 def schema() -> None:
     """Print the JSON Schema of the YAML, for editors: `# yaml-language-server: $schema=...`."""
     output.say(json.dumps(json_schema(), indent=2))
-
-

@@ -72,3 +72,7 @@ def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
     widths = [max(len(row[column]) for row in body) for column in range(len(heads))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in body)
     return "\n".join(lines)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -7,6 +7,7 @@ listen: a mapping on a listening port would hand one client the answers meant fo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
@@ -54,7 +55,7 @@ def free_ports(listening: Iterable[int]) -> tuple[int, int]:
     """The widest run of ports from 1024 on which the gateway does not listen. First and last, inclusive."""
     taken = sorted({port for port in listening if port >= FIRST_NAT_PORT})
     edges = [FIRST_NAT_PORT - 1, *taken, LAST_PORT + 1]
-    runs = [(low + 1, high - 1) for low, high in zip(edges, edges[1:], strict=False)]
+    runs = [(low + 1, high - 1) for low, high in itertools.pairwise(edges)]
     return max(runs, key=lambda run: (run[1] - run[0], -run[0]))
 
 

@@ -6,8 +6,9 @@ root has one route back.
 
 Forwarding in the root: IPv4 decides by the incoming link (`forwarding` of the veth, and of the uplink for the
 answers); IPv6 only knows the global switch. Where it was off and we turn it on, a *fence* in our table drops
-everything on that path that is not ours, so that the host does not become a router for others; the fence is
-also the memory, in the kernel, that it was us.
+everything on that path that is not ours, so that the host does not become a router for others. The fence, and
+a tag on each door, are also the memory that it was us: in the kernel, where the loss of a state folder or a
+flushed ruleset cannot reach both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from warpd.objects.link import LinkUp, Veth, alias, link_key
 from warpd.objects.netns import Netns, netns_name
 from warpd.objects.nft import NftElements
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
-from warpd.objects.sysctl import Sysctl
+from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
 from warpd.state import ROOT, Key, Object
 
 TRANSIT6 = int(IPv6Address("fd77:6172:7064::"))
@@ -123,8 +124,10 @@ def _link_pair(place: Room, near: str, far: str, network: str, bits: int) -> lis
 
 
 def _outer_settings(site: Site, place: Room) -> list[Object]:
-    outer = place.exit_link.name
+    outer, host = place.exit_link.name, site.host
+    tag = TAG_SET + (TAG_FENCE4 if host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0)
     values = [
+        (f"net/ipv4/conf/{outer}/tag", str(tag), place.exit_link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", place.exit_link),
         (f"net/ipv4/conf/{outer}/rp_filter", "1", place.exit_link),
     ]

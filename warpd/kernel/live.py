@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from warpd.kernel import live_netns, live_rtnl, live_userspace, live_wireguard
 from warpd.kernel.live_events import Listener
 from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import NftContext
-from warpd.kernel.live_socket import NetlinkSocket, Refusal
+from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
 from warpd.objects import address, link, nft, route
 from warpd.objects.address import Address
@@ -36,6 +37,8 @@ GENL_ID_CTRL = 16
 CTRL_GETFAMILY = b"\x03\x01\0\0"
 CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_FAMILY_ID = 2, 1
 NLM_F_PLAIN = 0
+PORT_PATIENCE_S = 3.0
+PORT_PAUSE_S = 0.02
 
 
 @dataclass(slots=True)
@@ -121,7 +124,7 @@ class LiveKernel:
             answer = self._door(ROOT).generic.ask(GENL_ID_CTRL, body)
             self._family = 0
             if not isinstance(answer, Refusal):
-                rows = live_wireguard.attributes(answer, 4, len(answer))
+                rows = attributes(answer, 4, len(answer))
                 ids = [int.from_bytes(answer[a:b], "little") for kind, a, b in rows if kind == CTRL_ATTR_FAMILY_ID]
                 self._family = ids[0] if ids else 0
         return self._family
@@ -151,12 +154,23 @@ class LiveKernel:
 
     def _rooms(self) -> list[Netns]:
         """Namespaces with a name of ours; a bare file without a namespace behind it is one to be replaced."""
+        self._let_go()
         out = []
         for name in live_netns.listed():
             if vcid_of(name) is not None:
                 with contextlib.suppress(FileNotFoundError):
                     out.append(Netns(name, self._mounted(name)))
         return out
+
+    def _let_go(self) -> None:
+        """Close the doors of namespaces that somebody removed: our descriptor would keep them, and their ports, alive."""
+        for netns in [netns for netns in self._doors if netns != ROOT]:
+            try:
+                same = os.stat(live_netns.path_of(netns)).st_ino == self._doors[netns].inode
+            except FileNotFoundError:
+                same = False
+            if not same:
+                self._shut(netns)
 
     def _mounted(self, name: str) -> bool:
         with open(live_netns.path_of(name), "rb") as file:
@@ -216,9 +230,20 @@ class LiveKernel:
                 places.append(place)
             except OSError as failure:
                 out[place] = _absent(change, failure)
-        for place, refusal in zip(places, door.route.request(messages), strict=True):
+        for place, refusal in zip(places, self._patiently(lambda: door.route.request(messages)), strict=True):
             out[place] = _judge(changes[place], refusal)
         return out
+
+    @staticmethod
+    def _patiently(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
+        """Try again while a port is in use: a namespace that was removed gives its ports back a moment later."""
+        deadline = time.monotonic() + PORT_PATIENCE_S
+        while True:
+            answers = request()
+            busy = any(answer is not None and answer.errno == errno.EADDRINUSE for answer in answers)
+            if not busy or time.monotonic() > deadline:
+                return answers
+            time.sleep(PORT_PAUSE_S)
 
     def _resolve(self, value: Index | Handle) -> int:
         if isinstance(value, Handle):
@@ -282,9 +307,9 @@ class LiveKernel:
         try:
             door = self._door(subject.netns)
             door.route.sent_changes += 1
-            with live_netns.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext():
-                with open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
-                    file.write(value)
+            inside = live_netns.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext()
+            with inside, open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
+                file.write(value)
         except OSError as failure:
             return _absent(change, failure)
         return None
@@ -301,7 +326,7 @@ class LiveKernel:
                 live_userspace.write_device(after.device, key, port, mark)
                 return None
             body = live_wireguard.encode_device(after.device, key, port, mark)
-            return _judge(change, self._generic(after.netns, [body])[0])
+            return _judge(change, self._patiently(lambda: self._generic(after.netns, [body]))[0])
         except OSError as failure:
             return _absent(change, failure)
 

@@ -7,6 +7,8 @@ everything that carries one of our names, except routes of another protocol.
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -23,16 +25,33 @@ from warpd.objects.link import OWN_NAME, LinkUp, StrayLink, VethEnd, WireguardLi
 from warpd.objects.netns import Netns
 from warpd.objects.nft import NftTable, decode_table
 from warpd.objects.route import Route, route_key
-from warpd.objects.sysctl import WATCHED, Sysctl
+from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
 SCOPE_GLOBAL = 0
+PROTOCOL_KERNEL = 2
 # Devices that the kernel puts into every namespace when their drivers are loaded.
 FALLBACK = frozenset(
-    {"lo", "gre0", "gretap0", "erspan0", "tunl0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0", "bond0", "dummy0", "teql0", "ifb0", "ifb1"}
-)  # fmt: skip
+    [
+        "lo",
+        "gre0",
+        "gretap0",
+        "erspan0",
+        "tunl0",
+        "sit0",
+        "ip6tnl0",
+        "ip6gre0",
+        "ip_vti0",
+        "ip6_vti0",
+        "bond0",
+        "dummy0",
+        "teql0",
+        "ifb0",
+        "ifb1",
+    ]
+)
 
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
@@ -70,6 +89,12 @@ class Look:
         objects += self._routes()
         objects += settings(self.netns, [row.name for row in own])
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
+
+    def tag(self) -> int:
+        """What our doors remember, all of them together."""
+        doors = [row.name for row in self.links if row.name.startswith("dn-") and self._is_ours(row)]
+        tags = [int(read_setting(f"net/ipv4/conf/{name}/tag") or 0) for name in doors]
+        return functools.reduce(operator.or_, tags, 0)
 
     def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
         """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
@@ -143,6 +168,8 @@ class Look:
         names = {row.index: row.name for row in self.links}
         for row in live_rtnl.routes(self._route, ours_only=self.netns == ROOT):
             name = names.get(row.index, "")
+            if row.protocol == PROTOCOL_KERNEL:
+                continue  # comes and goes with an address, which is what is judged
             if row.protocol != ROUTE_PROTOCOL:
                 key = route_key(self.netns, row.table, row.prefix, row.metric)
                 self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
@@ -180,8 +207,11 @@ def settings(netns: str, names: Sequence[str]) -> Iterator[Object]:
 def look_at_host(route: NetlinkSocket, look: Look, uplink: str, wireguard: bool) -> tuple[Host, list[Object]]:
     """The facts about the machine, and the host's own settings that are ours to undo."""
     row = _uplink(route, look.links, uplink)
-    fence4, fence6 = fences(look.table)
     name = row.name if row else ""
+    fence4, fence6 = fences(look.table)
+    tag = look.tag()
+    fence4 = fence4 or (name if tag & TAG_FENCE4 else "")
+    fence6 = fence6 or (name if tag & TAG_FENCE6 else "")
     host = Host(
         hostname=socket.gethostname(),
         uplink=name,

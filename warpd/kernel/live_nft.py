@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import nftables  # type: ignore[import-untyped]  # Debian's python3-nftables ships no types
+import nftables
 
 from warpd.kernel.live_socket import Refusal
 from warpd.kernel.protocol import LookFailed
@@ -51,10 +51,10 @@ class NftContext:
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
     def foreign_drops(self, words: Mapping[str, str]) -> tuple[tuple[str, str, str, str], ...]:
-        """Base chains of others that drop by default and whose rules do not hold the word for their hook: (hook, family, table, chain).
+        """Base chains of others that drop by default and whose rules lack the word for their hook.
 
-        Only chains on the way of our packets are read (hooks input and forward), and only where the policy is drop:
-        others may keep very large tables.
+        Each as (hook, family, table, chain). Only chains on the way of our packets are read (hooks input and
+        forward), and only where the policy is drop: others may keep very large tables.
         """
         out = []
         for chain in self._foreign_chains():

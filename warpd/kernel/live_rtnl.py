@@ -221,5 +221,3 @@ def uplink_index(sock: NetlinkSocket) -> int:
             if row is not None and row.kind == RTN_UNICAST and row.index:
                 return row.index
     return 0
-
-

@@ -46,7 +46,7 @@ class Refusal:
         return self.errno == 0
 
 
-def attributes(data: bytes | memoryview, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+def attributes(data: bytes | bytearray | memoryview, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(type, start, end) of every attribute in data[offset:end]; stops at the first that does not fit."""
     while offset + 4 <= end:
         length, kind = ATTRIBUTE.unpack_from(data, offset)

@@ -50,9 +50,7 @@ def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int
     if site.subnet6 is not None:
         out += _inner(place, str(site.gateway_address6), str(site.subnet6), 128)
     out += [
-        WireguardPeer(
-            place.netns, place.tunnel, p.public_key, p.preshared_key, p.keepalive, p.allowed_ips, p.endpoint, p.name
-        )
+        WireguardPeer(place.netns, place.tunnel, p.public_key, p.preshared_key, p.keepalive, p.allowed_ips, p.endpoint, p.name)
         for p in peers
     ]
     return [*out, *_grants(place, peers)]

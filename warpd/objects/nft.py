@@ -215,7 +215,9 @@ def _chain(item: Mapping[str, Any], rules: Iterable[str]) -> NftChain:
     return NftChain(item["name"], tuple(rules), item["hook"], item["type"], int(item["prio"]), item["policy"])
 
 
-def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list[NftTable | NftElements], dict[str, tuple[int, int]]]:
+def decode_table(
+    netns: str, listing: Iterable[Mapping[str, Any]]
+) -> tuple[list[NftTable | NftElements], dict[str, tuple[int, int]]]:
     """A listing of our table -> (objects, drop counts by reason as (packets, bytes))."""
     sets: list[NftSet] = []
     elements: list[NftTable | NftElements] = []

@@ -12,6 +12,9 @@ from typing import ClassVar
 
 from warpd.state import ROOT, Key, Rank
 
+# `tag` is a number that the kernel keeps for a link and does nothing with (Documentation/networking/ip-sysctl):
+# on our doors, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
+TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
 # What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
 WATCHED: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +32,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
         "net/ipv6/conf/{}/accept_dad",
     ),
     "dn": (
+        "net/ipv4/conf/{}/tag",
         "net/ipv4/conf/{}/forwarding",
         "net/ipv4/conf/{}/rp_filter",
         "net/ipv6/conf/{}/disable_ipv6",

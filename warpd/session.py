@@ -1,6 +1,8 @@
-"""What every command starts from: the options, the checked intent, the grants, the kernel. Reading creates nothing.
+"""What every command and every pass of the daemon starts from: the checked intent, the grants, the kernel.
 
-Lives here: the way from files to a `Goal`, the same for all commands. Does not: arguments, output.
+Reading creates nothing.
+
+Lives here: the way from files to a `Goal`, the same for all. Does not: arguments, output.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Read:
 
 
 class Session:
-    """One command's view of the files. The kernel is opened by the command that needs it."""
+    """One view of the files. The kernel is opened by whoever needs it."""
 
     def __init__(self, config: Path, state_dir: Path) -> None:
         self.config = config
@@ -68,10 +70,36 @@ class Session:
         """The goal for the kernel; `create` makes the master secret when there is none.
 
         Raises:
-            WarpError: the master secret cannot be read.
+            WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
         """
-        master = self.store.master_key(create=create, path=key_file(read.intent))
+        path = key_file(read.intent)
+        master = self.store.master_key(create=False, path=path)
+        if master is None and create:
+            self._refuse_lost_master()
+            master = self.store.master_key(create=True, path=path)
         return Goal(read.intent, read.grants, master or NO_MASTER, datetime.now(UTC).date())
+
+    def commit(self, read: Read) -> Goal:
+        """The goal, with the master secret made if need be and the grants written down: before the first change.
+
+        Called inside `store.writer`.
+
+        Raises:
+            WarpError: the state folder cannot be written, or the master secret is gone.
+        """
+        goal = self.goal(read, create=True)  # first, so that grants never stand without the secret they go with
+        self.store.write_grants(read.grants)
+        return goal
+
+    def _refuse_lost_master(self) -> None:
+        """A gateway that has granted has had a master secret: a new one would cut off every client in silence."""
+        if self.store.read_grants().networks:
+            raise WarpError(
+                "the master secret is gone, but this gateway has given grants: a new secret would cut off every client",
+                code="master-lost",
+                who="operator",
+                hint="restore master.key from the backup; to start anew instead, remove the state folder",
+            )
 
 
 def key_file(intent: Intent) -> Path | None:

@@ -1,0 +1,158 @@
+"""P4 and P5: killed after any step, or any call failing, hanging or losing its answer, the next pass finishes.
+
+The kernel is the one in memory; every fault is asserted to have fired. Printed: points survived of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests import world
+from warpd.intent import Intent
+from warpd.kernel.memory import MemoryKernel
+from warpd.kernel.protocol import Fate, Fault
+from warpd.reconcile import apply, converge, prospect, removal
+from warpd.state import Action, Change, Key, Object, Rank
+
+
+class Killed(Exception):
+    """The process is gone: nothing after this point ran."""
+
+
+class Faulty(MemoryKernel):
+    """Fails at the n-th changing call, in one way."""
+
+    def __init__(self, at: int, way: str) -> None:
+        super().__init__()
+        self.at, self.way, self.fired = at, way, False
+        self._number = 0
+
+    def _one(self, change: Change) -> Fault | None:
+        self._number += 1
+        if self._number != self.at:
+            return super()._one(change)
+        self.fired = True
+        if self.way == "killed before":
+            raise Killed
+        if self.way == "refused":
+            return Fault(Fate.REFUSED, change.action.value, change.subject.key, 12, "Cannot allocate memory")
+        fault = super()._one(change)
+        if self.way == "killed after":
+            raise Killed
+        return fault or Fault(Fate.UNSETTLED, change.action.value, change.subject.key, 0, "no answer from the kernel")
+
+
+START = world.intent(a=world.network(2), b=world.network(3, peer_communication=True), gone=world.network(1))
+CHANGED = world.intent(
+    a=world.network(3, port=51821, mtu=1380),
+    b=world.network(2, port=51820, nat=False, allow_private=["10.9.0.0/16"]),
+    fresh=world.network(2, ipv6=False),
+)
+NONE = world.intent()
+MOVES = [("from nothing", NONE, START), ("a change", START, CHANGED), ("back to nothing", CHANGED, NONE)]
+WAYS = ["killed before", "killed after", "refused", "answer lost"]
+
+
+def settled(wanted: Intent) -> MemoryKernel:
+    kernel = MemoryKernel()
+    run_to(kernel, wanted)
+    return kernel
+
+
+def run_to(kernel: MemoryKernel, wanted: Intent) -> None:
+    goal = world.goal(wanted)
+    if not wanted.networks:
+        outcome = converge(kernel, lambda: removal(kernel), removal(kernel))
+    else:
+        outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+
+
+def steps_to(kernel: MemoryKernel, wanted: Intent) -> int:
+    found = prospect(kernel, world.goal(wanted)) if wanted.networks else removal(kernel)
+    return len(found.plan.steps)
+
+
+def faulty_from(base: MemoryKernel, at: int, way: str) -> Faulty:
+    kernel = Faulty(at, way)
+    kernel.objects, kernel.settings = dict(base.objects), dict(base.settings)
+    return kernel
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("name", "before", "after"), MOVES, ids=[name for name, _, _ in MOVES])
+def test_every_point(name: str, before: Intent, after: Intent, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    base = settled(before)
+    total = steps_to(base, after)
+    assert total > 10
+    final = settled(after).objects
+    survived = 0
+    for at in range(1, total + 1):
+        kernel = faulty_from(base, at, way)
+        goal = world.goal(after)
+        found = prospect(kernel, goal) if after.networks else removal(kernel)
+        try:
+            apply(kernel, found.plan.steps)
+        except Killed:
+            pass
+        assert kernel.fired, f"the fault at call {at} never happened"
+        assert_no_more_reach(kernel, base.objects, final)
+        run_to(kernel, after)
+        assert kernel.objects == final, f"{way} at {at} of {total}"
+        survived += 1
+    with capsys.disabled():
+        print(f"\n  {name}, {way}: survived {survived} of {total}")
+
+
+def assert_no_more_reach(kernel: MemoryKernel, before: dict[Key, Object], after: dict[Key, Object]) -> None:
+    """Half-way, nothing is granted that is granted neither before nor after (P7)."""
+    for key, item in kernel.objects.items():
+        if item.rank is not Rank.GRANT:
+            continue
+        allowed = _elements(before.get(key)) | _elements(after.get(key))
+        assert _elements(item) <= allowed, key
+        assert item.needs[0] in kernel.objects, "a grant without its guard"
+
+
+def _elements(item: Object | None) -> frozenset[str]:
+    return getattr(item, "elements", frozenset())
+
+
+def test_a_door_is_guarded_before_it_exists() -> None:
+    kernel = MemoryKernel()
+    steps = prospect(kernel, world.goal(START)).plan.steps
+    order = [step.key for step in steps]
+    for step in steps:
+        if step.key.kind == "link" and step.key.name.startswith("dn-"):
+            door = Key("nft-elements", "", f"doors {step.key.name}")
+            assert order.index(door) < order.index(step.key)
+    gone = removal(settled(START)).plan.steps
+    order = [step.key for step in gone]
+    assert all(step.change.action is Action.DELETE for step in gone)
+    links = [order.index(key) for key in order if key.kind == "link"]
+    assert max(links) < order.index(Key("nft-table", "", "warpd"))
+
+
+def test_one_network_that_fails_leaves_the_others_alone() -> None:
+    kernel = Faulty(0, "refused")
+    goal = world.goal(START)
+    plan = prospect(kernel, goal).plan
+    bad = plan.steps[len(plan.steps) // 2].group
+    calls: Sequence[int] = [n for n, step in enumerate(plan.steps, 1) if step.group == bad]
+    kernel.at = calls[0]
+    outcome = apply(kernel, plan.steps)
+    assert kernel.fired
+    assert {step.group for step, _ in outcome.failed} == {bad}
+    assert {step.group for step in outcome.skipped} == {bad}
+    assert {step.group for step in outcome.done} == {step.group for step in plan.steps} - {bad}
+
+
+def test_without_the_gateways_guard_nothing_is_given() -> None:
+    kernel = Faulty(1, "refused")
+    plan = prospect(kernel, world.goal(START)).plan
+    assert plan.steps[0].key == Key("nft-table", "", "warpd")
+    outcome = apply(kernel, plan.steps)
+    assert not outcome.done
+    assert not kernel.objects

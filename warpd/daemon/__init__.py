@@ -1,0 +1,1 @@
+"""Triggers to passes: when to look, and what to say of it."""
