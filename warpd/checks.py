@@ -69,8 +69,8 @@ def _gateway(intent: Intent) -> Iterator[Finding]:
     for kind, pool in sorted(pools.subnets.items()):
         yield from _reserved(f"gateway.pools.subnets.{kind}", pool)
         if kind in EGRESS_TYPES and pool.overlaps(pools.transit):
-            text = f"overlaps {pools.transit}, the pool of transit links"
-            yield _error("pool-overlap", f"gateway.pools.subnets.{kind}", text, "move gateway.pools.transit")
+            text = f"{pools.transit} overlaps {pool}, gateway.pools.subnets.{kind}"
+            yield _error("pool-overlap", "gateway.pools.transit", text, "move one of them")
     yield from _reserved("gateway.pools.transit", pools.transit)
 
 

@@ -30,8 +30,9 @@ Loc = tuple[str | int, ...]
 
 MAIN_FILE: Final = "warp.yaml"
 FOLDER: Final = "networks.d"
+LISTED_MAX: Final = 1000  # nobody mends more at once, and each costs a search for the nearest key
 
-_SECRET = re.compile(r"[A-Za-z0-9+/]{43}=")
+_SECRET = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}+=")
 _PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
 _AT_KEY: Final = frozenset({"unknown-key", "name", "duplicate-key"})
@@ -46,8 +47,7 @@ class Source:
 
     file: str
     lines: tuple[str, ...]
-    value: Any = None
-    whole: bool = False
+    value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def load(path: Path) -> Loaded:
         findings += more
     raw, owners, more = _joined(sources)
     findings += more
+    flawed = {finding.path for finding in findings}
     intent, more = _validated(raw, sources, owners)
-    findings += more
+    findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
     broken = any(finding.is_error for finding in findings)
     return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
 
@@ -127,7 +128,7 @@ def _read(file: Path) -> tuple[Source, list[Finding]]:
         lines = tuple(lines_of(text))
         return Source(str(file), lines), [_flawed(flaw, str(file), lines) for flaw in flaws]
     read = read_tree(text)
-    source = Source(str(file), tuple(lines_of(text)), read.value, read.whole)
+    source = Source(str(file), tuple(lines_of(text)), read.value)
     return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
 
 
@@ -167,7 +168,7 @@ def _flawed(flaw: Flaw, file: str, lines: tuple[str, ...]) -> Finding:
 def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:
     """The main file with the networks of all files; the first of two definitions stays."""
     findings: list[Finding] = []
-    root = _document(sources[0], findings)
+    root = sources[0].value
     raw: dict[str, Any] = dict(root) if root is not None else {"version": 1}
     networks = raw.get("networks")
     if len(sources) > 1 and networks is None and "networks" not in raw:
@@ -183,21 +184,8 @@ def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list
     return raw, owners, findings
 
 
-def _document(source: Source, findings: list[Finding]) -> Branch | None:
-    if not source.whole:
-        return None
-    if isinstance(source.value, Branch):
-        return source.value
-    at = source.value.at if isinstance(source.value, Items) else (0, 0)
-    where = _where(source.file, source.lines, at)
-    findings.append(Finding("type", "", "the document must be a mapping", "begin with version: 1", "error", where))
-    return None
-
-
 def _join(index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]) -> Iterator[Finding]:
-    findings: list[Finding] = []
-    root = _document(source, findings)
-    yield from findings
+    root = source.value
     if root is None:
         return
     for key in root:
@@ -219,7 +207,7 @@ def _join(index: int, source: Source, sources: list[Source], joined: Any, owners
 
 
 def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
-    there = first.value["networks"].keys_at[name]
+    there = _mark(first.value, ("networks", name), True)
     message = f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
     where = _where(source.file, source.lines, at)
     return Finding("network-twice", path_of(("networks", name)), message, "remove one of them or rename it", "error", where)
@@ -234,7 +222,10 @@ def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     findings = []
-    for error in errors:
+    if len(errors) > LISTED_MAX:
+        text = f"the files have {len(errors)} problems of this kind; the first {LISTED_MAX} are listed"
+        findings.append(Finding("many-problems", "", text, "", "error", Where(sources[0].file, 1, 1)))
+    for error in errors[:LISTED_MAX]:
         loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
         finding = _worded(error, loc, raw)
         if finding is not None:

@@ -85,7 +85,7 @@ class Flaw:
 class Read:
     """What a text holds. `whole` is False when reading had to stop: then nothing may be concluded from absence."""
 
-    value: Any
+    value: Mapping | None
     flaws: tuple[Flaw, ...]
     whole: bool
 
@@ -219,8 +219,7 @@ class _Reader:
             self.flaws.append(Flaw(code, at, message, hint, path))
 
     def syntax(self, error: Exception) -> None:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        at = (mark.line, mark.column) if mark is not None else (0, 0)
+        at = self.error_place(error)
         self.path = []
         tabs = dict(_tab_indents(self.text))
         if at[0] in tabs:  # else the tabs stand in block text, where they are welcome
@@ -232,18 +231,29 @@ class _Reader:
             self.note("yaml-syntax", at, f"not valid YAML: {problem}" + (f" ({context})" if context else ""), _mend(problem))
         raise _Stop
 
+    def error_place(self, error: Exception) -> Mark:
+        """Where the parser stumbled; what was left open until the end is shown where it was opened."""
+        marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
+        places = [(mark.line, mark.column) for mark in marks if mark is not None] or [(0, 0)]
+        lines = lines_of(self.text)
+        at_end = places[0][0] >= len(lines) or not any(line.strip() for line in lines[places[0][0] :])
+        return places[-1] if at_end else places[0]
+
     def document(self) -> Any:
         self.next()  # the stream's start
         event = self.next()
         if _kind(event) == "StreamEnd":
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
-        value = self.node(self.next())
+        first = self.next()
+        value, at = self.node(first), _at(first)
         self.next()  # the document's end
         event = self.next()
         if _kind(event) != "StreamEnd":
             self.note("yaml-documents", _at(event), "a second document begins here", "one document a file: remove the ---")
         if value is None:
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
+        if not isinstance(value, Mapping):
+            self.stop("type", at, "the document must be a mapping", "begin with version: 1")
         return value
 
     def node(self, event: Any) -> Any:
@@ -314,11 +324,13 @@ class _Reader:
         self.anchored(event, mapping, complete=False)
         while _kind(key_event := self.next()) != "MappingEnd":
             key = self.key(key_event)
-            self.path.append(key)
+            self.path.append(key or "")
             value_event = self.next()
             value = self.node(value_event)
             self.path.pop()
             mapping.size += getattr(value, "size", 1)
+            if key is None:
+                continue
             if key == "<<" and _is_plain(key_event):
                 merges.append((value_event, value))
             else:
@@ -335,14 +347,14 @@ class _Reader:
         else:
             mapping.put(key, value, key_at, value_at)
 
-    def key(self, event: Any) -> str:
+    def key(self, event: Any) -> str | None:
         if _kind(event) == "Scalar":
             self.anchored(event, event.value)
             return str(event.value)
         value = self.node(event)
         if not isinstance(value, str):
             self.note("yaml-key", _at(event), "a key must be a plain word", "braces and brackets in a value need quotes")
-        return str(value) if isinstance(value, str) else ""
+        return value if isinstance(value, str) else None
 
     def merge(self, mapping: Mapping, event: Any, value: Any) -> None:
         """`<<: *defaults`: what the mapping does not say itself."""
