@@ -77,9 +77,7 @@ def world() -> Iterator[None]:
 
 
 def busy_ticks() -> int:
-    user, nice, system, _idle, _iowait, *interrupts = (
-        Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
-    )
+    user, nice, system, _idle, _iowait, *interrupts = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
     return sum(map(int, (user, nice, system, *interrupts)))
 
 
@@ -187,7 +185,7 @@ class Floor:
                     if not found:
                         in_sync()
                     timed(["sh", str(self.change)])
-                    return found + floor.differences(self.after, floor.look())
+                    return found + floor.differences(self.after, floor.look(sysctls=False))
             for name, values in more.items():
                 self.sysctls.setdefault(name, {}).update(values)
             self.write()
@@ -206,9 +204,7 @@ class Floor:
 def refuse(found: list[str]) -> None:
     if found:
         shown = "\n  ".join(found[:40])
-        raise SystemExit(
-            f"bench: the floor does not build the same state ({len(found)} differences):\n  {shown}"
-        )
+        raise SystemExit(f"bench: the floor does not build the same state ({len(found)} differences):\n  {shown}")
 
 
 def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[dict[str, Any]]:
@@ -218,11 +214,9 @@ def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[d
         product.apply()
         before = floor.look()
         product.add()
-        after = floor.look()
+        after = floor.look(sysctls=False)
     if not floor.peers(before) == size.networks * size.endpoints == floor.peers(after) - 1:
-        raise SystemExit(
-            f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not {size}"
-        )
+        raise SystemExit(f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not {size}")
     base = Floor(before, after, folder / "floor")
     say(f"{size}: building the same with the floor's script, and comparing")
     product.config.write_text(product.text)
@@ -274,28 +268,25 @@ def check_handmade(folder: Path) -> None:
         handmade.build(folder)
         before = floor.look()
         handmade.add_one(folder)
-        after = floor.look()
+        after = floor.look(sysctls=False)
     refuse(Floor(before, after, folder / "floor").learn(lambda: None))
     print(f"hand-made state of {floor.peers(before)} peers: built again without a difference")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="10x10,100x100", help="networks x endpoints, with commas between")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--warpctl", default=f"{sys.executable} -m warpd.cli", help="the command to measure")
-    parser.add_argument(
-        "--hand-made", action="store_true", help="only check the floor against a state made by hand"
-    )
+    parser.add_argument("--hand-made", action="store_true", help="only check the floor against a state made by hand")
     options = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         say("PYTHONDONTWRITEBYTECODE is set: every start of warpctl compiles its modules anew")
     with tempfile.TemporaryDirectory(prefix="warpd-bench.") as name:
         if options.hand_made:
-            return check_handmade(Path(name))
+            check_handmade(Path(name))
+            return
         command = shlex.split(options.warpctl)
         rows = [start_up(command, options.rounds)]
         for size in map(Size.parse, options.sizes.split(",")):

@@ -73,9 +73,7 @@ def look(*, sysctls: bool = True) -> State:
 
 
 def look_into(ns: str, *, sysctls: bool) -> Room:
-    links = {
-        link["ifname"]: link for link in map(as_link, read_json("ip", "-j", "-d", "link", ns=ns)) if link
-    }
+    links = {link["ifname"]: link for link in map(as_link, read_json("ip", "-j", "-d", "link", ns=ns)) if link}
     room = Room(links=links)
     room.addresses = [
         command
@@ -198,11 +196,7 @@ def build_script(state: State, folder: Path, sysctls: dict[str, dict[str, str]])
     rooms = [name for name in state if name != ROOT]
     born = [f"netns add {name}" for name in rooms]
     for name in rooms:
-        born += [
-            birth(device, link, name, state)
-            for device, link in state[name].links.items()
-            if link["elsewhere"]
-        ]
+        born += [birth(device, link, name, state) for device, link in state[name].links.items() if link["elsewhere"]]
     (folder / "born").write_text("\n".join([*born, ""]))
     lines = ["set -e", f"ip -batch {folder / 'born'}"]
     for name, room in state.items():
@@ -244,9 +238,7 @@ def ip_batch(commands: list[str], stem: Path) -> list[str]:
     """One `ip` process, or one for each family where the family has to be said in front."""
     lines = []
     for option in ("", "-6", "-4"):
-        chosen = [
-            c.removeprefix(option).strip() for c in commands if (c[:2] if c[0] == "-" else "") == option
-        ]
+        chosen = [c.removeprefix(option).strip() for c in commands if (c[:2] if c[0] == "-" else "") == option]
         if chosen:
             Path(f"{stem}{option}.ip").write_text("\n".join([*chosen, ""]))
             lines.append(f"ip {option} -batch {stem}{option}.ip".replace("  ", " "))
@@ -282,11 +274,7 @@ def change_script(before: State, after: State, folder: Path) -> Path:
             if added := [peer for peer in conf[1:] if peer not in old.wireguard[device]]:
                 (folder / f"add-{device}.conf").write_text("\n".join([*added, ""]))
                 inside.append(f"wg addconf {device} {folder}/add-{device}.conf")
-        commands = [
-            add_elements(s, new)
-            for s, all_ in room.elements.items()
-            if (new := missing(all_, old.elements[s]))
-        ]
+        commands = [add_elements(s, new) for s, all_ in room.elements.items() if (new := missing(all_, old.elements[s]))]
         if commands:
             (folder / f"add-{name}.json").write_text(json.dumps({"nftables": commands}))
             inside.append(f"nft -j -f {folder}/add-{name}.json")
@@ -344,9 +332,7 @@ def differences(first: State, second: State) -> list[str]:
             changed = [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
             found += [f"{name}: {part} {key}: {left.get(key)} / {right.get(key)}" for key in changed]
         for part in ("addresses", "routes", "rules", "neighbours", "ports"):
-            found += [
-                f"{name}: {part}: {item}" for item in sorted(set(getattr(a, part)) ^ set(getattr(b, part)))
-            ]
+            found += [f"{name}: {part}: {item}" for item in sorted(set(getattr(a, part)) ^ set(getattr(b, part)))]
         if a.nft != b.nft:
             lines = set(a.nft.splitlines()) ^ set(b.nft.splitlines())
             found += [f"{name}: nft: {line.strip()}" for line in sorted(lines)] or [f"{name}: nft: order"]

@@ -98,9 +98,7 @@ def add_one(folder: Path) -> None:
     floor.run("wg", "addconf", f"wg-{VCID}", str(folder / "one.conf"), ns=NS)
     floor.run("nft", f"add element inet warpd granted4 {{ 10.100.0.{PEERS + 1} }}", ns=NS)
     floor.run("nft", f"add element inet warpd granted6 {{ fd00:64::{PEERS + 2:x} }}", ns=NS)
-    in_room(
-        f"route add 10.77.0.0/16 dev wg-{VCID} proto 119", f"-6 route add fd01::/64 dev wg-{VCID} proto 119"
-    )
+    in_room(f"route add 10.77.0.0/16 dev wg-{VCID} proto 119", f"-6 route add fd01::/64 dev wg-{VCID} proto 119")
 
 
 def in_root(*commands: str) -> None:

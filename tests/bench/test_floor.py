@@ -16,23 +16,18 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import floor  # the bench is no package: its files lie side by side
+import floor  # noqa: E402  the bench is no package: its files lie side by side
 
 
 def kernel_has_wireguard() -> bool:
     probe = "ip link add wg0 type wireguard"
-    return (
-        os.getuid() == 0
-        and not subprocess.run(["unshare", "--net", "sh", "-c", probe], check=False, timeout=20).returncode
-    )
+    return os.getuid() == 0 and not subprocess.run(["unshare", "--net", "sh", "-c", probe], check=False, timeout=20).returncode
 
 
 def test_hand_made_state_is_built_again() -> None:
     if not kernel_has_wireguard():
         pytest.skip("needs root and a kernel with WireGuard")
-    done = subprocess.run(
-        [HERE / "run", "--hand-made"], capture_output=True, text=True, timeout=180, check=False
-    )
+    done = subprocess.run([HERE / "run", "--hand-made"], capture_output=True, text=True, timeout=180, check=False)
     assert "without a difference" in done.stdout, done.stderr
 
 
