@@ -38,7 +38,6 @@ IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24
 RECORDS: list[dict[str, Any]] = []
 LOCK = threading.Lock()
 TAPS: list[socket.socket] = []
-JOBS: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def record(where: str, link: str, src: str, dst: str, protocol: int, body: bytes) -> None:
@@ -283,20 +282,59 @@ def run(argv: list[str], timeout_s: float, text: str, env: dict[str, str]) -> di
     return {"rc": job.returncode, "out": out.decode(errors="replace"), "err": err.decode(errors="replace")}
 
 
-def start(argv: list[str]) -> int:
-    """Start a command that runs on, until `stop`."""
-    null, pipe = subprocess.DEVNULL, subprocess.PIPE
-    job = subprocess.Popen(argv, stdin=null, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
-    JOBS[job.pid] = job
-    return job.pid
+class Flow:
+    """An echo request every so often, each answer awaited to the end: what is missing then was lost."""
+
+    def __init__(self, dst: str, interval_s: float) -> None:
+        self.dst, self.interval_s, self.number = dst, interval_s, os.getpid() & 0xFFFF
+        self.six = ":" in dst
+        self.socket = socket.socket(family_of(dst), socket.SOCK_RAW, ICMP6 if self.six else ICMP)
+        self.socket.connect((dst, 0))
+        self.sent, self.answered, self.running = 0, set[int](), True
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)]
+        for thread in self.threads:
+            thread.start()
+
+    def send(self) -> None:
+        due = time.monotonic()
+        while self.running:
+            head = struct.pack("!BBHHH", 128 if self.six else 8, 0, 0, self.number, self.sent)
+            words = struct.unpack("!4H", head)  # an ICMPv6 checksum is the kernel's work
+            total = sum(words) % 0xFFFF
+            with contextlib.suppress(OSError):  # no route, say: then its answer will be missing
+                self.socket.send(head[:2] + struct.pack("!H", 0xFFFF - total) + head[4:])
+            self.sent += 1
+            due += self.interval_s
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def receive(self) -> None:
+        while True:
+            packet = self.socket.recv(2048)
+            body = packet if self.six else packet[(packet[0] & 15) * 4 :]
+            kind, _code, _sum, number, sequence = struct.unpack_from("!BBHHH", body)
+            if kind == (129 if self.six else 0) and number == self.number:
+                self.answered.add(sequence)
+
+    def stop(self, wait_s: float) -> dict[str, int]:
+        self.running = False
+        self.threads[0].join()
+        deadline = time.monotonic() + wait_s
+        while len(self.answered) < self.sent and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return {"sent": self.sent, "answered": len(self.answered)}
 
 
-def stop(job: int, timeout_s: float) -> dict[str, Any]:
-    """Interrupt what `start` began; its output."""
-    process = JOBS.pop(job)
-    process.send_signal(signal.SIGINT)
-    out, _none = process.communicate(timeout=timeout_s)
-    return {"rc": process.returncode, "out": out.decode(errors="replace")}
+def flow(dst: str, interval_s: float) -> None:
+    """Start a running ping, until `flow_end`."""
+    FLOWS[dst] = Flow(dst, interval_s)
+
+
+def flow_sent(dst: str) -> int:
+    return FLOWS[dst].sent
+
+
+def flow_end(dst: str, wait_s: float) -> dict[str, int]:
+    return FLOWS.pop(dst).stop(wait_s)
 
 
 def records(since: int) -> dict[str, Any]:
@@ -310,14 +348,16 @@ def records(since: int) -> dict[str, Any]:
         return {"next": len(RECORDS), "new": RECORDS[since:]}
 
 
+FLOWS: dict[str, Flow] = {}
 OPERATIONS = {
+    "flow": flow,
+    "flow_end": flow_end,
+    "flow_sent": flow_sent,
     "path_mtu": path_mtu,
     "listen": listen,
     "packets": send_packets,
     "records": records,
     "run": run,
-    "start": start,
-    "stop": stop,
     "tcp": ask_tcp,
     "udp": ask_udp,
     "watch_input": watch_input,

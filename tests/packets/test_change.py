@@ -6,12 +6,11 @@ while one's ping runs at 50 packets a second
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .gateway import LINK, Gateway, Tunnel
+from .gateway import Gateway, Tunnel
 from .lan import INTERNET4, INTERNET6, Host, Lab, until
 from .packet import new_ident
 from .tally import TALLY
@@ -41,33 +40,27 @@ def connect(host: Host, gateway: Gateway, name: str) -> Tunnel:
 
 @contextmanager
 def traffic(host: Host, category: str) -> Iterator[None]:
-    """A running ping of both families; none of its packets may be lost."""
-    jobs = [(a, host.do("start", argv=["ping", "-n", "-q", "-i", "0.02", a])) for a in (INTERNET4, INTERNET6)]
+    """A running ping of both families, 50 a second; none of its packets may be lost."""
+    targets = (INTERNET4, INTERNET6)
+    for address in targets:
+        host.do("flow", dst=address, interval_s=0.02)
     try:
         run_on(host)
         yield
         run_on(host)
     finally:
-        ended = [(address, host.do("stop", job=job, timeout_s=10)["out"]) for address, job in jobs]
+        ended = {address: host.do("flow_end", dst=address, wait_s=3) for address in targets}
     lost = []
-    for address, text in ended:
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        assert found, text
-        sent, received = int(found[1]), int(found[2])
-        assert sent > 10, f"the ping did not run: {text}"
-        # The last one may still be under way when ping is told to stop.
-        lost += TALLY.allowed(category, [(f"{address} packet {n}", n < received) for n in range(sent - 1)])
-    assert not lost, lost[:5]
+    for address, count in ended.items():
+        numbers = range(count["sent"])
+        lost += TALLY.allowed(category, [(f"{address} packet {n}", n < count["answered"]) for n in numbers])
+    assert not lost, f"{len(lost)} packets lost"
 
 
 def run_on(host: Host) -> None:
     """Until the running pings have sent some more."""
-
-    def sent() -> int:
-        return int(host.run("cat", f"/sys/class/net/{LINK}/statistics/tx_packets").checked().out)
-
-    first = sent()
-    assert until(lambda: sent() >= first + 20), "the ping does not run"
+    first = host.do("flow_sent", dst=INTERNET6)
+    assert until(lambda: host.do("flow_sent", dst=INTERNET6) >= first + 20), "the ping does not run"
 
 
 def test_adding_an_endpoint_disturbs_nobody(bench: Bench) -> None:
