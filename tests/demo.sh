@@ -45,8 +45,10 @@ if [ -n "${WARPCTL:-}" ]; then
     WARPCTL_COMMAND=("$WARPCTL")
 elif [ -x "$HERE/.venv/bin/warpctl" ]; then
     WARPCTL_COMMAND=("$HERE/.venv/bin/warpctl")
+elif command -v warpctl >/dev/null; then
+    WARPCTL_COMMAND=(warpctl)
 else
-    WARPCTL_COMMAND=(env PYTHONPATH="$HERE" python3 -m warpd.cli)
+    fail "no warpctl: './run demo' makes one in .venv and comes back here"
 fi
 for tool in wg wg-quick nft ip ping nsenter; do
     command -v $tool >/dev/null || fail "$tool is missing (apt install wireguard-tools nftables iproute2 iputils-ping)"

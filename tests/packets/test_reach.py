@@ -11,7 +11,7 @@ import pytest
 
 from .lan import DNS4, DNS6, INTERNET4, INTERNET6, LAN_GATEWAY4, LAN_GATEWAY6, LAN_HOST4, UPLINK4, UPLINK6
 from .packet import new_ident
-from .standing import ALLOWED_INSIDE, KINDS, MESH_RANGES, Standing
+from .standing import ALLOWED_INSIDE, KINDS, MESH_RANGES, VCIDS, Standing
 from .tally import TALLY
 
 
@@ -138,3 +138,11 @@ def test_the_printed_config_is_what_the_device_needs(standing: Standing) -> None
         assert not [line for line in lines if line.startswith(("PreUp", "PostUp", "PreDown", "PostDown"))]
     told = standing["l"].host.run("cat", "/run/resolvconf.log").checked().out
     assert f"nameserver {DNS4}" in told and f"nameserver {DNS6}" in told
+
+
+def test_exec_runs_inside_the_network(standing: Standing) -> None:
+    """`warpctl exec` sees the network's own links and nothing else of the gateway, and gives back the exit code."""
+    inside = standing.gateway.warpctl("exec", "hub", "--", "ip", "-o", "link").checked().out
+    assert f"wg-{VCIDS['hub']}" in inside and f"up-{VCIDS['hub']}" in inside
+    assert "eth0" not in inside and f"wg-{VCIDS['mesh']}" not in inside
+    assert standing.gateway.warpctl("exec", "hub", "--", "sh", "-c", "exit 7").rc == 7
