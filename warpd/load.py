@@ -331,18 +331,28 @@ def _missing_hint(loc: Loc) -> str:
     return hints.get(str(loc[-1]), "")
 
 
+_HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
+    ("a network", Network),
+    ("an endpoint", Endpoint),
+    ("gateway", Gateway),
+    ("gateway.pools", Pools),
+    ("a resource", Resource),
+)
+
+
 def _unknown(path: str, loc: Loc) -> Finding:
     known = list(_model_at(loc[:-1]).model_fields)
-    hint = _nearest(loc[-1], known)
-    if not hint:
-        homes: dict[str, type[BaseModel]] = {
-            "gateway": Gateway,
-            "gateway.pools": Pools,
-            "a network": Network,
-            "an endpoint": Endpoint,
-        }
-        hint = next((f"it belongs to {home}" for home, model in homes.items() if loc[-1] in model.model_fields), "")
-    return Finding("unknown-key", path, "unknown key", hint or f"known here: {', '.join(known)}")
+    return Finding("unknown-key", path, "unknown key", _nearest(loc[-1], known) or _elsewhere(loc[-1], known))
+
+
+def _elsewhere(key: Any, known: list[str]) -> str:
+    for home, model in _HOMES:
+        if key in model.model_fields:
+            return f"{key} belongs to {home}"
+    for home, model in _HOMES:
+        if near := _nearest(key, list(model.model_fields)):
+            return f"{near} That belongs to {home}"
+    return f"known here: {', '.join(known)}"
 
 
 def _model_at(loc: Loc) -> type[BaseModel]:
