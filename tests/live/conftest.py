@@ -32,6 +32,7 @@ def sh(command: str) -> str:
 
 
 UPLINK = """
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 ip link set lo up
 ip link add eth0 type veth peer name isp
 ip link set eth0 up; ip link set isp up
