@@ -1,0 +1,19 @@
+"""One suite, two kernels: the one in memory always, the live one where the `live` tests run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live.conftest import gateway  # noqa: F401  # the live kernel's own fixture
+from warpd.kernel.memory import MemoryKernel
+from warpd.kernel.protocol import Kernel
+
+
+@pytest.fixture(params=["memory", pytest.param("live", marks=[pytest.mark.live, pytest.mark.stock])])
+def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    if request.param == "memory":
+        yield MemoryKernel()
+    else:
+        yield request.getfixturevalue("gateway")

@@ -1,0 +1,145 @@
+"""Facts about kernels that the plan's order and the judging of errors rest on. True in memory and on the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from typing import Any
+
+from tests import world
+from warpd.kernel.protocol import Fate, Fault, Kernel
+from warpd.objects.address import Address
+from warpd.objects.link import LinkUp, Veth, WireguardLink
+from warpd.objects.netns import Netns
+from warpd.objects.nft import NftElements, NftTable
+from warpd.objects.route import Route
+from warpd.objects.wireguard import WireguardDevice, WireguardPeer
+from warpd.observe import observe
+from warpd.plan import Step
+from warpd.reconcile import Goal, apply, converge, prospect, removal
+from warpd.state import Action, Change, Object
+
+
+def goal() -> Goal:
+    return world.goal(world.intent(a=world.network(2), b=world.network(2)))
+
+
+def up(kernel: Kernel) -> Goal:
+    wanted = goal()
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    return wanted
+
+
+def all_of(kernel: Kernel, kind: type) -> list[Any]:
+    return sorted((item for item in observe(kernel).state if type(item) is kind), key=lambda item: item.key)
+
+
+def one(kernel: Kernel, change: Change) -> Fault | None:
+    if isinstance(change.subject, NftTable | NftElements):
+        return kernel.transact(change.subject.key.netns, [change])
+    return kernel.send([change])[0]
+
+
+def steps(kernel: Kernel, kind: type) -> list[Step]:
+    return [step for step in prospect(kernel, goal()).plan.steps if type(step.change.subject) is kind]
+
+
+def test_what_is_planned_is_what_is_read(kernel: Kernel) -> None:
+    wanted = up(kernel)
+    found = prospect(kernel, wanted)
+    seen = observe(kernel).state
+    assert found.plan.empty
+    assert {key: item for key, item in seen.objects.items() if key in found.compiled.state.objects} == dict(
+        found.compiled.state.objects
+    )
+
+
+def test_a_route_needs_its_link_up(kernel: Kernel) -> None:
+    up(kernel)
+    route = next(item for item in all_of(kernel, Route) if item.via is None and item.netns)
+    link = next(item for item in all_of(kernel, LinkUp) if (item.netns, item.name) == (route.netns, route.device))
+    assert one(kernel, Change(Action.DELETE, link, None)) is None
+    assert route.key not in observe(kernel).state.objects, "going down takes the routes along"
+    fault = one(kernel, Change(Action.CREATE, None, route))
+    assert fault is not None
+    assert fault.errno == errno.ENETDOWN
+
+
+def test_a_link_takes_addresses_routes_and_peers_with_it(kernel: Kernel) -> None:
+    up(kernel)
+    link = all_of(kernel, WireguardLink)[0]
+    assert one(kernel, Change(Action.DELETE, link, None)) is None
+    left = [item for item in observe(kernel).state if getattr(item, "device", "") == link.name]
+    assert left == []
+
+
+def test_both_ends_of_a_pair_go_together(kernel: Kernel) -> None:
+    up(kernel)
+    pair = all_of(kernel, Veth)[0]
+    assert one(kernel, Change(Action.DELETE, pair, None)) is None
+    left = [item for item in observe(kernel).state if getattr(item, "device", "") in (pair.name, pair.peer_name)]
+    assert left == []
+
+
+def test_removing_what_is_gone_is_done(kernel: Kernel) -> None:
+    up(kernel)
+    for kind in (Address, Route, WireguardPeer, WireguardLink):
+        item = all_of(kernel, kind)[0]
+        assert one(kernel, Change(Action.DELETE, item, None)) is None
+        assert one(kernel, Change(Action.DELETE, item, None)) is None, kind
+
+
+def test_creating_what_is_there_is_refused(kernel: Kernel) -> None:
+    up(kernel)
+    for kind in (Netns, WireguardLink, Veth, Address, Route):
+        item: Object = all_of(kernel, kind)[0]
+        fault = one(kernel, Change(Action.CREATE, None, item))
+        assert fault is not None, kind
+        assert (fault.fate, fault.errno) == (Fate.FOREIGN, errno.EEXIST), kind
+
+
+def test_allowed_ips_move_to_the_peer_that_got_them_last(kernel: Kernel) -> None:
+    up(kernel)
+    first, second = all_of(kernel, WireguardPeer)[:2]
+    greedy = dataclasses.replace(second, allowed_ips=tuple(sorted((*second.allowed_ips, *first.allowed_ips))))
+    assert one(kernel, Change(Action.UPDATE, second, greedy)) is None
+    now = observe(kernel).state.objects
+    assert now[first.key].allowed_ips == ()  # type: ignore[attr-defined]
+    assert now[second.key] == greedy
+
+
+def test_a_port_belongs_to_one_device(kernel: Kernel) -> None:
+    up(kernel)
+    first, second = all_of(kernel, WireguardDevice)[:2]
+    fault = one(kernel, Change(Action.UPDATE, second, dataclasses.replace(second, port=first.port)))
+    assert fault is not None
+    assert fault.errno == errno.EADDRINUSE
+
+
+def test_two_networks_swap_ports_in_one_pass(kernel: Kernel) -> None:
+    wanted = up(kernel)
+    ports = [grant.port for grant in wanted.grants.networks.values()]
+    swapped = world.goal(world.intent(a=world.network(2, port=ports[1]), b=world.network(2, port=ports[0])))
+    outcome = converge(kernel, lambda: prospect(kernel, swapped), prospect(kernel, swapped))
+    assert outcome.complete, outcome.failed
+    assert [item.port for item in all_of(kernel, WireguardDevice)] != []
+
+
+def test_a_transaction_is_all_or_nothing(kernel: Kernel) -> None:
+    up(kernel)
+    grant = next(item for item in all_of(kernel, NftElements) if item.set == "endpoints4")
+    fewer = dataclasses.replace(grant, elements=frozenset(list(grant.elements)[:1]))
+    # the table that these belong to is not there: the second change cannot be made
+    orphan = Change(Action.CREATE, None, NftElements("warp-1", "endpoints4", frozenset({"no address"})))
+    changes = [Change(Action.UPDATE, grant, fewer), orphan]
+    assert kernel.transact(grant.netns, changes) is not None
+    assert observe(kernel).state.objects[grant.key] == grant
+
+
+def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
+    up(kernel)
+    room = all_of(kernel, Netns)[0]
+    apply(kernel, removal(kernel, room.name).plan.steps)
+    assert [item for item in observe(kernel).state if item.group == room.name] == []
+    assert all_of(kernel, Netns) != []
