@@ -20,9 +20,9 @@ LIMIT_S=${WARPD_DEMO_LIMIT_S:-300} # generous: an emulated machine is thirty tim
 if [ "${WARPD_DEMO:-}" != inside ]; then
     [ "$(id -u)" = 0 ] || { echo "demo: run it as root (it makes network namespaces)" >&2; exit 1; }
     code=0
-    WARPD_DEMO=inside timeout --foreground -k 5 "$LIMIT_S" unshare --net --mount --propagation private \
+    WARPD_DEMO=inside timeout --foreground -s KILL "$LIMIT_S" unshare --net --mount --propagation private \
         --pid --fork --kill-child --mount-proc "$0" "$@" || code=$?
-    [ $code != 124 ] || echo "demo: FAILED: not done within $LIMIT_S s" >&2
+    [ $code != 137 ] || echo "demo: FAILED: not done within $LIMIT_S s" >&2
     exit $code
 fi
 
