@@ -177,7 +177,7 @@ class Floor:
         """Builds until the sysctls are known, then says where the floor's state is not the one to be built."""
         for _ in range(4):
             with world():
-                timed(["sh", str(self.build)])
+                say(f"the floor's script built it in {timed(['sh', str(self.build)]):.1f} s; comparing")
                 built = floor.look()
                 more = floor.sysctls_to_write(self.before, built)
                 if not more:
@@ -211,9 +211,9 @@ def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[d
     product = Warpctl(command, size, folder)
     with world():
         say(f"{size}: building once with warpctl, to learn what the floor has to build")
-        product.apply()
+        say(f"{size}: applied in {product.apply():.1f} s; reading it back")
         before = floor.look()
-        product.add()
+        say(f"{size}: one endpoint added in {product.add():.1f} s")
         after = floor.look(sysctls=False)
     if not floor.peers(before) == size.networks * size.endpoints == floor.peers(after) - 1:
         raise SystemExit(f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not {size}")

@@ -20,7 +20,12 @@ from typing import Any
 
 NETNS = Path("/run/netns")
 ROOT, UPLINK = "gw", "eth0"
-SWITCHES = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.disable_ipv6")
+# Switches, and the settings of each device that they bring along.
+SWITCHES = {
+    "net.ipv4.ip_forward": r"net\.ipv4\.conf\..*\.forwarding",
+    "net.ipv6.conf.all.forwarding": r"net\.ipv6\.conf\.(?!all\.).*\.forwarding",
+    "net.ipv6.conf.all.disable_ipv6": r"net\.ipv6\.conf\.(?!all\.).*\.disable_ipv6",
+}
 PROTOCOL = 119
 Json = dict[str, Any]
 
@@ -340,15 +345,15 @@ def differences(first: State, second: State) -> list[str]:
 
 
 def sysctls_to_write(wanted: State, built: State) -> dict[str, dict[str, str]]:
-    """The sysctls that a build without them left different.
-
-    Switches that set others come alone: what they do not bring along is found by the next build.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for name, room in wanted.items():
-        now = built[name].sysctls
-        changed = {key: value for key, value in room.sysctls.items() if now.get(key) != value}
-        first = [key for key in SWITCHES if key in changed]
-        first = first or [key for key in changed if ".conf.default." in key] or list(changed)
-        found[name] = {key: changed[key] for key in first}
+    """The sysctls that a build without them left different, switches first and without what these bring along."""
+    found = {name: changed_sysctls(room.sysctls, built[name].sysctls) for name, room in wanted.items()}
     return {name: values for name, values in found.items() if values}
+
+
+def changed_sysctls(wanted: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    changed = {key: value for key, value in wanted.items() if now.get(key) != value}
+    first = {key: changed[key] for key in SWITCHES if key in changed}
+    brought = {
+        key for switch, value in first.items() for key in changed if changed[key] == value and re.fullmatch(SWITCHES[switch], key)
+    }
+    return first | {key: value for key, value in changed.items() if key not in brought}
