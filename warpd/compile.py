@@ -46,7 +46,7 @@ def compile_state(intent: Intent, grants: Grants, master: keys.Secret, host: Hos
         findings += _unsupported(name, network, intent)
     if findings:
         return Compiled(State(), tuple(findings), {})
-    fenced = with_fence(host)
+    fenced = basis(host)
     parts = {
         name: _network(name, network, intent, grants.networks[name], master, fenced, today)
         for name, network in sorted(enabled.items())
@@ -66,6 +66,18 @@ def with_fence(host: Host) -> Host:
         host,
         fence4=host.uplink if own4 and not host.forwarding4 else "",
         fence6=host.uplink if own6 else "",
+    )
+
+
+def basis(host: Host) -> Host:
+    """The host as far as it decides what is wanted: the same before and after we have changed its forwarding."""
+    return dataclasses.replace(
+        with_fence(host),
+        forwarding4=False,
+        forwarding6=False,
+        uplink_forwarding4=False,
+        uplink_accept_ra=min(host.uplink_accept_ra, 1),
+        foreign_drops=(),
     )
 
 

@@ -26,14 +26,11 @@ class Step:
     """One change, with where it belongs and why."""
 
     change: Change
+    key: Key
     group: str
     network: str
     fields: tuple[str, ...]
     reason: str
-
-    @property
-    def key(self) -> Key:
-        return self.change.subject.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def _step(
 ) -> Step:
     group = _group(item)
     name = names.get(group, "") if group else "gateway"
-    return Step(Change(action, before, after), group, name or group, item.fields, why)
+    return Step(Change(action, before, after), item.key, group, name or group, item.fields, why)
 
 
 def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from warpd.compile import Compiled, compile_state
+from warpd.compile import Compiled, basis, compile_state
 from warpd.diff import Differences, diff
 from warpd.errors import InvalidIntent
 from warpd.grants import Grants
@@ -63,15 +63,20 @@ Progress = Callable[[Step], None]
 Stop = Callable[[], bool]
 
 
-def prospect(kernel: Kernel, goal: Goal) -> Prospect:
+def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospect:
     """Look, and plan the way from there to the goal. Changes nothing.
+
+    `last` is an earlier look for the same goal: what it compiled is used again when the host is still the same.
 
     Raises:
         InvalidIntent: the intent cannot be built on this machine.
         LookFailed: the kernel could not be read.
     """
     observed = observe(kernel, goal.intent.gateway.uplink)
-    compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
+    if last is not None and basis(last.observed.host) == basis(observed.host):
+        compiled = last.compiled
+    else:
+        compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
     if compiled.findings:
         raise InvalidIntent(compiled.findings)
     return Prospect(observed, compiled, plan(diff(compiled.state, observed), _names(compiled, observed)))

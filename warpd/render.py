@@ -43,21 +43,25 @@ IDENTITY = frozenset(
 )
 
 
-def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The plan: `changes`, `summary` (actions counted), `steps` in their order, `blocked`, `warnings`."""
+def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The plan without its steps: `changes`, `summary` (actions counted), `blocked`, `warnings`."""
     counts = Counter(step.change.action.value for step in plan.steps)
     return {
         "version": VERSION,
         "changes": not plan.empty,
         "summary": {action.value: counts.get(action.value, 0) for action in Action},
-        "steps": [step_json(step, number) for number, step in enumerate(plan.steps, 1)],
         "blocked": [
             {"network": plan.networks.get(b.group, b.group or "gateway"), "object": str(b.key), "foreign": b.foreign}
             for b in plan.blocked
         ],
         "warnings": list(warnings),
-        "digest": digest(plan.steps),
     }
+
+
+def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The whole plan: the headline, `steps` in their order, and the `digest` by which a saved plan is recognised."""
+    steps = [step_json(step, number) for number, step in enumerate(plan.steps, 1)]
+    return {**headline(plan, warnings), "steps": steps, "digest": digest(plan.steps)}
 
 
 def step_json(step: Step, number: int) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from warpd.cli.output import Format, finding_json
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, InvalidIntent, WarpError, render_finding
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
-from warpd.plan import Step
+from warpd.plan import Step, digest
 from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
-from warpd.render import VERSION, plan_json, plan_text, step_json, step_text, summary_text
+from warpd.render import VERSION, headline, plan_json, plan_text, step_json, step_text, summary_text
 from warpd.session import Read, Session, live_kernel, located, require_root
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
@@ -69,16 +69,20 @@ def plan(
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
-def look(kernel: LiveKernel, read: Read, goal: Goal) -> Prospect:
+def look(kernel: LiveKernel, read: Read, goal: Goal, last: Prospect | None = None) -> Prospect:
     try:
-        return prospect(kernel, goal)
+        return prospect(kernel, goal, last)
     except InvalidIntent as failure:
         raise located(failure, read) from None
 
 
 def described(found: Prospect, read: Read) -> dict[str, Any]:
-    warnings = [{"message": item.message, "hint": item.hint} for item in read.warnings]
-    return plan_json(found.plan, [*warnings, *host_warnings(found.observed.host, read.grants)])
+    return plan_json(found.plan, _warnings(found, read))
+
+
+def _warnings(found: Prospect, read: Read) -> list[dict[str, str]]:
+    own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
+    return [*own, *host_warnings(found.observed.host, read.grants)]
 
 
 @app.command()
@@ -100,7 +104,7 @@ def apply(
             _ask(kernel, read, session.goal(read, create=False), form)
         goal = session.commit(read)
         found = look(kernel, read, goal)
-        _run(kernel, found, lambda: look(kernel, read, goal), described(found, read), form)
+        _run(kernel, found, lambda: look(kernel, read, goal, found), headline(found.plan, _warnings(found, read)), form)
 
 
 def _saved(path: Path) -> str:
@@ -120,7 +124,7 @@ def _saved(path: Path) -> str:
 
 
 def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> None:
-    if described(look(kernel, read, goal), read)["digest"] != promised:
+    if digest(look(kernel, read, goal).plan.steps) != promised:
         raise Busy(
             "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
             code="plan-stale",
@@ -129,9 +133,10 @@ def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> 
 
 
 def _ask(kernel: LiveKernel, read: Read, goal: Goal, form: Format) -> None:
-    data = described(look(kernel, read, goal), read)
-    if not data["changes"]:
+    found = look(kernel, read, goal)
+    if found.plan.empty:
         return
+    data = described(found, read)
     output.note(plan_text(data, output.paint(sys.stderr)))
     if form is Format.json or not sys.stdin.isatty():
         raise WarpError("apply asks before it changes anything, and nobody is there to answer", who="operator", hint="say --yes")
@@ -152,9 +157,9 @@ def destroy(
     with live_kernel() as kernel, session.store.writer(command="warpctl destroy"):
         group = _group_named(session, kernel, network) if network else None
         found = removal(kernel, group)
-        data = plan_json(found.plan)
+        data = headline(found.plan)
         if not yes and data["changes"]:
-            output.note(plan_text(data, output.paint(sys.stderr)))
+            output.note(plan_text(plan_json(found.plan), output.paint(sys.stderr)))
             if form is Format.json or not sys.stdin.isatty() or not typer.confirm("Remove all this?", err=True):
                 raise WarpError("nothing was changed", code="declined", who="operator", hint="say --yes")
         _run(kernel, found, lambda: removal(kernel, group), data, form)
@@ -183,7 +188,10 @@ def _run(kernel: LiveKernel, found: Prospect, replan: Callable[[], Prospect], da
     with _signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
     code = exit_code(outcome, found)
-    output.emit(outcome_json(outcome, data), outcome_text(outcome, data), form)
+    if form is Format.json:
+        output.say(json.dumps(outcome_json(outcome, data), indent=2))
+    else:
+        output.say(outcome_text(outcome, data))
     raise typer.Exit(code)
 
 

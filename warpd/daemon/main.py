@@ -109,7 +109,7 @@ def _converge(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundL
 
         for blocked in found.plan.blocked:
             log.error("blocked", object=str(blocked.key), foreign=blocked.foreign, vcid=vcid_of(blocked.group))
-        return converge(kernel, lambda: prospect(kernel, goal), found, progress)
+        return converge(kernel, lambda: prospect(kernel, goal, found), found, progress)
 
 
 def notify(message: str) -> None:

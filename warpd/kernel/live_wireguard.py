@@ -12,7 +12,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 
 from warpd.kernel.live_socket import attributes
 from warpd.keys import Secret
@@ -78,10 +77,10 @@ def _number(kind: int, fmt: str, value: int) -> bytes:
 
 
 def _allowed_ip(prefix: str) -> bytes:
-    network = ip_network(prefix)
-    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    body = _number(I_FAMILY, "=H", family) + _attribute(I_ADDRESS, network.network_address.packed)
-    return _nest(0, body + _number(I_CIDR, "=B", network.prefixlen))
+    address, _, length = prefix.partition("/")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    body = _number(I_FAMILY, "=H", family) + _attribute(I_ADDRESS, socket.inet_pton(family, address))
+    return _nest(0, body + _number(I_CIDR, "=B", int(length)))
 
 
 def split_endpoint(text: str) -> tuple[str, int]:
