@@ -19,7 +19,7 @@ from warpd.intent import Endpoint, Intent, Network
 from warpd.isolation import gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import TYPES, tunnel, type_named
-from warpd.state import Host, Object, State
+from warpd.state import Exit, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
@@ -58,14 +58,24 @@ def compile_state(intent: Intent, grants: Grants, master: keys.Secret, host: Hos
     return Compiled(State.of(objects), (), names)
 
 
+def targets(intent: Intent) -> tuple[str, ...]:
+    """Private destinations that networks may reach: the host must forward answers on the links that lead there."""
+    out: set[str] = set()
+    for network in intent.networks.values():
+        if network.enabled and network.type == "secure-internet":
+            out |= {str(item.network_address) for item in network.allow_private}
+            servers = network.dns if network.dns is not None else intent.gateway.dns
+            out |= {str(server) for server in servers if server.is_private}
+    return tuple(sorted(out))
+
+
 def with_fence(host: Host) -> Host:
     """The host with the fences that should stand: where forwarding is off, or was until we turned it on."""
-    own4 = bool(host.fence4) or not host.uplink_forwarding4
-    own6 = bool(host.fence6) or not host.forwarding6
+    own4 = tuple(link.name for link in host.exits if link.name in host.fence4 or not link.forwarding4)
     return dataclasses.replace(
         host,
-        fence4=host.uplink if own4 and not host.forwarding4 else "",
-        fence6=host.uplink if own6 else "",
+        fence4=() if host.forwarding4 else own4,
+        fence6=host.fence6 or not host.forwarding6,
     )
 
 
@@ -75,8 +85,7 @@ def basis(host: Host) -> Host:
         with_fence(host),
         forwarding4=False,
         forwarding6=False,
-        uplink_forwarding4=False,
-        uplink_accept_ra=min(host.uplink_accept_ra, 1),
+        exits=tuple(Exit(link.name, False, min(link.accept_ra, 1)) for link in host.exits),
         foreign_drops=(),
     )
 
@@ -195,6 +204,6 @@ def _gateway_objects(
     pool = intent.gateway.pools.ports
     listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants.values())}
     six = any(intent.networks[name].ipv6 for name in parts)
-    fence = host if six else dataclasses.replace(host, fence6="")
+    fence = host if six else dataclasses.replace(host, fence6=False)
     guard = gateway.guard(fence, ranges, routed, listening)
     return [guard, *gateway.settings(fence, six)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from warpd.compile import Compiled, basis, compile_state
+from warpd.compile import Compiled, basis, compile_state, targets
 from warpd.diff import Differences, diff
 from warpd.errors import InvalidIntent
 from warpd.grants import Grants
@@ -72,7 +72,7 @@ def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospe
         InvalidIntent: the intent cannot be built on this machine.
         LookFailed: the kernel could not be read.
     """
-    observed = observe(kernel, goal.intent.gateway.uplink)
+    observed = observe(kernel, goal.intent.gateway.uplink, targets(goal.intent))
     if last is not None and basis(last.observed.host) == basis(observed.host):
         compiled = last.compiled
     else:

@@ -107,11 +107,20 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """A link of the host by which packets of a network may leave, and the settings that decide about answers."""
+
+    name: str
+    forwarding4: bool = False
+    accept_ra: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Facts about the machine that are not ours but decide what we want.
 
-    `fence4` and `fence6` name the uplink in our own fence rule, when the kernel has one: the memory that it was
-    us who turned forwarding on, kept in the kernel itself so that it survives the loss of the state folder.
+    `fence4` (links) and `fence6` are what our own fence rules in the kernel say: the memory that it was us who
+    turned forwarding on, kept in the kernel itself so that it survives the loss of the state folder.
     """
 
     hostname: str = ""
@@ -122,10 +131,9 @@ class Host:
     wireguard_go: bool = False
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
-    uplink_forwarding4: bool = False
-    uplink_accept_ra: int = 0
-    fence4: str = ""
-    fence6: str = ""
+    exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    fence4: tuple[str, ...] = ()
+    fence6: bool = False
     # base chains of others whose policy is drop and which do not mention us: (hook, family, table, chain)
     foreign_drops: tuple[tuple[str, str, str, str], ...] = ()
 

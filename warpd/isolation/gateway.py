@@ -39,16 +39,12 @@ LAST_PORT = 65535
 Range = IPv4Network | IPv6Network
 
 
-def fences(table: NftTable | None) -> tuple[str, str]:
-    """The uplinks named by our own fence rules in a table that was read; "" where there is none."""
-    found = {FENCE4: "", FENCE6: ""}
-    for chain in table.chains if table else ():
-        for text in chain.rules if chain.name == "forward" else ():
-            body = json.loads(text)
-            if body["comment"].startswith((FENCE4, FENCE6)):
-                kind, _, uplink = body["comment"].rpartition(" ")
-                found[kind] = uplink
-    return found[FENCE4], found[FENCE6]
+def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
+    """What our own fence rules say in a table that was read: the links fenced for IPv4, and whether IPv6 is."""
+    rules = [text for chain in table.chains if chain.name == "forward" for text in chain.rules] if table else []
+    comments = [str(json.loads(text)["comment"]) for text in rules]
+    links = (comment.removeprefix(FENCE4).strip() for comment in comments if comment.startswith(FENCE4))
+    return tuple(sorted(links)), FENCE6 in comments
 
 
 def free_ports(listening: Iterable[int]) -> tuple[int, int]:
@@ -115,11 +111,11 @@ def _forward(host: Host) -> tuple[str, ...]:
         rule("what leaves a network", _from_door(), jump("out")),
         rule("what comes back to one", _to_door(), jump("back")),
     ]
-    if host.fence4:
-        matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), host.fence4))
-        rules.append(rule(f"{FENCE4} {host.fence4}", *matches, count("fenced"), DROP))
+    for link in sorted(host.fence4):
+        matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))
+        rules.append(rule(f"{FENCE4} {link}", *matches, count("fenced"), DROP))
     if host.fence6:
-        rules.append(rule(f"{FENCE6} {host.fence6}", match(meta("nfproto"), "ipv6"), count("fenced"), DROP))
+        rules.append(rule(FENCE6, match(meta("nfproto"), "ipv6"), count("fenced"), DROP))
     return tuple(rules)
 
 
@@ -162,16 +158,16 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
 
 
 def settings(host: Host, six: bool) -> list[Object]:
-    """What the host itself must forward: answers from the uplink, and IPv6 at all."""
-    if not host.uplink:
-        return []
-    four = Sysctl(ROOT, f"net/ipv4/conf/{host.uplink}/forwarding", "1", restore="0" if host.fence4 else None)
-    if not six:
-        return [four]
-    mine = bool(host.fence6)
-    every = Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore="0" if mine else None)
-    out: list[Object] = [four, every]
-    if host.uplink_accept_ra:  # a forwarding host believes no router unless told 2: it would lose its own route
-        path = f"net/ipv6/conf/{host.uplink}/accept_ra"
-        out.append(Sysctl(ROOT, path, "2", restore="1" if mine else None))
+    """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
+    out: list[Object] = [
+        Sysctl(ROOT, f"net/ipv4/conf/{link.name}/forwarding", "1", restore="0" if link.name in host.fence4 else None)
+        for link in host.exits
+    ]
+    if not six or not host.exits:
+        return out
+    out.append(Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore="0" if host.fence6 else None))
+    for link in host.exits:
+        if link.accept_ra:  # a forwarding host believes no router unless told 2: it would lose its own route
+            path = f"net/ipv6/conf/{link.name}/accept_ra"
+            out.append(Sysctl(ROOT, path, "2", restore="1" if host.fence6 else None))
     return out

@@ -125,7 +125,7 @@ def _link_pair(place: Room, near: str, far: str, network: str, bits: int) -> lis
 
 def _outer_settings(site: Site, place: Room) -> list[Object]:
     outer, host = place.exit_link.name, site.host
-    tag = TAG_SET + (TAG_FENCE4 if host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0)
+    tag = TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0)
     values = [
         (f"net/ipv4/conf/{outer}/tag", str(tag), place.exit_link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", place.exit_link),

@@ -131,7 +131,7 @@ class LiveKernel:
 
     # -- dump
 
-    def dump(self, netns: str, uplink: str = "auto") -> Dump:
+    def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         try:
             door = self._door(netns)
         except OSError as failure:
@@ -141,7 +141,7 @@ class LiveKernel:
             dump = look.dump()
         door.userspace = look.userspace
         if netns == ROOT:
-            host, settings = look_at_host(door.route, look, uplink, bool(self._wireguard_family()))
+            host, settings = look_at_host(door.route, look, uplink, targets, bool(self._wireguard_family()))
             return Dump(
                 netns,
                 (*dump.objects, *settings, *self._rooms()),

@@ -27,7 +27,7 @@ from warpd.objects.nft import NftTable, decode_table
 from warpd.objects.route import Route, route_key
 from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
-from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Host, Key, Object, PeerTraffic
+from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
 SCOPE_GLOBAL = 0
@@ -204,44 +204,65 @@ def settings(netns: str, names: Sequence[str]) -> Iterator[Object]:
             yield Sysctl(netns, path, value, holder, owner)
 
 
-def look_at_host(route: NetlinkSocket, look: Look, uplink: str, wireguard: bool) -> tuple[Host, list[Object]]:
+def look_at_host(
+    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool
+) -> tuple[Host, list[Object]]:
     """The facts about the machine, and the host's own settings that are ours to undo."""
     row = _uplink(route, look.links, uplink)
-    name = row.name if row else ""
-    fence4, fence6 = fences(look.table)
-    tag = look.tag()
-    fence4 = fence4 or (name if tag & TAG_FENCE4 else "")
-    fence6 = fence6 or (name if tag & TAG_FENCE6 else "")
+    exits = _exits(route, look, row, targets)
+    fence4, fence6 = _remembered(look, exits)
     host = Host(
         hostname=socket.gethostname(),
-        uplink=name,
+        uplink=row.name if row else "",
         uplink_mtu=row.mtu if row else 1500,
         uplink_addresses=_addresses_of(look.addresses, row),
         wireguard_kernel=wireguard,
         wireguard_go=live_userspace.available(),
         forwarding4=read_setting("net/ipv4/ip_forward") == "1",
         forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
-        uplink_forwarding4=bool(name) and read_setting(f"net/ipv4/conf/{name}/forwarding") == "1",
-        uplink_accept_ra=int((read_setting(f"net/ipv6/conf/{name}/accept_ra") if name else None) or 0),
+        exits=exits,
         fence4=fence4,
         fence6=fence6,
         foreign_drops=look.foreign_drops(),
     )
-    return host, _host_settings(name, fence4, fence6)
+    return host, _host_settings(host)
 
 
-def _host_settings(uplink: str, fence4: str, fence6: str) -> list[Object]:
-    """What we may have changed on the host; `restore` is set only where our fence says that it was us."""
-    wanted = [(f"net/ipv4/conf/{name}/forwarding", "0" if fence4 == name else None) for name in sorted({uplink, fence4} - {""})]
-    wanted.append(("net/ipv6/conf/all/forwarding", "0" if fence6 else None))
-    ra = sorted({uplink, fence6} - {""})
-    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if fence6 == name else None) for name in ra]
+def _remembered(look: Look, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:
+    """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach the other."""
+    fence4, fence6 = fences(look.table)
+    tag = look.tag()
+    if tag & TAG_FENCE4 and exits:
+        fence4 = tuple(sorted({*fence4, exits[0].name})) if fence4 else tuple(link.name for link in exits)
+    return fence4, fence6 or bool(tag & TAG_FENCE6)
+
+
+def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Sequence[str]) -> tuple[Exit, ...]:
+    """The uplink first, then the other links that lead to a target; never one of our own, never lo."""
+    if uplink is None:
+        return ()
+    indexes = {index for target in targets if (index := live_rtnl.way_to(route, target))}
+    rows = [row for row in look.links if row.index in indexes - {uplink.index}]
+    rows = [row for row in rows if row.name != "lo" and not OWN_NAME.fullmatch(row.name)]
+    return tuple(_exit(row.name) for row in [uplink, *sorted(rows, key=lambda row: row.name)])
+
+
+def _exit(name: str) -> Exit:
+    forwarding = read_setting(f"net/ipv4/conf/{name}/forwarding") == "1"
+    return Exit(name, forwarding, int(read_setting(f"net/ipv6/conf/{name}/accept_ra") or 0))
+
+
+def _host_settings(host: Host) -> list[Object]:
+    """What we may have changed on the host; `restore` is set only where our fences say that it was us."""
+    names = sorted({link.name for link in host.exits} | set(host.fence4))
+    wanted = [(f"net/ipv4/conf/{name}/forwarding", "0" if name in host.fence4 else None, "1") for name in names]
+    wanted.append(("net/ipv6/conf/all/forwarding", "0" if host.fence6 else None, "1"))
+    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if host.fence6 else None, "2") for name in names]
     out: list[Object] = []
-    for path, restore in wanted:
+    for path, restore, ours in wanted:
         value = read_setting(path)
         if value is not None:
-            changed = value == ("2" if path.endswith("accept_ra") else "1")
-            out.append(Sysctl(ROOT, path, value, restore=restore if changed else None))
+            out.append(Sysctl(ROOT, path, value, restore=restore if value == ours else None))
     return out
 
 

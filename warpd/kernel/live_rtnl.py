@@ -205,19 +205,21 @@ def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
     return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
 
 
-# Where the kernel would send a packet for the internet tells the uplink, without reading a table of any size.
-PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+def way_to(sock: NetlinkSocket, target: str) -> int:
+    """The ifindex by which the kernel would send a packet to `target`, 0 for none: no table of any size is read."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    packed = socket.inet_pton(family, target)
+    body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
+    answer = sock.ask(RTM_GETROUTE, body)
+    row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer))
+    return row.index if row is not None and row.kind == RTN_UNICAST else 0
+
+
+# Where a packet for the internet would go tells the uplink: documentation addresses, so that nobody routes them apart.
+INTERNET = ("192.0.2.1", "2001:db8::1")
 
 
 def uplink_index(sock: NetlinkSocket) -> int:
     """The ifindex of the default route, IPv4's before IPv6's; 0 when there is none."""
-    for family, target in PROBES:
-        packed = socket.inet_pton(family, target)
-        body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
-        body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
-        answer = sock.ask(RTM_GETROUTE, body)
-        if not isinstance(answer, Refusal):
-            row = decode_route(memoryview(answer))
-            if row is not None and row.kind == RTN_UNICAST and row.index:
-                return row.index
-    return 0
+    return next((index for target in INTERNET if (index := way_to(sock, target))), 0)

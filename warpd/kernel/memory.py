@@ -19,7 +19,7 @@ from warpd.objects.nft import NftElements, NftTable, needs_rebuild
 from warpd.objects.route import Route
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.state import ROOT, Action, Change, Host, Key, Object
+from warpd.state import ROOT, Action, Change, Exit, Host, Key, Object
 
 TEXTS = {
     errno.EEXIST: "File exists",
@@ -35,7 +35,7 @@ class MemoryKernel:
     """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what along."""
 
     def __init__(self, host: Host | None = None) -> None:
-        self.host = host or Host("memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True)
+        self.host = host or Host("memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0", False, 1),))
         self.objects: dict[Key, Object] = {}
         self.foreign: dict[Key, str] = {}
         self.settings: dict[str, str] = {}  # the host's own, as last written
@@ -44,7 +44,7 @@ class MemoryKernel:
     def close(self) -> None:
         pass
 
-    def dump(self, netns: str, uplink: str = "auto") -> Dump:
+    def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         own = [item for item in self.objects.values() if item.key.netns == netns and not isinstance(item, Veth)]
         ends = [end for number, veth in enumerate(self._veths()) for end in _ends(veth, number) if end.netns == netns]
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
@@ -60,14 +60,18 @@ class MemoryKernel:
         table = self.objects.get(Key(NftTable.KIND, ROOT, "warpd"))
         fence4, fence6 = fences(table if isinstance(table, NftTable) else None)
         six = self.settings.get("net/ipv6/conf/all/forwarding")
-        four = self.settings.get(f"net/ipv4/conf/{self.host.uplink}/forwarding")
         return dataclasses.replace(
             self.host,
             fence4=fence4,
             fence6=fence6,
             forwarding6=self.host.forwarding6 if six is None else six == "1",
-            uplink_forwarding4=self.host.uplink_forwarding4 if four is None else four == "1",
+            exits=tuple(self._exit(link) for link in self.host.exits),
         )
+
+    def _exit(self, link: Exit) -> Exit:
+        four = self.settings.get(f"net/ipv4/conf/{link.name}/forwarding")
+        ra = self.settings.get(f"net/ipv6/conf/{link.name}/accept_ra")
+        return Exit(link.name, link.forwarding4 if four is None else four == "1", link.accept_ra if ra is None else int(ra))
 
     def send(self, changes: Sequence[Change]) -> list[Fault | None]:
         return [self._one(change) for change in changes]

@@ -64,8 +64,10 @@ class Event:
 
 
 class Kernel(Protocol):
-    def dump(self, netns: str, uplink: str = "auto") -> Dump:
+    def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         """Look at one namespace ("" is the root).
+
+        Of the root, `uplink` names the link to the internet, and the links towards `targets` are exits as well.
 
         Raises:
             LookFailed: no look that can be trusted was to be had.
