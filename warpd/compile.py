@@ -10,15 +10,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from ipaddress import ip_address
 from typing import Any
 
 from warpd import keys
 from warpd.errors import Finding
-from warpd.grants import Grants, NetworkGrant
+from warpd.grants import Grants, NetworkGrant, transit6
 from warpd.intent import Endpoint, Intent, Network
 from warpd.isolation import gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import TYPES, tunnel, type_named
+from warpd.objects.link import Veth
 from warpd.state import Exit, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
@@ -85,7 +87,7 @@ def basis(host: Host) -> Host:
         with_fence(host),
         forwarding4=False,
         forwarding6=False,
-        exits=tuple(Exit(link.name, False, min(link.accept_ra, 1)) for link in host.exits),
+        exits=tuple(Exit(link.name) for link in host.exits),
         foreign_drops=(),
     )
 
@@ -97,6 +99,14 @@ def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
         wanted = intent.gateway.uplink
         what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
         yield Finding("uplink-missing", "gateway.uplink", f"no uplink: {what}", "name the interface that reaches the internet")
+    for link in host.exits:
+        if host.forwarding4 and not link.forwarding4 and link.name not in host.fence4:
+            yield Finding(
+                "exit-closed",
+                "gateway.uplink",
+                f"this host forwards IPv4, but somebody has turned that off for {link.name} alone",
+                f"answers could not come back: sysctl net.ipv4.conf.{link.name}.forwarding=1, if that is meant",
+            )
     if driver(intent, host) is None:
         yield Finding(
             "wireguard-missing",
@@ -115,6 +125,14 @@ def _unsupported(name: str, network: Network, intent: Intent) -> Iterable[Findin
             f"this version cannot build a network of type {network.type}",
             f"types it builds: {known}; set `enabled: false` to keep the network in the file",
         )
+    for each, endpoint in sorted(network.endpoints.items()):
+        if endpoint.endpoint and not _is_literal(endpoint.endpoint):
+            yield Finding(
+                "endpoint-name",
+                f"networks.{name}.endpoints.{each}.endpoint",
+                f"this version dials addresses only, not the host name in {endpoint.endpoint}",
+                "write ADDRESS:PORT or [ADDRESS6]:PORT",
+            )
     isolation = network.isolation or intent.gateway.isolation
     if mode(isolation) is None:
         yield Finding(
@@ -123,6 +141,14 @@ def _unsupported(name: str, network: Network, intent: Intent) -> Iterable[Findin
             f"this version cannot build isolation {isolation}",
             "write `isolation: namespace`, which behaves the same from outside",
         )
+
+
+def _is_literal(endpoint: str) -> bool:
+    try:
+        ip_address(endpoint.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def driver(intent: Intent, host: Host) -> str | None:
@@ -205,5 +231,7 @@ def _gateway_objects(
     listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants.values())}
     six = any(intent.networks[name].ipv6 for name in parts)
     fence = host if six else dataclasses.replace(host, fence6=False)
-    guard = gateway.guard(fence, ranges, routed, listening)
+    transits = [item for grant in grants.values() for item in (grant.transit, transit6(grant.transit))]
+    doors = [item.name for part in parts.values() for item in part.objects if isinstance(item, Veth)]
+    guard = gateway.guard(fence, ranges, routed, transits, listening, doors)
     return [guard, *gateway.settings(fence, six)]

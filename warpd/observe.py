@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from warpd.kernel.protocol import Dump, Kernel
-from warpd.objects.link import pair
+from warpd.objects.link import link_key, pair
 from warpd.objects.netns import Netns
 from warpd.state import ROOT, Host, Key, Object, Observed, State
 
@@ -34,6 +34,8 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     objects: list[Object] = [item for dump in dumps for item in dump.objects if item.group not in alien]
     objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
     own = State.of(objects)
+    lonely = [end for dump in dumps for end in dump.ends if own.get(link_key(end.netns, end.name)) is None and end.netns == ROOT]
+    foreign |= {link_key(ROOT, end.name): f"link {end.name} (veth) without our alias" for end in lonely}
     host = next((dump.host for dump in dumps if dump.host is not None), Host())
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
     # A foreign route beside ours under one key (another program appended it) does not stand in our way.

@@ -51,7 +51,9 @@ def plan(differences: Differences, names: Mapping[str, str]) -> Plan:
     """
     stopped = {blocked.group for blocked in differences.blocked}
     wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
-    removals = sorted((step for item in wanted for step in _taking(item, names)), key=_last_first)
+    # A network that cannot be completed still loses what it should no longer have; only nothing is given to it.
+    revoked = [item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace]
+    removals = sorted((step for item in (*wanted, *revoked) for step in _taking(item, names)), key=_last_first)
     taking = [step for step in removals if not _is_tidying(step)]
     tidying = [step for step in removals if _is_tidying(step)]
     giving = _by_needs(sorted((step for item in wanted for step in _giving(item, names)), key=_first_first))

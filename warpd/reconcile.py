@@ -129,9 +129,10 @@ def apply(kernel: Kernel, steps: Sequence[Step], progress: Progress = lambda _st
 
 
 def _is_lost(step: Step, lost: set[str]) -> bool:
-    """Of a network that failed; or anything that gives, once the gateway's own guard has failed."""
+    """Of a network that failed; what gives, once the gateway's guard has failed; that guard, while a door may still stand."""
     gives = step.change.action in (Action.CREATE, Action.UPDATE)
-    return step.group in lost or (gives and ROOT in lost)
+    unguards = step.group == ROOT and step.change.action is Action.DELETE and bool(lost)
+    return step.group in lost or (gives and ROOT in lost) or unguards
 
 
 def _perform(kernel: Kernel, run: Sequence[Step]) -> list[Fault | None]:

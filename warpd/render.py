@@ -88,7 +88,7 @@ def _values(item: Object | None, fields: Sequence[str]) -> dict[str, Any] | None
     if isinstance(item, NftTable):
         return _table_values(item)
     names = fields or [f.name for f in dataclasses.fields(item)]  # type: ignore[arg-type]  # every Object is a dataclass
-    return {name: _plain(getattr(item, name)) for name in names if name not in IDENTITY and hasattr(item, name)}
+    return {name: _plain(getattr(item, name)) for name in names if (fields or name not in IDENTITY) and hasattr(item, name)}
 
 
 def _table_values(table: NftTable) -> dict[str, Any]:

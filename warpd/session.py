@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,6 +73,7 @@ class Session:
         Raises:
             WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
         """
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory from here on: no core dump
         path = key_file(read.intent)
         master = self.store.master_key(create=False, path=path)
         if master is None and create:

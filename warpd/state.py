@@ -108,11 +108,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """A link of the host by which packets of a network may leave, and the settings that decide about answers."""
+    """A link of the host by which packets of a network may leave, and whether it forwards the answers."""
 
     name: str
     forwarding4: bool = False
-    accept_ra: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,7 @@ class Host:
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
     exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False
     # base chains of others whose policy is drop and which do not mention us: (hook, family, table, chain)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -64,7 +65,7 @@ def plan(
         found = look(kernel, read, session.goal(read, create=False))
     data = described(found, read)
     if out is not None:
-        out.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        output.write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     output.emit(data, plan_text(data, output.paint()), form)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
@@ -96,12 +97,12 @@ def apply(
     session: Session = context.obj
     require_root("apply")
     promised = _saved(planfile) if planfile else None
-    read = session.read()
+    if promised is None and not yes:
+        promised = _ask(session, form)
     with session.store.writer(command="warpctl apply"), live_kernel() as kernel:
+        read = session.read()
         if promised is not None:
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
-        elif not yes:
-            _ask(kernel, read, session.goal(read, create=False), form)
         goal = session.commit(read)
         found = look(kernel, read, goal)
         _run(kernel, found, lambda: look(kernel, read, goal, found), headline(found.plan, _warnings(found, read)), form)
@@ -114,7 +115,7 @@ def _saved(path: Path) -> str:
             raise ValueError(f"version {data['version']}")
         digest: str = data["digest"]
         return digest
-    except (OSError, ValueError, KeyError, TypeError) as failure:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as failure:
         raise WarpError(
             f"{path} is not a plan of this warpctl: {failure}",
             code="plan-unreadable",
@@ -132,15 +133,23 @@ def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> 
         )
 
 
-def _ask(kernel: LiveKernel, read: Read, goal: Goal, form: Format) -> None:
-    found = look(kernel, read, goal)
-    if found.plan.empty:
-        return
-    data = described(found, read)
-    output.note(plan_text(data, output.paint(sys.stderr)))
+def _ask(session: Session, form: Format) -> str:
+    """Show the plan and ask, before anything is locked; the digest of what was agreed to."""
+    read = session.read()
+    with live_kernel() as kernel:
+        found = look(kernel, read, session.goal(read, create=False))
+    if not found.plan.empty:
+        output.note(plan_text(described(found, read), output.paint(sys.stderr)))
+        _agree("Apply?", form)
+    return digest(found.plan.steps)
+
+
+def _agree(question: str, form: Format) -> None:
+    """Raises: WarpError when nobody says yes."""
     if form is Format.json or not sys.stdin.isatty():
-        raise WarpError("apply asks before it changes anything, and nobody is there to answer", who="operator", hint="say --yes")
-    if not typer.confirm("Apply?", err=True):
+        text = "this asks before it changes anything, and nobody is there to answer"
+        raise WarpError(text, code="declined", who="operator", hint="say --yes")
+    if not typer.confirm(question, err=True):
         raise WarpError("nothing was changed", code="declined", who="operator")
 
 
@@ -154,15 +163,27 @@ def destroy(
     """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
     session: Session = context.obj
     require_root("destroy")
-    with live_kernel() as kernel, session.store.writer(command="warpctl destroy"):
+    with live_kernel() as kernel, _lock_if_possible(session):
         group = _group_named(session, kernel, network) if network else None
         found = removal(kernel, group)
         data = headline(found.plan)
         if not yes and data["changes"]:
             output.note(plan_text(plan_json(found.plan), output.paint(sys.stderr)))
-            if form is Format.json or not sys.stdin.isatty() or not typer.confirm("Remove all this?", err=True):
-                raise WarpError("nothing was changed", code="declined", who="operator", hint="say --yes")
+            _agree("Remove all this?", form)
         _run(kernel, found, lambda: removal(kernel, group), data, form)
+
+
+@contextlib.contextmanager
+def _lock_if_possible(session: Session) -> Iterator[None]:
+    """The writer's lock; a state folder that cannot be written (full disk, gone) must not keep anybody from removing."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(session.store.writer(command="warpctl destroy"))
+        except Busy:
+            raise
+        except (WarpError, OSError) as failure:
+            output.note(f"warning: going on without the lock: {failure}")
+        yield
 
 
 def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -45,9 +43,9 @@ def config(
         raise WarpError(f"there is no format {style}", who="operator", hint=f"formats: {', '.join(FORMATS)}")
     made, text = _make(session, read, network, endpoint, style)
     if qr_file is not None:
-        write_private(qr_file, qr.image(made, text, qr_file.suffix))
+        output.write_private(qr_file, qr.image(made, text, qr_file.suffix))
     if out is not None:
-        write_private(out, text.encode())
+        output.write_private(out, text.encode())
     if qr_:
         output.say(qr.terminal(made, text))
     elif out is None and qr_file is None:
@@ -102,17 +100,3 @@ def _history(session: Session, network: str, endpoint: str, form: Format) -> Non
     cells = [(str(row["version"]), row["date"], "yes" if row["exported"] else "no") for row in rows]
     data = {"version": VERSION, "network": network, "name": endpoint, "configs": rows}
     output.emit(data, output.table(cells, ("VERSION", "DATE", "EXPORTED")), form)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -99,8 +99,8 @@ def run_pass(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLo
 
 
 def _converge(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLogger) -> Outcome:
-    read = session.read()
     with session.store.writer(command="warpd"):
+        read = session.read()
         goal = session.commit(read)
         found = prospect(kernel, goal)
 

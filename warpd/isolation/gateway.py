@@ -33,6 +33,8 @@ from warpd.state import ROOT, Host, Object
 
 FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
+# Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source port.
+NAT_PRIORITY = 90
 FIRST_NAT_PORT = 1024
 LAST_PORT = 65535
 
@@ -67,29 +69,50 @@ def plain(item: Range) -> str:
     return str(item.network_address) if item.prefixlen == item.max_prefixlen else str(item)
 
 
-def guard(host: Host, ranges: Sequence[Range], routed: Sequence[Range], listening: Iterable[int]) -> NftTable:
+def guard(
+    host: Host,
+    ranges: Sequence[Range],
+    routed: Sequence[Range],
+    transits: Sequence[Range],
+    listening: Iterable[int],
+    doors: Iterable[str],
+) -> NftTable:
     """Our table in the root.
 
-    `ranges` are all networks' own ranges, `routed` those that keep their source, `listening` the UDP ports.
+    `ranges` are all networks' own ranges, `routed` those that keep their source, `transits` the links to the
+    networks, `listening` the UDP ports, `doors` the links by which networks come in.
     """
+    sources = [*routed, *transits]
     sets = (
         NftSet("doors", "ifname"),
         NftSet("links", "ifname"),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
         NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
+        NftSet("sources4", "ipv4_addr", True, merged(sources, 4)),
+        NftSet("sources6", "ipv6_addr", True, merged(sources, 6)),
         NftSet("routed4", "ipv4_addr", True, merged(routed, 4)),
         NftSet("routed6", "ipv6_addr", True, merged(routed, 6)),
     )
-    counters = ("between-networks", "fenced", "hairpin", "host-service", "not-granted", "unsolicited")
+    counters = (
+        "between-networks",
+        "fenced",
+        "hairpin",
+        "host-service",
+        "not-granted",
+        "redirected",
+        "spoofed",
+        "unsolicited",
+        "untracked",
+    )
     chains = (
         NftChain("forward", _forward(host), "forward"),
         NftChain("input", tuple(_input()), "input"),
-        NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", 100),
+        NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
     )
     by_name = sorted(chains, key=lambda chain: chain.name)
-    return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name))
+    return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name), tuple(sorted(doors)))
 
 
 def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
@@ -123,13 +146,22 @@ def _input() -> list[str]:
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     return [
         rule("neighbour discovery", _from_door(), match(payload("icmpv6", "type"), neighbours), ACCEPT),
-        rule("answers to the host", _from_door(), ANSWERS, ACCEPT),
         *drops("gateway", "host-service", _from_door()),
     ]
 
 
+# What conntrack does not follow is not translated either: it would leave with its inner source.
+UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
+# A destination that somebody else's rules turned aside (a published container port) has not been judged by us.
+REDIRECTED = match({"ct": {"key": "status"}}, "dnat", op="in")
+
+
 def _out() -> list[str]:
     return [
+        *drops("gateway", "untracked", UNTRACKED),
+        *drops("gateway", "redirected", REDIRECTED),
+        *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
+        *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
         *drops("gateway", "between-networks", _to_door()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
@@ -165,9 +197,12 @@ def settings(host: Host, six: bool) -> list[Object]:
     ]
     if not six or not host.exits:
         return out
-    out.append(Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore="0" if host.fence6 else None))
-    for link in host.exits:
-        if link.accept_ra:  # a forwarding host believes no router unless told 2: it would lose its own route
-            path = f"net/ipv6/conf/{link.name}/accept_ra"
-            out.append(Sysctl(ROOT, path, "2", restore="1" if host.fence6 else None))
-    return out
+    # A forwarding host believes no router unless told 2: it would lose the routes that it has from one. So every link
+    # is told before forwarding goes on; where forwarding was on already, that choice is the operator's.
+    told: list[Object] = []
+    if host.fence6:
+        paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
+        told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
+    after = tuple(item.key for item in told)
+    restore = "0" if host.fence6 else None
+    return [*out, *told, Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore=restore, after=after)]

@@ -173,9 +173,7 @@ class LiveKernel:
                 self._shut(netns)
 
     def _mounted(self, name: str) -> bool:
-        with open(live_netns.path_of(name), "rb") as file:
-            inode = os.fstat(file.fileno())
-        return inode.st_dev == os.stat("/proc/self/ns/net").st_dev
+        return os.stat(live_netns.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
 
     def _read_device(self, netns: str, name: str, driver: str) -> live_wireguard.DeviceRead:
         device = live_wireguard.DeviceRead()

@@ -80,7 +80,7 @@ class Look:
         ends: list[VethEnd] = []
         objects: list[Object] = [*tables]
         for row in own:
-            if row.kind == "veth" and not row.name.startswith("wg-"):
+            if row.kind == "veth" and row.name.startswith(("up-", "dn-")):
                 ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
             else:
                 objects += self._device(row)
@@ -104,14 +104,18 @@ class Look:
         """A namespace with our form of name, but somebody else's content."""
         if self.netns == ROOT or self.table is not None:
             return ""
-        strange = [row.name for row in self.links if row.name not in FALLBACK and not row.alias.startswith(ALIAS_PREFIX)]
-        strange = [name for name in strange if not OWN_NAME.fullmatch(name)]
-        return f"namespace {self.netns} holds links of somebody else: {', '.join(strange[:3])}" if strange else ""
+        if any(row.alias.startswith(ALIAS_PREFIX) for row in self.links):
+            return ""
+        # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in it that is up.
+        strange = [row.name for row in self.links if row.up or (row.name not in FALLBACK and not OWN_NAME.fullmatch(row.name))]
+        return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}" if strange else ""
 
     def _is_ours(self, row: LinkRow) -> bool:
+        if row.alias.startswith(ALIAS_PREFIX):
+            return True
         if not OWN_NAME.fullmatch(row.name):
             return False
-        if self.netns != ROOT or row.alias.startswith(ALIAS_PREFIX):
+        if self.netns != ROOT:
             return True
         # born here and not yet moved away: the crash window of a pair's or of wireguard-go's creation
         unmarked = not row.alias and (row.kind == "veth" or (row.kind == "tun" and self._served(row.name)))
@@ -221,6 +225,7 @@ def look_at_host(
         forwarding4=read_setting("net/ipv4/ip_forward") == "1",
         forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
         exits=exits,
+        ra_links=_ra_links(look, fence6),
         fence4=fence4,
         fence6=fence6,
         foreign_drops=look.foreign_drops(),
@@ -248,22 +253,32 @@ def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Se
 
 
 def _exit(name: str) -> Exit:
-    forwarding = read_setting(f"net/ipv4/conf/{name}/forwarding") == "1"
-    return Exit(name, forwarding, int(read_setting(f"net/ipv6/conf/{name}/accept_ra") or 0))
+    return Exit(name, read_setting(f"net/ipv4/conf/{name}/forwarding") == "1")
+
+
+def _ra_links(look: Look, fenced: bool) -> tuple[str, ...]:
+    names = [row.name for row in look.links if row.name not in FALLBACK and not OWN_NAME.fullmatch(row.name)]
+    told = {"1", "2"} if fenced else {"1"}
+    return tuple(sorted(name for name in names if read_setting(f"net/ipv6/conf/{name}/accept_ra") in told))
 
 
 def _host_settings(host: Host) -> list[Object]:
     """What we may have changed on the host; `restore` is set only where our fences say that it was us."""
     names = sorted({link.name for link in host.exits} | set(host.fence4))
-    wanted = [(f"net/ipv4/conf/{name}/forwarding", "0" if name in host.fence4 else None, "1") for name in names]
+    wanted = [(f"net/ipv4/conf/{name}/forwarding", _was_off(host, name), "1") for name in names]
     wanted.append(("net/ipv6/conf/all/forwarding", "0" if host.fence6 else None, "1"))
-    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if host.fence6 else None, "2") for name in names]
+    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if host.fence6 else None, "2") for name in host.ra_links]
     out: list[Object] = []
     for path, restore, ours in wanted:
         value = read_setting(path)
         if value is not None:
             out.append(Sysctl(ROOT, path, value, restore=restore if value == ours else None))
     return out
+
+
+def _was_off(host: Host, name: str) -> str | None:
+    """ "0" when it was us who turned it on, and nobody has since turned on the whole host's (Docker, a router's config)."""
+    return "0" if name in host.fence4 and not host.forwarding4 else None
 
 
 def _uplink(route: NetlinkSocket, links: Sequence[LinkRow], wanted: str) -> LinkRow | None:

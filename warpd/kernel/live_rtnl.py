@@ -39,6 +39,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
 RTN_UNICAST, RTN_LOCAL, RTN_ANYCAST, RTN_MULTICAST, RTN_BROADCAST = 1, 2, 4, 5, 3
 RT_TABLE_LOCAL = 255
+KEPT_BY_KERNEL = (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST)
 RTM_F_CLONED = 0x200
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
@@ -152,10 +153,13 @@ def decode_address(data: memoryview) -> AddressRow:
     return AddressRow(index, local or address, length, flags, scope)
 
 
-def decode_route(data: memoryview) -> RouteRow | None:
-    """None for what the kernel keeps by itself: local, broadcast, multicast, cached."""
+def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
+    """None for what the kernel keeps by itself: local, broadcast, multicast, cached.
+
+    The answer to a lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute): `looked_up` lets it pass.
+    """
     family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
-    if table == RT_TABLE_LOCAL or kind in (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST) or flags & RTM_F_CLONED:
+    if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or (flags & RTM_F_CLONED and not looked_up):
         return None
     prefix, via = "0.0.0.0" if family == socket.AF_INET else "::", ""
     metric = index = 0
@@ -212,12 +216,13 @@ def way_to(sock: NetlinkSocket, target: str) -> int:
     body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
     answer = sock.ask(RTM_GETROUTE, body)
-    row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer))
+    row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
     return row.index if row is not None and row.kind == RTN_UNICAST else 0
 
 
-# Where a packet for the internet would go tells the uplink: documentation addresses, so that nobody routes them apart.
-INTERNET = ("192.0.2.1", "2001:db8::1")
+# Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes their addresses, as
+# many do those for documentation. Nothing is sent there.
+INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
 
 
 def uplink_index(sock: NetlinkSocket) -> int:

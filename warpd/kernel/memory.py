@@ -31,11 +31,16 @@ TEXTS = {
 }
 
 
+PLAIN = Host("memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0"),), ra_links=("eth0",))
+
+
 class MemoryKernel:
     """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what along."""
 
     def __init__(self, host: Host | None = None) -> None:
-        self.host = host or Host("memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0", False, 1),))
+        self.host = host or Host(
+            "memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0"),), ra_links=("eth0",)
+        )
         self.objects: dict[Key, Object] = {}
         self.foreign: dict[Key, str] = {}
         self.settings: dict[str, str] = {}  # the host's own, as last written
@@ -70,8 +75,7 @@ class MemoryKernel:
 
     def _exit(self, link: Exit) -> Exit:
         four = self.settings.get(f"net/ipv4/conf/{link.name}/forwarding")
-        ra = self.settings.get(f"net/ipv6/conf/{link.name}/accept_ra")
-        return Exit(link.name, link.forwarding4 if four is None else four == "1", link.accept_ra if ra is None else int(ra))
+        return Exit(link.name, link.forwarding4 if four is None else four == "1")
 
     def send(self, changes: Sequence[Change]) -> list[Fault | None]:
         return [self._one(change) for change in changes]
@@ -134,7 +138,8 @@ class MemoryKernel:
 
     def _put(self, change: Change, subject: Object) -> None:
         before = self.objects.get(subject.key)
-        if isinstance(subject, NftTable) and isinstance(before, NftTable) and needs_rebuild(before, subject):
+        rebuilt = isinstance(subject, NftTable) and isinstance(before, NftTable) and needs_rebuild(before, subject)
+        if rebuilt:
             self._remove(subject.key)
         if isinstance(subject, WireguardPeer):
             self._steal(subject)
@@ -142,6 +147,10 @@ class MemoryKernel:
             self.objects.pop(subject.key, None)
             return
         self.objects[subject.key] = subject
+        if isinstance(subject, NftTable) and (before is None or rebuilt):
+            for door in subject.doors:
+                element = NftElements(ROOT, "doors", frozenset({door}), door)
+                self.objects[element.key] = element
         if isinstance(subject, WireguardLink) and change.before is None:
             device = WireguardDevice(subject.netns, subject.name, None, 0)
             self.objects[device.key] = device

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from warpd.intent import Network
-from warpd.isolation.gateway import drops, merged, plain
+from warpd.isolation.gateway import UNTRACKED, drops, merged, plain
 from warpd.isolation.room import Room, Site, Wants
 from warpd.networks import tunnel
 from warpd.objects.nft import ACCEPT, ANSWERS, NftSet, NftTable, jump, match, members, meta, payload, rule
 
 TYPE = "secure-internet"
-REASONS = ("ipv6-off", "peer-to-peer", "private", "spoofed", "unsolicited")
+REASONS = ("ipv6-off", "peer-to-peer", "private", "spoofed", "unsolicited", "untracked")
 
 INSIDE4 = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
@@ -77,7 +77,7 @@ def _spoofed(site: Site) -> list[str]:
 def _out(site: Site) -> list[str]:
     label = str(site.vcid)
     port53 = (match(meta("l4proto"), members("tcp", "udp")), match(payload("th", "dport"), 53))
-    out = _spoofed(site)
+    out = [*drops(label, "untracked", UNTRACKED), *_spoofed(site)]
     for family, version in (("ip", 4), ("ip6", 6)):
         target = payload(family, "daddr")
         out.append(rule("opened", match(target, f"@opened{version}"), ACCEPT))

@@ -133,16 +133,19 @@ class VethEnd:
 
 
 def pair(ends: Sequence[VethEnd]) -> list[Veth | StrayLink]:
-    """Ends seen in all namespaces -> pairs, by the indexes that each says of the other."""
+    """Ends seen in all namespaces -> pairs, by the indexes that each says of the other.
+
+    An end in the root without our alias is ours only when its other end is in a namespace of ours.
+    """
     inner = {(end.index, end.peer_index): end for end in ends if end.netns != ROOT}
     out: list[Veth | StrayLink] = []
     for end in ends:
         if end.netns != ROOT:
             continue
         other = inner.pop((end.peer_index, end.index), None)
-        if other is None:
+        if other is None and end.alias.startswith(ALIAS_PREFIX):
             out.append(StrayLink(ROOT, end.name, "veth"))
-        else:
+        elif other is not None:
             out.append(Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu))
     out += [StrayLink(end.netns, end.name, "veth") for end in inner.values()]
     return out

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +60,9 @@ class NftTable:
     sets: tuple[NftSet, ...]  # each tuple sorted by name
     counters: tuple[str, ...]
     chains: tuple[NftChain, ...]
+    # Elements of the fence that come with the table's own transaction, so that no door stands unguarded while the
+    # table is made or made anew; each is an object of its own as well.
+    doors: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -227,7 +230,9 @@ def decode_table(
     seen = False
     for entry in listing:
         ((kind, item),) = entry.items()
-        seen = seen or kind == "table"
+        if kind == "table":
+            seen = True
+            sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
         if kind in ("set", "map"):
             shape, values = _set(item)
             sets.append(shape)
@@ -303,7 +308,7 @@ def create_table(item: NftTable) -> list[dict[str, Any]]:
     out += [_add_chain(chain) for chain in item.chains]
     for chain in item.chains:
         out += _add_rules(chain)
-    return out
+    return [*out, *_element("add", "doors", item.doors)]
 
 
 def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:

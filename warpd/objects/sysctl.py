@@ -53,6 +53,7 @@ class Sysctl:
     holder: Key | None = field(default=None, compare=False)  # the link or namespace that it belongs to
     owner: str = field(default="", compare=False)
     restore: str | None = field(default=None, compare=False)
+    after: tuple[Key, ...] = field(default=(), compare=False)  # settings that must stand first
 
     @property
     def key(self) -> Key:
@@ -64,7 +65,7 @@ class Sysctl:
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return (self.holder,) if self.holder else ()
+        return (*((self.holder,) if self.holder else ()), *self.after)
 
     @property
     def container(self) -> Key | None:
