@@ -12,8 +12,8 @@ from warpd.cli.app import Output, endpoint_app
 from warpd.cli.inspect import split_name
 from warpd.cli.output import Format
 from warpd.clients import FORMATS, qr
-from warpd.clients.config import ClientConfig, client_config
-from warpd.compile import tunnel_mtu
+from warpd.clients.config import ClientConfig
+from warpd.clients.current import current_config
 from warpd.errors import WarpError
 from warpd.render import VERSION
 from warpd.session import Read, Session, live_kernel
@@ -55,44 +55,13 @@ def config(
 def _make(session: Session, read: Read, network: str, endpoint: str, style: str) -> tuple[ClientConfig, str]:
     """The config with its version, which is remembered as exported."""
     with session.store.writer(command="warpctl endpoint config"):
-        goal = session.commit(read)
-        host = _host(read)
-        own = read.intent.networks[network]
-        made = client_config(
-            read.intent,
-            read.grants,
-            goal.master,
-            network,
-            endpoint,
-            public_host=public_host(read, host),
-            mtu=tunnel_mtu(own, host),
-            today=goal.today,
-        )
+        made = current_config(session.commit(read), _host(read), network, endpoint)
         return session.store.versioned(made, FORMATS[style])
 
 
 def _host(read: Read) -> Host:
     with live_kernel() as kernel:
         return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
-
-
-def public_host(read: Read, host: Host) -> str:
-    """What clients dial.
-
-    Raises:
-        WarpError: `auto`, and the uplink has no address.
-    """
-    wanted = read.intent.gateway.public_endpoint
-    if wanted != "auto":
-        return str(wanted)
-    four = [address for address in host.uplink_addresses if ":" not in address]
-    for address in (*four, *host.uplink_addresses):
-        return address
-    raise WarpError(
-        "gateway.public_endpoint is auto, and the uplink has no address",
-        who="operator",
-        hint="write the host name or address that clients dial as gateway.public_endpoint",
-    )
 
 
 def _history(session: Session, network: str, endpoint: str, form: Format) -> None:

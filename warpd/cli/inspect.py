@@ -16,6 +16,7 @@ from warpd.cli import output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.change import look
 from warpd.cli.output import Format
+from warpd.clients.current import current_digest
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
@@ -26,6 +27,7 @@ from warpd.render import VERSION, warning_text
 from warpd.schema import json_schema
 from warpd.session import Read, Session, live_kernel, require_root
 from warpd.status import endpoint_json, network_json, status_json
+from warpd.store import Versions
 
 
 def _see(session: Session) -> tuple[Read, Goal, Prospect]:
@@ -45,8 +47,13 @@ def status(context: typer.Context, form: Output = Format.text) -> None:
     versions = session.store.versions()
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
-            endpoint |= versions.of(endpoint["network"], endpoint["name"])
+            endpoint |= _version(versions, goal, found, endpoint["network"], endpoint["name"])
     output.emit(data, status_text(data), form)
+
+
+def _version(versions: Versions, goal: Goal, found: Prospect, network: str, name: str) -> dict[str, Any]:
+    """The version of the config that the endpoint should have, and whether it was ever exported."""
+    return versions.of(network, name, current_digest(goal, found.observed.host, network, name))
 
 
 def status_text(data: Mapping[str, Any]) -> str:
@@ -88,7 +95,9 @@ def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:
 def _state(endpoint: Mapping[str, Any]) -> str:
     if not endpoint["in_force"]:
         return "off"
-    return "present" if endpoint["in_kernel"] else "missing"
+    if not endpoint["in_kernel"]:
+        return "missing"
+    return "present" if endpoint.get("config_exported", True) else "present, config not exported"
 
 
 def _age(seconds: int | None) -> str:
@@ -160,7 +169,7 @@ def endpoint_list(
     wanted = [network] if network else sorted(goal.intent.networks)
     now, versions = int(time.time()), session.store.versions()
     rows = [
-        {**endpoint_json(goal, found, each, name, now), **versions.of(each, name)}
+        {**endpoint_json(goal, found, each, name, now), **_version(versions, goal, found, each, name)}
         for each in wanted
         for name in sorted(goal.intent.networks[each].endpoints)
     ]
@@ -179,7 +188,7 @@ def endpoint_show(
     data = {
         "version": VERSION,
         **endpoint_json(goal, found, network, endpoint, int(time.time())),
-        **session.store.versions().of(network, endpoint),
+        **_version(session.store.versions(), goal, found, network, endpoint),
     }
     output.emit(data, _facts({key: value for key, value in data.items() if key != "version"}), form)
 

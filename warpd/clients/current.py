@@ -1,0 +1,54 @@
+"""The config that an endpoint should have today, from the goal and the host. Pure.
+
+Lives here: what `auto` means for the address that clients dial, and the tunnel's MTU. Does not: formats, versions.
+"""
+
+from __future__ import annotations
+
+from warpd.clients.config import ClientConfig, client_config
+from warpd.compile import tunnel_mtu
+from warpd.errors import WarpError
+from warpd.intent import Intent
+from warpd.reconcile import Goal
+from warpd.state import Host
+
+
+def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> ClientConfig:
+    """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients dial."""
+    return client_config(
+        goal.intent,
+        goal.grants,
+        goal.master,
+        network,
+        endpoint,
+        public_host=public_host(goal.intent, host),
+        mtu=tunnel_mtu(goal.intent.networks[network], host),
+        today=goal.today,
+    )
+
+
+def current_digest(goal: Goal, host: Host, network: str, endpoint: str) -> str:
+    """The digest by which the store knows the config's version; "" where there is no config."""
+    try:
+        return current_config(goal, host, network, endpoint).digest()
+    except WarpError:
+        return ""
+
+
+def public_host(intent: Intent, host: Host) -> str:
+    """What clients dial.
+
+    Raises:
+        WarpError: `auto`, and the uplink has no address.
+    """
+    wanted = intent.gateway.public_endpoint
+    if wanted != "auto":
+        return str(wanted)
+    four = [address for address in host.uplink_addresses if ":" not in address]
+    for address in (*four, *host.uplink_addresses):
+        return address
+    raise WarpError(
+        "gateway.public_endpoint is auto, and the uplink has no address",
+        who="operator",
+        hint="write the host name or address that clients dial as gateway.public_endpoint",
+    )
