@@ -82,6 +82,10 @@ class Done:
         return self
 
 
+# The stock kernels run under an emulator, several times slower: every limit is that much longer there.
+PATIENCE = 6.0 if os.environ.get("LAB_KERNEL") in ("6.1", "6.12") else 1.0
+
+
 class Host:
     """One machine of the lab."""
 
@@ -112,6 +116,7 @@ class Host:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps({"do": operation, **arguments}).encode() + b"\n")
         self.process.stdin.flush()
+        limit_s *= PATIENCE
         if not self._ready.select(limit_s):
             raise Stuck(f"{self.name}: no answer to {operation} within {limit_s} s")
         reply = json.loads(self.process.stdout.readline() or '{"error": "the agent is gone"}')
@@ -121,7 +126,7 @@ class Host:
 
     def run(self, *argv: str, timeout_s: float = 20, text: str = "", env: Mapping[str, str] | None = None) -> Done:
         """A command inside this host."""
-        value = self.do("run", timeout_s + 10, argv=argv, timeout_s=timeout_s, text=text, env=dict(env or {}))
+        value = self.do("run", timeout_s + 10, argv=argv, timeout_s=timeout_s * PATIENCE, text=text, env=dict(env or {}))
         return Done(**value)
 
     def ip(self, *lines: str) -> None:
@@ -130,7 +135,7 @@ class Host:
     def outside(self, *argv: str) -> Done:
         """A command in this host's network, but with the tests' process ids: for `ip link ... netns PID`."""
         command = ("nsenter", "--net", "-t", str(self.process.pid), *argv)
-        job = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        job = subprocess.run(command, capture_output=True, text=True, timeout=20 * PATIENCE, check=False)
         return Done(job.returncode, job.stdout, job.stderr)
 
     def link(self, name: str, other: Host, peer: str) -> None:
@@ -333,7 +338,7 @@ def public6(number: int) -> str:
 
 def until(check: Any, timeout_s: float = 5, pause_s: float = 0.05) -> bool:
     """Poll until `check()` is true or the time is over."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not check():
         if time.monotonic() > deadline:
             return False
