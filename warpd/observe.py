@@ -33,9 +33,12 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
     objects: list[Object] = [item for dump in dumps for item in dump.objects if item.group not in alien]
     objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
-    own = State.of(objects)
-    lonely = [end for dump in dumps for end in dump.ends if own.get(link_key(end.netns, end.name)) is None and end.netns == ROOT]
-    foreign |= {link_key(ROOT, end.name): f"link {end.name} (veth) without our alias" for end in lonely}
+    known = {item.key for item in objects}
+    ends = [end for dump in dumps for end in dump.ends if end.netns == ROOT]
+    # An end that is half of no pair of ours is somebody else's, and so is what is on it.
+    lonely = {link_key(ROOT, end.name) for end in ends} - known
+    foreign |= {key: f"link {key.name} (veth) without our alias" for key in lonely}
+    own = State.of(item for item in objects if item.container not in lonely)
     host = next((dump.host for dump in dumps if dump.host is not None), Host())
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
     # A foreign route beside ours under one key (another program appended it) does not stand in our way.

@@ -164,6 +164,7 @@ def tables(netns: str) -> Iterator[tuple[str, str]]:
     yield "add map", f"{run} add map inet warpd extramap '{{ type ipv4_addr : verdict; }}'"
     yield "add counter", f"{run} add counter inet warpd extracounter"
     yield "delete table", f"{run} delete table inet warpd"
+    yield "a sleeping table", f"{run} add table inet warpd '{{ flags dormant; }}'"
     yield "flush ruleset", f"{run} flush ruleset"
 
 

@@ -1,0 +1,53 @@
+"""The gateway's guard is never without its doors, and never goes while something else could not."""
+
+from __future__ import annotations
+
+from tests import world
+from warpd.kernel.memory import MemoryKernel
+from warpd.kernel.protocol import Fate, Fault
+from warpd.objects.link import Veth
+from warpd.objects.nft import FAMILY, NftTable, change_table, create_table
+from warpd.reconcile import apply, prospect, removal
+from warpd.state import Action, Change, Key
+
+GOAL = world.goal(world.intent(a=world.network(2), b=world.network(2)))
+TABLE = Key(NftTable.KIND, "", "warpd")
+
+
+def root_table() -> NftTable:
+    table = prospect(MemoryKernel(), GOAL).compiled.state.get(TABLE)
+    assert isinstance(table, NftTable)
+    return table
+
+
+def test_doors_come_in_the_tables_own_transaction() -> None:
+    table = root_table()
+    assert len(table.doors) == 2
+    last = create_table(table)[-1]["add"]["element"]
+    assert (last["family"], last["name"], sorted(last["elem"])) == (FAMILY, "doors", sorted(table.doors))
+
+
+def test_a_table_made_anew_has_them_too() -> None:
+    table = root_table()
+    chains = tuple(c if c.hook is None else type(c)(c.name, c.rules, c.hook, c.type, c.priority, "accept ") for c in table.chains)
+    commands = change_table(NftTable("", table.sets, table.counters, chains), table)
+    assert list(commands[0]) == ["delete"]
+    assert commands[-1]["add"]["element"]["name"] == "doors"
+
+
+class Stubborn(MemoryKernel):
+    """Links cannot be removed."""
+
+    def _one(self, change: Change) -> Fault | None:
+        if change.action is Action.DELETE and isinstance(change.subject, Veth):
+            return Fault(Fate.REFUSED, "delete", change.subject.key, 16, "Device or resource busy")
+        return super()._one(change)
+
+
+def test_the_guard_stays_while_a_door_stands() -> None:
+    kernel = Stubborn()
+    apply(kernel, prospect(kernel, GOAL).plan.steps)
+    outcome = apply(kernel, removal(kernel).plan.steps)
+    assert outcome.failed
+    assert TABLE in kernel.objects
+    assert Key("nft-elements", "", f"doors {root_table().doors[0]}") in kernel.objects
