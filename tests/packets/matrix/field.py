@@ -299,7 +299,9 @@ class Field:
 
     def leaks(self, probe: Probe) -> set[str]:
         found = self.seen.where(probe.ident) | {
-            record["host"] for record in self.seen.quoted.get(probe.ident, ()) if not probe.must and record["host"] != probe.sender.host.name
+            record["host"]
+            for record in self.seen.quoted.get(probe.ident, ())
+            if not probe.must and record["host"] != probe.sender.host.name
         }
         return found - {probe.must} - probe.may
 
