@@ -55,7 +55,7 @@ class Member:
     @property
     def mac(self) -> str:
         """The same in every L2 network."""
-        return f"02:00:00:00:00:{self.net.ends.index(self.end) + 1:02x}"
+        return f"02:00:00:00:00:{[end.name for end in self.net.ends].index(self.end.name) + 1:02x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,8 @@ class Field:
         lab, world = self.lab, self.lab.world
         lans = [f"addr add {a} dev lan0" for a in LAN_NEIGHBOURS]
         world.ip(*(f"addr add {a} dev lo" for a in NEIGHBOURS), *lans)
+        # No IPv6 router cuts a packet in pieces, and a single large answer may be lost to learning that: learned already.
+        world.ip("route change default via 2001:db8:51::1 mtu 1400", f"route add {LAN_GATEWAY6} dev lan0 mtu 1400")
         lab.isp.ip(*(f"route add {a} via {'2001:db8:51::7' if ':' in a else '198.51.100.7'}" for a in NEIGHBOURS))
         for host in (world, *lab.clients):
             host.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0").checked()

@@ -171,9 +171,7 @@ def of_mode(m: str) -> Iterator[Net]:
     yield Net(f"mesh-{m}", "secure-internet", people, shared, {"peer_communication": True})
     yield Net(f"l3-{m}", "l3vpn-gateway", offices, sites)
     yield Net(f"twin-{m}", "l3vpn-gateway", offices[:2], sites)
-    yield Net(
-        f"res-{m}", "remote-resource-gateway", staff, (f"10.{own}.0.0/28", f"fd{own}:9::/64"), resources=RESOURCES
-    )
+    yield Net(f"res-{m}", "remote-resource-gateway", staff, (f"10.{own}.0.0/28", f"fd{own}:9::/64"), resources=RESOURCES)
     two, three = (End("left"), End("right")), (End("a"), End("b"), End("c"))
     yield Net(f"wire-{m}", "l2-point-to-point", two)
     yield Net(f"trunk-{m}", "l2-point-to-point", two, rest={"vlan_range": "100-110"}, vlans=range(100, 111))
