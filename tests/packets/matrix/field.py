@@ -163,6 +163,8 @@ class Field:
             f"link set {CABLE} up",
             f"link set {PORT} up",
         )
+        # Host and client's bridge are one machine here: each address answers ARP on its own link only.
+        host.run("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1").checked()
         host.do("watch_frames", link=CABLE)
 
     def apply(self, folder: Path) -> None:
