@@ -71,8 +71,8 @@ def dial(tunnels: dict[str, Tunnel], address: str) -> None:
 def test_new_gateway(connected: Bench) -> None:
     """The provider's router has another address; the old one is gone."""
     lab, _gateway, _tunnels = connected
-    lab.isp.ip("addr add 203.0.113.253/24 dev gw", "addr add 2001:db8:113::fd/64 dev gw")
     lab.isp.ip("addr del 203.0.113.254/24 dev gw", "addr del 2001:db8:113::fe/64 dev gw")
+    lab.isp.ip("addr add 203.0.113.253/24 dev gw", "addr add 2001:db8:113::fd/64 dev gw")
     lab.gw.ip("route replace default via 203.0.113.253", "route replace default via 2001:db8:113::fd")
     assert until(lambda: lab.gw.ping(INTERNET4) and lab.gw.ping(INTERNET6)), "the lab is wrong"
     follows(connected, "new gateway", UPLINK4, UPLINK6)
