@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,13 +48,13 @@ class Session:
         self.config = config
         self.store = Store(state_dir)
 
-    def read(self) -> Read:
-        """Load, check and grant.
+    def read(self, instead: Mapping[Path, bytes] | None = None) -> Read:
+        """Load, check and grant; `instead` holds what files are to be read as.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
         """
-        loaded = load(self.config)
+        loaded = load(self.config, instead)
         findings = list(loaded.findings)
         grants = Grants({})
         if loaded.intent is not None:
