@@ -166,7 +166,7 @@ def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str
     there = _at(value, path)
     for name in entries:
         if isinstance(there, dict) and name in there:
-            raise Refused(f"there is a {what} {name} already", code="exists", hint="take another name, or remove that one first")
+            raise Refused(f"{what} {name} is there already", code="exists", hint="take another name, or remove that one first")
     pair = parent.get(path[-1])
     if pair is None and there is not None:
         raise Refused(f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand")

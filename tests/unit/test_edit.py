@@ -160,7 +160,7 @@ def test_what_others_refer_to_is_not_removed() -> None:
 
 
 def test_a_name_twice_is_refused() -> None:
-    with pytest.raises(Refused, match="there is a endpoint new already") as caught:
+    with pytest.raises(Refused, match="endpoint new is there already") as caught:
         added(added(one("")))
     assert caught.value.code == "exists"
 
