@@ -36,7 +36,7 @@ class Compiled:
     names: Mapping[str, str]  # group (namespace name) -> network name
 
 
-def compile_state(intent: Intent, grants: Grants, master: keys.Secret, host: Host, today: date) -> Compiled:
+def compile_state(intent: Intent, grants: Grants, master: keys.Master, host: Host, today: date) -> Compiled:
     """Compile every enabled network.
 
     Raises:
@@ -183,18 +183,25 @@ def in_force(endpoint: Endpoint, today: date) -> bool:
     return endpoint.enabled and (endpoint.expires is None or today < endpoint.expires)
 
 
-def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Secret) -> str:
+def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
     """The endpoint's own key where the YAML gives one, else the derived one."""
     return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, name, endpoint.rotation))
 
 
-def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: date) -> list[tunnel.Peer]:
+def preshared_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> keys.Secret | None:
+    """None where the YAML wants none."""
+    if not endpoint.preshared_key:
+        return None
+    return keys.preshared_key(master, vcid, name, endpoint.rotation, file=endpoint.preshared_key_file)
+
+
+def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: date) -> list[tunnel.Peer]:
     """The endpoints in force today, by name."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
             continue
-        shared = keys.preshared_key(master, grant.vcid, name, endpoint.rotation) if endpoint.preshared_key else None
+        shared = preshared_key_of(name, endpoint, grant.vcid, master)
         addresses = grant.endpoints[name]
         six = addresses.address6 if network.ipv6 else None
         public = public_key_of(name, endpoint, grant.vcid, master)
@@ -203,14 +210,14 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: 
 
 
 def _network(
-    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Secret, host: Host, today: date
+    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Master, host: Host, today: date
 ) -> Contribution:
     isolation: Any = mode(network.isolation or intent.gateway.isolation)
     kind: Any = type_named(network.type)
     site = site_of(name, network, grant, host)
     place = isolation.room(site)
     wants = kind.wants(network)
-    private = keys.network_key(master, grant.vcid)
+    private = keys.network_key(master, grant.vcid, file=network.private_key_file)
     link = driver(intent, host) or ""
     objects = [
         *isolation.objects(site, wants),

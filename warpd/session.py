@@ -20,7 +20,8 @@ from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
 from warpd.kernel.live import LiveKernel
-from warpd.keys import Secret
+from warpd.keyfiles import read_key_files
+from warpd.keys import Keyring, Secret
 from warpd.load import Loaded, load
 from warpd.reconcile import Goal
 from warpd.store import Store
@@ -72,6 +73,7 @@ class Session:
 
         Raises:
             WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
+            InvalidIntent: a key file that the YAML names cannot be used.
         """
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory from here on: no core dump
         path = key_file(read.intent)
@@ -79,7 +81,11 @@ class Session:
         if master is None and create:
             self._refuse_lost_master()
             master = self.store.master_key(create=True, path=path)
-        return Goal(read.intent, read.grants, master or NO_MASTER, datetime.now(UTC).date())
+        given, findings = read_key_files(read.intent)
+        if findings:
+            raise InvalidIntent(read.loaded.locate(item) for item in findings)
+        ring = Keyring(master or NO_MASTER, given)
+        return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
 
     def commit(self, read: Read) -> Goal:
         """The goal, with the master secret made if need be and the grants written down: before the first change.

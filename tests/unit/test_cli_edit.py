@@ -120,7 +120,7 @@ def test_networks_d(run: Run, yaml: Path) -> None:
         (("endpoint", "add", "privacy", "Anna's phone", "--type", "mobile"), 4, "write anna-s-phone"),
         (("endpoint", "add", "privacy", "p", "--type", "mobile", "--address", "10.9.9.9"), 4, "address"),
         (("endpoint", "add", "privacy", "p"), 1, "an endpoint needs a name and a --type"),
-        (("endpoint", "add", "privacy", "p", "--type", "mobile", "--description", "\udcff"), 4, "endpoints.p.description: is not valid"),
+        (("endpoint", "add", "privacy", "p", "--type", "mobile", "--description", "\udcff"), 4, "description: is not valid"),
         (("network", "remove", "privac"), 1, "did you mean privacy?"),
         (("network", "add", "a", "--type", "l2-mesh", "--mtu", "1000"), 4, "below 1280"),
     ],
