@@ -170,13 +170,13 @@ def test_mode_owner_and_link_stay(run: Run, yaml: Path) -> None:
 def test_a_file_that_changed_meanwhile_is_left_alone(run: Run, yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Busy):
         replace(yaml, b"something else", b"new")
-    whole = editing._write
+    whole = editing.write
 
     def late(draft: editing.Draft) -> None:
         yaml.write_text(TEXT + "# an editor was here\n")
         whole(draft)
 
-    monkeypatch.setattr(editing, "_write", late)
+    monkeypatch.setattr(editing, "write", late)
     code, _, err = run("endpoint", "add", "corp", "a", "--type", "cpe")
     assert code == 5 and "changed by somebody else" in err
     assert yaml.read_text() == TEXT + "# an editor was here\n" and os.listdir(yaml.parent) == ["warp.yaml"]

@@ -75,8 +75,8 @@ def network_add(
     if name in loaded.owners:
         raise WarpError(f"network {name} is there already, in {loaded.sources[loaded.owners[name]].file}", code="exists",
                         who="operator", hint="take another name, or remove that one first")  # fmt: skip
-    target = _target(loaded, file)
-    draft = _drafted(target, lambda text: edit.add_networks(text, {name: _given(fields)}))
+    target = target_of(loaded, file)
+    draft = drafted(target, lambda text: edit.add_networks(text, {name: _given(fields)}))
     following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
     _finish(session, draft, f"added network {name}", following, dry_run, form)
 
@@ -91,7 +91,7 @@ def network_remove(
     """Remove a network and its endpoints from the YAML. `enabled: false` would keep its grants."""
     session: Session = context.obj
     file, _ = _network(session, name)
-    draft = _drafted(file, lambda text: edit.remove_network(text, name))
+    draft = drafted(file, lambda text: edit.remove_network(text, name))
     _finish(session, draft, f"removed network {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -132,7 +132,7 @@ def endpoint_add(
         "preshared_key": False if no_preshared_key else None, "routes": _split(routes), "endpoint": endpoint,
         "keepalive": keepalive, "expires": expires,
     }  # fmt: skip
-    draft = _drafted(file, lambda text: edit.add_endpoints(text, network, {name: _given(fields)}))
+    draft = drafted(file, lambda text: edit.add_endpoints(text, network, {name: _given(fields)}))
     following = ("warpctl apply", f"warpctl endpoint config {network}/{name}")
     _finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
 
@@ -142,7 +142,7 @@ def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = F
     """Remove an endpoint from the YAML; `apply` then cuts it off. `enabled: false` would keep its grants."""
     session: Session = context.obj
     file, network, endpoint, _ = _endpoint(session, name)
-    draft = _drafted(file, lambda text: edit.remove_endpoint(text, network, endpoint))
+    draft = drafted(file, lambda text: edit.remove_endpoint(text, network, endpoint))
     _finish(session, draft, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -152,7 +152,7 @@ def endpoint_rotate(context: typer.Context, name: EndpointName, dry_run: Dry = F
     session: Session = context.obj
     file, network, endpoint, fields = _endpoint(session, name)
     _refuse_idle(name, fields)
-    draft = _drafted(file, lambda text: edit.rotate(text, network, endpoint))
+    draft = drafted(file, lambda text: edit.rotate(text, network, endpoint))
     following = ("warpctl apply", f"warpctl endpoint config {name}")
     _finish(session, draft, f"rotated the keys of {name}", following, dry_run, form)
 
@@ -200,7 +200,7 @@ def _endpoint(session: Session, text: str) -> tuple[Path, str, str, Mapping[str,
     return file, network, name, fields if isinstance(fields, dict) else {}
 
 
-def _target(loaded: Loaded, file: Path | None) -> Path:
+def target_of(loaded: Loaded, file: Path | None) -> Path:
     """The main file, or the one named: relative to the working directory or to the main file's folder."""
     main = Path(loaded.sources[0].file)
     if file is None:
@@ -222,7 +222,7 @@ def _target(loaded: Loaded, file: Path | None) -> Path:
 # The draft
 
 
-def _drafted(file: Path, change: Callable[[str], str]) -> Draft:
+def drafted(file: Path, change: Callable[[str], str]) -> Draft:
     """Raises: WarpError when the file cannot be read, or not be edited that way."""
     if not file.exists():
         return Draft(file, None, change("networks: {}\n").encode())
@@ -251,11 +251,11 @@ def _finish(session: Session, draft: Draft, done: str, following: Sequence[str],
         output.note("nothing was written: with this change the YAML is not valid (places are those of the changed file)")
         raise
     if not dry_run:
-        _write(draft)
+        write(draft)
     _report(draft, read.warnings, done, following, dry_run, form)
 
 
-def _write(draft: Draft) -> None:
+def write(draft: Draft) -> None:
     if draft.old is None:
         create(draft.file, draft.new, 0o644)
     else:
@@ -316,7 +316,7 @@ def _add_many(
     findings = list(rows.findings)
     draft = None
     if rows.endpoints:
-        draft = _drafted(file, lambda text: edit.add_endpoints(text, network, rows.endpoints))
+        draft = drafted(file, lambda text: edit.add_endpoints(text, network, rows.endpoints))
         findings += [rows.relocate(item, network) for item in _findings(session, draft)]
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")
@@ -324,7 +324,7 @@ def _add_many(
     following = ("warpctl apply", f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on")
     done = f"added {output.plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
-        _write(draft)
+        write(draft)
     _report(draft, findings, done, following, dry_run, form)
 
 
