@@ -76,14 +76,14 @@ class Session:
             InvalidIntent: a key file that the YAML names cannot be used.
         """
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory from here on: no core dump
+        given, findings = read_key_files(read.intent)
+        if findings:
+            raise InvalidIntent(read.loaded.locate(item) for item in findings)
         path = key_file(read.intent)
         master = self.store.master_key(create=False, path=path)
         if master is None and create:
             self._refuse_lost_master()
             master = self.store.master_key(create=True, path=path)
-        given, findings = read_key_files(read.intent)
-        if findings:
-            raise InvalidIntent(read.loaded.locate(item) for item in findings)
         ring = Keyring(master or NO_MASTER, given)
         return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
 

@@ -67,17 +67,6 @@ def test_adding_and_removing_a_network_gives_the_same_bytes() -> None:
     assert refused < FILES / 50
 
 
-def test_what_is_refused_ends_in_block_text_without_a_line_end() -> None:
-    """A line behind it would give that text the line end that it lacks."""
-    for seed in range(FILES):
-        layout = Layout(seed)
-        for network in layout.networks:
-            try:
-                add_endpoints(layout.text, network, {"new-one": NEW})
-            except Refused:
-                assert layout.text.endswith("endpoints: {}"), (seed, network)
-
-
 def test_many_at_once_hold_each_of_them_and_move_nobody() -> None:
     for seed in range(FILES):
         layout = Layout(seed)

@@ -338,6 +338,22 @@ def test_everything_that_is_wrong_is_said_at_once(run: Run, tmp_path: Path) -> N
     assert (tmp_path / "keys" / "host-bits.key").exists()  # to be written by hand
 
 
+def test_keys_that_the_device_has_otherwise(run: Run, tmp_path: Path) -> None:
+    base = later(tmp_path).network(1, "n", vcid=1).endpoint(18, 1, "ok", preshared_key=SHARED).endpoint(19, 1, "odd")
+
+    def told(number: int, private: str, public: str, shared: str) -> str:
+        head = f"[Interface]\nPrivateKey = {private}\nAddress = 10.100.1.{number}/32\n"
+        return f"{head}[Peer]\nPublicKey = {public}\nPresharedKey = {shared}\nEndpoint = 192.0.2.1:51821\n"
+
+    fine, odd = told(2, pair(18)[0], pair(1)[1], SHARED), told(3, pair(20)[0], pair(2)[1], SHARED)
+    base.put("endpoint_configs", id=1, endpoint_id=18, version=1, config_content=fine)
+    base.put("endpoint_configs", id=2, endpoint_id=19, version=1, config_content=odd)
+    code, out, err = run("import", str(base.path))
+    assert code == 4 and err.count("networks.n.endpoints.odd: its device") == 3 and "endpoints.ok" not in err
+    for secret in (SHARED, pair(18)[0], pair(20)[0], pair(1)[0]):
+        assert secret not in out + err
+
+
 def test_what_only_the_whole_shows_can_be_left_out_too(run: Run, tmp_path: Path) -> None:
     base = later(tmp_path).network(1, "a", vcid=1).network(2, "b", vcid=1).endpoint(18, 1, "x")
     base.endpoint(19, 1, "y", ip_address="10.100.1.5", public_key=pair(18)[1], private_key=None)

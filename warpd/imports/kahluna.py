@@ -198,8 +198,8 @@ def _loose(text: str) -> str:
 
 def _refuse_other_pair(row: Row, path: str, finds: Finds) -> None:
     """Clients know the public half that was written down beside the private one."""
-    raw, public = decoded(row.get("private_key")), row.get("public_key")
-    if raw is not None and public and keys.public_key(keys.Secret(raw)) != str(public).strip():
+    half, public = _half(row.get("private_key")), str(row.get("public_key") or "").strip()
+    if half and public and half != public:
         finds.error(path, "its private and public key are not a pair", "which one is in the field?")
 
 
@@ -324,9 +324,25 @@ def _compare(row: Row, item: _Network, path: str, finds: Finds) -> None:
     if addresses and str(row.get("ip_address") or "").strip() not in addresses:
         text = f"its device was given the address {', '.join(addresses)[:100]}, the table has {row.get('ip_address')}"
         finds.error(f"{path}.address", text, "which one is in the field?")
+    if "publickey" in config and config["publickey"] != _public(item.row):
+        finds.error(path, "its device knows another public key of the gateway than the table has", "which one is in the field?")
+    if "privatekey" in config and _half(config["privatekey"]) != str(row.get("public_key") or "").strip():
+        finds.error(path, "its device was given another private key than the table has", "which one is in the field?")
+    if "privatekey" in config and config.get("presharedkey", "") != str(row.get("preshared_key") or "").strip():
+        finds.error(path, "its device was given another preshared key than the table has", "which one is in the field?")
     port = config.get("endpoint", "").rpartition(":")[2]
     if port and port != str(item.row.get("port")):
         finds.warning(path, f"its device dials port {port[:20]}, the network has {item.row.get('port')}", "it needs a new config")
+
+
+def _public(row: Row) -> str:
+    return str(row.get("public_key") or "").strip() or _half(row.get("private_key"))
+
+
+def _half(private: object) -> str:
+    """The public half of a private key; "" where it is none."""
+    raw = decoded(private)
+    return keys.public_key(keys.Secret(raw)) if raw is not None else ""
 
 
 def _between(finds: Finds) -> None:
