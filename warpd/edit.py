@@ -211,6 +211,8 @@ def _unfolds(pair: Pair, entries: Fields) -> bool:
 
 def _inserted(text: str, holder: Node, entries: Fields) -> list[Splice]:
     """Entries behind the last one of a mapping, in the layout of that one."""
+    if not holder.pairs:
+        raise _refused(text, holder, "nothing is written here yet", "write its type first, by hand")
     last = holder.pairs[-1]
     if holder.flow:
         return _behind(text, holder, last, entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import random
 
 import pytest
 
@@ -94,6 +95,40 @@ def test_removing_what_was_there_leaves_the_rest_as_it_was() -> None:
                 assert touched(layout.text, new)[1] <= 2, (seed, network, name)
                 assert name not in endpoints(new, network)
     assert removed > FILES
+
+
+PIECES = ("{", "}", "[", "]", ": ", ", ", "&a ", "*a", "\n", "  ", "- ", "? ", "#", "'", '"', "|", "null", "<<: *a", "\t",
+          "---\n", "endpoints:", "\r\n", "!x ", "~", "%")  # fmt: skip
+
+
+def mangled(chance: random.Random) -> str:
+    text = Layout(chance.randrange(FILES)).text
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(text) + 1)
+        text = text[:at] + chance.choice(PIECES) + text[at + chance.randint(0, 4) :]
+    return text
+
+
+def test_a_mangled_file_is_edited_exactly_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random.Random(5)
+    edits = refused = 0
+    for turn in range(1000):
+        text = mangled(chance)
+        read = read_tree(text)
+        networks = read.value.get("networks") if read.value and not read.flaws else None
+        for network in networks if isinstance(networks, dict) else ():
+            try:
+                new = add_endpoints(text, network, {"new-one": NEW})
+            except Refused:
+                refused += 1
+                continue
+            edits += 1
+            before = networks[network].get("endpoints") if isinstance(networks[network], dict) else None
+            if isinstance(before, dict) or "endpoints" not in networks[network]:
+                assert remove_endpoint(new, network, "new-one") == text, turn
+    with capsys.disabled():
+        print(f"\n1000 mangled layouts: {edits} edits exact, {refused} refused")
+    assert edits > 500 and refused
 
 
 def test_rotating_changes_one_line() -> None:

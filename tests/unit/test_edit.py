@@ -141,6 +141,8 @@ def test_rotating(before: str, after: str) -> None:
         (one("    endpoints: [a]\n"), "line 5: networks.n.endpoints is not a mapping"),
         (HEAD + "  ? n\n  : type: l2-mesh\n    endpoints:\n     ? a\n     : type: cpe\n", "line 6: a does not begin its line"),
         (one("") + "---\n" + one(""), "cannot be read"),
+        (HEAD + "  n: {}\n", "line 3: nothing is written here yet"),
+        (HEAD + "  n:\n  m: {type: l2-mesh}\n", "line 3: nothing is written here yet"),
         (one("    description: |\n      ends here"), "without changing something else"),
     ],
 )
