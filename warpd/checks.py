@@ -12,13 +12,14 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
 from warpd.errors import Finding
-from warpd.grants import TRANSIT6, expected_users
+from warpd.grants import expected_users
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPAddress, IPNetwork, Network, Pools, Range, Resource
 from warpd.seats import capacity, prefix_for
+from warpd.segments import LEGS_BY_VLAN
+from warpd.state import TRANSIT6
 
 IPV6_MINIMUM_MTU: Final = 1280
-BRIDGE_PORTS: Final = 1023  # the kernel numbers a bridge's ports with ten bits
-LEGS_BY_VLAN: Final = 99  # VNIs that follow from the VLAN id
+BRIDGE_PORTS: Final = 999  # a leg's number has three digits in a link's name; the kernel would take 1023 ports
 KERNEL_TABLES: Final = Range(253, 255)
 
 # Ranges that no network can be numbered from: each means something else to every host.

@@ -15,12 +15,11 @@ from typing import Any
 
 from warpd import keys
 from warpd.errors import Finding
-from warpd.grants import Grants, NetworkGrant, transit6
+from warpd.grants import Grants, NetworkGrant
 from warpd.intent import Endpoint, Intent, Network
-from warpd.isolation import gateway, mode
+from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
-from warpd.networks import TYPES, tunnel, type_named
-from warpd.objects.link import Veth
+from warpd.networks import least_mtu, tunnel, type_named
 from warpd.state import Exit, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
@@ -45,7 +44,7 @@ def compile_state(intent: Intent, grants: Grants, master: keys.Master, host: Hos
     findings = list(_gateway_findings(intent, host))
     enabled = {name: network for name, network in intent.networks.items() if network.enabled}
     for name, network in enabled.items():
-        findings += _unsupported(name, network, intent)
+        findings += _unsupported(name, network, intent, site_of(name, network, grants.networks[name], host, today))
     if findings:
         return Compiled(State(), tuple(findings), {})
     fenced = basis(host)
@@ -53,10 +52,10 @@ def compile_state(intent: Intent, grants: Grants, master: keys.Master, host: Hos
         name: _network(name, network, intent, grants.networks[name], master, fenced, today)
         for name, network in sorted(enabled.items())
     }
-    objects: list[Object] = [item for part in parts.values() for item in (*part.objects, part.guard)]
+    objects: list[Object] = [item for part in parts.values() for item in part.objects]
     if parts:
         objects += _gateway_objects(fenced, parts, {name: grants.networks[name] for name in parts}, intent)
-    names = {part.guard.group: name for name, part in parts.items()}
+    names = {part.group: name for name, part in parts.items()}
     return Compiled(State.of(objects), (), names)
 
 
@@ -64,10 +63,8 @@ def targets(intent: Intent) -> tuple[str, ...]:
     """Private destinations that networks may reach: the host must forward answers on the links that lead there."""
     out: set[str] = set()
     for network in intent.networks.values():
-        if network.enabled and network.type == "secure-internet":
-            out |= {str(item.network_address) for item in network.allow_private}
-            servers = network.dns if network.dns is not None else intent.gateway.dns
-            out |= {str(server) for server in servers if server.is_private}
+        if network.enabled:
+            out |= {str(item) for item in type_named(network.type).targets(network, dns_of(network, intent))}
     return tuple(sorted(out))
 
 
@@ -116,15 +113,7 @@ def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
         )
 
 
-def _unsupported(name: str, network: Network, intent: Intent) -> Iterable[Finding]:
-    if type_named(network.type) is None:
-        known = ", ".join(module.TYPE for module in TYPES)
-        yield Finding(
-            "type-unsupported",
-            f"networks.{name}.type",
-            f"this version cannot build a network of type {network.type}",
-            f"types it builds: {known}; set `enabled: false` to keep the network in the file",
-        )
+def _unsupported(name: str, network: Network, intent: Intent, site: Site) -> Iterable[Finding]:
     for each, endpoint in sorted(network.endpoints.items()):
         if endpoint.endpoint and not _is_literal(endpoint.endpoint):
             yield Finding(
@@ -133,14 +122,22 @@ def _unsupported(name: str, network: Network, intent: Intent) -> Iterable[Findin
                 f"this version dials addresses only, not the host name in {endpoint.endpoint}",
                 "write ADDRESS:PORT or [ADDRESS6]:PORT",
             )
-    isolation = network.isolation or intent.gateway.isolation
-    if mode(isolation) is None:
+    why = mode(isolation_of(network, intent)).why_not(site)
+    if why:
         yield Finding(
             "isolation-unsupported",
             f"networks.{name}.isolation",
-            f"this version cannot build isolation {isolation}",
-            "write `isolation: namespace`, which behaves the same from outside",
+            f"cannot be {isolation_of(network, intent)} on this machine: {why}",
+            "mend that, or write `isolation: namespace`, which behaves the same from outside",
         )
+
+
+def isolation_of(network: Network, intent: Intent) -> str:
+    return network.isolation or intent.gateway.isolation
+
+
+def dns_of(network: Network, intent: Intent) -> tuple[Any, ...]:
+    return network.dns if network.dns is not None else intent.gateway.dns
 
 
 def _is_literal(endpoint: str) -> bool:
@@ -161,20 +158,26 @@ def driver(intent: Intent, host: Host) -> str | None:
 
 def tunnel_mtu(network: Network, host: Host) -> int:
     """Bytes of inner packet that fit into one outer packet on the uplink, whichever family the client dials."""
-    return network.mtu or max(host.uplink_mtu - WIREGUARD_OVERHEAD, IPV6_MINIMUM_MTU)
+    fits = max(host.uplink_mtu - WIREGUARD_OVERHEAD, IPV6_MINIMUM_MTU)
+    return network.mtu or max(fits, least_mtu(network.type))
 
 
-def site_of(name: str, network: Network, grant: NetworkGrant, host: Host) -> Site:
+def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today: date) -> Site:
+    subnet6 = grant.subnet6 if network.ipv6 else None
+    routes = [route for one in network.endpoints.values() if in_force(one, today) for route in one.routes]
+    inside = [grant.subnet, *([subnet6] if subnet6 else ()), *(item for item in routes if item.version == 4 or subnet6)]
     return Site(
         name=name,
         vcid=grant.vcid,
         subnet=grant.subnet,
-        subnet6=grant.subnet6 if network.ipv6 else None,
+        subnet6=subnet6,
         gateway_address=grant.gateway_address,
         gateway_address6=grant.gateway_address6 if network.ipv6 else None,
         transit=grant.transit,
         routing_table=grant.routing_table,
+        vlan=grant.vlan,
         mtu=tunnel_mtu(network, host),
+        inside=tuple(sorted(inside, key=lambda item: (item.version, item))),
         host=host,
     )
 
@@ -205,28 +208,39 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: 
         addresses = grant.endpoints[name]
         six = addresses.address6 if network.ipv6 else None
         public = public_key_of(name, endpoint, grant.vcid, master)
-        out.append(tunnel.Peer(name, public, shared, addresses.address, six, endpoint.keepalive or 0, endpoint.endpoint))
+        out.append(
+            tunnel.Peer(
+                name=name,
+                public_key=public,
+                preshared_key=shared,
+                address=addresses.address,
+                address6=six,
+                routes=endpoint.routes,
+                leg=addresses.leg,
+                vni=addresses.vni or 0,
+                keepalive=endpoint.keepalive or 0,
+                endpoint=endpoint.endpoint,
+            )
+        )
     return out
 
 
 def _network(
     name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Master, host: Host, today: date
 ) -> Contribution:
-    isolation: Any = mode(network.isolation or intent.gateway.isolation)
-    kind: Any = type_named(network.type)
-    site = site_of(name, network, grant, host)
+    isolation = mode(isolation_of(network, intent))
+    kind = type_named(network.type)
+    site = site_of(name, network, grant, host, today)
     place = isolation.room(site)
-    wants = kind.wants(network)
+    peers = peers_of(network, grant, master, today)
     private = keys.network_key(master, grant.vcid, file=network.private_key_file)
-    link = driver(intent, host) or ""
-    objects = [
-        *isolation.objects(site, wants),
-        *tunnel.objects(site, place, link, private, grant.port, peers_of(network, grant, master, today)),
+    inner = [
+        *tunnel.objects(site, place, driver(intent, host) or "", private, grant.port, peers),
+        *kind.objects(site, place, network, peers),
     ]
-    dns = network.dns if network.dns is not None else intent.gateway.dns
-    routed = [grant.subnet] if not wants.nat4 else []
-    six = [grant.subnet6] if not wants.nat6 and site.subnet6 is not None else []
-    return Contribution(tuple(objects), kind.guard(site, place, network, dns), (*routed, *six))
+    fragment = kind.fragment(site, network, dns_of(network, intent))
+    built: Contribution = isolation.build(site, kind.wants(network), fragment, inner)
+    return built
 
 
 def _gateway_objects(
@@ -234,11 +248,20 @@ def _gateway_objects(
 ) -> list[Object]:
     ranges = [item for grant in grants.values() for item in (grant.subnet, grant.subnet6, grant.transit)]
     routed = [item for part in parts.values() for item in part.routed]
+    sources = [*routed, *(item for part in parts.values() for item in part.sources)]
     pool = intent.gateway.pools.ports
     listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants.values())}
     six = any(intent.networks[name].ipv6 for name in parts)
     fence = host if six else dataclasses.replace(host, fence6=False)
-    transits = [item for grant in grants.values() for item in (grant.transit, transit6(grant.transit))]
-    doors = [item.name for part in parts.values() for item in part.objects if isinstance(item, Veth)]
-    guard = gateway.guard(fence, ranges, routed, transits, listening, doors)
-    return [guard, *gateway.settings(fence, six)]
+    doors = [name for part in parts.values() for name in part.doors]
+    guard = gateway.guard(fence, ranges, routed, sources, listening, doors)
+    return [guard, *gateway.settings(fence, six), *_shared(parts, intent)]
+
+
+def _shared(parts: Mapping[str, Contribution], intent: Intent) -> list[Object]:
+    """What the networks of each mode need of the root together."""
+    out: list[Object] = []
+    for module in MODES:
+        own = [intent.networks[name] for name in parts if isolation_of(intent.networks[name], intent) == module.NAME]
+        out += module.shared(any(network.ipv6 for network in own)) if own else []
+    return out

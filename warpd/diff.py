@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warpd.objects.nft import NftTable, needs_rebuild
+from warpd.objects.nft import NftGate, NftPart, NftTable, needs_rebuild, table_key
 from warpd.objects.sysctl import Sysctl
 from warpd.state import Key, Object, Observed, State
 
@@ -94,14 +94,19 @@ def _gone(want: Mapping[Key, Object], have: Mapping[Key, Object]) -> set[Key]:
     out: set[Key] = set()
     for key, before in have.items():
         after = want.get(key)
-        if after is None:
+        if after is None or (before != after and _loses_content(before, after)):
             out.add(key)
-        elif before != after:
-            rebuilt = isinstance(before, NftTable) and isinstance(after, NftTable) and needs_rebuild(before, after)
-            if rebuilt or _must_replace(before, after, changed_fields(before, after)):
-                out.add(key)
     return out
 
 
+def _loses_content(before: Object, after: Object) -> bool:
+    if isinstance(before, NftTable | NftPart) and isinstance(after, NftTable | NftPart) and needs_rebuild(before, after):
+        return True
+    return _must_replace(before, after, changed_fields(before, after))
+
+
 def _vanishes(item: Object | None, gone: set[Key]) -> bool:
+    """With its container; a gate hangs on its link, and stands in the table."""
+    if isinstance(item, NftGate) and table_key(item.netns) in gone:
+        return True
     return item is not None and item.container in gone

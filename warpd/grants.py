@@ -11,22 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
 from typing import Any, Final
 
 from warpd.errors import Finding
-from warpd.intent import Intent, Network, Pools, Range
+from warpd.intent import L2_TYPES, Intent, Network, Pools, Range
 from warpd.seats import EndpointGrant, Seats, capacity, prefix_for, seat
+from warpd.segments import legs, vlans, vnis
+from warpd.state import TRANSIT6
 
 VERSION: Final = 1
 # Endpoints that a subnet is sized for when nothing is said.
 EXPECTED_USERS: Final = {"secure-internet": 1, "l2-point-to-point": 2}
 EXPECTED_USERS_ELSE: Final = 254
-# Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32 bits.
-TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class NetworkGrant:
     gateway_address6: IPv6Address
     transit: IPv4Network
     endpoints: Mapping[str, EndpointGrant] = field(default_factory=dict)
+    vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +87,32 @@ def grant(intent: Intent, old: Grants) -> tuple[Grants, tuple[Finding, ...]]:
         out[name] = NetworkGrant(
             vcid, port, table, subnet, subnets6[name], seats.gateway, seats.gateway6, transit, seats.endpoints
         )
-    return Grants(out), tuple(findings)
+    return Grants(_with_segments(out, networks, held, intent.gateway.vlan_scope, findings)), tuple(findings)
+
+
+def _with_segments(
+    given: Mapping[str, NetworkGrant],
+    networks: Mapping[str, Network],
+    held: Mapping[str, NetworkGrant],
+    scope: str,
+    findings: list[Finding],
+) -> dict[str, NetworkGrant]:
+    """What Ethernet networks need beside: VLAN ids, legs, VNIs."""
+    own = [name for name in given if networks[name].type in L2_TYPES]
+    meshes = {name: networks[name] for name in own if networks[name].type == "l2-mesh"}
+    ids = vlans(meshes, {name: item.vlan for name, item in held.items()}, scope, findings)
+    meshes = {name: network for name, network in meshes.items() if name in ids}
+    numbered = {name: legs(given[name].endpoints, held[name].endpoints if name in held else {}) for name in own}
+    numbered |= vnis(meshes, numbered, ids, findings)
+    more = {
+        name: replace(given[name], vlan=ids.get(name, networks[name].vlan_id or 0), endpoints=numbered[name]) for name in own
+    }
+    return {**given, **more}
 
 
 def expected_users(network: Network) -> int:
     """How many endpoints an automatic subnet is sized for."""
     return network.expected_users or EXPECTED_USERS.get(network.type, EXPECTED_USERS_ELSE)
-
-
-def transit6(transit: IPv4Network) -> IPv6Network:
-    """The IPv6 side of a transit link, a /127."""
-    return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
 
 
 def _too_many(name: str, network: Network) -> Iterator[Finding]:
@@ -364,7 +380,11 @@ def _plain(item: NetworkGrant) -> dict[str, Any]:
         "gateway_address": str(item.gateway_address),
         "gateway_address6": str(item.gateway_address6),
         "transit": str(item.transit),
-        "endpoints": {name: [str(one.address), str(one.address6)] for name, one in item.endpoints.items()},
+        "vlan": item.vlan,
+        "endpoints": {
+            name: [str(one.address), str(one.address6), *([one.leg] if one.leg else ()), *([one.vni] if one.vni else ())]
+            for name, one in item.endpoints.items()
+        },
     }
 
 
@@ -394,7 +414,8 @@ def _parsed(item: Mapping[str, Any]) -> NetworkGrant:
         IPv6Address(item["gateway_address6"]),
         IPv4Network(item["transit"]),
         {
-            name: EndpointGrant(IPv4Address(four), IPv6Address(six))
-            for name, (four, six) in sorted(item["endpoints"].items())
+            name: EndpointGrant(IPv4Address(one[0]), IPv6Address(one[1]), *(int(number) for number in one[2:]))
+            for name, one in sorted(item["endpoints"].items())
         },
+        int(item.get("vlan", 0)),
     )

@@ -43,4 +43,5 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
     # A foreign route beside ours under one key (another program appended it) does not stand in our way.
     blocking = {key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND}
-    return Observed(own, blocking, host, traffic, {dump.netns: dump.drops for dump in dumps})
+    drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
+    return Observed(own, blocking, host, traffic, drops)

@@ -17,7 +17,7 @@ from warpd.grants import Grants
 from warpd.intent import Intent
 from warpd.kernel.protocol import Fate, Fault, Kernel
 from warpd.keys import Master
-from warpd.objects.nft import NftElements, NftTable
+from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
 from warpd.state import ROOT, Action, Observed, State
@@ -139,7 +139,7 @@ def _perform(kernel: Kernel, run: Sequence[Step]) -> list[Fault | None]:
     if not run:
         return []
     changes = [step.change for step in run]
-    if isinstance(changes[0].subject, NftTable | NftElements):
+    if isinstance(changes[0].subject, NftTable | NftPart | NftGate | NftElements):
         return [kernel.transact(changes[0].subject.key.netns, changes)] * len(changes)
     return kernel.send(changes)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from warpd.keys import Secret
 from warpd.objects.netns import vcid_of
-from warpd.objects.nft import NftTable
+from warpd.objects.nft import NftPart, NftTable
 from warpd.plan import Plan, Step, digest
 from warpd.state import Action, Object
 
@@ -85,13 +85,13 @@ def step_json(step: Step, number: int) -> dict[str, Any]:
 def _values(item: Object | None, fields: Sequence[str]) -> dict[str, Any] | None:
     if item is None:
         return None
-    if isinstance(item, NftTable):
+    if isinstance(item, NftTable | NftPart):
         return _table_values(item)
     names = fields or [f.name for f in dataclasses.fields(item)]  # type: ignore[arg-type]  # every Object is a dataclass
     return {name: _plain(getattr(item, name)) for name in names if (fields or name not in IDENTITY) and hasattr(item, name)}
 
 
-def _table_values(table: NftTable) -> dict[str, Any]:
+def _table_values(table: NftTable | NftPart) -> dict[str, Any]:
     rules = {chain.name: list(chain.rules) for chain in table.chains}
     return {"sets": {s.name: list(s.elements) for s in table.sets}, "counters": list(table.counters), "rules": rules}
 

@@ -20,6 +20,8 @@ from warpd.intent import Network
 class EndpointGrant:
     address: IPv4Address
     address6: IPv6Address
+    leg: int = 0  # the number of its leg in an Ethernet segment, from 1; 0 elsewhere
+    vni: int | None = None  # of that leg, in l2-mesh
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from ipaddress import IPv6Network
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 ROOT = ""  # the namespace warpd itself runs in
 ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
 ALIAS_PREFIX = "warpd:"  # link alias `warpd:<vcid>:<network>`
+# Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32 bits.
+TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 
 
 class Rank(enum.IntEnum):
@@ -131,6 +134,8 @@ class Host:
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
     exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
+    vrf: bool = True  # the kernel can make VRFs
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from warpd.compile import in_force, public_key_of, site_of
+from warpd.compile import in_force, isolation_of, public_key_of, site_of
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import peer_key
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION
-from warpd.state import PeerTraffic
+from warpd.state import ROOT, PeerTraffic
 
 GONE = PeerTraffic(0, 0, 0, "")
 
@@ -53,15 +53,15 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
 
 def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
     network, grant = goal.intent.networks[name], goal.grants.networks[name]
-    site = site_of(name, network, grant, found.observed.host)
+    site = site_of(name, network, grant, found.observed.host, goal.today)
     return {
         "network": name,
         "name": name,
         "type": network.type,
         "description": network.description,
         "vcid": grant.vcid,
-        "isolation": network.isolation or goal.intent.gateway.isolation,
-        "netns": netns_name(grant.vcid),
+        "isolation": isolation_of(network, goal.intent),
+        "netns": netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else None,
         "device": f"wg-{grant.vcid}",
         "subnet": str(grant.subnet),
         "subnet6": str(site.subnet6) if site.subnet6 else None,
@@ -83,7 +83,8 @@ def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now
     network, grant = goal.intent.networks[network_name], goal.grants.networks[network_name]
     endpoint = network.endpoints[name]
     public = public_key_of(name, endpoint, grant.vcid, goal.master)
-    traffic = found.observed.traffic.get(peer_key(netns_name(grant.vcid), f"wg-{grant.vcid}", public))
+    netns = netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else ROOT
+    traffic = found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
     seen = traffic or GONE
     addresses = grant.endpoints[name]
     return {

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from warpd.grants import Grants, expected_users, from_json, grant, to_json, transit6
+from warpd.grants import Grants, expected_users, from_json, grant, to_json
 from warpd.intent import Intent
+from warpd.isolation.namespace import transit6
 from warpd.seats import capacity, prefix_for
 
 

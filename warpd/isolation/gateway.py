@@ -3,6 +3,9 @@
 Nothing from a network's door reaches a service of the host, another network, another network's range by way
 of the uplink, or the uplink itself before it is granted. NAT goes to ports on which the gateway does not
 listen: a mapping on a listening port would hand one client the answers meant for that port.
+
+A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns its links to its
+chains, first of all. What its chains let out goes through the same checks as everybody's.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
+from warpd.isolation.rules import REDIRECTED, UNTRACKED, Range, drops, merged
 from warpd.objects.nft import (
     ACCEPT,
     ANSWERS,
@@ -19,9 +22,11 @@ from warpd.objects.nft import (
     NftChain,
     NftSet,
     NftTable,
+    between,
     count,
+    dispatch,
     jump,
-    log_limited,
+    mangle,
     match,
     members,
     meta,
@@ -35,10 +40,17 @@ FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
 # Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source port.
 NAT_PRIORITY = 90
+RAW_PRIORITY, MANGLE_PRIORITY = -300, -150
 FIRST_NAT_PORT = 1024
 LAST_PORT = 65535
+# Connection marks of networks that live in the root: this, and the routing table in the low 16 bits.
+MARKS = 0x77000000
+TABLES_LAST = 0xFFFF
+LEAVING = MARKS  # on packets only: what a network in the root sends to the uplink
 
-Range = IPv4Network | IPv6Network
+
+def mark_of(table: int) -> int:
+    return MARKS + table
 
 
 def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
@@ -57,33 +69,22 @@ def free_ports(listening: Iterable[int]) -> tuple[int, int]:
     return max(runs, key=lambda run: (run[1] - run[0], -run[0]))
 
 
-def merged(ranges: Iterable[Range], version: int) -> tuple[str, ...]:
-    """Ranges of one family without overlaps (a kernel interval set takes none), in the kernel's spelling."""
-    own = [item for item in ranges if item.version == version]
-    flat: list[Range] = [*collapse_addresses(own)]  # type: ignore[type-var]  # one family only, the stub cannot know
-    return tuple(sorted(plain(item) for item in flat))
-
-
-def plain(item: Range) -> str:
-    """A prefix as nft lists it: a single address without its length."""
-    return str(item.network_address) if item.prefixlen == item.max_prefixlen else str(item)
-
-
 def guard(
     host: Host,
     ranges: Sequence[Range],
     routed: Sequence[Range],
-    transits: Sequence[Range],
+    sources: Sequence[Range],
     listening: Iterable[int],
     doors: Iterable[str],
 ) -> NftTable:
     """Our table in the root.
 
-    `ranges` are all networks' own ranges, `routed` those that keep their source, `transits` the links to the
-    networks, `listening` the UDP ports, `doors` the links by which networks come in.
+    `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
+    the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in.
     """
-    sources = [*routed, *transits]
     sets = (
+        *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "marks", "zones", "zones-out")),
+        NftSet("bridges", "ifname"),
         NftSet("doors", "ifname"),
         NftSet("links", "ifname"),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
@@ -108,17 +109,14 @@ def guard(
         NftChain("forward", _forward(host), "forward"),
         NftChain("input", tuple(_input()), "input"),
         NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
+        NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
+        NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
+        NftChain("mark", tuple(_mark()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
     )
     by_name = sorted(chains, key=lambda chain: chain.name)
     return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name), tuple(sorted(doors)))
-
-
-def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
-    """Log a little, count all, drop."""
-    limit, log = log_limited(f"warpd {label} {reason}: ")
-    return rule(f"{reason} (log)", *matches, limit, log), rule(reason, *matches, count(reason), DROP)
 
 
 def _from_door() -> dict[str, object]:
@@ -131,8 +129,11 @@ def _to_door() -> dict[str, object]:
 
 def _forward(host: Host) -> tuple[str, ...]:
     rules = [
+        rule("networks in the root", dispatch("iifname", "forwards")),
         rule("what leaves a network", _from_door(), jump("out")),
+        rule("networks in the root", dispatch("oifname", "backs")),
         rule("what comes back to one", _to_door(), jump("back")),
+        rule("frames within a segment", match(meta("iifname"), "@bridges"), ACCEPT),
     ]
     for link in sorted(host.fence4):
         matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))
@@ -145,15 +146,21 @@ def _forward(host: Host) -> tuple[str, ...]:
 def _input() -> list[str]:
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     return [
+        rule("networks in the root", dispatch("iifname", "inputs")),
         rule("neighbour discovery", _from_door(), match(payload("icmpv6", "type"), neighbours), ACCEPT),
         *drops("gateway", "host-service", _from_door()),
     ]
 
 
-# What conntrack does not follow is not translated either: it would leave with its inner source.
-UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
-# A destination that somebody else's rules turned aside (a published container port) has not been judged by us.
-REDIRECTED = match({"ct": {"key": "status"}}, "dnat", op="in")
+def _mark() -> list[str]:
+    """Answers to what a network in the root sent find their way to its table by the mark of their connection."""
+    answered = match({"ct": {"key": "direction"}}, "reply")
+    own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
+    outside = match(meta("iifname"), "@doors", op="!=")
+    return [
+        rule("networks in the root", dispatch("iifname", "marks")),
+        rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
+    ]
 
 
 def _out() -> list[str]:
@@ -182,6 +189,7 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
     transports = match(meta("l4proto"), members("tcp", "udp"))
     ports = {"masquerade": {"port": {"range": [first, last]}}}
     return [
+        rule("within a network", _from_door(), _to_door(), ACCEPT),
         rule("keeps its source", _from_door(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
         rule("keeps its source", _from_door(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
         rule("never onto a port of ours", _from_door(), transports, ports),

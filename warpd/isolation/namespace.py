@@ -13,36 +13,106 @@ flushed ruleset cannot reach both.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
-from warpd.isolation.room import Room, Site, Wants
+from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
+from warpd.isolation.rules import clamp, drops
 from warpd.objects.address import Address
 from warpd.objects.link import LinkUp, Veth, alias, link_key
 from warpd.objects.netns import Netns, netns_name
-from warpd.objects.nft import NftElements
+from warpd.objects.nft import ACCEPT, ANSWERS, NftChain, NftElements, NftTable, jump, match, members, meta, payload, rule
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
-from warpd.state import ROOT, Key, Object
+from warpd.state import ROOT, TRANSIT6, Key, Object
 
-TRANSIT6 = int(IPv6Address("fd77:6172:7064::"))
+NAME = "namespace"
 
 
 def room(site: Site) -> Room:
-    netns = netns_name(site.vcid)
-    tunnel, outer = f"wg-{site.vcid}", f"dn-{site.vcid}"
-    return Room(netns, tunnel, f"up-{site.vcid}", link_key(netns, tunnel), link_key(ROOT, outer))
+    tunnel = f"wg-{site.vcid}"
+    return Room(netns_name(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
 
-def transit6(address: IPv4Address) -> IPv6Address:
-    """The IPv6 end that stands beside an IPv4 end of a transit link: the same 32 bits under a fixed prefix."""
-    return IPv6Address(TRANSIT6 + int(address))
-
-
-def objects(site: Site, wants: Wants) -> list[Object]:
-    """The namespace, its settings, and the way out when one is wanted."""
+def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object]) -> Contribution:
+    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""
     place = room(site)
     out: list[Object] = [Netns(place.netns), LinkUp(place.netns, "lo", None), *_settings(site, place, wants)]
-    return [*out, *_way_out(site, place, wants)] if wants.egress else out
+    if wants.egress:
+        out += _way_out(site, place, wants)
+    return Contribution(
+        place.netns,
+        (*out, *inner, _guard(site, place, wants, fragment)),
+        tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
+        (site.transit, transit6(site.transit)) if wants.egress else (),
+        (_outer(site),) if wants.egress else (),
+    )
+
+
+def transit6(transit: IPv4Network) -> IPv6Network:
+    """The IPv6 side of a transit link, a /127: the same 32 bits under a fixed prefix."""
+    return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
+
+
+def _outer(site: Site) -> str:
+    return f"dn-{site.vcid}"
+
+
+def _exit(site: Site) -> str:
+    return f"up-{site.vcid}"
+
+
+# -- the guard
+
+
+def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTable:
+    chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
+    chains.append(NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop"))
+    chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
+    if wants.egress and (wants.nat4 or wants.nat6):
+        chains.append(NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100))
+    return NftTable(
+        place.netns,
+        tuple(sorted(fragment.sets, key=lambda item: item.name)),
+        fragment.counters,
+        tuple(sorted(chains, key=lambda chain: chain.name)),
+    )
+
+
+def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[str]:
+    label = str(site.vcid)
+    comes = {"out": (place.tunnel, _exit(site)), "back": (_exit(site), place.tunnel), "peers": (place.tunnel, place.tunnel)}
+    used = [name for name in comes if name in fragment.chains and (wants.egress or name == "peers")]
+    off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
+    hooks = [
+        rule(name, match(meta("iifname"), comes[name][0]), match(meta("oifname"), comes[name][1]), jump(name)) for name in used
+    ]
+    return [*clamp(site.mtu), *off, *hooks, *drops(label, "not-granted")]
+
+
+def _input(site: Site, place: Room, wants: Wants) -> list[str]:
+    out = [
+        rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
+        rule("answers to the gateway", ANSWERS, ACCEPT),
+        rule("from an endpoint", match(meta("iifname"), place.tunnel), jump("local")),
+    ]
+    if wants.egress:
+        neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
+        discovery = (match(meta("iifname"), _exit(site)), match(payload("icmpv6", "type"), neighbours))
+        out.append(rule("neighbour discovery", *discovery, ACCEPT))
+    return [*out, *drops(str(site.vcid), "host-service")]
+
+
+def _postrouting(site: Site, wants: Wants) -> list[str]:
+    leaving = match(meta("oifname"), _exit(site))
+    return [
+        rule("onto the transit link", leaving, match(meta("nfproto"), family), {"masquerade": None})
+        for family, nat in (("ipv4", wants.nat4), ("ipv6", wants.nat6))
+        if nat
+    ]
+
+
+# -- settings
 
 
 def _settings(site: Site, place: Room, wants: Wants) -> list[Object]:
@@ -60,10 +130,13 @@ def _settings(site: Site, place: Room, wants: Wants) -> list[Object]:
         values.append(("net/ipv6/conf/all/disable_ipv6", "0", inside))
         values.append(("net/ipv6/conf/all/forwarding", "1", inside))
         values.append((f"net/ipv6/conf/{place.tunnel}/disable_ipv6", "0", place.link))
+    # Where the host has br_netfilter, frames within a bridge would meet the guard of what is routed.
+    values += [(f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in site.host.bridge_netfilter]
     if wants.egress:
-        values.append((f"{four}/{place.exit}/forwarding", "1", place.exit_link))
+        link = _door(site)
+        values.append((f"{four}/{_exit(site)}/forwarding", "1", link))
         if site.subnet6 is not None:
-            values += _six_link(place.exit, place.exit_link)
+            values += _six_link(_exit(site), link)
     return [Sysctl(place.netns, path, value, holder) for path, value, holder in values]
 
 
@@ -73,66 +146,91 @@ def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
     return [(f"net/ipv6/conf/{device}/{name}", "0", link) for name in names]
 
 
+# -- the way out
+
+
+def _door(site: Site) -> Key:
+    """The object that makes the pair of links."""
+    return link_key(ROOT, _outer(site))
+
+
 def _way_out(site: Site, place: Room, wants: Wants) -> list[Object]:
     mtu = max(site.host.uplink_mtu, 1280)
     mark = alias(site.vcid, site.name)
-    outer = place.exit_link.name
+    outer, inner = _outer(site), _exit(site)
     near, far = site.transit[0], site.transit[1]  # the root's end, the network's end
     out: list[Object] = [
-        Veth(outer, place.netns, place.exit, mark, mark, mtu, mtu),
-        LinkUp(ROOT, outer, place.exit_link),
-        LinkUp(place.netns, place.exit, place.exit_link),
+        Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
+        LinkUp(ROOT, outer, _door(site)),
+        LinkUp(place.netns, inner, _door(site)),
         NftElements(ROOT, "doors", frozenset({outer}), outer),
         NftElements(ROOT, "links", frozenset({outer}), outer),
         *_outer_settings(site, place),
-        *_link_pair(place, str(near), str(far), f"{site.transit}", 32),
-        _via(place, place.netns, "0.0.0.0/0", str(near), str(site.transit)),
+        *_link_pair(site, str(near), str(far), f"{site.transit}", 32),
+        _via(site, place.netns, "0.0.0.0/0", str(near), str(site.transit)),
     ]
     if not wants.nat4:
-        out.append(_via(place, ROOT, str(site.subnet), str(far), str(site.transit)))
+        out += _back_to(site, 4, str(far), str(site.transit))
     if site.subnet6 is not None:
-        out += _way_out6(site, place, wants, str(transit6(near)), str(transit6(far)))
+        out += _way_out6(site, place, wants)
     return out
 
 
-def _way_out6(site: Site, place: Room, wants: Wants, near: str, far: str) -> list[Object]:
-    network = f"{near}/127"
-    out = [*_link_pair(place, near, far, network, 128), _via(place, place.netns, "::/0", near, network)]
-    if not wants.nat6:
-        out.append(_via(place, ROOT, str(site.subnet6), far, network))
-    return out
+def _way_out6(site: Site, place: Room, wants: Wants) -> list[Object]:
+    network = transit6(site.transit)
+    near, far = str(network[0]), str(network[1])
+    out = [*_link_pair(site, near, far, str(network), 128), _via(site, place.netns, "::/0", near, str(network))]
+    return out if wants.nat6 else [*out, *_back_to(site, 6, far, str(network))]
 
 
-def _via(place: Room, netns: str, prefix: str, hop: str, network: str) -> Route:
+def _back_to(site: Site, version: int, hop: str, network: str) -> list[Object]:
+    """Without NAT the root needs the way to everything inside."""
+    return [_via(site, ROOT, str(item), hop, network) for item in site.inside if item.version == version]
+
+
+def _via(site: Site, netns: str, prefix: str, hop: str, network: str) -> Route:
     """A route across the transit link, which needs the route to that link's other end first."""
-    device = place.exit_link.name if netns == ROOT else place.exit
+    device = _outer(site) if netns == ROOT else _exit(site)
     reach = route_key(netns, TABLE_MAIN, network, default_metric(network))
-    return Route(netns, prefix, device, place.exit_link, hop, metric=default_metric(prefix), reach=reach)
+    return Route(netns, prefix, device, _door(site), hop, metric=default_metric(prefix), reach=reach)
 
 
-def _link_pair(place: Room, near: str, far: str, network: str, bits: int) -> list[Object]:
+def _link_pair(site: Site, near: str, far: str, network: str, bits: int) -> list[Object]:
     """Both ends' addresses, and on each side the one route to the other."""
-    link, outer = place.exit_link, place.exit_link.name
+    netns, link, outer, inner = netns_name(site.vcid), _door(site), _outer(site), _exit(site)
     length = bits - 1
     metric = default_metric(network)
     return [
         Address(ROOT, outer, f"{near}/{length}", link),
-        Address(place.netns, place.exit, f"{far}/{length}", link),
+        Address(netns, inner, f"{far}/{length}", link),
         Route(ROOT, network, outer, link, metric=metric),
-        Route(place.netns, network, place.exit, link, metric=metric),
+        Route(netns, network, inner, link, metric=metric),
     ]
 
 
 def _outer_settings(site: Site, place: Room) -> list[Object]:
-    outer, host = place.exit_link.name, site.host
+    outer, link, host = _outer(site), _door(site), site.host
     tag = TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0)
     values = [
-        (f"net/ipv4/conf/{outer}/tag", str(tag), place.exit_link),
-        (f"net/ipv4/conf/{outer}/forwarding", "1", place.exit_link),
-        (f"net/ipv4/conf/{outer}/rp_filter", "1", place.exit_link),
+        (f"net/ipv4/conf/{outer}/tag", str(tag), link),
+        (f"net/ipv4/conf/{outer}/forwarding", "1", link),
+        (f"net/ipv4/conf/{outer}/rp_filter", "1", link),
     ]
     if site.subnet6 is None:
-        values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", place.exit_link))
+        values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", link))
     else:
-        values += _six_link(outer, place.exit_link)
+        values += _six_link(outer, link)
     return [Sysctl(ROOT, path, value, holder, owner=place.netns) for path, value, holder in values]
+
+
+# -- what every mode answers
+
+
+def why_not(_site: Site) -> str:
+    """Why this network cannot be built so here: every kernel that warpd runs on has namespaces."""
+    return ""
+
+
+def shared(_six: bool) -> list[Object]:
+    """What networks of this mode need of the root together: nothing but the gateway's guard."""
+    return []

@@ -7,6 +7,7 @@ to make, in which order, or why.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import socket
@@ -15,20 +16,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from warpd.kernel import live_netns, live_rtnl, live_userspace, live_wireguard
+from warpd.kernel import live_bridge, live_netns, live_rtnl, live_userspace, live_wireguard
 from warpd.kernel.live_events import Listener
 from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
-from warpd.objects import address, link, nft, route
+from warpd.objects import address, link, nft, route, rule, segment, vrf
 from warpd.objects.address import Address
-from warpd.objects.link import LinkUp, StrayLink, Veth, WireguardLink
+from warpd.objects.bridge_port import BridgePort
+from warpd.objects.link import Device, LinkUp, StrayLink, Veth, WireguardLink
 from warpd.objects.message import Handle, Index, Message
 from warpd.objects.netns import Netns, vcid_of
-from warpd.objects.nft import NftElements, NftTable
+from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.objects.route import Route
+from warpd.objects.rule import Rule
+from warpd.objects.segment import Bridge, Gretap, Vxlan
 from warpd.objects.sysctl import Sysctl
+from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ROOT, Action, Change
 
@@ -64,6 +69,7 @@ class LiveKernel:
     def __init__(self) -> None:
         self._doors: dict[str, Door] = {}
         self._family: int | None = None
+        self._vrf: bool | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
 
@@ -129,6 +135,12 @@ class LiveKernel:
                 self._family = ids[0] if ids else 0
         return self._family
 
+    def _has_vrf(self) -> bool:
+        """Whether the kernel can make VRFs; asking lets it load its module."""
+        if self._vrf is None:
+            self._vrf = live_rtnl.knows_vrf(self._door(ROOT).route)
+        return self._vrf
+
     # -- dump
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
@@ -141,15 +153,10 @@ class LiveKernel:
             dump = look.dump()
         door.userspace = look.userspace
         if netns == ROOT:
-            host, settings = look_at_host(door.route, look, uplink, targets, bool(self._wireguard_family()))
-            return Dump(
-                netns,
-                (*dump.objects, *settings, *self._rooms()),
-                dump.ends,
-                dump.foreign,
-                host=host,
-                drops=dump.drops,
+            host, settings = look_at_host(
+                door.route, look, uplink, targets, bool(self._wireguard_family()), self._has_vrf()
             )
+            return dataclasses.replace(dump, objects=(*dump.objects, *settings, *self._rooms()), host=host)
         return dump
 
     def _rooms(self) -> list[Netns]:
@@ -207,6 +214,8 @@ class LiveKernel:
             Veth: self._send_link,
             StrayLink: self._send_link,
             Sysctl: self._send_setting,
+            BridgePort: self._send_port,
+            **dict.fromkeys((Vrf, Bridge, Gretap, Vxlan), self._send_link),
         }
         if type(subject) in handlers:
             return [handlers[type(change.subject)](change) for change in changes]
@@ -312,6 +321,20 @@ class LiveKernel:
             return _absent(change, failure)
         return None
 
+    def _send_port(self, change: Change) -> Fault | None:
+        if change.action is Action.DELETE:
+            return None  # what a port lets through goes with the port
+        after: BridgePort = change.after
+        try:
+            sock = self._door(after.netns).route
+            row = live_rtnl.link_named(sock, after.device)
+            if row is None:
+                raise OSError(errno.ENODEV, f"there is no link {after.device}")
+            answers = sock.request(live_bridge.encode(row.index, change.before, after))
+        except OSError as failure:
+            return _absent(change, failure)
+        return _judge(change, next((answer for answer in answers if answer is not None), None))
+
     def _send_device(self, change: Change) -> Fault | None:
         if change.action is Action.DELETE:
             return None  # its settings go with the link
@@ -381,28 +404,57 @@ def _messages(change: Change) -> list[Message]:
         deleters: Mapping[type, Callable[[Any], list[Message]]] = {
             Address: address.delete_address,
             Route: route.delete_route,
+            Rule: rule.delete_rule,
         }
         return deleters.get(type(subject), link.delete_link)(subject)
     if isinstance(subject, Address):
         return address.create_address(subject)
     if isinstance(subject, Route):
         return route.create_route(subject) if creating else route.change_route(change.before, subject)
+    if isinstance(subject, Rule):
+        return rule.create_rule(subject)
     if isinstance(subject, Veth):
         return link.create_veth(subject) if creating else link.change_veth(change.before, subject)
-    if isinstance(subject, WireguardLink):
-        return link.create_wireguard(subject) if creating else link.change_wireguard(change.before, subject)
+    if isinstance(subject, Device):
+        return _device_messages(change.before, subject)
     raise TypeError(f"no netlink message makes a {type(subject).__name__}")
+
+
+def _device_messages(before: Device | None, after: Device) -> list[Message]:
+    if before is None:
+        makers: Mapping[type, Callable[[Any], list[Message]]] = {
+            WireguardLink: link.create_wireguard,
+            Vrf: vrf.create_vrf,
+            Bridge: segment.create_bridge,
+            Gretap: segment.create_gretap,
+            Vxlan: segment.create_vxlan,
+        }
+        return makers[type(after)](after)
+    more = segment.change_bridge(before, after) if isinstance(before, Bridge) and isinstance(after, Bridge) else []
+    return [*link.change_device(before, after), *more]
 
 
 def _commands(change: Change) -> list[dict[str, Any]]:
     subject = change.subject
     if isinstance(subject, NftElements):
         return nft.change_elements(change.before, change.after)
+    if isinstance(subject, NftGate):
+        return _gate_commands(change, subject)
+    if isinstance(subject, NftPart):
+        if change.action is Action.DELETE:
+            return nft.delete_part(subject)
+        return nft.create_part(subject) if change.before is None else nft.change_part(change.before, change.after)
     if not isinstance(subject, NftTable):
         raise TypeError(f"{type(subject).__name__} is not part of nftables")
     if change.action is Action.DELETE:
         return nft.delete_table(subject)
     return nft.create_table(subject) if change.before is None else nft.change_table(change.before, change.after)
+
+
+def _gate_commands(change: Change, gate: NftGate) -> list[dict[str, Any]]:
+    if change.action is Action.DELETE:
+        return nft.delete_gate(gate)
+    return nft.create_gate(gate) if change.before is None else nft.change_gate(gate)
 
 
 def _peer_write(change: Change) -> live_wireguard.PeerWrite:

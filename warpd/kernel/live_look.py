@@ -1,31 +1,45 @@
 """One look at one namespace: rows from the kernel -> objects, ours and foreign told apart.
 
-Ours in the root: a link with one of our names and our alias (or one end of a pair whose other end is in a
-namespace of ours; `objects.link.pair` finds that), routes of our protocol, our table. In a namespace of ours
-everything that carries one of our names, except routes of another protocol.
+Ours in the root: a link with our alias (or one end of a pair whose other end is in a namespace of ours;
+`objects.link.pair` finds that), routes and rules of our protocol, our table. In a namespace of ours everything that
+carries one of our names, except routes of another protocol.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from warpd.isolation.gateway import fences
-from warpd.kernel import live_rtnl, live_userspace
+from warpd.kernel import live_bridge, live_rtnl, live_userspace
 from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.live_socket import NetlinkSocket
 from warpd.kernel.live_wireguard import DeviceRead
 from warpd.kernel.protocol import Dump
 from warpd.objects.address import IFA_F_NOPREFIXROUTE, Address
-from warpd.objects.link import OWN_NAME, LinkUp, StrayLink, VethEnd, WireguardLink, link_key, maker_of
+from warpd.objects.link import (
+    OWN_NAME,
+    LinkUp,
+    StrayLink,
+    VethEnd,
+    WireguardLink,
+    group_of,
+    group_of_alias,
+    link_key,
+    maker_of,
+)
 from warpd.objects.netns import Netns
-from warpd.objects.nft import NftTable, decode_table
-from warpd.objects.route import Route, route_key
-from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
+from warpd.objects.nft import NftElements, NftGate, NftObject, NftTable, base_of, decode_table, part_of
+from warpd.objects.route import RTN_UNICAST, Route, route_key
+from warpd.objects.rule import Rule
+from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
+from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
+from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Host, Key, Object, PeerTraffic
 
@@ -68,17 +82,19 @@ class Look:
         self._route, self._nft, self._read_device = route, nft, read_device
         self._foreign: dict[Key, str] = {}
         self._traffic: dict[Key, PeerTraffic] = {}
+        self._names: dict[int, str] = {}
 
     def dump(self) -> Dump:
         self.links = live_rtnl.links(self._route)
-        tables, drops = decode_table(self.netns, self._nft.list_table())
+        self._names = {row.index: row.name for row in self.links}
+        tables, counts = decode_table(self.netns, self._nft.list_table())
         self.table = next((item for item in tables if isinstance(item, NftTable)), None)
         alien = self._alien()
         if alien:
             return Dump(self.netns, alien=alien)
         own = [row for row in self.links if self._is_ours(row)]
         ends: list[VethEnd] = []
-        objects: list[Object] = [*tables]
+        objects: list[Object] = [item for item in map(self._placed, tables) if item is not None]
         for row in own:
             if row.kind == "veth" and row.name.startswith(("up-", "dn-")):
                 ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
@@ -86,9 +102,23 @@ class Look:
                 objects += self._device(row)
         objects += self._ups(own)
         objects += self._addresses(own)
-        objects += self._routes()
-        objects += settings(self.netns, [row.name for row in own])
+        objects += self._routes(own)
+        objects += self._ports(own)
+        if self.netns == ROOT:
+            objects += self._rules(own)
+        objects += settings(self.netns, own)
+        drops = _by_group(self.netns, counts)
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
+
+    def _placed(self, item: NftObject) -> Object | None:
+        """A gate without its link is no gate: the kernel may keep the chain (Linux 6.13 on), hooked to nothing."""
+        rows = {row.name: row for row in self.links}
+        if isinstance(item, NftGate) and item.device not in rows:
+            return None
+        if isinstance(item, NftElements) and item.part in rows:
+            owner = group_of_alias(rows[item.part].alias) if self.netns == ROOT else ""
+            return NftElements(item.netns, item.set, item.elements, item.part, owner)
+        return item
 
     def tag(self) -> int:
         """What our doors remember, all of them together."""
@@ -98,7 +128,7 @@ class Look:
 
     def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
         """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
-        return self._nft.foreign_drops({"forward": '"dn-', "input": "udp"})
+        return self._nft.foreign_drops({"forward": ('"dn-', '"vrf-'), "input": ("udp",)})
 
     def _alien(self) -> str:
         """A namespace with our form of name, but somebody else's content."""
@@ -128,15 +158,24 @@ class Look:
         return os.path.exists(live_userspace.socket_path(device))
 
     def _device(self, row: LinkRow) -> list[Object]:
-        right = row.name.startswith("wg-") and row.kind in ("wireguard", "tun") and self.netns != ROOT
-        if row.kind == "tun" and not self._served(row.name):
-            right = False  # its process is gone
-        if not right:
-            return [StrayLink(self.netns, row.name, row.kind)]
+        if row.name.startswith("wg-"):
+            return self._wireguard(row)
+        master = self._names.get(row.master, "")
+        made = _plain_device(self.netns, row, master, self._names)
+        return [made or StrayLink(self.netns, row.name, row.kind, self._owner(row))]
+
+    def _owner(self, row: LinkRow) -> str:
+        return (group_of_alias(row.alias) or group_of(ROOT, row.name)) if self.netns == ROOT else self.netns
+
+    def _wireguard(self, row: LinkRow) -> list[Object]:
+        right = row.kind == "wireguard" or (row.kind == "tun" and self._served(row.name))  # else its process is gone
+        if not right or (self.netns == ROOT and not row.alias):
+            return [StrayLink(self.netns, row.name, row.kind, self._owner(row))]
         if row.kind == "tun":
             self.userspace.add(row.name)
         read = self._read_device(self.netns, row.name, row.kind)
-        link = WireguardLink(self.netns, row.name, row.alias, row.mtu, row.kind)
+        master = self._names.get(row.master, "")
+        link = WireguardLink(self.netns, row.name, row.alias, row.mtu, row.kind, master=master)
         device = WireguardDevice(self.netns, row.name, read.private_key, read.port, read.mark)
         return [link, device, *self._peers(row.name, read)]
 
@@ -152,7 +191,7 @@ class Look:
     def _ups(self, own: Sequence[LinkRow]) -> Iterator[Object]:
         for row in own:
             if row.up:
-                yield LinkUp(self.netns, row.name, maker_of(self.netns, row.name))
+                yield LinkUp(self.netns, row.name, maker_of(self.netns, row.name), self._owner(row))
         if self.netns != ROOT and any(row.name == "lo" and row.up for row in self.links):
             yield LinkUp(self.netns, "lo", None)
 
@@ -168,21 +207,115 @@ class Look:
             connected = not row.flags & IFA_F_NOPREFIXROUTE
             yield Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
 
-    def _routes(self) -> Iterator[Object]:
-        names = {row.index: row.name for row in self.links}
+    def _routes(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        tables = self._tables(own)
         for row in live_rtnl.routes(self._route, ours_only=self.netns == ROOT):
-            name = names.get(row.index, "")
+            name = self._names.get(row.index, "") if row.kind == RTN_UNICAST else ""
             if row.protocol == PROTOCOL_KERNEL:
                 continue  # comes and goes with an address, which is what is judged
             if row.protocol != ROUTE_PROTOCOL:
                 key = route_key(self.netns, row.table, row.prefix, row.metric)
                 self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
                 continue
-            yield self._route_of(row, name)
+            yield self._route_of(row, name, "" if name else tables.get(row.table, ""))
 
-    def _route_of(self, row: RouteRow, device: str) -> Route:
-        maker = maker_of(self.netns, device) or link_key(self.netns, device)
-        return Route(self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind)
+    def _route_of(self, row: RouteRow, device: str, owner: str) -> Route:
+        maker = (maker_of(self.netns, device) or link_key(self.netns, device)) if device else None
+        return Route(
+            self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind, owner=owner
+        )
+
+    def _tables(self, own: Sequence[LinkRow]) -> dict[int, str]:
+        """Routing table -> the network whose VRF it is."""
+        return {_int(row.data, IFLA_VRF_TABLE): self._owner(row) for row in own if row.kind == "vrf"}
+
+    def _rules(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        tables = self._tables(own)
+        for row in live_rtnl.rules(self._route):
+            table = 0 if row.l3mdev else row.table
+            yield Rule(ROOT, row.version, row.priority, row.mark, table, tables.get(table, ""))
+
+    def _ports(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        legs = {row.index: row.name for row in own if row.master and row.kind in ("gretap", "vxlan")}
+        if legs:
+            for port in live_bridge.ports(self._route):
+                if port.index in legs:
+                    yield live_bridge.port_object(self.netns, legs[port.index], port)
+
+
+IFLA_VRF_TABLE = 1
+IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL, IFLA_BR_MCAST_SNOOPING = 5, 7, 8, 23
+IFLA_BR_VLAN_DEFAULT_PVID = 39
+IFLA_GRE_LINK, IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_PMTUDISC, IFLA_GRE_IGNORE_DF = 1, 6, 7, 10, 19
+IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL = 1, 2, 3, 4
+IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 7, 15
+
+
+def _int(data: Mapping[int, bytes], kind: int) -> int:
+    return int.from_bytes(data.get(kind, b""), "little")
+
+
+def _net(data: Mapping[int, bytes], kind: int) -> int:
+    return int.from_bytes(data.get(kind, b""), "big")
+
+
+def _text(data: Mapping[int, bytes], kind: int) -> str:
+    return socket.inet_ntop(socket.AF_INET, data[kind]) if len(data.get(kind, b"")) == 4 else ""
+
+
+def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str]) -> Object | None:
+    """A VRF, a bridge or a leg of ours; None for what we never make."""
+    base = (netns, row.name, row.alias, row.mtu)
+    if row.kind == "vrf" and netns == ROOT:
+        return Vrf(*base, master=master, table=_int(row.data, IFLA_VRF_TABLE))
+    if row.kind == "bridge":
+        return _bridge(row, Bridge(*base, master=master))
+    if row.kind in ("gretap", "vxlan"):
+        return _leg(row, base, master, names)
+    return None
+
+
+def _bridge(row: LinkRow, bridge: Bridge) -> Bridge:
+    return dataclasses.replace(
+        bridge,
+        filtering=bool(_int(row.data, IFLA_BR_VLAN_FILTERING)),
+        protocol=_net(row.data, IFLA_BR_VLAN_PROTOCOL),
+        default_pvid=_int(row.data, IFLA_BR_VLAN_DEFAULT_PVID),
+        snooping=bool(_int(row.data, IFLA_BR_MCAST_SNOOPING)),
+        stp=bool(_int(row.data, IFLA_BR_STP_STATE)),
+    )
+
+
+def _leg(row: LinkRow, base: tuple[str, str, str, int], master: str, names: Mapping[int, str]) -> Leg:
+    if row.kind == "gretap":
+        return Gretap(
+            *base,
+            master=master,
+            local=_text(row.data, IFLA_GRE_LOCAL),
+            remote=_text(row.data, IFLA_GRE_REMOTE),
+            underlay=names.get(_int(row.data, IFLA_GRE_LINK), ""),
+            pmtudisc=bool(_int(row.data, IFLA_GRE_PMTUDISC)),
+            ignore_df=bool(_int(row.data, IFLA_GRE_IGNORE_DF)),
+        )
+    return Vxlan(
+        *base,
+        master=master,
+        local=_text(row.data, IFLA_VXLAN_LOCAL),
+        remote=_text(row.data, IFLA_VXLAN_GROUP),
+        underlay=names.get(_int(row.data, IFLA_VXLAN_LINK), ""),
+        vni=_int(row.data, IFLA_VXLAN_ID),
+        port=_net(row.data, IFLA_VXLAN_PORT),
+        learning=bool(_int(row.data, IFLA_VXLAN_LEARNING)),
+    )
+
+
+def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Counters by network: in the root, a part's carry its VCID at their end."""
+    out: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, value in counts.items():
+        shared = netns == ROOT and part_of(name)
+        out.setdefault(group_of(ROOT, name) if shared else netns, {})[base_of(name) if shared else name] = value
+    return out
 
 
 def read_setting(path: str) -> str | None:
@@ -193,23 +326,28 @@ def read_setting(path: str) -> str | None:
         return None  # the link is gone, or the kernel has no IPv6: what needs it will say so
 
 
-def settings(netns: str, names: Sequence[str]) -> Iterator[Object]:
+def settings(netns: str, own: Sequence[LinkRow]) -> Iterator[Object]:
     """The watched settings of a namespace and of our links in it."""
-    wanted: list[tuple[str, Key | None]] = []
+    wanted: list[tuple[str, Key | None, str]] = []
     if netns != ROOT:
-        wanted += [(path, Key(Netns.KIND, ROOT, netns)) for path in WATCHED[""]]
-    for name in names:
-        shapes = WATCHED.get(name.partition("-")[0], ())
-        wanted += [(shape.format(name), maker_of(netns, name)) for shape in shapes]
-    for path, holder in wanted:
+        wanted += [(path, Key(Netns.KIND, ROOT, netns), "") for path in WATCHED[""]]
+    for row in own:
+        owner = (group_of_alias(row.alias) or group_of(ROOT, row.name)) if netns == ROOT else ""
+        wanted += [(shape.format(row.name), maker_of(netns, row.name), owner) for shape in WATCHED.get(_role(netns, row), ())]
+    for path, holder, owner in wanted:
         value = read_setting(path)
         if value is not None:
-            owner = f"warp-{path.rsplit('-', 1)[1].split('/')[0]}" if netns == ROOT else ""
             yield Sysctl(netns, path, value, holder, owner)
 
 
+def _role(netns: str, row: LinkRow) -> str:
+    if row.name.startswith("wg-"):
+        return "vrf-port" if netns == ROOT else "wg"
+    return row.name.partition("-")[0] if row.kind == "veth" else row.kind
+
+
 def look_at_host(
-    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool
+    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool
 ) -> tuple[Host, list[Object]]:
     """The facts about the machine, and the host's own settings that are ours to undo."""
     row = _uplink(route, look.links, uplink)
@@ -229,6 +367,8 @@ def look_at_host(
         fence4=fence4,
         fence6=fence6,
         foreign_drops=look.foreign_drops(),
+        bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
+        vrf=vrf,
     )
     return host, _host_settings(host)
 

@@ -50,8 +50,8 @@ class NftContext:
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
-    def foreign_drops(self, words: Mapping[str, str]) -> tuple[tuple[str, str, str, str], ...]:
-        """Base chains of others that drop by default and whose rules lack the word for their hook.
+    def foreign_drops(self, words: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, str, str, str], ...]:
+        """Base chains of others that drop by default and whose rules lack every word for their hook.
 
         Each as (hook, family, table, chain). Only chains on the way of our packets are read (hooks input and
         forward), and only where the policy is drop: others may keep very large tables.
@@ -60,7 +60,7 @@ class NftContext:
         for chain in self._foreign_chains():
             where = (chain["family"], chain["table"], chain["name"])
             code, output, _error = self._nft.cmd("list chain " + " ".join(where))
-            if code == 0 and words[chain["hook"]] not in output:
+            if code == 0 and not any(word in output for word in words[chain["hook"]]):
                 out.append((chain["hook"], *where))
         return tuple(sorted(out))
 

@@ -5,11 +5,12 @@ Reading goes by hand over the few attributes that are needed: pyroute2 decodes e
 
 from __future__ import annotations
 
+import errno
 import functools
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
@@ -20,6 +21,7 @@ NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 TYPES: dict[tuple[str, str], int] = {
     ("link", "new"): RTM_NEWLINK,
     ("link", "set"): RTM_NEWLINK,
@@ -28,9 +30,12 @@ TYPES: dict[tuple[str, str], int] = {
     ("addr", "del"): RTM_DELADDR,
     ("route", "new"): RTM_NEWROUTE,
     ("route", "del"): RTM_DELROUTE,
+    ("rule", "new"): RTM_NEWRULE,
+    ("rule", "del"): RTM_DELRULE,
 }
-IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 18, 20, 29
-IFLA_INFO_KIND = 1
+IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -41,6 +46,7 @@ RTM_F_CLONED = 0x200
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
+FIBRULE = struct.Struct("=BBBBBBBBI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,18 @@ class LinkRow:
     up: bool
     alias: str
     peer_index: int
+    master: int = 0
+    data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    version: int
+    priority: int
+    mark: int
+    table: int
+    l3mdev: bool
+    protocol: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +118,12 @@ def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
 @functools.cache
 def _classes() -> dict[str, Any]:
     """pyroute2's message classes, when something is first sent: the package is a third of the start-up, looks need none."""
+    from pyroute2.netlink.rtnl.fibmsg import fibmsg
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-    return {"link": ifinfmsg, "addr": ifaddrmsg, "route": rtmsg}
+    return {"link": ifinfmsg, "addr": ifaddrmsg, "route": rtmsg, "rule": fibmsg}
 
 
 def _resolved(value: Any, resolve: Resolve) -> Any:
@@ -131,7 +150,8 @@ def _address(data: memoryview, start: int, end: int) -> str:
 def decode_link(data: memoryview) -> LinkRow:
     _family, _type, index, flags, _change = IFINFO.unpack_from(data)
     name = kind = alias = ""
-    mtu = peer = 0
+    mtu = peer = master = 0
+    special: dict[int, bytes] = {}
     for what, start, end in attributes(data, IFINFO.size, len(data)):
         if what == IFLA_IFNAME:
             name = _text(data, start, end)
@@ -141,10 +161,33 @@ def decode_link(data: memoryview) -> LinkRow:
             peer = _number(data, start, end)
         elif what == IFLA_IFALIAS:
             alias = _text(data, start, end)
+        elif what == IFLA_MASTER:
+            master = _number(data, start, end)
         elif what == IFLA_LINKINFO:
-            kinds = [_text(data, a, b) for w, a, b in attributes(data, start, end) if w == IFLA_INFO_KIND]
-            kind = kinds[0] if kinds else ""
-    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer)
+            for inner, a, b in attributes(data, start, end):
+                if inner == IFLA_INFO_KIND:
+                    kind = _text(data, a, b)
+                elif inner == IFLA_INFO_DATA:
+                    special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
+    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special)
+
+
+def decode_rule(data: memoryview) -> RuleRow:
+    family, _dst, _src, _tos, table, _res1, _res2, _action, _flags = FIBRULE.unpack_from(data)
+    priority = mark = protocol = 0
+    l3mdev = False
+    for what, start, end in attributes(data, FIBRULE.size, len(data)):
+        if what == FRA_PRIORITY:
+            priority = _number(data, start, end)
+        elif what == FRA_FWMARK:
+            mark = _number(data, start, end)
+        elif what == FRA_TABLE:
+            table = _number(data, start, end)
+        elif what == FRA_L3MDEV:
+            l3mdev = bool(_number(data, start, end))
+        elif what == FRA_PROTOCOL:
+            protocol = _number(data, start, end)
+    return RuleRow(4 if family == socket.AF_INET else 6, priority, mark, table, l3mdev, protocol)
 
 
 def decode_address(data: memoryview) -> AddressRow:
@@ -203,6 +246,15 @@ def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
     return [row for row in out if not ours_only or row.protocol == ROUTE_PROTOCOL]
 
 
+def rules(sock: NetlinkSocket) -> list[RuleRow]:
+    """Both families', ours only: the kernel cannot filter rules, but there are few."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    rows = [
+        row for family in families for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)
+    ]
+    return [row for row in rows if row.protocol == ROUTE_PROTOCOL]
+
+
 def _dump(sock: NetlinkSocket, kind: int, body: bytes, decode: Callable[[memoryview], Any]) -> list[Any]:
     out: list[Any] = []
     sock.dump(kind, body, lambda data: out.append(decode(data)), out.clear)
@@ -214,6 +266,14 @@ def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
     body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw
     answer = sock.ask(RTM_GETLINK, body)
     return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
+
+
+def knows_vrf(sock: NetlinkSocket) -> bool:
+    """A VRF without a table is asked for: refused in any case, as unknown (EOPNOTSUPP) or as incomplete (vrf_newlink)."""
+    kind = struct.pack("=HH4s", 8, IFLA_INFO_KIND, b"vrf")
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(kind), IFLA_LINKINFO) + kind
+    answer = sock.ask(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+    return isinstance(answer, Refusal) and answer.errno == errno.EINVAL
 
 
 def way_to(sock: NetlinkSocket, target: str) -> int:

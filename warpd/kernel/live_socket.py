@@ -165,16 +165,16 @@ class NetlinkSocket:
         if code:
             raise LookFailed(f"dump {kind} refused by the kernel: {os.strerror(code)}")
 
-    def ask(self, kind: int, body: bytes) -> bytes | Refusal:
+    def ask(self, kind: int, body: bytes, flags: int = 0) -> bytes | Refusal:
         """One lookup that changes nothing: the answer's payload, or why there is none."""
         number = next(self._sequence) & 0xFFFFFFFF
         try:
-            self._socket.send(_frame((kind, 0, body), number, 0))
+            self._socket.send(_frame((kind, flags, body), number, 0))
             while True:
-                for got, flags, seq, start, end in self._receive():
+                for got, said, seq, start, end in self._receive():
                     if seq == number:
                         if got == NLMSG_ERROR:
-                            return self._answer(flags, start, end) or Refusal(errno.ENOENT, "empty answer")
+                            return self._answer(said, start, end) or Refusal(errno.ENOENT, "empty answer")
                         return bytes(self._buffer[start:end])
         except OSError as failure:
             return Refusal(failure.errno or 0, str(failure))

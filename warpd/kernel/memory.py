@@ -13,9 +13,10 @@ from typing import Any
 
 from warpd.isolation.gateway import fences
 from warpd.kernel.protocol import Dump, Event, Fate, Fault
-from warpd.objects.link import LinkUp, Veth, VethEnd, WireguardLink
+from warpd.objects.bridge_port import BridgePort
+from warpd.objects.link import Device, LinkUp, Veth, VethEnd, WireguardLink
 from warpd.objects.netns import Netns
-from warpd.objects.nft import NftElements, NftTable, needs_rebuild
+from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, needs_rebuild
 from warpd.objects.route import Route
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
@@ -121,12 +122,12 @@ class MemoryKernel:
         return 0
 
     def _taken(self, subject: Object) -> bool:
-        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements):
+        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort):
             return False  # set, not created: the kernel takes them again
         return subject.key in self.objects or subject.key in self.foreign
 
     def _route_refusal(self, route: Route) -> int:
-        if Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
+        if route.device and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
             return errno.ENETDOWN
         if route.via and route.reach is not None and route.reach not in self.objects:
             return errno.ENETUNREACH
@@ -138,7 +139,8 @@ class MemoryKernel:
 
     def _put(self, change: Change, subject: Object) -> None:
         before = self.objects.get(subject.key)
-        rebuilt = isinstance(subject, NftTable) and isinstance(before, NftTable) and needs_rebuild(before, subject)
+        both = isinstance(subject, NftTable | NftPart) and isinstance(before, NftTable | NftPart)
+        rebuilt = both and needs_rebuild(before, subject)  # type: ignore[arg-type]  # `both` has just said so
         if rebuilt:
             self._remove(subject.key)
         if isinstance(subject, WireguardPeer):
@@ -181,12 +183,22 @@ class MemoryKernel:
         item: Any = self.objects.pop(key, None)
         if item is None:
             return
+        self._release(item)
         for other_key, other in list(self.objects.items()):
             inside = isinstance(item, Netns) and (other_key.netns == item.name or getattr(other, "peer_netns", "") == item.name)
             if other.container == key or inside:
                 self._remove(other_key)
         if isinstance(item, LinkUp):
             self._routes_of(item.netns, item.name)
+
+    def _release(self, item: Any) -> None:
+        """The ports of a VRF or bridge that goes stay, and are nobody's; a table's gates go with it."""
+        for key, other in list(self.objects.items()):
+            if isinstance(item, Device) and isinstance(other, Device) and (other.netns, other.master) == (item.netns, item.name):
+                self.objects[key] = dataclasses.replace(other, master="")
+                self.objects.pop(Key(BridgePort.KIND, other.netns, other.name), None)
+            if isinstance(item, NftTable) and isinstance(other, NftGate) and other.netns == item.netns:
+                del self.objects[key]
 
     def _routes_of(self, netns: str, device: str) -> None:
         """A link that goes down loses its routes."""

@@ -52,7 +52,8 @@ class Dump:
     alien: str = ""  # why the whole namespace is not ours, "" when it is
     host: Host | None = None  # only of the root
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
-    drops: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # reason -> (packets, bytes)
+    # network (by its group; "" is the gateway) -> reason -> (packets, bytes)
+    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

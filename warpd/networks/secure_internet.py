@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from warpd.intent import Network
-from warpd.isolation.gateway import UNTRACKED, drops, merged, plain
-from warpd.isolation.room import Room, Site, Wants
-from warpd.networks import tunnel
-from warpd.objects.nft import ACCEPT, ANSWERS, NftSet, NftTable, jump, match, members, meta, payload, rule
+from warpd.isolation.room import Fragment, Room, Site, Wants
+from warpd.isolation.rules import drops, merged, plain
+from warpd.networks import egress, tunnel
+from warpd.networks.tunnel import Peer
+from warpd.objects.nft import ACCEPT, NftSet, match, members, meta, payload, rule
+from warpd.state import Object
 
 TYPE = "secure-internet"
-REASONS = ("ipv6-off", "peer-to-peer", "private", "spoofed", "unsolicited", "untracked")
+REASONS = (*egress.REASONS, "peer-to-peer", "private")
 
 INSIDE4 = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
@@ -26,24 +28,33 @@ INSIDE6 = (
     "::/127", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8",
 )  # fmt: skip
 INSIDE: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(text) for text in (*INSIDE4, *INSIDE6))
+Servers = Sequence[IPv4Address | IPv6Address]
 
 
 def wants(network: Network) -> Wants:
-    return Wants(egress=True, nat4=network.nat, nat6=network.nat6)
+    return egress.wants(network)
 
 
-def guard(site: Site, place: Room, network: Network, dns: Sequence[IPv4Address | IPv6Address]) -> NftTable:
+def fragment(site: Site, network: Network, dns: Servers) -> Fragment:
     chains = {
-        "forward": _forward(site, place),
-        "out": _out(site),
-        "back": _back(site),
+        "out": egress.out(site, _granted(site)),
+        "back": egress.back(site),
         "peers": _peers(site, bool(network.peer_communication)),
-        "postrouting": _postrouting(place, network),
     }
-    return tunnel.guard(site, place, chains, _sets(network, dns), REASONS)
+    return tunnel.fragment(site, chains, _sets(network, dns), REASONS)
 
 
-def _sets(network: Network, dns: Sequence[IPv4Address | IPv6Address]) -> list[NftSet]:
+def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+    """Nothing but the tunnel."""
+    return []
+
+
+def targets(network: Network, dns: Servers) -> list[IPv4Address | IPv6Address]:
+    """Where it may go beside the internet."""
+    return [*(item.network_address for item in network.allow_private), *(server for server in dns if server.is_private)]
+
+
+def _sets(network: Network, dns: Servers) -> list[NftSet]:
     opened = network.allow_private
     servers = [server for server in dns if any(server in item for item in INSIDE)]
     out: list[NftSet] = []
@@ -55,43 +66,15 @@ def _sets(network: Network, dns: Sequence[IPv4Address | IPv6Address]) -> list[Nf
     return out
 
 
-def _forward(site: Site, place: Room) -> list[str]:
-    inside, outside = place.tunnel, place.exit
-    off = drops(str(site.vcid), "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
-    return [
-        *off,
-        rule("out", match(meta("iifname"), inside), match(meta("oifname"), outside), jump("out")),
-        rule("back", match(meta("iifname"), outside), match(meta("oifname"), inside), jump("back")),
-        rule("peers", match(meta("iifname"), inside), match(meta("oifname"), inside), jump("peers")),
-    ]
-
-
-def _spoofed(site: Site) -> list[str]:
-    label = str(site.vcid)
-    return [
-        *drops(label, "spoofed", match(payload("ip", "saddr"), "@endpoints4", op="!=")),
-        *drops(label, "spoofed", match(payload("ip6", "saddr"), "@endpoints6", op="!=")),
-    ]
-
-
-def _out(site: Site) -> list[str]:
-    label = str(site.vcid)
+def _granted(site: Site) -> list[str]:
     port53 = (match(meta("l4proto"), members("tcp", "udp")), match(payload("th", "dport"), 53))
-    out = [*drops(label, "untracked", UNTRACKED), *_spoofed(site)]
+    out = []
     for family, version in (("ip", 4), ("ip6", 6)):
         target = payload(family, "daddr")
         out.append(rule("opened", match(target, f"@opened{version}"), ACCEPT))
         out.append(rule("name server", match(target, f"@dns{version}"), *port53, ACCEPT))
-        out += drops(label, "private", match(target, f"@private{version}"))
+        out += drops(str(site.vcid), "private", match(target, f"@private{version}"))
     return [*out, rule("the internet", ACCEPT)]
-
-
-def _back(site: Site) -> list[str]:
-    return [
-        rule("answers", match(payload("ip", "daddr"), "@endpoints4"), ANSWERS, ACCEPT),
-        rule("answers", match(payload("ip6", "daddr"), "@endpoints6"), ANSWERS, ACCEPT),
-        *drops(str(site.vcid), "unsolicited"),
-    ]
 
 
 def _peers(site: Site, open_: bool) -> list[str]:
@@ -99,14 +82,4 @@ def _peers(site: Site, open_: bool) -> list[str]:
         rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
-    return [*_spoofed(site), *(granted if open_ else ()), *drops(str(site.vcid), "peer-to-peer")]
-
-
-def _postrouting(place: Room, network: Network) -> list[str]:
-    leaving = match(meta("oifname"), place.exit)
-    kept = (("ipv4", network.nat), ("ipv6", network.nat6))
-    return [
-        rule("onto the transit link", leaving, match(meta("nfproto"), family), {"masquerade": None})
-        for family, nat in kept
-        if nat
-    ]
+    return [*tunnel.spoofed(site), *(granted if open_ else ()), *drops(str(site.vcid), "peer-to-peer")]

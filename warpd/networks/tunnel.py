@@ -1,20 +1,21 @@
-"""What every network type has: the WireGuard device, its peers, its addresses, and a guard that ends in a drop.
+"""What every network type has: the WireGuard device, its peers, its addresses and routes, and what endpoints may always do.
 
-Lives here: objects and rules that all types share. Does not: what a type lets through (its own file).
+Lives here: objects and rules that all types share. Does not: what a type lets through (its own file), where it all
+lives (`isolation`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
-from warpd.isolation.gateway import drops
-from warpd.isolation.room import Room, Site
+from warpd.isolation.room import Fragment, Room, Site
+from warpd.isolation.rules import drops, plain
 from warpd.keys import Secret
 from warpd.objects.address import Address
 from warpd.objects.link import LinkUp, WireguardLink, alias
-from warpd.objects.nft import ACCEPT, ANSWERS, NftChain, NftElements, NftSet, NftTable, match, members, meta, payload, rule
+from warpd.objects.nft import ACCEPT, NftElements, NftSet, match, payload, rule
 from warpd.objects.route import Route, default_metric
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import Object
@@ -29,26 +30,36 @@ class Peer:
     preshared_key: Secret | None
     address: IPv4Address
     address6: IPv6Address | None
+    routes: tuple[IPv4Network | IPv6Network, ...] = ()
+    leg: int = 0  # the number of its leg in an Ethernet segment
+    vni: int = 0
     keepalive: int = 0
     endpoint: str | None = None
 
     @property
+    def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Everything that may stand as source in what comes from it."""
+        six = (ip_network(self.address6),) if self.address6 else ()
+        routes = (item for item in self.routes if item.version == 4 or self.address6)
+        return (ip_network(self.address), *six, *routes)
+
+    @property
     def allowed_ips(self) -> tuple[str, ...]:
-        six = (f"{self.address6}/128",) if self.address6 else ()
-        return tuple(sorted((f"{self.address}/32", *six)))
+        return tuple(sorted(str(item) for item in self.ranges))
 
 
 def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int, peers: Sequence[Peer]) -> list[Object]:
     """The device and everything on it, and the grants."""
     mark = alias(site.vcid, site.name)
     out: list[Object] = [
-        WireguardLink(place.netns, place.tunnel, mark, site.mtu, driver),
+        WireguardLink(place.netns, place.tunnel, mark, site.mtu, driver, master=place.master),
         LinkUp(place.netns, place.tunnel, place.link),
         WireguardDevice(place.netns, place.tunnel, private_key, port),
-        *_inner(place, str(site.gateway_address), str(site.subnet), 32),
+        Address(place.netns, place.tunnel, f"{site.gateway_address}/32", place.link),
     ]
-    if site.subnet6 is not None:
-        out += _inner(place, str(site.gateway_address6), str(site.subnet6), 128)
+    if site.gateway_address6 is not None:
+        out.append(Address(place.netns, place.tunnel, f"{site.gateway_address6}/128", place.link))
+    out += [_route(place, str(item)) for item in site.inside]
     out += [
         WireguardPeer(place.netns, place.tunnel, p.public_key, p.preshared_key, p.keepalive, p.allowed_ips, p.endpoint, p.name)
         for p in peers
@@ -56,87 +67,60 @@ def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int
     return [*out, *_grants(place, peers)]
 
 
-def _inner(place: Room, gateway: str, subnet: str, bits: int) -> list[Object]:
-    return [
-        Address(place.netns, place.tunnel, f"{gateway}/{bits}", place.link),
-        Route(place.netns, subnet, place.tunnel, place.link, metric=default_metric(subnet)),
-    ]
+def _route(place: Room, prefix: str) -> Route:
+    return Route(place.netns, prefix, place.tunnel, place.link, table=place.table, metric=default_metric(prefix))
 
 
 def _grants(place: Room, peers: Sequence[Peer]) -> list[Object]:
-    four = frozenset(str(peer.address) for peer in peers)
-    six = frozenset(str(peer.address6) for peer in peers if peer.address6)
-    pairs = (("endpoints4", four), ("endpoints6", six))
-    return [NftElements(place.netns, name, addresses) for name, addresses in pairs if addresses]
+    ranges = [item for peer in peers for item in peer.ranges]
+    pairs = ((name, frozenset(plain(item) for item in ranges if item.version == version)) for name, version in ENDPOINTS)
+    return [NftElements(place.netns, place.named(name), own) for name, own in pairs if own]
 
 
-def guard(
-    site: Site, place: Room, chains: Mapping[str, Sequence[str]], sets: Iterable[NftSet], reasons: Iterable[str]
-) -> NftTable:
-    """The network's table: input for all types alike, `chains` from the type (`forward` is hooked, with a drop at its end)."""
-    label = str(site.vcid)
-    forward = (*_clamp(site), *chains["forward"], *drops(label, "not-granted"))
-    built = [
-        NftChain("forward", forward, "forward", policy="drop"),
-        NftChain("input", tuple(_input(site, place)), "input", policy="drop"),
-    ]
-    for name, rules in chains.items():
-        if name == "postrouting":
-            built.append(NftChain(name, tuple(rules), "postrouting", "nat", 100))
-        elif name != "forward":
-            built.append(NftChain(name, tuple(rules)))
-    every = [NftSet("endpoints4", "ipv4_addr"), NftSet("endpoints6", "ipv6_addr"), *sets]
-    return NftTable(
-        place.netns,
-        tuple(sorted(every, key=lambda item: item.name)),
-        tuple(sorted({"host-service", "not-granted", *reasons})),
-        tuple(sorted(built, key=lambda chain: chain.name)),
+ENDPOINTS = (("endpoints4", 4), ("endpoints6", 6))
+EVERY_COUNTER = ("host-service", "not-granted")
+
+
+def fragment(
+    site: Site,
+    chains: Mapping[str, Sequence[str]],
+    sets: Iterable[NftSet] = (),
+    reasons: Iterable[str] = (),
+    local: Sequence[str] = (),
+) -> Fragment:
+    """What a type lets through, with what all have: the sets of endpoints, and ping on the gateway's own address."""
+    off = ("ipv6-off",) if site.subnet6 is None else ()
+    own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
+    return Fragment(
+        (*own, *sets),
+        tuple(sorted({*EVERY_COUNTER, *off, *reasons})),
+        {**{name: tuple(rules) for name, rules in chains.items()}, "local": (*_local(site), *local, *_nothing_else(site))},
     )
 
 
-def _input(site: Site, place: Room) -> list[str]:
-    """The gateway's own address answers ping, to endpoints that are granted; nothing else of it answers."""
-    inside = match(meta("iifname"), place.tunnel)
-    neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
-    out = [
-        rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
-        rule("answers to the gateway", ANSWERS, ACCEPT),
-        rule(
-            "ping",
-            inside,
-            match(payload("ip", "saddr"), "@endpoints4"),
-            match(payload("ip", "daddr"), str(site.gateway_address)),
-            match(payload("icmp", "type"), "echo-request"),
-            ACCEPT,
-        ),
-        rule("neighbour discovery", match(meta("iifname"), place.exit), match(payload("icmpv6", "type"), neighbours), ACCEPT),
-    ]
-    if site.gateway_address6 is not None:
-        out.append(
-            rule(
-                "ping",
-                inside,
-                match(payload("ip6", "saddr"), "@endpoints6"),
-                match(payload("ip6", "daddr"), str(site.gateway_address6)),
-                match(payload("icmpv6", "type"), "echo-request"),
-                ACCEPT,
-            )
-        )
-    return [*out, *drops(str(site.vcid), "host-service")]
+def _nothing_else(site: Site) -> tuple[str, str]:
+    return drops(str(site.vcid), "host-service")
 
 
-def _clamp(site: Site) -> list[str]:
-    """TCP's segment size down to what the tunnel carries, in both directions."""
-    headers = (("ipv4", 40), ("ipv6", 60))  # IP and TCP without options, bytes
-    size = {"tcp option": {"name": "maxseg", "field": "size"}}
-    syn = match(payload("tcp", "flags"), "syn", op="in")
+def _local(site: Site) -> list[str]:
+    """The gateway's own address answers ping, to endpoints that are granted."""
+    out = [_ping("ip", "icmp", 4, str(site.gateway_address))]
+    return [*out, _ping("ip6", "icmpv6", 6, str(site.gateway_address6))] if site.gateway_address6 else out
+
+
+def _ping(family: str, protocol: str, version: int, address: str) -> str:
+    return rule("ping", *to_gateway(family, version, address), match(payload(protocol, "type"), "echo-request"), ACCEPT)
+
+
+def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, object], ...]:
+    """From an endpoint that is granted, to the gateway's own address."""
+    return match(payload(family, "saddr"), f"@endpoints{version}"), match(payload(family, "daddr"), address)
+
+
+def spoofed(site: Site) -> list[str]:
+    """An endpoint sends only from its own addresses and routes. WireGuard holds it to them already; this holds WireGuard."""
+    label = str(site.vcid)
     return [
-        rule(
-            "segment size",
-            match(meta("nfproto"), family),
-            syn,
-            match(size, site.mtu - cost, op=">"),
-            {"mangle": {"key": size, "value": site.mtu - cost}},
-        )
-        for family, cost in headers
+        *drops(label, "spoofed", match(payload("ip", "saddr"), "@endpoints4", op="!=")),
+        *drops(label, "spoofed", match(payload("ip6", "saddr"), "@endpoints6", op="!=")),
     ]

@@ -1,26 +1,29 @@
-"""Links: WireGuard devices and the veth pair to the uplink; and whether a link is up.
+"""Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link is up.
 
 Ours: the alias `warpd:<vcid>:<network>`. A link is created and marked in one netlink buffer, which the kernel
 works through within one system call, so no crash of ours leaves an unmarked one; inside our own namespaces
 every link that has one of our names is ours anyway. Links are created down; `LinkUp` is an object of its own
 because it comes later.
 
-The WireGuard device is created by a request on the root namespace's socket with IFLA_NET_NS_FD: it is born in
-the root (its UDP socket stays there, drivers/net/wireguard/device.c, `creating_net`) and never seen there.
+The WireGuard device of a network in a namespace is created by a request on the root namespace's socket with
+IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/wireguard/device.c,
+`creating_net`) and never seen there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from warpd.objects.message import Handle, Index, Message
 from warpd.objects.netns import netns_name, room
 from warpd.state import ALIAS_PREFIX, ROOT, Key, Rank
 
-OWN_NAME = re.compile(r"(wg|up|dn)-([1-9][0-9]*)")
+# wg-<vcid> and its like, and the legs of a segment, which are numbered: gt-<vcid>-<n>
+OWN_NAME = re.compile(r"(?:wg|up|dn|vrf|br)-([1-9][0-9]*)|(?:gt|vx)-([1-9][0-9]*)-[1-9][0-9]*")
+_VCID_AT_END = re.compile(r".+-([1-9][0-9]*)")
 KIND = "link"
 IFF_UP = 1
 
@@ -29,38 +32,47 @@ def alias(vcid: int, network: str) -> str:
     return f"{ALIAS_PREFIX}{vcid}:{network}"
 
 
+def group_of_alias(text: str) -> str:
+    """The network that an alias of ours speaks of, by its namespace's name; "" for any other alias."""
+    vcid = text.removeprefix(ALIAS_PREFIX).partition(":")[0]
+    return netns_name(int(vcid)) if text.startswith(ALIAS_PREFIX) and vcid.isdigit() else ROOT
+
+
 def link_key(netns: str, name: str) -> Key:
     return Key(KIND, netns, name)
 
 
 def maker_of(netns: str, device: str) -> Key | None:
     """The object whose creation made this device; None for one that is always there (lo)."""
-    match = OWN_NAME.fullmatch(device)
-    if match is None:
+    if device == "lo":
         return None
-    return link_key(ROOT, f"dn-{match[2]}") if match[1] == "up" else link_key(netns, device)
+    return link_key(ROOT, f"dn-{device[3:]}") if device.startswith("up-") else link_key(netns, device)
 
 
 def group_of(netns: str, name: str) -> str:
-    """The network that a link belongs to, from where it lives or else from its name."""
+    """The network that something belongs to: from where it lives, or else from the VCID in its name."""
     if netns != ROOT:
         return netns
-    match = OWN_NAME.fullmatch(name)
-    return netns_name(int(match[2])) if match else ROOT
+    own = OWN_NAME.fullmatch(name)
+    vcid = (own[1] or own[2]) if own else None
+    if vcid is None:
+        match = _VCID_AT_END.fullmatch(name)
+        vcid = match[1] if match else None
+    return netns_name(int(vcid)) if vcid else ROOT
 
 
 @dataclass(frozen=True, slots=True)
-class WireguardLink:
-    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of wireguard-go ("tun")."""
+class Device:
+    """A link that is made by one request and marked by its alias."""
 
     KIND: ClassVar[str] = KIND
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "alias"})
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "alias", "master"})
 
     netns: str
     name: str
     alias: str
     mtu: int
-    driver: str = "wireguard"
+    master: str = field(default="", kw_only=True)  # the VRF or bridge that it is a port of
 
     @property
     def key(self) -> Key:
@@ -72,7 +84,7 @@ class WireguardLink:
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return room(self.netns)
+        return (*room(self.netns), *((link_key(self.netns, self.master),) if self.master else ()))
 
     @property
     def container(self) -> Key | None:
@@ -80,7 +92,14 @@ class WireguardLink:
 
     @property
     def group(self) -> str:
-        return group_of(self.netns, self.name)
+        return self.netns or group_of_alias(self.alias) or group_of(self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardLink(Device):
+    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of wireguard-go ("tun")."""
+
+    driver: str = "wireguard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +180,7 @@ class StrayLink:
     netns: str
     name: str
     driver: str
+    owner: str = field(default="", compare=False)
 
     @property
     def key(self) -> Key:
@@ -180,7 +200,7 @@ class StrayLink:
 
     @property
     def group(self) -> str:
-        return group_of(self.netns, self.name)
+        return self.owner or group_of(self.netns, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +213,7 @@ class LinkUp:
     netns: str
     name: str
     link: Key | None  # None for `lo`, which is always there; else the object that made the link
+    owner: str = field(default="", compare=False)  # the network, where the name does not tell
 
     @property
     def key(self) -> Key:
@@ -212,7 +233,7 @@ class LinkUp:
 
     @property
     def group(self) -> str:
-        return group_of(self.netns, self.name)
+        return self.owner or group_of(self.netns, self.name)
 
 
 def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> Message:
@@ -220,7 +241,25 @@ def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> 
     return Message(netns, "link", "set", fields, tuple(attrs))
 
 
+def create_device(device: Device, kind: str, data: Sequence[tuple[str, Any]] = ()) -> list[Message]:
+    """Create and mark a link of a kind, in the namespace where it lives, as a port of its master."""
+    info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", {"attrs": list(data)}))
+    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", device.name), ("IFLA_MTU", device.mtu)]
+    if device.master:
+        attrs.append(("IFLA_MASTER", Index(device.netns, device.master)))
+    attrs.append(("IFLA_LINKINFO", {"attrs": info}))
+    by_name = (("IFLA_IFNAME", device.name), ("IFLA_IFALIAS", device.alias))
+    return [
+        Message(device.netns, "link", "new", (), tuple(attrs), create=True),
+        Message(device.netns, "link", "set", (), by_name),  # by name: in the same buffer nobody knows the index yet
+    ]
+
+
 def create_wireguard(link: WireguardLink) -> list[Message]:
+    if link.netns == ROOT:
+        return create_device(link, "wireguard")
     attrs = (
         ("IFLA_IFNAME", link.name),
         ("IFLA_MTU", link.mtu),
@@ -244,7 +283,7 @@ def create_veth(link: Veth) -> list[Message]:
     by_name = (("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias))
     return [
         Message(link.netns, "link", "new", (), attrs, create=True),
-        Message(link.netns, "link", "set", (), by_name),  # by name: in the same buffer nobody knows the index yet
+        Message(link.netns, "link", "set", (), by_name),
         _set(link.peer_netns, link.peer_name, [("IFLA_IFALIAS", link.peer_alias)]),
     ]
 
@@ -252,22 +291,30 @@ def create_veth(link: Veth) -> list[Message]:
 def adopt_tun(link: WireguardLink) -> list[Message]:
     """wireguard-go has made the tun device in the root: mark it there, then move it to where it belongs."""
     mark = (("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias))
-    move = (("IFLA_IFNAME", link.name), ("IFLA_NET_NS_FD", Handle(link.netns)))
-    return [Message(ROOT, "link", "set", (), mark), Message(ROOT, "link", "set", (), move)]
+    out = [Message(ROOT, "link", "set", (), mark)]
+    if link.netns != ROOT:
+        move = (("IFLA_IFNAME", link.name), ("IFLA_NET_NS_FD", Handle(link.netns)))
+        out.append(Message(ROOT, "link", "set", (), move))
+    return out
 
 
 def finish_tun(link: WireguardLink) -> list[Message]:
-    """Moved: its size, and down again (wireguard-go brings nothing up, but a device keeps what it was)."""
-    return [_set(link.netns, link.name, [("IFLA_MTU", link.mtu), ("IFLA_IFALIAS", link.alias)])]
+    """In its place: its size, its master and its mark (wireguard-go sets none of them)."""
+    attrs: list[tuple[str, Any]] = [("IFLA_MTU", link.mtu), ("IFLA_IFALIAS", link.alias)]
+    if link.master:
+        attrs.append(("IFLA_MASTER", Index(link.netns, link.master)))
+    return [_set(link.netns, link.name, attrs)]
 
 
-def change_wireguard(before: WireguardLink, after: WireguardLink) -> list[Message]:
+def change_device(before: Device, after: Device) -> list[Message]:
     attrs: list[tuple[str, Any]] = []
     if before.mtu != after.mtu:
         attrs.append(("IFLA_MTU", after.mtu))
     if before.alias != after.alias:
         attrs.append(("IFLA_IFALIAS", after.alias))
-    return [_set(after.netns, after.name, attrs)]
+    if before.master != after.master:
+        attrs.append(("IFLA_MASTER", Index(after.netns, after.master) if after.master else 0))
+    return [_set(after.netns, after.name, attrs)] if attrs else []
 
 
 def change_veth(before: Veth, after: Veth) -> list[Message]:
@@ -285,7 +332,7 @@ def change_veth(before: Veth, after: Veth) -> list[Message]:
     return [_set(netns, name, attrs) for netns, name, attrs in ends if attrs]
 
 
-def delete_link(link: WireguardLink | Veth | StrayLink) -> list[Message]:
+def delete_link(link: Device | Veth | StrayLink) -> list[Message]:
     index = (("index", Index(link.netns, link.name)),)
     return [Message(link.netns, "link", "del", index, (), absent_is_done=True)]
 

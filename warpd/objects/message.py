@@ -34,7 +34,7 @@ class Message:
     """
 
     netns: str
-    family: Literal["link", "addr", "route"]
+    family: Literal["link", "addr", "route", "rule"]
     verb: Literal["new", "del", "set"]
     header: tuple[tuple[str, Any], ...]
     attrs: tuple[tuple[str, Any], ...]

@@ -1,9 +1,12 @@
 """Our nftables table `inet warpd`, one per namespace, and the elements that grant.
 
 Ours by name. The table (sets, counters, chains, rules) is one object: it is the guard, and it changes in one
-transaction. The elements of a *grant* set (who may pass) are objects of their own, added last and removed
-first; those of a *fence* set (which links are guarded) are added first and removed last; those of a *static*
-set (address ranges) belong to the table.
+transaction. In the root, where networks share it, each has a *part* of its own: names that end in its VCID, and
+entries in the table's dispatch maps. A *gate* is a chain on the ingress of one link, which stands and falls with it.
+
+The elements of a *grant* set (who may pass) are objects of their own, added last and removed first; those of a
+*fence* set (which links are guarded) are added first and removed last; those of a *static* set (address ranges)
+belong to the table or part.
 
 Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be compared
 with what is wanted.
@@ -12,21 +15,45 @@ with what is wanted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, ClassVar, Literal
 
-from warpd.objects.link import group_of
-from warpd.objects.netns import room
+from warpd.objects.link import group_of, link_key
+from warpd.objects.netns import netns_name, room
 from warpd.state import ROOT, Key, Rank
 
 STRANGE = "strange"  # the type we give to what we never put into our table
 FAMILY = "inet"
 TABLE = "warpd"
 Role = Literal["grant", "fence", "static"]
-# The sets whose elements are objects of their own; every other set belongs to its table.
-ROLES: Mapping[str, Role] = {"links": "grant", "endpoints4": "grant", "endpoints6": "grant", "doors": "fence"}
+# The sets whose elements are objects of their own; every other set belongs to its table or part.
+ROLES: Mapping[str, Role] = {
+    "links": "grant",
+    "bridges": "grant",
+    "endpoints4": "grant",
+    "endpoints6": "grant",
+    "doors": "fence",
+}
+_PART = re.compile(r"(.+)-([1-9][0-9]*)")
+_GATE = "gate-"
+
+
+def part_of(name: str) -> int:
+    """The VCID at the end of a name in the root's table; 0 for what belongs to the gateway itself."""
+    match = _PART.fullmatch(name)
+    return int(match[2]) if match else 0
+
+
+def base_of(name: str) -> str:
+    match = _PART.fullmatch(name)
+    return match[1] if match else name
+
+
+def role_of(name: str) -> Role:
+    return ROLES.get(base_of(name), "static")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +62,11 @@ class NftSet:
     type: str
     interval: bool = False
     elements: tuple[str, ...] = ()  # sorted; only those of a static set
+    map: str = ""  # "verdict" for a dispatch map, whose entries belong to the parts
 
     @property
     def role(self) -> Role:
-        return ROLES.get(self.name, "static")
+        return role_of(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +114,26 @@ class NftTable:
 
 
 @dataclass(frozen=True, slots=True)
-class NftElements:
-    """Elements of a grant or fence set. In the root, `part` is the one network's link that they speak of."""
+class NftPart:
+    """One network's part of the root's table."""
 
-    KIND: ClassVar[str] = "nft-elements"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"elements"})
+    KIND: ClassVar[str] = "nft-part"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains", "entries"})
 
-    netns: str
-    set: str
-    elements: frozenset[str]
-    part: str = ""
+    vcid: int
+    sets: tuple[NftSet, ...]
+    counters: tuple[str, ...]
+    chains: tuple[NftChain, ...]
+    entries: tuple[tuple[str, str, str], ...]  # (map, link, chain), sorted
+    netns: str = ROOT
 
     @property
     def key(self) -> Key:
-        return Key(self.KIND, self.netns, f"{self.set} {self.part}".rstrip())
+        return part_key(self.vcid)
 
     @property
     def rank(self) -> Rank:
-        return Rank.GUARD if ROLES[self.set] == "fence" else Rank.GRANT
+        return Rank.GUARD
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -115,7 +145,87 @@ class NftElements:
 
     @property
     def group(self) -> str:
-        return group_of(self.netns, self.part)
+        return netns_name(self.vcid)
+
+
+@dataclass(frozen=True, slots=True)
+class NftGate:
+    """What may come in by one link, judged frame by frame before anything else sees it (ingress hook)."""
+
+    KIND: ClassVar[str] = "nft-gate"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"rules"})
+
+    netns: str
+    device: str
+    rules: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.device)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.SETTING
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        """The counters it names are the part's or the table's."""
+        return (_home(self.netns, self.device.rpartition("-")[0]), link_key(self.netns, self.device))
+
+    @property
+    def container(self) -> Key | None:
+        return link_key(self.netns, self.device)
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
+Guard = NftTable | NftPart
+
+
+def part_key(vcid: int) -> Key:
+    return Key(NftPart.KIND, ROOT, str(vcid))
+
+
+def _home(netns: str, name: str) -> Key:
+    """What owns a set or counter of this name: the table, or in the root the part whose VCID ends the name."""
+    vcid = part_of(name) if netns == ROOT else 0
+    return part_key(vcid) if vcid else table_key(netns)
+
+
+@dataclass(frozen=True, slots=True)
+class NftElements:
+    """Elements of a grant or fence set. In a set that networks share, `part` is the one link that they speak of."""
+
+    KIND: ClassVar[str] = "nft-elements"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"elements"})
+
+    netns: str
+    set: str
+    elements: frozenset[str]
+    part: str = ""
+    owner: str = field(default="", compare=False)  # the network, where no name tells
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, f"{self.set} {self.part}".rstrip())
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.GUARD if role_of(self.set) == "fence" else Rank.GRANT
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (_home(self.netns, self.set),)
+
+    @property
+    def container(self) -> Key | None:
+        return _home(self.netns, self.set)
+
+    @property
+    def group(self) -> str:
+        return self.owner or group_of(self.netns, self.part or self.set)
 
 
 def table_key(netns: str) -> Key:
@@ -124,7 +234,7 @@ def table_key(netns: str) -> Key:
 
 def fewer(before: NftElements, after: NftElements) -> NftElements:
     """Only what both sides hold: what a revocation leaves."""
-    return NftElements(after.netns, after.set, before.elements & after.elements, after.part)
+    return NftElements(after.netns, after.set, before.elements & after.elements, after.part, after.owner)
 
 
 # -- rules, in the form in which libnftables lists them ------------------------------------------------------
@@ -172,8 +282,45 @@ def members(*values: Any) -> dict[str, Any]:
     return {"set": list(values)}
 
 
+def goto(chain: str) -> dict[str, Any]:
+    return {"goto": {"target": chain}}
+
+
+def dispatch(key: str, into: str) -> dict[str, Any]:
+    """On to the chain that the map names for this link."""
+    return {"vmap": {"key": meta(key), "data": f"@{into}"}}
+
+
+def mangle(key: Any, value: Any) -> dict[str, Any]:
+    return {"mangle": {"key": key, "value": value}}
+
+
+def between(first: int, last: int) -> Any:
+    """A range as nft lists it."""
+    return first if first == last else {"range": [first, last]}
+
+
+def renamed(text: str, names: frozenset[str], suffix: str) -> str:
+    """A rule with `suffix` after each of `names`: its chains, sets and counters."""
+
+    def walk(value: Any, under: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: walk(inner, key) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner) for inner in value]
+        if isinstance(value, str) and under in ("target", "counter") and value in names:
+            return value + suffix
+        if isinstance(value, str) and value.startswith("@") and value[1:] in names:
+            return value + suffix
+        return value
+
+    body = json.loads(text)
+    return rule(body["comment"], *walk(body["expr"]))
+
+
 ACCEPT: dict[str, Any] = {"accept": None}
 DROP: dict[str, Any] = {"drop": None}
+RETURN: dict[str, Any] = {"return": None}
 # listed in the order of the kernel's bits, which is how libnftables prints flags
 ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], op="in")
 
@@ -198,16 +345,17 @@ def element(value: Any) -> str:
 
 
 def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
-    elements = frozenset(element(value) for value in item.get("elem", ()))
+    target = str(item.get("map", ""))
+    elements = frozenset() if target else frozenset(element(value) for value in item.get("elem", ()))
     kind = item["type"] if isinstance(item["type"], str) else " . ".join(item["type"])
-    odd = [k for k in ("timeout", "gc-interval", "map") if k in item]
+    odd = [k for k in ("timeout", "gc-interval") if k in item]
     odd += sorted(set(item.get("flags", ())) - {"interval"})
-    own = ROLES.get(item["name"], "static") == "static"
     shape = NftSet(
         item["name"],
         " ".join([STRANGE, kind, *odd] if odd else [kind]),
         "interval" in item.get("flags", ()),
-        tuple(sorted(elements)) if own else (),
+        tuple(sorted(elements)) if role_of(item["name"]) == "static" else (),
+        target,
     )
     return shape, elements
 
@@ -218,48 +366,90 @@ def _chain(item: Mapping[str, Any], rules: Iterable[str]) -> NftChain:
     return NftChain(item["name"], tuple(rules), item["hook"], item["type"], int(item["prio"]), item["policy"])
 
 
+@dataclass(slots=True)
+class _Listing:
+    """A listing of our table, sorted by what each entry is."""
+
+    seen: bool = False
+    sets: list[NftSet] = field(default_factory=list)
+    elements: dict[str, frozenset[str]] = field(default_factory=dict)
+    entries: list[tuple[str, str, str]] = field(default_factory=list)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    chains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    rules: dict[str, list[str]] = field(default_factory=dict)
+
+    def take(self, kind: str, item: Mapping[str, Any]) -> None:
+        if kind == "table":
+            self.seen = True
+            self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
+        elif kind in ("set", "map"):
+            shape, values = _set(item)
+            self.sets.append(shape)
+            self.elements[shape.name] = values
+            if shape.map:
+                self.entries += [(shape.name, str(link), _target(verdict)) for link, verdict in item.get("elem", ())]
+        elif kind == "counter":
+            self.counts[item["name"]] = (item["packets"], item["bytes"])
+        elif kind == "chain":
+            self.chains[item["name"]] = item
+        elif kind == "rule":
+            self.rules.setdefault(item["chain"], []).append(rule(item.get("comment", ""), *item["expr"]))
+        elif kind != "metainfo":
+            self.sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
+
+    def chain(self, name: str) -> NftChain:
+        return _chain(self.chains[name], self.rules.get(name, ()))
+
+
+def _target(verdict: Any) -> str:
+    return str(verdict["jump"]["target"]) if isinstance(verdict, dict) and "jump" in verdict else json.dumps(verdict)
+
+
+NftObject = NftTable | NftPart | NftGate | NftElements
+
+
 def decode_table(
     netns: str, listing: Iterable[Mapping[str, Any]]
-) -> tuple[list[NftTable | NftElements], dict[str, tuple[int, int]]]:
-    """A listing of our table -> (objects, drop counts by reason as (packets, bytes))."""
-    sets: list[NftSet] = []
-    elements: list[NftTable | NftElements] = []
-    counts: dict[str, tuple[int, int]] = {}
-    chains: dict[str, Mapping[str, Any]] = {}
-    rules: dict[str, list[str]] = {}
-    seen = False
+) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
+    """A listing of our table -> (objects, drop counts by counter as (packets, bytes))."""
+    found = _Listing()
     for entry in listing:
         ((kind, item),) = entry.items()
-        if kind == "table":
-            seen = True
-            sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
-        if kind in ("set", "map"):
-            shape, values = _set(item)
-            sets.append(shape)
-            elements += _elements(netns, shape, values)
-        elif kind == "counter":
-            counts[item["name"]] = (item["packets"], item["bytes"])
-        elif kind == "chain":
-            chains[item["name"]] = item
-        elif kind == "rule":
-            rules.setdefault(item["chain"], []).append(rule(item.get("comment", ""), *item["expr"]))
-        elif kind not in ("table", "metainfo"):
-            sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
-    if not seen:
+        found.take(kind, item)
+    if not found.seen:
         return [], {}
-    table = NftTable(
-        netns,
-        tuple(sorted(sets, key=lambda s: s.name)),
-        tuple(sorted(counts)),
-        tuple(_chain(chains[name], rules.get(name, ())) for name in sorted(chains)),
-    )
-    return [table, *elements], counts
+    gates = sorted(name for name, item in found.chains.items() if item.get("hook") == "ingress")
+    rest = [name for name in found.chains if name not in gates]
+    vcids = {0, *(_vcids(netns, [*rest, *(item.name for item in found.sets), *found.counts]))}
+    vcids |= {part_of(chain) for _map, _link, chain in found.entries}
+    out: list[NftObject] = [_guard(netns, vcid, found, rest) for vcid in sorted(vcids)]
+    out += [NftGate(netns, name.removeprefix(_GATE), found.chain(name).rules) for name in gates]
+    for shape in found.sets:
+        out += _elements(netns, shape, found.elements.get(shape.name, frozenset()))
+    return out, found.counts
+
+
+def _vcids(netns: str, names: Iterable[str]) -> set[int]:
+    return {part_of(name) for name in names} if netns == ROOT else set()
+
+
+def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Guard:
+    def own(name: str) -> bool:
+        return netns != ROOT or part_of(name) == vcid
+
+    sets = tuple(sorted((item for item in found.sets if own(item.name)), key=lambda item: item.name))
+    counters = tuple(sorted(name for name in found.counts if own(name)))
+    built = tuple(found.chain(name) for name in sorted(chains) if own(name))
+    if not vcid:
+        return NftTable(netns, sets, counters, built)
+    entries = tuple(sorted(entry for entry in found.entries if part_of(entry[2]) == vcid))
+    return NftPart(vcid, sets, counters, built, entries)
 
 
 def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElements]:
     if shape.role == "static":
         return []
-    if netns == ROOT:  # one object per link, so that one network's grant is not another's
+    if netns == ROOT and not part_of(shape.name):  # one object per link, so that one network's grant is not another's
         return [NftElements(netns, shape.name, frozenset({value}), value) for value in sorted(values)]
     return [NftElements(netns, shape.name, values)] if values else []
 
@@ -281,7 +471,13 @@ def _add_set(item: NftSet) -> list[dict[str, Any]]:
     fields = _at(name=item.name, type=item.type)
     if item.interval:
         fields["flags"] = ["interval"]
+    if item.map:
+        return [{"add": {"map": {**fields, "map": item.map}}}]
     return [{"add": {"set": fields}}, *_element("add", item.name, item.elements)]
+
+
+def _entries(verb: str, entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [{verb: {"element": _at(name=name, elem=[[link, jump(chain)]])}} for name, link, chain in entries]
 
 
 def _element(verb: str, name: str, values: Iterable[str]) -> list[dict[str, Any]]:
@@ -302,19 +498,39 @@ def _add_rules(item: NftChain) -> list[dict[str, Any]]:
 
 def create_table(item: NftTable) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
-    out += [{"add": {"counter": _at(name=name)}} for name in item.counters]
+    return [*out, *_content(item), *_element("add", "doors", item.doors)]
+
+
+def create_part(item: NftPart) -> list[dict[str, Any]]:
+    return [*_content(item), *_entries("add", item.entries)]
+
+
+def _content(item: Guard) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = [{"add": {"counter": _at(name=name)}} for name in item.counters]
     for each in item.sets:
         out += _add_set(each)
     out += [_add_chain(chain) for chain in item.chains]
     for chain in item.chains:
         out += _add_rules(chain)
-    return [*out, *_element("add", "doors", item.doors)]
+    return out
 
 
 def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
     """From one table to the other within one transaction; sets, counts and grants that stay are not touched."""
     if needs_rebuild(before, after):
         return [*delete_table(before), *create_table(after)]
+    return _changes(before, after)
+
+
+def change_part(before: NftPart, after: NftPart) -> list[dict[str, Any]]:
+    if needs_rebuild(before, after):
+        return [*delete_part(before), *create_part(after)]
+    gone = [entry for entry in before.entries if entry not in after.entries]
+    new = [entry for entry in after.entries if entry not in before.entries]
+    return [*_entries("delete", gone), *_changes(before, after), *_entries("add", new)]
+
+
+def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
     chains_before = {chain.name: chain for chain in before.chains}
     chains_after = {chain.name: chain for chain in after.chains}
     changed = [c for c in after.chains if chains_before.get(c.name) != c]
@@ -335,10 +551,10 @@ def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
     return out
 
 
-def needs_rebuild(before: NftTable, after: NftTable) -> bool:
-    """Whether only deleting and adding the table (in one transaction, its grants lost) makes the change.
+def needs_rebuild(before: Guard, after: Guard) -> bool:
+    """Whether only deleting and adding it all (in one transaction, its grants lost) makes the change.
 
-    So it is when a set changed its type, a chain its hook, or the table holds something that we never put there.
+    So it is when a set changed its type, a chain its hook, or it holds something that we never put there.
     """
     sets_before = {item.name: item for item in before.sets}
     if any(item.type.startswith(STRANGE) for item in before.sets):
@@ -354,13 +570,13 @@ def _same_hook(one: NftChain, other: NftChain) -> bool:
 
 
 def _same_type(one: NftSet, other: NftSet) -> bool:
-    return (one.type, one.interval) == (other.type, other.interval)
+    return (one.type, one.interval, one.map) == (other.type, other.interval, other.map)
 
 
-def _set_changes(before: NftTable, after: NftTable) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _set_changes(before: Guard, after: Guard) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     old = {item.name: item for item in before.sets}
     new = {item.name: item for item in after.sets}
-    removals: list[dict[str, Any]] = [{"delete": {"set": _at(name=n)}} for n in old if n not in new]
+    removals = [_delete_set(item) for name, item in old.items() if name not in new]
     additions: list[dict[str, Any]] = []
     for name, item in new.items():
         if name not in old:
@@ -371,8 +587,38 @@ def _set_changes(before: NftTable, after: NftTable) -> tuple[list[dict[str, Any]
     return removals, additions
 
 
+def _delete_set(item: NftSet) -> dict[str, Any]:
+    return {"delete": {"map" if item.map else "set": _at(name=item.name)}}
+
+
 def delete_table(_item: NftTable) -> list[dict[str, Any]]:
     return [{"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
+
+
+def delete_part(item: NftPart) -> list[dict[str, Any]]:
+    out = _entries("delete", item.entries)
+    out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
+    out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
+    out += [_delete_set(each) for each in item.sets]
+    return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
+
+
+def create_gate(item: NftGate) -> list[dict[str, Any]]:
+    """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing (Linux 6.13 on)."""
+    name = f"{_GATE}{item.device}"
+    chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
+    fresh: list[dict[str, Any]] = [{"add": {"chain": _at(name=name)}}, *delete_gate(item)]
+    return [*fresh, {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
+
+
+def change_gate(item: NftGate) -> list[dict[str, Any]]:
+    name = f"{_GATE}{item.device}"
+    return [{"flush": {"chain": _at(name=name)}}, *_add_rules(NftChain(name, item.rules))]
+
+
+def delete_gate(item: NftGate) -> list[dict[str, Any]]:
+    name = _at(name=f"{_GATE}{item.device}")
+    return [{"flush": {"chain": name}}, {"delete": {"chain": name}}]
 
 
 def change_elements(before: NftElements | None, after: NftElements | None) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
+RTN_UNREACHABLE = 7
+LAST_RESORT = 4278198272  # a metric above all that others use: where a lookup in a VRF's table ends
 IPV6_DEFAULT_METRIC = 1024
 
 
@@ -38,13 +40,14 @@ class Route:
 
     netns: str
     prefix: str
-    device: str
-    link: Key
+    device: str  # "" for a route that leads nowhere
+    link: Key | None
     via: str | None = None
     table: int = TABLE_MAIN
     metric: int = 0
     kind: int = RTN_UNICAST
     reach: Key | None = field(default=None, compare=False)  # the route by which `via` is reached
+    owner: str = field(default="", compare=False)  # the network, where there is no device to tell
 
     @property
     def key(self) -> Key:
@@ -52,11 +55,11 @@ class Route:
 
     @property
     def rank(self) -> Rank:
-        return Rank.ROUTE
+        return Rank.ROUTE if self.device else Rank.ROOM
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return (self.link,) if self.reach is None else (self.link, self.reach)
+        return tuple(key for key in (self.link, self.reach) if key is not None)
 
     @property
     def container(self) -> Key | None:
@@ -64,13 +67,13 @@ class Route:
 
     @property
     def group(self) -> str:
-        return group_of(self.netns, self.device)
+        return self.owner or group_of(self.netns, self.device)
 
 
 def _message(item: Route, verb: str, create: bool) -> Message:
     network = ip_network(item.prefix)
     six = network.version == 6
-    scope = RT_SCOPE_UNIVERSE if item.via or six else RT_SCOPE_LINK
+    scope = RT_SCOPE_UNIVERSE if item.via or six or not item.device else RT_SCOPE_LINK
     header: dict[str, Any] = {
         "family": AF_INET6 if six else AF_INET,
         "dst_len": network.prefixlen,
@@ -84,7 +87,7 @@ def _message(item: Route, verb: str, create: bool) -> Message:
         attrs.append(("RTA_DST", str(network.network_address)))
     if item.metric:
         attrs.append(("RTA_PRIORITY", item.metric))
-    if verb == "new":
+    if verb == "new" and item.device:
         attrs.append(("RTA_OIF", Index(item.netns, item.device)))
         if item.via:
             attrs.append(("RTA_GATEWAY", item.via))

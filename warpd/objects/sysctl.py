@@ -16,9 +16,22 @@ from warpd.state import ROOT, Key, Rank
 # on our doors, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
+_QUIET = ("net/ipv6/conf/{}/disable_ipv6",)
+_PORT = ("net/ipv4/conf/{}/forwarding", "net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/disable_ipv6")
+BRIDGE_NETFILTER = ("arptables", "ip6tables", "iptables")
 # What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
 WATCHED: Mapping[str, tuple[str, ...]] = {
-    "": ("net/ipv4/conf/all/send_redirects", "net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/all/forwarding"),
+    "": (
+        "net/ipv4/conf/all/send_redirects",
+        "net/ipv6/conf/all/disable_ipv6",
+        "net/ipv6/conf/all/forwarding",
+        *(f"net/bridge/bridge-nf-call-{name}" for name in BRIDGE_NETFILTER),
+    ),
+    "vrf": _PORT,
+    "vrf-port": _PORT,
+    "bridge": _QUIET,
+    "gretap": _QUIET,
+    "vxlan": _QUIET,
     "wg": (
         "net/ipv4/conf/{}/send_redirects",
         "net/ipv4/conf/{}/forwarding",

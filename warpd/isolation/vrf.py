@@ -1,0 +1,202 @@
+"""Isolation by VRF: everything of a network lives in the root, behind an l3mdev device with a routing table of its own.
+
+The table ends in an unreachable route of either family before anything is tied to it, so that no lookup falls
+through to the host's own tables. Which connection a packet belongs to is told by a conntrack zone (the number of
+the routing table): two networks may use the same addresses. What stays inside a network is in its zone both ways;
+what leaves by the uplink is in it on the way out only, since the answers, addressed to the uplink, carry nothing
+that tells whose they are: NAT has made them unique in the common zone, and the mark of their connection leads them
+to the table (`gateway`).
+
+What may leave is marked in prerouting and looked up in the host's main table: so egress follows the host's routes the
+moment they change, and a network without that mark has no way out at all. One rule of ours repeats the kernel's own
+for l3mdev, so that a flushed rule list is mended like everything else.
+
+A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF (drivers/net/vrf.c, vrf_ip_rcv):
+conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as the incoming link.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of
+from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
+from warpd.isolation.rules import clamp, drops, merged
+from warpd.objects.link import LinkUp, alias, link_key
+from warpd.objects.netns import netns_name
+from warpd.objects.nft import (
+    ACCEPT,
+    ANSWERS,
+    RETURN,
+    NftChain,
+    NftElements,
+    NftPart,
+    NftSet,
+    goto,
+    jump,
+    mangle,
+    match,
+    meta,
+    payload,
+    renamed,
+    rule,
+)
+from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, TABLE_MAIN, Route
+from warpd.objects.rule import Rule
+from warpd.objects.sysctl import Sysctl
+from warpd.objects.vrf import MTU, Vrf
+from warpd.state import ROOT, Object
+
+NAME = "vrf"
+# Before the kernel's own rule for l3mdev (1000), after the local table (0).
+ANSWER_PRIORITY, LEAVE_PRIORITY, L3MDEV_PRIORITY = 970, 980, 990
+ZONE = {"ct": {"key": "zone"}}
+ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
+
+
+def room(site: Site) -> Room:
+    vrf = _vrf(site)
+    return Room(
+        ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
+    )
+
+
+def _vrf(site: Site) -> str:
+    return f"vrf-{site.vcid}"
+
+
+def why_not(site: Site) -> str:
+    """Why this network cannot be built so here; "" when it can."""
+    if not site.host.vrf:
+        return "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
+    if site.routing_table > TABLES_LAST:
+        return f"a conntrack zone has its table's number: routing_table {site.routing_table} is above {TABLES_LAST}"
+    return ""
+
+
+def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object]) -> Contribution:
+    """The VRF with its table's last resort, its settings, its part of the gateway's guard, and `inner`."""
+    place, vrf = room(site), _vrf(site)
+    group = netns_name(site.vcid)
+    link = link_key(ROOT, vrf)
+    out: list[Object] = [
+        Vrf(ROOT, vrf, alias(site.vcid, site.name), MTU, table=site.routing_table),
+        LinkUp(ROOT, vrf, link),
+        *_last_resort(site, group),
+        *(Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group) for version in _versions(site)),
+        *_settings(site, place, group),
+        *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
+    ]
+    if wants.egress:
+        out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
+    return Contribution(
+        group,
+        (*out, *inner, _part(site, place, wants, fragment)),
+        tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
+        site.inside if wants.egress else (),
+        (vrf, place.tunnel),
+    )
+
+
+def shared(six: bool) -> list[Object]:
+    """What networks of this mode need of the root together."""
+    return [
+        item
+        for version in ((4, 6) if six else (4,))
+        for item in (
+            Rule(ROOT, version, LEAVE_PRIORITY, LEAVING, TABLE_MAIN),
+            Rule(ROOT, version, L3MDEV_PRIORITY),
+        )
+    ]
+
+
+def _versions(site: Site) -> tuple[int, ...]:
+    return (4,) if site.subnet6 is None else (4, 6)
+
+
+def _last_resort(site: Site, group: str) -> Iterator[Object]:
+    for prefix in ("0.0.0.0/0", "::/0"):
+        yield Route(
+            ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group
+        )
+
+
+def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
+    four, six = "net/ipv4/conf", "net/ipv6/conf"
+    off = "1" if site.subnet6 is None else "0"
+    for name in (_vrf(site), place.tunnel):
+        values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
+        for path, value in values.items():
+            yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
+
+
+# -- the part of the gateway's guard
+
+
+def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
+    chains: Mapping[str, Sequence[str]] = {
+        **fragment.chains,
+        "forward": _forward(site, place, wants, fragment),
+        "input": [rule("answers to the gateway", ANSWERS, ACCEPT), rule("from an endpoint", jump("local"))],
+        "zone": list(_zone(site)),
+        "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
+        "mark": list(_mark(site, place, wants)),
+    }
+    sets = [*fragment.sets, *_inside(site)]
+    names = frozenset((*chains, *(item.name for item in sets), *fragment.counters))
+    own = {name: [renamed(text, names, place.suffix) for text in rules] for name, rules in chains.items()}
+    own["out"] = [_passed_on(text) for text in own.get("out", ())]
+    built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
+    entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
+    entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("marks", place.tunnel, "mark")]
+    entries += [("backs", place.tunnel, "back")] if "back" in chains else []
+    return NftPart(
+        site.vcid,
+        tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
+        tuple(sorted(place.named(name) for name in fragment.counters)),
+        tuple(sorted(built, key=lambda chain: chain.name)),
+        tuple(sorted((name, link, place.named(chain)) for name, link, chain in entries)),
+    )
+
+
+def _named(item: NftSet, place: Room) -> NftSet:
+    return NftSet(place.named(item.name), item.type, item.interval, item.elements)
+
+
+def _inside(site: Site) -> list[NftSet]:
+    return [
+        NftSet(f"inside{version}", kind, True, merged(site.inside, version))
+        for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
+    ]
+
+
+def _passed_on(text: str) -> str:
+    """What the network lets out goes on to the checks that are the same for all: `out` of the gateway's table."""
+    body = json.loads(text)
+    return rule(body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"]))
+
+
+def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[str]:
+    label = str(site.vcid)
+    off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
+    hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
+    hooks += [rule("out", jump("out"))] if wants.egress else []
+    return [*clamp(site.mtu), *off, *hooks, *drops(label, "not-granted")]
+
+
+def _zone(site: Site) -> Iterator[str]:
+    for family, version in (("ip", 4), ("ip6", 6)):
+        inside = match(payload(family, "daddr"), f"@inside{version}")
+        yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)
+    yield rule("leaves", mangle(ZONE_OUT, site.routing_table))
+
+
+def _mark(site: Site, place: Room, wants: Wants) -> Iterator[str]:
+    """Which packets belong to the network, and which of them may look for the uplink."""
+    yield rule("of this network", mangle(meta("mark"), place.mark))
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield rule("stays inside", match(payload(family, "daddr"), f"@inside{version}"), RETURN)
+    if wants.egress:
+        yield rule("answers come back", mangle({"ct": {"key": "mark"}}, place.mark))
+        yield rule("leaves", mangle(meta("mark"), LEAVING))

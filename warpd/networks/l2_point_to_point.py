@@ -1,0 +1,65 @@
+"""l2-point-to-point: a wire between two endpoints, GRETAP over WireGuard on either side of a bridge.
+
+Without `vlan_id` and `vlan_range` it carries every frame unchanged: the bridge looks at 802.1ad tags only, so that a
+customer's 802.1Q tags are payload. The bridge learns nothing: what comes in on one side goes out on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from warpd.intent import Network
+from warpd.isolation.room import Fragment, Room, Site, Wants
+from warpd.networks import segment, tunnel
+from warpd.networks.tunnel import Peer
+from warpd.objects.bridge_port import BridgePort
+from warpd.objects.link import alias
+from warpd.objects.nft import ACCEPT, match, meta, rule
+from warpd.objects.segment import ETH_P_8021AD, ETH_P_8021Q, PAYLOAD, Gretap
+from warpd.state import Object
+
+TYPE = "l2-point-to-point"
+WIRE = 1  # the VLAN of 802.1ad that stands for the wire itself; S-tagged frames keep the others
+EVERY = ((2, 4094),)
+Servers = Sequence[IPv4Address | IPv6Address]
+
+
+def wants(_network: Network) -> Wants:
+    return Wants(egress=False)
+
+
+def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
+    gre = rule(
+        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), match(meta("l4proto"), "gre"), ACCEPT
+    )
+    return tunnel.fragment(site, {}, reasons=segment.REASONS, local=[gre])
+
+
+def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) -> list[Object]:
+    """The bridge and its two legs."""
+    name = segment.bridge_name(site, network)
+    whole = not network.vlan_id and not network.vlan_range
+    tagged = EVERY if whole else segment.tagged_of(network)
+    port = BridgePort(place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False)
+    bridge = segment.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q)
+    gate = segment.gate(place, port.untagged, None if whole else tagged)
+    return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], port, gate)
+
+
+def _leg(site: Site, place: Room, bridge: str, peer: Peer) -> Gretap:
+    return Gretap(
+        place.netns,
+        f"gt-{site.vcid}-{peer.leg}",
+        alias(site.vcid, site.name),
+        PAYLOAD,
+        str(site.gateway_address),
+        str(peer.address),
+        place.underlay,
+        master=bridge,
+    )
+
+
+def targets(_network: Network, _dns: Servers) -> list[IPv4Address | IPv6Address]:
+    """Nowhere."""
+    return []

@@ -1,0 +1,73 @@
+"""What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
+
+Three things judge a frame, each enough by itself: the gate of its leg (which counts), the VLANs of its port, and that
+the bridge is a member of no VLAN, so that nothing goes up to the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from warpd.intent import Network
+from warpd.isolation.room import Room, Site
+from warpd.objects.bridge_port import BridgePort, Vlans, members, ranges
+from warpd.objects.link import LinkUp, alias, link_key
+from warpd.objects.netns import netns_name
+from warpd.objects.nft import ACCEPT, DROP, NftElements, NftGate, between, count, match, meta, payload, rule
+from warpd.objects.nft import members as one_of
+from warpd.objects.segment import PAYLOAD, Bridge, Leg
+from warpd.objects.sysctl import Sysctl
+from warpd.state import ROOT, Object
+
+REASONS = ("other-network", "vlan")
+ETHER_TYPE = payload("ether", "type")
+
+
+def bridge_name(site: Site, network: Network) -> str:
+    return network.bridge_name or f"br-{site.vcid}"
+
+
+def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], port: BridgePort, gate: Sequence[str]) -> list[Object]:
+    """The bridge with its legs; `port` is what each leg's port lets through, `gate` the rules of each leg's gate."""
+    group = netns_name(site.vcid)
+    own = link_key(place.netns, bridge.name)
+    out: list[Object] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
+    if place.netns == ROOT:
+        out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
+    for leg in legs:
+        key = link_key(place.netns, leg.name)
+        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
+        out.append(NftGate(place.netns, leg.name, tuple(gate)))
+        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))
+    return out
+
+
+def _quiet(place: Room, name: str, group: str) -> list[Object]:
+    """No address of the gateway's own on a tenant's segment, not even a link-local one."""
+    path = f"net/ipv6/conf/{name}/disable_ipv6"
+    return [Sysctl(place.netns, path, "1", link_key(place.netns, name), owner=group)]
+
+
+def bridge(site: Site, place: Room, name: str, protocol: int) -> Bridge:
+    return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol)
+
+
+def gate(place: Room, untagged: int, tagged: Vlans | None) -> list[str]:
+    """What a leg lets in; `tagged` None is every VLAN."""
+    other, vlan = place.named("other-network"), place.named("vlan")
+    out = []
+    if place.mark:  # in the root, tunnels of several networks may have the same two addresses
+        out.append(rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(other), DROP))
+    if tagged is None:
+        return [*out, rule("every VLAN", ACCEPT)]
+    known = [between(first, last) for first, last in ranges(members(tagged) | ({untagged} if untagged else set()))]
+    if known:
+        vids: Any = known[0] if len(known) == 1 else one_of(*known)
+        out.append(rule("granted VLANs", match(payload("vlan", "id"), vids), ACCEPT))
+    out += [rule("other VLANs", match(ETHER_TYPE, kind), count(vlan), DROP) for kind in ("8021q", "8021ad")]
+    return [*out, rule("untagged", ACCEPT) if untagged else rule("untagged", count(vlan), DROP)]
+
+
+def tagged_of(network: Network) -> Vlans:
+    return ((network.vlan_range.first, network.vlan_range.last),) if network.vlan_range else ()
