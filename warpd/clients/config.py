@@ -14,10 +14,11 @@ from datetime import date
 from typing import Final
 
 from warpd import keys
+from warpd.compile import preshared_key_of
 from warpd.errors import WarpError
 from warpd.grants import Grants
 from warpd.intent import Endpoint, Intent, Network
-from warpd.keys import Secret
+from warpd.keys import Master, Secret
 
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
 # IPv6 is captured also where the network has none: it ends at the gateway instead of going around the tunnel.
@@ -60,7 +61,7 @@ def _key_text(value: Secret) -> str:
 def client_config(
     intent: Intent,
     grants: Grants,
-    master: Secret,
+    master: Master,
     network: str,
     endpoint: str,
     *,
@@ -76,11 +77,9 @@ def client_config(
     own, given = intent.networks[network], grants.networks[network]
     one, seat = own.endpoints[endpoint], given.endpoints[endpoint]
     _refuse(network, endpoint, own, one, today)
-    private, shared = None, None
+    private, shared = None, preshared_key_of(endpoint, one, given.vcid, master)
     if one.public_key is None:
         private = keys.endpoint_key(master, given.vcid, endpoint, one.rotation)
-    if one.preshared_key:
-        shared = keys.preshared_key(master, given.vcid, endpoint, one.rotation)
     six = (f"{seat.address6}/128",) if own.ipv6 else ()
     return ClientConfig(
         network=network,
@@ -90,7 +89,7 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=keys.public_key(keys.network_key(master, given.vcid)),
+        gateway_public_key=keys.public_key(keys.network_key(master, given.vcid, file=own.private_key_file)),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
         allowed_ips=EVERYTHING,
