@@ -20,6 +20,8 @@ from warpd.intent import Network
 class EndpointGrant:
     address: IPv4Address
     address6: IPv6Address
+    leg: int = 0
+    vni: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from warpd.keys import KEY_BYTES, Secret
 GRANTS: Final = "grants.json"
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
+EXPORTS: Final = "exports.log"
 LOCK: Final = "lock"
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
@@ -44,6 +45,7 @@ class Numbered(Protocol):
     @property
     def endpoint(self) -> str: ...
     def digest(self) -> str: ...
+    def masked(self) -> Mapping[str, Any]: ...
     def numbered(self, version: int) -> Self: ...
 
 
@@ -53,12 +55,13 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True, slots=True)
 class ConfigVersion:
-    """One distinct config of one endpoint: a number from 1, and the day it was first seen."""
+    """One distinct config of one endpoint: a number from 1, the day it was first seen, its values without secrets."""
 
     version: int
     date: str
     digest: str
     exported: bool
+    masked: Mapping[str, Any] | None = None  # None: from a warpd that kept none
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class Store:
         rows = versions.configs.get(name, ())
         row = next((row for row in rows if row.digest == digest), None)
         if row is None:
-            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported)
+            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported, config.masked())
             rows = (*rows, row)
         elif exported and not row.exported:
             new = dataclasses.replace(row, exported=True)
@@ -154,7 +157,44 @@ class Store:
 
     def history(self, network: str, endpoint: str) -> list[dict[str, Any]]:
         rows = self.versions().configs.get(f"{network}/{endpoint}", ())
-        return [{"version": row.version, "date": row.date, "exported": row.exported} for row in rows]
+        exports = self._exports(network, endpoint)
+        return [
+            {
+                "version": row.version,
+                "date": row.date,
+                "exported": row.exported,
+                "exports": [each for number, each in exports if number == row.version],
+            }
+            for row in rows
+        ]
+
+    def masked(self, network: str, endpoint: str, version: int) -> Mapping[str, Any]:
+        """What a version said, secrets as fingerprints.
+
+        Raises:
+            WarpError: there is no such version on record, or its values were not kept.
+        """
+        rows = self.versions().configs.get(f"{network}/{endpoint}", ())
+        found = next((row.masked for row in rows if row.version == version), None)
+        if found is None:
+            known = ", ".join(str(row.version) for row in rows if row.masked is not None) or "none"
+            text = f"version {version} of {network}/{endpoint} is not on record"
+            raise WarpError(text, code="version-unknown", who="operator", hint=f"versions on record: {known}")
+        return found
+
+    def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
+        """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        names = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
+        path = self.folder / EXPORTS
+        with _told(path):
+            self._make_folder()
+            _append_synced(path, line.encode())
+
+    def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
+        text = self._read(EXPORTS) or ""
+        return [found for line in text.splitlines() for found in _export(line, network, endpoint)]
 
     # the lock
 
@@ -260,6 +300,25 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _append_synced(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "r+b", buffering=0) as file:
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash
+        file.write(b"\n" + data if torn else data)
+        os.fsync(fd)
+
+
+def _export(line: str, network: str, endpoint: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """A line that a crash has torn is passed over."""
+    try:
+        row = json.loads(line)
+        if (row["network"], row["endpoint"]) == (network, endpoint):
+            yield int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+
+
 def _sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -295,8 +354,12 @@ def _from_base64(raw: bytes) -> bytes | None:
 
 
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
-    rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
+    rows = {name: [_row(row) for row in each] for name, each in configs.items()}
     return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
+
+
+def _row(row: ConfigVersion) -> list[Any]:
+    return [row.version, row.date, row.digest, row.exported, row.masked]
 
 
 def _versions_from_json(text: str) -> Versions:

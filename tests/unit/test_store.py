@@ -41,6 +41,9 @@ class Config:
     def digest(self) -> str:
         return self.body
 
+    def masked(self) -> dict[str, str]:
+        return {"body": self.body}
+
     def numbered(self, version: int) -> Config:
         return replace(self, version=version)
 

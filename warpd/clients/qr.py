@@ -51,6 +51,13 @@ def _code(config: ClientConfig, text: str) -> segno.QRCode:
             who="operator",
             hint="take the text and put the device's private key in, or drop `public_key` to have a derived one",
         )
+    if config.segment is not None:
+        raise WarpError(
+            f"network {config.network} carries Ethernet: its config has hooks, which the apps that read QR codes refuse",
+            code="qr-hooks",
+            who="operator",
+            hint="carry it over as a file: --out FILE",
+        )
     try:
         return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")
     except segno.DataOverflowError:
