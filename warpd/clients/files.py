@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 MARK: Final = "# file: "
-CUT: Final = """umask 077; awk '/^# file: /{close(f); f=$3} f{print >f}' THIS_FILE"""
+CUT: Final = """umask 077; awk '/^# file: /{close(f); f=$3; next} f{print >f}' THIS_FILE"""
 
 
 def joined(files: Mapping[str, str], *notes: str) -> str:
