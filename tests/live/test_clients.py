@@ -6,7 +6,7 @@ hand, so that only the client's is tested.
   wg0 <- - - - - - - - - - - - - - > wg-<vcid>
   br0 (tun0, far) -- eth0 10.9.0.1 [ far ]    br-<vcid> (tunnel, lan0)
 
-NetworkManager is taken from a folder of unpacked packages, WARPD_NETWORKMANAGER, or as it is installed.
+NetworkManager is taken from a folder of unpacked packages: .work/networkmanager, or what WARPD_NETWORKMANAGER names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.files import split
 
 NETWORKD = Path("/lib/systemd/systemd-networkd")
-UNPACKED = os.environ.get("WARPD_NETWORKMANAGER", "")
-NETWORKMANAGER = Path(f"{UNPACKED}/usr/sbin/NetworkManager")
+# Where `./run test` unpacks the packages: NetworkManager, once installed, would take over the host's own links.
+UNPACKED = Path(os.environ.get("WARPD_NETWORKMANAGER") or Path(__file__).parents[2] / ".work/networkmanager")
+NETWORKMANAGER = UNPACKED / "usr/sbin/NetworkManager"
 HOST = "203.0.113.1"
 PATIENCE_S = 25
 LARGE_MTU = 1560  # what a gateway tells endpoints of an l2-mesh
@@ -154,6 +155,7 @@ def l3_config(kind: str) -> ClientConfig:
 @pytest.mark.parametrize("kind", ["l2-point-to-point", "l2-mesh"])
 def test_wg_quick_carries_whole_frames_and_cleans_up(lab: Lab, kind: str) -> None:
     config = l2_config(kind)
+    assert config.segment
     gateway(lab, kind, config)
     path = lab.folder / "warp0.conf"
     path.touch(mode=0o600)
@@ -242,7 +244,7 @@ def test_networkd_carries_whole_frames(lab: Lab, networkd: Callable[[ClientConfi
 @pytest.fixture
 def networkmanager(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
     if not NETWORKMANAGER.exists():
-        pytest.skip("NetworkManager is not here: unpack its packages and name the folder in WARPD_NETWORKMANAGER")
+        pytest.skip("no NetworkManager: `./run test` unpacks it, or name a folder in WARPD_NETWORKMANAGER")
     daemons: list[subprocess.Popen[bytes]] = []
 
     def started(config: ClientConfig) -> None:
@@ -254,7 +256,7 @@ def networkmanager(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
             path.write_text(text)
         (lab.folder / "bus.conf").write_text(BUS.format(folder=lab.folder))
         (lab.folder / "nm.conf").write_text(SETTINGS)
-        libraries = f"{UNPACKED}/usr/lib/x86_64-linux-gnu"
+        libraries = next(UNPACKED.glob("usr/lib/*-linux-gnu"))
         command = f"""
             mkdir -p /etc/NetworkManager/system-connections /var/lib/NetworkManager /run/NetworkManager
             mount --bind {folder} /etc/NetworkManager/system-connections

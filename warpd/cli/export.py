@@ -37,6 +37,14 @@ class Wish:
     endpoint: str
     style: str
     lan_port: str | None
+    drawn: bool  # as a QR code
+
+    def text(self, config: ClientConfig) -> str:
+        """Raises: WarpError when the format cannot say it, or no QR code can show it."""
+        text = FORMATS[self.style](config)
+        if self.drawn:
+            qr.code(config, text)
+        return text
 
 
 @endpoint_app.command("config")
@@ -60,8 +68,8 @@ def config(
         return _history(session, network, endpoint, form)
     if diff != NOTHING:
         return _diff(session, network, endpoint, diff, form)
-    wish = Wish(network, endpoint, style, lan_port)
-    _refuse(wish, out, qr_ or qr_file is not None)
+    wish = Wish(network, endpoint, style, lan_port, drawn=qr_ or qr_file is not None)
+    _refuse(wish, out)
     made, text = _make(session, read, wish)
     if qr_file is not None:
         output.write_private(qr_file, qr.image(made, text, qr_file.suffix))
@@ -74,13 +82,13 @@ def config(
     return None
 
 
-def _refuse(wish: Wish, out: Path | None, drawn: bool) -> None:
+def _refuse(wish: Wish, out: Path | None) -> None:
     """Raises: WarpError for what cannot be made, before anything is remembered as exported."""
     if wish.style not in FORMATS:
         raise WarpError(f"there is no format {wish.style}", who="operator", hint=f"formats: {', '.join(FORMATS)}")
     if out is not None and out.is_dir() and wish.style not in IN_FILES:
         raise WarpError(f"{out} is a folder", who="operator", hint=f"name a file; several files have: {', '.join(IN_FILES)}")
-    if drawn and wish.style != wg_quick.NAME:
+    if wish.drawn and wish.style != wg_quick.NAME:
         text = f"no app reads a QR code of the format {wish.style}"
         raise WarpError(text, code="qr-format", who="operator", hint=f"leave --format out: {wg_quick.NAME} is what they read")
     if wish.lan_port is not None and not _is_port(wish.lan_port):
@@ -100,7 +108,7 @@ def _make(session: Session, read: Read, wish: Wish) -> tuple[ClientConfig, str]:
         made = current_config(session.commit(read), _host(read), wish.network, wish.endpoint)
         if wish.lan_port is not None:
             made = made.with_port(wish.lan_port)
-        numbered, text = session.store.versioned(made, FORMATS[wish.style])
+        numbered, text = session.store.versioned(made, wish.text)
         session.store.log_export(numbered, numbered.version, wish.style, user())
         return numbered, text
 
