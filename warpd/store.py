@@ -30,6 +30,7 @@ from warpd.keys import KEY_BYTES, Secret
 GRANTS: Final = "grants.json"
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
+MASKED: Final = "configs"
 EXPORTS: Final = "exports.log"
 LOCK: Final = "lock"
 CREDENTIAL: Final = "warpd.master"
@@ -55,13 +56,12 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True, slots=True)
 class ConfigVersion:
-    """One distinct config of one endpoint: a number from 1, the day it was first seen, its values without secrets."""
+    """One distinct config of one endpoint: a number from 1, and the day it was first seen."""
 
     version: int
     date: str
     digest: str
     exported: bool
-    masked: Mapping[str, Any] | None = None  # None: from a warpd that kept none
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +145,14 @@ class Store:
         rows = versions.configs.get(name, ())
         row = next((row for row in rows if row.digest == digest), None)
         if row is None:
-            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported, config.masked())
+            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported)
             rows = (*rows, row)
         elif exported and not row.exported:
             new = dataclasses.replace(row, exported=True)
             rows = tuple(new if old is row else old for old in rows)
         numbered = config.numbered(row.version)
         text = formatter(numbered)
+        self._keep_masked(config, row.version)
         self._write(VERSIONS, _versions_to_json({**versions.configs, name: rows}))
         return numbered, text
 
@@ -174,13 +175,22 @@ class Store:
         Raises:
             WarpError: there is no such version on record, or its values were not kept.
         """
-        rows = self.versions().configs.get(f"{network}/{endpoint}", ())
-        found = next((row.masked for row in rows if row.version == version), None)
-        if found is None:
-            known = ", ".join(str(row.version) for row in rows if row.masked is not None) or "none"
+        kept = self._masked(network, endpoint)
+        if str(version) not in kept:
             text = f"version {version} of {network}/{endpoint} is not on record"
-            raise WarpError(text, code="version-unknown", who="operator", hint=f"versions on record: {known}")
-        return found
+            hint = f"versions on record: {', '.join(kept) or 'none'}"
+            raise WarpError(text, code="version-unknown", who="operator", hint=hint)
+        return kept[str(version)]
+
+    def _masked(self, network: str, endpoint: str) -> dict[str, Mapping[str, Any]]:
+        text = self._read(_masked_file(network, endpoint))
+        return {} if text is None else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
+
+    def _keep_masked(self, config: Numbered, version: int) -> None:
+        """A file an endpoint: the list of versions, which every look reads, stays small."""
+        kept = {**self._masked(config.network, config.endpoint), str(version): config.masked()}
+        text = json.dumps({"version": FORMAT, "configs": kept})
+        self._write(_masked_file(config.network, config.endpoint), text + "\n")
 
     def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
         """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
@@ -248,12 +258,14 @@ class Store:
         """Replace a file; the same text again writes nothing."""
         if self._read(name) == text:
             return
-        path, beside = self.folder / name, self.folder / f".{name}.new"
+        path = self.folder / name
+        beside = path.with_name(f".{path.name}.new")
         with _told(path):
             self._make_folder()
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             _write_synced(beside, text.encode())
             os.rename(beside, path)
-            _sync_folder(self.folder)
+            _sync_folder(path.parent)
 
 
 def _flock(fd: int, path: Path) -> None:
@@ -354,12 +366,21 @@ def _from_base64(raw: bytes) -> bytes | None:
 
 
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
-    rows = {name: [_row(row) for row in each] for name, each in configs.items()}
+    rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
     return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
 
 
-def _row(row: ConfigVersion) -> list[Any]:
-    return [row.version, row.date, row.digest, row.exported, row.masked]
+def _masked_file(network: str, endpoint: str) -> str:
+    """Names hold neither dots nor slashes."""
+    return f"{MASKED}/{network}.{endpoint}.json"
+
+
+def _masked_from_json(text: str) -> dict[str, Mapping[str, Any]]:
+    try:
+        configs: dict[str, Mapping[str, Any]] = json.loads(text)["configs"]
+        return dict(configs)
+    except (KeyError, TypeError, AttributeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
 
 
 def _versions_from_json(text: str) -> Versions:

@@ -69,8 +69,10 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
         os.umask(previous)
     assert Store(store.folder).read_grants() == grants(1)
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
-    assert sorted(path.name for path in store.folder.iterdir()) == ["configs.json", "grants.json", "lock", "master.key"]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in store.folder.iterdir()} == {0o600}
+    files = sorted(str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file())
+    assert files == ["configs.json", "configs/n.a.json", "grants.json", "lock", "master.key"]
+    assert {stat.S_IMODE((store.folder / name).stat().st_mode) for name in files} == {0o600}
+    assert stat.S_IMODE((store.folder / "configs").stat().st_mode) == 0o700
 
 
 def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
