@@ -33,7 +33,7 @@ from warpd.objects.nft import (
     payload,
     rule,
 )
-from warpd.objects.sysctl import Sysctl
+from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
 from warpd.state import ROOT, Host, Object
 
 FENCE4 = "warpd: fence4"
@@ -195,6 +195,11 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
         rule("never onto a port of ours", _from_door(), transports, ports),
         rule("everything else", _from_door(), {"masquerade": None}),
     ]
+
+
+def tag(host: Host) -> str:
+    """What a link of a network remembers of our fences."""
+    return str(TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
 
 
 def settings(host: Host, six: bool) -> list[Object]:

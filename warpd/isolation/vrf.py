@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of
+from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of, tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
 from warpd.objects.link import LinkUp, alias, link_key
@@ -146,6 +146,8 @@ def _leak(site: Site, group: str) -> Iterator[Object]:
 def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
     four, six = "net/ipv4/conf", "net/ipv6/conf"
     off = "1" if site.subnet6 is None else "0"
+    link = link_key(ROOT, _vrf(site))
+    yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
     for name in (_vrf(site), place.tunnel):
         values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
         for path, value in values.items():

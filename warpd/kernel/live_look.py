@@ -122,7 +122,7 @@ class Look:
 
     def tag(self) -> int:
         """What our doors remember, all of them together."""
-        doors = [row.name for row in self.links if row.name.startswith("dn-") and self._is_ours(row)]
+        doors = [row.name for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
         tags = [int(read_setting(f"net/ipv4/conf/{name}/tag") or 0) for name in doors]
         return functools.reduce(operator.or_, tags, 0)
 
