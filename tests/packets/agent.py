@@ -34,6 +34,7 @@ PACKET_OUTGOING = 4
 # Not in Python's socket module; the values are the kernel's.
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24
+SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
 
 RECORDS: list[dict[str, Any]] = []
 LOCK = threading.Lock()
@@ -57,7 +58,7 @@ def record(where: str, link: str, src: str, dst: str, protocol: int, body: bytes
         out["type"], out["code"] = body[0], body[1]
         out["mtu"] = struct.unpack_from("!I", body, 4)[0] & (0xFFFF if protocol == ICMP else 0xFFFFFFFF)
         if body[0] in ((3, 5, 11) if protocol == ICMP else (1, 2, 3, 137)):
-            out["ident"], keep = "", True  # it quotes a probe, it is none
+            out["quoted"], out["ident"], keep = out["ident"], "", True  # it quotes a probe, it is none
     if keep:
         with LOCK:
             RECORDS.append(out)
@@ -97,6 +98,37 @@ def read_wire(tap: socket.socket) -> None:
         elif ethertype == ETH_P_IP6 and len(packet) >= 40:
             src, dst = (socket.inet_ntop(socket.AF_INET6, packet[n : n + 16]) for n in (8, 24))
             record("wire", link, src, dst, packet[6], packet[40:])
+
+
+def watch_frames(link: str) -> None:
+    """Record the marked frames that reach a link, with their VLAN tags."""
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    tap.bind((link, ETH_P_ALL))
+    tap.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+    TAPS.append(tap)
+    threading.Thread(target=read_frames, args=(tap,), daemon=True).start()
+
+
+def read_frames(tap: socket.socket) -> None:
+    while True:
+        frame, extra, _flags, (link, _ethertype, kind, *_rest) = tap.recvmsg(65535, 256)
+        start = frame.find(MARKER)
+        if kind == PACKET_OUTGOING or start < 0:
+            continue
+        tags, at = [tag for _level, _kind, data in extra for tag in outer_tag(data)], 12
+        while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
+            tags.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
+            at += 4
+        out = {"where": "frame", "link": link, "src": frame[6:12].hex(":"), "dst": frame[:6].hex(":"), "vlans": tags}
+        with LOCK:
+            ident = frame[start : start + MARKER_LENGTH].decode("latin-1")
+            RECORDS.append({**out, "protocol": -1, "ident": ident, "length": len(frame)})
+
+
+def outer_tag(auxdata: bytes) -> list[int]:
+    """The tag that the kernel took off a frame (struct tpacket_auxdata)."""
+    status, _len, _snaplen, _mac, _net, tci, _tpid = struct.unpack_from("=IIIHHHH", auxdata)
+    return [tci & 0xFFF] if status & TP_STATUS_VLAN_VALID else []
 
 
 def watch_input(netns: str = "") -> None:
@@ -218,6 +250,57 @@ def send_packets(link: str, packets: list[str]) -> None:
         packet = bytes.fromhex(text)
         out.sendto(packet, (link, ETH_P_IP if packet[0] >> 4 == 4 else ETH_P_IP6))
     out.close()
+
+
+def send_frames(link: str, frames: list[str]) -> None:
+    """Send Ethernet frames exactly as given."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
+        out.bind((link, 0))
+        for text in frames:
+            out.send(bytes.fromhex(text))
+
+
+def send_routed(packets: list[str]) -> None:
+    """Send IPv4 packets with the header given, by this host's own routing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+        for text in packets:
+            packet = bytes.fromhex(text)
+            out.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+
+
+class Barrage:
+    """The same packets again and again, until told to stop."""
+
+    def __init__(self, link: str, packets: list[str], pause_s: float) -> None:
+        self.link, self.packets, self.pause_s = link, packets, pause_s
+        self.rounds, self.refused, self.running = 0, 0, True
+        self.thread = threading.Thread(target=self.send, daemon=True)
+        self.thread.start()
+
+    def send(self) -> None:
+        while self.running:
+            try:
+                send_packets(self.link, self.packets)
+                self.rounds += 1
+            except OSError:  # the link is being remade
+                self.refused += 1
+            time.sleep(self.pause_s)
+
+    def stop(self) -> dict[str, int]:
+        self.running = False
+        self.thread.join()
+        return {"sent": self.rounds * len(self.packets), "refused": self.refused}
+
+
+def barrage(link: str, packets: list[str], pause_s: float) -> None:
+    """Start sending again and again, until `barrage_end`."""
+    BARRAGES.append(Barrage(link, packets, pause_s))
+
+
+def barrage_end() -> list[dict[str, int]]:
+    out = [one.stop() for one in BARRAGES]
+    BARRAGES.clear()
+    return out
 
 
 def ask_udp(dst: str, port: int, payload: str, timeout_s: float, sport: int = 0, source: str = "") -> str | None:
@@ -349,17 +432,23 @@ def records(since: int) -> dict[str, Any]:
 
 
 FLOWS: dict[str, Flow] = {}
+BARRAGES: list[Barrage] = []
 OPERATIONS = {
+    "barrage": barrage,
+    "barrage_end": barrage_end,
     "flow": flow,
     "flow_end": flow_end,
     "flow_sent": flow_sent,
     "path_mtu": path_mtu,
+    "frames": send_frames,
     "listen": listen,
     "packets": send_packets,
     "records": records,
+    "routed": send_routed,
     "run": run,
     "tcp": ask_tcp,
     "udp": ask_udp,
+    "watch_frames": watch_frames,
     "watch_input": watch_input,
     "watch_wire": watch_wire,
 }
