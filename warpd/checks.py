@@ -79,6 +79,7 @@ def _unique(intent: Intent) -> Iterator[Finding]:
     yield from _twice("port", "UDP port", _values(intent, lambda network: network.port))
     yield from _twice("vcid", "VCID", _values(intent, lambda network: network.vcid))
     yield from _twice("routing_table", "routing table", _values(intent, lambda network: network.routing_table))
+    yield from _twice("private_key_file", "private key file", _values(intent, lambda network: network.private_key_file))
     yield from _twice("bridge_name", "bridge", _values(intent, lambda network: network.bridge_name))
     if intent.gateway.vlan_scope == "gateway":
         hint = "give another id, or set gateway.vlan_scope: network"
@@ -106,6 +107,9 @@ def _keys(intent: Intent) -> Iterator[Finding]:
     """A peer is its public key: two endpoints with one key would take each other's place."""
     first: dict[str, str] = {}
     for path, endpoint in _endpoints(intent):
+        if endpoint.preshared_key_file is not None and not endpoint.preshared_key:
+            text = "names a preshared key, but preshared_key is false"
+            yield _error("preshared-key", f"{path}.preshared_key_file", text, "leave one of them out")
         if endpoint.public_key is None:
             continue
         if endpoint.public_key in first:

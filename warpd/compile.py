@@ -35,7 +35,7 @@ class Compiled:
     names: Mapping[str, str]  # group (namespace name) -> network name
 
 
-def compile_state(intent: Intent, grants: Grants, master: keys.Secret, host: Host, today: date) -> Compiled:
+def compile_state(intent: Intent, grants: Grants, master: keys.Master, host: Host, today: date) -> Compiled:
     """Compile every enabled network.
 
     Raises:
@@ -186,18 +186,25 @@ def in_force(endpoint: Endpoint, today: date) -> bool:
     return endpoint.enabled and (endpoint.expires is None or today < endpoint.expires)
 
 
-def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Secret) -> str:
+def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
     """The endpoint's own key where the YAML gives one, else the derived one."""
     return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, name, endpoint.rotation))
 
 
-def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: date) -> list[tunnel.Peer]:
+def preshared_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> keys.Secret | None:
+    """None where the YAML wants none."""
+    if not endpoint.preshared_key:
+        return None
+    return keys.preshared_key(master, vcid, name, endpoint.rotation, file=endpoint.preshared_key_file)
+
+
+def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: date) -> list[tunnel.Peer]:
     """The endpoints in force today, by name."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
             continue
-        shared = keys.preshared_key(master, grant.vcid, name, endpoint.rotation) if endpoint.preshared_key else None
+        shared = preshared_key_of(name, endpoint, grant.vcid, master)
         addresses = grant.endpoints[name]
         six = addresses.address6 if network.ipv6 else None
         public = public_key_of(name, endpoint, grant.vcid, master)
@@ -219,15 +226,16 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Secret, today: 
 
 
 def _network(
-    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Secret, host: Host, today: date
+    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Master, host: Host, today: date
 ) -> Contribution:
     isolation = mode(isolation_of(network, intent))
     kind = type_named(network.type)
     site = site_of(name, network, grant, host, today)
     place = isolation.room(site)
     peers = peers_of(network, grant, master, today)
+    private = keys.network_key(master, grant.vcid, file=network.private_key_file)
     inner = [
-        *tunnel.objects(site, place, driver(intent, host) or "", keys.network_key(master, grant.vcid), grant.port, peers),
+        *tunnel.objects(site, place, driver(intent, host) or "", private, grant.port, peers),
         *kind.objects(site, place, network, peers),
     ]
     fragment = kind.fragment(site, network, dns_of(network, intent))

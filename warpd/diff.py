@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from warpd.objects.bridge_port import BridgePort
+from warpd.objects.link import Device, link_key
 from warpd.objects.nft import NftGate, NftPart, NftTable, needs_rebuild, table_key
 from warpd.objects.sysctl import Sysctl
 from warpd.state import Key, Object, Observed, State
@@ -50,12 +52,14 @@ def diff(desired: State, observed: Observed) -> Differences:
     )
     have, want = observed.state.objects, desired.objects
     gone = _gone(want, have)
+    orphaned = {key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone}
     out: list[Difference] = []
     for key in sorted(have.keys() | want.keys()):
         if key in observed.foreign:
             continue
-        before = have.get(key)
-        found = _compare(key, before, want.get(key), vanishes=_vanishes(before, gone))
+        before = _released(have.get(key), gone)
+        lost = isinstance(before, BridgePort) and before.container in orphaned
+        found = _compare(key, before, want.get(key), vanishes=lost or _vanishes(before, gone))
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked)
@@ -97,6 +101,17 @@ def _gone(want: Mapping[Key, Object], have: Mapping[Key, Object]) -> set[Key]:
         if after is None or (before != after and _loses_content(before, after)):
             out.add(key)
     return out
+
+
+def _master_key(item: Device) -> Key | None:
+    return link_key(item.netns, item.master) if item.master else None
+
+
+def _released(item: Object | None, gone: set[Key]) -> Object | None:
+    """A port whose VRF or bridge goes stays, and is nobody's; what it let through is lost."""
+    if isinstance(item, Device) and _master_key(item) in gone:
+        return dataclasses.replace(item, master="")
+    return item
 
 
 def _loses_content(before: Object, after: Object) -> bool:

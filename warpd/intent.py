@@ -133,6 +133,9 @@ class Endpoint(_Model):
         None, description="The device's own WireGuard public key; default: a key pair derived by the gateway."
     )
     preshared_key: StrictBool = Field(True, description="true: a preshared key is derived; false: none is used.")
+    preshared_key_file: FilePath | None = Field(
+        None, description="File with a preshared key that the device has already, readable by root only."
+    )
     routes: tuple[AnyNetwork, ...] = Field((), description="Networks behind this endpoint.")
     endpoint: HostPort | None = Field(None, description="HOST:PORT at which the gateway reaches the device first.")
     keepalive: StrictInt | None = Field(
@@ -158,6 +161,9 @@ class Network(_Model):
     nat: StrictBool = Field(True, description="false keeps the clients' IPv4 source: the other side has a route back.")
     nat6: StrictBool = Field(True, description="false keeps the clients' IPv6 source: the other side has a route back.")
     port: StrictInt | None = Field(None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted.")
+    private_key_file: FilePath | None = Field(
+        None, description="File with the private key of the WireGuard device, readable by root only; default: derived."
+    )
     routing_table: StrictInt | None = Field(None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted.")
     mtu: StrictInt | None = Field(
         None,

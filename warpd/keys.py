@@ -12,10 +12,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, NoReturn, final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from warpd.errors import WarpError
 
 KEY_BYTES: Final = 32
 _SALT: Final = b"warpd/v1"
@@ -58,6 +62,17 @@ class Secret:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The master secret, and the keys that files gave, by the path that the YAML names."""
+
+    master: Secret
+    given: Mapping[str, Secret] = field(default_factory=dict)
+
+
+Master = Secret | Keyring
+
+
 def hkdf(secret: bytes, salt: bytes, context: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF-SHA256, extract and expand. `length` in bytes, at most 8160."""
     return _expand(_extract(salt, secret), context, length)
@@ -75,8 +90,9 @@ def _expand(pseudorandom: bytes, context: bytes, length: int) -> bytes:
     return out[:length]
 
 
-def _derive(master: Secret, context: str) -> bytes:
-    return hkdf(master.reveal(), _SALT, f"warpd/v1/{context}".encode())
+def _derive(master: Master, context: str) -> bytes:
+    secret = master.master if isinstance(master, Keyring) else master
+    return hkdf(secret.reveal(), _SALT, f"warpd/v1/{context}".encode())
 
 
 def _clamped(value: bytes) -> Secret:
@@ -85,18 +101,29 @@ def _clamped(value: bytes) -> Secret:
     return Secret(bytes([head]) + value[1:31] + bytes([tail]))
 
 
-def network_key(master: Secret, vcid: int, rotation: int = 0) -> Secret:
-    """The private key of the gateway's device in one network."""
+def _given(master: Master, file: str) -> Secret:
+    found = master.given.get(file) if isinstance(master, Keyring) else None
+    if found is None:
+        raise WarpError(f"the key in {file} was not read", code="key-file", who="operator", hint="is its network enabled?")
+    return found
+
+
+def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None = None) -> Secret:
+    """The private key of the gateway's device in one network: the one in `file`, where the YAML names one."""
+    if file is not None:
+        return _clamped(_given(master, file).reveal())
     return _clamped(_derive(master, f"network/{vcid}/{rotation}"))
 
 
-def endpoint_key(master: Secret, vcid: int, name: str, rotation: int = 0) -> Secret:
+def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Secret:
     """The private key of an endpoint that brings none of its own."""
     return _clamped(_derive(master, f"endpoint/{vcid}/{name}/{rotation}"))
 
 
-def preshared_key(master: Secret, vcid: int, name: str, rotation: int = 0) -> Secret:
-    """The key shared by the gateway and one endpoint."""
+def preshared_key(master: Master, vcid: int, name: str, rotation: int = 0, file: str | None = None) -> Secret:
+    """The key shared by the gateway and one endpoint: the one in `file`, where the YAML names one."""
+    if file is not None:
+        return _given(master, file)
     return Secret(_derive(master, f"preshared/{vcid}/{name}/{rotation}"))
 
 

@@ -66,12 +66,17 @@ class Loaded:
         return _placed(finding, steps_of(finding.path), self.sources, self.owners)
 
 
-def load(path: Path) -> Loaded:
-    """Read a file or a folder of files. Raises nothing; an unreadable file is a finding."""
+def load(path: Path, instead: Mapping[Path, bytes] | None = None) -> Loaded:
+    """Read a file or a folder of files. Raises nothing; an unreadable file is a finding.
+
+    `instead` holds what files are to be read as, there or not: an edit is tried before it is written.
+    """
+    given = instead or {}
     main, extras, findings = _files(path)
+    extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
     sources: list[Source] = []
     for file in (main, *extras):
-        source, more = _read(file)
+        source, more = _read(file, given.get(file))
         sources.append(source)
         findings += more
     raw, owners, more = _joined(sources)
@@ -119,8 +124,8 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def _read(file: Path) -> tuple[Source, list[Finding]]:
-    raw, problem = _bytes_of(file)
+def _read(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]]:
+    raw, problem = _bytes_of(file) if given is None else (given, None)
     if problem is not None:
         return Source(str(file), ()), [problem]
     text, flaws = read_text(raw)

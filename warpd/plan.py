@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from warpd.diff import Blocked, Difference, Differences
 from warpd.keys import Secret
 from warpd.objects.nft import NftElements, fewer
+from warpd.objects.rule import Rule
 from warpd.objects.wireguard import WireguardDevice, without_port
 from warpd.state import ROOT, Action, Change, Key, Object, Rank
 
@@ -113,7 +114,8 @@ def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
 
 def _is_tidying(step: Step) -> bool:
     subject = step.change.subject
-    return step.change.action is Action.DELETE and subject.rank in (Rank.ADDRESS, Rank.ROUTE) and not step.fields
+    kept_to_the_end = subject.rank in (Rank.ADDRESS, Rank.ROUTE) and not isinstance(subject, Rule)
+    return step.change.action is Action.DELETE and kept_to_the_end and not step.fields
 
 
 def _first_first(step: Step) -> tuple[bool, str, int, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from warpd.errors import InvalidIntent
 from warpd.grants import Grants
 from warpd.intent import Intent
 from warpd.kernel.protocol import Fate, Fault, Kernel
-from warpd.keys import Secret
+from warpd.keys import Master
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
@@ -31,7 +31,7 @@ class Goal:
 
     intent: Intent
     grants: Grants
-    master: Secret
+    master: Master
     today: date
 
 

@@ -113,7 +113,8 @@ def _gateway(path: str, four: _Side, six: _Side, network: Network, findings: lis
         _pin(f"{path}.gateway_address", four, "", int(said), said, findings)
     elif "" not in four.given:
         four.take("", next((offset for offset in range(four.size) if offset not in four.owner), 0))
-    if "" not in six.given and not six.take("", four.given.get("", 0) + 1):
+    first = 1 if network.subnet6 is not None else four.given.get("", 0) + 1  # of a given subnet, `checks` keeps host 1 free
+    if "" not in six.given and not six.take("", first):
         offset = next((n for n in range(1, six.size) if n not in six.owner), 0)
         six.take("", offset)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
 from warpd.kernel.live import LiveKernel
-from warpd.keys import Secret
+from warpd.keyfiles import read_key_files
+from warpd.keys import Keyring, Secret
 from warpd.load import Loaded, load
 from warpd.reconcile import Goal
 from warpd.store import Store
@@ -48,13 +49,13 @@ class Session:
         self.config = config
         self.store = Store(state_dir)
 
-    def read(self) -> Read:
-        """Load, check and grant.
+    def read(self, instead: Mapping[Path, bytes] | None = None) -> Read:
+        """Load, check and grant; `instead` holds what files are to be read as.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
         """
-        loaded = load(self.config)
+        loaded = load(self.config, instead)
         findings = list(loaded.findings)
         grants = Grants({})
         if loaded.intent is not None:
@@ -72,14 +73,19 @@ class Session:
 
         Raises:
             WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
+            InvalidIntent: a key file that the YAML names cannot be used.
         """
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory from here on: no core dump
+        given, findings = read_key_files(read.intent)
+        if findings:
+            raise InvalidIntent(read.loaded.locate(item) for item in findings)
         path = key_file(read.intent)
         master = self.store.master_key(create=False, path=path)
         if master is None and create:
             self._refuse_lost_master()
             master = self.store.master_key(create=True, path=path)
-        return Goal(read.intent, read.grants, master or NO_MASTER, datetime.now(UTC).date())
+        ring = Keyring(master or NO_MASTER, given)
+        return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
 
     def commit(self, read: Read) -> Goal:
         """The goal, with the master secret made if need be and the grants written down: before the first change.

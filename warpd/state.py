@@ -118,6 +118,15 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """Where the host's default route of one family leads; `via` is "" for a link without a gateway."""
+
+    version: int
+    device: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Facts about the machine that are not ours but decide what we want.
 
@@ -134,6 +143,7 @@ class Host:
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
     exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    hops: tuple[Hop, ...] = ()  # by the uplink
     bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
     vrf: bool = True  # the kernel can make VRFs
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)

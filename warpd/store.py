@@ -30,6 +30,8 @@ from warpd.keys import KEY_BYTES, Secret
 GRANTS: Final = "grants.json"
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
+MASKED: Final = "configs"
+EXPORTS: Final = "exports.log"
 LOCK: Final = "lock"
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
@@ -44,6 +46,7 @@ class Numbered(Protocol):
     @property
     def endpoint(self) -> str: ...
     def digest(self) -> str: ...
+    def masked(self) -> Mapping[str, Any]: ...
     def numbered(self, version: int) -> Self: ...
 
 
@@ -149,12 +152,59 @@ class Store:
             rows = tuple(new if old is row else old for old in rows)
         numbered = config.numbered(row.version)
         text = formatter(numbered)
+        self._keep_masked(config, row.version)
         self._write(VERSIONS, _versions_to_json({**versions.configs, name: rows}))
         return numbered, text
 
     def history(self, network: str, endpoint: str) -> list[dict[str, Any]]:
         rows = self.versions().configs.get(f"{network}/{endpoint}", ())
-        return [{"version": row.version, "date": row.date, "exported": row.exported} for row in rows]
+        exports = self._exports(network, endpoint)
+        return [
+            {
+                "version": row.version,
+                "date": row.date,
+                "exported": row.exported,
+                "exports": [each for number, each in exports if number == row.version],
+            }
+            for row in rows
+        ]
+
+    def masked(self, network: str, endpoint: str, version: int) -> Mapping[str, Any]:
+        """What a version said, secrets as fingerprints.
+
+        Raises:
+            WarpError: there is no such version on record, or its values were not kept.
+        """
+        kept = self._masked(network, endpoint)
+        if str(version) not in kept:
+            text = f"version {version} of {network}/{endpoint} is not on record"
+            hint = f"versions on record: {', '.join(kept) or 'none'}"
+            raise WarpError(text, code="version-unknown", who="operator", hint=hint)
+        return kept[str(version)]
+
+    def _masked(self, network: str, endpoint: str) -> dict[str, Mapping[str, Any]]:
+        text = self._read(_masked_file(network, endpoint))
+        return {} if text is None else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
+
+    def _keep_masked(self, config: Numbered, version: int) -> None:
+        """A file an endpoint: the list of versions, which every look reads, stays small."""
+        kept = {**self._masked(config.network, config.endpoint), str(version): config.masked()}
+        text = json.dumps({"version": FORMAT, "configs": kept})
+        self._write(_masked_file(config.network, config.endpoint), text + "\n")
+
+    def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
+        """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        names = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
+        path = self.folder / EXPORTS
+        with _told(path):
+            self._make_folder()
+            _append_synced(path, line.encode())
+
+    def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
+        text = self._read(EXPORTS) or ""
+        return [found for line in text.splitlines() for found in _export(line, network, endpoint)]
 
     # the lock
 
@@ -208,12 +258,14 @@ class Store:
         """Replace a file; the same text again writes nothing."""
         if self._read(name) == text:
             return
-        path, beside = self.folder / name, self.folder / f".{name}.new"
+        path = self.folder / name
+        beside = path.with_name(f".{path.name}.new")
         with _told(path):
             self._make_folder()
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             _write_synced(beside, text.encode())
             os.rename(beside, path)
-            _sync_folder(self.folder)
+            _sync_folder(path.parent)
 
 
 def _flock(fd: int, path: Path) -> None:
@@ -260,6 +312,25 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _append_synced(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "r+b", buffering=0) as file:
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash
+        file.write(b"\n" + data if torn else data)
+        os.fsync(fd)
+
+
+def _export(line: str, network: str, endpoint: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """A line that a crash has torn is passed over."""
+    try:
+        row = json.loads(line)
+        if (row["network"], row["endpoint"]) == (network, endpoint):
+            yield int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+
+
 def _sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -297,6 +368,19 @@ def _from_base64(raw: bytes) -> bytes | None:
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
     rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
     return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
+
+
+def _masked_file(network: str, endpoint: str) -> str:
+    """Names hold neither dots nor slashes."""
+    return f"{MASKED}/{network}.{endpoint}.json"
+
+
+def _masked_from_json(text: str) -> dict[str, Mapping[str, Any]]:
+    try:
+        configs: dict[str, Mapping[str, Any]] = json.loads(text)["configs"]
+        return dict(configs)
+    except (KeyError, TypeError, AttributeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
 
 
 def _versions_from_json(text: str) -> Versions:

@@ -177,11 +177,19 @@ _CPARSER: Final = _libyaml()
 
 def _events(text: str, pure: bool) -> Iterator[Any]:
     if pure:
-        yield from YAML(pure=True).parse(text)
+        yield from YAML(typ="safe", pure=True).parse(text)  # the round-trip one leaves marks in folded text
         return
     following = _CPARSER(text).get_event if _CPARSER else iter(()).__next__
     while (event := following()) is not None:
         yield event
+
+
+def events(text: str) -> Iterator[Any]:
+    """The events of a text that `read_tree` takes, whichever parser it took."""
+    try:
+        return iter(list(_events(text, _CPARSER is None)))
+    except Exception:  # libyaml refuses a little that YAML 1.2 allows
+        return _events(text, True)
 
 
 class _Reader:

@@ -19,6 +19,9 @@ WANTED = world.intent(
     a=world.network(5, allow_private=["10.9.0.0/16"], dns=["10.8.8.8"]),
     b=world.network(3, ipv6=False, mtu=1300),
     c=world.network(2, peer_communication=True, nat=False, nat6=False, subnet="10.44.0.0/29"),
+    gateway={"pools": {"ports": "51820-51899"}},
+    **world.every_type("namespace"),
+    **world.every_type("vrf"),
 )
 
 

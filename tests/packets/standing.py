@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .gateway import LINK, Config, Gateway, Tunnel
+from .gateway import ISOLATION, LINK, Config, Gateway, Tunnel
 from .lan import (
     DNS4,
     DNS6,
@@ -128,7 +128,7 @@ class Standing:
             made = [self._member(number, name) for number, name in enumerate(MEMBERS, 1)]
             self.members = {member.name: member for member in made}
             self._connect()
-            for vcid in VCIDS.values():
+            for vcid in VCIDS.values() if ISOLATION == "namespace" else ():  # else they live in the root, watched already
                 self.lab.gw.do("watch_input", netns=f"warp-{vcid}")
                 # A service inside a network's own room is one of the host, too.
                 self.lab.gw.do("listen", udp=[7777], tcp=[7777], netns=f"warp-{vcid}")

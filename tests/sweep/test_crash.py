@@ -52,7 +52,18 @@ CHANGED = world.intent(
     fresh=world.network(2, ipv6=False),
 )
 NONE = world.intent()
-MOVES = [("from nothing", NONE, START), ("a change", START, CHANGED), ("back to nothing", CHANGED, NONE)]
+VRF = {name: body for name, body in world.every_type("vrf").items() if name in ("v_corp", "v_wire", "v_campus")}
+ROOMS = {name: {**body, "isolation": "namespace"} for name, body in VRF.items()}
+IN_VRFS, IN_ROOMS = world.intent(**VRF), world.intent(**ROOMS)
+MOVES = [
+    ("from nothing into VRFs", NONE, IN_VRFS),
+    ("from VRFs into namespaces", IN_VRFS, IN_ROOMS),
+    ("from namespaces into VRFs", IN_ROOMS, IN_VRFS),
+    ("from nothing", NONE, START),
+    ("a change", START, CHANGED),
+    ("back to nothing", CHANGED, NONE),
+    ("VRFs to nothing", IN_VRFS, NONE),
+]
 WAYS = ["killed before", "killed after", "refused", "answer lost"]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from warpd import keys
 from warpd.clients import FORMATS, qr, wg_quick
-from warpd.clients.config import ClientConfig, client_config
+from warpd.clients.config import PLACEHOLDER, ClientConfig, client_config
 from warpd.errors import WarpError
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
@@ -80,7 +80,7 @@ def test_an_ipv6_gateway_is_in_brackets(host: str) -> None:
 def test_a_key_of_its_own_leaves_a_placeholder_and_no_qr_code() -> None:
     config = made(public_key=OWN_KEY)
     text = wg_quick.text(config)
-    assert f"PrivateKey = {wg_quick.PLACEHOLDER}\n" in text
+    assert f"PrivateKey = {PLACEHOLDER}\n" in text
     for draw in (lambda: qr.terminal(config, text), lambda: qr.image(config, text, ".png")):
         with pytest.raises(WarpError) as caught:
             draw()

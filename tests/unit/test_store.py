@@ -41,6 +41,9 @@ class Config:
     def digest(self) -> str:
         return self.body
 
+    def masked(self) -> dict[str, str]:
+        return {"body": self.body}
+
     def numbered(self, version: int) -> Config:
         return replace(self, version=version)
 
@@ -66,8 +69,10 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
         os.umask(previous)
     assert Store(store.folder).read_grants() == grants(1)
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
-    assert sorted(path.name for path in store.folder.iterdir()) == ["configs.json", "grants.json", "lock", "master.key"]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in store.folder.iterdir()} == {0o600}
+    files = sorted(str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file())
+    assert files == ["configs.json", "configs/n.a.json", "grants.json", "lock", "master.key"]
+    assert {stat.S_IMODE((store.folder / name).stat().st_mode) for name in files} == {0o600}
+    assert stat.S_IMODE((store.folder / "configs").stat().st_mode) == 0o700
 
 
 def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
@@ -158,6 +163,49 @@ def test_a_config_that_was_never_exported_shows(tmp_path: Path) -> None:
     assert store.versions().of("n", "a") == {"config_version": 2, "config_exported": False}
     store.versioned(Config("n", "a", "y"), str)
     assert store.versions().of("n", "a") == {"config_version": 2, "config_exported": True}
+
+
+def test_what_a_version_said_is_kept_without_its_secrets(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for body in ("x", "y"):
+        store.versioned(Config("n", "a", body), str)
+    assert [store.masked("n", "a", version) for version in (1, 2)] == [{"body": "x"}, {"body": "y"}]
+    with pytest.raises(WarpError) as caught:
+        store.masked("n", "a", 3)
+    assert caught.value.code == "version-unknown" and "1, 2" in caught.value.hint
+
+
+def test_versions_of_an_older_warpd_are_read_and_have_no_values(tmp_path: Path) -> None:
+    (tmp_path / "configs.json").write_text('{"version": 1, "configs": {"n/a": [[1, "2026-01-01", "x", true]]}}')
+    store = Store(tmp_path)
+    assert store.history("n", "a") == [{"version": 1, "date": "2026-01-01", "exported": True, "exports": []}]
+    with pytest.raises(WarpError):
+        store.masked("n", "a", 1)
+    assert store.versioned(Config("n", "a", "x"), str)[0].version == 1
+
+
+def test_every_export_is_on_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for body, user, style in (("x", "ann", "vyos"), ("y", "bob", "json"), ("x", "eve\n", "vyos")):
+        config, _ = store.versioned(Config("n", "a", body), str)
+        store.log_export(config, config.version, style, user)
+    store.log_export(Config("n", "b", "x"), 1, "json", "zoe")
+    first, second = store.history("n", "a")
+    assert [(each["user"], each["format"]) for each in first["exports"]] == [("ann", "vyos"), ("eve\n", "vyos")]
+    assert [each["user"] for each in second["exports"]] == ["bob"]
+    assert all(each["time"].endswith("+00:00") for each in (*first["exports"], *second["exports"]))
+    assert len((tmp_path / "exports.log").read_text().splitlines()) == 4
+    assert stat.S_IMODE((tmp_path / "exports.log").stat().st_mode) == 0o600
+
+
+def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    config, _ = store.versioned(Config("n", "a", "x"), str)
+    store.log_export(config, 1, "json", "ann")
+    with (tmp_path / "exports.log").open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00+00:00", "user": "to')
+    store.log_export(config, 1, "json", "bob")
+    assert [each["user"] for each in store.history("n", "a")[0]["exports"]] == ["ann", "bob"]
 
 
 # the lock

@@ -33,8 +33,8 @@ app = typer.Typer(
     Exit codes: 0 done or in sync, 1 failed, 2 plan has changes, 3 applied in part,
     4 the YAML is invalid, 5 busy.""",
 )
-network_app = typer.Typer(no_args_is_help=True, help="Look at networks.")
-endpoint_app = typer.Typer(no_args_is_help=True, help="Look at endpoints and get their client configs.")
+network_app = typer.Typer(no_args_is_help=True, help="Look at networks, add and remove them.")
+endpoint_app = typer.Typer(no_args_is_help=True, help="Look at endpoints, add and remove them, get their client configs.")
 app.add_typer(network_app, name="network")
 app.add_typer(endpoint_app, name="endpoint")
 
@@ -63,7 +63,7 @@ def options(
 
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
-    from warpd.cli import change, export, inspect  # noqa: F401  # each registers its commands on import
+    from warpd.cli import change, edit, export, import_, inspect  # noqa: F401  # each registers its commands on import
 
     try:
         app()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -217,6 +218,15 @@ def split_name(goal: Goal, text: str) -> tuple[str, str]:
 # -- doctor, exec, schema
 
 
+def _inside_vrf(network: str, vrf: str) -> list[str]:
+    """A program is tied to a VRF by a BPF program on its cgroup (ip-vrf(8)): iproute2 knows how."""
+    try:
+        socket.if_nametoindex(vrf)
+    except OSError:
+        raise WarpError(f"network {network} is not in the kernel", who="operator", hint="see `warpctl plan`") from None
+    return ["ip", "vrf", "exec", vrf]
+
+
 @app.command()
 def doctor(context: typer.Context, form: Output = Format.text) -> None:
     """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
@@ -253,13 +263,12 @@ def exec_(
     if not command:
         raise WarpError("exec needs a command", who="operator", hint="warpctl exec NETWORK -- ip addr")
     vcid = _vcid_of(session, network)
-    try:
-        fd = os.open(live_netns.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise WarpError(f"network {network} is not in the kernel", who="operator", hint="see `warpctl plan`") from None
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
-    live_netns.stay(fd)
+    try:
+        live_netns.stay(os.open(live_netns.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        command = [*_inside_vrf(network, f"vrf-{vcid}"), *command]
     os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Final
 
-from warpd import keys
 from warpd.clients.config import ClientConfig
-from warpd.keys import Secret
 
 NAME: Final = "json"
 VERSION: Final = 1
@@ -20,21 +19,20 @@ def text(config: ClientConfig) -> str:
         "vcid": config.vcid,
         "endpoint": config.endpoint,
         "config_version": config.version,
-        "private_key": _shown(config.private_key),
+        "private_key": config.private_text if config.private_key else None,
         "addresses": config.addresses,
         "dns": config.dns,
         "mtu": config.mtu,
         "listen_port": config.listen_port,
+        "routes": config.routes,
         "gateway": {
             "public_key": config.gateway_public_key,
-            "preshared_key": _shown(config.preshared_key),
+            "preshared_key": config.shared_text,
             "endpoint": config.dial,
             "allowed_ips": config.allowed_ips,
             "keepalive": config.keepalive_s,
         },
+        "segment": dataclasses.asdict(config.segment) if config.segment else None,
     }
     return json.dumps(document, indent=2) + "\n"
 
-
-def _shown(key: Secret | None) -> str | None:
-    return None if key is None else keys.encode(key.reveal())

@@ -1,7 +1,8 @@
 """(intent, grants, master secret) -> one endpoint's client config as a value. Pure.
 
-Lives here: what the device is told. Does not: how a format writes it down (its siblings), which version number
-it has (`store`): the digest covers everything but that number, and is the same for every format.
+Lives here: what the device is told, and the words that every format uses for it. Does not: how a format writes it
+down (its siblings), the Ethernet part of L2 networks (`segment`), which version number it has (`store`): the digest
+covers everything but that number and the port chosen on the device, and is the same for every format.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from ipaddress import ip_network
+from typing import Any, Final
 
 from warpd import keys
+from warpd.clients.segment import Segment, segment
+from warpd.compile import in_force, preshared_key_of
 from warpd.errors import WarpError
-from warpd.grants import Grants
-from warpd.intent import Endpoint, Intent, Network
-from warpd.keys import Secret
+from warpd.grants import Grants, NetworkGrant
+from warpd.intent import L2_TYPES, Endpoint, Intent, IPNetwork, Network
+from warpd.keys import Master, Secret
 
+PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
 # IPv6 is captured also where the network has none: it ends at the gateway instead of going around the tunnel.
 EVERYTHING: Final = ("0.0.0.0/0", "::/0")
@@ -41,16 +47,75 @@ class ClientConfig:
     allowed_ips: tuple[str, ...]
     keepalive_s: int  # 0: none
     listen_port: int | None = None  # where the gateway dials this endpoint
+    routes: tuple[str, ...] = ()  # networks behind this endpoint
+    segment: Segment | None = None  # the Ethernet that L2 networks carry
     version: int = 0
+
+    @property
+    def title(self) -> str:
+        return f"network {self.network}, VCID {self.vcid}, endpoint {self.endpoint}, config version {self.version}"
+
+    @property
+    def device(self) -> str:
+        """The WireGuard device's name, where the format lets us choose it."""
+        return f"wg-{self.vcid}"
+
+    @property
+    def private_text(self) -> str:
+        return keys.encode(self.private_key.reveal()) if self.private_key else PLACEHOLDER
+
+    @property
+    def shared_text(self) -> str | None:
+        return keys.encode(self.preshared_key.reveal()) if self.preshared_key else None
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """What is dialled, the host without brackets."""
+        host, _, port = self.dial.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def takes_everything(self) -> bool:
+        return set(EVERYTHING) <= set(self.allowed_ips)
+
+    def mtu_without_fragments(self) -> int:
+        """Bytes; for devices whose tunnel obeys an inner DF: then no packet inside may need fragments."""
+        return max(self.mtu, self.segment.carrier_mtu) if self.segment else self.mtu
 
     def numbered(self, version: int) -> ClientConfig:
         return dataclasses.replace(self, version=version)
 
+    def with_port(self, lan_port: str) -> ClientConfig:
+        """The same with a port of the device bridged into its Ethernet.
+
+        Raises:
+            WarpError: the network carries none.
+        """
+        if self.segment is None:
+            text = f"network {self.network} carries no Ethernet: there is nothing to bridge {lan_port} into"
+            raise WarpError(text, code="no-segment", who="operator", hint="leave --lan-port out")
+        return dataclasses.replace(self, segment=dataclasses.replace(self.segment, lan_port=lan_port))
+
     def digest(self) -> str:
         """The same for the same config, whatever its number; shows nothing of the keys in it."""
-        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "version"}
-        text = json.dumps(fields, sort_keys=True, default=_key_text)
+        text = json.dumps(self._fields(), sort_keys=True, default=_key_text)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def masked(self) -> Mapping[str, Any]:
+        """What two versions are compared by: every value, with fingerprints in place of secrets."""
+        document: dict[str, Any] = json.loads(json.dumps(self._fields(), sort_keys=True, default=fingerprint))
+        return document
+
+    def _fields(self) -> dict[str, Any]:
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "version"}
+        if self.segment is not None:
+            fields["segment"] = dataclasses.asdict(dataclasses.replace(self.segment, lan_port=None))
+        return fields
+
+
+def fingerprint(value: Secret) -> str:
+    """Tells two keys apart and says nothing about either: 32 bits of a hash of 256."""
+    return f"secret {hashlib.sha256(b'warpd/v1/fingerprint/' + value.reveal()).hexdigest()[:8]}"
 
 
 def _key_text(value: Secret) -> str:
@@ -60,7 +125,7 @@ def _key_text(value: Secret) -> str:
 def client_config(
     intent: Intent,
     grants: Grants,
-    master: Secret,
+    master: Master,
     network: str,
     endpoint: str,
     *,
@@ -71,16 +136,14 @@ def client_config(
     """The config of `network`/`endpoint`, both of which the intent has; `mtu` in bytes, of the tunnel.
 
     Raises:
-        WarpError: the endpoint has expired, or this version makes no config for such a network.
+        WarpError: the endpoint has expired, or its network's grants lack what a config needs.
     """
     own, given = intent.networks[network], grants.networks[network]
     one, seat = own.endpoints[endpoint], given.endpoints[endpoint]
-    _refuse(network, endpoint, own, one, today)
-    private, shared = None, None
+    _refuse(network, endpoint, one, today)
+    private, shared = None, preshared_key_of(endpoint, one, given.vcid, master)
     if one.public_key is None:
         private = keys.endpoint_key(master, given.vcid, endpoint, one.rotation)
-    if one.preshared_key:
-        shared = keys.preshared_key(master, given.vcid, endpoint, one.rotation)
     six = (f"{seat.address6}/128",) if own.ipv6 else ()
     return ClientConfig(
         network=network,
@@ -90,28 +153,80 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=keys.public_key(keys.network_key(master, given.vcid)),
+        gateway_public_key=keys.public_key(keys.network_key(master, given.vcid, file=own.private_key_file)),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
-        allowed_ips=EVERYTHING,
+        allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),
         keepalive_s=_keepalive(one),
         listen_port=int(one.endpoint.rpartition(":")[2]) if one.endpoint else None,
+        routes=tuple(_texts(_wanted(own, one.routes))),
+        segment=segment(own.type, given, endpoint),
     )
 
 
-def _refuse(network: str, endpoint: str, own: Network, one: Endpoint, today: date | None) -> None:
-    if own.type != "secure-internet":
-        text = f"this version makes no client config for a network of type {own.type}"
-        raise WarpError(text, code="type-unsupported", who="operator")
+def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> None:
     if today is not None and one.expires is not None and one.expires <= today:
         text = f"endpoint {network}/{endpoint} expired on {one.expires}"
         hint = f"move `networks.{network}.endpoints.{endpoint}.expires` to let it in again"
         raise WarpError(text, code="expired", who="operator", hint=hint)
 
 
+# ---- what goes into the tunnel -------------------------------------------------------------------------------
+
+
+def _allowed_ips(own: Network, given: NetworkGrant, endpoint: str, today: date) -> tuple[str, ...]:
+    if own.type == "secure-internet":
+        return EVERYTHING
+    if own.type == "l3vpn-gateway":
+        inside = [*_subnets(given), *_behind_others(own, endpoint, today)]
+    elif own.type in L2_TYPES:
+        inside = _gateways(given)
+    else:
+        inside = _resources(own, given, endpoint, today)
+    return tuple(_texts(_wanted(own, inside)))
+
+
+def _gateways(given: NetworkGrant) -> list[IPNetwork]:
+    return [ip_network(given.gateway_address), ip_network(given.gateway_address6)]
+
+
+def _subnets(given: NetworkGrant) -> list[IPNetwork]:
+    return [given.subnet, given.subnet6]
+
+
+def _behind_others(own: Network, endpoint: str, today: date) -> Iterator[IPNetwork]:
+    for name, other in own.endpoints.items():
+        if name != endpoint and in_force(other, today):
+            yield from other.routes
+
+
+def _resources(own: Network, given: NetworkGrant, endpoint: str, today: date) -> list[IPNetwork]:
+    """A router that resources lie behind hears from the clients themselves, so that it must accept their addresses."""
+    there = {name for name, other in own.endpoints.items() if in_force(other, today)}
+    reached = [item.subnet for item in own.resources if item.via != endpoint and (item.via is None or item.via in there)]
+    clients = _subnets(given) if any(item.via == endpoint for item in own.resources) else []
+    return [*_gateways(given), *clients, *(subnet for subnet in reached if subnet not in own.endpoints[endpoint].routes)]
+
+
+def _wanted(own: Network, networks: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
+    return (item for item in networks if own.ipv6 or item.version == 4)
+
+
+def _texts(networks: Iterable[IPNetwork]) -> list[str]:
+    """IPv4 first, each once, in the order of the addresses."""
+    return [str(item) for item in sorted(set(networks), key=_order)]
+
+
+def _order(network: IPNetwork) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------
+
+
 def _dns(intent: Intent, own: Network) -> tuple[str, ...]:
     """Name servers that the device can reach: without IPv6 inside, the IPv4 ones."""
-    servers = own.dns if own.dns is not None else intent.gateway.dns
+    servers = own.dns if own.dns is not None else intent.gateway.dns if own.type == "secure-internet" else ()
     return tuple(str(server) for server in servers if own.ipv6 or server.version == 4)
 
 

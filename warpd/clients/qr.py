@@ -21,7 +21,7 @@ _CELLS: Final = {(False, False): "█", (False, True): "▀", (True, False): "�
 
 def terminal(config: ClientConfig, text: str) -> str:
     """Raises: WarpError when the config does not fit or lacks its private key."""
-    rows = [[bool(module) for module in row] for row in _code(config, text).matrix_iter(border=QUIET_ZONE // 2)]
+    rows = [[bool(module) for module in row] for row in code(config, text).matrix_iter(border=QUIET_ZONE // 2)]
     if len(rows) % 2:
         rows.append([True] * len(rows[0]))  # below the quiet zone: not drawn
     pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -39,17 +39,25 @@ def image(config: ClientConfig, text: str, suffix: str) -> bytes:
         text = f"no QR code can be written as {suffix or 'a file without suffix'}"
         raise WarpError(text, code="qr-format", who="operator", hint="name a file .png or .svg")
     out = io.BytesIO()
-    _code(config, text).save(out, kind=kind, scale=SCALE, border=QUIET_ZONE, light="white")
+    code(config, text).save(out, kind=kind, scale=SCALE, border=QUIET_ZONE, light="white")
     return out.getvalue()
 
 
-def _code(config: ClientConfig, text: str) -> segno.QRCode:
+def code(config: ClientConfig, text: str) -> segno.QRCode:
+    """Raises: WarpError when the config does not fit, has hooks or lacks its private key."""
     if config.private_key is None:
         raise WarpError(
             f"endpoint {config.network}/{config.endpoint} has a key of its own: the config lacks it, a QR code would be useless",
             code="qr-no-key",
             who="operator",
             hint="take the text and put the device's private key in, or drop `public_key` to have a derived one",
+        )
+    if config.segment is not None:
+        raise WarpError(
+            f"network {config.network} carries Ethernet: its config has hooks, which the apps that read QR codes refuse",
+            code="qr-hooks",
+            who="operator",
+            hint="carry it over as a file: --out FILE",
         )
     try:
         return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")

@@ -1,15 +1,19 @@
-"""The format of wg-quick and of WireGuard's own apps. No hooks: phones refuse configs that have any."""
+"""The format of wg-quick and of WireGuard's own apps.
+
+Networks of the L3 types get no hooks: phones refuse configs that have any. Endpoints of L2 networks are Linux routers;
+theirs make the tunnel and the bridge by iproute2. Each hook is right whatever an interrupted start left behind, and
+taking down passes over what is gone already.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from warpd import keys
 from warpd.clients.config import ClientConfig
+from warpd.clients.segment import Segment
 
 NAME: Final = "wg-quick"
-PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 
 
 def text(config: ClientConfig) -> str:
@@ -19,26 +23,60 @@ def text(config: ClientConfig) -> str:
 def _header(config: ClientConfig) -> Iterator[str]:
     yield f"# network {config.network}, VCID {config.vcid}, endpoint {config.endpoint}"
     yield f"# config version {config.version}"
+    if config.segment and config.segment.lan_port is None:
+        yield f"# a port comes into the segment by: ip link set PORT master {config.segment.bridge}"
 
 
 def _interface(config: ClientConfig) -> Iterator[str]:
-    private = config.private_key
     yield "[Interface]"
-    yield f"PrivateKey = {keys.encode(private.reveal()) if private else PLACEHOLDER}"
+    yield f"PrivateKey = {config.private_text}"
     yield f"Address = {', '.join(config.addresses)}"
     if config.dns:
         yield f"DNS = {', '.join(config.dns)}"
     yield f"MTU = {config.mtu}"
     if config.listen_port:
         yield f"ListenPort = {config.listen_port}"
+    if config.segment:
+        yield from (f"PostUp = {command}" for command in _up(config.segment))
+        yield from (f"PreDown = {command}" for command in _down(config.segment))
 
 
 def _peer(config: ClientConfig) -> Iterator[str]:
     yield "[Peer]"
     yield f"PublicKey = {config.gateway_public_key}"
-    if config.preshared_key:
-        yield f"PresharedKey = {keys.encode(config.preshared_key.reveal())}"
+    if config.shared_text:
+        yield f"PresharedKey = {config.shared_text}"
     yield f"Endpoint = {config.dial}"
     yield f"AllowedIPs = {', '.join(config.allowed_ips)}"
     if config.keepalive_s:
         yield f"PersistentKeepalive = {config.keepalive_s}"
+
+
+def _up(segment: Segment) -> Iterator[str]:
+    yield _without(segment.device)
+    yield f"ip link add {segment.device} type {_tunnel(segment)}"
+    yield f"ip link set {segment.device} mtu {segment.mtu} addrgenmode none"
+    yield f"ip link show {segment.bridge} >/dev/null 2>&1 || ip link add {segment.bridge} type bridge"
+    yield f"ip link set {segment.bridge} mtu {segment.mtu} addrgenmode none"
+    for port in (segment.device, segment.lan_port):
+        if port:
+            yield f"ip link set {port} master {segment.bridge} up"
+    yield f"ip link set {segment.bridge} up"
+
+
+def _tunnel(segment: Segment) -> str:
+    ends = f"local {segment.local} remote {segment.remote}"
+    if segment.kind == "gretap":
+        return f"gretap {ends} nopmtudisc ignore-df"
+    return f"vxlan id {segment.vni} {ends} dstport {segment.port} nolearning df unset"
+
+
+def _down(segment: Segment) -> Iterator[str]:
+    if segment.lan_port:
+        yield f"ip link set {segment.lan_port} nomaster 2>/dev/null || true"
+    yield _without(segment.device)
+    yield _without(segment.bridge)
+
+
+def _without(link: str) -> str:
+    return f"ip link del {link} 2>/dev/null || true"

@@ -33,7 +33,7 @@ from warpd.objects.nft import (
     payload,
     rule,
 )
-from warpd.objects.sysctl import Sysctl
+from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
 from warpd.state import ROOT, Host, Object
 
 FENCE4 = "warpd: fence4"
@@ -83,7 +83,7 @@ def guard(
     the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in.
     """
     sets = (
-        *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "marks", "zones", "zones-out")),
+        *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")),
         NftSet("bridges", "ifname"),
         NftSet("doors", "ifname"),
         NftSet("links", "ifname"),
@@ -111,7 +111,7 @@ def guard(
         NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
         NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
-        NftChain("mark", tuple(_mark()), "prerouting", "filter", MANGLE_PRIORITY),
+        NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
     )
@@ -152,13 +152,13 @@ def _input() -> list[str]:
     ]
 
 
-def _mark() -> list[str]:
+def _steer() -> list[str]:
     """Answers to what a network in the root sent find their way to its table by the mark of their connection."""
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
     outside = match(meta("iifname"), "@doors", op="!=")
     return [
-        rule("networks in the root", dispatch("iifname", "marks")),
+        rule("networks in the root", dispatch("iifname", "steers")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
     ]
 
@@ -195,6 +195,11 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
         rule("never onto a port of ours", _from_door(), transports, ports),
         rule("everything else", _from_door(), {"masquerade": None}),
     ]
+
+
+def tag(host: Host) -> str:
+    """What a link of a network remembers of our fences."""
+    return str(TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
 
 
 def settings(host: Host, six: bool) -> list[Object]:

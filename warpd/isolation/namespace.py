@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from warpd.isolation.gateway import tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
 from warpd.objects.address import Address
@@ -23,7 +24,7 @@ from warpd.objects.link import LinkUp, Veth, alias, link_key
 from warpd.objects.netns import Netns, netns_name
 from warpd.objects.nft import ACCEPT, ANSWERS, NftChain, NftElements, NftTable, jump, match, members, meta, payload, rule
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
-from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
+from warpd.objects.sysctl import Sysctl
 from warpd.state import ROOT, TRANSIT6, Key, Object
 
 NAME = "namespace"
@@ -209,10 +210,9 @@ def _link_pair(site: Site, near: str, far: str, network: str, bits: int) -> list
 
 
 def _outer_settings(site: Site, place: Room) -> list[Object]:
-    outer, link, host = _outer(site), _door(site), site.host
-    tag = TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0)
+    outer, link = _outer(site), _door(site)
     values = [
-        (f"net/ipv4/conf/{outer}/tag", str(tag), link),
+        (f"net/ipv4/conf/{outer}/tag", tag(site.host), link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", link),
         (f"net/ipv4/conf/{outer}/rp_filter", "1", link),
     ]

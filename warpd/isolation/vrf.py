@@ -8,8 +8,10 @@ that tells whose they are: NAT has made them unique in the common zone, and the 
 to the table (`gateway`).
 
 What may leave is marked in prerouting and looked up in the host's main table: so egress follows the host's routes the
-moment they change, and a network without that mark has no way out at all. One rule of ours repeats the kernel's own
-for l3mdev, so that a flushed rule list is mended like everything else.
+moment they change, and a network without that mark has no way out at all. The host's default routes are leaked into the
+table as well, for what the gateway itself has to send outwards: ICMPv6 errors are looked up in the VRF of the link that a
+packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule of ours repeats the kernel's own for l3mdev, so that a flushed
+rule list is mended like everything else.
 
 A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF (drivers/net/vrf.c, vrf_ip_rcv):
 conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as the incoming link.
@@ -20,7 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of
+from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of, tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
 from warpd.objects.link import LinkUp, alias, link_key
@@ -42,7 +44,7 @@ from warpd.objects.nft import (
     renamed,
     rule,
 )
-from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, TABLE_MAIN, Route
+from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, TABLE_MAIN, Route, default_metric
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.vrf import MTU, Vrf
@@ -90,6 +92,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     ]
     if wants.egress:
         out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
+        out += _leak(site, group)
     return Contribution(
         group,
         (*out, *inner, _part(site, place, wants, fragment)),
@@ -122,9 +125,29 @@ def _last_resort(site: Site, group: str) -> Iterator[Object]:
         )
 
 
+def _leak(site: Site, group: str) -> Iterator[Object]:
+    """The host's default routes: for what the gateway itself sends outwards on behalf of the network (ICMP errors)."""
+    for hop in site.host.hops:
+        prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
+        if hop.version in _versions(site):
+            yield Route(
+                ROOT,
+                prefix,
+                hop.device,
+                None,
+                hop.via or None,
+                site.routing_table,
+                default_metric(prefix),
+                owner=group,
+                onlink=bool(hop.via),
+            )
+
+
 def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
     four, six = "net/ipv4/conf", "net/ipv6/conf"
     off = "1" if site.subnet6 is None else "0"
+    link = link_key(ROOT, _vrf(site))
+    yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
     for name in (_vrf(site), place.tunnel):
         values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
         for path, value in values.items():
@@ -138,10 +161,11 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
     chains: Mapping[str, Sequence[str]] = {
         **fragment.chains,
         "forward": _forward(site, place, wants, fragment),
+        "return": [*clamp(site.mtu), rule("back", jump("back"))] if wants.egress else [],
         "input": [rule("answers to the gateway", ANSWERS, ACCEPT), rule("from an endpoint", jump("local"))],
         "zone": list(_zone(site)),
         "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
-        "mark": list(_mark(site, place, wants)),
+        "steer": list(_steer(site, place, wants)),
     }
     sets = [*fragment.sets, *_inside(site)]
     names = frozenset((*chains, *(item.name for item in sets), *fragment.counters))
@@ -149,8 +173,8 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
     built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
     entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
-    entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("marks", place.tunnel, "mark")]
-    entries += [("backs", place.tunnel, "back")] if "back" in chains else []
+    entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("steers", place.tunnel, "steer")]
+    entries += [("backs", place.tunnel, "return")] if wants.egress else []
     return NftPart(
         site.vcid,
         tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
@@ -192,7 +216,7 @@ def _zone(site: Site) -> Iterator[str]:
     yield rule("leaves", mangle(ZONE_OUT, site.routing_table))
 
 
-def _mark(site: Site, place: Room, wants: Wants) -> Iterator[str]:
+def _steer(site: Site, place: Room, wants: Wants) -> Iterator[str]:
     """Which packets belong to the network, and which of them may look for the uplink."""
     yield rule("of this network", mangle(meta("mark"), place.mark))
     for family, version in (("ip", 4), ("ip6", 6)):

@@ -41,7 +41,7 @@ from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
-from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Host, Key, Object, PeerTraffic
+from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Hop, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
 SCOPE_GLOBAL = 0
@@ -122,7 +122,7 @@ class Look:
 
     def tag(self) -> int:
         """What our doors remember, all of them together."""
-        doors = [row.name for row in self.links if row.name.startswith("dn-") and self._is_ours(row)]
+        doors = [row.name for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
         tags = [int(read_setting(f"net/ipv4/conf/{name}/tag") or 0) for name in doors]
         return functools.reduce(operator.or_, tags, 0)
 
@@ -208,7 +208,7 @@ class Look:
             yield Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
 
     def _routes(self, own: Sequence[LinkRow]) -> Iterator[Object]:
-        tables = self._tables(own)
+        tables, names = self._tables(own), {row.name for row in own}
         for row in live_rtnl.routes(self._route, ours_only=self.netns == ROOT):
             name = self._names.get(row.index, "") if row.kind == RTN_UNICAST else ""
             if row.protocol == PROTOCOL_KERNEL:
@@ -217,10 +217,10 @@ class Look:
                 key = route_key(self.netns, row.table, row.prefix, row.metric)
                 self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
                 continue
-            yield self._route_of(row, name, "" if name else tables.get(row.table, ""))
+            yield self._route_of(row, name, name in names, tables.get(row.table, ""))
 
-    def _route_of(self, row: RouteRow, device: str, owner: str) -> Route:
-        maker = (maker_of(self.netns, device) or link_key(self.netns, device)) if device else None
+    def _route_of(self, row: RouteRow, device: str, on_ours: bool, owner: str) -> Route:
+        maker = maker_of(self.netns, device) if on_ours else None
         return Route(
             self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind, owner=owner
         )
@@ -350,7 +350,8 @@ def look_at_host(
     route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool
 ) -> tuple[Host, list[Object]]:
     """The facts about the machine, and the host's own settings that are ours to undo."""
-    row = _uplink(route, look.links, uplink)
+    ways = live_rtnl.ways_out(route)
+    row = _uplink(look.links, uplink, ways)
     exits = _exits(route, look, row, targets)
     fence4, fence6 = _remembered(look, exits)
     host = Host(
@@ -367,6 +368,7 @@ def look_at_host(
         fence4=fence4,
         fence6=fence6,
         foreign_drops=look.foreign_drops(),
+        hops=tuple(Hop(6 if ":" in way.prefix else 4, row.name, way.via) for way in ways if row and way.index == row.index),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
     )
@@ -386,10 +388,14 @@ def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Se
     """The uplink first, then the other links that lead to a target; never one of our own, never lo."""
     if uplink is None:
         return ()
-    indexes = {index for target in targets if (index := live_rtnl.way_to(route, target))}
+    indexes = {way.index for target in targets if (way := live_rtnl.way_to(route, target)) is not None}
     rows = [row for row in look.links if row.index in indexes - {uplink.index}]
-    rows = [row for row in rows if row.name != "lo" and not OWN_NAME.fullmatch(row.name)]
+    rows = [row for row in rows if row.name != "lo" and not _looks_ours(row)]
     return tuple(_exit(row.name) for row in [uplink, *sorted(rows, key=lambda row: row.name)])
+
+
+def _looks_ours(row: LinkRow) -> bool:
+    return bool(OWN_NAME.fullmatch(row.name)) or row.alias.startswith(ALIAS_PREFIX)
 
 
 def _exit(name: str) -> Exit:
@@ -397,7 +403,7 @@ def _exit(name: str) -> Exit:
 
 
 def _ra_links(look: Look, fenced: bool) -> tuple[str, ...]:
-    names = [row.name for row in look.links if row.name not in FALLBACK and not OWN_NAME.fullmatch(row.name)]
+    names = [row.name for row in look.links if row.name not in FALLBACK and not _looks_ours(row)]
     told = {"1", "2"} if fenced else {"1"}
     return tuple(sorted(name for name in names if read_setting(f"net/ipv6/conf/{name}/accept_ra") in told))
 
@@ -421,11 +427,10 @@ def _was_off(host: Host, name: str) -> str | None:
     return "0" if name in host.fence4 and not host.forwarding4 else None
 
 
-def _uplink(route: NetlinkSocket, links: Sequence[LinkRow], wanted: str) -> LinkRow | None:
+def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> LinkRow | None:
     if wanted != "auto":
         return next((row for row in links if row.name == wanted), None)
-    index = live_rtnl.uplink_index(route)
-    return next((row for row in links if row.index == index), None) if index else None
+    return next((row for row in links if ways and row.index == ways[0].index), None)
 
 
 def _addresses_of(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:

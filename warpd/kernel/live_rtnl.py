@@ -276,15 +276,15 @@ def knows_vrf(sock: NetlinkSocket) -> bool:
     return isinstance(answer, Refusal) and answer.errno == errno.EINVAL
 
 
-def way_to(sock: NetlinkSocket, target: str) -> int:
-    """The ifindex by which the kernel would send a packet to `target`, 0 for none: no table of any size is read."""
+def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
+    """How the kernel would send a packet to `target`, None for not at all: no table of any size is read."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
     body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
     body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
     answer = sock.ask(RTM_GETROUTE, body)
     row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
-    return row.index if row is not None and row.kind == RTN_UNICAST else 0
+    return row if row is not None and row.kind == RTN_UNICAST else None
 
 
 # Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes their addresses, as
@@ -292,6 +292,6 @@ def way_to(sock: NetlinkSocket, target: str) -> int:
 INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
 
 
-def uplink_index(sock: NetlinkSocket) -> int:
-    """The ifindex of the default route, IPv4's before IPv6's; 0 when there is none."""
-    return next((index for target in INTERNET if (index := way_to(sock, target))), 0)
+def ways_out(sock: NetlinkSocket) -> list[RouteRow]:
+    """The default route of each family that has one, IPv4's before IPv6's."""
+    return [row for target in INTERNET if (row := way_to(sock, target)) is not None]

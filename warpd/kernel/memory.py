@@ -127,7 +127,7 @@ class MemoryKernel:
         return subject.key in self.objects or subject.key in self.foreign
 
     def _route_refusal(self, route: Route) -> int:
-        if route.device and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
+        if route.link is not None and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
             return errno.ENETDOWN
         if route.via and route.reach is not None and route.reach not in self.objects:
             return errno.ENETUNREACH

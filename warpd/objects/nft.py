@@ -421,7 +421,7 @@ def decode_table(
     gates = sorted(name for name, item in found.chains.items() if item.get("hook") == "ingress")
     rest = [name for name in found.chains if name not in gates]
     vcids = {0, *(_vcids(netns, [*rest, *(item.name for item in found.sets), *found.counts]))}
-    vcids |= {part_of(chain) for _map, _link, chain in found.entries}
+    vcids |= {part_of(link) for _map, link, _chain in found.entries}
     out: list[NftObject] = [_guard(netns, vcid, found, rest) for vcid in sorted(vcids)]
     out += [NftGate(netns, name.removeprefix(_GATE), found.chain(name).rules) for name in gates]
     for shape in found.sets:
@@ -440,9 +440,10 @@ def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Gua
     sets = tuple(sorted((item for item in found.sets if own(item.name)), key=lambda item: item.name))
     counters = tuple(sorted(name for name in found.counts if own(name)))
     built = tuple(found.chain(name) for name in sorted(chains) if own(name))
-    if not vcid:
-        return NftTable(netns, sets, counters, built)
-    entries = tuple(sorted(entry for entry in found.entries if part_of(entry[2]) == vcid))
+    entries = tuple(sorted(entry for entry in found.entries if part_of(entry[1]) == vcid))
+    if not vcid:  # an entry for a link that is no network's was never put there by us
+        odd = tuple(NftSet(f"entry {' '.join(entry)}", STRANGE) for entry in entries)
+        return NftTable(netns, (*sets, *odd), counters, built)
     return NftPart(vcid, sets, counters, built, entries)
 
 
@@ -476,8 +477,13 @@ def _add_set(item: NftSet) -> list[dict[str, Any]]:
     return [{"add": {"set": fields}}, *_element("add", item.name, item.elements)]
 
 
-def _entries(verb: str, entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    return [{verb: {"element": _at(name=name, elem=[[link, jump(chain)]])}} for name, link, chain in entries]
+def _add_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [{"add": {"element": _at(name=name, elem=[[link, jump(chain)]])}} for name, link, chain in entries]
+
+
+def _delete_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """By their key alone: whatever verdict somebody put there."""
+    return [{"delete": {"element": _at(name=name, elem=[link])}} for name, link, _chain in entries]
 
 
 def _element(verb: str, name: str, values: Iterable[str]) -> list[dict[str, Any]]:
@@ -502,7 +508,7 @@ def create_table(item: NftTable) -> list[dict[str, Any]]:
 
 
 def create_part(item: NftPart) -> list[dict[str, Any]]:
-    return [*_content(item), *_entries("add", item.entries)]
+    return [*_content(item), *_add_entries(item.entries)]
 
 
 def _content(item: Guard) -> list[dict[str, Any]]:
@@ -527,7 +533,7 @@ def change_part(before: NftPart, after: NftPart) -> list[dict[str, Any]]:
         return [*delete_part(before), *create_part(after)]
     gone = [entry for entry in before.entries if entry not in after.entries]
     new = [entry for entry in after.entries if entry not in before.entries]
-    return [*_entries("delete", gone), *_changes(before, after), *_entries("add", new)]
+    return [*_delete_entries(gone), *_changes(before, after), *_add_entries(new)]
 
 
 def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
@@ -596,7 +602,7 @@ def delete_table(_item: NftTable) -> list[dict[str, Any]]:
 
 
 def delete_part(item: NftPart) -> list[dict[str, Any]]:
-    out = _entries("delete", item.entries)
+    out = _delete_entries(item.entries)
     out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [_delete_set(each) for each in item.sets]

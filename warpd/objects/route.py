@@ -19,6 +19,7 @@ from warpd.state import ROUTE_PROTOCOL, Key, Rank
 TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
+RTNH_F_ONLINK = 4
 RTN_UNICAST = 1
 RTN_UNREACHABLE = 7
 LAST_RESORT = 4278198272  # a metric above all that others use: where a lookup in a VRF's table ends
@@ -47,7 +48,8 @@ class Route:
     metric: int = 0
     kind: int = RTN_UNICAST
     reach: Key | None = field(default=None, compare=False)  # the route by which `via` is reached
-    owner: str = field(default="", compare=False)  # the network, where there is no device to tell
+    owner: str = field(default="", compare=False)  # the network, where no device of its own tells
+    onlink: bool = field(default=False, compare=False)  # `via` is not looked up in this table
 
     @property
     def key(self) -> Key:
@@ -81,6 +83,7 @@ def _message(item: Route, verb: str, create: bool) -> Message:
         "proto": ROUTE_PROTOCOL,
         "scope": scope,
         "type": item.kind,
+        "flags": RTNH_F_ONLINK if item.onlink and verb == "new" else 0,
     }
     attrs: list[tuple[str, Any]] = [("RTA_TABLE", item.table)]
     if network.prefixlen:

@@ -21,7 +21,9 @@ ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 
 @dataclass(frozen=True, slots=True)
 class Bridge(Device):
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "alias", "master", "filtering", "protocol", "snooping", "stp"})
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
+        {"mtu", "alias", "master", "filtering", "protocol", "default_pvid", "snooping", "stp"}
+    )
 
     filtering: bool = True
     protocol: int = ETH_P_8021Q  # whose tags are looked at: with 802.1ad, those of customers pass as payload

@@ -13,7 +13,7 @@ from typing import ClassVar
 from warpd.state import ROOT, Key, Rank
 
 # `tag` is a number that the kernel keeps for a link and does nothing with (Documentation/networking/ip-sysctl):
-# on our doors, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
+# on our doors and VRFs, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
 _QUIET = ("net/ipv6/conf/{}/disable_ipv6",)
@@ -27,7 +27,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
         "net/ipv6/conf/all/forwarding",
         *(f"net/bridge/bridge-nf-call-{name}" for name in BRIDGE_NETFILTER),
     ),
-    "vrf": _PORT,
+    "vrf": ("net/ipv4/conf/{}/tag", *_PORT),
     "vrf-port": _PORT,
     "bridge": _QUIET,
     "gretap": _QUIET,

@@ -1,0 +1,69 @@
+"""Client configs of every network type for tests, made by the same functions as the product's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tests import world
+from warpd import keys
+from warpd.clients.config import ClientConfig, client_config
+from warpd.grants import Grants, grant
+from warpd.intent import Intent
+from warpd.keys import Secret
+
+VNI = 110001
+HQ = {"type": "cpe", "routes": ["192.168.77.0/24"]}
+SITES = {
+    "berlin": {"type": "cpe", "routes": ["192.168.10.0/24", "fd00:10::/64"]},
+    "paris": {"type": "cpe", "routes": ["192.168.20.0/24"]},
+}
+RESOURCES = [
+    {"subnet": "172.20.0.0/16", "protocol": "tcp", "ports": [443]},
+    {"subnet": "172.20.0.0/16", "protocol": "udp", "ports": [53]},
+    {"subnet": "192.168.77.0/24", "via": "hq"},
+    {"subnet": "2001:db8:7::/64"},
+]
+NETWORKS: dict[str, dict[str, Any]] = {
+    "secure-internet": {"expected_users": 2, "endpoints": {"phone": {"type": "mobile"}, "tablet": {"type": "mobile"}}},
+    "remote-resource-gateway": {"resources": RESOURCES, "endpoints": {"laptop": {"type": "mobile"}, "hq": HQ}},
+    "l3vpn-gateway": {"endpoints": SITES},
+    "l2-point-to-point": {"endpoints": {"left": {"type": "cpe"}, "right": {"type": "cpe"}}},
+    "l2-mesh": {"vlan_id": 100, "endpoints": {"a": {"type": "cpe"}, "b": {"type": "cpe"}}},
+}
+FIRST = {kind: next(iter(body["endpoints"])) for kind, body in NETWORKS.items()}
+
+
+def made(kind: str, endpoint: str = "", host: str = "vpn.example.com", mtu: int = 1420, **fields: Any) -> ClientConfig:
+    """The config of one endpoint (the first by default) of a network of this type, with `fields` of the network."""
+    intent, grants = given(kind, **fields)
+    name = endpoint or FIRST[kind]
+    return client_config(intent, grants, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY)
+
+
+def given(kind: str, **fields: Any) -> tuple[Intent, Grants]:
+    body = {"type": kind, **NETWORKS[kind], **fields}
+    intent = Intent.model_validate({"version": 1, "networks": {"net": body}})
+    grants, findings = grant(intent, Grants())
+    assert not [finding for finding in findings if finding.is_error], findings
+    return intent, with_vnis(grants)
+
+
+def with_vnis(grants: Grants) -> Grants:
+    """The n-th endpoint's VNI is VNI + n."""
+    net = grants.networks["net"]
+    seats = {
+        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg)
+        for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
+    }
+    return Grants({"net": dataclasses.replace(net, endpoints=seats)})
+
+
+def gateway_key(config: ClientConfig) -> Secret:
+    return keys.network_key(world.MASTER, config.vcid)
+
+
+def gateway_addresses(kind: str) -> list[str]:
+    """The gateway's own addresses in such a network."""
+    net = given(kind)[1].networks["net"]
+    return [str(net.gateway_address), str(net.gateway_address6)]

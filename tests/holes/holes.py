@@ -1,0 +1,189 @@
+"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
+
+A hole replaces one piece of text of one file, which must stand there exactly once; `found_by` is the cheapest test that is
+expected to fail then. `replay.py` plants them in a copy and says how many were found. Those of `packets` run in the lab.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GUARDS = "tests/unit/test_guards.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    name: str
+    file: str
+    right: str
+    wrong: str
+    found_by: str = GUARDS
+    packets: bool = False
+
+
+HOLES = (
+    Hole(
+        "the unreachable default of one family is missing",
+        "warpd/isolation/vrf.py",
+        'for prefix in ("0.0.0.0/0", "::/0"):\n        yield Route(\n            ROOT, prefix, "", None',
+        'for prefix in ("0.0.0.0/0",):\n        yield Route(\n            ROOT, prefix, "", None',
+    ),
+    Hole(
+        "unreachable routes come after what they stop",
+        "warpd/objects/route.py",
+        "return Rank.ROUTE if self.device else Rank.ROOM",
+        "return Rank.ROUTE",
+    ),
+    Hole(
+        "the guard comes after the links",
+        "warpd/state.py",
+        "    GUARD = 1\n    ROOM = 2\n    DEVICE = 3\n    SETTING = 4\n",
+        "    GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n",
+    ),
+    Hole(
+        "grants come before the devices",
+        "warpd/objects/nft.py",
+        'return Rank.GUARD if role_of(self.set) == "fence" else Rank.GRANT',
+        "return Rank.GUARD",
+    ),
+    Hole(
+        "removal does not reverse the order",
+        "warpd/plan.py",
+        "return (-step.change.subject.rank, step.group, step.key)",
+        "return (step.change.subject.rank, step.group, step.key)",
+    ),
+    Hole(
+        "the rule against spoofed IPv6 sources is forgotten",
+        "warpd/networks/tunnel.py",
+        '        *drops(label, "spoofed", match(payload("ip6", "saddr"), "@endpoints6", op="!=")),\n',
+        "",
+    ),
+    Hole(
+        "sites are let through without a look at the source",
+        "warpd/networks/l3vpn.py",
+        "[*tunnel.spoofed(site), *routed,",
+        "[*routed,",
+    ),
+    Hole(
+        "a resource's ports are ignored",
+        "warpd/networks/remote_resource.py",
+        "    if resource.ports is not None:\n",
+        "    if False:\n",
+    ),
+    Hole(
+        "a resource's protocol is ignored where it has no ports",
+        "warpd/networks/remote_resource.py",
+        '    return [match(meta("l4proto"), "ipv6-icmp" if six else resource.protocol)]',
+        "    return []",
+    ),
+    Hole(
+        "what no resource lists passes",
+        "warpd/networks/remote_resource.py",
+        '"out": egress.out(site, [*beyond, *unlisted])',
+        '"out": egress.out(site, [*beyond])',
+    ),
+    Hole(
+        "the conntrack zone of what stays inside is dropped",
+        "warpd/isolation/vrf.py",
+        '        yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)\n',
+        '        yield rule("stays inside", inside, RETURN)\n',
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "two networks in the root have one mark",
+        "warpd/isolation/gateway.py",
+        "    return MARKS + table\n",
+        "    return MARKS + 1\n",
+    ),
+    Hole(
+        "networks without a way out are marked for the uplink",
+        "warpd/isolation/vrf.py",
+        '    if wants.egress:\n        yield rule("answers come back"',
+        '    if True:\n        yield rule("answers come back"',
+    ),
+    Hole(
+        "a leg in the root believes every network",
+        "warpd/networks/segment.py",
+        "    if place.mark:  #",
+        "    if False:  #",
+    ),
+    Hole(
+        "GRETAP legs hang on the WireGuard device in a VRF",
+        "warpd/isolation/vrf.py",
+        'site.routing_table, vrf, vrf, suffix',
+        'site.routing_table, vrf, f"wg-{site.vcid}", suffix',
+    ),
+    Hole(
+        "a bridge does not look at VLANs",
+        "warpd/objects/segment.py",
+        "    filtering: bool = True\n",
+        "    filtering: bool = False\n",
+    ),
+    Hole(
+        "VLANs that were not granted pass the gate",
+        "warpd/networks/segment.py",
+        'for kind in ("8021q", "8021ad")]',
+        'for kind in ("8021ad",)]',
+    ),
+    Hole(
+        "every VLAN is granted to a trunk",
+        "warpd/networks/segment.py",
+        "    return ((network.vlan_range.first, network.vlan_range.last),) if network.vlan_range else ()",
+        "    return ((1, 4094),) if network.vlan_range else ()",
+    ),
+    Hole(
+        "the gateway's services answer endpoints in a VRF",
+        "warpd/isolation/vrf.py",
+        '    entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]\n',
+        '    entries = [("forwards", _vrf(site), "forward")]\n',
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "endpoint to endpoint passes in a hub",
+        "warpd/networks/secure_internet.py",
+        "*(granted if open_ else ())",
+        "*granted",
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "private ranges pass",
+        "warpd/networks/secure_internet.py",
+        '        out += drops(str(site.vcid), "private", match(target, f"@private{version}"))\n',
+        "",
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "what comes unasked from the uplink is let in",
+        "warpd/networks/egress.py",
+        '"@endpoints4"), ANSWERS, ACCEPT)',
+        '"@endpoints4"), ACCEPT)',
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "networks meet in the root",
+        "warpd/isolation/gateway.py",
+        '        *drops("gateway", "between-networks", _to_door()),\n',
+        "",
+        "tests/packets/matrix",
+        packets=True,
+    ),
+    Hole(
+        "NAT takes the ports on which the gateway listens",
+        "warpd/isolation/gateway.py",
+        '        rule("never onto a port of ours", _from_door(), transports, ports),\n',
+        "",
+        "tests/packets/test_shadow.py",
+        packets=True,
+    ),
+    Hole(
+        "AllowedIPs forget what is behind an endpoint",
+        "warpd/networks/tunnel.py",
+        "        return tuple(sorted(str(item) for item in self.ranges))\n",
+        "        return tuple(sorted(str(item) for item in self.ranges[:2]))\n",
+    ),
+)

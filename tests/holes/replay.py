@@ -1,0 +1,75 @@
+"""Plant every hole of `holes.py`, one at a time, in a copy of the tree, and run the test that must find it.
+
+    python tests/holes/replay.py [--packets] [--only TEXT]
+
+Without --packets only the holes that unit tests find. Exit code 1 when a hole was not found, or no longer fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from holes import HOLES, Hole
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".work", "__pycache__", ".*_cache", ".hypothesis")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", action="store_true", help="also those that only packets find (in the lab)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only holes whose name holds TEXT")
+    options = parser.parse_args()
+    chosen = [hole for hole in HOLES if options.only in hole.name and (options.packets or not hole.packets)]
+    with tempfile.TemporaryDirectory(prefix="warpd-holes.") as folder:
+        sound = Path(folder) / "sound"
+        shutil.copytree(REPOSITORY, sound, ignore=LEFT_OUT)
+        healthy = all(not fails(sound, *way) for way in sorted({(hole.found_by, hole.packets) for hole in chosen}))
+        if not healthy:
+            print("without any hole the tests fail already")
+            return 1
+        found = sum(is_found(hole, sound, Path(folder)) for hole in chosen)
+    print(f"holes found: {found} of {len(chosen)}")
+    return 0 if found == len(chosen) else 1
+
+
+def is_found(hole: Hole, sound: Path, folder: Path) -> bool:
+    tree = folder / "planted"
+    shutil.copytree(sound, tree)
+    try:
+        text = (tree / hole.file).read_text()
+        if text.count(hole.right) != 1:
+            print(f"NO PLACE  {hole.name}: its text stands {text.count(hole.right)} times in {hole.file}")
+            return False
+        (tree / hole.file).write_text(text.replace(hole.right, hole.wrong))
+        started = time.monotonic()
+        found = fails(tree, hole.found_by, hole.packets)
+        took = time.monotonic() - started
+        print(f"{'found' if found else 'MISSED':<9} {hole.name} ({hole.found_by}, {took:.0f} s)", flush=True)
+        return found
+    finally:
+        shutil.rmtree(tree)
+
+
+def fails(tree: Path, test: str, packets: bool) -> bool:
+    """Whether a test fails in that tree; a run that never came to its tests is no finding."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "WARPD_VENV": sys.prefix, "LAB_MEM": "3G"}
+    pytest = ("-q", "-x", "-p", "no:cacheprovider", test)
+    lab = (str(tree / "tests/vm/lab"), "pytest", "uml", str(tree / "out"), "900", "--", *pytest)
+    command = lab if packets else (sys.executable, "-B", "-m", "pytest", *pytest)
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    ended = "failed" in done.stdout or "error" in done.stdout or " passed" in done.stdout
+    if not ended:
+        raise SystemExit(f"{test}: the run itself broke\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

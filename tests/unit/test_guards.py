@@ -1,0 +1,251 @@
+"""What every guard must hold whatever the type and the mode: laws over the compiled state, not copies of its rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import world
+from warpd.compile import Compiled, compile_state
+from warpd.isolation.gateway import LEAVING, mark_of
+from warpd.kernel.memory import PLAIN, MemoryKernel
+from warpd.objects.bridge_port import BridgePort
+from warpd.objects.nft import NftChain, NftElements, NftGate, NftPart, NftTable
+from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, Route
+from warpd.objects.rule import Rule
+from warpd.objects.segment import Bridge, Gretap
+from warpd.objects.vrf import Vrf
+from warpd.objects.wireguard import WireguardPeer
+from warpd.reconcile import prospect, removal
+from warpd.state import ROOT, Rank
+
+MODES = ("namespace", "vrf")
+GATEWAY = {"pools": {"ports": "51820-51899"}}
+
+
+def compiled(*modes: str) -> Compiled:
+    networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
+    goal = world.goal(world.intent(GATEWAY, **networks))
+    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+    assert not built.findings
+    return built
+
+
+def guards(mode: str) -> dict[str, NftTable | NftPart]:
+    """Each network's own guard, by its name."""
+    built = compiled(mode)
+    found = [item for item in built.state if isinstance(item, NftTable | NftPart) and item.group != ROOT]
+    out = {built.names[item.group]: item for item in found}
+    assert len(out) == len(world.every_type(mode))
+    return out
+
+
+def base(name: str) -> str:
+    head, dash, tail = name.rpartition("-")
+    return head if dash and tail.isdigit() else name
+
+
+def chains(guard: NftTable | NftPart) -> dict[str, list[dict[str, Any]]]:
+    return {base(chain.name): [json.loads(text) for text in chain.rules] for chain in guard.chains}
+
+
+def is_drop(rule: dict[str, Any]) -> bool:
+    """Drops everything that comes so far: nothing before the verdict looks at the packet."""
+    return {"drop": None} in rule["expr"] and not any("match" in item for item in rule["expr"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_not_let_through_is_dropped(mode: str) -> None:
+    for name, guard in guards(mode).items():
+        for chain, rules in chains(guard).items():
+            if chain in ("forward", "peers", "back", "local") or (chain == "out" and "web" not in name):
+                assert is_drop(rules[-1]), f"{name} {chain}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_both_families_are_judged_alike(mode: str) -> None:
+    """A rule that looks at endpoints of one family has its like for the other."""
+    for name, guard in guards(mode).items():
+        for chain in guard.chains:
+            seen = {4: list(looks(chain, "@endpoints4")), 6: list(looks(chain, "@endpoints6"))}
+            if "wire" in name or "whole" in name or "campus" in name or "trunk" in name:
+                seen[4] = [item for item in seen[4] if item != "its leg"]  # legs are IPv4 only
+            assert seen[4] == seen[6], f"{name} {chain.name}"
+
+
+def looks(chain: NftChain, name: str) -> Iterator[str]:
+    for text in chain.rules:
+        if name in text:
+            yield json.loads(text)["comment"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_only_what_an_endpoint_owns_comes_from_it(mode: str) -> None:
+    """Before anything is let out or over, sources that are nobody's are dropped."""
+    for name, guard in guards(mode).items():
+        for chain, rules in chains(guard).items():
+            if chain not in ("out", "peers"):
+                continue
+            passing = [n for n, rule in enumerate(rules) if {"drop": None} not in rule["expr"] and "(log)" not in rule["comment"]]
+            for family in ("ip", "ip6"):
+                guarded = [n for n, rule in enumerate(rules) if spoof(rule, family)]
+                assert guarded, f"{name} {chain} {family}"
+                assert not passing or guarded[0] < passing[0], f"{name} {chain}"
+
+
+def spoof(rule: dict[str, Any], family: str) -> bool:
+    wanted = {"payload": {"protocol": family, "field": "saddr"}}
+    return {"drop": None} in rule["expr"] and any(
+        item.get("match", {}).get("left") == wanted and item["match"]["op"] == "!=" for item in rule["expr"]
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_resource_is_its_address_protocol_and_ports(mode: str) -> None:
+    rules = chains(guards(mode)[f"{mode[0]}-corp"])
+    listed = [rule["expr"] for chain in ("out", "peers") for rule in rules[chain] if rule["comment"] == "resource"]
+    shown = [json.dumps(expr) for expr in listed]
+    assert len(shown) == 4
+    assert any('"172.20.0.0"' in text and '"tcp"' in text and "443" in text and "[8000, 8100]" in text for text in shown)
+    assert any('"172.21.1.5"' in text and "l4proto" not in text for text in shown)
+    assert any('"fd55::"' in text and '"ipv6-icmp"' in text for text in shown)
+    within = [json.dumps(rule["expr"]) for rule in rules["peers"] if rule["comment"] == "resource"]
+    assert len(within) == 1
+    assert '"192.168.77.0"' in within[0] and '"udp"' in within[0]
+
+
+def test_every_vrf_ends_in_unreachable_routes_before_it_exists() -> None:
+    built = compiled("vrf")
+    for vrf in (item for item in built.state if isinstance(item, Vrf)):
+        ends = [
+            item
+            for item in built.state
+            if isinstance(item, Route) and item.table == vrf.table and item.metric == LAST_RESORT and not item.device
+        ]
+        assert {item.prefix for item in ends} == {"0.0.0.0/0", "::/0"}
+        assert all(item.kind == RTN_UNREACHABLE and item.rank <= vrf.rank for item in ends)
+
+
+def test_networks_in_the_root_share_neither_table_zone_nor_mark() -> None:
+    built = compiled("vrf")
+    tables = [item.table for item in built.state if isinstance(item, Vrf)]
+    assert len(set(tables)) == len(tables) == len(world.every_type("vrf"))
+    for item in built.state:
+        if not isinstance(item, NftPart):
+            continue
+        text = "\n".join(rule for chain in item.chains for rule in chain.rules)
+        zones = {int(part.split("}")[0]) for part in text.split('"key":"zone"')[1:] for part in [part.split('"value":')[1]]}
+        assert len(zones) == 1
+        (zone,) = zones
+        assert zone in tables
+        tables.remove(zone)
+        assert str(mark_of(zone)) in text
+    assert not tables
+
+
+def test_a_vrf_without_a_way_out_has_none() -> None:
+    """Types without egress: no mark that leads to the host's table, no leaked route, no grant in the gateway's table."""
+    built = compiled("vrf")
+    closed = {group for group, name in built.names.items() if name not in ("v-web", "v-corp")}
+    for item in built.state:
+        if isinstance(item, NftPart) and item.group in closed:
+            assert str(LEAVING) not in {str(value) for value in numbers(item)}
+        if item.group in closed:
+            assert not (isinstance(item, Route) and item.device == PLAIN.uplink)
+            assert not (isinstance(item, NftElements) and item.set == "links")
+
+
+def numbers(part: NftPart) -> Iterator[int]:
+    for chain in part.chains:
+        for text in chain.rules:
+            for expr in json.loads(text)["expr"]:
+                if "mangle" in expr and isinstance(expr["mangle"]["value"], int):
+                    yield expr["mangle"]["value"]
+
+
+def test_a_leg_in_the_root_believes_its_own_network_only() -> None:
+    built = compiled("vrf")
+    marks = {item.group: item.table for item in built.state if isinstance(item, Vrf)}
+    gates = [item for item in built.state if isinstance(item, NftGate)]
+    assert len(gates) == 9
+    for gate in gates:
+        first = json.loads(gate.rules[0])["expr"]
+        assert first[0]["match"] == {"op": "!=", "left": {"meta": {"key": "mark"}}, "right": mark_of(marks[gate.group])}
+        assert {"drop": None} in first
+    for leg in (item for item in built.state if isinstance(item, Gretap)):
+        assert leg.underlay.startswith("vrf-"), "two tunnels with the same two ends are told apart by nothing else"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_segments_let_in_the_granted_vlans(mode: str) -> None:
+    built = compiled(mode)
+    ports = {}
+    for item in built.state:
+        if isinstance(item, BridgePort):
+            ports.setdefault(built.names[item.group].split("-")[1], set()).add((item.untagged, item.tagged, item.learning))
+    assert ports["wire"] == {(0, ((100, 110),), False)}
+    assert ports["whole"] == {(1, ((2, 4094),), False)}
+    assert ports["trunk"] == {(0, ((200, 210),), True)}
+    ((untagged, tagged, learning),) = ports["campus"]
+    assert untagged and not tagged and learning
+    for item in built.state:
+        if isinstance(item, Bridge):
+            assert item.filtering and not item.default_pvid
+        if isinstance(item, NftGate) and not built.names[item.group].endswith("whole"):
+            texts = [json.loads(text) for text in item.rules]
+            dropped = {str(e["match"]["right"]) for t in texts for e in t["expr"] if "match" in e and {"drop": None} in t["expr"]}
+            assert {"8021q", "8021ad"} <= dropped
+
+
+@pytest.mark.parametrize("modes", [("namespace",), ("vrf",), MODES], ids=["namespaces", "VRFs", "both"])
+def test_reach_comes_last_and_goes_first(modes: tuple[str, ...]) -> None:
+    networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
+    goal = world.goal(world.intent(GATEWAY, **networks))
+    kernel = MemoryKernel()
+    steps = prospect(kernel, goal).plan.steps
+    for group in {step.group for step in steps} - {ROOT}:
+        own = [step for step in steps if step.group == group]
+        ranks = [step.change.subject.rank for step in own]
+        assert ranks[-1] is Rank.GRANT
+        assert all(rank is Rank.GRANT for rank in ranks[ranks.index(Rank.GRANT) :]), group
+        assert ranks[0] in (Rank.GUARD, Rank.ROOM)
+        guard = next(n for n, step in enumerate(own) if isinstance(step.change.subject, NftTable | NftPart))
+        links = [n for n, step in enumerate(own) if step.key.kind == "link" and not isinstance(step.change.subject, Vrf)]
+        assert min(links) > guard, group
+    for step in steps:
+        kernel.objects[step.key] = step.change.after
+    gone = removal(kernel).plan.steps
+    for group in {step.group for step in gone} - {ROOT}:
+        ranks = [step.change.subject.rank for step in gone if step.group == group and step.key.kind not in ("route", "address")]
+        assert ranks == sorted(ranks, reverse=True), group
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_allowed_ips_are_what_the_guard_believes(mode: str) -> None:
+    built = compiled(mode)
+    for group in built.names:
+        held = {ip.removesuffix("/32").removesuffix("/128") for item in built.state for ip in allowed(item, group)}
+        granted = {element for item in built.state for element in elements(item, group)}
+        assert held == granted, built.names[group]
+
+
+def allowed(item: Any, group: str) -> tuple[str, ...]:
+    return item.allowed_ips if isinstance(item, WireguardPeer) and item.group == group else ()
+
+
+def elements(item: Any, group: str) -> frozenset[str]:
+    own = isinstance(item, NftElements) and item.group == group and item.set.startswith("endpoints")
+    return item.elements if own else frozenset()
+
+
+def test_rules_lead_answers_home_and_only_the_marked_out() -> None:
+    built = compiled("vrf")
+    rules = [item for item in built.state if isinstance(item, Rule)]
+    tables = {item.table for item in built.state if isinstance(item, Vrf)}
+    for version in (4, 6):
+        own = [rule for rule in rules if rule.version == version]
+        assert {(rule.mark, rule.table) for rule in own if rule.group} == {(mark_of(table), table) for table in tables}
+        assert sorted((rule.mark, rule.table) for rule in own if not rule.group) == [(0, 0), (LEAVING, 254)]

@@ -1,0 +1,113 @@
+"""Given keys: only from files of root's alone, all problems at once, and used wherever the derived ones were."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import world
+from warpd import keys
+from warpd.checks import check
+from warpd.clients.config import client_config
+from warpd.compile import compile_state
+from warpd.errors import InvalidIntent, WarpError
+from warpd.intent import Intent
+from warpd.keyfiles import read_key_files
+from warpd.keys import Keyring, Secret
+from warpd.reconcile import Goal
+from warpd.session import Session
+from warpd.state import Host
+
+PRIVATE, SHARED = bytes(range(1, 33)), bytes(range(101, 133))
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
+
+
+def key_file(path: Path, raw: bytes, mode: int = 0o600) -> str:
+    path.write_text(keys.encode(raw) + "\n")
+    path.chmod(mode)
+    return str(path)
+
+
+def made(tmp_path: Path, **fields: Any) -> Intent:
+    endpoints = {"a": {"type": "mobile", "preshared_key_file": key_file(tmp_path / "a.psk", SHARED)}, "b": {"type": "mobile"}}
+    private = key_file(tmp_path / "n.key", PRIVATE)
+    body = {"type": "secure-internet", "expected_users": 6, "private_key_file": private, "endpoints": endpoints}
+    return world.intent(n=body | fields)
+
+
+def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
+    intent = made(tmp_path)
+    given, findings = read_key_files(intent)
+    assert findings == () and len(given) == 2
+    plain = world.goal(intent)
+    goal = Goal(intent, plain.grants, Keyring(world.MASTER, given), world.TODAY)
+    configs = {
+        name: client_config(intent, goal.grants, goal.master, "n", name, public_host="gw", mtu=1420, today=world.TODAY)
+        for name in "ab"
+    }
+    public = keys.public_key(Secret(PRIVATE))
+    assert {config.gateway_public_key for config in configs.values()} == {public}
+    assert configs["a"].preshared_key == Secret(SHARED)
+    assert configs["b"].preshared_key == keys.preshared_key(world.MASTER, goal.grants.networks["n"].vcid, "b")
+    host = Host(uplink="eth0", uplink_mtu=1500, wireguard_kernel=True)
+    state = compile_state(intent, goal.grants, goal.master, host, world.TODAY).state
+    sent = [item for item in state if item.key.kind == "wireguard"]
+    assert len(sent) == 1 and keys.public_key(sent[0].private_key) == public  # type: ignore[attr-defined]
+    peers = [item.preshared_key for item in state if item.key.kind == "peer"]  # type: ignore[attr-defined]
+    assert Secret(SHARED) in peers and len(peers) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.chmod(0o640), "others than root can read it"),
+        (lambda path: path.chmod(0o604), "others than root can read it"),
+        (lambda path: os.chown(path, 1234, 0), "does not belong to root"),
+        (lambda path: path.unlink(), "No such file or directory"),
+        (lambda path: path.write_text("nonsense"), "holds no key"),
+        (lambda path: path.write_bytes(bytes(32)), "holds no key"),
+        (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "is not a regular file"),
+    ],
+)
+def test_what_is_not_roots_alone_is_not_used(tmp_path: Path, spoil: Any, message: str) -> None:
+    intent = made(tmp_path)
+    for name in ("n.key", "a.psk"):
+        spoil(tmp_path / name)
+    given, findings = read_key_files(intent)
+    assert given == {} and [item.path for item in findings] == [
+        "networks.n.private_key_file",
+        "networks.n.endpoints.a.preshared_key_file",
+    ]
+    assert all(message in item.message and item.hint for item in findings)
+
+
+def test_what_is_off_needs_no_file(tmp_path: Path) -> None:
+    intent = made(tmp_path, enabled=False)
+    (tmp_path / "n.key").unlink()
+    assert read_key_files(intent)[1] == ()
+    with pytest.raises(WarpError, match=r"n\.key was not read"):
+        keys.network_key(world.MASTER, 1, file=str(tmp_path / "n.key"))
+
+
+def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
+    yaml = tmp_path / "warp.yaml"
+    file = tmp_path / "absent.key"
+    yaml.write_text(f"version: 1\nnetworks:\n  n: {{type: secure-internet, private_key_file: {file}}}\n")
+    session = Session(yaml, tmp_path / "state")
+    read = session.read()  # validate needs neither root nor keys
+    with pytest.raises(InvalidIntent) as caught:
+        session.goal(read, create=False)
+    (finding,) = caught.value.findings
+    assert finding.where is not None and (finding.where.line, finding.where.column) == (3, 48)
+
+
+def test_contradictions_are_findings(tmp_path: Path) -> None:
+    intent = made(tmp_path, endpoints={"a": {"type": "mobile", "preshared_key": False, "preshared_key_file": "/k"}})
+    twice = Intent.model_validate(
+        {"version": 1, "networks": {name: {"type": "l2-mesh", "private_key_file": "/k"} for name in ("a", "b")}}
+    )
+    assert [item.code for item in check(intent)] == ["preshared-key"]
+    assert [item.code for item in check(twice)] == ["private-key-file-twice"]

@@ -1,0 +1,339 @@
+"""network add/remove, endpoint add/remove/rotate: edits of the YAML in place; what they lead to, `apply` does.
+
+Lives here: arguments, which file, and the check before writing. Does not: the edit itself (`warpd.edit`), the file
+(`warpd.rewrite`). The whole intent, with every other file, must be sound with the change: else nothing is written.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from warpd import edit
+from warpd.cli import output
+from warpd.cli.app import Output, endpoint_app, network_app
+from warpd.cli.output import Format, finding_json
+from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.load import FOLDER, MAIN_FILE, Loaded, load
+from warpd.render import VERSION
+from warpd.rewrite import create, replace, told
+from warpd.roster import Roster, roster
+from warpd.session import Session
+
+BOM = b"\xef\xbb\xbf"
+ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
+
+Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
+EndpointName = Annotated[str, typer.Argument(metavar="NETWORK/NAME")]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file as it is (None: not there yet) and as it would be."""
+
+    file: Path
+    old: bytes | None
+    new: bytes
+
+
+@network_app.command("add")
+def network_add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    kind: Annotated[str, typer.Option("--type", help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...")],
+    description: Annotated[str | None, typer.Option(help="free text")] = None,
+    expected_users: Annotated[int | None, typer.Option(help="how many endpoints the subnet is sized for")] = None,
+    isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
+    vcid: Annotated[int | None, typer.Option(help="virtual circuit id; default: granted")] = None,
+    subnet: Annotated[str | None, typer.Option(help="IPv4 subnet; default: granted")] = None,
+    subnet6: Annotated[str | None, typer.Option(help="IPv6 subnet; default: a ULA /64")] = None,
+    port: Annotated[int | None, typer.Option(help="UDP port; default: granted")] = None,
+    mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
+    dns: Annotated[list[str] | None, typer.Option(help="a DNS server for its clients; may be repeated")] = None,
+    peer_communication: Annotated[bool, typer.Option("--peer-communication", help="endpoints may talk to each other")] = False,
+    resource: Annotated[list[str] | None, typer.Option(help="a subnet that may be reached; may be repeated")] = None,
+    vlan_id: Annotated[int | None, typer.Option(help="L2: the access VLAN")] = None,
+    vlan_range: Annotated[str | None, typer.Option(help="L2: tagged VLANs let through, FIRST-LAST")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="the file it goes to, as networks.d/corp.yaml")] = None,
+    dry_run: Dry = False,
+    form: Output = Format.text,
+) -> None:
+    """Add a network to the YAML."""
+    session: Session = context.obj
+    fields = {
+        "type": kind, "description": description, "expected_users": expected_users, "isolation": isolation, "vcid": vcid,
+        "subnet": subnet, "subnet6": subnet6, "port": port, "mtu": mtu, "dns": _split(dns),
+        "peer_communication": peer_communication or None, "vlan_id": vlan_id, "vlan_range": vlan_range,
+        "resources": [{"subnet": item} for item in _split(resource) or ()] or None,
+    }  # fmt: skip
+    loaded = _readable(session)
+    if name in loaded.owners:
+        raise WarpError(f"network {name} is there already, in {loaded.sources[loaded.owners[name]].file}", code="exists",
+                        who="operator", hint="take another name, or remove that one first")  # fmt: skip
+    target = target_of(loaded, file)
+    draft = drafted(target, lambda text: edit.add_networks(text, {name: _given(fields)}))
+    following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
+    _finish(session, draft, f"added network {name}", following, dry_run, form)
+
+
+@network_app.command("remove")
+def network_remove(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    dry_run: Dry = False,
+    form: Output = Format.text,
+) -> None:
+    """Remove a network and its endpoints from the YAML. `enabled: false` would keep its grants."""
+    session: Session = context.obj
+    file, _ = _network(session, name)
+    draft = drafted(file, lambda text: edit.remove_network(text, name))
+    _finish(session, draft, f"removed network {name}", ("warpctl apply",), dry_run, form)
+
+
+@endpoint_app.command("add")
+def endpoint_add(
+    context: typer.Context,
+    network: Annotated[str, typer.Argument(metavar="NETWORK")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="mobile, cpe or gateway")] = None,
+    description: Annotated[str | None, typer.Option(help="free text")] = None,
+    address: Annotated[str | None, typer.Option(help="IPv4 address inside; default: granted")] = None,
+    address6: Annotated[str | None, typer.Option(help="IPv6 address inside; default: granted")] = None,
+    public_key: Annotated[str | None, typer.Option(help="the device's own; default: a key pair made by the gateway")] = None,
+    no_preshared_key: Annotated[bool, typer.Option("--no-preshared-key", help="use none")] = False,
+    routes: Annotated[list[str] | None, typer.Option(help="a network behind it; may be repeated")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")] = None,
+    keepalive: Annotated[int | None, typer.Option(help="seconds between keepalives of the gateway")] = None,
+    expires: Annotated[str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")] = None,
+    from_csv: Annotated[Path | None, typer.Option("--from-csv", help="many: columns as the YAML's fields, and name")] = None,
+    dry_run: Dry = False,
+    form: Output = Format.text,
+) -> None:
+    """Add an endpoint to a network, or many from a CSV file: all of them or none."""
+    session: Session = context.obj
+    if name is None and "/" in network:
+        network, _, name = network.partition("/")
+    file, there = _network(session, network)
+    if from_csv is not None:
+        if name is not None:
+            raise WarpError("NAME and --from-csv exclude each other", code="usage", who="operator", hint="leave one of them out")
+        _add_many(session, file, network, there, _roster(from_csv, there, kind), dry_run, form)
+        return
+    if name is None or kind is None:
+        hint = "warpctl endpoint add NETWORK NAME --type mobile (or cpe, gateway)"
+        raise WarpError("an endpoint needs a name and a --type", code="usage", who="operator", hint=hint)
+    fields = {
+        "type": kind, "description": description, "address": address, "address6": address6, "public_key": public_key,
+        "preshared_key": False if no_preshared_key else None, "routes": _split(routes), "endpoint": endpoint,
+        "keepalive": keepalive, "expires": expires,
+    }  # fmt: skip
+    draft = drafted(file, lambda text: edit.add_endpoints(text, network, {name: _given(fields)}))
+    following = ("warpctl apply", f"warpctl endpoint config {network}/{name}")
+    _finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
+
+
+@endpoint_app.command("remove")
+def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
+    """Remove an endpoint from the YAML; `apply` then cuts it off. `enabled: false` would keep its grants."""
+    session: Session = context.obj
+    file, network, endpoint, _ = _endpoint(session, name)
+    draft = drafted(file, lambda text: edit.remove_endpoint(text, network, endpoint))
+    _finish(session, draft, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
+
+
+@endpoint_app.command("rotate")
+def endpoint_rotate(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
+    """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs its config again."""
+    session: Session = context.obj
+    file, network, endpoint, fields = _endpoint(session, name)
+    _refuse_idle(name, fields)
+    draft = drafted(file, lambda text: edit.rotate(text, network, endpoint))
+    following = ("warpctl apply", f"warpctl endpoint config {name}")
+    _finish(session, draft, f"rotated the keys of {name}", following, dry_run, form)
+
+
+def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
+    """Where every key is given there is nothing that a rotation would change."""
+    derived = fields.get("preshared_key", True) is True and not fields.get("preshared_key_file")
+    if fields.get("public_key") and not derived:
+        text = f"{name} has only keys of its own: a rotation would change none of them"
+        raise WarpError(text, code="nothing-to-rotate", who="operator", hint="write its new public_key instead")
+
+
+# Which file
+
+
+def _readable(session: Session) -> Loaded:
+    """The files, each of which must be readable as YAML. Raises: InvalidIntent."""
+    loaded = load(session.config)
+    if any(source.value is None for source in loaded.sources):
+        raise InvalidIntent(loaded.findings)
+    return loaded
+
+
+def _network(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
+    """The file that defines a network, and its endpoints."""
+    loaded = _readable(session)
+    if name not in loaded.owners:
+        hint = edit.nearest(name, loaded.owners)
+        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=hint)
+    source = loaded.sources[loaded.owners[name]]
+    body = source.value["networks"][name] if source.value else None
+    endpoints = body.get("endpoints") if isinstance(body, dict) else None
+    return Path(source.file), endpoints if isinstance(endpoints, dict) else {}
+
+
+def _endpoint(session: Session, text: str) -> tuple[Path, str, str, Mapping[str, Any]]:
+    network, slash, name = text.partition("/")
+    if not slash:
+        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
+    file, endpoints = _network(session, network)
+    if name not in endpoints:
+        hint = edit.nearest(name, endpoints)
+        raise WarpError(f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=hint)
+    fields = endpoints[name]
+    return file, network, name, fields if isinstance(fields, dict) else {}
+
+
+def target_of(loaded: Loaded, file: Path | None) -> Path:
+    """The main file, or the one named: relative to the working directory or to the main file's folder."""
+    main = Path(loaded.sources[0].file)
+    if file is None:
+        return main
+    known = [Path(source.file) for source in loaded.sources]
+    for candidate in (file, main.parent / file, main.parent / FOLDER / file):
+        for each in known:
+            if each.resolve() == candidate.resolve():
+                return each
+    folder = main.parent / FOLDER
+    if folder.is_dir() and main.name == MAIN_FILE and file.suffix == ".yaml" and not file.name.startswith("."):
+        for candidate in (file, main.parent / file, folder / file):
+            if candidate.resolve().parent == folder.resolve() and not candidate.exists():
+                return folder / file.name
+    hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
+    raise WarpError(f"{file} is not a file that this gateway reads", code="unread-file", who="operator", hint=hint)
+
+
+# The draft
+
+
+def drafted(file: Path, change: Callable[[str], str]) -> Draft:
+    """Raises: WarpError when the file cannot be read, or not be edited that way."""
+    if not file.exists():
+        return Draft(file, None, change("networks: {}\n").encode())
+    with told(file):
+        old = file.read_bytes()
+    mark = BOM if old.startswith(BOM) else b""
+    try:
+        return Draft(file, old, mark + change(old.removeprefix(mark).decode()).encode())
+    except UnicodeError:
+        raise WarpError("that is not UTF-8", code="encoding", who="operator") from None
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _split(values: Sequence[str] | None) -> list[str] | None:
+    return [part for value in values for part in value.replace(",", " ").split()] if values else None
+
+
+def _finish(session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
+    """Check the whole intent with the draft, then write it, or only show it."""
+    try:
+        read = session.read({draft.file: draft.new})
+    except InvalidIntent:
+        output.note("nothing was written: with this change the YAML is not valid (places are those of the changed file)")
+        raise
+    if not dry_run:
+        write(draft)
+    _report(draft, read.warnings, done, following, dry_run, form)
+
+
+def write(draft: Draft) -> None:
+    if draft.old is None:
+        create(draft.file, draft.new, 0o644)
+    else:
+        replace(draft.file, draft.old, draft.new)
+
+
+def _report(
+    draft: Draft, warnings: Sequence[Finding], done: str, following: Sequence[str], dry_run: bool, form: Format
+) -> None:
+    for warning in warnings:
+        output.note(render_finding(warning))
+    difference = diff_text(draft)
+    data = {
+        "version": VERSION,
+        "file": str(draft.file),
+        "written": not dry_run,
+        "diff": difference,
+        "next": list(following),
+        "warnings": [finding_json(item) for item in warnings],
+    }
+    steps = "\n".join(f"{'next' if number == 0 else 'then'}: {step}" for number, step in enumerate(following))
+    text = difference.rstrip("\n") if dry_run else f"{draft.file}: {done}\n{steps}"
+    output.emit(data, text, form)
+
+
+def diff_text(draft: Draft) -> str:
+    """A unified difference, as `patch` takes it."""
+    old, new = (_lines(raw or b"") for raw in (draft.old, draft.new))
+    name = "/dev/null" if draft.old is None else str(draft.file)
+    return "".join(_marked(line) for line in difflib.unified_diff(old, new, name, str(draft.file)))
+
+
+def _lines(raw: bytes) -> list[str]:
+    """Lines end at LF, as `patch` sees it; a CR before it is part of the line."""
+    parts = raw.decode(errors="replace").split("\n")
+    return [f"{part}\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+def _marked(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+# Many at once
+
+
+def _roster(path: Path, there: Mapping[str, Any], kind: str | None) -> Roster:
+    with told(path), path.open("rb") as file:
+        raw = file.read(ROSTER_MAX + 1)
+    if len(raw) > ROSTER_MAX:
+        raise WarpError(f"{path} is over {ROSTER_MAX >> 20} MiB", code="file-size", who="operator")
+    return roster(raw, str(path), there, kind)
+
+
+def _add_many(
+    session: Session, file: Path, network: str, there: Mapping[str, Any], rows: Roster, dry_run: bool, form: Format
+) -> None:
+    """All rows or none. The sound rows are tried even beside broken ones, so that every problem comes at once."""
+    findings = list(rows.findings)
+    draft = None
+    if rows.endpoints:
+        draft = drafted(file, lambda text: edit.add_endpoints(text, network, rows.endpoints))
+        findings += [rows.relocate(item, network) for item in _findings(session, draft)]
+    if draft is None or rows.findings or any(item.is_error for item in findings):
+        output.note("nothing was written: every line must be right")
+        raise InvalidIntent(sorted(findings, key=_place))
+    following = ("warpctl apply", f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on")
+    done = f"added {output.plural(len(rows.endpoints), 'endpoint')} to network {network}"
+    if not dry_run:
+        write(draft)
+    _report(draft, findings, done, following, dry_run, form)
+
+
+def _findings(session: Session, draft: Draft) -> Iterator[Finding]:
+    try:
+        yield from session.read({draft.file: draft.new}).warnings
+    except InvalidIntent as failure:
+        yield from failure.findings
+
+
+def _place(finding: Finding) -> tuple[str, int]:
+    return (finding.where.file, finding.where.line) if finding.where else ("", 0)

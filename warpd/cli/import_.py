@@ -1,0 +1,137 @@
+"""import: an older gateway's networks, endpoints and keys, as YAML and key files. Its files are only read.
+
+Lives here: which source, where it all goes, and the order of writing: keys first, then the YAML that names them. Does
+not: what the older files mean (`warpd.imports`). What could not be taken over is said, and never guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warpd import edit, emit, keys
+from warpd.cli import output
+from warpd.cli.app import Output, app
+from warpd.cli.edit import Draft, diff_text, drafted, target_of, write
+from warpd.cli.output import Format, finding_json
+from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.imports import SOURCES
+from warpd.imports.found import Found, Wanted
+from warpd.load import MAIN_FILE, load
+from warpd.render import VERSION
+from warpd.rewrite import create, told
+from warpd.session import Read, Session
+
+SIZE_MAX = 64 * 2**20  # bytes of a config that is read whole
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="a server's wg0.conf, or warp_gateway.db")],
+    name: Annotated[str | None, typer.Option("--name", help="of the network; default: the file's (wg-quick)")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="of the network (wg-quick)")] = None,
+    key_folder: Annotated[Path | None, typer.Option("--keys", help="where key files go; default: keys beside the YAML")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="the YAML it goes to, as networks.d/old.yaml")] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out what is wrong, take the rest")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")] = False,
+    form: Output = Format.text,
+) -> None:
+    """Take over an older gateway: the same keys, ports and addresses, so that clients in the field go on.
+
+    Reads a wg-quick server config, or the SQLite database of the older KahLuna WARP gateway.
+    """
+    session: Session = context.obj
+    main = session.config / MAIN_FILE if session.config.is_dir() else session.config
+    folder = Path(os.path.abspath(key_folder or main.parent / "keys"))
+    found = _found(source, Wanted(str(source), str(folder), name, kind))
+    broken = sum(item.is_error for item in found.findings)
+    if broken and not skip_broken:
+        output.note("nothing was written: mend the older gateway's data, or leave out what is wrong with --skip-broken")
+        raise InvalidIntent(found.findings)
+    draft, found, read = _checked(session, found, lambda some: _drafted(main, file, some, source.name), skip_broken)
+    if not dry_run:
+        _write_keys(folder, found)
+        write(draft)
+    _report(draft, found, (*found.findings, *read.warnings), dry_run, form)
+
+
+def _found(source: Path, wanted: Wanted) -> Found:
+    with told(source), source.open("rb") as stream:
+        head = stream.read(4096)
+        for each in SOURCES:
+            if each.is_mine(head):
+                rest = stream.read(SIZE_MAX) if not head.startswith(b"SQLite") else b""
+                found: Found = each.read(head + rest, wanted)
+                return found
+    kinds = " nor ".join(each.KIND for each in SOURCES)
+    raise WarpError(f"{source} is neither {kinds}", code="import-unknown", who="operator")
+
+
+def _checked(session: Session, found: Found, attempt: Callable[[Found], Draft], skip_broken: bool) -> tuple[Draft, Found, Read]:
+    """A draft that is sound together with all other files, if need be and wanted without what is wrong."""
+    if not found.networks:
+        output.note("nothing was written: there is nothing sound to import")
+        raise InvalidIntent(found.findings)
+    draft = attempt(found)
+    try:
+        return draft, found, session.read({draft.file: draft.new})
+    except InvalidIntent as failure:
+        rest = found.without(failure.findings)
+        if skip_broken and rest is not None:
+            return _checked(session, rest, attempt, skip_broken)
+        output.note("nothing was written: what was found does not make a valid YAML (places are those of the file to be)")
+        for finding in found.findings:
+            output.note(render_finding(finding))
+        raise
+
+
+def _drafted(main: Path, file: Path | None, found: Found, origin: str) -> Draft:
+    if not main.exists() and file is None:
+        gateway = {"gateway": found.gateway} if found.gateway else {}
+        text = emit.document({"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"])
+        return Draft(main, None, text.encode())
+    return drafted(target_of(load(main), file), lambda text: edit.add_networks(text, found.networks))
+
+
+def _write_keys(folder: Path, found: Found) -> None:
+    """Each in a file of its own. One that is there already may stay when it holds the same."""
+    if not found.keys:
+        return
+    with told(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    missing = {}
+    for path, key in found.keys.items():
+        data = (keys.encode(key.reveal()) + "\n").encode()
+        with told(Path(path)):
+            if not os.path.lexists(path):
+                missing[path] = data
+            elif Path(path).read_bytes() != data:
+                raise WarpError(f"{path} holds another key; nothing was written", code="key-exists", who="operator",
+                                hint="name another folder with --keys")  # fmt: skip
+    for path, data in missing.items():
+        create(Path(path), data, 0o600)
+
+
+def _report(draft: Draft, found: Found, findings: tuple[Finding, ...], dry_run: bool, form: Format) -> None:
+    for finding in findings:
+        output.note(render_finding(finding))
+    endpoints = sum(len(body["endpoints"]) for body in found.networks.values())
+    counts = (len(found.networks), "network"), (endpoints, "endpoint"), (len(found.keys), "key file")
+    networks, ends, files = (output.plural(count, word) for count, word in counts)
+    difference = diff_text(draft)
+    data = {
+        "version": VERSION,
+        "file": str(draft.file),
+        "written": not dry_run,
+        "diff": difference,
+        "key_files": sorted(found.keys),
+        "warnings": [finding_json(item) for item in findings],
+    }
+    done = f"{draft.file}: {networks}, {ends}; {files}"
+    text = difference.rstrip("\n") if dry_run else f"{done}\nnext: warpctl plan\nthen: stop the older gateway, and warpctl apply"
+    output.emit(data, text, form)

@@ -1,0 +1,143 @@
+"""The format of MikroTik RouterOS (7.8 and newer): a script for `/import`.
+
+RouterOS has VXLAN and no GRETAP, so that endpoints of l2-point-to-point get none. Where everything goes into the tunnel,
+it has a routing table of its own: the main one is asked first for all but a default route, and for the gateway's own
+address, so that the tunnel's packets stay outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from typing import Final
+
+from warpd.clients.config import ClientConfig
+from warpd.clients.segment import Segment
+from warpd.errors import WarpError
+
+NAME: Final = "mikrotik"
+Properties = Iterable[tuple[str, object]]
+
+
+def text(config: ClientConfig) -> str:
+    """Raises: WarpError for a GRETAP."""
+    if config.segment and config.segment.kind == "gretap":
+        _refuse(config)
+    head = [f"# {config.title}", "# run it by: /import file-name=FILE.rsc"]
+    if config.dns:
+        head.append(f"# name servers inside: {', '.join(config.dns)}")
+    return "\n".join([*head, *_commands(config)]) + "\n"
+
+
+def _refuse(config: ClientConfig) -> None:
+    raise WarpError(
+        f"endpoint {config.network}/{config.endpoint} needs GRETAP, which RouterOS does not have",
+        code="format-cannot",
+        who="operator",
+        hint="put a Linux, OpenWrt or VyOS device there, or make the network one of type l2-mesh, which uses VXLAN",
+    )
+
+
+def _commands(config: ClientConfig) -> Iterator[str]:
+    device = config.device
+    yield _add("/interface wireguard", config, _interface(config))
+    yield _add("/interface wireguard peers", config, _peer(config))
+    for address in config.addresses:
+        six = [("advertise", "no")] if ":" in address else []
+        yield _add(f"{_family(address)} address", config, [("address", address), ("interface", device), *six])
+    yield from _full(config) if config.takes_everything else _routes(config, config.allowed_ips)
+    if config.segment:
+        yield from _segment(config, config.segment)
+    elif not config.routes:
+        yield from _hidden(config)
+
+
+def _add(menu: str, config: ClientConfig, properties: Properties) -> str:
+    words = (f"{key}={_word(value)}" for key, value in properties if value is not None)
+    return f"{menu} add {' '.join(words)} comment={_word(config.title)}"
+
+
+def _word(value: object) -> str:
+    """Numbers and addresses stand as they are, an expression in brackets too; anything else is quoted."""
+    text = str(value)
+    if text.startswith("(") or all(char.isalnum() or char in "./:,-" for char in text):
+        return text
+    return '"' + "".join(f"\\{char}" if char in '\\"$' else char for char in text) + '"'
+
+
+def _family(prefix: str) -> str:
+    return "/ipv6" if ":" in prefix else "/ip"
+
+
+def _interface(config: ClientConfig) -> Iterator[tuple[str, object]]:
+    yield "name", config.device
+    yield "mtu", config.mtu_without_fragments()
+    yield "listen-port", config.listen_port
+    yield "private-key", config.private_text
+
+
+def _peer(config: ClientConfig) -> Iterator[tuple[str, object]]:
+    host, port = config.host_port
+    yield "interface", config.device
+    yield "public-key", config.gateway_public_key
+    yield "preshared-key", config.shared_text
+    yield from (("endpoint-address", host), ("endpoint-port", port))
+    yield "allowed-address", ",".join(config.allowed_ips)
+    yield "persistent-keepalive", f"{config.keepalive_s}s" if config.keepalive_s else None
+
+
+def _routes(config: ClientConfig, prefixes: Iterable[str], table: str | None = None) -> Iterator[str]:
+    for prefix in prefixes:
+        route = [("dst-address", prefix), ("gateway", config.device), ("routing-table", table)]
+        yield _add(f"{_family(prefix)} route", config, route)
+
+
+def _full(config: ClientConfig) -> Iterator[str]:
+    table = f"warp-{config.vcid}"
+    yield f"/routing table add name={table} fib"
+    yield from _routes(config, config.allowed_ips, table)
+    yield _add("/routing rule", config, [("action", "lookup"), ("table", "main"), ("min-prefix", 0)])
+    outside = [("action", "lookup-only-in-table"), ("dst-address", _gateway(config.host_port[0])), ("table", "main")]
+    yield _add("/routing rule", config, outside)
+    yield _add("/routing rule", config, [("action", "lookup-only-in-table"), ("table", table)])
+
+
+def _gateway(host: str) -> str:
+    """The gateway's address; of a host name, what it is at the time of the import."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f'([:resolve "{host}"] . "/32")'
+    return f"{address}/{address.max_prefixlen}"
+
+
+def _hidden(config: ClientConfig) -> Iterator[str]:
+    """A device without routes of its own may send from its own addresses only: what is behind it is hidden by NAT."""
+    for family in sorted({_family(address) for address in config.addresses}):
+        nat = [("chain", "srcnat"), ("out-interface", config.device), ("action", "masquerade")]
+        yield _add(f"{family} firewall nat", config, nat)
+
+
+def _segment(config: ClientConfig, segment: Segment) -> Iterator[str]:
+    yield _add("/interface vxlan", config, _vxlan(segment))
+    vtep = [("interface", segment.device), ("remote-ip", segment.remote), ("port", segment.port)]
+    yield _add("/interface vxlan vteps", config, vtep)
+    yield _add("/interface bridge", config, [("name", segment.bridge), ("protocol-mode", "none"), ("mtu", segment.mtu)])
+    for port in (segment.device, segment.lan_port):
+        if port:
+            yield _add("/interface bridge port", config, [("bridge", segment.bridge), ("interface", port)])
+    yield from _admitted(config, segment)
+
+
+def _vxlan(segment: Segment) -> Iterator[tuple[str, object]]:
+    yield "name", segment.device
+    yield from (("vni", segment.vni), ("port", segment.port), ("mtu", segment.mtu))
+    yield from (("local-address", segment.local), ("dont-fragment", "disabled"))
+
+
+def _admitted(config: ClientConfig, segment: Segment) -> Iterator[str]:
+    """First in the chain, since the default firewall ends in a drop; where the chain is empty there is no first place."""
+    flow = [("protocol", "udp"), ("dst-port", segment.port), ("src-address", segment.remote)]
+    rule = [("chain", "input"), ("action", "accept"), ("in-interface", config.device), *flow]
+    first = _add("/ip firewall filter", config, [*rule, ("place-before", 0)])
+    yield f":do {{ {first} }} on-error={{ {_add('/ip firewall filter', config, rule)} }}"

@@ -1,0 +1,114 @@
+"""What an import found: values as the YAML has them, keys beside them, and what could not be taken over. Pure.
+
+Lives here: the shape, and what every source needs: names, keys, collecting. An error keeps its endpoint or network out
+of the YAML; its keys are kept, so that it can be written by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from warpd import keys
+from warpd.errors import Finding, Where
+from warpd.keys import Secret
+
+_NOT_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the operator says about an import."""
+
+    file: str
+    key_folder: str  # a whole path
+    name: str | None = None
+    kind: str | None = None  # of the network, where the old file does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    gateway: Mapping[str, Any]
+    networks: Mapping[str, Mapping[str, Any]]
+    keys: Mapping[str, Secret]  # by whole path
+    findings: tuple[Finding, ...]
+
+    def without(self, findings: Iterable[Finding]) -> Found | None:
+        """Without the endpoints and networks that errors name; None when that takes nothing away."""
+        bad = [tuple(item.path.split(".")) for item in findings if item.is_error and item.path.startswith("networks.")]
+        ends = {(path[1], path[3]) for path in bad if len(path) > 3 and path[2] == "endpoints"}
+        gone = {path[1] for path in bad if (path[1], "".join(path[3:4])) not in ends}
+        kept = {
+            name: {**body, "endpoints": {each: one for each, one in body["endpoints"].items() if (name, each) not in ends}}
+            for name, body in self.networks.items()
+            if name not in gone
+        }
+        told = tuple(dataclasses.replace(item, where=None) for item in findings if item.is_error)
+        same = kept == self.networks
+        return None if same else Found(self.gateway, kept, self.keys, (*self.findings, *told))
+
+
+@dataclass(slots=True)
+class Finds:
+    """Collects while a source reads."""
+
+    wanted: Wanted
+    gateway: dict[str, Any] = field(default_factory=dict)
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, Secret] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def error(self, path: str, message: str, hint: str = "", line: int = 0) -> None:
+        self.findings.append(Finding("import", path, message, hint, "error", self.where(line)))
+
+    def warning(self, path: str, message: str, hint: str = "", line: int = 0) -> None:
+        self.findings.append(Finding("import", path, message, hint, "warning", self.where(line)))
+
+    def where(self, line: int) -> Where | None:
+        return Where(self.wanted.file, line, 1) if line else None
+
+    def errors(self) -> int:
+        return sum(item.is_error for item in self.findings)
+
+    def sound(self, path: str, since: int = 0) -> bool:
+        """Whether no error after the first `since` keeps a network out; a broken endpoint is left out alone."""
+        errors = [item for item in self.findings if item.is_error][since:]
+        return all(item.path.startswith(f"{path}.endpoints.") for item in errors)
+
+    def key(self, path: str, name: str, text: object, what: str, line: int = 0) -> str | None:
+        """The path of the file that a key goes into; None, and an error, when it is no key."""
+        raw = decoded(text)
+        if raw is None:
+            self.error(path, f"the {what} is not a WireGuard key", "44 characters of base64", line)
+            return None
+        file = f"{self.wanted.key_folder}/{name}"
+        self.keys[file] = Secret(raw)
+        return file
+
+    def done(self) -> Found:
+        return Found(self.gateway, self.networks, self.keys, tuple(self.findings))
+
+
+def decoded(text: object) -> bytes | None:
+    try:
+        raw = keys.decode(str(text).strip())
+    except ValueError:
+        return None
+    return raw if any(raw) else None
+
+
+def slug(text: str) -> str:
+    """A name as the YAML allows it; "" where nothing is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return _NOT_NAME.sub("-", plain).strip("-")[:63].strip("-")
+
+
+def free(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, or with the first number that nobody has."""
+    if name not in taken:
+        return name
+    return next(each for each in (f"{name[:58]}-{number}" for number in range(2, len(taken) + 3)) if each not in taken)

@@ -1,0 +1,217 @@
+"""A server's config for wg-quick (wg(8), wg-quick(8)) -> one network. Pure.
+
+Clients go on as they are: the same private key, port and addresses. Which type of network it was is in nobody's
+config, so that the operator says it. Hooks and tables are what warpd does by itself: they are named and left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from pathlib import PurePath
+from typing import Any, Final
+
+from warpd.imports.found import Finds, Found, Wanted, decoded, free, slug
+from warpd.intent import NETWORK_TYPES
+
+KIND: Final = "a wg-quick config"
+_NO_KEY: Final = "A" * 43 + "="  # to WireGuard the all-zero key means 'none'
+_LEFT_OUT: Final = ("dns", "table", "fwmark", "saveconfig", "preup", "postup", "predown", "postdown")
+_KNOWN: Final = {
+    "interface": ("privatekey", "listenport", "address", "mtu"),
+    "peer": ("publickey", "presharedkey", "allowedips", "endpoint", "persistentkeepalive"),
+}
+_NAMED = re.compile(r"(?:client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I)
+_CLOSING = re.compile(r"end(_peer)?\b", re.I)
+
+
+@dataclass(slots=True)
+class _Section:
+    kind: str
+    line: int
+    above: list[str]
+    values: list[tuple[int, str, str]] = field(default_factory=list)
+    inside: list[str] = field(default_factory=list)
+
+    def all(self, key: str) -> list[tuple[int, str]]:
+        """Every part of a value that may be a list, with its line."""
+        return [(line, part.strip()) for line, k, text in self.values if k == key for part in text.split(",") if part.strip()]
+
+    def one(self, key: str) -> tuple[int, str]:
+        """The last one given, as WireGuard has it; line 0 where there is none."""
+        found = [(line, text) for line, k, text in self.values if k == key]
+        return found[-1] if found else (0, "")
+
+
+def is_mine(head: bytes) -> bool:
+    return b"[interface]" in head.lower()
+
+
+def read(raw: bytes, wanted: Wanted) -> Found:
+    """Everything that is wrong comes at once."""
+    finds = Finds(wanted)
+    sections = list(_sections(raw.decode("utf-8", "replace"), finds))
+    heads = [item for item in sections if item.kind == "interface"]
+    name = slug(wanted.name or PurePath(wanted.file).stem) or "imported"
+    if wanted.kind not in NETWORK_TYPES:
+        finds.error("", "a wg-quick config does not say what may pass", f"--type {', --type '.join(NETWORK_TYPES)}", 1)
+    if len(heads) != 1:
+        finds.error("", f"has {len(heads)} [Interface] sections, a server's config has one", "", 1)
+        return finds.done()
+    body: dict[str, Any] = {"type": wanted.kind}
+    subnets = _interface(heads[0], name, body, finds)
+    body["endpoints"] = _peers([item for item in sections if item.kind == "peer"], name, subnets, finds)
+    if finds.sound(f"networks.{name}"):
+        finds.networks[name] = body
+    return finds.done()
+
+
+def _sections(text: str, finds: Finds) -> Iterator[_Section]:
+    section, pending = None, list[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        content, _, comment = (part.strip() for part in line.lstrip("\ufeff").partition("#"))
+        if comment.strip("# "):
+            pending.append(comment.strip("# "))
+        if content.startswith("["):
+            if section:
+                yield section
+            kind = content.strip("[]").strip().lower()
+            if kind not in _KNOWN:
+                finds.error("", f"there is no section {content[:40]} in a WireGuard config", "", number)
+            section, pending = _Section(kind, number, pending), []
+        elif content:
+            key, equals, value = (part.strip() for part in content.partition("="))
+            if not equals or section is None:
+                finds.error("", "is neither a section nor KEY = VALUE", "", number)
+                continue
+            section.inside, pending = [*section.inside, *pending], []
+            section.values.append((number, key.lower(), value))
+        elif not comment:
+            pending = []
+    if section:
+        yield section
+
+
+def _interface(head: _Section, name: str, body: dict[str, Any], finds: Finds) -> list[IPv4Network | IPv6Network]:
+    _left_out(head, finds)
+    line, private = head.one("privatekey")
+    file = finds.key(f"networks.{name}", f"{name}.key", private, "PrivateKey of [Interface]", line or head.line)
+    body["private_key_file"] = file
+    for key, field_, low, high in (("listenport", "port", 1, 65535), ("mtu", "mtu", 576, 65455)):
+        line, text = head.one(key)
+        if text.isascii() and text.isdigit() and low <= int(text) <= high:
+            body[field_] = int(text)
+        elif text or field_ == "port":
+            what = f"{key} must be a number from {low} to {high}"
+            finds.error(f"networks.{name}.{field_}", what, "what `wg show` says of the running device", line or head.line)
+    return _addresses(head, name, body, finds)
+
+
+def _left_out(section: _Section, finds: Finds) -> None:
+    for line, key, _ in section.values:
+        if key in _LEFT_OUT and section.kind == "interface":
+            finds.warning("", f"{key} is not taken over", "warpd routes, filters and translates by the network's type", line)
+        elif key not in _KNOWN.get(section.kind, ()):
+            finds.error("", f"{key[:40]} is no key of [{section.kind.capitalize()}]", "", line)
+
+
+def _addresses(head: _Section, name: str, body: dict[str, Any], finds: Finds) -> list[IPv4Network | IPv6Network]:
+    four: list[IPv4Interface] = []
+    six: list[IPv6Interface] = []
+    for line, text in head.all("address"):
+        try:
+            item = ip_interface(text)
+        except ValueError:
+            finds.error(f"networks.{name}.subnet", f"Address {text[:60]} is none", "ADDRESS/LENGTH", line)
+            continue
+        (four if isinstance(item, IPv4Interface) else six).append(item)  # type: ignore[arg-type]
+    if len(four) != 1 or four[0].network.prefixlen == 32:
+        text = "one IPv4 Address with the length of its subnet is needed"
+        finds.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", head.line)
+        return []
+    body |= {"subnet": str(four[0].network), "gateway_address": str(four[0].ip)}
+    if not six:
+        body["ipv6"] = False
+        return [four[0].network]
+    if len(six) > 1 or six[0].network.prefixlen == 128 or six[0].ip != six[0].network[1]:
+        text = "of IPv6 only a subnet whose first address is the gateway's can be taken over"
+        finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", head.line)
+        return [four[0].network]
+    body["subnet6"] = str(six[0].network)
+    return [four[0].network, six[0].network]
+
+
+def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for number, peer in enumerate(peers, 1):
+        wish = _called(peer) or f"peer-{number}"
+        each = free(wish, out)
+        if each != wish:
+            text = f"another peer is called {wish}: this one becomes {each}"
+            finds.warning(f"networks.{name}.endpoints.{each}", text, "", peer.line)
+        before = finds.errors()
+        fields = _peer(peer, f"networks.{name}.endpoints.{each}", f"{name}.{each}.psk", subnets, finds)
+        if finds.errors() == before:
+            out[each] = fields
+    return out
+
+
+def _called(peer: _Section) -> str:
+    """What comments call a peer: by a word that says so, or the line above it."""
+    said = [comment for comment in (*peer.inside, *reversed(peer.above)) if not _CLOSING.match(comment)]
+    named = [match[1] for comment in said if (match := _NAMED.match(comment))]
+    plain = [comment for comment in (*reversed(peer.above), *peer.inside[:1]) if comment in said and "=" not in comment]
+    words = [re.sub(r"\s*\(.*\)$", "", word) for word in (*named, *plain) if not re.search(r"[A-Za-z0-9+/]{42,}", word)]
+    return next((made for made in map(slug, words) if made), "")
+
+
+def _peer(
+    peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds
+) -> dict[str, Any]:
+    _left_out(peer, finds)
+    line, public = peer.one("publickey")
+    if decoded(public) is None:
+        finds.error(f"{path}.public_key", "PublicKey is missing or none", "44 characters of base64", line or peer.line)
+    fields: dict[str, Any] = {"type": "mobile", "public_key": public}
+    line, shared = peer.one("presharedkey")
+    if not shared or shared == _NO_KEY:
+        fields["preshared_key"] = False
+    else:
+        fields["preshared_key_file"] = finds.key(path, key_name, shared, "PresharedKey", line)
+    _allowed(peer, path, fields, subnets, finds)
+    line, dial = peer.one("endpoint")
+    if dial:
+        fields["endpoint"] = dial
+    line, keepalive = peer.one("persistentkeepalive")
+    if keepalive.isascii() and keepalive.isdigit():
+        fields["keepalive"] = int(keepalive)
+    elif keepalive and keepalive.lower() != "off":
+        finds.error(f"{path}.keepalive", "PersistentKeepalive is no number of seconds", "", line)
+    return fields
+
+
+def _allowed(
+    peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: Finds
+) -> None:
+    routes = []
+    for line, text in peer.all("allowedips"):
+        try:
+            block = ip_network(text, strict=False)  # the kernel masks host bits, so that this is what was in force
+        except ValueError:
+            finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
+            continue
+        word = "address" if block.version == 4 else "address6"
+        inside = any(block.version == subnet.version and block.network_address in subnet for subnet in subnets)
+        if block.prefixlen == block.max_prefixlen and inside:
+            if word in fields:
+                text = f"has {fields[word]} and {block.network_address}"
+                finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
+            fields[word] = str(block.network_address)
+        else:
+            routes.append(str(block))
+    if "address" not in fields:
+        finds.error(f"{path}.address", "has no address of the network's subnet among its AllowedIPs", "as 10.0.0.2/32", peer.line)
+    if routes:
+        fields |= {"type": "cpe", "routes": routes}

@@ -1,0 +1,111 @@
+"""Replace a file of the operator's whole, or make a new one: synced, renamed, with the mode and owner it had.
+
+Lives here: files, and what may go wrong with them. Does not: what stands in them. A crash at any byte leaves the old
+file or the new one; a file that somebody else changed meanwhile is left as they made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from warpd.errors import Busy, WarpError
+
+
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    """Put `new` where `old` was read; behind a symbolic link, where that leads.
+
+    Raises:
+        Busy: the file holds something else than `old` by now.
+        WarpError: it cannot be written, or not with the owner that it has.
+    """
+    target = Path(os.path.realpath(path))
+    with told(target), _folder(target.parent) as folder:
+        _refuse_changed(target, old)
+        was = os.stat(target)
+        beside = _beside(target, new, stat.S_IMODE(was.st_mode), was, target)
+        try:
+            _refuse_changed(target, old)  # the last moment: other edits wait for the folder, editors do not
+            os.rename(beside, target)
+        except BaseException:
+            os.unlink(beside)
+            raise
+        os.fsync(folder)
+
+
+def create(path: Path, new: bytes, mode: int) -> None:
+    """Make a file that must not be there yet.
+
+    Raises:
+        WarpError: it is there, or cannot be written.
+    """
+    with told(path), _folder(path.parent) as folder:
+        beside = _beside(path, new, mode, None, None)
+        try:
+            os.link(beside, path)  # fails where rename would replace
+        finally:
+            os.unlink(beside)
+        os.fsync(folder)
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """An errno, as an error that names the file."""
+    try:
+        yield
+    except OSError as failure:
+        denied = failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        hint = "run it as somebody who may write there" if denied else ""
+        text = "is there already" if isinstance(failure, FileExistsError) else failure.strerror
+        raise WarpError(f"{path}: {text}; nothing was written", code="file-unwritable", who="operator", hint=hint) from failure
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """The open folder, which one edit at a time holds locked."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _refuse_changed(path: Path, old: bytes) -> None:
+    if path.read_bytes() != old:
+        raise Busy(f"{path} was changed by somebody else meanwhile; nothing was written", code="file-changed", hint="try again")
+
+
+def _beside(path: Path, data: bytes, mode: int, owner: os.stat_result | None, like: Path | None) -> Path:
+    """A synced file next to `path`, ready to take its place. Never readable by more people than that one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(beside)  # of a crash
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(fd, owner.st_uid, owner.st_gid)
+            if like is not None:
+                _copy_attributes(like, fd)
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    return beside
+
+
+def _copy_attributes(like: Path, fd: int) -> None:
+    """Access lists and labels, as far as the file system lets us."""
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(like):
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, name, os.getxattr(like, name))
