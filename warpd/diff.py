@@ -60,6 +60,8 @@ def diff(desired: State, observed: Observed) -> Differences:
         before = _released(have.get(key), gone)
         lost = isinstance(before, BridgePort) and before.container in orphaned
         found = _compare(key, before, want.get(key), vanishes=lost or _vanishes(before, gone))
+        if isinstance(before, NftGate) and before.container in gone and key in want and not _vanishes(before, gone):
+            found = Difference(key, before, want[key], ("link",), replace=True)
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked)
@@ -121,7 +123,7 @@ def _loses_content(before: Object, after: Object) -> bool:
 
 
 def _vanishes(item: Object | None, gone: set[Key]) -> bool:
-    """With its container; a gate hangs on its link, and stands in the table."""
-    if isinstance(item, NftGate) and table_key(item.netns) in gone:
-        return True
+    """With its container. A gate stands in the table; when its link goes, whether the chain goes too depends on the kernel."""
+    if isinstance(item, NftGate):
+        return table_key(item.netns) in gone
     return item is not None and item.container in gone

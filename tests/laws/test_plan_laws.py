@@ -103,7 +103,9 @@ print(json.dumps(plan_json(plan)))
 
 
 def test_twenty_hash_seeds_one_plan() -> None:
-    body = {"version": 1, "networks": {name: world.network(6, allow_private=["10.9.0.0/16"]) for name in "abcdef"}}
+    networks = {name: world.network(6, allow_private=["10.9.0.0/16"]) for name in "abcdef"}
+    networks |= {name.replace("_", "-"): body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()}
+    body = {"version": 1, "gateway": {"pools": {"ports": "51820-51899"}}, "networks": networks}
     seen = set()
     for seed in range(20):
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}

@@ -278,7 +278,8 @@ class LiveKernel:
         if change.action is Action.CREATE and driver == "tun":
             return self._start_userspace(change, subject)
         try:
-            refusals = [self._request(netns, part) for netns, part in _by_socket(_messages(change))]
+            more = [live_bridge.count_frames(subject.name)] if isinstance(subject, Bridge) and change.before is None else []
+            refusals = [self._request(netns, part, more) for netns, part in _by_socket(_messages(change))]
         except OSError as failure:
             return _absent(change, failure)
         refusal = next((refusal for refusal in refusals if refusal is not None), None)
@@ -288,10 +289,12 @@ class LiveKernel:
                 os.unlink(live_userspace.socket_path(subject.name))
         return fault
 
-    def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
-        """Messages in one buffer, which the kernel works through within one system call; the first refusal."""
+    def _request(
+        self, netns: str, messages: Sequence[Message], more: Sequence[tuple[int, int, bytes]] = ()
+    ) -> Refusal | None:
+        """Messages, and what is encoded already, in one buffer, which the kernel works through within one system call; the first refusal."""
         encoded = [live_rtnl.encode(message, self._resolve) for message in messages]
-        answers = self._door(netns).route.request(encoded)
+        answers = self._door(netns).route.request([*encoded, *more])
         return next((answer for answer in answers if answer is not None), None)
 
     def _start_userspace(self, change: Change, subject: WireguardLink) -> Fault | None:
@@ -439,7 +442,7 @@ def _commands(change: Change) -> list[dict[str, Any]]:
     if isinstance(subject, NftElements):
         return nft.change_elements(change.before, change.after)
     if isinstance(subject, NftGate):
-        return _gate_commands(change, subject)
+        return nft.delete_gate(subject) if change.action is Action.DELETE else nft.write_gate(subject)
     if isinstance(subject, NftPart):
         if change.action is Action.DELETE:
             return nft.delete_part(subject)
@@ -449,12 +452,6 @@ def _commands(change: Change) -> list[dict[str, Any]]:
     if change.action is Action.DELETE:
         return nft.delete_table(subject)
     return nft.create_table(subject) if change.before is None else nft.change_table(change.before, change.after)
-
-
-def _gate_commands(change: Change, gate: NftGate) -> list[dict[str, Any]]:
-    if change.action is Action.DELETE:
-        return nft.delete_gate(gate)
-    return nft.create_gate(gate) if change.before is None else nft.change_gate(gate)
 
 
 def _peer_write(change: Change) -> live_wireguard.PeerWrite:

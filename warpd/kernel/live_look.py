@@ -22,6 +22,7 @@ from warpd.kernel.live_socket import NetlinkSocket
 from warpd.kernel.live_wireguard import DeviceRead
 from warpd.kernel.protocol import Dump
 from warpd.objects.address import IFA_F_NOPREFIXROUTE, Address
+from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import (
     OWN_NAME,
     LinkUp,
@@ -67,6 +68,9 @@ FALLBACK = frozenset(
     ]
 )
 
+# A port with more VLANs than this is meant to let everything through: reading all their counters would take longer than a look.
+COUNTED_VLANS = 1000
+Counts = dict[str, dict[str, tuple[int, int]]]
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
 
@@ -94,7 +98,7 @@ class Look:
             return Dump(self.netns, alien=alien)
         own = [row for row in self.links if self._is_ours(row)]
         ends: list[VethEnd] = []
-        objects: list[Object] = [item for item in map(self._placed, tables) if item is not None]
+        objects: list[Object] = [self._placed(item) for item in tables]
         for row in own:
             if row.kind == "veth" and row.name.startswith(("up-", "dn-")):
                 ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
@@ -107,14 +111,28 @@ class Look:
         if self.netns == ROOT:
             objects += self._rules(own)
         objects += settings(self.netns, own)
-        drops = _by_group(self.netns, counts)
+        drops = self._with_frames(_by_group(self.netns, counts), objects)
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
 
-    def _placed(self, item: NftObject) -> Object | None:
-        """A gate without its link is no gate: the kernel may keep the chain (Linux 6.13 on), hooked to nothing."""
+    def _with_frames(self, drops: Counts, objects: Sequence[Object]) -> Counts:
+        """With what bridges dropped: the frames that came in by a network's legs, less those that some VLAN took."""
+        rows = {row.name: row for row in self.links}
+        refused: dict[str, int] = {}
+        for port in objects:
+            if isinstance(port, BridgePort) and sum(last - first for first, last in port.tagged) <= COUNTED_VLANS:
+                count = live_bridge.refused(self._route, rows[port.device].index)
+                refused[port.group] = refused.get(port.group, 0) + count
+        for group, count in refused.items():
+            reasons = drops.setdefault(group, {})
+            judged = reasons.get("other-network", (0, 0))[0]
+            reasons["vlan"] = (max(count - judged, 0), reasons.get("vlan", (0, 0))[1])
+        return drops
+
+    def _placed(self, item: NftObject) -> Object:
+        """A gate without its link judges nothing, but the kernel may keep the chain (Linux 6.13 on), hooked to nothing."""
         rows = {row.name: row for row in self.links}
         if isinstance(item, NftGate) and item.device not in rows:
-            return None
+            return NftGate(item.netns, item.device, ())
         if isinstance(item, NftElements) and item.part in rows:
             owner = group_of_alias(rows[item.part].alias) if self.netns == ROOT else ""
             return NftElements(item.netns, item.set, item.elements, item.part, owner)
@@ -283,6 +301,7 @@ def _bridge(row: LinkRow, bridge: Bridge) -> Bridge:
         default_pvid=_int(row.data, IFLA_BR_VLAN_DEFAULT_PVID),
         snooping=bool(_int(row.data, IFLA_BR_MCAST_SNOOPING)),
         stp=bool(_int(row.data, IFLA_BR_STP_STATE)),
+        counting=all(_int(row.data, kind) for kind in live_bridge.COUNTING),
     )
 
 
@@ -309,9 +328,9 @@ def _leg(row: LinkRow, base: tuple[str, str, str, int], master: str, names: Mapp
     )
 
 
-def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, tuple[int, int]]]:
+def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:
     """Counters by network: in the root, a part's carry its VCID at their end."""
-    out: dict[str, dict[str, tuple[int, int]]] = {}
+    out: Counts = {}
     for name, value in counts.items():
         shared = netns == ROOT and part_of(name)
         out.setdefault(group_of(ROOT, name) if shared else netns, {})[base_of(name) if shared else name] = value

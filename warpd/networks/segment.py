@@ -1,7 +1,8 @@
 """What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
 
-Three things judge a frame, each enough by itself: the gate of its leg (which counts), the VLANs of its port, and that
-the bridge is a member of no VLAN, so that nothing goes up to the gateway.
+Three things judge a frame: the gate of its leg, the VLANs of its port, and that the bridge is a member of no VLAN, so
+that nothing goes up to the gateway. The gate sees IPv4 and IPv6 only (nft_do_chain_inet_ingress lets the rest by), the
+port sees all; what the port dropped follows from the bridge's own counters.
 """
 
 from __future__ import annotations

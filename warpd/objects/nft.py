@@ -609,22 +609,17 @@ def delete_part(item: NftPart) -> list[dict[str, Any]]:
     return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
 
 
-def create_gate(item: NftGate) -> list[dict[str, Any]]:
+def write_gate(item: NftGate) -> list[dict[str, Any]]:
     """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing (Linux 6.13 on)."""
     name = f"{_GATE}{item.device}"
     chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
-    fresh: list[dict[str, Any]] = [{"add": {"chain": _at(name=name)}}, *delete_gate(item)]
-    return [*fresh, {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
-
-
-def change_gate(item: NftGate) -> list[dict[str, Any]]:
-    name = f"{_GATE}{item.device}"
-    return [{"flush": {"chain": _at(name=name)}}, *_add_rules(NftChain(name, item.rules))]
+    return [*delete_gate(item), {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
 
 
 def delete_gate(item: NftGate) -> list[dict[str, Any]]:
+    """Added first, so that it is also right where the kernel was quicker."""
     name = _at(name=f"{_GATE}{item.device}")
-    return [{"flush": {"chain": name}}, {"delete": {"chain": name}}]
+    return [{verb: {"chain": name}} for verb in ("add", "flush", "delete")]
 
 
 def change_elements(before: NftElements | None, after: NftElements | None) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ class Bridge(Device):
     default_pvid: int = 0
     snooping: bool = False
     stp: bool = False
+    counting: bool = True  # of frames by port and VLAN, from which follows what was dropped; only a new bridge takes it
 
 
 @dataclass(frozen=True, slots=True)
