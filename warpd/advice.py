@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from warpd.grants import Grants
 from warpd.state import Host
 
+# Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by wg-<vcid>.
 LETS_THROUGH = {
     "forward": (
-        'nft insert rule {family} {table} {chain} iifname "dn-*" accept; '
-        'nft insert rule {family} {table} {chain} oifname "dn-*" ct state established,related accept'
+        'nft insert rule {family} {table} {chain} iifname {{ "dn-*", "vrf-*" }} accept; '
+        'nft insert rule {family} {table} {chain} oifname {{ "dn-*", "wg-*" }} ct state established,related accept'
     ),
     "input": "nft insert rule {family} {table} {chain} udp dport {{ {ports} }} accept",
 }

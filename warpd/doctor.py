@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from warpd.advice import host_warnings
-from warpd.compile import driver
+from warpd.compile import driver, isolation_of
 from warpd.errors import Finding
 from warpd.grants import Grants
 from warpd.intent import Intent
@@ -45,7 +45,8 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
     finally:
         kernel.close()
     host = dump.host or Host()
-    return [*out, _kernel(), _wireguard(intent, host), _uplink(host), *_forwarding(host), *_foreign(dump, host, grants)]
+    out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), _uplink(host)]
+    return [*out, *_forwarding(host), *_foreign(dump, host, grants)]
 
 
 def _yaml(intent: Intent | None, findings: Sequence[Finding]) -> Check:
@@ -73,6 +74,16 @@ def _wireguard(intent: Intent | None, host: Host) -> Check:
         hint = "modprobe wireguard, or apt install wireguard-go for gateways without the kernel's"
         return Check("wireguard", "fail", f"no WireGuard that may be used{wanted}", hint)
     return Check("wireguard", "ok", f"available: {', '.join(have)}; used: {'kernel' if found == 'wireguard' else 'userspace'}")
+
+
+def _vrf(intent: Intent | None, host: Host) -> Check:
+    wanted = [name for name, one in intent.networks.items() if isolation_of(one, intent) == "vrf"] if intent else []
+    if host.vrf:
+        return Check("vrf", "ok", f"available; networks that live in one: {len(wanted)}")
+    text = f"this kernel has none; networks that ask for it: {len(wanted)}"
+    if not wanted:
+        return Check("vrf", "ok", text)
+    return Check("vrf", "fail", text, "apt install linux-image-amd64 (its module vrf), or write isolation: namespace")
 
 
 def _uplink(host: Host) -> Check:

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ MASTER: Final = "master.key"
 MASKED: Final = "configs"
 EXPORTS: Final = "exports.log"
 LOCK: Final = "lock"
+LOCK_PAUSE_S: Final = 0.05
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
 _KEY_FILE_MAX: Final = 4096  # bytes; more than any way to write 32 of them
@@ -209,18 +211,18 @@ class Store:
     # the lock
 
     @contextlib.contextmanager
-    def writer(self, command: str) -> Iterator[None]:
+    def writer(self, command: str, patience_s: float = 0.0) -> Iterator[None]:
         """Be the only writer of this folder. The kernel's lock counts, the file's text only tells who it is.
 
         Raises:
-            Busy: another process is.
+            Busy: another process is, and still was after `patience_s` seconds.
         """
         path = self.folder / LOCK
         with _told(path):
             self._make_folder()
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            _flock(fd, path)
+            _flock(fd, path, patience_s)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             with _told(path):
                 os.ftruncate(fd, 0)
@@ -268,13 +270,18 @@ class Store:
             _sync_folder(path.parent)
 
 
-def _flock(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Busy(_owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again") from None
-    except OSError as failure:
-        raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
+def _flock(fd: int, path: Path, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Busy(_owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again") from None
+            time.sleep(LOCK_PAUSE_S)
+        except OSError as failure:
+            raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
 
 
 def _owner(text: bytes) -> str:

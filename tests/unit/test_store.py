@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -212,6 +213,7 @@ def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
+import threading
 from pathlib import Path
 from warpd.store import Store
 with Store(Path(sys.argv[1])).writer(command="warpctl apply"):
@@ -310,3 +312,21 @@ def dying(step: int, work: Callable[[], object]) -> None:
 
     sys.addaudithook(hook)
     work()
+
+
+def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    started = threading.Event()
+
+    def hold() -> None:
+        with Store(tmp_path / "state").writer("the other"):
+            started.set()
+            threading.Event().wait(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert started.wait(5)
+    with pytest.raises(Busy), store.writer("hasty"):
+        pass
+    with store.writer("patient", patience_s=10):
+        assert not other.is_alive() or other.join(5) is None

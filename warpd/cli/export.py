@@ -28,6 +28,9 @@ from warpd.state import ROOT, Host
 
 NOTHING = (0, 0)  # of --diff: not asked for
 
+# Two operators may take configs at once; behind an apply of many networks it is better to say so than to hang.
+PATIENCE_S = 10.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
@@ -104,7 +107,7 @@ def _is_port(name: str) -> bool:
 
 def _make(session: Session, read: Read, wish: Wish) -> tuple[ClientConfig, str]:
     """The config with its version, which is remembered as exported, with the name of who took it."""
-    with session.store.writer(command="warpctl endpoint config"):
+    with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         made = current_config(session.commit(read), _host(read), wish.network, wish.endpoint)
         if wish.lan_port is not None:
             made = made.with_port(wish.lan_port)

@@ -292,7 +292,7 @@ class LiveKernel:
     def _request(
         self, netns: str, messages: Sequence[Message], more: Sequence[tuple[int, int, bytes]] = ()
     ) -> Refusal | None:
-        """Messages, and what is encoded already, in one buffer, which the kernel works through within one system call; the first refusal."""
+        """Messages, and what is encoded already, in one buffer: one system call. The first refusal."""
         encoded = [live_rtnl.encode(message, self._resolve) for message in messages]
         answers = self._door(netns).route.request([*encoded, *more])
         return next((answer for answer in answers if answer is not None), None)
