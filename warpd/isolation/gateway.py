@@ -111,7 +111,7 @@ def guard(
         NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
         NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
-        NftChain("mark", tuple(_mark()), "prerouting", "filter", MANGLE_PRIORITY),
+        NftChain("marking", tuple(_mark()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
     )
