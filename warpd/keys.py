@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from warpd.errors import WarpError
 
@@ -134,7 +133,7 @@ def public_key(private: Secret) -> str:
         ValueError: the private key is not 32 bytes.
     """
     pair = X25519PrivateKey.from_private_bytes(private.reveal())
-    return encode(pair.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return encode(pair.public_key().public_bytes_raw())
 
 
 def encode(raw: bytes) -> str:

@@ -6,7 +6,8 @@ the others go on. Where the gateway's own guard fails, nothing is given to anybo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -66,20 +67,36 @@ Stop = Callable[[], bool]
 def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospect:
     """Look, and plan the way from there to the goal. Changes nothing.
 
-    `last` is an earlier look for the same goal: what it compiled is used again when the host is still the same.
+    `last` is an earlier look for the same goal: what it compiled is used again when the host is still the same, and
+    only what its plan touches is looked at again, the gateway's own part always.
 
     Raises:
         InvalidIntent: the intent cannot be built on this machine.
         LookFailed: the kernel could not be read.
     """
+    if last is not None:
+        groups = {ROOT, *(step.group for step in last.plan.steps)}
+        observed = observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), only=groups)
+        if basis(last.observed.host) == basis(observed.host):
+            return _planned(last.compiled, _part(last.compiled.state, groups), _seen(observed, groups))
     observed = observe(kernel, goal.intent.gateway.uplink, targets(goal.intent))
-    if last is not None and basis(last.observed.host) == basis(observed.host):
-        compiled = last.compiled
-    else:
-        compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
+    compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
     if compiled.findings:
         raise InvalidIntent(compiled.findings)
-    return Prospect(observed, compiled, plan(diff(compiled.state, observed), _names(compiled, observed)))
+    return _planned(compiled, compiled.state, observed)
+
+
+def _planned(compiled: Compiled, wanted: State, observed: Observed) -> Prospect:
+    return Prospect(observed, compiled, plan(diff(wanted, observed), _names(compiled, observed)))
+
+
+def _part(state: State, groups: Collection[str]) -> State:
+    return State({key: item for key, item in state.objects.items() if item.group in groups})
+
+
+def _seen(observed: Observed, groups: Collection[str]) -> Observed:
+    """Without what the root shows of other networks: of those it shows only half."""
+    return dataclasses.replace(observed, state=_part(observed.state, groups))
 
 
 def removal(kernel: Kernel, group: str | None = None) -> Prospect:

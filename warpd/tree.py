@@ -8,14 +8,13 @@ takes 0.1 s) and from ruamel.yaml's own parser where none is (40 times slower).
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-
-from ruamel.yaml import YAML
 
 SIZE_MAX: Final = 64 * 2**20  # bytes of one file
 DEPTH_MAX: Final = 32  # the intent needs 7
@@ -147,7 +146,7 @@ def read_tree(text: str, pure: bool = False) -> Read:
     libyaml refuses a little that YAML 1.2 allows (`[::1]`) and words its errors otherwise, so that what it refuses
     is read again by the other parser where that is quick.
     """
-    if pure or _CPARSER is None:
+    if pure or _libyaml() is None:
         return _read(text, True)
     found = _read(text, False)
     refused = any(flaw.code in ("yaml-syntax", "yaml-tab") for flaw in found.flaws)
@@ -163,6 +162,7 @@ def _read(text: str, pure: bool) -> Read:
     return Read(value, tuple(reader.flaws), True)
 
 
+@functools.cache
 def _libyaml() -> Callable[[str], Any] | None:
     for module in ("_ruamel_yaml", "yaml._yaml"):
         try:
@@ -172,14 +172,14 @@ def _libyaml() -> Callable[[str], Any] | None:
     return None
 
 
-_CPARSER: Final = _libyaml()
-
-
 def _events(text: str, pure: bool) -> Iterator[Any]:
-    if pure:
+    parser = None if pure else _libyaml()
+    if parser is None:
+        from ruamel.yaml import YAML  # a tenth of the start-up, and what libyaml reads does not need it
+
         yield from YAML(typ="safe", pure=True).parse(text)  # the round-trip one leaves marks in folded text
         return
-    following = _CPARSER(text).get_event if _CPARSER else iter(()).__next__
+    following = parser(text).get_event
     while (event := following()) is not None:
         yield event
 
@@ -187,7 +187,7 @@ def _events(text: str, pure: bool) -> Iterator[Any]:
 def events(text: str) -> Iterator[Any]:
     """The events of a text that `read_tree` takes, whichever parser it took."""
     try:
-        return iter(list(_events(text, _CPARSER is None)))
+        return iter(list(_events(text, _libyaml() is None)))
     except Exception:  # libyaml refuses a little that YAML 1.2 allows
         return _events(text, True)
 

@@ -178,7 +178,7 @@ def elements(ns: str) -> dict[str, list[str]]:
 
 
 def read_sysctls(ns: str, links: dict[str, Json]) -> dict[str, str]:
-    pattern = r"^net\.(ipv4\.(ip_forward|icmp|ping|conf)|ipv6\.(conf|icmp)|netfilter\.nf_conntrack_)"
+    pattern = r"^net\.(ipv4\.(ip_forward|icmp|ping|conf)|ipv6\.(conf|icmp)|netfilter\.nf_conntrack_|bridge\.bridge-nf-call-)"
     values: dict[str, str] = {}
     for line in run("sysctl", "-a", "-r", pattern, ns=ns, check=False).splitlines():
         key, _, value = line.partition(" = ")

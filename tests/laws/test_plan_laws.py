@@ -61,7 +61,8 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
     goal = world.goal(first)
     apply(kernel, prospect(kernel, goal).plan.steps[:stop])
     after = world.goal(second, goal.grants)
-    outcome = converge(kernel, lambda: prospect(kernel, after), prospect(kernel, after))
+    found = prospect(kernel, after)
+    outcome = converge(kernel, lambda: prospect(kernel, after, found), found)
     assert outcome.complete, (outcome.failed, outcome.unverified)
     assert prospect(kernel, after).plan.empty
     for name in first.networks.keys() & second.networks.keys():

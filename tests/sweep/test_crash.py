@@ -78,7 +78,8 @@ def run_to(kernel: MemoryKernel, wanted: Intent) -> None:
     if not wanted.networks:
         outcome = converge(kernel, lambda: removal(kernel), removal(kernel))
     else:
-        outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+        first = prospect(kernel, goal)
+        outcome = converge(kernel, lambda: prospect(kernel, goal, first), first)
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 

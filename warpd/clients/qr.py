@@ -7,12 +7,13 @@ and dark ones left out, because most terminals are dark.
 from __future__ import annotations
 
 import io
-from typing import Final
-
-import segno
+from typing import TYPE_CHECKING, Final
 
 from warpd.clients.config import ClientConfig
 from warpd.errors import WarpError
+
+if TYPE_CHECKING:
+    import segno
 
 QUIET_ZONE: Final = 4  # modules around the code (ISO/IEC 18004)
 SCALE: Final = 6  # pixels per module
@@ -59,6 +60,8 @@ def code(config: ClientConfig, text: str) -> segno.QRCode:
             who="operator",
             hint="carry it over as a file: --out FILE",
         )
+    import segno  # only when a code is drawn: it takes as long to load as the YAML of a thousand endpoints
+
     try:
         return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")
     except segno.DataOverflowError:

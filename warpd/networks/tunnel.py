@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from warpd.isolation.room import Fragment, Room, Site
 from warpd.isolation.rules import drops, plain
@@ -39,9 +39,10 @@ class Peer:
     @property
     def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Everything that may stand as source in what comes from it."""
-        six = (ip_network(self.address6),) if self.address6 else ()
+        # by number: `ip_network` would write each address as text and read it again
+        six = (IPv6Network((int(self.address6), 128)),) if self.address6 else ()
         routes = (item for item in self.routes if item.version == 4 or self.address6)
-        return (ip_network(self.address), *six, *routes)
+        return (IPv4Network((int(self.address), 32)), *six, *routes)
 
     @property
     def allowed_ips(self) -> tuple[str, ...]:
