@@ -8,7 +8,8 @@ endpoint added. Sides take turns in going first, and every measurement waits unt
 
 A world is left as it is when its round is over: to clear up, the kernel waits for every processor once or more for each
 WireGuard peer (30 ms a peer on a small virtual machine), which at 100x100 takes longer than all that is measured. What is
-left uses memory, idles, and is the same for both sides. It goes with the virtual machine, or with this process.
+left uses memory and (on recent kernels) a thread for each peer, idles, and is the same for both sides. It goes with the
+virtual machine, or with this process.
 """
 
 from __future__ import annotations
