@@ -5,9 +5,11 @@ A context talks to the namespace in which it was made, so each is made after ent
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import nftables
@@ -17,6 +19,16 @@ from warpd.kernel.protocol import LookFailed
 from warpd.objects.nft import FAMILY, TABLE
 
 ABSENT = "No such file or directory"
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait: one that arrives while a transaction is committed makes the kernel refuse it (EINTR, nf_tables_commit)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class NftContext:
@@ -44,7 +56,8 @@ class NftContext:
     def run(self, commands: Sequence[dict[str, Any]]) -> Refusal | None:
         """All commands in one transaction, or none of them."""
         self.sent_changes += 1
-        code, _output, error = self._nft.cmd(json.dumps({"nftables": list(commands)}))
+        with _undisturbed():
+            code, _output, error = self._nft.cmd(json.dumps({"nftables": list(commands)}))
         if code == 0:
             return None
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
