@@ -6,7 +6,8 @@ from tests import world
 from warpd.kernel.memory import MemoryKernel
 from warpd.kernel.protocol import Fate, Fault
 from warpd.objects.link import Veth
-from warpd.objects.nft import FAMILY, NftTable, change_table, create_table
+from warpd.objects.nft import FAMILY, NftTable
+from warpd.objects.nft_commands import change_table, create_table
 from warpd.reconcile import apply, prospect, removal
 from warpd.state import Action, Change, Key
 

@@ -15,13 +15,11 @@ import json
 from collections.abc import Iterable, Sequence
 
 from warpd.isolation.rules import REDIRECTED, UNTRACKED, Range, drops, merged
-from warpd.objects.nft import (
+from warpd.objects.nft import NftChain, NftSet, NftTable
+from warpd.objects.nft_rules import (
     ACCEPT,
     ANSWERS,
     DROP,
-    NftChain,
-    NftSet,
-    NftTable,
     between,
     count,
     dispatch,

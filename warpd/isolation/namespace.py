@@ -22,7 +22,8 @@ from warpd.isolation.rules import clamp, drops
 from warpd.objects.address import Address
 from warpd.objects.link import LinkUp, Veth, alias, link_key
 from warpd.objects.netns import Netns, netns_name
-from warpd.objects.nft import ACCEPT, ANSWERS, NftChain, NftElements, NftTable, jump, match, members, meta, payload, rule
+from warpd.objects.nft import NftChain, NftElements, NftTable
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, jump, match, members, meta, payload, rule
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.objects.sysctl import Sysctl
 from warpd.state import ROOT, TRANSIT6, Key, Object

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from warpd.objects.nft import DROP, count, log_limited, mangle, match, meta, payload, rule
+from warpd.objects.nft_rules import DROP, count, log_limited, mangle, match, meta, payload, rule
 
 Range = IPv4Network | IPv6Network
 

@@ -27,23 +27,8 @@ from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
 from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
-from warpd.objects.nft import (
-    ACCEPT,
-    ANSWERS,
-    RETURN,
-    NftChain,
-    NftElements,
-    NftPart,
-    NftSet,
-    goto,
-    jump,
-    mangle,
-    match,
-    meta,
-    payload,
-    renamed,
-    rule,
-)
+from warpd.objects.nft import NftChain, NftElements, NftPart, NftSet
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, RETURN, goto, jump, mangle, match, meta, payload, renamed, rule
 from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, TABLE_MAIN, Route, default_metric
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl

@@ -22,7 +22,7 @@ from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
-from warpd.objects import address, link, nft, route, rule, segment, vrf
+from warpd.objects import address, link, nft_commands, route, rule, segment, vrf
 from warpd.objects.address import Address
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import Device, LinkUp, StrayLink, Veth, WireguardLink
@@ -437,21 +437,27 @@ def _device_messages(before: Device | None, after: Device) -> list[Message]:
     return [*link.change_device(before, after), *more]
 
 
+def _part_commands(change: Change, part: NftPart) -> list[dict[str, Any]]:
+    if change.action is Action.DELETE:
+        return nft_commands.delete_part(part)
+    if change.before is None:
+        return nft_commands.create_part(part)
+    return nft_commands.change_part(change.before, part)
+
+
 def _commands(change: Change) -> list[dict[str, Any]]:
     subject = change.subject
     if isinstance(subject, NftElements):
-        return nft.change_elements(change.before, change.after)
+        return nft_commands.change_elements(change.before, change.after)
     if isinstance(subject, NftGate):
-        return nft.delete_gate(subject) if change.action is Action.DELETE else nft.write_gate(subject)
+        return nft_commands.delete_gate(subject) if change.action is Action.DELETE else nft_commands.write_gate(subject)
     if isinstance(subject, NftPart):
-        if change.action is Action.DELETE:
-            return nft.delete_part(subject)
-        return nft.create_part(subject) if change.before is None else nft.change_part(change.before, change.after)
+        return _part_commands(change, subject)
     if not isinstance(subject, NftTable):
         raise TypeError(f"{type(subject).__name__} is not part of nftables")
     if change.action is Action.DELETE:
-        return nft.delete_table(subject)
-    return nft.create_table(subject) if change.before is None else nft.change_table(change.before, change.after)
+        return nft_commands.delete_table(subject)
+    return nft_commands.create_table(subject) if change.before is None else nft_commands.change_table(change.before, change.after)
 
 
 def _peer_write(change: Change) -> live_wireguard.PeerWrite:

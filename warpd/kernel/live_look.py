@@ -35,7 +35,8 @@ from warpd.objects.link import (
     maker_of,
 )
 from warpd.objects.netns import Netns
-from warpd.objects.nft import NftElements, NftGate, NftObject, NftTable, base_of, decode_table, part_of
+from warpd.objects.nft import NftElements, NftGate, NftTable, base_of, part_of
+from warpd.objects.nft_listing import NftObject, decode_table
 from warpd.objects.route import RTN_UNICAST, Route, route_key
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan

@@ -8,7 +8,7 @@ from warpd.intent import Network
 from warpd.isolation.room import Site, Wants
 from warpd.isolation.rules import UNTRACKED, drops
 from warpd.networks import tunnel
-from warpd.objects.nft import ACCEPT, ANSWERS, match, payload, rule
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, match, payload, rule
 
 REASONS = ("spoofed", "unsolicited", "untracked")
 

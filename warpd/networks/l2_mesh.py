@@ -14,7 +14,7 @@ from warpd.networks import segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import alias
-from warpd.objects.nft import ACCEPT, match, payload, rule
+from warpd.objects.nft_rules import ACCEPT, match, payload, rule
 from warpd.objects.segment import ETH_P_8021Q, PAYLOAD, VXLAN_PORT, Vxlan
 from warpd.state import Object
 

@@ -15,7 +15,7 @@ from warpd.networks import segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import alias
-from warpd.objects.nft import ACCEPT, match, meta, rule
+from warpd.objects.nft_rules import ACCEPT, match, meta, rule
 from warpd.objects.segment import ETH_P_8021AD, ETH_P_8021Q, PAYLOAD, Gretap
 from warpd.state import Object
 

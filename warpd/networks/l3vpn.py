@@ -10,7 +10,7 @@ from warpd.isolation.room import Fragment, Room, Site, Wants
 from warpd.isolation.rules import drops
 from warpd.networks import tunnel
 from warpd.networks.tunnel import Peer
-from warpd.objects.nft import ACCEPT, match, payload, rule
+from warpd.objects.nft_rules import ACCEPT, match, payload, rule
 from warpd.state import Object
 
 TYPE = "l3vpn-gateway"

@@ -15,7 +15,7 @@ from warpd.isolation.room import Fragment, Room, Site, Wants
 from warpd.isolation.rules import drops
 from warpd.networks import egress, tunnel
 from warpd.networks.tunnel import Peer
-from warpd.objects.nft import ACCEPT, ANSWERS, between, match, members, meta, payload, rule
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, between, match, members, meta, payload, rule
 from warpd.state import Object
 
 TYPE = "remote-resource-gateway"

@@ -14,7 +14,8 @@ from warpd.isolation.room import Fragment, Room, Site, Wants
 from warpd.isolation.rules import drops, merged, plain
 from warpd.networks import egress, tunnel
 from warpd.networks.tunnel import Peer
-from warpd.objects.nft import ACCEPT, NftSet, match, members, meta, payload, rule
+from warpd.objects.nft import NftSet
+from warpd.objects.nft_rules import ACCEPT, match, members, meta, payload, rule
 from warpd.state import Object
 
 TYPE = "secure-internet"

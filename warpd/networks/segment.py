@@ -15,8 +15,9 @@ from warpd.isolation.room import Room, Site
 from warpd.objects.bridge_port import BridgePort, Vlans, members, ranges
 from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
-from warpd.objects.nft import ACCEPT, DROP, NftElements, NftGate, between, count, match, meta, payload, rule
-from warpd.objects.nft import members as one_of
+from warpd.objects.nft import NftElements, NftGate
+from warpd.objects.nft_rules import ACCEPT, DROP, between, count, match, meta, payload, rule
+from warpd.objects.nft_rules import members as one_of
 from warpd.objects.segment import PAYLOAD, Bridge, Leg
 from warpd.objects.sysctl import Sysctl
 from warpd.state import ROOT, Object

@@ -15,7 +15,8 @@ from warpd.isolation.rules import drops, plain
 from warpd.keys import Secret
 from warpd.objects.address import Address
 from warpd.objects.link import LinkUp, WireguardLink, alias
-from warpd.objects.nft import ACCEPT, NftElements, NftSet, match, payload, rule
+from warpd.objects.nft import NftElements, NftSet
+from warpd.objects.nft_rules import ACCEPT, match, payload, rule
 from warpd.objects.route import Route, default_metric
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import Object

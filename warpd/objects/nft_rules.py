@@ -1,0 +1,95 @@
+"""nftables rules as JSON text, in the form in which libnftables lists them.
+
+Lives here: expressions and verdicts, one function each, and their canonical order. Does not: what a rule is for
+(`isolation/`, `networks/`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def rule(comment: str, *expressions: Any) -> str:
+    """One rule in canonical form: keys sorted, members of anonymous sets sorted."""
+    body = {"comment": comment, "expr": _ordered(list(expressions))}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def _ordered(value: Any) -> Any:
+    """The kernel keeps anonymous sets in its own order; neither spelling means anything else."""
+    if isinstance(value, dict):
+        return {k: sorted(v, key=str) if k == "set" and isinstance(v, list) else _ordered(v) for k, v in value.items()}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def match(left: Any, right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def meta(key: str) -> dict[str, Any]:
+    return {"meta": {"key": key}}
+
+
+def payload(protocol: str, name: str) -> dict[str, Any]:
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+def count(name: str) -> dict[str, Any]:
+    return {"counter": name}
+
+
+def jump(chain: str) -> dict[str, Any]:
+    return {"jump": {"target": chain}}
+
+
+def log_limited(prefix: str) -> tuple[dict[str, Any], ...]:
+    """At most six lines a minute and reason, so that a flood of drops does not flood the log."""
+    return {"limit": {"rate": 6, "burst": 5, "per": "minute"}}, {"log": {"prefix": prefix}}
+
+
+def members(*values: Any) -> dict[str, Any]:
+    return {"set": list(values)}
+
+
+def goto(chain: str) -> dict[str, Any]:
+    return {"goto": {"target": chain}}
+
+
+def dispatch(key: str, into: str) -> dict[str, Any]:
+    """On to the chain that the map names for this link."""
+    return {"vmap": {"key": meta(key), "data": f"@{into}"}}
+
+
+def mangle(key: Any, value: Any) -> dict[str, Any]:
+    return {"mangle": {"key": key, "value": value}}
+
+
+def between(first: int, last: int) -> Any:
+    """A range as nft lists it."""
+    return first if first == last else {"range": [first, last]}
+
+
+def renamed(text: str, names: frozenset[str], suffix: str) -> str:
+    """A rule with `suffix` after each of `names`: its chains, sets and counters."""
+
+    def walk(value: Any, under: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: walk(inner, key) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner) for inner in value]
+        if isinstance(value, str) and under in ("target", "counter") and value in names:
+            return value + suffix
+        if isinstance(value, str) and value.startswith("@") and value[1:] in names:
+            return value + suffix
+        return value
+
+    body = json.loads(text)
+    return rule(body["comment"], *walk(body["expr"]))
+
+
+ACCEPT: dict[str, Any] = {"accept": None}
+DROP: dict[str, Any] = {"drop": None}
+RETURN: dict[str, Any] = {"return": None}
+# listed in the order of the kernel's bits, which is how libnftables prints flags
+ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], op="in")
