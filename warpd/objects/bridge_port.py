@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warpd.objects.link import group_of, link_key
+from warpd.objects.link import OnDevice, link_key
 from warpd.state import Key, Rank
 
 Vlans = tuple[tuple[int, int], ...]  # ranges, both ends included, ascending, neither touching nor overlapping
 
 
 @dataclass(frozen=True, slots=True)
-class BridgePort:
+class BridgePort(OnDevice):
     KIND: ClassVar[str] = "bridge-port"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"untagged", "tagged", "learning"})
 
@@ -37,14 +37,6 @@ class BridgePort:
     @property
     def needs(self) -> tuple[Key, ...]:
         return (link_key(self.netns, self.device), Key("nft-gate", self.netns, self.device))
-
-    @property
-    def container(self) -> Key | None:
-        return link_key(self.netns, self.device)
-
-    @property
-    def group(self) -> str:
-        return group_of(self.netns, self.device)
 
 
 def ranges(vids: Iterable[int]) -> Vlans:

@@ -61,6 +61,26 @@ def group_of(netns: str, name: str) -> str:
     return netns_name(int(vcid)) if vcid else ROOT
 
 
+class OnDevice:
+    """What hangs on a link of ours: it goes with the link, and belongs to the link's network."""
+
+    __slots__ = ()
+    netns: str
+    device: str
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (link_key(self.netns, self.device),)
+
+    @property
+    def container(self) -> Key | None:
+        return link_key(self.netns, self.device)
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A link that is made by one request and marked by its alias."""

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from warpd.objects.link import group_of, link_key
+from warpd.objects.link import OnDevice, group_of, link_key
 from warpd.objects.netns import netns_name, room
 from warpd.state import ROOT, Key, Rank
 
@@ -148,7 +148,7 @@ class NftPart:
 
 
 @dataclass(frozen=True, slots=True)
-class NftGate:
+class NftGate(OnDevice):
     """What may come in by one link, judged frame by frame before anything else sees it (ingress hook)."""
 
     KIND: ClassVar[str] = "nft-gate"
@@ -170,14 +170,6 @@ class NftGate:
     def needs(self) -> tuple[Key, ...]:
         """The counters it names are the part's or the table's."""
         return (_home(self.netns, self.device.rpartition("-")[0]), link_key(self.netns, self.device))
-
-    @property
-    def container(self) -> Key | None:
-        return link_key(self.netns, self.device)
-
-    @property
-    def group(self) -> str:
-        return group_of(self.netns, self.device)
 
 
 Guard = NftTable | NftPart

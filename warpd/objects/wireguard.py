@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from warpd.keys import Secret
-from warpd.objects.link import group_of, link_key
+from warpd.objects.link import OnDevice
 from warpd.state import Key, Rank
 
 
 @dataclass(frozen=True, slots=True)
-class WireguardDevice:
+class WireguardDevice(OnDevice):
     KIND: ClassVar[str] = "wireguard"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"private_key", "port", "mark"})
 
@@ -33,21 +33,9 @@ class WireguardDevice:
     def rank(self) -> Rank:
         return Rank.PEER
 
-    @property
-    def needs(self) -> tuple[Key, ...]:
-        return (link_key(self.netns, self.device),)
-
-    @property
-    def container(self) -> Key | None:
-        return link_key(self.netns, self.device)
-
-    @property
-    def group(self) -> str:
-        return group_of(self.netns, self.device)
-
 
 @dataclass(frozen=True, slots=True)
-class WireguardPeer:
+class WireguardPeer(OnDevice):
     KIND: ClassVar[str] = "peer"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
 
@@ -71,14 +59,6 @@ class WireguardPeer:
     @property
     def needs(self) -> tuple[Key, ...]:
         return (Key(WireguardDevice.KIND, self.netns, self.device),)
-
-    @property
-    def container(self) -> Key | None:
-        return link_key(self.netns, self.device)
-
-    @property
-    def group(self) -> str:
-        return group_of(self.netns, self.device)
 
 
 def peer_key(netns: str, device: str, public_key: str) -> Key:
