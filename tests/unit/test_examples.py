@@ -1,0 +1,70 @@
+"""Every example is valid without a warning, can be built in both modes, and names the schema by a path that is right."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from warpd.checks import check
+from warpd.clients import FORMATS
+from warpd.clients.config import client_config
+from warpd.compile import compile_state, tunnel_mtu
+from warpd.grants import Grants, grant
+from warpd.intent import NETWORK_TYPES, Intent
+from warpd.kernel.memory import PLAIN
+from warpd.keys import Secret
+from warpd.load import load
+
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if "cloud-init" not in path.parts)
+MASTER = Secret(bytes(range(32)))
+TODAY = date(2027, 1, 1)
+
+
+def read(path: Path) -> Intent:
+    loaded = load(path)
+    assert not loaded.findings
+    assert loaded.intent is not None
+    return loaded.intent
+
+
+def test_there_is_one_for_each_type_and_one_for_all() -> None:
+    names = {path.stem for path in EXAMPLES}
+    assert {*NETWORK_TYPES, "everything", "quickstart", "frankfurt", "amsterdam"} <= names
+    built = {(one.type, one.isolation or "namespace") for one in read(FOLDER / "everything.yaml").networks.values()}
+    assert built == {(kind, mode) for kind in NETWORK_TYPES for mode in ("namespace", "vrf")}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_sound(path: Path) -> None:
+    intent = read(path)
+    assert not check(intent)
+    grants, findings = grant(intent, Grants({}))
+    assert not findings
+    for mode in ("namespace", "vrf"):
+        gateway = intent.gateway.model_copy(update={"isolation": mode})
+        built = compile_state(intent.model_copy(update={"gateway": gateway}), grants, MASTER, PLAIN, TODAY)
+        assert not built.findings
+        assert len(built.names) == len(intent.networks)
+    schema = path.read_text().splitlines()[0].partition("$schema=")[2]
+    assert (path.parent / schema).resolve().is_file()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_endpoint_of_an_example_has_a_config(path: Path) -> None:
+    intent = read(path)
+    grants, _ = grant(intent, Grants({}))
+    for name, network in intent.networks.items():
+        for endpoint in network.endpoints:
+            made = client_config(
+                intent, grants, MASTER, name, endpoint, public_host="203.0.113.1", mtu=tunnel_mtu(network, PLAIN), today=TODAY
+            )
+            assert name in FORMATS["wg-quick"](made)
+
+
+def test_every_example_says_what_it_is_for() -> None:
+    for path in EXAMPLES:
+        lines = path.read_text().splitlines()
+        assert lines[1] == "#" and lines[2].startswith("# "), path.name
