@@ -82,17 +82,19 @@ def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
 def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now_s: int) -> dict[str, Any]:
     network, grant = goal.intent.networks[network_name], goal.grants.networks[network_name]
     endpoint = network.endpoints[name]
-    public = public_key_of(name, endpoint, grant.vcid, goal.master)
+    addresses = grant.endpoints[name]
+    public = public_key_of(addresses.key_name or name, endpoint, grant.vcid, goal.master)
     netns = netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else ROOT
     traffic = found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
     seen = traffic or GONE
-    addresses = grant.endpoints[name]
     return {
         "network": network_name,
         "name": name,
         "type": endpoint.type,
         "description": endpoint.description,
         "enabled": endpoint.enabled,
+        "expires": endpoint.expires.isoformat() if endpoint.expires else None,
+        "expires_in_days": (endpoint.expires - goal.today).days if endpoint.expires else None,
         "in_force": network.enabled and in_force(endpoint, goal.today),
         "in_kernel": traffic is not None,
         "address": str(addresses.address),

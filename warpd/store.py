@@ -21,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from warpd import grants as granting
+from warpd import held as granting
 from warpd import keys
 from warpd.errors import Busy, WarpError
-from warpd.grants import Grants
+from warpd.held import Grants
 from warpd.keys import KEY_BYTES, Secret
 
 GRANTS: Final = "grants.json"

@@ -215,7 +215,7 @@ def test_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"version": 2, "networks": {}}', '{"version": 1, "networks": {"a": {}}}', "[" * 100000]
+    "text", ["", "{", "[]", "7", '{"version": 3, "networks": {}}', '{"version": 1, "networks": {"a": {}}}', "[" * 100000]
 )
 def test_other_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
