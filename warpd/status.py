@@ -5,6 +5,7 @@ A network is in sync when its part of the plan is empty. Nothing here changes or
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from warpd.compile import in_force, isolation_of, public_key_of, site_of
@@ -13,6 +14,7 @@ from warpd.objects.wireguard import peer_key
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION
 from warpd.state import ROOT, PeerTraffic
+from warpd.succession import Resting
 
 GONE = PeerTraffic(0, 0, 0, "")
 
@@ -72,6 +74,19 @@ def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]
         "transit": str(grant.transit),
         "mtu": site.mtu,
     }
+
+
+def quarantine_json(rest: Resting) -> list[dict[str, Any]]:
+    """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a network's own."""
+    return [
+        {
+            "network": row.network,
+            "endpoint": row.endpoint or None,
+            "until": datetime.fromtimestamp(rest.until(row), UTC).isoformat(),
+            "values": dict(row.values),
+        }
+        for row in rest.rows
+    ]
 
 
 def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
