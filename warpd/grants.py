@@ -27,7 +27,7 @@ from warpd.intent import L2_TYPES, Intent, Network, Pools, Range
 from warpd.seats import Closed, EndpointGrant, Seats, capacity, prefix_for, seat
 from warpd.segments import legs, vlans, vnis
 from warpd.state import TRANSIT6
-from warpd.succession import Resting, merged, released, renamed, resting, restored, when
+from warpd.succession import Resting, merged, released, renamed, resting, restored, when, with_leaving
 
 # Endpoints that a subnet is sized for when nothing is said.
 EXPECTED_USERS: Final = {"secure-internet": 1, "l2-point-to-point": 2}
@@ -57,6 +57,7 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
     known = before if firm is None else merged(renamed(intent, firm), before)
     rest = resting(intent, known, now_s)
     known = restored(intent, known, rest)
+    rest = with_leaving(intent, known, rest, now_s)
     networks = {name: intent.networks[name] for name in _ranked(intent, firm)}
     held = {name: known.networks[name] for name in networks if name in known.networks}
     first = partial(_first_vcid, pools.vcids, networks)
@@ -294,7 +295,7 @@ class _Land:
     """Which IPv4 blocks are given to whom while subnets are being given."""
 
     given: dict[str, IPv4Network] = field(default_factory=dict)
-    closed: tuple[tuple[str, IPv4Network], ...] = ()  # what rests, with the network that had it
+    closed: list[tuple[str, IPv4Network]] = field(default_factory=list)  # what rests, with the network that had it
 
     def free(self, wanted: IPv4Network, asker: str, rested: bool = True) -> bool:
         """Nobody's; with `rested`, also nobody's of late."""
@@ -322,7 +323,7 @@ def _subnets(
     findings: list[Finding],
 ) -> dict[str, IPv4Network]:
     resting_blocks = rest.own.get("subnet", {})
-    land = _Land(closed=tuple((row.network, IPv4Network(text)) for text, row in sorted(resting_blocks.items())))
+    land = _Land(closed=[(row.network, IPv4Network(text)) for text, row in sorted(resting_blocks.items())])
     for name, network in networks.items():
         if network.subnet is not None:
             land.given[name] = network.subnet
@@ -345,8 +346,9 @@ def _subnets(
         if new is None:
             without.setdefault(network.type, []).append(name)
             continue
-        if had is not None and new.network_address != had.network_address:
+        if had is not None and not had.subnet_of(new):
             findings.append(_moved(name, had, new))
+            land.closed += [(name, had)] if rest.period_s else []
         land.given[name] = new
     for kind, names in sorted(without.items()):
         pool = _pool(pools, networks[names[0]])
@@ -371,10 +373,8 @@ def _pinned(network: Network, prefix: int) -> IPv4Network | None:
 
 
 def _grown(land: _Land, had: IPv4Network, prefix: int, pool: IPv4Network, name: str) -> IPv4Network | None:
-    """The larger block with the same start, where it is aligned, in the pool and free."""
-    if int(had.network_address) % (1 << (32 - prefix)):
-        return None
-    wanted = IPv4Network((had.network_address, prefix))
+    """The larger block around it, where that is in the pool and free: then everyone keeps the address."""
+    wanted = had.supernet(new_prefix=prefix)
     return wanted if wanted.subnet_of(pool) and land.free(wanted, name) else None
 
 

@@ -2,7 +2,7 @@
 
 Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links are /32,
 there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset plus 1. When a subnet
-is enlarged or moved, everyone keeps the offset.
+is enlarged everyone keeps the address, when it is moved everyone keeps the offset.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:
     if old is None:
         return
     base4, base6 = int(old.subnet.network_address), int(old.subnet6.network_address)
+    if 0 <= base4 - four.base < four.size:
+        base4 = four.base
     if network.gateway_address is None:
         four.take("", int(old.gateway) - base4)
     six.take("", int(old.gateway6) - base6)

@@ -18,6 +18,8 @@ from warpd.intent import Intent, Network
 from warpd.scalars import seconds_of
 from warpd.seats import EndpointGrant
 
+# What the YAML may say instead of leaving it to us.
+_SAYABLE: Final = ("vcid", "port", "routing_table", "subnet", "subnet6")
 # What is not itself a number that somebody else could be given.
 _COMPANIONS: Final = frozenset({"gateway_address", "gateway_address6", "first_name"})
 
@@ -152,6 +154,42 @@ def _seats_again(
     return dataclasses.replace(had, endpoints={**had.endpoints, **back}) if back else had
 
 
+# ---- what is about to be given up ----------------------------------------------------------------------------
+
+
+def with_leaving(intent: Intent, grants: Grants, rest: Resting, now_s: int) -> Resting:
+    """What rests, and what the intent gives up by this very edit: nobody may inherit that in the same breath."""
+    if not rest.period_s:
+        return rest
+    known = {(row.network, row.endpoint, row.values) for row in rest.rows}
+    rows = [
+        row
+        for name, had in grants.networks.items()
+        for endpoint, values in _leaving(had, intent.networks.get(name))
+        if ((row := _row(name, endpoint, values, now_s)).network, row.endpoint, row.values) not in known
+    ]
+    return Resting.of((*rest.rows, *rows), rest.period_s, now_s) if rows else rest
+
+
+def _row(network: str, endpoint: str, values: Mapping[str, Any], now_s: int) -> Freed:
+    return Freed(network, endpoint, now_s, tuple(sorted((key, str(value)) for key, value in values.items())))
+
+
+def _leaving(had: NetworkGrant, network: Network | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    if network is None:
+        yield from _given_up(had, None)
+        return
+    own = {key: getattr(had, key) for key in _SAYABLE if getattr(network, key) not in (None, getattr(had, key))}
+    if own:
+        yield "", own
+    for name, one in had.endpoints.items():
+        wanted = network.endpoints.get(name)
+        if wanted is None:
+            yield name, {"key_name": name, **endpoint_values(one)}
+        elif wanted.address is not None and wanted.address != one.address:
+            yield name, {"address": one.address}
+
+
 # ---- what is given up ----------------------------------------------------------------------------------------
 
 
@@ -163,7 +201,7 @@ def released(old: Grants, new: Mapping[str, NetworkGrant], rest: Resting, now_s:
     known = {(row.network, row.endpoint, row.values) for row in rows}
     for name, had in old.networks.items():
         for endpoint, values in _given_up(had, new.get(name)):
-            row = Freed(name, endpoint, now_s, tuple(sorted((key, str(value)) for key, value in values.items())))
+            row = _row(name, endpoint, values, now_s)
             if (name, endpoint, row.values) not in known:
                 rows.append(row)
     return tuple(sorted(_not_in_use(rows, new))) if rows else ()
