@@ -191,7 +191,7 @@ class Life:
             if had is None:
                 continue
             fields = ["vcid", "port", "routing_table", "transit", "subnet6", "gateway_address6"]
-            if intent.networks[name].type == "l2-mesh":
+            if had.vlan and has.vlan:  # a name that is there again with another type has none, or needs one
                 fields.append("vlan")
             count += sum(getattr(had, field) != getattr(has, field) for field in fields)
             grew = prefix_for(expected_users(intent.networks[name])) < had.subnet.prefixlen
@@ -208,7 +208,8 @@ class Life:
                 continue
             kept = had.subnet.subnet_of(has.subnet)
             count += kept and old.address != one.address
-            count += (old.address6, old.leg, old.vni) != (one.address6, one.leg, one.vni)
+            count += old.address6 != one.address6
+            count += bool(had.vlan and has.vlan) and (old.leg, old.vni) != (one.leg, one.vni)
             count += (old.key_name or before) != (one.key_name or each)
         return count
 
@@ -229,8 +230,9 @@ class Life:
                 for what, value in (("address", one.address), ("address6", one.address6), ("vni", one.vni)):
                     count += self.see(f"{has.vcid} {what}" if what != "vni" else what, str(value or ""), mine)
                 count += self.see("key", f"{has.vcid}/{one.key_name or each}", mine)
-        gone = {key: owner for key, owner in self.owners.items() if key not in owners and key not in self.renames.values()}
-        self.owners = {**gone, **owners}
+        now_called = {old[0]: new[0] for new, old in self.renames.items() if not new[1]}
+        gone = {key: owner for key, owner in self.owners.items() if key not in self.renames.values()}
+        self.owners = {**{(now_called.get(name, name), each): one for (name, each), one in gone.items()}, **owners}
         return count
 
     def see(self, what: str, value: str, owner: str) -> bool:
