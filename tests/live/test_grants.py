@@ -21,14 +21,15 @@ networks:
 
 
 def run(folder: Path, *words: str, state: str = "state") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "warpd.cli.app", "-c", str(folder / "warp.yaml"), "--state-dir", str(folder / state), *words]
+    options = ["-c", str(folder / "warp.yaml"), "--state-dir", str(folder / state)]
+    command = [sys.executable, "-c", "from warpd.cli.app import main; main()", *options, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
 
 
 def dump(vcid: int) -> list[list[str]]:
-    """Peer lines of `wg show dump`, without what traffic changes."""
-    lines = sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} dump").splitlines()
-    return [[lines[0].split("\t")[0]], *([part for n, part in enumerate(line.split("\t")) if n in (0, 1, 3)] for line in lines[1:])]
+    """The device's key, and of each peer its keys and AllowedIPs."""
+    device, *peers = (line.split("\t") for line in sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} dump").splitlines())
+    return [device[:1], *([*peer[:2], peer[3]] for peer in peers)]
 
 
 @pytest.mark.usefixtures("gateway")
@@ -41,7 +42,8 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     vcid = json.loads((tmp_path / "state" / "grants.json").read_text())["networks"]["a"]["vcid"]
     before = dump(vcid)
 
-    yaml.write_text(yaml.read_text().replace("  a: {", "  c: {renamed_from: a, ").replace("phone: {", "handset: {renamed_from: phone, "))
+    renamed = TEXT.replace("  a: {", "  c: {renamed_from: a, ").replace("phone: {", "handset: {renamed_from: phone, ")
+    yaml.write_text(renamed)
     plan = json.loads(run(tmp_path, "plan", "-o", "json").stdout)
     assert plan["stale_configs"] == [] and plan["risks"] == [] and plan["changes"]
     assert {step["action"] for step in plan["steps"]} == {"update"}
