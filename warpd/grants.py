@@ -54,11 +54,12 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
     findings: list[Finding] = []
     pools = intent.gateway.pools
     before = renamed(intent, old)
-    known = before if firm is None else merged(renamed(intent, firm), before)
+    locked = None if firm is None else renamed(intent, firm)
+    known = before if locked is None else merged(locked, before)
     rest = resting(intent, known, now_s)
     known = restored(intent, known, rest)
     rest = with_leaving(intent, known, rest, now_s)
-    networks = {name: intent.networks[name] for name in _ranked(intent, firm)}
+    networks = {name: intent.networks[name] for name in _ranked(intent, locked)}
     held = {name: known.networks[name] for name in networks if name in known.networks}
     first = partial(_first_vcid, pools.vcids, networks)
     ports = _Numbers("port", "ports", pools.ports, hard=False)
@@ -82,7 +83,7 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
         )
     out = _with_segments(out, {name: networks[name] for name in sorted(networks)}, held, rest, intent, findings)
     out = with_identities(out, intent, held, rest)
-    findings += moves(before, out, intent) if firm is not None else ()
+    findings += moves(before, out, intent, locked) if locked is not None else ()
     return Grants(out, released(known, out, rest, now_s)), tuple(findings)
 
 
@@ -92,20 +93,17 @@ def _ranked(intent: Intent, firm: Grants | None) -> list[str]:
     return sorted(intent.networks, key=lambda name: (name not in locked, name))
 
 
-def moves(before: Grants, after: Mapping[str, NetworkGrant], intent: Intent) -> Iterator[Finding]:
+def moves(before: Grants, after: Mapping[str, NetworkGrant], intent: Intent, firm: Grants) -> Iterator[Finding]:
     """What a lock takes from those who had it, and the YAML does not: such a move cuts clients off."""
-    for name, had in before.networks.items():
-        has = after.get(name)
-        if has is None:
-            continue
-        for what in ("vcid", "port"):
+    for name in sorted(before.networks.keys() & after.keys() & firm.networks.keys()):
+        had, has, locked = before.networks[name], after[name], firm.networks[name]
+        for what in ("vcid", "port", "subnet", "subnet6"):
             was, now = getattr(had, what), getattr(has, what)
-            if was != now and getattr(intent.networks[name], what) is None:
+            if was != now == getattr(locked, what) and getattr(intent.networks[name], what) is None:
                 yield _overruled(f"networks.{name}", what, was, now)
-        for each in sorted(had.endpoints.keys() & has.endpoints.keys()):
-            one = intent.networks[name].endpoints[each]
-            if one.address is None and had.subnet == has.subnet and had.endpoints[each].address != has.endpoints[each].address:
-                was4, now4 = had.endpoints[each].address, has.endpoints[each].address
+        for each in sorted(had.endpoints.keys() & has.endpoints.keys()) if had.subnet == has.subnet else ():
+            was4, now4 = had.endpoints[each].address, has.endpoints[each].address
+            if was4 != now4 and intent.networks[name].endpoints[each].address is None:
                 yield _overruled(f"networks.{name}.endpoints.{each}", "address", was4, now4)
 
 

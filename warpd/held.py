@@ -7,7 +7,7 @@ the operator's lock is written (`lock`). Version 1 of the JSON knew nothing of w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
@@ -16,6 +16,7 @@ from warpd.seats import EndpointGrant
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
+SINCE_MAX: Final = 2**35  # seconds: beyond the year 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +158,19 @@ def _seat(row: list[Any]) -> EndpointGrant:
 
 
 def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -> Freed:
+    if not 0 <= int(since) < SINCE_MAX:
+        raise ValueError(f"{since} is no time")
+    for key, parse in _PARSERS.items():
+        if key in values:
+            parse(values[key])
     return Freed(str(network), str(endpoint), int(since), tuple((str(key), str(values[key])) for key in sorted(values)))
+
+
+# What a value that was given up must be, for it is taken apart again where it must not be given.
+_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("vcid", "port", "routing_table", "vlan", "leg", "vni"), int),
+    **dict.fromkeys(("subnet", "transit"), IPv4Network),
+    **dict.fromkeys(("address", "gateway_address"), IPv4Address),
+    **dict.fromkeys(("address6", "gateway_address6"), IPv6Address),
+    "subnet6": IPv6Network,
+}

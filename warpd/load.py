@@ -126,7 +126,7 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
 
 def read_source(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]]:
     """One file as YAML with places, and what is wrong with it as such; `given` is what it is to be read as."""
-    raw, problem = _bytes_of(file) if given is None else (given, None)
+    raw, problem = bytes_of(file) if given is None else (given, None)
     if problem is not None:
         return Source(str(file), ()), [problem]
     text, flaws = read_text(raw)
@@ -138,7 +138,8 @@ def read_source(file: Path, given: bytes | None = None) -> tuple[Source, list[Fi
     return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
 
 
-def _bytes_of(file: Path) -> tuple[bytes, Finding | None]:
+def bytes_of(file: Path) -> tuple[bytes, Finding | None]:
+    """A file's content, or why there is none; never waits, never reads more than a file may hold."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
     except FileNotFoundError:
@@ -147,7 +148,12 @@ def _bytes_of(file: Path) -> tuple[bytes, Finding | None]:
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
     except ValueError as error:  # a NUL in the name
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error}")
-    with open(descriptor, "rb") as stream:
+    try:
+        stream = open(descriptor, "rb")  # noqa: SIM115  # closed below
+    except OSError as error:  # a folder
+        os.close(descriptor)
+        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
+    with stream:
         return _content(file, stream)
 
 

@@ -8,6 +8,7 @@ add different things merge by themselves; where both took one number, that is an
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from warpd.emit import flow, scalar
 from warpd.errors import Finding
 from warpd.held import Freed, Grants, NetworkGrant, endpoint_values, network_values
 from warpd.intent import Endpoint, Intent, Network
-from warpd.load import Loc, Source, nearest_of, path_of, placed, read_source, worded
+from warpd.load import Loc, Source, bytes_of, nearest_of, path_of, placed, read_source, worded
 from warpd.scalars import TABLE_MAX, VCID_MAX, VLAN_MAX, VNI_MAX, Address4, Address6, Name, Network4, Network6, Version
 from warpd.seats import EndpointGrant
 from warpd.segments import LEG_MAX
@@ -45,7 +46,7 @@ _SAID: Final = {
 
 def _time(value: Any) -> int:
     try:
-        if isinstance(value, str):
+        if isinstance(value, str) and value < "3000":  # far from where the calendar of datetime ends
             return int(datetime.strptime(value, _TIME).replace(tzinfo=UTC).timestamp())
     except ValueError:
         pass
@@ -135,17 +136,14 @@ def beside(main_file: Path) -> Path:
 
 def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
     """The lock there; None where there is none. `last` is an earlier reading, good as long as the bytes are the same."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError:
-        raw = b""
-        source, findings = read_source(path)
-    else:
-        if last is not None and last.raw == raw:
-            return last
-        source, findings = read_source(path, raw)
+    raw, problem = bytes_of(path)
+    if problem is not None:
+        return Lock(Source(str(path), ()), raw, None, (problem,))
+    if last is not None and last.raw == raw and raw:
+        return last
+    source, findings = read_source(path, raw)
     if source.value is None:
         return Lock(source, raw, None, tuple(findings))
     try:

@@ -222,6 +222,12 @@ def test_other_json_is_a_value_error(text: str) -> None:
         from_json(text)
 
 
+@pytest.mark.parametrize("row", [["n", "e"], ["n", "", 1, {"vcid": "x"}], ["n", "", 1e300, {}], ["n", "", 1, {"subnet": "x"}], 7])
+def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
+    with pytest.raises(ValueError):
+        from_json(json.dumps({"version": 2, "networks": {}, "freed": [row]}))
+
+
 def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     body = {"version": 1, "networks": {f"n{i}": net("b", "a", expected_users=3) for i in range(8)}}
     program = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -187,6 +188,21 @@ def test_a_lock_written_badly_by_hand_gives_findings(yaml: Path, old: str, new: 
 def test_a_lock_of_anything_else_is_a_finding(yaml: Path, raw: bytes) -> None:
     (yaml.parent / "warp.lock.yaml").write_bytes(raw)
     assert problems(yaml)
+
+
+def test_a_lock_that_is_no_file_is_a_finding_and_nobody_waits_for_it(yaml: Path) -> None:
+    path = yaml.parent / "warp.lock.yaml"
+    for make in (os.mkfifo, os.mkdir, lambda each: os.symlink("nowhere", each)):
+        make(path)
+        assert problems(yaml)[0][0] in ("file-unreadable", "file-missing")
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("since", ["9999-12-31T23:59:59Z", "2026-13-01T00:00:00Z", "yesterday", "3"])
+def test_a_time_that_is_none(yaml: Path, since: str) -> None:
+    path = locked(yaml)
+    path.write_text(path.read_text() + f"freed:\n  - {{network: a, since: {since}, port: 51820}}\n")
+    assert problems(yaml) == [("time", "freed[0].since", line_of(path, "since"))]
 
 
 def test_a_lock_shows_no_secret_that_stands_in_it(yaml: Path) -> None:
