@@ -7,7 +7,7 @@ depends on the host `compile`'s. Networks may overlap each other, they never mee
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -15,11 +15,11 @@ from warpd.errors import Finding
 from warpd.grants import expected_users
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPAddress, IPNetwork, Network, Pools, Range, Resource
 from warpd.seats import capacity, prefix_for
-from warpd.segments import LEGS_BY_VLAN
+from warpd.segments import LEG_MAX, LEGS_BY_VLAN
 from warpd.state import TRANSIT6
 
 IPV6_MINIMUM_MTU: Final = 1280
-BRIDGE_PORTS: Final = 999  # a leg's number has three digits in a link's name; the kernel would take 1023 ports
+BRIDGE_PORTS: Final = LEG_MAX  # the kernel would take 1023 ports
 KERNEL_TABLES: Final = Range(253, 255)
 
 # Ranges that no network can be numbered from: each means something else to every host.
@@ -86,6 +86,9 @@ def _unique(intent: Intent) -> Iterator[Finding]:
         yield from _twice("vlan_id", "VLAN id", _values(intent, lambda network: network.vlan_id), hint, "vlan-twice")
     yield from _keys(intent)
     yield from _vni_pools(intent)
+    yield from _renamed("networks", "network", intent.networks)
+    for name, network in sorted(intent.networks.items()):
+        yield from _renamed(f"networks.{name}.endpoints", f"endpoint of {name}", network.endpoints)
 
 
 def _values(intent: Intent, field: Callable[[Network], Any]) -> list[tuple[str, Any]]:
@@ -116,6 +119,28 @@ def _keys(intent: Intent) -> Iterator[Finding]:
             text = f"the public key of {first[endpoint.public_key]} is used a second time"
             yield _error("key-twice", f"{path}.public_key", text, "every endpoint needs a key pair of its own")
         first.setdefault(endpoint.public_key, path)
+
+
+def _renamed(path: str, what: str, named: Mapping[str, Network | Endpoint]) -> Iterator[Finding]:
+    """A successor takes the whole place of a name: that one must be gone, and have no second successor."""
+    first: dict[str, str] = {}
+    for name, one in sorted(named.items()):
+        before = one.renamed_from
+        if before is None:
+            continue
+        where = f"{path}.{name}.renamed_from"
+        if before == name:
+            yield _error("renamed-from", where, f"{name} is its own name", "write the name that it had before")
+        elif before in named:
+            again = named[before].renamed_from
+            chain = f", itself renamed from {again}" if again is not None else ""
+            text = f"there still is an {what}" if what.startswith("e") else f"there still is a {what}"
+            hint = f"rename one at a time and apply in between, or remove {before} or this line"
+            yield _error("renamed-from", where, f"{text} named {before}{chain}", hint)
+        elif before in first:
+            text = f"{before} cannot become both {first[before]} and {name}"
+            yield _error("renamed-from", where, text, "leave one of them out")
+        first.setdefault(before, name)
 
 
 def _endpoints(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
@@ -202,6 +227,9 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
         yield from _resource(f"{path}.resources[{index}]", resource, network)
     if network.type == "remote-resource-gateway" and not network.resources:
         yield _warning("no-resources", path, "lists no resources: its endpoints reach nothing", "add resources:")
+    if network.rotation and network.private_key_file is not None:
+        text = "changes nothing: the key of this network is the one in private_key_file"
+        yield _warning("field-idle", f"{path}.rotation", text, "put a new key into that file")
     if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
         yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the kernel's own")
 

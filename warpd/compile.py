@@ -186,16 +186,21 @@ def in_force(endpoint: Endpoint, today: date) -> bool:
     return endpoint.enabled and (endpoint.expires is None or today < endpoint.expires)
 
 
-def public_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
-    """The endpoint's own key where the YAML gives one, else the derived one."""
-    return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, name, endpoint.rotation))
+def network_key_of(network: Network, intent: Intent, vcid: int, master: keys.Master) -> keys.Secret:
+    """The private key of the gateway's device in one network."""
+    return keys.network_key(master, vcid, network.rotation, network.private_key_file, intent.gateway.rotation)
 
 
-def preshared_key_of(name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> keys.Secret | None:
+def public_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
+    """The endpoint's own key where the YAML gives one, else the one derived by the name that its keys go by."""
+    return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, key_name, endpoint.rotation))
+
+
+def preshared_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> keys.Secret | None:
     """None where the YAML wants none."""
     if not endpoint.preshared_key:
         return None
-    return keys.preshared_key(master, vcid, name, endpoint.rotation, file=endpoint.preshared_key_file)
+    return keys.preshared_key(master, vcid, key_name, endpoint.rotation, file=endpoint.preshared_key_file)
 
 
 def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: date) -> list[tunnel.Peer]:
@@ -204,10 +209,11 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: 
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
             continue
-        shared = preshared_key_of(name, endpoint, grant.vcid, master)
         addresses = grant.endpoints[name]
+        key_name = addresses.key_name or name
+        shared = preshared_key_of(key_name, endpoint, grant.vcid, master)
         six = addresses.address6 if network.ipv6 else None
-        public = public_key_of(name, endpoint, grant.vcid, master)
+        public = public_key_of(key_name, endpoint, grant.vcid, master)
         out.append(
             tunnel.Peer(
                 name=name,
@@ -233,7 +239,7 @@ def _network(
     site = site_of(name, network, grant, host, today)
     place = isolation.room(site)
     peers = peers_of(network, grant, master, today)
-    private = keys.network_key(master, grant.vcid, file=network.private_key_file)
+    private = network_key_of(network, intent, grant.vcid, master)
     inner = [
         *tunnel.objects(site, place, driver(intent, host) or "", private, grant.port, peers),
         *kind.objects(site, place, network, peers),

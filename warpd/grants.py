@@ -3,51 +3,35 @@
 Lives here: who gets which number. Does not: whether the YAML's own values make sense (`checks`), where grants
 are kept (`store`). Every resource is given in the same order: first what the YAML says, then what was held
 before, then what is new, each in the order of the names; so the order in the file never matters. A value that
-another one holds is never taken away from it: a clash is a finding. Pools bound what is newly given only.
+another one holds is never taken away from it: a clash is a finding. Pools bound what is newly given only. What was
+given up rests for a while (`succession`): only ports, which keys guard anyway, are given again when nothing else is left.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import chain
-from typing import Any, Final
+from itertools import chain, count
+from typing import Final
 
 from warpd.errors import Finding
+from warpd.held import Freed as Freed
+from warpd.held import Grants as Grants
+from warpd.held import NetworkGrant as NetworkGrant
+from warpd.held import from_json as from_json
+from warpd.held import to_json as to_json
 from warpd.intent import L2_TYPES, Intent, Network, Pools, Range
-from warpd.seats import EndpointGrant, Seats, capacity, prefix_for, seat
+from warpd.seats import Closed, EndpointGrant, Seats, capacity, prefix_for, seat
 from warpd.segments import legs, vlans, vnis
 from warpd.state import TRANSIT6
+from warpd.succession import Resting, merged, released, renamed, resting, restored, when, with_leaving
 
-VERSION: Final = 1
 # Endpoints that a subnet is sized for when nothing is said.
 EXPECTED_USERS: Final = {"secure-internet": 1, "l2-point-to-point": 2}
 EXPECTED_USERS_ELSE: Final = 254
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkGrant:
-    """Everything that one network was given."""
-
-    vcid: int
-    port: int
-    routing_table: int
-    subnet: IPv4Network
-    subnet6: IPv6Network
-    gateway_address: IPv4Address
-    gateway_address6: IPv6Address
-    transit: IPv4Network
-    endpoints: Mapping[str, EndpointGrant] = field(default_factory=dict)
-    vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
-
-
-@dataclass(frozen=True, slots=True)
-class Grants:
-    networks: Mapping[str, NetworkGrant] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +42,95 @@ class _Numbers:
     pool: str
     range: Range
     first_choice: Callable[[str], int] | None = None
+    hard: bool = True  # what rests is not given, whatever is asked for
 
 
-def grant(intent: Intent, old: Grants) -> tuple[Grants, tuple[Finding, ...]]:
+def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = None) -> tuple[Grants, tuple[Finding, ...]]:
     """Give everything that `intent` leaves open, keeping `old`.
 
-    With an error among the findings the grants are incomplete and must not be used.
+    `now_s` is seconds since the epoch, for what rests; `firm` is what a lock says, which goes before `old`. With an error
+    among the findings the grants are incomplete and must not be used.
     """
     findings: list[Finding] = []
     pools = intent.gateway.pools
-    networks = {name: intent.networks[name] for name in sorted(intent.networks)}
-    held = {name: old.networks[name] for name in networks if name in old.networks}
-    first = partial(_first_vcid, pools.vcids)
-    vcids = _numbers(_Numbers("vcid", "vcids", pools.vcids, first), networks, held, findings)
-    ports = _numbers(_Numbers("port", "ports", pools.ports), networks, held, findings)
-    tables = _numbers(_Numbers("routing_table", "routing_tables", pools.routing_tables), networks, held, findings)
-    transits = _transits(pools.transit, networks, held, findings)
-    subnets = _subnets(networks, held, pools, findings)
-    subnets6 = _subnets6(networks, held, vcids)
+    before = renamed(intent, old)
+    locked = None if firm is None else renamed(intent, firm)
+    known = before if locked is None else merged(locked, before)
+    rest = resting(intent, known, now_s)
+    known = restored(intent, known, rest)
+    rest = with_leaving(intent, known, rest, now_s)
+    networks = {name: intent.networks[name] for name in _ranked(intent, locked)}
+    held = {name: known.networks[name] for name in networks if name in known.networks}
+    first = partial(_first_vcid, pools.vcids, networks)
+    ports = _Numbers("port", "ports", pools.ports, hard=False)
+    vcids = _numbers(_Numbers("vcid", "vcids", pools.vcids, first), networks, held, rest, findings)
+    given_ports = _numbers(ports, networks, held, rest, findings)
+    tables = _numbers(_Numbers("routing_table", "routing_tables", pools.routing_tables), networks, held, rest, findings)
+    transits = _transits(pools.transit, networks, held, rest, findings)
+    subnets = _subnets(networks, held, pools, rest, findings)
+    subnets6 = _subnets6(networks, held, vcids, rest)
     out: dict[str, NetworkGrant] = {}
-    for name, network in networks.items():
+    for name in sorted(networks):
+        network = networks[name]
         findings += _too_many(name, network)
-        parts = (vcids.get(name), ports.get(name), tables.get(name), subnets.get(name), transits.get(name))
+        parts = (vcids.get(name), given_ports.get(name), tables.get(name), subnets.get(name), transits.get(name))
         vcid, port, table, subnet, transit = parts
         if vcid is None or port is None or table is None or subnet is None or transit is None:
             continue
-        seats = _seats(name, network, subnet, subnets6[name], held.get(name), findings)
+        seats = _seats(name, network, subnet, subnets6[name], held.get(name), rest, findings)
         out[name] = NetworkGrant(
             vcid, port, table, subnet, subnets6[name], seats.gateway, seats.gateway6, transit, seats.endpoints
         )
-    return Grants(_with_segments(out, networks, held, intent.gateway.vlan_scope, findings)), tuple(findings)
+    out = _with_segments(out, {name: networks[name] for name in sorted(networks)}, held, rest, intent, findings)
+    out = with_identities(out, intent, held, rest)
+    findings += moves(before, out, intent, locked) if locked is not None else ()
+    return Grants(out, released(known, out, rest, now_s)), tuple(findings)
+
+
+def _ranked(intent: Intent, firm: Grants | None) -> list[str]:
+    """Names in their order; those of a lock first, so that nobody else holds what it gives them."""
+    locked = () if firm is None else firm.networks
+    return sorted(intent.networks, key=lambda name: (name not in locked, name))
+
+
+def moves(before: Grants, after: Mapping[str, NetworkGrant], intent: Intent, firm: Grants) -> Iterator[Finding]:
+    """What a lock takes from those who had it, and the YAML does not: such a move cuts clients off."""
+    for name in sorted(before.networks.keys() & after.keys() & firm.networks.keys()):
+        had, has, locked = before.networks[name], after[name], firm.networks[name]
+        for what in ("vcid", "port", "subnet", "subnet6"):
+            was, now = getattr(had, what), getattr(has, what)
+            if was != now == getattr(locked, what) and getattr(intent.networks[name], what) is None:
+                yield _overruled(f"networks.{name}", what, was, now)
+        for each in sorted(had.endpoints.keys() & has.endpoints.keys()) if had.subnet == has.subnet else ():
+            was4, now4 = had.endpoints[each].address, has.endpoints[each].address
+            if was4 != now4 and intent.networks[name].endpoints[each].address is None:
+                yield _overruled(f"networks.{name}.endpoints.{each}", "address", was4, now4)
+
+
+def _overruled(path: str, what: str, was: object, now: object) -> Finding:
+    text = f"the lock moves the {what} from {was} to {now}: clients that have the old one are cut off"
+    return Finding("grant-moves", path, text, "they need their configs again; or put the old one into the lock", "warning")
 
 
 def _with_segments(
     given: Mapping[str, NetworkGrant],
     networks: Mapping[str, Network],
     held: Mapping[str, NetworkGrant],
-    scope: str,
+    rest: Resting,
+    intent: Intent,
     findings: list[Finding],
 ) -> dict[str, NetworkGrant]:
     """What Ethernet networks need beside: VLAN ids, legs, VNIs."""
     own = [name for name in given if networks[name].type in L2_TYPES]
     meshes = {name: networks[name] for name in own if networks[name].type == "l2-mesh"}
-    ids = vlans(meshes, {name: item.vlan for name, item in held.items()}, scope, findings)
+    scope = intent.gateway.vlan_scope
+    ids = vlans(meshes, {name: item.vlan for name, item in held.items()}, scope, rest.numbers("vlan"), findings)
     meshes = {name: network for name, network in meshes.items() if name in ids}
-    numbered = {name: legs(given[name].endpoints, held[name].endpoints if name in held else {}) for name in own}
-    numbered |= vnis(meshes, numbered, ids, findings)
+    numbered = {}
+    for name in own:
+        closed = {int(leg) for leg in rest.in_network(name, "leg")}
+        numbered[name] = legs(name, given[name].endpoints, held[name].endpoints if name in held else {}, closed, findings)
+    numbered |= vnis(meshes, numbered, ids, rest.vnis(), findings)
     more = {
         name: replace(given[name], vlan=ids.get(name, networks[name].vlan_id or 0), endpoints=numbered[name]) for name in own
     }
@@ -137,14 +164,19 @@ def _too_many(name: str, network: Network) -> Iterator[Finding]:
 # ---- numbers: VCID, port, routing table ----------------------------------------------------------------------
 
 
-def _first_vcid(pool: Range, name: str) -> int:
-    """Where a name's circuit id wants to be; the same on every gateway."""
+def _first_vcid(pool: Range, networks: Mapping[str, Network], name: str) -> int:
+    """Where a name's circuit id wants to be, by the name that it had first; the same on every gateway."""
+    name = networks[name].renamed_from or name
     digest = hashlib.sha256(f"warpd/v1/vcid/{name}".encode()).digest()
     return pool.first + int.from_bytes(digest[:8], "big") % len(pool)
 
 
 def _numbers(
-    kind: _Numbers, networks: Mapping[str, Network], held: Mapping[str, NetworkGrant], findings: list[Finding]
+    kind: _Numbers,
+    networks: Mapping[str, Network],
+    held: Mapping[str, NetworkGrant],
+    rest: Resting,
+    findings: list[Finding],
 ) -> dict[str, int]:
     said = {name: getattr(network, kind.field) for name, network in networks.items()}
     given: dict[str, int] = {}
@@ -161,24 +193,43 @@ def _numbers(
             findings.append(_clash(f"networks.{name}.{kind.field}", kind.field, value, f"network {owner[value]}"))
             continue
         given[name], owner[value] = value, name
+    closed = rest.numbers(kind.field)
+    findings += _taken_early(kind.field, said, closed, rest)
     missing = [name for name in networks if name not in given and said[name] is None]
-    upwards = (value for value in range(kind.range.first, kind.range.last + 1) if value not in owner)
+    upwards = (value for value in range(kind.range.first, kind.range.last + 1) if value not in owner and value not in closed)
     without = []
     for name in missing:
-        probe = upwards if kind.first_choice is None else _probe(kind.range, kind.first_choice(name), owner)
-        value = next(probe, None)
+        around = None if kind.first_choice is None else _probe(kind.range, kind.first_choice(name), owner, closed, name)
+        value = next(upwards if around is None else around, None)
+        if value is None and not kind.hard:
+            value = _longest_rested(kind, owner, rest)
         if value is None:
             without.append(name)
         else:
             given[name], owner[value] = value, name
     if without:
-        findings.append(_exhausted(f"gateway.pools.{kind.pool}", str(kind.range), without))
+        rows = [row for text, row in rest.own.get(kind.field, {}).items() if int(text) in kind.range]
+        findings.append(_exhausted(f"gateway.pools.{kind.pool}", str(kind.range), without, rest, rows))
     return given
 
 
-def _probe(pool: Range, start: int, owner: Mapping[int, str]) -> Iterator[int]:
+def _taken_early(what: str, said: Mapping[str, int | None], closed: Mapping[int, str], rest: Resting) -> Iterator[Finding]:
+    """What the YAML says goes before any rest, but not in silence."""
+    for name, value in sorted(said.items()) if closed else ():
+        if value is not None and closed.get(value, name) != name:
+            row = rest.own[what][str(value)]
+            text = f"{what.replace('_', ' ')} {value} was network {closed[value]}'s and would rest until {when(rest.until(row))}"
+            yield Finding("resting", f"networks.{name}.{what}", text, "its old clients may still use it", "warning")
+
+
+def _longest_rested(kind: _Numbers, owner: Mapping[int, str], rest: Resting) -> int | None:
+    rows = sorted((row.since, int(text)) for text, row in rest.own.get(kind.field, {}).items())
+    return next((value for _, value in rows if value not in owner and value in kind.range), None)
+
+
+def _probe(pool: Range, start: int, owner: Mapping[int, str], closed: Mapping[int, str], name: str) -> Iterator[int]:
     around = chain(range(start, pool.last + 1), range(pool.first, start))
-    return (value for value in around if value not in owner)
+    return (value for value in around if value not in owner and closed.get(value, name) == name)
 
 
 def _clash(path: str, what: str, value: object, holder: str) -> Finding:
@@ -188,13 +239,14 @@ def _clash(path: str, what: str, value: object, holder: str) -> Finding:
     )
 
 
-def _exhausted(path: str, pool: str, names: list[str]) -> Finding:
-    return Finding(
-        "pool-exhausted",
-        path,
-        f"the pool {pool} is exhausted: nothing is left for {', '.join(names)}",
-        f"widen `{path}`",
-    )
+def _exhausted(path: str, pool: str, names: list[str], rest: Resting, rows: Iterable[Freed] = ()) -> Finding:
+    waiting = list(rows)
+    if waiting:
+        text = f"the pool {pool} has nothing left for {', '.join(names)} but what rests by gateway.quarantine"
+        hint = f"the next is free at {rest.next_free(waiting)}; or widen `{path}`, or shorten `gateway.quarantine`"
+        return Finding("quarantined", path, text, hint)
+    text = f"the pool {pool} is exhausted: nothing is left for {', '.join(names)}"
+    return Finding("pool-exhausted", path, text, f"widen `{path}`")
 
 
 # ---- subnets and transit links -------------------------------------------------------------------------------
@@ -205,7 +257,11 @@ def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
 
 
 def _transits(
-    pool: IPv4Network, networks: Iterable[str], held: Mapping[str, NetworkGrant], findings: list[Finding]
+    pool: IPv4Network,
+    networks: Iterable[str],
+    held: Mapping[str, NetworkGrant],
+    rest: Resting,
+    findings: list[Finding],
 ) -> dict[str, IPv4Network]:
     given: dict[str, IPv4Network] = {}
     taken: set[IPv4Network] = set()
@@ -213,7 +269,8 @@ def _transits(
         if grant_.transit not in taken:
             given[name] = grant_.transit
             taken.add(grant_.transit)
-    starts = {int(item.network_address) for item in taken}
+    closed = {IPv4Network(text): row for text, row in rest.own.get("transit", {}).items()}
+    starts = {int(item.network_address) for item in (*taken, *closed)}
     first, last = _span(pool)
     upwards = (start for start in range(first, last, 2) if start not in starts)
     without = []
@@ -226,7 +283,8 @@ def _transits(
         else:
             given[name] = IPv4Network((start, 31))
     if without:
-        findings.append(_exhausted("gateway.pools.transit", str(pool), without))
+        rows = [row for item, row in closed.items() if item.subnet_of(pool)]
+        findings.append(_exhausted("gateway.pools.transit", str(pool), without, rest, rows))
     return given
 
 
@@ -235,15 +293,19 @@ class _Land:
     """Which IPv4 blocks are given to whom while subnets are being given."""
 
     given: dict[str, IPv4Network] = field(default_factory=dict)
+    closed: list[tuple[str, IPv4Network]] = field(default_factory=list)  # what rests, with the network that had it
 
-    def free(self, wanted: IPv4Network, asker: str) -> bool:
-        return not any(wanted.overlaps(other) for name, other in self.given.items() if name != asker)
+    def free(self, wanted: IPv4Network, asker: str, rested: bool = True) -> bool:
+        """Nobody's; with `rested`, also nobody's of late."""
+        others = chain(self.given.items(), self.closed if rested else ())
+        return not any(wanted.overlaps(other) for name, other in others if name != asker)
 
-    def lowest(self, pool: IPv4Network, prefix: int, asker: str) -> IPv4Network | None:
+    def lowest(self, pool: IPv4Network, prefix: int, asker: str, rested: bool = True) -> IPv4Network | None:
         """The lowest aligned block of the pool that overlaps nobody's."""
         size = 1 << (32 - prefix)
         at, end = _span(pool)
-        for first, last in sorted(_span(other) for name, other in self.given.items() if name != asker):
+        others = chain(self.given.items(), self.closed if rested else ())
+        for first, last in sorted(_span(other) for name, other in others if name != asker):
             if first >= at + size:
                 break
             if last >= at:
@@ -252,9 +314,14 @@ class _Land:
 
 
 def _subnets(
-    networks: Mapping[str, Network], held: Mapping[str, NetworkGrant], pools: Pools, findings: list[Finding]
+    networks: Mapping[str, Network],
+    held: Mapping[str, NetworkGrant],
+    pools: Pools,
+    rest: Resting,
+    findings: list[Finding],
 ) -> dict[str, IPv4Network]:
-    land = _Land()
+    resting_blocks = rest.own.get("subnet", {})
+    land = _Land(closed=[(row.network, IPv4Network(text)) for text, row in sorted(resting_blocks.items())])
     for name, network in networks.items():
         if network.subnet is not None:
             land.given[name] = network.subnet
@@ -263,7 +330,7 @@ def _subnets(
     automatic = {name: network for name, network in networks.items() if network.subnet is None}
     for name, network in automatic.items():
         pinned = _pinned(network, prefix_for(expected_users(network)))
-        if name not in land.given and pinned is not None and land.free(pinned, name):
+        if name not in land.given and pinned is not None and land.free(pinned, name, rested=False):
             land.given[name] = pinned
     without: dict[str, list[str]] = {}
     for name, network in automatic.items():
@@ -277,14 +344,18 @@ def _subnets(
         if new is None:
             without.setdefault(network.type, []).append(name)
             continue
-        if had is not None and new.network_address != had.network_address:
+        if had is not None and not had.subnet_of(new):
             findings.append(_moved(name, had, new))
+            land.closed += [(name, had)] if rest.period_s else []
         land.given[name] = new
     for kind, names in sorted(without.items()):
         pool = _pool(pools, networks[names[0]])
-        findings.append(_exhausted(f"gateway.pools.subnets.{kind}", str(pool), names))
         for name in names:
             land.given.pop(name, None)
+        prefix = prefix_for(expected_users(networks[names[0]]))
+        would_fit = land.lowest(pool, prefix, names[0], rested=False) is not None
+        rows = [row for text, row in resting_blocks.items() if would_fit and IPv4Network(text).overlaps(pool)]
+        findings.append(_exhausted(f"gateway.pools.subnets.{kind}", str(pool), names, rest, rows))
     return land.given
 
 
@@ -300,10 +371,8 @@ def _pinned(network: Network, prefix: int) -> IPv4Network | None:
 
 
 def _grown(land: _Land, had: IPv4Network, prefix: int, pool: IPv4Network, name: str) -> IPv4Network | None:
-    """The larger block with the same start, where it is aligned, in the pool and free."""
-    if int(had.network_address) % (1 << (32 - prefix)):
-        return None
-    wanted = IPv4Network((had.network_address, prefix))
+    """The larger block around it, where that is in the pool and free: then everyone keeps the address."""
+    wanted = had.supernet(new_prefix=prefix)
     return wanted if wanted.subnet_of(pool) and land.free(wanted, name) else None
 
 
@@ -318,7 +387,7 @@ def _moved(name: str, had: IPv4Network, new: IPv4Network) -> Finding:
 
 
 def _subnets6(
-    networks: Mapping[str, Network], held: Mapping[str, NetworkGrant], vcids: Mapping[str, int]
+    networks: Mapping[str, Network], held: Mapping[str, NetworkGrant], vcids: Mapping[str, int], rest: Resting
 ) -> dict[str, IPv6Network]:
     given: dict[str, IPv6Network] = {}
     for name, network in networks.items():
@@ -331,8 +400,11 @@ def _subnets6(
     for name in networks:
         if name in given:
             continue
-        candidates = (_ula(name, vcids.get(name, 0), turn) for turn in range(1 << 16))
-        free = (item for item in candidates if item not in taken and not any(item.overlaps(w) for w in wide))
+        closed = {IPv6Network(text) for text in rest.of_network(name, "subnet6")}
+        wide_or_resting = [*wide, *closed]
+        first = networks[name].renamed_from or name
+        candidates = (_ula(first, vcids.get(name, 0), turn) for turn in range(1 << 16))
+        free = (item for item in candidates if item not in taken and not any(item.overlaps(w) for w in wide_or_resting))
         given[name] = next(free)
         taken.add(given[name])
     return given
@@ -353,69 +425,78 @@ def _seats(
     subnet: IPv4Network,
     subnet6: IPv6Network,
     old: NetworkGrant | None,
+    rest: Resting,
     findings: list[Finding],
 ) -> Seats:
     before = None
     if old is not None:
         before = Seats(old.subnet, old.subnet6, old.gateway_address, old.gateway_address6, old.endpoints)
-    return seat(f"networks.{name}", network, subnet, subnet6, before, findings)
-
-
-# ---- JSON ----------------------------------------------------------------------------------------------------
-
-
-def to_json(grants: Grants) -> str:
-    """Sorted and versioned: the same grants are the same bytes."""
-    networks = {name: _plain(item) for name, item in grants.networks.items()}
-    return json.dumps({"version": VERSION, "networks": networks}, sort_keys=True, indent=1) + "\n"
-
-
-def _plain(item: NetworkGrant) -> dict[str, Any]:
-    return {
-        "vcid": item.vcid,
-        "port": item.port,
-        "routing_table": item.routing_table,
-        "subnet": str(item.subnet),
-        "subnet6": str(item.subnet6),
-        "gateway_address": str(item.gateway_address),
-        "gateway_address6": str(item.gateway_address6),
-        "transit": str(item.transit),
-        "vlan": item.vlan,
-        "endpoints": {
-            name: [str(one.address), str(one.address6), *([one.leg] if one.leg else ()), *([one.vni] if one.vni else ())]
-            for name, one in item.endpoints.items()
-        },
-    }
-
-
-def from_json(text: str) -> Grants:
-    """Read what `to_json` wrote.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        document = json.loads(text)
-        if document["version"] != VERSION:
-            raise ValueError(f"grants of version {document['version']}, this warpd reads {VERSION}")
-        return Grants({name: _parsed(item) for name, item in sorted(document["networks"].items())})
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"these are no grants: {error!r}") from None
-
-
-def _parsed(item: Mapping[str, Any]) -> NetworkGrant:
-    return NetworkGrant(
-        int(item["vcid"]),
-        int(item["port"]),
-        int(item["routing_table"]),
-        IPv4Network(item["subnet"]),
-        IPv6Network(item["subnet6"]),
-        IPv4Address(item["gateway_address"]),
-        IPv6Address(item["gateway_address6"]),
-        IPv4Network(item["transit"]),
-        {
-            name: EndpointGrant(IPv4Address(one[0]), IPv6Address(one[1]), *(int(number) for number in one[2:]))
-            for name, one in sorted(item["endpoints"].items())
-        },
-        int(item.get("vlan", 0)),
+    four, six = rest.in_network(name, "address"), rest.in_network(name, "address6")
+    if not four and not six:
+        return seat(f"networks.{name}", network, subnet, subnet6, before, findings)
+    findings += _seats_taken_early(name, network, four, rest)
+    closed = Closed(
+        {int(IPv4Address(text)) for text in four},
+        {int(IPv6Address(text)) for text in six},
+        rest.next_free((*four.values(), *six.values())),
     )
+    return seat(f"networks.{name}", network, subnet, subnet6, before, findings, closed)
+
+
+def _seats_taken_early(name: str, network: Network, closed: Mapping[str, Freed], rest: Resting) -> Iterator[Finding]:
+    for each, one in sorted(network.endpoints.items()):
+        row = closed.get(str(one.address)) if one.address is not None else None
+        if row is not None and row.endpoint != each:
+            text = f"{one.address} was endpoint {row.endpoint}'s and would rest until {when(rest.until(row))}"
+            path = f"networks.{name}.endpoints.{each}.address"
+            yield Finding("resting", path, text, "a device that was removed may still use it", "warning")
+
+
+# ---- names that keys go by -----------------------------------------------------------------------------------
+
+
+def with_identities(
+    given: Mapping[str, NetworkGrant], intent: Intent, held: Mapping[str, NetworkGrant], rest: Resting
+) -> dict[str, NetworkGrant]:
+    """Every network and endpoint with the name it was first granted under, which two of them never share."""
+    firsts = {name: held[name].first_name or name for name in given if name in held}
+    asked = {name: intent.networks[name].renamed_from or name for name in given}
+    gone = {row.get("first_name") or row.network for row in rest.rows if not row.endpoint and row.network not in given}
+    firsts = _identities(firsts, asked, gone)
+    out = {}
+    for name, item in given.items():
+        seats = _with_key_names(item.endpoints, intent.networks[name], held.get(name), rest.in_network(name, "key_name"))
+        first = firsts[name] if firsts[name] != name else ""
+        out[name] = replace(item, endpoints=seats, first_name=first) if first or seats is not item.endpoints else item
+    return out
+
+
+def _with_key_names(
+    seats: Mapping[str, EndpointGrant], network: Network, old: NetworkGrant | None, gone: Mapping[str, Freed]
+) -> Mapping[str, EndpointGrant]:
+    """The seats as they are, where every endpoint's keys go by its name."""
+    before = old.endpoints if old is not None else {}
+    kept = {name: before[name].key_name for name in seats if name in before and before[name].key_name}
+    asked = {name: one.renamed_from for name, one in network.endpoints.items() if one.renamed_from and name not in before}
+    if not (kept or asked or gone):
+        return seats
+    held = {name: kept.get(name, name) for name in seats if name in before}
+    names = _identities(held, {name: asked.get(name, name) for name in seats}, set(gone))
+    return {name: one if names[name] == name else replace(one, key_name=names[name]) for name, one in seats.items()}
+
+
+def _identities(held: Mapping[str, str], asked: Mapping[str, str], gone: set[str]) -> dict[str, str]:
+    """What is held stays; the others get what they ask for, numbered where somebody has, or had, the same."""
+    out: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, first in held.items():
+        if first not in taken:
+            out[name] = first
+            taken.add(first)
+    taken |= gone
+    for name in sorted(asked.keys() - out.keys()):
+        wanted = asked[name]
+        free = (each for each in chain((wanted,), (f"{wanted}+{n}" for n in count(2))) if each not in taken)
+        out[name] = next(free)
+        taken.add(out[name])
+    return out

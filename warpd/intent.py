@@ -22,6 +22,7 @@ from warpd.scalars import (
     Address6,
     AnyNetwork,
     Day,
+    Duration,
     FilePath,
     Host,
     HostPort,
@@ -51,6 +52,7 @@ NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)
 L2_TYPES: Final[tuple[NetworkType, ...]] = ("l2-point-to-point", "l2-mesh")
 MTU_MIN: Final = 576  # what every IPv4 host must take
 MTU_MAX: Final = 65455  # the largest that a WireGuard device takes
+ROTATION_MAX: Final = 2**31 - 1
 USERS_MAX: Final = 2**24 - 2  # a /8 and its two ends
 
 DEFAULT_DNS: Final[tuple[IPAddress, ...]] = (IPv4Address("9.9.9.9"), IPv6Address("2620:fe::fe"))
@@ -102,6 +104,12 @@ class Gateway(_Model):
     master_key_file: FilePath | None = Field(
         None, description="File with the 32-byte master secret; default: master.key in the state folder."
     )
+    quarantine: Duration = Field(
+        "24h", description="How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at all."
+    )
+    rotation: StrictInt = Field(
+        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side of every network."
+    )
     vlan_scope: Literal["gateway", "network"] = Field(
         "gateway", description="Where a VLAN id is unique: on the whole gateway, or inside each L2 network."
     )
@@ -141,7 +149,8 @@ class Endpoint(_Model):
     keepalive: StrictInt | None = Field(
         None, ge=0, le=65535, description="Seconds between keepalives sent by the gateway; 0 or absent: none."
     )
-    rotation: StrictInt = Field(0, ge=0, le=2**31 - 1, description="Raising it makes new keys.")
+    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
+    rotation: StrictInt = Field(0, ge=0, le=ROTATION_MAX, description="Raising it makes new keys.")
     expires: Day | None = Field(None, description="From this day on (UTC) the endpoint is removed from the kernel.")
 
 
@@ -164,6 +173,10 @@ class Network(_Model):
     private_key_file: FilePath | None = Field(
         None, description="File with the private key of the WireGuard device, readable by root only; default: derived."
     )
+    rotation: StrictInt = Field(
+        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side; endpoints keep theirs."
+    )
+    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
     routing_table: StrictInt | None = Field(None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted.")
     mtu: StrictInt | None = Field(
         None,

@@ -107,11 +107,12 @@ def _given(master: Master, file: str) -> Secret:
     return found
 
 
-def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None = None) -> Secret:
+def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None = None, gateway_rotation: int = 0) -> Secret:
     """The private key of the gateway's device in one network: the one in `file`, where the YAML names one."""
     if file is not None:
         return _clamped(_given(master, file).reveal())
-    return _clamped(_derive(master, f"network/{vcid}/{rotation}"))
+    every = f"/{gateway_rotation}" if gateway_rotation else ""
+    return _clamped(_derive(master, f"network/{vcid}/{rotation}{every}"))
 
 
 def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Secret:

@@ -63,7 +63,7 @@ class Loaded:
         """The finding with its place: the deepest part of its path that the files hold."""
         if finding.where is not None or not self.sources:
             return finding
-        return _placed(finding, steps_of(finding.path), self.sources, self.owners)
+        return placed(finding, steps_of(finding.path), self.sources, self.owners)
 
 
 def load(path: Path, instead: Mapping[Path, bytes] | None = None) -> Loaded:
@@ -76,7 +76,7 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None) -> Loaded:
     extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
     sources: list[Source] = []
     for file in (main, *extras):
-        source, more = _read(file, given.get(file))
+        source, more = read_source(file, given.get(file))
         sources.append(source)
         findings += more
     raw, owners, more = _joined(sources)
@@ -124,8 +124,9 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def _read(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]]:
-    raw, problem = _bytes_of(file) if given is None else (given, None)
+def read_source(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]]:
+    """One file as YAML with places, and what is wrong with it as such; `given` is what it is to be read as."""
+    raw, problem = bytes_of(file) if given is None else (given, None)
     if problem is not None:
         return Source(str(file), ()), [problem]
     text, flaws = read_text(raw)
@@ -137,7 +138,8 @@ def _read(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]
     return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
 
 
-def _bytes_of(file: Path) -> tuple[bytes, Finding | None]:
+def bytes_of(file: Path) -> tuple[bytes, Finding | None]:
+    """A file's content, or why there is none; never waits, never reads more than a file may hold."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
     except FileNotFoundError:
@@ -146,7 +148,12 @@ def _bytes_of(file: Path) -> tuple[bytes, Finding | None]:
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
     except ValueError as error:  # a NUL in the name
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error}")
-    with open(descriptor, "rb") as stream:
+    try:
+        stream = open(descriptor, "rb")  # noqa: SIM115  # closed below
+    except OSError as error:  # a folder
+        os.close(descriptor)
+        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
+    with stream:
         return _content(file, stream)
 
 
@@ -196,7 +203,7 @@ def _join(index: int, source: Source, sources: list[Source], joined: Any, owners
     for key in root:
         if key != "networks":
             where = _where(source.file, source.lines, root.keys_at[key])
-            hint = f"{key} belongs into {MAIN_FILE}" if key in Intent.model_fields else _nearest(key, ["networks"])
+            hint = f"{key} belongs into {MAIN_FILE}" if key in Intent.model_fields else nearest_of(key, ["networks"])
             yield Finding("unknown-key", path_of((key,)), f"a file of {FOLDER} may hold networks: only", hint, "error", where)
     networks = root.get("networks")
     if not isinstance(networks, Branch):
@@ -232,9 +239,7 @@ def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int
         findings.append(Finding("many-problems", "", text, "", "error", Where(sources[0].file, 1, 1)))
     for error in errors[:LISTED_MAX]:
         loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
-        finding = _worded(error, loc, raw)
-        if finding is not None:
-            findings.append(_placed(finding, loc, sources, owners))
+        findings.append(placed(worded(error, loc), loc, sources, owners))
     return None, findings + _checked_rest(raw, [tuple(error["loc"]) for error in errors], sources, owners)
 
 
@@ -259,14 +264,14 @@ def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], ow
         return []
     findings = [item for item in check(partial) if sound or item.code not in _NEEDS_GATEWAY]
     findings = [item for item in findings if item.code not in _NEEDS_ENDPOINTS or steps_of(item.path)[1] not in thinned]
-    return [_placed(item, steps_of(item.path), sources, owners) for item in findings]
+    return [placed(item, steps_of(item.path), sources, owners) for item in findings]
 
 
 def _is_endpoint(loc: Loc) -> bool:
     return len(loc) > 3 and loc[0] == "networks" and loc[2] == "endpoints"
 
 
-def _worded(error: Any, loc: Loc, raw: dict[str, Any]) -> Finding | None:
+def worded(error: Any, loc: Loc) -> Finding:
     """pydantic's finding in the operator's words."""
     kind, context = error["type"], error.get("ctx", {})
     path = path_of(loc)
@@ -278,7 +283,7 @@ def _worded(error: Any, loc: Loc, raw: dict[str, Any]) -> Finding | None:
         return _unknown(path, loc)
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
-        hint = _nearest(error["input"], words)
+        hint = nearest_of(error["input"], words)
         return Finding("value", path, f"must be one of {', '.join(words)}", hint)
     if "message" in context:
         return Finding(kind, path, _masked(context["message"]), context["hint"])
@@ -323,7 +328,7 @@ def _brief(value: Any) -> str:
 def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding:
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
-        return Finding("unknown-key", path, "is not a type of network", _nearest(loc[-1], words))
+        return Finding("unknown-key", path, "is not a type of network", nearest_of(loc[-1], words))
     better = re.sub(r"[^a-z0-9-]+", "-", str(loc[-1]).lower()).strip("-")[:63]
     hint = f"write {better}" if better else ""
     return Finding("name", path, "a name has 1 to 63 of a-z, 0-9 and -, and does not begin with -", hint)
@@ -347,7 +352,7 @@ _HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
 
 def _unknown(path: str, loc: Loc) -> Finding:
     known = list(_model_at(loc[:-1]).model_fields)
-    return Finding("unknown-key", path, "unknown key", _nearest(loc[-1], known) or _elsewhere(loc[-1], known))
+    return Finding("unknown-key", path, "unknown key", nearest_of(loc[-1], known) or _elsewhere(loc[-1], known))
 
 
 def _elsewhere(key: Any, known: list[str]) -> str:
@@ -355,7 +360,7 @@ def _elsewhere(key: Any, known: list[str]) -> str:
         if key in model.model_fields:
             return f"{key} belongs to {home}"
     for home, model in _HOMES:
-        if near := _nearest(key, list(model.model_fields)):
+        if near := nearest_of(key, list(model.model_fields)):
             return f"{near} That belongs to {home}"
     return f"known here: {', '.join(known)}"
 
@@ -376,7 +381,8 @@ def _model_at(loc: Loc) -> type[BaseModel]:
             return Endpoint
 
 
-def _nearest(word: Any, known: list[str]) -> str:
+def nearest_of(word: Any, known: list[str]) -> str:
+    """A hint, where one of the known words is meant."""
     near = difflib.get_close_matches(str(word)[:80].lower().replace(" ", "_"), known, 1, 0.6)
     return f"did you mean {near[0]}?" if near else ""
 
@@ -384,7 +390,8 @@ def _nearest(word: Any, known: list[str]) -> str:
 # The places
 
 
-def _placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]) -> Finding:
+def placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]) -> Finding:
+    """The finding with the place of a value, or of what should hold it."""
     files = tuple(sources)
     index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
     source = files[index]

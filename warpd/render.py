@@ -21,6 +21,7 @@ VERSION = 1
 SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
 COLOUR = {"create": "32", "update": "33", "revoke": "33", "delete": "31"}
 HIDDEN = "(secret)"
+QUARANTINE_SHOWN = 10
 # What a reader of a plan does not need to see on each line: it stands in the key already.
 IDENTITY = frozenset(
     [
@@ -130,9 +131,37 @@ def plan_text(data: Mapping[str, Any], paint: Paint) -> str:
     for blocked in data["blocked"]:
         text = f"{blocked['network']}: {blocked['object']} is in the way and not ours: {blocked['foreign']}"
         lines += ["", paint("blocked ", "31") + text]
-    for warning in data["warnings"]:
+    for warning in without_risks(data):
         lines += ["", warning_text(warning, paint)]
+    for extra in outlook_lines(data, paint):
+        lines += ["", extra]
     return "\n".join([*lines, "", summary_text(data)]).lstrip("\n")
+
+
+def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The warnings that are not told as risks."""
+    told = {risk["message"] for risk in data.get("risks", ())}
+    return [warning for warning in data["warnings"] if warning["message"] not in told]
+
+
+def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
+    """What a plan means for clients in the field."""
+    lines = [paint("risk    ", "31") + f"{risk['message']}\n        {risk['hint']}" for risk in data.get("risks", ())]
+    stale = data.get("stale_configs", ())
+    if stale:
+        lines.append(paint("stale   ", "33") + f"these devices then need their configs again: {', '.join(stale)}")
+    return lines
+
+
+def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line an owner: what nobody else gets yet; the first few."""
+    more = [f"and {len(rows) - QUARANTINE_SHOWN} more"] if len(rows) > QUARANTINE_SHOWN else []
+    lines = [
+        f"resting {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until {row['until']}: "
+        + ", ".join(f"{key} {value}" for key, value in row["values"].items())
+        for row in rows[:QUARANTINE_SHOWN]
+    ]
+    return lines + more
 
 
 def warning_text(warning: Mapping[str, Any], paint: Paint) -> str:

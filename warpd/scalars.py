@@ -48,6 +48,9 @@ _LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
 _RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _NUMERIC_HOST = re.compile(r"[0-9.]+\Z")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DURATION_MAX_S: Final = 3650 * 86400
 
 
 def _wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
@@ -219,6 +222,20 @@ def _date(value: Any) -> date:
     raise _wrong("date", f"{_shown(value)} is not a date", "write YEAR-MONTH-DAY, as 2030-12-31")
 
 
+def _duration(value: Any) -> str:
+    text = "0s" if value in ("0", 0) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _DURATION.match(text):
+        raise _wrong("duration", f"{_shown(value)} is not a length of time", "write a number and s, m, h or d, as 24h")
+    if seconds_of(text) > DURATION_MAX_S:
+        raise _wrong("duration", f"{text} is longer than ten years")
+    return text
+
+
+def seconds_of(duration: str) -> int:
+    """Seconds of a length of time as the YAML has it."""
+    return int(duration[:-1]) * _UNIT_S[duration[-1]]
+
+
 def _version(value: Any) -> Literal[1]:
     if type(value) is not int or value != 1:
         raise _wrong("version", f"version {_shown(value)} is not known", "write version: 1")
@@ -280,6 +297,11 @@ FilePath = Annotated[
 ]
 PublicKey = Annotated[str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
 Day = Annotated[date, PlainValidator(_date), _AS_TEXT, WithJsonSchema({"type": "string", "format": "date"})]
+Duration = Annotated[
+    str,
+    PlainValidator(_duration),
+    WithJsonSchema({"anyOf": [_texts("^([0-9]{1,9}[smhd]|0)$"), {"const": 0}]}),
+]
 Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[StrictStr, StringConstraints(max_length=1000)]

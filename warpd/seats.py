@@ -2,15 +2,16 @@
 
 Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links are /32,
 there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset plus 1. When a subnet
-is enlarged or moved, everyone keeps the offset.
+is enlarged everyone keeps the address, when it is moved everyone keeps the offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
+from typing import Final
 
 from warpd.errors import Finding
 from warpd.intent import Network
@@ -22,6 +23,7 @@ class EndpointGrant:
     address6: IPv6Address
     leg: int = 0  # the number of its leg in an Ethernet segment, from 1; 0 elsewhere
     vni: int | None = None  # of that leg, in l2-mesh
+    key_name: str = ""  # the name by which its keys are derived, where it is not its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,18 @@ def capacity(prefix: int) -> int:
     return 1 if prefix == 31 else max(0, (1 << (32 - prefix)) - 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Addresses that nobody new may have yet, as numbers; and when the first of them is free again."""
+
+    four: Set[int] = frozenset()
+    six: Set[int] = frozenset()
+    next_free: str = ""
+
+
+NOTHING_CLOSED: Final = Closed()
+
+
 @dataclass(slots=True)
 class _Side:
     """One family of one network: offsets from the base, and who holds them ("" is the gateway)."""
@@ -65,7 +79,13 @@ class _Side:
 
 
 def seat(
-    path: str, network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: Seats | None, findings: list[Finding]
+    path: str,
+    network: Network,
+    subnet: IPv4Network,
+    subnet6: IPv6Network,
+    old: Seats | None,
+    findings: list[Finding],
+    closed: Closed = NOTHING_CLOSED,
 ) -> Seats:
     """Give every address of one network, keeping the offsets of `old`."""
     four = _Side(int(subnet.network_address), subnet.num_addresses, "address")
@@ -73,12 +93,12 @@ def seat(
     said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
     said6 = {name: int(one.address6) for name, one in network.endpoints.items() if one.address6 is not None}
     names = sorted(network.endpoints)
-    _keep(four, six, network, names, old)
+    _keep(four, six, network, old)
     _gateway(path, four, six, network, findings)
     for side, said, shown in ((four, said4, IPv4Address), (six, said6, IPv6Address)):
         for name in sorted(said):
             _pin(f"{path}.endpoints.{name}.{side.word}", side, name, said[name], shown(said[name]), findings)
-    _fill(path, four, six, [name for name in names if name not in said4], names, findings)
+    _fill(path, four, six, [name for name in names if name not in said4], names, closed, findings)
     full = (name for name in names if name in four.given and name in six.given)
     endpoints = {
         name: EndpointGrant(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name]))
@@ -88,19 +108,20 @@ def seat(
     return Seats(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
 
 
-def _keep(four: _Side, six: _Side, network: Network, names: list[str], old: Seats | None) -> None:
-    """What was held and is not said otherwise stays at its offset."""
+def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:
+    """What was held and is not said otherwise stays at its offset; in the order of `old`, where the first have precedence."""
     if old is None:
         return
     base4, base6 = int(old.subnet.network_address), int(old.subnet6.network_address)
+    if 0 <= base4 - four.base < four.size:
+        base4 = four.base
     if network.gateway_address is None:
         four.take("", int(old.gateway) - base4)
     six.take("", int(old.gateway6) - base6)
-    for name in names:
-        had = old.endpoints.get(name)
-        if had is None:
+    for name, had in old.endpoints.items():
+        one = network.endpoints.get(name)
+        if one is None:
             continue
-        one = network.endpoints[name]
         if one.address is None:
             four.take(name, int(had.address) - base4)
         if one.address6 is None:
@@ -136,22 +157,30 @@ def _pin(
 
 
 def _fill(
-    path: str, four: _Side, six: _Side, automatic: list[str], names: list[str], findings: list[Finding]
+    path: str,
+    four: _Side,
+    six: _Side,
+    automatic: list[str],
+    names: list[str],
+    closed: Closed,
+    findings: list[Finding],
 ) -> None:
     """New endpoints, in the order of their names."""
-    free4 = _free_offsets(four)
-    spare6 = (n for n in range(four.size + 1, six.size) if n not in six.owner)
+    free4 = (offset for offset in _free_offsets(four) if four.base + offset not in closed.four)
+    spare6 = (n for n in range(four.size + 1, six.size) if n not in six.owner and six.base + n not in closed.six)
     for name in automatic:
         if name not in four.given:
             offset = next(free4, None)
             if offset is None:
-                break  # already a finding: more endpoints than the subnet holds
+                findings += _only_closed(path, four, [each for each in automatic if each not in four.given], closed)
+                break  # else already a finding: more endpoints than the subnet holds
             four.take(name, offset)
     without = []
     for name in names:
         if name in six.given or name not in four.given:
             continue
-        if six.take(name, four.given[name] + 1):
+        beside = four.given[name] + 1
+        if six.base + beside not in closed.six and six.take(name, beside):
             continue
         spare = next(spare6, None)
         if spare is None or not six.take(name, spare):
@@ -159,6 +188,14 @@ def _fill(
     if without:
         text = f"no IPv6 address is left for {', '.join(without)}"
         findings.append(Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone"))
+
+
+def _only_closed(path: str, four: _Side, without: list[str], closed: Closed) -> Iterator[Finding]:
+    """There are addresses, but each was somebody's until a short while ago."""
+    if next(_free_offsets(four), None) is not None:
+        text = f"no address is left for {', '.join(without)} but what rests by gateway.quarantine"
+        hint = f"the next is free at {closed.next_free}; or raise `expected_users`, or shorten `gateway.quarantine`"
+        yield Finding("quarantined", f"{path}.endpoints.{without[0]}", text, f"{hint}; the same device: `renamed_from`")
 
 
 def _free_offsets(side: _Side) -> Iterator[int]:

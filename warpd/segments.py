@@ -7,7 +7,7 @@ beyond 99 legs, and where two networks share a VLAN id, VNIs come from `vni_pool
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from itertools import chain
 from typing import Final
 
@@ -18,13 +18,19 @@ from warpd.seats import EndpointGrant
 
 FIRST_VLAN: Final = 100  # below are those that switches use by default
 LEGS_BY_VLAN: Final = 99
+LEG_MAX: Final = 999  # three digits in a link's name
 FIRST_SPARE_VNI: Final = 1_000_000  # above all that follow from a VLAN id
 
 Legs = Mapping[str, EndpointGrant]
 
 
-def vlans(meshes: Mapping[str, Network], held: Mapping[str, int], scope: str, findings: list[Finding]) -> dict[str, int]:
-    """A VLAN id for every l2-mesh: what the YAML says, what was held, what is free. `held` has 0 for none."""
+def vlans(
+    meshes: Mapping[str, Network], held: Mapping[str, int], scope: str, resting: Mapping[int, str], findings: list[Finding]
+) -> dict[str, int]:
+    """A VLAN id for every l2-mesh: what the YAML says, what was held, what is free. `held` has 0 for none.
+
+    `resting` leads from ids that are not given to others yet to the network that had them.
+    """
     given = {name: network.vlan_id for name, network in meshes.items() if network.vlan_id is not None}
     taken = set(given.values())
     for name, network in meshes.items():
@@ -36,9 +42,10 @@ def vlans(meshes: Mapping[str, Network], held: Mapping[str, int], scope: str, fi
         if name in given:
             continue
         candidates = chain(range(FIRST_VLAN, VLAN_MAX + 1), range(2, FIRST_VLAN))
-        vlan = next((item for item in candidates if item not in taken and _outside(network, item)), None)
+        free = (item for item in candidates if item not in taken and _outside(network, item))
+        vlan = next((item for item in free if resting.get(item, name) == name), None)
         if vlan is None:
-            text, hint = "no VLAN id is left", "set gateway.vlan_scope: network"
+            text, hint = "no VLAN id is left", "set gateway.vlan_scope: network, or wait for those that rest (gateway.quarantine)"
             findings.append(Finding("pool-exhausted", f"networks.{name}", text, hint))
             continue
         given[name] = vlan
@@ -51,11 +58,14 @@ def _outside(network: Network, vlan: int) -> bool:
     return network.vlan_range is None or vlan not in network.vlan_range
 
 
-def legs(endpoints: Legs, before: Legs) -> dict[str, EndpointGrant]:
-    """Everyone's leg number, kept; new ones take the lowest free, in the order of their names."""
+def legs(path: str, endpoints: Legs, before: Legs, resting: Set[int], findings: list[Finding]) -> dict[str, EndpointGrant]:
+    """Everyone's leg number, kept; new ones take the lowest that nobody has or had of late, in the order of their names."""
     kept = {name: before[name] for name in endpoints if name in before and before[name].leg}
-    taken = {one.leg for one in kept.values()}
+    taken = {one.leg for one in kept.values()} | resting
     free = (number for number in range(1, len(endpoints) + len(taken) + 1) if number not in taken)
+    if len(endpoints) + len(resting) > LEG_MAX and resting:
+        text = f"the {len(endpoints)} endpoints and {len(resting)} legs that rest by gateway.quarantine are more than {LEG_MAX}"
+        findings.append(Finding("quarantined", f"networks.{path}.endpoints", text, "wait, or shorten `gateway.quarantine`"))
     return {
         name: dataclasses.replace(one, leg=kept[name].leg, vni=kept[name].vni)
         if name in kept
@@ -65,7 +75,11 @@ def legs(endpoints: Legs, before: Legs) -> dict[str, EndpointGrant]:
 
 
 def vnis(
-    meshes: Mapping[str, Network], segments: Mapping[str, Legs], ids: Mapping[str, int], findings: list[Finding]
+    meshes: Mapping[str, Network],
+    segments: Mapping[str, Legs],
+    ids: Mapping[str, int],
+    resting: Mapping[int, tuple[str, str]],
+    findings: list[Finding],
 ) -> dict[str, dict[str, EndpointGrant]]:
     """A VNI for every leg of every l2-mesh; `segments` has the legs by network, with the VNIs that were held."""
     wanted = {(name, one): _by_vlan(ids[name], grant.leg) for name in meshes for one, grant in segments[name].items()}
@@ -79,7 +93,7 @@ def vnis(
         if pair in given:
             continue
         candidates = chain((choice,) if choice else (), _spares(meshes[pair[0]]))
-        vni = next((item for item in candidates if item not in owner), None)
+        vni = next((item for item in candidates if item not in owner and resting.get(item, pair) == pair), None)
         if vni is None:
             findings.append(_exhausted(*pair))
             continue

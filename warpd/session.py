@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,14 +23,18 @@ from warpd.intent import Intent
 from warpd.kernel.live import LiveKernel
 from warpd.keyfiles import read_key_files
 from warpd.keys import Keyring, Secret
-from warpd.load import Loaded, load
+from warpd.load import MAIN_FILE, Loaded, load
+from warpd.lock import Lock, behind, beside, contradictions, read_lock, without_contradictions
 from warpd.reconcile import Goal
 from warpd.store import Store
+from warpd.succession import Resting, resting
 
 DEFAULT_CONFIG = Path("/etc/warpd/warp.yaml")
 DEFAULT_STATE = Path("/var/lib/warpd")
 # Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never applied.
 NO_MASTER = Secret(bytes(32))
+# Findings that say what moves under clients in the field: shown apart, and agreed to before they happen.
+RISKS = ("subnet-moves", "grant-moves")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,13 @@ class Read:
     intent: Intent
     grants: Grants
     warnings: tuple[Finding, ...]
+    lock: Lock | None = None
+    resting: Resting = field(default_factory=Resting)  # what nobody else may have yet
+
+    @property
+    def risks(self) -> tuple[Finding, ...]:
+        """What a client in the field would notice, that nobody has said in so many words."""
+        return tuple(item for item in self.warnings if item.code in RISKS)
 
 
 class Session:
@@ -48,25 +60,37 @@ class Session:
     def __init__(self, config: Path, state_dir: Path) -> None:
         self.config = config
         self.store = Store(state_dir)
+        self._lock: Lock | None = None
 
-    def read(self, instead: Mapping[Path, bytes] | None = None) -> Read:
+    def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False) -> Read:
         """Load, check and grant; `instead` holds what files are to be read as.
+
+        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
         """
         loaded = load(self.config, instead)
-        findings = list(loaded.findings)
-        grants = Grants({})
+        lock = self._lock = read_lock(self.lock_file, self._lock)
+        findings = [*loaded.findings, *(lock.findings if lock is not None else ())]
+        grants, now_s = Grants({}), int(time.time())
         if loaded.intent is not None:
             findings += check(loaded.intent)
+            against = tuple(contradictions(lock, loaded.intent)) if lock is not None else ()
+            findings += without_contradictions(against) if yaml_wins else against
             if not any(item.is_error for item in findings):
-                grants, more = grant(loaded.intent, self.store.read_grants())
-                findings += more
+                firm = lock.grants if lock is not None else None
+                grants, more = grant(loaded.intent, self.store.read_grants(), now_s, firm)
+                findings += [*more, *(behind(lock, grants) if lock is not None else ())]
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
-        return Read(loaded, loaded.intent, grants, located)
+        return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s))
+
+    @property
+    def lock_file(self) -> Path:
+        """Where the lock stands, there or not."""
+        return beside(self.config / MAIN_FILE if self.config.is_dir() else self.config)
 
     def goal(self, read: Read, create: bool) -> Goal:
         """The goal for the kernel; `create` makes the master secret when there is none.

@@ -5,6 +5,7 @@ A network is in sync when its part of the plan is empty. Nothing here changes or
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from warpd.compile import in_force, isolation_of, public_key_of, site_of
@@ -13,6 +14,7 @@ from warpd.objects.wireguard import peer_key
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION
 from warpd.state import ROOT, PeerTraffic
+from warpd.succession import Resting
 
 GONE = PeerTraffic(0, 0, 0, "")
 
@@ -74,6 +76,19 @@ def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]
     }
 
 
+def quarantine_json(rest: Resting) -> list[dict[str, Any]]:
+    """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a network's own."""
+    return [
+        {
+            "network": row.network,
+            "endpoint": row.endpoint or None,
+            "until": datetime.fromtimestamp(rest.until(row), UTC).isoformat(),
+            "values": dict(row.values),
+        }
+        for row in rest.rows
+    ]
+
+
 def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
     counts = found.observed.drops.get(netns, {})
     return {reason: {"packets": packets, "bytes": size} for reason, (packets, size) in sorted(counts.items())}
@@ -82,17 +97,19 @@ def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
 def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now_s: int) -> dict[str, Any]:
     network, grant = goal.intent.networks[network_name], goal.grants.networks[network_name]
     endpoint = network.endpoints[name]
-    public = public_key_of(name, endpoint, grant.vcid, goal.master)
+    addresses = grant.endpoints[name]
+    public = public_key_of(addresses.key_name or name, endpoint, grant.vcid, goal.master)
     netns = netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else ROOT
     traffic = found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
     seen = traffic or GONE
-    addresses = grant.endpoints[name]
     return {
         "network": network_name,
         "name": name,
         "type": endpoint.type,
         "description": endpoint.description,
         "enabled": endpoint.enabled,
+        "expires": endpoint.expires.isoformat() if endpoint.expires else None,
+        "expires_in_days": (endpoint.expires - goal.today).days if endpoint.expires else None,
         "in_force": network.enabled and in_force(endpoint, goal.today),
         "in_kernel": traffic is not None,
         "address": str(addresses.address),

@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from warpd import grants as granting
+from warpd import held as granting
 from warpd import keys
 from warpd.errors import Busy, WarpError
-from warpd.grants import Grants
+from warpd.held import Grants
 from warpd.keys import KEY_BYTES, Secret
 
 GRANTS: Final = "grants.json"
@@ -47,6 +47,8 @@ class Numbered(Protocol):
     def network(self) -> str: ...
     @property
     def endpoint(self) -> str: ...
+    @property
+    def first_names(self) -> tuple[str, str] | None: ...
     def digest(self) -> str: ...
     def masked(self) -> Mapping[str, Any]: ...
     def numbered(self, version: int) -> Self: ...
@@ -54,6 +56,11 @@ class Numbered(Protocol):
 
 Config = TypeVar("Config", bound=Numbered)
 Parsed = TypeVar("Parsed")
+
+
+def known_as(config: Numbered) -> tuple[str, str]:
+    """The names that an endpoint's versions go by: those it had first, so that a new name takes its history along."""
+    return config.first_names or (config.network, config.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class Store:
     def versioned(self, config: Config, formatter: Callable[[Config], str], exported: bool = True) -> tuple[Config, str]:
         """The config with its number, and its text; a config not seen before gets the next number, dated today."""
         versions = self.versions()
-        name, digest = f"{config.network}/{config.endpoint}", config.digest()
+        name, digest = "/".join(known_as(config)), config.digest()
         rows = versions.configs.get(name, ())
         row = next((row for row in rows if row.digest == digest), None)
         if row is None:
@@ -190,14 +197,16 @@ class Store:
 
     def _keep_masked(self, config: Numbered, version: int) -> None:
         """A file an endpoint: the list of versions, which every look reads, stays small."""
-        kept = {**self._masked(config.network, config.endpoint), str(version): config.masked()}
+        kept = {**self._masked(*known_as(config)), str(version): config.masked()}
         text = json.dumps({"version": FORMAT, "configs": kept})
-        self._write(_masked_file(config.network, config.endpoint), text + "\n")
+        self._write(_masked_file(*known_as(config)), text + "\n")
 
     def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
         """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        names = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        names: dict[str, Any] = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        if config.first_names is not None:
+            names["known_as"] = "/".join(config.first_names)
         line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
         path = self.folder / EXPORTS
         with _told(path):
@@ -205,8 +214,20 @@ class Store:
             _append_synced(path, line.encode())
 
     def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
-        text = self._read(EXPORTS) or ""
-        return [found for line in text.splitlines() for found in _export(line, network, endpoint)]
+        return [(version, row) for name, version, row in self._export_rows() if name == f"{network}/{endpoint}"]
+
+    def _export_rows(self) -> Iterator[tuple[str, int, dict[str, str]]]:
+        return (found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line))
+
+    def delivered(self) -> dict[str, str]:
+        """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what the device has."""
+        configs = self.versions().configs
+        out = {name: row.digest for name, rows in configs.items() for row in rows if row.exported}
+        for name, version, _ in self._export_rows():
+            row = next((row for row in configs.get(name, ()) if row.version == version), None)
+            if row is not None:
+                out[name] = row.digest
+        return out
 
     # the lock
 
@@ -328,13 +349,13 @@ def _append_synced(path: Path, data: bytes) -> None:
         os.fsync(fd)
 
 
-def _export(line: str, network: str, endpoint: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """A line that a crash has torn is passed over."""
+def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Whose, which version, and the rest; a line that a crash has torn is passed over."""
     try:
         row = json.loads(line)
-        if (row["network"], row["endpoint"]) == (network, endpoint):
-            yield int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
-    except (ValueError, KeyError, TypeError, RecursionError):
+        name = str(row.get("known_as") or f"{row['network']}/{row['endpoint']}")
+        yield name, int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
 
 

@@ -215,11 +215,17 @@ def test_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"version": 2, "networks": {}}', '{"version": 1, "networks": {"a": {}}}', "[" * 100000]
+    "text", ["", "{", "[]", "7", '{"version": 3, "networks": {}}', '{"version": 1, "networks": {"a": {}}}', "[" * 100000]
 )
 def test_other_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(text)
+
+
+@pytest.mark.parametrize("row", [["n", "e"], ["n", "", 1, {"vcid": "x"}], ["n", "", 1e300, {}], ["n", "", 1, {"subnet": "x"}], 7])
+def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
+    with pytest.raises(ValueError):
+        from_json(json.dumps({"version": 2, "networks": {}, "freed": [row]}))
 
 
 def test_twenty_hash_seeds_give_the_same_bytes() -> None:

@@ -38,6 +38,7 @@ class Config:
     endpoint: str
     body: str
     version: int = 0
+    first_names: tuple[str, str] | None = None
 
     def digest(self) -> str:
         return self.body

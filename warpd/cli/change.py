@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -17,13 +17,25 @@ from warpd.advice import host_warnings
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
-from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, InvalidIntent, WarpError, render_finding
+from warpd.clients.current import stale_configs
+from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.plan import Step, digest
 from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
-from warpd.render import VERSION, headline, plan_json, plan_text, step_json, step_text, summary_text
+from warpd.render import (
+    VERSION,
+    headline,
+    outlook_lines,
+    plan_json,
+    plan_text,
+    step_json,
+    step_text,
+    summary_text,
+    without_risks,
+)
 from warpd.session import Read, Session, live_kernel, located, require_root
+from warpd.status import quarantine_json
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
@@ -61,9 +73,10 @@ def plan(
     """
     session: Session = context.obj
     read = session.read()
+    goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        found = look(kernel, read, session.goal(read, create=False))
-    data = described(found, read)
+        found = look(kernel, read, goal)
+    data = described(session, goal, found, read)
     if out is not None:
         output.write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     output.emit(data, plan_text(data, output.paint()), form)
@@ -77,8 +90,17 @@ def look(kernel: LiveKernel, read: Read, goal: Goal, last: Prospect | None = Non
         raise located(failure, read) from None
 
 
-def described(found: Prospect, read: Read) -> dict[str, Any]:
-    return plan_json(found.plan, _warnings(found, read))
+def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+    return {**plan_json(found.plan, _warnings(found, read)), **outlook(session, goal, found, read)}
+
+
+def outlook(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+    """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests, `quarantine`."""
+    return {
+        "risks": [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks],
+        "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
+        "quarantine": quarantine_json(read.resting),
+    }
 
 
 def _warnings(found: Prospect, read: Read) -> list[dict[str, str]]:
@@ -97,15 +119,18 @@ def apply(
     session: Session = context.obj
     require_root("apply")
     promised = _saved(planfile) if planfile else None
+    agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
     if promised is None and not yes:
-        promised = _ask(session, form)
+        promised, agreed = _ask(session, form)
     with session.store.writer(command="warpctl apply"), live_kernel() as kernel:
         read = session.read()
         if promised is not None:
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
+        _refuse_unsaid(read, agreed)
         goal = session.commit(read)
         found = look(kernel, read, goal)
-        _run(kernel, found, lambda: look(kernel, read, goal, found), headline(found.plan, _warnings(found, read)), form)
+        data = {**headline(found.plan, _warnings(found, read)), **outlook(session, goal, found, read)}
+        _run(kernel, found, lambda: look(kernel, read, goal, found), data, form)
 
 
 def _saved(path: Path) -> str:
@@ -133,22 +158,41 @@ def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> 
         )
 
 
-def _ask(session: Session, form: Format) -> str:
-    """Show the plan and ask, before anything is locked; the digest of what was agreed to."""
+def _ask(session: Session, form: Format) -> tuple[str, frozenset[str]]:
+    """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its risks."""
     read = session.read()
+    goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        found = look(kernel, read, session.goal(read, create=False))
-    if not found.plan.empty:
-        output.note(plan_text(described(found, read), output.paint(sys.stderr)))
-        _agree("Apply?", form)
-    return digest(found.plan.steps)
+        found = look(kernel, read, goal)
+    if not found.plan.empty or read.risks:
+        output.note(plan_text(described(session, goal, found, read), output.paint(sys.stderr)))
+        _agree("Apply?", form, read.risks)
+    return digest(found.plan.steps), frozenset(item.message for item in read.risks)
 
 
-def _agree(question: str, form: Format) -> None:
+def _risks(session: Session, form: Format) -> frozenset[str]:
+    """Of a saved plan only the risks are asked about: its steps were agreed to by saving it."""
+    read = session.read()
+    for item in read.risks:
+        output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
+    if read.risks:
+        _agree("Apply all the same?", form, read.risks)
+    return frozenset(item.message for item in read.risks)
+
+
+def _refuse_unsaid(read: Read, agreed: frozenset[str] | None) -> None:
+    """Raises: Busy when a risk has come up since the operator agreed; None is `--yes`, which agrees to all."""
+    if agreed is not None and any(item.message not in agreed for item in read.risks):
+        text = "the YAML has changed since: it now holds a risk that was not agreed to"
+        raise Busy(text, code="plan-stale", hint="look at it with `warpctl plan`")
+
+
+def _agree(question: str, form: Format, risks: Sequence[Finding] = ()) -> None:
     """Raises: WarpError when nobody says yes."""
     if form is Format.json or not sys.stdin.isatty():
         text = "this asks before it changes anything, and nobody is there to answer"
-        raise WarpError(text, code="declined", who="operator", hint="say --yes")
+        hint = f"say --yes to go on although {risks[0].message}" if risks else "say --yes"
+        raise WarpError(text, code="declined", who="operator", hint=hint)
     if not typer.confirm(question, err=True):
         raise WarpError("nothing was changed", code="declined", who="operator")
 
@@ -235,12 +279,14 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
         "unverified": [step_json(step, 0) for step in outcome.unverified],
         "blocked": data["blocked"],
         "warnings": data["warnings"],
+        **{key: data[key] for key in ("risks", "stale_configs", "quarantine") if key in data},
     }
 
 
 def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:
     paint = output.paint()
-    lines = [f"warning {warning['message']}\n        {warning['hint']}" for warning in data["warnings"]]
+    lines = [f"warning {warning['message']}\n        {warning['hint']}" for warning in without_risks(data)]
+    lines += outlook_lines(data, paint)
     lines += [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
     lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
     for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):

@@ -18,7 +18,7 @@ from warpd.cli.inspect import split_name
 from warpd.cli.output import Format
 from warpd.clients import FORMATS, IN_FILES, qr, wg_quick
 from warpd.clients.config import ClientConfig
-from warpd.clients.current import current_config
+from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
 from warpd.errors import WarpError
 from warpd.render import VERSION
@@ -66,11 +66,12 @@ def config(
     """Print what a device needs to connect. It holds the endpoint's private key: treat it as a password."""
     session: Session = context.obj
     read = session.read()
-    network, endpoint = split_name(session.goal(read, create=False), name)
+    goal = session.goal(read, create=False)
+    network, endpoint = split_name(goal, name)
     if history:
-        return _history(session, network, endpoint, form)
+        return _history(session, (network, endpoint), known_as(goal, network, endpoint), form)
     if diff != NOTHING:
-        return _diff(session, network, endpoint, diff, form)
+        return _diff(session, (network, endpoint), known_as(goal, network, endpoint), diff, form)
     wish = Wish(network, endpoint, style, lan_port, drawn=qr_ or qr_file is not None)
     _refuse(wish, out)
     made, text = _make(session, read, wish)
@@ -147,10 +148,10 @@ def _write(out: Path, text: str) -> None:
         output.note(f"{out / name}")
 
 
-def _history(session: Session, network: str, endpoint: str, form: Format) -> None:
-    rows = session.store.history(network, endpoint)
+def _history(session: Session, name: tuple[str, str], known: tuple[str, str], form: Format) -> None:
+    rows = session.store.history(*known)
     cells = [cell for row in rows for cell in _lines(row)]
-    data = {"version": VERSION, "network": network, "name": endpoint, "configs": rows}
+    data = {"version": VERSION, "network": name[0], "name": name[1], "configs": rows}
     output.emit(data, output.table(cells, ("VERSION", "DATE", "EXPORTED", "BY", "AS")), form)
 
 
@@ -163,15 +164,15 @@ def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (*head, "yes" if row["exported"] else "no", "", "")
 
 
-def _diff(session: Session, network: str, endpoint: str, pair: tuple[int, int], form: Format) -> None:
-    old, new = (session.store.masked(network, endpoint, version) for version in pair)
+def _diff(session: Session, name: tuple[str, str], known: tuple[str, str], pair: tuple[int, int], form: Format) -> None:
+    old, new = (session.store.masked(*known, version) for version in pair)
     changes = [
         {"field": field, "old": old.get(field), "new": new.get(field)}
         for field in sorted({*old, *new})
         if old.get(field) != new.get(field)
     ]
     lines = [line for change in changes for line in _change(change)]
-    head = {"version": VERSION, "network": network, "name": endpoint, "from": pair[0], "to": pair[1]}
+    head = {"version": VERSION, "network": name[0], "name": name[1], "from": pair[0], "to": pair[1]}
     output.emit({**head, "changes": changes}, "\n".join(lines) or "no difference", form)
 
 

@@ -17,17 +17,17 @@ from warpd.cli import output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.change import look
 from warpd.cli.output import Format
-from warpd.clients.current import current_digest
+from warpd.clients.current import current_digest, known_as
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
 from warpd.kernel import live_netns
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect
-from warpd.render import VERSION, warning_text
+from warpd.render import VERSION, quarantine_lines, warning_text
 from warpd.schema import json_schema
 from warpd.session import Read, Session, live_kernel, require_root
-from warpd.status import endpoint_json, network_json, status_json
+from warpd.status import endpoint_json, network_json, quarantine_json, status_json
 from warpd.store import Versions
 
 
@@ -45,6 +45,7 @@ def status(context: typer.Context, form: Output = Format.text) -> None:
     read, goal, found = _see(session)
     data = status_json(goal, found, int(time.time()))
     data["warnings"] = list(host_warnings(found.observed.host, read.grants))
+    data["quarantine"] = quarantine_json(read.resting)
     versions = session.store.versions()
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
@@ -54,7 +55,8 @@ def status(context: typer.Context, form: Output = Format.text) -> None:
 
 def _version(versions: Versions, goal: Goal, found: Prospect, network: str, name: str) -> dict[str, Any]:
     """The version of the config that the endpoint should have, and whether it was ever exported."""
-    return versions.of(network, name, current_digest(goal, found.observed.host, network, name))
+    digest = current_digest(goal, found.observed.host, network, name)
+    return versions.of(*known_as(goal, network, name), digest)
 
 
 def status_text(data: Mapping[str, Any]) -> str:
@@ -65,7 +67,7 @@ def status_text(data: Mapping[str, Any]) -> str:
         lines += ["", *_network_lines(network)]
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
     lines += [f"blocked {item['object']}: {item['foreign']}" for item in data["blocked"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *quarantine_lines(data["quarantine"])])
 
 
 def _network_lines(network: Mapping[str, Any]) -> list[str]:
@@ -96,9 +98,11 @@ def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:
 def _state(endpoint: Mapping[str, Any]) -> str:
     if not endpoint["in_force"]:
         return "off"
-    if not endpoint["in_kernel"]:
-        return "missing"
-    return "present" if endpoint.get("config_exported", True) else "present, config not exported"
+    there = "present" if endpoint["in_kernel"] else "missing"
+    if endpoint["expires_in_days"] is not None:
+        there += f", expires in {output.plural(endpoint['expires_in_days'], 'day')}"
+    exported = endpoint.get("config_exported", True) or not endpoint["in_kernel"]
+    return there if exported else f"{there}, config not exported"
 
 
 def _age(seconds: int | None) -> str:
@@ -164,7 +168,7 @@ def endpoint_list(
 ) -> None:
     """All endpoints, or one network's."""
     session: Session = context.obj
-    _read, goal, found = _see(session)
+    read, goal, found = _see(session)
     if network is not None:
         known_network(goal, network)
     wanted = [network] if network else sorted(goal.intent.networks)
@@ -175,7 +179,9 @@ def endpoint_list(
         for name in sorted(goal.intent.networks[each].endpoints)
     ]
     text = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in rows])
-    output.emit({"version": VERSION, "endpoints": rows}, text, form)
+    waiting = [row for row in quarantine_json(read.resting) if network in (None, row["network"])]
+    text = "\n".join([text, *quarantine_lines(waiting)])
+    output.emit({"version": VERSION, "endpoints": rows, "quarantine": waiting}, text, form)
 
 
 @endpoint_app.command("show")

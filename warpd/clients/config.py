@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from warpd import keys
 from warpd.clients.segment import Segment, segment
-from warpd.compile import in_force, preshared_key_of
+from warpd.compile import in_force, network_key_of, preshared_key_of
 from warpd.errors import WarpError
 from warpd.grants import Grants, NetworkGrant
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPNetwork, Network
@@ -50,6 +50,7 @@ class ClientConfig:
     routes: tuple[str, ...] = ()  # networks behind this endpoint
     segment: Segment | None = None  # the Ethernet that L2 networks carry
     version: int = 0
+    first_names: tuple[str, str] | None = None  # of network and endpoint, where they had others: versions go by these
 
     @property
     def title(self) -> str:
@@ -107,7 +108,10 @@ class ClientConfig:
         return document
 
     def _fields(self) -> dict[str, Any]:
-        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "version"}
+        """Under its first names: a new name alone is no new config."""
+        apart = ("version", "first_names")
+        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in apart}
+        fields["network"], fields["endpoint"] = self.first_names or (self.network, self.endpoint)
         if self.segment is not None:
             fields["segment"] = dataclasses.asdict(dataclasses.replace(self.segment, lan_port=None))
         return fields
@@ -141,9 +145,10 @@ def client_config(
     own, given = intent.networks[network], grants.networks[network]
     one, seat = own.endpoints[endpoint], given.endpoints[endpoint]
     _refuse(network, endpoint, one, today)
-    private, shared = None, preshared_key_of(endpoint, one, given.vcid, master)
+    key_name = seat.key_name or endpoint
+    private, shared = None, preshared_key_of(key_name, one, given.vcid, master)
     if one.public_key is None:
-        private = keys.endpoint_key(master, given.vcid, endpoint, one.rotation)
+        private = keys.endpoint_key(master, given.vcid, key_name, one.rotation)
     six = (f"{seat.address6}/128",) if own.ipv6 else ()
     return ClientConfig(
         network=network,
@@ -153,7 +158,7 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=keys.public_key(keys.network_key(master, given.vcid, file=own.private_key_file)),
+        gateway_public_key=keys.public_key(network_key_of(own, intent, given.vcid, master)),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
         allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),
@@ -161,6 +166,7 @@ def client_config(
         listen_port=int(one.endpoint.rpartition(":")[2]) if one.endpoint else None,
         routes=tuple(_texts(_wanted(own, one.routes))),
         segment=segment(own.type, given, endpoint),
+        first_names=given.first_names(network, endpoint),
     )
 
 

@@ -5,6 +5,8 @@ Lives here: what `auto` means for the address that clients dial, and the tunnel'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from warpd.clients.config import ClientConfig, client_config
 from warpd.compile import tunnel_mtu
 from warpd.errors import WarpError
@@ -33,6 +35,26 @@ def current_digest(goal: Goal, host: Host, network: str, endpoint: str) -> str:
         return current_config(goal, host, network, endpoint).digest()
     except WarpError:
         return ""
+
+
+def known_as(goal: Goal, network: str, endpoint: str) -> tuple[str, str]:
+    """The names that the store knows an endpoint's versions by."""
+    return goal.grants.networks[network].first_names(network, endpoint) or (network, endpoint)
+
+
+def stale_configs(goal: Goal, host: Host, delivered: Mapping[str, str]) -> list[str]:
+    """Endpoints whose device was given another config than it should have: `NETWORK/NAME`, sorted.
+
+    `delivered` leads from first names to the digest of what was exported last; who was never given one is not stale.
+    """
+    out = []
+    for network, own in sorted(goal.intent.networks.items()) if delivered else ():
+        for name in sorted(own.endpoints):
+            had = delivered.get("/".join(known_as(goal, network, name)))
+            now = current_digest(goal, host, network, name) if had is not None else ""
+            if now and now != had:
+                out.append(f"{network}/{name}")
+    return out
 
 
 def public_host(intent: Intent, host: Host) -> str:

@@ -1,0 +1,146 @@
+"""What a plan means for clients in the field: risks, configs that go stale, what rests; and when an account ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import world
+from warpd.cli import change, output
+from warpd.cli.inspect import _state
+from warpd.clients import FORMATS
+from warpd.clients.current import current_config, stale_configs
+from warpd.compile import in_force
+from warpd.errors import Finding, WarpError
+from warpd.reconcile import Goal
+from warpd.render import Paint, outlook_lines, quarantine_lines
+from warpd.session import Session
+from warpd.state import Host
+from warpd.status import quarantine_json
+from warpd.store import Store
+
+HOST = Host(uplink_addresses=("203.0.113.1",))
+
+
+def exported(store: Store, goal: Goal, network: str, endpoint: str) -> None:
+    made = current_config(goal, HOST, network, endpoint)
+    numbered, _ = store.versioned(made, FORMATS["wg-quick"])
+    store.log_export(numbered, numbered.version, "wg-quick", "me")
+
+
+def test_the_plan_names_the_configs_that_go_stale(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = world.goal(world.intent(a=world.network(2), b=world.network(2)))
+    for network, name in (("a", "e1"), ("b", "e1")):
+        exported(store, first, network, name)
+    assert stale_configs(first, HOST, store.delivered()) == []
+    one = world.goal(world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.grants)
+    assert stale_configs(one, HOST, store.delivered()) == ["a/e1"]  # e2 was never given any
+    every = world.goal(world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.grants)
+    assert stale_configs(every, HOST, store.delivered()) == ["a/e1", "b/e1"]
+    exported(store, one, "a", "e1")
+    assert stale_configs(one, HOST, store.delivered()) == []
+    assert stale_configs(first, HOST, store.delivered()) == ["a/e1"]  # taken back: the device has the newer one
+    exported(store, first, "a", "e1")
+    assert stale_configs(first, HOST, store.delivered()) == []
+
+
+def test_a_renamed_endpoint_is_not_stale_and_keeps_its_history(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = world.goal(world.intent(a=world.network(2)))
+    exported(store, first, "a", "e1")
+    body: dict[str, Any] = world.network(2, renamed_from="a")
+    body["endpoints"]["phone"] = {**body["endpoints"].pop("e1"), "renamed_from": "e1"}
+    second = world.goal(world.intent(z=body), first.grants)
+    assert stale_configs(second, HOST, store.delivered()) == []
+    exported(store, second, "z", "phone")
+    assert [len(row["exports"]) for row in store.history("a", "e1")] == [2]
+
+
+def test_risks_and_stale_configs_are_told_and_rest_has_a_line_an_owner() -> None:
+    data = {
+        "risks": [{"message": "the network moves", "hint": "say so"}],
+        "stale_configs": ["a/x", "a/y"],
+        "warnings": [],
+    }
+    assert outlook_lines(data, Paint(False)) == [
+        "risk    the network moves\n        say so",
+        "stale   these devices then need their configs again: a/x, a/y",
+    ]
+    rows = [{"network": "n", "endpoint": f"e{i}", "until": "T", "values": {"address": "10.0.0.1"}} for i in range(12)]
+    lines = quarantine_lines(rows)
+    assert lines[0] == "resting n/e0 until T: address 10.0.0.1" and lines[-1] == "and 2 more" and len(lines) == 11
+
+
+def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
+    yaml = tmp_path / "warp.yaml"
+    text = "version: 1\nnetworks:\n  a: {type: secure-internet, expected_users: 1, endpoints: {x: {type: mobile}}}\n"
+    yaml.write_text(text + "  b: {type: secure-internet, endpoints: {x: {type: mobile}}}\n")
+    session = Session(yaml, tmp_path / "state")
+    session.commit(session.read())
+    yaml.write_text(yaml.read_text().replace("expected_users: 1", "expected_users: 6"))
+    read = session.read()
+    assert [(item.code, item.path) for item in read.risks] == [("subnet-moves", "networks.a.expected_users")]
+    with pytest.raises(WarpError) as caught:
+        change._agree("Apply?", output.Format.json, read.risks)
+    assert caught.value.exit_code == 1 and "--yes" in caught.value.hint and "10.100.0.0/31" in caught.value.hint
+    change._refuse_unsaid(read, None)
+    change._refuse_unsaid(read, frozenset(item.message for item in read.risks))
+    with pytest.raises(WarpError) as stale:
+        change._refuse_unsaid(read, frozenset())
+    assert stale.value.exit_code == 5
+    session.commit(read)
+    assert session.read().risks == ()
+
+
+def test_what_rests_as_json(tmp_path: Path) -> None:
+    yaml = tmp_path / "warp.yaml"
+    yaml.write_text("version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}, y: {type: cpe}}}\n")
+    session = Session(yaml, tmp_path / "state")
+    session.commit(session.read())
+    yaml.write_text(yaml.read_text().replace(", y: {type: cpe}", ""))
+    session.commit(session.read())
+    (row,) = quarantine_json(session.read().resting)
+    assert (row["network"], row["endpoint"], row["values"]["address"]) == ("a", "y", "10.50.0.2")
+    assert row["until"].endswith("+00:00") and json.dumps(row)
+    yaml.write_text(yaml.read_text().replace("version: 1\n", "version: 1\ngateway: {quarantine: 0s}\n"))
+    assert quarantine_json(session.read().resting) == []
+
+
+def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
+    day = date(2030, 6, 1)
+    body = world.network(1)
+    body["endpoints"]["e1"]["expires"] = day.isoformat()
+    one = world.intent(n=body).networks["n"].endpoints["e1"]
+    assert in_force(one, day - timedelta(days=1)) and not in_force(one, day)
+    row = {"in_force": True, "in_kernel": True, "expires_in_days": 12}
+    assert _state(row) == "present, expires in 12 days"
+    assert _state({**row, "expires_in_days": 1, "config_exported": False}) == "present, expires in 1 day, config not exported"
+    assert _state({**row, "in_force": False}) == "off" and _state({**row, "expires_in_days": None}) == "present"
+
+
+def test_an_idle_rotation_is_named() -> None:
+    from warpd.checks import check
+
+    found: list[Finding] = list(check(world.intent(n=world.network(1, rotation=1, private_key_file="/etc/key"))))
+    assert [(item.code, item.path, item.severity) for item in found] == [("field-idle", "networks.n.rotation", "warning")]
+
+
+def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
+    from warpd.compile import compile_state
+
+    host = Host(uplink="eth0", wireguard_kernel=True, uplink_mtu=1500)
+    old = world.goal(world.intent(a=world.network(2)))
+    new = world.goal(world.intent(b=world.network(2, renamed_from="a")), old.grants)
+    before, after = (compile_state(one.intent, one.grants, one.master, host, world.TODAY).state for one in (old, new))
+    left, right = ({item.key: item for item in state} for state in (before, after))
+    assert left.keys() == right.keys() and len(left) > 10
+    changed = [(left[key], right[key]) for key in left if left[key] != right[key]]
+    for was, now in changed:
+        fields = {item.name for item in dataclasses.fields(was) if getattr(was, item.name) != getattr(now, item.name)}  # type: ignore[arg-type]
+        assert fields <= {"alias", "peer_alias", "label"}, fields

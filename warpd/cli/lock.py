@@ -1,0 +1,57 @@
+"""lock: write the grants beside the YAML, for git."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warpd.cli import output
+from warpd.cli.app import Output, app
+from warpd.cli.output import Format, finding_json
+from warpd.errors import EXIT_CHANGES, Finding, render_finding
+from warpd.lock import BEHIND, FILE, lock_text
+from warpd.render import VERSION
+from warpd.rewrite import create, replace
+from warpd.session import Read, Session
+
+
+@app.command()
+def lock(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 2 when the lock is behind")] = False,
+    form: Output = Format.text,
+) -> None:
+    """Write what was granted to warp.lock.yaml beside the YAML: commit both. Holds no secrets; needs no root.
+
+    A gateway that is built anew from the YAML, its lock and the master secret is the same gateway.
+    """
+    session: Session = context.obj
+    read = session.read(yaml_wins=True)
+    path, new = session.lock_file, lock_text(read.grants).encode()
+    late = _late(read, path)
+    written = not check and (read.lock is None or read.lock.raw != new)
+    if written:
+        write(read, path, new)
+    if check:
+        for finding in late:
+            output.note(render_finding(finding))
+    text = f"{path}: {'written' if written else 'behind' if check and late else 'up to date'}"
+    data = {"version": VERSION, "file": str(path), "written": written, "behind": [finding_json(item) for item in late]}
+    output.emit(data, text, form)
+    raise typer.Exit(EXIT_CHANGES if check and late else 0)
+
+
+def write(read: Read, path: Path, new: bytes) -> None:
+    """Raises: Busy when somebody else has changed the lock meanwhile, WarpError when it cannot be written."""
+    if read.lock is None:
+        create(path, new, 0o644)
+    else:
+        replace(path, read.lock.raw, new)
+
+
+def _late(read: Read, path: Path) -> list[Finding]:
+    if read.lock is None:
+        return [Finding(BEHIND, "", f"there is no {FILE} in {path.parent}", "`warpctl lock` writes it", "warning")]
+    return [item for item in read.warnings if item.code == BEHIND]
