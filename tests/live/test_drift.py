@@ -7,6 +7,7 @@ Printed: attributes tried / found / repaired.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -46,12 +47,25 @@ Modification = tuple[str, str]
 VCID = re.compile(r"\d{8}")
 
 
-@pytest.mark.parametrize("name", WORLDS)
-def test_every_attribute(gateway: LiveKernel, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+# All of them take minutes; every change is tried against one in so many, another one each time that something is added.
+SAMPLED = 7
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("secure-internet", 1),
+        ("types", SAMPLED),
+        ("types in VRFs", SAMPLED),
+        pytest.param("types", 1, marks=pytest.mark.long),
+        pytest.param("types in VRFs", 1, marks=pytest.mark.long),
+    ],
+)
+def test_every_attribute(gateway: LiveKernel, name: str, step: int, capsys: pytest.CaptureFixture[str]) -> None:
     goal = world.goal(world.intent(GATEWAY, **WORLDS[name]))
     bring_up(gateway, goal)
     tried, missed, unrepaired = 0, [], []
-    for what, command in modifications(gateway, goal):
+    for what, command in itertools.islice(modifications(gateway, goal), 0, None, step):
         sh(command)
         tried += 1
         found = prospect(gateway, goal)
@@ -68,7 +82,7 @@ def test_every_attribute(gateway: LiveKernel, name: str, capsys: pytest.CaptureF
         print(f"\n  {name}: attributes tried {tried}, found {good}, repaired {good - len(unrepaired)}")
     assert not missed
     assert not unrepaired
-    assert tried > 150
+    assert tried > 500 / step
 
 
 def bring_up(kernel: LiveKernel, goal: Goal) -> None:
