@@ -241,3 +241,9 @@ def test_ten_thousand_endpoints_load_quickly(tmp_path: Path, capsys: pytest.Capt
     with capsys.disabled():
         print(f"\n100 x 100 ({path.stat().st_size} bytes): load {read - begun:.2f} s, check {done - read:.2f} s")
     assert read - begun < 1.5
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "warp.yaml").write_text("version: 1\nnetworks: {}\n")
+    (tmp_path / "networks.d" / "x.yaml").mkdir(parents=True)
+    assert [item.code for item in load(tmp_path / "warp.yaml").findings] == ["file-unreadable"]
