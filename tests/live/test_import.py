@@ -18,27 +18,33 @@ from tests.live.conftest import sh
 from warpd.kernel.live import LiveKernel
 
 CLIENT = f"tcl-{os.getpid()}"
+PEERS = 30
 DEADLINE_S = 20
 
 
 @pytest.fixture
 def client(gateway: LiveKernel, tmp_path: Path) -> Iterator[Path]:
-    """A folder with the older server's wg0.conf, and a client connected to it."""
+    """A folder with the older server's wg0.conf, and 30 clients connected to it: device cN is who has 10.66.66.N."""
     at = tmp_path
+    last = PEERS + 1
     sh(f"""
     cd {at}; umask 077
-    wg genkey >server; wg genkey >client; wg genpsk >psk
-    wg pubkey <server >server.pub; wg pubkey <client >client.pub
-    printf '[Interface]\\nListenPort = 51833\\nPrivateKey = %s\\n' $(cat server) >wg0.strip
-    printf '[Peer]\\nPublicKey = %s\\nPresharedKey = %s\\nAllowedIPs = 10.66.66.2/32\\n' $(cat client.pub) $(cat psk) >>wg0.strip
-    sed '1a Address = 10.66.66.1/24' wg0.strip | sed 's/^.Peer.$/### Client anna\\n[Peer]/' >wg0.conf
+    wg genkey >server; wg pubkey <server >server.pub
+    printf '[Interface]\nListenPort = 51833\nPrivateKey = %s\n' $(cat server) >wg0.strip
     ip netns add {CLIENT}
     ip link set isp netns {CLIENT}
     ip -n {CLIENT} addr add 203.0.113.254/24 dev isp; ip -n {CLIENT} link set isp up; ip -n {CLIENT} link set lo up
-    ip -n {CLIENT} link add wg0 type wireguard
-    ip netns exec {CLIENT} wg set wg0 private-key client peer $(cat server.pub) preshared-key psk \
-        allowed-ips 10.66.66.0/24 endpoint 203.0.113.1:51833 persistent-keepalive 1
-    ip -n {CLIENT} addr add 10.66.66.2/24 dev wg0; ip -n {CLIENT} link set wg0 up
+    for n in $(seq 2 {last}); do
+        wg genkey >client$n; wg genpsk >psk$n
+        printf '[Peer]\nPublicKey = %s\nPresharedKey = %s\nAllowedIPs = 10.66.66.%s/32\n' \
+            $(wg pubkey <client$n) $(cat psk$n) $n >>wg0.strip
+        ip -n {CLIENT} link add c$n type wireguard
+        ip netns exec {CLIENT} wg set c$n private-key client$n peer $(cat server.pub) preshared-key psk$n \
+            allowed-ips 10.66.66.0/24 endpoint 203.0.113.1:51833 persistent-keepalive 1
+        ip -n {CLIENT} addr add 10.66.66.$n/32 dev c$n; ip -n {CLIENT} link set c$n up
+        ip -n {CLIENT} route add 10.66.66.1/32 dev c$n metric $n
+    done
+    sed '1a Address = 10.66.66.1/24' wg0.strip | awk '/Peer/ {{ print "### Client user-" ++n }} {{ print }}' >wg0.conf
     ip link add wg0 type wireguard; wg setconf wg0 wg0.strip
     ip addr add 10.66.66.1/24 dev wg0; ip link set wg0 up
     """)
@@ -48,14 +54,23 @@ def client(gateway: LiveKernel, tmp_path: Path) -> Iterator[Path]:
         sh(f"ip netns del {CLIENT}; ip link del wg0 2>/dev/null || true")
 
 
-def answers() -> bool:
+def connected() -> int:
+    """How many of the clients get an answer from the gateway's inner address in the end."""
+    return sum(answers(f"c{n}") for n in range(2, PEERS + 2))
+
+
+def answers(device: str) -> bool:
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
-        ping = ["ip", "netns", "exec", CLIENT, "ping", "-c1", "-W1", "10.66.66.1"]
-        done = subprocess.run(ping, capture_output=True, check=False)
-        if done.returncode == 0:
+        ping = ["ip", "netns", "exec", CLIENT, "ping", "-I", device, "-c1", "-W1", "10.66.66.1"]
+        if subprocess.run(ping, capture_output=True, check=False).returncode == 0:
             return True
     return False
+
+
+def configs() -> str:
+    """What the clients were told, as they hold it."""
+    return sh(f"for n in $(seq 2 {PEERS + 1}); do ip netns exec {CLIENT} wg showconf c$n; done")
 
 
 def warpctl(at: Path, *words: str) -> str:
@@ -65,20 +80,22 @@ def warpctl(at: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_client_in_the_field_goes_on(client: Path) -> None:
-    assert answers()
-    told = sh(f"ip netns exec {CLIENT} wg showconf wg0")
+def test_clients_in_the_field_go_on(client: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = connected()
+    told = configs()
     server = sh("wg show wg0 public-key")
     warpctl(client, "import", str(client / "wg0.conf"), "--type", "secure-internet")
     sh("ip link del wg0")
     warpctl(client, "apply", "--yes")
-    shown = warpctl(client, "endpoint", "config", "wg0/anna")
+    shown = warpctl(client, "endpoint", "config", "wg0/user-1")
     assert f"PublicKey = {server.strip()}\n" in shown and "Address = 10.66.66.2/32\n" in shown
-    assert answers()
-    assert sh(f"ip netns exec {CLIENT} wg showconf wg0") == told
-    warpctl(client, "endpoint", "add", "wg0", "phone-2", "--type", "mobile")
-    warpctl(client, "apply", "--yes")
-    assert answers()
+    after = connected()
+    same = configs() == told
+    warpctl(client, "network", "show", "wg0")
+    with capsys.disabled():
+        print(f"\n  clients connected before {before}, after the import {after}, of {PEERS}; their configs changed: {not same}")
+    assert before == after == PEERS
+    assert same
 
 
 def test_without_its_key_file_nothing_is_applied(client: Path) -> None:

@@ -17,12 +17,13 @@ import structlog
 import typer
 
 from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
+from warpd.grants import Grants
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.protocol import LookFailed
 from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Outcome, converge, prospect
-from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session, require_root
+from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Read, Session, require_root
 
 WAITED_FOR = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
@@ -101,6 +102,9 @@ def run_pass(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLo
 def _converge(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLogger) -> Outcome:
     with session.store.writer(command="warpd"):
         read = session.read()
+        why = why_wait(read, session.store.read_grants())
+        if why:
+            raise WarpError(f"{why}: waits for `warpctl apply --yes`, the kernel is left as it is", code="waits", who="operator")
         goal = session.commit(read)
         found = prospect(kernel, goal)
 
@@ -110,6 +114,16 @@ def _converge(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundL
         for blocked in found.plan.blocked:
             log.error("blocked", object=str(blocked.key), foreign=blocked.foreign, vcid=vcid_of(blocked.group))
         return converge(kernel, lambda: prospect(kernel, goal, found), found, progress)
+
+
+def why_wait(read: Read, before: Grants) -> str:
+    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither."""
+    if read.risks:
+        return read.risks[0].message
+    gone = sorted(before.networks.keys() - read.grants.networks.keys())
+    if len(gone) * 2 > len(before.networks):
+        return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
+    return ""
 
 
 def notify(message: str) -> None:

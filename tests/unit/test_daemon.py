@@ -1,0 +1,40 @@
+"""What the daemon never does unasked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import world
+from warpd.daemon.main import why_wait
+from warpd.grants import Grants
+from warpd.session import Session
+
+
+def written(tmp_path: Path, count: int) -> Session:
+    networks = {f"n{number}": world.network(1) for number in range(count)}
+    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
+    return Session(tmp_path / "warp.yaml", tmp_path / "state")
+
+
+@pytest.mark.parametrize(("left", "waits"), [(5, False), (4, False), (3, False), (2, True), (0, True)])
+def test_removing_more_than_half_of_the_networks_waits(tmp_path: Path, left: int, waits: bool) -> None:
+    before = written(tmp_path, 5).read().grants
+    assert bool(why_wait(written(tmp_path, left).read(), before)) is waits
+
+
+def test_a_first_pass_waits_for_nothing(tmp_path: Path) -> None:
+    assert not why_wait(written(tmp_path, 3).read(), Grants({}))
+
+
+def test_moving_a_subnet_waits(tmp_path: Path) -> None:
+    """What `expected_users` moves is a risk for every client: the same that `apply` asks about."""
+    session = written(tmp_path, 3)
+    session.store.write_grants(session.read().grants)
+    networks = {f"n{number}": world.network(1) for number in range(3)}
+    networks["n0"]["expected_users"] = 200
+    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
+    read = session.read()
+    assert read.risks and why_wait(read, session.store.read_grants()) == read.risks[0].message
