@@ -1,0 +1,136 @@
+"""The desk between the loop, which alone touches kernel and files, and everybody who asks it something.
+
+Others (the control socket, on a thread of its own) hand in a question and wait for its answer; the loop takes them
+one by one between its passes. What has happened is kept as a bounded row of events with numbers, and what is counted
+as `Figures`. Nothing here looks, changes or prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from warpd.errors import Busy
+
+KEPT: Final = 1000  # events
+ASKED_MAX: Final = 32  # questions that wait at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the loop is asked: `status`, `plan`, `apply`, `confirm`, `rollback`, `history`, with its arguments."""
+
+    verb: str
+    arguments: Mapping[str, Any]
+    answer: Future[dict[str, Any]] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened; `number` counts from 1 since the daemon's start, `time` is ISO 8601 in UTC."""
+
+    number: int
+    time: str
+    kind: str  # pass, change, failed, blocked, invalid, waits, fight, source, confirm ...
+    fields: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"number": self.number, "time": self.time, "kind": self.kind, **self.fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is counted since the start. Keys of mappings are network names; "" is the gateway's own part."""
+
+    passes: Mapping[str, int] = field(default_factory=dict)  # result (done, partial, failed, invalid, waits, busy) -> count
+    pass_seconds: float = 0.0  # in all passes together
+    repairs: Mapping[str, int] = field(default_factory=dict)  # steps that drift, not a change of the YAML, made necessary
+    changes: Mapping[str, int] = field(default_factory=dict)  # steps done, of both sorts
+    errors: Mapping[str, int] = field(default_factory=dict)
+    pending: Mapping[str, int] = field(default_factory=dict)  # steps that the last look found and that are not done
+    fights: Mapping[str, str] = field(default_factory=dict)  # object -> network, undone by others again and again
+    intent_at_s: float = 0.0  # when the intent in force was first applied, seconds since the epoch; 0: none yet
+    intent_valid: bool = True  # whether the YAML as it is now is in force
+    revision: str = ""  # of the git source, where there is one
+    overruns: int = 0  # times that events were lost and everything was looked at
+    status: Mapping[str, Any] = field(default_factory=dict)  # the last look, as `warpctl status -o json` shows it
+
+
+class Desk:
+    """Thread-safe. `wake` is called when a question has come in."""
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._questions: deque[Question] = deque()
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._count = 0
+        self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
+
+    def ask(self, verb: str, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
+        """The loop's answer.
+
+        Raises:
+            WarpError: as the loop raised it. Busy: too many wait, or no answer came in time.
+        """
+        question = Question(verb, arguments)
+        with self._changed:
+            if len(self._questions) >= ASKED_MAX:
+                raise Busy("warpd has too many questions to answer", hint="try again in a moment")
+            self._questions.append(question)
+        self._wake()
+        try:
+            return question.answer.result(timeout_s)
+        except NoAnswer:
+            question.answer.cancel()
+            raise Busy(f"warpd gave no answer in {timeout_s:.0f} s", hint="it is at work: see `warpctl events`") from None
+
+    def questions(self) -> Iterator[Question]:
+        """Taken by the loop; one that nobody waits for any more is left out."""
+        while True:
+            with self._changed:
+                if not self._questions:
+                    return
+                question = self._questions.popleft()
+            if question.answer.set_running_or_notify_cancel():
+                yield question
+
+    def tell(self, time: str, kind: str, **fields: Any) -> None:
+        with self._changed:
+            self._count += 1
+            self._events.append(Event(self._count, time, kind, fields))
+            self._changed.notify_all()
+
+    def events(self, after: int = 0, timeout_s: float = 0.0) -> list[Event]:
+        """Events with a number above `after`, oldest first; waits at most `timeout_s` for the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._count > after, timeout_s)
+            return [event for event in self._events if event.number > after]
+
+
+class Waker:
+    """An eventfd that another thread writes to end the loop's wait."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __call__(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
