@@ -295,11 +295,14 @@ Known = list[tuple[Network, str, NetworkGrant]]
 def _shared(lock: Lock, intent: Intent, known: Known) -> Iterator[Finding]:
     """Between networks."""
     hint = "remove one of the two networks here and run `warpctl lock` again"
-    fields = ["vcid", "port", "routing_table", "transit", "subnet6"]
+    fields = ["vcid", "port", "routing_table", "transit"]
     if intent.gateway.vlan_scope == "gateway":
         fields.append("vlan")
     for field in fields:
         yield from _twice(lock, [(("networks", each, field), getattr(one, field) or None) for _, each, one in known], hint)
+    # What the YAML itself gives may be the same in several networks: they are VRFs.
+    own6 = [(("networks", each, "subnet6"), one.subnet6) for network, each, one in known if network.subnet6 is None]
+    yield from _twice(lock, own6, hint)
     legs = (
         (("networks", each, "endpoints", name, "vni"), seat.vni)
         for _, each, one in known

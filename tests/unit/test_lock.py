@@ -136,6 +136,13 @@ def test_a_lock_that_contradicts_the_yaml_is_an_error_at_its_line(
     assert run("lock")[0] == 0 and run("validate")[0] == 0 and run("lock", "--check")[0] == 0
 
 
+def test_two_networks_may_say_the_same_subnets(yaml: Path, run: Run) -> None:
+    both = "type: remote-resource-gateway, subnet: 10.9.0.0/24, subnet6: 'fd00:9::/64', resources: [{subnet: 172.20.0.0/16}]"
+    yaml.write_text("version: 1\nnetworks:\n  one: {" + both + "}\n  two: {" + both + "}\n")
+    assert run("lock")[0] == 0
+    assert run("validate")[0] == 0
+
+
 def test_an_explicit_address_contradicts_too(yaml: Path) -> None:
     path = locked(yaml)
     change(yaml, "phone: {type: mobile}", "phone: {type: mobile, address: 10.100.0.4}")
