@@ -13,16 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd.advice import host_warnings
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
-from warpd.clients.current import stale_configs
-from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.errors import EXIT_CHANGES, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.plan import Step, digest
-from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.reconcile import Goal, Outcome, Prospect, converge, removal
 from warpd.render import (
     VERSION,
     headline,
@@ -34,8 +32,8 @@ from warpd.render import (
     summary_text,
     without_risks,
 )
-from warpd.session import Read, Session, live_kernel, located, require_root
-from warpd.status import quarantine_json
+from warpd.report import described, exit_code, look, outcome_json, outlook, warnings_of
+from warpd.session import Read, Session, live_kernel, require_root
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
@@ -83,31 +81,6 @@ def plan(
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
-def look(kernel: LiveKernel, read: Read, goal: Goal, last: Prospect | None = None) -> Prospect:
-    try:
-        return prospect(kernel, goal, last)
-    except InvalidIntent as failure:
-        raise located(failure, read) from None
-
-
-def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
-    return {**plan_json(found.plan, _warnings(found, read)), **outlook(session, goal, found, read)}
-
-
-def outlook(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
-    """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests, `quarantine`."""
-    return {
-        "risks": [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks],
-        "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
-        "quarantine": quarantine_json(read.resting),
-    }
-
-
-def _warnings(found: Prospect, read: Read) -> list[dict[str, str]]:
-    own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
-    return [*own, *host_warnings(found.observed.host, read.grants)]
-
-
 @app.command()
 def apply(
     context: typer.Context,
@@ -129,7 +102,7 @@ def apply(
         _refuse_unsaid(read, agreed)
         goal = session.commit(read)
         found = look(kernel, read, goal)
-        data = {**headline(found.plan, _warnings(found, read)), **outlook(session, goal, found, read)}
+        data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
         _run(kernel, found, lambda: look(kernel, read, goal, found), data, form)
 
 
@@ -258,29 +231,6 @@ def _run(kernel: LiveKernel, found: Prospect, replan: Callable[[], Prospect], da
     else:
         output.say(outcome_text(outcome, data))
     raise typer.Exit(code)
-
-
-def exit_code(outcome: Outcome, found: Prospect) -> int:
-    if outcome.remaining:
-        return EXIT_PARTIAL if outcome.done else EXIT_FAILED
-    if outcome.complete and not found.plan.blocked:
-        return 0
-    return EXIT_PARTIAL if outcome.done else EXIT_FAILED
-
-
-def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "complete": outcome.complete and not data["blocked"],
-        "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
-        "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
-        "skipped": [step_json(step, 0) for step in outcome.skipped],
-        "remaining": [step_json(step, 0) for step in outcome.remaining],
-        "unverified": [step_json(step, 0) for step in outcome.unverified],
-        "blocked": data["blocked"],
-        "warnings": data["warnings"],
-        **{key: data[key] for key in ("risks", "stale_configs", "quarantine") if key in data},
-    }
 
 
 def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:

@@ -12,12 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd.advice import host_warnings
 from warpd.cli import output
 from warpd.cli.app import Output, app, endpoint_app, network_app
-from warpd.cli.change import look
 from warpd.cli.output import Format
-from warpd.clients.current import current_digest, known_as
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
@@ -25,10 +22,10 @@ from warpd.kernel import live_netns
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION, quarantine_lines, warning_text
+from warpd.report import look, status_data, version_of
 from warpd.schema import json_schema
 from warpd.session import Read, Session, live_kernel, require_root
 from warpd.status import endpoint_json, network_json, quarantine_json, status_json
-from warpd.store import Versions
 
 
 def _see(session: Session) -> tuple[Read, Goal, Prospect]:
@@ -43,20 +40,8 @@ def status(context: typer.Context, form: Output = Format.text) -> None:
     """What runs: in sync or not, sessions, traffic and drops, network by network."""
     session: Session = context.obj
     read, goal, found = _see(session)
-    data = status_json(goal, found, int(time.time()))
-    data["warnings"] = list(host_warnings(found.observed.host, read.grants))
-    data["quarantine"] = quarantine_json(read.resting)
-    versions = session.store.versions()
-    for network in data["networks"]:
-        for endpoint in network["endpoints"]:
-            endpoint |= _version(versions, goal, found, endpoint["network"], endpoint["name"])
+    data = status_data(session, read, goal, found)
     output.emit(data, status_text(data), form)
-
-
-def _version(versions: Versions, goal: Goal, found: Prospect, network: str, name: str) -> dict[str, Any]:
-    """The version of the config that the endpoint should have, and whether it was ever exported."""
-    digest = current_digest(goal, found.observed.host, network, name)
-    return versions.of(*known_as(goal, network, name), digest)
 
 
 def status_text(data: Mapping[str, Any]) -> str:
@@ -174,7 +159,7 @@ def endpoint_list(
     wanted = [network] if network else sorted(goal.intent.networks)
     now, versions = int(time.time()), session.store.versions()
     rows = [
-        {**endpoint_json(goal, found, each, name, now), **_version(versions, goal, found, each, name)}
+        {**endpoint_json(goal, found, each, name, now), **version_of(versions, goal, found, each, name)}
         for each in wanted
         for name in sorted(goal.intent.networks[each].endpoints)
     ]
@@ -195,7 +180,7 @@ def endpoint_show(
     data = {
         "version": VERSION,
         **endpoint_json(goal, found, network, endpoint, int(time.time())),
-        **_version(session.store.versions(), goal, found, network, endpoint),
+        **version_of(session.store.versions(), goal, found, network, endpoint),
     }
     output.emit(data, _facts({key: value for key, value in data.items() if key != "version"}), form)
 

@@ -1,0 +1,85 @@
+"""What plan, apply and status say, as data: the same for the command line and for the daemon's socket.
+
+Lives here: what is put together from a look, the files and the state folder. Does not: text, arguments, the pass itself.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from warpd.advice import host_warnings
+from warpd.clients.current import current_digest, known_as, stale_configs
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent
+from warpd.kernel.protocol import Kernel
+from warpd.reconcile import Goal, Outcome, Prospect, prospect
+from warpd.render import VERSION, plan_json, step_json
+from warpd.session import Read, Session, located
+from warpd.status import quarantine_json, status_json
+from warpd.store import Versions
+
+
+def look(kernel: Kernel, read: Read, goal: Goal, last: Prospect | None = None) -> Prospect:
+    try:
+        return prospect(kernel, goal, last)
+    except InvalidIntent as failure:
+        raise located(failure, read) from None
+
+
+def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+    return {**plan_json(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
+
+
+def outlook(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+    """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests, `quarantine`."""
+    return {
+        "risks": [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks],
+        "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
+        "quarantine": quarantine_json(read.resting),
+    }
+
+
+def warnings_of(found: Prospect, read: Read) -> list[dict[str, str]]:
+    own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
+    return [*own, *host_warnings(found.observed.host, read.grants)]
+
+
+def exit_code(outcome: Outcome, found: Prospect) -> int:
+    if outcome.remaining:
+        return EXIT_PARTIAL if outcome.done else EXIT_FAILED
+    if outcome.complete and not found.plan.blocked:
+        return 0
+    return EXIT_PARTIAL if outcome.done else EXIT_FAILED
+
+
+def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "complete": outcome.complete and not data["blocked"],
+        "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
+        "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
+        "skipped": [step_json(step, 0) for step in outcome.skipped],
+        "remaining": [step_json(step, 0) for step in outcome.remaining],
+        "unverified": [step_json(step, 0) for step in outcome.unverified],
+        "blocked": data["blocked"],
+        "warnings": data["warnings"],
+        **{key: data[key] for key in ("risks", "stale_configs", "quarantine") if key in data},
+    }
+
+
+def status_data(session: Session, read: Read, goal: Goal, found: Prospect) -> dict[str, Any]:
+    """What `warpctl status -o json` shows, of a look at everything."""
+    data = status_json(goal, found, int(time.time()))
+    data["warnings"] = list(host_warnings(found.observed.host, read.grants))
+    data["quarantine"] = quarantine_json(read.resting)
+    versions = session.store.versions()
+    for network in data["networks"]:
+        for endpoint in network["endpoints"]:
+            endpoint |= version_of(versions, goal, found, endpoint["network"], endpoint["name"])
+    return data
+
+
+def version_of(versions: Versions, goal: Goal, found: Prospect, network: str, name: str) -> dict[str, Any]:
+    """The version of the config that the endpoint should have, and whether it was ever exported."""
+    digest = current_digest(goal, found.observed.host, network, name)
+    return versions.of(*known_as(goal, network, name), digest)
