@@ -35,6 +35,11 @@ def read_key_files(intent: Intent) -> tuple[dict[str, Secret], tuple[Finding, ..
     return found, tuple(findings)
 
 
+def key_files_named(intent: Intent) -> tuple[str, ...]:
+    """The files that the YAML names, in force or not."""
+    return tuple(file for _, file, _ in _named(intent))
+
+
 class _Unfit(Exception):
     """What is wrong with a file, and how to mend it."""
 

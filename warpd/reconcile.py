@@ -21,7 +21,7 @@ from warpd.keys import Master
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
-from warpd.state import ROOT, Action, Observed, State
+from warpd.state import ROOT, Action, Host, Observed, State
 
 ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
 
@@ -67,36 +67,70 @@ Stop = Callable[[], bool]
 def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospect:
     """Look, and plan the way from there to the goal. Changes nothing.
 
-    `last` is an earlier look for the same goal: what it compiled is used again when the host is still the same, and
-    only what its plan touches is looked at again, the gateway's own part always.
+    `last` is an earlier look for the same goal: only what its plan touches is looked at again, the gateway's own part
+    always.
 
     Raises:
         InvalidIntent: the intent cannot be built on this machine.
         LookFailed: the kernel could not be read.
     """
     if last is not None:
-        groups = {ROOT, *(step.group for step in last.plan.steps)}
-        observed = observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), only=groups)
-        if basis(last.observed.host) == basis(observed.host):
-            return _planned(last.compiled, _part(last.compiled.state, groups), _seen(observed, groups))
-    observed = observe(kernel, goal.intent.gateway.uplink, targets(goal.intent))
-    compiled = compile_state(goal.intent, goal.grants, goal.master, observed.host, goal.today)
+        return glance(kernel, goal, last, {step.group for step in last.plan.steps})
+    observed = _observe(kernel, goal, None)
+    return _planned(_compile(goal, observed.host), observed)
+
+
+def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None) -> Prospect:
+    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at everything.
+
+    What was compiled is used again while the host is the same; when it is another, everything is looked at.
+
+    Raises:
+        InvalidIntent, LookFailed: as `prospect`.
+    """
+    observed = _observe(kernel, goal, groups)
+    if basis(last.observed.host) == basis(observed.host):
+        return _planned(last.compiled, observed, groups)
+    return prospect(kernel, goal) if groups is not None else _planned(_compile(goal, observed.host), observed)
+
+
+def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] = ()) -> Prospect:
+    """Look for a goal that has taken the place of that of `last`: only where the two differ, and at `groups`.
+
+    Raises:
+        InvalidIntent, LookFailed: as `prospect`.
+    """
+    compiled = _compile(goal, last.observed.host)
+    before, after = last.compiled.state, compiled.state
+    moved = {item.group for item in before if after.get(item.key) != item} | {
+        item.group for item in after if before.get(item.key) != item
+    }
+    return glance(kernel, goal, Prospect(last.observed, compiled, last.plan), moved | set(groups))
+
+
+def _observe(kernel: Kernel, goal: Goal, groups: Collection[str] | None) -> Observed:
+    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), only=groups)
+
+
+def _compile(goal: Goal, host: Host) -> Compiled:
+    compiled = compile_state(goal.intent, goal.grants, goal.master, host, goal.today)
     if compiled.findings:
         raise InvalidIntent(compiled.findings)
-    return _planned(compiled, compiled.state, observed)
+    return compiled
 
 
-def _planned(compiled: Compiled, wanted: State, observed: Observed) -> Prospect:
+def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | None = None) -> Prospect:
+    """With groups, without what the root shows of other networks: of those it shows only half."""
+    wanted = compiled.state
+    if groups is not None:
+        seen = {ROOT, *groups}
+        wanted = _part(wanted, seen)
+        observed = dataclasses.replace(observed, state=_part(observed.state, seen))
     return Prospect(observed, compiled, plan(diff(wanted, observed), _names(compiled, observed)))
 
 
 def _part(state: State, groups: Collection[str]) -> State:
     return State({key: item for key, item in state.objects.items() if item.group in groups})
-
-
-def _seen(observed: Observed, groups: Collection[str]) -> Observed:
-    """Without what the root shows of other networks: of those it shows only half."""
-    return dataclasses.replace(observed, state=_part(observed.state, groups))
 
 
 def removal(kernel: Kernel, group: str | None = None) -> Prospect:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd.daemon.main import why_wait
+from warpd.daemon.keeper import why_wait
 from warpd.grants import Grants
 from warpd.session import Session
 

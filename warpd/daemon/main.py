@@ -1,14 +1,9 @@
-"""`warpd`: keep the kernel as the YAML says. SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is.
-
-Its triggers are the clock and signals: a look every `--interval` seconds at the YAML and the kernel. A YAML
-that is broken or unreadable leaves everything as it was, and says so.
-"""
+"""`warpd`: keep the kernel as the YAML says. SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is."""
 
 from __future__ import annotations
 
-import os
+import gc
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +11,15 @@ from typing import Annotated
 import structlog
 import typer
 
-from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
-from warpd.grants import Grants
+from warpd import __version__
+from warpd.daemon.answers import ANSWERS
+from warpd.daemon.decide import Work
+from warpd.daemon.desk import Desk, Waker
+from warpd.daemon.keeper import Keeper
+from warpd.daemon.loop import Loop
+from warpd.errors import WarpError
 from warpd.kernel.live import LiveKernel
-from warpd.kernel.protocol import LookFailed
-from warpd.objects.netns import vcid_of
-from warpd.plan import Step
-from warpd.reconcile import Outcome, converge, prospect
-from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Read, Session, require_root
-
-WAITED_FOR = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session, require_root
 
 
 def main() -> None:
@@ -36,7 +30,7 @@ def main() -> None:
 def serve(
     config: Annotated[Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG")] = DEFAULT_CONFIG,
     state_dir: Annotated[Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR")] = DEFAULT_STATE,
-    interval_s: Annotated[float, typer.Option("--interval", min=1, help="seconds between two looks")] = 30.0,
+    interval_s: Annotated[float, typer.Option("--interval", min=1, help="seconds between two looks at everything")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="one pass, then end with its exit code")] = False,
 ) -> None:
     """Keep the kernel as the YAML says."""
@@ -46,22 +40,21 @@ def serve(
     except WarpError as failure:
         log.error("not started", error=failure.message, hint=failure.hint)
         raise typer.Exit(failure.exit_code) from None
-    session = Session(config, state_dir)
-    # Blocked, so that a signal never comes between two steps: it is taken when the pass is over.
-    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
-    kernel = LiveKernel()
+    kernel, waker = LiveKernel(), Waker()
+    desk = Desk(waker)
+    keeper = Keeper(Session(config, state_dir), kernel, desk, log)
     try:
-        while True:
-            fine = run_pass(session, kernel, log)
-            if once:
-                raise typer.Exit(0 if fine else 1)
-            notify("READY=1")
-            got = signal.sigtimedwait(WAITED_FOR, interval_s)
-            if got is not None and got.si_signo != signal.SIGHUP:
-                log.info("stopping", signal=signal.Signals(got.si_signo).name, data_plane="left as it is")
-                return
+        if once:
+            result = keeper.run(Work(True, None, True))
+            wrong = result.busy or result.writing or result.failed or result.all_failed or keeper.findings
+            raise typer.Exit(1 if wrong else 0)
+        log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
+        gc.freeze()  # what was imported stays: no collection needs to walk it again
+        ended_by = Loop(keeper, desk, waker, interval_s, ANSWERS).run()
+        log.info("stopping", signal=signal.Signals(ended_by).name, data_plane="left as it is")
     finally:
         kernel.close()
+        waker.close()
 
 
 def logger() -> structlog.stdlib.BoundLogger:
@@ -78,62 +71,6 @@ def logger() -> structlog.stdlib.BoundLogger:
     )
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
-
-
-def run_pass(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLogger) -> bool:
-    """One pass; whether the kernel is now what the YAML says. Never raises for what the operator must mend."""
-    try:
-        outcome = _converge(session, kernel, log)
-    except InvalidIntent as failure:
-        for finding in failure.findings:
-            log.error("the YAML is not valid; the kernel is left as it is", finding=render_finding(finding))
-        return False
-    except Busy as failure:
-        log.warning("busy", error=failure.message)
-        return False
-    except (WarpError, LookFailed, OSError) as failure:
-        log.error("pass failed", error=str(failure))
-        return False
-    for step, fault in outcome.failed:
-        log.error("step failed", network=step.network, vcid=vcid_of(step.group), step=str(step.key), error=str(fault))
-    return outcome.complete
-
-
-def _converge(session: Session, kernel: LiveKernel, log: structlog.stdlib.BoundLogger) -> Outcome:
-    with session.store.writer(command="warpd"):
-        read = session.read()
-        why = why_wait(read, session.store.read_grants())
-        if why:
-            raise WarpError(f"{why}: waits for `warpctl apply --yes`, the kernel is left as it is", code="waits", who="operator")
-        goal = session.commit(read)
-        found = prospect(kernel, goal)
-
-        def progress(step: Step) -> None:
-            log.info(step.change.action.value, network=step.network, vcid=vcid_of(step.group), step=str(step.key))
-
-        for blocked in found.plan.blocked:
-            log.error("blocked", object=str(blocked.key), foreign=blocked.foreign, vcid=vcid_of(blocked.group))
-        return converge(kernel, lambda: prospect(kernel, goal, found), found, progress)
-
-
-def why_wait(read: Read, before: Grants) -> str:
-    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither."""
-    if read.risks:
-        return read.risks[0].message
-    gone = sorted(before.networks.keys() - read.grants.networks.keys())
-    if len(gone) * 2 > len(before.networks):
-        return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
-    return ""
-
-
-def notify(message: str) -> None:
-    """Tell systemd, when it asked to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
-        line.connect("\0" + address[1:] if address.startswith("@") else address)
-        line.sendall(message.encode())
 
 
 if __name__ == "__main__":

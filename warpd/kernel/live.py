@@ -83,8 +83,7 @@ class LiveKernel:
     def close(self) -> None:
         for netns in list(self._doors):
             self._shut(netns)
-        if self._events:
-            self._events.close()
+        self.deafen()
 
     # -- doors
 
@@ -386,10 +385,34 @@ class LiveKernel:
 
     # -- events
 
-    def events(self, timeout_s: float) -> Iterator[Event]:
+    def listen(self) -> tuple[int, ...]:
+        """Hear from now on what happens in the root and in every namespace looked at; the descriptors to wait at.
+
+        Raises:
+            OSError: the kernel lets nobody listen, or gave a namespace no id.
+        """
         if self._events is None:
             self._events = Listener()
-        yield from self._events.wait(timeout_s)
+        self._let_go()
+        rooms = {netns: door.fd for netns, door in self._doors.items() if netns != ROOT}
+        self._events.hear(self._door(ROOT).route, rooms)
+        return self._events.filenos()
+
+    def rooms_gone(self) -> set[str]:
+        """Namespaces looked at before whose name now stands for another one, or for none."""
+        before = set(self._doors)
+        self._let_go()
+        return before - set(self._doors)
+
+    def deafen(self) -> None:
+        """Stop listening: for sockets that have died."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        if self._events is not None:
+            yield from self._events.wait(timeout_s)
 
 
 def _by_socket(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message]]]:

@@ -1,0 +1,325 @@
+"""One pass after another: from files and kernel to what the log, the events and the figures say.
+
+Lives here: what the daemon holds between passes (the goal in force, the last look) and what one pass does with it.
+Does not: when a pass is due (`decide`), who asks for it (`loop`). What is held only saves work: each pass looks at the
+kernel, and a full one at everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from warpd.daemon.decide import Result, Work
+from warpd.daemon.desk import Desk
+from warpd.daemon.watch import Mark, being_written, files_of, mark
+from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.grants import Grants
+from warpd.kernel.live import LiveKernel
+from warpd.kernel.protocol import LookFailed
+from warpd.keyfiles import key_files_named
+from warpd.objects.netns import vcid_of
+from warpd.plan import Step
+from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect
+from warpd.report import status_data
+from warpd.session import Read, Session, located
+from warpd.state import ROOT
+from warpd.store import GRANTS, MASTER
+
+COMMAND: Final = "warpd"
+TOLD_STEPS_MAX: Final = 200  # changes of one pass that are told one by one
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What the kernel is kept as."""
+
+    read: Read
+    goal: Goal
+    since_s: float
+
+
+class Keeper:
+    """Holds the goal in force and makes the passes. For one thread."""
+
+    def __init__(self, session: Session, kernel: LiveKernel, desk: Desk, log: structlog.stdlib.BoundLogger) -> None:
+        self.session = session
+        self.kernel = kernel
+        self.desk = desk
+        self.log = log
+        self.drain: Callable[[Collection[str] | None], None] = lambda _covered: None
+        self.in_force: InForce | None = None
+        self.findings: tuple[Finding, ...] = ()  # why the files as they are now are not in force
+        self.waits = ""  # for whose consent
+        self.last: Prospect | None = None
+        self._full: Prospect | None = None
+        self._mark: Mark | None = None
+        self._looked_s = 0.0
+        self.last_pass: dict[str, Any] = {}
+
+    # -- a pass
+
+    def run(self, work: Work) -> Result:
+        """Never raises for what the operator or another program must mend."""
+        began = time.monotonic()
+        result, kind = Result(), "done"
+        try:
+            with self.session.store.writer(command=COMMAND):
+                result = self._pass(work)
+                kind = "failed" if result.failed else "done"
+        except Busy as failure:
+            self.log.info("busy", error=failure.message)
+            return Result(busy=True)
+        except _Writing:
+            return Result(writing=True)
+        except InvalidIntent as failure:
+            self._refused(failure.findings)
+            result, kind = Result(failed=frozenset([ROOT])), "invalid"
+        except (WarpError, LookFailed, OSError) as failure:
+            self.log.error("pass failed", error=str(failure))
+            self.desk.tell(_now(), "failed", error=str(failure))
+            result, kind = Result(all_failed=True), "failed"
+        if self.findings and kind == "done":
+            kind = "waits" if self.waits else "invalid"
+        seconds = time.monotonic() - began
+        self._count(kind, seconds)
+        if result.changed:
+            took = {"seconds": round(seconds, 4), "look_seconds": round(result.seconds, 4)}
+            self.log.info("pass", result=kind, steps=result.changed, **took)
+        return result
+
+    def _pass(self, work: Work) -> Result:
+        before = self.in_force
+        fresh = work.files and self._read(work.asked)
+        force = self.in_force
+        if force is None:
+            return Result()
+        try:
+            found = self._look(force.goal, work, fresh)
+        except InvalidIntent as failure:
+            if not fresh or before is None:
+                raise
+            self._refused(located(failure, force.read).findings)  # it cannot be built here: what was in force stays
+            self.in_force, force, fresh = before, before, False
+            found = self._look(before.goal, work, fresh)
+        outcome = self._converge(force.goal, found)
+        return self._told(found, outcome, fresh)
+
+    # -- files
+
+    def _read(self, asked: bool) -> bool:
+        """Read the files if they are not the same as before; whether there is a new goal.
+
+        Raises:
+            _Writing: somebody is writing them.
+        """
+        now = self._fingerprint()
+        if now == self._mark and not asked:
+            return self._turn_of_day()
+        if being_written(files_of(self.session.config), time.time()):
+            raise _Writing
+        try:
+            read = self.session.read()
+            if self._fingerprint() != now:
+                raise _Writing
+            self._mark = now
+            waits = why_wait(read, self.session.store.read_grants())
+            if not waits:
+                self._take(read)
+                return True
+            self._wait(waits)
+        except InvalidIntent as failure:
+            if self._fingerprint() != now:
+                raise _Writing from None
+            self._mark = now
+            self._refused(failure.findings)
+        return False
+
+    def _fingerprint(self) -> Mark:
+        """Of everything that decides what should exist, but for the kernel and the day."""
+        folder = self.session.store.folder
+        more = [self.session.lock_file, folder / GRANTS, folder / MASTER]
+        return mark([*files_of(self.session.config), *more, *self._key_files()])
+
+    def _key_files(self) -> tuple[Path, ...]:
+        named = key_files_named(self.in_force.read.intent) if self.in_force is not None else ()
+        return tuple(Path(file) for file in named)
+
+    def _turn_of_day(self) -> bool:
+        """An endpoint may expire while no file changes."""
+        force, today = self.in_force, datetime.now(UTC).date()
+        if force is None or force.goal.today == today:
+            return False
+        self.in_force = dataclasses.replace(force, goal=dataclasses.replace(force.goal, today=today))
+        return True
+
+    def _take(self, read: Read) -> None:
+        goal = self.session.commit(read)
+        self._mark = self._fingerprint()  # the grants are of our own writing
+        same = self.in_force is not None and self.in_force.goal == goal
+        since = self.in_force.since_s if self.in_force is not None and same else time.time()
+        self.in_force = InForce(read, goal, since)
+        self.findings, self.waits = (), ""
+        self.desk.tell(_now(), "intent", networks=len(read.intent.networks), same=same)
+        for warning in read.warnings:
+            self.log.warning("the YAML", finding=render_finding(warning))
+
+    def _refused(self, findings: tuple[Finding, ...]) -> None:
+        self.findings, self.waits = findings, ""
+        for finding in findings:
+            self.log.error("the YAML is not valid; the kernel is left as it is", finding=render_finding(finding))
+        self.desk.tell(_now(), "invalid", findings=[render_finding(finding) for finding in findings[:20]])
+
+    def _wait(self, why: str) -> None:
+        self.findings, self.waits = (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),), why
+        self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
+        self.desk.tell(_now(), "waits", why=why)
+
+    # -- kernel
+
+    def _look(self, goal: Goal, work: Work, fresh: bool) -> Prospect:
+        last = self.last
+        if last is None:
+            return self._timed(None, lambda: prospect(self.kernel, goal))
+        if fresh and work.groups is not None:
+            groups = work.groups
+            return self._timed(groups, lambda: advance(self.kernel, goal, last, groups))
+        if fresh:
+            return self._timed(None, lambda: prospect(self.kernel, goal))
+        return self._timed(work.groups, lambda: glance(self.kernel, goal, last, self._all_of(work.groups)))
+
+    def _all_of(self, groups: Collection[str] | None) -> Collection[str] | None:
+        """What happens in the root may concern every network that lives there."""
+        if groups is None or ROOT not in groups or self.in_force is None:
+            return groups
+        compiled = self.last.compiled.state if self.last is not None else ()
+        return {*groups, *(item.group for item in compiled if item.key.netns == ROOT and item.key.kind == "vrf")}
+
+    def _timed(self, groups: Collection[str] | None, look: Callable[[], Prospect]) -> Prospect:
+        self.drain(groups)
+        began = time.monotonic()
+        found = look()
+        self._looked_s = time.monotonic() - began
+        self.last = found
+        if groups is None:
+            self._full = found
+        return found
+
+    def _converge(self, goal: Goal, found: Prospect) -> Outcome:
+        def progress(step: Step) -> None:
+            self.log.info(step.change.action.value, network=step.network, vcid=vcid_of(step.group), step=str(step.key))
+
+        def replan() -> Prospect:
+            groups = {step.group for step in found.plan.steps}
+            return self._timed(groups, lambda: prospect(self.kernel, goal, found))
+
+        return converge(self.kernel, replan, found, progress)
+
+    # -- in words
+
+    def named(self, fights: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"object": item, "network": self._name(group)} for item, group in sorted(fights.items())]
+
+    def named_failing(self, failing: Mapping[str, tuple[int, float]]) -> dict[str, tuple[int, float]]:
+        return {self._name(group): value for group, value in failing.items()}
+
+    def _name(self, group: str) -> str:
+        names = self.last.plan.networks if self.last is not None else {}
+        return names.get(group, group) if group != ROOT else "gateway"
+
+    def fight(self, item: str, group: str) -> None:
+        network = self._name(group)
+        self.log.error("undone by another program again and again; repaired more slowly now", object=item, network=network)
+        self.desk.tell(_now(), "fight", object=item, network=network)
+
+    # -- what came of it
+
+    def _told(self, found: Prospect, outcome: Outcome, fresh: bool) -> Result:
+        for step in outcome.done[:TOLD_STEPS_MAX]:
+            self.desk.tell(_now(), "change", **_described(step), repair=not fresh)
+        for step, fault in outcome.failed:
+            self.log.error("step failed", network=step.network, vcid=vcid_of(step.group), step=str(step.key), error=str(fault))
+            self.desk.tell(_now(), "failed", **_described(step), error=str(fault))
+        for blocked in found.plan.blocked:
+            self.log.error("blocked", object=str(blocked.key), foreign=blocked.foreign, vcid=vcid_of(blocked.group))
+            self.desk.tell(_now(), "blocked", object=str(blocked.key), foreign=blocked.foreign)
+        for step in outcome.unverified:
+            self.log.error("not as promised", network=step.network, vcid=vcid_of(step.group), step=str(step.key))
+        failed = {step.group for step, _ in outcome.failed} | {step.group for step in outcome.unverified}
+        failed |= {blocked.group for blocked in found.plan.blocked}
+        self._figure(found, outcome, fresh)
+        mended = {} if fresh else {str(step.key): step.group for step in outcome.done}
+        return Result(failed=frozenset(failed), mended=mended, changed=len(outcome.done), seconds=self._looked_s)
+
+    def _figure(self, found: Prospect, outcome: Outcome, fresh: bool) -> None:
+        figures = self.desk.figures
+        done = Counter(_network(step) for step in outcome.done)
+        left = Counter(_network(step) for step in (*outcome.skipped, *outcome.unverified, *(step for step, _ in outcome.failed)))
+        errors = Counter(_network(step) for step, _ in outcome.failed)
+        self.desk.figures = dataclasses.replace(
+            figures,
+            changes=Counter(figures.changes) + done,
+            repairs=figures.repairs if fresh else Counter(figures.repairs) + done,
+            errors=Counter(figures.errors) + errors,
+            pending=dict(left),
+        )
+
+    def _count(self, kind: str, seconds: float) -> None:
+        figures, force = self.desk.figures, self.in_force
+        passes = Counter(figures.passes)
+        passes[kind] += 1
+        self.last_pass = {"result": kind, "time": _now(), "seconds": round(seconds, 3)}
+        full, self._full = self._full, None
+        status = figures.status
+        if full is not None and force is not None and (not full.plan.steps or not status):
+            status = status_data(self.session, force.read, force.goal, full)
+        self.desk.figures = dataclasses.replace(
+            figures,
+            passes=passes,
+            pass_seconds=figures.pass_seconds + seconds,
+            intent_at_s=force.since_s if force is not None else 0.0,
+            intent_valid=not self.findings,
+            status=status,
+        )
+
+
+class _Writing(Exception):
+    """A file is being written: nothing is read from it now."""
+
+
+def why_wait(read: Read, before: Grants) -> str:
+    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither."""
+    if read.risks:
+        return read.risks[0].message
+    gone = sorted(before.networks.keys() - read.grants.networks.keys())
+    if len(gone) * 2 > len(before.networks):
+        return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
+    return ""
+
+
+def _described(step: Step) -> dict[str, Any]:
+    return {
+        "network": _network(step),
+        "vcid": vcid_of(step.group),
+        "action": step.change.action.value,
+        "object": str(step.key),
+        "why": step.reason,
+    }
+
+
+def _network(step: Step) -> str:
+    return step.network if step.group != ROOT else ""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+

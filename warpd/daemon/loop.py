@@ -1,0 +1,214 @@
+"""The loop: wait, hear, decide, make a pass, answer. One thread; only here do clock, sockets and files meet.
+
+Nothing wakes it but a trigger and the periodic look (and the watchdog of systemd, where it is set shorter).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Final
+
+from warpd import __version__
+from warpd.daemon.decide import Pacer, Work
+from warpd.daemon.desk import Desk, Figures, Question, Waker
+from warpd.daemon.keeper import Keeper
+from warpd.daemon.notify import Notifier
+from warpd.daemon.watch import Watch
+from warpd.errors import WarpError, render_finding
+from warpd.kernel.protocol import LookFailed
+
+SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+
+Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
+
+
+class Loop:
+    """Everything of one daemon, until it is told to stop."""
+
+    def __init__(self, keeper: Keeper, desk: Desk, waker: Waker, interval_s: float, answers: Mapping[str, Answerer]) -> None:
+        self._keeper, self._desk, self._waker = keeper, desk, waker
+        self._answers = answers
+        self._pacer = Pacer(interval_s, random.random, time.monotonic())
+        self._notifier = Notifier()
+        self._flags: set[str] = set()
+        self._descriptors: tuple[int, ...] = ()
+        self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
+        self._signal = 0
+        keeper.drain = self._drain
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; the signal's number."""
+        before = {number: signal.signal(number, self._signalled) for number in SIGNALS}
+        self._watch.start()
+        try:
+            self._listen()
+            while not self._signal:
+                self._turn()
+            self._notifier.say("STOPPING=1")
+            return self._signal
+        finally:
+            self._watch.stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _turn(self) -> None:
+        self._take_flags()
+        self._drain(())
+        work = self._pacer.due(time.monotonic())
+        if work is not None:
+            self._pass(work)
+        for question in self._desk.questions():
+            self._answer(question)
+        self._notifier.alive()
+        if not self._signal:
+            self._wait()
+
+    def _wait(self) -> None:
+        wait_s = min(self._pacer.wait_s(time.monotonic()), self._notifier.interval_s)
+        poll = select.poll()
+        for descriptor in (self._waker.fileno(), *self._descriptors):
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(wait_s * 1000 + 1)
+        self._waker.clear()
+
+    # -- triggers
+
+    def _flag(self, what: str) -> None:
+        """From any thread, and from signal handlers."""
+        self._flags.add(what)
+        self._waker()
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._flag("reload")
+        else:
+            self._signal = number
+            self._waker()
+
+    def _take_flags(self) -> None:
+        now = time.monotonic()
+        flags, self._flags = self._flags, set()
+        if "files" in flags:
+            self._watch.follow()
+            self._pacer.files_touched(now)
+        if "rooms" in flags:
+            self._pacer.hear(None if self._keeper.last is None else self._rooms(), now)
+        if "reload" in flags:
+            self._notifier.say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._pacer.ask()
+
+    def _rooms(self) -> set[str]:
+        """Networks whose namespace is not what it was."""
+        return self._keeper.kernel.rooms_gone() | {""}
+
+    def _drain(self, covered: Collection[str] | None) -> None:
+        """Take in the events so far. Those of groups that are about to be looked at need no look of their own."""
+        now = time.monotonic()
+        try:
+            events = list(self._keeper.kernel.events(0.0))
+        except OSError:
+            self._keeper.kernel.deafen()
+            self._listen()
+            self._pacer.hear(None, now)
+            return
+        if any(event.overrun for event in events):
+            self._desk.figures = _overrun(self._desk.figures)
+            if covered is not None:
+                self._pacer.hear(None, now)
+        elif covered is not None:
+            heard = {event.netns for event in events} - set(covered) - ({""} if covered else set())
+            if heard:
+                self._pacer.hear(heard, now)
+
+    def _listen(self) -> None:
+        try:
+            self._descriptors = self._keeper.kernel.listen()
+        except OSError as failure:
+            self._keeper.log.error("hears no events of the kernel; the periodic look remains", error=str(failure))
+            self._descriptors = ()
+
+    # -- work
+
+    def _pass(self, work: Work) -> None:
+        result = self._keeper.run(work)
+        self._listen()
+        if work.groups is None:
+            self._watch.follow()
+        before = self._pacer.fights
+        self._pacer.took(work, result, time.monotonic())
+        for item in self._pacer.fights.keys() - before.keys():
+            self._keeper.fight(item, self._pacer.fights[item])
+        self._desk.figures = _fights(self._desk.figures, self._pacer.fights)
+        if not (result.busy or result.writing):
+            self._notifier.say(f"READY=1\nSTATUS={self._headline()}")
+
+    def _headline(self) -> str:
+        keeper = self._keeper
+        if keeper.in_force is None:
+            return "no valid intent yet: " + (keeper.findings[0].message if keeper.findings else "waiting")
+        text = f"{len(keeper.in_force.read.intent.networks)} networks; last pass {keeper.last_pass.get('result')}"
+        return f"{text}; the YAML is not in force: {keeper.findings[0].message}" if keeper.findings else text
+
+    def _answer(self, question: Question) -> None:
+        try:
+            if question.verb == "status":
+                answer = {**self._answers["status"](self._keeper, question.arguments), "daemon": self.daemon_json()}
+            else:
+                answer = self._answers[question.verb](self._keeper, question.arguments)
+                self._pacer.hear(None, time.monotonic())
+            question.answer.set_result(answer)
+        except (WarpError, LookFailed, OSError) as failure:
+            question.answer.set_exception(_as_error(failure))
+        except Exception as failure:
+            self._keeper.log.exception("a question that could not be answered", verb=question.verb)
+            question.answer.set_exception(WarpError(f"{type(failure).__name__}: {failure}", code="bug", who="bug"))
+
+    def daemon_json(self) -> dict[str, Any]:
+        keeper, now = self._keeper, time.monotonic()
+        force = keeper.in_force
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "config": str(keeper.session.config),
+            "state_dir": str(keeper.session.store.folder),
+            "last_pass": keeper.last_pass,
+            "next_look_s": round(self._pacer.next_look_s(now), 1),
+            "intent": {
+                "in_force": not keeper.findings and force is not None,
+                "since": _iso(force.since_s) if force is not None else None,
+                "waits_for": keeper.waits or None,
+                "findings": [render_finding(item) for item in keeper.findings],
+            },
+            "fights": keeper.named(self._pacer.fights),
+            "failing": [
+                {"network": name, "times": times, "next_try_s": round(wait, 1)}
+                for name, (times, wait) in keeper.named_failing(self._pacer.failing(now)).items()
+            ],
+            "event_overruns": self._desk.figures.overruns,
+        }
+
+
+def _as_error(failure: Exception) -> WarpError:
+    if isinstance(failure, WarpError):
+        return failure
+    return WarpError(str(failure), code="look-failed", who="kernel", hint="nothing was changed; try again")
+
+
+def _overrun(figures: Figures) -> Figures:
+    return dataclasses.replace(figures, overruns=figures.overruns + 1)
+
+
+def _fights(figures: Figures, fights: Mapping[str, str]) -> Figures:
+    return figures if figures.fights == fights else dataclasses.replace(figures, fights=dict(fights))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
