@@ -14,13 +14,21 @@ from warpd.objects.netns import Netns
 from warpd.state import ROOT, Host, Key, Object, Observed, State
 
 
-def observe(kernel: Kernel, uplink: str = "auto", targets: Sequence[str] = (), only: Iterable[str] | None = None) -> Observed:
+def observe(
+    kernel: Kernel,
+    uplink: str = "auto",
+    targets: Sequence[str] = (),
+    only: Iterable[str] | None = None,
+    root: Dump | None = None,
+) -> Observed:
     """Look at the root and at every namespace with a name of ours, or `only` at some of these.
+
+    `root` is a look at the root of just now.
 
     Raises:
         LookFailed: some namespace could not be read.
     """
-    root = kernel.dump(ROOT, uplink, targets)
+    root = kernel.dump(ROOT, uplink, targets) if root is None else root
     rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
     wanted = rooms if only is None else [room for room in rooms if room.name in set(only)]
     return assemble([root, *(kernel.dump(room.name) for room in wanted)])

@@ -16,8 +16,9 @@ from warpd.diff import Differences, diff
 from warpd.errors import InvalidIntent
 from warpd.grants import Grants
 from warpd.intent import Intent
-from warpd.kernel.protocol import Fate, Fault, Kernel
+from warpd.kernel.protocol import Dump, Fate, Fault, Kernel
 from warpd.keys import Master
+from warpd.objects.link import Veth, link_key
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
@@ -80,15 +81,41 @@ def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospe
     return _planned(_compile(goal, observed.host), observed)
 
 
-def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None) -> Prospect:
-    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at everything.
-
-    What was compiled is used again while the host is the same; when it is another, everything is looked at.
+def survey(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str]) -> Prospect:
+    """As `glance`, but also at every network of which the root shows something else than what is wanted.
 
     Raises:
         InvalidIntent, LookFailed: as `prospect`.
     """
-    observed = _observe(kernel, goal, groups)
+    root = kernel.dump(ROOT, goal.intent.gateway.uplink, targets(goal.intent))
+    return glance(kernel, goal, last, {*groups, *_shown(root, last.compiled.state)}, root)
+
+
+def _shown(root: Dump, wanted: State) -> set[str]:
+    """Groups that differ in the root. Of a pair of links the root shows one end: that it is there is all that counts."""
+    have = {item.key: item for item in root.objects}
+    ends = {link_key(ROOT, end.name) for end in root.ends}
+    differ = {
+        item.group
+        for item in wanted
+        if item.key.netns == ROOT
+        and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
+    }
+    return differ | {item.group for key, item in have.items() if wanted.get(key) is None}
+
+
+def glance(
+    kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None, root: Dump | None = None
+) -> Prospect:
+    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at everything.
+
+    What was compiled is used again while the host is the same; when it is another, everything is looked at. `root` is
+    a look at the root of just now.
+
+    Raises:
+        InvalidIntent, LookFailed: as `prospect`.
+    """
+    observed = _observe(kernel, goal, groups, root)
     if basis(last.observed.host) == basis(observed.host):
         return _planned(last.compiled, observed, groups)
     return prospect(kernel, goal) if groups is not None else _planned(_compile(goal, observed.host), observed)
@@ -108,8 +135,8 @@ def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] 
     return glance(kernel, goal, Prospect(last.observed, compiled, last.plan), moved | set(groups))
 
 
-def _observe(kernel: Kernel, goal: Goal, groups: Collection[str] | None) -> Observed:
-    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), only=groups)
+def _observe(kernel: Kernel, goal: Goal, groups: Collection[str] | None, root: Dump | None = None) -> Observed:
+    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root)
 
 
 def _compile(goal: Goal, host: Host) -> Compiled:

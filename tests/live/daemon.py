@@ -46,6 +46,20 @@ class Daemon:
             self._process = subprocess.Popen([sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
         self.wait(lambda: len(self.lines("pass")) > before, "a first pass")
 
+    def repair(self, seen: int, what: str) -> dict[str, Any]:
+        """The line of the first pass that changed something after `seen` bytes of log."""
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            with self.log_file.open("rb") as log:
+                log.seek(seen)
+                whole = [line for line in log.read().splitlines() if line.endswith(b"}")]
+            found.extend(json.loads(line) for line in whole if b'"event": "pass"' in line)
+            return bool(found)
+
+        self.wait(there, what, 10)
+        return found[0]
+
     @property
     def pid(self) -> int:
         assert self._process is not None

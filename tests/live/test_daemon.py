@@ -12,23 +12,25 @@ from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.live import LiveKernel
-from warpd.reconcile import prospect
-from warpd.session import Session
+from warpd.reconcile import Goal, prospect
+from warpd.session import Session, live_kernel
 
-NETWORKS = {"a": world.network(3), "b": world.network(2), "v": {**world.network(2), "isolation": "vrf"}}
+# Three of each: the same object undone five times in a minute would be a fight, and repaired more slowly.
+NETWORKS = {
+    f"{name}{number}": {**world.network(2), **({"isolation": "vrf"} if name == "v" else {})}
+    for number in range(3)
+    for name in "abv"
+}
 
 
 def document(**networks: object) -> dict[str, object]:
     return {"version": 1, "networks": networks}
 
 
-def in_sync(gateway: LiveKernel, daemon: Daemon) -> bool:
-    session = Session(daemon.config, daemon.state)
-    return prospect(gateway, session.goal(session.read(), create=False)).plan.empty
-
-
-def vcids(daemon: Daemon) -> Mapping[str, int]:
-    return {name: grant.vcid for name, grant in Session(daemon.config, daemon.state).read().grants.networks.items()}
+def in_sync(goal: Goal) -> bool:
+    """By a kernel of its own each time: a descriptor of a namespace keeps it, and its ports, from going."""
+    with live_kernel() as kernel:
+        return prospect(kernel, goal).plan.empty
 
 
 def moment(line: Mapping[str, str]) -> float:
@@ -49,7 +51,7 @@ BY_HAND = {
     "rules of ours deleted in the root": "ip rule del pref 970",
     "flush ruleset in the root": "nft flush ruleset",
     "flush ruleset in a namespace": "ip netns exec warp-{a} nft flush ruleset",
-    "set emptied": "ip netns exec warp-{a} nft flush set inet warpd $(ip netns exec warp-{a} nft -j list sets inet | grep -o '\"name\": \"endpoints4[^\"]*\"' | head -1 | cut -d'\"' -f4)",
+    "set emptied": "ip netns exec warp-{a} nft flush set inet warpd endpoints4",
     "VRF deleted": "ip link del vrf-{v}",
     "VRF's default route deleted": "ip route flush table {table}",
     "WireGuard of a VRF deleted": "ip link del wg-{v}",
@@ -65,18 +67,19 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        table = goal.grants.networks["v"].routing_table
-        for _round in range(3):
+        for number in range(3):
+            names = {name: goal.grants.networks[f"{name}{number}"] for name in "abv"}
+            words = {name: grant.vcid for name, grant in names.items()} | {"table": names["v"].routing_table}
             for what, command in BY_HAND.items():
-                before = len(daemon.lines("pass"))
-                began = float(sh(f"date +%s.%N; {command.format(**vcids(daemon), table=table)}").split()[0])
-                daemon.wait(lambda seen=before: len(daemon.lines("pass")) > seen, what, 10)
-                daemon.wait(lambda: prospect(gateway, goal).plan.empty, what, 10)
-                took.append(moment(daemon.lines("pass")[before]) - began)
+                seen = daemon.log_file.stat().st_size
+                began = float(sh(f"date +%s.%N; {command.format(**words)}").split()[0])
+                line = daemon.repair(seen, what)
+                took.append(moment(line) - began - line["look_seconds"])
+                daemon.wait(lambda: in_sync(goal), what, 10)
                 with capsys.disabled():
-                    print(f"\n  {what}: {took[-1] * 1000:.0f} ms", end="")
+                    print(f"\n  {what}: {took[-1] * 1000:.0f} ms and a look of {line['look_seconds'] * 1000:.0f} ms", end="")
         assert daemon.alive()
     took.sort()
     with capsys.disabled():
-        print(f"\n  drift repaired {len(took)} of {3 * len(BY_HAND)}, milliseconds from the command's start to the end of the", end="")
-        print(f" last look: p50 {took[len(took) // 2] * 1000:.0f}, p99 {took[-1] * 1000:.0f}")
+        print(f"\n  drift repaired {len(took)} of {3 * len(BY_HAND)}; milliseconds from the start of the command,", end="")
+        print(f" one look not counted: p50 {took[len(took) // 2] * 1000:.0f}, p99 {took[-1] * 1000:.0f}")

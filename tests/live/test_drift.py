@@ -232,13 +232,15 @@ def route(item: Route) -> Iterator[Modification]:
 
 
 def routing_rule(item: Rule) -> Iterator[Modification]:
-    family = f"-{item.version}"
-    what = f"fwmark {item.mark:#x} lookup {item.table}" if item.mark else "l3mdev"
-    which = f"{what} pref {item.priority} protocol 119"
-    yield f"delete rule {which}", f"ip {family} rule del {which}"
-    if item.mark:
-        elsewhere = f"fwmark {item.mark:#x} lookup 77 pref {item.priority} protocol 119"
-        yield f"rule {which} to another table", f"ip {family} rule del {which}; ip {family} rule add {elsewhere}"
+    run = f"{entering(item.netns)}ip -{item.version} rule"
+    place = f"pref {item.priority} protocol 119"
+    what = (f"fwmark {item.mark:#x} " if item.mark else "") + (f"lookup {item.table}" if item.table else "l3mdev")
+    yield f"delete rule {what} {place}", f"{run} del {what} {place}"
+    if item.table:
+        elsewhere = what.replace(f"lookup {item.table}", "lookup 77")
+        yield f"rule {what} {place} to another table", f"{run} del {what} {place}; {run} add {elsewhere} {place}"
+    if item.netns:
+        yield f"rules flushed in {item.netns}", f"{run} flush"
 
 
 def wireguard(item: WireguardDevice) -> Iterator[Modification]:

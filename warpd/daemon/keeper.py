@@ -28,7 +28,7 @@ from warpd.kernel.protocol import LookFailed
 from warpd.keyfiles import key_files_named
 from warpd.objects.netns import vcid_of
 from warpd.plan import Step
-from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect
+from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
 from warpd.report import status_data
 from warpd.session import Read, Session, located
 from warpd.state import ROOT
@@ -69,6 +69,8 @@ class Keeper:
 
     def run(self, work: Work) -> Result:
         """Never raises for what the operator or another program must mend."""
+        if work == Work(files=True) and self._fingerprint() == self._mark:
+            return Result()  # something else happened in the folder
         began = time.monotonic()
         result, kind = Result(), "done"
         try:
@@ -100,7 +102,7 @@ class Keeper:
         before = self.in_force
         fresh = work.files and self._read(work.asked)
         force = self.in_force
-        if force is None:
+        if force is None or not (fresh or work.groups is None or work.groups):
             return Result()
         try:
             found = self._look(force.goal, work, fresh)
@@ -194,14 +196,10 @@ class Keeper:
             return self._timed(groups, lambda: advance(self.kernel, goal, last, groups))
         if fresh:
             return self._timed(None, lambda: prospect(self.kernel, goal))
-        return self._timed(work.groups, lambda: glance(self.kernel, goal, last, self._all_of(work.groups)))
-
-    def _all_of(self, groups: Collection[str] | None) -> Collection[str] | None:
-        """What happens in the root may concern every network that lives there."""
-        if groups is None or ROOT not in groups or self.in_force is None:
-            return groups
-        compiled = self.last.compiled.state if self.last is not None else ()
-        return {*groups, *(item.group for item in compiled if item.key.netns == ROOT and item.key.kind == "vrf")}
+        if work.groups is None:
+            return self._timed(None, lambda: glance(self.kernel, goal, last, None))
+        groups = work.groups
+        return self._timed(groups, lambda: survey(self.kernel, goal, last, groups))
 
     def _timed(self, groups: Collection[str] | None, look: Callable[[], Prospect]) -> Prospect:
         self.drain(groups)

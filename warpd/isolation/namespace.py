@@ -25,10 +25,14 @@ from warpd.objects.netns import Netns, netns_name
 from warpd.objects.nft import NftChain, NftElements, NftTable
 from warpd.objects.nft_rules import ACCEPT, ANSWERS, jump, match, members, meta, payload, rule
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
+from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl
 from warpd.state import ROOT, TRANSIT6, Key, Object
 
 NAME = "namespace"
+# The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes it and nothing brings
+# it back: a rule of ours beside it is known as ours, and restored.
+RULE_PRIORITY = 32765
 
 
 def room(site: Site) -> Room:
@@ -40,6 +44,9 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""
     place = room(site)
     out: list[Object] = [Netns(place.netns), LinkUp(place.netns, "lo", None), *_settings(site, place, wants)]
+    inside = Key(Netns.KIND, ROOT, place.netns)
+    versions = (4,) if site.subnet6 is None else (4, 6)
+    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]
     if wants.egress:
         out += _way_out(site, place, wants)
     return Contribution(

@@ -34,7 +34,7 @@ from warpd.objects.link import (
     link_key,
     maker_of,
 )
-from warpd.objects.netns import Netns
+from warpd.objects.netns import Netns, room
 from warpd.objects.nft import NftElements, NftGate, NftTable, base_of, part_of
 from warpd.objects.nft_listing import NftObject, decode_table
 from warpd.objects.route import RTN_UNICAST, Route, route_key
@@ -109,8 +109,7 @@ class Look:
         objects += self._addresses(own)
         objects += self._routes(own)
         objects += self._ports(own)
-        if self.netns == ROOT:
-            objects += self._rules(own)
+        objects += self._rules(own)
         objects += settings(self.netns, own)
         drops = self._with_frames(_by_group(self.netns, counts), objects)
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
@@ -252,7 +251,8 @@ class Look:
         tables = self._tables(own)
         for row in live_rtnl.rules(self._route):
             table = 0 if row.l3mdev else row.table
-            yield Rule(ROOT, row.version, row.priority, row.mark, table, tables.get(table, ""))
+            inside = room(self.netns)
+            yield Rule(self.netns, row.version, row.priority, row.mark, table, tables.get(table, ""), *inside)
 
     def _ports(self, own: Sequence[LinkRow]) -> Iterator[Object]:
         legs = {row.index: row.name for row in own if row.master and row.kind in ("gretap", "vxlan")}

@@ -25,11 +25,12 @@ class Rule:
     priority: int
     mark: int = 0  # 0: every packet
     table: int = 0  # 0: that of the packet's VRF (l3mdev)
-    owner: str = field(default="", compare=False)
+    owner: str = field(default="", compare=False)  # in the root
+    inside: Key | None = field(default=None, compare=False)  # its namespace, when it is one of ours
 
     @property
     def key(self) -> Key:
-        what = f"fwmark {self.mark:#x}" if self.mark else "l3mdev"
+        what = f"fwmark {self.mark:#x}" if self.mark else "all" if self.table else "l3mdev"
         return Key(self.KIND, self.netns, f"ipv{self.version} {self.priority} {what}")
 
     @property
@@ -38,15 +39,15 @@ class Rule:
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return ()
+        return () if self.inside is None else (self.inside,)
 
     @property
     def container(self) -> Key | None:
-        return None
+        return self.inside
 
     @property
     def group(self) -> str:
-        return self.owner
+        return self.owner or self.netns
 
 
 def _message(rule: Rule, create: bool) -> Message:
@@ -56,8 +57,9 @@ def _message(rule: Rule, create: bool) -> Message:
         ("action", FR_ACT_TO_TBL),
     )
     attrs: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
-    if rule.mark:
-        attrs += [("FRA_FWMARK", rule.mark), ("FRA_TABLE", rule.table)]
+    if rule.table:
+        attrs += [("FRA_FWMARK", rule.mark)] if rule.mark else []
+        attrs.append(("FRA_TABLE", rule.table))
     else:
         attrs.append(("FRA_L3MDEV", 1))
     return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
