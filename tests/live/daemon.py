@@ -91,4 +91,4 @@ class Daemon:
         until = time.monotonic() + deadline_s
         while not true():
             assert time.monotonic() < until, f"waited {deadline_s} s for {what}\n{self.log_file.read_text()[-3000:]}"
-            time.sleep(0.01)
+            time.sleep(0.03)

@@ -203,8 +203,12 @@ class Keeper:
 
     def _timed(self, groups: Collection[str] | None, look: Callable[[], Prospect]) -> Prospect:
         self.drain(groups)
+        self.kernel.counted = groups is None
         began = time.monotonic()
-        found = look()
+        try:
+            found = look()
+        finally:
+            self.kernel.counted = True
         self._looked_s = time.monotonic() - began
         self.last = found
         if groups is None:

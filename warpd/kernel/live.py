@@ -21,6 +21,7 @@ from warpd.kernel.live_events import Listener
 from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.live_tables import Tables
 from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
 from warpd.objects import address, link, nft_commands, route, rule, segment, vrf
 from warpd.objects.address import Address
@@ -54,12 +55,17 @@ class Door:
     inode: int
     route: NetlinkSocket
     generic: NetlinkSocket
-    nft: NftContext
+    tables: Tables
     userspace: set[str] = field(default_factory=set)  # devices here that wireguard-go serves
+
+    @property
+    def nft(self) -> NftContext:
+        return self.tables.nft
 
     def close(self) -> None:
         self.route.close()
         self.generic.close()
+        self.tables.close()
         os.close(self.fd)
 
 
@@ -72,6 +78,7 @@ class LiveKernel:
         self._vrf: bool | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
+        self.counted = True  # whether looks are to read drop counters anew
 
     @property
     def sent_changes(self) -> int:
@@ -107,7 +114,7 @@ class LiveKernel:
                     os.fstat(fd).st_ino,
                     NetlinkSocket(socket.NETLINK_ROUTE),
                     NetlinkSocket(NETLINK_GENERIC),
-                    NftContext(),
+                    Tables(netns),
                 )
         except OSError:
             os.close(fd)
@@ -147,7 +154,7 @@ class LiveKernel:
             door = self._door(netns)
         except OSError as failure:
             raise LookFailed(f"namespace {netns or 'root'}: {failure.strerror}") from failure
-        look = Look(netns, door.route, door.nft, self._read_device)
+        look = Look(netns, door.route, door.tables, self.counted, self._read_device)
         with live_netns.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
             dump = look.dump()
         door.userspace = look.userspace

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from warpd.isolation.gateway import fences
 from warpd.kernel import live_bridge, live_rtnl, live_userspace
-from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.live_socket import NetlinkSocket
+from warpd.kernel.live_tables import Tables
 from warpd.kernel.live_wireguard import DeviceRead
 from warpd.kernel.protocol import Dump
 from warpd.objects.address import IFA_F_NOPREFIXROUTE, Address
@@ -36,7 +36,7 @@ from warpd.objects.link import (
 )
 from warpd.objects.netns import Netns, room
 from warpd.objects.nft import NftElements, NftGate, NftTable, base_of, part_of
-from warpd.objects.nft_listing import NftObject, decode_table
+from warpd.objects.nft_listing import NftObject
 from warpd.objects.route import RTN_UNICAST, Route, route_key
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
@@ -78,13 +78,13 @@ ReadDevice = Callable[[str, str, str], DeviceRead]
 class Look:
     """Reads one namespace; the calling thread is inside it already."""
 
-    def __init__(self, netns: str, route: NetlinkSocket, nft: NftContext, read_device: ReadDevice) -> None:
+    def __init__(self, netns: str, route: NetlinkSocket, tables: Tables, counted: bool, read_device: ReadDevice) -> None:
         self.netns = netns
         self.links: list[LinkRow] = []
         self.addresses: list[AddressRow] = []
         self.table: NftTable | None = None
         self.userspace: set[str] = set()
-        self._route, self._nft, self._read_device = route, nft, read_device
+        self._route, self._nft, self._counted, self._read_device = route, tables, counted, read_device
         self._foreign: dict[Key, str] = {}
         self._traffic: dict[Key, PeerTraffic] = {}
         self._names: dict[int, str] = {}
@@ -92,7 +92,8 @@ class Look:
     def dump(self) -> Dump:
         self.links = live_rtnl.links(self._route)
         self._names = {row.index: row.name for row in self.links}
-        tables, counts = decode_table(self.netns, self._nft.list_table())
+        listed = self._nft.read(self._counted)
+        tables, counts = listed.objects, listed.counts
         self.table = next((item for item in tables if isinstance(item, NftTable)), None)
         alien = self._alien()
         if alien:
@@ -146,7 +147,7 @@ class Look:
 
     def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
         """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
-        return self._nft.foreign_drops({"forward": ('"dn-', '"vrf-'), "input": ("udp",)})
+        return self._nft.foreign_drops()
 
     def _alien(self) -> str:
         """A namespace with our form of name, but somebody else's content."""
