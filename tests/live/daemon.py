@@ -19,8 +19,16 @@ DEADLINE_S = 60.0
 class Daemon:
     """`with Daemon(folder, document) as daemon:` writes the YAML, starts warpd and waits for its first pass."""
 
-    def __init__(self, folder: Path, document: Mapping[str, Any] | str, interval_s: float = 30.0, **environment: str) -> None:
-        self.config, self.state, self.log_file = folder / "warp.yaml", folder / "state", folder / "log"
+    def __init__(
+        self,
+        folder: Path,
+        document: Mapping[str, Any] | str,
+        interval_s: float = 30.0,
+        log: Path | None = None,
+        state: Path | None = None,
+        **environment: str,
+    ) -> None:
+        self.config, self.state, self.log_file = folder / "warp.yaml", state or folder / "state", log or folder / "log"
         self.interval_s, self.environment = interval_s, environment
         self.write(document)
         self._process: subprocess.Popen[bytes] | None = None

@@ -166,11 +166,13 @@ class Keeper:
     def _take(self, read: Read) -> None:
         goal = self.session.commit(read)
         self._mark = self._fingerprint()  # the grants are of our own writing
-        same = self.in_force is not None and self.in_force.goal == goal
+        same = self.in_force is not None and (self.in_force.read.intent, self.in_force.goal) == (read.intent, goal)
         since = self.in_force.since_s if self.in_force is not None and same else time.time()
         self.in_force = InForce(read, goal, since)
         self.findings, self.waits = (), ""
-        self.desk.tell(_now(), "intent", networks=len(read.intent.networks), same=same)
+        if not same:
+            self.log.info("intent", networks=len(read.intent.networks))
+            self.desk.tell(_now(), "intent", networks=len(read.intent.networks))
         for warning in read.warnings:
             self.log.warning("the YAML", finding=render_finding(warning))
 

@@ -124,12 +124,18 @@ class Watch:
     def follow(self) -> None:
         """Watch what there is to watch now: called again after each look, as folders come, go and are replaced."""
         main = files_of(self._config)[0]
-        wanted = dict.fromkeys((*folders_of(main), *folders_of(main.parent / FOLDER / "any.yaml")), self._files)
+        folders = {*folders_of(main), *folders_of(main.parent / FOLDER / "any.yaml"), str(main.absolute().parent.parent)}
+        wanted = dict.fromkeys(folders, self._files)
         wanted[NETNS_FOLDER] = self._rooms
-        lost = [folder for folder, (_, seen) in self._watched.items() if folder not in wanted or seen != _identity(folder)]
+        alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
+        lost = [
+            folder
+            for folder, (watch, seen) in self._watched.items()
+            if folder not in wanted or seen != _identity(folder) or watch not in alive  # its thread ends with the folder
+        ]
         for folder in lost:
             watch, _ = self._watched.pop(folder)
-            with contextlib.suppress(KeyError, OSError):  # its thread has ended with the folder
+            with contextlib.suppress(KeyError, OSError):
                 self._observer.unschedule(watch)
         for folder in wanted.keys() - self._watched.keys():
             identity = _identity(folder)

@@ -1,0 +1,135 @@
+"""Which files and folders count, and when a file is being written. Real files, real inotify."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from warpd.daemon.watch import WRITING_MAX_S, Watch, being_written, files_of, folders_of, mark
+
+
+def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "networks.d").mkdir()
+    for name in ("b.yaml", "a.yaml", "a.yaml~", ".a.yaml.swp"):
+        (tmp_path / "networks.d" / name).touch()
+    (tmp_path / "warp.yaml").touch()
+    expected = [tmp_path / "warp.yaml", tmp_path / "networks.d" / "a.yaml", tmp_path / "networks.d" / "b.yaml"]
+    assert files_of(tmp_path) == files_of(tmp_path / "warp.yaml") == expected
+
+
+def test_a_mark_differs_when_anything_does(tmp_path: Path) -> None:
+    path = tmp_path / "warp.yaml"
+    marks = {mark([path])}
+    path.write_text("one")
+    marks.add(mark([path]))
+    path.write_text("two")
+    marks.add(mark([path]))
+    path.rename(tmp_path / "other")
+    (tmp_path / "new").write_text("two")
+    (tmp_path / "new").rename(path)
+    marks.add(mark([path]))
+    assert len(marks) == 4 and mark([path]) in marks
+
+
+def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
+    """As a container's mount has it: warp.yaml -> ..data/warp.yaml, ..data -> ..2026, the folder a symlink too."""
+    real = tmp_path / "volume"
+    (real / "..2026").mkdir(parents=True)
+    (real / "..data").symlink_to("..2026")
+    (real / "warp.yaml").symlink_to("..data/warp.yaml")
+    (tmp_path / "etc").symlink_to("volume")
+    found = folders_of(tmp_path / "etc" / "warp.yaml")
+    assert found == {str(tmp_path), str(real), str(real / "..2026")}
+
+
+def test_a_circle_of_symlinks_ends(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert str(tmp_path) in folders_of(tmp_path / "a" / "warp.yaml")
+
+
+def test_a_file_that_somebody_writes(tmp_path: Path) -> None:
+    path = tmp_path / "warp.yaml"
+    path.write_text("x")
+    assert not being_written([path], time.time())
+    with path.open("a"):
+        assert being_written([path], time.time())
+        assert not being_written([path], path.stat().st_mtime + WRITING_MAX_S + 1), "held open for ever: read as it is"
+    with path.open():
+        assert not being_written([path], time.time())
+    assert not being_written([tmp_path / "none"], time.time())
+
+
+def test_git_at_work(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    path = tmp_path / "site" / "warp.yaml"
+    path.write_text("x")
+    (tmp_path / ".git").mkdir()
+    assert not being_written([path], time.time())
+    (tmp_path / ".git" / "index.lock").touch()
+    assert being_written([path], time.time())
+    assert not being_written([path], time.time() + WRITING_MAX_S + 1), "left over from a crash"
+
+
+def _rename(folder: Path) -> None:
+    (folder / "new").write_text("rename")
+    (folder / "new").rename(folder / "warp.yaml")
+
+
+def _swap(folder: Path) -> None:
+    (folder / "link").symlink_to("elsewhere.yaml")
+    (folder / "link").rename(folder / "warp.yaml")
+
+
+def _write(folder: Path) -> None:
+    (folder / "warp.yaml").write_text("in place")
+
+
+def _extra(folder: Path) -> None:
+    (folder / "networks.d").mkdir()
+    (folder / "networks.d" / "a.yaml").write_text("more")
+
+
+def _gone(folder: Path) -> None:
+    (folder / "warp.yaml").unlink()
+
+
+@pytest.mark.parametrize("change", [_rename, _swap, _write, _extra, _gone])
+def test_what_is_told(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    (tmp_path / "warp.yaml").write_text("first")
+    told = threading.Event()
+    watch = Watch(tmp_path / "warp.yaml", told.set, lambda: None)
+    watch.start()
+    try:
+        (tmp_path / "warp.yaml").read_text()
+        assert not told.wait(0.3), "reading is no change"
+        change(tmp_path)
+        assert told.wait(5)
+    finally:
+        watch.stop()
+
+
+def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    told = threading.Event()
+    watch = Watch(folder / "warp.yaml", told.set, lambda: None)
+    watch.start()
+    try:
+        folder.rmdir()
+        folder.mkdir()
+        assert told.wait(5), "the folder's own folder is watched as well"
+        deadline = time.monotonic() + 5
+        again = False
+        while not again and time.monotonic() < deadline:
+            watch.follow()
+            told.clear()
+            _write(folder)
+            again = told.wait(0.2)
+        assert again
+    finally:
+        watch.stop()
