@@ -48,6 +48,7 @@ class Source:
     file: str
     lines: tuple[str, ...]
     value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
+    raw: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,14 @@ class Loaded:
         return placed(finding, steps_of(finding.path), self.sources, self.owners)
 
 
-def load(path: Path, instead: Mapping[Path, bytes] | None = None) -> Loaded:
+def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = False) -> Loaded:
     """Read a file or a folder of files. Raises nothing; an unreadable file is a finding.
 
-    `instead` holds what files are to be read as, there or not: an edit is tried before it is written.
+    `instead` holds what files are to be read as, there or not: an edit is tried before it is written. With `whole` it
+    is all there is, the main file first: what was in force once is read again.
     """
     given = instead or {}
-    main, extras, findings = _files(path)
+    main, extras, findings = (next(iter(given)), list[Path](), list[Finding]()) if whole else _files(path)
     extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
     sources: list[Source] = []
     for file in (main, *extras):
@@ -134,7 +136,7 @@ def read_source(file: Path, given: bytes | None = None) -> tuple[Source, list[Fi
         lines = tuple(lines_of(text))
         return Source(str(file), lines), [_flawed(flaw, str(file), lines) for flaw in flaws]
     read = read_tree(text)
-    source = Source(str(file), tuple(lines_of(text)), read.value)
+    source = Source(str(file), tuple(lines_of(text)), read.value, raw)
     return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
 
 

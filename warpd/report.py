@@ -11,6 +11,7 @@ from typing import Any
 from warpd.advice import host_warnings
 from warpd.clients.current import current_digest, known_as, stale_configs
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent
+from warpd.history import Entry, History
 from warpd.kernel.protocol import Kernel
 from warpd.reconcile import Goal, Outcome, Prospect, prospect
 from warpd.render import VERSION, plan_json, step_json
@@ -63,7 +64,7 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
         "unverified": [step_json(step, 0) for step in outcome.unverified],
         "blocked": data["blocked"],
         "warnings": data["warnings"],
-        **{key: data[key] for key in ("risks", "stale_configs", "quarantine") if key in data},
+        **{key: data[key] for key in ("risks", "stale_configs", "quarantine", "confirm_until") if key in data},
     }
 
 
@@ -72,6 +73,7 @@ def status_data(session: Session, read: Read, goal: Goal, found: Prospect) -> di
     data = status_json(goal, found, int(time.time()))
     data["warnings"] = list(host_warnings(found.observed.host, read.grants))
     data["quarantine"] = quarantine_json(read.resting)
+    data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
@@ -83,3 +85,34 @@ def version_of(versions: Versions, goal: Goal, found: Prospect, network: str, na
     """The version of the config that the endpoint should have, and whether it was ever exported."""
     digest = current_digest(goal, found.observed.host, network, name)
     return versions.of(*known_as(goal, network, name), digest)
+
+
+def pending_json(history: History) -> dict[str, Any] | None:
+    """The apply that is undone unless it is confirmed; None when there is none."""
+    waits = history.pending()
+    if waits is None:
+        return None
+    return {"number": waits.number, "by": waits.by, "until": waits.until, "goes_back_to": waits.back_to}
+
+
+def history_json(history: History) -> dict[str, Any]:
+    """What was applied, oldest first, and what waits for a yes."""
+    in_force = history.in_force_number()
+    entries = [entry_json(entry, in_force) for entry in history.entries()]
+    return {"version": VERSION, "history": entries, "pending_confirm": pending_json(history)}
+
+
+def entry_json(entry: Entry, in_force: int) -> dict[str, Any]:
+    fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks", "digest")}
+    return {**fields, "in_force": entry.number == in_force}
+
+
+def undone_json(outcome: Outcome, number: int) -> dict[str, Any]:
+    """What a rollback did; `in_force` is a number of the history, 0 for nothing."""
+    return {
+        "version": VERSION,
+        "complete": outcome.complete,
+        "in_force": number,
+        "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
+        "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
+    }

@@ -72,6 +72,17 @@ class Session:
         """
         loaded = load(self.config, instead)
         lock = self._lock = read_lock(self.lock_file, self._lock)
+        return self._judged(loaded, lock, self.store.read_grants(), yaml_wins)
+
+    def read_again(self, files: Mapping[Path, bytes], grants: Grants) -> Read:
+        """What was in force once, from its files (the main one first) and with its grants; no lock counts.
+
+        Raises:
+            InvalidIntent: this warpd refuses what another one accepted.
+        """
+        return self._judged(load(self.config, files, whole=True), None, grants, False)
+
+    def _judged(self, loaded: Loaded, lock: Lock | None, before: Grants, yaml_wins: bool) -> Read:
         findings = [*loaded.findings, *(lock.findings if lock is not None else ())]
         grants, now_s = Grants({}), int(time.time())
         if loaded.intent is not None:
@@ -80,7 +91,7 @@ class Session:
             findings += without_contradictions(against) if yaml_wins else against
             if not any(item.is_error for item in findings):
                 firm = lock.grants if lock is not None else None
-                grants, more = grant(loaded.intent, self.store.read_grants(), now_s, firm)
+                grants, more = grant(loaded.intent, before, now_s, firm)
                 findings += [*more, *(behind(lock, grants) if lock is not None else ())]
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):

@@ -256,6 +256,28 @@ class Store:
         finally:
             os.close(fd)
 
+    # documents that others give a shape (history, what waits for a confirmation)
+
+    def document(self, name: str) -> str | None:
+        """Raises: WarpError when it cannot be read."""
+        return self._read(name)
+
+    def documents(self, folder: str) -> list[str]:
+        """Names of what `keep` wrote there, sorted."""
+        path = self.folder / folder
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            return sorted(f"{folder}/{name}" for name in os.listdir(path) if not name.startswith("."))
+        return []
+
+    def keep(self, name: str, text: str) -> None:
+        self._write(name, text)
+
+    def drop(self, name: str) -> None:
+        path = self.folder / name
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            _sync_folder(path.parent)
+
     # files
 
     def _make_folder(self) -> None:

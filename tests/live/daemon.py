@@ -47,12 +47,12 @@ class Daemon:
         self.stop()
 
     def start(self) -> None:
-        before = len(self.lines("pass"))
+        before = len(self.lines("ready"))
         environment = {**os.environ, "WARPD_SOCKET": str(self.state / "sock"), **self.environment}
         words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s)]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
-        self.wait(lambda: len(self.lines("pass")) > before, "a first pass")
+        self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
     def repair(self, seen: int, what: str) -> dict[str, Any]:
         """The line of the first pass that changed something after `seen` bytes of log."""

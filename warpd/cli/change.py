@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
 from warpd.errors import EXIT_CHANGES, Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.history import NOTHING, History
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.plan import Step, digest
@@ -33,6 +36,7 @@ from warpd.render import (
     without_risks,
 )
 from warpd.report import described, exit_code, look, outcome_json, outlook, warnings_of
+from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
@@ -86,11 +90,16 @@ def apply(
     context: typer.Context,
     planfile: Annotated[Path | None, typer.Argument(help="a plan saved by `warpctl plan --out`")] = None,
     yes: Yes = False,
+    confirm_within: Annotated[
+        str, typer.Option("--confirm-within", help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` says yes")
+    ] = "",
     form: Output = Format.text,
 ) -> None:
     """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
     session: Session = context.obj
     require_root("apply")
+    within_s = seconds_of(confirm_within) if confirm_within else 0
+    History(session).refuse_pending()
     promised = _saved(planfile) if planfile else None
     agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
     if promised is None and not yes:
@@ -100,10 +109,35 @@ def apply(
         if promised is not None:
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
         _refuse_unsaid(read, agreed)
+        History(session).refuse_pending()
         goal = session.commit(read)
         found = look(kernel, read, goal)
         data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
+        data["confirm_until"] = _recorded(session, read, found, within_s)
         _run(kernel, found, lambda: look(kernel, read, goal, found), data, form)
+
+
+def _recorded(session: Session, read: Read, found: Prospect, within_s: int) -> str | None:
+    """Keep what is about to be applied; with a time to confirm, see to it that it is undone. Until when, for people.
+
+    Raises:
+        WarpError: what is in force now is not kept, so that nothing could be gone back to; or no timer could be started.
+    """
+    history, by = History(session), f"{os.environ.get('SUDO_USER') or getpass.getuser()} (warpctl apply)"
+    before = history.in_force()
+    if within_s and before is None and len(found.observed.state):
+        text = "there is no record of what is in force now, so that it could not be gone back to"
+        raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
+    entry = history.record(read, by)
+    if not within_s:
+        return None
+    pending = history.await_yes(entry.number, before.number if before is not None else NOTHING, within_s, by)
+    try:
+        start_timer(session, pending)
+    except WarpError:
+        history.settled()
+        raise
+    return pending.until
 
 
 def _saved(path: Path) -> str:
@@ -139,7 +173,7 @@ def _ask(session: Session, form: Format) -> tuple[str, frozenset[str]]:
         found = look(kernel, read, goal)
     if not found.plan.empty or read.risks:
         output.note(plan_text(described(session, goal, found, read), output.paint(sys.stderr)))
-        _agree("Apply?", form, read.risks)
+        agree("Apply?", form, read.risks)
     return digest(found.plan.steps), frozenset(item.message for item in read.risks)
 
 
@@ -149,7 +183,7 @@ def _risks(session: Session, form: Format) -> frozenset[str]:
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
-        _agree("Apply all the same?", form, read.risks)
+        agree("Apply all the same?", form, read.risks)
     return frozenset(item.message for item in read.risks)
 
 
@@ -160,7 +194,7 @@ def _refuse_unsaid(read: Read, agreed: frozenset[str] | None) -> None:
         raise Busy(text, code="plan-stale", hint="look at it with `warpctl plan`")
 
 
-def _agree(question: str, form: Format, risks: Sequence[Finding] = ()) -> None:
+def agree(question: str, form: Format, risks: Sequence[Finding] = ()) -> None:
     """Raises: WarpError when nobody says yes."""
     if form is Format.json or not sys.stdin.isatty():
         text = "this asks before it changes anything, and nobody is there to answer"
@@ -186,7 +220,9 @@ def destroy(
         data = headline(found.plan)
         if not yes and data["changes"]:
             output.note(plan_text(plan_json(found.plan), output.paint(sys.stderr)))
-            _agree("Remove all this?", form)
+            agree("Remove all this?", form)
+        with contextlib.suppress(WarpError):
+            History(session).settled()  # nothing is left that a timer should undo
         _run(kernel, found, lambda: removal(kernel, group), data, form)
 
 
@@ -223,7 +259,7 @@ def _run(kernel: LiveKernel, found: Prospect, replan: Callable[[], Prospect], da
         if live:
             output.note(step_text(step_json(step, 0), paint))
 
-    with _signals() as stop:
+    with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
     code = exit_code(outcome, found)
     if form is Format.json:
@@ -243,13 +279,15 @@ def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:
         lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
     if outcome.remaining:
         lines.append("Stopped as asked; `warpctl apply` goes on from here.")
+    if data.get("confirm_until"):
+        lines.append(f"Undone at {data['confirm_until']} unless `warpctl confirm` says yes before.")
     if not outcome.done and outcome.complete and not data["changes"]:
         return "\n".join([*lines, summary_text(data)])
     verdict = paint("Applied", "32") if outcome.complete and not data["blocked"] else paint("Applied in part", "31")
     return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps done, {len(outcome.failed)} failed."])
 
 
-class _signals:
+class signals:
     """SIGHUP and SIGPIPE do not end an apply; the first SIGINT or SIGTERM ends it after the step in hand."""
 
     def __init__(self) -> None:

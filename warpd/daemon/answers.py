@@ -7,9 +7,11 @@ from typing import Any
 
 from warpd.daemon.keeper import Keeper
 from warpd.errors import WarpError
+from warpd.history import History
 from warpd.reconcile import converge, prospect
-from warpd.render import headline
-from warpd.report import described, look, outcome_json, outlook, status_data, warnings_of
+from warpd.render import VERSION, headline
+from warpd.report import described, history_json, look, outcome_json, outlook, status_data, undone_json, warnings_of
+from warpd.rollback import undo
 
 Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
 
@@ -35,15 +37,38 @@ def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
-    with keeper.session.store.writer(command="warpd (asked)"):
-        read = keeper.session.read()
+    session, kernel = keeper.session, keeper.kernel
+    with session.store.writer(command="warpd (asked)"):
+        history = History(session)
+        history.refuse_pending()
+        read = session.read()
         if read.risks and not arguments.get("yes"):
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
-        goal = keeper.session.commit(read)
-        found = look(keeper.kernel, read, goal)
-        outcome = converge(keeper.kernel, lambda: look(keeper.kernel, read, goal, found), found)
-        data = {**headline(found.plan, warnings_of(found, read)), **outlook(keeper.session, goal, found, read)}
+        goal = session.commit(read)
+        found = look(kernel, read, goal)
+        history.record(read, str(arguments.get("by", "warpd (asked)")))
+        outcome = converge(kernel, lambda: look(kernel, read, goal, found), found)
+        data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
         return outcome_json(outcome, data)
 
 
-ANSWERS: Mapping[str, Answerer] = {"status": status, "plan": plan, "apply": apply}
+def confirm(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl confirm` does. Raises: as that."""
+    with keeper.session.store.writer(command="warpd (asked)"):
+        return {"version": VERSION, "confirmed": History(keeper.session).confirm()}
+
+
+def rollback(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl rollback` does, with `to` a number of the history or None. Raises: as that."""
+    with keeper.session.store.writer(command="warpd (asked)"):
+        return undone_json(*undo(keeper.session, keeper.kernel, arguments.get("to")))
+
+
+def history(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl history -o json` shows."""
+    return history_json(History(keeper.session))
+
+
+ANSWERS: Mapping[str, Answerer] = {
+    "status": status, "plan": plan, "apply": apply, "confirm": confirm, "rollback": rollback, "history": history
+}

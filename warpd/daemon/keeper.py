@@ -23,6 +23,8 @@ from warpd.daemon.desk import Desk
 from warpd.daemon.watch import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
+from warpd.history import IN_FORCE, NOTHING, PENDING, History, Pending, files_digest
+from warpd.history import files_of as intent_files
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.protocol import LookFailed
 from warpd.keyfiles import key_files_named
@@ -30,6 +32,7 @@ from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
 from warpd.report import status_data
+from warpd.rollback import undo_pending
 from warpd.session import Read, Session, located
 from warpd.state import ROOT
 from warpd.store import GRANTS, MASTER
@@ -64,12 +67,15 @@ class Keeper:
         self._mark: Mark | None = None
         self._looked_s = 0.0
         self.last_pass: dict[str, Any] = {}
+        self.pending: Pending | None = None
+        self._held = NOTHING
+        self._history = History(session)
 
     # -- a pass
 
     def run(self, work: Work) -> Result:
         """Never raises for what the operator or another program must mend."""
-        if work == Work(files=True) and self._fingerprint() == self._mark:
+        if work == Work(files=True) and self._fingerprint() == self._mark and not self.undo_due:
             return Result()  # something else happened in the folder
         began = time.monotonic()
         result, kind = Result(), "done"
@@ -100,7 +106,7 @@ class Keeper:
 
     def _pass(self, work: Work) -> Result:
         before = self.in_force
-        fresh = work.files and self._read(work.asked)
+        fresh = self._read(work.asked)
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
             return Result()
@@ -124,8 +130,11 @@ class Keeper:
             _Writing: somebody is writing them.
         """
         now = self._fingerprint()
-        if now == self._mark and not asked:
+        if now == self._mark and not asked and not self.undo_due:
             return self._turn_of_day()
+        self.pending = self._history.pending()
+        if self.pending is not None:
+            return self._while_pending(self.pending)
         if being_written(files_of(self.session.config), time.time()):
             raise _Writing
         try:
@@ -133,7 +142,7 @@ class Keeper:
             if self._fingerprint() != now:
                 raise _Writing
             self._mark = now
-            waits = why_wait(read, self.session.store.read_grants())
+            waits = self._why_not(read)
             if not waits:
                 self._take(read)
                 return True
@@ -143,12 +152,49 @@ class Keeper:
                 raise _Writing from None
             self._mark = now
             self._refused(failure.findings)
-        return False
+        return self.in_force is None and self._fall_back()
+
+    def _why_not(self, read: Read) -> str:
+        """Whose yes these files need; "" for nobody's."""
+        refused = self._history.refused
+        if refused and files_digest(intent_files(read)) == refused:
+            return "these files were rolled back from"
+        return why_wait(read, self.session.store.read_grants())
+
+    def _while_pending(self, pending: Pending) -> bool:
+        """What is applied, and waits for a yes, stays in force whatever the files say; what nobody said yes to is undone."""
+        if pending.left_s() <= 0:
+            self.log.warning("nobody confirmed in time: going back", number=pending.number, to=pending.back_to)
+            outcome = undo_pending(self.session, self.kernel)
+            self.desk.tell(_now(), "rollback", number=pending.back_to, complete=outcome is None or outcome.complete)
+            self.pending = self._history.pending()
+            self.last, self.in_force, self._mark = None, None, None
+        elif self._held != pending.number:
+            self._held = pending.number
+            self._wait(f"an apply waits to be confirmed until {pending.until}")
+        else:
+            return False
+        return self._fall_back()
+
+    def _fall_back(self) -> bool:
+        """To what was in force last, also before this process was started."""
+        entry = self._history.in_force()
+        if entry is None:
+            return False
+        read = self._history.read(entry)
+        self.in_force = InForce(read, self.session.goal(read, create=True), time.time())
+        self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
+        return True
+
+    @property
+    def undo_due(self) -> bool:
+        """Whether an apply that nobody confirmed is to be undone now."""
+        return self.pending is not None and self.pending.left_s() <= 0
 
     def _fingerprint(self) -> Mark:
         """Of everything that decides what should exist, but for the kernel and the day."""
         folder = self.session.store.folder
-        more = [self.session.lock_file, folder / GRANTS, folder / MASTER]
+        more = [self.session.lock_file, *(folder / name for name in (GRANTS, MASTER, IN_FORCE, PENDING))]
         return mark([*files_of(self.session.config), *more, *self._key_files()])
 
     def _key_files(self) -> tuple[Path, ...]:
@@ -165,11 +211,12 @@ class Keeper:
 
     def _take(self, read: Read) -> None:
         goal = self.session.commit(read)
+        self._history.record(read, COMMAND)
         self._mark = self._fingerprint()  # the grants are of our own writing
         same = self.in_force is not None and (self.in_force.read.intent, self.in_force.goal) == (read.intent, goal)
         since = self.in_force.since_s if self.in_force is not None and same else time.time()
         self.in_force = InForce(read, goal, since)
-        self.findings, self.waits = (), ""
+        self.findings, self.waits, self._held = (), "", NOTHING
         if not same:
             self.log.info("intent", networks=len(read.intent.networks))
             self.desk.tell(_now(), "intent", networks=len(read.intent.networks))

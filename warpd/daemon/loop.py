@@ -42,6 +42,7 @@ class Loop:
         self._descriptors: tuple[int, ...] = ()
         self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
         self._signal = 0
+        self._ready = False
         keeper.drain = self._drain
 
     def run(self) -> int:
@@ -62,6 +63,8 @@ class Loop:
     def _turn(self) -> None:
         self._take_flags()
         self._drain(())
+        if self._keeper.undo_due:
+            self._pacer.ask()
         work = self._pacer.due(time.monotonic())
         if work is not None:
             self._pass(work)
@@ -73,6 +76,8 @@ class Loop:
 
     def _wait(self) -> None:
         wait_s = min(self._pacer.wait_s(time.monotonic()), self._notifier.interval_s)
+        if self._keeper.pending is not None:
+            wait_s = max(0.1, min(wait_s, self._keeper.pending.left_s()))
         poll = select.poll()
         for descriptor in (self._waker.fileno(), *self._descriptors):
             poll.register(descriptor, select.POLLIN)
@@ -148,6 +153,9 @@ class Loop:
             self._keeper.fight(item, self._pacer.fights[item])
         self._desk.figures = _fights(self._desk.figures, self._pacer.fights)
         if not (result.busy or result.writing):
+            if not self._ready:
+                self._ready = True
+                self._keeper.log.info("ready", status=self._headline())
             self._notifier.say(f"READY=1\nSTATUS={self._headline()}")
 
     def _headline(self) -> str:

@@ -1,0 +1,165 @@
+"""P15 on a real kernel: what nobody confirms is undone, though the command, its session and the daemon are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import world
+from tests.live.daemon import Daemon
+from warpd.history import History
+from warpd.kernel.live import LiveKernel
+from warpd.reconcile import prospect
+from warpd.session import Session, live_kernel
+
+OLD = {"a": world.network(2), "b": world.network(1)}
+NEW = {"a": world.network(3, mtu=1380), "c": world.network(2)}
+
+
+class Gateway:
+    def __init__(self, folder: Path) -> None:
+        self.file, self.state = folder / "warp.yaml", folder / "state"
+        self.session = Session(self.file, self.state)
+
+    def say(self, networks: dict[str, Any]) -> None:
+        self.file.write_text(json.dumps({"version": 1, "networks": networks}))
+
+    def words(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "warpd.cli", "-c", str(self.file), "--state-dir", str(self.state), *words]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=60, check=False)
+
+    def is_as(self, networks: dict[str, Any]) -> bool:
+        """Whether the kernel is as these networks would have it, with the grants as they are written down."""
+        beside = Gateway(self.file.parent)
+        beside.file = self.file.with_name("asked.yaml")
+        beside.say(networks)
+        session = Session(beside.file, self.state)
+        with live_kernel() as kernel:
+            return prospect(kernel, session.goal(session.read(), create=False)).plan.empty
+
+
+def within(seconds: float, true: Callable[[], bool]) -> float:
+    """Seconds until it was true."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def made(gateway: LiveKernel, tmp_path: Path) -> Gateway:
+    gateway.close()  # no descriptors of namespaces that come and go
+    machine = Gateway(tmp_path)
+    machine.say(OLD)
+    assert machine.run("apply", "--yes").returncode == 0
+    machine.say(NEW)
+    return machine
+
+
+def test_a_yes_keeps_it(made: Gateway) -> None:
+    done = made.run("apply", "--yes", "--confirm-within", "5s")
+    assert done.returncode == 0 and "warpctl confirm" in done.stdout
+    assert json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["goes_back_to"] == 1
+    assert made.run("confirm").returncode == 0
+    time.sleep(6)
+    assert made.is_as(NEW) and made.run("confirm").returncode == 1
+
+
+def test_without_a_yes_it_is_undone_in_time(made: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    done = made.run("apply", "--yes", "--confirm-within", "6s", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    pending = History(made.session).pending()
+    assert pending is not None and made.is_as(NEW)
+    second = made.run("apply", "--yes")
+    assert second.returncode == 5 and "waits to be confirmed" in second.stderr
+    within(30, lambda: History(made.session).pending() is None)
+    late = time.time() - pending.until_s
+    assert made.is_as(OLD) and 0 <= late < 10
+    assert json.loads(made.file.read_text())["networks"].keys() == NEW.keys(), "the YAML on disk is not touched"
+    with capsys.disabled():
+        print(f"\n  unconfirmed apply undone {late:.2f} s after its deadline", end="")
+
+
+@pytest.mark.parametrize("after_s", [0, 0.05, 0.15, 0.4])
+def test_the_command_is_killed_in_the_middle(made: Gateway, after_s: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """With all its process group, as when a session ends; the timer is in a session of its own."""
+    process = subprocess.Popen(made.words("apply", "--yes", "--confirm-within", "5s"), start_new_session=True)
+    within(20, lambda: History(made.session).pending() is not None)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    half = not made.is_as(OLD) and not made.is_as(NEW)
+    within(30, lambda: History(made.session).pending() is None)
+    with capsys.disabled():
+        print(f"\n  killed {after_s} s into the apply, half of it done: {half}", end="")
+    assert made.is_as(OLD)
+
+
+def test_rollback_by_hand_and_to_a_number(made: Gateway) -> None:
+    assert made.run("apply", "--yes", "--confirm-within", "60s").returncode == 0
+    done = made.run("rollback")
+    assert done.returncode == 0 and made.is_as(OLD), done.stderr
+    assert made.run("rollback").returncode == 1
+    assert made.run("rollback", "--to", "2", "--yes").returncode == 0 and made.is_as(NEW)
+    assert made.run("rollback", "--to", "77", "--yes").returncode == 1
+    listed = json.loads(made.run("history", "-o", "json").stdout)
+    assert [(row["number"], row["in_force"]) for row in listed["history"]] == [(1, False), (2, True)]
+    assert '"mtu": 1380' in made.run("history", "--show", "2").stdout
+
+
+def test_the_daemon_undoes_it_though_command_and_timer_are_killed(gateway: LiveKernel, tmp_path: Path) -> None:
+    """And it holds what waits against its own YAML, and does not apply again what was rolled back from."""
+    gateway.close()
+    machine = Gateway(tmp_path)
+    with Daemon(tmp_path, {"version": 1, "networks": OLD}) as daemon:
+        candidate = Gateway(tmp_path)
+        candidate.file = tmp_path / "candidate.yaml"
+        candidate.say(NEW)
+        assert candidate.run("apply", "--yes", "--confirm-within", "8s").returncode == 0
+        pending = History(machine.session).pending()
+        assert pending is not None
+        subprocess.run(["pkill", "-KILL", "-f", "rollback --expired"], check=True)
+        time.sleep(1)
+        assert machine.is_as(NEW), "the daemon's own YAML does not undo what waits for a yes"
+        within(30, lambda: History(machine.session).pending() is None)
+        assert machine.is_as(OLD) and time.time() - pending.until_s < 10
+        assert daemon.alive()
+
+
+def test_a_daemon_that_starts_finds_what_was_not_confirmed(made: Gateway) -> None:
+    assert made.run("apply", "--yes", "--confirm-within", "5s").returncode == 0
+    subprocess.run(["pkill", "-KILL", "-f", "rollback --expired"], check=True)
+    time.sleep(6)
+    assert made.is_as(NEW)
+    with Daemon(made.file.parent, made.file.read_text()) as daemon:
+        within(20, lambda: History(made.session).pending() is None)
+        daemon.wait(lambda: made.is_as(OLD), "the old intent")
+        time.sleep(2)
+        assert made.is_as(OLD), "the YAML on disk was rolled back from: it is not applied again unasked"
+        daemon.write({"version": 1, "networks": {**NEW, "d": world.network(1)}})
+        daemon.wait(lambda: made.is_as({**NEW, "d": world.network(1)}), "a YAML that has changed since")
+
+
+def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: Path) -> None:
+    gateway.close()
+    machine = Gateway(tmp_path)
+    daemon = Daemon(tmp_path, {"version": 1, "networks": OLD})
+    with daemon:
+        pass
+    subprocess.run(["ip", "link", "del", f"dn-{machine.session.read().grants.networks['a'].vcid}"], check=True)
+    daemon.write("version: 1\nnetworks: {a: {typ: secure-internet}}\n")
+    with daemon:
+        daemon.wait(lambda: machine.is_as(OLD), "what was in force before")
+        assert daemon.lines("the YAML is not valid; the kernel is left as it is")

@@ -1,0 +1,136 @@
+"""P15: an apply that nobody confirms is undone, wherever it was killed, and the undoing too.
+
+The kernel is the one in memory, the state folder a real one. Printed: restored of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import world
+from tests.sweep.test_crash import Faulty, Killed
+from warpd.history import History
+from warpd.kernel.memory import MemoryKernel
+from warpd.reconcile import converge, prospect
+from warpd.rollback import undo_pending
+from warpd.session import Session
+
+BEFORE = {"a": world.network(2), "b": world.network(3, peer_communication=True), "gone": world.network(1)}
+AFTER = {"a": world.network(3, mtu=1380), "b": world.network(2, nat=False), "fresh": world.network(2, ipv6=False)}
+
+
+class Machine:
+    """A gateway's files beside a kernel in memory, which a kill leaves as it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "warp.yaml"
+        self.session = Session(self.file, folder / "state")
+        self.kernel = Faulty(0, "")
+        self.say(BEFORE)
+
+    def say(self, networks: dict[str, object]) -> None:
+        self.file.write_text(json.dumps({"version": 1, "networks": networks}))
+
+    def apply(self, within_s: float = 0) -> None:
+        """As `warpctl apply --confirm-within` does, without its timer."""
+        history = History(self.session)
+        with self.session.store.writer("test"):
+            history.refuse_pending()
+            read = self.session.read()
+            goal = self.session.commit(read)
+            before = history.in_force_number()
+            entry = history.record(read, "test")
+            if within_s:
+                history.await_yes(entry.number, before, within_s, "test")
+            converge(self.kernel, lambda: prospect(self.kernel, goal), prospect(self.kernel, goal))
+
+    def undo(self) -> None:
+        with self.session.store.writer("test"):
+            outcome = undo_pending(self.session, self.kernel)
+        assert outcome is None or outcome.complete
+
+    def kill_at(self, change: int) -> None:
+        """The changing call number `change` from now on is the last."""
+        self.kernel.at, self.kernel.way, self.kernel.fired, self.kernel._number = change, "killed after", False, 0
+
+    def state(self) -> tuple[object, object]:
+        return prospect(self.kernel, self.session.goal(self.session.read(), create=False)).observed.state, self.grants()
+
+    def grants(self) -> object:
+        return self.session.store.read_grants()
+
+
+def steps_of(tmp_path: Path, undoing: bool) -> int:
+    """How many changing calls the apply, or the undoing of it, takes."""
+    machine = Machine(tmp_path / f"count-{undoing}")
+    machine.apply()
+    machine.say(AFTER)
+    machine.kernel._number = 0
+    machine.apply(60)
+    if undoing:
+        machine.kernel._number = 0
+        machine.undo()
+    return machine.kernel._number
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> None:
+    for name in ("count-False", "count-True"):
+        (tmp_path / name).mkdir()
+
+
+def test_killed_at_every_step_of_the_apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    total, restored = steps_of(tmp_path, False), 0
+    for number in range(1, total + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        machine = Machine(folder)
+        machine.apply()
+        before = machine.state()
+        machine.say(AFTER)
+        machine.kill_at(number)
+        with contextlib.suppress(Killed):
+            machine.apply(60)
+        assert machine.kernel.fired
+        machine.undo()
+        machine.say(BEFORE)
+        restored += machine.state() == before and History(machine.session).pending() is None
+    with capsys.disabled():
+        print(f"\nunconfirmed apply killed at each of {total} steps: restored {restored}")
+    assert restored == total > 20
+
+
+def test_killed_at_every_step_of_the_undoing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    total, restored = steps_of(tmp_path, True), 0
+    for number in range(1, total + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        machine = Machine(folder)
+        machine.apply()
+        before = machine.state()
+        machine.say(AFTER)
+        machine.apply(60)
+        machine.kill_at(number)
+        with contextlib.suppress(Killed):
+            machine.undo()
+        assert machine.kernel.fired and History(machine.session).pending() is not None
+        machine.undo()
+        refused = History(machine.session).refused
+        machine.say(BEFORE)
+        restored += machine.state() == before and bool(refused) and History(machine.session).in_force_number() == 1
+    with capsys.disabled():
+        print(f"\nundoing killed at each of {total} steps: restored {restored}")
+    assert restored == total > 20
+
+
+def test_undoing_the_first_apply_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    machine = Machine(tmp_path / "first")
+    machine.apply(60)
+    machine.undo()
+    assert not len(prospect(machine.kernel, machine.session.goal(machine.session.read(), create=False)).observed.state)
+    assert isinstance(machine.kernel, MemoryKernel)

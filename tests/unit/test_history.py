@@ -1,0 +1,125 @@
+"""What was applied is kept whole, with its grants; one apply waits for a yes at a time; times that make sense."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import world
+from warpd import history as module
+from warpd.errors import Busy, WarpError
+from warpd.history import KEPT, NOTHING, History, files_digest, files_of
+from warpd.rollback import seconds_of
+from warpd.session import Session
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path / "warp.yaml", tmp_path / "state")
+
+
+def say(session: Session, **networks: object) -> None:
+    session.config.write_text(json.dumps({"version": 1, "networks": networks}))
+
+
+def applied(session: Session) -> module.Entry:
+    read = session.read()
+    session.commit(read)
+    return History(session).record(read, "test")
+
+
+def test_nothing_was_applied(session: Session) -> None:
+    history = History(session)
+    assert history.in_force() is None and history.entries() == [] and history.pending() is None
+    assert not session.store.folder.exists(), "looking creates nothing"
+
+
+def test_the_same_is_kept_once(session: Session) -> None:
+    say(session, a=world.network(1))
+    assert [applied(session).number, applied(session).number] == [1, 1]
+    say(session, a=world.network(2))
+    assert applied(session).number == 2 and [entry.number for entry in History(session).entries()] == [1, 2]
+    assert (session.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Path) -> None:
+    say(session, a=world.network(1))
+    (tmp_path / "networks.d").mkdir()
+    (tmp_path / "networks.d" / "more.yaml").write_text(json.dumps({"networks": {"b": world.network(2)}}))
+    before = session.read()
+    entry = applied(session)
+    (tmp_path / "networks.d" / "more.yaml").unlink()
+    (tmp_path / "networks.d" / "other.yaml").write_text(json.dumps({"networks": {"c": world.network(3)}}))
+    say(session, a=world.network(3, subnet="10.77.0.0/24"))
+    applied(session)
+    again = History(session).read(History(session).entry(entry.number))
+    assert again.intent == before.intent and again.grants == before.grants
+    assert files_digest(files_of(before)) == entry.digest
+
+
+def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> None:
+    for number in range(KEPT + 5):
+        say(session, a=world.network(1, mtu=1300 + number))
+        applied(session)
+        if number == 0:
+            History(session).await_yes(1, NOTHING, 3600, "test")
+    numbers = [entry.number for entry in History(session).entries()]
+    assert numbers == [1, *range(6, KEPT + 6)]
+
+
+def test_one_apply_waits_at_a_time(session: Session) -> None:
+    say(session, a=world.network(1))
+    history = History(session)
+    pending = history.await_yes(applied(session).number, NOTHING, 60, "ann")
+    assert 59 < pending.left_s() <= 60 and history.pending() == pending
+    with pytest.raises(Busy, match="ann") as caught:
+        history.refuse_pending()
+    assert caught.value.exit_code == 5
+    assert history.confirm() == 1 and history.pending() is None
+    with pytest.raises(WarpError, match="nothing waits"):
+        history.confirm()
+
+
+def test_too_late_is_too_late(session: Session) -> None:
+    say(session, a=world.network(1))
+    History(session).await_yes(applied(session).number, NOTHING, -1, "ann")
+    with pytest.raises(WarpError, match="too late"):
+        History(session).confirm()
+
+
+def test_a_reboot_ends_the_time(session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    say(session, a=world.network(1))
+    pending = History(session).await_yes(applied(session).number, NOTHING, 3600, "ann")
+    (tmp_path / "boot").write_text("another\n")
+    monkeypatch.setattr(module, "BOOT_ID", tmp_path / "boot")
+    assert pending.left_s() == 0
+
+
+def test_a_clock_that_is_set_changes_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(session, a=world.network(1))
+    pending = History(session).await_yes(applied(session).number, NOTHING, 60, "ann")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert 59 < pending.left_s() <= 60
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"version": 1}', '{"version": 2, "number": 1}', "null"])
+def test_a_damaged_entry_is_named(session: Session, text: str) -> None:
+    say(session, a=world.network(1))
+    applied(session)
+    (session.store.folder / "history" / "000001.json").write_text(text)
+    with pytest.raises(WarpError, match=r"000001\.json is damaged"):
+        History(session).entries()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("5m", 300), ("1h", 3600), ("90", 90), ("24h", 86400)])
+def test_times_to_confirm(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "4s", "0", "-5s", "25h", "1d", "1.5h", "٣m", "9" * 30, "60 s"])
+def test_no_times_to_confirm(text: str) -> None:
+    with pytest.raises(WarpError, match="no time to confirm"):
+        seconds_of(text)

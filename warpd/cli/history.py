@@ -1,0 +1,96 @@
+"""confirm, rollback, history: what was applied, kept or undone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from warpd.cli import output
+from warpd.cli.app import Output, app
+from warpd.cli.change import Yes, agree, signals
+from warpd.cli.output import Format
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
+from warpd.history import NOTHING, History
+from warpd.kernel.live import LiveKernel
+from warpd.plan import Step
+from warpd.reconcile import Outcome
+from warpd.render import VERSION, step_json, step_text
+from warpd.report import entry_json, history_json, undone_json
+from warpd.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
+from warpd.session import Session, live_kernel, require_root
+
+
+@app.command()
+def confirm(context: typer.Context, form: Output = Format.text) -> None:
+    """Keep what was applied with --confirm-within."""
+    session: Session = context.obj
+    require_root("confirm")
+    with session.store.writer(command="warpctl confirm", patience_s=LOCK_PATIENCE_S):
+        number = History(session).confirm()
+    output.emit({"version": VERSION, "confirmed": number}, f"Kept: number {number} of the history.", form)
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    to: Annotated[int | None, typer.Option("--to", min=1, help="a number of `warpctl history`")] = None,
+    yes: Yes = False,
+    expired: Annotated[bool, typer.Option("--expired", hidden=True)] = False,
+    form: Output = Format.text,
+) -> None:
+    """Undo the apply that waits to be confirmed, or go back to an earlier intent. The YAML on disk stays as it is."""
+    session: Session = context.obj
+    require_root("rollback")
+    if expired:
+        raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
+    target(session, to)  # before anything is asked
+    if to is not None and not yes:
+        output.note(f"This goes back to number {to} of the history; `warpctl history --show {to}` prints it.")
+        agree("Go back?", form)
+    paint = output.paint(sys.stderr)
+    live = output.colour(sys.stderr)
+
+    def progress(step: Step) -> None:
+        if live:
+            output.note(step_text(step_json(step, 0), paint))
+
+    with session.store.writer("warpctl rollback", LOCK_PATIENCE_S), live_kernel() as kernel, signals():
+        outcome, number = undo(session, kernel, to, progress)
+    output.emit(undone_json(outcome, number), _outcome_text(outcome, number), form)
+    raise typer.Exit(0 if outcome.complete else EXIT_PARTIAL if outcome.done else EXIT_FAILED)
+
+
+def _outcome_text(outcome: Outcome, number: int) -> str:
+    before = "nothing is in force, as before the first apply"
+    what = f"number {number} of the history is in force" if number != NOTHING else before
+    lines = [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
+    verdict = "Rolled back" if outcome.complete else "Rolled back in part"
+    kept = "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply` says so."
+    return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps; {what}.", kept])
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    show: Annotated[int | None, typer.Option("--show", min=1, help="print the files of this number")] = None,
+    form: Output = Format.text,
+) -> None:
+    """What was applied, when and by whom; the last fifty."""
+    session: Session = context.obj
+    kept = History(session)
+    if show is not None:
+        entry = kept.entry(show)
+        data = {"version": VERSION, **entry_json(entry, kept.in_force_number()), "files": dict(entry.files)}
+        output.emit(data, "\n".join(f"# {name}\n{text}" for name, text in entry.files.items()), form)
+        return
+    data = history_json(kept)
+    rows = [
+        (str(e["number"]), e["time"], e["by"], str(e["networks"]), "in force" if e["in_force"] else "") for e in data["history"]
+    ]
+    text = output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", "")) if rows else "Nothing has been applied yet."
+    waits = data["pending_confirm"]
+    if waits is not None:
+        text += f"\nNumber {waits['number']} waits to be confirmed until {waits['until']}."
+    output.emit(data, text, form)
