@@ -31,6 +31,7 @@ from warpd.succession import Resting, resting
 
 DEFAULT_CONFIG = Path("/etc/warpd/warp.yaml")
 DEFAULT_STATE = Path("/var/lib/warpd")
+DEFAULT_SOCKET = Path("/run/warpd/warpd.sock")
 # Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never applied.
 NO_MASTER = Secret(bytes(32))
 # Findings that say what moves under clients in the field: shown apart, and agreed to before they happen.

@@ -26,8 +26,10 @@ class Daemon:
         interval_s: float = 30.0,
         log: Path | None = None,
         state: Path | None = None,
+        more: tuple[str, ...] = (),
         **environment: str,
     ) -> None:
+        self.more = more
         self.config, self.state, self.log_file = folder / "warp.yaml", state or folder / "state", log or folder / "log"
         self.interval_s, self.environment = interval_s, environment
         self.write(document)
@@ -49,7 +51,7 @@ class Daemon:
     def start(self) -> None:
         before = len(self.lines("ready"))
         environment = {**os.environ, "WARPD_SOCKET": str(self.state / "sock"), **self.environment}
-        words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s)]
+        words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s), *self.more]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
@@ -81,6 +83,20 @@ class Daemon:
             self._process.wait(DEADLINE_S)
             self._process = None
         return time.monotonic() - began
+
+    def read(self, name: str) -> str:
+        return Path(f"/proc/{self.pid}/{name}").read_text()
+
+    def rss_kib(self) -> int:
+        return int(self.read("status").split("VmRSS:")[1].split()[0])
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def wakes(self) -> int:
+        """Voluntary switches of all its threads."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0]) for task in tasks)
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

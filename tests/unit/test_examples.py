@@ -18,7 +18,7 @@ from warpd.keys import Secret
 from warpd.load import load
 
 FOLDER = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if "cloud-init" not in path.parts)
+EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if not {"cloud-init", "monitoring"} & set(path.parts))
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2027, 1, 1)
 

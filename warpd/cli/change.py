@@ -15,10 +15,11 @@ from typing import Annotated, Any
 
 import typer
 
+from warpd import client
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
-from warpd.errors import EXIT_CHANGES, Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.history import NOTHING, History
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
@@ -74,15 +75,18 @@ def plan(
     Exit code 0: in sync; 2: there are changes.
     """
     session: Session = context.obj
-    read = session.read()
-    goal = session.goal(read, create=False)
-    with live_kernel() as kernel:
-        found = look(kernel, read, goal)
-    data = described(session, goal, found, read)
+    data = client.ask("GET", "/v1/plan") if client.told_by_daemon() else _planned(session)
     if out is not None:
         output.write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     output.emit(data, plan_text(data, output.paint()), form)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
+
+
+def _planned(session: Session) -> dict[str, Any]:
+    read = session.read()
+    goal = session.goal(read, create=False)
+    with live_kernel() as kernel:
+        return described(session, goal, look(kernel, read, goal), read)
 
 
 @app.command()
@@ -97,6 +101,9 @@ def apply(
 ) -> None:
     """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
     session: Session = context.obj
+    if client.told_by_daemon() and yes and planfile is None and not confirm_within:
+        _report(client.ask("POST", "/v1/apply", {"yes": True}), form)
+        return
     require_root("apply")
     within_s = seconds_of(confirm_within) if confirm_within else 0
     History(session).refuse_pending()
@@ -115,6 +122,15 @@ def apply(
         data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
         data["confirm_until"] = _recorded(session, read, found, within_s)
         _run(kernel, found, lambda: look(kernel, read, goal, found), data, form)
+
+
+def _report(data: dict[str, Any], form: Format) -> None:
+    """What the daemon said of an apply that it made for us."""
+    verdict = "Applied" if data["complete"] else "Applied in part"
+    lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
+    text = "\n".join([*lines, f"{verdict}: {len(data['done'])} steps done, {len(data['failed'])} failed."])
+    output.emit(data, text, form)
+    raise typer.Exit(0 if data["complete"] else EXIT_PARTIAL if data["done"] else EXIT_FAILED)
 
 
 def _recorded(session: Session, read: Read, found: Prospect, within_s: int) -> str | None:

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from warpd import client
 from warpd.cli import output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.output import Format
+from warpd.cli.watch import watch
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
@@ -36,12 +38,28 @@ def _see(session: Session) -> tuple[Read, Goal, Prospect]:
 
 
 @app.command()
-def status(context: typer.Context, form: Output = Format.text) -> None:
-    """What runs: in sync or not, sessions, traffic and drops, network by network."""
+def status(
+    context: typer.Context,
+    watching: Annotated[bool, typer.Option("--watch", help="draw it again every two seconds, with rates")] = False,
+    form: Output = Format.text,
+) -> None:
+    """What runs: in sync or not, sessions, traffic and drops, network by network.
+
+    Root looks at the kernel; a member of the groups warpd or warpd-read is told by the daemon.
+    """
     session: Session = context.obj
-    read, goal, found = _see(session)
-    data = status_data(session, read, goal, found)
+    if watching and form is Format.text:
+        watch(lambda: _status(session), status_text)
+        return
+    data = _status(session)
     output.emit(data, status_text(data), form)
+
+
+def _status(session: Session) -> dict[str, Any]:
+    if client.told_by_daemon():
+        return client.ask("GET", "/v1/status")
+    read, goal, found = _see(session)
+    return status_data(session, read, goal, found)
 
 
 def status_text(data: Mapping[str, Any]) -> str:

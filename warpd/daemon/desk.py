@@ -68,10 +68,11 @@ class Desk:
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self._wake = wake
-        self._changed = threading.Condition()
+        self._guard = threading.Lock()
         self._questions: deque[Question] = deque()
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._count = 0
+        self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
         self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
 
     def ask(self, verb: str, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class Desk:
             WarpError: as the loop raised it. Busy: too many wait, or no answer came in time.
         """
         question = Question(verb, arguments)
-        with self._changed:
+        with self._guard:
             if len(self._questions) >= ASKED_MAX:
                 raise Busy("warpd has too many questions to answer", hint="try again in a moment")
             self._questions.append(question)
@@ -95,7 +96,7 @@ class Desk:
     def questions(self) -> Iterator[Question]:
         """Taken by the loop; one that nobody waits for any more is left out."""
         while True:
-            with self._changed:
+            with self._guard:
                 if not self._questions:
                     return
                 question = self._questions.popleft()
@@ -103,15 +104,15 @@ class Desk:
                 yield question
 
     def tell(self, time: str, kind: str, **fields: Any) -> None:
-        with self._changed:
+        with self._guard:
             self._count += 1
             self._events.append(Event(self._count, time, kind, fields))
-            self._changed.notify_all()
+        for listener in self.listeners:
+            listener()
 
-    def events(self, after: int = 0, timeout_s: float = 0.0) -> list[Event]:
-        """Events with a number above `after`, oldest first; waits at most `timeout_s` for the first."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._count > after, timeout_s)
+    def events(self, after: int = 0) -> list[Event]:
+        """Events with a number above `after`, oldest first."""
+        with self._guard:
             return [event for event in self._events if event.number > after]
 
 

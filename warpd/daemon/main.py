@@ -13,13 +13,15 @@ import typer
 
 from warpd import __version__
 from warpd.daemon.answers import ANSWERS
+from warpd.daemon.api import Server
 from warpd.daemon.decide import Work
 from warpd.daemon.desk import Desk, Waker
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.loop import Loop
 from warpd.errors import WarpError
 from warpd.kernel.live import LiveKernel
-from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session, require_root
+from warpd.kernel.live_events import RECEIVE_BYTES
+from warpd.session import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
 
 
 def main() -> None:
@@ -31,6 +33,10 @@ def serve(
     config: Annotated[Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG")] = DEFAULT_CONFIG,
     state_dir: Annotated[Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR")] = DEFAULT_STATE,
     interval_s: Annotated[float, typer.Option("--interval", min=1, help="seconds between two looks at everything")] = 30.0,
+    socket: Annotated[Path, typer.Option("--socket", envvar="WARPD_SOCKET", help="the control socket")] = DEFAULT_SOCKET,
+    event_bytes: Annotated[
+        int, typer.Option("--event-buffer", min=1024, help="bytes kept of kernel events not taken in yet")
+    ] = RECEIVE_BYTES,
     once: Annotated[bool, typer.Option("--once", help="one pass, then end with its exit code")] = False,
 ) -> None:
     """Keep the kernel as the YAML says."""
@@ -40,7 +46,7 @@ def serve(
     except WarpError as failure:
         log.error("not started", error=failure.message, hint=failure.hint)
         raise typer.Exit(failure.exit_code) from None
-    kernel, waker = LiveKernel(), Waker()
+    kernel, waker = LiveKernel(event_bytes), Waker()
     desk = Desk(waker)
     keeper = Keeper(Session(config, state_dir), kernel, desk, log)
     try:
@@ -48,13 +54,27 @@ def serve(
             result = keeper.run(Work(True, None, True))
             wrong = result.busy or result.writing or result.failed or result.all_failed or keeper.findings
             raise typer.Exit(1 if wrong else 0)
+        server = started(desk, socket, log)
         log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
         gc.freeze()  # what was imported stays: no collection needs to walk it again
         ended_by = Loop(keeper, desk, waker, interval_s, ANSWERS).run()
+        if server is not None:
+            server.stop()
         log.info("stopping", signal=signal.Signals(ended_by).name, data_plane="left as it is")
     finally:
         kernel.close()
         waker.close()
+
+
+def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger) -> Server | None:
+    """The control socket; without it the kernel is kept all the same."""
+    server = Server(desk, path)
+    try:
+        server.start()
+    except WarpError as failure:
+        log.error("no control socket", error=failure.message, hint=failure.hint)
+        return None
+    return server
 
 
 def logger() -> structlog.stdlib.BoundLogger:

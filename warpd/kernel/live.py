@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from warpd.kernel import live_bridge, live_netns, live_rtnl, live_userspace, live_wireguard
-from warpd.kernel.live_events import Listener
+from warpd.kernel.live_events import RECEIVE_BYTES, Listener
 from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import NftContext
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
@@ -72,7 +72,9 @@ class Door:
 class LiveKernel:
     """The kernel of this machine, seen from the namespace in which this object is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
+        """`event_bytes` is how much the kernel keeps for us of events that we have not taken in yet."""
+        self._event_bytes = event_bytes
         self._doors: dict[str, Door] = {}
         self._family: int | None = None
         self._vrf: bool | None = None
@@ -399,7 +401,7 @@ class LiveKernel:
             OSError: the kernel lets nobody listen, or gave a namespace no id.
         """
         if self._events is None:
-            self._events = Listener()
+            self._events = Listener(self._event_bytes)
         self._let_go()
         rooms = {netns: door.fd for netns, door in self._doors.items() if netns != ROOT}
         self._events.hear(self._door(ROOT).route, rooms)

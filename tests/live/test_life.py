@@ -1,0 +1,135 @@
+"""A long life in fast motion: nothing grows, nothing wakes for nothing, no event is lost for good; the socket on the real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import world
+from tests.live.conftest import sh
+from tests.live.daemon import Daemon
+from tests.live.test_daemon import in_sync
+from warpd import client
+from warpd.kernel.live import LiveKernel
+from warpd.session import Session
+
+NETWORKS = {f"n{number}": world.network(3) for number in range(10)}
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.long)])
+def test_nothing_grows(gateway: LiveKernel, tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.close()
+    with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(3), "b": world.network(2)}}, 600) as daemon:
+        for _ in range(30):
+            one_pass(daemon)
+        fds, rss = daemon.descriptors(), daemon.rss_kib()
+        for _ in range(count):
+            one_pass(daemon)
+        grown = daemon.rss_kib() - rss
+        with capsys.disabled():
+            print(f"\n  {count} passes: descriptors {fds} -> {daemon.descriptors()}, RSS {rss} -> {rss + grown} KiB", end="")
+        assert daemon.descriptors() == fds and grown < 2048 and daemon.alive()
+
+
+def one_pass(daemon: Daemon) -> None:
+    """A look at everything, waited for: as the clock would cause it."""
+    before = total(daemon, "warpd_passes_total")
+    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.wait(lambda: total(daemon, "warpd_passes_total") > before, "a pass")
+
+
+def metrics(daemon: Daemon) -> list[str]:
+    with contextlib.closing(client._Line(daemon.state / "sock", 20)) as line:
+        line.request("GET", "/metrics")
+        return line.getresponse().read().decode().splitlines()
+
+
+def total(daemon: Daemon, name: str) -> int:
+    return sum(int(row.rsplit(" ", 1)[1]) for row in metrics(daemon) if row.startswith(name))
+
+
+def test_idle_with_ten_networks(gateway: LiveKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.close()
+    with Daemon(tmp_path, {"version": 1, "networks": NETWORKS}, 600) as daemon:
+        time.sleep(3)
+        rss, before = daemon.rss_kib(), daemon.wakes()
+        time.sleep(10)
+        woken = daemon.wakes() - before
+        with capsys.disabled():
+            print(f"\n  idle with ten networks: RSS {rss / 1024:.1f} MiB, wake-ups in 10 s: {woken}", end="")
+        assert rss < 60 * 1024
+        assert woken <= 2
+
+
+@pytest.mark.parametrize("flaps", [1000, pytest.param(10_000, marks=pytest.mark.long)])
+def test_no_drift_is_missed_with_a_deaf_ear(
+    gateway: LiveKernel, tmp_path: Path, flaps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """P14: a receive buffer of one KiB loses most events; what was drifting meanwhile is found all the same."""
+    gateway.close()
+    networks = {"a": world.network(2), "v": {**world.network(2), "isolation": "vrf"}}
+    with Daemon(tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")) as daemon:
+        session = Session(daemon.config, daemon.state)
+        goal = session.goal(session.read(), create=False)
+        vcid = {name: grant.vcid for name, grant in goal.grants.networks.items()}
+        sh("ip link add flap type dummy")
+        missed, rounds = 0, 5
+        for number in range(rounds):
+            batch = tmp_path / "batch"
+            batch.write_text("link set flap up\nlink set flap down\n" * (flaps // 2 // rounds))
+            storm = subprocess.Popen(["ip", "-batch", str(batch)])
+            sh(f"ip -n warp-{vcid['a']} route flush dev wg-{vcid['a']}; ip link set wg-{vcid['v']} mtu {1300 + number}")
+            storm.wait(120)
+            until = time.monotonic() + 20
+            while not in_sync(goal) and time.monotonic() < until:
+                time.sleep(0.1)
+            missed += not in_sync(goal)
+        overruns = total(daemon, "warpd_event_overruns_total")
+        with capsys.disabled():
+            print(f"\n  {flaps} link flaps, events lost {overruns} times: drift missed {missed} of {rounds}", end="")
+        assert missed == 0 and overruns > 0 and daemon.alive()
+
+
+def test_the_socket_of_a_real_daemon(gateway: LiveKernel, tmp_path: Path) -> None:
+    gateway.close()
+    with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
+        path = daemon.state / "sock"
+        status = client.ask("GET", "/v1/status", path=path)
+        assert status["in_sync"] and status["daemon"]["intent"]["in_force"] and status["daemon"]["pid"] == daemon.pid
+        alone = subprocess.run(
+            [sys.executable, "-m", "warpd.cli", "-c", str(daemon.config), "--state-dir", str(daemon.state), "status", "-o", "json"],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert {key: value for key, value in status.items() if key != "daemon"} == json.loads(alone.stdout)
+        assert not client.ask("GET", "/v1/plan", path=path)["changes"]
+        daemon.write({"version": 1, "networks": {"a": world.network(1), "b": {"typ": 1}}})
+        daemon.wait(lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]), "a finding")
+        with pytest.raises(client.Answered) as caught:
+            client.ask("POST", "/v1/apply", {"yes": True}, path=path)
+        assert caught.value.exit_code == 4
+        daemon.write({"version": 1, "networks": {"a": world.network(1), "b": world.network(1)}})
+        daemon.wait(lambda: len(client.ask("GET", "/v1/history", path=path)["history"]) == 2, "an entry in the history")
+        kinds = {event["kind"] for event in client.events(follow=False, path=path)}
+        assert {"intent", "change", "invalid"} <= kinds
+        assert daemon.stop() < 3 and not path.exists()
+
+
+def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
+    gateway.close()
+    with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
+        session = Session(daemon.config, daemon.state)
+        vcid = session.read().grants.networks["a"].vcid
+        for number in range(6):
+            seen = daemon.log_file.stat().st_size
+            sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu {1300 + number}")
+            daemon.repair(seen, "a repair")
+        fights = client.ask("GET", "/v1/status", path=daemon.state / "sock")["daemon"]["fights"]
+        assert [fight["network"] for fight in fights] == ["a"] and f"wg-{vcid}" in fights[0]["object"]

@@ -1,0 +1,112 @@
+"""The daemon's control socket from the other side: plain HTTP, for whoever may not touch the kernel, and for events.
+
+Lives here: questions and answers. Does not: when to ask the daemon rather than the kernel (`cli`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from warpd.errors import EXIT_FAILED, WarpError
+from warpd.session import DEFAULT_SOCKET
+
+TIMEOUT_S = 130.0
+CONNECT_S = 2.0
+
+
+def socket_path() -> Path:
+    return Path(os.environ.get("WARPD_SOCKET") or DEFAULT_SOCKET)
+
+
+class _Line(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("warpd", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        line.settimeout(CONNECT_S)
+        try:
+            line.connect(str(self._path))
+        except OSError:
+            line.close()
+            raise
+        line.settimeout(self.timeout)
+        self.sock = line
+
+
+def told_by_daemon() -> bool:
+    """Whether to ask the daemon: who is not root may not look at the kernel, but may perhaps ask."""
+    return os.geteuid() != 0 and answers()
+
+
+def answers(path: Path | None = None) -> bool:
+    """Whether a daemon serves the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(CONNECT_S)
+        with contextlib.suppress(OSError):
+            line.connect(str(path or socket_path()))
+            return True
+    return False
+
+
+def ask(method: str, what: str, body: Mapping[str, Any] | None = None, path: Path | None = None) -> dict[str, Any]:
+    """The daemon's answer.
+
+    Raises:
+        WarpError: nobody answers, or the daemon refuses; with its own words and exit code.
+    """
+    with contextlib.closing(_Line(path or socket_path(), TIMEOUT_S)) as line:
+        try:
+            line.request(method, what, json.dumps(body) if body is not None else None)
+            answer = line.getresponse()
+            data: dict[str, Any] = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as failure:
+            raise _nobody(failure) from failure
+    if answer.status != 200:
+        raise Answered(answer.status, data)
+    return data
+
+
+def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Iterator[dict[str, Any]]:
+    """What happened since `after`, and with `follow` what happens, until the daemon ends.
+
+    Raises:
+        WarpError: nobody answers, or the daemon refuses.
+    """
+    with contextlib.closing(_Line(path or socket_path(), 60.0)) as line:
+        try:
+            line.request("GET", f"/v1/events?after={after}&follow={int(follow)}")
+            answer = line.getresponse()
+            if answer.status != 200:
+                raise Answered(answer.status, json.loads(answer.read()))
+            while row := answer.readline():
+                if row.strip():
+                    yield json.loads(row)
+        except (OSError, http.client.HTTPException, ValueError) as failure:
+            raise _nobody(failure) from failure
+
+
+class Answered(WarpError):
+    """A refusal of the daemon's."""
+
+    def __init__(self, status: int, data: Mapping[str, Any]) -> None:
+        super().__init__(
+            "\n".join([str(data.get("error", f"status {status}")), *data.get("findings", ())]),
+            code=str(data.get("code", "refused")),
+            who="operator",
+            exit_code=int(data.get("exit_code", EXIT_FAILED)),
+            hint=str(data.get("hint", "")),
+        )
+
+
+def _nobody(failure: Exception) -> WarpError:
+    hint = "is warpd running? `systemctl status warpd`"
+    return WarpError(f"{socket_path()}: {failure}", code="no-daemon", who="operator", hint=hint)

@@ -1,0 +1,152 @@
+"""Figures -> Prometheus's text format. Pure.
+
+Label values come from the intent only (names of networks and endpoints, reasons of drops), so that their number is
+bounded by the YAML; above `ENDPOINTS_MAX` endpoints the series of single endpoints are left out, and one says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from warpd import __version__
+from warpd.daemon.desk import Figures
+
+ENDPOINTS_MAX: Final = 10_000
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = Mapping[str, object]
+Sample = tuple[Labels, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name, type and help, and what it is now."""
+
+    name: str
+    kind: str  # counter or gauge
+    help: str
+
+    def text(self, samples: Iterable[Sample]) -> Iterator[str]:
+        """Nothing without a sample."""
+        rows = [f"{self.name}{_labels(labels)} {_number(value)}" for labels, value in samples]
+        if rows:
+            yield f"# HELP {self.name} {self.help}"
+            yield f"# TYPE {self.name} {self.kind}"
+            yield from rows
+
+
+def _labels(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _passes(figures: Figures) -> Iterator[Sample]:
+    for result, count in sorted(figures.passes.items()):
+        yield {"result": result}, count
+
+
+def _by_network(counts: Mapping[str, int], figures: Figures) -> Iterator[Sample]:
+    vcids = {network["name"]: network["vcid"] for network in _networks(figures)}
+    for name, count in sorted(counts.items()):
+        yield {"network": name, "vcid": vcids.get(name, "")}, count
+
+
+def _networks(figures: Figures) -> list[Mapping[str, Any]]:
+    return list(figures.status.get("networks", ()))
+
+
+def _endpoints(figures: Figures) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = [
+        {**endpoint, "vcid": network["vcid"]} for network in _networks(figures) for endpoint in network["endpoints"]
+    ]
+    return found if len(found) <= ENDPOINTS_MAX else []
+
+
+def _of_endpoints(field: str, figures: Figures) -> Iterator[Sample]:
+    for endpoint in _endpoints(figures):
+        value = endpoint[field]
+        if value is not None:
+            yield {"network": endpoint["network"], "vcid": endpoint["vcid"], "endpoint": endpoint["name"]}, value
+
+
+def _of_networks(field: str, figures: Figures) -> Iterator[Sample]:
+    for network in _networks(figures):
+        yield {"network": network["name"], "vcid": network["vcid"]}, float(network[field])
+
+
+def _dropped(figures: Figures) -> Iterator[Sample]:
+    for network in _networks(figures):
+        for reason, count in network["drops"].items():
+            yield {"network": network["name"], "vcid": network["vcid"], "reason": reason}, count["packets"]
+    for reason, count in figures.status.get("drops", {}).items():
+        yield {"network": "", "vcid": "", "reason": reason}, count["packets"]
+
+
+def _count_of_endpoints(figures: Figures) -> int:
+    return sum(len(network["endpoints"]) for network in _networks(figures))
+
+
+def _pending_confirm(figures: Figures) -> float:
+    return float(figures.status.get("pending_confirm") is not None)
+
+
+def metrics_text(figures: Figures) -> str:
+    """Every metric that warpd has."""
+    lines: list[str] = []
+    for family, samples in _all(figures):
+        lines += family.text(samples)
+    return "\n".join([*lines, ""])
+
+
+def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
+    none: Labels = {}
+    yield Family("warpd_build_info", "gauge", "Always 1; which version runs."), [({"version": __version__}, 1)]
+    yield Family("warpd_passes_total", "counter", "Passes by what came of them."), _passes(figures)
+    yield Family("warpd_pass_seconds_total", "counter", "Seconds spent in passes."), [(none, figures.pass_seconds)]
+    yield (
+        Family("warpd_repairs_total", "counter", "Steps that drift made necessary."),
+        _by_network(figures.repairs, figures),
+    )
+    yield Family("warpd_changes_total", "counter", "Steps done, for any reason."), _by_network(figures.changes, figures)
+    yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(figures.errors, figures)
+    yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(figures.pending, figures)
+    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _of_networks("in_sync", figures)
+    yield (
+        Family("warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."),
+        _of_endpoints("received_bytes", figures),
+    )
+    yield (
+        Family("warpd_endpoint_sent_bytes_total", "counter", "Bytes sent to the endpoint."),
+        _of_endpoints("sent_bytes", figures),
+    )
+    yield (
+        Family("warpd_endpoint_last_handshake_seconds", "gauge", "When the last handshake was, in seconds since the epoch."),
+        _of_endpoints("last_handshake", figures),
+    )
+    yield (
+        Family("warpd_endpoints", "gauge", "Endpoints of the intent; above 10000 the series of single ones are left out."),
+        [(none, _count_of_endpoints(figures))],
+    )
+    yield Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."), _dropped(figures)
+    yield Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."), [(none, figures.intent_valid)]
+    yield (
+        Family("warpd_intent_applied_timestamp_seconds", "gauge", "When the intent in force was first applied; 0: none yet."),
+        [(none, figures.intent_at_s)],
+    )
+    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, _pending_confirm(figures))]
+    yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(figures.fights))]
+    yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]
+
+
+METRICS: Final = frozenset(family.name for family, _ in _all(Figures()))
