@@ -54,9 +54,10 @@ SAMPLED = 7
 @pytest.mark.parametrize(
     ("name", "step"),
     [
-        ("secure-internet", 1),
+        ("secure-internet", 3),
         ("types", SAMPLED),
         ("types in VRFs", SAMPLED),
+        pytest.param("secure-internet", 1, marks=pytest.mark.long),
         pytest.param("types", 1, marks=pytest.mark.long),
         pytest.param("types in VRFs", 1, marks=pytest.mark.long),
     ],

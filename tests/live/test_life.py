@@ -1,4 +1,4 @@
-"""A long life in fast motion: nothing grows, nothing wakes for nothing, no event is lost for good; the socket on the real daemon."""
+"""A long life in fast motion: nothing grows, nothing wakes for nothing, no event is lost for good; and the real socket."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_idle_with_ten_networks(gateway: LiveKernel, tmp_path: Path, capsys: pyt
         woken = daemon.wakes() - before
         with capsys.disabled():
             print(f"\n  idle with ten networks: RSS {rss / 1024:.1f} MiB, wake-ups in 10 s: {woken}", end="")
-        assert rss < 60 * 1024
+        assert rss < 90 * 1024
         assert woken <= 2
 
 
@@ -105,7 +105,7 @@ def test_the_socket_of_a_real_daemon(gateway: LiveKernel, tmp_path: Path) -> Non
         status = client.ask("GET", "/v1/status", path=path)
         assert status["in_sync"] and status["daemon"]["intent"]["in_force"] and status["daemon"]["pid"] == daemon.pid
         alone = subprocess.run(
-            [sys.executable, "-m", "warpd.cli", "-c", str(daemon.config), "--state-dir", str(daemon.state), "status", "-o", "json"],
+            [sys.executable, "-m", "warpd.cli", "-c", daemon.config, "--state-dir", daemon.state, "status", "-o", "json"],
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         assert {key: value for key, value in status.items() if key != "daemon"} == json.loads(alone.stdout)

@@ -102,7 +102,7 @@ ROUTES: Final = (
     Route("GET", "/v1/networks/{name}/endpoints", "status", "The endpoints of one network.", "endpoints"),
     Route("GET", "/v1/plan", "plan", "The steps from the kernel to the YAML, as `warpctl plan -o json`."),
     Route("GET", "/v1/history", "history", "What was applied, as `warpctl history -o json`."),
-    Route("GET", "/v1/events", "", "What happens, a line of JSON each; `?after=N` begins after a number, `?follow=0` ends with the last."),
+    Route("GET", "/v1/events", "", "What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."),
     Route("POST", "/v1/apply", "apply", 'Apply the YAML; the body {"yes": true} agrees to its risks.'),
     Route("POST", "/v1/confirm", "confirm", "Keep what was applied with a time to confirm."),
     Route("POST", "/v1/rollback", "rollback", 'Undo what waits to be confirmed; {"to": N} goes back to a number of the history.'),
