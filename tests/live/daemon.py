@@ -27,9 +27,10 @@ class Daemon:
         log: Path | None = None,
         state: Path | None = None,
         more: tuple[str, ...] = (),
+        under: tuple[str, ...] = (),
         **environment: str,
     ) -> None:
-        self.more = more
+        self.more, self.under = more, under
         self.config, self.state, self.log_file = folder / "warp.yaml", state or folder / "state", log or folder / "log"
         self.interval_s, self.environment = interval_s, environment
         self.write(document)
@@ -53,7 +54,7 @@ class Daemon:
         environment = {**os.environ, "WARPD_SOCKET": str(self.state / "sock"), **self.environment}
         words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s), *self.more]
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
+            self._process = subprocess.Popen([*self.under, sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
     def repair(self, seen: int, what: str) -> dict[str, Any]:

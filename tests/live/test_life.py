@@ -36,7 +36,7 @@ def test_nothing_grows(gateway: LiveKernel, tmp_path: Path, count: int, capsys: 
         grown = daemon.rss_kib() - rss
         with capsys.disabled():
             print(f"\n  {count} passes: descriptors {fds} -> {daemon.descriptors()}, RSS {rss} -> {rss + grown} KiB", end="")
-        assert daemon.descriptors() == fds and grown < 2048 and daemon.alive()
+        assert daemon.descriptors() <= fds and grown < 2048 and daemon.alive()
 
 
 def one_pass(daemon: Daemon) -> None:
@@ -133,3 +133,31 @@ def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
             daemon.repair(seen, "a repair")
         fights = client.ask("GET", "/v1/status", path=daemon.state / "sock")["daemon"]["fights"]
         assert [fight["network"] for fight in fights] == ["a"] and f"wg-{vcid}" in fights[0]["object"]
+
+
+def capabilities() -> list[str]:
+    """Those of the unit."""
+    unit = (Path(__file__).parents[2] / "systemd" / "warpd.service").read_text()
+    line = next(line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet="))
+    return [word.removeprefix("CAP_").lower() for word in line.partition("=")[2].split()]
+
+
+@pytest.mark.parametrize("missing", ["", "net_admin", "sys_admin"])
+def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: Path, missing: str) -> None:
+    """Every type in both modes, with the capabilities of the unit and no others; without one of them it does not work."""
+    gateway.close()
+    held = ",".join(f"+{name}" for name in capabilities() if name != missing)
+    under = ("setpriv", "--bounding-set", f"-all,{held}", "--inh-caps=-all", "--no-new-privs")
+    types = {**world.every_type("namespace"), **world.every_type("vrf")}
+    networks = {name.replace("_", "-"): body for name, body in types.items()}
+    document = {"version": 1, "gateway": {"pools": {"ports": "51820-51899"}}, "networks": networks}
+    with Daemon(tmp_path, document, 600, under=under) as daemon:
+        session = Session(daemon.config, daemon.state)
+        goal = session.goal(session.read(), create=False)
+        assert in_sync(goal) is not bool(missing)
+        if not missing:
+            vcid = goal.grants.networks["n-web"].vcid
+            sh(f"ip netns del warp-{vcid}; nft flush ruleset")
+            daemon.wait(lambda: in_sync(goal), "everything again")
+            effective = int(daemon.read("status").split("CapEff:")[1].split()[0], 16)
+            assert effective.bit_count() == len(capabilities())
