@@ -54,7 +54,8 @@ class Daemon:
         environment = {**os.environ, "WARPD_SOCKET": str(self.state / "sock"), **self.environment}
         words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s), *self.more]
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen([*self.under, sys.executable, "-m", "warpd.daemon.main", *words], stderr=log, env=environment)
+            command = [*self.under, sys.executable, "-m", "warpd.daemon.main", *words]
+            self._process = subprocess.Popen(command, stderr=log, env=environment)
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
     def repair(self, seen: int, what: str) -> dict[str, Any]:
