@@ -168,3 +168,44 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
     with daemon:
         daemon.wait(lambda: machine.is_as(OLD), "what was in force before")
         assert daemon.lines("the YAML is not valid; the kernel is left as it is")
+
+
+def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_path: Path) -> None:
+    """Also when drift makes it look again; and what somebody applied while its own YAML is broken."""
+    gateway.close()
+    machine = Gateway(tmp_path)
+    with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:
+        daemon.write({"version": 1, "networks": NEW})
+        daemon.wait(lambda: machine.is_as(NEW), "the new intent")
+        done = machine.run("rollback", "--to", "1", "--yes")
+        assert done.returncode == 0, done.stderr
+        vcid = machine.session.store.read_grants().networks["a"].vcid
+        for _ in range(2):
+            seen = daemon.log_file.stat().st_size
+            subprocess.run(["ip", "link", "set", f"dn-{vcid}", "mtu", "1400"], check=True)
+            daemon.repair(seen, "a repair")
+            assert machine.is_as(OLD)
+        daemon.write("version: 1\nnetworks: [broken")
+        daemon.wait(lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")), "a finding")
+        good = Gateway(tmp_path)
+        good.file = tmp_path / "good.yaml"
+        good.say({"a": world.network(2), "b": world.network(1), "e": world.network(1)})
+        assert good.run("apply", "--yes").returncode == 0
+        seen = daemon.log_file.stat().st_size
+        subprocess.run(["ip", "link", "set", f"dn-{vcid}", "mtu", "1400"], check=True)
+        daemon.repair(seen, "a repair")
+        assert good.is_as({"a": world.network(2), "b": world.network(1), "e": world.network(1)})
+
+
+def test_drift_is_repaired_while_somebody_writes_the_file(gateway: LiveKernel, tmp_path: Path) -> None:
+    gateway.close()
+    machine = Gateway(tmp_path)
+    with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:
+        vcid = machine.session.store.read_grants().networks["a"].vcid
+        with machine.file.open("a") as file:
+            file.write("# half a line")
+            file.flush()
+            seen = daemon.log_file.stat().st_size
+            subprocess.run(["ip", "link", "set", f"dn-{vcid}", "mtu", "1400"], check=True)
+            daemon.repair(seen, "a repair")
+        assert machine.is_as(OLD)

@@ -68,7 +68,9 @@ class Keeper:
         self._looked_s = 0.0
         self.last_pass: dict[str, Any] = {}
         self.pending: Pending | None = None
+        self.unread = False  # files have changed, but were being written
         self._held = NOTHING
+        self._number = NOTHING  # of the history, of what is in force here
         self._history = History(session)
 
     # -- a pass
@@ -106,7 +108,7 @@ class Keeper:
 
     def _pass(self, work: Work) -> Result:
         before = self.in_force
-        fresh = self._read(work.asked)
+        fresh = self._read_if_whole(work)
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
             return Result()
@@ -117,11 +119,28 @@ class Keeper:
                 raise
             self._refused(located(failure, force.read).findings)  # it cannot be built here: what was in force stays
             self.in_force, force, fresh = before, before, False
+            self._number = self._history.record(before.read, COMMAND).number
+            self._mark = self._fingerprint()
             found = self._look(before.goal, work, fresh)
         outcome = self._converge(force.goal, found)
         return self._told(found, outcome, fresh)
 
     # -- files
+
+    def _read_if_whole(self, work: Work) -> bool:
+        """As `_read`; a file that is being written keeps nobody from repairing what drifts.
+
+        Raises:
+            _Writing: there is nothing else to do.
+        """
+        self.unread = False
+        try:
+            return self._read(work.asked)
+        except _Writing:
+            if self.in_force is None or work.groups == frozenset():
+                raise
+            self.unread = True
+            return False
 
     def _read(self, asked: bool) -> bool:
         """Read the files if they are not the same as before; whether there is a new goal.
@@ -152,7 +171,7 @@ class Keeper:
                 raise _Writing from None
             self._mark = now
             self._refused(failure.findings)
-        return self.in_force is None and self._fall_back()
+        return self._fall_back()
 
     def _why_not(self, read: Read) -> str:
         """Whose yes these files need; "" for nobody's."""
@@ -177,12 +196,12 @@ class Keeper:
         return self._fall_back()
 
     def _fall_back(self) -> bool:
-        """To what was in force last, also before this process was started."""
+        """To what was applied or gone back to last, by whomever, also before this process was started."""
         entry = self._history.in_force()
-        if entry is None:
+        if entry is None or (self.in_force is not None and entry.number == self._number):
             return False
         read = self._history.read(entry)
-        self.in_force = InForce(read, self.session.goal(read, create=True), time.time())
+        self.in_force, self._number = InForce(read, self.session.goal(read, create=True), time.time()), entry.number
         self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
         return True
 
@@ -211,7 +230,7 @@ class Keeper:
 
     def _take(self, read: Read) -> None:
         goal = self.session.commit(read)
-        self._history.record(read, COMMAND)
+        self._number = self._history.record(read, COMMAND).number
         self._mark = self._fingerprint()  # the grants are of our own writing
         same = self.in_force is not None and (self.in_force.read.intent, self.in_force.goal) == (read.intent, goal)
         since = self.in_force.since_s if self.in_force is not None and same else time.time()

@@ -154,6 +154,8 @@ class Loop:
             self._watch.follow()
         if result.changed or work.asked:
             slim()
+        if self._keeper.unread:
+            self._pacer.files_touched(time.monotonic())
         before = self._pacer.fights
         self._pacer.took(work, result, time.monotonic())
         for item in self._pacer.fights.keys() - before.keys():
