@@ -5,10 +5,13 @@ Changes nothing. Reads the kernel through the same look as a plan does.
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from warpd.advice import host_warnings
@@ -46,7 +49,7 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
         kernel.close()
     host = dump.host or Host()
     out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), _uplink(host)]
-    return [*out, *_forwarding(host), *_foreign(dump, host, grants)]
+    return [*out, *_forwarding(host), *networkd(Path("/")), *_foreign(dump, host, grants)]
 
 
 def _yaml(intent: Intent | None, findings: Sequence[Finding]) -> Check:
@@ -102,6 +105,31 @@ def _forwarding(host: Host) -> Iterator[Check]:
     if log == "0":
         hint = "sysctl net.netfilter.nf_log_all_netns=1 shows dropped packets of all networks in the kernel log"
         yield Check("drop log", "warn", "drops inside networks are counted, not logged", hint)
+
+
+def networkd(root: Path) -> Iterator[Check]:
+    """Whether systemd-networkd, where it runs, leaves routes and rules alone that it did not make (networkd.conf(5))."""
+    if not (root / "run/systemd/netif").is_dir():
+        return
+    found = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
+    for file in _drop_ins(root, "networkd.conf"):
+        with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
+            found.read(file, encoding="utf-8")
+    names = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules")
+    on = [name for name in names if found.get("Network", name, fallback="yes").lower() not in ("no", "false", "off", "0")]
+    if on:
+        hint = "install systemd/networkd.conf.d/50-warpd.conf into /etc/systemd/networkd.conf.d and restart systemd-networkd"
+        yield Check("networkd", "warn", f"a restart of systemd-networkd removes what is ours: {', '.join(on)} is on", hint)
+    else:
+        yield Check("networkd", "ok", "leaves routes and rules of others alone")
+
+
+def _drop_ins(root: Path, name: str) -> list[Path]:
+    """The file and its drop-ins, in the order in which systemd reads them; of two with one name that in /etc counts."""
+    places = [root / "usr/lib/systemd", root / "run/systemd", root / "etc/systemd"]
+    by_name = {file.name: file for place in places for file in sorted((place / f"{name}.d").glob("*.conf"))}
+    main = [file for file in (place / name for place in places) if file.is_file()][-1:]
+    return [*main, *(by_name[each] for each in sorted(by_name))]
 
 
 def _log_all_netns() -> str:

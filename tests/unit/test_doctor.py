@@ -1,0 +1,58 @@
+"""What doctor says of systemd-networkd, from the files that it would read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from warpd.doctor import networkd
+
+OURS = Path(__file__).parents[2] / "systemd" / "networkd.conf.d" / "50-warpd.conf"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "run/systemd/netif").mkdir(parents=True)
+    for folder in ("etc", "usr/lib", "run"):
+        (tmp_path / folder / "systemd/networkd.conf.d").mkdir(parents=True)
+    return tmp_path
+
+
+def states(root: Path) -> list[str]:
+    return [check.state for check in networkd(root)]
+
+
+def test_nothing_to_say_where_it_does_not_run(tmp_path: Path) -> None:
+    assert states(tmp_path) == []
+
+
+def test_by_itself_it_removes_what_is_ours(root: Path) -> None:
+    assert states(root) == ["warn"]
+
+
+@pytest.mark.parametrize("folder", ["etc", "usr/lib", "run"])
+def test_our_drop_in_is_enough(root: Path, folder: str) -> None:
+    shutil.copy(OURS, root / folder / "systemd/networkd.conf.d/")
+    assert states(root) == ["ok"]
+
+
+def test_half_of_it_is_not(root: Path) -> None:
+    (root / "etc/systemd/networkd.conf").write_text("[Network]\nManageForeignRoutes=no\n")
+    (check,) = networkd(root)
+    assert check.state == "warn" and "ManageForeignRoutingPolicyRules" in check.text and "ManageForeignRoutes " not in check.text
+
+
+def test_a_later_file_wins_and_etc_hides_its_namesake(root: Path) -> None:
+    shutil.copy(OURS, root / "usr/lib/systemd/networkd.conf.d/")
+    (root / "etc/systemd/networkd.conf.d/90-mine.conf").write_text("[Network]\nManageForeignRoutes=yes\n")
+    assert states(root) == ["warn"]
+    (root / "etc/systemd/networkd.conf.d/90-mine.conf").unlink()
+    (root / "etc/systemd/networkd.conf.d/50-warpd.conf").write_text("")
+    assert states(root) == ["warn"]
+
+
+def test_a_broken_file_is_no_reason_to_stop(root: Path) -> None:
+    (root / "etc/systemd/networkd.conf").write_bytes(b"\xff\xfe[[[")
+    assert states(root) == ["warn"]
