@@ -241,6 +241,7 @@ class Store:
         path = self.folder / LOCK
         with _told(path):
             self._make_folder()
+            self._close_folder()
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             _flock(fd, path, patience_s)
@@ -282,6 +283,12 @@ class Store:
 
     def _make_folder(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _close_folder(self) -> None:
+        """A folder that was made by hand, or unpacked from a backup, may be open to others."""
+        mode = stat.S_IMODE(self.folder.stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self.folder.chmod(mode & stat.S_IRWXU)
 
     def _read(self, name: str) -> str | None:
         path = self.folder / name

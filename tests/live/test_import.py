@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import sh
+from tests.unit.test_import import later
 from warpd.kernel.live import LiveKernel
 
 CLIENT = f"tcl-{os.getpid()}"
-PEERS = int(os.environ.get("WARPD_TEST_PEERS", "10"))  # 30 in `./run proofs`
+PEERS = int(os.environ.get("WARPD_TEST_PEERS", "5"))  # 30 in `./run proofs`
 DEADLINE_S = 20
 
 
@@ -94,6 +95,30 @@ def test_clients_in_the_field_go_on(client: Path, capsys: pytest.CaptureFixture[
     warpctl(client, "network", "show", "wg0")
     with capsys.disabled():
         print(f"\n  clients connected before {before}, after the import {after}, of {PEERS}; their configs changed: {not same}")
+    assert before == after == PEERS
+    assert same
+
+
+def test_clients_of_the_older_gateway_go_on(client: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same clients, their gateway known from the older gateway's database: as it stands there, and as they were told."""
+
+    def word(name: str) -> str:
+        return (client / name).read_text().strip()
+
+    base = later(client).put("server_config", id=1, hostname="gw-old", public_ip="203.0.113.1")
+    keys = {"private_key": word("server"), "public_key": word("server.pub")}
+    base.network(1, "office", port=51833, subnet="10.66.66.0/24", **keys)
+    for n in range(2, PEERS + 2):
+        mine = {"private_key": word(f"client{n}"), "public_key": sh(f"wg pubkey <{client}/client{n}").strip()}
+        base.endpoint(n, 1, f"user {n}", ip_address=f"10.66.66.{n}", preshared_key=word(f"psk{n}"), **mine)
+    base.base.close()
+    before, told = connected(), configs()
+    warpctl(client, "import", str(base.path))
+    sh("ip link del wg0")
+    warpctl(client, "apply", "--yes")
+    after, same = connected(), configs() == told
+    with capsys.disabled():
+        print(f"\n  clients of the older gateway connected before {before}, after the import {after}, of {PEERS}", end="")
     assert before == after == PEERS
     assert same
 

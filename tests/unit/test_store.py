@@ -59,6 +59,14 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o750, 0o701])
+def test_a_folder_that_is_open_to_others_is_closed(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(mode)
+    with Store(tmp_path / "state").writer(command="test"):
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
 def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
     store = Store(tmp_path / "deep" / "state")
     previous = os.umask(0)
