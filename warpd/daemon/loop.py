@@ -14,6 +14,7 @@ import random
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from types import FrameType
@@ -43,7 +44,7 @@ class Loop:
         self._answers = answers
         self._pacer = Pacer(interval_s, random.random, time.monotonic())
         self._notifier = Notifier()
-        self._flags: set[str] = set()
+        self._flags: deque[str] = deque()  # added to by other threads
         self._descriptors: tuple[int, ...] = ()
         self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
         self._signal = 0
@@ -93,7 +94,7 @@ class Loop:
 
     def _flag(self, what: str) -> None:
         """From any thread, and from signal handlers."""
-        self._flags.add(what)
+        self._flags.append(what)
         self._waker()
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
@@ -105,7 +106,7 @@ class Loop:
 
     def _take_flags(self) -> None:
         now = time.monotonic()
-        flags, self._flags = self._flags, set()
+        flags = {self._flags.popleft() for _ in range(len(self._flags))}
         if "files" in flags:
             self._watch.follow()
             self._pacer.files_touched(now)
