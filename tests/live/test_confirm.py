@@ -97,7 +97,7 @@ def test_without_a_yes_it_is_undone_in_time(made: Gateway, capsys: pytest.Captur
         print(f"\n  unconfirmed apply undone {late:.2f} s after its deadline", end="")
 
 
-@pytest.mark.parametrize("after_s", [0, 0.05, 0.15, 0.4])
+@pytest.mark.parametrize("after_s", [0.05, 0.4, *(pytest.param(each, marks=pytest.mark.long) for each in (0, 0.1, 0.2, 0.8))])
 def test_the_command_is_killed_in_the_middle(made: Gateway, after_s: float, capsys: pytest.CaptureFixture[str]) -> None:
     """With all its process group, as when a session ends; the timer is in a session of its own."""
     process = subprocess.Popen(made.words("apply", "--yes", "--confirm-within", "5s"), start_new_session=True)

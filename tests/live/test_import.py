@@ -19,7 +19,7 @@ from tests.unit.test_import import later
 from warpd.kernel.live import LiveKernel
 
 CLIENT = f"tcl-{os.getpid()}"
-PEERS = int(os.environ.get("WARPD_TEST_PEERS", "5"))  # 30 in `./run proofs`
+PEERS = int(os.environ.get("WARPD_TEST_PEERS", "3"))  # 30 in `./run proofs`
 DEADLINE_S = 20
 
 
