@@ -24,8 +24,12 @@ from warpd.scalars import (
     Day,
     Duration,
     FilePath,
+    Folder,
+    GitRef,
+    GitUrl,
     Host,
     HostPort,
+    Interval,
     LinkName,
     Name,
     Network4,
@@ -103,6 +107,10 @@ class Gateway(_Model):
     pools: Pools = Field(Pools(), description="Where automatic grants are taken from.")
     master_key_file: FilePath | None = Field(
         None, description="File with the 32-byte master secret; default: master.key in the state folder."
+    )
+    removal_guard: StrictBool = Field(
+        True,
+        description="Whether warpd waits for `warpctl apply --yes` before it removes more than half of the networks.",
     )
     quarantine: Duration = Field(
         "24h", description="How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at all."
@@ -207,6 +215,27 @@ class Intent(_Model):
     networks: dict[Name, Network] = Field(description="The networks, by name; none yet is {}.")
 
 
+class GitSource(_Model):
+    """A git repository that the YAML is pulled from."""
+
+    git: GitUrl = Field(description="The repository: https://, ssh://, git@host:path or a path here; no password in it.")
+    ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
+    path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
+    interval: Interval = Field("60s", description="How often the repository is asked: a number and s, m, h or d.")
+    verify: FilePath | None = Field(
+        None,
+        description="A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are applied, and never"
+        " an older one than before.",
+    )
+
+
+class Pointer(_Model):
+    """A file that only says where the YAML is."""
+
+    version: Version = Field(description="The version of this format: 1.")
+    source: GitSource = Field(description="Where warpd pulls the YAML from; nothing else may stand beside it.")
+
+
 __all__ = [
     "DEFAULT_DNS",
     "DEFAULT_SUBNETS",
@@ -216,12 +245,14 @@ __all__ = [
     "Endpoint",
     "EndpointType",
     "Gateway",
+    "GitSource",
     "IPAddress",
     "IPNetwork",
     "Intent",
     "Isolation",
     "Network",
     "NetworkType",
+    "Pointer",
     "Pools",
     "Protocol",
     "Range",

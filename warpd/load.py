@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from warpd.checks import check
 from warpd.errors import Finding, Where
-from warpd.intent import Endpoint, EndpointType, Gateway, Intent, Network, NetworkType, Pools, Resource
+from warpd.intent import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
 from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
 from warpd.tree import Mapping as Branch
 
@@ -32,6 +32,7 @@ MAIN_FILE: Final = "warp.yaml"
 FOLDER: Final = "networks.d"
 LISTED_MAX: Final = 1000  # nobody mends more at once, and each costs a search for the nearest key
 
+_POINTER = re.compile(rb"^[\"']?source[\"']?[ \t]*:|[{,][ \t]*[\"']?source[\"']?[ \t]*:", re.MULTILINE)  # cheaper than to parse
 _SECRET = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}+=")
 _PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
@@ -83,11 +84,47 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
         findings += more
     raw, owners, more = _joined(sources)
     findings += more
+    if "source" in raw:
+        return Loaded(None, _in_order([*findings, *_pointing(raw, sources)], sources), tuple(sources), owners)
     flawed = {finding.path for finding in findings}
     intent, more = _validated(raw, sources, owners)
     findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
     broken = any(finding.is_error for finding in findings)
     return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
+
+
+def pointer(path: Path) -> GitSource | None:
+    """Where the YAML really is, when this file only says so. None too for one that does not say it well: `load` tells why."""
+    main = path / MAIN_FILE if path.is_dir() else path
+    raw, problem = bytes_of(main)
+    if problem is not None or not _POINTER.search(raw):
+        return None
+    root = read_source(main, raw)[0].value
+    if root is None or "source" not in root:
+        return None
+    try:
+        return Pointer.model_validate(dict(root)).source
+    except ValidationError:
+        return None
+
+
+def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
+    """What is wrong with a file that says `source:` where networks are looked for."""
+    try:
+        Pointer.model_validate(raw)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False)[:LISTED_MAX]:
+            loc = tuple(error["loc"])
+            if error["type"] == "extra_forbidden" and len(loc) == 1:
+                text, hint = "cannot stand beside source:", "it belongs into the repository"
+                yield placed(Finding("unknown-key", path_of(loc), text, hint), loc, sources, {})
+            else:
+                yield placed(worded(error, loc), loc, sources, {})
+        return
+    text = "a repository cannot point to another one, and a warpd that runs does not follow a new one"
+    yield placed(
+        Finding("source-here", "source", text, "systemctl restart warpd, if this is its own file"), ("source",), sources, {}
+    )
 
 
 def path_of(loc: Iterable[str | int]) -> str:
@@ -337,7 +374,11 @@ def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding
 
 
 def _missing_hint(loc: Loc) -> str:
-    hints = {"version": "write version: 1", "networks": "a gateway without networks says networks: {}"}
+    hints = {
+        "git": "the URL of the repository",
+        "version": "write version: 1",
+        "networks": "a gateway without networks says networks: {}",
+    }
     if loc[-1] == "type":
         return "one of " + ", ".join(get_args(EndpointType if _is_endpoint(loc) else NetworkType))
     return hints.get(str(loc[-1]), "")
@@ -349,6 +390,7 @@ _HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
     ("gateway", Gateway),
     ("gateway.pools", Pools),
     ("a resource", Resource),
+    ("a file that has source: alone", Pointer),
 )
 
 
@@ -371,6 +413,8 @@ def _model_at(loc: Loc) -> type[BaseModel]:
     match loc:
         case ():
             return Intent
+        case ("source", *_):
+            return GitSource
         case ("gateway",):
             return Gateway
         case ("gateway", *_):

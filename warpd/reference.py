@@ -16,6 +16,7 @@ TITLES = {
     "Network": "networks.NAME",
     "Endpoint": "networks.NAME.endpoints.NAME",
     "Resource": "networks.NAME.resources",
+    "GitSource": "source",
 }
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "yaml-reference.md"
 

@@ -121,7 +121,7 @@ def start_timer(session: Session, pending: Pending) -> None:
     Raises:
         WarpError: no process could be started, so that nothing may be applied.
     """
-    words = [sys.executable, "-m", "warpd.cli", "-c", os.path.abspath(session.config)]
+    words = [sys.executable, "-m", "warpd.cli", "-c", os.path.abspath(session.named)]
     words += ["--state-dir", os.path.abspath(session.store.folder), "rollback", "--expired"]
     try:
         if Path("/run/systemd/system").is_dir() and shutil.which("systemd-run"):

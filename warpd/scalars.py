@@ -49,6 +49,15 @@ _RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _NUMERIC_HOST = re.compile(r"[0-9.]+\Z")
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
+# No transport helper (`ext::`), no option, no blank; a host and a path, or a whole path.
+_GIT_URL: Final = re.compile(
+    r"^((https?|ssh|git|file)://[^\s-][^\s]{0,500}"
+    r"|[0-9A-Za-z._][0-9A-Za-z._-]{0,63}@[0-9A-Za-z][0-9A-Za-z._-]{0,252}:[^\s:-][^\s]{0,500}|/[^\s]{1,500})\Z"
+)
+_PASSWORD: Final = re.compile(r"^[a-z]+://[^/@\s]*:[^/@\s]*@")
+_GIT_REF: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,199}\Z")
+_FOLDER: Final = re.compile(r"[0-9A-Za-z._][0-9A-Za-z._/ -]{0,199}\Z")
+INTERVAL_MIN_S: Final = 5
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DURATION_MAX_S: Final = 3650 * 86400
 
@@ -236,6 +245,31 @@ def seconds_of(duration: str) -> int:
     return int(duration[:-1]) * _UNIT_S[duration[-1]]
 
 
+def _interval(value: Any) -> str:
+    text = _duration(value)
+    if seconds_of(text) < INTERVAL_MIN_S:
+        raise _wrong("duration", f"{text} is too short", f"at least {INTERVAL_MIN_S}s: others use that server too")
+    return text
+
+
+def _git_url(value: Any) -> str:
+    """What git takes as a repository, but for its helpers (`ext::` runs any command) and what looks like an option."""
+    if not isinstance(value, str) or not _GIT_URL.match(value):
+        raise _wrong("git-url", "is not the URL of a git repository", "https://…, ssh://…, git@host:path or /a/whole/path")
+    if _PASSWORD.search(value):
+        hint = "use an ssh deploy key or a credential helper of git"
+        raise _wrong("git-password", "holds a password, which every process list on this machine would show", hint)
+    return value
+
+
+def _is_git_ref(text: str) -> bool:
+    return bool(_GIT_REF.match(text)) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
+
+
+def _is_folder(text: str) -> bool:
+    return bool(_FOLDER.match(text)) and not {"", ".."} & set(text.split("/"))
+
+
 def _version(value: Any) -> Literal[1]:
     if type(value) is not int or value != 1:
         raise _wrong("version", f"version {_shown(value)} is not known", "write version: 1")
@@ -301,6 +335,18 @@ Duration = Annotated[
     str,
     PlainValidator(_duration),
     WithJsonSchema({"anyOf": [_texts("^([0-9]{1,9}[smhd]|0)$"), {"const": 0}]}),
+]
+Interval = Annotated[str, PlainValidator(_interval), WithJsonSchema(_texts("^[0-9]{1,9}[smhd]$"))]
+GitUrl = Annotated[str, PlainValidator(_git_url), WithJsonSchema(_texts(_GIT_URL.pattern.replace("\\Z", "$")))]
+GitRef = Annotated[
+    str,
+    PlainValidator(_text(_is_git_ref, "git-ref", "a branch, a tag or a commit", "as main, v1.2 or a whole SHA-1")),
+    WithJsonSchema(_texts("^[0-9A-Za-z][0-9A-Za-z._/-]{0,199}$")),
+]
+Folder = Annotated[
+    str,
+    PlainValidator(_text(_is_folder, "folder", "a folder inside the repository", "as sites/fra1; . is its top")),
+    WithJsonSchema(_texts("^[0-9A-Za-z._][0-9A-Za-z._/ -]{0,199}$")),
 ]
 Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

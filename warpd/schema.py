@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from warpd.intent import Intent, Range
+from warpd.intent import Intent, Pointer, Range
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12, as plain values."""
-    schema = Intent.model_json_schema()
+    schema, pointer = Intent.model_json_schema(), Pointer.model_json_schema()
+    schema["$defs"] |= pointer["$defs"]
+    schema["properties"]["source"] = pointer["properties"]["source"]
+    schema["required"] = ["version"]
+    schema |= {"oneOf": [{"required": ["networks"]}, {"required": ["source"]}], "not": {"required": ["source", "gateway"]}}
     return {"$schema": DIALECT, **_mended(schema), "title": "warpd", "description": _plain(Intent.__doc__)}
 
 

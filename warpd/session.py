@@ -17,15 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from warpd.checks import check
-from warpd.errors import Finding, InvalidIntent, WarpError
+from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
 from warpd.kernel.live import LiveKernel
 from warpd.keyfiles import read_key_files
 from warpd.keys import Keyring, Secret
-from warpd.load import MAIN_FILE, Loaded, load
+from warpd.load import MAIN_FILE, Loaded, load, pointer
 from warpd.lock import Lock, behind, beside, contradictions, read_lock, without_contradictions
 from warpd.reconcile import Goal
+from warpd.source import Checkout
 from warpd.store import Store
 from warpd.succession import Resting, resting
 
@@ -59,8 +60,11 @@ class Session:
     """One view of the files. The kernel is opened by whoever needs it."""
 
     def __init__(self, config: Path, state_dir: Path) -> None:
-        self.config = config
+        self.named = config  # by the operator; a file with `source:` stands for what was pulled from there
         self.store = Store(state_dir)
+        source = pointer(config)
+        self.checkout = Checkout(source, state_dir) if source is not None else None
+        self.config = config if self.checkout is None else self.checkout.current
         self._lock: Lock | None = None
 
     def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False) -> Read:
@@ -71,6 +75,9 @@ class Session:
         Raises:
             InvalidIntent: with every problem, each at its place.
         """
+        if self.checkout is not None and not self.checkout.revision:
+            text, hint = f"nothing was pulled from {self.checkout.source.git} yet", "warpd does it, and `warpctl pull`"
+            raise InvalidIntent([Finding("source-not-pulled", "source", text, hint, "error", Where(str(self.named), 1, 1))])
         loaded = load(self.config, instead)
         lock = self._lock = read_lock(self.lock_file, self._lock)
         return self._judged(loaded, lock, self.store.read_grants(), yaml_wins)
@@ -98,6 +105,21 @@ class Session:
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
         return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s))
+
+    def to_edit(self) -> Path:
+        """The file or folder that an editing command may change.
+
+        Raises:
+            WarpError: the YAML comes from a repository.
+        """
+        if self.checkout is not None:
+            raise WarpError(
+                f"the YAML comes from {self.checkout.source.git}: what is changed here would be lost",
+                code="source",
+                who="operator",
+                hint="change it in a clone, with `warpctl -c CLONE ...`, and push",
+            )
+        return self.config
 
     @property
     def lock_file(self) -> Path:

@@ -138,6 +138,7 @@ class Host:
     uplink: str = ""
     uplink_mtu: int = 1500
     uplink_addresses: tuple[str, ...] = ()
+    cloud_address: str = ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
     wireguard_kernel: bool = False
     wireguard_go: bool = False
     forwarding4: bool = False  # net.ipv4.ip_forward

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# In the virtual machine (its root is a throw-away overlay): install the package, apply, run the daemon, upgrade, remove, purge.
+# In the virtual machine (its root is a throw-away overlay; LAB_SYSTEMD=1): install the package, apply, run the daemon as the
+# unit that it ships, upgrade, remove, purge.
 set -euo pipefail
 cd "$1"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-check() { printf '%-60s' "$1"; shift; if "$@" >/tmp/out 2>&1; then echo yes; else echo NO; cat /tmp/out; exit 1; fi; }
+check() { printf '%-60s' "$1"; shift; if "$@" >/tmp/out 2>&1; then echo yes; else echo NO; cat /tmp/out; journalctl -u warpd --no-pager -n 30; exit 1; fi; }
+waits() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done; "$@"; }
+warpctl=/usr/bin/warpctl
 
 ip link add eth0 type veth peer name isp
 ip link set eth0 up && ip link set isp up
@@ -14,19 +17,33 @@ check "installs" dpkg -i dist/warpd_*.deb
 check "its groups are there" getent group warpd warpd-read
 check "warpctl runs, from another folder" sh -c 'cd / && /usr/bin/warpctl --version'
 cp /usr/share/doc/warpd/examples/quickstart.yaml /etc/warpd/warp.yaml
-check "the example is valid" /usr/bin/warpctl validate
-(cd / && exec /usr/bin/warpd 2>/tmp/log) &
-daemon=$!
-for _ in $(seq 100); do [ -S /run/warpd/warpd.sock ] && grep -q '"ready"' /tmp/log && break; sleep 0.2; done
-check "the daemon is ready" grep -q '"ready"' /tmp/log
-check "in sync" /usr/bin/warpctl plan
-check "a config comes out" /usr/bin/warpctl endpoint config privacy/phone-1
-before=$(ls /run/netns)
-kill "$daemon" && wait "$daemon"
-check "stopped, the data plane stays" test "$(ls /run/netns)" = "$before"
-check "upgrades over itself" dpkg -i dist/warpd_*.deb
-check "still in sync" /usr/bin/warpctl plan
-check "destroy" /usr/bin/warpctl destroy --yes
+check "the example is valid" $warpctl validate
+check "the unit is enabled" systemctl is-enabled warpd
+check "the unit starts, and says when it is ready" systemctl start warpd
+check "in sync" $warpctl plan
+check "a config comes out" $warpctl endpoint config privacy/phone-1
+for mode in namespace vrf; do
+    sed "s/^gateway:.*/&\n  isolation: $mode/; /^ *isolation:/{/  isolation: $mode\$/!d}" /usr/share/doc/warpd/examples/everything.yaml >/tmp/new.yaml
+    cp /tmp/new.yaml /etc/warpd/warp.yaml
+    check "every type in ${mode}s, by the daemon under its unit" waits $warpctl plan
+done
+ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)"
+check "what was deleted by hand is back" waits $warpctl plan
+before=$(ls /run/netns; ip -o link | wc -l)
+check "stops" systemctl stop warpd
+check "stopped, the data plane stays" test "$(ls /run/netns; ip -o link | wc -l)" = "$before"
+check "starts again" systemctl start warpd
+pid=$(systemctl show -P MainPID warpd)
+check "upgrades over itself, under way" dpkg -i dist/warpd_*.deb
+check "the new one runs" sh -c "systemctl is-active warpd && test \$(systemctl show -P MainPID warpd) != $pid"
+check "killed, it is started again" sh -c "kill -9 \$(systemctl show -P MainPID warpd); sleep 1; ! systemctl is-failed warpd"
+check "in sync again" waits sh -c "systemctl is-active warpd && $warpctl plan"
+systemctl --no-pager --plain show warpd -p NRestarts -p MemoryCurrent
+for unit in warpd systemd-networkd; do
+    printf '%-60s' "systemd-analyze security $unit"
+    systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]* [A-Z]*\).*/\1/p'
+done
+check "destroy" sh -c "systemctl stop warpd && $warpctl destroy --yes"
 check "removes" dpkg -r warpd
 check "the state is still there" test -s /var/lib/warpd/master.key
 check "purges" dpkg -P warpd

@@ -170,7 +170,7 @@ def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
 
 def _readable(session: Session) -> Loaded:
     """The files, each of which must be readable as YAML. Raises: InvalidIntent."""
-    loaded = load(session.config)
+    loaded = load(session.to_edit())
     if any(source.value is None for source in loaded.sources):
         raise InvalidIntent(loaded.findings)
     return loaded

@@ -46,7 +46,8 @@ def import_(
     Reads a wg-quick server config, or the SQLite database of the older KahLuna WARP gateway.
     """
     session: Session = context.obj
-    main = session.config / MAIN_FILE if session.config.is_dir() else session.config
+    config = session.to_edit()
+    main = config / MAIN_FILE if config.is_dir() else config
     folder = Path(os.path.abspath(key_folder or main.parent / "keys"))
     found = _found(source, Wanted(str(source), str(folder), name, kind))
     broken = sum(item.is_error for item in found.findings)

@@ -21,6 +21,7 @@ from warpd.session import Read, Session
 def lock(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 2 when the lock is behind")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="write it there instead, for a clone of the repository")] = None,
     form: Output = Format.text,
 ) -> None:
     """Write what was granted to warp.lock.yaml beside the YAML: commit both. Holds no secrets; needs no root.
@@ -28,11 +29,15 @@ def lock(
     A gateway that is built anew from the YAML, its lock and the master secret is the same gateway.
     """
     session: Session = context.obj
+    if out is None and not check:
+        session.to_edit()
     read = session.read(yaml_wins=True)
-    path, new = session.lock_file, lock_text(read.grants).encode()
-    late = _late(read, path)
-    written = not check and (read.lock is None or read.lock.raw != new)
-    if written:
+    path, new = out or session.lock_file, lock_text(read.grants).encode()
+    late = _late(read, session.lock_file)
+    written = not check and (out is not None or read.lock is None or read.lock.raw != new)
+    if written and out is not None:
+        out.write_bytes(new)
+    elif written:
         write(read, path, new)
     if check:
         for finding in late:

@@ -6,6 +6,8 @@ Lives here: what `auto` means for the address that clients dial, and the tunnel'
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, ip_address
+from typing import Final
 
 from warpd.clients.config import ClientConfig, client_config
 from warpd.compile import tunnel_mtu
@@ -13,6 +15,8 @@ from warpd.errors import WarpError
 from warpd.intent import Intent
 from warpd.reconcile import Goal
 from warpd.state import Host
+
+PRIVATE4: Final = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
 
 
 def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> ClientConfig:
@@ -58,7 +62,7 @@ def stale_configs(goal: Goal, host: Host, delivered: Mapping[str, str]) -> list[
 
 
 def public_host(intent: Intent, host: Host) -> str:
-    """What clients dial.
+    """What clients dial: with `auto` the uplink's address, or the cloud's for it when the uplink has only a private one.
 
     Raises:
         WarpError: `auto`, and the uplink has no address.
@@ -67,6 +71,8 @@ def public_host(intent: Intent, host: Host) -> str:
     if wanted != "auto":
         return str(wanted)
     four = [address for address in host.uplink_addresses if ":" not in address]
+    if host.cloud_address and all(_is_private(address) for address in four):
+        return host.cloud_address
     for address in (*four, *host.uplink_addresses):
         return address
     raise WarpError(
@@ -74,3 +80,8 @@ def public_host(intent: Intent, host: Host) -> str:
         who="operator",
         hint="write the host name or address that clients dial as gateway.public_endpoint",
     )
+
+
+def _is_private(address: str) -> bool:
+    """RFC 1918 and RFC 6598: what only a NAT makes reachable."""
+    return any(ip_address(address) in block for block in PRIVATE4)

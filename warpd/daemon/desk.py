@@ -46,6 +46,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Sourced:
+    """How it stands with the git repository, where there is one."""
+
+    url: str = ""  # "": the YAML is a file of this machine
+    revision: str = ""  # the commit that is laid out
+    asked_s: float = 0.0  # when the repository last gave a good answer, seconds since the epoch; 0: never
+    error: str = ""  # why not, the last time
+
+    def as_json(self) -> dict[str, Any] | None:
+        if not self.url:
+            return None
+        return {"git": self.url, "revision": self.revision or None, "asked": self.asked_s or None, "error": self.error or None}
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What is counted since the start. Keys of mappings are network names; "" is the gateway's own part."""
 
@@ -58,7 +73,7 @@ class Figures:
     fights: Mapping[str, str] = field(default_factory=dict)  # object -> network, undone by others again and again
     intent_at_s: float = 0.0  # when the intent in force was first applied, seconds since the epoch; 0: none yet
     intent_valid: bool = True  # whether the YAML as it is now is in force
-    revision: str = ""  # of the git source, where there is one
+    source: Sourced = Sourced()
     overruns: int = 0  # times that events were lost and everything was looked at
     status: Mapping[str, Any] = field(default_factory=dict)  # the last look, as `warpctl status -o json` shows it
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import structlog
 
 from warpd.daemon.decide import Result, Work
-from warpd.daemon.desk import Desk
+from warpd.daemon.desk import Desk, Sourced
 from warpd.daemon.watch import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
@@ -342,6 +342,17 @@ class Keeper:
             pending=dict(left),
         )
 
+    def pulled(self, source: Sourced) -> None:
+        """What came of asking the repository; told when it is not what it was."""
+        before = self.desk.figures.source
+        self.desk.figures = dataclasses.replace(self.desk.figures, source=source)
+        if source.revision != before.revision:
+            self.log.info("pulled", revision=source.revision)
+            self.desk.tell(_now(), "source", revision=source.revision)
+        if source.error and source.error != before.error:
+            self.log.error("not pulled; what was applied stays", error=source.error)
+            self.desk.tell(_now(), "source", error=source.error)
+
     def _count(self, kind: str, seconds: float) -> None:
         figures, force = self.desk.figures, self.in_force
         passes = Counter(figures.passes)
@@ -366,11 +377,13 @@ class _Writing(Exception):
 
 
 def why_wait(read: Read, before: Grants) -> str:
-    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither."""
+    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither.
+
+    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML."""
     if read.risks:
         return read.risks[0].message
     gone = sorted(before.networks.keys() - read.grants.networks.keys())
-    if len(gone) * 2 > len(before.networks):
+    if read.intent.gateway.removal_guard and len(gone) * 2 > len(before.networks):
         return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
     return ""
 

@@ -25,6 +25,7 @@ from warpd.daemon.decide import Pacer, Work
 from warpd.daemon.desk import Desk, Figures, Question, Waker
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.notify import Notifier
+from warpd.daemon.puller import Puller
 from warpd.daemon.watch import Watch
 from warpd.errors import WarpError, render_finding
 from warpd.kernel.protocol import LookFailed
@@ -49,12 +50,16 @@ class Loop:
         self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
         self._signal = 0
         self._ready = False
+        checkout = keeper.session.checkout
+        self._puller = Puller(checkout, lambda: self._flag("pulled")) if checkout is not None else None
         keeper.drain = self._drain
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT; the signal's number."""
         before = {number: signal.signal(number, self._signalled) for number in SIGNALS}
         self._watch.start()
+        if self._puller is not None:
+            self._puller.start()
         try:
             self._listen()
             while not self._signal:
@@ -63,6 +68,8 @@ class Loop:
             return self._signal
         finally:
             self._watch.stop()
+            if self._puller is not None:
+                self._puller.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -110,11 +117,16 @@ class Loop:
         if "files" in flags:
             self._watch.follow()
             self._pacer.files_touched(now)
+        if "pulled" in flags and self._puller is not None:
+            self._keeper.pulled(self._puller.state)
+            self._pacer.files_touched(now)
         if "rooms" in flags:
             self._pacer.hear(None if self._keeper.last is None else self._rooms(), now)
         if "reload" in flags:
             self._notifier.say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._pacer.ask()
+            if self._puller is not None:
+                self._puller.ask()
 
     def _rooms(self) -> set[str]:
         """Networks whose namespace is not what it was."""
@@ -195,7 +207,8 @@ class Loop:
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "config": str(keeper.session.config),
+            "config": str(keeper.session.named),
+            "source": self._desk.figures.source.as_json(),
             "state_dir": str(keeper.session.store.folder),
             "last_pass": keeper.last_pass,
             "next_look_s": round(self._pacer.next_look_s(now), 1),

@@ -101,6 +101,16 @@ def _pending_confirm(figures: Figures) -> float:
     return float(figures.status.get("pending_confirm") is not None)
 
 
+def _sourced(what: str, figures: Figures) -> Iterator[Sample]:
+    source = figures.source
+    if not source.url:
+        return
+    if what == "revision":
+        yield {"revision": source.revision}, 1
+    else:
+        yield {}, source.asked_s if what == "asked" else float(bool(source.error))
+
+
 def metrics_text(figures: Figures) -> str:
     """Every metric that warpd has."""
     lines: list[str] = []
@@ -144,6 +154,12 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
         Family("warpd_intent_applied_timestamp_seconds", "gauge", "When the intent in force was first applied; 0: none yet."),
         [(none, figures.intent_at_s)],
     )
+    yield Family("warpd_source_info", "gauge", "Always 1; the commit that is laid out."), _sourced("revision", figures)
+    yield (
+        Family("warpd_source_asked_timestamp_seconds", "gauge", "When the git repository last gave a good answer."),
+        _sourced("asked", figures),
+    )
+    yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", figures)
     yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, _pending_confirm(figures))]
     yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(figures.fights))]
     yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from warpd.isolation.gateway import fences
 from warpd.kernel import live_bridge, live_rtnl, live_userspace
+from warpd.kernel.live_cloud import cloud_address
 from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.live_socket import NetlinkSocket
 from warpd.kernel.live_tables import Tables
@@ -380,6 +381,7 @@ def look_at_host(
         uplink=row.name if row else "",
         uplink_mtu=row.mtu if row else 1500,
         uplink_addresses=_addresses_of(look.addresses, row),
+        cloud_address=cloud_address(),
         wireguard_kernel=wireguard,
         wireguard_go=live_userspace.available(),
         forwarding4=read_setting("net/ipv4/ip_forward") == "1",

@@ -1,0 +1,74 @@
+"""A repository drives the gateway: pushed, verified, applied; what is broken or not signed leaves everything as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from tests.live.daemon import Daemon
+from warpd.kernel.live import LiveKernel
+
+WHO = ("-c", "user.name=ops", "-c", "user.email=ops@example.com", "-c", "gpg.format=ssh")
+LIFE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+
+
+class Repository:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.key = folder / "repository", folder / "key"
+        subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key), check=True)
+        self.signers = folder / "signers"
+        self.signers.write_text(f"ops@example.com {self.key.with_suffix('.pub').read_text()}")
+        subprocess.run(("git", "init", "--quiet", "--initial-branch=main", self.folder), check=True, env={**os.environ, **LIFE})
+
+    def push(self, text: str, signed: bool = True) -> str:
+        (self.folder / "warp.yaml").write_text(text)
+        sign = ("-c", f"user.signingkey={self.key}") if signed else ()
+        for words in (("add", "-A"), (*sign, "commit", "--quiet", "-m", "change", *(("-S",) if signed else ()))):
+            subprocess.run(("git", *WHO, "-C", self.folder, *words), check=True, env={**os.environ, **LIFE})
+        done = subprocess.run(("git", "-C", self.folder, "rev-parse", "HEAD"), check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+def document(*names: str) -> str:
+    network = {"type": "secure-internet", "endpoints": {"phone": {"type": "mobile"}}}
+    gateway = {"public_endpoint": "203.0.113.1"}
+    return json.dumps({"version": 1, "gateway": gateway, "networks": dict.fromkeys(names, network)})
+
+
+def rooms() -> int:
+    return sum(name.startswith("warp-") for name in os.listdir("/run/netns")) if Path("/run/netns").exists() else 0
+
+
+def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    first = repository.push(document("a"))
+    source = {"git": str(repository.folder), "interval": "5s", "verify": str(repository.signers)}
+    with Daemon(tmp_path, {"version": 1, "source": source}) as daemon:
+        daemon.wait(lambda: rooms() == 1, "the first revision")
+        assert daemon.lines("pulled")[-1]["revision"] == first
+
+        second = repository.push(document("a", "b"))
+        began = time.monotonic()
+        daemon.wait(lambda: rooms() == 2, "the second revision")
+        print(f"\n  pushed, pulled (every 5 s) and applied after {time.monotonic() - began:.1f} s")
+        assert daemon.lines("pulled")[-1]["revision"] == second
+
+        repository.push(document("evil", "a", "b"), signed=False)
+        daemon.wait(lambda: bool(daemon.lines("not pulled; what was applied stays")), "a refusal")
+        assert "is not signed by" in daemon.lines("not pulled; what was applied stays")[-1]["error"]
+        assert rooms() == 2
+
+        broken = repository.push("version: 1\nnetworks: {a: {type: nonsense}}\n")
+        daemon.wait(lambda: daemon.lines("pulled")[-1]["revision"] == broken, "the broken revision")
+        daemon.wait(lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")), "its finding")
+        assert rooms() == 2
+
+        repository.push(document("a"))
+        daemon.wait(lambda: rooms() == 1, "the last revision")
+        before = daemon.state
+    with Daemon(tmp_path, {"version": 1, "source": {**source, "git": str(tmp_path / "gone")}}, state=before) as daemon:
+        daemon.wait(lambda: bool(daemon.lines("not pulled; what was applied stays")), "another repository that is not there")
+        assert rooms() == 1

@@ -1,0 +1,26 @@
+"""pull: ask the git repository now, as the daemon does at its interval."""
+
+from __future__ import annotations
+
+import typer
+
+from warpd.cli import output
+from warpd.cli.app import Output, app
+from warpd.cli.output import Format
+from warpd.errors import WarpError
+from warpd.render import VERSION
+from warpd.session import Session, require_root
+
+
+@app.command()
+def pull(context: typer.Context, form: Output = Format.text) -> None:
+    """Fetch the YAML from the repository that `source:` names, and verify it. A warpd that runs applies it at once."""
+    session: Session = context.obj
+    if session.checkout is None:
+        hint = "write `source: {git: URL}` there, and the networks into the repository"
+        raise WarpError(f"{session.named} names no repository", code="no-source", who="operator", hint=hint)
+    require_root("warpctl pull")
+    found = session.checkout.pull()
+    text = f"{session.checkout.source.git}: {found.revision[:12]}{'' if found.changed else ', as before'}"
+    data = {"version": VERSION, "git": session.checkout.source.git, "revision": found.revision, "changed": found.changed}
+    output.emit(data, text, form)
