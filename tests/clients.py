@@ -53,8 +53,7 @@ def with_vnis(grants: Grants) -> Grants:
     """The n-th endpoint's VNI is VNI + n."""
     net = grants.networks["net"]
     seats = {
-        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg)
-        for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
+        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg) for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
     }
     return Grants({"net": dataclasses.replace(net, endpoints=seats)})
 

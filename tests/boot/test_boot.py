@@ -178,6 +178,5 @@ def from_git(tmp_path_factory: pytest.TempPathFactory, served: Path) -> Iterator
 def test_first_boot_from_git(from_git: Machine) -> None:
     took = from_git.until(READY)
     connect(from_git)
-    print(
-        f"\n  in sync {took:.0f} s after the first command; {from_git.run('journalctl -u warpd | grep pulled').out[-120:].strip()}"
-    )
+    revision = json.loads(from_git.run("journalctl -o cat -u warpd | grep pulled | tail -1").checked())["revision"]
+    print(f"\n  in sync {took:.0f} s after the first command, at {revision[:12]}")

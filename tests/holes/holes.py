@@ -111,7 +111,7 @@ HOLES = (
     Hole(
         "GRETAP legs hang on the WireGuard device in a VRF",
         "warpd/isolation/vrf.py",
-        'site.routing_table, vrf, vrf, suffix',
+        "site.routing_table, vrf, vrf, suffix",
         'site.routing_table, vrf, f"wg-{site.vcid}", suffix',
     ),
     Hole(

@@ -194,8 +194,9 @@ def leg(item: Gretap | Vxlan) -> Iterator[Modification]:
 
 def port(item: BridgePort) -> Iterator[Modification]:
     run, dev = f"{entering(item.netns)}bridge", item.device
-    yield f"add VLAN {dev}", f"{run} vlan add vid 777 dev {dev}" if item.tagged != ((2, 4094),) else "true; " + (
-        f"{run} vlan del vid 777 dev {dev}"
+    yield (
+        f"add VLAN {dev}",
+        f"{run} vlan add vid 777 dev {dev}" if item.tagged != ((2, 4094),) else "true; " + (f"{run} vlan del vid 777 dev {dev}"),
     )
     yield f"another PVID {dev}", f"{run} vlan add vid 778 dev {dev} pvid untagged"
     if item.tagged:
@@ -318,9 +319,12 @@ def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
     name, kind = str(each["name"]), str(each["type"])
     elements = each.get("elem", [])
     if "0.0.0.0/0" not in map(text_of, elements):
-        yield f"add to {name}", f"{run} add element inet warpd {name} '{{ {samples[kind]} }}'" if not holds(
-            elements
-        ) else "true; " + f"{run} delete element inet warpd {name} '{{ {text_of(elements[0])} }}'"
+        yield (
+            f"add to {name}",
+            f"{run} add element inet warpd {name} '{{ {samples[kind]} }}'"
+            if not holds(elements)
+            else "true; " + f"{run} delete element inet warpd {name} '{{ {text_of(elements[0])} }}'",
+        )
     for element in elements:
         yield f"delete {text_of(element)} from {name}", f"{run} delete element inet warpd {name} '{{ {text_of(element)} }}'"
     if elements:

@@ -42,19 +42,23 @@ def rooms() -> int:
     return sum(name.startswith("warp-") for name in os.listdir("/run/netns")) if Path("/run/netns").exists() else 0
 
 
+def pulled(daemon: Daemon) -> str:
+    return "".join(line["revision"] for line in daemon.lines("pulled")[-1:])
+
+
 def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_path: Path) -> None:
     repository = Repository(tmp_path)
     first = repository.push(document("a"))
     source = {"git": str(repository.folder), "interval": "5s", "verify": str(repository.signers)}
     with Daemon(tmp_path, {"version": 1, "source": source}) as daemon:
         daemon.wait(lambda: rooms() == 1, "the first revision")
-        assert daemon.lines("pulled")[-1]["revision"] == first
+        daemon.wait(lambda: pulled(daemon) == first, "its revision in the log")
 
         second = repository.push(document("a", "b"))
         began = time.monotonic()
         daemon.wait(lambda: rooms() == 2, "the second revision")
         print(f"\n  pushed, pulled (every 5 s) and applied after {time.monotonic() - began:.1f} s")
-        assert daemon.lines("pulled")[-1]["revision"] == second
+        daemon.wait(lambda: pulled(daemon) == second, "its revision in the log")
 
         repository.push(document("evil", "a", "b"), signed=False)
         daemon.wait(lambda: bool(daemon.lines("not pulled; what was applied stays")), "a refusal")
@@ -62,7 +66,7 @@ def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_pat
         assert rooms() == 2
 
         broken = repository.push("version: 1\nnetworks: {a: {type: nonsense}}\n")
-        daemon.wait(lambda: daemon.lines("pulled")[-1]["revision"] == broken, "the broken revision")
+        daemon.wait(lambda: pulled(daemon) == broken, "the broken revision")
         daemon.wait(lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")), "its finding")
         assert rooms() == 2
 

@@ -142,7 +142,7 @@ def capabilities() -> list[str]:
     return [word.removeprefix("CAP_").lower() for word in line.partition("=")[2].split()]
 
 
-@pytest.mark.parametrize("missing", ["", "net_admin", "sys_admin"])
+@pytest.mark.parametrize("missing", ["", "net_admin", "sys_admin", "net_broadcast"])
 def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: Path, missing: str) -> None:
     """Every type in both modes, with the capabilities of the unit and no others; without one of them it does not work."""
     gateway.close()
@@ -154,7 +154,8 @@ def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: 
     with Daemon(tmp_path, document, 600, under=under) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        assert in_sync(goal) is not bool(missing)
+        assert in_sync(goal) is (missing in ("", "net_broadcast"))
+        assert bool(daemon.lines("hears no events of the kernel; the periodic look remains")) is bool(missing)
         if not missing:
             vcid = goal.grants.networks["n-web"].vcid
             sh(f"ip netns del warp-{vcid}; nft flush ruleset")

@@ -52,6 +52,23 @@ def test_a_plan_changes_and_creates_nothing(gateway: LiveKernel, tmp_path: Path)
     assert not state.exists()
 
 
+def test_it_needs_no_names_of_protocols_and_services(gateway: LiveKernel, tmp_path: Path) -> None:
+    """A small image has no /etc/protocols: libnftables then lists numbers, and what was written by name looked like drift."""
+    gateway.close()
+    config, state = tmp_path / "warp.yaml", tmp_path / "state"
+    networks = {name.replace("_", "-"): body for name, body in world.every_type("vrf").items()}
+    config.write_text(json.dumps({"version": 1, "networks": networks}))
+    hidden = "; ".join(
+        f"mount --bind /dev/null /etc/{name}" for name in ("protocols", "services") if Path(f"/etc/{name}").exists()
+    )
+    warpctl = f"{sys.executable} -m warpd.cli -c {config} --state-dir {state}"
+    work = f"! getent protocols tcp && {warpctl} apply --yes && {warpctl} plan"
+    script = f"{hidden or ':'}; {work}; rc=$?; {warpctl} destroy --yes; exit $rc"
+    command = ["unshare", "--mount", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
 def everything() -> dict[str, str]:
     """What `ip`, `nft` and the file system show of this namespace, without counters and ages."""
     out = {name: sh(command) for name, command in LOOKS.items()}

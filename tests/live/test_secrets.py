@@ -108,9 +108,7 @@ def found_in(text: bytes, planted: dict[str, bytes]) -> list[str]:
     return [name for name, raw in planted.items() if any(spelling in text for spelling in spellings(raw))]
 
 
-def test_no_key_where_it_does_not_belong(
-    gateway: object, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_key_where_it_does_not_belong(gateway: object, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     sampler = Sampler()
     sampler.start()
     texts = {}
@@ -161,6 +159,7 @@ os.kill(os.getpid(), signal.SIGSEGV)
 
 def test_a_crash_leaves_no_core(paths: tuple[Path, Path], tmp_path: Path) -> None:
     """Also where cores are wanted: from the moment a key is in memory there are none."""
+
     def allow() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

@@ -86,7 +86,7 @@ def test_every_option_of_an_endpoint(run: Run, yaml: Path) -> None:
 def test_networks_come_and_go(run: Run, yaml: Path) -> None:
     words = ["--resource", "172.20.0.0/16", "--dns", "9.9.9.9", "--port", "51825", "--description", "the office"]
     assert run("network", "add", "office", "--type", "remote-resource-gateway", *words)[0] == 0
-    assert 'resources: [{subnet: 172.20.0.0/16}]' in yaml.read_text()
+    assert "resources: [{subnet: 172.20.0.0/16}]" in yaml.read_text()
     assert run("network", "remove", "office")[0] == 0
     assert yaml.read_text() == TEXT
     code, _, err = run("network", "add", "corp", "--type", "l2-mesh")

@@ -38,7 +38,9 @@ def test_the_whole_text() -> None:
     config = made().numbered(3)
     private, shared = config.private_key, config.preshared_key
     assert private is not None and shared is not None
-    assert wg_quick.text(config) == f"""\
+    assert (
+        wg_quick.text(config)
+        == f"""\
 # network privacy, VCID {config.vcid}, endpoint phone-1
 # config version 3
 
@@ -55,6 +57,7 @@ Endpoint = vpn.example.com:51820
 AllowedIPs = 0.0.0.0/0, ::/0
 PersistentKeepalive = 25
 """
+    )
 
 
 def test_wg_quick_strips_it_without_complaint(tmp_path: Path) -> None:

@@ -38,8 +38,25 @@ def codes(networks: dict[str, Any], old: Grants | None = None, **pools: Any) -> 
 
 @pytest.mark.parametrize(
     ("users", "prefix"),
-    [(1, 31), (2, 30), (3, 29), (6, 29), (7, 28), (14, 28), (15, 27), (30, 27), (31, 26), (62, 26),
-     (63, 25), (126, 25), (127, 24), (254, 24), (255, 23), (510, 23), (511, 22)],
+    [
+        (1, 31),
+        (2, 30),
+        (3, 29),
+        (6, 29),
+        (7, 28),
+        (14, 28),
+        (15, 27),
+        (30, 27),
+        (31, 26),
+        (62, 26),
+        (63, 25),
+        (126, 25),
+        (127, 24),
+        (254, 24),
+        (255, 23),
+        (510, 23),
+        (511, 22),
+    ],
 )
 def test_the_contracts_table_of_sizes(users: int, prefix: int) -> None:
     assert prefix_for(users) == prefix

@@ -70,9 +70,8 @@ def laid_out(done: Checkout) -> dict[str, str]:
 
 
 def test_what_counts_is_laid_out_and_nothing_else(repository: Repository, tmp_path: Path) -> None:
-    revision = repository.commit(
-        **{"warp.yaml": YAML, "networks.d/a.yaml": "networks: {}\n", "networks.d/deep/b.yaml": "x", "README.md": "x", "run.sh": "x"}
-    )
+    others = {"networks.d/deep/b.yaml": "x", "networks.d/c.txt": "x", "README.md": "x"}
+    revision = repository.commit(**{"warp.yaml": YAML, "networks.d/a.yaml": "networks: {}\n"}, **others)
     done = checkout(repository, tmp_path)
     assert done.revision == ""
     pulled = done.pull()

@@ -76,9 +76,7 @@ def junit(out: str, floor: int) -> int:
     for case, skip in skips:
         name = "::".join(filter(None, (case.get("classname"), case.get("name"))))
         print(f"lab: skipped {name}: {skip.get('message', '')}")
-    print(
-        f"lab: kernel={release} tests={len(cases)} passed={passed} failed={failed} skipped={len(skips)} seconds={seconds:.1f}"
-    )
+    print(f"lab: kernel={release} tests={len(cases)} passed={passed} failed={failed} skipped={len(skips)} seconds={seconds:.1f}")
     if passed < floor:
         print(f"lab: only {passed} passed, the floor is {floor}")
     return int(passed < floor)

@@ -30,6 +30,7 @@ from warpd.objects.nft_rules import (
     meta,
     payload,
     rule,
+    transport,
 )
 from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
 from warpd.state import ROOT, Host, Object
@@ -184,7 +185,7 @@ def _back() -> list[str]:
 
 def _postrouting(listening: Iterable[int]) -> list[str]:
     first, last = free_ports(listening)
-    transports = match(meta("l4proto"), members("tcp", "udp"))
+    transports = transport("tcp", "udp")
     ports = {"masquerade": {"port": {"range": [first, last]}}}
     return [
         rule("within a network", _from_door(), _to_door(), ACCEPT),

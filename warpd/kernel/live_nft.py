@@ -37,6 +37,7 @@ class NftContext:
     def __init__(self) -> None:
         self._nft = nftables.Nftables()
         self._nft.set_json_output(True)
+        self._nft.set_numeric_proto_output(True)  # whether or not there is an /etc/protocols
         self.sent_changes = 0
 
     def list_table(self) -> list[dict[str, Any]]:

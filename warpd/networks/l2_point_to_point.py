@@ -15,7 +15,7 @@ from warpd.networks import segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import alias
-from warpd.objects.nft_rules import ACCEPT, match, meta, rule
+from warpd.objects.nft_rules import ACCEPT, rule, transport
 from warpd.objects.segment import ETH_P_8021AD, ETH_P_8021Q, PAYLOAD, Gretap
 from warpd.state import Object
 
@@ -31,7 +31,7 @@ def wants(_network: Network) -> Wants:
 
 def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
     gre = rule(
-        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), match(meta("l4proto"), "gre"), ACCEPT
+        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT
     )
     return tunnel.fragment(site, {}, reasons=segment.REASONS, local=[gre])
 

@@ -15,7 +15,7 @@ from warpd.isolation.room import Fragment, Room, Site, Wants
 from warpd.isolation.rules import drops
 from warpd.networks import egress, tunnel
 from warpd.networks.tunnel import Peer
-from warpd.objects.nft_rules import ACCEPT, ANSWERS, between, match, members, meta, payload, rule
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, between, match, members, meta, payload, rule, transport
 from warpd.state import Object
 
 TYPE = "remote-resource-gateway"
@@ -69,7 +69,7 @@ def _service(resource: Resource) -> list[dict[str, Any]]:
     if resource.ports is not None:
         return [match(payload(resource.protocol, "dport"), _ports(resource.ports))]
     six = resource.protocol == "icmp" and resource.subnet.version == 6
-    return [match(meta("l4proto"), "ipv6-icmp" if six else resource.protocol)]
+    return [transport("ipv6-icmp" if six else resource.protocol)]
 
 
 def _ports(ports: Iterable[Range]) -> Any:

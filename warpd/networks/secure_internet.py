@@ -15,7 +15,7 @@ from warpd.isolation.rules import drops, merged, plain
 from warpd.networks import egress, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.nft import NftSet
-from warpd.objects.nft_rules import ACCEPT, match, members, meta, payload, rule
+from warpd.objects.nft_rules import ACCEPT, match, payload, rule, transport
 from warpd.state import Object
 
 TYPE = "secure-internet"
@@ -68,7 +68,7 @@ def _sets(network: Network, dns: Servers) -> list[NftSet]:
 
 
 def _granted(site: Site) -> list[str]:
-    port53 = (match(meta("l4proto"), members("tcp", "udp")), match(payload("th", "dport"), 53))
+    port53 = (transport("tcp", "udp"), match(payload("th", "dport"), 53))
     out = []
     for family, version in (("ip", 4), ("ip6", 6)):
         target = payload(family, "daddr")

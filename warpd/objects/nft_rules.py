@@ -7,7 +7,9 @@ Lives here: expressions and verdicts, one function each, and their canonical ord
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
+
+PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58}  # assigned by IANA
 
 
 def rule(comment: str, *expressions: Any) -> str:
@@ -29,6 +31,12 @@ def match(left: Any, right: Any, op: str = "==") -> dict[str, Any]:
 
 def meta(key: str) -> dict[str, Any]:
     return {"meta": {"key": key}}
+
+
+def transport(*names: str) -> dict[str, Any]:
+    """Packets of these protocols, by their numbers: libnftables knows names only where there is an /etc/protocols."""
+    numbers = [PROTOCOLS[name] for name in names]
+    return match(meta("l4proto"), numbers[0] if len(numbers) == 1 else members(*numbers))
 
 
 def payload(protocol: str, name: str) -> dict[str, Any]:
