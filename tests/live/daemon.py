@@ -58,7 +58,7 @@ class Daemon:
             self._process = subprocess.Popen(command, stderr=log, env=environment)
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
-    def repair(self, seen: int, what: str) -> dict[str, Any]:
+    def repair(self, seen: int, what: str, deadline_s: float = 10) -> dict[str, Any]:
         """The line of the first pass that changed something after `seen` bytes of log."""
         found: list[dict[str, Any]] = []
 
@@ -69,7 +69,7 @@ class Daemon:
             found.extend(json.loads(line) for line in whole if b'"event": "pass"' in line)
             return bool(found)
 
-        self.wait(there, what, 10)
+        self.wait(there, what, deadline_s)
         return found[0]
 
     @property

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import world
 from tests.live.conftest import sh
+from tests.live.daemon import Daemon
 from warpd.kernel.live import LiveKernel
 from warpd.objects.address import Address
 from warpd.objects.bridge_port import BridgePort
@@ -30,6 +36,7 @@ from warpd.objects.sysctl import Sysctl
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.reconcile import Goal, converge, prospect
+from warpd.session import Session, live_kernel
 from warpd.state import ROOT
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
@@ -46,6 +53,8 @@ WORLDS = {
 Modification = tuple[str, str]
 VCID = re.compile(r"\d{8}")
 
+
+SILENT = ("peer", "key", "psk", "allowed", "setting")  # what the kernel has no event for
 
 # All of them take minutes; every change is tried against one in so many, another one each time that something is added.
 SAMPLED = 14
@@ -92,17 +101,86 @@ def bring_up(kernel: LiveKernel, goal: Goal) -> None:
 
 
 def modifications(kernel: LiveKernel, goal: Goal) -> Iterator[Modification]:
-    state = list(prospect(kernel, goal).compiled.state)
+    return itertools.chain.from_iterable(by_object(list(prospect(kernel, goal).compiled.state)))
+
+
+def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
     seen: set[str] = set()
     for item in state:
-        for what, command in BY_KIND[type(item)](item):
-            alike = VCID.sub("N", what)  # the same rule of another network of this world is not another attribute
-            if alike not in seen:
-                yield what, command
-            seen.add(alike)
-    yield "add route", "ip route add 192.0.2.0/24 dev eth0 proto 119"
-    yield "add rule", "ip rule add fwmark 0x7 lookup 77 pref 970 protocol 119"
-    yield "add rule 6", "ip -6 rule add fwmark 0x7 lookup 77 pref 970 protocol 119"
+        made = list(BY_KIND[type(item)](item))
+        alike = [VCID.sub("N", what) for what, _ in made]  # the same rule of another network is not another attribute
+        yield [one for one, name in zip(made, alike, strict=True) if name not in seen]
+        seen.update(alike)
+    yield [("add route", "ip route add 192.0.2.0/24 dev eth0 proto 119")]
+    yield [("add rule", "ip rule add fwmark 0x7 lookup 77 pref 970 protocol 119")]
+    yield [("add rule 6", "ip -6 rule add fwmark 0x7 lookup 77 pref 970 protocol 119")]
+
+
+@pytest.mark.parametrize(("name", "step"), [("types", 60), *(pytest.param(name, 1, marks=pytest.mark.long) for name in WORLDS)])
+def test_every_attribute_with_the_daemon(
+    gateway: LiveKernel, tmp_path: Path, name: str, step: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next look at everything is far away: it is the kernel that tells, or, where it does not, a SIGHUP plays the clock."""
+    networks = {each.replace("_", "-"): body for each, body in WORLDS[name].items()}
+    daemon = Daemon(tmp_path, {"version": 1, "gateway": GATEWAY, "networks": networks}, 600)
+    with daemon:
+        session = Session(daemon.config, daemon.state)
+        goal = session.goal(session.read(), create=False)
+        objects = list(by_object(prospect(gateway, goal).compiled.state))
+    told, untold, missed = list[float](), list[str](), list[str]()
+    for life in lives(objects, step):
+        with daemon:
+            for what, command in life:
+                took_s = repaired_s(daemon, command)
+                if took_s is None:
+                    untold.append(what)
+                    os.kill(daemon.pid, signal.SIGHUP)
+                else:
+                    told.append(took_s)
+                if not until_in_sync(goal):
+                    missed.append(what)
+                    break  # the next one may need what is broken now
+    told.sort()
+    tried = len(told) + len(untold)
+    with capsys.disabled():
+        print(
+            f"\n  {name}, daemon running: tried {tried}, repaired {tried - len(missed)}; told by the kernel {len(told)}:", end=""
+        )
+        p50, p99 = told[len(told) // 2] * 1000, told[len(told) * 99 // 100] * 1000
+        print(f" milliseconds without the look p50 {p50:.0f}, p99 {p99:.0f}, max {told[-1] * 1000:.0f};", end="")
+        print(f" at the next look: {sorted({VCID.sub('N', what)[:40] for what in untold})}")
+    assert not missed
+    assert not [what for what in untold if not what.startswith(SILENT)]
+
+
+def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
+    """One in `step` of all modifications, no more than four of one object in a life of the daemon: five times within a minute
+    are a fight, and repaired more slowly."""
+    rounds = itertools.zip_longest(*objects)
+    while batch := list(itertools.islice(rounds, 4 * step)):
+        every = [one for each in batch for one in each if one is not None]
+        if every[::step]:
+            yield every[::step]
+
+
+def repaired_s(daemon: Daemon, command: str) -> float | None:
+    """From the start of the command to the end of the pass, without the look; None when nothing has happened for a while."""
+    seen = daemon.log_file.stat().st_size
+    began = float(sh(f"date +%s.%N; {command}").split()[0])
+    try:
+        line = daemon.repair(seen, command, 3)
+    except AssertionError:
+        return None
+    return datetime.fromisoformat(line["timestamp"]).timestamp() - began - float(line["look_seconds"])
+
+
+def until_in_sync(goal: Goal) -> bool:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with live_kernel() as kernel:
+            if prospect(kernel, goal).plan.empty:
+                return True
+    return False
 
 
 def inside(netns: str) -> str:

@@ -18,7 +18,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
-from .lan import UPLINK4, Done, Host, Stuck, environment, until
+from .lan import UNIT, UPLINK4, Done, Host, Stuck, environment, until
 
 # auto is what an operator gets: the kernel's WireGuard where it has one, wireguard-go where not.
 WIREGUARD = os.environ.get("WARPD_TEST_WIREGUARD", "auto")
@@ -34,8 +34,8 @@ class Gateway:
 
     def __init__(self, host: Host, folder: Path) -> None:
         self.host = host
-        self.file = folder / "warp.yaml"
-        self.state = folder / "state"
+        self.file = Path("/etc/warpd/warp.yaml") if UNIT else folder / "warp.yaml"
+        self.state = Path("/var/lib/warpd") if UNIT else folder / "state"
         self.networks: dict[str, Any] = {}
 
     def warpctl(self, *arguments: str, timeout_s: float = 120) -> Done:
@@ -53,7 +53,15 @@ class Gateway:
         if networks is not None:
             self.networks = dict(networks)
         self.write()
-        return self.warpctl("apply", "--yes").checked()
+        return self.converge().checked()
+
+    def converge(self, timeout_s: float = 120) -> Done:
+        """What was written takes effect: by a command, or by the daemon under its unit."""
+        if not UNIT:
+            return self.warpctl("apply", "--yes", timeout_s=timeout_s)
+        self.host.run("systemctl", "start", "warpd", timeout_s=timeout_s).checked()
+        until(lambda: self.warpctl("plan", timeout_s=timeout_s).rc == 0, timeout_s)
+        return self.warpctl("plan", timeout_s=timeout_s)
 
     def config(self, endpoint: str) -> Config:
         return parse(self.warpctl("endpoint", "config", endpoint).checked().out)

@@ -64,6 +64,10 @@ WORLD_PORTS = (53, 54, 7777)
 GATEWAY_PORTS = (22, 53, 7777)
 
 
+# The package is installed and systemd runs its unit: the gateway is this machine itself.
+UNIT = os.environ.get("WARPD_TEST_UNIT") == "1"
+
+
 class Stuck(Exception):
     """The lab itself failed: an agent gave no answer, or a command of the set-up did not work."""
 
@@ -87,9 +91,9 @@ PATIENCE = 6.0 if os.environ.get("LAB_KERNEL") in ("6.1", "6.12") else 1.0
 
 
 class Host:
-    """One machine of the lab."""
+    """One machine of the lab. With `here` it is the machine that runs the tests: a virtual one, thrown away afterwards."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, here: bool = False) -> None:
         self.name = name
         spaces = (
             "--net",
@@ -101,7 +105,8 @@ class Host:
             "--kill-child",
             "--mount-proc",
         )
-        command = ("setpriv", "--pdeathsig", "KILL", "unshare", *spaces, "sh", "-c", PRELUDE, name)
+        unshared = () if here else ("unshare", *spaces)
+        command = ("setpriv", "--pdeathsig", "KILL", *unshared, "sh", "-c", SETTINGS if here else PRELUDE + SETTINGS, name)
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             (*command, PYTHON, "-I", "-S", str(AGENT)), stdin=pipe, stdout=pipe, start_new_session=True
@@ -196,6 +201,8 @@ if [ -f /etc/resolv.conf ]; then
     cat /etc/resolv.conf >/run/resolv.conf
     mount --bind /run/resolv.conf "$(realpath /etc/resolv.conf)"
 fi
+"""
+SETTINGS = """
 ip link set lo up
 for f in all default; do
     echo 0 >/proc/sys/net/ipv4/conf/$f/rp_filter
@@ -211,7 +218,7 @@ class Lab:
     """All hosts of one drawing, wired and addressed; the gateway runs nothing of ours yet."""
 
     def __init__(self, clients: int) -> None:
-        self.gw, self.isp, self.world = Host("gw"), Host("isp"), Host("world")
+        self.gw, self.isp, self.world = Host("gw", here=UNIT), Host("isp"), Host("world")
         self.clients = tuple(Host(f"c{i}") for i in range(1, clients + 1))
         try:
             self._wire()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from warpd.daemon.desk import Figures
+from warpd.daemon.desk import Figures, Sourced
 from warpd.daemon.metrics import ENDPOINTS_MAX, METRICS, metrics_text
 
 MONITORING = Path(__file__).parents[2] / "examples" / "monitoring"
@@ -63,6 +68,20 @@ def test_too_many_endpoints_are_counted_only() -> None:
 
 def test_before_the_first_pass() -> None:
     assert parsed(metrics_text(Figures()))["warpd_intent_applied_timestamp_seconds", ()] == 0
+
+
+PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="promtool is not here: `./run test` unpacks it")
+def test_promtool_agrees() -> None:
+    """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
+    sourced = Sourced("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
+    counted = dataclasses.replace(figures([endpoint("lap", last_handshake=1700000000)]), source=sourced, errors={"corp": 1})
+    told = subprocess.run((str(PROMTOOL), "check", "metrics"), input=metrics_text(counted), capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    told = subprocess.run((str(PROMTOOL), "check", "rules", MONITORING / "alerts.yaml"), capture_output=True, text=True)
+    assert told.returncode == 0 and "SUCCESS" in told.stdout, told.stdout + told.stderr
 
 
 def named(text: str) -> set[str]:

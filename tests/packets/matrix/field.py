@@ -170,7 +170,7 @@ class Field:
     def apply(self, folder: Path) -> None:
         self.gateway.networks = {net.name: net.document() for net in self.nets}
         self.gateway.write(vlan_scope="network", pools={"ports": "51820-51899"})
-        self.result = self.gateway.warpctl("apply", "--yes", timeout_s=300)
+        self.result = self.gateway.converge(timeout_s=300)
         if self.result.rc not in (0, 3):
             self.result.checked()
 
