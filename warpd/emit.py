@@ -17,7 +17,7 @@ Value = Any  # str, int, bool, list or mapping of these
 _BARE = re.compile(r"[A-Za-z0-9_/]([A-Za-z0-9_./+@ -]*[A-Za-z0-9_./+@-])?\Z")
 _NUMBER_OF_OLD = re.compile(r"[0-9][0-9_,.]*\Z")  # also with underscores, and with a leading zero
 _WORDS_OF_OLD: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
-_ESCAPED = re.compile("[\"\\\\]|[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_ESCAPED = re.compile('["\\\\]|[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]')
 
 
 def scalar(value: str | int) -> str:

@@ -131,9 +131,7 @@ def _with_segments(
         closed = {int(leg) for leg in rest.in_network(name, "leg")}
         numbered[name] = legs(name, given[name].endpoints, held[name].endpoints if name in held else {}, closed, findings)
     numbered |= vnis(meshes, numbered, ids, rest.vnis(), findings)
-    more = {
-        name: replace(given[name], vlan=ids.get(name, networks[name].vlan_id or 0), endpoints=numbered[name]) for name in own
-    }
+    more = {name: replace(given[name], vlan=ids.get(name, networks[name].vlan_id or 0), endpoints=numbered[name]) for name in own}
     return {**given, **more}
 
 

@@ -98,15 +98,12 @@ def _shown(root: Dump, wanted: State) -> set[str]:
     differ = {
         item.group
         for item in wanted
-        if item.key.netns == ROOT
-        and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
+        if item.key.netns == ROOT and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
     }
     return differ | {item.group for key, item in have.items() if wanted.get(key) is None}
 
 
-def glance(
-    kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None, root: Dump | None = None
-) -> Prospect:
+def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None, root: Dump | None = None) -> Prospect:
     """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at everything.
 
     What was compiled is used again while the host is the same; when it is another, everything is looked at. `root` is

@@ -101,8 +101,7 @@ def seat(
     _fill(path, four, six, [name for name in names if name not in said4], names, closed, findings)
     full = (name for name in names if name in four.given and name in six.given)
     endpoints = {
-        name: EndpointGrant(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name]))
-        for name in full
+        name: EndpointGrant(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name])) for name in full
     }
     gateway6 = IPv6Address(six.base + six.given.get("", 0))
     return Seats(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
@@ -140,9 +139,7 @@ def _gateway(path: str, four: _Side, six: _Side, network: Network, findings: lis
         six.take("", offset)
 
 
-def _pin(
-    path: str, side: _Side, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]
-) -> None:
+def _pin(path: str, side: _Side, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]) -> None:
     offset = value - side.base
     if side.take(name, offset):
         return

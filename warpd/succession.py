@@ -142,9 +142,7 @@ def _network_again(row: Freed) -> NetworkGrant | None:
         return None
 
 
-def _seats_again(
-    name: str, network: Network, had: NetworkGrant, rows: Mapping[tuple[str, str], Freed]
-) -> NetworkGrant:
+def _seats_again(name: str, network: Network, had: NetworkGrant, rows: Mapping[tuple[str, str], Freed]) -> NetworkGrant:
     back = {}
     for one in network.endpoints:
         row = rows.get((name, one)) if one not in had.endpoints else None

@@ -25,7 +25,8 @@ WIREGUARD = os.environ.get("WARPD_TEST_WIREGUARD", "auto")
 # The whole suite runs in either mode; they behave the same from outside.
 ISOLATION = os.environ.get("WARPD_TEST_ISOLATION", "namespace")
 # An installed warpctl can be tested instead of this tree's.
-WARPCTL = shlex.split(os.environ.get("WARPD_TEST_WARPCTL", "")) or [sys.executable, "-m", "warpd.cli"]
+INSTALLED = shlex.split(os.environ.get("WARPD_TEST_WARPCTL", ""))
+WARPCTL = INSTALLED or [sys.executable, "-m", "warpd.cli"]
 LINK = "wg0"
 
 

@@ -63,7 +63,7 @@ def options(
 
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
-    from warpd.cli import change, edit, export, history, import_, inspect, lock, pull, watch  # noqa: F401  # each registers its commands on import
+    from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, watch  # noqa: F401  # each registers its commands on import
 
     try:
         app()

@@ -262,9 +262,7 @@ def write(draft: Draft) -> None:
         replace(draft.file, draft.old, draft.new)
 
 
-def _report(
-    draft: Draft, warnings: Sequence[Finding], done: str, following: Sequence[str], dry_run: bool, form: Format
-) -> None:
+def _report(draft: Draft, warnings: Sequence[Finding], done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
     for warning in warnings:
         output.note(render_finding(warning))
     difference = diff_text(draft)

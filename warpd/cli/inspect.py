@@ -30,7 +30,7 @@ from warpd.session import Read, Session, live_kernel, require_root
 from warpd.status import endpoint_json, network_json, quarantine_json, status_json
 
 
-def _see(session: Session) -> tuple[Read, Goal, Prospect]:
+def see(session: Session) -> tuple[Read, Goal, Prospect]:
     read = session.read()
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
@@ -58,7 +58,7 @@ def status(
 def _status(session: Session) -> dict[str, Any]:
     if client.told_by_daemon():
         return client.ask("GET", "/v1/status")
-    read, goal, found = _see(session)
+    read, goal, found = see(session)
     return status_data(session, read, goal, found)
 
 
@@ -131,7 +131,7 @@ def _size(count: float) -> str:
 @network_app.command("list")
 def network_list(context: typer.Context, form: Output = Format.text) -> None:
     """All networks of the YAML, with what each was granted."""
-    _read, goal, found = _see(context.obj)
+    _read, goal, found = see(context.obj)
     data = status_json(goal, found, int(time.time()))
     rows = [
         (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), _sync(n))
@@ -150,7 +150,7 @@ def network_show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
 ) -> None:
     """One network: its grants, its state, its endpoints."""
-    _read, goal, found = _see(context.obj)
+    _read, goal, found = see(context.obj)
     known_network(goal, name)
     data = {"version": VERSION, **network_json(goal, found, name, int(time.time()))}
     facts = {key: value for key, value in data.items() if not isinstance(value, list | dict) and key != "version"}
@@ -171,7 +171,7 @@ def endpoint_list(
 ) -> None:
     """All endpoints, or one network's."""
     session: Session = context.obj
-    read, goal, found = _see(session)
+    read, goal, found = see(session)
     if network is not None:
         known_network(goal, network)
     wanted = [network] if network else sorted(goal.intent.networks)
@@ -193,7 +193,7 @@ def endpoint_show(
 ) -> None:
     """One endpoint: its addresses, key, traffic and config version."""
     session: Session = context.obj
-    _read, goal, found = _see(session)
+    _read, goal, found = see(session)
     network, endpoint = split_name(goal, name)
     data = {
         "version": VERSION,

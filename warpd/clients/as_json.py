@@ -35,4 +35,3 @@ def text(config: ClientConfig) -> str:
         "segment": dataclasses.asdict(config.segment) if config.segment else None,
     }
     return json.dumps(document, indent=2) + "\n"
-

@@ -32,9 +32,7 @@ def files(config: ClientConfig) -> Mapping[str, str]:
     if config.segment:
         out |= _segment(config, config.segment)
     stem = f"warp-{config.vcid}-{config.endpoint}"
-    return {
-        f"{stem}{part}.nmconnection": f"# {config.title}\n\n{_written(sections)}" for part, sections in out.items()
-    }
+    return {f"{stem}{part}.nmconnection": f"# {config.title}\n\n{_written(sections)}" for part, sections in out.items()}
 
 
 def _written(sections: Iterable[Section]) -> str:

@@ -70,5 +70,10 @@ def history(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 ANSWERS: Mapping[str, Answerer] = {
-    "status": status, "plan": plan, "apply": apply, "confirm": confirm, "rollback": rollback, "history": history
+    "status": status,
+    "plan": plan,
+    "apply": apply,
+    "confirm": confirm,
+    "rollback": rollback,
+    "history": history,
 }

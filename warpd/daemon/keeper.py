@@ -404,5 +404,3 @@ def _network(step: Step) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-

@@ -161,5 +161,3 @@ def _identity(folder: str) -> tuple[int, int]:
         return seen.st_dev, seen.st_ino
     except OSError:
         return 0, 0
-
-

@@ -167,9 +167,7 @@ def _called(peer: _Section) -> str:
     return next((made for made in map(slug, words) if made), "")
 
 
-def _peer(
-    peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds
-) -> dict[str, Any]:
+def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
     _left_out(peer, finds)
     line, public = peer.one("publickey")
     if decoded(public) is None:
@@ -192,9 +190,7 @@ def _peer(
     return fields
 
 
-def _allowed(
-    peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: Finds
-) -> None:
+def _allowed(peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: Finds) -> None:
     routes = []
     for line, text in peer.all("allowedips"):
         try:

@@ -44,9 +44,7 @@ ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
 def room(site: Site) -> Room:
     vrf = _vrf(site)
-    return Room(
-        ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
-    )
+    return Room(ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table))
 
 
 def _vrf(site: Site) -> str:
@@ -105,9 +103,7 @@ def _versions(site: Site) -> tuple[int, ...]:
 
 def _last_resort(site: Site, group: str) -> Iterator[Object]:
     for prefix in ("0.0.0.0/0", "::/0"):
-        yield Route(
-            ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group
-        )
+        yield Route(ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group)
 
 
 def _leak(site: Site, group: str) -> Iterator[Object]:

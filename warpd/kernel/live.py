@@ -161,9 +161,7 @@ class LiveKernel:
             dump = look.dump()
         door.userspace = look.userspace
         if netns == ROOT:
-            host, settings = look_at_host(
-                door.route, look, uplink, targets, bool(self._wireguard_family()), self._has_vrf()
-            )
+            host, settings = look_at_host(door.route, look, uplink, targets, bool(self._wireguard_family()), self._has_vrf())
             return dataclasses.replace(dump, objects=(*dump.objects, *settings, *self._rooms()), host=host)
         return dump
 
@@ -297,9 +295,7 @@ class LiveKernel:
                 os.unlink(live_userspace.socket_path(subject.name))
         return fault
 
-    def _request(
-        self, netns: str, messages: Sequence[Message], more: Sequence[tuple[int, int, bytes]] = ()
-    ) -> Refusal | None:
+    def _request(self, netns: str, messages: Sequence[Message], more: Sequence[tuple[int, int, bytes]] = ()) -> Refusal | None:
         """Messages, and what is encoded already, in one buffer: one system call. The first refusal."""
         encoded = [live_rtnl.encode(message, self._resolve) for message in messages]
         answers = self._door(netns).route.request([*encoded, *more])

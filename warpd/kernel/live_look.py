@@ -241,9 +241,7 @@ class Look:
 
     def _route_of(self, row: RouteRow, device: str, on_ours: bool, owner: str) -> Route:
         maker = maker_of(self.netns, device) if on_ours else None
-        return Route(
-            self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind, owner=owner
-        )
+        return Route(self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind, owner=owner)
 
     def _tables(self, own: Sequence[LinkRow]) -> dict[int, str]:
         """Routing table -> the network whose VRF it is."""

@@ -268,9 +268,7 @@ def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
 def rules(sock: NetlinkSocket) -> list[RuleRow]:
     """Both families', ours only: the kernel cannot filter rules, but there are few."""
     families = (socket.AF_INET, socket.AF_INET6)
-    rows = [
-        row for family in families for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)
-    ]
+    rows = [row for family in families for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)]
     return [row for row in rows if row.protocol == ROUTE_PROTOCOL]
 
 

@@ -30,9 +30,7 @@ def wants(_network: Network) -> Wants:
 
 
 def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
-    gre = rule(
-        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT
-    )
+    gre = rule("its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT)
     return tunnel.fragment(site, {}, reasons=segment.REASONS, local=[gre])
 
 

@@ -105,9 +105,7 @@ def _target(verdict: Any) -> str:
 NftObject = NftTable | NftPart | NftGate | NftElements
 
 
-def decode_table(
-    netns: str, listing: Iterable[Mapping[str, Any]]
-) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
+def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
     """A listing of our table -> (objects, drop counts by counter as (packets, bytes))."""
     found = _Listing()
     for entry in listing:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..gateway import LINK, WARPCTL, Config, Gateway, Tunnel, parse
+from ..gateway import INSTALLED, LINK, WARPCTL, Config, Gateway, Tunnel, parse
 from ..lan import LAN_GATEWAY4, LAN_GATEWAY6, UPLINK4, UPLINK6, Host, Lab, Stuck, environment, until
 from ..packet import Packet, new_ident
 from ..tally import Tally
@@ -26,6 +27,7 @@ from .model import LAN_NEIGHBOURS, NEIGHBOURS, PORTS, End, Net, networks
 
 PORT, CABLE = "port0", "pc0"  # the LAN port of an L2 client, and the far end of the cable in it
 CHUNK = 60
+MANY = Path(__file__).parent.with_name("many.py")
 MATRIX = Tally()
 LISTENING_PORTS = [22, 49, 50, 54, 53, 7776, 7777, 7778]
 
@@ -202,13 +204,18 @@ class Field:
 
     def _ask(self, folder: Path, commands: Sequence[Sequence[str]]) -> list[str]:
         """Several `warpctl` commands, one after the other: a printed config is a version, and versions are written."""
-        base = [*WARPCTL, "-c", str(self.gateway.file), "--state-dir", str(self.gateway.state)]
+        paths = ["-c", str(self.gateway.file), "--state-dir", str(self.gateway.state)]
         out = folder / "asked"
         out.mkdir()
-        (out / "base").write_text("\n".join(base))
-        lines = "\n".join(f"{n} {' '.join(command)}" for n, command in enumerate(commands))
-        script = f"xargs -L1 sh -c 'n=$1; shift; {' '.join(base)} \"$@\" >{out}/$n 2>{out}/$n.err || touch {out}/$n.bad' ask"
-        self.lab.gw.run("sh", "-c", script, text=lines, timeout_s=300, env=environment())
+        if INSTALLED:
+            base = " ".join([*WARPCTL, *paths])
+            lines = "\n".join(f"{n} {' '.join(command)}" for n, command in enumerate(commands))
+            script = f"xargs -L1 sh -c 'n=$1; shift; {base} \"$@\" >{out}/$n 2>{out}/$n.err || touch {out}/$n.bad' ask"
+            words = ["sh", "-c", script]
+        else:
+            lines = "\n".join(json.dumps([n, [*paths, *command]]) for n, command in enumerate(commands))
+            words = [sys.executable, str(MANY), str(out)]
+        self.lab.gw.run(*words, text=lines, timeout_s=300, env=environment()).checked()
         bad = [f"{commands[int(p.stem)]}: {(out / (p.stem + '.err')).read_text()}" for p in out.glob("*.bad")]
         if bad:
             raise Stuck("\n".join(bad))

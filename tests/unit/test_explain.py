@@ -1,0 +1,102 @@
+"""`explain` on what is wanted, in both modes: whether it passes, and what is named as the reason. Packets have the last word in
+tests/packets/test_explain.py."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests import world
+from warpd.explain import Stage, explain, passes, question_of
+from warpd.kernel.memory import MemoryKernel
+from warpd.reconcile import Goal, prospect
+from warpd.state import Host, State
+
+MODES = ("namespace", "vrf")
+
+
+def goal_of(mode: str) -> Goal:
+    mesh = world.network(3, isolation=mode, peer_communication=True)
+    four = world.network(2, isolation=mode, ipv6=False)
+    gateway = {"pools": {"ports": "51820-51899"}, "public_endpoint": "203.0.113.1", "vlan_scope": "network"}
+    return world.goal(world.intent(gateway, mesh=mesh, four=four, **world.every_type(mode)))
+
+
+GOALS = {mode: goal_of(mode) for mode in MODES}
+
+
+def looked(mode: str) -> tuple[State, Host]:
+    found = prospect(MemoryKernel(), GOALS[mode])
+    host = dataclasses.replace(found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"))
+    return State.of(found.compiled.state), host
+
+
+SEEN = {mode: looked(mode) for mode in MODES}
+
+# network (without the mode's letter), endpoint, target, protocol, port -> passes, a word of what decides
+CASES = [
+    ("web", "e1", "198.51.100.7", "tcp", 443, True, ""),
+    ("web", "e1", "2001:db8:51::7", "udp", 53, True, ""),
+    ("web", "e1", "e2", "icmp", 0, False, "peer-to-peer"),
+    ("web", "e1", "gateway", "icmp", 0, True, "ping"),
+    ("web", "e1", "gateway", "tcp", 22, False, "host-service"),
+    ("web", "e1", "192.168.1.1", "tcp", 80, False, "private"),
+    ("web", "e1", "169.254.169.254", "tcp", 80, False, "private"),
+    ("web", "e1", "10.9.3.4", "tcp", 80, True, ""),
+    ("web", "e1", "10.8.8.8", "udp", 53, True, ""),
+    ("web", "e1", "10.8.8.8", "tcp", 80, False, "private"),
+    ("web", "e1", "203.0.113.1", "tcp", 22, False, "host-service"),
+    ("mesh", "e1", "e2", "tcp", 22, True, "to e2"),
+    ("mesh", "e1", "unused", "tcp", 22, False, "peer-to-peer"),
+    ("four", "e1", "198.51.100.7", "tcp", 443, True, ""),
+    ("four", "e1", "2001:db8:51::7", "tcp", 443, False, "has no IPv6"),
+    ("corp", "lap", "172.20.1.1", "tcp", 443, True, ""),
+    ("corp", "lap", "172.20.1.1", "tcp", 8050, True, ""),
+    ("corp", "lap", "172.20.1.1", "tcp", 22, False, "unlisted"),
+    ("corp", "lap", "172.20.1.1", "udp", 443, False, "unlisted"),
+    ("corp", "lap", "172.21.1.5", "udp", 9, True, ""),
+    ("corp", "lap", "172.21.1.6", "udp", 9, False, "AllowedIPs lack it"),
+    ("corp", "lap", "fd55::1", "icmp", 0, True, ""),
+    ("corp", "lap", "fd55::1", "tcp", 80, False, "unlisted"),
+    ("corp", "lap", "192.168.77.5", "udp", 9, True, "to hq"),
+    ("corp", "lap", "192.168.77.5", "tcp", 9, False, "unlisted"),
+    ("corp", "lap", "198.51.100.7", "tcp", 443, False, "AllowedIPs lack it"),
+    ("sites", "berlin", "192.168.20.9", "tcp", 22, True, "to paris"),
+    ("sites", "berlin", "paris", "icmp", 0, True, "to paris"),
+    ("sites", "berlin", "198.51.100.7", "tcp", 443, False, "AllowedIPs lack it"),
+    ("wire", "left", "gateway", "icmp", 0, True, "ping"),
+    ("wire", "left", "192.0.2.9", "tcp", 80, False, "Ethernet"),
+]
+
+
+def ask(mode: str, network: str, endpoint: str, target: str, protocol: str, port: int) -> tuple[Stage, ...]:
+    goal, (state, host) = GOALS[mode], SEEN[mode]
+    name = network if network in goal.intent.networks else f"{mode[0]}-{network}"
+    grant = goal.grants.networks[name]
+    if target in grant.endpoints:
+        target = str(grant.endpoints[target].address)
+    target = {"gateway": str(grant.gateway_address), "unused": str(grant.subnet[-1])}.get(target, target)
+    return explain(state, host, question_of(goal, host, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case[:5])))
+def test_what_decides(mode: str, case: tuple[str, str, str, str, int, bool, str]) -> None:
+    *question, expected, word = case
+    way = ask(mode, *question)  # type: ignore[arg-type]
+    text = "\n".join(f"{stage.where}: {stage.what}" for stage in way)
+    assert passes(way) is expected, text
+    assert word in way[-1].what, text
+    assert all(stage.goes_on for stage in way[:-1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
+    goal, (state, host) = GOALS[mode], SEEN[mode]
+    question = question_of(goal, host, "mesh", "e1", "198.51.100.7", "tcp", 443)
+    bare = State.of(item for item in state if type(item).__name__ != "WireguardPeer")
+    assert "no such peer" in explain(bare, host, question)[-1].what
+    revoked = State.of(item for item in state if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links"))
+    way = explain(revoked, host, question)
+    assert not passes(way) and way[-1].where == "rule"
