@@ -31,6 +31,7 @@ MARKER_LENGTH = len(MARKER) + 8
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 ETH_P_ALL, ETH_P_IP, ETH_P_IP6 = 0x0003, 0x0800, 0x86DD
 PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33
 # Not in Python's socket module; the values are the kernel's.
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO, IPV6_MTU = 23, 2, 24
@@ -81,7 +82,7 @@ def watch_wire() -> None:
     """Record what reaches any link of this host."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
     with contextlib.suppress(OSError):
-        tap.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE
+        tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
     TAPS.append(tap)
     threading.Thread(target=read_wire, args=(tap,), daemon=True).start()
 
@@ -372,6 +373,7 @@ class Flow:
         self.dst, self.interval_s, self.number = dst, interval_s, os.getpid() & 0xFFFF
         self.six = ":" in dst
         self.socket = socket.socket(family_of(dst), socket.SOCK_RAW, ICMP6 if self.six else ICMP)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)  # being late is no loss
         self.socket.connect((dst, 0))
         self.sent, self.answered, self.running = 0, set[int](), True
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)]

@@ -19,7 +19,8 @@ from .tally import TALLY
 
 DAEMON = shlex.split(os.environ.get("WARPD_TEST_WARPD", "")) or [sys.executable, "-m", "warpd.daemon.main"]
 STARTED = "setsid {} >>/run/warpd.log 2>&1 & echo $! >/run/warpd.pid"
-INTERVAL_S = 0.002
+INTERVAL_S = 0.005
+RENEWED_S = 115  # WireGuard itself makes a new handshake once a session is two minutes old
 
 
 class Service:
@@ -72,13 +73,13 @@ def restarts(lab: Lab, folder: Path, packets: int) -> None:
         service.start()
         ends += 1
     took = time.monotonic() - began
-    counts = [host.do("flow_end", dst=target, wait_s=3) for host, target in flows]
+    counts = [host.do("flow_end", dst=target, wait_s=10) for host, target in flows]
     sent, answered = sum(count["sent"] for count in counts), sum(count["answered"] for count in counts)
-    # WireGuard itself makes a new handshake once a session is two minutes old.
-    redone = sum(now != then for now, then in zip((tunnel.handshake for tunnel in tunnels), before, strict=True))
+    after = [tunnel.handshake for tunnel in tunnels]
+    redone = sum(0 < now - then < RENEWED_S for now, then in zip(after, before, strict=True))
     print(f"\n  warpd ended {ends} times in {took:.0f} s; packets lost {sent - answered} of {sent}; handshakes redone {redone}")
     assert ends >= 2 and sent >= packets
-    assert took > 110 or not redone
+    assert not redone
     faults = TALLY.allowed("restarts of warpd under traffic", [(f"packet {n}", n < answered) for n in range(sent)])
     service.end("TERM")
     assert not faults, f"{len(faults)} lost"
