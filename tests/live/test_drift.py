@@ -54,7 +54,7 @@ Modification = tuple[str, str]
 VCID = re.compile(r"\d{8}")
 
 
-SILENT = ("peer", "key", "psk", "allowed", "setting")  # what the kernel has no event for
+SILENT = re.compile(r"AllowedIPs|preshared key|private key|keepalive|remove |listen port|firewall mark|setting ")  # what the kernel has no event for
 
 # All of them take minutes; every change is tried against one in so many, another one each time that something is added.
 SAMPLED = 14
@@ -121,12 +121,14 @@ def test_every_attribute_with_the_daemon(
     gateway: LiveKernel, tmp_path: Path, name: str, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The next look at everything is far away: it is the kernel that tells, or, where it does not, a SIGHUP plays the clock."""
+    gateway.close()
     networks = {each.replace("_", "-"): body for each, body in WORLDS[name].items()}
     daemon = Daemon(tmp_path, {"version": 1, "gateway": GATEWAY, "networks": networks}, 600)
     with daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        objects = list(by_object(prospect(gateway, goal).compiled.state))
+        with live_kernel() as kernel:  # for the moment: a descriptor of a namespace keeps it, and its ports, from going
+            objects = list(by_object(prospect(kernel, goal).compiled.state))
     told, untold, missed = list[float](), list[str](), list[str]()
     for life in lives(objects, step):
         with daemon:
@@ -150,7 +152,7 @@ def test_every_attribute_with_the_daemon(
         print(f" milliseconds without the look p50 {p50:.0f}, p99 {p99:.0f}, max {told[-1] * 1000:.0f};", end="")
         print(f" at the next look: {sorted({VCID.sub('N', what)[:40] for what in untold})}")
     assert not missed
-    assert not [what for what in untold if not what.startswith(SILENT)]
+    assert not [what for what in untold if not SILENT.search(what)]
 
 
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
@@ -166,7 +168,8 @@ def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Mod
 def repaired_s(daemon: Daemon, command: str) -> float | None:
     """From the start of the command to the end of the pass, without the look; None when nothing has happened for a while."""
     seen = daemon.log_file.stat().st_size
-    began = float(sh(f"date +%s.%N; {command}").split()[0])
+    # Of two commands in a row the second may come too late: what the first took away is back already.
+    began = float(sh(f"date +%s.%N; {{ {command}; }} || true").split()[0])
     try:
         line = daemon.repair(seen, command, 3)
     except AssertionError:
