@@ -61,10 +61,10 @@ class Checkout:
 
     @property
     def revision(self) -> str:
-        """The commit that is laid out; "" before the first."""
+        """The commit that is laid out; "" before the first. Raises: OSError when the state folder is not ours to read."""
         try:
             return os.readlink(self.current)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
 
     def pull(self) -> Pulled:

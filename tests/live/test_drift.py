@@ -54,7 +54,8 @@ Modification = tuple[str, str]
 VCID = re.compile(r"\d{8}")
 
 
-SILENT = re.compile(r"AllowedIPs|preshared key|private key|keepalive|remove |listen port|firewall mark|setting ")  # what the kernel has no event for
+# What the kernel has no event for.
+SILENT = re.compile(r"AllowedIPs|preshared key|private key|keepalive|remove |listen port|firewall mark|setting ")
 
 # All of them take minutes; every change is tried against one in so many, another one each time that something is added.
 SAMPLED = 14

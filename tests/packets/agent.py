@@ -376,6 +376,7 @@ class Flow:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)  # being late is no loss
         self.socket.connect((dst, 0))
         self.sent, self.answered, self.running = 0, set[int](), True
+        self.times: list[float] = []
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)]
         for thread in self.threads:
             thread.start()
@@ -388,6 +389,7 @@ class Flow:
             total = sum(words) % 0xFFFF
             with contextlib.suppress(OSError):  # no route, say: then its answer will be missing
                 self.socket.send(head[:2] + struct.pack("!H", 0xFFFF - total) + head[4:])
+            self.times.append(time.monotonic())
             self.sent += 1
             due += self.interval_s
             time.sleep(max(0.0, due - time.monotonic()))
@@ -400,13 +402,14 @@ class Flow:
             if kind == (129 if self.six else 0) and number == self.number:
                 self.answered.add(sequence)
 
-    def stop(self, wait_s: float) -> dict[str, int]:
+    def stop(self, wait_s: float) -> dict[str, Any]:
         self.running = False
         self.threads[0].join()
         deadline = time.monotonic() + wait_s
         while len(self.answered) < self.sent and time.monotonic() < deadline:
             time.sleep(0.01)
-        return {"sent": self.sent, "answered": len(self.answered)}
+        lost = [when for number, when in enumerate(self.times) if number not in self.answered]
+        return {"sent": self.sent, "answered": len(self.answered), "lost_at": lost}
 
 
 def flow(dst: str, interval_s: float) -> None:
@@ -418,7 +421,7 @@ def flow_sent(dst: str) -> int:
     return FLOWS[dst].sent
 
 
-def flow_end(dst: str, wait_s: float) -> dict[str, int]:
+def flow_end(dst: str, wait_s: float) -> dict[str, Any]:
     return FLOWS.pop(dst).stop(wait_s)
 
 

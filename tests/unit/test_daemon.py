@@ -13,9 +13,9 @@ from warpd.grants import Grants
 from warpd.session import Session
 
 
-def written(tmp_path: Path, count: int) -> Session:
+def written(tmp_path: Path, count: int, **gateway: bool) -> Session:
     networks = {f"n{number}": world.network(1) for number in range(count)}
-    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
+    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "gateway": gateway, "networks": networks}))
     return Session(tmp_path / "warp.yaml", tmp_path / "state")
 
 
@@ -23,6 +23,12 @@ def written(tmp_path: Path, count: int) -> Session:
 def test_removing_more_than_half_of_the_networks_waits(tmp_path: Path, left: int, waits: bool) -> None:
     before = written(tmp_path, 5).read().grants
     assert bool(why_wait(written(tmp_path, left).read(), before)) is waits
+
+
+def test_a_setting_agrees_to_removals(tmp_path: Path) -> None:
+    before = written(tmp_path, 5).read().grants
+    assert not why_wait(written(tmp_path, 0, removal_guard=False).read(), before)
+    assert why_wait(written(tmp_path, 0, removal_guard=True).read(), before)
 
 
 def test_a_first_pass_waits_for_nothing(tmp_path: Path) -> None:

@@ -132,21 +132,22 @@ class Desk:
 
 
 class Waker:
-    """An eventfd that another thread writes to end the loop's wait."""
+    """A pipe that another thread, or a signal, writes to end the loop's wait."""
 
     def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._read, self.written = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def __call__(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_write(self._fd, 1)
+        with contextlib.suppress(BlockingIOError):  # full: awake anyway
+            os.write(self.written, b"\0")
 
     def fileno(self) -> int:
-        return self._fd
+        return self._read
 
     def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._fd)
+            os.read(self._read, 4096)
 
     def close(self) -> None:
-        os.close(self._fd)
+        os.close(self._read)
+        os.close(self.written)

@@ -57,6 +57,9 @@ class Loop:
     def run(self) -> int:
         """Until SIGTERM or SIGINT; the signal's number."""
         before = {number: signal.signal(number, self._signalled) for number in SIGNALS}
+        # Python's handlers run between two of its instructions: one that comes after the last of them and before poll(2) sleeps
+        # would wait for the clock. What the C part of the handler writes ends the sleep.
+        signal.set_wakeup_fd(self._waker.written, warn_on_full_buffer=False)
         self._watch.start()
         if self._puller is not None:
             self._puller.start()
@@ -67,6 +70,7 @@ class Loop:
             self._notifier.say("STOPPING=1")
             return self._signal
         finally:
+            signal.set_wakeup_fd(-1)
             self._watch.stop()
             if self._puller is not None:
                 self._puller.stop()
