@@ -156,6 +156,37 @@ def test_every_attribute_with_the_daemon(
     assert not [what for what in untold if not SILENT.search(what)]
 
 
+SURPLUS = {
+    "a route beside ours": "ip -n {room} route append default dev lo proto 119",
+    "a route beside ours 6": "ip -n {room} -6 route append 2001:db8:99::/64 dev lo proto 119 metric 7",
+    "the same 6 by another way": "ip -n {room} -6 route append 2001:db8:99::/64 dev {wg} proto 119 metric 7",
+    "a rule beside ours, another table": "ip -n {room} rule add pref 32765 lookup 77 protocol 119",
+    "another source": "ip -n {room} rule add from 10.1.2.0/24 pref 32765 lookup main protocol 119",
+    "the other way round": "ip -n {room} rule add not fwmark 7 pref 32765 lookup main protocol 119",
+    "that forbids": "ip -n {room} rule add pref 32765 prohibit protocol 119",
+    "an address with a peer": "ip -n {room} addr add {gateway} peer 10.9.8.7/32 dev {wg}",
+}
+
+
+def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> None:
+    """Two things under one key of ours; which of them a short request would take away is the kernel's choice."""
+    goal = world.goal(world.intent(GATEWAY, **TWO))
+    bring_up(gateway, goal)
+    grant = goal.grants.networks["a"]
+    names = {"room": f"warp-{grant.vcid}", "wg": f"wg-{grant.vcid}", "gateway": grant.gateway_address}
+    before = sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr")
+    for what, command in SURPLUS.items():
+        sh(command.format(**names))
+        found = prospect(gateway, goal)
+        assert not found.plan.empty, what
+        outcome = converge(gateway, lambda: prospect(gateway, goal), found)
+        assert outcome.complete and prospect(gateway, goal).plan.empty, what
+        assert before == sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr"), what
+    for command in SURPLUS.values():
+        sh(command.format(**names))
+    bring_up(gateway, goal)
+
+
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
     """One in `step` of all modifications, no more than four of one object in a life of the daemon: five times within a minute
     are a fight, and repaired more slowly."""

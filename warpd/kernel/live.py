@@ -33,6 +33,7 @@ from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.objects.route import Route
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Vxlan
+from warpd.objects.surplus import Surplus, delete_surplus
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
@@ -436,6 +437,7 @@ def _messages(change: Change) -> list[Message]:
             Address: address.delete_address,
             Route: route.delete_route,
             Rule: rule.delete_rule,
+            Surplus: delete_surplus,
         }
         return deleters.get(type(subject), link.delete_link)(subject)
     if isinstance(subject, Address):

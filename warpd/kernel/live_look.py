@@ -13,6 +13,7 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from warpd.isolation.gateway import fences
 from warpd.kernel import live_bridge, live_rtnl, live_userspace
@@ -41,6 +42,7 @@ from warpd.objects.nft_listing import NftObject
 from warpd.objects.route import RTN_UNICAST, Route, route_key
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
+from warpd.objects.surplus import Surplus
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
@@ -87,6 +89,8 @@ class Look:
         self.userspace: set[str] = set()
         self._route, self._nft, self._counted, self._read_device = route, tables, counted, read_device
         self._foreign: dict[Key, str] = {}
+        self._told: set[Key] = set()
+        self._surplus = 0
         self._traffic: dict[Key, PeerTraffic] = {}
         self._names: dict[int, str] = {}
 
@@ -225,7 +229,8 @@ class Look:
                 continue
             maker = maker_of(self.netns, name) or link_key(self.netns, name)
             connected = not row.flags & IFA_F_NOPREFIXROUTE
-            yield Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
+            found = Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
+            yield self._single(found, "addr", row.body)
 
     def _routes(self, own: Sequence[LinkRow]) -> Iterator[Object]:
         tables, names = self._tables(own), {row.name for row in own}
@@ -237,7 +242,7 @@ class Look:
                 key = route_key(self.netns, row.table, row.prefix, row.metric)
                 self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
                 continue
-            yield self._route_of(row, name, name in names, tables.get(row.table, ""))
+            yield self._single(self._route_of(row, name, name in names, tables.get(row.table, "")), "route", row.body)
 
     def _route_of(self, row: RouteRow, device: str, on_ours: bool, owner: str) -> Route:
         maker = maker_of(self.netns, device) if on_ours else None
@@ -252,7 +257,16 @@ class Look:
         for row in live_rtnl.rules(self._route):
             table = 0 if row.l3mdev else row.table
             inside = room(self.netns)
-            yield Rule(self.netns, row.version, row.priority, row.mark, table, tables.get(table, ""), *inside)
+            found = Rule(self.netns, row.version, row.priority, row.mark, table, tables.get(table, ""), *inside)
+            yield self._single(found, "rule", row.body, row.odd)
+
+    def _single(self, item: Object, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False) -> Object:
+        """The first thing under its key; every other is surplus."""
+        if not odd and item.key not in self._told:
+            self._told.add(item.key)
+            return item
+        self._surplus += 1
+        return Surplus(self.netns, family, item.key, body, self._surplus, item.group, item.container)
 
     def _ports(self, own: Sequence[LinkRow]) -> Iterator[Object]:
         legs = {row.index: row.name for row in own if row.master and row.kind in ("gretap", "vxlan")}

@@ -18,6 +18,7 @@ from typing import Any
 
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.message import Handle, Index, Message
+from warpd.objects.rule import FR_ACT_TO_TBL
 from warpd.state import ROUTE_PROTOCOL
 
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -39,6 +40,8 @@ TYPES: dict[tuple[str, str], int] = {
 IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
+FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 14, 16
+FIB_RULE_PERMANENT = 1
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -73,6 +76,8 @@ class RuleRow:
     table: int
     l3mdev: bool
     protocol: int
+    odd: bool  # it selects or does what no rule of ours does
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class AddressRow:
     prefixlen: int
     flags: int
     scope: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class RouteRow:
     metric: int
     index: int
     via: str
+    body: bytes
 
 
 Resolve = Callable[[Index | Handle], int]
@@ -106,6 +113,8 @@ def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
         OSError: a namespace named in it cannot be opened.
     """
     kind = TYPES[message.family, message.verb]
+    if message.body:
+        return kind, 0, message.body
     built = _classes()[message.family]()
     for name, value in message.header:
         built[name] = resolve(value) if isinstance(value, Index) else value
@@ -192,9 +201,10 @@ def decode_link(data: memoryview) -> LinkRow:
 
 
 def decode_rule(data: memoryview) -> RuleRow:
-    family, _dst, _src, _tos, table, _res1, _res2, _action, _flags = FIBRULE.unpack_from(data)
+    family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
     priority = mark = protocol = 0
     l3mdev = False
+    odd = bool(to or source or tos or action != FR_ACT_TO_TBL or flags & ~FIB_RULE_PERMANENT)
     for what, start, end in attributes(data, FIBRULE.size, len(data)):
         if what == FRA_PRIORITY:
             priority = _number(data, start, end)
@@ -206,7 +216,10 @@ def decode_rule(data: memoryview) -> RuleRow:
             l3mdev = bool(_number(data, start, end))
         elif what == FRA_PROTOCOL:
             protocol = _number(data, start, end)
-    return RuleRow(4 if family == socket.AF_INET else 6, priority, mark, table, l3mdev, protocol)
+        else:  # a whole mask and no least length are always told
+            odd = odd or what not in (FRA_FWMASK, FRA_SUPPRESS_PREFIXLEN) or _number(data, start, end) != 0xFFFFFFFF
+    version = 4 if family == socket.AF_INET else 6
+    return RuleRow(version, priority, mark, table, l3mdev, protocol, odd, bytes(data))
 
 
 def decode_address(data: memoryview) -> AddressRow:
@@ -219,7 +232,7 @@ def decode_address(data: memoryview) -> AddressRow:
             address = _address(data, start, end)
         elif what == IFA_FLAGS:
             flags = _number(data, start, end)
-    return AddressRow(index, local or address, length, flags, scope)
+    return AddressRow(index, local or address, length, flags, scope, bytes(data))
 
 
 def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
@@ -243,7 +256,7 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
             metric = _number(data, start, end)
         elif what == RTA_TABLE:
             table = _number(data, start, end)
-    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via)
+    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data))
 
 
 def links(sock: NetlinkSocket) -> list[LinkRow]:

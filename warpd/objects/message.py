@@ -39,4 +39,5 @@ class Message:
     header: tuple[tuple[str, Any], ...]
     attrs: tuple[tuple[str, Any], ...]
     create: bool = False
+    body: bytes = b""  # instead of header and attributes: as the kernel gave it
     absent_is_done: bool = False  # ENODEV, ESRCH, EADDRNOTAVAIL: somebody was quicker, which is what we wanted

@@ -1,6 +1,7 @@
 """A routing policy rule of ours: protocol 119.
 
-The kernel has no key for rules (two equal ones may stand); ours is the family, the priority and what is selected.
+The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What stands there twice, or
+selects in other ways, is `surplus`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Rule:
 
     @property
     def key(self) -> Key:
-        what = f"fwmark {self.mark:#x}" if self.mark else "all" if self.table else "l3mdev"
+        what = f"{f'fwmark {self.mark:#x}' if self.mark else 'all'} table {self.table}" if self.table else "l3mdev"
         return Key(self.KIND, self.netns, f"ipv{self.version} {self.priority} {what}")
 
     @property
