@@ -55,7 +55,7 @@ VCID = re.compile(r"\d{8}")
 
 
 # What the kernel has no event for.
-SILENT = re.compile(r"AllowedIPs|preshared key|private key|keepalive|remove |listen port|firewall mark|setting ")
+SILENT = re.compile(r"AllowedIPs|preshared key|private key|keepalive|remove |device key|listen port|firewall mark|setting ")
 
 # All of them take minutes; every change is tried against one in so many, another one each time that something is added.
 SAMPLED = 14

@@ -111,7 +111,7 @@ def test_a_resource_is_its_address_protocol_and_ports(mode: str) -> None:
     assert len(shown) == 4
     assert any('"172.20.0.0"' in text and '"tcp"' in text and "443" in text and "[8000, 8100]" in text for text in shown)
     assert any('"172.21.1.5"' in text and "l4proto" not in text for text in shown)
-    assert any('"fd55::"' in text and '"ipv6-icmp"' in text for text in shown)
+    assert any('"fd55::"' in text and '"right": 58' in text for text in shown)
     within = [json.dumps(rule["expr"]) for rule in rules["peers"] if rule["comment"] == "resource"]
     assert len(within) == 1
     assert '"192.168.77.0"' in within[0] and '"udp"' in within[0]
