@@ -114,7 +114,7 @@ def test_a_resource_is_its_address_protocol_and_ports(mode: str) -> None:
     assert any('"fd55::"' in text and '"right": 58' in text for text in shown)
     within = [json.dumps(rule["expr"]) for rule in rules["peers"] if rule["comment"] == "resource"]
     assert len(within) == 1
-    assert '"192.168.77.0"' in within[0] and '"udp"' in within[0]
+    assert '"192.168.77.0"' in within[0] and '"right": 17' in within[0]
 
 
 def test_every_vrf_ends_in_unreachable_routes_before_it_exists() -> None:
