@@ -152,7 +152,7 @@ def test_every_attribute_with_the_daemon(
         p50, p99 = told[len(told) // 2] * 1000, told[len(told) * 99 // 100] * 1000
         print(f" milliseconds without the look p50 {p50:.0f}, p99 {p99:.0f}, max {told[-1] * 1000:.0f};", end="")
         print(f" at the next look: {sorted({VCID.sub('N', what)[:40] for what in untold})}")
-    assert not missed
+    assert not missed, missed
     assert not [what for what in untold if not SILENT.search(what)]
 
 
@@ -188,10 +188,10 @@ def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> Non
 
 
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
-    """One in `step` of all modifications, no more than four of one object in a life of the daemon: five times within a minute
-    are a fight, and repaired more slowly."""
+    """One in `step` of all modifications, two of one object in a life of the daemon: five repairs within a minute, those in
+    passing among them, are a fight, and done more slowly."""
     rounds = itertools.zip_longest(*objects)
-    while batch := list(itertools.islice(rounds, 4 * step)):
+    while batch := list(itertools.islice(rounds, 2 * step)):
         every = [one for each in batch for one in each if one is not None]
         if every[::step]:
             yield every[::step]
