@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 from warpd.daemon.desk import Sourced
-from warpd.errors import WarpError
 from warpd.scalars import seconds_of
 from warpd.source import Checkout
 
@@ -47,6 +46,6 @@ class Puller:
     def _pull(self, before: Sourced) -> Sourced:
         try:
             pulled = self._checkout.pull()
-        except (WarpError, OSError) as failure:
+        except Exception as failure:  # whatever it is: a thread that has ended would never ask again
             return Sourced(before.url, before.revision, before.asked_s, str(failure))
         return Sourced(before.url, pulled.revision, time.time(), "")
