@@ -19,6 +19,7 @@ from warpd.kernel.protocol import LookFailed
 from warpd.objects.nft import FAMILY, TABLE
 
 ABSENT = "No such file or directory"
+NOWHERE = "warpd-nowhere"
 
 
 @contextlib.contextmanager
@@ -47,6 +48,7 @@ class NftContext:
             LookFailed: libnftables could not list it.
         """
         code, output, error = self._nft.cmd(f"list table {FAMILY} {TABLE}")
+        self._forget()
         if code == 0:
             listed: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
             return listed
@@ -59,6 +61,7 @@ class NftContext:
         self.sent_changes += 1
         with _undisturbed():
             code, _output, error = self._nft.cmd(json.dumps({"nftables": list(commands)}))
+        self._forget()
         if code == 0:
             return None
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
@@ -76,7 +79,13 @@ class NftContext:
             code, output, _error = self._nft.cmd("list chain " + " ".join(where))
             if code == 0 and not any(word in output for word in words[chain["hook"]]):
                 out.append((chain["hook"], *where))
+        self._forget()
         return tuple(sorted(out))
+
+    def _forget(self) -> None:
+        """libnftables keeps what it has read until it reads again: 600 KB a table for its hash tables alone, and as much again
+        for each namespace. A table that is not there leaves it with nothing (libnftables: nft_cache_update)."""
+        self._nft.cmd(f"list table {FAMILY} {NOWHERE}")
 
     def _foreign_chains(self) -> list[dict[str, Any]]:
         code, output, _error = self._nft.cmd("list chains")

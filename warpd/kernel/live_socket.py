@@ -11,6 +11,7 @@ import itertools
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,17 @@ def attributes(data: bytes | bytearray | memoryview, offset: int, end: int) -> I
         offset += (length + 3) & ~3
 
 
+class _Scratch(threading.local):
+    """What a datagram is read into. All sockets of a thread share it (a gateway of 100 networks keeps 300 sockets): a message
+    has been decoded before another socket is asked."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(1 << 18)
+
+
+_scratch = _Scratch()
+
+
 class NetlinkSocket:
     """One socket, kept open, in the namespace in which it was made. Not for use by two threads."""
 
@@ -71,11 +83,14 @@ class NetlinkSocket:
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._socket.bind((0, 0))
         self._sequence = itertools.count(1)
-        self._buffer = bytearray(1 << 18)
         self.sent_changes = 0  # requests that were not dumps or lookups: what "quiet" is measured by
 
     def close(self) -> None:
         self._socket.close()
+
+    @property
+    def _buffer(self) -> bytearray:
+        return _scratch.buffer
 
     # -- requests
 
