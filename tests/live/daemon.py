@@ -58,19 +58,27 @@ class Daemon:
             self._process = subprocess.Popen(command, stderr=log, env=environment)
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
-    def repair(self, seen: int, what: str, deadline_s: float = 10) -> dict[str, Any]:
-        """The line of the first pass that changed something after `seen` bytes of log."""
+    def repair(self, seen: int, what: str, deadline_s: float = 10) -> list[dict[str, Any]]:
+        """The lines after `seen` bytes of log up to that of the first pass that changed something."""
         found: list[dict[str, Any]] = []
 
         def there() -> bool:
             with self.log_file.open("rb") as log:
                 log.seek(seen)
-                whole = [line for line in log.read().splitlines() if line.endswith(b"}")]
-            found.extend(json.loads(line) for line in whole if b'"event": "pass"' in line)
-            return bool(found)
+                lines = [json.loads(line) for line in log.read().splitlines() if line.endswith(b"}")]
+            passes = [number for number, line in enumerate(lines) if line["event"] == "pass"]
+            found.extend(lines[: passes[0] + 1] if passes else ())
+            return bool(passes)
 
         self.wait(there, what, deadline_s)
-        return found[0]
+        return found
+
+    def idle(self, for_s: float = 0.1) -> None:
+        """Until it has slept for a while: what is done has been told."""
+        before = -1
+        while (now := self.wakes()) != before:
+            before = now
+            time.sleep(for_s)
 
     @property
     def pid(self) -> int:

@@ -73,7 +73,7 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
             for what, command in BY_HAND.items():
                 seen = daemon.log_file.stat().st_size
                 began = float(sh(f"date +%s.%N; {command.format(**words)}").split()[0])
-                line = daemon.repair(seen, what)
+                line = daemon.repair(seen, what)[-1]
                 took.append(moment(line) - began - line["look_seconds"])
                 daemon.wait(lambda: in_sync(goal), what, 10)
                 with capsys.disabled():

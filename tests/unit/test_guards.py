@@ -132,7 +132,7 @@ def test_every_vrf_ends_in_unreachable_routes_before_it_exists() -> None:
 def test_networks_in_the_root_share_neither_table_zone_nor_mark() -> None:
     built = compiled("vrf")
     tables = [item.table for item in built.state if isinstance(item, Vrf)]
-    assert len(set(tables)) == len(tables) == len(world.every_type("vrf"))
+    assert len(set(tables)) == len(tables) == len(world.every_type("vrf")) == len({mark_of(table) for table in tables})
     for item in built.state:
         if not isinstance(item, NftPart):
             continue
