@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +150,14 @@ class Warpctl:
             wait_until_idle()
 
 
-def intent(size: Size) -> str:
-    """The YAML, with room for one endpoint more; it is added at the end of the text."""
+def intent(size: Size, room: int = 1) -> str:
+    """The YAML, with room for that many endpoints more; they are added at the end of the text."""
     lines = [
         "version: 1", "gateway:", "  name: bench", "  public_endpoint: 203.0.113.1", f"  uplink: {floor.UPLINK}",
         "  pools: {ports: 20000-29999, subnets: {secure-internet: 10.0.0.0/8}}", "networks:",
     ]  # fmt: skip
     for n in range(size.networks):
-        lines += [f"  n{n:04}:", "    type: secure-internet", f"    expected_users: {size.endpoints + 1}"]
+        lines += [f"  n{n:04}:", "    type: secure-internet", f"    expected_users: {size.endpoints + room}"]
         lines += ["    endpoints:", *(f"      e{e:05}: {{type: mobile}}" for e in range(size.endpoints))]
     return "\n".join([*lines, ""])
 
@@ -249,6 +250,58 @@ def start_up(command: list[str], rounds: int) -> dict[str, Any]:
     return row("-", "start-up (--version)", ours, base)
 
 
+def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[str, Any]:
+    """A running daemon: from the rename of a YAML with one endpoint more until its peer, then all that goes with it, is there."""
+    product = Warpctl(command, size, folder)
+    product.text = intent(size, rounds)
+    product.forget()
+    enter_new_world()
+    say(f"{size}: applied in {product.apply():.1f} s; starting the daemon")
+    log = folder / "log"
+    words = ["-c", str(product.config), "--state-dir", str(product.state_dir), "--socket", str(folder / "sock")]
+    with log.open("wb") as out:
+        enter = ["nsenter", f"--net={floor.NETNS / floor.ROOT}"]
+        daemon = subprocess.Popen([*enter, sys.executable, "-m", "warpd.daemon.main", *words, "--interval", "3600"], stderr=out)
+    try:
+        wait_for(log, 0, "ready")
+        wait_until_idle()
+        rss_mib = int(Path(f"/proc/{daemon.pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+        text, took = product.text, []
+        for number in range(rounds):
+            text += f"      z-added-{number}: {{type: mobile}}\n"
+            beside = product.config.with_name(".new")
+            beside.write_text(text)
+            wait_until_idle()
+            seen, began = log.stat().st_size, time.time()
+            beside.rename(product.config)
+            steps = [line for line in wait_for(log, seen, "pass") if "step" in line]
+            took.append(max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in steps) - began)
+        return {"size": str(size), "work": "one endpoint more, daemon running", "seconds": took, "rss_mib": round(rss_mib, 1)}
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+
+
+def wait_for(log: Path, seen: int, event: str, deadline_s: float = 300.0) -> list[dict[str, Any]]:
+    """The lines of a log after `seen` bytes, up to that of `event`."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        with log.open("rb") as file:
+            file.seek(seen)
+            lines = [json.loads(line) for line in file.read().splitlines() if line.endswith(b"}")]
+        if any(line["event"] == event for line in lines):
+            return lines
+        time.sleep(0.02)
+    raise SystemExit(f"bench: the daemon did not say {event!r} in {deadline_s:.0f} s:\n{log.read_text()[-3000:]}")
+
+
+def show_daemon(rows: list[dict[str, Any]]) -> None:
+    print(f"{'size':>9}  {'work':34} milliseconds: min  median     max   RSS MiB before")
+    for one in rows:
+        low, middle, high = (1000 * f(one["seconds"]) for f in (min, statistics.median, max))
+        print(f"{one['size']:>9}  {one['work']:34} {low:17.0f} {middle:7.0f} {high:7.0f} {one['rss_mib']:16.1f}")
+
+
 def show(rows: list[dict[str, Any]]) -> None:
     print(f"{'size':>9}  {'work':22} {'warpctl s':>10} {'floor s':>10}   ratio: min  median     max")
     for one in rows:
@@ -279,6 +332,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--warpctl", default=f"{sys.executable} -m warpd.cli", help="the command to measure")
     parser.add_argument("--hand-made", action="store_true", help="only check the floor against a state made by hand")
+    parser.add_argument("--daemon", action="store_true", help="a running daemon, instead: one endpoint more; its memory")
     options = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         say("PYTHONDONTWRITEBYTECODE is set: every start of warpctl compiles its modules anew")
@@ -287,11 +341,14 @@ def main() -> None:
             check_handmade(Path(name))
             return
         command = shlex.split(options.warpctl)
-        rows = [start_up(command, options.rounds)]
+        rows = [] if options.daemon else [start_up(command, options.rounds)]
         for size in map(Size.parse, options.sizes.split(",")):
             (folder := Path(name) / str(size)).mkdir()
-            rows += measure(size, options.rounds, command, folder)
-    show(rows)
+            if options.daemon:
+                rows.append(follow(size, options.rounds, command, folder))
+            else:
+                rows += measure(size, options.rounds, command, folder)
+    (show_daemon if options.daemon else show)(rows)
     if options.json:
         about = {"version": 1, "kernel": os.uname().release, "cpus": os.cpu_count(), "rounds": options.rounds}
         options.json.write_text(json.dumps({**about, "results": rows}, indent=1) + "\n")
