@@ -7,8 +7,8 @@ lets through (`networks/`), where things live (`isolation/`), how a difference i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from ipaddress import ip_address
 from typing import Any
@@ -16,14 +16,36 @@ from typing import Any
 from warpd import keys
 from warpd.errors import Finding
 from warpd.grants import Grants, NetworkGrant
-from warpd.intent import Endpoint, Intent, Network
+from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import least_mtu, tunnel, type_named
-from warpd.state import Exit, Host, Object, State
+from warpd.state import ROOT, Exit, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything that one network is compiled from: equal terms, equal objects."""
+
+    name: str
+    network: Network
+    grant: NetworkGrant
+    gateway: Gateway
+    master: keys.Master
+    host: Host
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One network, compiled."""
+
+    terms: Terms
+    built: Contribution
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +55,55 @@ class Compiled:
     state: State
     findings: tuple[Finding, ...]
     names: Mapping[str, str]  # group (namespace name) -> network name
+    parts: Mapping[str, Part] = field(default_factory=dict)  # by group
+    shared: State = field(default_factory=State)  # the gateway's own
+
+    def of(self, groups: Collection[str]) -> State:
+        """What should exist of these groups."""
+        parts = [self.parts[group].state for group in groups if group in self.parts]
+        return State.joined([*parts, self.shared] if ROOT in groups else parts)
+
+    def moved(self, before: Compiled) -> set[str]:
+        """Groups of which something else should exist than `before`."""
+        moved = {group for group, part in self.parts.items() if not _same(part, before.parts.get(group))}
+        shared = set() if self.shared.objects == before.shared.objects else {ROOT}
+        return moved | shared | (before.parts.keys() - self.parts.keys())
 
 
-def compile_state(intent: Intent, grants: Grants, master: keys.Master, host: Host, today: date) -> Compiled:
-    """Compile every enabled network.
+def _same(part: Part, other: Part | None) -> bool:
+    """One that was taken as it was is the same object: cheaper to ask than to compare all that it holds."""
+    return part is other or (other is not None and part.state.objects == other.state.objects)
+
+
+def compile_state(
+    intent: Intent, grants: Grants, master: keys.Master, host: Host, today: date, last: Compiled | None = None
+) -> Compiled:
+    """Compile every enabled network; what `last` holds of the same terms is taken from there.
 
     Raises:
         ValueError: two networks claim one kernel key, which `checks` must have refused.
     """
+    fenced = basis(host)
+    known = {part.terms.name: part for part in last.parts.values()} if last is not None else {}
     findings = list(_gateway_findings(intent, host))
-    enabled = {name: network for name, network in intent.networks.items() if network.enabled}
-    for name, network in enabled.items():
-        findings += _unsupported(name, network, intent, site_of(name, network, grants.networks[name], host, today))
+    kept: dict[str, Part] = {}
+    new: dict[str, Terms] = {}
+    for name, network in sorted(intent.networks.items()):
+        if not network.enabled:
+            continue
+        terms = Terms(name, network, grants.networks[name], intent.gateway, master, fenced, today)
+        if name in known and known[name].terms == terms:
+            kept[name] = known[name]
+        else:
+            findings += _unsupported(terms)
+            new[name] = terms
     if findings:
         return Compiled(State(), tuple(findings), {})
-    fenced = basis(host)
-    parts = {
-        name: _network(name, network, intent, grants.networks[name], master, fenced, today)
-        for name, network in sorted(enabled.items())
-    }
-    objects: list[Object] = [item for part in parts.values() for item in part.objects]
-    if parts:
-        objects += _gateway_objects(fenced, parts, {name: grants.networks[name] for name in parts}, intent)
-    names = {part.group: name for name, part in parts.items()}
-    return Compiled(State.of(objects), (), names)
+    by_name = kept | {name: _part(terms) for name, terms in new.items()}
+    parts = {part.built.group: part for _, part in sorted(by_name.items())}
+    shared = State.of(_gateway_objects(fenced, parts.values(), intent) if parts else ())
+    state = State.joined([*(part.state for part in parts.values()), shared])
+    return Compiled(state, (), {group: part.terms.name for group, part in parts.items()}, parts, shared)
 
 
 def targets(intent: Intent) -> tuple[str, ...]:
@@ -64,7 +111,7 @@ def targets(intent: Intent) -> tuple[str, ...]:
     out: set[str] = set()
     for network in intent.networks.values():
         if network.enabled:
-            out |= {str(item) for item in type_named(network.type).targets(network, dns_of(network, intent))}
+            out |= {str(item) for item in type_named(network.type).targets(network, dns_of(network, intent.gateway))}
     return tuple(sorted(out))
 
 
@@ -104,7 +151,7 @@ def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
                 f"this host forwards IPv4, but somebody has turned that off for {link.name} alone",
                 f"answers could not come back: sysctl net.ipv4.conf.{link.name}.forwarding=1, if that is meant",
             )
-    if driver(intent, host) is None:
+    if driver(intent.gateway, host) is None:
         yield Finding(
             "wireguard-missing",
             "gateway.wireguard",
@@ -113,7 +160,8 @@ def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
         )
 
 
-def _unsupported(name: str, network: Network, intent: Intent, site: Site) -> Iterable[Finding]:
+def _unsupported(terms: Terms) -> Iterable[Finding]:
+    name, network = terms.name, terms.network
     for each, endpoint in sorted(network.endpoints.items()):
         if endpoint.endpoint and not _is_literal(endpoint.endpoint):
             yield Finding(
@@ -122,22 +170,23 @@ def _unsupported(name: str, network: Network, intent: Intent, site: Site) -> Ite
                 f"this version dials addresses only, not the host name in {endpoint.endpoint}",
                 "write ADDRESS:PORT or [ADDRESS6]:PORT",
             )
-    why = mode(isolation_of(network, intent)).why_not(site)
+    isolation = isolation_of(network, terms.gateway)
+    why = mode(isolation).why_not(site_of(name, network, terms.grant, terms.host, terms.today))
     if why:
         yield Finding(
             "isolation-unsupported",
             f"networks.{name}.isolation",
-            f"cannot be {isolation_of(network, intent)} on this machine: {why}",
+            f"cannot be {isolation} on this machine: {why}",
             "mend that, or write `isolation: namespace`, which behaves the same from outside",
         )
 
 
-def isolation_of(network: Network, intent: Intent) -> str:
-    return network.isolation or intent.gateway.isolation
+def isolation_of(network: Network, gateway: Gateway) -> str:
+    return network.isolation or gateway.isolation
 
 
-def dns_of(network: Network, intent: Intent) -> tuple[Any, ...]:
-    return network.dns if network.dns is not None else intent.gateway.dns
+def dns_of(network: Network, gateway: Gateway) -> tuple[Any, ...]:
+    return network.dns if network.dns is not None else gateway.dns
 
 
 def _is_literal(endpoint: str) -> bool:
@@ -148,9 +197,9 @@ def _is_literal(endpoint: str) -> bool:
     return True
 
 
-def driver(intent: Intent, host: Host) -> str | None:
+def driver(gateway: Gateway, host: Host) -> str | None:
     """Which WireGuard makes the devices: the link kind, or None when the machine has none that is allowed."""
-    wanted = intent.gateway.wireguard
+    wanted = gateway.wireguard
     if host.wireguard_kernel and wanted in ("auto", "kernel"):
         return "wireguard"
     return "tun" if host.wireguard_go and wanted in ("auto", "userspace") else None
@@ -186,9 +235,9 @@ def in_force(endpoint: Endpoint, today: date) -> bool:
     return endpoint.enabled and (endpoint.expires is None or today < endpoint.expires)
 
 
-def network_key_of(network: Network, intent: Intent, vcid: int, master: keys.Master) -> keys.Secret:
+def network_key_of(network: Network, gateway: Gateway, vcid: int, master: keys.Master) -> keys.Secret:
     """The private key of the gateway's device in one network."""
-    return keys.network_key(master, vcid, network.rotation, network.private_key_file, intent.gateway.rotation)
+    return keys.network_key(master, vcid, network.rotation, network.private_key_file, gateway.rotation)
 
 
 def public_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
@@ -231,43 +280,41 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: 
     return out
 
 
-def _network(
-    name: str, network: Network, intent: Intent, grant: NetworkGrant, master: keys.Master, host: Host, today: date
-) -> Contribution:
-    isolation = mode(isolation_of(network, intent))
+def _part(terms: Terms) -> Part:
+    network, grant, host = terms.network, terms.grant, terms.host
+    isolation = mode(isolation_of(network, terms.gateway))
     kind = type_named(network.type)
-    site = site_of(name, network, grant, host, today)
+    site = site_of(terms.name, network, grant, host, terms.today)
     place = isolation.room(site)
-    peers = peers_of(network, grant, master, today)
-    private = network_key_of(network, intent, grant.vcid, master)
+    peers = peers_of(network, grant, terms.master, terms.today)
+    private = network_key_of(network, terms.gateway, grant.vcid, terms.master)
     inner = [
-        *tunnel.objects(site, place, driver(intent, host) or "", private, grant.port, peers),
+        *tunnel.objects(site, place, driver(terms.gateway, host) or "", private, grant.port, peers),
         *kind.objects(site, place, network, peers),
     ]
-    fragment = kind.fragment(site, network, dns_of(network, intent))
+    fragment = kind.fragment(site, network, dns_of(network, terms.gateway))
     built: Contribution = isolation.build(site, kind.wants(network), fragment, inner)
-    return built
+    return Part(terms, built, State.of(built.objects))
 
 
-def _gateway_objects(
-    host: Host, parts: Mapping[str, Contribution], grants: Mapping[str, NetworkGrant], intent: Intent
-) -> list[Object]:
-    ranges = [item for grant in grants.values() for item in (grant.subnet, grant.subnet6, grant.transit)]
-    routed = [item for part in parts.values() for item in part.routed]
-    sources = [*routed, *(item for part in parts.values() for item in part.sources)]
+def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> list[Object]:
+    grants = [part.terms.grant for part in parts]
+    ranges = [item for grant in grants for item in (grant.subnet, grant.subnet6, grant.transit)]
+    routed = [item for part in parts for item in part.built.routed]
+    sources = [*routed, *(item for part in parts for item in part.built.sources)]
     pool = intent.gateway.pools.ports
-    listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants.values())}
-    six = any(intent.networks[name].ipv6 for name in parts)
+    listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants)}
+    six = any(part.terms.network.ipv6 for part in parts)
     fence = host if six else dataclasses.replace(host, fence6=False)
-    doors = [name for part in parts.values() for name in part.doors]
+    doors = [name for part in parts for name in part.built.doors]
     guard = gateway.guard(fence, ranges, routed, sources, listening, doors)
-    return [guard, *gateway.settings(fence, six), *_shared(parts, intent)]
+    return [guard, *gateway.settings(fence, six), *_shared([part.terms.network for part in parts], intent.gateway)]
 
 
-def _shared(parts: Mapping[str, Contribution], intent: Intent) -> list[Object]:
+def _shared(networks: Iterable[Network], settings: Gateway) -> list[Object]:
     """What the networks of each mode need of the root together."""
     out: list[Object] = []
     for module in MODES:
-        own = [intent.networks[name] for name in parts if isolation_of(intent.networks[name], intent) == module.NAME]
+        own = [network for network in networks if isolation_of(network, settings) == module.NAME]
         out += module.shared(any(network.ipv6 for network in own)) if own else []
     return out

@@ -71,7 +71,7 @@ def _kernel() -> Check:
 
 def _wireguard(intent: Intent | None, host: Host) -> Check:
     have = [name for name, there in (("kernel", host.wireguard_kernel), ("wireguard-go", host.wireguard_go)) if there]
-    found = driver(intent, host) if intent else next(iter(have), None)
+    found = driver(intent.gateway, host) if intent else next(iter(have), None)
     if found is None:
         wanted = f" (gateway.wireguard is {intent.gateway.wireguard})" if intent else ""
         hint = "modprobe wireguard, or apt install wireguard-go for gateways without the kernel's"
@@ -80,7 +80,7 @@ def _wireguard(intent: Intent | None, host: Host) -> Check:
 
 
 def _vrf(intent: Intent | None, host: Host) -> Check:
-    wanted = [name for name, one in intent.networks.items() if isolation_of(one, intent) == "vrf"] if intent else []
+    wanted = [name for name, one in intent.networks.items() if isolation_of(one, intent.gateway) == "vrf"] if intent else []
     if host.vrf:
         return Check("vrf", "ok", f"available; networks that live in one: {len(wanted)}")
     text = f"this kernel has none; networks that ask for it: {len(wanted)}"

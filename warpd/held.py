@@ -61,11 +61,30 @@ class Grants:
     freed: tuple[Freed, ...] = ()
 
 
+class Writer:
+    """Grants to JSON; what is the very same object as the last time is not written anew."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, tuple[NetworkGrant, str]] = {}
+
+    def text(self, grants: Grants) -> str:
+        """Sorted and versioned, a line a network: the same grants are the same bytes."""
+        self._parts = {name: self._part(name, item) for name, item in sorted(grants.networks.items())}
+        networks = ",\n".join(text for _, text in self._parts.values())
+        rows = ([one.network, one.endpoint, one.since, dict(one.values)] for one in sorted(grants.freed))
+        freed = ",\n".join(json.dumps(row, sort_keys=True) for row in rows)
+        return f'{{"version": {VERSION},\n"freed": [\n{freed}\n],\n"networks": {{\n{networks}\n}}}}\n'
+
+    def _part(self, name: str, item: NetworkGrant) -> tuple[NetworkGrant, str]:
+        known = self._parts.get(name)
+        if known is not None and known[0] is item:
+            return known
+        return item, f"{json.dumps(name)}: {json.dumps(_plain(item), sort_keys=True)}"
+
+
 def to_json(grants: Grants) -> str:
-    """Sorted and versioned: the same grants are the same bytes."""
-    networks = {name: _plain(item) for name, item in grants.networks.items()}
-    freed = [[one.network, one.endpoint, one.since, dict(one.values)] for one in sorted(grants.freed)]
-    return json.dumps({"version": VERSION, "networks": networks, "freed": freed}, sort_keys=True, indent=1) + "\n"
+    """As `Writer.text`, once."""
+    return Writer().text(grants)
 
 
 def network_values(item: NetworkGrant) -> dict[str, str | int]:

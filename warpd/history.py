@@ -91,6 +91,7 @@ class History:
 
     def __init__(self, session: Session) -> None:
         self._session, self._store = session, session.store
+        self._last: tuple[object, Entry] | None = None  # what was read or written last, with its stamp
 
     def record(self, read: Read, by: str) -> Entry:
         """Keep what is about to be applied, before the first change; the same as what is in force is not kept twice.
@@ -106,10 +107,16 @@ class History:
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = Entry(number, now, by, len(read.intent.networks), files, read.grants)
-        self._store.keep(_name(number), _to_json(entry))
+        self._store.keep(_name(number), self._to_json(entry))
+        self._last = self._store.stamp(_name(number)), entry
         self._point_at(number)
         self._forget_oldest()
         return entry
+
+    def _to_json(self, entry: Entry) -> str:
+        fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
+        grants = self._store.grants_text(entry.grants)
+        return json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": grants}) + "\n"
 
     def entries(self) -> list[Entry]:
         """Oldest first. Raises: WarpError when one cannot be read."""
@@ -117,11 +124,16 @@ class History:
 
     def entry(self, number: int) -> Entry:
         """Raises: WarpError when there is none of this number, or it is damaged."""
+        stamp = self._store.stamp(_name(number))
+        if self._last is not None and stamp is not None and (self._last[0], self._last[1].number) == (stamp, number):
+            return self._last[1]
         text = self._store.document(_name(number))
         if text is None:
             known = ", ".join(str(_number(name)) for name in self._names()[-10:]) or "none"
             raise WarpError(f"number {number} is not kept", code="history-unknown", who="operator", hint=f"kept: {known}")
-        return self._parsed(_name(number), text, _from_json)
+        entry = self._parsed(_name(number), text, _from_json)
+        self._last = stamp, entry
+        return entry
 
     def in_force(self) -> Entry | None:
         """What was applied or gone back to last; None when nothing ever was, or its entry is not kept."""
@@ -219,11 +231,6 @@ def _name(number: int) -> str:
 def _number(name: str) -> int:
     stem = Path(name).stem
     return int(stem) if stem.isdigit() else NOTHING
-
-
-def _to_json(entry: Entry) -> str:
-    fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
-    return json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": granting.to_json(entry.grants)}) + "\n"
 
 
 def _from_json(text: str) -> Entry:

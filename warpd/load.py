@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 from warpd.checks import check
 from warpd.errors import Finding, Where
 from warpd.intent import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
+from warpd.pieces import read_pieces
 from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
 from warpd.tree import Mapping as Branch
 
@@ -50,6 +51,7 @@ class Source:
     lines: tuple[str, ...]
     value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
     raw: bytes = b""
+    pieces: Mapping[str, Branch] = field(default_factory=dict)  # of a sound file: its networks by their lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Loaded:
     findings: tuple[Finding, ...]
     sources: tuple[Source, ...]
     owners: Mapping[str, int]  # network -> the source that defines it
+    raw: Mapping[str, Any] = field(default_factory=dict)  # what the intent was made of
 
     def locate(self, finding: Finding) -> Finding:
         """The finding with its place: the deepest part of its path that the files hold."""
@@ -68,18 +71,20 @@ class Loaded:
         return placed(finding, steps_of(finding.path), self.sources, self.owners)
 
 
-def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = False) -> Loaded:
+def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = False, last: Loaded | None = None) -> Loaded:
     """Read a file or a folder of files. Raises nothing; an unreadable file is a finding.
 
     `instead` holds what files are to be read as, there or not: an edit is tried before it is written. With `whole` it
-    is all there is, the main file first: what was in force once is read again.
+    is all there is, the main file first: what was in force once is read again. A network that reads as in `last` is
+    the very same object in both intents.
     """
     given = instead or {}
     main, extras, findings = (next(iter(given)), list[Path](), list[Finding]()) if whole else _files(path)
     extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
     sources: list[Source] = []
+    before = {source.file: source for source in last.sources} if last is not None else {}
     for file in (main, *extras):
-        source, more = read_source(file, given.get(file))
+        source, more = read_source(file, given.get(file), before.get(str(file)))
         sources.append(source)
         findings += more
     raw, owners, more = _joined(sources)
@@ -87,10 +92,10 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
     if "source" in raw:
         return Loaded(None, _in_order([*findings, *_pointing(raw, sources)], sources), tuple(sources), owners)
     flawed = {finding.path for finding in findings}
-    intent, more = _validated(raw, sources, owners)
+    intent, more = _validated(raw, sources, owners, last)
     findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
     broken = any(finding.is_error for finding in findings)
-    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
+    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners, raw)
 
 
 def pointer(path: Path) -> GitSource | None:
@@ -163,15 +168,24 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def read_source(file: Path, given: bytes | None = None) -> tuple[Source, list[Finding]]:
-    """One file as YAML with places, and what is wrong with it as such; `given` is what it is to be read as."""
+def read_source(file: Path, given: bytes | None = None, last: Source | None = None) -> tuple[Source, list[Finding]]:
+    """One file as YAML with places, and what is wrong with it as such; `given` is what it is to be read as.
+
+    Of `last`, an earlier reading of it, networks whose lines are the same are taken as they are.
+    """
     raw, problem = bytes_of(file) if given is None else (given, None)
     if problem is not None:
         return Source(str(file), ()), [problem]
+    known = last.pieces if last is not None else {}
+    if known and last is not None and last.raw == raw:
+        return last, []
     text, flaws = read_text(raw)
     if flaws:
         lines = tuple(lines_of(text))
         return Source(str(file), lines), [_flawed(flaw, str(file), lines) for flaw in flaws]
+    pieces = read_pieces(text, known)
+    if pieces is not None:
+        return Source(str(file), tuple(lines_of(text)), pieces.value, raw, pieces.by_lines), []
     read = read_tree(text)
     source = Source(str(file), tuple(lines_of(text)), read.value, raw)
     return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
@@ -267,9 +281,11 @@ def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
 # The shape
 
 
-def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int]) -> tuple[Intent | None, list[Finding]]:
+def _validated(
+    raw: dict[str, Any], sources: list[Source], owners: dict[str, int], last: Loaded | None
+) -> tuple[Intent | None, list[Finding]]:
     try:
-        return Intent.model_validate(raw), []
+        return Intent.model_validate(_with_known(raw, last)), []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     findings = []
@@ -280,6 +296,16 @@ def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int
         loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
         findings.append(placed(worded(error, loc), loc, sources, owners))
     return None, findings + _checked_rest(raw, [tuple(error["loc"]) for error in errors], sources, owners)
+
+
+def _with_known(raw: dict[str, Any], last: Loaded | None) -> dict[str, Any]:
+    """The same, with models instead of what these were made of: pydantic takes them as they are."""
+    networks, intent = raw.get("networks"), last.intent if last is not None else None
+    if last is None or intent is None or not isinstance(networks, dict):
+        return raw
+    made = last.raw["networks"]
+    known = {name: intent.networks[name] if value is made.get(name, raw) else value for name, value in networks.items()}
+    return {**raw, "networks": known}
 
 
 def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]) -> list[Finding]:
@@ -448,14 +474,18 @@ def placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mappin
 def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
     """A scalar is shown where it stands, a mapping or list at its key, what is absent at what should hold it."""
     mark: Mark = getattr(value, "at", (0, 0))
+    shift = 0
     for depth, step in enumerate(loc, 1):
         if isinstance(value, Branch) and step in value:
-            name = str(step)
-            value, key_at, value_at = value[name], value.keys_at[name], value.values_at[name]
+            name, above = str(step), value
+            value, key_at, value_at = above[name], above.keys_at[name], above.values_at[name]
             plain = not isinstance(value, Branch | Items) and value is not None
-            mark = value_at if plain and not (at_key and depth == len(loc)) else key_at
+            line, column = value_at if plain and not (at_key and depth == len(loc)) else key_at
+            mark = line + shift, column
+            shift += above.shifts.get(name, 0)
         elif isinstance(value, Items) and isinstance(step, int) and step < len(value):
-            value, mark = value[step], value.items_at[step]
+            line, column = value.items_at[step]
+            value, mark = value[step], (line + shift, column)
         else:
             return mark
     return mark

@@ -118,26 +118,25 @@ def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] |
     return prospect(kernel, goal) if groups is not None else _planned(_compile(goal, observed.host), observed)
 
 
-def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] = ()) -> Prospect:
+def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None = ()) -> Prospect:
     """Look for a goal that has taken the place of that of `last`: only where the two differ, and at `groups`.
+
+    With None for groups, look at everything; what was compiled for `last` saves work all the same.
 
     Raises:
         InvalidIntent, LookFailed: as `prospect`.
     """
-    compiled = _compile(goal, last.observed.host)
-    before, after = last.compiled.state, compiled.state
-    moved = {item.group for item in before if after.get(item.key) != item} | {
-        item.group for item in after if before.get(item.key) != item
-    }
-    return glance(kernel, goal, Prospect(last.observed, compiled, last.plan), moved | set(groups))
+    compiled = _compile(goal, last.observed.host, last.compiled)
+    touched = None if groups is None else compiled.moved(last.compiled) | set(groups)
+    return glance(kernel, goal, Prospect(last.observed, compiled, last.plan), touched)
 
 
 def _observe(kernel: Kernel, goal: Goal, groups: Collection[str] | None, root: Dump | None = None) -> Observed:
     return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root)
 
 
-def _compile(goal: Goal, host: Host) -> Compiled:
-    compiled = compile_state(goal.intent, goal.grants, goal.master, host, goal.today)
+def _compile(goal: Goal, host: Host, last: Compiled | None = None) -> Compiled:
+    compiled = compile_state(goal.intent, goal.grants, goal.master, host, goal.today, last)
     if compiled.findings:
         raise InvalidIntent(compiled.findings)
     return compiled
@@ -148,7 +147,7 @@ def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | N
     wanted = compiled.state
     if groups is not None:
         seen = {ROOT, *groups}
-        wanted = _part(wanted, seen)
+        wanted = compiled.of(seen)
         observed = dataclasses.replace(observed, state=_part(observed.state, seen))
     return Prospect(observed, compiled, plan(diff(wanted, observed), _names(compiled, observed)))
 

@@ -87,7 +87,9 @@ def seat(
     findings: list[Finding],
     closed: Closed = NOTHING_CLOSED,
 ) -> Seats:
-    """Give every address of one network, keeping the offsets of `old`."""
+    """Give every address of one network, keeping the offsets of `old`; where nothing is to give, `old` itself."""
+    if old is not None and _settled(network, subnet, subnet6, old):
+        return old
     four = _Side(int(subnet.network_address), subnet.num_addresses, "address")
     six = _Side(int(subnet6.network_address), subnet6.num_addresses, "address6")
     said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
@@ -105,6 +107,26 @@ def seat(
     }
     gateway6 = IPv6Address(six.base + six.given.get("", 0))
     return Seats(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
+
+
+def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: Seats) -> bool:
+    """Whether everybody has a seat, nobody asks for another one, and no two have the same: a short way for large networks."""
+    if (subnet, subnet6) != (old.subnet, old.subnet6) or network.endpoints.keys() != old.endpoints.keys():
+        return False
+    if network.gateway_address not in (None, old.gateway):
+        return False
+    for name, one in network.endpoints.items():
+        had = old.endpoints[name]
+        if one.address not in (None, had.address) or one.address6 not in (None, had.address6):
+            return False
+        if had.leg or had.vni or had.key_name:
+            return False  # given elsewhere
+    four = {int(old.gateway), *(int(one.address) for one in old.endpoints.values())}
+    six = {int(old.gateway6), *(int(one.address6) for one in old.endpoints.values())}
+    base4, base6 = int(subnet.network_address), int(subnet6.network_address)
+    within = base4 <= min(four) and max(four) < base4 + subnet.num_addresses
+    within &= base6 <= min(six) and max(six) < base6 + subnet6.num_addresses
+    return within and len(four) == len(six) == len(old.endpoints) + 1
 
 
 def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:

@@ -66,6 +66,7 @@ class Session:
         self.checkout = Checkout(source, state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
         self._lock: Lock | None = None
+        self._loaded: Loaded | None = None  # the last good one: what is still the same is not read again
 
     def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False) -> Read:
         """Load, check and grant; `instead` holds what files are to be read as.
@@ -78,7 +79,9 @@ class Session:
         if self.checkout is not None and not self.checkout.revision:
             text, hint = f"nothing was pulled from {self.checkout.source.git} yet", "warpd does it, and `warpctl pull`"
             raise InvalidIntent([Finding("source-not-pulled", "source", text, hint, "error", Where(str(self.named), 1, 1))])
-        loaded = load(self.config, instead)
+        loaded = load(self.config, instead, last=self._loaded)
+        if loaded.intent is not None:
+            self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)
         return self._judged(loaded, lock, self.store.read_grants(), yaml_wins)
 

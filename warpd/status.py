@@ -62,8 +62,8 @@ def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]
         "type": network.type,
         "description": network.description,
         "vcid": grant.vcid,
-        "isolation": isolation_of(network, goal.intent),
-        "netns": netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else None,
+        "isolation": isolation_of(network, goal.intent.gateway),
+        "netns": netns_name(grant.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
         "device": f"wg-{grant.vcid}",
         "subnet": str(grant.subnet),
         "subnet6": str(site.subnet6) if site.subnet6 else None,
@@ -99,7 +99,7 @@ def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now
     endpoint = network.endpoints[name]
     addresses = grant.endpoints[name]
     public = public_key_of(addresses.key_name or name, endpoint, grant.vcid, goal.master)
-    netns = netns_name(grant.vcid) if isolation_of(network, goal.intent) == "namespace" else ROOT
+    netns = netns_name(grant.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
     traffic = found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
     seen = traffic or GONE
     return {

@@ -92,16 +92,27 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
+        self._writer = granting.Writer()
+        self._grants: tuple[str, Grants] | None = None  # as last read or written: many, and mostly the same
 
     # grants
 
     def read_grants(self) -> Grants:
-        """Raises: WarpError when they cannot be read."""
+        """The very same object while the file is the same. Raises: WarpError when they cannot be read."""
         text = self._read(GRANTS)
-        return Grants({}) if text is None else self._parse(GRANTS, text, granting.from_json)
+        if text is None:
+            return Grants({})
+        if self._grants is None or self._grants[0] != text:
+            self._grants = text, self._parse(GRANTS, text, granting.from_json)
+        return self._grants[1]
 
     def write_grants(self, grants: Grants) -> None:
-        self._write(GRANTS, granting.to_json(grants))
+        text = self.grants_text(grants)
+        self._write(GRANTS, text)
+        self._grants = text, grants
+
+    def grants_text(self, grants: Grants) -> str:
+        return self._writer.text(grants)
 
     # the master secret
 
@@ -269,6 +280,14 @@ class Store:
         with _told(path), contextlib.suppress(FileNotFoundError):
             return sorted(f"{folder}/{name}" for name in os.listdir(path) if not name.startswith("."))
         return []
+
+    def stamp(self, name: str) -> tuple[int, int, int] | None:
+        """Another one when the document was written anew; None when it is not there."""
+        path = self.folder / name
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            seen = path.stat()
+            return seen.st_ino, seen.st_size, seen.st_mtime_ns
+        return None
 
     def keep(self, name: str, text: str) -> None:
         self._write(name, text)

@@ -212,6 +212,8 @@ def _given_up(had: NetworkGrant, has: NetworkGrant | None) -> Iterator[tuple[str
         for name, one in had.endpoints.items():
             yield name, {"key_name": name, **endpoint_values(one)}
         return
+    if had is has:
+        return
     own = _network_lost(had, has)
     if own:
         yield "", own

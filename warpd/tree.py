@@ -42,14 +42,18 @@ _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 
 
 class Mapping(dict[str, Any]):
-    """A mapping; `keys_at` and `values_at` hold the places of each key and its value."""
+    """A mapping; `keys_at` and `values_at` hold the places of each key and its value.
 
-    __slots__ = ("at", "keys_at", "size", "values_at")
+    The marks inside a value that was read by itself (`pieces`) count from its own first line: `shifts` says which that is.
+    """
+
+    __slots__ = ("at", "keys_at", "shifts", "size", "values_at")
 
     def __init__(self, at: Mark) -> None:
         self.at = at
         self.keys_at: dict[str, Mark] = {}
         self.values_at: dict[str, Mark] = {}
+        self.shifts: dict[str, int] = {}
         self.size = 1
 
     def put(self, key: str, value: Any, key_at: Mark, value_at: Mark) -> None:

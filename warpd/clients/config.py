@@ -158,7 +158,7 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=keys.public_key(network_key_of(own, intent, given.vcid, master)),
+        gateway_public_key=keys.public_key(network_key_of(own, intent.gateway, given.vcid, master)),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
         allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),

@@ -259,11 +259,8 @@ class Keeper:
         last = self.last
         if last is None:
             return self._timed(None, lambda: prospect(self.kernel, goal))
-        if fresh and work.groups is not None:
-            groups = work.groups
-            return self._timed(groups, lambda: advance(self.kernel, goal, last, groups))
         if fresh:
-            return self._timed(None, lambda: prospect(self.kernel, goal))
+            return self._timed(work.groups, lambda: advance(self.kernel, goal, last, work.groups))
         if work.groups is None:
             return self._timed(None, lambda: glance(self.kernel, goal, last, None))
         groups = work.groups

@@ -1,0 +1,238 @@
+"""What is done again for a change: only what the change touches, and what comes out is what doing it all would give."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import world
+from tests.laws.test_pieces_laws import places
+from warpd.compile import Compiled, compile_state
+from warpd.errors import InvalidIntent
+from warpd.grants import Grants
+from warpd.history import History
+from warpd.intent import Intent
+from warpd.kernel.memory import PLAIN, MemoryKernel
+from warpd.load import load
+from warpd.objects.netns import netns_name
+from warpd.reconcile import Goal, advance, converge, prospect
+from warpd.session import Session
+from warpd.state import ROOT, Host
+
+TEXT = """\
+version: 1
+networks:
+  a:
+    type: l2-mesh
+    endpoints: {x: {type: cpe}}
+  b:
+    type: secure-internet
+    vlan_id: 7
+"""
+GATEWAY = {"pools": {"ports": "51820-51899"}}
+EVERY = world.every_type("namespace") | world.every_type("vrf")
+
+
+def intent(**changed: dict[str, Any]) -> Intent:
+    return world.intent(GATEWAY, **(EVERY | changed))
+
+
+def goal(wanted: Intent, before: Goal | None = None) -> Goal:
+    return world.goal(wanted, before.grants if before is not None else Grants({}))
+
+
+def compiled(wanted: Goal, last: Compiled | None = None, host: Host = PLAIN) -> Compiled:
+    return compile_state(wanted.intent, wanted.grants, wanted.master, host, wanted.today, last)
+
+
+# ---- files
+
+
+def test_a_network_that_reads_as_before_is_the_same_object(tmp_path: Path) -> None:
+    file = tmp_path / "warp.yaml"
+    file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+    first = load(file)
+    file.write_text(file.read_text().replace("  a:\n", "  # more\n  a:\n    mtu: 1380\n"))
+    again, whole = load(file, last=first), load(file)
+    assert again.intent is not None and first.intent is not None
+    assert again.intent == whole.intent
+    assert again.intent.networks["b"] is first.intent.networks["b"]
+    assert again.intent.networks["a"].mtu == 1380
+
+
+def test_a_finding_stands_where_it_is_now(tmp_path: Path) -> None:
+    file = tmp_path / "warp.yaml"
+    file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+    first = load(file)
+    file.write_text("# two\n# lines\n" + TEXT.replace("vlan_id: 7", "vlan_id: x"))
+    again, whole = load(file, last=first), load(file)
+    assert again.findings == whole.findings
+    assert [(item.where.line, item.where.column) for item in again.findings if item.where] == [(10, 14)]
+
+
+def test_a_gateway_that_changes_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "warp.yaml"
+    file.write_text("version: 1\ngateway: {name: one}\n" + TEXT.partition("\n")[2].replace("    vlan_id: 7\n", ""))
+    first = load(file)
+    file.write_text(file.read_text().replace("name: one", "name: two"))
+    again = load(file, last=first)
+    assert again.intent is not None and again.intent.gateway.name == "two"
+    file.write_text(file.read_text().replace("gateway: {name: two}\n", ""))
+    last = load(file, last=again)
+    assert last.intent is not None and last.intent.gateway.name is None
+
+
+def test_a_file_of_the_folder_that_is_the_same_is_not_read_again(tmp_path: Path) -> None:
+    (tmp_path / "networks.d").mkdir()
+    (tmp_path / "warp.yaml").write_text("version: 1\n")
+    for name in ("a", "b"):
+        (tmp_path / "networks.d" / f"{name}.yaml").write_text(f"networks:\n  {name}:\n    type: l2-mesh\n")
+    first = load(tmp_path)
+    (tmp_path / "networks.d" / "a.yaml").write_text("networks:\n  a:\n    type: l2-mesh\n    mtu: 1400\n")
+    again = load(tmp_path, last=first)
+    assert again.intent == load(tmp_path).intent and again.intent is not None
+    assert again.sources[2] is first.sources[2]
+    (tmp_path / "networks.d" / "b.yaml").unlink()
+    assert list(load(tmp_path, last=again).owners) == ["a"]
+
+
+def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> None:
+    (tmp_path / "networks.d").mkdir()
+    (tmp_path / "warp.yaml").write_text("version: 1\n")
+    one, other = tmp_path / "networks.d" / "a.yaml", tmp_path / "networks.d" / "b.yaml"
+    one.write_text("networks:\n  n:\n    type: l2-mesh\n  m:\n    type: l2-mesh\n")
+    first = load(tmp_path)
+    one.write_text("networks:\n  m:\n    type: l2-mesh\n")
+    other.write_text("networks:\n\n\n  n:\n    type: l2-mesh\n    vlan_id: x\n")
+    found = load(tmp_path, last=first).findings
+    assert found == load(tmp_path).findings
+    assert [(Path(item.where.file).name, item.where.line) for item in found if item.where] == [("b.yaml", 6)]
+
+
+def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    first = session.read()
+    session.config.write_text("version: 1\nnetworks: {")
+    with pytest.raises(InvalidIntent):
+        session.read()
+    session.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+    again = session.read()
+    assert again.intent.networks["a"] is first.intent.networks["a"]
+    value = again.loaded.sources[0].value
+    whole = load(session.config).sources[0].value
+    assert list(places(value)) == list(places(whole))
+
+
+# ---- grants and history
+
+
+def test_grants_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    with session.store.writer("test"):
+        session.commit(session.read())
+    first = session.read().grants
+    session.config.write_text(session.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}"))
+    again = session.read().grants
+    assert again.networks["b"] is first.networks["b"]
+    assert list(again.networks["a"].endpoints) == ["x", "y"]
+    other = Session(session.config, tmp_path / "state")
+    with other.store.writer("test"):
+        other.commit(other.read())
+    assert session.store.read_grants() == other.store.read_grants() == again
+
+
+def test_an_entry_that_another_process_wrote_is_read(tmp_path: Path) -> None:
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
+    mine, others = History(session), History(Session(session.config, tmp_path / "state"))
+    with session.store.writer("test"):
+        session.commit(session.read())
+        first = mine.record(session.read(), "me")
+        for name in session.store.documents("history"):
+            session.store.drop(name)
+        session.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
+        second = others.record(session.read(), "another")
+    assert first.number == second.number
+    assert mine.in_force() == second
+
+
+# ---- objects
+
+
+def test_every_object_of_a_part_is_of_its_group() -> None:
+    built = compiled(goal(intent()))
+    assert len(built.parts) == len(EVERY)
+    for group, part in built.parts.items():
+        assert {item.group for item in part.state} == {group}
+        assert built.names[group] == part.terms.name
+    assert {item.group for item in built.shared} == {ROOT}
+    assert len(built.state) == len(built.shared) + sum(len(part.state) for part in built.parts.values())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
+    first = goal(intent())
+    before = compiled(first)
+    body = EVERY[name] | {"rotation": 1}
+    second = goal(intent(**{name: body}), first)
+    # what a second reading leaves as it was
+    kept = {each: first.intent.networks[each] for each in first.intent.networks if each != name.replace("_", "-")}
+    second = dataclasses.replace(second, intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}))
+    after = compiled(second, before)
+    mine = netns_name(second.grants.networks[name.replace("_", "-")].vcid)
+    assert after == compiled(second)
+    assert [group for group, part in after.parts.items() if part is not before.parts.get(group)] == [mine]
+    assert after.moved(before) == {mine}
+    assert after.of([ROOT]).objects == after.shared.objects
+    assert after.of([ROOT, mine]).objects == after.shared.objects | after.parts[mine].state.objects
+
+
+def test_all_that_a_network_depends_on_counts() -> None:
+    first = goal(intent())
+    before = compiled(first)
+    assert all(part is before.parts[group] for group, part in compiled(first, before).parts.items())
+    others = {
+        "the host": compiled(first, before, dataclasses.replace(PLAIN, uplink_mtu=1400)),
+        "the day": compiled(dataclasses.replace(first, today=first.today.replace(year=2031)), before),
+        "the secret": compiled(dataclasses.replace(first, master=type(first.master)(bytes(range(1, 33)))), before),
+        "the gateway": compiled(dataclasses.replace(first, intent=world.intent({**GATEWAY, "rotation": 3}, **EVERY)), before),
+    }
+    for what, after in others.items():
+        assert not any(part is before.parts[group] for group, part in after.parts.items()), what
+    renamed = goal(intent(), first)
+    networks = {**renamed.intent.networks}
+    networks["other"] = networks.pop("n-web")
+    grants = {**renamed.grants.networks}
+    grants["other"] = grants.pop("n-web")
+    moved = dataclasses.replace(renamed, intent=renamed.intent.model_copy(update={"networks": networks}), grants=Grants(grants))
+    assert compiled(moved, before) == compiled(moved)  # the name stands in the alias of each device
+
+
+def test_a_network_that_goes_or_comes_has_moved() -> None:
+    first = goal(intent())
+    before = compiled(first)
+    without = {name: body for name, body in EVERY.items() if name != "v_sites"}
+    second = dataclasses.replace(first, intent=world.intent(GATEWAY, **without))
+    after = compiled(second, before)
+    gone = netns_name(first.grants.networks["v-sites"].vcid)
+    assert after == compiled(second)
+    assert after.moved(before) == {gone, ROOT} == before.moved(after)  # the gateway's guard names every network's ranges
+
+
+@pytest.mark.parametrize("groups", [(), None])
+def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | None) -> None:
+    kernel, first = MemoryKernel(), goal(intent())
+    begin = prospect(kernel, first)
+    assert converge(kernel, lambda: prospect(kernel, first, begin), begin).complete
+    last = prospect(kernel, first)
+    networks = EVERY | {"n_web": EVERY["n_web"] | {"nat": False}, "v_corp": {**EVERY["v_corp"], "enabled": False}}
+    second = goal(world.intent(GATEWAY, **networks), first)
+    ahead, full = advance(kernel, second, last, groups), prospect(kernel, second)
+    assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
+    assert converge(kernel, lambda: prospect(kernel, second, ahead), ahead).complete
+    assert prospect(kernel, second).plan.empty

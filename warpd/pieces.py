@@ -1,0 +1,89 @@
+"""A file whose networks stand one below the other, read network by network: one whose lines are as before is not read again.
+
+What is wrong or out of the ordinary (an anchor, a name in quotes, networks in braces) is not judged here: then the answer is
+None, and the file is read as a whole. Where it is not None, it is what reading the whole would give.
+
+Theory: lines that begin a network alone at their depth can only be inside a scalar or a collection of the network before if
+that one, read without them, ends too early; and that is a flaw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from warpd.tree import VALUES_MAX, read_tree
+from warpd.tree import Mapping as Branch
+
+# Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule over the whole.
+_UNUSUAL: Final = re.compile(r"[&*\r]|^%", re.MULTILINE)
+_NETWORKS: Final = re.compile(r"^networks: *(?:#.*)?\n", re.MULTILINE)
+_END: Final = re.compile(r"^[^ #\n]", re.MULTILINE)
+_FIRST: Final = re.compile(r"(?: *(?:#.*)?\n)*( +)[a-z0-9]")
+_NAME: Final = re.compile(r" +([a-z0-9][a-z0-9-]*):(?=[ \n]|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A file's values, and each network's by its lines; `Branch.shifts` tells where these stand."""
+
+    value: Branch
+    by_lines: Mapping[str, Branch]
+
+
+def read_pieces(text: str, known: Mapping[str, Branch]) -> Pieces | None:
+    """Text to values; `known` are pieces of an earlier reading. None where the text must be read as a whole."""
+    places = [] if _UNUSUAL.search(text) else list(_NETWORKS.finditer(text))
+    if len(places) != 1:
+        return None
+    start = places[0].end()
+    after = _END.search(text, start)
+    end = len(text) if after is None else after.start()
+    body = text[start:end]
+    rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
+    if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
+        return None
+    by_lines: dict[str, Branch] = {}
+    networks: Branch | None = None
+    for line, lines in _cut(body, text.count("\n", 0, start)):
+        piece = known.get(lines) or _alone(lines)
+        name = next(iter(piece), None) if piece is not None else None
+        if piece is None or name is None or (networks is not None and name in networks):
+            return None
+        by_lines[lines] = piece
+        at, value_at = piece.keys_at[name], piece.values_at[name]
+        networks = Branch((at[0] + line, at[1])) if networks is None else networks
+        networks.put(name, piece[name], (at[0] + line, at[1]), (value_at[0] + line, value_at[1]))
+        networks.shifts[name] = line
+        networks.size += piece.size - 1
+    if networks is None or rest.value.size + networks.size > VALUES_MAX:
+        return None
+    rest.value["networks"] = networks
+    rest.value.values_at["networks"] = networks.at
+    rest.value.size += networks.size - 1
+    return Pieces(rest.value, by_lines)
+
+
+def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
+    """Each network's lines, with the number of the first."""
+    first = _FIRST.match(body)
+    if first is None:
+        return
+    begins = re.compile(rf"^{first[1]}(?=[^ #\n])", re.MULTILINE)
+    places = [match.start() for match in begins.finditer(body)]
+    line += body.count("\n", 0, places[0])
+    for here, following in pairwise([*places, len(body)]):
+        yield line, body[here:following]
+        line += body.count("\n", here, following)
+
+
+def _alone(lines: str) -> Branch | None:
+    """One network read for itself; None when it is not sound."""
+    named = _NAME.match(lines)
+    read = read_tree(lines)
+    if named is None or read.flaws or read.value is None or list(read.value) != [named[1]]:
+        return None
+    return read.value
