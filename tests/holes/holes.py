@@ -161,7 +161,7 @@ HOLES = (
         "warpd/networks/egress.py",
         '"@endpoints4"), ANSWERS, ACCEPT)',
         '"@endpoints4"), ACCEPT)',
-        "tests/packets/matrix",
+        "tests/packets/test_unasked.py",
         packets=True,
     ),
     Hole(
@@ -169,7 +169,7 @@ HOLES = (
         "warpd/isolation/gateway.py",
         '        *drops("gateway", "between-networks", _to_door()),\n',
         "",
-        "tests/packets/matrix",
+        "tests/packets/test_unasked.py",
         packets=True,
     ),
     Hole(
