@@ -1,6 +1,6 @@
 """Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
 
-A hole replaces one piece of text of one file, which must stand there exactly once; `found_by` is the cheapest test that is
+A hole replaces a piece of text of a file, which must stand there exactly once; `found_by` is the cheapest test that is
 expected to fail then. `replay.py` plants them in a copy and says how many were found. Those of `packets` run in the lab.
 """
 
@@ -19,6 +19,11 @@ class Hole:
     wrong: str
     found_by: str = GUARDS
     packets: bool = False
+    also: tuple[tuple[str, str, str], ...] = ()  # file, right, wrong: where two guards stand, both must be open to let packets in
+
+    @property
+    def edits(self) -> tuple[tuple[str, str, str], ...]:
+        return ((self.file, self.right, self.wrong), *self.also)
 
 
 HOLES = (
@@ -157,12 +162,37 @@ HOLES = (
         packets=True,
     ),
     Hole(
+        "a network's guard lets in what comes unasked",
+        "warpd/networks/egress.py",
+        '"@endpoints4"), ANSWERS, ACCEPT)',
+        '"@endpoints4"), ACCEPT)',
+    ),
+    Hole(
+        "the gateway's guard lets in what comes unasked",
+        "warpd/isolation/gateway.py",
+        'match(meta("oifname"), "@links"), ANSWERS, ACCEPT)',
+        'match(meta("oifname"), "@links"), ACCEPT)',
+    ),
+    Hole(
         "what comes unasked from the uplink is let in",
         "warpd/networks/egress.py",
         '"@endpoints4"), ANSWERS, ACCEPT)',
         '"@endpoints4"), ACCEPT)',
         "tests/packets/test_unasked.py",
         packets=True,
+        also=(
+            (
+                "warpd/isolation/gateway.py",
+                'match(meta("oifname"), "@links"), ANSWERS, ACCEPT)',
+                'match(meta("oifname"), "@links"), ACCEPT)',
+            ),
+        ),
+    ),
+    Hole(
+        "a network's link may lead to another one's",
+        "warpd/isolation/gateway.py",
+        '        *drops("gateway", "between-networks", _to_door()),\n',
+        "",
     ),
     Hole(
         "networks meet in the root",
@@ -171,6 +201,13 @@ HOLES = (
         "",
         "tests/packets/test_unasked.py",
         packets=True,
+        also=(
+            (
+                "warpd/isolation/gateway.py",
+                '        *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),\n',
+                "",
+            ),
+        ),
     ),
     Hole(
         "NAT takes the ports on which the gateway listens",

@@ -44,11 +44,12 @@ def is_found(hole: Hole, sound: Path, folder: Path) -> bool:
     tree = folder / "planted"
     shutil.copytree(sound, tree)
     try:
-        text = (tree / hole.file).read_text()
-        if text.count(hole.right) != 1:
-            print(f"NO PLACE  {hole.name}: its text stands {text.count(hole.right)} times in {hole.file}")
-            return False
-        (tree / hole.file).write_text(text.replace(hole.right, hole.wrong))
+        for file, right, wrong in hole.edits:
+            text = (tree / file).read_text()
+            if text.count(right) != 1:
+                print(f"NO PLACE  {hole.name}: its text stands {text.count(right)} times in {file}")
+                return False
+            (tree / file).write_text(text.replace(right, wrong))
         started = time.monotonic()
         found = fails(tree, hole.found_by, hole.packets)
         took = time.monotonic() - started

@@ -96,6 +96,32 @@ def test_only_what_an_endpoint_owns_comes_from_it(mode: str) -> None:
                 assert not passing or guarded[0] < passing[0], f"{name} {chain}"
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_only_answers_come_back(mode: str) -> None:
+    """Two guards stand on the way in, and each looks for itself."""
+    seen = 0
+    for name, guard in (guards(mode) | {"gateway": root_guard(mode)}).items():
+        for rule in chains(guard).get("back", []):
+            if {"accept": None} in rule["expr"]:
+                assert any("state" in json.dumps(item) and "established" in json.dumps(item) for item in rule["expr"]), name
+                seen += 1
+    assert seen == 2 * 2 + 1  # two types have a way out, by either family
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_networks_do_not_meet_in_the_root(mode: str) -> None:
+    """Neither by the link that a packet would leave by, nor by the address that it goes to: before anything is let out."""
+    rules = chains(root_guard(mode))["out"]
+    first = next(number for number, rule in enumerate(rules) if {"accept": None} in rule["expr"])
+    stopped = [json.dumps(rule["expr"]) for rule in rules[:first] if {"drop": None} in rule["expr"]]
+    for what in ('"oifname"', '"@ranges4"', '"@ranges6"'):
+        assert sum(what in text for text in stopped) == 1, what
+
+
+def root_guard(mode: str) -> NftTable:
+    return next(item for item in compiled(mode).shared if isinstance(item, NftTable))
+
+
 def spoof(rule: dict[str, Any], family: str) -> bool:
     wanted = {"payload": {"protocol": family, "field": "saddr"}}
     return {"drop": None} in rule["expr"] and any(

@@ -17,8 +17,9 @@ LEAST = 20
 
 @pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.name)
 def test_it_has_its_place(hole: Hole) -> None:
-    assert (REPOSITORY / hole.file).read_text().count(hole.right) == 1
-    assert hole.right != hole.wrong
+    for file, right, wrong in hole.edits:
+        assert (REPOSITORY / file).read_text().count(right) == 1
+        assert right != wrong
     assert (REPOSITORY / hole.found_by).exists()
 
 
