@@ -19,7 +19,7 @@ from typing import Any
 from warpd.kernel import live_bridge, live_netns, live_rtnl, live_userspace, live_wireguard
 from warpd.kernel.live_events import RECEIVE_BYTES, Listener
 from warpd.kernel.live_look import Look, look_at_host
-from warpd.kernel.live_nft import NftContext
+from warpd.kernel.live_nft import Nft
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.live_tables import Tables
 from warpd.kernel.protocol import Dump, Event, Fate, Fault, LookFailed
@@ -60,7 +60,7 @@ class Door:
     userspace: set[str] = field(default_factory=set)  # devices here that wireguard-go serves
 
     @property
-    def nft(self) -> NftContext:
+    def nft(self) -> Nft:
         return self.tables.nft
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class LiveKernel:
                     os.fstat(fd).st_ino,
                     NetlinkSocket(socket.NETLINK_ROUTE),
                     NetlinkSocket(NETLINK_GENERIC),
-                    Tables(netns),
+                    Tables(netns, fd),
                 )
         except OSError:
             os.close(fd)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from warpd.kernel.live_nft import NftContext
+from warpd.kernel.live_nft import Nft
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.nft_listing import NftObject, decode_table
 
@@ -35,10 +35,10 @@ class Listed:
 
 
 class Tables:
-    """One namespace's. Made in it; not for use by two threads."""
+    """One namespace's, which `fd` keeps open. Made in it; not for use by two threads."""
 
-    def __init__(self, netns: str) -> None:
-        self.nft = NftContext()
+    def __init__(self, netns: str, fd: int) -> None:
+        self.nft = Nft(fd)
         self._netns = netns
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
         self._last: Listed | None = None
@@ -63,7 +63,7 @@ class Tables:
         return self._last
 
     def foreign_drops(self) -> ForeignDrops:
-        """Chains of others that drop by default and let none of ours through: see `NftContext.foreign_drops`."""
+        """Chains of others that drop by default and let none of ours through: see `Nft.foreign_drops`."""
         now = self._generation()
         if now != self._drops[0] or now == 0:
             self._drops = (now, self.nft.foreign_drops(OUR_WORDS))
