@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,26 @@ def in_sync(goal: Goal) -> bool:
 
 def moment(line: Mapping[str, str]) -> float:
     return datetime.fromisoformat(line["timestamp"]).timestamp()
+
+
+def test_a_namespace_that_somebody_stays_in_gives_the_port_back(gateway: LiveKernel, tmp_path: Path) -> None:
+    """Its name is gone, a shell is still inside: the old device would go on to answer the clients, at the port of the new one."""
+    with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
+        session = Session(daemon.config, daemon.state)
+        goal = session.goal(session.read(), create=False)
+        vcid = goal.grants.networks["a0"].vcid
+        shell = subprocess.Popen(["ip", "netns", "exec", f"warp-{vcid}", "sleep", "60"])
+        try:
+            inside = f"nsenter --net=/proc/{shell.pid}/ns/net ip -o link show type wireguard"
+            daemon.wait(lambda: f"wg-{vcid}" in sh(f"{inside} || true"), "the shell inside")
+            sh(f"ip netns del warp-{vcid}")
+            daemon.wait(lambda: in_sync(goal), "the network to be back", 10)
+            assert f"wg-{vcid}" in sh(f"ip -n warp-{vcid} -o link show type wireguard")
+            assert not sh(inside)
+            assert shell.poll() is None
+        finally:
+            shell.kill()
+            shell.wait()
 
 
 # What is done, and whether the kernel tells of it.

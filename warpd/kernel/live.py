@@ -108,6 +108,7 @@ class LiveKernel:
         if door is not None and (netns == ROOT or os.stat(path).st_ino == door.inode):
             return door
         if door is not None:
+            self._evict(netns)
             self._shut(netns)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -177,14 +178,24 @@ class LiveKernel:
         return out
 
     def _let_go(self) -> None:
-        """Close the doors of namespaces that somebody removed: our descriptor would keep them, and their ports, alive."""
+        """Close the doors of namespaces that somebody removed: our descriptor would keep them alive."""
         for netns in [netns for netns in self._doors if netns != ROOT]:
             try:
                 same = os.stat(live_netns.path_of(netns)).st_ino == self._doors[netns].inode
             except FileNotFoundError:
                 same = False
             if not same:
+                self._evict(netns)
                 self._shut(netns)
+
+    def _evict(self, netns: str) -> None:
+        """Delete our WireGuard device in a namespace that has lost its name. Somebody who is still inside would keep it, and it
+        its port; and where nobody is, the kernel still takes up to a second to take the namespace apart (cleanup_net).
+        """
+        route = self._doors[netns].route
+        row = live_rtnl.link_named(route, f"wg-{vcid_of(netns)}")
+        if row is not None and link.group_of_alias(row.alias) == netns:
+            route.request([(live_rtnl.RTM_DELLINK, 0, live_rtnl.IFINFO.pack(0, 0, row.index, 0, 0))])
 
     def _mounted(self, name: str) -> bool:
         return os.stat(live_netns.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
