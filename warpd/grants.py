@@ -83,7 +83,8 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
         )
     out = _with_segments(out, {name: networks[name] for name in sorted(networks)}, held, rest, intent, findings)
     out = with_identities(out, intent, held, rest)
-    out = {name: held[name] if held.get(name) == item else item for name, item in out.items()}  # the same stays the same object
+    had = before.networks
+    out = {name: had[name] if had.get(name) == item else item for name, item in out.items()}  # the same stays the same object
     findings += moves(before, out, intent, locked) if locked is not None else ()
     return Grants(out, released(known, out, rest, now_s)), tuple(findings)
 
