@@ -7,7 +7,7 @@ wanted in its place is made anew.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from warpd.objects.bridge_port import BridgePort
@@ -41,6 +41,7 @@ class Blocked:
 class Differences:
     items: tuple[Difference, ...]
     blocked: tuple[Blocked, ...]
+    gone: frozenset[Key] = frozenset()  # what loses its content: deleted, replaced or rebuilt
 
 
 def diff(desired: State, observed: Observed) -> Differences:
@@ -64,7 +65,12 @@ def diff(desired: State, observed: Observed) -> Differences:
             found = Difference(key, before, want[key], ("link",), replace=True)
         if found is not None:
             out.append(found)
-    return Differences(tuple(out), blocked)
+    return Differences(tuple(out), blocked, frozenset(gone))
+
+
+def dragged(state: State, gone: Collection[Key]) -> set[str]:
+    """Groups of which something goes with what loses its content."""
+    return {item.group for item in state if _vanishes(item, gone)} if gone else set()
 
 
 def _compare(key: Key, before: Object | None, after: Object | None, vanishes: bool) -> Difference | None:
@@ -122,7 +128,7 @@ def _loses_content(before: Object, after: Object) -> bool:
     return _must_replace(before, after, changed_fields(before, after))
 
 
-def _vanishes(item: Object | None, gone: set[Key]) -> bool:
+def _vanishes(item: Object | None, gone: Collection[Key]) -> bool:
     """With its container. A gate stands in the table; when its link goes, whether the chain goes too depends on the kernel."""
     if isinstance(item, NftGate):
         return table_key(item.netns) in gone

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from warpd.compile import Compiled, basis, compile_state, targets
-from warpd.diff import Differences, diff
+from warpd.diff import Differences, diff, dragged
 from warpd.errors import InvalidIntent
 from warpd.grants import Grants
 from warpd.intent import Intent
@@ -22,7 +22,7 @@ from warpd.objects.link import Veth, link_key
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
 from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
-from warpd.state import ROOT, Action, Host, Observed, State
+from warpd.state import ROOT, Action, Host, Key, Observed, State
 
 ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
 
@@ -44,6 +44,7 @@ class Prospect:
     observed: Observed
     compiled: Compiled
     plan: Plan
+    gone: frozenset[Key] = frozenset()  # what loses its content on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,10 @@ def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] |
     """
     observed = _observe(kernel, goal, groups, root)
     if basis(last.observed.host) == basis(observed.host):
-        return _planned(last.compiled, observed, groups)
+        found = _planned(last.compiled, observed, groups)
+        # The gateway's table holds what networks in the root have there: rebuilt, it takes that along.
+        more = dragged(last.compiled.state, found.gone) - {ROOT, *groups} if groups is not None else set()
+        return glance(kernel, goal, last, {*(groups or ()), *more}) if more else found
     return prospect(kernel, goal) if groups is not None else _planned(_compile(goal, observed.host), observed)
 
 
@@ -149,7 +153,8 @@ def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | N
         seen = {ROOT, *groups}
         wanted = compiled.of(seen)
         observed = dataclasses.replace(observed, state=_part(observed.state, seen))
-    return Prospect(observed, compiled, plan(diff(wanted, observed), _names(compiled, observed)))
+    differences = diff(wanted, observed)
+    return Prospect(observed, compiled, plan(differences, _names(compiled, observed)), differences.gone)
 
 
 def _part(state: State, groups: Collection[str]) -> State:

@@ -71,6 +71,7 @@ BY_HAND = {
     "rule flush in a namespace": "ip -n warp-{a} rule flush",
     "rules of ours deleted in the root": "ip rule del pref 970",
     "flush ruleset in the root": "nft flush ruleset",
+    "the root's table put to sleep": "nft add table inet warpd '{{ flags dormant; }}'",
     "flush ruleset in a namespace": "ip netns exec warp-{a} nft flush ruleset",
     "set emptied": "ip netns exec warp-{a} nft flush set inet warpd endpoints4",
     "VRF deleted": "ip link del vrf-{v}",

@@ -9,8 +9,9 @@ from tests import world
 from warpd.kernel.memory import MemoryKernel
 from warpd.kernel.protocol import Dump
 from warpd.objects.netns import netns_name
+from warpd.objects.nft import STRANGE, NftSet, NftTable, table_key
 from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal, Prospect, converge, prospect
+from warpd.reconcile import Goal, Prospect, converge, glance, prospect, survey
 from warpd.state import ROOT
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
@@ -74,6 +75,23 @@ def test_the_other_networks_are_left_to_the_next_pass() -> None:
     lose_a_peer(kernel, B)
     assert converge(kernel, lambda: prospect(kernel, AFTER, found), found).complete
     assert {step.group for step in prospect(kernel, AFTER).plan.steps} == {B}
+
+
+def test_what_goes_with_the_root_table_is_made_again_too() -> None:
+    """To be woken it is rebuilt, and holds what every network in the root has in it; no other look shows these to differ."""
+    goal = world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("vrf")))
+    kernel = running(goal)
+    last = prospect(kernel, goal)
+    key = table_key(ROOT)
+    table = kernel.objects[key]
+    assert isinstance(table, NftTable)
+    strange = NftSet("flag dormant", STRANGE)
+    kernel.objects[key] = dataclasses.replace(table, sets=(strange, *table.sets))
+    for look in (glance, survey):
+        found = look(kernel, goal, last, ())
+        assert {step.group for step in found.plan.steps} == {ROOT, *last.compiled.parts}
+    assert converge(kernel, lambda: prospect(kernel, goal, found), found).complete
+    assert prospect(kernel, goal).plan.empty
 
 
 def test_a_host_that_changed_meanwhile_is_looked_at_whole() -> None:
