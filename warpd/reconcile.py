@@ -24,6 +24,8 @@ from warpd.observe import observe
 from warpd.plan import Plan, Step, plan, runs
 from warpd.state import ROOT, Action, Host, Key, Observed, State
 
+# Faults after which a look tells more: no answer came; what stood in the way is seen by now, or gone.
+PASSING = frozenset({Fate.UNSETTLED, Fate.FOREIGN})
 ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
 
 
@@ -244,6 +246,7 @@ def converge(
         if outcome.remaining or not now.plan.steps:
             return _with(outcome, done, ())
         now = replan()
+        outcome = _without_settled(outcome, now.plan)
         again = number + 1 < ROUNDS and _worth_another(outcome.failed, now.plan)
         if not again:
             break
@@ -252,7 +255,15 @@ def converge(
 
 def _worth_another(failed: Iterable[tuple[Step, Fault]], left: Plan) -> bool:
     """Another round helps when something is left and no fault says that it would fail the same way."""
-    return bool(left.steps) and all(fault.fate is Fate.UNSETTLED for _, fault in failed)
+    blocked = {item.key for item in left.blocked}
+    return bool(left.steps) and all(fault.fate in PASSING and step.key not in blocked for step, fault in failed)
+
+
+def _without_settled(outcome: Outcome, left: Plan) -> Outcome:
+    """Without the faults of which nothing is left: the change was made and its answer lost, or another program was quicker."""
+    open_ = {step.key for step in left.steps} | {item.key for item in left.blocked}
+    failed = tuple((step, fault) for step, fault in outcome.failed if fault.fate not in PASSING or step.key in open_)
+    return dataclasses.replace(outcome, failed=failed)
 
 
 def _open(left: Plan, outcome: Outcome) -> tuple[Step, ...]:

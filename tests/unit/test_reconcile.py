@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from tests import world
 from warpd.kernel.memory import MemoryKernel
-from warpd.kernel.protocol import Dump
+from warpd.kernel.protocol import Dump, Fate, Fault
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import STRANGE, NftSet, NftTable, table_key
+from warpd.objects.route import Route
 from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal, Prospect, converge, glance, prospect, survey
-from warpd.state import ROOT
+from warpd.reconcile import Goal, Outcome, Prospect, converge, glance, prospect, survey
+from warpd.state import ROOT, Action, Change, Object
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
 AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.grants)
@@ -75,6 +77,51 @@ def test_the_other_networks_are_left_to_the_next_pass() -> None:
     lose_a_peer(kernel, B)
     assert converge(kernel, lambda: prospect(kernel, AFTER, found), found).complete
     assert {step.group for step in prospect(kernel, AFTER).plan.steps} == {B}
+
+
+class Raced(Watched):
+    """Another program makes one object, as it thinks right, just before we do; with `stays`, whatever we do."""
+
+    def __init__(self, quicker: Object, theirs: Object, stays: bool = False) -> None:
+        super().__init__()
+        self.quicker, self.theirs, self.stays = quicker.key, theirs, stays
+
+    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+        if self.theirs is not None and changes[0].action is Action.CREATE and self.quicker in {c.subject.key for c in changes}:
+            if self.stays:
+                self.foreign[self.quicker] = "somebody else's"
+            else:
+                self.objects[self.quicker], self.theirs = self.theirs, None
+        return super().send(changes)
+
+
+def raced(change: dict[str, Any], stays: bool = False) -> tuple[Raced, Outcome]:
+    state = prospect(MemoryKernel(), BEFORE).compiled.state
+    ours = next(item for item in state if isinstance(item, Route) and item.group == A)
+    kernel = Raced(ours, dataclasses.replace(ours, **change), stays)
+    found = prospect(kernel, BEFORE)
+    return kernel, converge(kernel, lambda: prospect(kernel, BEFORE, found), found)
+
+
+def test_who_was_quicker_and_made_the_same_has_done_our_work() -> None:
+    kernel, outcome = raced({})
+    assert kernel.theirs is None
+    assert outcome.complete, outcome.failed
+    assert prospect(kernel, BEFORE).plan.empty
+
+
+def test_who_was_quicker_and_made_it_otherwise_is_put_right_at_once() -> None:
+    kernel, outcome = raced({"via": "192.0.2.7"})
+    assert kernel.theirs is None
+    assert outcome.complete, outcome.failed
+    assert prospect(kernel, BEFORE).plan.empty
+
+
+def test_who_was_quicker_and_owns_it_is_told_of() -> None:
+    kernel, outcome = raced({}, stays=True)
+    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [(kernel.quicker, Fate.FOREIGN)]
+    assert not outcome.complete
+    assert {item.key for item in prospect(kernel, BEFORE).plan.blocked} == {kernel.quicker}
 
 
 def test_what_goes_with_the_root_table_is_made_again_too() -> None:
