@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import stat
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from warpd.checks import check
 from warpd.errors import Finding, Where
 from warpd.intent import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
-from warpd.pieces import read_pieces
+from warpd.pieces import Piece, read_pieces
 from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
 from warpd.tree import Mapping as Branch
 
@@ -43,15 +44,24 @@ _NEEDS_GATEWAY: Final = frozenset({"pool-exhausted", "pool-overlap", "vlan-twice
 _NEEDS_ENDPOINTS: Final = frozenset({"via-unknown"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
-    """One file as it was read: its lines for showing, its values with their places."""
+    """One file as it was read: its values with their places, its lines for showing."""
 
     file: str
-    lines: tuple[str, ...]
-    value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
     raw: bytes = b""
-    pieces: Mapping[str, Branch] = field(default_factory=dict)  # of a sound file: its networks by their lines
+    value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
+    pieces: Mapping[str, Piece] = field(default_factory=dict)  # of a sound file: its networks by their lines
+
+    @functools.cached_property
+    def lines(self) -> tuple[str, ...]:
+        """Split only for a finding: hardly ever, and as large as the file again."""
+        return tuple(lines_of(read_text(self.raw)[0])) if self.raw else ()
+
+    def network(self, name: str) -> Any:
+        """What it says of a network that stands here."""
+        networks = self.value["networks"] if self.value is not None else {}
+        return networks[name].value if isinstance(networks[name], Piece) else networks[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,6 @@ class Loaded:
     findings: tuple[Finding, ...]
     sources: tuple[Source, ...]
     owners: Mapping[str, int]  # network -> the source that defines it
-    raw: Mapping[str, Any] = field(default_factory=dict)  # what the intent was made of
 
     def locate(self, finding: Finding) -> Finding:
         """The finding with its place: the deepest part of its path that the files hold."""
@@ -84,7 +93,7 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
     sources: list[Source] = []
     before = {source.file: source for source in last.sources} if last is not None else {}
     for file in (main, *extras):
-        source, more = read_source(file, given.get(file), before.get(str(file)))
+        source, more = _read_intent(file, given.get(file), before.get(str(file)))
         sources.append(source)
         findings += more
     raw, owners, more = _joined(sources)
@@ -92,10 +101,10 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
     if "source" in raw:
         return Loaded(None, _in_order([*findings, *_pointing(raw, sources)], sources), tuple(sources), owners)
     flawed = {finding.path for finding in findings}
-    intent, more = _validated(raw, sources, owners, last)
+    intent, more = _validated(raw, sources, owners)
     findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
     broken = any(finding.is_error for finding in findings)
-    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners, raw)
+    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
 
 
 def pointer(path: Path) -> GitSource | None:
@@ -168,27 +177,35 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def read_source(file: Path, given: bytes | None = None, last: Source | None = None) -> tuple[Source, list[Finding]]:
-    """One file as YAML with places, and what is wrong with it as such; `given` is what it is to be read as.
-
-    Of `last`, an earlier reading of it, networks whose lines are the same are taken as they are.
-    """
+def _read_intent(file: Path, given: bytes | None, last: Source | None) -> tuple[Source, list[Finding]]:
+    """As `read_source`, but a network whose lines are as in `last`, an earlier reading of the file, is taken as it is."""
     raw, problem = bytes_of(file) if given is None else (given, None)
     if problem is not None:
-        return Source(str(file), ()), [problem]
+        return Source(str(file)), [problem]
     known = last.pieces if last is not None else {}
     if known and last is not None and last.raw == raw:
         return last, []
     text, flaws = read_text(raw)
+    pieces = read_pieces(text, known, _network) if not flaws else None
+    return (Source(str(file), raw, pieces.value, pieces.by_lines), []) if pieces is not None else read_source(file, raw)
+
+
+def _network(value: Any) -> Network | None:
+    try:
+        return Network.model_validate(value)
+    except ValidationError:  # told when all networks are validated together
+        return None
+
+
+def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
+    """One file as YAML with places, and what is wrong with it as such."""
+    text, flaws = read_text(raw)
     if flaws:
-        lines = tuple(lines_of(text))
-        return Source(str(file), lines), [_flawed(flaw, str(file), lines) for flaw in flaws]
-    pieces = read_pieces(text, known)
-    if pieces is not None:
-        return Source(str(file), tuple(lines_of(text)), pieces.value, raw, pieces.by_lines), []
+        source = Source(str(file), raw)
+        return source, [_flawed(flaw, source) for flaw in flaws]
     read = read_tree(text)
-    source = Source(str(file), tuple(lines_of(text)), read.value, raw)
-    return source, [_flawed(flaw, source.file, source.lines) for flaw in read.flaws]
+    source = Source(str(file), raw, read.value)
+    return source, [_flawed(flaw, source) for flaw in read.flaws]
 
 
 def bytes_of(file: Path) -> tuple[bytes, Finding | None]:
@@ -223,8 +240,8 @@ def _content(file: Path, stream: Any) -> tuple[bytes, Finding | None]:
     return b"", _file_finding(file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml")
 
 
-def _flawed(flaw: Flaw, file: str, lines: tuple[str, ...]) -> Finding:
-    return Finding(flaw.code, path_of(flaw.path), _masked(flaw.message), flaw.hint, "error", _where(file, lines, flaw.at))
+def _flawed(flaw: Flaw, source: Source) -> Finding:
+    return Finding(flaw.code, path_of(flaw.path), _masked(flaw.message), flaw.hint, "error", _where(source, flaw.at))
 
 
 # One document of many files
@@ -241,12 +258,17 @@ def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list
     if root is None:
         networks = networks or {}
     owners: dict[str, int] = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
-    joined = dict(networks) if isinstance(networks, dict) else networks
+    joined = {name: _made(value) for name, value in networks.items()} if isinstance(networks, dict) else networks
     for index, source in enumerate(sources[1:], 1):
         findings += _join(index, source, sources, joined, owners)
     if joined is not None or "networks" in raw:
         raw["networks"] = joined
     return raw, owners, findings
+
+
+def _made(network: Any) -> Any:
+    """A network as pydantic takes it: a model as it is, else the values."""
+    return (network.made or network.value) if isinstance(network, Piece) else network
 
 
 def _join(index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]) -> Iterator[Finding]:
@@ -255,37 +277,35 @@ def _join(index: int, source: Source, sources: list[Source], joined: Any, owners
         return
     for key in root:
         if key != "networks":
-            where = _where(source.file, source.lines, root.keys_at[key])
+            where = _where(source, root.keys_at[key])
             hint = f"{key} belongs into {MAIN_FILE}" if key in Intent.model_fields else nearest_of(key, ["networks"])
             yield Finding("unknown-key", path_of((key,)), f"a file of {FOLDER} may hold networks: only", hint, "error", where)
     networks = root.get("networks")
     if not isinstance(networks, Branch):
-        where = _where(source.file, source.lines, root.values_at.get("networks", root.at))
+        where = _where(source, root.values_at.get("networks", root.at))
         yield Finding("type", "networks", "must be a mapping", "names of networks, each with its type", "error", where)
         return
     for name in networks:
         if name in owners:
             yield _twice(name, source, networks.keys_at[name], sources[owners[name]])
         elif isinstance(joined, dict):
-            joined[name] = networks[name]
+            joined[name] = _made(networks[name])
             owners[name] = index
 
 
 def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
     there = _mark(first.value, ("networks", name), True)
     message = f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
-    where = _where(source.file, source.lines, at)
+    where = _where(source, at)
     return Finding("network-twice", path_of(("networks", name)), message, "remove one of them or rename it", "error", where)
 
 
 # The shape
 
 
-def _validated(
-    raw: dict[str, Any], sources: list[Source], owners: dict[str, int], last: Loaded | None
-) -> tuple[Intent | None, list[Finding]]:
+def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int]) -> tuple[Intent | None, list[Finding]]:
     try:
-        return Intent.model_validate(_with_known(raw, last)), []
+        return Intent.model_validate(raw), []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     findings = []
@@ -296,16 +316,6 @@ def _validated(
         loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
         findings.append(placed(worded(error, loc), loc, sources, owners))
     return None, findings + _checked_rest(raw, [tuple(error["loc"]) for error in errors], sources, owners)
-
-
-def _with_known(raw: dict[str, Any], last: Loaded | None) -> dict[str, Any]:
-    """The same, with models instead of what these were made of: pydantic takes them as they are."""
-    networks, intent = raw.get("networks"), last.intent if last is not None else None
-    if last is None or intent is None or not isinstance(networks, dict):
-        return raw
-    made = last.raw["networks"]
-    known = {name: intent.networks[name] if value is made.get(name, raw) else value for name, value in networks.items()}
-    return {**raw, "networks": known}
 
 
 def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]) -> list[Finding]:
@@ -468,7 +478,7 @@ def placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mappin
     index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
     source = files[index]
     at = _mark(source.value, loc, finding.code in _AT_KEY)
-    return dataclasses.replace(finding, where=_where(source.file, source.lines, at))
+    return dataclasses.replace(finding, where=_where(source, at))
 
 
 def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
@@ -479,6 +489,7 @@ def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
         if isinstance(value, Branch) and step in value:
             name, above = str(step), value
             value, key_at, value_at = above[name], above.keys_at[name], above.values_at[name]
+            value = value.value if isinstance(value, Piece) else value
             plain = not isinstance(value, Branch | Items) and value is not None
             line, column = value_at if plain and not (at_key and depth == len(loc)) else key_at
             mark = line + shift, column
@@ -491,10 +502,10 @@ def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
     return mark
 
 
-def _where(file: str, lines: tuple[str, ...], at: Mark) -> Where:
+def _where(source: Source, at: Mark) -> Where:
     line, column = at
-    source = lines[line] if line < len(lines) else ""
-    return Where(file, line + 1, column + 1, _masked(source))
+    text = source.lines[line] if line < len(source.lines) else ""
+    return Where(source.file, line + 1, column + 1, _masked(text))
 
 
 def _masked(text: str) -> str:

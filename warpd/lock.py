@@ -140,7 +140,7 @@ def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
         return None
     raw, problem = bytes_of(path)
     if problem is not None:
-        return Lock(Source(str(path), ()), raw, None, (problem,))
+        return Lock(Source(str(path)), raw, None, (problem,))
     if last is not None and last.raw == raw and raw:
         return last
     source, findings = read_source(path, raw)

@@ -183,7 +183,7 @@ def _network(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
         hint = edit.nearest(name, loaded.owners)
         raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=hint)
     source = loaded.sources[loaded.owners[name]]
-    body = source.value["networks"][name] if source.value else None
+    body = source.network(name)
     endpoints = body.get("endpoints") if isinstance(body, dict) else None
     return Path(source.file), endpoints if isinstance(endpoints, dict) else {}
 
