@@ -10,10 +10,10 @@ from typing import Any
 
 from warpd.compile import in_force, isolation_of, public_key_of, site_of
 from warpd.objects.netns import netns_name
-from warpd.objects.wireguard import peer_key
+from warpd.objects.wireguard import WireguardDevice, peer_key
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION
-from warpd.state import ROOT, PeerTraffic
+from warpd.state import ROOT, Key, PeerTraffic
 from warpd.succession import Resting
 
 GONE = PeerTraffic(0, 0, 0, "")
@@ -39,7 +39,8 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
     network, grant = goal.intent.networks[name], goal.grants.networks[name]
     group = netns_name(grant.vcid)
     changes = sum(step.group == group for step in found.plan.steps)
-    up = any(item.group == group and item.key.kind == "wireguard" for item in found.observed.state)
+    room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
+    up = found.observed.state.get(Key(WireguardDevice.KIND, room, f"wg-{grant.vcid}")) is not None
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     return {
         **network_grant_json(goal, found, name),

@@ -15,21 +15,22 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from warpd.daemon.desk import Figures, Sourced
-from warpd.daemon.metrics import ENDPOINTS_MAX, METRICS, metrics_text
+from tests import world
+from warpd.daemon.figures import Figures, Seen, Sourced, seen
+from warpd.daemon.metrics import METRICS, metrics_text
+from warpd.kernel.memory import MemoryKernel
+from warpd.objects.wireguard import WireguardPeer
+from warpd.reconcile import Goal, Prospect, converge, prospect
+from warpd.state import PeerTraffic
+from warpd.status import status_json
 
 MONITORING = Path(__file__).parents[2] / "examples" / "monitoring"
 
 
-def endpoint(name: str, **more: Any) -> dict[str, Any]:
-    return {"network": "corp", "name": name, "received_bytes": 5, "sent_bytes": 7, "last_handshake": None, **more}
-
-
-def figures(endpoints: list[dict[str, Any]]) -> Figures:
-    network = {"name": "corp", "vcid": 12345678, "in_sync": True, "drops": {"spoofed": {"packets": 3}}, "endpoints": endpoints}
-    status = {"networks": [network], "drops": {"host-service": {"packets": 2}}, "pending_confirm": None}
-    counts = {"corp": 4, "": 1}
-    return Figures(passes={"done": 9, "busy": 1}, pass_seconds=1.25, repairs=counts, changes=counts, status=status)
+def figures(name: str = "lap", handshake: int = 0) -> Figures:
+    corp = Seen("corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")})
+    counts, drops = {"corp": 4, "": 1}, {"host-service": 2}
+    return Figures({"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops)
 
 
 def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -40,7 +41,7 @@ def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_every_figure_is_there() -> None:
-    found = parsed(metrics_text(figures([endpoint("lap", last_handshake=1700000000)])))
+    found = parsed(metrics_text(figures(handshake=1700000000)))
     where = (("endpoint", "lap"), ("network", "corp"), ("vcid", "12345678"))
     assert found["warpd_endpoint_received_bytes_total", where] == 5
     assert found["warpd_endpoint_last_handshake_seconds", where] == 1700000000
@@ -51,19 +52,46 @@ def test_every_figure_is_there() -> None:
 
 
 def test_an_endpoint_never_seen_has_no_handshake() -> None:
-    assert not [key for key in parsed(metrics_text(figures([endpoint("lap")]))) if "handshake" in key[0]]
+    assert not [key for key in parsed(metrics_text(figures())) if "handshake" in key[0]]
 
 
 def test_names_that_need_quoting() -> None:
     strange = 'a"b\\c\nd'
-    found = parsed(metrics_text(figures([endpoint(strange)])))
+    found = parsed(metrics_text(figures(strange)))
     assert any(dict(labels).get("endpoint") == strange for _, labels in found)
 
 
-def test_too_many_endpoints_are_counted_only() -> None:
-    found = parsed(metrics_text(figures([endpoint(f"e{n}") for n in range(ENDPOINTS_MAX + 1)])))
-    assert found["warpd_endpoints", ()] == ENDPOINTS_MAX + 1
-    assert not [name for name, _ in found if name.startswith("warpd_endpoint_")]
+def looked(**networks: dict[str, Any]) -> tuple[Goal, Prospect]:
+    """A look at a gateway in sync, where every peer has received as many bytes as its key has of "A"."""
+    kernel, goal = MemoryKernel(), world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
+    converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+    found = prospect(kernel, goal)
+    peers = [item for item in found.compiled.state if isinstance(item, WireguardPeer)]
+    traffic = {peer.key: PeerTraffic(peer.public_key.count("A"), 0, 0, "") for peer in peers}
+    return goal, dataclasses.replace(found, observed=dataclasses.replace(found.observed, traffic=traffic))
+
+
+def test_what_is_kept_of_a_look() -> None:
+    """The same as `warpctl status` says of it, in both modes, also of who is not in the kernel."""
+    off = world.network(3) | {"isolation": "vrf"}
+    off["endpoints"]["e1"] = off["endpoints"]["e1"] | {"enabled": False}
+    goal, found = looked(a=world.network(3), b=off, c=world.network(1) | {"enabled": False})
+    told = [(item.name, item.vcid, item.in_sync, item.size) for item in seen(goal, found)]
+    status = status_json(goal, found, 0)["networks"]
+    assert told == [(item["name"], item["vcid"], item["in_sync"], len(item["endpoints"])) for item in status]
+    assert [item["up"] for item in status] == [True, True, False]
+    kept = {(item.name, name): peer.received for item in seen(goal, found) for name, peer in item.endpoints.items()}
+    assert kept == {(each["network"], each["name"]): each["received_bytes"] for item in status for each in item["endpoints"]}
+    assert any(kept.values())
+
+
+def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    goal, look = looked(a=world.network(2), b=world.network(1))
+    for limit, single in ((3, 3), (2, 0)):
+        monkeypatch.setattr("warpd.daemon.figures.ENDPOINTS_MAX", limit)
+        found = parsed(metrics_text(Figures(networks=seen(goal, look))))
+        assert found["warpd_endpoints", ()] == 3
+        assert len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"]) == single
 
 
 def test_before_the_first_pass() -> None:
@@ -77,7 +105,7 @@ PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
 def test_promtool_agrees() -> None:
     """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
     sourced = Sourced("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
-    counted = dataclasses.replace(figures([endpoint("lap", last_handshake=1700000000)]), source=sourced, errors={"corp": 1})
+    counted = dataclasses.replace(figures(handshake=1700000000), source=sourced, errors={"corp": 1})
     told = subprocess.run((str(PROMTOOL), "check", "metrics"), input=metrics_text(counted), capture_output=True, text=True)
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
     told = subprocess.run((str(PROMTOOL), "check", "rules", MONITORING / "alerts.yaml"), capture_output=True, text=True)

@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from warpd.daemon.figures import Figures
 from warpd.errors import Busy
 
 KEPT: Final = 1000  # events
@@ -43,39 +44,6 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         return {"number": self.number, "time": self.time, "kind": self.kind, **self.fields}
-
-
-@dataclass(frozen=True, slots=True)
-class Sourced:
-    """How it stands with the git repository, where there is one."""
-
-    url: str = ""  # "": the YAML is a file of this machine
-    revision: str = ""  # the commit that is laid out
-    asked_s: float = 0.0  # when the repository last gave a good answer, seconds since the epoch; 0: never
-    error: str = ""  # why not, the last time
-
-    def as_json(self) -> dict[str, Any] | None:
-        if not self.url:
-            return None
-        return {"git": self.url, "revision": self.revision or None, "asked": self.asked_s or None, "error": self.error or None}
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What is counted since the start. Keys of mappings are network names; "" is the gateway's own part."""
-
-    passes: Mapping[str, int] = field(default_factory=dict)  # result (done, partial, failed, invalid, waits, busy) -> count
-    pass_seconds: float = 0.0  # in all passes together
-    repairs: Mapping[str, int] = field(default_factory=dict)  # steps that drift, not a change of the YAML, made necessary
-    changes: Mapping[str, int] = field(default_factory=dict)  # steps done, of both sorts
-    errors: Mapping[str, int] = field(default_factory=dict)
-    pending: Mapping[str, int] = field(default_factory=dict)  # steps that the last look found and that are not done
-    fights: Mapping[str, str] = field(default_factory=dict)  # object -> network, undone by others again and again
-    intent_at_s: float = 0.0  # when the intent in force was first applied, seconds since the epoch; 0: none yet
-    intent_valid: bool = True  # whether the YAML as it is now is in force
-    source: Sourced = Sourced()
-    overruns: int = 0  # times that events were lost and everything was looked at
-    status: Mapping[str, Any] = field(default_factory=dict)  # the last look, as `warpctl status -o json` shows it
 
 
 class Desk:

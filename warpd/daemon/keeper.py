@@ -19,7 +19,8 @@ from typing import Any, Final
 import structlog
 
 from warpd.daemon.decide import Result, Work
-from warpd.daemon.desk import Desk, Sourced
+from warpd.daemon.desk import Desk
+from warpd.daemon.figures import Sourced, dropped, seen
 from warpd.daemon.watch import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
@@ -31,10 +32,10 @@ from warpd.keyfiles import key_files_named
 from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
-from warpd.report import status_data
+from warpd.report import pending_json
 from warpd.rollback import undo_pending
 from warpd.session import Read, Session, located
-from warpd.state import ROOT
+from warpd.state import ROOT, Observed, State
 from warpd.store import GRANTS, MASTER
 
 COMMAND: Final = "warpd"
@@ -275,7 +276,8 @@ class Keeper:
         finally:
             self.kernel.counted = True
         self._looked_s = time.monotonic() - began
-        self.last = found
+        # The next look asks only for the host: what else was seen would weigh as much as what is wanted.
+        self.last = dataclasses.replace(found, observed=Observed(State(), host=found.observed.host))
         if groups is None:
             self._full = found
         return found
@@ -356,16 +358,19 @@ class Keeper:
         passes[kind] += 1
         self.last_pass = {"result": kind, "time": _now(), "seconds": round(seconds, 3)}
         full, self._full = self._full, None
-        status = figures.status
-        if full is not None and force is not None and (not full.plan.steps or not status):
-            status = status_data(self.session, force.read, force.goal, full)
+        if full is not None and force is not None and (not full.plan.steps or not figures.networks):
+            figures = dataclasses.replace(
+                figures,
+                networks=seen(force.goal, full),
+                drops=dropped(full.observed),
+                confirm_pending=pending_json(History(self.session)) is not None,
+            )
         self.desk.figures = dataclasses.replace(
             figures,
             passes=passes,
             pass_seconds=figures.pass_seconds + seconds,
             intent_at_s=force.since_s if force is not None else 0.0,
             intent_valid=not self.findings,
-            status=status,
         )
 
 

@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from warpd import __version__
 from warpd.daemon.decide import Pacer, Work
-from warpd.daemon.desk import Desk, Figures, Question, Waker
+from warpd.daemon.desk import Desk, Question, Waker
+from warpd.daemon.figures import Figures
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.notify import Notifier
 from warpd.daemon.puller import Puller

@@ -6,14 +6,14 @@ bounded by the YAML; above `ENDPOINTS_MAX` endpoints the series of single endpoi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from warpd import __version__
-from warpd.daemon.desk import Figures
+from warpd.daemon.figures import Figures, Seen
+from warpd.state import PeerTraffic
 
-ENDPOINTS_MAX: Final = 10_000
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = Mapping[str, object]
@@ -57,48 +57,34 @@ def _passes(figures: Figures) -> Iterator[Sample]:
 
 
 def _by_network(counts: Mapping[str, int], figures: Figures) -> Iterator[Sample]:
-    vcids = {network["name"]: network["vcid"] for network in _networks(figures)}
+    vcids = {network.name: network.vcid for network in figures.networks}
     for name, count in sorted(counts.items()):
         yield {"network": name, "vcid": vcids.get(name, "")}, count
 
 
-def _networks(figures: Figures) -> list[Mapping[str, Any]]:
-    return list(figures.status.get("networks", ()))
+def _of(network: Seen) -> dict[str, object]:
+    return {"network": network.name, "vcid": network.vcid}
 
 
-def _endpoints(figures: Figures) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = [
-        {**endpoint, "vcid": network["vcid"]} for network in _networks(figures) for endpoint in network["endpoints"]
-    ]
-    return found if len(found) <= ENDPOINTS_MAX else []
+def _of_endpoints(value: Callable[[PeerTraffic], int | None], figures: Figures) -> Iterator[Sample]:
+    for network in figures.networks:
+        for name, traffic in network.endpoints.items():
+            now = value(traffic)
+            if now is not None:
+                yield {**_of(network), "endpoint": name}, now
 
 
-def _of_endpoints(field: str, figures: Figures) -> Iterator[Sample]:
-    for endpoint in _endpoints(figures):
-        value = endpoint[field]
-        if value is not None:
-            yield {"network": endpoint["network"], "vcid": endpoint["vcid"], "endpoint": endpoint["name"]}, value
-
-
-def _of_networks(field: str, figures: Figures) -> Iterator[Sample]:
-    for network in _networks(figures):
-        yield {"network": network["name"], "vcid": network["vcid"]}, float(network[field])
+def _in_sync(figures: Figures) -> Iterator[Sample]:
+    for network in figures.networks:
+        yield _of(network), float(network.in_sync)
 
 
 def _dropped(figures: Figures) -> Iterator[Sample]:
-    for network in _networks(figures):
-        for reason, count in network["drops"].items():
-            yield {"network": network["name"], "vcid": network["vcid"], "reason": reason}, count["packets"]
-    for reason, count in figures.status.get("drops", {}).items():
-        yield {"network": "", "vcid": "", "reason": reason}, count["packets"]
-
-
-def _count_of_endpoints(figures: Figures) -> int:
-    return sum(len(network["endpoints"]) for network in _networks(figures))
-
-
-def _pending_confirm(figures: Figures) -> float:
-    return float(figures.status.get("pending_confirm") is not None)
+    for network in figures.networks:
+        for reason, packets in network.drops.items():
+            yield {**_of(network), "reason": reason}, packets
+    for reason, packets in figures.drops.items():
+        yield {"network": "", "vcid": "", "reason": reason}, packets
 
 
 def _sourced(what: str, figures: Figures) -> Iterator[Sample]:
@@ -131,22 +117,22 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
     yield Family("warpd_changes_total", "counter", "Steps done, for any reason."), _by_network(figures.changes, figures)
     yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(figures.errors, figures)
     yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(figures.pending, figures)
-    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _of_networks("in_sync", figures)
+    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _in_sync(figures)
     yield (
         Family("warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."),
-        _of_endpoints("received_bytes", figures),
+        _of_endpoints(lambda peer: peer.received, figures),
     )
     yield (
         Family("warpd_endpoint_sent_bytes_total", "counter", "Bytes sent to the endpoint."),
-        _of_endpoints("sent_bytes", figures),
+        _of_endpoints(lambda peer: peer.sent, figures),
     )
     yield (
         Family("warpd_endpoint_last_handshake_seconds", "gauge", "When the last handshake was, in seconds since the epoch."),
-        _of_endpoints("last_handshake", figures),
+        _of_endpoints(lambda peer: peer.handshake or None, figures),
     )
     yield (
         Family("warpd_endpoints", "gauge", "Endpoints of the intent; above 10000 the series of single ones are left out."),
-        [(none, _count_of_endpoints(figures))],
+        [(none, sum(network.size for network in figures.networks))],
     )
     yield Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."), _dropped(figures)
     yield Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."), [(none, figures.intent_valid)]
@@ -160,7 +146,7 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
         _sourced("asked", figures),
     )
     yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", figures)
-    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, _pending_confirm(figures))]
+    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, figures.confirm_pending)]
     yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(figures.fights))]
     yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]
 

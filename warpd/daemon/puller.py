@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from warpd.daemon.desk import Sourced
+from warpd.daemon.figures import Sourced
 from warpd.scalars import seconds_of
 from warpd.source import Checkout
 
