@@ -6,12 +6,17 @@ ever removed on the strength of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from warpd.kernel.protocol import Dump, Kernel
 from warpd.objects.link import link_key, pair
 from warpd.objects.netns import Netns
+from warpd.objects.wireguard import WireguardPeer
 from warpd.state import ROOT, Host, Key, Object, Observed, State
+
+NOTHING: Final = State()
 
 
 def observe(
@@ -20,10 +25,11 @@ def observe(
     targets: Sequence[str] = (),
     only: Iterable[str] | None = None,
     root: Dump | None = None,
+    known: State = NOTHING,
 ) -> Observed:
     """Look at the root and at every namespace with a name of ours, or `only` at some of these.
 
-    `root` is a look at the root of just now.
+    `root` is a look at the root of just now. A peer that is as in `known` is the very same object.
 
     Raises:
         LookFailed: some namespace could not be read.
@@ -31,7 +37,20 @@ def observe(
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
     rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
     wanted = rooms if only is None else [room for room in rooms if room.name in set(only)]
-    return assemble([root, *(kernel.dump(room.name) for room in wanted)])
+    return assemble([_as_known(root, known), *(_as_known(kernel.dump(room.name), known) for room in wanted)])
+
+
+def _as_known(dump: Dump, known: State) -> Dump:
+    """A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly ever two."""
+    if not known.objects:
+        return dump
+    objects = (_known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects)
+    return dataclasses.replace(dump, objects=tuple(objects))
+
+
+def _known(item: Object, known: State) -> Object:
+    wanted = known.get(item.key)
+    return wanted if wanted is not None and wanted == item else item
 
 
 def assemble(dumps: Sequence[Dump]) -> Observed:

@@ -20,7 +20,7 @@ from warpd.kernel.protocol import Dump, Fate, Fault, Kernel
 from warpd.keys import Master
 from warpd.objects.link import Veth, link_key
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
-from warpd.observe import observe
+from warpd.observe import NOTHING, observe
 from warpd.plan import Plan, Step, plan, runs
 from warpd.state import ROOT, Action, Host, Key, Observed, State
 
@@ -115,7 +115,7 @@ def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] |
     Raises:
         InvalidIntent, LookFailed: as `prospect`.
     """
-    observed = _observe(kernel, goal, groups, root)
+    observed = _observe(kernel, goal, groups, root, last.compiled.state)
     if basis(last.observed.host) == basis(observed.host):
         found = _planned(last.compiled, observed, groups)
         # The gateway's table holds what networks in the root have there: rebuilt, it takes that along.
@@ -137,8 +137,10 @@ def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] 
     return glance(kernel, goal, Prospect(last.observed, compiled, last.plan), touched)
 
 
-def _observe(kernel: Kernel, goal: Goal, groups: Collection[str] | None, root: Dump | None = None) -> Observed:
-    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root)
+def _observe(
+    kernel: Kernel, goal: Goal, groups: Collection[str] | None, root: Dump | None = None, known: State = NOTHING
+) -> Observed:
+    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root, known)
 
 
 def _compile(goal: Goal, host: Host, last: Compiled | None = None) -> Compiled:

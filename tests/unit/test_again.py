@@ -18,7 +18,7 @@ from warpd.intent import Intent
 from warpd.kernel.memory import PLAIN, MemoryKernel
 from warpd.load import load
 from warpd.objects.netns import netns_name
-from warpd.reconcile import Goal, advance, converge, prospect
+from warpd.reconcile import Goal, advance, converge, glance, prospect
 from warpd.session import Session
 from warpd.state import ROOT, Host
 
@@ -236,3 +236,16 @@ def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | Non
     assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
     assert converge(kernel, lambda: prospect(kernel, second, ahead), ahead).complete
     assert prospect(kernel, second).plan.empty
+
+
+def test_peers_that_are_as_wanted_are_not_held_twice() -> None:
+    kernel, wanted = MemoryKernel(), goal(intent())
+    converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    other = goal(intent())  # equal, with objects of its own: those in the kernel are `wanted`'s
+    first = prospect(kernel, other)
+    again = glance(kernel, other, first, None)
+    peers = [key for key in again.compiled.state.objects if key.kind == "peer"]
+    assert peers
+    assert not any(first.observed.state.get(key) is first.compiled.state.get(key) for key in peers)
+    assert all(again.observed.state.get(key) is again.compiled.state.get(key) for key in peers)
+    assert again.observed.state == first.observed.state
