@@ -10,7 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from warpd.scalars import (
     NAME_PATTERN,
@@ -162,6 +162,12 @@ class Endpoint(_Model):
     expires: Day | None = Field(None, description="From this day on (UTC) the endpoint is removed from the kernel.")
 
 
+def _without_doubles(endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
+    """Most say the same, each in 700 bytes: one object stands for all that are equal."""
+    one: dict[Endpoint, Endpoint] = {}
+    return {name: one.setdefault(endpoint, endpoint) for name, endpoint in endpoints.items()}
+
+
 class Network(_Model):
     """An isolated network and its endpoints."""
 
@@ -204,7 +210,9 @@ class Network(_Model):
     vlan_range: Vlans | None = Field(None, description="L2 only: tagged VLANs let through, FIRST-LAST.")
     bridge_name: LinkName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
     vni_pool: Vnis | None = Field(None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST.")
-    endpoints: dict[Name, Endpoint] = Field({}, description="The network's devices, by name.")
+    endpoints: Annotated[dict[Name, Endpoint], AfterValidator(_without_doubles)] = Field(
+        {}, description="The network's devices, by name."
+    )
 
 
 class Intent(_Model):
