@@ -265,7 +265,7 @@ def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[st
     try:
         wait_for(log, 0, "ready")
         wait_until_idle()
-        rss_mib = int(Path(f"/proc/{daemon.pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+        before = mib(daemon.pid, "VmRSS")
         text, took = product.text, []
         for number in range(rounds):
             text += f"      z-added-{number}: {{type: mobile}}\n"
@@ -276,10 +276,17 @@ def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[st
             beside.rename(product.config)
             steps = [line for line in wait_for(log, seen, "pass") if "step" in line]
             took.append(max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in steps) - began)
-        return {"size": str(size), "work": "one endpoint more, daemon running", "seconds": took, "rss_mib": round(rss_mib, 1)}
+        wait_until_idle()
+        memory = {"before": before, "after": mib(daemon.pid, "VmRSS"), "peak": mib(daemon.pid, "VmHWM")}
+        return {"size": str(size), "work": "one endpoint more, daemon running", "seconds": took, "mib": memory}
     finally:
         daemon.terminate()
         daemon.wait(60)
+
+
+def mib(pid: int, field: str) -> float:
+    """A size that the kernel tells of a process."""
+    return round(int(Path(f"/proc/{pid}/status").read_text().split(f"{field}:")[1].split()[0]) / 1024, 1)
 
 
 def wait_for(log: Path, seen: int, event: str, deadline_s: float = 300.0) -> list[dict[str, Any]]:
@@ -296,10 +303,13 @@ def wait_for(log: Path, seen: int, event: str, deadline_s: float = 300.0) -> lis
 
 
 def show_daemon(rows: list[dict[str, Any]]) -> None:
-    print(f"{'size':>9}  {'work':34} milliseconds: min  median     max   RSS MiB before")
+    print(f"{'size':>9}  {'work':34} milliseconds: min  median     max   RSS MiB before   after    peak")
     for one in rows:
         low, middle, high = (1000 * f(one["seconds"]) for f in (min, statistics.median, max))
-        print(f"{one['size']:>9}  {one['work']:34} {low:17.0f} {middle:7.0f} {high:7.0f} {one['rss_mib']:16.1f}")
+        print(
+            f"{one['size']:>9}  {one['work']:34} {low:17.0f} {middle:7.0f} {high:7.0f}   "
+            + "{before:14.1f} {after:7.1f} {peak:7.1f}".format(**one["mib"])
+        )
 
 
 def show(rows: list[dict[str, Any]]) -> None:
