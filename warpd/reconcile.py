@@ -16,7 +16,7 @@ from warpd.diff import Differences, diff, dragged
 from warpd.errors import InvalidIntent
 from warpd.grants import Grants
 from warpd.intent import Intent
-from warpd.kernel.protocol import Dump, Fate, Fault, Kernel
+from warpd.kernel.protocol import Dump, Fault, Kernel
 from warpd.keys import Master
 from warpd.objects.link import Veth, link_key
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
@@ -25,7 +25,6 @@ from warpd.plan import Plan, Step, plan, runs
 from warpd.state import ROOT, Action, Host, Key, Observed, State
 
 # Faults after which a look tells more: no answer came; what stood in the way is seen by now, or gone.
-PASSING = frozenset({Fate.UNSETTLED, Fate.FOREIGN})
 ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
 
 
@@ -258,13 +257,13 @@ def converge(
 def _worth_another(failed: Iterable[tuple[Step, Fault]], left: Plan) -> bool:
     """Another round helps when something is left and no fault says that it would fail the same way."""
     blocked = {item.key for item in left.blocked}
-    return bool(left.steps) and all(fault.fate in PASSING and step.key not in blocked for step, fault in failed)
+    return bool(left.steps) and all(fault.passing and step.key not in blocked for step, fault in failed)
 
 
 def _without_settled(outcome: Outcome, left: Plan) -> Outcome:
     """Without the faults of which nothing is left: the change was made and its answer lost, or another program was quicker."""
     open_ = {step.key for step in left.steps} | {item.key for item in left.blocked}
-    failed = tuple((step, fault) for step, fault in outcome.failed if fault.fate not in PASSING or step.key in open_)
+    failed = tuple((step, fault) for step, fault in outcome.failed if not fault.passing or step.key in open_)
     return dataclasses.replace(outcome, failed=failed)
 
 

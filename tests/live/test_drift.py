@@ -146,15 +146,16 @@ def test_every_attribute_with_the_daemon(
                 if not until_in_sync(goal):
                     missed.append(f"{what}\n{daemon.log_file.read_text()[seen:]}")
                     break  # the next one may need what is broken now
-    told.sort()
+    # What the kernel says nothing of may be found by chance, by a look for something else: that says nothing of the daemon.
+    timed = sorted(item for item in told if not SILENT.search(item[1]))
     tried = len(told) + len(untold)
     with capsys.disabled():
         print(
             f"\n  {name}, daemon running: tried {tried}, repaired {tried - len(missed)}; told by the kernel {len(told)}:", end=""
         )
-        p50, p99 = (told[place][0] * 1000 for place in (len(told) // 2, len(told) * 99 // 100))
-        slowest = ", ".join(f"{took_s * 1000:.0f} {KEYS.sub('', what)[:40]}" for took_s, what in told[:-6:-1])
-        print(f" milliseconds without the look p50 {p50:.0f}, p99 {p99:.0f}; slowest {slowest};", end="")
+        p50, p95, p99 = (timed[len(timed) * share // 100][0] * 1000 for share in (50, 95, 99))
+        slowest = ", ".join(f"{took_s * 1000:.0f} {KEYS.sub('', what)[:40]}" for took_s, what in timed[:-6:-1])
+        print(f" milliseconds without the look p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}; slowest {slowest};", end="")
         print(f" at the next look {len(untold)}: {sorted({KEYS.sub('', what)[:40] for what in untold})}")
     assert not missed, "\n".join(missed)
     assert not [what for what in untold if not SILENT.search(what)]

@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from tests import world
 from warpd.kernel.memory import MemoryKernel
 from warpd.kernel.protocol import Dump, Fate, Fault
+from warpd.objects.link import LinkUp, link_key
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import STRANGE, NftSet, NftTable, table_key
 from warpd.objects.route import Route
@@ -122,6 +125,31 @@ def test_who_was_quicker_and_owns_it_is_told_of() -> None:
     assert [(step.key, fault.fate) for step, fault in outcome.failed] == [(kernel.quicker, Fate.FOREIGN)]
     assert not outcome.complete
     assert {item.key for item in prospect(kernel, BEFORE).plan.blocked} == {kernel.quicker}
+
+
+class Undermined(Watched):
+    """Another program takes the network's device away while we apply, `times` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+        for change in changes if self.times else ():
+            if isinstance(change.subject, LinkUp) and change.subject.name.startswith("wg-") and change.subject.group == A:
+                self.times -= 1
+                self._remove(link_key(change.subject.netns, change.subject.name))
+        return super().send(changes)
+
+
+@pytest.mark.parametrize(("times", "complete"), [(1, True), (2, True), (9, False)])
+def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(times: int, complete: bool) -> None:
+    kernel = Undermined(times)
+    found = prospect(kernel, BEFORE)
+    outcome = converge(kernel, lambda: prospect(kernel, BEFORE, found), found)
+    assert outcome.complete is complete
+    assert prospect(kernel, BEFORE).plan.empty is complete
+    assert kernel.times == max(0, times - 3)
 
 
 def test_what_goes_with_the_root_table_is_made_again_too() -> None:

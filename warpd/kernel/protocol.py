@@ -7,9 +7,10 @@ namespace's nftables table in one transaction, `events` tells when to look again
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from warpd.objects.link import VethEnd
 from warpd.state import Change, Host, Key, Object, PeerTraffic
@@ -23,6 +24,10 @@ class Fate(enum.Enum):
     FOREIGN = "foreign"  # somebody else's object is in the way
 
 
+# What a change stands on was there when we looked: a device, a namespace, a link that is up.
+UNDERMINED: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.ENETDOWN, errno.ENETUNREACH})
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A change that did not succeed: the verb, the key, the errno and the kernel's own words."""
@@ -32,6 +37,11 @@ class Fault:
     key: Key
     errno: int
     text: str
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may come of another program that was at work in between: then another look tells what is left to do."""
+        return self.fate is not Fate.REFUSED or self.errno in UNDERMINED
 
     def __str__(self) -> str:
         return f"{self.verb} {self.key}: {self.text}"
