@@ -113,6 +113,20 @@ def test_what_is_told(tmp_path: Path, change: Callable[[Path], None]) -> None:
         watch.stop()
 
 
+def test_a_rename_is_told_at_once(tmp_path: Path) -> None:
+    """Half of one is all that is seen of a file that goes where nobody looks."""
+    (tmp_path / "not" / "watched").mkdir(parents=True)
+    (tmp_path / "warp.yaml").touch()
+    told = threading.Event()
+    watch = Watch(tmp_path / "warp.yaml", told.set, lambda: None)
+    watch.start()
+    try:
+        (tmp_path / "warp.yaml").rename(tmp_path / "not" / "watched" / "warp.yaml")
+        assert told.wait(0.3), "watchdog's own half second has to be off"
+    finally:
+        watch.stop()
+
+
 def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()

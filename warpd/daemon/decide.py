@@ -16,7 +16,7 @@ from typing import Final
 from warpd.state import ROOT
 
 SETTLE_S: Final = 0.03  # after the last change of a file
-# A rename over a file is told half a second late (watchdog waits for the other half of a move): look again meanwhile.
+# What was told may be the half of it (a versions' folder first, then the symlink), or late: look again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
 REST_RATIO: Final = 2.0  # a storm of events may take a third of one processor: this times the last pass is rest
