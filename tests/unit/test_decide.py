@@ -15,6 +15,7 @@ from warpd.daemon.decide import (
     GATHER_S,
     GUARD_PAUSE_MAX_S,
     PAUSE_MAX_S,
+    SETTLE_MAX_S,
     SETTLE_S,
     Pacer,
     Result,
@@ -85,6 +86,16 @@ def test_files_settle_first_and_are_looked_at_again_for_a_while() -> None:
         now += wait
         seen += pacer.due(now) == Work(files=True)
     assert seen == 6 and now == pytest.approx(1.8)
+
+
+def test_a_folder_that_is_never_quiet_keeps_nobody_from_the_files() -> None:
+    pacer, looked = quiet(), list[float]()
+    for tick in range(500):  # something is written beside them each hundredth of a second
+        pacer.files_touched(1.0 + tick / 100)
+        if pacer.due(1.0 + tick / 100) is not None:
+            looked.append(1.0 + tick / 100)
+    assert 8 <= len(looked) <= 10
+    assert all(later - before <= SETTLE_MAX_S + 0.02 for before, later in itertools.pairwise([1.0, *looked]))
 
 
 def test_a_busy_neighbour_is_tried_again_soon() -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from warpd.state import ROOT
 
 SETTLE_S: Final = 0.03  # after the last change of a file
+SETTLE_MAX_S: Final = 0.5  # after the first, whatever else goes on in that folder
 # What was told may be the half of it (a versions' folder first, then the symlink), or late: look again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
@@ -72,6 +73,7 @@ class Pacer:
         self._everything = False
         self._asked = True
         self._files_due: deque[float] = deque()
+        self._touched: float | None = None  # the first change of a file that was not looked at yet
         self._gathered = now  # when what was heard may be worked on
         self._rested = now
         self._next_look = now
@@ -92,7 +94,9 @@ class Pacer:
             self._groups |= set(groups)
 
     def files_touched(self, now: float) -> None:
-        self._files_due = deque([now + SETTLE_S, *(now + pause for pause in AGAIN_S)])
+        self._touched = now if self._touched is None else self._touched
+        first = min(now + SETTLE_S, self._touched + SETTLE_MAX_S)
+        self._files_due = deque([first, *(now + pause for pause in AGAIN_S)])
 
     def ask(self) -> None:
         """Look at everything at once."""
@@ -192,6 +196,7 @@ class Pacer:
     def _clear_files(self, now: float) -> None:
         while self._files_due and self._files_due[0] <= now:
             self._files_due.popleft()
+            self._touched = None
 
     # -- for status
 
