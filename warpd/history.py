@@ -9,6 +9,7 @@ Lives here: these documents, and an intent read again from one. Does not: the ke
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -103,14 +104,16 @@ class History:
         last = self.in_force()
         if last is not None and (last.files, last.grants) == (files, read.grants):
             self._point_at(last.number)
+            last = dataclasses.replace(last, grants=read.grants)  # equal, and many: they are held once
+            self._last = self._store.stamp(_name(last.number)), last
             return last
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = Entry(number, now, by, len(read.intent.networks), files, read.grants)
         self._store.keep(_name(number), self._to_json(entry))
-        self._last = self._store.stamp(_name(number)), entry
         self._point_at(number)
         self._forget_oldest()
+        self._last = self._store.stamp(_name(number)), entry
         return entry
 
     def _to_json(self, entry: Entry) -> str:
@@ -132,7 +135,7 @@ class History:
             known = ", ".join(str(_number(name)) for name in self._names()[-10:]) or "none"
             raise WarpError(f"number {number} is not kept", code="history-unknown", who="operator", hint=f"kept: {known}")
         entry = self._parsed(_name(number), text, _from_json)
-        self._last = stamp, entry
+        self._last = stamp, entry  # the stamp of before it was read: what is written meanwhile is another
         return entry
 
     def in_force(self) -> Entry | None:

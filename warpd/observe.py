@@ -29,7 +29,7 @@ def observe(
 ) -> Observed:
     """Look at the root and at every namespace with a name of ours, or `only` at some of these.
 
-    `root` is a look at the root of just now. A peer that is as in `known` is the very same object.
+    `root` is a look at the root of just now. A peer that is as in `known` is the very same object, with the same key.
 
     Raises:
         LookFailed: some namespace could not be read.
@@ -44,8 +44,9 @@ def _as_known(dump: Dump, known: State) -> Dump:
     """A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly ever two."""
     if not known.objects:
         return dump
-    objects = (_known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects)
-    return dataclasses.replace(dump, objects=tuple(objects))
+    objects = tuple(_known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects)
+    traffic = {item.key: dump.traffic[item.key] for item in objects if item.key in dump.traffic}
+    return dataclasses.replace(dump, objects=objects, traffic=traffic)
 
 
 def _known(item: Object, known: State) -> Object:

@@ -79,8 +79,9 @@ def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospe
     """
     if last is not None:
         return glance(kernel, goal, last, {step.group for step in last.plan.steps})
-    observed = _observe(kernel, goal, None)
-    return _planned(_compile(goal, observed.host), observed)
+    root = kernel.dump(ROOT, goal.intent.gateway.uplink, targets(goal.intent))
+    compiled = _compile(goal, root.host or Host())
+    return _planned(compiled, _observe(kernel, goal, None, root, compiled.state))
 
 
 def survey(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str]) -> Prospect:

@@ -94,9 +94,10 @@ class State:
         """
         out: dict[Key, Object] = {}
         for item in objects:
-            if item.key in out:
-                raise ValueError(f"two owners of {item.key}")
-            out[item.key] = item
+            key = item.key
+            if key in out:
+                raise ValueError(f"two owners of {key}")
+            out[key] = item
         return cls(out)
 
     @classmethod

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -93,7 +94,7 @@ class Store:
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
         self._writer = granting.Writer()
-        self._grants: tuple[str, Grants] | None = None  # as last read or written: many, and mostly the same
+        self._grants: tuple[bytes, Grants] | None = None  # as last read or written, with their text's digest
 
     # grants
 
@@ -102,14 +103,15 @@ class Store:
         text = self._read(GRANTS)
         if text is None:
             return Grants({})
-        if self._grants is None or self._grants[0] != text:
-            self._grants = text, self._parse(GRANTS, text, granting.from_json)
+        digest = _digest(text)
+        if self._grants is None or self._grants[0] != digest:
+            self._grants = digest, self._parse(GRANTS, text, granting.from_json)
         return self._grants[1]
 
     def write_grants(self, grants: Grants) -> None:
         text = self.grants_text(grants)
         self._write(GRANTS, text)
-        self._grants = text, grants
+        self._grants = _digest(text), grants
 
     def grants_text(self, grants: Grants) -> str:
         return self._writer.text(grants)
@@ -337,6 +339,10 @@ class Store:
             _write_synced(beside, text.encode())
             os.rename(beside, path)
             _sync_folder(path.parent)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _flock(fd: int, path: Path, patience_s: float) -> None:

@@ -20,6 +20,7 @@ from warpd.intent import Intent
 from warpd.kernel.memory import PLAIN, MemoryKernel
 from warpd.load import load
 from warpd.objects.netns import netns_name
+from warpd.observe import observe
 from warpd.reconcile import Goal, advance, converge, glance, prospect
 from warpd.session import Session
 from warpd.state import ROOT, Host
@@ -280,6 +281,7 @@ def test_peers_that_are_as_wanted_are_not_held_twice() -> None:
     again = glance(kernel, other, first, None)
     peers = [key for key in again.compiled.state.objects if key.kind == "peer"]
     assert peers
-    assert not any(first.observed.state.get(key) is first.compiled.state.get(key) for key in peers)
-    assert all(again.observed.state.get(key) is again.compiled.state.get(key) for key in peers)
-    assert again.observed.state == first.observed.state
+    assert not any(kernel.objects[key] is again.compiled.state.get(key) for key in peers)
+    for found in (first, again):
+        assert all(found.observed.state.get(key) is found.compiled.state.get(key) for key in peers)
+    assert again.observed.state == first.observed.state == observe(kernel).state

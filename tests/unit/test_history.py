@@ -45,6 +45,17 @@ def test_the_same_is_kept_once(session: Session) -> None:
     assert (session.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_another_process_applied_has_no_second_copy_of_the_grants(session: Session) -> None:
+    say(session, guests={"type": "secure-internet"})
+    first = applied(session)
+    read = Session(session.config, session.store.folder).read()
+    later = module.History(session)
+    assert read.grants == first.grants
+    assert read.grants is not first.grants
+    assert later.record(read, "warpd").grants is read.grants
+    assert later.entry(first.number).grants is read.grants
+
+
 def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Path) -> None:
     say(session, a=world.network(1))
     (tmp_path / "networks.d").mkdir()

@@ -43,7 +43,7 @@ from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
 from warpd.objects.surplus import Surplus
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.vrf import Vrf
-from warpd.objects.wireguard import WireguardDevice, WireguardPeer, peer_key
+from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Hop, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
@@ -210,9 +210,9 @@ class Look:
         out: list[Object] = []
         for public, peer in read.peers.items():
             ips = tuple(sorted(peer.allowed_ips))
-            out.append(WireguardPeer(self.netns, device, public, peer.preshared_key, peer.keepalive, ips))
-            traffic = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
-            self._traffic[peer_key(self.netns, device, public)] = traffic
+            found = WireguardPeer(self.netns, device, public, peer.preshared_key, peer.keepalive, ips)
+            out.append(found)
+            self._traffic[found.key] = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
         return out
 
     def _ups(self, own: Sequence[LinkRow]) -> Iterator[Object]:

@@ -34,8 +34,15 @@ class WireguardDevice(OnDevice):
         return Rank.PEER
 
 
+class _KeyKept:
+    """Room for the key, once made: there may be very many peers, each of them in several maps."""
+
+    __slots__ = ("_key",)
+    _key: Key
+
+
 @dataclass(frozen=True, slots=True)
-class WireguardPeer(OnDevice):
+class WireguardPeer(_KeyKept, OnDevice):
     KIND: ClassVar[str] = "peer"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
 
@@ -50,7 +57,12 @@ class WireguardPeer(OnDevice):
 
     @property
     def key(self) -> Key:
-        return peer_key(self.netns, self.device, self.public_key)
+        try:
+            return self._key
+        except AttributeError:
+            key = peer_key(self.netns, self.device, self.public_key)
+            object.__setattr__(self, "_key", key)
+            return key
 
     @property
     def rank(self) -> Rank:
