@@ -86,9 +86,9 @@ def _unique(intent: Intent) -> Iterator[Finding]:
         yield from _twice("vlan_id", "VLAN id", _values(intent, lambda network: network.vlan_id), hint, "vlan-twice")
     yield from _keys(intent)
     yield from _vni_pools(intent)
-    yield from _renamed("networks", "network", intent.networks)
+    yield from _renamed("networks", "network", intent.networks, sorted(intent.networks))
     for name, network in sorted(intent.networks.items()):
-        yield from _renamed(f"networks.{name}.endpoints", f"endpoint of {name}", network.endpoints)
+        yield from _renamed(f"networks.{name}.endpoints", f"endpoint of {name}", network.endpoints, network.particular)
 
 
 def _values(intent: Intent, field: Callable[[Network], Any]) -> list[tuple[str, Any]]:
@@ -109,7 +109,7 @@ def _twice(field: str, what: str, values: Iterable[tuple[str, Hashable]], hint: 
 def _keys(intent: Intent) -> Iterator[Finding]:
     """A peer is its public key: two endpoints with one key would take each other's place."""
     first: dict[str, str] = {}
-    for path, endpoint in _endpoints(intent):
+    for path, endpoint in _particular(intent):
         if endpoint.preshared_key_file is not None and not endpoint.preshared_key:
             text = "names a preshared key, but preshared_key is false"
             yield _error("preshared-key", f"{path}.preshared_key_file", text, "leave one of them out")
@@ -121,11 +121,13 @@ def _keys(intent: Intent) -> Iterator[Finding]:
         first.setdefault(endpoint.public_key, path)
 
 
-def _renamed(path: str, what: str, named: Mapping[str, Network | Endpoint]) -> Iterator[Finding]:
-    """A successor takes the whole place of a name: that one must be gone, and have no second successor."""
+def _renamed(path: str, what: str, named: Mapping[str, Network | Endpoint], some: Iterable[str]) -> Iterator[Finding]:
+    """A successor takes the whole place of a name: that one must be gone, and have no second successor.
+
+    `some` are names of `named`, in order; all others have no former name."""
     first: dict[str, str] = {}
-    for name, one in sorted(named.items()):
-        before = one.renamed_from
+    for name in some:
+        before = named[name].renamed_from
         if before is None:
             continue
         where = f"{path}.{name}.renamed_from"
@@ -143,9 +145,9 @@ def _renamed(path: str, what: str, named: Mapping[str, Network | Endpoint]) -> I
         first.setdefault(before, name)
 
 
-def _endpoints(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
+def _particular(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
     for name, network in sorted(intent.networks.items()):
-        for key, endpoint in sorted(network.endpoints.items()):
+        for key, endpoint in network.particular.items():
             yield f"networks.{name}.endpoints.{key}", endpoint
 
 
@@ -320,7 +322,7 @@ def _six(path: str, network: Network) -> Iterator[Finding]:
             yield _error("mtu-ipv6", f"{path}.mtu", text, f"write {IPV6_MINIMUM_MTU} or more, or ipv6: false")
         return
     idle = [f"{path}.subnet6"] if network.subnet6 else []
-    idle += [f"{path}.endpoints.{name}.address6" for name, endpoint in sorted(network.endpoints.items()) if endpoint.address6]
+    idle += [f"{path}.endpoints.{name}.address6" for name, endpoint in network.particular.items() if endpoint.address6]
     for where in idle:
         yield _warning("field-idle", where, "does nothing: ipv6 is false", "remove it")
 
@@ -334,7 +336,7 @@ def _addresses(path: str, network: Network, intent: Intent) -> Iterator[Finding]
     if network.subnet6 is not None:  # the gateway is host 1; the first address of a subnet answers to routers (anycast)
         first[network.subnet6[1]] = "the gateway"
         first[network.subnet6[0]] = "routers (the subnet's anycast address)"
-    for name, endpoint in sorted(network.endpoints.items()):
+    for name, endpoint in network.particular.items():
         for field, subnet in (("address", network.subnet), ("address6", network.subnet6)):
             address = getattr(endpoint, field)
             if address is None:
@@ -359,7 +361,7 @@ def _inside(path: str, address: IPAddress, subnet: IPNetwork | None, pool: IPNet
 
 def _overlaps(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     blocks: list[tuple[IPNetwork, str]] = [(subnet, "") for subnet in (network.subnet, network.subnet6) if subnet]
-    for name, endpoint in sorted(network.endpoints.items()):
+    for name, endpoint in network.particular.items():
         for index, route in enumerate(endpoint.routes):
             where = f"{path}.endpoints.{name}.routes[{index}]"
             blocks.append((route, where))
@@ -407,7 +409,7 @@ def _resource(path: str, resource: Resource, network: Network) -> Iterator[Findi
 
 def _via(path: str, resource: Resource, network: Network) -> Iterator[Finding]:
     if resource.via is None:
-        behind = [name for name, endpoint in sorted(network.endpoints.items()) if _holds(endpoint, resource.subnet)]
+        behind = [name for name, endpoint in network.particular.items() if _holds(endpoint, resource.subnet)]
         if behind:
             text = f"{resource.subnet} lies behind endpoint {behind[0]}"
             yield _error("via-missing", path, text, f"write via: {behind[0]}")

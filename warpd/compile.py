@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from ipaddress import ip_address
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from warpd import keys
 from warpd.errors import Finding
@@ -20,10 +21,12 @@ from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import least_mtu, tunnel, type_named
+from warpd.objects.wireguard import WireguardPeer
 from warpd.state import ROOT, Exit, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
+NONE_KEYED: Final[Mapping[str, WireguardPeer]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def compile_state(
             new[name] = terms
     if findings:
         return Compiled(State(), tuple(findings), {})
-    by_name = kept | {name: _part(terms) for name, terms in new.items()}
+    by_name = kept | {name: _part(terms, _keyed(terms, known.get(name))) for name, terms in new.items()}
     parts = {part.built.group: part for _, part in sorted(by_name.items())}
     shared = State.of(_gateway_objects(fenced, parts.values(), intent) if parts else ())
     state = State.joined([*(part.state for part in parts.values()), shared])
@@ -213,7 +216,7 @@ def tunnel_mtu(network: Network, host: Host) -> int:
 
 def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today: date) -> Site:
     subnet6 = grant.subnet6 if network.ipv6 else None
-    routes = [route for one in network.endpoints.values() if in_force(one, today) for route in one.routes]
+    routes = [route for one in network.particular.values() if in_force(one, today) for route in one.routes]
     inside = [grant.subnet, *([subnet6] if subnet6 else ()), *(item for item in routes if item.version == 4 or subnet6)]
     return Site(
         name=name,
@@ -252,17 +255,22 @@ def preshared_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.
     return keys.preshared_key(master, vcid, key_name, endpoint.rotation, file=endpoint.preshared_key_file)
 
 
-def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: date) -> list[tunnel.Peer]:
-    """The endpoints in force today, by name."""
+def peers_of(
+    network: Network, grant: NetworkGrant, master: keys.Master, today: date, keyed: Mapping[str, WireguardPeer] = NONE_KEYED
+) -> list[tunnel.Peer]:
+    """The endpoints in force today, by name; those that are `keyed` with the keys they have."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
             continue
         addresses = grant.endpoints[name]
         key_name = addresses.key_name or name
-        shared = preshared_key_of(key_name, endpoint, grant.vcid, master)
         six = addresses.address6 if network.ipv6 else None
-        public = public_key_of(key_name, endpoint, grant.vcid, master)
+        if name in keyed:
+            public, shared = keyed[name].public_key, keyed[name].preshared_key
+        else:
+            public = public_key_of(key_name, endpoint, grant.vcid, master)
+            shared = preshared_key_of(key_name, endpoint, grant.vcid, master)
         out.append(
             tunnel.Peer(
                 name=name,
@@ -280,13 +288,31 @@ def peers_of(network: Network, grant: NetworkGrant, master: keys.Master, today: 
     return out
 
 
-def _part(terms: Terms) -> Part:
+def _keyed(terms: Terms, last: Part | None) -> Mapping[str, WireguardPeer]:
+    """By name, peers of the last time whose keys are the same still: to derive them is most of the work."""
+    if last is None or (last.terms.master, last.terms.grant.vcid) != (terms.master, terms.grant.vcid):
+        return {}
+    peers = {item.label: item for item in last.state if isinstance(item, WireguardPeer)}
+    return {
+        name: peers[name]
+        for name in peers.keys() & terms.network.endpoints.keys()
+        if _keys_of(terms, name) == _keys_of(last.terms, name)
+    }
+
+
+def _keys_of(terms: Terms, name: str) -> tuple[object, ...]:
+    """What an endpoint's keys follow from, beside the master secret and the VCID."""
+    one = terms.network.endpoints[name]
+    return one.public_key, one.preshared_key, one.preshared_key_file, one.rotation, terms.grant.endpoints[name].key_name
+
+
+def _part(terms: Terms, keyed: Mapping[str, WireguardPeer]) -> Part:
     network, grant, host = terms.network, terms.grant, terms.host
     isolation = mode(isolation_of(network, terms.gateway))
     kind = type_named(network.type)
     site = site_of(terms.name, network, grant, host, terms.today)
     place = isolation.room(site)
-    peers = peers_of(network, grant, terms.master, terms.today)
+    peers = peers_of(network, grant, terms.master, terms.today, keyed)
     private = network_key_of(network, terms.gateway, grant.vcid, terms.master)
     inner = [
         *tunnel.objects(site, place, driver(terms.gateway, host) or "", private, grant.port, peers),

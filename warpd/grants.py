@@ -329,8 +329,8 @@ def _subnets(
             land.given[name] = held[name].subnet
     automatic = {name: network for name, network in networks.items() if network.subnet is None}
     for name, network in automatic.items():
-        pinned = _pinned(network, prefix_for(expected_users(network)))
-        if name not in land.given and pinned is not None and land.free(pinned, name, rested=False):
+        pinned = _pinned(network, prefix_for(expected_users(network))) if name not in land.given else None
+        if pinned is not None and land.free(pinned, name, rested=False):
             land.given[name] = pinned
     without: dict[str, list[str]] = {}
     for name, network in automatic.items():
@@ -365,7 +365,7 @@ def _pool(pools: Pools, network: Network) -> IPv4Network:
 
 def _pinned(network: Network, prefix: int) -> IPv4Network | None:
     """The block around the first inner address that the YAML fixes, if it fixes any."""
-    pins = (network.gateway_address, *(network.endpoints[name].address for name in sorted(network.endpoints)))
+    pins = (network.gateway_address, *(one.address for one in network.particular.values()))
     pin = next((item for item in pins if item is not None), None)
     return None if pin is None else IPv4Network((int(pin), prefix), strict=False)
 
@@ -428,9 +428,7 @@ def _seats(
     rest: Resting,
     findings: list[Finding],
 ) -> Seats:
-    before = None
-    if old is not None:
-        before = Seats(old.subnet, old.subnet6, old.gateway_address, old.gateway_address6, old.endpoints)
+    before = old.seats if old is not None else None
     four, six = rest.in_network(name, "address"), rest.in_network(name, "address6")
     if not four and not six:
         return seat(f"networks.{name}", network, subnet, subnet6, before, findings)
@@ -444,7 +442,7 @@ def _seats(
 
 
 def _seats_taken_early(name: str, network: Network, closed: Mapping[str, Freed], rest: Resting) -> Iterator[Finding]:
-    for each, one in sorted(network.endpoints.items()):
+    for each, one in network.particular.items():
         row = closed.get(str(one.address)) if one.address is not None else None
         if row is not None and row.endpoint != each:
             text = f"{one.address} was endpoint {row.endpoint}'s and would rest until {when(rest.until(row))}"
@@ -476,8 +474,9 @@ def _with_key_names(
 ) -> Mapping[str, EndpointGrant]:
     """The seats as they are, where every endpoint's keys go by its name."""
     before = old.endpoints if old is not None else {}
-    kept = {name: before[name].key_name for name in seats if name in before and before[name].key_name}
-    asked = {name: one.renamed_from for name, one in network.endpoints.items() if one.renamed_from and name not in before}
+    plain = old is None or old.seats.plain
+    kept = {} if plain else {name: before[name].key_name for name in seats if name in before and before[name].key_name}
+    asked = {name: one.renamed_from for name, one in network.particular.items() if one.renamed_from and name not in before}
     if not (kept or asked or gone):
         return seats
     held = {name: kept.get(name, name) for name in seats if name in before}

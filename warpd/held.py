@@ -12,15 +12,22 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
-from warpd.seats import EndpointGrant
+from warpd.seats import EndpointGrant, Seats
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
 SINCE_MAX: Final = 2**35  # seconds: beyond the year 3000
 
 
+class _SeatsKept:
+    """Room for what is asked of a grant at every reading."""
+
+    __slots__ = ("_seats",)
+    _seats: Seats
+
+
 @dataclass(frozen=True, slots=True)
-class NetworkGrant:
+class NetworkGrant(_SeatsKept):
     """Everything that one network was given."""
 
     vcid: int
@@ -34,6 +41,15 @@ class NetworkGrant:
     endpoints: Mapping[str, EndpointGrant] = field(default_factory=dict)
     vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
     first_name: str = ""  # the name that it was first granted under, where it has another now
+
+    @property
+    def seats(self) -> Seats:
+        try:
+            return self._seats
+        except AttributeError:
+            made = Seats(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
+            object.__setattr__(self, "_seats", made)
+            return made
 
     def first_names(self, name: str, endpoint: str) -> tuple[str, str] | None:
         """What network and endpoint were first called; None where that is what they are called."""

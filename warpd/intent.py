@@ -7,6 +7,8 @@ a port written as a string is an error and not a guess.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -168,6 +170,11 @@ def _without_doubles(endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
     return {name: one.setdefault(endpoint, endpoint) for name, endpoint in endpoints.items()}
 
 
+def _is_particular(one: Endpoint) -> bool:
+    own = (one.address, one.address6, one.public_key, one.preshared_key_file, one.renamed_from)
+    return bool(one.routes) or any(value is not None for value in own)
+
+
 class Network(_Model):
     """An isolated network and its endpoints."""
 
@@ -213,6 +220,14 @@ class Network(_Model):
     endpoints: Annotated[dict[Name, Endpoint], AfterValidator(_without_doubles)] = Field(
         {}, description="The network's devices, by name."
     )
+
+    @cached_property
+    def particular(self) -> Mapping[str, Endpoint]:
+        """Endpoints that say something of which no two may say the same: an address, a key, a route, a former name.
+
+        In the order of their names. Most endpoints say nothing of the kind, and a network lives through many readings.
+        """
+        return {name: self.endpoints[name] for name in sorted(self.endpoints) if _is_particular(self.endpoints[name])}
 
 
 class Intent(_Model):

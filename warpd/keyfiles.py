@@ -49,7 +49,7 @@ def _named(intent: Intent) -> Iterator[tuple[str, str, bool]]:
     for name, network in sorted(intent.networks.items()):
         if network.private_key_file is not None:
             yield f"networks.{name}.private_key_file", network.private_key_file, network.enabled
-        for each, one in sorted(network.endpoints.items()):
+        for each, one in network.particular.items():
             if one.preshared_key_file is not None:
                 needed = network.enabled and one.enabled
                 yield f"networks.{name}.endpoints.{each}.preshared_key_file", one.preshared_key_file, needed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
 from typing import Final
@@ -26,7 +27,7 @@ class EndpointGrant:
     key_name: str = ""  # the name by which its keys are derived, where it is not its name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seats:
     """Who sits where in one network."""
 
@@ -35,6 +36,21 @@ class Seats:
     gateway: IPv4Address
     gateway6: IPv6Address
     endpoints: Mapping[str, EndpointGrant]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether nobody has more than addresses."""
+        return not any(one.leg or one.vni or one.key_name for one in self.endpoints.values())
+
+    @cached_property
+    def sound(self) -> bool:
+        """Whether everybody sits inside of the subnets, and no two on the same seat."""
+        four = {int(self.gateway), *(int(one.address) for one in self.endpoints.values())}
+        six = {int(self.gateway6), *(int(one.address6) for one in self.endpoints.values())}
+        base4, base6 = int(self.subnet.network_address), int(self.subnet6.network_address)
+        within = base4 <= min(four) and max(four) < base4 + self.subnet.num_addresses
+        within &= base6 <= min(six) and max(six) < base6 + self.subnet6.num_addresses
+        return within and len(four) == len(six) == len(self.endpoints) + 1
 
 
 def prefix_for(users: int) -> int:
@@ -110,23 +126,18 @@ def seat(
 
 
 def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: Seats) -> bool:
-    """Whether everybody has a seat, nobody asks for another one, and no two have the same: a short way for large networks."""
+    """Whether everybody has a seat, and nobody asks for another one: a short way for large networks."""
+    if not (old.plain and old.sound):
+        return False  # what is not plain is given elsewhere
     if (subnet, subnet6) != (old.subnet, old.subnet6) or network.endpoints.keys() != old.endpoints.keys():
         return False
     if network.gateway_address not in (None, old.gateway):
         return False
-    for name, one in network.endpoints.items():
+    for name, one in network.particular.items():
         had = old.endpoints[name]
         if one.address not in (None, had.address) or one.address6 not in (None, had.address6):
             return False
-        if had.leg or had.vni or had.key_name:
-            return False  # given elsewhere
-    four = {int(old.gateway), *(int(one.address) for one in old.endpoints.values())}
-    six = {int(old.gateway6), *(int(one.address6) for one in old.endpoints.values())}
-    base4, base6 = int(subnet.network_address), int(subnet6.network_address)
-    within = base4 <= min(four) and max(four) < base4 + subnet.num_addresses
-    within &= base6 <= min(six) and max(six) < base6 + subnet6.num_addresses
-    return within and len(four) == len(six) == len(old.endpoints) + 1
+    return True
 
 
 def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -55,6 +54,8 @@ class Numbered(Protocol):
     def numbered(self, version: int) -> Self: ...
 
 
+Stamp = tuple[int, int, int, int]  # inode, bytes, and times: another one when a file was written anew
+
 Config = TypeVar("Config", bound=Numbered)
 Parsed = TypeVar("Parsed")
 
@@ -94,24 +95,26 @@ class Store:
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
         self._writer = granting.Writer()
-        self._grants: tuple[bytes, Grants] | None = None  # as last read or written, with their text's digest
+        self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
 
     # grants
 
     def read_grants(self) -> Grants:
         """The very same object while the file is the same. Raises: WarpError when they cannot be read."""
+        stamp = self.stamp(GRANTS)
+        if stamp is not None and self._grants is not None and self._grants[0] == stamp:
+            return self._grants[1]
         text = self._read(GRANTS)
         if text is None:
             return Grants({})
-        digest = _digest(text)
-        if self._grants is None or self._grants[0] != digest:
-            self._grants = digest, self._parse(GRANTS, text, granting.from_json)
+        self._grants = stamp, self._parse(GRANTS, text, granting.from_json)
         return self._grants[1]
 
     def write_grants(self, grants: Grants) -> None:
-        text = self.grants_text(grants)
-        self._write(GRANTS, text)
-        self._grants = _digest(text), grants
+        if self._grants is not None and self._grants[1] is grants and self._grants[0] == self.stamp(GRANTS):
+            return
+        self._write(GRANTS, self.grants_text(grants))
+        self._grants = self.stamp(GRANTS), grants
 
     def grants_text(self, grants: Grants) -> str:
         return self._writer.text(grants)
@@ -283,12 +286,12 @@ class Store:
             return sorted(f"{folder}/{name}" for name in os.listdir(path) if not name.startswith("."))
         return []
 
-    def stamp(self, name: str) -> tuple[int, int, int] | None:
+    def stamp(self, name: str) -> Stamp | None:
         """Another one when the document was written anew; None when it is not there."""
         path = self.folder / name
         with _told(path), contextlib.suppress(FileNotFoundError):
             seen = path.stat()
-            return seen.st_ino, seen.st_size, seen.st_mtime_ns
+            return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
         return None
 
     def keep(self, name: str, text: str) -> None:
@@ -339,10 +342,6 @@ class Store:
             _write_synced(beside, text.encode())
             os.rename(beside, path)
             _sync_folder(path.parent)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _flock(fd: int, path: Path, patience_s: float) -> None:

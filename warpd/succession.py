@@ -89,7 +89,7 @@ def renamed(intent: Intent, grants: Grants) -> Grants:
             if before in networks:
                 had = networks.pop(before)
                 networks[name] = dataclasses.replace(had, first_name=had.first_name or before)
-        moved = {one.renamed_from: new for new, one in network.endpoints.items() if one.renamed_from is not None}
+        moved = {one.renamed_from: new for new, one in network.particular.items() if one.renamed_from is not None}
         if moved:
             had_seats = networks[name].endpoints if name in networks else {}
             moved = {old: new for old, new in moved.items() if new not in had_seats}
@@ -180,11 +180,11 @@ def _leaving(had: NetworkGrant, network: Network | None) -> Iterator[tuple[str, 
     own = {key: getattr(had, key) for key in _SAYABLE if getattr(network, key) not in (None, getattr(had, key))}
     if own:
         yield "", own
-    for name, one in had.endpoints.items():
-        wanted = network.endpoints.get(name)
-        if wanted is None:
-            yield name, {"key_name": name, **endpoint_values(one)}
-        elif wanted.address is not None and wanted.address != one.address:
+    for name in had.endpoints.keys() - network.endpoints.keys():
+        yield name, {"key_name": name, **endpoint_values(had.endpoints[name])}
+    for name, wanted in network.particular.items():
+        one = had.endpoints.get(name)
+        if one is not None and wanted.address not in (None, one.address):
             yield name, {"address": one.address}
 
 

@@ -18,8 +18,10 @@ from warpd.grants import Grants
 from warpd.history import History
 from warpd.intent import Intent
 from warpd.kernel.memory import PLAIN, MemoryKernel
+from warpd.keys import Keyring, Secret, public_key
 from warpd.load import load
 from warpd.objects.netns import netns_name
+from warpd.objects.wireguard import WireguardPeer
 from warpd.observe import observe
 from warpd.reconcile import Goal, advance, converge, glance, prospect
 from warpd.session import Session
@@ -193,6 +195,66 @@ def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
     assert after.moved(before) == {mine}
     assert after.of([ROOT]).objects == after.shared.objects
     assert after.of([ROOT, mine]).objects == after.shared.objects | after.parts[mine].state.objects
+
+
+USER = {"type": "mobile"}
+FILE = "/etc/warpd/psk"
+OWN = public_key(Secret(bytes([7]) * 32))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fields"),
+    [
+        (USER, {**USER, "rotation": 1}, {}),
+        (USER, {**USER, "public_key": OWN}, {}),
+        ({**USER, "public_key": OWN}, USER, {}),
+        (USER, {**USER, "preshared_key": False}, {}),
+        (USER, {**USER, "preshared_key_file": FILE}, {}),
+        ({**USER, "preshared_key_file": FILE}, USER, {}),
+        (USER, {**USER, "enabled": False}, {}),
+        ({**USER, "enabled": False}, USER, {}),
+        (USER, {**USER, "expires": "2020-01-01"}, {}),
+        (USER, {**USER, "keepalive": 25}, {}),
+        (USER, {**USER, "renamed_from": "gone"}, {}),
+        (USER, None, {}),
+        (USER, USER, {"vcid": 11112222}),
+        (USER, USER, {"rotation": 4}),
+    ],
+)
+def test_keys_that_are_still_the_same_are_not_derived_again(
+    before: dict[str, Any], after: dict[str, Any] | None, fields: dict[str, Any]
+) -> None:
+    def read(each: dict[str, Any] | None, last: Goal | None, **fields: Any) -> Goal:
+        ends = {"beside": USER, **({"it": each} if each is not None else {}), **({} if last is not None else {"gone": USER})}
+        wanted = goal(
+            world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": ends, **fields}), last
+        )
+        return dataclasses.replace(wanted, master=Keyring(world.MASTER, {FILE: Secret(bytes(range(32)))}))
+
+    first = read(before, None)
+    second = read(after, first, **fields)
+    last = compiled(first)
+    built = compiled(second, last)
+    assert built == compiled(second)
+    peers = {part.label: part for part in built.state if isinstance(part, WireguardPeer)}
+    assert set(peers) == {part.label for part in compiled(second).state if isinstance(part, WireguardPeer)}
+    was = next(part for part in last.state if isinstance(part, WireguardPeer) and part.label == "beside")
+    assert (peers["beside"].public_key is was.public_key) == ("vcid" not in fields)
+
+
+def test_the_name_that_keys_go_by_counts() -> None:
+    first = goal(world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}}))
+    had = first.grants.networks["n"]
+    seats = {"it": dataclasses.replace(had.endpoints["it"], key_name="former")}
+    second = dataclasses.replace(first, grants=Grants({"n": dataclasses.replace(had, endpoints=seats)}))
+    assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
+
+
+def test_another_key_in_the_same_file_counts() -> None:
+    networks = {"n": {"type": "secure-internet", "expected_users": 6, "endpoints": {"it": {**USER, "preshared_key_file": FILE}}}}
+    first = goal(world.intent(GATEWAY, **networks))
+    first, second = (dataclasses.replace(first, master=Keyring(world.MASTER, {FILE: Secret(bytes([n]) * 32)})) for n in (1, 2))
+    assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
 
 
 def test_all_that_a_network_depends_on_counts() -> None:

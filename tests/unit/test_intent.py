@@ -144,3 +144,15 @@ def test_the_intent_is_frozen_and_round_trips_as_json() -> None:
     with pytest.raises(ValidationError):
         intent.gateway = Gateway()  # type: ignore[misc]
     assert Intent.model_validate(json.loads(intent.model_dump_json())) == intent
+
+
+def test_what_an_endpoint_says_of_its_own() -> None:
+    own = {"address": "10.0.0.3", "address6": "fd00::3", "public_key": KEY, "preshared_key_file": "/psk"}
+    own |= {"renamed_from": "x", "routes": ["10.9.0.0/24"]}
+    plain = {"rotation": 3, "keepalive": 5, "expires": "2030-01-01", "enabled": False, "endpoint": "h:1", "description": "d"}
+    ends = {f"{name.replace('_', '-')}": {"type": "cpe", name: value} for name, value in (plain | own).items()}
+    network, other = (Network.model_validate({"type": "l3vpn-gateway", "endpoints": ends}) for _ in range(2))
+    assert list(network.particular) == sorted(name.replace("_", "-") for name in own)
+    assert all(network.endpoints[name] is one for name, one in network.particular.items())
+    assert network == other, "what was asked of one does not count"
+    assert "particular" not in network.model_dump()

@@ -93,6 +93,24 @@ def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "grants.json").stat().st_ino == before
 
 
+def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
+    mine, other = Store(tmp_path), Store(tmp_path)
+    kept = grants(1)
+    mine.write_grants(kept)
+    assert mine.read_grants() is kept
+    other.write_grants(grants(2))
+    assert mine.read_grants() == grants(2)
+    mine.write_grants(kept)
+    assert other.read_grants() == kept
+    (tmp_path / "grants.json").unlink()
+    assert mine.read_grants() == Grants({})
+    mine.write_grants(kept)
+    assert other.read_grants() == kept
+    edited = (tmp_path / "grants.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')  # as many bytes
+    (tmp_path / "grants.json").write_bytes(edited)
+    assert mine.read_grants() == Store(tmp_path).read_grants() != kept
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"version": 9, "networks": {}}', b"[1]"])
 def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> None:
     for name, read in (("grants.json", Store(tmp_path).read_grants), ("configs.json", Store(tmp_path).versions)):
