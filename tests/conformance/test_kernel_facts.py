@@ -13,6 +13,7 @@ from warpd.objects.link import LinkUp, Veth, WireguardLink
 from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftTable
 from warpd.objects.route import Route
+from warpd.objects.sysctl import WATCHED, Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.observe import observe
 from warpd.plan import Step
@@ -64,6 +65,24 @@ def test_a_route_needs_its_link_up(kernel: Kernel) -> None:
     fault = one(kernel, Change(Action.CREATE, None, route))
     assert fault is not None
     assert fault.errno == errno.ENETDOWN
+
+
+def test_a_setting_of_a_link_is_seen_as_it_is_written(kernel: Kernel) -> None:
+    """It is written by its file, and read from an array in which the kernel tells all that a link has."""
+    types = world.every_type("namespace")
+    networks = {"a": world.network(1), "b": world.network(1, isolation="vrf"), "c": types["n_wire"], "d": types["n_campus"]}
+    wanted = world.goal(world.intent(**networks))
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    ours = [item for item in all_of(kernel, Sysctl) if item.holder is not None and item.holder.kind != Netns.KIND]
+    watched = {path.rpartition("/")[2] for role, paths in WATCHED.items() if role for path in paths}
+    assert {item.path.rpartition("/")[2] for item in ours} == watched
+    for item in ours:
+        for value in ("0", "1", "2") if item.path.endswith(("rp_filter", "accept_ra", "accept_dad")) else ("0", "1"):
+            other = dataclasses.replace(item, value=value)
+            assert one(kernel, Change(Action.UPDATE, item, other)) is None
+            seen = [each.value for each in kernel.dump(item.netns).objects if isinstance(each, Sysctl) and each.key == item.key]
+            assert (item.key, seen) == (item.key, [value])
 
 
 def test_a_link_takes_addresses_routes_and_peers_with_it(kernel: Kernel) -> None:

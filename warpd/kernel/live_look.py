@@ -8,6 +8,8 @@ carries one of our names, except routes of another protocol.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +74,7 @@ FALLBACK = frozenset(
 
 # A port with more VLANs than this is meant to let everything through: reading all their counters would take longer than a look.
 COUNTED_VLANS = 1000
-SETTING_BYTES = 4096  # more than any setting of a link or namespace has
+SETTING_BYTES = 4096  # more than any setting of a namespace has
 Counts = dict[str, dict[str, tuple[int, int]]]
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
@@ -145,13 +147,8 @@ class Look:
 
     def tag(self) -> int:
         """What our doors remember, all of them together."""
-        doors = [row.name for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
-        tags = 0
-        for name in doors:
-            tags |= int(read_setting(f"net/ipv4/conf/{name}/tag") or 0)
-            if tags & TAG_FENCE4 and tags & TAG_FENCE6:
-                break  # there is no more to remember
-        return tags
+        doors = [row for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
+        return functools.reduce(operator.or_, (int(row.setting(socket.AF_INET, "tag") or 0) for row in doors), 0)
 
     def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
         """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
@@ -356,31 +353,35 @@ def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:
 
 
 def read_setting(path: str) -> str | None:
-    """In three system calls: of a hundred networks, the root holds seven hundred of them."""
+    """Of a namespace, in three system calls, for there may be many; a link's come with the link (`LinkRow.setting`)."""
     try:
         descriptor = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None  # the link is gone, or the kernel has no IPv6: what needs it will say so
+        return None  # the kernel has no IPv6, or no br_netfilter
     try:
         return os.read(descriptor, SETTING_BYTES).decode("ascii").strip()
-    except OSError:
-        return None  # gone in between
     finally:
         os.close(descriptor)
 
 
 def settings(netns: str, own: Sequence[LinkRow]) -> Iterator[Object]:
     """The watched settings of a namespace and of our links in it."""
-    wanted: list[tuple[str, Key | None, str]] = []
-    if netns != ROOT:
-        wanted += [(path, Key(Netns.KIND, ROOT, netns), "") for path in WATCHED[""]]
-    for row in own:
-        owner = (group_of_alias(row.alias) or group_of(ROOT, row.name)) if netns == ROOT else ""
-        wanted += [(shape.format(row.name), maker_of(netns, row.name), owner) for shape in WATCHED.get(_role(netns, row), ())]
-    for path, holder, owner in wanted:
+    for path in WATCHED[""] if netns != ROOT else ():
         value = read_setting(path)
         if value is not None:
-            yield Sysctl(netns, path, value, holder, owner)
+            yield Sysctl(netns, path, value, Key(Netns.KIND, ROOT, netns), "")
+    for row in own:
+        owner = (group_of_alias(row.alias) or group_of(ROOT, row.name)) if netns == ROOT else ""
+        for shape in WATCHED.get(_role(netns, row), ()):
+            value = _setting(row, shape)
+            if value is not None:
+                yield Sysctl(netns, shape.format(row.name), value, maker_of(netns, row.name), owner)
+
+
+def _setting(row: LinkRow, shape: str) -> str | None:
+    """By its path below /proc/sys, "{}" for the link's name."""
+    _, family, _, _, name = shape.split("/")
+    return row.setting(socket.AF_INET if family == "ipv4" else socket.AF_INET6, name)
 
 
 def _role(netns: str, row: LinkRow) -> str:
@@ -416,7 +417,7 @@ def look_at_host(
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
     )
-    return host, _host_settings(host)
+    return host, _host_settings(host, {row.name: row for row in look.links})
 
 
 def _remembered(look: Look, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:
@@ -435,35 +436,37 @@ def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Se
     indexes = {way.index for target in targets if (way := live_rtnl.way_to(route, target)) is not None}
     rows = [row for row in look.links if row.index in indexes - {uplink.index}]
     rows = [row for row in rows if row.name != "lo" and not _looks_ours(row)]
-    return tuple(_exit(row.name) for row in [uplink, *sorted(rows, key=lambda row: row.name)])
+    return tuple(_exit(row) for row in [uplink, *sorted(rows, key=lambda row: row.name)])
 
 
 def _looks_ours(row: LinkRow) -> bool:
     return bool(OWN_NAME.fullmatch(row.name)) or row.alias.startswith(ALIAS_PREFIX)
 
 
-def _exit(name: str) -> Exit:
-    return Exit(name, read_setting(f"net/ipv4/conf/{name}/forwarding") == "1")
+def _exit(row: LinkRow) -> Exit:
+    return Exit(row.name, row.setting(socket.AF_INET, "forwarding") == "1")
 
 
 def _ra_links(look: Look, fenced: bool) -> tuple[str, ...]:
-    names = [row.name for row in look.links if row.name not in FALLBACK and not _looks_ours(row)]
+    rows = [row for row in look.links if row.name not in FALLBACK and not _looks_ours(row)]
     told = {"1", "2"} if fenced else {"1"}
-    return tuple(sorted(name for name in names if read_setting(f"net/ipv6/conf/{name}/accept_ra") in told))
+    return tuple(sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told))
 
 
-def _host_settings(host: Host) -> list[Object]:
+def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[Object]:
     """What we may have changed on the host; `restore` is set only where our fences say that it was us."""
     names = sorted({link.name for link in host.exits} | set(host.fence4))
-    wanted = [(f"net/ipv4/conf/{name}/forwarding", _was_off(host, name), "1") for name in names]
-    wanted.append(("net/ipv6/conf/all/forwarding", "0" if host.fence6 else None, "1"))
-    wanted += [(f"net/ipv6/conf/{name}/accept_ra", "1" if host.fence6 else None, "2") for name in host.ra_links]
-    out: list[Object] = []
-    for path, restore, ours in wanted:
-        value = read_setting(path)
-        if value is not None:
-            out.append(Sysctl(ROOT, path, value, restore=restore if value == ours else None))
-    return out
+    four, six = ("net/ipv4/conf/{}/forwarding", "1"), ("net/ipv6/conf/{}/accept_ra", "2")
+    seen = [(name, *four, _was_off(host, name)) for name in names if name in rows]
+    seen += [(name, *six, "1" if host.fence6 else None) for name in host.ra_links]
+    wanted = [(shape.format(name), _setting(rows[name], shape), ours, restore) for name, shape, ours, restore in seen]
+    every = "net/ipv6/conf/all/forwarding"
+    wanted.append((every, read_setting(every), "1", "0" if host.fence6 else None))
+    return [
+        Sysctl(ROOT, path, value, restore=restore if value == ours else None)
+        for path, value, ours, restore in wanted
+        if value is not None
+    ]
 
 
 def _was_off(host: Host, name: str) -> str | None:

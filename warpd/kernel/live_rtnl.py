@@ -39,6 +39,14 @@ TYPES: dict[tuple[str, str], int] = {
 }
 IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_AF_SPEC = 26
+# Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in linux/ip.h; IFLA_INET6_CONF, from 0
+# in linux/ipv6.h): a gateway of a hundred networks has some seven hundred, which would be as many files to open.
+IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
+CONF: Mapping[int, Mapping[str, int]] = {
+    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11},
+    socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
+}
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
 FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 14, 16
 FIB_RULE_PERMANENT = 1
@@ -66,6 +74,13 @@ class LinkRow:
     peer_index: int
     master: int = 0
     data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
+    conf: Mapping[int, bytes] = field(default_factory=dict)  # address family -> its settings of this link, all in one array
+
+    def setting(self, family: int, name: str) -> str | None:
+        """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where there is none."""
+        place = CONF[family][name] * 4
+        raw = self.conf.get(family, b"")[place : place + 4]
+        return str(int.from_bytes(raw, "little", signed=True)) if raw else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +195,7 @@ def decode_link(data: memoryview) -> LinkRow:
     name = kind = alias = ""
     mtu = peer = master = 0
     special: dict[int, bytes] = {}
+    conf: dict[int, bytes] = {}
     for what, start, end in attributes(data, IFINFO.size, len(data)):
         if what == IFLA_IFNAME:
             name = _text(data, start, end)
@@ -197,7 +213,15 @@ def decode_link(data: memoryview) -> LinkRow:
                     kind = _text(data, a, b)
                 elif inner == IFLA_INFO_DATA:
                     special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
-    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special)
+        elif what == IFLA_AF_SPEC:
+            conf = _conf(data, start, end)
+    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special, conf)
+
+
+def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
+    parts = [part for part in attributes(data, start, end) if part[0] in IFLA_INET_CONF]
+    rows = ((family, what, x, y) for family, a, b in parts for what, x, y in attributes(data, a, b))
+    return {family: bytes(data[x:y]) for family, what, x, y in rows if what == IFLA_INET_CONF[family]}
 
 
 def decode_rule(data: memoryview) -> RuleRow:
