@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
@@ -19,15 +20,8 @@ VERSIONS_READ: Final = (1, 2)
 SINCE_MAX: Final = 2**35  # seconds: beyond the year 3000
 
 
-class _SeatsKept:
-    """Room for what is asked of a grant at every reading."""
-
-    __slots__ = ("_seats",)
-    _seats: Seats
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkGrant(_SeatsKept):
+@dataclass(frozen=True)
+class NetworkGrant:
     """Everything that one network was given."""
 
     vcid: int
@@ -42,14 +36,9 @@ class NetworkGrant(_SeatsKept):
     vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
     first_name: str = ""  # the name that it was first granted under, where it has another now
 
-    @property
+    @cached_property
     def seats(self) -> Seats:
-        try:
-            return self._seats
-        except AttributeError:
-            made = Seats(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
-            object.__setattr__(self, "_seats", made)
-            return made
+        return Seats(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
 
     def first_names(self, name: str, endpoint: str) -> tuple[str, str] | None:
         """What network and endpoint were first called; None where that is what they are called."""

@@ -24,7 +24,6 @@ from warpd.observe import NOTHING, observe
 from warpd.plan import Plan, Step, plan, runs
 from warpd.state import ROOT, Action, Host, Key, Observed, State
 
-# Faults after which a look tells more: no answer came; what stood in the way is seen by now, or gone.
 ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
 
 
