@@ -146,6 +146,52 @@ def test_a_pass_that_failed_as_a_whole_is_tried_again() -> None:
     assert work == EVERYTHING
 
 
+def test_pauses_grow_when_whole_passes_fail() -> None:
+    """The periodic look and events do not shorten the pause; after a good pass the pauses begin anew."""
+    pacer, now, pauses = quiet(), 30.0, []
+    for _ in range(12):
+        now += pacer.wait_s(now)
+        work = pacer.due(now)
+        assert work is not None and work.groups is None
+        pacer.took(work, Result(all_failed=True), now)
+        pauses.append(pacer.wait_s(now))
+        pacer.hear({"warp-1"}, now)
+        pacer.hear({""}, now)
+        assert pacer.due(now + pauses[-1] / 2) is None
+        assert pacer.failing(now)[""] == (len(pauses), pauses[-1])
+    assert pauses[:5] == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0]) and pauses[-1] == pytest.approx(PAUSE_MAX_S)
+    pacer.took(EVERYTHING, Result(), now)
+    assert not pacer.failing(now)
+    pacer.took(EVERYTHING, Result(all_failed=True), now)
+    assert pacer.wait_s(now) == pytest.approx(FIRST_PAUSE_S)
+
+
+def test_a_changed_file_is_read_at_once_though_whole_passes_fail() -> None:
+    pacer = quiet()
+    for _ in range(8):
+        pacer.took(EVERYTHING, Result(all_failed=True), 1.0)
+    pacer.files_touched(2.0)
+    assert pacer.due(2.0 + SETTLE_S) == Work(files=True)
+    pacer.took(Work(files=True), Result(), 2.1)  # it was the same
+    assert pacer.failing(2.1)
+
+
+def test_writes_that_failed_are_tried_again_after_growing_pauses() -> None:
+    pacer, now, pauses = quiet(math.inf), 1.0, []
+    pacer.took(Work(files=True), Result(unwritten=True), now)
+    for _ in range(10):
+        pauses.append(pacer.wait_s(now))
+        pacer.took(Work(groups=frozenset({"warp-1"})), Result(unwritten=True), now)  # a repair does not try to write
+        assert pacer.wait_s(now) == pauses[-1] == pacer.next_write_s(now)
+        now += pauses[-1]
+        work = pacer.due(now)
+        assert work == Work(files=True, retry=True)
+        pacer.took(work, Result(unwritten=True), now)
+    assert pauses[:4] == pytest.approx([1.0, 2.0, 4.0, 8.0]) and pauses[-1] == pytest.approx(PAUSE_MAX_S)
+    pacer.took(Work(files=True, retry=True), Result(), now)
+    assert pacer.wait_s(now) == math.inf and not pacer.next_write_s(now)
+
+
 def fight(pacer: Pacer, group: str, now: float, times: int) -> tuple[float, list[float]]:
     """Somebody undoes the same at once each time; (now, pauses between repairs)."""
     at = []

@@ -39,6 +39,12 @@ class Work:
     files: bool = False
     groups: frozenset[str] | None = frozenset()
     asked: bool = False  # by a person or a signal: pauses do not count, and files are read though they look the same
+    retry: bool = False  # what could not be written into the state folder is due to be tried again
+
+    @property
+    def writes(self) -> bool:
+        """Whether this pass tries again to write what the state folder did not take before."""
+        return self.asked or self.retry or self.groups is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Result:
     writing: bool = False  # a file was being written
     failed: frozenset[str] = frozenset()  # groups
     all_failed: bool = False  # the kernel could not be read, or the whole pass failed
+    unwritten: bool = False  # the state folder does not take what the files ask for: what gives access waits
     mended: Mapping[str, str] = field(default_factory=dict)  # object that drift made us repair -> its group
     changed: int = 0  # steps done
     seconds: float = 0.0  # the last look of the pass
@@ -81,6 +88,8 @@ class Pacer:
         self._mended: dict[str, deque[float]] = {}
         self._fights: dict[str, str] = {}  # object -> group
         self._slowed: dict[str, Hold] = {}
+        self._whole: Hold | None = None  # passes that failed as a whole
+        self._unwritten: Hold | None = None  # writes into the state folder that failed
 
     # -- triggers
 
@@ -115,21 +124,33 @@ class Pacer:
         if files:
             self._clear_files(now)
         groups: frozenset[str] | None = frozenset()
-        if now >= max(self._gathered, self._rested):
+        if now >= self._may_work():
             free = frozenset(group for group in self._groups if not self._held(group, now))
             groups = None if self._everything else free
             self._groups = set() if self._everything else self._groups - free
             self._everything = False
-        retried = frozenset(group for group, hold in self._failing.items() if hold.until <= now)
         if groups is not None:
-            groups |= retried
-        return Work(files, groups) if files or groups is None or groups else None
+            groups |= self._retried(now)
+        retry = self._unwritten is not None and self._unwritten.until <= now
+        return Work(files or retry, groups, retry=retry) if files or retry or groups is None or groups else None
+
+    def _may_work(self) -> float:
+        """When what was heard may be worked on: after a whole pass that failed, not before its pause is over."""
+        return max(self._gathered, self._rested, self._whole.until if self._whole is not None else self._rested)
+
+    def _retried(self, now: float) -> frozenset[str]:
+        """Groups whose pause is over."""
+        if self._whole is not None:
+            return frozenset()  # the next look is at everything
+        return frozenset(group for group, hold in self._failing.items() if hold.until <= now)
 
     def wait_s(self, now: float) -> float:
         """Seconds until there can be something to do without a new trigger."""
-        times = [self._next_look, *list(self._files_due)[:1], *(hold.until for hold in self._failing.values())]
+        times = [self._next_look, *list(self._files_due)[:1]]
+        times += [hold.until for hold in self._failing.values()] if self._whole is None else []
+        times += [self._unwritten.until] if self._unwritten is not None else []
         if self._everything or any(group not in self._slowed and group not in self._failing for group in self._groups):
-            times.append(max(self._gathered, self._rested))
+            times.append(self._may_work())
         times += [self._slowed[group].until for group in self._groups if group in self._slowed]
         return 0.0 if self._asked else max(0.0, min(times) - now)
 
@@ -143,16 +164,25 @@ class Pacer:
         if result.busy or result.writing:
             self._again(work, now)
             return
+        if result.all_failed:
+            self._whole = self._longer(self._whole, FIRST_PAUSE_S, PAUSE_MAX_S, now)
+            self._next_look = self._whole.until
+            return
+        if work.groups is None or work.groups or result.seconds:
+            self._whole = None  # the kernel was looked at
+        self._pause_writes(work, result, now)
         looked = self._failing.keys() if work.groups is None else work.groups
         for group in set(looked) - result.failed:
             self._failing.pop(group, None)
         for group in result.failed:
             self._failing[group] = self._longer(self._failing.get(group), FIRST_PAUSE_S, PAUSE_MAX_S, now)
-        if result.all_failed:
-            pause = self._longer(self._failing.get(ROOT), FIRST_PAUSE_S, PAUSE_MAX_S, now)
-            self._failing[ROOT] = pause
-            self._next_look = min(self._next_look, pause.until)
         self._watch_fights(result.mended, now)
+
+    def _pause_writes(self, work: Work, result: Result, now: float) -> None:
+        if not result.unwritten:
+            self._unwritten = None
+        elif self._unwritten is None or work.writes:
+            self._unwritten = self._longer(self._unwritten, FIRST_PAUSE_S, PAUSE_MAX_S, now)
 
     def _again(self, work: Work, now: float) -> None:
         """What could not be done for now is done after a short while."""
@@ -207,7 +237,12 @@ class Pacer:
 
     def failing(self, now: float) -> dict[str, tuple[int, float]]:
         """Group -> (times tried, seconds until the next try)."""
-        return {group: (hold.times, max(0.0, hold.until - now)) for group, hold in self._failing.items()}
+        held = self._failing if self._whole is None else {**self._failing, ROOT: self._whole}
+        return {group: (hold.times, max(0.0, hold.until - now)) for group, hold in held.items()}
+
+    def next_write_s(self, now: float) -> float:
+        """Seconds until the state folder is written to again; 0 where nothing waits for that."""
+        return max(0.0, min(self._unwritten.until, self._next_look) - now) if self._unwritten is not None else 0.0
 
     def next_look_s(self, now: float) -> float:
         return max(0.0, self._next_look - now)
