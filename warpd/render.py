@@ -7,6 +7,7 @@ asks for, or any look at the kernel. The text is made from the JSON, so that bot
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,20 @@ SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
 COLOUR = {"create": "32", "update": "33", "revoke": "33", "delete": "31"}
 HIDDEN = "(secret)"
 QUARANTINE_SHOWN = 10
+WIDTH = 80  # columns of a terminal
+ENDPOINTS_SHOWN = 20  # of one network, in a plan's text
+ROW_SYMBOL = {"create": "+", "update": "~", "rename": "~", "delete": "-"}
+ROW_COLOUR = {"create": "32", "update": "33", "rename": "33", "delete": "31"}
+# What the text of a kernel step shows of an object that is made; everything else stands in its name already.
+TEXT_FIELDS: Mapping[str, Sequence[str]] = {
+    "link": ("mtu", "master", "vni"),
+    "wireguard": ("port",),
+    "peer": ("allowed_ips", "keepalive"),
+    "route": ("device", "via"),
+    "sysctl": ("value",),
+    "bridge-port": ("pvid", "untagged", "tagged"),
+    "nft-elements": ("elements",),
+}
 # What a reader of a plan does not need to see on each line: it stands in the key already.
 IDENTITY = frozenset(
     [
@@ -44,12 +59,16 @@ IDENTITY = frozenset(
 )
 
 
-def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The plan without its steps: `changes`, `summary` (actions counted), `blocked`, `warnings`."""
+def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The plan without its steps: `changes`, `overview` (the rows), `summary` (actions counted), `blocked`, `warnings`.
+
+    A rename is a change, though the kernel may need no step for it.
+    """
     counts = Counter(step.change.action.value for step in plan.steps)
     return {
         "version": VERSION,
-        "changes": not plan.empty,
+        "changes": not plan.empty or any(row["action"] == "rename" for row in rows),
+        "overview": list(rows),
         "summary": {action.value: counts.get(action.value, 0) for action in Action},
         "blocked": [
             {"network": plan.networks.get(b.group, b.group or "gateway"), "object": str(b.key), "foreign": b.foreign}
@@ -59,10 +78,10 @@ def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str
     }
 
 
-def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The whole plan: the headline, `steps` in their order, and the `digest` by which a saved plan is recognised."""
     steps = [step_json(step, number) for number, step in enumerate(plan.steps, 1)]
-    return {**headline(plan, warnings), "steps": steps, "digest": digest(plan.steps)}
+    return {**headline(plan, warnings, rows), "steps": steps, "digest": digest(plan.steps)}
 
 
 def step_json(step: Step, number: int) -> dict[str, Any]:
@@ -122,20 +141,77 @@ class Paint:
         return f"\033[{code}m{text}\033[0m" if self._colour else text
 
 
-def plan_text(data: Mapping[str, Any], paint: Paint) -> str:
-    lines: list[str] = []
-    for network, steps in _by_network(data["steps"]):
-        vcid = next((step["vcid"] for step in steps if step["vcid"]), None)
-        lines += ["", paint(network + (f" (VCID {vcid})" if vcid else ""), "1")]
-        lines += [step_text(step, paint) for step in steps]
+def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> str:
+    """What a plan does, risks first; with `verbose` the kernel steps too."""
+    lines = attention_lines(data, paint)
+    rows = row_lines(data.get("overview", ()), paint)
+    lines += ["", *rows] if rows and lines else rows
+    if verbose:
+        lines += steps_lines(data["steps"], paint)
+    return "\n".join([*lines, *([""] if lines else []), summary_text(data)])
+
+
+def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
+    """Risks, configs that go stale, what is blocked, warnings: what stands above everything else."""
+    lines = outlook_lines(data, paint)
     for blocked in data["blocked"]:
         text = f"{blocked['network']}: {blocked['object']} is in the way and not ours: {blocked['foreign']}"
-        lines += ["", paint("blocked ", "31") + text]
-    for warning in without_risks(data):
-        lines += ["", warning_text(warning, paint)]
-    for extra in outlook_lines(data, paint):
-        lines += ["", extra]
-    return "\n".join([*lines, "", summary_text(data)]).lstrip("\n")
+        lines.append(paint("blocked ", "31") + text)
+    return [*lines, *(warning_text(warning, paint) for warning in without_risks(data))]
+
+
+def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
+    """The kernel steps, network by network."""
+    lines: list[str] = []
+    for network, own in _by_network(steps):
+        vcid = next((step["vcid"] for step in own if step["vcid"]), None)
+        lines += ["", paint(network + (f" (VCID {vcid})" if vcid else ""), "1")]
+        lines += [step_text(step, paint) for step in own]
+    return lines
+
+
+def row_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
+    """One line a network and endpoint; of many endpoints of one network that all come or go the first ones."""
+    lines: list[str] = []
+    shown: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        shown[row["network"], row["action"]] += row["subject"] == "endpoint"
+        if shown[row["network"], row["action"]] <= ENDPOINTS_SHOWN or row["subject"] != "endpoint":
+            lines += _wrapped(row_text(row), ROW_COLOUR[row["action"]], paint)
+    for (network, action), count in shown.items():
+        if count > ENDPOINTS_SHOWN:
+            text = f"{ROW_SYMBOL[action]} and {count - ENDPOINTS_SHOWN} more endpoints of {network}"
+            lines.append(paint(text[0], ROW_COLOUR[action]) + text[1:])
+    return lines
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """`+ endpoint bravo/anna 10.200.0.5`, in one line of any length."""
+    if row["subject"] == "gateway":
+        name = "gateway"
+    else:
+        name = f"{row['subject']} {row['network']}" + (f"/{row['endpoint']}" if row["endpoint"] else "")
+    text = f"{ROW_SYMBOL[row['action']]} {name}" + (f" {row['address']}" if row["address"] else "")
+    if row["connected_s"] is not None:
+        text += f", connected {row['connected_s']} s ago"
+    facts = [*row["details"], *_counts(row)]
+    if row["action"] == "update" and row["reason"] == "repair":
+        facts = ["repair: " + "; ".join(facts)]
+    elif row["reason"]:
+        facts.append(row["reason"])
+    return f"{text}: {'; '.join(facts)}" if facts else text
+
+
+def _counts(row: Mapping[str, Any]) -> list[str]:
+    if row["subject"] != "network" or row["action"] not in ("create", "delete"):
+        return []
+    connected = [f"{row['connected']} connected"] if row["action"] == "delete" else []
+    return [f"{row['endpoints']} endpoint{'' if row['endpoints'] == 1 else 's'}", *connected]
+
+
+def _wrapped(text: str, colour: str, paint: Paint) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return [paint(lines[0][0], colour) + lines[0][1:], *lines[1:]]
 
 
 def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -146,11 +222,26 @@ def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """What a plan means for clients in the field."""
-    lines = [paint("risk    ", "31") + f"{risk['message']}\n        {risk['hint']}" for risk in data.get("risks", ())]
+    lines = [_noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())]
     stale = data.get("stale_configs", ())
     if stale:
-        lines.append(paint("stale   ", "33") + f"these devices then need their configs again: {', '.join(stale)}")
+        lines.append(_noted("stale", "33", f"these devices then need their configs again: {_first_few(stale)}", "", paint))
     return lines
+
+
+def _first_few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - ENDPOINTS_SHOWN} more" if len(names) > ENDPOINTS_SHOWN else ""
+    return ", ".join(names[:ENDPOINTS_SHOWN]) + more
+
+
+def _noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
+    """A word in front, the message and the hint beside it, as wide as a terminal."""
+    lines = [part for text in (message, hint) if text for part in _folded(text)]
+    return "\n".join([paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])])
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -165,8 +256,7 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def warning_text(warning: Mapping[str, Any], paint: Paint) -> str:
-    hint = f"\n        {warning['hint']}" if warning.get("hint") else ""
-    return paint("warning ", "33") + str(warning["message"]) + hint
+    return _noted("warning", "33", str(warning["message"]), str(warning.get("hint") or ""), paint)
 
 
 def _by_network(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -188,11 +278,24 @@ def _detail(step: Mapping[str, Any]) -> str:
         return f"  ({step['reason']})"
     if step["action"] == "create":
         return _created(step)
-    if step["kind"] == "nft-table":
+    if step["kind"] in ("nft-table", "nft-part"):
         return "  " + "; ".join(_table_changes(step["before"], step["after"]))
-    changes = (f"{name}: {_short(step, 'before', name)} -> {_short(step, 'after', name)}" for name in step["fields"])
+    changes = (_field_change(step, name) for name in step["fields"])
     why = " (revoked first)" if step["action"] == "revoke" else ""
     return "  " + "; ".join(changes) + why
+
+
+def _field_change(step: Mapping[str, Any], name: str) -> str:
+    """`mtu: 1420 -> 1380`; of a list what it gains and loses."""
+    before, after = (step[side] or {} for side in ("before", "after"))
+    was, now = before.get(name), after.get(name)
+    if not isinstance(was, list) or not isinstance(now, list):
+        return f"{name}: {_clip(was)} -> {_clip(now)}"
+    if name == "rules":
+        return f"rules: {len(was)} -> {len(now)}"
+    gained = [f"+{item}" for item in now if item not in was]
+    lost = [f"-{item}" for item in was if item not in now]
+    return f"{name}: {_clip([*gained, *lost]) or 'in another order'}"
 
 
 def _table_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -213,16 +316,14 @@ def _table_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 def _created(step: Mapping[str, Any]) -> str:
     values = step["after"] or {}
-    if step["kind"] == "nft-table":
+    if step["kind"] in ("nft-table", "nft-part"):
         rules = sum(len(chain) for chain in values["rules"].values())
         return f"  {len(values['sets'])} sets, {rules} rules"
-    shown = [f"{name} {_clip(value)}" for name, value in values.items() if value not in (None, "", [], False, step["name"])]
-    return ("  " + ", ".join(shown)) if shown else ""
-
-
-def _short(step: Mapping[str, Any], side: str, name: str) -> str:
-    values = step[side] or {}
-    return _clip(values.get(name))
+    if step["kind"] == "nft-gate":
+        return f"  {len(values['rules'])} rules"
+    shown = [name for name in TEXT_FIELDS.get(step["kind"], ()) if values.get(name) not in (None, "", [], False, 0)]
+    text = ", ".join(f"{name} {_clip(values[name])}" for name in shown)
+    return f"  {text}" if text else ""
 
 
 def _clip(value: Any) -> str:
@@ -231,11 +332,24 @@ def _clip(value: Any) -> str:
 
 
 def summary_text(data: Mapping[str, Any]) -> str:
-    counts = data["summary"]
+    """What the plan counts: networks and endpoints, and the kernel steps that this takes."""
     if not data["changes"]:
         return "In sync: the kernel is what the YAML says. Nothing to do."
-    changed = counts["update"] + counts["revoke"]
-    networks = len({step["network"] for step in data["steps"]})
-    text = f"Plan: {counts['create']} to create, {changed} to change, {counts['delete']} to remove, in {networks} network"
-    blocked = f", {len(data['blocked'])} blocked" if data["blocked"] else ""
-    return f"{text}{'' if networks == 1 else 's'}{blocked}."
+    parts = []
+    for verb, actions in (("add", ("create",)), ("change", ("update", "rename")), ("remove", ("delete",))):
+        counts = Counter(row["subject"] for row in data.get("overview", ()) if row["action"] in actions)
+        things = [_number(counts[subject], subject) for subject in ("network", "endpoint") if counts[subject]]
+        parts += [f"{' and '.join(things)} to {verb}"] if things else []
+    if any(row["subject"] == "gateway" for row in data.get("overview", ())):
+        parts.append("the gateway itself")
+    parts += [f"{len(data['blocked'])} blocked"] if data["blocked"] else []
+    steps = _number(sum(data["summary"].values()), "kernel step")
+    return "\n".join(_plain_wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps} (--verbose shows them)."))
+
+
+def _plain_wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -10,11 +10,13 @@ from typing import Any
 
 from warpd.advice import host_warnings
 from warpd.clients.current import current_digest, known_as, stale_configs
-from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent, WarpError
 from warpd.history import Entry, History
+from warpd.intent import Intent
 from warpd.kernel.protocol import Kernel
+from warpd.overview import Overview, Side, overview
 from warpd.reconcile import Goal, Outcome, Prospect, prospect
-from warpd.render import VERSION, plan_json, step_json
+from warpd.render import VERSION, headline, plan_json, step_json
 from warpd.session import Read, Session, located
 from warpd.status import quarantine_json, status_json
 from warpd.store import Versions
@@ -28,13 +30,41 @@ def look(kernel: Kernel, read: Read, goal: Goal, last: Prospect | None = None) -
 
 
 def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
-    return {**plan_json(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
+    """The whole plan as JSON: its steps, what they mean for networks and endpoints, risks and warnings."""
+    seen = overview_of(session, goal, found, read)
+    rows = [row.as_json() for row in seen.rows]
+    return {**plan_json(found.plan, warnings_of(found, read), rows), **outlook(session, goal, found, read, seen)}
 
 
-def outlook(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+def without_steps(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+    """As `described`, but without the steps: for whoever is about to apply them."""
+    seen = overview_of(session, goal, found, read)
+    rows = [row.as_json() for row in seen.rows]
+    return {**headline(found.plan, warnings_of(found, read), rows), **outlook(session, goal, found, read, seen)}
+
+
+def overview_of(session: Session, goal: Goal, found: Prospect, read: Read) -> Overview:
+    """What the plan does to networks and endpoints, beside what was in force. Before anything of it is recorded."""
+    before = Side(intent_in_force(session) if found.plan.steps else None, read.previous)
+    after = Side(goal.intent, goal.grants)
+    return overview(found.plan, before, after, found.observed.traffic, int(time.time()), goal.today)
+
+
+def intent_in_force(session: Session) -> Intent | None:
+    """The intent that was applied last; None where nothing says so, or what says so cannot be read."""
+    history = History(session)
+    try:
+        entry = history.in_force()
+        return history.read(entry).intent if entry is not None else None
+    except (WarpError, OSError):
+        return None
+
+
+def outlook(session: Session, goal: Goal, found: Prospect, read: Read, seen: Overview) -> dict[str, Any]:
     """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests, `quarantine`."""
+    own = [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks]
     return {
-        "risks": [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks],
+        "risks": [*own, *(risk.as_json() for risk in seen.risks)],
         "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
         "quarantine": quarantine_json(read.resting),
     }
@@ -64,7 +94,7 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
         "unverified": [step_json(step, 0) for step in outcome.unverified],
         "blocked": data["blocked"],
         "warnings": data["warnings"],
-        **{key: data[key] for key in ("risks", "stale_configs", "quarantine", "confirm_until") if key in data},
+        **{key: data[key] for key in ("overview", "risks", "stale_configs", "quarantine", "confirm_until") if key in data},
     }
 
 

@@ -49,6 +49,7 @@ class Read:
     warnings: tuple[Finding, ...]
     lock: Lock | None = None
     resting: Resting = field(default_factory=Resting)  # what nobody else may have yet
+    previous: Grants = field(default_factory=Grants)  # what was allocated before this reading
 
     @property
     def risks(self) -> tuple[Finding, ...]:
@@ -107,7 +108,7 @@ class Session:
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
-        return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s))
+        return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s), before)
 
     def to_edit(self) -> Path:
         """The file or folder that an editing command may change.

@@ -8,7 +8,10 @@ import json
 import os
 import signal
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -20,26 +23,19 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.grants import Grants
 from warpd.history import NOTHING, History
 from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
+from warpd.overview import Side, overview
 from warpd.plan import Step, digest
 from warpd.reconcile import Goal, Outcome, Prospect, converge, removal
-from warpd.render import (
-    VERSION,
-    headline,
-    outlook_lines,
-    plan_json,
-    plan_text,
-    step_json,
-    step_text,
-    summary_text,
-    without_risks,
-)
-from warpd.report import described, exit_code, look, outcome_json, outlook, warnings_of
+from warpd.render import VERSION, attention_lines, headline, plan_json, plan_text, step_json, step_text, summary_text
+from warpd.report import described, exit_code, look, outcome_json, without_steps
 from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
 
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="the kernel steps too")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
@@ -68,9 +64,10 @@ def validate(context: typer.Context, form: Output = Format.text) -> None:
 def plan(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option("--out", help="save the plan for `warpctl apply FILE`")] = None,
+    verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Show the steps from the kernel as it is to the YAML as it is. Changes nothing, creates nothing.
+    """Show what would change, a line per network and endpoint. Changes nothing, creates nothing.
 
     Exit code 0: in sync; 2: there are changes.
     """
@@ -78,7 +75,7 @@ def plan(
     data = client.ask("GET", "/v1/plan") if client.told_by_daemon() else _planned(session)
     if out is not None:
         output.write_private(out, (json.dumps(data, indent=2) + "\n").encode())
-    output.emit(data, plan_text(data, output.paint()), form)
+    output.emit(data, plan_text(data, output.paint(), verbose), form)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
@@ -97,6 +94,7 @@ def apply(
     confirm_within: Annotated[
         str, typer.Option("--confirm-within", help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` says yes")
     ] = "",
+    verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
     """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
@@ -110,7 +108,7 @@ def apply(
     promised = _saved(planfile) if planfile else None
     agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
     if promised is None and not yes:
-        promised, agreed = _ask(session, form)
+        promised, agreed = _ask(session, form, verbose)
     with session.store.writer(command="warpctl apply"), live_kernel() as kernel:
         read = session.read()
         if promised is not None:
@@ -119,9 +117,11 @@ def apply(
         History(session).refuse_pending()
         goal = session.commit(read)
         found = look(kernel, read, goal)
-        data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
+        data = without_steps(session, goal, found, read)
+        if (yes or planfile is not None) and form is Format.text and data["changes"]:
+            output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
         data["confirm_until"] = _recorded(session, read, found, within_s)
-        _run(kernel, found, lambda: look(kernel, read, goal, found), data, form)
+        _run(kernel, found, lambda: look(kernel, read, goal, found), data, form, verbose)
 
 
 def _report(data: dict[str, Any], form: Format) -> None:
@@ -181,14 +181,15 @@ def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> 
         )
 
 
-def _ask(session: Session, form: Format) -> tuple[str, frozenset[str]]:
+def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[str]]:
     """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its risks."""
     read = session.read()
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
         found = look(kernel, read, goal)
-    if not found.plan.empty or read.risks:
-        output.note(plan_text(described(session, goal, found, read), output.paint(sys.stderr)))
+    data = described(session, goal, found, read)
+    if data["changes"] or read.risks:
+        output.note(plan_text(data, output.paint(sys.stderr), verbose))
         agree("Apply?", form, read.risks)
     return digest(found.plan.steps), frozenset(item.message for item in read.risks)
 
@@ -225,6 +226,7 @@ def destroy(
     context: typer.Context,
     network: Annotated[str | None, typer.Option("--network", help="only this network")] = None,
     yes: Yes = False,
+    verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
     """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
@@ -233,13 +235,23 @@ def destroy(
     with live_kernel() as kernel, _lock_if_possible(session):
         group = _group_named(session, kernel, network) if network else None
         found = removal(kernel, group)
-        data = headline(found.plan)
+        data = _destruction(session, found)
+        if data["changes"] and form is Format.text:
+            output.note(plan_text({**data, **plan_json(found.plan, (), data["overview"])}, output.paint(sys.stderr), verbose))
         if not yes and data["changes"]:
-            output.note(plan_text(plan_json(found.plan), output.paint(sys.stderr)))
             agree("Remove all this?", form)
         with contextlib.suppress(WarpError):
             History(session).settled()  # nothing is left that a timer should undo
-        _run(kernel, found, lambda: removal(kernel, group), data, form)
+        _run(kernel, found, lambda: removal(kernel, group), data, form, verbose)
+
+
+def _destruction(session: Session, found: Prospect) -> dict[str, Any]:
+    """The headline of a plan that takes everything away; names of endpoints come from the state folder, if it can be read."""
+    grants = Grants()
+    with contextlib.suppress(WarpError, OSError):
+        grants = session.store.read_grants()
+    seen = overview(found.plan, Side(None, grants), Side(), found.observed.traffic, int(time.time()), datetime.now(UTC).date())
+    return {**headline(found.plan, (), [row.as_json() for row in seen.rows]), "risks": [risk.as_json() for risk in seen.risks]}
 
 
 @contextlib.contextmanager
@@ -266,30 +278,49 @@ def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
     raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint="see `warpctl network list`")
 
 
-def _run(kernel: LiveKernel, found: Prospect, replan: Callable[[], Prospect], data: dict[str, Any], form: Format) -> None:
+def _run(
+    kernel: LiveKernel,
+    found: Prospect,
+    replan: Callable[[], Prospect],
+    data: dict[str, Any],
+    form: Format,
+    verbose: bool = False,
+) -> None:
     """Apply a plan under the operator's signals, and report."""
-    paint = output.paint(sys.stderr)
-    live = form is Format.text and output.colour(sys.stderr)
-
-    def progress(step: Step) -> None:
-        if live:
-            output.note(step_text(step_json(step, 0), paint))
-
+    began = time.monotonic()
+    progress = _Progress(found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr))
     with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
     code = exit_code(outcome, found)
     if form is Format.json:
         output.say(json.dumps(outcome_json(outcome, data), indent=2))
     else:
-        output.say(outcome_text(outcome, data))
+        output.say(outcome_text(outcome, data, time.monotonic() - began))
     raise typer.Exit(code)
 
 
-def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:
+class _Progress:
+    """Tells of each network when its last step is done, with the seconds since the apply began; only on a terminal."""
+
+    def __init__(self, steps: Sequence[Step], verbose: bool, shown: bool) -> None:
+        self._left = Counter(step.network for step in steps)
+        self._verbose, self._shown = verbose, shown
+        self._began = time.monotonic()
+
+    def __call__(self, step: Step) -> None:
+        if not self._shown:
+            return
+        if self._verbose:
+            output.note(step_text(step_json(step, 0), output.paint(sys.stderr)))
+        self._left[step.network] -= 1
+        if self._left[step.network] == 0:
+            output.note(f"  {step.network} done after {time.monotonic() - self._began:.1f} s")
+
+
+def outcome_text(outcome: Outcome, data: dict[str, Any], seconds: float) -> str:
+    """What became of a plan that was shown before: what failed, what remains, and the verdict."""
     paint = output.paint()
-    lines = [f"warning {warning['message']}\n        {warning['hint']}" for warning in without_risks(data)]
-    lines += outlook_lines(data, paint)
-    lines += [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
+    lines = [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
     lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
     for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):
         lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
@@ -298,9 +329,10 @@ def outcome_text(outcome: Outcome, data: dict[str, Any]) -> str:
     if data.get("confirm_until"):
         lines.append(f"Undone at {data['confirm_until']} unless `warpctl confirm` says yes before.")
     if not outcome.done and outcome.complete and not data["changes"]:
-        return "\n".join([*lines, summary_text(data)])
+        return "\n".join([*attention_lines(data, paint), *lines, summary_text(data)])
     verdict = paint("Applied", "32") if outcome.complete and not data["blocked"] else paint("Applied in part", "31")
-    return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps done, {len(outcome.failed)} failed."])
+    counts = f"{len(outcome.done)} kernel steps done, {len(outcome.failed)} failed, in {seconds:.1f} s"
+    return "\n".join([*lines, f"{verdict}: {counts}."])
 
 
 class signals:

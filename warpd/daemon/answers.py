@@ -9,8 +9,8 @@ from warpd.daemon.keeper import Keeper
 from warpd.errors import WarpError
 from warpd.history import History
 from warpd.reconcile import converge, prospect
-from warpd.render import VERSION, headline
-from warpd.report import described, history_json, look, outcome_json, outlook, status_data, undone_json, warnings_of
+from warpd.render import VERSION
+from warpd.report import described, history_json, look, outcome_json, status_data, undone_json, without_steps
 from warpd.rollback import undo
 
 Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
@@ -46,9 +46,9 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
         goal = session.commit(read)
         found = look(kernel, read, goal)
+        data = without_steps(session, goal, found, read)
         history.record(read, str(arguments.get("by", "warpd (asked)")))
         outcome = converge(kernel, lambda: look(kernel, read, goal, found), found)
-        data = {**headline(found.plan, warnings_of(found, read)), **outlook(session, goal, found, read)}
         return outcome_json(outcome, data)
 
 
