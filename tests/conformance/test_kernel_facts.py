@@ -14,6 +14,7 @@ from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftTable
 from warpd.objects.route import Route
 from warpd.objects.sysctl import WATCHED, Sysctl
+from warpd.objects.tc import TcBlock, TcFilter, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.observe import observe
 from warpd.plan import Step
@@ -162,3 +163,84 @@ def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
     apply(kernel, removal(kernel, room.name).plan.steps)
     assert [item for item in observe(kernel).state if item.group == room.name] == []
     assert all_of(kernel, Netns) != []
+
+
+# One filter for each key, verdict and combination in use.
+FILTERS = (
+    TcFilter(1, "drop", "sixteen-octets-x"),
+    TcFilter(2, "drop", "reserved", destination_mac="01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"),
+    TcFilter(3, "pass", "", destination_mac="01:80:c2:00:00:0e"),
+    TcFilter(4, "drop", "vlan", ethertype=0x88A8),
+    TcFilter(5, "drop", "vlan", ethertype=0x9100),
+    TcFilter(6, "drop", "vlan", ethertype=0x8100, vlan_ethertype=0x8100),
+    TcFilter(7, "drop", "vlan", ethertype=0x8100, vlan_ethertype=0x88A8),
+    TcFilter(8, "drop", "vlan", ethertype=0x8100, vlan_ethertype=0x9100),
+    TcFilter(9, "drop", "vlan", ethertype=0x8100, vlan_id=0),
+    TcFilter(10, "pass", "", ethertype=0x8100, vlan_id=4094, vlan_ethertype=0x0800),
+    TcFilter(11, "pass", "", ethertype=0x0800, destination="10.1.0.0/16"),
+    TcFilter(12, "drop", "echo", ethertype=0x0800, ip_protocol=1, icmp_type=8, destination="192.0.2.1/32"),
+    TcFilter(13, "drop", "gre", ethertype=0x0800, ip_protocol=47),
+    TcFilter(14, "pass", "", ethertype=0x86DD, ip_protocol=58, icmp_type=135, destination="2001:db8::/32"),
+    TcFilter(15, "drop", "six", ethertype=0x86DD),
+    TcFilter(16, "drop", "arp", ethertype=0x0806),
+    TcFilter(17, "limit", "storm", destination_mac="01:00:00:00:00:00/01:00:00:00:00:00", packets_per_s=2000, burst=2000),
+    TcFilter(18, "limit", "storm", packets_per_s=333, burst=7),
+    TcFilter(65535, "drop", "rest"),
+)
+
+
+def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> None:
+    up(kernel)
+    link = all_of(kernel, WireguardLink)[0]
+    ingress = TcIngress(link.netns, link.name, FILTERS)
+    assert one(kernel, Change(Action.CREATE, None, ingress)) is None
+    assert all_of(kernel, TcIngress) == [ingress]
+    refused = one(kernel, Change(Action.CREATE, None, ingress))
+    assert refused is not None
+    assert (refused.fate, refused.errno) == (Fate.FOREIGN, errno.EEXIST)
+    for filters in (FILTERS[::2], tuple(dataclasses.replace(item, reason="other") for item in FILTERS), FILTERS[::-3][::-1]):
+        other = dataclasses.replace(ingress, filters=filters)
+        assert one(kernel, Change(Action.UPDATE, ingress, other)) is None
+        assert all_of(kernel, TcIngress) == [other]
+        ingress = other
+    assert one(kernel, Change(Action.DELETE, ingress, None)) is None
+    assert all_of(kernel, TcIngress) == []
+    assert one(kernel, Change(Action.DELETE, ingress, None)) is None, "what is gone is done"
+
+
+def test_a_block_of_filters_is_there_while_a_link_is_bound_to_it(kernel: Kernel) -> None:
+    up(kernel)
+    pair = all_of(kernel, Veth)[0]
+    block = TcBlock(pair.netns, 0x77000000, FILTERS, (pair.name,))
+    refused = one(kernel, Change(Action.CREATE, None, block))
+    assert refused is not None
+    assert refused.errno == errno.EINVAL
+    ingress = TcIngress(pair.netns, pair.name, block=block.block)
+    assert one(kernel, Change(Action.CREATE, None, ingress)) is None
+    assert one(kernel, Change(Action.CREATE, None, block)) is None
+    seen = all_of(kernel, TcBlock)
+    assert seen == [block]
+    assert seen[0].devices == (pair.name,)
+    assert all_of(kernel, TcIngress) == [ingress]
+    fewer = dataclasses.replace(block, filters=FILTERS[1::2])
+    assert one(kernel, Change(Action.UPDATE, block, fewer)) is None
+    assert all_of(kernel, TcBlock) == [fewer]
+    assert one(kernel, Change(Action.DELETE, ingress, None)) is None
+    assert all_of(kernel, TcBlock) == []
+    assert one(kernel, Change(Action.DELETE, fewer, None)) is None, "what is gone is done"
+
+
+def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
+    wanted = up(kernel)
+    pair, link = all_of(kernel, Veth)[0], all_of(kernel, WireguardLink)[0]
+    for item in (
+        TcIngress(link.netns, link.name, FILTERS),
+        TcIngress(pair.peer_netns, pair.peer_name, FILTERS),
+        TcIngress(pair.netns, pair.name, block=7),
+        TcBlock(pair.netns, 7, FILTERS),
+    ):
+        assert one(kernel, Change(Action.CREATE, None, item)) is None
+    before = len(observe(kernel).state)
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    assert len(observe(kernel).state) == before - 4

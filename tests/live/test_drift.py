@@ -33,6 +33,7 @@ from warpd.objects.route import Route
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Vxlan
 from warpd.objects.sysctl import Sysctl
+from warpd.objects.tc import Filters, TcBlock, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.reconcile import Goal, converge, prospect
@@ -332,6 +333,31 @@ def gate(item: NftGate) -> Iterator[Modification]:
     yield f"delete {name}", f"{run} flush chain inet warpd {name}; {run} delete chain inet warpd {name}"
 
 
+def ingress(item: TcIngress) -> Iterator[Modification]:
+    run, dev = f"tc {inside(item.netns)}", item.device
+    yield f"delete qdisc {dev}", f"{run} qdisc del dev {dev} clsact"
+    yield f"another qdisc {dev}", f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress"
+    yield f"another block {dev}", f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress_block 9 clsact"
+    yield from filters(f"{run} filter", f"dev {dev} ingress", item.filters)
+
+
+def block(item: TcBlock) -> Iterator[Modification]:
+    yield from filters(f"tc {inside(item.netns)} filter", f"block {item.block}", item.filters)
+
+
+def filters(run: str, where: str, wanted: Filters) -> Iterator[Modification]:
+    passes = "action police mtu 9000 conform-exceed drop/pass"
+    for each in wanted:
+        name = f"filter {each.preference} of {where}"
+        gone = f"{run} del {where} pref {each.preference}"
+        yield f"delete {name}", gone
+        yield f"{name} that passes", f"{gone}; {run} add {where} pref {each.preference} protocol all flower {passes}"
+    if wanted:
+        yield f"first filter of {where}", f"{run} add {where} pref 1 protocol all flower {passes}"
+        yield f"first filter of {where}, another kind", f"{run} add {where} pref 1 protocol all matchall {passes}"
+        yield f"flush filters of {where}", f"{run} del {where}"
+
+
 def address(item: Address) -> Iterator[Modification]:
     where, text, name = inside(item.netns), item.address, item.device
     flags = "nodad" if ":" in text else ""
@@ -469,6 +495,8 @@ BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {
     Vxlan: vxlan,
     BridgePort: port,
     NftGate: gate,
+    TcIngress: ingress,
+    TcBlock: block,
     Address: address,
     Route: route,
     Rule: routing_rule,

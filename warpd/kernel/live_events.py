@@ -28,6 +28,9 @@ NETLINK_LISTEN_ALL_NSID = 8
 RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWRULE, RTM_DELRULE = 32, 33
+RTM_NEWQDISC, RTM_DELTFILTER = 36, 45  # the first and the last of traffic control
+TC_INGRESS = 0xFFFF  # the upper half of the handle of what stands at a link's ingress, and of its filters' parent
+BLOCK_IFINDEX = -1  # in place of a link's, for the filters of a shared block
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 NETNSA_NSID, NETNSA_FD = 1, 3
 IFLA_IFNAME = 3
@@ -35,9 +38,9 @@ FRA_PROTOCOL = 21
 NFT_MSG_NEWGEN = 15
 NFTA_TABLE = 1  # the table's name has this number in messages of tables, chains, rules, sets and elements
 RT_TABLE_COMPAT = 252  # stands for a table above 255: a VRF's may be meant
-# RTNLGRP_ numbers (linux/rtnetlink.h): link, addresses and routes of both families, rules, settings of links, bridge
-# VLANs. Neighbours are left out, they only make noise.
-ROUTE_GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25, 33)
+# RTNLGRP_ numbers (linux/rtnetlink.h): link, traffic control, addresses and routes of both families, rules, settings of
+# links, bridge VLANs. Neighbours are left out, they only make noise.
+ROUTE_GROUPS = (1, 4, 5, 7, 8, 9, 11, 19, 24, 25, 33)
 NFNLGRP_NFTABLES = 7
 RECEIVE_BYTES = 8 * 1024 * 1024
 _OURS = re.compile(r"(?:wg|vrf|br|gt|vx|up|dn)-(\d{8})(?:-\d+)?\Z")
@@ -163,7 +166,7 @@ def _route_events(data: bytes, netns: str) -> Iterator[Event]:
         elif kind in (RTM_NEWLINK, RTM_DELLINK):
             yield Event(ROOT)
             yield from _of_link(data, start + 16, end)
-        elif kind not in (RTM_NEWROUTE, RTM_DELROUTE) or _concerns(data, start, end):
+        elif _concerns(kind, data, start, end):
             yield Event(ROOT)
 
 
@@ -176,7 +179,24 @@ def _of_link(data: bytes, start: int, end: int) -> Iterator[Event]:
                 yield Event(netns_name(int(named[1])))
 
 
-def _concerns(data: bytes, start: int, end: int) -> bool:
+def _concerns(kind: int, data: bytes, start: int, end: int) -> bool:
+    """Whether an event of the root could be about something of ours."""
+    if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+        return _route_concerns(data, start, end)
+    if RTM_NEWQDISC <= kind <= RTM_DELTFILTER:
+        return _ingress_concerns(data, start, end)
+    return True
+
+
+def _ingress_concerns(data: bytes, start: int, end: int) -> bool:
+    """What stands at the ingress of a link, not what shapes its output (struct tcmsg)."""
+    if end - start < 20:
+        return True
+    index, handle, parent = struct.unpack_from("=iII", data, start + 4)
+    return index == BLOCK_IFINDEX or TC_INGRESS in (handle >> 16, parent >> 16)
+
+
+def _route_concerns(data: bytes, start: int, end: int) -> bool:
     """A route of ours, a default route, or one in a table that may be a VRF's (struct rtmsg)."""
     if end - start < 12:
         return True

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from warpd.isolation.gateway import fences
-from warpd.kernel import live_bridge, live_rtnl, live_userspace
+from warpd.kernel import live_bridge, live_rtnl, live_tc, live_userspace
 from warpd.kernel.live_cloud import cloud_address
 from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.live_socket import NetlinkSocket
@@ -44,6 +44,7 @@ from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
 from warpd.objects.surplus import Surplus
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
+from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Hop, Host, Key, Object, PeerTraffic
@@ -94,6 +95,8 @@ class Look:
         self._surplus = 0
         self._traffic: dict[Key, PeerTraffic] = {}
         self._names: dict[int, str] = {}
+        self._tc_drops: Counts = {}  # network -> reason -> (packets, bytes)
+        self._refused_early: dict[str, int] = {}  # network -> frames that its legs' filters dropped
 
     def dump(self) -> Dump:
         self.links = live_rtnl.links(self._route)
@@ -117,6 +120,7 @@ class Look:
         objects += self._routes(own)
         objects += self._ports(own)
         objects += self._rules(own)
+        objects += self._filters(own)
         objects += settings(self.netns, own)
         drops = self._with_frames(_by_group(self.netns, counts), objects)
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
@@ -131,8 +135,10 @@ class Look:
                 refused[port.group] = refused.get(port.group, 0) + count
         for group, count in refused.items():
             reasons = drops.setdefault(group, {})
-            judged = reasons.get("other-network", (0, 0))[0]
+            judged = reasons.get("other-network", (0, 0))[0] + self._refused_early.get(group, 0)
             reasons["vlan"] = (max(count - judged, 0), reasons.get("vlan", (0, 0))[1])
+        for group, counts in self._tc_drops.items():
+            _add(drops.setdefault(group, {}), counts)
         return drops
 
     def _placed(self, item: NftObject) -> Object:
@@ -269,13 +275,42 @@ class Look:
         return Surplus(self.netns, family, item.key, body, self._surplus, item.group, item.container)
 
     def _ports(self, own: Sequence[LinkRow]) -> Iterator[Object]:
-        legs = {row.index: row.name for row in own if row.master and row.kind in ("gretap", "vxlan")}
+        legs = {row.index: row.name for row in own if row.master and row.kind in LEGS}
         if legs:
             for port in live_bridge.ports(self._route):
                 if port.index in legs:
                     yield live_bridge.port_object(self.netns, legs[port.index], port)
 
+    def _filters(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+        """What stands at the ingress of our links, and the blocks that these are bound to."""
+        found = live_tc.qdiscs(self._route)
+        bound: dict[int, list[str]] = {}
+        for row in own:
+            if row.index not in found:
+                continue
+            qdisc = found[row.index]
+            rows = [] if qdisc.block else live_tc.filters(self._route, row.index)
+            if qdisc.block:
+                bound.setdefault(qdisc.block, []).append(row.name)
+            owner = self._owner(row) if self.netns == ROOT else ""
+            item = TcIngress(self.netns, row.name, live_tc.content(rows), qdisc.block, qdisc.kind, owner)
+            self._count(item.group, rows)
+            if row.kind in LEGS:
+                early = sum(packets for _reason, packets, _size in live_tc.drops(rows))
+                self._refused_early[item.group] = self._refused_early.get(item.group, 0) + early
+            yield item
+        for number, devices in sorted(bound.items()):
+            rows = live_tc.filters(self._route, 0, number)
+            block = TcBlock(self.netns, number, live_tc.content(rows), tuple(sorted(devices)))
+            self._count(block.group, rows)
+            yield block
 
+    def _count(self, group: str, rows: Sequence[live_tc.FilterRow]) -> None:
+        for reason, packets, size in live_tc.drops(rows):
+            _add(self._tc_drops.setdefault(group, {}), {reason: (packets, size)})
+
+
+LEGS = ("gretap", "vxlan")
 IFLA_VRF_TABLE = 1
 IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL, IFLA_BR_MCAST_SNOOPING = 5, 7, 8, 23
 IFLA_BR_VLAN_DEFAULT_PVID = 39
@@ -303,7 +338,7 @@ def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str
         return Vrf(*base, master=master, table=_int(row.data, IFLA_VRF_TABLE))
     if row.kind == "bridge":
         return _bridge(row, Bridge(*base, master=master))
-    if row.kind in ("gretap", "vxlan"):
+    if row.kind in LEGS:
         return _leg(row, base, master, names)
     return None
 
@@ -341,6 +376,12 @@ def _leg(row: LinkRow, base: tuple[str, str, str, int], master: str, names: Mapp
         port=_net(row.data, IFLA_VXLAN_PORT),
         learning=bool(_int(row.data, IFLA_VXLAN_LEARNING)),
     )
+
+
+def _add(to: dict[str, tuple[int, int]], counts: Mapping[str, tuple[int, int]]) -> None:
+    for reason, (packets, size) in counts.items():
+        before = to.get(reason, (0, 0))
+        to[reason] = (before[0] + packets, before[1] + size)
 
 
 def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:

@@ -140,8 +140,12 @@ class NetlinkSocket:
 
     # -- looks
 
-    def dump(self, kind: int, body: bytes, each: Callable[[memoryview], None], restart: Callable[[], None]) -> None:
+    def dump(
+        self, kind: int, body: bytes, each: Callable[[memoryview], None], restart: Callable[[], None], absent: int = 0
+    ) -> None:
         """Ask for a dump and hand every message's payload to `each`.
+
+        `absent` is an errno by which the kernel says that it has nothing of the kind; the dump is empty then.
 
         A torn dump (the kernel says that the table changed meanwhile) calls `restart` and is asked for again.
 
@@ -150,11 +154,11 @@ class NetlinkSocket:
         """
         for _ in range(DUMP_TRIES):
             restart()
-            if self._dump_once(kind, body, each):
+            if self._dump_once(kind, body, each, absent):
                 return
         raise LookFailed(f"dump {kind} was interrupted {DUMP_TRIES} times in a row: the kernel's tables keep changing")
 
-    def _dump_once(self, kind: int, body: bytes, each: Callable[[memoryview], None]) -> bool:
+    def _dump_once(self, kind: int, body: bytes, each: Callable[[memoryview], None], absent: int) -> bool:
         number = next(self._sequence) & 0xFFFFFFFF
         whole = True
         try:
@@ -165,7 +169,7 @@ class NetlinkSocket:
                         continue  # a late answer to an earlier request that timed out
                     whole = whole and not flags & NLM_F_DUMP_INTR
                     if got in (NLMSG_DONE, NLMSG_ERROR):
-                        self._judge_end(got, kind, start, end)
+                        self._judge_end(got, kind, start, end, absent)
                         return whole
                     if got == NLMSG_OVERRUN:
                         return False
@@ -175,9 +179,9 @@ class NetlinkSocket:
                 return False
             raise LookFailed(f"dump {kind}: {failure.strerror or failure}") from failure
 
-    def _judge_end(self, got: int, kind: int, start: int, end: int) -> None:
+    def _judge_end(self, got: int, kind: int, start: int, end: int, absent: int) -> None:
         code = -int.from_bytes(self._buffer[start : start + 4], "little", signed=True) if end - start >= 4 else 0
-        if code:
+        if code and code != absent:
             raise LookFailed(f"dump {kind} refused by the kernel: {os.strerror(code)}")
 
     def ask(self, kind: int, body: bytes, flags: int = 0) -> bytes | Refusal:

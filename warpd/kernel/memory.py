@@ -19,12 +19,14 @@ from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, needs_rebuild
 from warpd.objects.route import Route
 from warpd.objects.sysctl import Sysctl
+from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ROOT, Action, Change, Exit, Host, Key, Object
 
 TEXTS = {
     errno.EEXIST: "File exists",
     errno.ENODEV: "No such device",
+    errno.EINVAL: "Invalid argument: Block of given index was not found",
     errno.ENOENT: "No such file or directory",
     errno.ENETDOWN: "Network is down",
     errno.ENETUNREACH: "Network is unreachable: Nexthop has invalid gateway",
@@ -51,12 +53,16 @@ class MemoryKernel:
         pass
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
-        own = [item for item in self.objects.values() if item.key.netns == netns and not isinstance(item, Veth)]
+        there = [item for item in self.objects.values() if item.key.netns == netns and not isinstance(item, Veth)]
+        own = [self._seen(item) for item in there]
         ends = [end for number, veth in enumerate(self._veths()) for end in _ends(veth, number) if end.netns == netns]
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
         if netns != ROOT:
             return Dump(netns, tuple(own), tuple(ends), foreign)
         return Dump(netns, tuple(own), tuple(ends), foreign, host=self._host())
+
+    def _seen(self, item: Object) -> Object:
+        return dataclasses.replace(item, devices=tuple(self._bound(item))) if isinstance(item, TcBlock) else item
 
     def _veths(self) -> list[Veth]:
         return [item for item in self.objects.values() if isinstance(item, Veth)]
@@ -113,6 +119,8 @@ class MemoryKernel:
     def _refusal(self, change: Change, subject: Object) -> int:
         if change.before is None and self._taken(subject):
             return errno.EEXIST
+        if isinstance(subject, TcBlock) and not self._bound(subject):
+            return errno.EINVAL
         if any(need not in self.objects for need in subject.needs if need.kind != Route.KIND):
             return errno.ENOENT if subject.key.kind == Netns.KIND else errno.ENODEV
         if isinstance(subject, Route):
@@ -122,9 +130,14 @@ class MemoryKernel:
         return 0
 
     def _taken(self, subject: Object) -> bool:
-        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort):
+        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort | TcBlock):
             return False  # set, not created: the kernel takes them again
         return subject.key in self.objects or subject.key in self.foreign
+
+    def _bound(self, block: TcBlock) -> list[str]:
+        """The links that are bound to a block."""
+        items = [item for item in self.objects.values() if isinstance(item, TcIngress) and item.netns == block.netns]
+        return sorted(item.device for item in items if item.block == block.block)
 
     def _route_refusal(self, route: Route) -> int:
         if route.link is not None and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
@@ -190,6 +203,8 @@ class MemoryKernel:
                 self._remove(other_key)
         if isinstance(item, LinkUp):
             self._routes_of(item.netns, item.name)
+        if isinstance(item, TcIngress):
+            self._blocks_of(item.netns)
 
     def _release(self, item: Any) -> None:
         """The ports of a VRF or bridge that goes stay, and are nobody's; a table's gates go with it."""
@@ -198,6 +213,12 @@ class MemoryKernel:
                 self.objects[key] = dataclasses.replace(other, master="")
                 self.objects.pop(Key(BridgePort.KIND, other.netns, other.name), None)
             if isinstance(item, NftTable) and isinstance(other, NftGate) and other.netns == item.netns:
+                del self.objects[key]
+
+    def _blocks_of(self, netns: str) -> None:
+        """A block to which no link is bound is gone."""
+        for key, item in list(self.objects.items()):
+            if isinstance(item, TcBlock) and item.netns == netns and not self._bound(item):
                 del self.objects[key]
 
     def _routes_of(self, netns: str, device: str) -> None:
