@@ -22,7 +22,7 @@ from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import least_mtu, tunnel, type_named
 from warpd.objects.wireguard import WireguardPeer
-from warpd.state import ROOT, Exit, Host, Object, State
+from warpd.state import ROOT, Exit, ForeignRules, Host, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
@@ -135,7 +135,7 @@ def basis(host: Host) -> Host:
         forwarding4=False,
         forwarding6=False,
         exits=tuple(Exit(link.name) for link in host.exits),
-        foreign_drops=(),
+        foreign_rules=ForeignRules(),
     )
 
 

@@ -9,19 +9,24 @@ import configparser
 import contextlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from warpd.advice import host_warnings
+from warpd.advice import host_warnings, listening_ports, port_warning, uncertain_chains
 from warpd.compile import driver, isolation_of
 from warpd.errors import Finding
 from warpd.grants import Grants
 from warpd.intent import Intent
+from warpd.kernel import live_udp
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.protocol import Dump, LookFailed
-from warpd.state import ROOT, Host
+from warpd.objects.wireguard import WireguardDevice
+from warpd.observe import observe
+from warpd.overview import CONNECTED_S
+from warpd.state import ROOT, Host, Key, PeerTraffic, State
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -42,6 +47,7 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
     out = [_yaml(intent, findings), _rights()]
     kernel = LiveKernel()
     try:
+        observed = observe(kernel)
         dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
     except (LookFailed, OSError) as failure:
         return [*out, Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")]
@@ -49,7 +55,13 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
         kernel.close()
     host = dump.host or Host()
     out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), _uplink(host)]
-    return [*out, *_forwarding(host), *networkd(Path("/")), *_foreign(dump, host, grants)]
+    return [
+        *out,
+        *_forwarding(host),
+        *networkd(Path("/")),
+        *_foreign(dump, host, grants, intent, observed.traffic),
+        *_ports(observed.state, grants, intent),
+    ]
 
 
 def _yaml(intent: Intent | None, findings: Sequence[Finding]) -> Check:
@@ -140,11 +152,34 @@ def _log_all_netns() -> str:
         return ""
 
 
-def _foreign(dump: Dump, host: Host, grants: Grants) -> Iterator[Check]:
+def _foreign(
+    dump: Dump, host: Host, grants: Grants, intent: Intent | None, traffic: Mapping[Key, PeerTraffic]
+) -> Iterator[Check]:
     for key, text in sorted(dump.foreign.items()):
         yield Check("conflict", "fail", f"{key} is not ours: {text}", "rename or remove it, or choose another VCID")
-    warnings = list(host_warnings(host, grants))
+    warnings = list(host_warnings(host, grants, intent))
     for warning in warnings:
         yield Check("firewall", "warn", warning["message"], warning["hint"])
-    if not warnings:
-        yield Check("firewall", "ok", "no other chain drops our packets by default")
+    connected = connected_ports(traffic, grants, int(time.time()))
+    unclear = [] if warnings else uncertain_chains(host, grants, intent, connected)
+    for chain in unclear:
+        text = f"chain {chain} (not ours) may drop what clients send: a rule of it is not understood here"
+        yield Check("firewall", "warn", text, "see whether handshakes arrive: `warpctl status`")
+    if not warnings and not unclear:
+        yield Check("firewall", "ok", "no chain of others drops our packets")
+
+
+def _ports(state: State, grants: Grants, intent: Intent | None) -> Iterator[Check]:
+    """Ports of networks that are to be up, and that somebody else holds."""
+    held = {item.port for item in state if isinstance(item, WireguardDevice)}
+    for port, who in live_udp.taken(set(listening_ports(grants, intent)) - held).items():
+        warning = port_warning(port, who)
+        yield Check("port", "fail", warning["message"], warning["hint"])
+
+
+def connected_ports(traffic: Mapping[Key, PeerTraffic], grants: Grants, now_s: int) -> set[int]:
+    """Listening ports at which a client has a session; `now_s` is seconds since the epoch."""
+    devices = {
+        key.name.partition(" ")[0] for key, one in traffic.items() if one.handshake and now_s - one.handshake < CONNECTED_S
+    }
+    return {grant.port for grant in grants.networks.values() if f"wg-{grant.vcid}" in devices}

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from warpd.clients.current import current_config
 from warpd.compile import public_key_of
+from warpd.foreign_rules import Probe, judge
 from warpd.intent import L2_TYPES
 from warpd.isolation.gateway import LEAVING
 from warpd.judge import ACCEPT, MASQUERADE, Book, Packet, Verdict
@@ -183,9 +184,19 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     yield _judged(book.judge("forward", packet), "in the root")
     own = _own(host.uplink_addresses, packet.target) or packet.source
     yield from _translated(book, packet, own, "in the root")
-    for hook, family, table, chain in host.foreign_drops:
-        if hook == "forward":
-            yield Stage("host", f"a chain of others drops by default: {family} {table} {chain} (see `warpctl doctor`)", False)
+    yield from _foreign(host, packet)
+
+
+def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:
+    """Chains of others that drop it for certain, or that nobody here can tell about."""
+    protocol = "ipv6-icmp" if packet.protocol == "icmp" and packet.version == 6 else packet.protocol
+    probe = Probe("forward", packet.version, packet.iif, packet.oif, protocol, packet.port or None)
+    for found in judge(host.foreign_rules, probe):
+        name = f"{found.chain.family} {found.chain.table} {found.chain.name}"
+        if found.end == "dropped":
+            yield Stage("host", f"chain {name} (not ours) drops it (see `warpctl doctor`)", False)
+        elif found.end == "unknown":
+            yield Stage("host", f"chain {name} (not ours) has rules that are not understood here: it may drop it")
 
 
 def _translated(book: Book, packet: Packet, source: str, where: str) -> Generator[Stage, None, Packet]:

@@ -235,12 +235,17 @@ def _first_few(names: Sequence[str]) -> str:
 
 
 def _noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
-    """A word in front, the message and the hint beside it, as wide as a terminal."""
+    """A word in front, the message and the hint beside it, as wide as a terminal; commands stand each on a line of its own."""
     lines = [part for text in (message, hint) if text for part in _folded(text)]
     return "\n".join([paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])])
 
 
 def _folded(text: str) -> list[str]:
+    first, *commands = text.split("\n")
+    return [*_filled(first), *commands]
+
+
+def _filled(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from warpd.advice import host_warnings
+from warpd.advice import host_warnings, port_warning
 from warpd.clients.current import current_digest, known_as, stale_configs
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent, WarpError
 from warpd.history import Entry, History
 from warpd.intent import Intent
+from warpd.kernel import live_udp
 from warpd.kernel.protocol import Kernel
+from warpd.objects.wireguard import WireguardDevice
 from warpd.overview import Overview, Side, overview
 from warpd.reconcile import Goal, Outcome, Prospect, prospect
 from warpd.render import VERSION, headline, plan_json, step_json
@@ -33,14 +35,16 @@ def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict
     """The whole plan as JSON: its steps, what they mean for networks and endpoints, risks and warnings."""
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
-    return {**plan_json(found.plan, warnings_of(found, read), rows), **outlook(session, goal, found, read, seen)}
+    warnings = [*warnings_of(found, read), *taken_ports(found)]
+    return {**plan_json(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
 
 
 def without_steps(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
     """As `described`, but without the steps: for whoever is about to apply them."""
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
-    return {**headline(found.plan, warnings_of(found, read), rows), **outlook(session, goal, found, read, seen)}
+    warnings = [*warnings_of(found, read), *taken_ports(found)]
+    return {**headline(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
 
 
 def overview_of(session: Session, goal: Goal, found: Prospect, read: Read) -> Overview:
@@ -72,7 +76,20 @@ def outlook(session: Session, goal: Goal, found: Prospect, read: Read, seen: Ove
 
 def warnings_of(found: Prospect, read: Read) -> list[dict[str, str]]:
     own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
-    return [*own, *host_warnings(found.observed.host, read.grants)]
+    return [*own, *host_warnings(found.observed.host, read.grants, read.intent)]
+
+
+def ports_to_open(found: Prospect) -> list[int]:
+    """UDP ports that this plan binds and that no device of ours holds now."""
+    held = {item.port for item in found.observed.state if isinstance(item, WireguardDevice)}
+    subjects = (step.change.after for step in found.plan.steps)
+    return sorted({item.port for item in subjects if isinstance(item, WireguardDevice) and item.port} - held)
+
+
+def taken_ports(found: Prospect) -> list[dict[str, str]]:
+    """A warning for each port that the plan binds and somebody else has: the kernel will refuse it."""
+    taken = live_udp.taken(ports_to_open(found))
+    return [port_warning(port, who) for port, who in taken.items()]
 
 
 def exit_code(outcome: Outcome, found: Prospect) -> int:
@@ -101,7 +118,7 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
 def status_data(session: Session, read: Read, goal: Goal, found: Prospect) -> dict[str, Any]:
     """What `warpctl status -o json` shows, of a look at everything."""
     data = status_json(goal, found, int(time.time()))
-    data["warnings"] = list(host_warnings(found.observed.host, read.grants))
+    data["warnings"] = list(host_warnings(found.observed.host, read.grants, read.intent))
     data["quarantine"] = quarantine_json(read.resting)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()

@@ -140,6 +140,38 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignChain:
+    """An nftables chain of another program. `hook` is "" for one that others jump to; `complete` is false for one that was too
+    large to read. `rules` are the expressions of each rule as JSON (libnftables-json(5))."""
+
+    family: str
+    table: str
+    name: str
+    hook: str = ""
+    policy: str = "accept"
+    rules: tuple[str, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSet:
+    """A named set or map of another program; `elements` is a JSON list."""
+
+    family: str
+    table: str
+    name: str
+    elements: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRules:
+    """What other programs' nftables tables do on the way of our packets: base chains, and whatever they jump to."""
+
+    chains: tuple[ForeignChain, ...] = ()
+    sets: tuple[ForeignSet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Facts about the machine that are not ours but decide what we want.
 
@@ -163,8 +195,7 @@ class Host:
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False
-    # base chains of others whose policy is drop and which do not mention us: (hook, family, table, chain)
-    foreign_drops: tuple[tuple[str, str, str, str], ...] = ()
+    foreign_rules: ForeignRules = ForeignRules()
 
 
 @dataclass(frozen=True, slots=True)

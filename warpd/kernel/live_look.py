@@ -47,7 +47,7 @@ from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCH
 from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, Hop, Host, Key, Object, PeerTraffic
+from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
 SCOPE_GLOBAL = 0
@@ -156,9 +156,9 @@ class Look:
         doors = [row for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
         return functools.reduce(operator.or_, (int(row.setting(socket.AF_INET, "tag") or 0) for row in doors), 0)
 
-    def foreign_drops(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Chains of others that would drop our packets; one that names our doors, or UDP at all, has been told of us."""
-        return self._nft.foreign_drops()
+    def foreign_rules(self) -> ForeignRules:
+        """Chains of others on the way of our packets."""
+        return self._nft.foreign_rules()
 
     def _alien(self) -> str:
         """A namespace with our form of name, but somebody else's content."""
@@ -453,7 +453,7 @@ def look_at_host(
         ra_links=_ra_links(look, fence6),
         fence4=fence4,
         fence6=fence6,
-        foreign_drops=look.foreign_drops(),
+        foreign_rules=look.foreign_rules(),
         hops=tuple(Hop(6 if ":" in way.prefix else 4, row.name, way.via) for way in ways if row and way.index == row.index),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,

@@ -10,15 +10,17 @@ import contextlib
 import errno
 import json
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import nftables
 
+from warpd.kernel import live_foreign as foreign
 from warpd.kernel import live_netns
 from warpd.kernel.live_socket import Refusal
 from warpd.kernel.protocol import LookFailed
 from warpd.objects.nft import FAMILY, TABLE
+from warpd.state import ForeignRules
 
 ABSENT = "No such file or directory"
 
@@ -71,31 +73,9 @@ class Nft:
         first = error.strip().splitlines()[0] if error.strip() else "libnftables gave no reason"
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
-    def foreign_drops(self, words: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, str, str, str], ...]:
-        """Base chains of others that drop by default and whose rules lack every word for their hook.
+    def foreign_rules(self) -> ForeignRules:
+        """Base chains of others at the hooks input and forward, whatever they jump to, and the sets that their rules name.
 
-        Each as (hook, family, table, chain). Only chains on the way of our packets are read (hooks input and
-        forward), and only where the policy is drop: others may keep very large tables.
+        A chain that cannot be listed, or whose table is very large, is left incomplete: nothing is claimed of it.
         """
-        out = []
-        context = self._context()
-        for chain in _foreign_chains(context):
-            where = (chain["family"], chain["table"], chain["name"])
-            code, output, _error = context.cmd("list chain " + " ".join(where))
-            if code == 0 and not any(word in output for word in words[chain["hook"]]):
-                out.append((chain["hook"], *where))
-        return tuple(sorted(out))
-
-
-def _foreign_chains(context: Any) -> list[dict[str, Any]]:
-    code, output, _error = context.cmd("list chains")
-    listed = json.loads(output)["nftables"] if code == 0 and output else []
-    chains = [entry["chain"] for entry in listed if "chain" in entry]
-    return [
-        chain
-        for chain in chains
-        if chain.get("policy") == "drop"
-        and chain.get("hook") in ("input", "forward")
-        and chain["family"] in ("ip", "ip6", "inet")
-        and (chain["family"], chain["table"]) != (FAMILY, TABLE)
-    ]
+        return foreign.read(self._context())

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from warpd.kernel.live_nft import Nft
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.nft_listing import NftObject, decode_table
+from warpd.state import ForeignRules
 
 NETLINK_NETFILTER = 12
 NFT_MSG_GETGEN = (10 << 8) | 16  # subsystem nftables
 NFTA_GEN_ID = 1
 NFGENMSG = bytes(4)
 
-# By hook, what a foreign chain's rules would have to name to let ours through.
-OUR_WORDS = {"forward": ('"dn-', '"vrf-'), "input": ("udp",)}
 Counts = dict[str, tuple[int, int]]
-ForeignDrops = tuple[tuple[str, str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Tables:
         self._netns = netns
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
         self._last: Listed | None = None
-        self._drops: tuple[int, ForeignDrops] = (0, ())
+        self._foreign: tuple[int, ForeignRules] = (0, ForeignRules())
 
     def close(self) -> None:
         self._socket.close()
@@ -62,12 +60,12 @@ class Tables:
         self._last = Listed(after if after == now else 0, tuple(objects), counts)
         return self._last
 
-    def foreign_drops(self) -> ForeignDrops:
-        """Chains of others that drop by default and let none of ours through: see `Nft.foreign_drops`."""
+    def foreign_rules(self) -> ForeignRules:
+        """Chains of others on the way of our packets: see `Nft.foreign_rules`."""
         now = self._generation()
-        if now != self._drops[0] or now == 0:
-            self._drops = (now, self.nft.foreign_drops(OUR_WORDS))
-        return self._drops[1]
+        if now != self._foreign[0] or now == 0:
+            self._foreign = (now, self.nft.foreign_rules())
+        return self._foreign[1]
 
     def _generation(self) -> int:
         """0 when the kernel does not say."""
