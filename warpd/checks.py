@@ -14,6 +14,8 @@ from typing import Any, Final
 from warpd.errors import Finding
 from warpd.grants import expected_users
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPAddress, IPNetwork, Network, Pools, Range, Resource
+from warpd.isolation.gateway import TABLES_LAST
+from warpd.objects.link import KERNEL_NAMES, OWN_NAME, OWN_PREFIXES
 from warpd.seats import capacity, prefix_for
 from warpd.segments import LEG_MAX, LEGS_BY_VLAN
 from warpd.state import TRANSIT6
@@ -232,8 +234,23 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     if network.rotation and network.private_key_file is not None:
         text = "changes nothing: the key of this network is the one in private_key_file"
         yield _warning("field-idle", f"{path}.rotation", text, "put a new key into that file")
+    yield from _zoned(path, network, intent)
     if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
         yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the kernel's own")
+
+
+def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
+    """In a VRF the conntrack zone has the routing table's number, and zones have 16 bits."""
+    if (network.isolation or intent.gateway.isolation) != "vrf":
+        return
+    hint = f"take one up to {TABLES_LAST}, or write `isolation: namespace`"
+    pool = intent.gateway.pools.routing_tables
+    if network.routing_table is not None and network.routing_table > TABLES_LAST:
+        text = f"routing table {network.routing_table} has no conntrack zone, which networks with isolation: vrf need"
+        yield _error("routing-table", f"{path}.routing_table", text, hint)
+    elif network.routing_table is None and pool.first > TABLES_LAST:
+        text = f"isolation: vrf needs a routing table up to {TABLES_LAST}, and gateway.pools.routing_tables is {pool}"
+        yield _error("routing-table", f"{path}.isolation", text, hint)
 
 
 def _belonging(path: str, network: Network) -> Iterator[Finding]:
@@ -308,11 +325,25 @@ def _l2(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
         text = f"{legs} legs beyond the {LEGS_BY_VLAN}th need VNIs of their own"
         hint = f"give vni_pool {legs} numbers, as 1000000-{1000000 + legs - 1}"
         yield _error("vni-pool", f"{path}.{'vni_pool' if network.vni_pool else 'endpoints'}", text, hint)
-    if network.bridge_name is not None and network.bridge_name == intent.gateway.uplink:
-        yield _error("bridge-is-uplink", f"{path}.bridge_name", f"{network.bridge_name} is the uplink", "take another name")
+    if network.bridge_name is not None:
+        yield from _bridge_name(f"{path}.bridge_name", network.bridge_name, network, intent)
     if network.vlan_id is not None and network.vlan_range is not None and network.vlan_id in network.vlan_range:
         text = f"VLAN {network.vlan_id} is both untagged (vlan_id) and tagged (vlan_range)"
         yield _error("vlan-conflict", f"{path}.vlan_id", text, "leave it out of one of them")
+
+
+def _bridge_name(path: str, name: str, network: Network, intent: Intent) -> Iterator[Finding]:
+    """A name that is always somebody else's: the uplink's, the kernel's, or one by which we know another kind of link."""
+    if name == intent.gateway.uplink:
+        yield _error("bridge-is-uplink", path, f"{name} is the uplink", "take another name")
+    elif name in KERNEL_NAMES:
+        yield _error("bridge-name", path, f"{name} is a link of the kernel's own", "take another name, as br-lan")
+    elif name.startswith(OWN_PREFIXES):
+        text = f"{name} is read as the name of a link that warpd makes for other things ({', '.join(OWN_PREFIXES)})"
+        yield _error("bridge-name", path, text, "take another name, as br-lan")
+    elif OWN_NAME.fullmatch(name) and name != f"br-{network.vcid}":
+        text = f"{name} is the name of the bridge of the network with VCID {name.removeprefix('br-')}"
+        yield _error("bridge-name", path, text, "leave bridge_name out, or take a name that does not end in a VCID, as br-lan")
 
 
 def _six(path: str, network: Network) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ wanted in its place is made anew.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from warpd.objects.bridge_port import BridgePort
@@ -47,17 +47,13 @@ class Differences:
 
 def diff(desired: State, observed: Observed) -> Differences:
     """Every difference, keys sorted. Blocked keys are reported and left alone."""
-    blocked = tuple(
-        Blocked(key, item.group, observed.foreign[key])
-        for key, item in sorted(desired.objects.items())
-        if key in observed.foreign
-    )
+    blocked = tuple(_blocked(desired, observed))
     have, want = observed.state.objects, desired.objects
     gone = _gone(want, have)
     orphaned = {key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone}
     out: list[Difference] = []
     for key in sorted(have.keys() | want.keys()):
-        if key in observed.foreign:
+        if observed.in_the_way(key) is not None:
             continue
         before = _released(have.get(key), gone)
         lost = isinstance(before, BridgePort) and before.container in orphaned
@@ -67,6 +63,13 @@ def diff(desired: State, observed: Observed) -> Differences:
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked, frozenset(gone))
+
+
+def _blocked(desired: State, observed: Observed) -> Iterator[Blocked]:
+    for key, item in sorted(desired.objects.items()):
+        text = observed.in_the_way(key)
+        if text is not None:
+            yield Blocked(key, item.group, text)
 
 
 def dragged(state: State, gone: Collection[Key]) -> set[str]:

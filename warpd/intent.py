@@ -23,6 +23,7 @@ from warpd.scalars import (
     Address4,
     Address6,
     AnyNetwork,
+    BridgeName,
     Day,
     Duration,
     FilePath,
@@ -215,7 +216,7 @@ class Network(_Model):
         None, ge=1, le=VLAN_MAX, description="L2 only: the access VLAN; frames of any other VLAN are dropped."
     )
     vlan_range: Vlans | None = Field(None, description="L2 only: tagged VLANs let through, FIRST-LAST.")
-    bridge_name: LinkName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
+    bridge_name: BridgeName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
     vni_pool: Vnis | None = Field(None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST.")
     endpoints: Annotated[dict[Name, Endpoint], AfterValidator(_without_doubles)] = Field(
         {}, description="The network's devices, by name."

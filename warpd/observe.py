@@ -72,4 +72,9 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     # A foreign route beside ours under one key (another program appended it) does not stand in our way.
     blocking = {key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND}
     drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
-    return Observed(own, blocking, host, traffic, drops)
+    others = {link_key(dump.netns, name): _other_link(name, kind) for dump in dumps for name, kind in dump.others.items()}
+    return Observed(own, blocking, host, traffic, drops, {key: text for key, text in others.items() if own.get(key) is None})
+
+
+def _other_link(name: str, kind: str) -> str:
+    return f"link {name} ({kind}) without our alias"

@@ -45,6 +45,9 @@ _HOST_NAME = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
 )
 _LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
+LINK_NAME_BYTES: Final = 15  # IFNAMSIZ of linux/if.h, without the zero at the end
+# A name that we give to a link stands in nftables sets, paths and commands too: nothing in it means anything there.
+_PLAIN_LINK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}\Z")
 _RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _NUMERIC_HOST = re.compile(r"[0-9.]+\Z")
@@ -201,7 +204,15 @@ def is_host_port(text: str) -> bool:
 
 
 def is_link_name(text: str) -> bool:
-    return bool(_LINK_NAME.match(text)) and text not in (".", "..", "all", "default")
+    """Whether the kernel takes it as a link's name (dev_valid_name in net/core/dev.c, which reads bytes as Latin-1)."""
+    raw = text.encode("utf-8", "surrogatepass")
+    fits = len(raw) <= LINK_NAME_BYTES and b"\xa0" not in raw
+    return fits and bool(_LINK_NAME.match(text)) and text not in (".", "..", "all", "default")
+
+
+def is_plain_link_name(text: str) -> bool:
+    """Whether it is a link's name that means itself and nothing else wherever it is written."""
+    return is_link_name(text) and bool(_PLAIN_LINK_NAME.match(text))
 
 
 def _is_absolute(text: str) -> bool:
@@ -323,6 +334,13 @@ LinkName = Annotated[
     str,
     PlainValidator(_text(is_link_name, "link-name", "a name for an interface", "1 to 15 characters, no space, / or :")),
     WithJsonSchema(_texts(r"^[^\s/:%]{1,15}$")),
+]
+BridgeName = Annotated[
+    str,
+    PlainValidator(
+        _text(is_plain_link_name, "link-name", "a name for a bridge", "1 to 15 letters, digits, or _ . + -, as br-lan")
+    ),
+    WithJsonSchema(_texts(r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}$")),
 ]
 FilePath = Annotated[
     str,

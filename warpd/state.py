@@ -217,6 +217,11 @@ class Observed:
     host: Host = field(default_factory=Host)
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
     drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)  # netns -> reason -> (packets, bytes)
+    others: Mapping[Key, str] = field(default_factory=dict)  # links of others: in the way of whoever wants their name
+
+    def in_the_way(self, key: Key) -> str | None:
+        """What of others sits under this key; None where nothing does."""
+        return self.foreign.get(key, self.others.get(key))
 
 
 class Action(enum.Enum):

@@ -299,21 +299,39 @@ class LiveKernel:
         if change.action is Action.CREATE and driver == "tun":
             return self._start_userspace(change, subject)
         try:
-            more = [live_bridge.count_frames(subject.name)] if isinstance(subject, Bridge) and change.before is None else []
-            refusals = [self._request(netns, part, more) for netns, part in _by_socket(_messages(change))]
+            refusal = self._make_link(change) if change.before is None else self._in_turn(_messages(change))
         except OSError as failure:
             return _absent(change, failure)
-        refusal = next((refusal for refusal in refusals if refusal is not None), None)
         fault = _judge(change, refusal)
         if change.action is Action.DELETE and driver == "tun":
             with contextlib.suppress(OSError):
                 os.unlink(live_userspace.socket_path(subject.name))
         return fault
 
-    def _request(self, netns: str, messages: Sequence[Message], more: Sequence[tuple[int, int, bytes]] = ()) -> Refusal | None:
-        """Messages, and what is encoded already, in one buffer: one system call. The first refusal."""
+    def _make_link(self, change: Change) -> Refusal | None:
+        """Create it, and mark it only when that succeeded: a link that somebody else made is never touched."""
+        creation, *mark = _messages(change)
+        refusal = self._in_turn([creation])
+        if refusal is not None:
+            return refusal
+        subject = change.subject
+        if isinstance(subject, Bridge):
+            index = self._resolve(Index(subject.netns, subject.name))
+            self._door(subject.netns).route.request([live_bridge.count_frames(index)])
+        return self._in_turn(mark)
+
+    def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
+        """Messages in order, namespace by namespace, as far as none is refused. The first refusal."""
+        for netns, part in _by_socket(messages):
+            refusal = self._request(netns, part)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
+        """Messages in one buffer: one system call. The first refusal."""
         encoded = [live_rtnl.encode(message, self._resolve) for message in messages]
-        answers = self._door(netns).route.request([*encoded, *more])
+        answers = self._door(netns).route.request(encoded)
         return next((answer for answer in answers if answer is not None), None)
 
     def _start_userspace(self, change: Change, subject: WireguardLink) -> Fault | None:

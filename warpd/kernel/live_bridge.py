@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from warpd.kernel.live_rtnl import (
     IFINFO,
     IFLA_EXT_MASK,
-    IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
@@ -83,13 +82,11 @@ def _decode(data: memoryview) -> PortRow:
     return PortRow(index, master, tuple(vlans), learning)
 
 
-def count_frames(name: str) -> tuple[int, int, bytes]:
+def count_frames(index: int) -> tuple[int, int, bytes]:
     """A bridge that has no port yet counts frames by port and VLAN from now on (pyroute2 0.9 lacks the second attribute)."""
     flags = b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
     info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, flags)
-    raw = name.encode() + b"\0"
-    named = struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw + b"\0" * (-len(raw) % 4)
-    return RTM_NEWLINK, 0, IFINFO.pack(0, 0, 0, 0, 0) + named + _nested(IFLA_LINKINFO, info)
+    return RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info)
 
 
 def refused(sock: NetlinkSocket, index: int) -> int:

@@ -26,6 +26,8 @@ from warpd.kernel.protocol import Dump
 from warpd.objects.address import IFA_F_NOPREFIXROUTE, Address
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import (
+    KERNEL_NAMES,
+    NEWBORN,
     OWN_NAME,
     LinkUp,
     StrayLink,
@@ -52,27 +54,6 @@ from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, 
 SCOPE_LINK = 253
 SCOPE_GLOBAL = 0
 PROTOCOL_KERNEL = 2
-# Devices that the kernel puts into every namespace when their drivers are loaded.
-FALLBACK = frozenset(
-    [
-        "lo",
-        "gre0",
-        "gretap0",
-        "erspan0",
-        "tunl0",
-        "sit0",
-        "ip6tnl0",
-        "ip6gre0",
-        "ip_vti0",
-        "ip6_vti0",
-        "bond0",
-        "dummy0",
-        "teql0",
-        "ifb0",
-        "ifb1",
-    ]
-)
-
 # A port with more VLANs than this is meant to let everything through: reading all their counters would take longer than a look.
 COUNTED_VLANS = 1000
 SETTING_BYTES = 4096  # more than any setting of a namespace has
@@ -108,6 +89,7 @@ class Look:
         if alien:
             return Dump(self.netns, alien=alien)
         own = [row for row in self.links if self._is_ours(row)]
+        others = _others(self.links, own)
         ends: list[VethEnd] = []
         objects: list[Object] = [self._placed(item) for item in tables]
         for row in own:
@@ -123,7 +105,7 @@ class Look:
         objects += self._filters(own)
         objects += settings(self.netns, own)
         drops = self._with_frames(_by_group(self.netns, counts), objects)
-        return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops)
+        return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops, others)
 
     def _with_frames(self, drops: Counts, objects: Sequence[Object]) -> Counts:
         """With what bridges dropped: the frames that came in by a network's legs, less those that some VLAN took."""
@@ -164,14 +146,15 @@ class Look:
         """A namespace with our form of name, but somebody else's content."""
         if self.netns == ROOT or self.table is not None:
             return ""
-        if any(row.alias.startswith(ALIAS_PREFIX) for row in self.links):
+        if any(row.alias.startswith(ALIAS_PREFIX) or row.group == NEWBORN for row in self.links):
             return ""
         # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in it that is up.
-        strange = [row.name for row in self.links if row.up or (row.name not in FALLBACK and not OWN_NAME.fullmatch(row.name))]
+        known = [row.name for row in self.links if row.name in KERNEL_NAMES or OWN_NAME.fullmatch(row.name)]
+        strange = [row.name for row in self.links if row.up or row.name not in known]
         return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}" if strange else ""
 
     def _is_ours(self, row: LinkRow) -> bool:
-        if row.alias.startswith(ALIAS_PREFIX):
+        if row.alias.startswith(ALIAS_PREFIX) or row.group == NEWBORN:
             return True
         if not OWN_NAME.fullmatch(row.name):
             return False
@@ -188,6 +171,8 @@ class Look:
         return os.path.exists(live_userspace.socket_path(device))
 
     def _device(self, row: LinkRow) -> list[Object]:
+        if row.group == NEWBORN:  # created, but not marked: a crash came in between
+            return [StrayLink(self.netns, row.name, row.kind, self._owner(row))]
         if row.name.startswith("wg-"):
             return self._wireguard(row)
         master = self._names.get(row.master, "")
@@ -384,6 +369,12 @@ def _add(to: dict[str, tuple[int, int]], counts: Mapping[str, tuple[int, int]]) 
         to[reason] = (before[0] + packets, before[1] + size)
 
 
+def _others(links: Sequence[LinkRow], own: Sequence[LinkRow]) -> dict[str, str]:
+    """The links of others, by name: none of them is to be taken for one that we want."""
+    known = {row.name for row in own}
+    return {row.name: row.kind or "physical" for row in links if row.name not in known}
+
+
 def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:
     """Counters by network: in the root, a part's carry its VCID at their end."""
     out: Counts = {}
@@ -489,7 +480,7 @@ def _exit(row: LinkRow) -> Exit:
 
 
 def _ra_links(look: Look, fenced: bool) -> tuple[str, ...]:
-    rows = [row for row in look.links if row.name not in FALLBACK and not _looks_ours(row)]
+    rows = [row for row in look.links if row.name not in KERNEL_NAMES and not _looks_ours(row)]
     told = {"1", "2"} if fenced else {"1"}
     return tuple(sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told))
 

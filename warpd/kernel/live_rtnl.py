@@ -38,6 +38,7 @@ TYPES: dict[tuple[str, str], int] = {
     ("rule", "del"): RTM_DELRULE,
 }
 IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
+IFLA_GROUP = 27
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
 # Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in linux/ip.h; IFLA_INET6_CONF, from 0
@@ -75,6 +76,7 @@ class LinkRow:
     master: int = 0
     data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
     conf: Mapping[int, bytes] = field(default_factory=dict)  # address family -> its settings of this link, all in one array
+    group: int = 0  # of links (`ip link set group`), no group of ours
 
     def setting(self, family: int, name: str) -> str | None:
         """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where there is none."""
@@ -193,7 +195,7 @@ def _address(data: memoryview, start: int, end: int) -> str:
 def decode_link(data: memoryview) -> LinkRow:
     _family, _type, index, flags, _change = IFINFO.unpack_from(data)
     name = kind = alias = ""
-    mtu = peer = master = 0
+    mtu = peer = master = group = 0
     special: dict[int, bytes] = {}
     conf: dict[int, bytes] = {}
     for what, start, end in attributes(data, IFINFO.size, len(data)):
@@ -207,6 +209,8 @@ def decode_link(data: memoryview) -> LinkRow:
             alias = _text(data, start, end)
         elif what == IFLA_MASTER:
             master = _number(data, start, end)
+        elif what == IFLA_GROUP:
+            group = _number(data, start, end)
         elif what == IFLA_LINKINFO:
             for inner, a, b in attributes(data, start, end):
                 if inner == IFLA_INFO_KIND:
@@ -215,7 +219,7 @@ def decode_link(data: memoryview) -> LinkRow:
                     special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
         elif what == IFLA_AF_SPEC:
             conf = _conf(data, start, end)
-    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special, conf)
+    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special, conf, group)
 
 
 def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:

@@ -46,6 +46,7 @@ class MemoryKernel:
         )
         self.objects: dict[Key, Object] = {}
         self.foreign: dict[Key, str] = {}
+        self.others: dict[Key, str] = {}  # links of others: key -> kind
         self.settings: dict[str, str] = {}  # the host's own, as last written
         self.sent_changes = 0
 
@@ -57,9 +58,9 @@ class MemoryKernel:
         own = [self._seen(item) for item in there]
         ends = [end for number, veth in enumerate(self._veths()) for end in _ends(veth, number) if end.netns == netns]
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
-        if netns != ROOT:
-            return Dump(netns, tuple(own), tuple(ends), foreign)
-        return Dump(netns, tuple(own), tuple(ends), foreign, host=self._host())
+        others = {key.name: kind for key, kind in self.others.items() if key.netns == netns}
+        host = self._host() if netns == ROOT else None
+        return Dump(netns, tuple(own), tuple(ends), foreign, host=host, others=others)
 
     def _seen(self, item: Object) -> Object:
         return dataclasses.replace(item, devices=tuple(self._bound(item))) if isinstance(item, TcBlock) else item
@@ -132,7 +133,7 @@ class MemoryKernel:
     def _taken(self, subject: Object) -> bool:
         if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort | TcBlock):
             return False  # set, not created: the kernel takes them again
-        return subject.key in self.objects or subject.key in self.foreign
+        return any(subject.key in held for held in (self.objects, self.foreign, self.others))
 
     def _bound(self, block: TcBlock) -> list[str]:
         """The links that are bound to a block."""

@@ -64,6 +64,7 @@ class Dump:
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
     # network (by its group; "" is the gateway) -> reason -> (packets, bytes)
     drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)  # links of others here: name -> kind
 
 
 @dataclass(frozen=True, slots=True)

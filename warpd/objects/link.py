@@ -1,9 +1,10 @@
 """Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link is up.
 
-Ours: the alias `warpd:<vcid>:<network>`. A link is created and marked in one netlink buffer, which the kernel
-works through within one system call, so no crash of ours leaves an unmarked one; inside our own namespaces
-every link that has one of our names is ours anyway. Links are created down; `LinkUp` is an object of its own
-because it comes later.
+Ours: the alias `warpd:<vcid>:<network>`. The kernel takes no alias with the request that creates a link
+(rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS). So the request carries the link group
+NEWBORN, and once it has succeeded, the link is given its alias and the default group: a link that somebody else made is
+never marked, and a crash in between leaves one that is known as ours and removed. Inside our own namespaces every link
+that has one of our names is ours anyway. Links are created down; `LinkUp` is an object of its own because it comes later.
 
 The WireGuard device of a network in a namespace is created by a request on the root namespace's socket with
 IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/wireguard/device.c,
@@ -26,6 +27,30 @@ OWN_NAME = re.compile(r"(?:wg|up|dn|vrf|br)-([1-9][0-9]*)|(?:gt|vx)-([1-9][0-9]*
 _VCID_AT_END = re.compile(r".+-([1-9][0-9]*)")
 KIND = "link"
 IFF_UP = 1
+NEWBORN = 0x77617270  # the link group ("warp") of a link that was created and has no alias yet
+DEFAULT_GROUP = 0
+# Devices that the kernel puts into every namespace when their drivers are loaded.
+KERNEL_NAMES = frozenset(
+    [
+        "lo",
+        "gre0",
+        "gretap0",
+        "erspan0",
+        "tunl0",
+        "sit0",
+        "ip6tnl0",
+        "ip6gre0",
+        "ip_vti0",
+        "ip6_vti0",
+        "bond0",
+        "dummy0",
+        "teql0",
+        "ifb0",
+        "ifb1",
+    ]
+)
+# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and may be named otherwise.
+OWN_PREFIXES = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
 
 
 def alias(vcid: int, network: str) -> str:
@@ -269,12 +294,13 @@ def create_device(device: Device, kind: str, data: Sequence[tuple[str, Any]] = (
     attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", device.name), ("IFLA_MTU", device.mtu)]
     if device.master:
         attrs.append(("IFLA_MASTER", Index(device.netns, device.master)))
-    attrs.append(("IFLA_LINKINFO", {"attrs": info}))
-    by_name = (("IFLA_IFNAME", device.name), ("IFLA_IFALIAS", device.alias))
-    return [
-        Message(device.netns, "link", "new", (), tuple(attrs), create=True),
-        Message(device.netns, "link", "set", (), by_name),  # by name: in the same buffer nobody knows the index yet
-    ]
+    attrs += [("IFLA_GROUP", NEWBORN), ("IFLA_LINKINFO", {"attrs": info})]
+    return [Message(device.netns, "link", "new", (), tuple(attrs), create=True), _mark(device.netns, device.name, device.alias)]
+
+
+def _mark(netns: str, name: str, alias: str) -> Message:
+    """The mark of a link that was just created: sent once the creation has succeeded."""
+    return _set(netns, name, [("IFLA_IFALIAS", alias), ("IFLA_GROUP", DEFAULT_GROUP)])
 
 
 def create_wireguard(link: WireguardLink) -> list[Message]:
@@ -284,12 +310,10 @@ def create_wireguard(link: WireguardLink) -> list[Message]:
         ("IFLA_IFNAME", link.name),
         ("IFLA_MTU", link.mtu),
         ("IFLA_NET_NS_FD", Handle(link.netns)),
+        ("IFLA_GROUP", NEWBORN),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "wireguard")]}),
     )
-    return [
-        Message(ROOT, "link", "new", (), attrs, create=True),
-        _set(link.netns, link.name, [("IFLA_IFALIAS", link.alias)]),
-    ]
+    return [Message(ROOT, "link", "new", (), attrs, create=True), _mark(link.netns, link.name, link.alias)]
 
 
 def create_veth(link: Veth) -> list[Message]:
@@ -299,11 +323,15 @@ def create_veth(link: Veth) -> list[Message]:
         ("IFLA_NET_NS_FD", Handle(link.peer_netns)),
     ]
     info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]
-    attrs = (("IFLA_IFNAME", link.name), ("IFLA_MTU", link.mtu), ("IFLA_LINKINFO", {"attrs": info}))
-    by_name = (("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias))
+    attrs = (
+        ("IFLA_IFNAME", link.name),
+        ("IFLA_MTU", link.mtu),
+        ("IFLA_GROUP", NEWBORN),
+        ("IFLA_LINKINFO", {"attrs": info}),
+    )
     return [
         Message(link.netns, "link", "new", (), attrs, create=True),
-        Message(link.netns, "link", "set", (), by_name),
+        _mark(link.netns, link.name, link.alias),
         _set(link.peer_netns, link.peer_name, [("IFLA_IFALIAS", link.peer_alias)]),
     ]
 
@@ -331,7 +359,7 @@ def change_device(before: Device, after: Device) -> list[Message]:
     if before.mtu != after.mtu:
         attrs.append(("IFLA_MTU", after.mtu))
     if before.alias != after.alias:
-        attrs.append(("IFLA_IFALIAS", after.alias))
+        attrs += [("IFLA_IFALIAS", after.alias), ("IFLA_GROUP", DEFAULT_GROUP)]
     if before.master != after.master:
         attrs.append(("IFLA_MASTER", Index(after.netns, after.master) if after.master else 0))
     return [_set(after.netns, after.name, attrs)] if attrs else []
@@ -343,7 +371,7 @@ def change_veth(before: Veth, after: Veth) -> list[Message]:
     if before.mtu != after.mtu:
         near.append(("IFLA_MTU", after.mtu))
     if before.alias != after.alias:
-        near.append(("IFLA_IFALIAS", after.alias))
+        near += [("IFLA_IFALIAS", after.alias), ("IFLA_GROUP", DEFAULT_GROUP)]
     if before.peer_mtu != after.peer_mtu:
         far.append(("IFLA_MTU", after.peer_mtu))
     if before.peer_alias != after.peer_alias:
