@@ -9,6 +9,7 @@ Lives here: these documents, and an intent read again from one. Does not: the ke
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -100,7 +101,7 @@ class History:
         Raises:
             WarpError: the state folder cannot be written.
         """
-        files = {str(path): raw.decode() for path, raw in files_of(read).items()}
+        files = _texts(read)
         last = self.in_force()
         if last is not None and (last.files, last.grants) == (files, read.grants):
             self._point_at(last.number)
@@ -115,6 +116,11 @@ class History:
         self._forget_oldest()
         self._last = self._store.stamp(_name(number)), entry
         return entry
+
+    def holds(self, read: Read) -> bool:
+        """Whether `record` would write nothing."""
+        last = self.in_force()
+        return last is not None and not self.refused and (last.files, last.grants) == (_texts(read), read.grants)
 
     def _to_json(self, entry: Entry) -> str:
         fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
@@ -216,7 +222,8 @@ class History:
         spared = {waits.back_to, waits.number} if waits is not None else set()
         for name in self._names()[:-KEPT]:
             if _number(name) not in spared:
-                self._store.drop(name)
+                with contextlib.suppress(WarpError):  # it is only older than need be
+                    self._store.drop(name)
 
     def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
         try:
@@ -225,6 +232,10 @@ class History:
             where = self._store.folder / name
             hint = "remove it: what is in force stays, but it cannot be gone back to"
             raise WarpError(f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint) from None
+
+
+def _texts(read: Read) -> dict[str, str]:
+    return {str(path): raw.decode() for path, raw in files_of(read).items()}
 
 
 def _name(number: int) -> str:

@@ -69,10 +69,13 @@ class Session:
         self._lock: Lock | None = None
         self._loaded: Loaded | None = None  # the last good one: what is still the same is not read again
 
-    def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False) -> Read:
+    def read(
+        self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Grants | None = None
+    ) -> Read:
         """Load, check and grant; `instead` holds what files are to be read as.
 
-        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew.
+        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew. `previous` are the
+        allocations to go on from where those on the disk cannot be read.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
@@ -84,7 +87,7 @@ class Session:
         if loaded.intent is not None:
             self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)
-        return self._judged(loaded, lock, self.store.read_grants(), yaml_wins)
+        return self._judged(loaded, lock, self.store.read_grants() if previous is None else previous, yaml_wins)
 
     def read_again(self, files: Mapping[Path, bytes], grants: Grants) -> Read:
         """What was in force once, from its files (the main one first) and with its grants; no lock counts.
@@ -141,13 +144,16 @@ class Session:
         given, findings = read_key_files(read.intent)
         if findings:
             raise InvalidIntent(read.loaded.locate(item) for item in findings)
-        path = key_file(read.intent)
-        master = self.store.master_key(create=False, path=path)
+        master = self.master(read.intent)
         if master is None and create:
             self._refuse_lost_master()
-            master = self.store.master_key(create=True, path=path)
+            master = self.store.master_key(create=True, path=key_file(read.intent))
         ring = Keyring(master or NO_MASTER, given)
         return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
+
+    def master(self, intent: Intent) -> Secret | None:
+        """The master secret, None where there is none yet. Raises: WarpError when it cannot be read."""
+        return self.store.master_key(create=False, path=key_file(intent))
 
     def commit(self, read: Read) -> Goal:
         """The goal, with the master secret made if need be and the grants written down: before the first change.

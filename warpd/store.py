@@ -253,25 +253,68 @@ class Store:
 
         Raises:
             Busy: another process is, and still was after `patience_s` seconds.
+            WarpError: the folder takes no writes.
+        """
+        with self.writer_if_possible(command, patience_s) as obstacle:
+            if obstacle is not None:
+                raise obstacle
+            yield
+
+    @contextlib.contextmanager
+    def writer_if_possible(self, command: str, patience_s: float = 0.0, make: bool = True) -> Iterator[WarpError | None]:
+        """As `writer`, for whoever takes access away or restores a guard: a folder that takes no writes stops neither.
+
+        Yields why the folder takes no writes, None while none is known. The lock is held all the same where its file can be
+        read (flock(2) asks for no right to write); without its file, two processes could be at work, each of which only
+        takes away. With `make` false a folder that is gone is not made anew.
+
+        Raises:
+            Busy: another process is the writer, and still was after `patience_s` seconds.
         """
         path = self.folder / LOCK
-        with _told(path):
-            self._make_folder()
-            self._close_folder()
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd, obstacle = self._open_lock(path, make)
         try:
-            _flock(fd, path, patience_s)
-            since = datetime.now(UTC).isoformat(timespec="seconds")
-            with _told(path):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode(), 0)
+            if fd is not None:
+                try:
+                    _flock(fd, path, patience_s)
+                except WarpError as failure:
+                    if isinstance(failure, Busy):
+                        raise
+                    obstacle = obstacle or failure
+                _sign(fd, command)
             try:
-                yield
+                yield obstacle
             finally:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(fd, 0)
+                if fd is not None:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(fd, 0)
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
+
+    def _open_lock(self, path: Path, make: bool) -> tuple[int | None, WarpError | None]:
+        """The open lock file, None where there is none and none can be made; and why it cannot be written."""
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            with _told(path):
+                if make:
+                    self._make_folder()
+                self._close_folder()
+                return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600), None
+        except WarpError as failure:
+            with contextlib.suppress(OSError):
+                return os.open(path, os.O_RDONLY | flags), failure
+            return None, failure
+
+    def obstacle(self) -> str:
+        """What is known to keep anybody from writing here, without a write: "gone", "read-only", "full", or ""."""
+        try:
+            seen = os.statvfs(self.folder)
+        except OSError:
+            return "gone"
+        if seen.f_flag & os.ST_RDONLY:
+            return "read-only"
+        return "full" if not seen.f_bfree or (seen.f_files and not seen.f_ffree) else ""
 
     # documents that others give a shape (history, what waits for a confirmation)
 
@@ -339,8 +382,13 @@ class Store:
         with _told(path):
             self._make_folder()
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            _write_synced(beside, text.encode())
-            os.rename(beside, path)
+            try:
+                _write_synced(beside, text.encode())
+                os.rename(beside, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)  # a half takes room that there is none of
+                raise
             _sync_folder(path.parent)
 
 
@@ -356,6 +404,14 @@ def _flock(fd: int, path: Path, patience_s: float) -> None:
             time.sleep(LOCK_PAUSE_S)
         except OSError as failure:
             raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
+
+
+def _sign(fd: int, command: str) -> None:
+    """Say who holds the lock. Only for people: where nothing can be written, the lock holds without it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode(), 0)
 
 
 def _owner(text: bytes) -> str:

@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from warpd.commitment import Applied, Commitment, as_error, commit
 from warpd.daemon.decide import Result, Work
 from warpd.daemon.desk import Desk
 from warpd.daemon.figures import Sourced, dropped, seen
@@ -32,7 +33,6 @@ from warpd.keyfiles import key_files_named
 from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
-from warpd.report import pending_json
 from warpd.rollback import undo_pending
 from warpd.session import Read, Session, located
 from warpd.state import ROOT, Observed, State
@@ -44,11 +44,17 @@ TOLD_STEPS_MAX: Final = 200  # changes of one pass that are told one by one
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What the kernel is kept as."""
+    """The last intent that was written down, and what the kernel is kept as."""
 
     read: Read
     goal: Goal
     since_s: float
+    reduced: Goal | None = None  # while a newer intent cannot be written down: what both permit
+
+    @property
+    def wanted(self) -> Goal:
+        """What the kernel is kept as."""
+        return self.reduced if self.reduced is not None else self.goal
 
 
 class Keeper:
@@ -65,7 +71,10 @@ class Keeper:
         self.waits = ""  # for whose consent
         self.last: Prospect | None = None
         self._full: Prospect | None = None
-        self._mark: Mark | None = None
+        self._mark: tuple[Mark, Mark] | None = None  # of what is in force, refused or awaiting consent
+        self._tried: tuple[Mark, Mark] | None = None  # of what could not be written down
+        self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
+        self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
         self._looked_s = 0.0
         self.last_pass: dict[str, Any] = {}
         self.pending: Pending | None = None
@@ -78,12 +87,13 @@ class Keeper:
 
     def run(self, work: Work) -> Result:
         """Never raises for what the operator or another program must mend."""
-        if work == Work(files=True) and self._fingerprint() == self._mark and not self.undo_due:
-            return Result()  # something else happened in the folder
+        if work == Work(files=True) and self._fingerprint() in (self._mark, self._tried) and not self.undo_due:
+            return self._nothing()  # something else happened in the folder
         began = time.monotonic()
         result, kind = Result(), "done"
         try:
-            with self.session.store.writer(command=COMMAND):
+            with self.session.store.writer_if_possible(COMMAND, make=self.in_force is None) as obstacle:
+                self._obstacle = obstacle
                 result = self._pass(work)
                 kind = "failed" if result.failed else "done"
         except Busy as failure:
@@ -98,8 +108,8 @@ class Keeper:
             self.log.error("pass failed", error=str(failure))
             self.desk.tell(_now(), "failed", error=str(failure))
             result, kind = Result(all_failed=True), "failed"
-        if self.findings and kind == "done":
-            kind = "waits" if self.waits else "invalid"
+        if kind == "done":
+            kind = self._why_not_done() or kind
         seconds = time.monotonic() - began
         self._count(kind, seconds)
         if result.changed:
@@ -107,26 +117,55 @@ class Keeper:
             self.log.info("pass", result=kind, steps=result.changed, **took)
         return result
 
+    def _nothing(self) -> Result:
+        return Result(unwritten=self.unwritten is not None)
+
+    def _why_not_done(self) -> str:
+        if self.unwritten is not None:
+            return "unwritten"
+        return ("waits" if self.waits else "invalid") if self.findings else ""
+
     def _pass(self, work: Work) -> Result:
         before = self.in_force
-        fresh = self._read_if_whole(work)
+        fresh = self._read_if_possible(work)
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
-            return Result()
+            return self._nothing()
         try:
-            found = self._look(force.goal, work, fresh)
+            found = self._look(force.wanted, work, fresh)
         except InvalidIntent as failure:
             if not fresh or before is None:
                 raise
             self._refused(located(failure, force.read).findings)  # it cannot be built here: what was in force stays
             self.in_force, force, fresh = before, before, False
-            self._number = self._history.record(before.read, COMMAND).number
-            self._mark = self._fingerprint()
-            found = self._look(before.goal, work, fresh)
-        outcome = self._converge(force.goal, found)
+            self._point_back(before)
+            found = self._look(before.wanted, work, fresh)
+        outcome = self._converge(force.wanted, found)
         return self._told(found, outcome, fresh)
 
+    def _point_back(self, before: InForce) -> None:
+        """The history names what is in force again."""
+        try:
+            self._number = self._history.record(before.read, COMMAND).number
+        except WarpError as failure:
+            self._not_written(failure)
+        if self._mark is not None:
+            self._mark = self._mark[0], self._store_mark()
+
     # -- files
+
+    def _read_if_possible(self, work: Work) -> bool:
+        """As `_read_if_whole`; a state folder that cannot be read keeps nobody from repairing what drifts."""
+        try:
+            return self._read_if_whole(work)
+        except (Busy, InvalidIntent):
+            raise
+        except (WarpError, OSError) as failure:
+            if self.in_force is None:
+                raise
+            self._mark, self._tried = None, self._fingerprint()
+            self._not_written(as_error(failure))
+            return self._turn_of_day()
 
     def _read_if_whole(self, work: Work) -> bool:
         """As `_read`; a file that is being written keeps nobody from repairing what drifts.
@@ -136,21 +175,23 @@ class Keeper:
         """
         self.unread = False
         try:
-            return self._read(work.asked)
+            return self._read(work)
         except _Writing:
             if self.in_force is None or work.groups == frozenset():
                 raise
             self.unread = True
             return False
 
-    def _read(self, asked: bool) -> bool:
+    def _read(self, work: Work) -> bool:
         """Read the files if they are not the same as before; whether there is a new goal.
 
         Raises:
             _Writing: somebody is writing them.
+            WarpError: the state folder cannot be read or written, and nothing is in force that could be kept.
         """
         now = self._fingerprint()
-        if now == self._mark and not asked and not self.undo_due:
+        same = now == self._mark or (now == self._tried and not work.writes)
+        if same and not work.asked and not self.undo_due:
             return self._turn_of_day()
         self.pending = self._history.pending()
         if self.pending is not None:
@@ -158,28 +199,48 @@ class Keeper:
         if being_written(files_of(self.session.config), time.time()):
             raise _Writing
         try:
-            read = self.session.read()
-            if self._fingerprint() != now:
+            previous = self._allocations()
+            read = self.session.read(previous=previous)
+            if self._files_mark() != now[0]:
                 raise _Writing
-            self._mark = now
-            waits = self._why_not(read)
+            waits = self._why_not(read, previous)
             if not waits:
-                self._take(read)
-                return True
+                return self._take(read, now)
+            self._mark = now
             self._wait(waits)
         except InvalidIntent as failure:
-            if self._fingerprint() != now:
+            if self._files_mark() != now[0]:
                 raise _Writing from None
             self._mark = now
             self._refused(failure.findings)
         return self._fall_back()
 
-    def _why_not(self, read: Read) -> str:
+    def _allocations(self) -> Grants:
+        """Those on the disk; what the disk has lost is known in memory.
+
+        Raises:
+            WarpError: they cannot be read, and nothing is in force.
+        """
+        force = self.in_force
+        try:
+            found = self.session.store.read_grants()
+        except WarpError as failure:
+            if force is None:
+                raise
+            self._obstacle = self._obstacle or failure
+            return force.goal.grants
+        if force is None or found.networks or not force.goal.grants.networks:
+            return found
+        text = f"{self.session.store.folder} has lost its allocations ({GRANTS})"
+        self._obstacle = WarpError(text, code="state-lost", who="operator", hint="restore the folder from a backup")
+        return force.goal.grants
+
+    def _why_not(self, read: Read, previous: Grants) -> str:
         """Whose yes these files need; "" for nobody's."""
         refused = self._history.refused
         if refused and files_digest(intent_files(read)) == refused:
             return "these files were rolled back from"
-        return why_wait(read, self.session.store.read_grants())
+        return why_wait(read, previous)
 
     def _while_pending(self, pending: Pending) -> bool:
         """What is applied, and waits for a yes, stays in force whatever the files say; what nobody said yes to is undone."""
@@ -211,11 +272,15 @@ class Keeper:
         """Whether an apply that nobody confirmed is to be undone now."""
         return self.pending is not None and self.pending.left_s() <= 0
 
-    def _fingerprint(self) -> Mark:
-        """Of everything that decides what should exist, but for the kernel and the day."""
-        folder = self.session.store.folder
-        more = [self.session.lock_file, *(folder / name for name in (GRANTS, MASTER, IN_FORCE, PENDING))]
-        return mark([*files_of(self.session.config), *more, *self._key_files()])
+    def _fingerprint(self) -> tuple[Mark, Mark]:
+        """Of everything that decides what should exist, but for the kernel and the day: the operator's files, and ours."""
+        return self._files_mark(), self._store_mark()
+
+    def _files_mark(self) -> Mark:
+        return mark([*files_of(self.session.config), self.session.lock_file, *self._key_files()])
+
+    def _store_mark(self) -> Mark:
+        return mark(self.session.store.folder / name for name in (GRANTS, MASTER, IN_FORCE, PENDING))
 
     def _key_files(self) -> tuple[Path, ...]:
         named = key_files_named(self.in_force.read.intent) if self.in_force is not None else ()
@@ -226,31 +291,70 @@ class Keeper:
         force, today = self.in_force, datetime.now(UTC).date()
         if force is None or force.goal.today == today:
             return False
-        self.in_force = dataclasses.replace(force, goal=dataclasses.replace(force.goal, today=today))
+        self.in_force = _on(force, today)
         return True
 
-    def _take(self, read: Read) -> None:
-        goal = self.session.commit(read)
-        self._number = self._history.record(read, COMMAND).number
-        self._mark = self._fingerprint()  # the grants are of our own writing
-        same = self.in_force is not None and (self.in_force.read.intent, self.in_force.goal) == (read.intent, goal)
-        since = self.in_force.since_s if self.in_force is not None and same else time.time()
+    def _take(self, read: Read, now: tuple[Mark, Mark]) -> bool:
+        """Put a new intent in force, if it can be written down; whether there is a new goal.
+
+        `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
+        """
+        done = commit(self.session, read, COMMAND, self._applied, self._obstacle)
+        if done.unwritten is not None:
+            return self._withhold(read, done, done.unwritten, now)
+        goal, self._number = done.goal, done.number
+        self._mark, self._tried = (now[0], self._store_mark()), None  # what the folder holds is of our own writing
+        force = self.in_force
+        same = force is not None and (force.read.intent, force.goal) == (read.intent, goal)
+        since = force.since_s if force is not None and same else time.time()
         self.in_force = InForce(read, goal, since)
         self.findings, self.waits, self._held = (), "", NOTHING
+        if self.unwritten is not None:
+            self.unwritten = None
+            self.log.info("the state folder takes writes again")
+            self.desk.tell(_now(), "written")
         if not same:
             self.log.info("intent", networks=len(read.intent.networks))
             self.desk.tell(_now(), "intent", networks=len(read.intent.networks))
         for warning in read.warnings:
             self.log.warning("the YAML", finding=render_finding(warning))
+        return True
+
+    def _applied(self) -> Applied | None:
+        """What was in force before, from memory or from the history."""
+        if self.in_force is None:
+            self._fall_back()
+        return Applied(self.in_force.read, self.in_force.goal) if self.in_force is not None else None
+
+    def _withhold(self, read: Read, done: Commitment, why: WarpError, now: tuple[Mark, Mark]) -> bool:
+        """Take away what the new intent takes away; what it gives waits until it can be written down."""
+        force = self.in_force
+        assert force is not None  # noqa: S101  # `commit` raises where nothing was in force
+        reduced = done.goal if done.goal.intent != force.read.intent else None
+        before = force.wanted
+        self.in_force = _on(dataclasses.replace(force, reduced=reduced), datetime.now(UTC).date())
+        self._mark, self._tried = None, (now[0], self._store_mark())
+        if (read.intent, read.grants) != (force.read.intent, force.goal.grants):
+            text = f"what it adds waits: {why.message}"
+            self.findings, self.waits = (Finding("state-unwritable", "", text, why.hint or "make room; it is tried again"),), ""
+        self._not_written(why)
+        return self.in_force.wanted != before
+
+    def _not_written(self, why: WarpError) -> None:
+        if self.unwritten is None or self.unwritten.message != why.message:
+            self.log.error("the state folder takes no writes: what gives access waits", error=why.message, hint=why.hint)
+            self.desk.tell(_now(), "unwritten", error=why.message)
+        self.unwritten = why
 
     def _refused(self, findings: tuple[Finding, ...]) -> None:
-        self.findings, self.waits = findings, ""
+        self.findings, self.waits, self.unwritten = findings, "", None
         for finding in findings:
             self.log.error("the YAML is not valid; the kernel is left as it is", finding=render_finding(finding))
         self.desk.tell(_now(), "invalid", findings=[render_finding(finding) for finding in findings[:20]])
 
     def _wait(self, why: str) -> None:
         self.findings, self.waits = (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),), why
+        self.unwritten = None
         self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
         self.desk.tell(_now(), "waits", why=why)
 
@@ -326,7 +430,8 @@ class Keeper:
         failed |= {blocked.group for blocked in found.plan.blocked}
         self._figure(found, outcome, fresh)
         mended = {} if fresh else {str(step.key): step.group for step in outcome.done}
-        return Result(failed=frozenset(failed), mended=mended, changed=len(outcome.done), seconds=self._looked_s)
+        changed, unwritten = len(outcome.done), self.unwritten is not None
+        return Result(failed=frozenset(failed), unwritten=unwritten, mended=mended, changed=changed, seconds=self._looked_s)
 
     def _figure(self, found: Prospect, outcome: Outcome, fresh: bool) -> None:
         figures = self.desk.figures
@@ -361,9 +466,9 @@ class Keeper:
         if full is not None and force is not None and (not full.plan.steps or not figures.networks):
             figures = dataclasses.replace(
                 figures,
-                networks=seen(force.goal, full),
+                networks=seen(force.wanted, full),
                 drops=dropped(full.observed),
-                confirm_pending=pending_json(History(self.session)) is not None,
+                confirm_pending=self.pending is not None,
             )
         self.desk.figures = dataclasses.replace(
             figures,
@@ -372,6 +477,12 @@ class Keeper:
             intent_at_s=force.since_s if force is not None else 0.0,
             intent_valid=not self.findings,
         )
+
+
+def _on(force: InForce, today: date) -> InForce:
+    """The same, of this day."""
+    reduced = dataclasses.replace(force.reduced, today=today) if force.reduced is not None else None
+    return dataclasses.replace(force, goal=dataclasses.replace(force.goal, today=today), reduced=reduced)
 
 
 class _Writing(Exception):
