@@ -6,7 +6,7 @@ Lives here: what is put together from a look, the files and the state folder. Do
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from warpd.advice import host_warnings, port_warning
 from warpd.clients.current import current_digest, known_as, stale_configs
@@ -22,6 +22,8 @@ from warpd.render import VERSION, headline, plan_json, step_json
 from warpd.session import Read, Session, located
 from warpd.status import quarantine_json, status_json
 from warpd.store import Versions
+
+OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
 
 
 def look(kernel: Kernel, read: Read, goal: Goal, last: Prospect | None = None) -> Prospect:
@@ -39,9 +41,9 @@ def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict
     return {**plan_json(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
 
 
-def without_steps(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
-    """As `described`, but without the steps: for whoever is about to apply them."""
-    seen = overview_of(session, goal, found, read)
+def without_steps(session: Session, goal: Goal, found: Prospect, read: Read, before: Intent | None) -> dict[str, Any]:
+    """As `described`, but without the steps: for whoever is about to apply them. `before` is the intent applied before."""
+    seen = _overview(before, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
     warnings = [*warnings_of(found, read), *taken_ports(found)]
     return {**headline(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
@@ -49,9 +51,12 @@ def without_steps(session: Session, goal: Goal, found: Prospect, read: Read) -> 
 
 def overview_of(session: Session, goal: Goal, found: Prospect, read: Read) -> Overview:
     """What the plan does to networks and endpoints, beside what was in force. Before anything of it is recorded."""
-    before = Side(intent_in_force(session) if found.plan.steps else None, read.previous)
+    return _overview(intent_in_force(session) if found.plan.steps else None, goal, found, read)
+
+
+def _overview(before: Intent | None, goal: Goal, found: Prospect, read: Read) -> Overview:
     after = Side(goal.intent, goal.grants)
-    return overview(found.plan, before, after, found.observed.traffic, int(time.time()), goal.today)
+    return overview(found.plan, Side(before, read.previous), after, found.observed.traffic, int(time.time()), goal.today)
 
 
 def intent_in_force(session: Session) -> Intent | None:
@@ -100,10 +105,15 @@ def exit_code(outcome: Outcome, found: Prospect) -> int:
     return EXIT_PARTIAL if outcome.done else EXIT_FAILED
 
 
+def unwritten_json(why: WarpError) -> dict[str, str]:
+    """Why the state folder takes no writes, so that only what takes access away was done."""
+    return {"error": why.message, "code": why.code, "hint": why.hint}
+
+
 def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "complete": outcome.complete and not data["blocked"],
+        "complete": outcome.complete and not data["blocked"] and "unwritten" not in data,
         "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
         "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
         "skipped": [step_json(step, 0) for step in outcome.skipped],
@@ -111,7 +121,7 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
         "unverified": [step_json(step, 0) for step in outcome.unverified],
         "blocked": data["blocked"],
         "warnings": data["warnings"],
-        **{key: data[key] for key in ("overview", "risks", "stale_configs", "quarantine", "confirm_until") if key in data},
+        **{key: data[key] for key in OUTLOOK if key in data},
     }
 
 

@@ -69,9 +69,7 @@ class Session:
         self._lock: Lock | None = None
         self._loaded: Loaded | None = None  # the last good one: what is still the same is not read again
 
-    def read(
-        self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Grants | None = None
-    ) -> Read:
+    def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Grants | None = None) -> Read:
         """Load, check and grant; `instead` holds what files are to be read as.
 
         With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew. `previous` are the

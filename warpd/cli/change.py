@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from warpd import client
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
+from warpd.commitment import commit, last_applied
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
 from warpd.history import NOTHING, History
@@ -31,7 +32,7 @@ from warpd.overview import Side, overview
 from warpd.plan import Step, digest
 from warpd.reconcile import Goal, Outcome, Prospect, converge, removal
 from warpd.render import VERSION, attention_lines, headline, plan_json, plan_text, step_json, step_text, summary_text
-from warpd.report import described, exit_code, look, outcome_json, without_steps
+from warpd.report import described, exit_code, intent_in_force, look, outcome_json, unwritten_json, without_steps
 from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
 
@@ -109,19 +110,28 @@ def apply(
     agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
     if promised is None and not yes:
         promised, agreed = _ask(session, form, verbose)
-    with session.store.writer(command="warpctl apply"), live_kernel() as kernel:
+    with session.store.writer_if_possible("warpctl apply") as obstacle, live_kernel() as kernel:
         read = session.read()
         if promised is not None:
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
         _refuse_unsaid(read, agreed)
         History(session).refuse_pending()
-        goal = session.commit(read)
-        found = look(kernel, read, goal)
-        data = without_steps(session, goal, found, read)
+        before, back_to, by = intent_in_force(session), _way_back(session, kernel, within_s), _who()
+        done = commit(session, read, by, lambda: last_applied(session), obstacle)
+        if within_s and done.unwritten is not None:
+            raise done.unwritten  # it could not be undone
+        found = look(kernel, read, done.goal)
+        data = without_steps(session, done.goal, found, read, before)
+        if done.unwritten is not None:
+            data["unwritten"] = unwritten_json(done.unwritten)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-        data["confirm_until"] = _recorded(session, read, found, within_s)
-        _run(kernel, found, lambda: look(kernel, read, goal, found), data, form, verbose)
+        data["confirm_until"] = _awaited(session, done.number, back_to, within_s, by)
+        _run(kernel, found, lambda: look(kernel, read, done.goal, found), data, form, verbose)
+
+
+def _who() -> str:
+    return f"{os.environ.get('SUDO_USER') or getpass.getuser()} (warpctl apply)"
 
 
 def _report(data: dict[str, Any], form: Format) -> None:
@@ -133,21 +143,29 @@ def _report(data: dict[str, Any], form: Format) -> None:
     raise typer.Exit(0 if data["complete"] else EXIT_PARTIAL if data["done"] else EXIT_FAILED)
 
 
-def _recorded(session: Session, read: Read, found: Prospect, within_s: int) -> str | None:
-    """Keep what is about to be applied; with a time to confirm, see to it that it is undone. Until when, for people.
+def _way_back(session: Session, kernel: LiveKernel, within_s: int) -> int:
+    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was applied before.
 
     Raises:
-        WarpError: what is in force now is not kept, so that nothing could be gone back to; or no timer could be started.
+        WarpError: what is in force now is not kept, so that nothing could be gone back to.
     """
-    history, by = History(session), f"{os.environ.get('SUDO_USER') or getpass.getuser()} (warpctl apply)"
-    before = history.in_force()
-    if within_s and before is None and len(found.observed.state):
+    before = History(session).in_force() if within_s else None
+    if within_s and before is None and len(removal(kernel).observed.state):
         text = "there is no record of what is in force now, so that it could not be gone back to"
         raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
-    entry = history.record(read, by)
+    return before.number if before is not None else NOTHING
+
+
+def _awaited(session: Session, number: int, back_to: int, within_s: int, by: str) -> str | None:
+    """With a time to confirm, see to it that what was recorded is undone. Until when, for people.
+
+    Raises:
+        WarpError: no timer could be started.
+    """
     if not within_s:
         return None
-    pending = history.await_yes(entry.number, before.number if before is not None else NOTHING, within_s, by)
+    history = History(session)
+    pending = history.await_yes(number, back_to, within_s, by)
     try:
         start_timer(session, pending)
     except WarpError:
@@ -232,7 +250,9 @@ def destroy(
     """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
     session: Session = context.obj
     require_root("destroy")
-    with live_kernel() as kernel, _lock_if_possible(session):
+    with live_kernel() as kernel, session.store.writer_if_possible("warpctl destroy") as obstacle:
+        if obstacle is not None:  # a full disk must not keep anybody from removing
+            output.note(f"warning: the state folder takes no writes: {obstacle}")
         group = _group_named(session, kernel, network) if network else None
         found = removal(kernel, group)
         data = _destruction(session, found)
@@ -252,19 +272,6 @@ def _destruction(session: Session, found: Prospect) -> dict[str, Any]:
         grants = session.store.read_grants()
     seen = overview(found.plan, Side(None, grants), Side(), found.observed.traffic, int(time.time()), datetime.now(UTC).date())
     return {**headline(found.plan, (), [row.as_json() for row in seen.rows]), "risks": [risk.as_json() for risk in seen.risks]}
-
-
-@contextlib.contextmanager
-def _lock_if_possible(session: Session) -> Iterator[None]:
-    """The writer's lock; a state folder that cannot be written (full disk, gone) must not keep anybody from removing."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(session.store.writer(command="warpctl destroy"))
-        except Busy:
-            raise
-        except (WarpError, OSError) as failure:
-            output.note(f"warning: going on without the lock: {failure}")
-        yield
 
 
 def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
@@ -291,7 +298,7 @@ def _run(
     progress = _Progress(found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr))
     with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
-    code = exit_code(outcome, found)
+    code = exit_code(outcome, found) if "unwritten" not in data else EXIT_PARTIAL
     if form is Format.json:
         output.say(json.dumps(outcome_json(outcome, data), indent=2))
     else:
@@ -324,6 +331,8 @@ def outcome_text(outcome: Outcome, data: dict[str, Any], seconds: float) -> str:
     lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
     for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):
         lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
+    if "unwritten" in data:
+        lines.append(f"waits   what gives access: {data['unwritten']['error']}. What takes it away was done.")
     if outcome.remaining:
         lines.append("Stopped as asked; `warpctl apply` goes on from here.")
     if data.get("confirm_until"):

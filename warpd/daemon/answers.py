@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from warpd.commitment import commit
 from warpd.daemon.keeper import Keeper
 from warpd.errors import WarpError
 from warpd.history import History
 from warpd.reconcile import converge, prospect
 from warpd.render import VERSION
-from warpd.report import described, history_json, look, outcome_json, status_data, undone_json, without_steps
+from warpd.report import (
+    described,
+    history_json,
+    intent_in_force,
+    look,
+    outcome_json,
+    status_data,
+    undone_json,
+    unwritten_json,
+    without_steps,
+)
 from warpd.rollback import undo
 
 Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
@@ -25,7 +36,8 @@ def status(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     force = keeper.in_force
     if force is None:
         raise WarpError("there has been no valid intent yet", code="no-intent", who="operator", hint="warpctl validate")
-    return status_data(keeper.session, force.read, force.goal, prospect(keeper.kernel, force.goal))
+    data = status_data(keeper.session, force.read, force.wanted, prospect(keeper.kernel, force.wanted))
+    return data if keeper.unwritten is None or not keeper.findings else {**data, "in_sync": False}
 
 
 def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,17 +50,19 @@ def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
 def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
     session, kernel = keeper.session, keeper.kernel
-    with session.store.writer(command="warpd (asked)"):
-        history = History(session)
-        history.refuse_pending()
-        read = session.read()
+    with session.store.writer_if_possible("warpd (asked)", make=keeper.in_force is None) as obstacle:
+        History(session).refuse_pending()
+        previous, lost = keeper.allocations()
+        read = session.read(previous=previous)
         if read.risks and not arguments.get("yes"):
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
-        goal = session.commit(read)
-        found = look(kernel, read, goal)
-        data = without_steps(session, goal, found, read)
-        history.record(read, str(arguments.get("by", "warpd (asked)")))
-        outcome = converge(kernel, lambda: look(kernel, read, goal, found), found)
+        before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
+        done = commit(session, read, by, keeper.applied, lost or obstacle)
+        found = look(kernel, read, done.goal)
+        data = without_steps(session, done.goal, found, read, before)
+        if done.unwritten is not None:
+            data["unwritten"] = unwritten_json(done.unwritten)
+        outcome = converge(kernel, lambda: look(kernel, read, done.goal, found), found)
         return outcome_json(outcome, data)
 
 

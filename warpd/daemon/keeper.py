@@ -199,7 +199,8 @@ class Keeper:
         if being_written(files_of(self.session.config), time.time()):
             raise _Writing
         try:
-            previous = self._allocations()
+            previous, lost = self.allocations()
+            self._obstacle = lost or self._obstacle
             read = self.session.read(previous=previous)
             if self._files_mark() != now[0]:
                 raise _Writing
@@ -215,25 +216,23 @@ class Keeper:
             self._refused(failure.findings)
         return self._fall_back()
 
-    def _allocations(self) -> Grants:
-        """Those on the disk; what the disk has lost is known in memory.
+    def allocations(self) -> tuple[Grants, WarpError | None]:
+        """Those on the disk; or those in memory, and how the disk has lost them.
 
         Raises:
             WarpError: they cannot be read, and nothing is in force.
         """
-        force = self.in_force
+        force, store = self.in_force, self.session.store
         try:
-            found = self.session.store.read_grants()
+            found = store.read_grants()
         except WarpError as failure:
             if force is None:
                 raise
-            self._obstacle = self._obstacle or failure
-            return force.goal.grants
+            return force.goal.grants, failure
         if force is None or found.networks or not force.goal.grants.networks:
-            return found
-        text = f"{self.session.store.folder} has lost its allocations ({GRANTS})"
-        self._obstacle = WarpError(text, code="state-lost", who="operator", hint="restore the folder from a backup")
-        return force.goal.grants
+            return found, None
+        text, hint = f"{store.folder} has lost its allocations ({GRANTS})", "restore the folder from a backup"
+        return force.goal.grants, WarpError(text, code="state-lost", who="operator", hint=hint)
 
     def _why_not(self, read: Read, previous: Grants) -> str:
         """Whose yes these files need; "" for nobody's."""
@@ -299,7 +298,7 @@ class Keeper:
 
         `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
         """
-        done = commit(self.session, read, COMMAND, self._applied, self._obstacle)
+        done = commit(self.session, read, COMMAND, self.applied, self._obstacle)
         if done.unwritten is not None:
             return self._withhold(read, done, done.unwritten, now)
         goal, self._number = done.goal, done.number
@@ -320,7 +319,7 @@ class Keeper:
             self.log.warning("the YAML", finding=render_finding(warning))
         return True
 
-    def _applied(self) -> Applied | None:
+    def applied(self) -> Applied | None:
         """What was in force before, from memory or from the history."""
         if self.in_force is None:
             self._fall_back()
