@@ -70,8 +70,12 @@ def peers(found: State) -> dict[tuple[str, str], set[str]]:
 
 
 def permits(found: State) -> dict[tuple[str, str], set[str]]:
-    sets = [item for item in found if isinstance(item, NftElements)]
-    return {(item.key.netns, item.set): set(item.elements) for item in sets}
+    """What stands in each set; several networks may add to one."""
+    out: dict[tuple[str, str], set[str]] = {}
+    for item in found:
+        if isinstance(item, NftElements):
+            out.setdefault((item.key.netns, item.set), set()).update(item.elements)
+    return out
 
 
 def inside(narrow: set[str], wide: set[str]) -> bool:
