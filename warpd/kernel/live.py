@@ -299,7 +299,7 @@ class LiveKernel:
         if change.action is Action.CREATE and driver == "tun":
             return self._start_userspace(change, subject)
         try:
-            refusal = self._make_link(change) if change.before is None else self._in_turn(_messages(change))
+            refusal = self._make_link(change) if change.before is None else self._change_link(change)
         except OSError as failure:
             return _absent(change, failure)
         fault = _judge(change, refusal)
@@ -314,11 +314,20 @@ class LiveKernel:
         refusal = self._in_turn([creation])
         if refusal is not None:
             return refusal
-        subject = change.subject
-        if isinstance(subject, Bridge):
-            index = self._resolve(Index(subject.netns, subject.name))
-            self._door(subject.netns).route.request([live_bridge.count_frames(index)])
-        return self._in_turn(mark)
+        return self._bridge_options(change) or self._in_turn(mark)
+
+    def _change_link(self, change: Change) -> Refusal | None:
+        return self._in_turn(_messages(change)) or self._bridge_options(change)
+
+    def _bridge_options(self, change: Change) -> Refusal | None:
+        """What of a bridge is encoded by hand. The first refusal."""
+        before, after = change.before, change.after
+        if not isinstance(after, Bridge):
+            return None
+        index = self._resolve(Index(after.netns, after.name))
+        requests = live_bridge.options(index, before if isinstance(before, Bridge) else None, after)
+        answers = self._door(after.netns).route.request(requests)
+        return next((answer for answer in answers if answer is not None), None)
 
     def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
         """Messages in order, namespace by namespace, as far as none is refused. The first refusal."""

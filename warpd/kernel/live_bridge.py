@@ -23,6 +23,7 @@ from warpd.kernel.live_rtnl import (
 )
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.bridge_port import BridgePort, Vlans, members, ranges
+from warpd.objects.segment import Bridge
 
 AF_BRIDGE = socket.AF_BRIDGE if hasattr(socket, "AF_BRIDGE") else 7
 RTM_SETLINK = 19
@@ -32,6 +33,7 @@ IFLA_PROTINFO, IFLA_AF_SPEC = 12, 26
 IFLA_BRPORT_LEARNING = 8
 IFLA_BRIDGE_VLAN_INFO = 2
 COUNTING = (41, 45)  # IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_VLAN_STATS_PER_PORT
+IFLA_BR_FDB_MAX_LEARNED = 49  # Linux 6.7; an older kernel passes over it
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
 VLAN = struct.Struct("=HH")
 # RTM_GETSTATS (linux/if_link.h): a link's own counters, and as a bridge's port those of its VLANs
@@ -82,11 +84,14 @@ def _decode(data: memoryview) -> PortRow:
     return PortRow(index, master, tuple(vlans), learning)
 
 
-def count_frames(index: int) -> tuple[int, int, bytes]:
-    """A bridge that has no port yet counts frames by port and VLAN from now on (pyroute2 0.9 lacks the second attribute)."""
-    flags = b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
-    info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, flags)
-    return RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info)
+def options(index: int, before: Bridge | None, after: Bridge) -> list[tuple[int, int, bytes]]:
+    """Requests for what pyroute2 0.9 does not know: the limit of what is learned, and that a bridge that has no port yet counts
+    frames by port and VLAN."""
+    data = b"" if before is not None else b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
+    if before is None or before.max_learned != after.max_learned:
+        data += struct.pack("=HHI", 8, IFLA_BR_FDB_MAX_LEARNED, after.max_learned)
+    info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, data)
+    return [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))] if data else []
 
 
 def refused(sock: NetlinkSocket, index: int) -> int:

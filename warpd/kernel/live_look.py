@@ -43,7 +43,7 @@ from warpd.objects.nft import NftElements, NftGate, NftTable, base_of, part_of
 from warpd.objects.nft_listing import NftObject
 from warpd.objects.route import RTN_UNICAST, Route, route_key
 from warpd.objects.rule import Rule
-from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan
+from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan, max_learned
 from warpd.objects.surplus import Surplus
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
 from warpd.objects.tc import TcBlock, TcIngress
@@ -176,7 +176,8 @@ class Look:
         if row.name.startswith("wg-"):
             return self._wireguard(row)
         master = self._names.get(row.master, "")
-        made = _plain_device(self.netns, row, master, self._names)
+        legs = sum(other.master == row.index and other.kind in LEGS for other in self.links)
+        made = _plain_device(self.netns, row, master, self._names, legs)
         return [made or StrayLink(self.netns, row.name, row.kind, self._owner(row))]
 
     def _owner(self, row: LinkRow) -> str:
@@ -316,21 +317,23 @@ def _text(data: Mapping[int, bytes], kind: int) -> str:
     return socket.inet_ntop(socket.AF_INET, data[kind]) if len(data.get(kind, b"")) == 4 else ""
 
 
-def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str]) -> Object | None:
+def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str], ports: int) -> Object | None:
     """A VRF, a bridge or a leg of ours; None for what we never make."""
     base = (netns, row.name, row.alias, row.mtu)
     if row.kind == "vrf" and netns == ROOT:
         return Vrf(*base, master=master, table=_int(row.data, IFLA_VRF_TABLE))
     if row.kind == "bridge":
-        return _bridge(row, Bridge(*base, master=master))
+        return _bridge(row, Bridge(*base, master=master, max_learned=max_learned(ports)))
     if row.kind in LEGS:
         return _leg(row, base, master, names)
     return None
 
 
 def _bridge(row: LinkRow, bridge: Bridge) -> Bridge:
+    limit = live_bridge.IFLA_BR_FDB_MAX_LEARNED
     return dataclasses.replace(
         bridge,
+        max_learned=_int(row.data, limit) if limit in row.data else bridge.max_learned,
         filtering=bool(_int(row.data, IFLA_BR_VLAN_FILTERING)),
         protocol=_net(row.data, IFLA_BR_VLAN_PROTOCOL),
         default_pvid=_int(row.data, IFLA_BR_VLAN_DEFAULT_PVID),

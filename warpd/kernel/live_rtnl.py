@@ -45,7 +45,7 @@ IFLA_AF_SPEC = 26
 # in linux/ipv6.h): a gateway of a hundred networks has some seven hundred, which would be as many files to open.
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
 CONF: Mapping[int, Mapping[str, int]] = {
-    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11},
+    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11, "arp_ignore": 18},
     socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
 }
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from warpd.intent import Network
 from warpd.isolation.room import Fragment, Room, Site, Wants
-from warpd.networks import segment, tunnel
+from warpd.networks import frames, segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import alias
@@ -41,11 +41,10 @@ def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) ->
     name = segment.bridge_name(site, network)
     tagged = segment.tagged_of(network)
     untagged = network.vlan_id or (0 if network.vlan_range else site.vlan)
-    bridge = segment.bridge(site, place, name, ETH_P_8021Q)
-    legs = [_leg(site, place, name, peer) for peer in peers]
-    return segment.objects(
-        site, place, bridge, legs, BridgePort(place.netns, "", untagged, tagged), segment.gate(place, untagged, tagged)
-    )
+    bridge = segment.bridge(site, place, name, ETH_P_8021Q, len(peers))
+    port = BridgePort(place.netns, "", untagged, tagged)
+    admission = segment.Admission(port, segment.gate(place, untagged, tagged), frames.of_leg(judged=True, storms=True))
+    return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
 
 
 def _leg(site: Site, place: Room, bridge: str, peer: Peer) -> Vxlan:

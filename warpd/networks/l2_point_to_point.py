@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from warpd.intent import Network
 from warpd.isolation.room import Fragment, Room, Site, Wants
-from warpd.networks import segment, tunnel
+from warpd.networks import frames, segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import alias
@@ -40,9 +40,11 @@ def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) ->
     whole = not network.vlan_id and not network.vlan_range
     tagged = EVERY if whole else segment.tagged_of(network)
     port = BridgePort(place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False)
-    bridge = segment.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q)
+    bridge = segment.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers))
     gate = segment.gate(place, port.untagged, None if whole else tagged)
-    return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], port, gate)
+    # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good as any other.
+    admission = segment.Admission(port, gate, frames.of_leg(judged=not whole, storms=False))
+    return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
 
 
 def _leg(site: Site, place: Room, bridge: str, peer: Peer) -> Gretap:

@@ -1,25 +1,28 @@
 """What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
 
-Three things judge a frame: the gate of its leg, the VLANs of its port, and that the bridge is a member of no VLAN, so
-that nothing goes up to the gateway. The gate sees IPv4 and IPv6 only (nft_do_chain_inet_ingress lets the rest by), the
-port sees all; what the port dropped follows from the bridge's own counters.
+Four things judge a frame: the filters of its leg (`frames`), its gate, the VLANs of its port, and that the bridge is a member
+of no VLAN, so that nothing goes up to the gateway. The gate sees IPv4 and IPv6 only (nft_do_chain_inet_ingress lets the rest
+by), the others see all; what the port dropped follows from the bridge's own counters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from warpd.intent import Network
 from warpd.isolation.room import Room, Site
+from warpd.networks import frames
 from warpd.objects.bridge_port import BridgePort, Vlans, members, ranges
 from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import NftElements, NftGate
 from warpd.objects.nft_rules import ACCEPT, DROP, between, count, match, meta, payload, rule
 from warpd.objects.nft_rules import members as one_of
-from warpd.objects.segment import PAYLOAD, Bridge, Leg
+from warpd.objects.segment import PAYLOAD, Bridge, Leg, max_learned
 from warpd.objects.sysctl import Sysctl
+from warpd.objects.tc import Filters, TcIngress
 from warpd.state import ROOT, Object
 
 REASONS = ("other-network", "vlan")
@@ -30,45 +33,63 @@ def bridge_name(site: Site, network: Network) -> str:
     return network.bridge_name or f"br-{site.vcid}"
 
 
-def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], port: BridgePort, gate: Sequence[str]) -> list[Object]:
-    """The bridge with its legs; `port` is what each leg's port lets through, `gate` the rules of each leg's gate."""
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What each leg of a segment lets in."""
+
+    port: BridgePort  # the VLANs of its port; its names are of no meaning
+    gate: tuple[str, ...]  # the rules of its gate
+    filters: Filters  # of its ingress
+
+
+def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], admission: Admission) -> list[Object]:
+    """The bridge with its legs."""
+    port = admission.port
     group = netns_name(site.vcid)
     own = link_key(place.netns, bridge.name)
     out: list[Object] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
+    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
     if place.netns == ROOT:
         out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
     for leg in legs:
         key = link_key(place.netns, leg.name)
         out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
-        out.append(NftGate(place.netns, leg.name, tuple(gate)))
+        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
+        out.append(NftGate(place.netns, leg.name, admission.gate))
         out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))
     return out
 
 
 def _quiet(place: Room, name: str, group: str) -> list[Object]:
-    """No address of the gateway's own on a tenant's segment, not even a link-local one."""
-    path = f"net/ipv6/conf/{name}/disable_ipv6"
-    return [Sysctl(place.netns, path, "1", link_key(place.netns, name), owner=group)]
+    """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing answered or forwarded.
+
+    The filters keep every frame from the gateway's own protocols already; these settings hold should they be missing.
+    """
+    values = {f"net/ipv6/conf/{name}/disable_ipv6": "1", f"net/ipv4/conf/{name}/forwarding": "0"}
+    values |= {f"net/ipv4/conf/{name}/arp_ignore": "8", f"net/ipv4/conf/{name}/rp_filter": "1"}
+    key = link_key(place.netns, name)
+    return [Sysctl(place.netns, path, value, key, owner=group) for path, value in values.items()]
 
 
-def bridge(site: Site, place: Room, name: str, protocol: int) -> Bridge:
-    return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol)
+def bridge(site: Site, place: Room, name: str, protocol: int, legs: int) -> Bridge:
+    limit = max_learned(legs)
+    return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
 
 
-def gate(place: Room, untagged: int, tagged: Vlans | None) -> list[str]:
+def gate(place: Room, untagged: int, tagged: Vlans | None) -> tuple[str, ...]:
     """What a leg lets in; `tagged` None is every VLAN."""
     other, vlan = place.named("other-network"), place.named("vlan")
-    out = []
+    out: list[str] = []
     if place.mark:  # in the root, tunnels of several networks may have the same two addresses
         out.append(rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(other), DROP))
     if tagged is None:
-        return [*out, rule("every VLAN", ACCEPT)]
+        return (*out, rule("every VLAN", ACCEPT))
     known = [between(first, last) for first, last in ranges(members(tagged) | ({untagged} if untagged else set()))]
     if known:
         vids: Any = known[0] if len(known) == 1 else one_of(*known)
         out.append(rule("granted VLANs", match(payload("vlan", "id"), vids), ACCEPT))
     out += [rule("other VLANs", match(ETHER_TYPE, kind), count(vlan), DROP) for kind in ("8021q", "8021ad")]
-    return [*out, rule("untagged", ACCEPT) if untagged else rule("untagged", count(vlan), DROP)]
+    return (*out, rule("untagged", ACCEPT) if untagged else rule("untagged", count(vlan), DROP))
 
 
 def tagged_of(network: Network) -> Vlans:

@@ -36,7 +36,8 @@ class BridgePort(OnDevice):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return (link_key(self.netns, self.device), Key("nft-gate", self.netns, self.device))
+        guards = (Key(kind, self.netns, self.device) for kind in ("tc-ingress", "nft-gate"))
+        return (link_key(self.netns, self.device), *guards)
 
 
 def ranges(vids: Iterable[int]) -> Vlans:

@@ -16,7 +16,12 @@ from warpd.state import ROOT, Key, Rank
 # on our doors and VRFs, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
-_QUIET = ("net/ipv6/conf/{}/disable_ipv6",)
+_QUIET = (
+    "net/ipv4/conf/{}/forwarding",
+    "net/ipv4/conf/{}/arp_ignore",
+    "net/ipv4/conf/{}/rp_filter",
+    "net/ipv6/conf/{}/disable_ipv6",
+)
 _PORT = ("net/ipv4/conf/{}/forwarding", "net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/disable_ipv6")
 BRIDGE_NETFILTER = ("arptables", "ip6tables", "iptables")
 # What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.

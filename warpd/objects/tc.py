@@ -43,7 +43,7 @@ class TcFilter:
     verdict: Verdict = "drop"
     reason: str = ""  # under which drops are counted; at most REASON_BYTES of ASCII
     ethertype: int = ETH_P_ALL  # of a tagged frame: that of the outer tag
-    destination_mac: str = ""  # ADDRESS or ADDRESS/MASK, each with six octets
+    destination_mac: str = ""  # ADDRESS, or ADDRESS/MASK with another mask than all ones; small letters
     vlan_id: int | None = None  # needs the ethertype of a VLAN tag
     vlan_ethertype: int = 0  # what stands behind the outer tag; needs the ethertype of a VLAN tag
     ip_protocol: int | None = None  # needs the ethertype of IPv4 or IPv6
