@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 from typing import Any
 
 from tests import world
@@ -13,6 +14,7 @@ from warpd.objects.link import LinkUp, Veth, WireguardLink
 from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftTable
 from warpd.objects.route import Route
+from warpd.objects.segment import LEARNED_PER_LEG, Bridge
 from warpd.objects.sysctl import WATCHED, Sysctl
 from warpd.objects.tc import TcBlock, TcFilter, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
@@ -163,6 +165,27 @@ def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
     apply(kernel, removal(kernel, room.name).plan.steps)
     assert [item for item in observe(kernel).state if item.group == room.name] == []
     assert all_of(kernel, Netns) != []
+
+
+def test_a_bridge_learns_no_more_than_it_is_told(kernel: Kernel) -> None:
+    """Where the kernel knows no limit (before Linux 6.7), what is wanted is what is seen."""
+    wanted = world.goal(world.intent(a=world.every_type("namespace")["n_campus"]))
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    (bridge,) = all_of(kernel, Bridge)
+    assert bridge.max_learned == 3 * LEARNED_PER_LEG
+    other = dataclasses.replace(bridge, max_learned=7)
+    assert one(kernel, Change(Action.UPDATE, bridge, other)) is None
+    (seen,) = all_of(kernel, Bridge)
+    assert seen in (other, bridge)
+    assert seen == other or linux() < (6, 7)
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete
+    assert all_of(kernel, Bridge) == [bridge]
+
+
+def linux() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
 
 
 # One filter for each key, verdict and combination in use.

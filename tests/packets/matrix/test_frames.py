@@ -7,6 +7,7 @@ Every L2 client has a cable in its LAN port. All L2 networks use the same MAC ad
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -122,17 +123,28 @@ def test_tags_in_and_out_of_range(segments: Field, name: str) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_service_tags_do_not_slip_through(segments: Field, name: str) -> None:
-    """An 802.1ad tag is no granted VLAN, whatever it wraps."""
+    """A tag of 802.1ad, or of what was in use before it, is no granted VLAN, whatever it wraps."""
     group = of(segments, name)
     frames = []
-    for vlans in ((100,), (105,), (100, 100), (99, 105)):
+    tags = ((0,), (99,), (100,), (105,), (100, 100), (99, 105), (0, 99))
+    for outer, vlans in itertools.product((0x88A8, 0x9100, 0x9200), tags):
         one = sent(group[0], group, BROADCAST, vlans)
-        data = frame(group[0].mac, BROADCAST, one.ident, vlans, outer=0x88A8)
+        data = frame(group[0].mac, BROADCAST, one.ident, vlans, outer=outer)
         none: frozenset[str] = frozenset()
-        # An access VLAN takes whatever carries no 802.1Q tag: there it is payload like any other.
-        may = none if name.startswith("trunk") else frozenset(m.name for m in group)
-        frames.append(Sent(one.sender, f"802.1ad {one.text}", one.ident, data, vlans, none, may))
-    assert not send(segments, frames, "802.1ad tags")
+        may = none if NETS[name].vlans is not None else frozenset(m.name for m in group)
+        frames.append(Sent(one.sender, f"{outer:#x} {one.text}", one.ident, data, vlans, none, may))
+    assert not send(segments, frames, "service tags")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_reserved_addresses_end_at_the_leg(segments: Field, name: str) -> None:
+    """The next bridge is ours, and it takes part in nothing: only spanning tree is carried, like any other frame."""
+    group, none = of(segments, name), frozenset[str]()
+    frames = [sent(group[0], group, STP, usual(NETS[name]))]
+    for number, vlans in itertools.product(range(1, 16), (UNTAGGED, (0,), (100,), (105,), (100, 105))):
+        one = sent(group[0], group, f"01:80:c2:00:00:{number:02x}", vlans)
+        frames.append(Sent(one.sender, one.text, one.ident, one.data, vlans, none, none))
+    assert not send(segments, frames, "reserved addresses")
 
 
 @pytest.mark.parametrize("name", NETS)
