@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.session import DEFAULT_SOCKET
 
+NEEDS_READ = "permission denied: membership in group warpd-read required"
 TIMEOUT_S = 130.0
-CONNECT_S = 2.0
+CONNECT_S = 5.0
 
 
 def socket_path() -> Path:
@@ -31,15 +33,24 @@ class _Line(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        line.settimeout(CONNECT_S)
-        try:
-            line.connect(str(self._path))
-        except OSError:
-            line.close()
-            raise
-        line.settimeout(self.timeout)
-        self.sock = line
+        self.sock = _connected(self._path)
+        self.sock.settimeout(self.timeout)
+
+
+def _connected(path: Path) -> socket.socket:
+    """Wait for a place in the queue of the socket: one that does not block gets EAGAIN when it is full (unix(7)).
+
+    Raises:
+        OSError: nobody listens, or not for us.
+    """
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(CONNECT_S), 0))
+    try:
+        line.connect(str(path))
+    except OSError:
+        line.close()
+        raise
+    return line
 
 
 def told_by_daemon() -> bool:
@@ -49,12 +60,11 @@ def told_by_daemon() -> bool:
 
 def answers(path: Path | None = None) -> bool:
     """Whether a daemon serves the socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(CONNECT_S)
-        with contextlib.suppress(OSError):
-            line.connect(str(path or socket_path()))
-            return True
-    return False
+    try:
+        _connected(path or socket_path()).close()
+    except OSError:
+        return False
+    return True
 
 
 def ask(method: str, what: str, body: Mapping[str, Any] | None = None, path: Path | None = None) -> dict[str, Any]:
@@ -65,8 +75,7 @@ def ask(method: str, what: str, body: Mapping[str, Any] | None = None, path: Pat
     """
     with contextlib.closing(_Line(path or socket_path(), TIMEOUT_S)) as line:
         try:
-            line.request(method, what, json.dumps(body) if body is not None else None)
-            answer = line.getresponse()
+            answer = _answer(line, method, what, json.dumps(body) if body is not None else None)
             data: dict[str, Any] = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as failure:
             raise _nobody(failure) from failure
@@ -83,8 +92,7 @@ def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Ite
     """
     with contextlib.closing(_Line(path or socket_path(), 60.0)) as line:
         try:
-            line.request("GET", f"/v1/events?after={after}&follow={int(follow)}")
-            answer = line.getresponse()
+            answer = _answer(line, "GET", f"/v1/events?after={after}&follow={int(follow)}")
             if answer.status != 200:
                 raise Answered(answer.status, json.loads(answer.read()))
             while row := answer.readline():
@@ -92,6 +100,13 @@ def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Ite
                     yield json.loads(row)
         except (OSError, http.client.HTTPException, ValueError) as failure:
             raise _nobody(failure) from failure
+
+
+def _answer(line: http.client.HTTPConnection, method: str, what: str, body: str | None = None) -> http.client.HTTPResponse:
+    """Raises: OSError, http.client.HTTPException."""
+    with contextlib.suppress(BrokenPipeError):  # refused at the door: what was answered can still be read
+        line.request(method, what, body)
+    return line.getresponse()
 
 
 class Answered(WarpError):
@@ -108,5 +123,8 @@ class Answered(WarpError):
 
 
 def _nobody(failure: Exception) -> WarpError:
+    if isinstance(failure, PermissionError):
+        hint = "root may do it; a new membership counts from the next login"
+        return WarpError(NEEDS_READ, code="not-permitted", who="operator", hint=hint)
     hint = "is warpd running? `systemctl status warpd`"
     return WarpError(f"{socket_path()}: {failure}", code="no-daemon", who="operator", hint=hint)

@@ -7,18 +7,23 @@ import grp
 import http.client
 import json
 import os
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from warpd.daemon import api
-from warpd.daemon.api import BODY_MAX, CONNECTIONS_MAX, ROUTES, Peer, Right, Server, listen, openapi
+from warpd.daemon import http1, peers, socket_server
+from warpd.daemon.admission import PLACES, Admission, Places, Right
+from warpd.daemon.api import BODY_MAX, ROUTES, openapi
 from warpd.daemon.desk import Desk
+from warpd.daemon.door import listen
+from warpd.daemon.peers import Groups
+from warpd.daemon.socket_server import Server
 from warpd.errors import Busy, WarpError
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
@@ -75,7 +80,8 @@ def path(answerer: Answerer, tmp_path: Path) -> Iterator[Path]:
 
 def ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, Any]:
     with contextlib.closing(Lines(path)) as line:
-        line.request(method, what, body)
+        with contextlib.suppress(BrokenPipeError):  # refused before it was asked: the answer is there all the same
+            line.request(method, what, body)
         answer = line.getresponse()
         raw = answer.read()
         return answer.status, json.loads(raw) if answer.headers["content-type"] == "application/json" else raw.decode()
@@ -153,22 +159,54 @@ def test_what_is_no_http(path: Path, answerer: Answerer, raw: bytes) -> None:
     assert ask(path, "GET", "/v1/status")[0] == 200
 
 
-def test_slow_clients_are_given_up_and_the_number_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "SLOW_S", 0.5)
-    lines = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(CONNECTIONS_MAX - 4)]
+def connected(path: Path) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(20)
+    line.connect(str(path))
+    return line
+
+
+def test_slow_requests_are_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "SLOW_S", 0.5)
+    lines = [connected(path) for _ in range(20)]
     for line in lines:
-        line.settimeout(10)
-        line.connect(str(path))
         line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: ")
     assert ask(path, "GET", "/v1/status")[0] == 200
-    ended = 0
     for line in lines:
-        with contextlib.suppress(ConnectionResetError):
+        with line, contextlib.suppress(ConnectionResetError):
             assert line.recv(10) == b""
-        ended += 1
-        line.close()
-    assert ended == len(lines)
     assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+def test_an_answer_that_nobody_takes_ends_its_connection(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "SLOW_S", 0.5)
+    monkeypatch.setitem(STATUS, "more", "x" * 4_000_000)
+    with connected(path) as line:
+        line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n")
+        waiting = [thread for thread in threading.enumerate() if thread.name == "control socket"]
+        assert len(waiting) == 1
+        poll = select.poll()
+        poll.register(line, select.POLLHUP)
+        assert poll.poll(20_000)  # hung up without a byte having been read
+    assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+def test_the_number_of_connections_is_bounded_and_places_come_back(tmp_path: Path, answerer: Answerer) -> None:
+    server = Server(answerer.desk, tmp_path / "sock")
+    server._admission = Admission({**PLACES, "root": Places(3, 3)})
+    server.start()
+    try:
+        lines = [connected(tmp_path / "sock") for _ in range(3)]
+        status, body = ask(tmp_path / "sock", "GET", "/v1/status")
+        assert (status, body["error"]) == (503, "too many connections are open")
+        for line in lines:
+            line.close()
+        until = time.monotonic() + 20
+        while ask(tmp_path / "sock", "GET", "/v1/status")[0] != 200:
+            assert time.monotonic() < until
+        assert answerer.desk.socket.refused["place"] >= 1
+    finally:
+        server.stop()
 
 
 def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
@@ -186,8 +224,8 @@ def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
         assert json.loads(line.getresponse().readline())["number"] == 2
 
 
-def as_user(uid: int, groups: list[int], path: Path, method: str, what: str) -> int:
-    """The status that another user gets."""
+def as_user(uid: int, groups: list[int], work: Callable[[], object]) -> Any:
+    """What this gives to another user, as JSON; an error by its name."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -195,38 +233,141 @@ def as_user(uid: int, groups: list[int], path: Path, method: str, what: str) -> 
             os.setgroups(groups)
             os.setgid(uid)
             os.setuid(uid)
-            os.write(theirs, str(ask(path, method, what)[0]).encode())
+            try:
+                answer = work()
+            except OSError as failure:
+                answer = type(failure).__name__
+            with os.fdopen(theirs, "w") as out:
+                json.dump(answer, out)
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
     os.close(theirs)
     with os.fdopen(ours, "rb") as answer:
-        return int(answer.read() or b"0")
+        found = json.loads(answer.read())
+    os.waitpid(child, 0)
+    return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
-def test_who_may_what(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = {"warpd": 61001, "warpd-read": 61002}
+@pytest.fixture
+def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Our two groups, on whatever host; and a socket that other users can reach."""
+    made = {"warpd": 61001, "warpd-read": 61002}
     known = grp.getgrnam
 
     def named(name: str) -> Any:
-        return grp.struct_group((name, "x", groups[name], [])) if name in groups else known(name)
+        return grp.struct_group((name, "x", made[name], [])) if name in made else known(name)
 
-    monkeypatch.setattr(api.grp, "getgrnam", named)
+    monkeypatch.setattr(peers.grp, "getgrnam", named)
     for ancestor in path.parents:  # pytest's own folders are for root only
         if str(ancestor).startswith("/tmp/pytest-of-root"):
             ancestor.chmod(0o755)
-    wanted = {(): (403, 403), (61002,): (200, 403), (61001,): (200, 200), (61001, 61002): (200, 200)}
-    found = {
-        held: (as_user(61999, list(held), path, "GET", "/v1/status"), as_user(61999, list(held), path, "POST", "/v1/apply"))
-        for held in wanted
-    }
-    assert found == wanted
+    return made
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
+
+
+@needs_root
+def test_who_may_what(path: Path, groups: dict[str, int]) -> None:
+    wanted = {(): [403, 403], (61002,): [200, 403], (61001,): [200, 200], (61001, 61002): [200, 200]}
+    for held, statuses in wanted.items():
+        both = as_user(
+            61999, list(held), lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]]
+        )
+        assert both == statuses, held
+
+
+@needs_root
+def test_a_missing_right_names_the_group(path: Path, groups: dict[str, int]) -> None:
+    stranger = as_user(61999, [], lambda: ask(path, "GET", "/v1/status")[1]["error"])
+    assert stranger == "permission denied: membership in group warpd-read required"
+    reader = as_user(61999, [61002], lambda: ask(path, "POST", "/v1/apply")[1]["error"])
+    assert reader == "read-only access: membership in group warpd required"
+
+
+def hold(path: Path, count: int) -> int:
+    """Connect again and again without asking anything; how many were let in to the end."""
+    lines = []
+    for _ in range(count):
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        line.settimeout(20)
+        with contextlib.suppress(PermissionError, BlockingIOError):
+            line.connect(str(path))
+            lines.append(line)
+    open_ = 0
+    for line in lines:
+        with line, contextlib.suppress(ConnectionResetError):
+            line.settimeout(0.2)
+            try:
+                while line.recv(65536):
+                    pass
+            except TimeoutError:
+                open_ += 1
+    return open_
+
+
+@needs_root
+def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
+    path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_server, "CLOSED_S", 3600)
+    assert as_user(61999, [], lambda: hold(path, 3000)) == 0
+    assert answerer.desk.socket.closed
+    assert answerer.desk.socket.refused["right"] < 3000  # the others were refused by the kernel
+    assert as_user(61999, [], lambda: ask(path, "GET", "/v1/status")) == "PermissionError"
+    assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
+    assert as_user(61998, [61001], lambda: ask(path, "GET", "/v1/status")[0]) == 200
+    assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+@needs_root
+def test_after_a_flood_a_stranger_is_told_again(
+    path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_server, "CLOSED_S", 0.2)
+    as_user(61999, [], lambda: hold(path, 200))
+    until = time.monotonic() + 20
+    while answerer.desk.socket.closed:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert as_user(61999, [], lambda: ask(path, "GET", "/v1/status")[0]) == 403
+
+
+@needs_root
+def test_one_reader_cannot_take_the_places_of_others(path: Path, groups: dict[str, int]) -> None:
+    places = PLACES["read"]
+    end, keep = os.pipe()
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(keep)
+            os.setgroups([61002])
+            os.setgid(61997)
+            os.setuid(61997)
+            lines = [connected(path) for _ in range(places.per_user + 10)]
+            os.write(tell, b"+")
+            os.read(end, len(lines))  # until the test is over
+        finally:
+            os._exit(0)
+    os.close(end)
+    os.close(tell)
+    try:
+        assert os.read(ready, 1) == b"+"
+        assert as_user(61997, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 503
+        assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
+        assert as_user(61998, [61001], lambda: ask(path, "GET", "/v1/status")[0]) == 200
+        assert ask(path, "GET", "/v1/status")[0] == 200
+    finally:
+        os.close(keep)
+        os.close(ready)
+        os.waitpid(child, 0)
 
 
 def test_rights_without_such_groups() -> None:
-    assert Peer(0, frozenset()).right is Right.CHANGE
-    assert Peer(1, frozenset({1, 2, 3})).right is Right.NOTHING
+    groups = Groups()
+    assert groups.right_of(0, frozenset()) is Right.CHANGE
+    assert groups.right_of(1, frozenset({1, 2, 3})) is Right.NOTHING
 
 
 def test_a_dead_socket_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:

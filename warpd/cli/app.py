@@ -18,6 +18,7 @@ from warpd.cli import output
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.protocol import LookFailed
 from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from warpd.usage import run
 
 app = typer.Typer(
     name="warpctl",
@@ -30,7 +31,7 @@ app = typer.Typer(
     `warpctl validate`, `warpctl plan`, `warpctl apply`, and
     `warpctl endpoint config NETWORK/NAME` for each device.
 
-    Exit codes: 0 done or in sync, 1 failed, 2 plan has changes, 3 applied in part,
+    Exit codes: 0 done or in sync, 1 failed or a wrong command line, 2 plan has changes, 3 applied in part,
     4 the YAML is invalid, 5 busy.""",
 )
 network_app = typer.Typer(no_args_is_help=True, help="Look at networks, add and remove them.")
@@ -66,7 +67,7 @@ def main() -> None:
     from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, watch  # noqa: F401  # each registers its commands on import
 
     try:
-        app()
+        sys.exit(run(app))
     except WarpError as failure:
         output.show_failure(failure)
         sys.exit(failure.exit_code)

@@ -1,87 +1,31 @@
-"""The control socket: HTTP over a unix socket, on a thread of its own.
+"""What can be asked over the control socket: an ASGI application behind it.
 
-Who may do what is decided for each connection by the credentials that the kernel vouches for (SO_PEERCRED and
-SO_PEERGROUPS, unix(7)): root and the group `warpd` may change, the group `warpd-read` may look, nobody else may
-anything. Questions go over the desk to the loop, which alone touches kernel and files; a slow, large or malformed
-request never reaches it. Nothing here wakes up while nobody asks.
+Root and the group `warpd` may change, the group `warpd-read` may look. Questions go over the desk to the loop, which
+alone touches kernel and files; a slow, large or malformed request never reaches it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
-import errno
-import grp
 import json
-import os
-import socket
-import stat
-import struct
-import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from warpd import __version__
+from warpd.daemon.admission import Peer, Right
 from warpd.daemon.desk import Desk
+from warpd.daemon.http1 import SLOW_S, Receive, Scope, Send
 from warpd.daemon.metrics import CONTENT_TYPE, metrics_text
+from warpd.daemon.peers import CHANGERS, NEEDS_CHANGE, READERS
 from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
 
-CHANGERS, READERS = "warpd", "warpd-read"
-SO_PEERGROUPS: Final = 59
-GROUPS_BYTES: Final = 1024  # what Python can ask for: a user of more than 256 groups is refused
 BODY_MAX: Final = 64 * 1024
-HEADERS_MAX: Final = 16 * 1024
-CONNECTIONS_MAX: Final = 64
-SLOW_S: Final = 10.0  # a request that is not there whole by then is given up
 STREAM_PAUSE_S: Final = 15.0  # an empty line in a stream of events, so that a reader who has gone is noticed
 ANSWER_S: Final = 120.0
-
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class Right(enum.IntEnum):
-    """What a connection may do."""
-
-    NOTHING = 0
-    READ = 1
-    CHANGE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, by the kernel's word."""
-
-    uid: int
-    groups: frozenset[int]
-
-    @property
-    def right(self) -> Right:
-        if self.uid == 0 or _gid(CHANGERS) in self.groups:
-            return Right.CHANGE
-        return Right.READ if _gid(READERS) in self.groups else Right.NOTHING
-
-
-def _gid(name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return -1
-
-
-def peer_of(sock: socket.socket) -> Peer:
-    """Raises: OSError when the kernel does not say."""
-    _pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_BYTES)
-    return Peer(uid, frozenset([gid, *struct.unpack(f"{len(raw) // 4}I", raw)]))
+RIGHTS: Final = f"root and the group {CHANGERS} may change, the group {READERS} may look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +72,7 @@ def openapi() -> dict[str, Any]:
     for route in ROUTES:
         named = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}] if "{name}" in route.path else []
         kind = "text/plain" if route.path == "/metrics" else "application/json"
-        answers = {"200": {"description": "the answer", "content": {kind: {}}}, "403": {"description": "not for you"}}
+        answers = {"200": {"description": "the answer", "content": {kind: {}}}, "403": {"description": NEEDS_CHANGE}}
         operation: dict[str, Any] = {"summary": route.says, "responses": answers}
         paths.setdefault(route.path, {})[route.method.lower()] = operation | ({"parameters": named} if named else {})
     return {"openapi": "3.1.0", "info": {"title": "warpd", "version": __version__}, "paths": paths}
@@ -198,20 +142,17 @@ class Api:
             await _say(send, answer.status, answer.body)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer: Peer | None = scope.get("warpd.peer")
-        right = peer.right if peer is not None else Right.NOTHING
-        if right is Right.NOTHING:
-            raise Refused(403, "not for you", hint=f"root and the group {CHANGERS} may change, the group {READERS} may look")
+        peer: Peer = scope["warpd.peer"]  # with the right to look at least: others are refused at the door
         route, name = find(scope["method"], scope["path"])
-        if route.method == "POST" and right is not Right.CHANGE:
-            raise Refused(403, "you may only look", hint=f"root and the group {CHANGERS} may change")
+        if route.method == "POST" and peer.right is not Right.CHANGE:
+            raise Refused(403, NEEDS_CHANGE, hint=RIGHTS)
         arguments = await _body(receive)
         if route.verb:
-            by = {"by": f"uid {peer.uid}"} if peer is not None and route.method == "POST" else {}
+            by = {"by": f"uid {peer.uid}"} if route.method == "POST" else {}
             answer = await asyncio.to_thread(self._desk.ask, route.verb, ANSWER_S, **by, **_chosen(route, arguments))
             await _say(send, 200, part_of(answer, route, name))
         elif route.path == "/metrics":
-            await _send(send, 200, CONTENT_TYPE, metrics_text(self._desk.figures).encode())
+            await _send(send, 200, CONTENT_TYPE, metrics_text(self._desk.figures, self._desk.socket).encode())
         elif route.path == "/v1/events":
             await self._stream(scope, receive, send)
         else:
@@ -287,128 +228,3 @@ async def _send(send: Send, status: int, kind: str, body: bytes) -> None:
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class _Connection(H11Protocol):
-    """One connection, with its peer; given up when its first request is not there in time."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
-        super().connection_made(transport)
-        sock = transport.get_extra_info("socket")
-        try:
-            peer: Peer | None = peer_of(sock)
-        except OSError:
-            peer = None
-        app = self.app
-
-        async def with_peer(scope: Any, receive: Any, send: Any) -> None:
-            await app({**scope, "warpd.peer": peer}, receive, send)
-
-        self.app = with_peer
-        self._slow = asyncio.get_running_loop().call_later(SLOW_S, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._slow.cancel()
-        super().connection_lost(exc)
-
-
-class _Quiet(uvicorn.Server):
-    """uvicorn looks at its flags ten times a second; this one waits to be told."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.over: asyncio.Event | None = None
-        self.up = threading.Event()
-
-    async def main_loop(self) -> None:
-        self.over = asyncio.Event()
-        self.up.set()
-        await self.over.wait()
-
-
-class Server:
-    """The socket and its thread."""
-
-    def __init__(self, desk: Desk, path: Path) -> None:
-        self._path = path
-        self._sock: socket.socket | None = None
-        config = uvicorn.Config(
-            Api(desk),
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            log_config=None,
-            access_log=False,
-            date_header=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=HEADERS_MAX,
-        )
-        self._server = _Quiet(config)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="control socket", daemon=True)
-
-    def start(self) -> None:
-        """Raises: WarpError when the socket cannot be made, or another warpd serves it."""
-        try:
-            self._sock = listen(self._path)
-        except OSError as failure:
-            hint = "another warpd is at work there" if failure.errno == errno.EADDRINUSE else "is its folder there?"
-            raise WarpError(f"{self._path}: {failure.strerror}", code="socket", who="operator", hint=hint) from failure
-        self._thread.start()
-        self._server.up.wait(10)
-
-    def _run(self) -> None:
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            assert self._sock is not None  # noqa: S101  # start() has made it
-            await self._server.serve(sockets=[self._sock])
-
-        asyncio.run(serve())
-
-    def stop(self) -> None:
-        """Streams are cut; the socket's name goes."""
-        if self._sock is None or self._loop is None:
-            return
-        over = self._server.over
-        if over is not None:
-            self._loop.call_soon_threadsafe(over.set)
-        self._thread.join(5)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening socket with this name; one that a dead process left there is replaced, a living one is not.
-
-    Raises:
-        OSError: EADDRINUSE when somebody answers there, or something else has the name; or the folder is not there.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EADDRINUSE, "something that is no socket has this name")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(str(path))
-            except (ConnectionRefusedError, FileNotFoundError):
-                os.unlink(path)
-            else:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        made.bind(str(path))
-        os.chmod(path, 0o666)  # noqa: S103  # who may do what is decided by credentials, connection by connection
-        made.listen(CONNECTIONS_MAX)
-    except OSError:
-        made.close()
-        raise
-    return made

@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from warpd.daemon.figures import Figures
+from warpd.daemon.figures import Figures, SocketFigures
 from warpd.errors import Busy
 
 KEPT: Final = 1000  # events
@@ -57,6 +57,7 @@ class Desk:
         self._count = 0
         self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
         self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
+        self.socket = SocketFigures()  # likewise, by the socket's thread
 
     def ask(self, verb: str, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
         """The loop's answer.

@@ -65,6 +65,14 @@ class Figures:
     confirm_pending: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SocketFigures:
+    """What the control socket counts; replaced whole by its own thread."""
+
+    refused: Mapping[str, int] = field(default_factory=dict)  # connections by what was missing: right or place
+    closed: bool = False  # whether users without a right are kept out by the socket's file
+
+
 def seen(goal: Goal, found: Prospect) -> tuple[Seen, ...]:
     """What is shown of a look at everything."""
     open_ = {step.group for step in found.plan.steps} | {item.group for item in found.plan.blocked}

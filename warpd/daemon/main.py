@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from warpd.usage import run
+
 
 def main() -> None:
     """Load what `warpd` needs, and serve."""
@@ -17,7 +19,9 @@ def main() -> None:
 
     from warpd.daemon.serve import serve
 
-    typer.run(serve)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(serve)
+    sys.exit(run(app))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from warpd import __version__
-from warpd.daemon.figures import Figures, Seen
+from warpd.daemon.figures import Figures, Seen, SocketFigures
 from warpd.state import PeerTraffic
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_NO_SOCKET: Final = SocketFigures()
 
 Labels = Mapping[str, object]
 Sample = tuple[Labels, float]
@@ -97,10 +99,15 @@ def _sourced(what: str, figures: Figures) -> Iterator[Sample]:
         yield {}, source.asked_s if what == "asked" else float(bool(source.error))
 
 
-def metrics_text(figures: Figures) -> str:
+def _refused(figures: SocketFigures) -> Iterator[Sample]:
+    for missing in ("right", "place"):
+        yield {"missing": missing}, figures.refused.get(missing, 0)
+
+
+def metrics_text(figures: Figures, socket: SocketFigures = _NO_SOCKET) -> str:
     """Every metric that warpd has."""
     lines: list[str] = []
-    for family, samples in _all(figures):
+    for family, samples in (*_all(figures), *_of_socket(socket)):
         lines += family.text(samples)
     return "\n".join([*lines, ""])
 
@@ -151,4 +158,13 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
     yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]
 
 
-METRICS: Final = frozenset(family.name for family, _ in _all(Figures()))
+def _of_socket(socket: SocketFigures) -> Iterator[tuple[Family, Iterable[Sample]]]:
+    yield (
+        Family("warpd_socket_refused_total", "counter", "Connections to the control socket refused, by what was missing."),
+        _refused(socket),
+    )
+    closed = Family("warpd_socket_closed", "gauge", "1 while a flood has users without a right kept out of the control socket.")
+    yield closed, [({}, float(socket.closed))]
+
+
+METRICS: Final = frozenset(family.name for family, _ in (*_all(Figures()), *_of_socket(SocketFigures())))

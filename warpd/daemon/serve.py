@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 import typer
 
 from warpd import __version__
 from warpd.daemon.answers import ANSWERS
-from warpd.daemon.api import Server
 from warpd.daemon.decide import Work
 from warpd.daemon.desk import Desk, Waker
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.loop import Loop
+from warpd.daemon.socket_server import Server
 from warpd.errors import WarpError
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.live_events import RECEIVE_BYTES
 from warpd.session import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
+
+DESCRIPTORS: Final = 65_536
+SWITCH_S: Final = 0.001
 
 
 def serve(
@@ -36,6 +40,7 @@ def serve(
 ) -> None:
     """Keep the kernel as the YAML says."""
     log = logger()
+    prepare_process()
     try:
         require_root("warpd")
     except WarpError as failure:
@@ -61,9 +66,20 @@ def serve(
         waker.close()
 
 
+def prepare_process() -> None:
+    """Leave room for descriptors of many networks beside those of the control socket, and share the interpreter quickly.
+
+    The loop makes many short system calls; after each it waits for the interpreter at most this long (sys.setswitchinterval).
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    sys.setswitchinterval(SWITCH_S)
+
+
 def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
-    server = Server(desk, path)
+    server = Server(desk, path, log)
     try:
         server.start()
     except WarpError as failure:
