@@ -24,9 +24,11 @@ from warpd.daemon.desk import Desk
 from warpd.daemon.door import listen
 from warpd.daemon.peers import Groups
 from warpd.daemon.socket_server import Server
+from warpd.daemon.view import View
 from warpd.errors import Busy, WarpError
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
+DAEMON = {"pid": 7, "next_look_s": 30.0, "failing": [{"network": "corp", "times": 2, "next_try_s": 4.0}]}
 
 
 class Answerer(threading.Thread):
@@ -44,8 +46,16 @@ class Answerer(threading.Thread):
                     question.answer.set_exception(WarpError("nothing waits", code="nothing-pending", who="operator", hint="h"))
                 elif question.verb == "plan":
                     question.answer.set_exception(Busy("at work"))
+                elif question.verb == "status":
+                    question.answer.set_result(self.publish())
                 else:
                     question.answer.set_result(STATUS)
+
+    def publish(self) -> View:
+        number = self.desk.view.generation + 1 if self.desk.view is not None else 1
+        self.desk.daemon = DAEMON, time.monotonic()
+        self.desk.view = View.of(STATUS, number, self.desk.moment, "2026-01-01T00:00:00+00:00", time.monotonic())
+        return self.desk.view
 
 
 class Lines(http.client.HTTPConnection):
@@ -88,7 +98,13 @@ def ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[
 
 
 def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
-    assert ask(path, "GET", "/v1/status") == (200, STATUS)
+    status, body = ask(path, "GET", "/v1/status")
+    daemon = body.pop("daemon")
+    assert (status, body) == (200, STATUS)
+    assert daemon["pid"] == 7 and daemon["look"] == {"as_of": "2026-01-01T00:00:00+00:00", "generation": 1}
+    assert 0 < daemon["next_look_s"] <= 30 and 0 < daemon["failing"][0]["next_try_s"] <= 4
+    assert ask(path, "GET", "/v1/networks") == (200, STATUS)
+    assert ask(path, "GET", "/v1/networks/corp") == (200, {"version": 1, **STATUS["networks"][0]})
     assert ask(path, "GET", "/v1/networks/corp/endpoints") == (200, {"version": 1, "endpoints": [{"name": "lap"}]})
     assert ask(path, "GET", "/v1/networks/none")[0] == 404
     assert ask(path, "POST", "/v1/apply", b'{"yes": true}')[0] == 200
@@ -96,6 +112,31 @@ def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
     assert answerer.asked[-2:] == [("apply", {"yes": True, "by": "uid 0"}), ("rollback", {"to": 3, "by": "uid 0"})]
     status, text = ask(path, "GET", "/metrics")
     assert status == 200 and "warpd_build_info" in text
+
+
+def test_readers_share_one_look(path: Path, answerer: Answerer) -> None:
+    for _ in range(50):
+        assert ask(path, "GET", "/v1/status")[0] == 200
+    assert answerer.asked == [("status", {})]
+    answerer.desk.moment += 1  # something has happened: the next reader is shown it
+    for _ in range(50):
+        assert ask(path, "GET", "/v1/networks")[0] == 200
+    assert answerer.asked == [("status", {})] * 2
+    answerer.publish()  # a look that the loop has made for a reason of its own
+    for _ in range(50):
+        assert ask(path, "GET", "/v1/status?fresh=1")[1]["daemon"]["look"]["generation"] == 3
+    assert answerer.asked == [("status", {})] * 2
+
+
+def test_what_has_not_changed_is_not_sent_again(path: Path) -> None:
+    with contextlib.closing(Lines(path)) as line:
+        line.request("GET", "/v1/status")
+        answer = line.getresponse()
+        tag = answer.headers["etag"]
+        assert json.loads(answer.read())["version"] == 1
+        line.request("GET", "/v1/status", headers={"If-None-Match": tag})
+        answer = line.getresponse()
+        assert (answer.status, answer.read(), answer.headers["etag"]) == (304, b"", tag)
 
 
 def test_failures_keep_their_words(path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from warpd.commitment import commit
-from warpd.daemon.keeper import Keeper
+from warpd.daemon.keeper import InForce, Keeper
 from warpd.errors import WarpError
 from warpd.history import History
-from warpd.reconcile import converge, prospect
+from warpd.reconcile import Prospect, converge, prospect
 from warpd.render import VERSION
 from warpd.report import (
     described,
@@ -33,11 +33,20 @@ def status(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WarpError: there has been no valid intent yet. LookFailed: the kernel could not be read.
     """
-    force = keeper.in_force
-    if force is None:
-        raise WarpError("there has been no valid intent yet", code="no-intent", who="operator", hint="warpctl validate")
-    data = status_data(keeper.session, force.read, force.wanted, prospect(keeper.kernel, force.wanted))
+    return status_of(keeper, prospect(keeper.kernel, _in_force(keeper).wanted))
+
+
+def status_of(keeper: Keeper, found: Prospect) -> dict[str, Any]:
+    """What a look at everything says of the intent in force. Raises: WarpError when there is none."""
+    force = _in_force(keeper)
+    data = status_data(keeper.session, force.read, force.wanted, found)
     return data if keeper.unwritten is None or not keeper.findings else {**data, "in_sync": False}
+
+
+def _in_force(keeper: Keeper) -> InForce:
+    if keeper.in_force is None:
+        raise WarpError("there has been no valid intent yet", code="no-intent", who="operator", hint="warpctl validate")
+    return keeper.in_force
 
 
 def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +92,7 @@ def history(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     return history_json(History(keeper.session))
 
 
+CHANGING: Final = frozenset({"apply", "confirm", "rollback"})
 ANSWERS: Mapping[str, Answerer] = {
     "status": status,
     "plan": plan,

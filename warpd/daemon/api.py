@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -18,13 +20,14 @@ from warpd import __version__
 from warpd.daemon.admission import Peer, Right
 from warpd.daemon.desk import Desk
 from warpd.daemon.http1 import SLOW_S, Receive, Scope, Send
+from warpd.daemon.lookups import Lookups
 from warpd.daemon.metrics import CONTENT_TYPE, metrics_text
 from warpd.daemon.peers import CHANGERS, NEEDS_CHANGE, READERS
+from warpd.daemon.view import View, blocks
 from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
 
 BODY_MAX: Final = 64 * 1024
 STREAM_PAUSE_S: Final = 15.0  # an empty line in a stream of events, so that a reader who has gone is noticed
-ANSWER_S: Final = 120.0
 RIGHTS: Final = f"root and the group {CHANGERS} may change, the group {READERS} may look"
 
 
@@ -40,7 +43,7 @@ class Route:
 
 
 ROUTES: Final = (
-    Route("GET", "/v1/status", "status", "What runs, as `warpctl status -o json`; `daemon` says how the daemon is."),
+    Route("GET", "/v1/status", "status", "What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."),
     Route("GET", "/v1/networks", "status", "All networks with their endpoints.", "networks"),
     Route("GET", "/v1/networks/{name}", "status", "One network.", "network"),
     Route("GET", "/v1/networks/{name}/endpoints", "status", "The endpoints of one network.", "endpoints"),
@@ -99,24 +102,30 @@ def refused(failure: WarpError) -> Refused:
     return Refused(status, failure.message, **more)
 
 
-def part_of(answer: Mapping[str, Any], route: Route, name: str) -> Mapping[str, Any]:
-    """Raises: Refused when there is no such network."""
+def parts_of(view: View, route: Route, name: str, daemon: Mapping[str, Any]) -> Iterator[bytes]:
+    """The bytes of an answer from the view. Raises: Refused when there is no such network."""
     if not route.part:
-        return answer
+        return view.status(daemon)
     if route.part == "networks":
-        return {"version": answer["version"], "networks": answer["networks"]}
-    for network in answer["networks"]:
-        if network["name"] == name:
-            found = {"endpoints": network["endpoints"]} if route.part == "endpoints" else network
-            return {"version": answer["version"], **found}
-    raise Refused(404, f"there is no network {name[:80]}")
+        return view.all_networks()
+    if name not in view.networks:
+        raise Refused(404, f"there is no network {name[:80]}")
+    return view.endpoints(name) if route.part == "endpoints" else view.network(name)
+
+
+def aged(daemon: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What the daemon has said of itself, so many seconds later: what is counted down has come nearer."""
+    failing = [{**row, "next_try_s": round(max(0.0, row["next_try_s"] - seconds), 1)} for row in daemon.get("failing", ())]
+    next_look_s = round(max(0.0, daemon.get("next_look_s", 0.0) - seconds), 1)
+    return {**daemon, "next_look_s": next_look_s, "failing": failing}
 
 
 class Api:
     """The ASGI application."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, interval_s: float) -> None:
         self._desk = desk
+        self._lookups = Lookups(desk, interval_s)
         self._streams: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         desk.listeners.append(self._told)
@@ -147,16 +156,38 @@ class Api:
         if route.method == "POST" and peer.right is not Right.CHANGE:
             raise Refused(403, NEEDS_CHANGE, hint=RIGHTS)
         arguments = await _body(receive)
-        if route.verb:
-            by = {"by": f"uid {peer.uid}"} if route.method == "POST" else {}
-            answer = await asyncio.to_thread(self._desk.ask, route.verb, ANSWER_S, **by, **_chosen(route, arguments))
-            await _say(send, 200, part_of(answer, route, name))
+        urgent = peer.right is Right.CHANGE
+        if route.method == "POST":
+            chosen = {"by": f"uid {peer.uid}", **_chosen(route, arguments)}
+            await _say(send, 200, await self._lookups.ask(route.verb, chosen))
+        elif route.verb == "status":
+            await self._show(scope, send, route, name, urgent)
+        elif route.verb:
+            await _say(send, 200, await self._lookups.shared(route.verb, urgent))
         elif route.path == "/metrics":
             await _send(send, 200, CONTENT_TYPE, metrics_text(self._desk.figures, self._desk.socket).encode())
         elif route.path == "/v1/events":
             await self._stream(scope, receive, send)
         else:
             await _say(send, 200, openapi())
+
+    async def _show(self, scope: Scope, send: Send, route: Route, name: str, urgent: bool) -> None:
+        """From the view; 304 when the reader has it already."""
+        view = await self._lookups.view(_asked(scope, "fresh") == "1", urgent)
+        daemon, published_s = self._desk.daemon
+        tag = f'"{view.generation}-{zlib.crc32(json.dumps(daemon).encode())}"'.encode()
+        headers = [(b"etag", tag), (b"warpd-as-of", view.as_of.encode())]
+        pieces = list(blocks(parts_of(view, route, name, aged(daemon, time.monotonic() - published_s))))
+        if (b"if-none-match", tag) in scope["headers"]:
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        size = str(sum(len(piece) for piece in pieces)).encode()
+        headers += [(b"content-type", b"application/json"), (b"content-length", size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         after, follow = _after(scope), b"follow=0" not in scope["query_string"]
@@ -181,8 +212,14 @@ class Api:
             self._streams.discard(changed)
 
 
+def _asked(scope: Scope, name: str, default: str = "") -> str:
+    """The last value of this name in the query."""
+    values: list[str] = parse_qs(scope["query_string"].decode("latin-1")).get(name, [default])
+    return values[-1]
+
+
 def _after(scope: Scope) -> int:
-    given = parse_qs(scope["query_string"].decode("latin-1")).get("after", ["0"])[-1]
+    given = _asked(scope, "after", "0")
     if not given.isdigit() or len(given) > 15:
         raise Refused(400, "`after` is the number of an event")
     return int(given)

@@ -13,15 +13,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from warpd.daemon.figures import Figures, SocketFigures
+from warpd.daemon.view import View
 from warpd.errors import Busy
 
 KEPT: Final = 1000  # events
 ASKED_MAX: Final = 32  # questions that wait at a time
+READERS_MAX: Final = 24  # of whoever may only look: the rest is for those who may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Question:
 
     verb: str
     arguments: Mapping[str, Any]
-    answer: Future[dict[str, Any]] = field(default_factory=Future)
+    answer: Future[Any] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +59,25 @@ class Desk:
         self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
         self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
         self.socket = SocketFigures()  # likewise, by the socket's thread
+        self.view: View | None = None  # what the last look showed, for all readers
+        self.daemon: tuple[Mapping[str, Any], float] = {}, 0.0  # how the daemon is, as `status` shows it, and since when
+        self.moment = 0  # counts what makes an earlier view outdated
+        self.watched_until_s = float("-inf")  # until when somebody is thought to read, by `time.monotonic`
 
-    def ask(self, verb: str, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
-        """The loop's answer.
-
-        Raises:
-            WarpError: as the loop raised it. Busy: too many wait, or no answer came in time.
-        """
+    def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Question:
+        """Hand in a question; its `answer` is set by the loop. Raises: Busy when too many wait."""
         question = Question(verb, arguments)
         with self._guard:
-            if len(self._questions) >= ASKED_MAX:
+            if len(self._questions) >= (READERS_MAX if reader else ASKED_MAX):
                 raise Busy("warpd has too many questions to answer", hint="try again in a moment")
             self._questions.append(question)
         self._wake()
-        try:
-            return question.answer.result(timeout_s)
-        except NoAnswer:
-            question.answer.cancel()
-            raise Busy(f"warpd gave no answer in {timeout_s:.0f} s", hint="it is at work: see `warpctl events`") from None
+        return question
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are questions that the loop has not taken."""
+        return bool(self._questions)
 
     def questions(self) -> Iterator[Question]:
         """Taken by the loop; one that nobody waits for any more is left out."""

@@ -71,6 +71,7 @@ class Keeper:
         self.waits = ""  # for whose consent
         self.last: Prospect | None = None
         self._full: Prospect | None = None
+        self.seen_whole: Prospect | None = None  # by the last pass, when it looked at everything and had nothing to do
         self._mark: tuple[Mark, Mark] | None = None  # of what is in force, refused or awaiting consent
         self._tried: tuple[Mark, Mark] | None = None  # of what could not be written down
         self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
@@ -462,6 +463,7 @@ class Keeper:
         passes[kind] += 1
         self.last_pass = {"result": kind, "time": _now(), "seconds": round(seconds, 3)}
         full, self._full = self._full, None
+        self.seen_whole = full if full is not None and not full.plan.steps else None
         if full is not None and force is not None and (not full.plan.steps or not figures.networks):
             figures = dataclasses.replace(
                 figures,

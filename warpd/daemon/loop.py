@@ -21,12 +21,14 @@ from types import FrameType
 from typing import Any, Final
 
 from warpd import __version__
+from warpd.daemon.answers import CHANGING, status_of
 from warpd.daemon.decide import Pacer, Work
 from warpd.daemon.desk import Desk, Question, Waker
 from warpd.daemon.figures import Figures
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.notify import Notifier
 from warpd.daemon.puller import Puller
+from warpd.daemon.view import View
 from warpd.daemon.watch import Watch
 from warpd.errors import WarpError, render_finding
 from warpd.kernel.protocol import LookFailed
@@ -51,6 +53,7 @@ class Loop:
         self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
         self._signal = 0
         self._ready = False
+        self._failed: frozenset[str] = frozenset()  # groups of which the last pass failed
         checkout = keeper.session.checkout
         self._puller = Puller(checkout, lambda: self._flag("pulled")) if checkout is not None else None
         keeper.drain = self._drain
@@ -86,7 +89,8 @@ class Loop:
         work = self._pacer.due(time.monotonic())
         if work is not None:
             self._pass(work)
-        for question in self._desk.questions():
+        question = next(self._desk.questions(), None)  # one between two passes: repairs come first
+        if question is not None:
             self._answer(question)
         self._notifier.alive()
         if not self._signal:
@@ -99,7 +103,7 @@ class Loop:
         poll = select.poll()
         for descriptor in (self._waker.fileno(), *self._descriptors):
             poll.register(descriptor, select.POLLIN)
-        poll.poll(wait_s * 1000 + 1)
+        poll.poll(0 if self._desk.waiting else wait_s * 1000 + 1)
         self._waker.clear()
 
     # -- triggers
@@ -166,7 +170,11 @@ class Loop:
     # -- work
 
     def _pass(self, work: Work) -> None:
+        told = self._told_of()
         result = self._keeper.run(work)
+        if result.changed or result.failed != self._failed or self._told_of() != told:
+            self._desk.moment += 1
+        self._failed = result.failed
         self._listen()
         if work.groups is None:
             self._watch.follow()
@@ -179,11 +187,36 @@ class Loop:
         for item in self._pacer.fights.keys() - before.keys():
             self._keeper.fight(item, self._pacer.fights[item])
         self._desk.figures = _fights(self._desk.figures, self._pacer.fights)
+        self._desk.daemon = self.daemon_json(), time.monotonic()
+        self._publish_if_watched()
         if not (result.busy or result.writing):
             if not self._ready:
                 self._ready = True
                 self._keeper.log.info("ready", status=self._headline())
             self._notifier.say(f"READY=1\nSTATUS={self._headline()}")
+
+    def _told_of(self) -> tuple[object, ...]:
+        """What makes a view outdated when it is another one."""
+        keeper = self._keeper
+        return keeper.in_force, keeper.findings, keeper.waits, keeper.pending
+
+    def _publish_if_watched(self) -> None:
+        """A look at everything that a pass has made serves readers too, while there are any."""
+        found, self._keeper.seen_whole = self._keeper.seen_whole, None
+        if found is None or time.monotonic() > self._desk.watched_until_s:
+            return
+        try:
+            self._publish(status_of(self._keeper, found))
+        except (WarpError, OSError) as failure:
+            self._keeper.log.warning("status not published", error=str(failure))
+
+    def _publish(self, data: Mapping[str, Any]) -> View:
+        before = self._desk.view
+        number = before.generation + 1 if before is not None else 1
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._desk.daemon = self.daemon_json(), time.monotonic()
+        self._desk.view = View.of(data, number, self._desk.moment, now, time.monotonic())
+        return self._desk.view
 
     def _headline(self) -> str:
         keeper = self._keeper
@@ -194,12 +227,11 @@ class Loop:
 
     def _answer(self, question: Question) -> None:
         try:
-            if question.verb == "status":
-                answer = {**self._answers["status"](self._keeper, question.arguments), "daemon": self.daemon_json()}
-            else:
-                answer = self._answers[question.verb](self._keeper, question.arguments)
+            answer = self._answers[question.verb](self._keeper, question.arguments)
+            if question.verb in CHANGING:
+                self._desk.moment += 1
                 self._pacer.hear(None, time.monotonic())
-            question.answer.set_result(answer)
+            question.answer.set_result(self._publish(answer) if question.verb == "status" else answer)
         except (WarpError, LookFailed, OSError) as failure:
             question.answer.set_exception(_as_error(failure))
         except Exception as failure:

@@ -54,7 +54,7 @@ def serve(
             result = keeper.run(Work(True, None, True))
             wrong = result.busy or result.writing or result.failed or result.all_failed or keeper.findings
             raise typer.Exit(1 if wrong else 0)
-        server = started(desk, socket, log)
+        server = started(desk, socket, log, interval_s)
         log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
         gc.freeze()  # what was imported stays: no collection needs to walk it again
         ended_by = Loop(keeper, desk, waker, interval_s, ANSWERS).run()
@@ -77,9 +77,9 @@ def prepare_process() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger) -> Server | None:
+def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
-    server = Server(desk, path, log)
+    server = Server(desk, path, log, interval_s)
     try:
         server.start()
     except WarpError as failure:

@@ -53,10 +53,12 @@ NO_PLACE: Final = _refusal(503, "Service Unavailable", "too many connections are
 class Server:
     """The socket and its thread."""
 
-    def __init__(self, desk: Desk, path: Path, log: structlog.stdlib.BoundLogger | None = None) -> None:
+    def __init__(
+        self, desk: Desk, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0
+    ) -> None:
         self._desk, self._path = desk, path
         self._log: Any = log or structlog.get_logger()
-        self._api = Api(desk)
+        self._api = Api(desk, interval_s)
         self._groups, self._admission, self._flood = Groups(), Admission(), FloodGate()
         self._budget = Budget(READERS_CPU, READERS_BURST_S)
         self._refused: Counter[str] = Counter()

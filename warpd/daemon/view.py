@@ -1,0 +1,105 @@
+"""What the last look showed, as bytes that many readers share. Pure.
+
+The loop makes a view and never changes it; whoever reads it makes the loop do nothing. Networks are kept apart, so that
+one of them can be read, and a large gateway is never serialised in one go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+BLOCK_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """One network: its own fields, `{...` without the end, and the list of its endpoints."""
+
+    fields: bytes
+    endpoints: bytes
+
+    def pieces(self) -> Iterator[bytes]:
+        yield from (self.fields, self.endpoints, b"}")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The status of one moment."""
+
+    generation: int  # counts views, from 1
+    moment: int  # what had happened when the look began: of `Desk.moment`
+    as_of: str  # when the look was, ISO 8601 in UTC
+    at_s: float  # the same by the clock of `time.monotonic`
+    version: int  # of the JSON's shape
+    fields: bytes  # of the status but for networks, `{...` without the end
+    networks: Mapping[str, NetworkView]
+
+    @staticmethod
+    def of(data: Mapping[str, Any], generation: int, moment: int, as_of: str, at_s: float) -> View:
+        """Of what `warpctl status -o json` shows."""
+        fields = {key: value for key, value in data.items() if key != "networks"}
+        networks = {network["name"]: _network(network) for network in data["networks"]}
+        return View(generation, moment, as_of, at_s, data["version"], _open(fields), networks)
+
+    def status(self, daemon: Mapping[str, Any]) -> Iterator[bytes]:
+        """The whole, with the daemon's own part; in pieces."""
+        look = {"as_of": self.as_of, "generation": self.generation}
+        yield self.fields
+        yield b', "daemon": ' + _bytes({**daemon, "look": look}) + b', "networks": ['
+        yield from self._rows()
+        yield b"]}\n"
+
+    def all_networks(self) -> Iterator[bytes]:
+        """`version` and `networks`, in pieces."""
+        yield b'{"version": %d, "networks": [' % self.version
+        yield from self._rows()
+        yield b"]}\n"
+
+    def network(self, name: str) -> Iterator[bytes]:
+        """Raises: KeyError when there is no such network."""
+        found = self.networks[name]
+        yield b'{"version": %d, ' % self.version + found.fields[1:]
+        yield from (found.endpoints, b"}\n")
+
+    def endpoints(self, name: str) -> Iterator[bytes]:
+        """Raises: KeyError when there is no such network."""
+        found = self.networks[name]
+        yield from (b'{"version": %d, "endpoints": ' % self.version, found.endpoints, b"}\n")
+
+    def _rows(self) -> Iterator[bytes]:
+        between = b""
+        for network in self.networks.values():
+            yield between
+            yield from network.pieces()
+            between = b", "
+
+
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer parts; a large part is passed on as it is."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= BLOCK_BYTES:
+            yield b"".join(waiting) if len(waiting) > 1 else piece
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _network(network: Mapping[str, Any]) -> NetworkView:
+    fields = {key: value for key, value in network.items() if key != "endpoints"}
+    return NetworkView(_open(fields) + b', "endpoints": ', _bytes(network["endpoints"]))
+
+
+def _open(fields: Mapping[str, Any]) -> bytes:
+    """An object of at least one field, without its end."""
+    return _bytes(fields)[:-1]
+
+
+def _bytes(data: Any) -> bytes:
+    return json.dumps(data).encode()
