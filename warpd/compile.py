@@ -7,10 +7,9 @@ lets through (`networks/`), where things live (`isolation/`), how a difference i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,8 +20,9 @@ from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
 from warpd.networks import least_mtu, tunnel, type_named
+from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
-from warpd.state import ROOT, Exit, ForeignRules, Host, Object, State
+from warpd.state import ROOT, Exit, ForeignRules, Host, Key, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
@@ -52,14 +52,33 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What this machine, as it is now, keeps a network from. It says nothing about the YAML, and never stops other networks.
+
+    `whole`: nothing is given to the network, which still loses what it should no longer have; otherwise it is built, and
+    only its way out of the gateway does not work.
+    """
+
+    network: str
+    group: str
+    whole: bool
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """What should exist, and what could not be compiled and why."""
+    """What should exist, and what this machine keeps networks from."""
 
     state: State
-    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
     names: Mapping[str, str]  # group (namespace name) -> network name
     parts: Mapping[str, Part] = field(default_factory=dict)  # by group
     shared: State = field(default_factory=State)  # the gateway's own
+
+    @property
+    def stopped(self) -> frozenset[str]:
+        """Groups to which nothing is given."""
+        return frozenset(problem.group for problem in self.problems if problem.whole)
 
     def of(self, groups: Collection[str]) -> State:
         """What should exist of these groups."""
@@ -81,32 +100,54 @@ def _same(part: Part, other: Part | None) -> bool:
 def compile_state(
     intent: Intent, grants: Grants, master: keys.Master, host: Host, today: date, last: Compiled | None = None
 ) -> Compiled:
-    """Compile every enabled network; what `last` holds of the same terms is taken from there.
-
-    Raises:
-        ValueError: two networks claim one kernel key, which `checks` must have refused.
-    """
+    """Compile every enabled network; what `last` holds of the same terms is taken from there."""
     fenced = basis(host)
     known = {part.terms.name: part for part in last.parts.values()} if last is not None else {}
-    findings = list(_gateway_findings(intent, host))
-    kept: dict[str, Part] = {}
-    new: dict[str, Terms] = {}
+    by_name: dict[str, Part] = {}
+    problems: list[Problem] = []
     for name, network in sorted(intent.networks.items()):
         if not network.enabled:
             continue
         terms = Terms(name, network, grants.networks[name], intent.gateway, master, fenced, today)
-        if name in known and known[name].terms == terms:
-            kept[name] = known[name]
-        else:
-            findings += _unsupported(terms)
-            new[name] = terms
-    if findings:
-        return Compiled(State(), tuple(findings), {})
-    by_name = kept | {name: _part(terms, _keyed(terms, known.get(name))) for name, terms in new.items()}
-    parts = {part.built.group: part for _, part in sorted(by_name.items())}
-    shared = State.of(_gateway_objects(fenced, parts.values(), intent) if parts else ())
+        problems += _problems(terms, host)
+        try:
+            kept = name in known and known[name].terms == terms
+            by_name[name] = known[name] if kept else _part(terms, _keyed(terms, known.get(name)))
+        except ValueError as failure:
+            problems.append(_clash(terms, str(failure)))
+    clashes = _clashes(by_name)
+    parts = {part.built.group: part for name, part in sorted(by_name.items()) if name not in clashes}
+    shared = State.of(_gateway_objects(fenced, parts.values(), intent)) if parts else State()
     state = State.joined([*(part.state for part in parts.values()), shared])
-    return Compiled(state, (), {group: part.terms.name for group, part in parts.items()}, parts, shared)
+    names = {group: part.terms.name for group, part in parts.items()}
+    return Compiled(state, (*problems, *clashes.values()), names, parts, shared)
+
+
+def _clashes(parts: Mapping[str, Part]) -> dict[str, Problem]:
+    """Networks that claim a kernel object which another one has, by name. The first one in order keeps it."""
+    try:
+        State.joined(part.state for part in parts.values())
+    except ValueError:
+        return dict(_claimed_twice(parts))
+    return {}
+
+
+def _claimed_twice(parts: Mapping[str, Part]) -> Iterator[tuple[str, Problem]]:
+    owners: dict[Key, str] = {}
+    for name, part in sorted(parts.items()):
+        taken = next((key for key in sorted(part.state.objects) if key in owners), None)
+        if taken is None:
+            owners |= dict.fromkeys(part.state.objects, name)
+        else:
+            yield name, _clash(part.terms, f"network {owners[taken]} has {taken} already")
+
+
+def _clash(terms: Terms, text: str) -> Problem:
+    return _problem(terms, True, "clash", f"networks.{terms.name}", text, "give one of them another name or number")
+
+
+def _problem(terms: Terms, whole: bool, code: str, path: str, message: str, hint: str) -> Problem:
+    return Problem(terms.name, netns_name(terms.grant.vcid), whole, Finding(code, path, message, hint))
 
 
 def targets(intent: Intent) -> tuple[str, ...]:
@@ -134,54 +175,48 @@ def basis(host: Host) -> Host:
         with_fence(host),
         forwarding4=False,
         forwarding6=False,
-        exits=tuple(Exit(link.name) for link in host.exits),
+        exits=tuple(Exit(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
     )
 
 
-def _gateway_findings(intent: Intent, host: Host) -> Iterable[Finding]:
-    if not any(network.enabled for network in intent.networks.values()):
-        return
-    if not host.uplink:
-        wanted = intent.gateway.uplink
-        what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
-        yield Finding("uplink-missing", "gateway.uplink", f"no uplink: {what}", "name the interface that reaches the internet")
-    for link in host.exits:
-        if host.forwarding4 and not link.forwarding4 and link.name not in host.fence4:
-            yield Finding(
-                "exit-closed",
-                "gateway.uplink",
-                f"this host forwards IPv4, but somebody has turned that off for {link.name} alone",
-                f"answers could not come back: sysctl net.ipv4.conf.{link.name}.forwarding=1, if that is meant",
-            )
-    if driver(intent.gateway, host) is None:
-        yield Finding(
-            "wireguard-missing",
-            "gateway.wireguard",
-            f"gateway.wireguard is {intent.gateway.wireguard}, and this machine has no such WireGuard",
-            "load the kernel module (modprobe wireguard) or install wireguard-go (apt install wireguard-go)",
-        )
-
-
-def _unsupported(terms: Terms) -> Iterable[Finding]:
-    name, network = terms.name, terms.network
-    for each, endpoint in sorted(network.endpoints.items()):
-        if endpoint.endpoint and not _is_literal(endpoint.endpoint):
-            yield Finding(
-                "endpoint-name",
-                f"networks.{name}.endpoints.{each}.endpoint",
-                f"this version dials addresses only, not the host name in {endpoint.endpoint}",
-                "write ADDRESS:PORT or [ADDRESS6]:PORT",
-            )
-    isolation = isolation_of(network, terms.gateway)
-    why = mode(isolation).why_not(site_of(name, network, terms.grant, terms.host, terms.today))
+def _problems(terms: Terms, host: Host) -> Iterable[Problem]:
+    """`host` is the machine as it was seen, before anything of ours."""
+    if driver(terms.gateway, host) is None:
+        text = f"gateway.wireguard is {terms.gateway.wireguard}, and this machine has no such WireGuard"
+        hint = "load the kernel module (modprobe wireguard) or install wireguard-go (apt install wireguard-go)"
+        yield _problem(terms, True, "wireguard-missing", "gateway.wireguard", text, hint)
+    isolation = isolation_of(terms.network, terms.gateway)
+    why = _why_not(terms)
     if why:
-        yield Finding(
-            "isolation-unsupported",
-            f"networks.{name}.isolation",
-            f"cannot be {isolation} on this machine: {why}",
-            "mend that, or write `isolation: namespace`, which behaves the same from outside",
-        )
+        text = f"cannot be {isolation} on this machine: {why}"
+        hint = "mend that, or write `isolation: namespace`, which behaves the same from outside"
+        yield _problem(terms, True, "isolation-unsupported", f"networks.{terms.name}.isolation", text, hint)
+    if type_named(terms.network.type).wants(terms.network).egress:
+        yield from _egress_problems(terms, host)
+
+
+def _why_not(terms: Terms) -> str:
+    isolation = mode(isolation_of(terms.network, terms.gateway))
+    return str(isolation.why_not(site_of(terms.name, terms.network, terms.grant, terms.host, terms.today)))
+
+
+def _egress_problems(terms: Terms, host: Host) -> Iterable[Problem]:
+    if not host.uplink:
+        wanted = terms.gateway.uplink
+        what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
+        text = f"no uplink: {what}; nothing leaves to the internet until there is one"
+        yield _problem(terms, False, "uplink-missing", "gateway.uplink", text, "name the interface that reaches the internet")
+    for link in host.exits:
+        if is_closed(host, link):
+            text = f"this host forwards IPv4, but somebody has turned that off for {link.name} alone: answers cannot come back"
+            hint = f"sysctl net.ipv4.conf.{link.name}.forwarding=1, if that is meant"
+            yield _problem(terms, False, "exit-closed", "gateway.uplink", text, hint)
+
+
+def is_closed(host: Host, link: Exit) -> bool:
+    """Whether somebody has turned IPv4 forwarding off for this link alone, on a host that forwards."""
+    return host.forwarding4 and not link.forwarding4 and link.name not in host.fence4
 
 
 def isolation_of(network: Network, gateway: Gateway) -> str:
@@ -192,20 +227,17 @@ def dns_of(network: Network, gateway: Gateway) -> tuple[Any, ...]:
     return network.dns if network.dns is not None else gateway.dns
 
 
-def _is_literal(endpoint: str) -> bool:
-    try:
-        ip_address(endpoint.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
 def driver(gateway: Gateway, host: Host) -> str | None:
     """Which WireGuard makes the devices: the link kind, or None when the machine has none that is allowed."""
     wanted = gateway.wireguard
     if host.wireguard_kernel and wanted in ("auto", "kernel"):
         return "wireguard"
     return "tun" if host.wireguard_go and wanted in ("auto", "userspace") else None
+
+
+def _driver(terms: Terms) -> str:
+    """As `driver`; where this machine has none, the one that the YAML asks for."""
+    return driver(terms.gateway, terms.host) or ("tun" if terms.gateway.wireguard == "userspace" else "wireguard")
 
 
 def tunnel_mtu(network: Network, host: Host) -> int:
@@ -308,14 +340,15 @@ def _keys_of(terms: Terms, name: str) -> tuple[object, ...]:
 
 def _part(terms: Terms, keyed: Mapping[str, WireguardPeer]) -> Part:
     network, grant, host = terms.network, terms.grant, terms.host
-    isolation = mode(isolation_of(network, terms.gateway))
+    # What this machine cannot make stands as what it could: nothing of it is given, and revocations are still found.
+    isolation = mode("namespace" if _why_not(terms) else isolation_of(network, terms.gateway))
     kind = type_named(network.type)
     site = site_of(terms.name, network, grant, host, terms.today)
     place = isolation.room(site)
     peers = peers_of(network, grant, terms.master, terms.today, keyed)
     private = network_key_of(network, terms.gateway, grant.vcid, terms.master)
     inner = [
-        *tunnel.objects(site, place, driver(terms.gateway, host) or "", private, grant.port, peers),
+        *tunnel.objects(site, place, _driver(terms), private, grant.port, peers),
         *kind.objects(site, place, network, peers),
     ]
     fragment = kind.fragment(site, network, dns_of(network, terms.gateway))

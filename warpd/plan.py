@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from warpd.diff import Blocked, Difference, Differences
@@ -45,12 +45,13 @@ class Plan:
         return not self.steps and not self.blocked
 
 
-def plan(differences: Differences, names: Mapping[str, str]) -> Plan:
+def plan(differences: Differences, names: Mapping[str, str], stopped: Collection[str] = ()) -> Plan:
     """Order the differences.
 
-    `names` maps groups to network names; a group without one is of a network that the intent no longer has.
+    `names` maps groups to network names; a group without one is of a network that the intent no longer has. To the
+    groups in `stopped` nothing is given, as to those that a foreign object blocks.
     """
-    stopped = {blocked.group for blocked in differences.blocked}
+    stopped = {*stopped, *(blocked.group for blocked in differences.blocked)}
     wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
     # A network that cannot be completed still loses what it should no longer have; only nothing is given to it.
     revoked = [item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace]

@@ -13,7 +13,6 @@ from datetime import date
 
 from warpd.compile import Compiled, basis, compile_state, targets
 from warpd.diff import Differences, diff, dragged
-from warpd.errors import InvalidIntent
 from warpd.grants import Grants
 from warpd.intent import Intent
 from warpd.kernel.protocol import Dump, Fault, Kernel
@@ -73,7 +72,6 @@ def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospe
     always.
 
     Raises:
-        InvalidIntent: the intent cannot be built on this machine.
         LookFailed: the kernel could not be read.
     """
     if last is not None:
@@ -83,11 +81,16 @@ def prospect(kernel: Kernel, goal: Goal, last: Prospect | None = None) -> Prospe
     return _planned(compiled, _observe(kernel, goal, None, root, compiled.state))
 
 
+def _lasting(host: Host, before: Host) -> Host:
+    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel changes for a pulled cable."""
+    return host if host.uplink else dataclasses.replace(host, uplink_mtu=before.uplink_mtu)
+
+
 def survey(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str]) -> Prospect:
     """As `glance`, but also at every network of which the root shows something else than what is wanted.
 
     Raises:
-        InvalidIntent, LookFailed: as `prospect`.
+        LookFailed: as `prospect`.
     """
     root = kernel.dump(ROOT, goal.intent.gateway.uplink, targets(goal.intent))
     return glance(kernel, goal, last, {*groups, *_shown(root, last.compiled.state)}, root)
@@ -112,15 +115,20 @@ def glance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] |
     a look at the root of just now.
 
     Raises:
-        InvalidIntent, LookFailed: as `prospect`.
+        LookFailed: as `prospect`.
     """
     observed = _observe(kernel, goal, groups, root, last.compiled.state)
+    observed = dataclasses.replace(observed, host=_lasting(observed.host, last.observed.host))
     if basis(last.observed.host) == basis(observed.host):
         found = _planned(last.compiled, observed, groups)
         # The gateway's table holds what networks in the root have there: rebuilt, it takes that along.
         more = dragged(last.compiled.state, found.gone) - {ROOT, *groups} if groups is not None else set()
         return glance(kernel, goal, last, {*(groups or ()), *more}) if more else found
-    return prospect(kernel, goal) if groups is not None else _planned(_compile(goal, observed.host), observed)
+    compiled = _compile(goal, observed.host, last.compiled)
+    if groups is not None:
+        lasting = observed.host
+        observed = dataclasses.replace(_observe(kernel, goal, None, known=compiled.state), host=lasting)
+    return _planned(compiled, observed)
 
 
 def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] | None = ()) -> Prospect:
@@ -129,7 +137,7 @@ def advance(kernel: Kernel, goal: Goal, last: Prospect, groups: Collection[str] 
     With None for groups, look at everything; what was compiled for `last` saves work all the same.
 
     Raises:
-        InvalidIntent, LookFailed: as `prospect`.
+        LookFailed: as `prospect`.
     """
     compiled = _compile(goal, last.observed.host, last.compiled)
     touched = None if groups is None else compiled.moved(last.compiled) | set(groups)
@@ -143,10 +151,7 @@ def _observe(
 
 
 def _compile(goal: Goal, host: Host, last: Compiled | None = None) -> Compiled:
-    compiled = compile_state(goal.intent, goal.grants, goal.master, host, goal.today, last)
-    if compiled.findings:
-        raise InvalidIntent(compiled.findings)
-    return compiled
+    return compile_state(goal.intent, goal.grants, goal.master, host, goal.today, last)
 
 
 def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | None = None) -> Prospect:
@@ -157,7 +162,8 @@ def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | N
         wanted = compiled.of(seen)
         observed = dataclasses.replace(observed, state=_part(observed.state, seen))
     differences = diff(wanted, observed)
-    return Prospect(observed, compiled, plan(differences, _names(compiled, observed)), differences.gone)
+    made = plan(differences, _names(compiled, observed), compiled.stopped)
+    return Prospect(observed, compiled, made, differences.gone)
 
 
 def _part(state: State, groups: Collection[str]) -> State:
@@ -241,6 +247,7 @@ def converge(
     done: tuple[Step, ...] = ()
     outcome = Outcome(())
     now = first
+    kernel.prepare([step.change for step in first.plan.steps])
     for number in range(ROUNDS):
         outcome = apply(kernel, now.plan.steps, progress, stop)
         done += outcome.done

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from warpd.compile import Problem
 from warpd.keys import Secret
 from warpd.objects.netns import vcid_of
 from warpd.objects.nft import NftPart, NftTable
@@ -22,6 +23,7 @@ VERSION = 1
 SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
 COLOUR = {"create": "32", "update": "33", "revoke": "33", "delete": "31"}
 HIDDEN = "(secret)"
+PROBLEM_NETWORKS_SHOWN = 6
 QUARANTINE_SHOWN = 10
 WIDTH = 80  # columns of a terminal
 ENDPOINTS_SHOWN = 20  # of one network, in a plan's text
@@ -152,12 +154,43 @@ def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> s
 
 
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
-    """Risks, configs that go stale, what is blocked, warnings: what stands above everything else."""
-    lines = outlook_lines(data, paint)
+    """Risks, configs that go stale, problems, what is blocked, warnings: what stands above everything else."""
+    lines = [*outlook_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
     for blocked in data["blocked"]:
         text = f"{blocked['network']}: {blocked['object']} is in the way and not ours: {blocked['foreign']}"
         lines.append(paint("blocked ", "31") + text)
     return [*lines, *(warning_text(warning, paint) for warning in without_risks(data))]
+
+
+def problems_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """What this machine keeps networks from, network by network; `whole`: nothing is given to that network."""
+    return [
+        {
+            "network": item.network,
+            "code": item.finding.code,
+            "path": item.finding.path,
+            "message": item.finding.message,
+            "hint": item.finding.hint,
+            "whole": item.whole,
+        }
+        for item in problems
+    ]
+
+
+def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
+    """One problem once, with the networks that have it."""
+    networks: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        networks.setdefault((row["message"], row["hint"]), []).append(row["network"])
+    return [
+        f"{paint('problem ', '31')}{_few(names)}: {message}" + (f"\n        {hint}" if hint else "")
+        for (message, hint), names in networks.items()
+    ]
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - PROBLEM_NETWORKS_SHOWN} more" if len(names) > PROBLEM_NETWORKS_SHOWN else ""
+    return ", ".join(names[:PROBLEM_NETWORKS_SHOWN]) + more
 
 
 def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
@@ -338,6 +371,8 @@ def _clip(value: Any) -> str:
 
 def summary_text(data: Mapping[str, Any]) -> str:
     """What the plan counts: networks and endpoints, and the kernel steps that this takes."""
+    if not data["changes"] and data.get("problems"):
+        return "Nothing to do as long as the problems above remain."
     if not data["changes"]:
         return "In sync: the kernel is what the YAML says. Nothing to do."
     parts = []

@@ -10,27 +10,19 @@ from typing import Any, Final
 
 from warpd.advice import host_warnings, port_warning
 from warpd.clients.current import current_digest, known_as, stale_configs
-from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, InvalidIntent, WarpError
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.history import Entry, History
 from warpd.intent import Intent
 from warpd.kernel import live_udp
-from warpd.kernel.protocol import Kernel
 from warpd.objects.wireguard import WireguardDevice
 from warpd.overview import Overview, Side, overview
-from warpd.reconcile import Goal, Outcome, Prospect, prospect
-from warpd.render import VERSION, headline, plan_json, step_json
-from warpd.session import Read, Session, located
+from warpd.reconcile import Goal, Outcome, Prospect
+from warpd.render import VERSION, headline, plan_json, problems_json, step_json
+from warpd.session import Read, Session
 from warpd.status import quarantine_json, status_json
 from warpd.store import Versions
 
 OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
-
-
-def look(kernel: Kernel, read: Read, goal: Goal, last: Prospect | None = None) -> Prospect:
-    try:
-        return prospect(kernel, goal, last)
-    except InvalidIntent as failure:
-        raise located(failure, read) from None
 
 
 def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
@@ -38,7 +30,8 @@ def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
     warnings = [*warnings_of(found, read), *taken_ports(found)]
-    return {**plan_json(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
+    more = {"problems": problems_json(found.compiled.problems), **outlook(session, goal, found, read, seen)}
+    return {**plan_json(found.plan, warnings, rows), **more}
 
 
 def without_steps(session: Session, goal: Goal, found: Prospect, read: Read, before: Intent | None) -> dict[str, Any]:
@@ -46,7 +39,8 @@ def without_steps(session: Session, goal: Goal, found: Prospect, read: Read, bef
     seen = _overview(before, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
     warnings = [*warnings_of(found, read), *taken_ports(found)]
-    return {**headline(found.plan, warnings, rows), **outlook(session, goal, found, read, seen)}
+    more = {"problems": problems_json(found.compiled.problems), **outlook(session, goal, found, read, seen)}
+    return {**headline(found.plan, warnings, rows), **more}
 
 
 def overview_of(session: Session, goal: Goal, found: Prospect, read: Read) -> Overview:
@@ -101,7 +95,7 @@ def exit_code(outcome: Outcome, found: Prospect) -> int:
     if outcome.remaining:
         return EXIT_PARTIAL if outcome.done else EXIT_FAILED
     if outcome.complete and not found.plan.blocked:
-        return 0
+        return EXIT_PARTIAL if found.compiled.problems else 0
     return EXIT_PARTIAL if outcome.done else EXIT_FAILED
 
 
@@ -113,13 +107,14 @@ def unwritten_json(why: WarpError) -> dict[str, str]:
 def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "complete": outcome.complete and not data["blocked"] and "unwritten" not in data,
+        "complete": outcome.complete and not any(data.get(key) for key in ("blocked", "problems", "unwritten")),
         "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
         "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
         "skipped": [step_json(step, 0) for step in outcome.skipped],
         "remaining": [step_json(step, 0) for step in outcome.remaining],
         "unverified": [step_json(step, 0) for step in outcome.unverified],
         "blocked": data["blocked"],
+        "problems": data.get("problems", []),
         "warnings": data["warnings"],
         **{key: data[key] for key in OUTLOOK if key in data},
     }

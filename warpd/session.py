@@ -193,8 +193,3 @@ def live_kernel() -> Iterator[LiveKernel]:
         yield kernel
     finally:
         kernel.close()
-
-
-def located(failure: InvalidIntent, read: Read) -> InvalidIntent:
-    """Findings that came from the compiler, with their place in the file."""
-    return InvalidIntent(read.loaded.locate(item) for item in failure.findings)

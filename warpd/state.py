@@ -195,6 +195,7 @@ class Host:
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False
+    tagged4: bool = False  # our doors remember that we turned IPv4 forwarding on for the uplink
     foreign_rules: ForeignRules = ForeignRules()
 
 

@@ -12,7 +12,7 @@ from warpd.compile import in_force, isolation_of, public_key_of, site_of
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardDevice, peer_key
 from warpd.reconcile import Goal, Prospect
-from warpd.render import VERSION
+from warpd.render import VERSION, problems_json
 from warpd.state import ROOT, Key, PeerTraffic
 from warpd.succession import Resting
 
@@ -27,9 +27,10 @@ def status_json(goal: Goal, found: Prospect, now_s: int) -> dict[str, Any]:
         "version": VERSION,
         "gateway": goal.intent.gateway.name or found.observed.host.hostname,
         "uplink": found.observed.host.uplink,
-        "in_sync": found.plan.empty,
+        "in_sync": found.plan.empty and not found.compiled.problems,
         "waiting": waiting,
         "blocked": [{"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked],
+        "problems": problems_json(found.compiled.problems),
         "drops": _drops(found, ""),
         "networks": networks,
     }
@@ -42,13 +43,15 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
     room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
     up = found.observed.state.get(Key(WireguardDevice.KIND, room, f"wg-{grant.vcid}")) is not None
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
+    problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
         **network_grant_json(goal, found, name),
         "enabled": network.enabled,
         "up": up,
-        "in_sync": not changes and not blocked,
+        "in_sync": not changes and not blocked and not problems,
         "changes": changes,
         "blocked": blocked,
+        "problems": problems,
         "drops": _drops(found, group),
         "endpoints": [endpoint_json(goal, found, name, each, now_s) for each in sorted(network.endpoints)],
     }

@@ -61,7 +61,7 @@ INTENTS = st.dictionaries(st.sampled_from(["a", "b"]), networks(), max_size=2).m
 
 def state(goal: Goal) -> State:
     built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
-    assert not built.findings
+    assert not built.problems
     return built.state
 
 

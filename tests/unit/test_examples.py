@@ -46,7 +46,7 @@ def test_an_example_is_sound(path: Path) -> None:
     for mode in ("namespace", "vrf"):
         gateway = intent.gateway.model_copy(update={"isolation": mode})
         built = compile_state(intent.model_copy(update={"gateway": gateway}), grants, MASTER, PLAIN, TODAY)
-        assert not built.findings
+        assert not built.problems
         assert len(built.names) == len(intent.networks)
     schema = path.read_text().splitlines()[0].partition("$schema=")[2]
     assert (path.parent / schema).resolve().is_file()

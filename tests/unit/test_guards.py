@@ -30,7 +30,7 @@ def compiled(*modes: str) -> Compiled:
     networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
     goal = world.goal(world.intent(GATEWAY, **networks))
     built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
-    assert not built.findings
+    assert not built.problems
     return built
 
 

@@ -30,9 +30,19 @@ from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.overview import Side, overview
 from warpd.plan import Step, digest
-from warpd.reconcile import Goal, Outcome, Prospect, converge, removal
-from warpd.render import VERSION, attention_lines, headline, plan_json, plan_text, step_json, step_text, summary_text
-from warpd.report import described, exit_code, intent_in_force, look, outcome_json, unwritten_json, without_steps
+from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.render import (
+    VERSION,
+    attention_lines,
+    headline,
+    plan_json,
+    plan_text,
+    problem_lines,
+    step_json,
+    step_text,
+    summary_text,
+)
+from warpd.report import described, exit_code, intent_in_force, outcome_json, unwritten_json, without_steps
 from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
 
@@ -84,7 +94,7 @@ def _planned(session: Session) -> dict[str, Any]:
     read = session.read()
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        return described(session, goal, look(kernel, read, goal), read)
+        return described(session, goal, prospect(kernel, goal), read)
 
 
 @app.command()
@@ -120,14 +130,14 @@ def apply(
         done = commit(session, read, by, lambda: last_applied(session), obstacle)
         if within_s and done.unwritten is not None:
             raise done.unwritten  # it could not be undone
-        found = look(kernel, read, done.goal)
+        found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
         data["confirm_until"] = _awaited(session, done.number, back_to, within_s, by)
-        _run(kernel, found, lambda: look(kernel, read, done.goal, found), data, form, verbose)
+        _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
 
 
 def _who() -> str:
@@ -191,7 +201,7 @@ def _saved(path: Path) -> str:
 
 
 def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> None:
-    if digest(look(kernel, read, goal).plan.steps) != promised:
+    if digest(prospect(kernel, goal).plan.steps) != promised:
         raise Busy(
             "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
             code="plan-stale",
@@ -204,7 +214,7 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
     read = session.read()
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        found = look(kernel, read, goal)
+        found = prospect(kernel, goal)
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), verbose))
@@ -328,6 +338,7 @@ def outcome_text(outcome: Outcome, data: dict[str, Any], seconds: float) -> str:
     """What became of a plan that was shown before: what failed, what remains, and the verdict."""
     paint = output.paint()
     lines = [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
+    lines += problem_lines(data.get("problems", ()), paint) if outcome.done else []
     lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
     for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):
         lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
@@ -339,7 +350,8 @@ def outcome_text(outcome: Outcome, data: dict[str, Any], seconds: float) -> str:
         lines.append(f"Undone at {data['confirm_until']} unless `warpctl confirm` says yes before.")
     if not outcome.done and outcome.complete and not data["changes"]:
         return "\n".join([*attention_lines(data, paint), *lines, summary_text(data)])
-    verdict = paint("Applied", "32") if outcome.complete and not data["blocked"] else paint("Applied in part", "31")
+    whole = outcome.complete and not data["blocked"] and not data.get("problems")
+    verdict = paint("Applied", "32") if whole else paint("Applied in part", "31")
     counts = f"{len(outcome.done)} kernel steps done, {len(outcome.failed)} failed, in {seconds:.1f} s"
     return "\n".join([*lines, f"{verdict}: {counts}."])
 

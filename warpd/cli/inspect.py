@@ -22,9 +22,9 @@ from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
 from warpd.kernel import live_netns
 from warpd.objects.netns import netns_name
-from warpd.reconcile import Goal, Prospect
-from warpd.render import VERSION, quarantine_lines, warning_text
-from warpd.report import look, status_data, version_of
+from warpd.reconcile import Goal, Prospect, prospect
+from warpd.render import VERSION, problem_lines, quarantine_lines, warning_text
+from warpd.report import status_data, version_of
 from warpd.schema import json_schema
 from warpd.session import Read, Session, live_kernel, require_root
 from warpd.status import endpoint_json, network_json, quarantine_json, status_json
@@ -34,7 +34,7 @@ def see(session: Session) -> tuple[Read, Goal, Prospect]:
     read = session.read()
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        return read, goal, look(kernel, read, goal)
+        return read, goal, prospect(kernel, goal)
 
 
 @app.command()
@@ -66,6 +66,7 @@ def status_text(data: Mapping[str, Any]) -> str:
     paint = output.paint()
     sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + " (see `warpctl plan`)"
     lines = [f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
+    lines += problem_lines(data["problems"], paint)
     for network in data["networks"]:
         lines += ["", *_network_lines(network)]
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
@@ -74,12 +75,20 @@ def status_text(data: Mapping[str, Any]) -> str:
 
 
 def _network_lines(network: Mapping[str, Any]) -> list[str]:
-    state = "disabled" if not network["enabled"] else "in sync" if network["in_sync"] else f"{network['changes']} changes wait"
+    state = _state_of(network)
     head = f"{network['name']}  {network['type']}  VCID {network['vcid']}  {network['subnet']}  port {network['port']}  {state}"
     dropped = {reason: count["packets"] for reason, count in network["drops"].items() if count["packets"]}
     drops = "  ".join(f"{reason} {count}" for reason, count in dropped.items())
     body = endpoint_table(network["endpoints"]).splitlines() if network["endpoints"] else []
     return [head, *(f"  {row}" for row in body), *([f"  dropped: {drops}"] if drops else [])]
+
+
+def _state_of(network: Mapping[str, Any]) -> str:
+    if not network["enabled"]:
+        return "disabled"
+    if network["changes"]:
+        return f"{network['changes']} changes wait"
+    return "in sync" if network["in_sync"] else "not in sync"
 
 
 def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,6 @@ from warpd.report import (
     described,
     history_json,
     intent_in_force,
-    look,
     outcome_json,
     status_data,
     undone_json,
@@ -53,7 +52,7 @@ def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
     read = keeper.session.read()
     goal = keeper.session.goal(read, create=False)
-    return described(keeper.session, goal, look(keeper.kernel, read, goal), read)
+    return described(keeper.session, goal, prospect(keeper.kernel, goal), read)
 
 
 def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,11 +66,11 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
         done = commit(session, read, by, keeper.applied, lost or obstacle)
-        found = look(kernel, read, done.goal)
+        found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten)
-        outcome = converge(kernel, lambda: look(kernel, read, done.goal, found), found)
+        outcome = converge(kernel, lambda: prospect(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 
 

@@ -19,8 +19,10 @@ from typing import Any, Final
 import structlog
 
 from warpd.commitment import Applied, Commitment, as_error, commit
+from warpd.compile import Problem
 from warpd.daemon.decide import Result, Work
 from warpd.daemon.desk import Desk
+from warpd.daemon.dialer import Dialer
 from warpd.daemon.figures import Sourced, dropped, seen
 from warpd.daemon.watch import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
@@ -34,7 +36,7 @@ from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
 from warpd.rollback import undo_pending
-from warpd.session import Read, Session, located
+from warpd.session import Read, Session
 from warpd.state import ROOT, Observed, State
 from warpd.store import GRANTS, MASTER
 
@@ -77,6 +79,9 @@ class Keeper:
         self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
         self._looked_s = 0.0
+        self._looked_for: Goal | None = None  # the goal of the last look
+        self._problems: tuple[Problem, ...] = ()
+        self._dialer = Dialer()
         self.last_pass: dict[str, Any] = {}
         self.pending: Pending | None = None
         self.unread = False  # files have changed, but were being written
@@ -109,6 +114,10 @@ class Keeper:
             self.log.error("pass failed", error=str(failure))
             self.desk.tell(_now(), "failed", error=str(failure))
             result, kind = Result(all_failed=True), "failed"
+        except Exception as failure:  # a mistake of ours must not end the guard of every network
+            self.log.exception("pass failed", error=repr(failure))
+            self.desk.tell(_now(), "failed", error=repr(failure))
+            result, kind = Result(all_failed=True), "failed"
         if kind == "done":
             kind = self._why_not_done() or kind
         seconds = time.monotonic() - began
@@ -127,31 +136,37 @@ class Keeper:
         return ("waits" if self.waits else "invalid") if self.findings else ""
 
     def _pass(self, work: Work) -> Result:
-        before = self.in_force
         fresh = self._read_if_possible(work)
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
             return self._nothing()
-        try:
-            found = self._look(force.wanted, work, fresh)
-        except InvalidIntent as failure:
-            if not fresh or before is None:
-                raise
-            self._refused(located(failure, force.read).findings)  # it cannot be built here: what was in force stays
-            self.in_force, force, fresh = before, before, False
-            self._point_back(before)
-            found = self._look(before.wanted, work, fresh)
+        found = self._look(force.wanted, work, fresh)
+        self._tell_problems(found.compiled.problems)
         outcome = self._converge(force.wanted, found)
+        if work.groups is None:
+            self._dial(found)
         return self._told(found, outcome, fresh)
 
-    def _point_back(self, before: InForce) -> None:
-        """The history names what is in force again."""
-        try:
-            self._number = self._history.record(before.read, COMMAND).number
-        except WarpError as failure:
-            self._not_written(failure)
-        if self._mark is not None:
-            self._mark = self._mark[0], self._store_mark()
+    def _dial(self, found: Prospect) -> None:
+        """Peers that are silent and have a host name are dialled where that is now."""
+        for peer, address in list(self._dialer.due(found.compiled.state, found.observed.traffic, time.time())):
+            fault = self.kernel.dial(peer, address)
+            about = {"network": self._name(peer.group), "endpoint": peer.label, "name": peer.endpoint, "address": address}
+            self.log.info("dials", **about, **({"error": str(fault)} if fault is not None else {}))
+
+    def _tell_problems(self, now: tuple[Problem, ...]) -> None:
+        """What this machine keeps networks from: told when it comes, and when it is over."""
+        before, self._problems = self._problems, now
+        for problem in now:
+            if problem not in before:
+                about = {"network": problem.network, "code": problem.finding.code, "error": problem.finding.message}
+                self.log.error("problem of this machine", **about, hint=problem.finding.hint)
+                self.desk.tell(_now(), "problem", **about)
+        for problem in before:
+            if problem not in now:
+                about = {"network": problem.network, "code": problem.finding.code}
+                self.log.info("problem over", **about)
+                self.desk.tell(_now(), "problem_over", **about)
 
     # -- files
 
@@ -363,7 +378,14 @@ class Keeper:
     def _look(self, goal: Goal, work: Work, fresh: bool) -> Prospect:
         last = self.last
         if last is None:
-            return self._timed(None, lambda: prospect(self.kernel, goal))
+            found = self._timed(None, lambda: prospect(self.kernel, goal))
+        else:
+            # After a pass that failed before it had looked, the last look is one for another goal.
+            found = self._look_again(goal, last, work, fresh or goal is not self._looked_for)
+        self._looked_for = goal
+        return found
+
+    def _look_again(self, goal: Goal, last: Prospect, work: Work, fresh: bool) -> Prospect:
         if fresh:
             return self._timed(work.groups, lambda: advance(self.kernel, goal, last, work.groups))
         if work.groups is None:

@@ -198,7 +198,8 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
 
 def tag(host: Host) -> str:
     """What a link of a network remembers of our fences."""
-    return str(TAG_SET + (TAG_FENCE4 if host.uplink in host.fence4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
+    fenced4 = host.uplink in host.fence4 if host.uplink else host.tagged4
+    return str(TAG_SET + (TAG_FENCE4 if fenced4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
 
 
 def settings(host: Host, six: bool) -> list[Object]:
@@ -207,7 +208,7 @@ def settings(host: Host, six: bool) -> list[Object]:
         Sysctl(ROOT, f"net/ipv4/conf/{link.name}/forwarding", "1", restore="0" if link.name in host.fence4 else None)
         for link in host.exits
     ]
-    if not six or not host.exits:
+    if not six:
         return out
     # A forwarding host believes no router unless told 2: it would lose the routes that it has from one. So every link
     # is told before forwarding goes on; where forwarding was on already, that choice is the operator's.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from warpd.kernel import live_bridge, live_netns, live_rtnl, live_tc, live_userspace, live_wireguard
+from warpd.kernel import live_bridge, live_names, live_netns, live_rtnl, live_tc, live_userspace, live_wireguard
 from warpd.kernel.live_events import RECEIVE_BYTES, Listener
 from warpd.kernel.live_look import Look, look_at_host
 from warpd.kernel.live_nft import Nft
@@ -82,6 +82,7 @@ class LiveKernel:
         self._vrf: bool | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
+        self.addresses: dict[str, str] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
         self.counted = True  # whether looks are to read drop counters anew
 
     @property
@@ -221,6 +222,20 @@ class LiveKernel:
         return device
 
     # -- send
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        names = {name for change in changes if (name := _name_to_dial(change)) and name not in self.addresses}
+        self.addresses |= live_names.look_up(names) if names else {}
+
+    def dial(self, peer: WireguardPeer, address: str) -> Fault | None:
+        """Let a peer that is there be dialled at `ADDRESS:PORT`; all else of it stays."""
+        write = live_wireguard.PeerWrite(peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True)
+        change = Change(Action.UPDATE, peer, peer)
+        self.addresses[peer.endpoint or ""] = address
+        try:
+            return self._write_peers(peer.netns, peer.device, [write], [change])[0]
+        except OSError as failure:
+            return _absent(change, failure)
 
     def send(self, changes: Sequence[Change]) -> list[Fault | None]:
         subject = changes[0].subject
@@ -435,14 +450,19 @@ class LiveKernel:
     def _send_peers(self, changes: Sequence[Change]) -> list[Fault | None]:
         """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
         subject: Any = changes[0].subject
-        writes = [_peer_write(change) for change in changes]
+        writes = [_peer_write(change, self.addresses) for change in changes]
         try:
-            if subject.device in self._door(subject.netns).userspace:
-                live_userspace.write_peers(subject.device, writes)
-                return [None] * len(changes)
-            answers = self._generic(subject.netns, live_wireguard.encode_peers(subject.device, writes))
+            return self._write_peers(subject.netns, subject.device, writes, changes)
         except OSError as failure:
             return [_absent(change, failure) for change in changes]
+
+    def _write_peers(
+        self, netns: str, device: str, writes: Sequence[live_wireguard.PeerWrite], changes: Sequence[Change]
+    ) -> list[Fault | None]:
+        if device in self._door(netns).userspace:
+            live_userspace.write_peers(device, writes)
+            return [None] * len(changes)
+        answers = self._generic(netns, live_wireguard.encode_peers(device, writes))
         refusal = next((answer for answer in answers if answer is not None), None)
         return [_judge(change, refusal) for change in changes]
 
@@ -559,7 +579,15 @@ def _commands(change: Change) -> list[dict[str, Any]]:
     return nft_commands.create_table(subject) if change.before is None else nft_commands.change_table(change.before, change.after)
 
 
-def _peer_write(change: Change) -> live_wireguard.PeerWrite:
+def _name_to_dial(change: Change) -> str:
+    """The host name that a new peer is to be dialled by; "" where it has none."""
+    peer = change.after
+    new = isinstance(peer, WireguardPeer) and change.before is None
+    return peer.endpoint if new and peer.endpoint and live_names.is_name(peer.endpoint) else ""
+
+
+def _peer_write(change: Change, addresses: Mapping[str, str]) -> live_wireguard.PeerWrite:
+    """`addresses` are those behind host names: a peer whose name is not among them is not dialled."""
     peer: WireguardPeer = change.after if change.after is not None else change.before
     if change.action is Action.DELETE:
         return live_wireguard.PeerWrite(peer.public_key, remove=True)
@@ -569,9 +597,14 @@ def _peer_write(change: Change) -> live_wireguard.PeerWrite:
         peer.preshared_key,
         peer.keepalive,
         None if same_ips else peer.allowed_ips,
-        peer.endpoint if change.before is None else None,
+        _address_to_dial(peer, addresses) if change.before is None else None,
         update_only=change.before is not None,
     )
+
+
+def _address_to_dial(peer: WireguardPeer, addresses: Mapping[str, str]) -> str | None:
+    named = peer.endpoint is not None and live_names.is_name(peer.endpoint)
+    return addresses.get(peer.endpoint or "") if named else peer.endpoint
 
 
 ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENXIO)

@@ -432,11 +432,11 @@ def look_at_host(
     ways = live_rtnl.ways_out(route)
     row = _uplink(look.links, uplink, ways)
     exits = _exits(route, look, row, targets)
-    fence4, fence6 = _remembered(look, exits)
+    fence4, fence6 = _remembered(look, row, exits)
     host = Host(
         hostname=socket.gethostname(),
         uplink=row.name if row else "",
-        uplink_mtu=row.mtu if row else 1500,
+        uplink_mtu=row.mtu if row else _remembered_mtu(look),
         uplink_addresses=_addresses_of(look.addresses, row),
         cloud_address=cloud_address(),
         wireguard_kernel=wireguard,
@@ -447,6 +447,7 @@ def look_at_host(
         ra_links=_ra_links(look, fence6),
         fence4=fence4,
         fence6=fence6,
+        tagged4=bool(look.tag() & TAG_FENCE4),
         foreign_rules=look.foreign_rules(),
         hops=tuple(Hop(6 if ":" in way.prefix else 4, row.name, way.via) for way in ways if row and way.index == row.index),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
@@ -455,23 +456,40 @@ def look_at_host(
     return host, _host_settings(host, {row.name: row for row in look.links})
 
 
-def _remembered(look: Look, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:
+def _remembered(look: Look, uplink: LinkRow | None, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:
     """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach the other."""
     fence4, fence6 = fences(look.table)
     tag = look.tag()
-    if tag & TAG_FENCE4 and exits:
+    if tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
         fence4 = tuple(sorted({*fence4, exits[0].name})) if fence4 else tuple(link.name for link in exits)
     return fence4, fence6 or bool(tag & TAG_FENCE6)
 
 
+def _remembered_mtu(look: Look) -> int:
+    """While there is no uplink: what its packets measured when our doors were made; without any, what most links carry."""
+    doors = [row.mtu for row in look.links if row.name.startswith("dn-") and row.alias.startswith(ALIAS_PREFIX)]
+    return max(doors, default=1500)
+
+
 def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Sequence[str]) -> tuple[Exit, ...]:
-    """The uplink first, then the other links that lead to a target; never one of our own, never lo."""
-    if uplink is None:
-        return ()
+    """The uplink first, then the other links that lead to a target; never one of our own, never lo.
+
+    While there is no uplink, the links that we let forward before stay what they are, so that nothing flaps with it.
+    """
     indexes = {way.index for target in targets if (way := live_rtnl.way_to(route, target)) is not None}
-    rows = [row for row in look.links if row.index in indexes - {uplink.index}]
-    rows = [row for row in rows if row.name != "lo" and not _looks_ours(row)]
-    return tuple(_exit(row) for row in [uplink, *sorted(rows, key=lambda row: row.name)])
+    rows = [row for row in look.links if row.name != "lo" and not _looks_ours(row)]
+    kept = _kept_forwarding(look, rows) if uplink is None else {uplink.index}
+    first = [row for row in look.links if row.index in kept]
+    more = [row for row in rows if row.index in indexes - kept]
+    return tuple(_exit(row) for row in [*first, *sorted(more, key=lambda row: row.name)])
+
+
+def _kept_forwarding(look: Look, rows: Sequence[LinkRow]) -> set[int]:
+    """Links that we let forward when there was an uplink: by our table, or where that was flushed, by what they do."""
+    fence4, _fence6 = fences(look.table)
+    if fence4 or not look.tag() & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
+        return {row.index for row in rows if row.name in fence4}
+    return {row.index for row in rows if row.setting(socket.AF_INET, "forwarding") == "1"}
 
 
 def _looks_ours(row: LinkRow) -> bool:

@@ -18,7 +18,7 @@ from warpd.objects.link import Device, LinkUp, Veth, VethEnd, WireguardLink
 from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, needs_rebuild
 from warpd.objects.route import Route
-from warpd.objects.sysctl import Sysctl
+from warpd.objects.sysctl import TAG_FENCE4, Sysctl
 from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ROOT, Action, Change, Exit, Host, Key, Object
@@ -78,12 +78,25 @@ class MemoryKernel:
             fence4=fence4,
             fence6=fence6,
             forwarding6=self.host.forwarding6 if six is None else six == "1",
-            exits=tuple(self._exit(link) for link in self.host.exits),
+            exits=tuple(self._exit(link) for link in self._exits(fence4)),
+            tagged4=any(int(value) & TAG_FENCE4 for value in self._tags()),
         )
+
+    def _exits(self, fence4: Sequence[str]) -> Sequence[Exit]:
+        """While there is no uplink, the links that we let forward before stay what they are."""
+        kept = () if self.host.uplink else tuple(Exit(name) for name in fence4)
+        return (*kept, *(link for link in self.host.exits if link.name not in fence4 or self.host.uplink))
+
+    def _tags(self) -> list[str]:
+        own = (item for item in self.objects.values() if isinstance(item, Sysctl))
+        return [item.value for item in own if item.netns == ROOT and item.path.endswith("/tag")]
 
     def _exit(self, link: Exit) -> Exit:
         four = self.settings.get(f"net/ipv4/conf/{link.name}/forwarding")
         return Exit(link.name, link.forwarding4 if four is None else four == "1")
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        """It dials nobody."""
 
     def send(self, changes: Sequence[Change]) -> list[Fault | None]:
         return [self._one(change) for change in changes]

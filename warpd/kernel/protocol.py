@@ -86,6 +86,10 @@ class Kernel(Protocol):
         """
         ...
 
+    def prepare(self, changes: Sequence[Change]) -> None:
+        """Find out beforehand, in bounded time, what these changes need from outside: the addresses behind host names."""
+        ...
+
     def send(self, changes: Sequence[Change]) -> list[Fault | None]:
         """Make the changes in order; one answer for each. All are of one kind and one namespace."""
         ...

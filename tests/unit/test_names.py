@@ -1,0 +1,90 @@
+"""Endpoints that are dialled by a host name: looked up apart, in bounded time, and again while they are silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests import world
+from warpd.daemon.dialer import SILENT_S, Dialer
+from warpd.kernel.live_names import is_name, look_up
+from warpd.objects.wireguard import WireguardPeer
+from warpd.state import PeerTraffic
+
+NAME, OTHER, LITERAL = "paris.example.net:51820", "rome.example.net:51820", "[2001:db8::1]:51820"
+NOW_S = 1_000_000.0
+
+
+def test_what_is_a_name() -> None:
+    assert [is_name(text) for text in (NAME, "198.51.100.7:1", LITERAL)] == [True, False, False]
+
+
+def test_a_name_that_nobody_answers_is_left_out() -> None:
+    def by(host: str, _port: int) -> str:
+        if host.startswith("rome"):
+            raise OSError("no such host")
+        return "2001:db8::9"
+
+    assert look_up([NAME, OTHER], by=by) == {NAME: "[2001:db8::9]:51820"}
+
+
+def test_a_name_server_that_hangs_holds_nobody_up() -> None:
+    release = threading.Event()
+
+    def by(host: str, _port: int) -> str:
+        if host.startswith("rome"):
+            release.wait(60)
+        return "198.51.100.7"
+
+    found = look_up([NAME, OTHER], patience_s=0.2, by=by)
+    assert not release.is_set() and found == {NAME: "198.51.100.7:51820"}
+    release.set()
+
+
+def peer(endpoint: str) -> WireguardPeer:
+    return WireguardPeer("warp-1", "wg-1", "k" * 43 + "=", None, 25, ("10.0.0.2/32",), endpoint, "paris")
+
+
+def dialled(handshake_s: float, endpoint: str, name: str = NAME) -> list[str]:
+    """The addresses that a peer is dialled at, which the kernel has at `endpoint` and heard of `handshake_s` seconds ago."""
+    dialer, one = Dialer(lambda names: dict.fromkeys(names, "198.51.100.7:51820")), peer(name)
+    traffic = {one.key: PeerTraffic(0, 0, int(NOW_S - handshake_s), endpoint)}
+    assert not list(dialer.due([one], traffic, NOW_S)), "nothing is known before the first answer"
+    dialer.wait(5)
+    return [address for _peer, address in dialer.due([one], traffic, NOW_S)]
+
+
+def test_a_silent_peer_is_dialled_where_its_name_is_now() -> None:
+    assert dialled(SILENT_S + 1, "") == ["198.51.100.7:51820"]
+    assert dialled(NOW_S, "203.0.113.9:51820") == ["198.51.100.7:51820"]
+
+
+def test_a_peer_that_roams_or_is_there_already_is_left_alone() -> None:
+    assert dialled(10, "203.0.113.9:51820") == []
+    assert dialled(SILENT_S + 1, "198.51.100.7:51820") == []
+    assert dialled(SILENT_S + 1, "", LITERAL) == []
+
+
+def test_no_second_look_up_while_the_first_hangs() -> None:
+    release, asked = threading.Event(), []
+
+    def by(names: object) -> dict[str, str]:
+        asked.append(names)
+        release.wait(60)
+        return {}
+
+    dialer, one = Dialer(by), peer(NAME)
+    traffic = {one.key: PeerTraffic(0, 0, 0, "")}
+    for _ in range(3):
+        list(dialer.due([one], traffic, time.time()))
+    release.set()
+    dialer.wait(5)
+    assert len(asked) == 1
+
+
+def test_a_name_is_no_part_of_what_is_compared() -> None:
+    """The plan is the same whatever a name stands for, and an address in the kernel is never drift."""
+    sites = {"type": "l3vpn-gateway", "endpoints": {"paris": {"type": "gateway", "endpoint": NAME}}}
+    goal = world.goal(world.intent(sites=sites))
+    assert goal.intent.networks["sites"].endpoints["paris"].endpoint == NAME
+    assert peer(NAME) == peer("198.51.100.7:51820")

@@ -1,0 +1,116 @@
+"""What a machine lacks is a problem of the networks that need it; the others go on, and revocations are carried out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tests import world
+from warpd.compile import compile_state
+from warpd.errors import EXIT_PARTIAL
+from warpd.intent import Intent
+from warpd.kernel.memory import PLAIN, MemoryKernel
+from warpd.objects.link import link_key
+from warpd.objects.netns import netns_name
+from warpd.objects.wireguard import WireguardPeer
+from warpd.plan import Step
+from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect
+from warpd.report import exit_code
+from warpd.state import ROOT, Host, Rank
+
+NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
+SITES: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}}}
+
+
+def run(kernel: MemoryKernel, goal: Goal) -> tuple[Prospect, Outcome]:
+    found = prospect(kernel, goal)
+    return found, converge(kernel, lambda: prospect(kernel, goal), found)
+
+
+def problems(found: Prospect) -> set[tuple[str, str, bool]]:
+    return {(item.network, item.finding.code, item.whole) for item in found.compiled.problems}
+
+
+def peers(kernel: MemoryKernel, network: str) -> set[str]:
+    """The labels of the peers of a network."""
+    return {item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer) and item.group == network}
+
+
+def two(**sites: Any) -> Intent:
+    return world.intent(web=world.network(2), sites={**SITES, **sites})
+
+
+def test_without_an_uplink_all_networks_come_up() -> None:
+    kernel, goal = MemoryKernel(NO_UPLINK), world.goal(two())
+    found, outcome = run(kernel, goal)
+    assert outcome.complete and exit_code(outcome, found) == EXIT_PARTIAL
+    assert problems(found) == {("web", "uplink-missing", False)}
+    for name in ("web", "sites"):
+        vcid = goal.grants.networks[name].vcid
+        assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
+    again = prospect(kernel, goal)
+    assert again.plan.empty and problems(again) == problems(found)
+
+
+def test_an_uplink_that_goes_and_comes_back_changes_nothing_inside() -> None:
+    host = dataclasses.replace(PLAIN, uplink_mtu=1400)
+    kernel, goal = MemoryKernel(host), world.goal(two(isolation="vrf"))
+    found, _outcome = run(kernel, goal)
+    for now in (dataclasses.replace(NO_UPLINK, uplink_mtu=1400), host):
+        kernel.host = now
+        found = prospect(kernel, goal)
+        touched = [step for step in found.plan.steps if step.group != ROOT and not allowed_to_change(step)]
+        assert touched == []
+        converge(kernel, lambda: prospect(kernel, goal), found)
+        assert prospect(kernel, goal).plan.empty
+
+
+def allowed_to_change(step: Step) -> bool:
+    """The host's default route, that a VRF's table repeats for what the gateway itself sends."""
+    return step.key.kind == "route" and " 0.0.0.0/0 " in f" {step.key.name} "
+
+
+@pytest.mark.parametrize("host", [NO_UPLINK, dataclasses.replace(PLAIN, wireguard_kernel=False, vrf=False)])
+def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) -> None:
+    kernel, goal = MemoryKernel(PLAIN), world.goal(two())
+    run(kernel, goal)
+    kernel.host = host
+    web, sites = (netns_name(goal.grants.networks[name].vcid) for name in ("web", "sites"))
+    less = world.goal(world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}), goal.grants)
+    found, _outcome = run(kernel, less)
+    assert (peers(kernel, web), peers(kernel, sites)) == ({"e1"}, {"s"})
+    assert found.compiled.problems
+    run(kernel, less)
+    assert (peers(kernel, web), peers(kernel, sites)) == ({"e1"}, {"s"})
+
+
+def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
+    """What was there in the other mode stays, less what was taken from it."""
+    kernel, goal = MemoryKernel(dataclasses.replace(PLAIN, vrf=False)), world.goal(two())
+    run(kernel, goal)
+    vcid = goal.grants.networks["sites"].vcid
+    moved = world.goal(two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}), goal.grants)
+    found, outcome = run(kernel, moved)
+    assert problems(found) == {("sites", "isolation-unsupported", True)}
+    assert exit_code(outcome, found) == EXIT_PARTIAL
+    assert peers(kernel, netns_name(vcid)) == {"s"}
+    assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
+
+
+def test_without_wireguard_nothing_is_given() -> None:
+    kernel, goal = MemoryKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
+    found, _outcome = run(kernel, goal)
+    assert problems(found) == {(name, "wireguard-missing", True) for name in ("web", "sites")}
+    assert not [item for item in kernel.objects.values() if item.group and item.rank is not Rank.GUARD]
+
+
+def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
+    """`validate` refuses such a YAML; what it does not know of must not end the daemon."""
+    cpe = {"type": "cpe"}
+    mesh = {"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": cpe}}
+    goal = world.goal(world.intent(a={**mesh, "bridge_name": "same"}, b={**mesh, "bridge_name": "same"}, web=world.network(1)))
+    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, world.TODAY)
+    assert [(item.network, item.finding.code) for item in built.problems] == [("b", "clash")]
+    assert set(built.names.values()) == {"a", "web"}
