@@ -223,4 +223,89 @@ HOLES = (
         "        return tuple(sorted(str(item) for item in self.ranges))\n",
         "        return tuple(sorted(str(item) for item in self.ranges[:2]))\n",
     ),
+    Hole(
+        "a bridge hands frames to its host",
+        "warpd/networks/frames.py",
+        "    return (TcFilter(_FIRST_RESERVED),)\n",
+        "    return ()\n",
+    ),
+    Hole(
+        "a bridge that somebody listens on hands frames to its host",
+        "warpd/networks/frames.py",
+        "    return (TcFilter(_FIRST_RESERVED),)\n",
+        "    return ()\n",
+        "tests/packets/test_frames.py",
+        packets=True,
+    ),
+    Hole(
+        "frames to some reserved addresses are handed to the host",
+        "warpd/networks/frames.py",
+        '    "01:80:c2:00:00:08/ff:ff:ff:ff:ff:f8",\n',
+        "",
+    ),
+    Hole(
+        "a tag behind a tag passes",
+        "warpd/networks/frames.py",
+        "*(_stacked() if judged else ())",
+        "*()",
+    ),
+    Hole(
+        "a tag behind a tag comes out as the VLAN of the frame",
+        "warpd/networks/frames.py",
+        "*(_stacked() if judged else ())",
+        "*()",
+        "tests/packets/test_frames.py",
+        packets=True,
+    ),
+    Hole(
+        "first tags of 802.1ad pass",
+        "warpd/networks/frames.py",
+        "return (*outer, *inner)",
+        "return tuple(inner)",
+    ),
+    Hole(
+        "broadcasts of a mesh have no limit",
+        "warpd/networks/l2_mesh.py",
+        "storms=True",
+        "storms=False",
+    ),
+    Hole(
+        "what exceeds a limit passes",
+        "warpd/kernel/live_tc.py",
+        "    tbf = TBF.pack(0, TC_ACT_SHOT, 0,",
+        "    tbf = TBF.pack(0, TC_ACT_OK, 0,",
+        "tests/live/test_filters.py",
+        packets=True,
+    ),
+    Hole(
+        "filters come after the links are up",
+        "warpd/objects/tc.py",
+        """    @property
+    def rank(self) -> Rank:
+        return Rank.SETTING
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        maker""",
+        """    @property
+    def rank(self) -> Rank:
+        return Rank.ROUTE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        maker""",
+    ),
+    Hole(
+        "filters of somebody else are taken for ours",
+        "warpd/kernel/live_tc.py",
+        "    return keys if told == written else None\n",
+        "    return keys\n",
+        "tests/unit/test_live_tc.py",
+    ),
+    Hole(
+        "a bridge learns for one leg only",
+        "warpd/objects/segment.py",
+        "    return LEARNED_PER_LEG * max(legs, 1)\n",
+        "    return LEARNED_PER_LEG\n",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,8 @@ from warpd.objects.bridge_port import BridgePort
 from warpd.objects.nft import NftChain, NftElements, NftGate, NftPart, NftTable
 from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, Route
 from warpd.objects.rule import Rule
-from warpd.objects.segment import Bridge, Gretap
+from warpd.objects.segment import LEARNED_PER_LEG, Bridge, Gretap, Leg
+from warpd.objects.tc import ETH_P_ALL, Filters, TcFilter, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import prospect, removal
@@ -275,3 +277,93 @@ def test_rules_lead_answers_home_and_only_the_marked_out() -> None:
         own = [rule for rule in rules if rule.version == version]
         assert {(rule.mark, rule.table) for rule in own if rule.group} == {(mark_of(table), table) for table in tables}
         assert sorted((rule.mark, rule.table) for rule in own if not rule.group) == [(0, 0), (LEAVING, 254)]
+
+
+Frame = tuple[str, tuple[int, ...]]  # destination, and the types from the outside in
+TAG_TYPES = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
+PAYLOADS = (0x0800, 0x86DD, 0x0806, 0x88CC, 0x8809)
+
+
+def fate(filters: Filters, frame: Frame) -> tuple[str, str]:
+    """What the first filter does that matches and does not go on; "pass" without one."""
+    for item in sorted(filters, key=lambda each: each.preference):
+        if item.verdict != "limit" and takes(item, frame):
+            return item.verdict, item.reason
+    return "pass", ""
+
+
+def takes(item: TcFilter, frame: Frame) -> bool:
+    address, types = frame
+    behind = types[1] if len(types) > 1 else 0
+    same_type = item.ethertype in (ETH_P_ALL, types[0]) and item.vlan_ethertype in (0, behind)
+    return same_type and (not item.destination_mac or within(address, item.destination_mac))
+
+
+def within(address: str, pattern: str) -> bool:
+    wanted, _, mask = pattern.partition("/")
+    bits = octets(mask) if mask else (1 << 48) - 1
+    return octets(address) & bits == octets(wanted) & bits
+
+
+def octets(text: str) -> int:
+    return int(text.replace(":", ""), 16)
+
+
+def ingress(built: Compiled, kind: type) -> dict[str, list[Filters]]:
+    """By the network's type, the filters at the ingress of its bridge or of its legs."""
+    links = {item.key for item in built.state if isinstance(item, kind)}
+    out: dict[str, list[Filters]] = {}
+    for item in built.state:
+        if isinstance(item, TcIngress) and item.container in links:
+            out.setdefault(built.names[item.group].split("-")[1], []).append(item.filters)
+    return out
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_link_of_a_segment_has_filters_before_it_is_up(mode: str) -> None:
+    built = compiled(mode)
+    links = [item for item in built.state if isinstance(item, Bridge | Leg)]
+    assert len(links) == 13
+    for link in links:
+        (guard,) = [item for item in built.state if isinstance(item, TcIngress) and item.container == link.key]
+        assert guard.rank < Rank.UP
+        assert guard.filters
+        assert guard.group == link.group
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_bridge_would_hand_to_its_host_ends_before_it(mode: str) -> None:
+    built = compiled(mode)
+    depths = [types for depth in range(3) for types in itertools.product(TAG_TYPES, repeat=depth)]
+    for name, legs in ingress(built, Leg).items():
+        for filters, number, tags, payload in itertools.product(legs, range(16), depths, PAYLOADS):
+            verdict, reason = fate(filters, (f"01:80:c2:00:00:{number:02x}", (*tags, payload)))
+            assert number == 0 or (verdict, reason) == ("drop", "reserved-mac"), (name, number, tags)
+    for filters in itertools.chain.from_iterable(ingress(built, Bridge).values()):
+        for address, payload in itertools.product(("02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"), PAYLOADS):
+            assert fate(filters, (address, (payload,)))[0] == "drop"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_frame_has_no_more_tags_than_its_network_grants(mode: str) -> None:
+    for name, legs in ingress(compiled(mode), Leg).items():
+        for filters, first, second in itertools.product(legs, TAG_TYPES, TAG_TYPES):
+            verdict = fate(filters, ("ff:ff:ff:ff:ff:ff", (first, second, 0x0800)))
+            assert verdict == (("pass", "") if name == "whole" else ("drop", "vlan-stacked")), (name, first, second)
+        for filters, first in itertools.product(legs, TAG_TYPES):
+            verdict = fate(filters, ("ff:ff:ff:ff:ff:ff", (first, 0x0800)))
+            assert verdict[0] == ("pass" if name == "whole" or first == 0x8100 else "drop"), (name, first)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_endpoint_does_not_fill_a_segment(mode: str) -> None:
+    """Where one frame becomes many, broadcasts are limited; what a bridge learns is bounded everywhere."""
+    built = compiled(mode)
+    for name, legs in ingress(built, Leg).items():
+        for filters in legs:
+            limits = [item for item in filters if item.verdict == "limit"]
+            assert bool(limits) == (name in ("campus", "trunk"))
+            assert all(takes(item, ("ff:ff:ff:ff:ff:ff", (0x0806,))) and item.packets_per_s for item in limits)
+    for bridge in (item for item in built.state if isinstance(item, Bridge)):
+        legs_of = [item for item in built.state if isinstance(item, Leg) and item.master == bridge.name]
+        assert bridge.max_learned == LEARNED_PER_LEG * len([leg for leg in legs_of if leg.netns == bridge.netns])

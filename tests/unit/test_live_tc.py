@@ -1,0 +1,87 @@
+"""Filters of traffic control as bytes: what warpd writes is what it reads, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from warpd.kernel import live_tc
+from warpd.kernel.live_socket import Refusal
+from warpd.objects.tc import TcBlock, TcFilter, TcIngress
+from warpd.state import Action, Change
+
+FIRST = TcFilter(10, "drop", "reserved-mac", destination_mac="01:80:c2:00:00:01")
+SECOND = TcFilter(20, "drop", "vlan-stacked", 0x88A8)
+LIMIT = TcFilter(30, "limit", "storm", packets_per_s=2000, burst=2000)
+
+
+def read(request: live_tc.Request) -> TcFilter:
+    """A request as the kernel would show it."""
+    _kind, _flags, body = request
+    _family, _index, handle, _parent, info = live_tc.TCMSG.unpack_from(body)
+    return live_tc._filter(memoryview(body), handle, info).filter
+
+
+def requests(before: tuple[TcFilter, ...], after: tuple[TcFilter, ...]) -> list[live_tc.Request]:
+    change = Change(Action.UPDATE, TcIngress("", "gt-1-1", before), TcIngress("", "gt-1-1", after))
+    return live_tc.encode(7, change)
+
+
+@pytest.mark.parametrize("item", [FIRST, SECOND, LIMIT])
+def test_what_is_written_is_read(item: TcFilter) -> None:
+    (request,) = requests((), (item,))
+    assert read(request) == item
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (struct.pack("=i", live_tc.TC_ACT_SHOT), struct.pack("=i", 3)),  # what is dropped is passed on to another action
+        (b"police\0", b"gact\0\0\0"),
+        (b"flower\0", b"basic\0\0"),
+        (struct.pack("=HH", 4 + 6, live_tc.FLOWER_ETH_DST), struct.pack("=HH", 4 + 6, 6)),  # its source instead
+        (struct.pack("=I", live_tc.EVERY_SIZE), struct.pack("=I", 9000)),  # only packets up to a size
+    ],
+    ids=["result", "action", "classifier", "key", "size"],
+)
+def test_a_filter_of_somebody_else_is_none_of_ours(right: bytes, wrong: bytes) -> None:
+    ((kind, flags, body),) = requests((), (FIRST,))
+    assert right in body
+    assert read((kind, flags, body.replace(right, wrong))).verdict == "unknown"
+
+
+def test_a_filter_that_stays_is_not_touched() -> None:
+    made = requests((FIRST, SECOND), (FIRST, SECOND, LIMIT))
+    assert [read(request) for request in made] == [LIMIT]
+
+
+def test_a_filter_that_changes_is_replaced_in_place() -> None:
+    other = TcFilter(10, "drop", "other", destination_mac="01:80:c2:00:00:02")
+    ((kind, flags, _body),) = requests((FIRST,), (other,))
+    assert (kind, flags) == (live_tc.RTM_NEWTFILTER, live_tc.NLM_F_CREATE | live_tc.NLM_F_REPLACE)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [(TcFilter(20, "drop", "x", 0x0800),), (TcFilter(20, "unknown"),), (SECOND, TcFilter(20, "unknown"))],
+    ids=["another protocol", "unknown", "two of one preference"],
+)
+def test_what_cannot_be_replaced_goes_first(before: tuple[TcFilter, ...]) -> None:
+    kinds = [kind for kind, _flags, _body in requests(before, (SECOND, LIMIT))]
+    assert kinds[0] == live_tc.RTM_DELTFILTER
+    assert set(kinds[1:]) == {live_tc.RTM_NEWTFILTER}
+
+
+def test_filters_of_a_block_name_the_block() -> None:
+    (request,) = live_tc.encode(0, Change(Action.CREATE, None, TcBlock("", 0x77000000, (FIRST,))))
+    _family, index, _handle, parent, _info = live_tc.TCMSG.unpack_from(request[2])
+    assert (index, parent) == (live_tc.BLOCK_IFINDEX, 0x77000000)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EOPNOTSUPP])
+def test_a_kernel_without_it_is_named(code: int) -> None:
+    text = live_tc.lacking(Refusal(code, "No such file or directory")).text
+    assert "act_police" in text
+    assert live_tc.lacking(Refusal(errno.EPERM, "no")).text == "no"
