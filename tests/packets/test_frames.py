@@ -192,7 +192,8 @@ def test_no_frame_is_taken_for_the_gateways_own(bed: Bed, name: str, promiscuous
     address4 = UPLINK4 if bed.mode == "vrf" else segment.facts["gateway_address"]
     for link in (segment.bridge, segment.leg):
         segment.inside("ip", "link", "set", link, "promisc", "on" if promiscuous else "off")
-    targets = (*RESERVED, BROADCAST, "01:00:5e:00:00:01", *dict.fromkeys(own_addresses(segment)))
+    reserved = RESERVED[-2:] if promiscuous else RESERVED
+    targets = (*reserved, BROADCAST, "01:00:5e:00:00:01", *dict.fromkeys(own_addresses(segment)))
     frames = [item for target in targets for tags in DEPTHS for item in addressed(target, tags, address4)]
     before = segment.sent_back()
     segment.send([frame for _ident, frame in frames])

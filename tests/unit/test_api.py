@@ -312,9 +312,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
 def test_who_may_what(path: Path, groups: dict[str, int]) -> None:
     wanted = {(): [403, 403], (61002,): [200, 403], (61001,): [200, 200], (61001, 61002): [200, 200]}
     for held, statuses in wanted.items():
-        both = as_user(
-            61999, list(held), lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]]
-        )
+        both = as_user(61999, list(held), lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]])
         assert both == statuses, held
 
 
