@@ -372,3 +372,103 @@ def test_a_database_without_networks(run: Run, tmp_path: Path) -> None:
 def test_names() -> None:
     assert [slug(text) for text in ("Köln & Bonn", "--A--", "日本", "x" * 80)] == ["koln-bonn", "a", "", "x" * 63]
     assert free("a", {}) == "a" and free("a", {"a": 1, "a-2": 2}) == "a-3"
+
+
+# what operators' own files look like
+
+
+def imported(run: Run, at: Path, text: str, kind: str = "secure-internet") -> tuple[dict[str, Any], str]:
+    code, _, err = run("import", wg0(at, text), "--type", kind)
+    assert code == 0, err
+    return networks(at)["wg0"], err
+
+
+def server(*peers: str, address: str = "10.44.0.1/24", **fields: str) -> str:
+    more = "".join(f"{key} = {value}\n" for key, value in fields.items())
+    return f"[Interface]\nPrivateKey = {SERVER}\nAddress = {address}\nListenPort = 51820\n{more}\n" + "".join(peers)
+
+
+def peer(number: int, allowed: str | None = None, above: str = "", inside: str = "") -> str:
+    return f"{above}[Peer]\n{inside}PublicKey = {pair(number)[1]}\nAllowedIPs = {allowed or f'10.44.0.{number}/32'}\n"
+
+
+@needs_root
+@pytest.mark.parametrize("own", ["fd11:5ee:bad:c0de::a54:2201", "fd11:5ee:bad:c0de::"])
+def test_a_server_whose_ipv6_address_is_not_the_first(run: Run, tmp_path: Path, own: str) -> None:
+    text = server(peer(2, "10.44.0.2/32, fd11:5ee:bad:c0de::a54:2202/128"), address=f"10.44.0.1/24,{own}/64")
+    body, err = imported(run, tmp_path, text)
+    assert body["subnet6"] == "fd11:5ee:bad:c0de::/64"
+    assert body["endpoints"]["peer-1"]["address6"] == "fd11:5ee:bad:c0de::a54:2202"
+    assert "wg0.conf:3:1: networks.wg0.subnet6: warning: the gateway was" in err
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("comment", "name", "description"),
+    [
+        ("# Client: Вика (3)", "peer-1", "Вика"),
+        ("# 张伟的手机", "peer-1", "张伟的手机"),
+        ("# Вика 2", "peer-1", "Вика 2"),
+        ("# user 7", "user-7", None),
+        ("# Name = 7", "7", None),
+        ("### begin anna ###", "anna", None),
+        ("# Łukasz Großmann", "lukasz-grossmann", None),
+        ("# laptop 王", "laptop", "laptop 王"),
+        ('# friendly_json={"name":"anna","dept":5}', "anna", None),
+    ],
+)
+def test_names_that_an_operator_recognises(run: Run, tmp_path: Path, comment: str, name: str, description: str | None) -> None:
+    body, _ = imported(run, tmp_path, server(peer(2, above=f"{comment}\n")))
+    assert {each: one.get("description") for each, one in body["endpoints"].items()} == {name: description}
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "off",
+    [
+        "#[Peer]\n# Name = berta\n#PublicKey = (gone)\n#AllowedIPs = 10.44.0.6/32\n",
+        "# berta\n# [Peer]\n# PublicKey = (gone)\n",
+        "# Name = berta\n##[peer]\n#PublicKey=(gone)\n",
+    ],
+)
+def test_the_name_of_a_peer_that_is_commented_out_is_given_to_nobody(run: Run, tmp_path: Path, off: str) -> None:
+    body, _ = imported(run, tmp_path, server(peer(2, above="# anna\n"), off, peer(3), off, peer(4, above="# carl\n")))
+    assert list(body["endpoints"]) == ["anna", "peer-2", "carl"]
+
+
+@needs_root
+def test_one_address_twice_in_one_peer_is_one_address(run: Run, tmp_path: Path) -> None:
+    body, _ = imported(run, tmp_path, server(peer(2, "10.44.0.2/32, 10.44.0.2/32, 10.9.0.0/16, 10.9.0.0/16")), "l3vpn-gateway")
+    assert body["endpoints"]["peer-1"]["address"] == "10.44.0.2" and body["endpoints"]["peer-1"]["routes"] == ["10.9.0.0/16"]
+    (tmp_path / "warp.yaml").unlink()
+    code, _, err = run("import", wg0(tmp_path, server(peer(2, "10.44.0.2/32, 10.44.0.3/32"))), "--type", "l3vpn-gateway")
+    assert code == 4 and "has 10.44.0.2 and 10.44.0.3" in err
+
+
+@needs_root
+def test_ipv6_that_a_server_without_it_routed_is_said(run: Run, tmp_path: Path) -> None:
+    body, err = imported(run, tmp_path, server(peer(2, "10.44.0.2/32, fd00:44::2/128")), "l3vpn-gateway")
+    assert body["ipv6"] is False and body["endpoints"]["peer-1"] == {
+        "type": "mobile", "public_key": pair(2)[1], "preshared_key": False, "address": "10.44.0.2",
+    }  # fmt: skip
+    assert re.search(r"wg0\.conf:8:1: .*warning: AllowedIPs fd00:44::2/128 is not taken over", err)
+
+
+@needs_root
+def test_where_a_phone_was_last_is_not_pinned(run: Run, tmp_path: Path) -> None:
+    phone = peer(2) + "Endpoint = 198.51.100.7:41234\n"
+    site = peer(3, "10.44.0.3/32, 192.168.7.0/24") + "Endpoint = 198.51.100.8:51820\n"
+    named = peer(4) + "Endpoint = home.example.net:51820\n"
+    body, err = imported(run, tmp_path, server(phone, site, named, SaveConfig="true"), "l3vpn-gateway")
+    dials = {name: one.get("endpoint") for name, one in body["endpoints"].items()}
+    assert dials == {"peer-1": None, "peer-2": "198.51.100.8:51820", "peer-3": "home.example.net:51820"}
+    assert "Endpoint 198.51.100.7:41234 is not taken over" in err
+
+
+@needs_root
+def test_findings_stand_at_lines_of_the_old_file(run: Run, tmp_path: Path) -> None:
+    """Also those that only show when all of it is read as YAML: two peers with one address."""
+    text = server(peer(2), peer(3, "10.44.0.2/32"))
+    code, _, err = run("import", wg0(tmp_path, text), "--type", "secure-internet")
+    assert code == 4 and re.search(r"wg0\.conf:11:1: networks\.wg0\.endpoints\.peer-2\.address: ", err), err
+    assert "warp.yaml" not in err

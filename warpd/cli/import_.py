@@ -58,7 +58,7 @@ def import_(
     if not dry_run:
         _write_keys(folder, found)
         write(draft)
-    _report(draft, found, (*found.findings, *read.warnings), dry_run, form)
+    _report(draft, found, (*found.findings, *(found.in_old_file(item) for item in read.warnings)), dry_run, form)
 
 
 def _found(source: Path, wanted: Wanted) -> Found:
@@ -85,10 +85,10 @@ def _checked(session: Session, found: Found, attempt: Callable[[Found], Draft], 
         rest = found.without(failure.findings)
         if skip_broken and rest is not None:
             return _checked(session, rest, attempt, skip_broken)
-        output.note("nothing was written: what was found does not make a valid YAML (places are those of the file to be)")
+        output.note("nothing was written: what was found does not make a valid YAML")
         for finding in found.findings:
             output.note(render_finding(finding))
-        raise
+        raise InvalidIntent(found.in_old_file(item) for item in failure.findings) from None
 
 
 def _drafted(main: Path, file: Path | None, found: Found, origin: str) -> Draft:

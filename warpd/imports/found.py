@@ -18,6 +18,8 @@ from warpd.errors import Finding, Where
 from warpd.keys import Secret
 
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
+# Letters of Latin alphabets that do not decompose into one of ASCII and a mark.
+_LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Found:
     networks: Mapping[str, Mapping[str, Any]]
     keys: Mapping[str, Secret]  # by whole path
     findings: tuple[Finding, ...]
+    places: Mapping[str, Where] = field(default_factory=dict)  # path in the YAML -> where the old file says it
+
+    def in_old_file(self, finding: Finding) -> Finding:
+        """The finding at its line of the old file; as it is where that says nothing of its path."""
+        path = finding.path
+        while path and path not in self.places:
+            path = path.rpartition(".")[0]
+        return dataclasses.replace(finding, where=self.places[path]) if path else finding
 
     def without(self, findings: Iterable[Finding]) -> Found | None:
         """Without the endpoints and networks that errors name; None when that takes nothing away."""
@@ -47,9 +57,10 @@ class Found:
             for name, body in self.networks.items()
             if name not in gone
         }
-        told = tuple(dataclasses.replace(item, where=None) for item in findings if item.is_error)
+        located = (self.in_old_file(item) for item in findings if item.is_error)
+        told = tuple(item if item.path and self.places else dataclasses.replace(item, where=None) for item in located)
         same = kept == self.networks
-        return None if same else Found(self.gateway, kept, self.keys, (*self.findings, *told))
+        return None if same else Found(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
 
 
 @dataclass(slots=True)
@@ -61,6 +72,13 @@ class Finds:
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, Secret] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    places: dict[str, Where] = field(default_factory=dict)
+
+    def place(self, path: str, line: int) -> None:
+        """Remember where the old file says what the YAML will have under this path."""
+        where = self.where(line)
+        if where is not None:
+            self.places[path] = where
 
     def error(self, path: str, message: str, hint: str = "", line: int = 0) -> None:
         self.findings.append(Finding("import", path, message, hint, "error", self.where(line)))
@@ -90,7 +108,7 @@ class Finds:
         return file
 
     def done(self) -> Found:
-        return Found(self.gateway, self.networks, self.keys, tuple(self.findings))
+        return Found(self.gateway, self.networks, self.keys, tuple(self.findings), self.places)
 
 
 def decoded(text: object) -> bytes | None:
@@ -103,8 +121,14 @@ def decoded(text: object) -> bytes | None:
 
 def slug(text: str) -> str:
     """A name as the YAML allows it; "" where nothing is left."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN)).encode("ascii", "ignore").decode()
     return _NOT_NAME.sub("-", plain).strip("-")[:63].strip("-")
+
+
+def loses_letters(text: str) -> bool:
+    """Whether a letter or digit of the text has no place in its slug, so that the text itself is worth keeping."""
+    plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
+    return any(char.isalnum() and not char.isascii() for char in plain)
 
 
 def free(name: str, taken: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ config, so that the operator says it. Hooks and tables are what warpd does by it
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import PurePath
 from typing import Any, Final
 
-from warpd.imports.found import Finds, Found, Wanted, decoded, free, slug
+from warpd.imports.found import Finds, Found, Wanted, decoded, free, loses_letters, slug
 from warpd.intent import NETWORK_TYPES
 
 KIND: Final = "a wg-quick config"
@@ -23,7 +25,10 @@ _KNOWN: Final = {
     "interface": ("privatekey", "listenport", "address", "mtu"),
     "peer": ("publickey", "presharedkey", "allowedips", "endpoint", "persistentkeepalive"),
 }
-_NAMED = re.compile(r"(?:client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I)
+_NAMED = re.compile(r"(client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I)
+_KINDS: Final = ("client", "user", "peer")  # words that are a part of the name where only a number follows
+_JSON = re.compile(r"friendly_json\s*=\s*(\{.*\})", re.I)
+_OFF = re.compile(r"#+\s*\[\s*peer\s*\]", re.I)
 _CLOSING = re.compile(r"end(_peer)?\b", re.I)
 
 
@@ -69,10 +74,15 @@ def read(raw: bytes, wanted: Wanted) -> Found:
 
 
 def _sections(text: str, finds: Finds) -> Iterator[_Section]:
-    section, pending = None, list[str]()
+    section, pending, is_off = None, list[str](), False
     for number, line in enumerate(text.splitlines(), 1):
         content, _, comment = (part.strip() for part in line.lstrip("\ufeff").partition("#"))
-        if comment.strip("# "):
+        if _OFF.match(line.strip()):
+            pending, is_off = [], True
+            continue
+        # What a peer that is commented out says, and a name above it, is nobody else's.
+        is_off = is_off and not content and "=" in comment
+        if comment.strip("# ") and not is_off:
             pending.append(comment.strip("# "))
         if content.startswith("["):
             if section:
@@ -96,6 +106,9 @@ def _sections(text: str, finds: Finds) -> Iterator[_Section]:
 
 def _interface(head: _Section, name: str, body: dict[str, Any], finds: Finds) -> list[IPv4Network | IPv6Network]:
     _left_out(head, finds)
+    finds.place(f"networks.{name}", head.line)
+    for key, field_ in (("privatekey", "private_key_file"), ("listenport", "port"), ("mtu", "mtu"), ("address", "subnet")):
+        finds.place(f"networks.{name}.{field_}", head.one(key)[0])
     line, private = head.one("privatekey")
     file = finds.key(f"networks.{name}", f"{name}.key", private, "PrivateKey of [Interface]", line or head.line)
     body["private_key_file"] = file
@@ -135,10 +148,14 @@ def _addresses(head: _Section, name: str, body: dict[str, Any], finds: Finds) ->
     if not six:
         body["ipv6"] = False
         return [four[0].network]
-    if len(six) > 1 or six[0].network.prefixlen == 128 or six[0].ip != six[0].network[1]:
-        text = "of IPv6 only a subnet whose first address is the gateway's can be taken over"
-        finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", head.line)
+    line = next((line for line, text in head.all("address") if ":" in text), head.line)
+    if len(six) > 1 or six[0].network.prefixlen == 128:
+        text = "of IPv6 only one Address with the length of its subnet can be taken over"
+        finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
         return [four[0].network]
+    if six[0].ip != six[0].network[1]:
+        text = f"the gateway was {six[0].ip} and becomes {six[0].network[1]}; clients keep their addresses"
+        finds.warning(f"networks.{name}.subnet6", text, "who pings the gateway over IPv6 uses the new address", line)
     body["subnet6"] = str(six[0].network)
     return [four[0].network, six[0].network]
 
@@ -146,25 +163,48 @@ def _addresses(head: _Section, name: str, body: dict[str, Any], finds: Finds) ->
 def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for number, peer in enumerate(peers, 1):
-        wish = _called(peer) or f"peer-{number}"
+        text = _called(peer)
+        wish = _name_of(text) or f"peer-{number}"
         each = free(wish, out)
+        path = f"networks.{name}.endpoints.{each}"
         if each != wish:
-            text = f"another peer is called {wish}: this one becomes {each}"
-            finds.warning(f"networks.{name}.endpoints.{each}", text, "", peer.line)
+            finds.warning(path, f"another peer is called {wish}: this one becomes {each}", "", peer.line)
         before = finds.errors()
-        fields = _peer(peer, f"networks.{name}.endpoints.{each}", f"{name}.{each}.psk", subnets, finds)
+        fields = _peer(peer, path, f"{name}.{each}.psk", subnets, finds)
+        if loses_letters(text):
+            fields["description"] = text
         if finds.errors() == before:
             out[each] = fields
     return out
 
 
+def _name_of(text: str) -> str:
+    """A name made of what an operator wrote; "" where no Latin letter of it is left, but others were there."""
+    made = slug(text)
+    return made if re.search("[a-z]", made) or not loses_letters(text) else ""
+
+
 def _called(peer: _Section) -> str:
-    """What comments call a peer: by a word that says so, or the line above it."""
+    """What comments call a peer: by a word that says so, or the line above it. "" where they say nothing."""
     said = [comment for comment in (*peer.inside, *reversed(peer.above)) if not _CLOSING.match(comment)]
-    named = [match[1] for comment in said if (match := _NAMED.match(comment))]
+    named = [made for comment in said if (made := _named(comment))]
     plain = [comment for comment in (*reversed(peer.above), *peer.inside[:1]) if comment in said and "=" not in comment]
     words = [re.sub(r"\s*\(.*\)$", "", word) for word in (*named, *plain) if not re.search(r"[A-Za-z0-9+/]{42,}", word)]
-    return next((made for made in map(slug, words) if made), "")
+    return next((word for word in words if any(char.isalnum() for char in word)), "")
+
+
+def _named(comment: str) -> str:
+    """What follows a word that announces a name; "" where the comment has none. `user 7` is a name, `7` alone is not."""
+    as_json = _JSON.match(comment)
+    if as_json:
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(as_json[1])
+            return str(found.get("name", "")) if isinstance(found, dict) else ""
+    match = _NAMED.match(comment)
+    if match is None:
+        return ""
+    is_number = match[2].strip().isdigit()
+    return f"{match[1]} {match[2]}" if is_number and match[1].lower() in _KINDS else match[2]
 
 
 def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
@@ -172,6 +212,14 @@ def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | 
     line, public = peer.one("publickey")
     if decoded(public) is None:
         finds.error(f"{path}.public_key", "PublicKey is missing or none", "44 characters of base64", line or peer.line)
+    finds.place(path, peer.line)
+    for key, field_ in (
+        ("publickey", "public_key"),
+        ("allowedips", "address"),
+        ("allowedips", "address6"),
+        ("allowedips", "routes"),
+    ):
+        finds.place(f"{path}.{field_}", peer.one(key)[0])
     fields: dict[str, Any] = {"type": "mobile", "public_key": public}
     line, shared = peer.one("presharedkey")
     if not shared or shared == _NO_KEY:
@@ -179,9 +227,7 @@ def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | 
     else:
         fields["preshared_key_file"] = finds.key(path, key_name, shared, "PresharedKey", line)
     _allowed(peer, path, fields, subnets, finds)
-    line, dial = peer.one("endpoint")
-    if dial:
-        fields["endpoint"] = dial
+    _dialled(peer, path, fields, finds)
     line, keepalive = peer.one("persistentkeepalive")
     if keepalive.isascii() and keepalive.isdigit():
         fields["keepalive"] = int(keepalive)
@@ -190,22 +236,41 @@ def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | 
     return fields
 
 
+def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: Finds) -> None:
+    """Where the gateway finds the peer. wg-quick writes there where a phone was last (SaveConfig): that is not pinned."""
+    line, dial = peer.one("endpoint")
+    finds.place(f"{path}.endpoint", line)
+    if not dial:
+        return
+    is_fixed = "routes" in fields or re.search("[A-Za-z]", dial.rpartition(":")[0].partition("[")[0]) is not None
+    if is_fixed:
+        fields["endpoint"] = dial
+    else:
+        text = f"Endpoint {dial[:60]} is not taken over: it is where the device was last"
+        finds.warning(f"{path}.endpoint", text, "the device calls; write `endpoint` for one that stays where it is", line)
+
+
 def _allowed(peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: Finds) -> None:
-    routes = []
+    routes: list[str] = []
+    versions = {subnet.version for subnet in subnets} or {4, 6}
     for line, text in peer.all("allowedips"):
         try:
             block = ip_network(text, strict=False)  # the kernel masks host bits, so that this is what was in force
         except ValueError:
             finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
             continue
+        if block.version not in versions:
+            said = f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the network gets `ipv6: false`"
+            finds.warning(path, said, "give the network a subnet6 and the endpoint an address6", line)
+            continue
         word = "address" if block.version == 4 else "address6"
         inside = any(block.version == subnet.version and block.network_address in subnet for subnet in subnets)
         if block.prefixlen == block.max_prefixlen and inside:
-            if word in fields:
+            if fields.get(word, str(block.network_address)) != str(block.network_address):
                 text = f"has {fields[word]} and {block.network_address}"
                 finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
             fields[word] = str(block.network_address)
-        else:
+        elif str(block) not in routes:
             routes.append(str(block))
     if "address" not in fields:
         finds.error(f"{path}.address", "has no address of the network's subnet among its AllowedIPs", "as 10.0.0.2/32", peer.line)
