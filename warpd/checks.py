@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -234,9 +235,55 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     if network.rotation and network.private_key_file is not None:
         text = "changes nothing: the key of this network is the one in private_key_file"
         yield _warning("field-idle", f"{path}.rotation", text, "put a new key into that file")
+    yield from _name_servers(path, network, intent)
     yield from _zoned(path, network, intent)
     if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
         yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the kernel's own")
+
+
+def _name_servers(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
+    """Name servers that clients are told of, but never reach."""
+    for index, server in enumerate(network.dns or ()):
+        if server.version == 6 and not network.ipv6:
+            continue  # said as idle
+        if network.type == "remote-resource-gateway" and not any(_answers(one, server) for one in network.resources):
+            text = f"no client reaches {server}: no resource holds it for port 53"
+            hint = f"add {{subnet: {server}, protocol: udp, ports: [53]}} to resources"
+            yield _warning("dns-unreachable", f"{path}.dns[{index}]", text, hint)
+        if network.type == "l3vpn-gateway" and not _lies_inside(server, network, intent):
+            text = f"no client reaches {server}: it lies in no subnet or route of this network"
+            yield _warning("dns-unreachable", f"{path}.dns[{index}]", text, "add a route to the endpoint that has it behind it")
+
+
+def _answers(resource: Resource, server: IPAddress) -> bool:
+    """Whether a resource lets name queries through to this server."""
+    ports = resource.ports
+    return (
+        server in resource.subnet
+        and resource.protocol in (None, "udp", "tcp")
+        and (ports is None or any(53 in some for some in ports))
+    )
+
+
+def _lies_inside(server: IPAddress, network: Network, intent: Intent) -> bool:
+    """Whether it is, or may be, an address of the network: a subnet that is granted may be any of the pool."""
+    own = network.subnet or intent.gateway.pools.subnets[network.type] if server.version == 4 else network.subnet6
+    if own is None:
+        own = IPv6Network("fd00::/8")
+    routes = (route for endpoint in network.particular.values() for route in endpoint.routes)
+    return server in own or any(server in route for route in routes)
+
+
+def check_day(intent: Intent, today: date) -> tuple[Finding, ...]:
+    """Endpoints whose day has come: they are in no kernel any more, which a reader of the YAML may not see."""
+    out = []
+    for name, network in sorted(intent.networks.items()):
+        for each, endpoint in network.endpoints.items():
+            if endpoint.expires is not None and endpoint.expires <= today:
+                text = f"{endpoint.expires} is past: this endpoint is out of the kernel"
+                path = f"networks.{name}.endpoints.{each}.expires"
+                out.append(_warning("expired", path, text, "remove the endpoint, or give a later day"))
+    return tuple(out)
 
 
 def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
@@ -318,6 +365,9 @@ def _l2(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     if network.type not in L2_TYPES:
         return
     count = len(network.endpoints)
+    if network.type == "l2-point-to-point" and sum(one.enabled for one in network.endpoints.values()) == 1:
+        text = "a wire with one end: nothing comes out anywhere"
+        yield _warning("wire-open", f"{path}.endpoints", text, "it joins exactly two endpoints")
     if count > BRIDGE_PORTS:
         yield _error("bridge-full", f"{path}.endpoints", f"has {count} endpoints, a bridge holds {BRIDGE_PORTS}")
     legs = max(0, count - LEGS_BY_VLAN)
@@ -353,6 +403,12 @@ def _six(path: str, network: Network) -> Iterator[Finding]:
             yield _error("mtu-ipv6", f"{path}.mtu", text, f"write {IPV6_MINIMUM_MTU} or more, or ipv6: false")
         return
     idle = [f"{path}.subnet6"] if network.subnet6 else []
+    idle += [f"{path}.dns[{index}]" for index, server in enumerate(network.dns or ()) if server.version == 6]
+    idle += [f"{path}.allow_private[{index}]" for index, block in enumerate(network.allow_private) if block.version == 6]
+    idle += [f"{path}.resources[{index}].subnet" for index, one in enumerate(network.resources) if one.subnet.version == 6]
+    for name, endpoint in network.particular.items():
+        routes = enumerate(endpoint.routes)
+        idle += [f"{path}.endpoints.{name}.routes[{index}]" for index, route in routes if route.version == 6]
     idle += [f"{path}.endpoints.{name}.address6" for name, endpoint in network.particular.items() if endpoint.address6]
     for where in idle:
         yield _warning("field-idle", where, "does nothing: ipv6 is false", "remove it")

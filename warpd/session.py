@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warpd.checks import check
+from warpd.checks import check, check_day
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
@@ -100,6 +100,7 @@ class Session:
         grants, now_s = Grants({}), int(time.time())
         if loaded.intent is not None:
             findings += check(loaded.intent)
+            findings += check_day(loaded.intent, datetime.fromtimestamp(now_s, UTC).date())
             against = tuple(contradictions(lock, loaded.intent)) if lock is not None else ()
             findings += without_contradictions(against) if yaml_wins else against
             if not any(item.is_error for item in findings):

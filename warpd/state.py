@@ -197,6 +197,9 @@ class Host:
     fence6: bool = False
     tagged4: bool = False  # our doors remember that we turned IPv4 forwarding on for the uplink
     foreign_rules: ForeignRules = ForeignRules()
+    # Of the uplink: addresses that will go (temporary, deprecated) or do not answer (tentative); and those sent from by default.
+    passing_addresses: tuple[str, ...] = ()
+    source_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

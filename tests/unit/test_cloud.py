@@ -11,6 +11,7 @@ import pytest
 
 from tests import world
 from warpd.clients.current import public_host
+from warpd.errors import WarpError
 from warpd.kernel.live_cloud import cloud_address
 from warpd.state import Host
 
@@ -54,7 +55,7 @@ def test_what_is_not_json_names_nothing(tmp_path: Path, raw: bytes) -> None:
         (("10.0.0.4",), "198.51.100.7", "198.51.100.7"),
         (("100.64.3.4", "2001:db8::4"), "198.51.100.7", "198.51.100.7"),
         (("203.0.113.4",), "198.51.100.7", "203.0.113.4"),
-        (("10.0.0.4", "203.0.113.4"), "198.51.100.7", "10.0.0.4"),
+        (("10.0.0.4", "203.0.113.4"), "198.51.100.7", "203.0.113.4"),
         (("10.0.0.4",), "", "10.0.0.4"),
         (("2001:db8::4",), "", "2001:db8::4"),
     ],
@@ -62,3 +63,26 @@ def test_what_is_not_json_names_nothing(tmp_path: Path, raw: bytes) -> None:
 def test_what_clients_dial(uplink: tuple[str, ...], cloud: str, dialled: str) -> None:
     intent = world.intent({"public_endpoint": "auto"}, net={"type": "secure-internet"})
     assert public_host(intent, dataclasses.replace(Host(), uplink_addresses=uplink, cloud_address=cloud)) == dialled
+
+
+@pytest.mark.parametrize(
+    ("uplink", "passing", "sources", "dialled"),
+    [
+        (("fd00::4", "2001:db8::1", "2001:db8::2"), ("2001:db8::1",), (), "2001:db8::2"),
+        (("fd00::4", "2001:db8::2"), (), (), "2001:db8::2"),
+        (("10.0.0.4", "2001:db8::2"), (), ("10.0.0.4",), "2001:db8::2"),
+        (("203.0.113.4", "203.0.113.5"), (), ("203.0.113.5",), "203.0.113.5"),
+        (("203.0.113.4", "203.0.113.5"), ("203.0.113.4",), ("203.0.113.4",), "203.0.113.5"),
+    ],
+)
+def test_auto_takes_an_address_that_stays(
+    uplink: tuple[str, ...], passing: tuple[str, ...], sources: tuple[str, ...], dialled: str
+) -> None:
+    host = Host(uplink_addresses=uplink, passing_addresses=passing, source_addresses=sources)
+    assert public_host(world.intent({"public_endpoint": "auto"}), host) == dialled
+
+
+def test_auto_says_so_where_no_address_stays() -> None:
+    host = Host(uplink_addresses=("2001:db8::1",), passing_addresses=("2001:db8::1",))
+    with pytest.raises(WarpError, match="no address that stays"):
+        public_host(world.intent({"public_endpoint": "auto"}), host)

@@ -6,7 +6,7 @@ Lives here: what `auto` means for the address that clients dial, and the tunnel'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from warpd.clients.config import ClientConfig, client_config
@@ -16,7 +16,9 @@ from warpd.intent import Intent
 from warpd.reconcile import Goal
 from warpd.state import Host
 
-PRIVATE4: Final = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+PRIVATE: Final = tuple(
+    ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
 
 
 def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> ClientConfig:
@@ -64,24 +66,27 @@ def stale_configs(goal: Goal, host: Host, delivered: Mapping[str, str]) -> list[
 def public_host(intent: Intent, host: Host) -> str:
     """What clients dial: with `auto` the uplink's address, or the cloud's for it when the uplink has only a private one.
 
+    Of several, a public one goes before a private one, IPv4 before IPv6, and the one that the default route sends from before
+    the others. A temporary, deprecated or tentative address is never taken: it goes while clients have it.
+
     Raises:
-        WarpError: `auto`, and the uplink has no address.
+        WarpError: `auto`, and the uplink has no address that stays.
     """
     wanted = intent.gateway.public_endpoint
     if wanted != "auto":
         return str(wanted)
-    four = [address for address in host.uplink_addresses if ":" not in address]
-    if host.cloud_address and all(_is_private(address) for address in four):
+    lasting = [address for address in host.uplink_addresses if address not in host.passing_addresses]
+    if host.cloud_address and all(_is_private(address) for address in lasting if ":" not in address):
         return host.cloud_address
-    for address in (*four, *host.uplink_addresses):
+    for address in sorted(lasting, key=lambda one: (_is_private(one), ":" in one, one not in host.source_addresses)):
         return address
     raise WarpError(
-        "gateway.public_endpoint is auto, and the uplink has no address",
+        "gateway.public_endpoint is auto, and the uplink has no address that stays",
         who="operator",
         hint="write the host name or address that clients dial as gateway.public_endpoint",
     )
 
 
 def _is_private(address: str) -> bool:
-    """RFC 1918 and RFC 6598: what only a NAT makes reachable."""
-    return any(ip_address(address) in block for block in PRIVATE4)
+    """RFC 1918, RFC 6598 and RFC 4193: what only a NAT makes reachable."""
+    return any(ip_address(address) in block for block in PRIVATE)

@@ -52,6 +52,8 @@ from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic
 
 SCOPE_LINK = 253
+IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40  # linux/if_addr.h
+PASSING = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
 SCOPE_GLOBAL = 0
 PROTOCOL_KERNEL = 2
 # A port with more VLANs than this is meant to let everything through: reading all their counters would take longer than a look.
@@ -449,6 +451,8 @@ def look_at_host(
         fence6=fence6,
         tagged4=bool(look.tag() & TAG_FENCE4),
         foreign_rules=look.foreign_rules(),
+        passing_addresses=_passing(look.addresses, row),
+        source_addresses=tuple(way.source for way in ways if way.source),
         hops=tuple(Hop(6 if ":" in way.prefix else 4, row.name, way.via) for way in ways if row and way.index == row.index),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
@@ -531,6 +535,14 @@ def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> 
     if wanted != "auto":
         return next((row for row in links if row.name == wanted), None)
     return next((row for row in links if ways and row.index == ways[0].index), None)
+
+
+def _passing(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
+    """Addresses that will go or do not answer. To IPv4 the flag of temporary ones means secondary (if_addr.h)."""
+    if link is None:
+        return ()
+    own = [row for row in rows if row.index == link.index]
+    return tuple(row.address for row in own if row.flags & (PASSING if ":" in row.address else IFA_F_DEPRECATED))
 
 
 def _addresses_of(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:

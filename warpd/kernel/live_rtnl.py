@@ -117,6 +117,7 @@ class RouteRow:
     index: int
     via: str
     body: bytes
+    source: str = ""  # the address that is sent from, where the kernel says it
 
 
 Resolve = Callable[[Index | Handle], int]
@@ -271,7 +272,7 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
     family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
     if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or (flags & RTM_F_CLONED and not looked_up):
         return None
-    prefix, via = "0.0.0.0" if family == socket.AF_INET else "::", ""
+    prefix, via, source = "0.0.0.0" if family == socket.AF_INET else "::", "", ""
     metric = index = 0
     for what, start, end in attributes(data, RTMSG.size, len(data)):
         if what == RTA_DST:
@@ -280,11 +281,13 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
             index = _number(data, start, end)
         elif what == RTA_GATEWAY:
             via = _address(data, start, end)
+        elif what == RTA_PREFSRC:
+            source = _address(data, start, end)
         elif what == RTA_PRIORITY:
             metric = _number(data, start, end)
         elif what == RTA_TABLE:
             table = _number(data, start, end)
-    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data))
+    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data), source)
 
 
 def links(sock: NetlinkSocket) -> list[LinkRow]:
