@@ -10,6 +10,7 @@ from warpd.compile import isolation_of
 from warpd.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.grants import Grants
 from warpd.intent import Gateway, Intent, Network, Range, Resource
+from warpd.isolation.gateway import UPLINK_TABLE
 from warpd.state import ForeignChain, Host
 
 # Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by wg-<vcid>.
@@ -25,11 +26,36 @@ Warning = dict[str, str]
 
 
 def host_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> Iterator[Warning]:
-    """Foreign chains that drop packets of ours for certain, each with the rule that helps: our table cannot overrule them.
+    """What of the host's own set-up keeps packets of ours from where they are to go: routes, and foreign chains for certain.
+
+    Our table cannot overrule a foreign chain: each comes with the rule that helps.
 
     Without an intent only the listening ports are looked at. What the chains might do, but not for certain, is not said here:
     see `uncertain_chains`.
     """
+    yield from uplink_warnings(host)
+    yield from foreign_warnings(host, grants, intent)
+
+
+def uplink_warnings(host: Host) -> Iterator[Warning]:
+    """Where the host's own default route does not use the link that is named as uplink."""
+    for version in host.elsewhere:
+        where = f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
+        if version in host.steered:
+            text = (
+                f"{where}; what networks send to the internet leaves by {host.uplink} all the same (routing table {UPLINK_TABLE})"
+            )
+            hint = "if that is not meant, name the link of the default route, or write `uplink: auto`"
+        else:
+            text = (
+                f"{where}, which has no IPv{version} address: nothing that networks send to the internet by IPv{version} leaves"
+            )
+            hint = f"give {host.uplink} an address, or name the link of the default route"
+        yield {"message": text, "hint": hint}
+
+
+def foreign_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> Iterator[Warning]:
+    """As `host_warnings`, of chains of others alone."""
     yield from _closed_ports(host, grants, intent)
     yield from _closed_ways(host, grants, intent)
 
@@ -180,4 +206,13 @@ def _how(found: Judged) -> str:
     return f"{'rejects' if found.rule == 'reject' else 'drops'} by a rule"
 
 
-__all__ = ["Certainty", "drops_forwarded", "host_warnings", "listening_ports", "port_warning", "uncertain_chains"]
+__all__ = [
+    "Certainty",
+    "drops_forwarded",
+    "foreign_warnings",
+    "host_warnings",
+    "listening_ports",
+    "port_warning",
+    "uncertain_chains",
+    "uplink_warnings",
+]

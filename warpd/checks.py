@@ -15,7 +15,7 @@ from typing import Any, Final
 from warpd.errors import Finding
 from warpd.grants import expected_users
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPAddress, IPNetwork, Network, Pools, Range, Resource
-from warpd.isolation.gateway import TABLES_LAST
+from warpd.isolation.gateway import TABLES_LAST, UPLINK_TABLE
 from warpd.objects.link import KERNEL_NAMES, OWN_NAME, OWN_PREFIXES
 from warpd.seats import capacity, prefix_for
 from warpd.segments import LEG_MAX, LEGS_BY_VLAN
@@ -24,6 +24,7 @@ from warpd.state import TRANSIT6
 IPV6_MINIMUM_MTU: Final = 1280
 BRIDGE_PORTS: Final = LEG_MAX  # the kernel would take 1023 ports
 KERNEL_TABLES: Final = Range(253, 255)
+OWN_TABLES: Final = Range(UPLINK_TABLE, UPLINK_TABLE)
 
 # Ranges that no network can be numbered from: each means something else to every host.
 RESERVED: Final[dict[str, tuple[IPNetwork, ...]]] = {
@@ -239,6 +240,8 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     yield from _zoned(path, network, intent)
     if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
         yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the kernel's own")
+    if network.routing_table is not None and network.routing_table in OWN_TABLES:
+        yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the gateway's own")
 
 
 def _name_servers(path: str, network: Network, intent: Intent) -> Iterator[Finding]:

@@ -19,9 +19,11 @@ from warpd.grants import Grants, NetworkGrant
 from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.room import Contribution, Site
+from warpd.isolation.rules import Range
 from warpd.networks import least_mtu, tunnel, type_named
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
+from warpd.scalars import is_plain_link_name
 from warpd.state import ROOT, Exit, ForeignRules, Host, Key, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
@@ -151,7 +153,7 @@ def _problem(terms: Terms, whole: bool, code: str, path: str, message: str, hint
 
 
 def targets(intent: Intent) -> tuple[str, ...]:
-    """Private destinations that networks may reach: the host must forward answers on the links that lead there."""
+    """Ranges that networks may reach by other links than the uplink: the host must forward answers on those that lead there."""
     out: set[str] = set()
     for network in intent.networks.values():
         if network.enabled:
@@ -366,14 +368,32 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     six = any(part.terms.network.ipv6 for part in parts)
     fence = host if six else dataclasses.replace(host, fence6=False)
     doors = [name for part in parts for name in part.built.doors]
-    guard = gateway.guard(fence, ranges, routed, sources, listening, doors)
-    return [guard, *gateway.settings(fence, six), *_shared([part.terms.network for part in parts], intent.gateway)]
+    leaving = [part for part in parts if type_named(part.terms.network.type).wants(part.terms.network).egress]
+    uplinks = [(door, link, version) for part in leaving for door in part.built.doors for link, version in _uplinks(host)]
+    ways = [(door, *way) for part in leaving for door in part.built.doors for way in _ways(part.terms)]
+    guard = gateway.guard(fence, ranges, routed, sources, listening, doors, uplinks, ways)
+    networks = [part.terms.network for part in parts]
+    return [guard, *gateway.settings(fence, six), *gateway.steering(host), *_shared(networks, intent.gateway, host)]
 
 
-def _shared(networks: Iterable[Network], settings: Gateway) -> list[Object]:
+def _uplinks(host: Host) -> list[tuple[str, int]]:
+    """The links by which anything may leave, with the IP version; none whose name would mean more than itself in a rule."""
+    named = [*((link, 4) for link in host.uplinks4), *((link, 6) for link in host.uplinks6)]
+    return [(link, version) for link, version in named if is_plain_link_name(link)]
+
+
+def _ways(terms: Terms) -> list[tuple[str, Range]]:
+    """The other links of the host by which a network's packets may leave, and towards what."""
+    kind = type_named(terms.network.type)
+    wanted = {str(item): item for item in kind.targets(terms.network, dns_of(terms.network, terms.gateway))}
+    reached = [(link, wanted[way.target]) for way in terms.host.ways if way.target in wanted for link in way.links]
+    return [(link, target) for link, target in reached if is_plain_link_name(link)]
+
+
+def _shared(networks: Iterable[Network], settings: Gateway, host: Host) -> list[Object]:
     """What the networks of each mode need of the root together."""
     out: list[Object] = []
     for module in MODES:
         own = [network for network in networks if isolation_of(network, settings) == module.NAME]
-        out += module.shared(any(network.ipv6 for network in own)) if own else []
+        out += module.shared(any(network.ipv6 for network in own), host) if own else []
     return out

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from warpd.advice import host_warnings, listening_ports, port_warning, uncertain_chains
+from warpd.advice import foreign_warnings, listening_ports, port_warning, uncertain_chains, uplink_warnings
 from warpd.compile import driver, isolation_of
 from warpd.errors import Finding
 from warpd.grants import Grants
@@ -54,7 +54,7 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
     finally:
         kernel.close()
     host = dump.host or Host()
-    out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), _uplink(host)]
+    out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), *_uplink(host)]
     return [
         *out,
         *_forwarding(host),
@@ -101,10 +101,15 @@ def _vrf(intent: Intent | None, host: Host) -> Check:
     return Check("vrf", "fail", text, "apt install linux-image-amd64 (its module vrf), or write isolation: namespace")
 
 
-def _uplink(host: Host) -> Check:
+def _uplink(host: Host) -> Iterator[Check]:
     if not host.uplink:
-        return Check("uplink", "fail", "no default route", "set gateway.uplink, or add a default route")
-    return Check("uplink", "ok", f"{host.uplink}, MTU {host.uplink_mtu}, {', '.join(host.uplink_addresses) or 'no address'}")
+        yield Check("uplink", "fail", "no default route", "set gateway.uplink, or add a default route")
+        return
+    about = f"{host.uplink}, MTU {host.uplink_mtu}, {', '.join(host.uplink_addresses) or 'no address'}"
+    warnings = list(uplink_warnings(host))
+    yield from (Check("uplink", "warn", warning["message"], warning["hint"]) for warning in warnings)
+    if not warnings:
+        yield Check("uplink", "ok", about)
 
 
 def _forwarding(host: Host) -> Iterator[Check]:
@@ -157,7 +162,7 @@ def _foreign(
 ) -> Iterator[Check]:
     for key, text in sorted(dump.foreign.items()):
         yield Check("conflict", "fail", f"{key} is not ours: {text}", "rename or remove it, or choose another VCID")
-    warnings = list(host_warnings(host, grants, intent))
+    warnings = list(foreign_warnings(host, grants, intent))
     for warning in warnings:
         yield Check("firewall", "warn", warning["message"], warning["hint"])
     connected = connected_ports(traffic, grants, int(time.time()))

@@ -23,7 +23,7 @@ from warpd.objects.netns import netns_name
 from warpd.objects.route import RTN_UNICAST, TABLE_MAIN, Route
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import Goal
-from warpd.state import ROOT, Host, Object, State
+from warpd.state import ROOT, Exit, Host, Object, State
 
 Protocol = Literal["tcp", "udp", "icmp"]
 UNSAID: Final = ("policy", "")
@@ -69,7 +69,7 @@ class Stage:
 
 
 def explain(state: State, host: Host, question: Question) -> tuple[Stage, ...]:
-    """The way, as far as it leads: the last stage decides.
+    """The way, as far as it leads: the last stage decides. `host` was asked for the way to the target (`Host.ways`).
 
     Raises:
         Unreadable: somebody's rule stands in our table.
@@ -176,15 +176,26 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
         yield _judged(book.judge("input", packet), "an address of this host")
         return
-    if not host.uplink:
-        yield Stage("route", "the host has no default route", False)
+    link, by_default = _leaves_by(host, packet)
+    if not link:
+        yield Stage("route", "no route of the host leads there", False)
         return
-    yield Stage("route", f"the host's own routes lead on, by default to {host.uplink}")
-    packet = dataclasses.replace(packet, oif=host.uplink)
+    yield Stage("route", f"the host's own routes lead there by {link}{', by default' if by_default else ''}")
+    packet = dataclasses.replace(packet, oif=link)
     yield _judged(book.judge("forward", packet), "in the root")
-    own = _own(host.uplink_addresses, packet.target) or packet.source
-    yield from _translated(book, packet, own, "in the root")
+    if packet.version == 4 and Exit(link, forwarding4=True) not in host.exits:
+        yield Stage("host", f"{link} does not forward IPv4: answers cannot come back by it", False)
+    own = _own(host.uplink_addresses, packet.target) if link == host.uplink else None
+    yield from _translated(book, packet, own or f"that of {link}", "in the root")
     yield from _foreign(host, packet)
+
+
+def _leaves_by(host: Host, packet: Packet) -> tuple[str, bool]:
+    """The link by which the host sends what a network lets out ("" for none), and whether only for want of a better route."""
+    way = next((each for each in host.ways if ip_network(each.target) == ip_network(packet.target)), None)
+    if way is None or (way.by_default and packet.version in host.steered):
+        return host.uplink, True
+    return way.first, way.by_default
 
 
 def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:

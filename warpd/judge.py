@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from warpd.objects.nft import NftElements, NftPart, NftTable
+from warpd.objects.nft import JOINT, NftElements, NftPart, NftTable
 from warpd.objects.nft_rules import PROTOCOLS
 from warpd.state import Object
 
@@ -159,6 +159,9 @@ class Book:
 def _value(left: Mapping[str, Any], packet: Packet) -> Any:
     """What a packet has there; None where it has no such thing, so that nothing matches."""
     [(kind, body)] = left.items()
+    if kind == "concat":
+        parts = [_value(part, packet) for part in body]
+        return None if None in parts else tuple(parts)
     if kind == "meta":
         return {
             "iifname": packet.iif, "oifname": packet.oif, "nfproto": f"ipv{packet.version}", "l4proto": packet.number,
@@ -187,6 +190,9 @@ def _field(protocol: str, name: str, packet: Packet) -> Any:
 
 
 def _is(value: Any, one: Any) -> bool:
+    if isinstance(value, tuple):
+        parts = str(one).split(JOINT)
+        return len(parts) == len(value) and all(_is(*pair) for pair in zip(value, parts, strict=True))
     if isinstance(one, dict):
         if "prefix" in one:
             return _within(value, f"{one['prefix']['addr']}/{one['prefix']['len']}")

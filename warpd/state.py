@@ -131,6 +131,21 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How the host reaches a range that networks may reach.
+
+    `links` are those with a route to a part of the range or to all of it, default routes apart; `first` is the link by which
+    the kernel sends to the range's first address, "" for not at all; `by_default` says that it does so for want of a better
+    route. Links of our own are never among them.
+    """
+
+    target: str  # a prefix
+    links: tuple[str, ...] = ()  # sorted
+    first: str = ""
+    by_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """Where the host's default route of one family leads; `via` is "" for a link without a gateway."""
 
@@ -189,6 +204,12 @@ class Host:
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
     exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    # by which what is meant for the internet may leave, of each family; several for a multipath route
+    uplinks4: tuple[str, ...] = ()
+    uplinks6: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()  # of the ranges asked for, in their order
+    elsewhere: tuple[int, ...] = ()  # IP versions whose default route leads over another link than the one named as uplink
+    steered: tuple[int, ...] = ()  # those of them that the uplink can carry: it has an address
     hops: tuple[Hop, ...] = ()  # by the uplink
     bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
     vrf: bool = True  # the kernel can make VRFs

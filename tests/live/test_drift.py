@@ -381,13 +381,25 @@ def route(item: Route) -> Iterator[Modification]:
 def routing_rule(item: Rule) -> Iterator[Modification]:
     run = f"{entering(item.netns)}ip -{item.version} rule"
     place = f"pref {item.priority} protocol 119"
-    what = (f"fwmark {item.mark:#x} " if item.mark else "") + (f"lookup {item.table}" if item.table else "l3mdev")
+    what = (f"fwmark {item.mark:#x} " if item.mark else "") + doing(item)
     yield f"delete rule {what} {place}", f"{run} del {what} {place}"
     if item.table:
         elsewhere = what.replace(f"lookup {item.table}", "lookup 77")
         yield f"rule {what} {place} to another table", f"{run} del {what} {place}; {run} add {elsewhere} {place}"
+    if item.goto:
+        yield f"rule {what} {place} to main", f"{run} del {what} {place}; {run} add fwmark {item.mark:#x} lookup main {place}"
+        yield f"rule {what} {place} to nowhere", f"{run} del {what} {place}; {run} add fwmark {item.mark:#x} goto 1002 {place}"
     if item.netns:
         yield f"rules flushed in {item.netns}", f"{run} flush"
+
+
+def doing(item: Rule) -> str:
+    """What a rule does, as ip-rule(8) writes it."""
+    if item.nop:
+        return "nop"
+    if item.goto:
+        return f"goto {item.goto}"
+    return f"lookup {item.table}" if item.table else "l3mdev"
 
 
 def wireguard(item: WireguardDevice) -> Iterator[Modification]:
@@ -461,12 +473,13 @@ def rules(run: str, chain: str, comments: list[str]) -> Iterator[Modification]:
 
 def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
     samples = {"ipv4_addr": "198.18.99.200", "ipv6_addr": "2001:db8:200::1", "ifname": "eth0"}
-    name, kind = str(each["name"]), str(each["type"])
-    elements = each.get("elem", [])
+    name, elements = str(each["name"]), each.get("elem", [])
+    kinds = [each["type"]] if isinstance(each["type"], str) else each["type"]
+    sample = " . ".join(samples[kind] for kind in kinds)
     if "0.0.0.0/0" not in map(text_of, elements):
         yield (
             f"add to {name}",
-            f"{run} add element inet warpd {name} '{{ {samples[kind]} }}'"
+            f"{run} add element inet warpd {name} '{{ {sample} }}'"
             if not holds(elements)
             else "true; " + f"{run} delete element inet warpd {name} '{{ {text_of(elements[0])} }}'",
         )
@@ -482,6 +495,8 @@ def holds(elements: list[Any]) -> bool:
 
 
 def text_of(element: Any) -> str:
+    if isinstance(element, dict) and "concat" in element:
+        return " . ".join(text_of(part) for part in element["concat"])
     return f"{element['prefix']['addr']}/{element['prefix']['len']}" if isinstance(element, dict) else str(element)
 
 

@@ -11,7 +11,7 @@ from tests import world
 from warpd.explain import Stage, explain, passes, question_of
 from warpd.kernel.memory import MemoryKernel
 from warpd.reconcile import Goal, prospect
-from warpd.state import Host, State
+from warpd.state import Exit, Host, State, Way
 
 MODES = ("namespace", "vrf")
 
@@ -28,7 +28,8 @@ GOALS = {mode: goal_of(mode) for mode in MODES}
 
 def looked(mode: str) -> tuple[State, Host]:
     found = prospect(MemoryKernel(), GOALS[mode])
-    host = dataclasses.replace(found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"))
+    exits = tuple(Exit(link.name, forwarding4=True) for link in found.observed.host.exits)
+    host = dataclasses.replace(found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"), exits=exits)
     return State.of(found.compiled.state), host
 
 
@@ -100,3 +101,20 @@ def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
     revoked = State.of(item for item in state if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links"))
     way = explain(revoked, host, question)
     assert not passes(way) and way[-1].where == "rule"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
+    """By a link that the network may not leave by, or that does not forward, it does not pass; nor where no route leads."""
+    goal, (state, host) = GOALS[mode], SEEN[mode]
+    question = question_of(goal, host, "mesh", "e1", "198.51.100.7", "tcp", 443)
+
+    def last(way: Way, *forwarding: str) -> str:
+        exits = tuple(Exit(name, forwarding4=True) for name in forwarding)
+        return explain(state, dataclasses.replace(host, ways=(way,), exits=exits), question)[-1].what
+
+    target = "198.51.100.7/32"
+    assert "masquerade" not in last(Way(target, (), "lan0"), "eth0", "lan0") and "wrong-uplink" in last(Way(target, (), "lan0"))
+    assert "no route of the host" in last(Way(target), "eth0")
+    assert "does not forward" in last(Way(target, (), "eth0", by_default=True))
+    assert "its source becomes" in last(Way(target, (), "eth0", by_default=True), "eth0")

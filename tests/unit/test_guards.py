@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from warpd.objects.tc import ETH_P_ALL, Filters, TcFilter, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import prospect, removal
-from warpd.state import ROOT, Rank
+from warpd.state import ROOT, Rank, Way
 
 MODES = ("namespace", "vrf")
 GATEWAY = {"pools": {"ports": "51820-51899"}}
@@ -276,7 +277,9 @@ def test_rules_lead_answers_home_and_only_the_marked_out() -> None:
     for version in (4, 6):
         own = [rule for rule in rules if rule.version == version]
         assert {(rule.mark, rule.table) for rule in own if rule.group} == {(mark_of(table), table) for table in tables}
-        assert sorted((rule.mark, rule.table) for rule in own if not rule.group) == [(0, 0), (LEAVING, 254)]
+        shared = {(rule.priority, rule.mark, rule.goto, rule.nop) for rule in own if not rule.group}
+        # past the kernel's own rule for l3mdev (1000), on with the host's rules
+        assert shared == {(980, LEAVING, 1001, False), (990, 0, 0, False), (1001, 0, 0, True)}
 
 
 Frame = tuple[str, tuple[int, ...]]  # destination, and the types from the outside in
@@ -367,3 +370,36 @@ def test_one_endpoint_does_not_fill_a_segment(mode: str) -> None:
     for bridge in (item for item in built.state if isinstance(item, Bridge)):
         legs_of = [item for item in built.state if isinstance(item, Leg) and item.master == bridge.name]
         assert bridge.max_learned == LEARNED_PER_LEG * len([leg for leg in legs_of if leg.netns == bridge.netns])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
+    """By the uplink of the packet's family, or by a link of the host towards what the network may reach; by nothing else."""
+    host = dataclasses.replace(
+        PLAIN,
+        uplinks4=("eth0", "eth9"),
+        uplinks6=("eth1",),
+        ways=(Way("10.9.0.0/16", ("lan0",)), Way("172.20.0.0/16", ("lan0", "lan1")), Way("10.0.0.0/8", ("lan7",))),
+    )
+    goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
+    built = compile_state(goal.intent, goal.grants, goal.master, host, world.TODAY)
+    table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
+    sets = {item.name: set(item.elements) for item in table.sets}
+    doors = {name: part.built.doors for name, part in ((part.terms.name[2:], part) for part in built.parts.values())}
+    assert set(doors) >= {"web", "corp", "sites", "campus"}
+    leaving = [door for name in ("web", "corp") for door in doors[name]]
+    assert sets["uplinks4"] == {f"{door} . {link}" for door in leaving for link in ("eth0", "eth9")}
+    assert sets["uplinks6"] == {f"{door} . eth1" for door in leaving}
+    web = {f"{door} . lan0 . 10.9.0.0/16" for door in doors["web"]}
+    assert sets["ways4"] == web | {f"{door} . {link} . 172.20.0.0/16" for door in doors["corp"] for link in ("lan0", "lan1")}
+    assert sets["ways6"] == set()
+    out = [rule for rule in chains(table)["out"] if {"accept": None} in rule["expr"]]
+    assert len(out) == 4 and all("@uplinks" in json.dumps(rule) or "@ways" in json.dumps(rule) for rule in out)
+
+
+def test_a_link_with_a_name_that_means_more_lets_nothing_out() -> None:
+    host = dataclasses.replace(PLAIN, uplinks4=("e*",), uplinks6=(), ways=(Way("10.9.0.0/16", ("lan*",)),))
+    goal = world.goal(world.intent(GATEWAY, web=world.network(1, allow_private=["10.9.0.0/16"])))
+    built = compile_state(goal.intent, goal.grants, goal.master, host, world.TODAY)
+    table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
+    assert not any(item.elements for item in table.sets if item.name.startswith(("uplinks", "ways")))

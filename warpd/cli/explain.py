@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import typer
@@ -12,12 +12,14 @@ from warpd.cli.app import Output, app
 from warpd.cli.edit import EndpointName
 from warpd.cli.inspect import see, split_name
 from warpd.cli.output import Format
+from warpd.compile import targets
 from warpd.errors import WarpError
 from warpd.explain import Protocol, Stage, explain, passes, question_of
 from warpd.judge import Unreadable
 from warpd.reconcile import Goal, Prospect
 from warpd.render import VERSION
-from warpd.session import Session, require_root
+from warpd.session import Session, live_kernel, require_root
+from warpd.state import ROOT, Host
 
 NEEDS_PORT = ("tcp", "udp")
 
@@ -42,7 +44,7 @@ def explain_(
     port = port or (443 if protocol in NEEDS_PORT else 0)
     question = question_of(goal, found.observed.host, network, endpoint, _address(goal, target), protocol, port)
     try:
-        way = explain(found.observed.state, found.observed.host, question)
+        way = explain(found.observed.state, _host_towards(goal, question.target), question)
     except Unreadable as failure:
         text = f"our table holds a rule that is not ours: {failure}"
         raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
@@ -59,6 +61,17 @@ def explain_(
         "path": [_json(stage) for stage in way],
     }
     output.emit(data, _text(way, found), form)
+
+
+def _host_towards(goal: Goal, target: str) -> Host:
+    """The machine, and how it reaches this address.
+
+    Raises:
+        LookFailed: the kernel could not be read.
+    """
+    prefix = str(ip_network(target))
+    with live_kernel() as kernel:
+        return kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host or Host()
 
 
 def _json(stage: Stage) -> dict[str, object]:

@@ -53,9 +53,7 @@ NO_PLACE: Final = _refusal(503, "Service Unavailable", "too many connections are
 class Server:
     """The socket and its thread."""
 
-    def __init__(
-        self, desk: Desk, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0
-    ) -> None:
+    def __init__(self, desk: Desk, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0) -> None:
         self._desk, self._path = desk, path
         self._log: Any = log or structlog.get_logger()
         self._api = Api(desk, interval_s)
@@ -210,5 +208,3 @@ class Server:
                 break
             await asyncio.sleep(wait_s)
         await self._api(scope, receive, send)
-
-

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from warpd.isolation.rules import REDIRECTED, UNTRACKED, Range, drops, merged
-from warpd.objects.nft import NftChain, NftSet, NftTable
+from warpd.objects.nft import JOINT, NftChain, NftSet, NftTable
 from warpd.objects.nft_rules import (
     ACCEPT,
     ANSWERS,
@@ -30,8 +30,11 @@ from warpd.objects.nft_rules import (
     meta,
     payload,
     rule,
+    together,
     transport,
 )
+from warpd.objects.route import TABLE_MAIN, Route, default_metric
+from warpd.objects.rule import Rule
 from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
 from warpd.state import ROOT, Host, Object
 
@@ -45,6 +48,10 @@ LAST_PORT = 65535
 # Connection marks of networks that live in the root: this, and the routing table in the low 16 bits.
 MARKS = 0x77000000
 TABLES_LAST = 0xFFFF
+PAIR = f"ifname{JOINT}ifname"
+UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the root
+# Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
+BETTER_PRIORITY, STEER_PRIORITY = 980, 981
 LEAVING = MARKS  # on packets only: what a network in the root sends to the uplink
 
 
@@ -75,9 +82,13 @@ def guard(
     sources: Sequence[Range],
     listening: Iterable[int],
     doors: Iterable[str],
+    uplinks: Iterable[tuple[str, str, int]],
+    ways: Iterable[tuple[str, str, Range]],
 ) -> NftTable:
     """Our table in the root.
 
+    What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version), wherever it goes, and by
+    those of `ways`, as (door, link, range), towards that range.
     `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
     the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in.
     """
@@ -88,6 +99,7 @@ def guard(
         NftSet("links", "ifname"),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
         NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
+        *_ways(list(uplinks), ways),
         NftSet("sources4", "ipv4_addr", True, merged(sources, 4)),
         NftSet("sources6", "ipv6_addr", True, merged(sources, 6)),
         NftSet("routed4", "ipv4_addr", True, merged(routed, 4)),
@@ -103,6 +115,7 @@ def guard(
         "spoofed",
         "unsolicited",
         "untracked",
+        "wrong-uplink",
     )
     chains = (
         NftChain("forward", _forward(host), "forward"),
@@ -110,12 +123,24 @@ def guard(
         NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
         NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
-        NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
+        NftChain("steer", tuple(_steer(host)), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
     )
     by_name = sorted(chains, key=lambda chain: chain.name)
     return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name), tuple(sorted(doors)))
+
+
+def _ways(uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]) -> Iterator[NftSet]:
+    """Where each network may leave. A door stands beside a link of the host, so that no network leaves by another's way."""
+    towards: dict[str, list[Range]] = {}
+    for door, link, target in ways:
+        towards.setdefault(f"{door}{JOINT}{link}", []).append(target)
+    for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
+        pairs = sorted({f"{door}{JOINT}{link}" for door, link, own in uplinks if own == version})
+        yield NftSet(f"uplinks{version}", PAIR, False, tuple(pairs))
+        elements = (f"{pair}{JOINT}{block}" for pair, blocks in towards.items() for block in merged(blocks, version))
+        yield NftSet(f"ways{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements)))
 
 
 def _from_door() -> dict[str, object]:
@@ -151,15 +176,25 @@ def _input() -> list[str]:
     ]
 
 
-def _steer() -> list[str]:
-    """Answers to what a network in the root sent find their way to its table by the mark of their connection."""
+def _steer(host: Host) -> list[str]:
+    """Answers to what a network in the root sent find their way to its table by the mark of their connection.
+
+    Where the host's default route does not lead over the uplink, what leaves a namespace is marked like what leaves a VRF.
+    """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
     outside = match(meta("iifname"), "@doors", op="!=")
     return [
         rule("networks in the root", dispatch("iifname", "steers")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
+        *(
+            rule("leaves", match(meta("nfproto"), f"ipv{version}"), _from_door(), _UNMARKED, mangle(meta("mark"), LEAVING))
+            for version in host.steered
+        ),
     ]
+
+
+_UNMARKED = match(meta("mark"), 0)  # what a network in the root has marked already stays inside, or leaves
 
 
 def _out() -> list[str]:
@@ -171,9 +206,20 @@ def _out() -> list[str]:
         *drops("gateway", "between-networks", _to_door()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
-        rule("granted", match(meta("iifname"), "@links"), ACCEPT),
+        *_by_a_way(),
+        *drops("gateway", "wrong-uplink", match(meta("iifname"), "@links")),
         *drops("gateway", "not-granted"),
     ]
+
+
+def _by_a_way() -> Iterator[str]:
+    """What is granted, by the uplink that is meant, or by a link of the host that leads to what the network may reach."""
+    granted, pair = match(meta("iifname"), "@links"), (meta("iifname"), meta("oifname"))
+    for family, version in (("ip", 4), ("ip6", 6)):
+        own = match(meta("nfproto"), f"ipv{version}")
+        yield rule("granted, by the uplink", own, granted, match(together(*pair), f"@uplinks{version}"), ACCEPT)
+        key = together(*pair, payload(family, "daddr"))
+        yield rule("granted, by a link that leads there", granted, match(key, f"@ways{version}"), ACCEPT)
 
 
 def _back() -> list[str]:
@@ -194,6 +240,24 @@ def _postrouting(listening: Iterable[int]) -> list[str]:
         rule("never onto a port of ours", _from_door(), transports, ports),
         rule("everything else", _from_door(), {"masquerade": None}),
     ]
+
+
+def steering(host: Host) -> list[Object]:
+    """Where the host's own default route leads over another link than the one named as uplink: the way over the uplink.
+
+    Every better route of the host counts all the same.
+    """
+    out: list[Object] = []
+    for hop in host.hops:
+        if hop.version in host.steered:
+            prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
+            metric = default_metric(prefix)
+            out += [
+                Route(ROOT, prefix, hop.device, None, hop.via or None, UPLINK_TABLE, metric, onlink=bool(hop.via)),
+                Rule(ROOT, hop.version, BETTER_PRIORITY, LEAVING, TABLE_MAIN, suppress=0),
+                Rule(ROOT, hop.version, STEER_PRIORITY, LEAVING, UPLINK_TABLE),
+            ]
+    return out
 
 
 def tag(host: Host) -> str:

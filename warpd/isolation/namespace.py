@@ -27,7 +27,7 @@ from warpd.objects.nft_rules import ACCEPT, ANSWERS, jump, match, members, meta,
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl
-from warpd.state import ROOT, TRANSIT6, Key, Object
+from warpd.state import ROOT, TRANSIT6, Host, Key, Object
 
 NAME = "namespace"
 # The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes it and nothing brings
@@ -239,6 +239,6 @@ def why_not(_site: Site) -> str:
     return ""
 
 
-def shared(_six: bool) -> list[Object]:
+def shared(_six: bool, _host: Host) -> list[Object]:
     """What networks of this mode need of the root together: nothing but the gateway's guard."""
     return []

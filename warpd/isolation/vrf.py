@@ -7,11 +7,12 @@ what leaves by the uplink is in it on the way out only, since the answers, addre
 that tells whose they are: NAT has made them unique in the common zone, and the mark of their connection leads them
 to the table (`gateway`).
 
-What may leave is marked in prerouting and looked up in the host's main table: so egress follows the host's routes the
-moment they change, and a network without that mark has no way out at all. The host's default routes are leaked into the
-table as well, for what the gateway itself has to send outwards: ICMPv6 errors are looked up in the VRF of the link that a
-packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule of ours repeats the kernel's own for l3mdev, so that a flushed
-rule list is mended like everything else.
+What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules, past those of VRFs: so
+egress follows the host's rules and routes the moment they change, as it does in a namespace, and a network without that
+mark has no way out at all. The host's default routes are leaked into the table as well, for what the gateway itself has to
+send outwards: ICMPv6 errors are looked up in the VRF of the link that a packet was meant for (net/ipv6/icmp.c,
+icmp6_send). One rule of ours repeats the kernel's own for l3mdev, so that a flushed rule list is mended like everything
+else.
 
 A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF (drivers/net/vrf.c, vrf_ip_rcv):
 conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as the incoming link.
@@ -29,15 +30,16 @@ from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import NftChain, NftElements, NftPart, NftSet
 from warpd.objects.nft_rules import ACCEPT, ANSWERS, RETURN, goto, jump, mangle, match, meta, payload, renamed, rule
-from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, TABLE_MAIN, Route, default_metric
+from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, Route, default_metric
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.vrf import MTU, Vrf
-from warpd.state import ROOT, Object
+from warpd.state import ROOT, Host, Object
 
 NAME = "vrf"
 # Before the kernel's own rule for l3mdev (1000), after the local table (0).
 ANSWER_PRIORITY, LEAVE_PRIORITY, L3MDEV_PRIORITY = 970, 980, 990
+HOST_PRIORITY = 1001  # a rule that does nothing, right after the kernel's own: from there on they are the host's
 ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
@@ -85,16 +87,18 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     )
 
 
-def shared(six: bool) -> list[Object]:
-    """What networks of this mode need of the root together."""
-    return [
-        item
-        for version in ((4, 6) if six else (4,))
-        for item in (
-            Rule(ROOT, version, LEAVE_PRIORITY, LEAVING, TABLE_MAIN),
-            Rule(ROOT, version, L3MDEV_PRIORITY),
-        )
-    ]
+def shared(six: bool, host: Host) -> list[Object]:
+    """What networks of this mode need of the root together.
+
+    What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what leaves a namespace does.
+    """
+    out: list[Object] = []
+    for version in (4, 6) if six else (4,):
+        out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
+        if version not in host.steered:  # `gateway.steering` has rules for it then
+            out.append(Rule(ROOT, version, LEAVE_PRIORITY, LEAVING, goto=HOST_PRIORITY))
+            out.append(Rule(ROOT, version, HOST_PRIORITY, nop=True))
+    return out
 
 
 def _versions(site: Site) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import functools
 import operator
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 from warpd.isolation.gateway import fences
@@ -49,7 +49,7 @@ from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCH
 from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic
+from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic, Way
 
 SCOPE_LINK = 253
 IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40  # linux/if_addr.h
@@ -252,6 +252,7 @@ class Look:
             table = 0 if row.l3mdev else row.table
             inside = room(self.netns)
             found = Rule(self.netns, row.version, row.priority, row.mark, table, tables.get(table, ""), *inside)
+            found = dataclasses.replace(found, goto=row.goto, nop=row.nop, suppress=row.suppress)
             yield self._single(found, "rule", row.body, row.odd)
 
     def _single(self, item: Object, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False) -> Object:
@@ -431,9 +432,13 @@ def look_at_host(
     route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool
 ) -> tuple[Host, list[Object]]:
     """The facts about the machine, and the host's own settings that are ours to undo."""
-    ways = live_rtnl.ways_out(route)
-    row = _uplink(look.links, uplink, ways)
-    exits = _exits(route, look, row, targets)
+    hops = live_rtnl.ways_out(route)
+    row = _uplink(look.links, uplink, hops)
+    ways = _ways(route, look, targets)
+    uplinks = _uplinks(route, look, row, uplink)
+    elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
+    steered = _steered(route, look, row, elsewhere) if row is not None else ()
+    exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
     fence4, fence6 = _remembered(look, row, exits)
     host = Host(
         hostname=socket.gethostname(),
@@ -446,14 +451,19 @@ def look_at_host(
         forwarding4=read_setting("net/ipv4/ip_forward") == "1",
         forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
         exits=exits,
+        uplinks4=uplinks[0],
+        uplinks6=uplinks[1],
+        ways=ways,
+        elsewhere=elsewhere,
+        steered=tuple(hop.version for hop in steered),
         ra_links=_ra_links(look, fence6),
         fence4=fence4,
         fence6=fence6,
         tagged4=bool(look.tag() & TAG_FENCE4),
         foreign_rules=look.foreign_rules(),
         passing_addresses=_passing(look.addresses, row),
-        source_addresses=tuple(way.source for way in ways if way.source),
-        hops=tuple(Hop(6 if ":" in way.prefix else 4, row.name, way.via) for way in ways if row and way.index == row.index),
+        source_addresses=tuple(way.source for way in hops if way.source),
+        hops=(*_hops(row, hops), *steered),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
     )
@@ -475,25 +485,81 @@ def _remembered_mtu(look: Look) -> int:
     return max(doors, default=1500)
 
 
-def _exits(route: NetlinkSocket, look: Look, uplink: LinkRow | None, targets: Sequence[str]) -> tuple[Exit, ...]:
-    """The uplink first, then the other links that lead to a target; never one of our own, never lo.
+def _exits(look: Look, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[Way]) -> tuple[Exit, ...]:
+    """The uplink first, then the other links by which networks may leave; never one of our own, never lo.
 
     While there is no uplink, the links that we let forward before stay what they are, so that nothing flaps with it.
     """
-    indexes = {way.index for target in targets if (way := live_rtnl.way_to(route, target)) is not None}
-    rows = [row for row in look.links if row.name != "lo" and not _looks_ours(row)]
-    kept = _kept_forwarding(look, rows) if uplink is None else {uplink.index}
-    first = [row for row in look.links if row.index in kept]
-    more = [row for row in rows if row.index in indexes - kept]
-    return tuple(_exit(row) for row in [*first, *sorted(more, key=lambda row: row.name)])
+    kept = _kept_forwarding(look, _of_others(look)) if uplink is None else {uplink.name}
+    more = {name for way in ways for name in way.links} | uplinks
+    first = [row for row in look.links if row.name in kept]
+    rest = [row for row in _of_others(look) if row.name in more - kept]
+    return tuple(_exit(row) for row in [*first, *sorted(rest, key=lambda row: row.name)])
 
 
-def _kept_forwarding(look: Look, rows: Sequence[LinkRow]) -> set[int]:
+def _of_others(look: Look) -> list[LinkRow]:
+    return [row for row in look.links if row.name != "lo" and not _looks_ours(row)]
+
+
+def _named(look: Look, indexes: Collection[int]) -> tuple[str, ...]:
+    """Names of links of others, sorted."""
+    return tuple(sorted(row.name for row in _of_others(look) if row.index in indexes))
+
+
+def _uplinks(route: NetlinkSocket, look: Look, uplink: LinkRow | None, wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of either family: the one that is named; else all links of its default route, of which a multipath route has several."""
+    if wanted != "auto" or uplink is None:
+        own = (uplink.name,) if uplink is not None else ()
+        return own, own
+    found = [live_rtnl.route_to(route, target) for target in live_rtnl.INTERNET]
+    four, six = (_named(look, each.links) if each is not None else () for each in found)
+    return four, six
+
+
+def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[Hop]:
+    for way in found:
+        if uplink is not None and way.index == uplink.index:
+            yield Hop(6 if ":" in way.prefix else 4, uplink.name, way.via)
+
+
+def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
+    """IP versions whose default route leads over another link than the named uplink."""
+    found = {version: live_rtnl.route_to(route, target) for version, target in zip((4, 6), live_rtnl.INTERNET, strict=True)}
+    return tuple(version for version, each in found.items() if each is not None and uplink.index not in each.links)
+
+
+def _steered(route: NetlinkSocket, look: Look, uplink: LinkRow, elsewhere: Sequence[int]) -> tuple[Hop, ...]:
+    """How the uplink itself leads on where the host's own default route does not use it.
+
+    By the best default route over it that is in any table, or else straight to the link.
+    """
+    own = {6 if ":" in address else 4 for address in _addresses_of(look.addresses, uplink)}
+    versions = [version for version in elsewhere if version in own]
+    return tuple(Hop(version, uplink.name, live_rtnl.default_over(route, uplink.index, version)) for version in versions)
+
+
+def _ways(route: NetlinkSocket, look: Look, targets: Sequence[str]) -> tuple[Way, ...]:
+    """How the host reaches each range, and every part of it."""
+    whole = {target for target in targets if int(target.partition("/")[2]) < (128 if ":" in target else 32)}
+    within = live_rtnl.links_within(route, sorted(whole)) if whole else {}
+    return tuple(_way(route, look, target, within.get(target, set())) for target in targets)
+
+
+def _way(route: NetlinkSocket, look: Look, target: str, within: set[int]) -> Way:
+    found = live_rtnl.route_to(route, target.partition("/")[0])
+    if found is None:
+        return Way(target, _named(look, within))
+    by_default = found.length <= live_rtnl.DEFAULT_BITS
+    links = within if by_default else within | found.links
+    return Way(target, _named(look, links), "".join(_named(look, {found.first})), by_default)
+
+
+def _kept_forwarding(look: Look, rows: Sequence[LinkRow]) -> set[str]:
     """Links that we let forward when there was an uplink: by our table, or where that was flushed, by what they do."""
     fence4, _fence6 = fences(look.table)
     if fence4 or not look.tag() & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
-        return {row.index for row in rows if row.name in fence4}
-    return {row.index for row in rows if row.setting(socket.AF_INET, "forwarding") == "1"}
+        return {row.name for row in rows if row.name in fence4}
+    return {row.name for row in rows if row.setting(socket.AF_INET, "forwarding") == "1"}
 
 
 def _looks_ours(row: LinkRow) -> bool:

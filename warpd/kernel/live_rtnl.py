@@ -12,13 +12,13 @@ import importlib.util
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.message import Handle, Index, Message
-from warpd.objects.rule import FR_ACT_TO_TBL
+from warpd.objects.rule import FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
 from warpd.state import ROUTE_PROTOCOL
 
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -49,7 +49,8 @@ CONF: Mapping[int, Mapping[str, int]] = {
     socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
 }
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
-FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 14, 16
+FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 4, 14, 16
+KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP)
 FIB_RULE_PERMANENT = 1
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
@@ -58,6 +59,10 @@ RTN_UNICAST, RTN_LOCAL, RTN_ANYCAST, RTN_MULTICAST, RTN_BROADCAST = 1, 2, 4, 5, 
 RT_TABLE_LOCAL = 255
 KEPT_BY_KERNEL = (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST)
 RTM_F_CLONED = 0x200
+RTM_F_FIB_MATCH = 0x2000
+RTA_MULTIPATH = 9
+NEXTHOP = struct.Struct("=HBBi")
+DEFAULT_BITS = 1  # two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway def1)
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
@@ -92,6 +97,9 @@ class RuleRow:
     mark: int
     table: int
     l3mdev: bool
+    goto: int
+    nop: bool
+    suppress: int
     protocol: int
     odd: bool  # it selects or does what no rule of ours does
     body: bytes
@@ -231,9 +239,10 @@ def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
 
 def decode_rule(data: memoryview) -> RuleRow:
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
-    priority = mark = protocol = 0
-    l3mdev = False
-    odd = bool(to or source or tos or action != FR_ACT_TO_TBL or flags & ~FIB_RULE_PERMANENT)
+    priority = mark = protocol = goto = 0
+    l3mdev, suppress = False, -1
+    # A rule whose target is gone (FIB_RULE_UNRESOLVED) does nothing: it is made anew, like one that we never write.
+    odd = bool(to or source or tos or action not in KNOWN_ACTIONS or flags & ~FIB_RULE_PERMANENT)
     for what, start, end in attributes(data, FIBRULE.size, len(data)):
         if what == FRA_PRIORITY:
             priority = _number(data, start, end)
@@ -245,10 +254,15 @@ def decode_rule(data: memoryview) -> RuleRow:
             l3mdev = bool(_number(data, start, end))
         elif what == FRA_PROTOCOL:
             protocol = _number(data, start, end)
-        else:  # a whole mask and no least length are always told
-            odd = odd or what not in (FRA_FWMASK, FRA_SUPPRESS_PREFIXLEN) or _number(data, start, end) != 0xFFFFFFFF
+        elif what == FRA_GOTO:
+            goto = _number(data, start, end)
+        elif what == FRA_SUPPRESS_PREFIXLEN:  # always told: all ones for none
+            suppress = int.from_bytes(data[start:end], "little", signed=True)
+        else:  # a whole mask is always told
+            odd = odd or what != FRA_FWMASK or _number(data, start, end) != 0xFFFFFFFF
     version = 4 if family == socket.AF_INET else 6
-    return RuleRow(version, priority, mark, table, l3mdev, protocol, odd, bytes(data))
+    nop = action == FR_ACT_NOP
+    return RuleRow(version, priority, mark, table, l3mdev, goto, nop, suppress, protocol, odd, bytes(data))
 
 
 def decode_address(data: memoryview) -> AddressRow:
@@ -346,6 +360,83 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
     answer = sock.ask(RTM_GETROUTE, body)
     row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
     return row if row is not None and row.kind == RTN_UNICAST else None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The route by which the kernel sends to an address: its length, and the links of all its next hops."""
+
+    length: int
+    links: frozenset[int]
+    first: int  # the link that is taken for this address
+
+
+def route_to(sock: NetlinkSocket, target: str) -> Found | None:
+    """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no unicast route."""
+    way = way_to(sock, target)
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    packed = socket.inet_pton(family, target)
+    body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    answer = sock.ask(RTM_GETROUTE, body + struct.pack("=HH", 4 + len(packed), RTA_DST) + packed)
+    if way is None or isinstance(answer, Refusal):
+        return None
+    data = memoryview(answer)
+    return Found(RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index)
+
+
+def _next_hops(data: memoryview) -> Iterator[int]:
+    """The links of a route, one or several (struct rtnexthop: length, flags, weight, ifindex)."""
+    for what, start, end in attributes(data, RTMSG.size, len(data)):
+        if what == RTA_OIF:
+            yield _number(data, start, end)
+        while what == RTA_MULTIPATH and start + NEXTHOP.size <= end:
+            length, _flags, _weight, index = NEXTHOP.unpack_from(data, start)
+            yield index
+            start += max((length + 3) & ~3, NEXTHOP.size)
+
+
+def links_within(sock: NetlinkSocket, ranges: Sequence[str]) -> dict[str, set[int]]:
+    """Range -> the links of every route, in whatever table, to a part of the range or to just the range."""
+    out: dict[str, set[int]] = {}
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        blocks = [_block(text, size) for text in ranges if (":" in text) == (size == 16)]
+        if blocks:
+            body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            # A dump that was torn is begun anew: what it found before is still true of some moment, and only permits.
+            sock.dump(RTM_GETROUTE, body, functools.partial(_take_route, blocks, out), lambda: None)
+    return {text: out.get(text, set()) for text in ranges}
+
+
+def default_over(sock: NetlinkSocket, index: int, version: int) -> str:
+    """The gateway of the best default route over a link, in whatever table; "" for none, or a route without a gateway."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + struct.pack("=HHI", 8, RTA_OIF, index)
+    rows = [row for row in _dump(sock, RTM_GETROUTE, body, decode_route) if row is not None]
+    own = [row for row in rows if row.prefix.endswith("/0") and row.kind == RTN_UNICAST and row.protocol != ROUTE_PROTOCOL]
+    return min(own, key=lambda row: (not row.via, row.metric, row.table, row.via)).via if own else ""
+
+
+_Block = tuple[str, int, int, int]  # as written, address, length, mask
+
+
+def _block(text: str, size: int) -> _Block:
+    address, _, length = text.partition("/")
+    base = int.from_bytes(socket.inet_pton(socket.AF_INET6 if size == 16 else socket.AF_INET, address), "big")
+    bits = size * 8
+    return text, base, int(length), ((1 << bits) - 1) ^ ((1 << (bits - int(length))) - 1)
+
+
+def _take_route(blocks: Sequence[_Block], found: dict[str, set[int]], data: memoryview) -> None:
+    _family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
+    if length <= DEFAULT_BITS or table == RT_TABLE_LOCAL or kind != RTN_UNICAST or flags & RTM_F_CLONED:
+        return
+    if protocol == ROUTE_PROTOCOL:
+        return
+    target = next((bytes(data[a:b]) for what, a, b in attributes(data, RTMSG.size, len(data)) if what == RTA_DST), b"")
+    number = int.from_bytes(target, "big")
+    for text, base, least, mask in blocks:
+        if length >= least and number & mask == base:
+            found.setdefault(text, set()).update(_next_hops(data))
 
 
 # Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes their addresses, as

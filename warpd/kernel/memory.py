@@ -34,16 +34,24 @@ TEXTS = {
 }
 
 
-PLAIN = Host("memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0"),), ra_links=("eth0",))
+PLAIN = Host(
+    "memory",
+    "eth0",
+    1500,
+    ("203.0.113.1",),
+    wireguard_kernel=True,
+    exits=(Exit("eth0"),),
+    uplinks4=("eth0",),
+    uplinks6=("eth0",),
+    ra_links=("eth0",),
+)
 
 
 class MemoryKernel:
     """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what along."""
 
     def __init__(self, host: Host | None = None) -> None:
-        self.host = host or Host(
-            "memory", "eth0", 1500, ("203.0.113.1",), wireguard_kernel=True, exits=(Exit("eth0"),), ra_links=("eth0",)
-        )
+        self.host = host or PLAIN
         self.objects: dict[Key, Object] = {}
         self.foreign: dict[Key, str] = {}
         self.others: dict[Key, str] = {}  # links of others: key -> kind

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from warpd.intent import Network
 from warpd.isolation.room import Fragment, Room, Site, Wants
+from warpd.isolation.rules import Range
 from warpd.networks import frames, segment, tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.bridge_port import BridgePort
@@ -61,6 +62,6 @@ def _leg(site: Site, place: Room, bridge: str, peer: Peer) -> Vxlan:
     )
 
 
-def targets(_network: Network, _dns: Servers) -> list[IPv4Address | IPv6Address]:
+def targets(_network: Network, _dns: Servers) -> list[Range]:
     """Nowhere."""
     return []

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from warpd.intent import Network
 from warpd.isolation.room import Fragment, Room, Site, Wants
-from warpd.isolation.rules import drops
+from warpd.isolation.rules import Range, drops
 from warpd.networks import tunnel
 from warpd.networks.tunnel import Peer
 from warpd.objects.nft_rules import ACCEPT, match, payload, rule
@@ -36,6 +36,6 @@ def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]
     return []
 
 
-def targets(_network: Network, _dns: Servers) -> list[IPv4Address | IPv6Address]:
+def targets(_network: Network, _dns: Servers) -> list[Range]:
     """Nowhere."""
     return []

@@ -7,7 +7,7 @@ their source, so that the site knows its visitors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from warpd.intent import Network, Range, Resource
@@ -44,9 +44,9 @@ def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]
     return []
 
 
-def targets(network: Network, _dns: Servers) -> list[IPv4Address | IPv6Address]:
+def targets(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
     """Where it may go."""
-    return [item.subnet.network_address for item in network.resources if item.via is None]
+    return [item.subnet for item in network.resources if item.via is None]
 
 
 def _accept(resource: Resource) -> str:

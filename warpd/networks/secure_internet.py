@@ -50,9 +50,9 @@ def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]
     return []
 
 
-def targets(network: Network, dns: Servers) -> list[IPv4Address | IPv6Address]:
-    """Where it may go beside the internet."""
-    return [*(item.network_address for item in network.allow_private), *(server for server in dns if server.is_private)]
+def targets(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
+    """Where it may go by another link than the uplink: a name server may stand on a link of its own."""
+    return [*network.allow_private, *(ip_network(server) for server in dns)]
 
 
 def _sets(network: Network, dns: Servers) -> list[NftSet]:

@@ -38,6 +38,7 @@ ROLES: Mapping[str, Role] = {
 }
 _PART = re.compile(r"(.+)-([1-9][0-9]*)")
 GATE = "gate-"
+JOINT = " . "  # between the parts of a type or element that is made of several
 
 
 def part_of(name: str) -> int:

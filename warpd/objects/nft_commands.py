@@ -9,6 +9,7 @@ from typing import Any
 from warpd.objects.nft import (
     FAMILY,
     GATE,
+    JOINT,
     TABLE,
     Guard,
     NftChain,
@@ -28,12 +29,14 @@ def _at(**fields: Any) -> dict[str, Any]:
 
 def _wire(value: str) -> Any:
     """One element in the form that libnftables reads."""
+    if JOINT in value:
+        return {"concat": [_wire(part) for part in value.split(JOINT)]}
     address, slash, length = value.partition("/")
     return {"prefix": {"addr": address, "len": int(length)}} if slash else value
 
 
 def _add_set(item: NftSet) -> list[dict[str, Any]]:
-    fields = _at(name=item.name, type=item.type)
+    fields = _at(name=item.name, type=item.type.split(JOINT) if JOINT in item.type else item.type)
     if item.interval:
         fields["flags"] = ["interval"]
     if item.map:

@@ -10,6 +10,7 @@ from typing import Any
 
 from warpd.objects.nft import (
     GATE,
+    JOINT,
     STRANGE,
     Guard,
     NftChain,
@@ -36,6 +37,8 @@ def element(value: Any) -> str:
         return f"{address}/{value['prefix']['len']}"
     if "range" in value:
         return "-".join(element(end) for end in value["range"])
+    if "concat" in value:
+        return JOINT.join(element(part) for part in value["concat"])
     if "elem" in value:
         return element(value["elem"]["val"])
     return json.dumps(value, sort_keys=True)
@@ -44,7 +47,7 @@ def element(value: Any) -> str:
 def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
     target = str(item.get("map", ""))
     elements = frozenset() if target else frozenset(element(value) for value in item.get("elem", ()))
-    kind = item["type"] if isinstance(item["type"], str) else " . ".join(item["type"])
+    kind = item["type"] if isinstance(item["type"], str) else JOINT.join(item["type"])
     odd = [k for k in ("timeout", "gc-interval") if k in item]
     odd += sorted(set(item.get("flags", ())) - {"interval"})
     shape = NftSet(

@@ -43,6 +43,11 @@ def payload(protocol: str, name: str) -> dict[str, Any]:
     return {"payload": {"protocol": protocol, "field": name}}
 
 
+def together(*keys: Any) -> dict[str, Any]:
+    """Several keys as one, for sets of elements that are made of several parts."""
+    return {"concat": list(keys)}
+
+
 def count(name: str) -> dict[str, Any]:
     return {"counter": name}
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from warpd.objects.message import Message
 from warpd.state import ROUTE_PROTOCOL, Key, Rank
 
-FR_ACT_TO_TBL = 1
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,26 @@ class Rule:
     version: int  # 4 or 6
     priority: int
     mark: int = 0  # 0: every packet
-    table: int = 0  # 0: that of the packet's VRF (l3mdev)
+    table: int = 0  # 0: that of the packet's VRF (l3mdev), unless `goto` or `nop` says otherwise
     owner: str = field(default="", compare=False)  # in the root
     inside: Key | None = field(default=None, compare=False)  # its namespace, when it is one of ours
+    goto: int = field(default=0, kw_only=True)  # go on with the first rule of this priority, later than its own; 0: no
+    nop: bool = field(default=False, kw_only=True)  # it does nothing: a place to go to
+    suppress: int = field(default=-1, kw_only=True)  # pass over what is found with no longer prefix than this; -1: nothing
 
     @property
     def key(self) -> Key:
-        what = f"{f'fwmark {self.mark:#x}' if self.mark else 'all'} table {self.table}" if self.table else "l3mdev"
-        return Key(self.KIND, self.netns, f"ipv{self.version} {self.priority} {what}")
+        return Key(self.KIND, self.netns, f"ipv{self.version} {self.priority} {self._what}")
+
+    @property
+    def _what(self) -> str:
+        selected = f"fwmark {self.mark:#x}" if self.mark else "all"
+        if self.nop:
+            return "nop"
+        if self.goto:
+            return f"{selected} goto {self.goto}"
+        longer = f" longer than {self.suppress}" if self.suppress >= 0 else ""
+        return f"{selected} table {self.table}{longer}" if self.table else "l3mdev"
 
     @property
     def rank(self) -> Rank:
@@ -40,7 +52,9 @@ class Rule:
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        return () if self.inside is None else (self.inside,)
+        """A rule that goes to another is passed over while that one is not there (fib_rules_lookup, net/core/fib_rules.c)."""
+        target = (Rule(self.netns, self.version, self.goto, nop=True).key,) if self.goto else ()
+        return target if self.inside is None else (self.inside, *target)
 
     @property
     def container(self) -> Key | None:
@@ -55,13 +69,14 @@ def _message(rule: Rule, create: bool) -> Message:
     header = (
         ("family", AF_INET if rule.version == 4 else AF_INET6),
         ("table", rule.table if 0 < rule.table < 256 else 0),
-        ("action", FR_ACT_TO_TBL),
+        ("action", FR_ACT_NOP if rule.nop else FR_ACT_GOTO if rule.goto else FR_ACT_TO_TBL),
     )
     attrs: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
-    if rule.table:
-        attrs += [("FRA_FWMARK", rule.mark)] if rule.mark else []
-        attrs.append(("FRA_TABLE", rule.table))
-    else:
+    attrs += [("FRA_FWMARK", rule.mark)] if rule.mark else []
+    attrs += [("FRA_GOTO", rule.goto)] if rule.goto else []
+    attrs += [("FRA_TABLE", rule.table)] if rule.table else []
+    attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
+    if not (rule.table or rule.goto or rule.nop):
         attrs.append(("FRA_L3MDEV", 1))
     return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
 

@@ -1,0 +1,154 @@
+"""Nothing leaves but by the links that are meant; and what the host reaches by them, permitted clients reach. Both modes.
+
+c1 one (namespace)  c2 two (vrf)   gw eth0 203.0.113.1 === isp === world 198.51.100.7, 10.x
+c3 corp (namespace) c4 vorp (vrf)  gw lan1 10.20.0.1   === world lan1 10.20.0.9, and what is behind it: 10.30.0.9
+                                   gw eth1 203.0.114.1 === isp gw2, the second way to the world
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .gateway import Gateway, Tunnel
+from .lan import INTERNET4, INTERNET6, Lab, until
+from .packet import new_ident
+from .tally import TALLY
+
+WEB = {"one": "namespace", "two": "vrf"}
+CORP = {"corp": "namespace", "vorp": "vrf"}
+NEAR, BEHIND, SPREAD = "10.20.0.9", "10.30.0.9", "10.40.0.9"
+Bench = tuple[Lab, Gateway, dict[str, Tunnel]]
+
+
+def intent() -> dict[str, Any]:
+    phone = {"endpoints": {"phone": {"type": "mobile"}}}
+    out: dict[str, Any] = {name: {"type": "secure-internet", "isolation": mode, **phone} for name, mode in WEB.items()}
+    for name, mode in CORP.items():
+        resources = [{"subnet": "10.0.0.0/8"}, {"subnet": "198.51.100.0/24"}]
+        out[name] = {"type": "remote-resource-gateway", "isolation": mode, "resources": resources, "expected_users": 2, **phone}
+    out["two"]["allow_private"] = out["one"]["allow_private"] = ["10.0.0.0/8"]
+    return out
+
+
+@pytest.fixture
+def bench(wireguard: str, tmp_path: Path) -> Iterator[Bench]:
+    """Two networks of each type, one of either mode; a second link to the world, and a LAN, both not there yet."""
+    lab = Lab(len(WEB) + len(CORP))
+    try:
+        gateway = Gateway(lab.gw, tmp_path)
+        yield lab, gateway, dict[str, Tunnel]()
+    finally:
+        lab.stop()
+
+
+def connect(bench: Bench, **about: Any) -> None:
+    lab, gateway, tunnels = bench
+    gateway.networks = intent()
+    gateway.write(**about)
+    gateway.converge().checked()
+    for name, host in zip((*WEB, *CORP), lab.clients, strict=True):
+        tunnels[name] = Tunnel(host, gateway.config(f"{name}/phone"))
+        tunnels[name].up()
+
+
+def add_lan(lab: Lab) -> None:
+    """A LAN on a second link, a route by a router in it, and a multipath route of which it is one way."""
+    lab.gw.link("lan1", lab.world, "lan1")
+    lab.world.ip(
+        f"addr add {NEAR}/16 dev lan1", "link set lan1 up", f"addr add {BEHIND}/32 dev lo", f"addr add {SPREAD}/32 dev lo"
+    )
+    lab.gw.ip(
+        "addr add 10.20.0.1/16 dev lan1",
+        "link set lan1 up",
+        f"route add 10.30.0.0/16 via {NEAR}",
+        f"route add 10.40.0.0/16 nexthop via {NEAR} nexthop via 203.0.113.254",
+    )
+    lab.isp.ip(f"route add {SPREAD} via {INTERNET4}")
+    assert until(lambda: all(lab.gw.ping(each) for each in (NEAR, BEHIND, SPREAD))), "the lab is wrong"
+
+
+def second_way(lab: Lab) -> None:
+    """Another link to the provider, which the host does not use yet."""
+    lab.isp.link("gw2", lab.gw, "eth1")
+    lab.isp.ip("addr add 203.0.114.254/24 dev gw2", "addr add 2001:db8:114::fe/64 dev gw2", "link set gw2 up")
+    lab.gw.ip("addr add 203.0.114.1/24 dev eth1", "addr add 2001:db8:114::1/64 dev eth1", "link set eth1 up")
+
+
+def left_by(bench: Bench, name: str, target: str, port: int = 7777) -> set[str]:
+    """The provider's links at which new packets of a client came in; nothing left where it is empty."""
+    lab, _gateway, tunnels = bench
+    ident = new_ident()
+    for _ in range(3):
+        tunnels[name].host.udp(target, port, ident)
+    seen = lab.arrivals([lab.isp, lab.world]).get(ident, ())
+    return {f"{record['host']} {record['link']}" for record in seen if record["host"] == "isp"}
+
+
+def test_what_the_host_reaches_clients_reach(bench: Bench) -> None:
+    """A range with parts on several links: connected, behind a router, by several ways at once; and `explain` says so."""
+    lab, gateway, tunnels = bench
+    add_lan(lab)
+    connect(bench)
+    results = []
+    for name, tunnel in tunnels.items():
+        for target in (NEAR, BEHIND, SPREAD):
+            results.append((f"{name} {target}", tunnel.wake(target, 5)))
+            said = gateway.warpctl("explain", f"{name}/phone", target).out.splitlines()[-1]
+            results.append((f"{name} {target}: explain says {said}", said == "passes"))
+    assert not TALLY.allowed("ways out: what the host reaches", results)
+
+
+def test_a_link_that_is_not_meant(bench: Bench) -> None:
+    """The default route moves to another link than the one named as uplink: nothing leaves by it, not even before a pass."""
+    lab, gateway, tunnels = bench
+    second_way(lab)
+    lab.gw.ip(  # a default route over the uplink stays, behind a better one
+        "route del default",
+        "route add default via 203.0.113.254 metric 2000",
+        "route del default via 2001:db8:113::fe",
+        "route add default via 2001:db8:113::fe metric 2000",
+    )
+    connect(bench, uplink="eth0")
+    for name in WEB:
+        assert tunnels[name].wake(INTERNET4), f"{name} has no way to the internet"
+    lab.gw.ip("route add default via 203.0.114.254", "route add default via 2001:db8:114::fe")
+    forbidden = [
+        (f"{name} {target}", "isp gw2" in left_by(bench, name, target)) for name in tunnels for target in (INTERNET4, INTERNET6)
+    ]
+    assert not TALLY.forbidden("ways out: a link that is not meant", forbidden)
+    gateway.warpctl("apply", "--yes").checked()
+    said = gateway.warpctl("plan").out + gateway.warpctl("doctor").out
+    assert said.count("does not lead over the uplink eth0") >= 2
+    results = []
+    for name in WEB:
+        for target in (INTERNET4, INTERNET6):
+            results.append((f"{name} {target}: by the uplink", tunnels[name].wake(target)))
+            links = left_by(bench, name, target)
+            results.append((f"{name} {target}: by {links}", "isp gw" in links and "isp gw2" not in links))
+    results.append(("a second plan is empty", gateway.warpctl("plan").rc == 0))
+    assert not TALLY.allowed("ways out: by the uplink that is named", results)
+
+
+def test_behind_another_vpn(bench: Bench) -> None:
+    """The host sends everything through a VPN by routing rules, as wg-quick sets them up; the main table says otherwise."""
+    lab, _gateway, tunnels = bench
+    second_way(lab)
+    lab.gw.ip(
+        "route add default via 203.0.114.254 table 51820",
+        "rule add not fwmark 0xca6c lookup 51820 pref 32765",
+        "rule add lookup main suppress_prefixlength 0 pref 32764",
+    )
+    connect(bench)
+    results = []
+    for name in WEB:
+        results.append((f"{name}: through the VPN", tunnels[name].wake(INTERNET4)))
+        links = left_by(bench, name, INTERNET4)
+        results.append((f"{name}: by {links}", "isp gw2" in links and "isp gw" not in links))
+    assert not TALLY.allowed("ways out: through the VPN", results)
+    lab.gw.ip("link del eth1")
+    forbidden = [(name, bool(left_by(bench, name, INTERNET4))) for name in WEB]
+    assert not TALLY.forbidden("ways out: in the clear while the VPN is down", forbidden)
