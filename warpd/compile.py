@@ -118,11 +118,27 @@ def compile_state(
         except ValueError as failure:
             problems.append(_clash(terms, str(failure)))
     clashes = _clashes(by_name)
-    parts = {part.built.group: part for name, part in sorted(by_name.items()) if name not in clashes}
-    shared = State.of(_gateway_objects(fenced, parts.values(), intent)) if parts else State()
+    sound = [part for name, part in sorted(by_name.items()) if name not in clashes]
+    shared = _shared_state(fenced, sound, intent)
+    taken = {part.terms.name: _clash(part.terms, text) for part in sound if (text := _taken_by_gateway(part, shared))}
+    if taken:
+        clashes |= taken
+        sound = [part for part in sound if part.terms.name not in taken]
+        shared = _shared_state(fenced, sound, intent)
+    parts = {part.built.group: part for part in sound}
     state = State.joined([*(part.state for part in parts.values()), shared])
     names = {group: part.terms.name for group, part in parts.items()}
     return Compiled(state, (*problems, *clashes.values()), names, parts, shared)
+
+
+def _shared_state(host: Host, parts: Collection[Part], intent: Intent) -> State:
+    return State.of(_gateway_objects(host, parts, intent)) if parts else State()
+
+
+def _taken_by_gateway(part: Part, shared: State) -> str:
+    """What a network claims that is the gateway's own: a setting of the uplink, say, whose name its bridge would have."""
+    key = next((key for key in sorted(shared.objects) if key in part.state.objects), None)
+    return f"{key} is the gateway's own" if key is not None else ""
 
 
 def _clashes(parts: Mapping[str, Part]) -> dict[str, Problem]:

@@ -15,7 +15,7 @@ from warpd.objects.link import Device, link_key
 from warpd.objects.nft import NftGate, NftPart, NftTable, needs_rebuild, table_key
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.tc import TcBlock
-from warpd.state import Key, Object, Observed, State
+from warpd.state import ROOT, Key, Object, Observed, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Differences:
 def diff(desired: State, observed: Observed) -> Differences:
     """Every difference, keys sorted. Blocked keys are reported and left alone."""
     blocked = tuple(_blocked(desired, observed))
-    have, want = observed.state.objects, desired.objects
+    have, want = observed.state.objects, _without_doors(desired.objects, {item.key for item in blocked})
     gone = _gone(want, have)
     orphaned = {key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone}
     out: list[Difference] = []
@@ -63,6 +63,15 @@ def diff(desired: State, observed: Observed) -> Differences:
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked, frozenset(gone))
+
+
+def _without_doors(want: Mapping[Key, Object], blocked: Collection[Key]) -> Mapping[Key, Object]:
+    """A guard does not stand around links of others that have the name of a door of ours."""
+    table = want.get(table_key(ROOT))
+    if not blocked or not isinstance(table, NftTable):
+        return want
+    doors = tuple(name for name in table.doors if link_key(ROOT, name) not in blocked)
+    return {**want, table.key: dataclasses.replace(table, doors=doors)}
 
 
 def _blocked(desired: State, observed: Observed) -> Iterator[Blocked]:

@@ -51,7 +51,7 @@ CONF: Mapping[int, Mapping[str, int]] = {
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
 FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 4, 14, 16
 KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP)
-FIB_RULE_PERMANENT = 1
+FIB_RULE_PERMANENT, FIB_RULE_UNRESOLVED = 1, 4
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -241,8 +241,8 @@ def decode_rule(data: memoryview) -> RuleRow:
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
     priority = mark = protocol = goto = 0
     l3mdev, suppress = False, -1
-    # A rule whose target is gone (FIB_RULE_UNRESOLVED) does nothing: it is made anew, like one that we never write.
-    odd = bool(to or source or tos or action not in KNOWN_ACTIONS or flags & ~FIB_RULE_PERMANENT)
+    # A rule whose target is gone does nothing until that is back: then the kernel finds it by itself.
+    odd = bool(to or source or tos or action not in KNOWN_ACTIONS or flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED))
     for what, start, end in attributes(data, FIBRULE.size, len(data)):
         if what == FRA_PRIORITY:
             priority = _number(data, start, end)
