@@ -34,14 +34,14 @@ class Service:
     def start(self) -> None:
         self.starts += 1
         self.host.run("sh", "-c", STARTED.format(self._command)).checked()
-        assert until(lambda: self._said("ready") >= self.starts, 60), self.host.run("cat", "/run/warpd.log").out
+        assert until(lambda: self.told("ready") >= self.starts, 60), self.host.run("cat", "/run/warpd.log").out
 
     def end(self, signal: str) -> None:
         self.host.run("sh", "-c", f"kill -{signal} $(cat /run/warpd.pid)").checked()
         gone = "! kill -0 $(cat /run/warpd.pid) 2>/dev/null || grep -q '^State:.Z' /proc/$(cat /run/warpd.pid)/status"
         assert until(lambda: self.host.run("sh", "-c", gone).rc == 0, 30)
 
-    def _said(self, event: str) -> int:
+    def told(self, event: str) -> int:
         return self.host.run("sh", "-c", "cat /run/warpd.log 2>/dev/null").out.count(f'"event": "{event}"')
 
 

@@ -47,6 +47,7 @@ CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_FAMILY_ID = 2, 1
 NLM_F_PLAIN = 0
 PORT_PATIENCE_S = 3.0
 PORT_PAUSE_S = 0.02
+ROUTES_COSTLY_S = 0.05
 
 
 @dataclass(slots=True)
@@ -71,6 +72,15 @@ class Door:
         os.close(self.fd)
 
 
+@dataclass(frozen=True, slots=True)
+class RoutesRead:
+    """What the host's routes said of some ranges, and how long it took to read them."""
+
+    ranges: tuple[str, ...]
+    links: Mapping[str, set[int]]
+    took_s: float
+
+
 class LiveKernel:
     """The kernel of this machine, seen from the namespace in which this object is made."""
 
@@ -80,6 +90,7 @@ class LiveKernel:
         self._doors: dict[str, Door] = {}
         self._family: int | None = None
         self._vrf: bool | None = None
+        self._routes_read: RoutesRead | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
         self.addresses: dict[str, str] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
@@ -165,9 +176,20 @@ class LiveKernel:
             dump = look.dump()
         door.userspace = look.userspace
         if netns == ROOT:
-            host, settings = look_at_host(door.route, look, uplink, targets, bool(self._wireguard_family()), self._has_vrf())
+            kinds = (bool(self._wireguard_family()), self._has_vrf())
+            host, settings = look_at_host(door.route, look, uplink, targets, *kinds, self._links_within)
             return dataclasses.replace(dump, objects=(*dump.objects, *settings, *self._rooms()), host=host)
         return dump
+
+    def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
+        """The host's links with a route to a part of each range. Where it has very many routes, only a whole look reads them."""
+        before = self._routes_read
+        if before is not None and not self.counted and before.ranges == tuple(ranges) and before.took_s > ROUTES_COSTLY_S:
+            return before.links
+        began = time.monotonic()
+        links = live_rtnl.links_within(self._door(ROOT).route, ranges)
+        self._routes_read = RoutesRead(tuple(ranges), links, time.monotonic() - began)
+        return links
 
     def _rooms(self) -> list[Netns]:
         """Namespaces with a name of ours; a bare file without a namespace behind it is one to be replaced."""

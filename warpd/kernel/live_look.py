@@ -60,6 +60,7 @@ PROTOCOL_KERNEL = 2
 COUNTED_VLANS = 1000
 SETTING_BYTES = 4096  # more than any setting of a namespace has
 Counts = dict[str, dict[str, tuple[int, int]]]
+Within = Callable[[Sequence[str]], Mapping[str, set[int]]]
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
 
@@ -429,12 +430,15 @@ def _role(netns: str, row: LinkRow) -> str:
 
 
 def look_at_host(
-    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool
+    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool, within: Within
 ) -> tuple[Host, list[Object]]:
-    """The facts about the machine, and the host's own settings that are ours to undo."""
+    """The facts about the machine, and the host's own settings that are ours to undo.
+
+    `within` tells the links with a route to a part of each range; it may be of a moment ago.
+    """
     hops = live_rtnl.ways_out(route)
     row = _uplink(look.links, uplink, hops)
-    ways = _ways(route, look, targets)
+    ways = _ways(route, look, targets, within)
     uplinks = _uplinks(route, look, row, uplink)
     elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
     steered = _steered(route, look, row, elsewhere) if row is not None else ()
@@ -538,11 +542,11 @@ def _steered(route: NetlinkSocket, look: Look, uplink: LinkRow, elsewhere: Seque
     return tuple(Hop(version, uplink.name, live_rtnl.default_over(route, uplink.index, version)) for version in versions)
 
 
-def _ways(route: NetlinkSocket, look: Look, targets: Sequence[str]) -> tuple[Way, ...]:
+def _ways(route: NetlinkSocket, look: Look, targets: Sequence[str], within: Within) -> tuple[Way, ...]:
     """How the host reaches each range, and every part of it."""
     whole = {target for target in targets if int(target.partition("/")[2]) < (128 if ":" in target else 32)}
-    within = live_rtnl.links_within(route, sorted(whole)) if whole else {}
-    return tuple(_way(route, look, target, within.get(target, set())) for target in targets)
+    found = within(sorted(whole)) if whole else {}
+    return tuple(_way(route, look, target, found.get(target, set())) for target in targets)
 
 
 def _way(route: NetlinkSocket, look: Look, target: str, within: set[int]) -> Way:
