@@ -110,8 +110,8 @@ HOLES = (
     Hole(
         "a leg in the root believes every network",
         "warpd/networks/segment.py",
-        "    if place.mark:  #",
-        "    if False:  #",
+        "    if not place.mark:\n        return []\n",
+        "    return []\n",
     ),
     Hole(
         "GRETAP legs hang on the WireGuard device in a VRF",
@@ -126,10 +126,10 @@ HOLES = (
         "    filtering: bool = False\n",
     ),
     Hole(
-        "VLANs that were not granted pass the gate",
-        "warpd/networks/segment.py",
-        'for kind in ("8021q", "8021ad")]',
-        'for kind in ("8021ad",)]',
+        "VLANs that were not granted pass a port",
+        "warpd/networks/l2_mesh.py",
+        "    tagged = segment.tagged_of(network)\n",
+        "    tagged = ((2, 4094),)\n",
     ),
     Hole(
         "every VLAN is granted to a trunk",

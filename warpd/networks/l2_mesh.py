@@ -44,7 +44,7 @@ def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) ->
     untagged = network.vlan_id or (0 if network.vlan_range else site.vlan)
     bridge = segment.bridge(site, place, name, ETH_P_8021Q, len(peers))
     port = BridgePort(place.netns, "", untagged, tagged)
-    admission = segment.Admission(port, segment.gate(place, untagged, tagged), frames.of_leg(judged=True, storms=True))
+    admission = segment.Admission(port, frames.of_leg(judged=True, storms=True))
     return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
 
 

@@ -42,9 +42,8 @@ def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) ->
     tagged = EVERY if whole else segment.tagged_of(network)
     port = BridgePort(place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False)
     bridge = segment.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers))
-    gate = segment.gate(place, port.untagged, None if whole else tagged)
     # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good as any other.
-    admission = segment.Admission(port, gate, frames.of_leg(judged=not whole, storms=False))
+    admission = segment.Admission(port, frames.of_leg(judged=not whole, storms=False))
     return segment.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
 
 

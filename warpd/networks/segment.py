@@ -1,32 +1,31 @@
 """What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
 
-Four things judge a frame: the filters of its leg (`frames`), its gate, the VLANs of its port, and that the bridge is a member
-of no VLAN, so that nothing goes up to the gateway. The gate sees IPv4 and IPv6 only (nft_do_chain_inet_ingress lets the rest
-by), the others see all; what the port dropped follows from the bridge's own counters.
+Three things judge a frame: the filters of its leg (`frames`), the VLANs of its port, and that the bridge is a member of no
+VLAN, so that nothing goes up to the gateway. What the port dropped follows from the bridge's own counters. In the root, a gate of
+the leg (IPv4 and IPv6 frames, nft_do_chain_inet_ingress lets the rest by) asks besides whether the frame came in by its own
+network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from warpd.intent import Network
 from warpd.isolation.room import Room, Site
 from warpd.networks import frames
-from warpd.objects.bridge_port import BridgePort, Vlans, members, ranges
+from warpd.objects.bridge_port import BridgePort, Vlans
 from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import NftElements, NftGate
-from warpd.objects.nft_rules import ACCEPT, DROP, between, count, match, meta, payload, rule
-from warpd.objects.nft_rules import members as one_of
+from warpd.objects.nft_rules import DROP, count, match, meta, rule
 from warpd.objects.segment import PAYLOAD, Bridge, Leg, max_learned
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.tc import Filters, TcIngress
 from warpd.state import ROOT, Object
 
-REASONS = ("other-network", "vlan")
-ETHER_TYPE = payload("ether", "type")
+OTHER_NETWORK = "other-network"
+REASONS = (OTHER_NETWORK,)
 
 
 def bridge_name(site: Site, network: Network) -> str:
@@ -38,7 +37,6 @@ class Admission:
     """What each leg of a segment lets in."""
 
     port: BridgePort  # the VLANs of its port; its names are of no meaning
-    gate: tuple[str, ...]  # the rules of its gate
     filters: Filters  # of its ingress
 
 
@@ -55,7 +53,7 @@ def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], admiss
         key = link_key(place.netns, leg.name)
         out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
         out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
-        out.append(NftGate(place.netns, leg.name, admission.gate))
+        out += _own_only(place, leg.name)
         out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))
     return out
 
@@ -76,20 +74,12 @@ def bridge(site: Site, place: Room, name: str, protocol: int, legs: int) -> Brid
     return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
 
 
-def gate(place: Room, untagged: int, tagged: Vlans | None) -> tuple[str, ...]:
-    """What a leg lets in; `tagged` None is every VLAN."""
-    other, vlan = place.named("other-network"), place.named("vlan")
-    out: list[str] = []
-    if place.mark:  # in the root, tunnels of several networks may have the same two addresses
-        out.append(rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(other), DROP))
-    if tagged is None:
-        return (*out, rule("every VLAN", ACCEPT))
-    known = [between(first, last) for first, last in ranges(members(tagged) | ({untagged} if untagged else set()))]
-    if known:
-        vids: Any = known[0] if len(known) == 1 else one_of(*known)
-        out.append(rule("granted VLANs", match(payload("vlan", "id"), vids), ACCEPT))
-    out += [rule("other VLANs", match(ETHER_TYPE, kind), count(vlan), DROP) for kind in ("8021q", "8021ad")]
-    return (*out, rule("untagged", ACCEPT) if untagged else rule("untagged", count(vlan), DROP))
+def _own_only(place: Room, leg: str) -> list[Object]:
+    """In the root, where tunnels of several networks may have the same two addresses: a leg takes what came in by its own."""
+    if not place.mark:
+        return []
+    other = rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(place.named(OTHER_NETWORK)), DROP)
+    return [NftGate(place.netns, leg, (other,))]
 
 
 def tagged_of(network: Network) -> Vlans:

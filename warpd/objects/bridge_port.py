@@ -36,8 +36,7 @@ class BridgePort(OnDevice):
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        guards = (Key(kind, self.netns, self.device) for kind in ("tc-ingress", "nft-gate"))
-        return (link_key(self.netns, self.device), *guards)
+        return (link_key(self.netns, self.device), Key("tc-ingress", self.netns, self.device))
 
 
 def ranges(vids: Iterable[int]) -> Vlans:
