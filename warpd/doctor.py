@@ -20,8 +20,7 @@ from warpd.compile import driver, isolation_of
 from warpd.errors import Finding
 from warpd.grants import Grants
 from warpd.intent import Intent
-from warpd.kernel import live_udp
-from warpd.kernel.live import LiveKernel
+from warpd.kernel import bindings, live_udp
 from warpd.kernel.protocol import Dump, LookFailed
 from warpd.objects.wireguard import WireguardDevice
 from warpd.observe import observe
@@ -45,6 +44,10 @@ class Check:
 def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) -> list[Check]:
     """Every check, in the order in which an operator would mend them."""
     out = [_yaml(intent, findings), _rights()]
+    if not bindings.are_here():
+        return [*out, Check("kernel", "fail", bindings.MISSING, bindings.HINT)]
+    from warpd.kernel.live import LiveKernel
+
     kernel = LiveKernel()
     try:
         observed = observe(kernel)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warpd.checks import check, check_day
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.grants import Grants, grant
 from warpd.intent import Intent
-from warpd.kernel.live import LiveKernel
+from warpd.kernel import bindings
 from warpd.keyfiles import read_key_files
 from warpd.keys import Keyring, Secret
 from warpd.load import MAIN_FILE, Loaded, load, pointer
@@ -29,6 +29,9 @@ from warpd.reconcile import Goal
 from warpd.source import Checkout
 from warpd.store import Store
 from warpd.succession import Resting, resting
+
+if TYPE_CHECKING:
+    from warpd.kernel.live import LiveKernel
 
 DEFAULT_CONFIG = Path("/etc/warpd/warp.yaml")
 DEFAULT_STATE = Path("/var/lib/warpd")
@@ -139,7 +142,7 @@ class Session:
             WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
             InvalidIntent: a key file that the YAML names cannot be used.
         """
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory from here on: no core dump
+        _forbid_core_dumps()  # keys are in memory from here on
         given, findings = read_key_files(read.intent)
         if findings:
             raise InvalidIntent(read.loaded.locate(item) for item in findings)
@@ -177,6 +180,13 @@ class Session:
             )
 
 
+def _forbid_core_dumps() -> None:
+    with contextlib.suppress(ImportError):  # a system that knows no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def key_file(intent: Intent) -> Path | None:
     return Path(intent.gateway.master_key_file) if intent.gateway.master_key_file else None
 
@@ -187,8 +197,22 @@ def require_root(what: str) -> None:
         raise WarpError(f"{what} needs root", code="not-root", who="operator", hint="run it again with sudo")
 
 
+def require_nftables() -> None:
+    """Raises: WarpError when the Python bindings of libnftables are not installed."""
+    if not bindings.are_here():
+        raise WarpError(bindings.MISSING, code="no-nftables", who="operator", hint=bindings.HINT)
+
+
 @contextlib.contextmanager
 def live_kernel() -> Iterator[LiveKernel]:
+    """The kernel of this machine. What only reads and writes files never comes here, and runs where there is none of ours.
+
+    Raises:
+        WarpError: a program of the distribution that it needs is not installed.
+    """
+    from warpd.kernel.live import LiveKernel  # what has no kernel to look at does without netlink and nftables
+
+    require_nftables()
     kernel = LiveKernel()
     try:
         yield kernel

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,6 @@ from warpd.commitment import commit, last_applied
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
 from warpd.history import NOTHING, History
-from warpd.kernel.live import LiveKernel
 from warpd.objects.netns import netns_name
 from warpd.overview import Side, overview
 from warpd.plan import Step, digest
@@ -45,6 +44,9 @@ from warpd.render import (
 from warpd.report import described, exit_code, intent_in_force, outcome_json, unwritten_json, without_steps
 from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
+
+if TYPE_CHECKING:
+    from warpd.kernel.live import LiveKernel
 
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="the kernel steps too")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]

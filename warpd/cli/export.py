@@ -21,6 +21,7 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
 from warpd.errors import WarpError
+from warpd.kernel.protocol import LookFailed
 from warpd.render import VERSION
 from warpd.scalars import is_link_name
 from warpd.session import Read, Session, live_kernel
@@ -135,8 +136,15 @@ def _login() -> str:
 
 
 def _host(read: Read) -> Host:
-    with live_kernel() as kernel:
-        return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
+    """The machine, or what can be said without seeing it: then the gateway's address and the MTU must be in the YAML."""
+    try:
+        with live_kernel() as kernel:
+            return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
+    except (WarpError, LookFailed, OSError) as failure:
+        if read.intent.gateway.public_endpoint == "auto":
+            raise
+        output.note(f"warning: the uplink cannot be seen ({failure}): its MTU is taken to be {Host().uplink_mtu}")
+        return Host()
 
 
 def _write(out: Path, text: str) -> None:

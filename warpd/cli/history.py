@@ -13,7 +13,6 @@ from warpd.cli.change import Yes, agree, signals
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
 from warpd.history import NOTHING, History
-from warpd.kernel.live import LiveKernel
 from warpd.plan import Step
 from warpd.reconcile import Outcome
 from warpd.render import VERSION, step_json, step_text
@@ -44,6 +43,8 @@ def rollback(
     session: Session = context.obj
     require_root("rollback")
     if expired:
+        from warpd.kernel.live import LiveKernel
+
         raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
     target(session, to)  # before anything is asked
     if to is not None and not yes:

@@ -20,7 +20,6 @@ from warpd.cli.watch import watch
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent import Intent
-from warpd.kernel import live_netns
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect, prospect
 from warpd.render import VERSION, problem_lines, quarantine_lines, warning_text
@@ -275,6 +274,8 @@ def exec_(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")],
 ) -> None:
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
+    from warpd.kernel import live_netns
+
     session: Session = context.obj
     require_root("exec")
     command = command[1:] if command[0] == "--" else command

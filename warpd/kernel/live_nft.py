@@ -13,8 +13,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import nftables
-
 from warpd.kernel import live_foreign as foreign
 from warpd.kernel import live_netns
 from warpd.kernel.live_socket import Refusal
@@ -43,6 +41,8 @@ class Nft:
         self.sent_changes = 0
 
     def _context(self) -> Any:
+        import nftables  # Debian's: not there in a plain virtual environment, where no kernel is looked at
+
         with live_netns.entered(self._fd):
             made = nftables.Nftables()
         made.set_json_output(True)
