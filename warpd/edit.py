@@ -78,6 +78,44 @@ def rotate(text: str, network: str, endpoint: str) -> str:
     return _verified(text, splices, _with(value, path, {"rotation": old + 1}))
 
 
+def set_fields(text: str, path: Path, fields: Fields) -> str:
+    """Fields of the mapping at `path` set to values, or taken out where the value is None. Raises: Refused."""
+    for name, value in fields.items():
+        pair = _walked(text, outline(text), path).get(name)
+        if value is None:
+            text = _remove(text, path, name)
+        elif pair is not None and pair.value.kind == "scalar" and not pair.value.anchor and pair.value.end > pair.value.start:
+            splice = Splice(pair.value.start, pair.value.end, emit.flow(value))
+            text = _verified(text, [splice], _with(_value(text), path, {name: value}))
+        else:
+            text = _remove(text, path, name) if pair is not None else text
+            holder = _walked(text, outline(text), path)
+            text = _verified(text, _inserted(text, holder, {name: value}), _with(_value(text), path, {name: value}))
+    return text
+
+
+def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
+    """The entry `old` of the mapping at `path` under a new name, with `renamed_from: former`. Raises: Refused."""
+    value = _value(text)
+    root = outline(text)
+    holder = _walked(text, root, path)
+    pair = holder.get(old)
+    if pair is None:
+        raise Refused(f"{'.'.join(path)}.{old} is not written out in this file", hint="it comes from a merge (<<)")
+    if holder.get(new) is not None:
+        raise Refused(f"there is a {new} already", hint="take another name")
+    _refuse_shared(text, root, pair)
+    wanted = _with(_with(value, path, {new: _at(value, (*path, old))}), path, {}, old)
+    renamed = _verified(text, [Splice(pair.key.start, pair.key.end, emit.scalar(new))], wanted)
+    return set_fields(renamed, (*path, new), {"renamed_from": former})
+
+
+def fields_at(text: str, path: Path) -> Fields:
+    """What the mapping at `path` holds; nothing where there is none. Raises: Refused when the text cannot be read."""
+    found = _at(_value(text), path)
+    return found if isinstance(found, dict) else {}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a name that is not there."""
     names = sorted(known)

@@ -8,7 +8,6 @@ allocations of before and after only say what the lines are called and why they 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -28,6 +27,7 @@ from warpd.objects.route import Route
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.plan import Plan, Step
+from warpd.scalars import natural as natural
 from warpd.state import ROOT, Action, Key, Object, PeerTraffic
 
 CONNECTED_S: Final = 180  # a session ends this long after its handshake (REJECT_AFTER_TIME of the WireGuard protocol)
@@ -119,12 +119,6 @@ def overview(plan: Plan, before: Side, after: Side, traffic: Mapping[Key, PeerTr
     rows = [row for group, steps in groups.items() for row in reader.rows(group, steps)]
     rows = sorted([*_renames(before, after), *rows], key=_row_order)
     return Overview(tuple(rows), tuple(_risks(rows)))
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key under which laptop-2 stands before laptop-10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts)
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
@@ -467,7 +461,7 @@ def _network_goes(row: Row) -> Risk:
     text = f"network {row.network} goes, with {row.endpoints} endpoint{'' if row.endpoints == 1 else 's'}"
     text += f", {row.connected} of them connected now" if row.connected else ", none of them connected now"
     hint = "its numbers are kept"
-    if row.reason != "disabled":
+    if row.reason.startswith("removed"):
         hint = "`enabled: false` takes it out of the kernel and keeps its numbers"
     return Risk("network-goes", f"networks.{row.network}", text, hint)
 

@@ -79,7 +79,7 @@ def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
     if item.before is None:
         return
     if item.after is None:
-        yield _step(Action.DELETE, item.before, None, item, names, "not in the intent")
+        yield _step(Action.DELETE, item.before, None, item, names, "removed from the YAML")
     elif item.replace:
         yield _step(Action.DELETE, item.before, None, item, names, f"{', '.join(item.fields)} cannot change in place")
     else:

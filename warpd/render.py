@@ -150,7 +150,7 @@ def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> s
     lines += ["", *rows] if rows and lines else rows
     if verbose:
         lines += steps_lines(data["steps"], paint)
-    return "\n".join([*lines, *([""] if lines else []), summary_text(data)])
+    return "\n".join([*lines, *([""] if lines else []), summary_text(data, verbose)])
 
 
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
@@ -369,7 +369,7 @@ def _clip(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:48]}… ({len(value)} in all)" if isinstance(value, list) else text[:59] + "…"
 
 
-def summary_text(data: Mapping[str, Any]) -> str:
+def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     """What the plan counts: networks and endpoints, and the kernel steps that this takes."""
     if not data["changes"] and data.get("problems"):
         return "Nothing to do as long as the problems above remain."
@@ -384,7 +384,8 @@ def summary_text(data: Mapping[str, Any]) -> str:
         parts.append("the gateway itself")
     parts += [f"{len(data['blocked'])} blocked"] if data["blocked"] else []
     steps = _number(sum(data["summary"].values()), "kernel step")
-    return "\n".join(_plain_wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps} (--verbose shows them)."))
+    hint = "" if verbose else " (--verbose shows them)"
+    return "\n".join(_plain_wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
 
 
 def _plain_wrapped(text: str) -> list[str]:

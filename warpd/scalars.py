@@ -369,3 +369,9 @@ Folder = Annotated[
 Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[StrictStr, StringConstraints(max_length=1000)]
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key under which laptop-2 stands before laptop-10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)

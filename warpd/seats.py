@@ -16,6 +16,7 @@ from typing import Final
 
 from warpd.errors import Finding
 from warpd.intent import Network
+from warpd.scalars import natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def seat(
     six = _Side(int(subnet6.network_address), subnet6.num_addresses, "address6")
     said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
     said6 = {name: int(one.address6) for name, one in network.endpoints.items() if one.address6 is not None}
-    names = sorted(network.endpoints)
+    names = sorted(network.endpoints, key=natural)
     _keep(four, six, network, old)
     _gateway(path, four, six, network, findings)
     for side, said, shown in ((four, said4, IPv4Address), (six, said6, IPv6Address)):
@@ -195,7 +196,7 @@ def _fill(
     closed: Closed,
     findings: list[Finding],
 ) -> None:
-    """New endpoints, in the order of their names."""
+    """New endpoints, in the order of their names as people count: laptop-2 before laptop-10."""
     free4 = (offset for offset in _free_offsets(four) if four.base + offset not in closed.four)
     spare6 = (n for n in range(four.size + 1, six.size) if n not in six.owner and six.base + n not in closed.six)
     for name in automatic:

@@ -1,6 +1,6 @@
 """`warpctl`: the commands and their options; what they do is in the files beside this one.
 
-Global options stand before the command: `warpctl -c warp.yaml plan`.
+Global options stand before the command or after it: `warpctl -c warp.yaml plan`, `warpctl plan -c warp.yaml`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from warpd import __version__
-from warpd.cli import output
+from warpd.cli import arguments, output
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.protocol import LookFailed
 from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="""Plan and apply a multi-tenant VPN gateway described in YAML.
 
     A first run: write /etc/warpd/warp.yaml (see examples/quickstart.yaml), then
@@ -64,8 +65,9 @@ def options(
 
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
-    from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, watch  # noqa: F401  # each registers its commands on import
+    from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401  # each registers its commands on import
 
+    sys.argv[1:] = arguments.in_order(sys.argv[1:])
     try:
         sys.exit(run(app))
     except WarpError as failure:

@@ -26,6 +26,7 @@ from warpd.commitment import commit, last_applied
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
 from warpd.history import NOTHING, History
+from warpd.load import MAIN_FILE
 from warpd.objects.netns import netns_name
 from warpd.overview import Side, overview
 from warpd.plan import Step, digest
@@ -53,11 +54,21 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
 @app.command()
-def validate(context: typer.Context, form: Output = Format.text) -> None:
+def validate(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="instead of the configured one; - for stdin")] = None,
+    form: Output = Format.text,
+) -> None:
     """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
     session: Session = context.obj
+    instead: dict[Path, bytes] | None = None
+    if file == Path("-"):
+        main = session.config / MAIN_FILE if session.config.is_dir() else session.config
+        instead = {main: sys.stdin.buffer.read()}
+    elif file is not None:
+        session = Session(file, session.store.folder)
     try:
-        read = session.read()
+        read = session.read(instead)
     except InvalidIntent as failure:
         if form is Format.json:
             findings = [finding_json(item) for item in failure.findings]

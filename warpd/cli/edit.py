@@ -7,6 +7,7 @@ Lives here: arguments, which file, and the check before writing. Does not: the e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from warpd import edit
-from warpd.cli import output
+from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.output import Format, finding_json
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
@@ -29,7 +30,10 @@ BOM = b"\xef\xbb\xbf"
 ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
-EndpointName = Annotated[str, typer.Argument(metavar="NETWORK/NAME")]
+EndpointName = Annotated[str, typer.Argument(metavar="NETWORK/NAME", autocompletion=names.endpoint_names)]
+# A comma is between two resources only where an address follows: ports have commas too.
+_BETWEEN_RESOURCES = re.compile(r"[,\s]+(?=[^,\s]*[./:])")
+_RESOURCE = re.compile(r"(?P<subnet>[0-9a-fA-F.:/]+?)(:(?P<protocol>[a-z]+)(/(?P<ports>[0-9,-]+))?)?(@(?P<via>[a-z0-9-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,12 @@ class Draft:
 def network_add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    kind: Annotated[str, typer.Option("--type", help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--type", help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...", autocompletion=names.network_types
+        ),
+    ],
     description: Annotated[str | None, typer.Option(help="free text")] = None,
     expected_users: Annotated[int | None, typer.Option(help="how many endpoints the subnet is sized for")] = None,
     isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
@@ -56,7 +65,9 @@ def network_add(
     mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
     dns: Annotated[list[str] | None, typer.Option(help="a DNS server for its clients; may be repeated")] = None,
     peer_communication: Annotated[bool, typer.Option("--peer-communication", help="endpoints may talk to each other")] = False,
-    resource: Annotated[list[str] | None, typer.Option(help="a subnet that may be reached; may be repeated")] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option(help="what may be reached, as 10.9.0.0/24:tcp/443; may be repeated")
+    ] = None,
     vlan_id: Annotated[int | None, typer.Option(help="L2: the access VLAN")] = None,
     vlan_range: Annotated[str | None, typer.Option(help="L2: tagged VLANs let through, FIRST-LAST")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="the file it goes to, as networks.d/corp.yaml")] = None,
@@ -67,9 +78,9 @@ def network_add(
     session: Session = context.obj
     fields = {
         "type": kind, "description": description, "expected_users": expected_users, "isolation": isolation, "vcid": vcid,
-        "subnet": subnet, "subnet6": subnet6, "port": port, "mtu": mtu, "dns": _split(dns),
+        "subnet": subnet, "subnet6": subnet6, "port": port, "mtu": mtu, "dns": split_list(dns),
         "peer_communication": peer_communication or None, "vlan_id": vlan_id, "vlan_range": vlan_range,
-        "resources": [{"subnet": item} for item in _split(resource) or ()] or None,
+        "resources": resources_of(resource),
     }  # fmt: skip
     loaded = _readable(session)
     if name in loaded.owners:
@@ -78,7 +89,7 @@ def network_add(
     target = target_of(loaded, file)
     draft = drafted(target, lambda text: edit.add_networks(text, {name: _given(fields)}))
     following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
-    _finish(session, draft, f"added network {name}", following, dry_run, form)
+    finish(session, draft, f"added network {name}", following, dry_run, form)
 
 
 @network_app.command("remove")
@@ -90,9 +101,9 @@ def network_remove(
 ) -> None:
     """Remove a network and its endpoints from the YAML. `enabled: false` would keep its grants."""
     session: Session = context.obj
-    file, _ = _network(session, name)
+    file, _ = network_at(session, name)
     draft = drafted(file, lambda text: edit.remove_network(text, name))
-    _finish(session, draft, f"removed network {name}", ("warpctl apply",), dry_run, form)
+    finish(session, draft, f"removed network {name}", ("warpctl apply",), dry_run, form)
 
 
 @endpoint_app.command("add")
@@ -118,7 +129,7 @@ def endpoint_add(
     session: Session = context.obj
     if name is None and "/" in network:
         network, _, name = network.partition("/")
-    file, there = _network(session, network)
+    file, there = network_at(session, network)
     if from_csv is not None:
         if name is not None:
             raise WarpError("NAME and --from-csv exclude each other", code="usage", who="operator", hint="leave one of them out")
@@ -129,32 +140,32 @@ def endpoint_add(
         raise WarpError("an endpoint needs a name and a --type", code="usage", who="operator", hint=hint)
     fields = {
         "type": kind, "description": description, "address": address, "address6": address6, "public_key": public_key,
-        "preshared_key": False if no_preshared_key else None, "routes": _split(routes), "endpoint": endpoint,
+        "preshared_key": False if no_preshared_key else None, "routes": split_list(routes), "endpoint": endpoint,
         "keepalive": keepalive, "expires": expires,
     }  # fmt: skip
     draft = drafted(file, lambda text: edit.add_endpoints(text, network, {name: _given(fields)}))
     following = ("warpctl apply", f"warpctl endpoint config {network}/{name}")
-    _finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
+    finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
 
 
 @endpoint_app.command("remove")
 def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
     """Remove an endpoint from the YAML; `apply` then cuts it off. `enabled: false` would keep its grants."""
     session: Session = context.obj
-    file, network, endpoint, _ = _endpoint(session, name)
+    file, network, endpoint, _ = endpoint_at(session, name)
     draft = drafted(file, lambda text: edit.remove_endpoint(text, network, endpoint))
-    _finish(session, draft, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
+    finish(session, draft, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
 
 
 @endpoint_app.command("rotate")
 def endpoint_rotate(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
     """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs its config again."""
     session: Session = context.obj
-    file, network, endpoint, fields = _endpoint(session, name)
+    file, network, endpoint, fields = endpoint_at(session, name)
     _refuse_idle(name, fields)
     draft = drafted(file, lambda text: edit.rotate(text, network, endpoint))
     following = ("warpctl apply", f"warpctl endpoint config {name}")
-    _finish(session, draft, f"rotated the keys of {name}", following, dry_run, form)
+    finish(session, draft, f"rotated the keys of {name}", following, dry_run, form)
 
 
 def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
@@ -176,7 +187,7 @@ def _readable(session: Session) -> Loaded:
     return loaded
 
 
-def _network(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
+def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
     """The file that defines a network, and its endpoints."""
     loaded = _readable(session)
     if name not in loaded.owners:
@@ -188,11 +199,11 @@ def _network(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
     return Path(source.file), endpoints if isinstance(endpoints, dict) else {}
 
 
-def _endpoint(session: Session, text: str) -> tuple[Path, str, str, Mapping[str, Any]]:
+def endpoint_at(session: Session, text: str) -> tuple[Path, str, str, Mapping[str, Any]]:
     network, slash, name = text.partition("/")
     if not slash:
         raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
-    file, endpoints = _network(session, network)
+    file, endpoints = network_at(session, network)
     if name not in endpoints:
         hint = edit.nearest(name, endpoints)
         raise WarpError(f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=hint)
@@ -239,11 +250,31 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _split(values: Sequence[str] | None) -> list[str] | None:
+def split_list(values: Sequence[str] | None) -> list[str] | None:
     return [part for value in values for part in value.replace(",", " ").split()] if values else None
 
 
-def _finish(session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
+def resources_of(values: Sequence[str] | None) -> list[dict[str, Any]] | None:
+    """`SUBNET[:PROTOCOL[/PORTS]][@VIA]` as the YAML has it; None for none.
+
+    Raises:
+        WarpError: a value is not of that form.
+    """
+    texts = [part for value in values or () for part in _BETWEEN_RESOURCES.split(value.strip()) if part]
+    return [_resource(text) for text in texts] or None
+
+
+def _resource(text: str) -> dict[str, Any]:
+    match = _RESOURCE.fullmatch(text)
+    if match is None:
+        hint = "SUBNET[:PROTOCOL[/PORTS]][@VIA], as 10.9.0.0/24:tcp/443,8000-8100"
+        raise WarpError(f"{text} is not a resource", code="bad-resource", who="operator", hint=hint)
+    ports = [int(each) if each.isdigit() else each for each in (match["ports"] or "").split(",") if each]
+    found = {"subnet": match["subnet"], "protocol": match["protocol"], "ports": ports or None, "via": match["via"]}
+    return _given(found)
+
+
+def finish(session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
     """Check the whole intent with the draft, then write it, or only show it."""
     try:
         read = session.read({draft.file: draft.new})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import io
 import json
 import os
 import pwd
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from warpd.cli import output
+from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.inspect import split_name
 from warpd.cli.output import Format
@@ -20,13 +23,17 @@ from warpd.clients import FORMATS, IN_FILES, qr, wg_quick
 from warpd.clients.config import ClientConfig
 from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
+from warpd.compile import in_force
 from warpd.errors import WarpError
 from warpd.kernel.protocol import LookFailed
+from warpd.overview import natural
+from warpd.reconcile import Goal
 from warpd.render import VERSION
 from warpd.scalars import is_link_name
 from warpd.session import Read, Session, live_kernel
 from warpd.state import ROOT, Host
 
+SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
 NOTHING = (0, 0)  # of --diff: not asked for
 
 # Two operators may take configs at once; behind an apply of many networks it is better to say so than to hang.
@@ -54,10 +61,14 @@ class Wish:
 @endpoint_app.command("config")
 def config(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NETWORK/NAME")],
-    style: Annotated[str, typer.Option("--format", help=", ".join(FORMATS))] = wg_quick.NAME,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NETWORK/NAME", help="or NETWORK, or a pattern", autocompletion=names.endpoint_names),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="of all endpoints; with --out")] = False,
+    style: Annotated[str, typer.Option("--format", help=", ".join(FORMATS), autocompletion=names.formats)] = wg_quick.NAME,
     lan_port: Annotated[str | None, typer.Option("--lan-port", metavar="IF", help="L2: port bridged into the tunnel")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="write it there, mode 0600; a folder gets the files apart")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="a file, a folder or (of many) FILE.zip; mode 0600")] = None,
     qr_: Annotated[bool, typer.Option("--qr", help="show it as a QR code in the terminal")] = False,
     qr_file: Annotated[Path | None, typer.Option("--qr-file", help="write a QR code: FILE.png or FILE.svg")] = None,
     history: Annotated[bool, typer.Option("--history", help="list the versions of this config, and who took them")] = False,
@@ -68,6 +79,11 @@ def config(
     session: Session = context.obj
     read = session.read()
     goal = session.goal(read, create=False)
+    if name is None and not every:
+        text = "which endpoint is not said"
+        raise WarpError(text, code="usage", who="operator", hint="NETWORK/NAME; or NETWORK, 'NETWORK/*' or --all, with --out")
+    if every or name is None or "/" not in name or any(char in name for char in "*?["):
+        return _many(session, read, matching(goal, "*/*" if name is None else name), Bulk(style, lan_port, out), form)
     network, endpoint = split_name(goal, name)
     if history:
         return _history(session, (network, endpoint), known_as(goal, network, endpoint), form)
@@ -85,6 +101,76 @@ def config(
     elif out is None and qr_file is None:
         output.say(text.rstrip("\n"))
     return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bulk:
+    """How the configs of many endpoints are handed out."""
+
+    style: str
+    lan_port: str | None
+    out: Path | None
+
+
+def matching(goal: Goal, pattern: str) -> list[tuple[str, str]]:
+    """Endpoints in force that a network's name, or a pattern as a shell has them, stands for.
+
+    Raises:
+        WarpError: it stands for none.
+    """
+    text = pattern if "/" in pattern else f"{pattern}/*"
+    found = [
+        (network, name)
+        for network, body in sorted(goal.intent.networks.items())
+        for name, endpoint in sorted(body.endpoints.items(), key=lambda item: natural(item[0]))
+        if fnmatch.fnmatchcase(f"{network}/{name}", text) and in_force(endpoint, goal.today)
+    ]
+    if not found:
+        known = ", ".join(sorted(goal.intent.networks)) or "none"
+        raise WarpError(f"{pattern} is no endpoint in force", code="unknown-endpoint", who="operator", hint=f"networks: {known}")
+    return found
+
+
+def _many(session: Session, read: Read, wanted: list[tuple[str, str]], bulk: Bulk, form: Format) -> None:
+    """A file each, in a folder or a zip archive; all of them or none."""
+    out = bulk.out
+    if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
+        text = f"{output.plural(len(wanted), 'config')} need a folder or a FILE.zip"
+        raise WarpError(text, code="usage", who="operator", hint="--out FOLDER, or --out FILE.zip")
+    wishes = [Wish(network, endpoint, bulk.style, bulk.lan_port, drawn=False) for network, endpoint in wanted]
+    _refuse(wishes[0], None)
+    files = dict(_files(session, read, wishes))
+    if out.suffix == ".zip":
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, body in files.items():
+                archive.writestr(path, body)
+        output.write_private(out, packed.getvalue())
+    else:
+        _into_folder(out, files)
+    data = {"version": VERSION, "out": str(out), "files": sorted(files)}
+    output.emit(data, f"{out}: {output.plural(len(wanted), 'config')}", form)
+
+
+def _files(session: Session, read: Read, wishes: list[Wish]) -> Iterator[tuple[str, str]]:
+    """Relative path and text of each file; each config is remembered as exported."""
+    host = _host(read)
+    with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
+        goal = session.commit(read)
+        for wish in wishes:
+            _made, text = _versioned(session, goal, host, wish)
+            where = f"{wish.network}/{wish.endpoint}"
+            if wish.style in IN_FILES:
+                yield from ((f"{where}/{name}", body) for name, body in split(text).items())
+            else:
+                yield f"{where}.{SUFFIXES.get(wish.style, 'txt')}", text
+
+
+def _into_folder(out: Path, files: Mapping[str, str]) -> None:
+    for path, body in files.items():
+        file = out / path
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        output.write_private(file, body.encode())
 
 
 def _refuse(wish: Wish, out: Path | None) -> None:
@@ -109,13 +195,19 @@ def _is_port(name: str) -> bool:
 
 def _make(session: Session, read: Read, wish: Wish) -> tuple[ClientConfig, str]:
     """The config with its version, which is remembered as exported, with the name of who took it."""
+    host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        made = current_config(session.commit(read), _host(read), wish.network, wish.endpoint)
-        if wish.lan_port is not None:
-            made = made.with_port(wish.lan_port)
-        numbered, text = session.store.versioned(made, wish.text)
-        session.store.log_export(numbered, numbered.version, wish.style, user())
-        return numbered, text
+        return _versioned(session, session.commit(read), host, wish)
+
+
+def _versioned(session: Session, goal: Goal, host: Host, wish: Wish) -> tuple[ClientConfig, str]:
+    """Inside `store.writer`."""
+    made = current_config(goal, host, wish.network, wish.endpoint)
+    if wish.lan_port is not None:
+        made = made.with_port(wish.lan_port)
+    numbered, text = session.store.versioned(made, wish.text)
+    session.store.log_export(numbered, numbered.version, wish.style, user())
+    return numbered, text
 
 
 def user() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -48,7 +50,8 @@ def rollback(
         raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
     target(session, to)  # before anything is asked
     if to is not None and not yes:
-        output.note(f"This goes back to number {to} of the history; `warpctl history --show {to}` prints it.")
+        output.note(f"This goes back to number {to} of the history. It differs from what is in force by:")
+        output.note(_difference(History(session), to) or "(nothing in its files)")
         agree("Go back?", form)
     paint = output.paint(sys.stderr)
     live = output.colour(sys.stderr)
@@ -63,6 +66,21 @@ def rollback(
     raise typer.Exit(0 if outcome.complete else EXIT_PARTIAL if outcome.done else EXIT_FAILED)
 
 
+def _difference(history: History, number: int) -> str:
+    """From what is in force to an entry, as a unified difference of its files."""
+    now = history.in_force()
+    return files_diff(now.files if now is not None else {}, history.entry(number).files)
+
+
+def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """A unified difference of files by path; "" where they are the same."""
+    lines: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = (files.get(name, "").splitlines() for files in (old, new))
+        lines += difflib.unified_diff(before, after, name, name, lineterm="")
+    return "\n".join(lines)
+
+
 def _outcome_text(outcome: Outcome, number: int) -> str:
     before = "nothing is in force, as before the first apply"
     what = f"number {number} of the history is in force" if number != NOTHING else before
@@ -75,7 +93,9 @@ def _outcome_text(outcome: Outcome, number: int) -> str:
 @app.command()
 def history(
     context: typer.Context,
-    show: Annotated[int | None, typer.Option("--show", min=1, help="print the files of this number")] = None,
+    show: Annotated[
+        int | None, typer.Option("--show", min=1, help="the files of this number, and how they differ from now")
+    ] = None,
     form: Output = Format.text,
 ) -> None:
     """What was applied, when and by whom; the last fifty."""
@@ -83,8 +103,11 @@ def history(
     kept = History(session)
     if show is not None:
         entry = kept.entry(show)
-        data = {"version": VERSION, **entry_json(entry, kept.in_force_number()), "files": dict(entry.files)}
-        output.emit(data, "\n".join(f"# {name}\n{text}" for name, text in entry.files.items()), form)
+        difference = _difference(kept, show)
+        head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
+        data = {**head, "files": dict(entry.files), "diff": difference}
+        text = "\n".join(f"# {name}\n{text}" for name, text in entry.files.items())
+        output.emit(data, f"{text}\n# from what is in force to this\n{difference}" if difference else text, form)
         return
     data = history_json(kept)
     rows = [

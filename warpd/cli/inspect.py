@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from warpd import client
-from warpd.cli import output
+from warpd.cli import names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
+from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.cli.output import Format
 from warpd.cli.watch import watch
 from warpd.doctor import examine
@@ -39,6 +40,9 @@ def see(session: Session) -> tuple[Read, Goal, Prospect]:
 @app.command()
 def status(
     context: typer.Context,
+    network: Annotated[
+        str | None, typer.Argument(metavar="NETWORK", help="only this one", autocompletion=names.network_names)
+    ] = None,
     watching: Annotated[bool, typer.Option("--watch", help="draw it again every two seconds, with rates")] = False,
     form: Output = Format.text,
 ) -> None:
@@ -48,10 +52,21 @@ def status(
     """
     session: Session = context.obj
     if watching and form is Format.text:
-        watch(lambda: _status(session), status_text)
+        watch(lambda: _only(_status(session), network), status_text)
         return
-    data = _status(session)
+    data = _only(_status(session), network)
     output.emit(data, status_text(data), form)
+
+
+def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
+    """Without the other networks. Raises: WarpError when there is none of this name."""
+    if network is None:
+        return data
+    kept = [each for each in data["networks"] if each["name"] == network]
+    if not kept:
+        known = ", ".join(each["name"] for each in data["networks"]) or "none"
+        raise WarpError(f"there is no network {network}", code="unknown-network", who="operator", hint=f"networks: {known}")
+    return {**data, "networks": kept}
 
 
 def _status(session: Session) -> dict[str, Any]:
@@ -78,7 +93,8 @@ def _network_lines(network: Mapping[str, Any]) -> list[str]:
     head = f"{network['name']}  {network['type']}  VCID {network['vcid']}  {network['subnet']}  port {network['port']}  {state}"
     dropped = {reason: count["packets"] for reason, count in network["drops"].items() if count["packets"]}
     drops = "  ".join(f"{reason} {count}" for reason, count in dropped.items())
-    body = endpoint_table(network["endpoints"]).splitlines() if network["endpoints"] else []
+    rows = ordered(network["endpoints"], Order.name)
+    body = endpoint_table(rows).splitlines() if rows else []
     return [head, *(f"  {row}" for row in body), *([f"  dropped: {drops}"] if drops else [])]
 
 
@@ -107,13 +123,12 @@ def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _state(endpoint: Mapping[str, Any]) -> str:
-    if not endpoint["in_force"]:
-        return "off"
-    there = "present" if endpoint["in_kernel"] else "missing"
+    there = presence(endpoint)
+    if there not in ("present", "online", "stale"):
+        return there
     if endpoint["expires_in_days"] is not None:
         there += f", expires in {output.plural(endpoint['expires_in_days'], 'day')}"
-    exported = endpoint.get("config_exported", True) or not endpoint["in_kernel"]
-    return there if exported else f"{there}, config not exported"
+    return there if endpoint.get("config_exported", True) else f"{there}, config not exported"
 
 
 def _age(seconds: int | None) -> str:
@@ -174,12 +189,22 @@ def _facts(data: Mapping[str, Any]) -> str:
 @endpoint_app.command("list")
 def endpoint_list(
     context: typer.Context,
-    network: Annotated[str | None, typer.Argument(help="only this network's")] = None,
+    network: Annotated[str | None, typer.Argument(help="only this network's", autocompletion=names.network_names)] = None,
+    network_option: Annotated[
+        str | None, typer.Option("--network", help="only this network's", autocompletion=names.network_names)
+    ] = None,
+    order: Annotated[Order, typer.Option("--sort", help="by what")] = Order.name,
+    online: Annotated[bool, typer.Option("--online", help="those with a session")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="those whose session has ended")] = False,
+    never: Annotated[bool, typer.Option("--never", help="those that never connected")] = False,
+    long: Annotated[bool, typer.Option("-l", "--long", help="also IPv6 address, public key and where they come from")] = False,
+    every: Annotated[bool, typer.Option("--all", help="also what is quarantined")] = False,
     form: Output = Format.text,
 ) -> None:
-    """All endpoints, or one network's."""
+    """All endpoints, or one network's, and a line that counts them."""
     session: Session = context.obj
     read, goal, found = see(session)
+    network = network or network_option
     if network is not None:
         known_network(goal, network)
     wanted = [network] if network else sorted(goal.intent.networks)
@@ -187,12 +212,26 @@ def endpoint_list(
     rows = [
         {**endpoint_json(goal, found, each, name, now), **version_of(versions, goal, found, each, name)}
         for each in wanted
-        for name in sorted(goal.intent.networks[each].endpoints)
+        for name in goal.intent.networks[each].endpoints
     ]
-    text = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in rows])
+    shown = ordered(chosen(rows, online, stale, never), order)
     waiting = [row for row in quarantine_json(read.resting) if network in (None, row["network"])]
-    text = "\n".join([text, *quarantine_lines(waiting)])
-    output.emit({"version": VERSION, "endpoints": rows, "quarantine": waiting}, text, form)
+    table = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in shown])
+    lines = [table, *(_long_lines(shown) if long else ()), "", summary(rows)] if shown else [summary(rows)]
+    lines += quarantine_lines(waiting) if every else []
+    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting}
+    output.emit(data, "\n".join(lines), form)
+
+
+def _long_line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return f"{row['network']}/{row['name']}", row["address6"] or "-", row["endpoint"] or "-", row["public_key"]
+
+
+def _long_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = [
+        (f"{row['network']}/{row['name']}", row["address6"] or "-", row["endpoint"] or "-", row["public_key"]) for row in rows
+    ]
+    return ["", output.table(cells, ("ENDPOINT", "IPV6", "COMES FROM", "PUBLIC KEY"))]
 
 
 @endpoint_app.command("show")

@@ -8,6 +8,8 @@ import typer
 
 from warpd.usage import run
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
 
 def main() -> None:
     """Load what `warpd` needs, and serve."""
@@ -19,7 +21,7 @@ def main() -> None:
 
     from warpd.daemon.serve import serve
 
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=HELP)
     app.command()(serve)
     sys.exit(run(app))
 

@@ -28,6 +28,12 @@ DESCRIPTORS: Final = 65_536
 SWITCH_S: Final = 0.001
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"warpd {__version__}")
+        raise typer.Exit
+
+
 def serve(
     config: Annotated[Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG")] = DEFAULT_CONFIG,
     state_dir: Annotated[Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR")] = DEFAULT_STATE,
@@ -37,6 +43,7 @@ def serve(
         int, typer.Option("--event-buffer", min=1024, help="bytes kept of kernel events not taken in yet")
     ] = RECEIVE_BYTES,
     once: Annotated[bool, typer.Option("--once", help="one pass, then end with its exit code")] = False,
+    _shown: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print it")] = False,
 ) -> None:
     """Keep the kernel as the YAML says."""
     log = logger()

@@ -1,0 +1,64 @@
+"""Lists of endpoints: which are shown, in which order, and one line that counts them all. Pure; over the JSON of `status`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Any, Final
+
+from warpd.overview import CONNECTED_S, natural
+
+Row = Mapping[str, Any]
+
+
+class Order(StrEnum):
+    name = "name"
+    address = "address"
+    handshake = "handshake"  # the latest first, those without any last
+    traffic = "traffic"  # the most first
+
+
+_KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
+    Order.name: lambda row: (natural(row["network"]), natural(row["name"])),
+    Order.address: lambda row: (natural(row["network"]), int(ip_address(row["address"]))),
+    Order.handshake: lambda row: (row["handshake_age_s"] is None, row["handshake_age_s"] or 0, natural(row["name"])),
+    Order.traffic: lambda row: (-row["received_bytes"] - row["sent_bytes"], natural(row["name"])),
+}
+
+
+def presence(row: Row) -> str:
+    """One word: disabled, expired, off, missing, online, stale or present (it never had a session)."""
+    if not row.get("enabled", True):
+        return "disabled"
+    if not row["in_force"]:
+        days = row.get("expires_in_days")
+        return "expired" if days is not None and days <= 0 else "off"
+    if not row["in_kernel"]:
+        return "missing"
+    age = row.get("handshake_age_s")
+    if age is None:
+        return "present"
+    return "online" if age < CONNECTED_S else "stale"
+
+
+def chosen(rows: Iterable[Row], online: bool, stale: bool, never: bool) -> list[Row]:
+    """Rows of the presences that are asked for; of none asked, all."""
+    flags = ((online, "online"), (stale, "stale"), (never, "present"))
+    wanted = {word for is_asked, word in flags if is_asked}
+    return [row for row in rows if not wanted or presence(row) in wanted]
+
+
+def ordered(rows: Iterable[Row], order: Order) -> list[Row]:
+    return sorted(rows, key=_KEYS[order])
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """`120 endpoints: 14 online, 80 stale, 26 never connected`; what there is none of is left out."""
+    counts = Counter(presence(row) for row in rows)
+    words = {"present": "never connected"}
+    order = ("online", "stale", "present", "missing", "expired", "disabled", "off")
+    parts = [f"{counts[word]} {words.get(word, word)}" for word in order if counts[word]]
+    total = f"{len(rows)} endpoint{'' if len(rows) == 1 else 's'}"
+    return f"{total}: {', '.join(parts)}" if parts else total

@@ -1,0 +1,53 @@
+"""Names and values that a shell completes: from the YAML alone, in silence where it cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import typer
+
+from warpd.clients import FORMATS
+from warpd.errors import WarpError
+from warpd.intent import NETWORK_TYPES, EndpointType, Intent
+from warpd.load import load
+from warpd.session import DEFAULT_CONFIG
+
+
+def _intent(context: typer.Context) -> Intent | None:
+    """Of the file that the command line, or the environment, names. While completing no command has run yet."""
+    named = context.find_root().params.get("config") or DEFAULT_CONFIG
+    with contextlib.suppress(WarpError, OSError):
+        return load(Path(named)).intent
+    return None
+
+
+def network_names(context: typer.Context, incomplete: str) -> Iterator[str]:
+    intent = _intent(context)
+    yield from (name for name in sorted(intent.networks if intent else ()) if name.startswith(incomplete))
+
+
+def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """`NETWORK/` first; the endpoints of a network once it is written."""
+    intent = _intent(context)
+    network, slash, name = incomplete.partition("/")
+    if intent is None:
+        return
+    if not slash:
+        yield from (f"{each}/" for each in sorted(intent.networks) if each.startswith(network))
+    elif network in intent.networks:
+        yield from (f"{network}/{each}" for each in sorted(intent.networks[network].endpoints) if each.startswith(name))
+
+
+def network_types(incomplete: str) -> list[str]:
+    return [name for name in NETWORK_TYPES if name.startswith(incomplete)]
+
+
+def endpoint_types(incomplete: str) -> list[str]:
+    return [name for name in get_args(EndpointType) if name.startswith(incomplete)]
+
+
+def formats(incomplete: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(incomplete)]
