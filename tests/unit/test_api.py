@@ -256,10 +256,8 @@ def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
         line.request("GET", "/v1/events")
         answer = line.getresponse()
         assert json.loads(answer.readline()) == {"number": 1, "time": "t", "kind": "pass", "result": "done"}
-        began = time.monotonic()
         answerer.desk.tell("u", "fight", object="x")
-        rows = [json.loads(answer.readline())]
-        assert rows[0]["number"] == 2 and time.monotonic() - began < 1
+        assert json.loads(answer.readline())["number"] == 2
     with contextlib.closing(Lines(path)) as line:
         line.request("GET", "/v1/events?after=1")
         assert json.loads(line.getresponse().readline())["number"] == 2

@@ -7,18 +7,18 @@ odd to keep are made here.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.counts import calls
 from warpd.checks import check
 from warpd.errors import Finding, render_finding
 from warpd.load import load
 
 BAD = sorted((Path(__file__).parent.parent / "bad").glob("*.yaml"))
 PREFIX = "# expect: "
-LIMIT_S = 2.0
+CALLS_MAX = 5_000_000  # of functions, for the worst of these files; an explosion needs thousands of times as many
 
 
 def problems(path: Path) -> list[Finding]:
@@ -41,9 +41,7 @@ def expected(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_each_bad_file_is_found_out_exactly(path: Path) -> None:
-    begun = time.monotonic()
     found = problems(path)
-    assert time.monotonic() - begun < LIMIT_S
     wanted = expected(path)
     assert wanted, "the file states no expectation"
     assert [stated(finding) for finding in found] == wanted
@@ -92,13 +90,14 @@ GENERATED = {
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_hostile_bytes_are_findings_in_time(name: str, tmp_path: Path) -> None:
+def test_hostile_bytes_are_findings(name: str, tmp_path: Path) -> None:
     body, code, part = GENERATED[name]
     path = tmp_path / "warp.yaml"
     path.write_bytes(body)
-    begun = time.monotonic()
-    found = problems(path)
-    assert time.monotonic() - begun < LIMIT_S
+    found: list[Finding] = []
+    count = calls(lambda: found.extend(problems(path)))
+    print(f"{name}: {count} calls")
+    assert count < CALLS_MAX
     assert any(finding.code == code and part in finding.message for finding in found), found[:3]
     assert all(len(render_finding(finding)) < 2000 for finding in found[:100])
 
@@ -107,9 +106,7 @@ def test_a_file_over_64_mib_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "warp.yaml"
     path.touch()
     os.truncate(path, 64 * 2**20 + 1)
-    begun = time.monotonic()
     (found,) = problems(path)
-    assert time.monotonic() - begun < 0.5
     assert (found.code, found.message) == ("file-size", "is over 64 MiB")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import subprocess
-import time
 import traceback
 
 import pytest
@@ -90,16 +89,6 @@ def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         keys.decode(text)
     assert not text or text not in str(caught.value)
-
-
-def test_ten_thousand_endpoints_in_time() -> None:
-    start = time.process_time()
-    for number in range(10_000):
-        public_key(endpoint_key(MASTER, 12345678, f"e{number}"))
-        preshared_key(MASTER, 12345678, f"e{number}")
-    took = time.process_time() - start
-    print(f"10,000 endpoints: private, public and preshared keys in {took:.2f} s")
-    assert took < 1.5
 
 
 FIXED = (

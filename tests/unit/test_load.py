@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.counts import growth
 from warpd.checks import check
 from warpd.errors import Finding, render_finding, render_findings
 from warpd.load import Loaded, load, path_of, steps_of
@@ -224,23 +225,24 @@ def test_any_shape_is_findings_or_an_intent(tmp_path: Path, top: str, fields: di
     )
 
 
-def test_ten_thousand_endpoints_load_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ["version: 1", "gateway: {pools: {ports: 20000-20999}}", "networks:"]
-    for number in range(100):
-        lines += [f"  net-{number}:", "    type: secure-internet", "    expected_users: 126", "    endpoints:"]
-        for each in range(100):
-            lines += [f"      device-{each}:", "        type: mobile", f"        description: device {each} of {number}"]
-            lines += [f"        address: 10.100.{number}.{each + 1}", "        keepalive: 25"]
-    path = tmp_path / "warp.yaml"
-    path.write_text("\n".join(lines))
-    begun = time.process_time()
-    loaded = load(path)
-    read = time.process_time()
-    assert loaded.intent is not None and check(loaded.intent) == ()
-    done = time.process_time()
+def test_what_loading_costs_follows_the_size_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def loaded(networks: int) -> Callable[[], object]:
+        lines = ["version: 1", "gateway: {pools: {ports: 20000-20999}}", "networks:"]
+        for number in range(networks):
+            lines += [f"  net-{number}:", "    type: secure-internet", "    expected_users: 126", "    endpoints:"]
+            for each in range(100):
+                lines += [f"      device-{each}:", "        type: mobile", f"        description: device {each} of {number}"]
+                lines += [f"        address: 10.100.{number}.{each + 1}", "        keepalive: 25"]
+        path = tmp_path / f"{networks}.yaml"
+        path.write_text("\n".join(lines))
+        found = load(path).intent
+        assert found is not None and check(found) == ()
+        return lambda: check(load(path).intent or found)
+
+    times = growth(loaded, 10)
     with capsys.disabled():
-        print(f"\n100 x 100 ({path.stat().st_size} bytes): load {read - begun:.2f} s, check {done - read:.2f} s")
-    assert read - begun < 1.5
+        print(f"\ntwice the networks: {times:.2f} times the calls")
+    assert times < 2.5
 
 
 def test_a_folder_in_the_place_of_a_file_is_a_finding(tmp_path: Path) -> None:
