@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from warpd.checks import check
 from warpd.errors import Finding, Where
 from warpd.intent import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
+from warpd.merge import Conflict, conflicts
 from warpd.pieces import Piece, read_pieces
 from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
 from warpd.tree import Mapping as Branch
@@ -203,9 +204,19 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
     if flaws:
         source = Source(str(file), raw)
         return source, [_flawed(flaw, source) for flaw in flaws]
+    open_merges = conflicts(text)
+    if open_merges:
+        source = Source(str(file), raw)
+        return source, [_conflict(found, source) for found in open_merges]
     read = read_tree(text)
     source = Source(str(file), raw, read.value)
     return source, [_flawed(flaw, source) for flaw in read.flaws]
+
+
+def _conflict(found: Conflict, source: Source) -> Finding:
+    text = f"a conflict of git begins here and ends at line {found.last}: the merge is not finished"
+    hint = "keep what is right of both sides, take out the lines of <<<<<<<, ======= and >>>>>>>; a lock: `warpctl lock`"
+    return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
 
 
 def bytes_of(file: Path) -> tuple[bytes, Finding | None]:

@@ -20,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, St
 from pydantic_core import PydanticCustomError
 
 from warpd.emit import flow, scalar
-from warpd.errors import Finding
+from warpd.errors import Finding, InvalidIntent
 from warpd.held import Freed, Grants, NetworkGrant, endpoint_values, network_values
 from warpd.intent import Endpoint, Intent, Network
 from warpd.load import Loc, Source, bytes_of, nearest_of, path_of, placed, read_source, worded
+from warpd.merge import conflicts, merged_locks, sides
 from warpd.scalars import TABLE_MAX, VCID_MAX, VLAN_MAX, VNI_MAX, Address4, Address6, Name, Network4, Network6, Version
 from warpd.seats import EndpointGrant
 from warpd.segments import LEG_MAX
@@ -143,6 +144,10 @@ def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
         return Lock(Source(str(path)), raw, None, (problem,))
     if last is not None and last.raw == raw and raw:
         return last
+    return _read(path, raw)
+
+
+def _read(path: Path, raw: bytes) -> Lock:
     source, findings = read_source(path, raw)
     if source.value is None:
         return Lock(source, raw, None, tuple(findings))
@@ -152,6 +157,29 @@ def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
         errors = invalid.errors(include_url=False)[:1000]
         return Lock(source, raw, None, (*findings, *(_shaped(error, source) for error in errors)))
     return Lock(source, raw, None if findings else _grants(document), tuple(findings))
+
+
+def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
+    """A lock that git left with conflicts, as both sides make it, and what is to be given anew; None for any other file.
+
+    Raises:
+        InvalidIntent: a side is no lock by itself.
+    """
+    raw, problem = bytes_of(path) if os.path.lexists(path) else (b"", None)
+    text = raw.decode("utf-8", "replace")
+    if problem is not None or not conflicts(text):
+        return None
+    ours, theirs = (parsed(path, side.encode()) for side in sides(text))
+    grants, said = merged_locks(ours, theirs)
+    return Lock(Source(str(path), raw), raw, grants, ()), said
+
+
+def parsed(path: Path, raw: bytes) -> Grants:
+    """What a lock holds. Raises: InvalidIntent when it is none."""
+    found = _read(path, raw)
+    if found.grants is None:
+        raise InvalidIntent(found.findings)
+    return found.grants
 
 
 def _shaped(error: Any, source: Source) -> Finding:

@@ -115,6 +115,10 @@ class Session:
             raise InvalidIntent(located)
         return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s), before)
 
+    def take_lock(self, lock: Lock) -> None:
+        """Read with this lock as long as the file's bytes are those that it was made from."""
+        self._lock = lock
+
     def to_edit(self) -> Path:
         """The file or folder that an editing command may change.
 

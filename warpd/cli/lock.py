@@ -11,9 +11,10 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
 from warpd.errors import EXIT_CHANGES, Finding, render_finding
-from warpd.lock import BEHIND, FILE, lock_text
+from warpd.lock import BEHIND, FILE, lock_text, parsed, resolved
+from warpd.merge import merged_locks
 from warpd.render import VERSION
-from warpd.rewrite import create, replace
+from warpd.rewrite import create, replace, told
 from warpd.session import Read, Session
 
 
@@ -22,13 +23,26 @@ def lock(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 2 when the lock is behind")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="write it there instead, for a clone of the repository")] = None,
+    merge: Annotated[
+        tuple[Path, Path] | None, typer.Option("--merge", metavar="OURS THEIRS", help="as a merge driver: both into OURS")
+    ] = None,
     form: Output = Format.text,
 ) -> None:
     """Write what was granted to warp.lock.yaml beside the YAML: commit both. Holds no secrets; needs no root.
 
+    A lock that git left with conflicts is resolved: what both sides gave stays with ours, the other one gets another number.
+
     A gateway that is built anew from the YAML, its lock and the master secret is the same gateway.
     """
     session: Session = context.obj
+    if merge is not None:
+        _merged(*merge)
+        return
+    mended = resolved(session.lock_file) if not check else None
+    if mended is not None:
+        session.take_lock(mended[0])
+        for text in mended[1]:
+            output.note(f"warning: {text}")
     if out is None and not check:
         session.to_edit()
     read = session.read(yaml_wins=True)
@@ -46,6 +60,16 @@ def lock(
     data = {"version": VERSION, "file": str(path), "written": written, "behind": [finding_json(item) for item in late]}
     output.emit(data, text, form)
     raise typer.Exit(EXIT_CHANGES if check and late else 0)
+
+
+def _merged(ours: Path, theirs: Path) -> None:
+    """What git asks of a merge driver: the result in the first file, exit code 0. Raises: InvalidIntent, WarpError."""
+    with told(ours):
+        raw = [path.read_bytes() for path in (ours, theirs)]
+    grants, said = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
+    for text in said:
+        output.note(f"warning: {text}; run `warpctl lock` after the merge")
+    replace(ours, raw[0], lock_text(grants).encode())
 
 
 def write(read: Read, path: Path, new: bytes) -> None:
