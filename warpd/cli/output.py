@@ -31,11 +31,23 @@ def paint(stream: TextIO | None = None) -> Paint:
     return Paint(colour(stream or sys.stdout))
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line; a reader who has gone away is no reason to stop."""
+def say(text: str, stream: TextIO | None = None) -> bool:
+    """Print a line; whether it could be printed. A reader who has gone away is no reason to stop an apply."""
     out = stream or sys.stdout
-    with contextlib.suppress(OSError, ValueError):  # a closed pipe, a terminal that hung up, a full disk
+    try:
         print(text, file=out, flush=True)
+    except (OSError, ValueError):  # a closed pipe, a terminal that hung up, a full disk
+        _silence(out)
+        return False
+    return True
+
+
+def _silence(stream: TextIO) -> None:
+    """What is left in the buffer goes nowhere, so that the interpreter's own flush at the end has nothing to complain of."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def note(text: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from warpd import client
-from warpd.cli import output
+from warpd.cli import names, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 
@@ -21,11 +21,28 @@ CLEAR = "\x1b[H\x1b[2J"
 @app.command()
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until interrupted")] = False,
+    network: Annotated[
+        str | None, typer.Option("--network", help="only this network's", autocompletion=names.network_names)
+    ] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="only these, as change or failed; may be repeated")] = None,
+    repairs: Annotated[bool, typer.Option("--repairs", help="only what was changed back")] = False,
     form: Output = Format.text,
 ) -> None:
     """What the daemon did: changes, repairs, refusals, fights; the last thousand, and with --follow those to come."""
     for event in client.events(follow=follow):
-        output.say(json.dumps(event) if form is Format.json else event_text(event))
+        if not is_chosen(event, network, kind or (), repairs):
+            continue
+        if not output.say(json.dumps(event) if form is Format.json else event_text(event)):
+            return  # whoever read it has gone
+
+
+def is_chosen(event: Mapping[str, Any], network: str | None, kinds: Sequence[str], repairs: bool) -> bool:
+    """Whether an event is among those that are asked for."""
+    if network is not None and event.get("network") != network:
+        return False
+    if kinds and event["kind"] not in kinds:
+        return False
+    return not repairs or bool(event.get("repair"))
 
 
 def event_text(event: Mapping[str, Any]) -> str:

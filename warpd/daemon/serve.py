@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import gc
+import os
 import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
@@ -28,6 +30,13 @@ DESCRIPTORS: Final = 65_536
 SWITCH_S: Final = 0.001
 
 
+class LogFormat(enum.StrEnum):
+    auto = "auto"  # console on a terminal, logfmt for the journal, else json
+    console = "console"
+    logfmt = "logfmt"
+    json = "json"
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"warpd {__version__}")
@@ -42,11 +51,15 @@ def serve(
     event_bytes: Annotated[
         int, typer.Option("--event-buffer", min=1024, help="bytes kept of kernel events not taken in yet")
     ] = RECEIVE_BYTES,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option("--log-format", envvar="WARPD_LOG_FORMAT", help="auto: by who reads it"),
+    ] = LogFormat.auto,
     once: Annotated[bool, typer.Option("--once", help="one pass, then end with its exit code")] = False,
     _shown: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print it")] = False,
 ) -> None:
     """Keep the kernel as the YAML says."""
-    log = logger()
+    log = logger(log_format)
     prepare_process()
     try:
         require_root("warpd")
@@ -95,17 +108,37 @@ def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger, interval_
     return server
 
 
-def logger() -> structlog.stdlib.BoundLogger:
-    """JSON when nobody watches, columns on a terminal."""
-    terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+# The journal's priorities (sd-daemon(3)), which it takes off the front of a line.
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def chosen_format(wanted: LogFormat, terminal: bool, journal: bool) -> LogFormat:
+    """What `auto` stands for here."""
+    if wanted is not LogFormat.auto:
+        return wanted
+    if terminal:
+        return LogFormat.console
+    return LogFormat.logfmt if journal else LogFormat.json
+
+
+def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
+    """A logger to stderr. In the journal a line carries its priority and no time: the journal has its own."""
+    journal = bool(os.environ.get("JOURNAL_STREAM"))
+    style = chosen_format(wanted, sys.stderr.isatty(), journal)
+    processors: list[Any] = [structlog.processors.add_log_level]
+    if not (journal and style is LogFormat.logfmt):
+        processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
+    if style is LogFormat.console:
+        processors.append(structlog.dev.ConsoleRenderer())
+    elif style is LogFormat.json:
+        processors.append(structlog.processors.JSONRenderer())
+    else:
+        processors += [structlog.processors.LogfmtRenderer(key_order=["level", "event"], bool_as_flag=False)]
+        processors += [with_priority] if journal else []
+    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
+
+
+def with_priority(_logger: Any, method: str, line: str) -> str:
+    return f"<{PRIORITIES.get(method, 6)}>{line}"
