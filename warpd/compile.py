@@ -18,6 +18,7 @@ from warpd.errors import Finding
 from warpd.grants import Grants, NetworkGrant
 from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
+from warpd.isolation.delivery import with_transit
 from warpd.isolation.room import Contribution, Site
 from warpd.isolation.rules import Range
 from warpd.networks import least_mtu, tunnel, type_named
@@ -104,6 +105,7 @@ def compile_state(
 ) -> Compiled:
     """Compile every enabled network; what `last` holds of the same terms is taken from there."""
     fenced = basis(host)
+    fenced = dataclasses.replace(fenced, local=with_transit(fenced.local, intent.gateway.pools.transit))
     known = {part.terms.name: part for part in last.parts.values()} if last is not None else {}
     by_name: dict[str, Part] = {}
     problems: list[Problem] = []

@@ -198,6 +198,7 @@ class Host:
     uplink: str = ""
     uplink_mtu: int = 1500
     uplink_addresses: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()  # prefixes that are delivered to the host itself, without those on links of ours
     cloud_address: str = ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
     wireguard_kernel: bool = False
     wireguard_go: bool = False

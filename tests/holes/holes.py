@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GUARDS = "tests/unit/test_guards.py"
+DELIVERY = "tests/unit/test_delivery.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,34 @@ class Hole:
 
 
 HOLES = (
+    Hole(
+        "the host's own addresses are open to whoever comes in by a transit link",
+        "warpd/isolation/delivery.py",
+        "(*_discovery(), *_closed((*LINK_WIDE, *local)))",
+        "(*_discovery(), *_closed(LINK_WIDE))",
+        DELIVERY,
+    ),
+    Hole(
+        "neighbour discovery comes in by a tunnel",
+        "warpd/isolation/delivery.py",
+        "return TcIngress(netns, device, _closed(",
+        "return TcIngress(netns, device, _discovery() + _closed(",
+        DELIVERY,
+    ),
+    Hole(
+        "multicast and link-local addresses of the host are open to a network",
+        "warpd/isolation/delivery.py",
+        '("224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")',
+        '("224.0.0.0/4", "255.255.255.255/32", "fe80::/10")',
+        DELIVERY,
+    ),
+    Hole(
+        "transit links of other networks are open to a network",
+        "warpd/isolation/delivery.py",
+        "*(ip_network(item) for item in local), transit, TRANSIT6]",
+        "*(ip_network(item) for item in local), TRANSIT6]",
+        DELIVERY,
+    ),
     Hole(
         "the unreachable default of one family is missing",
         "warpd/isolation/vrf.py",

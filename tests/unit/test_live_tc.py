@@ -63,6 +63,12 @@ def test_a_filter_that_changes_is_replaced_in_place() -> None:
     assert (kind, flags) == (live_tc.RTM_NEWTFILTER, live_tc.NLM_F_CREATE | live_tc.NLM_F_REPLACE)
 
 
+def test_a_prefix_of_another_length_is_not_replaced_in_place() -> None:
+    one = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.0/8")
+    other = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.1/32")
+    assert [kind for kind, _flags, _body in requests((one,), (other,))] == [live_tc.RTM_DELTFILTER, live_tc.RTM_NEWTFILTER]
+
+
 @pytest.mark.parametrize(
     "before",
     [(TcFilter(20, "drop", "x", 0x0800),), (TcFilter(20, "unknown"),), (SECOND, TcFilter(20, "unknown"))],

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from warpd.isolation import delivery
 from warpd.isolation.gateway import tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
@@ -47,6 +48,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     inside = Key(Netns.KIND, ROOT, place.netns)
     versions = (4,) if site.subnet6 is None else (4, 6)
     out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]
+    out.append(delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))
     if wants.egress:
         out += _way_out(site, place, wants)
     return Contribution(
@@ -61,6 +63,10 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
 def transit6(transit: IPv4Network) -> IPv6Network:
     """The IPv6 side of a transit link, a /127: the same 32 bits under a fixed prefix."""
     return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
+
+
+def _transits(site: Site) -> tuple[str, ...]:
+    return str(site.transit), str(transit6(site.transit))
 
 
 def _outer(site: Site) -> str:
@@ -170,6 +176,7 @@ def _way_out(site: Site, place: Room, wants: Wants) -> list[Object]:
     near, far = site.transit[0], site.transit[1]  # the root's end, the network's end
     out: list[Object] = [
         Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
+        delivery.of_transit(outer, site.host.local, place.netns),
         LinkUp(ROOT, outer, _door(site)),
         LinkUp(place.netns, inner, _door(site)),
         NftElements(ROOT, "doors", frozenset({outer}), outer),

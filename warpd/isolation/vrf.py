@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from warpd.isolation import delivery
 from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of, tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
@@ -73,6 +74,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         *_last_resort(site, group),
         *(Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group) for version in _versions(site)),
         *_settings(site, place, group),
+        delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),
         *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
     ]
     if wants.egress:
@@ -99,6 +101,11 @@ def shared(six: bool, host: Host) -> list[Object]:
             out.append(Rule(ROOT, version, LEAVE_PRIORITY, LEAVING, goto=HOST_PRIORITY))
             out.append(Rule(ROOT, version, HOST_PRIORITY, nop=True))
     return out
+
+
+def _own(site: Site) -> list[str]:
+    """The gateway's addresses in the network."""
+    return [str(address) for address in (site.gateway_address, site.gateway_address6) if address]
 
 
 def _versions(site: Site) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from typing import Literal
 from warpd.isolation.gateway import fences
 from warpd.kernel import live_bridge, live_rtnl, live_tc, live_userspace
 from warpd.kernel.live_cloud import cloud_address
+from warpd.kernel.live_local import local_prefixes
 from warpd.kernel.live_rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.live_socket import NetlinkSocket
 from warpd.kernel.live_tables import Tables
@@ -468,6 +469,7 @@ def look_at_host(
         passing_addresses=_passing(look.addresses, row),
         source_addresses=tuple(way.source for way in hops if way.source),
         hops=(*_hops(row, hops), *steered),
+        local=local_prefixes(route, look.addresses, {each.index for each in look.links if _looks_ours(each)}),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
     )

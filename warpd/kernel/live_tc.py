@@ -254,10 +254,25 @@ def _filter_changes(index: int, parent: int, before: Filters, after: Filters) ->
 
 
 def _must_go(before: Sequence[TcFilter], after: TcFilter | None) -> bool:
-    """A preference has one kind of filter and one protocol, and a filter with another handle is not replaced by ours."""
+    """A preference has one kind of filter and one protocol, and a filter with another handle is not replaced by ours. Nor is
+    one by another mask, which a prefix of another length has (EINVAL, net/sched/cls_flower.c, fl_check_assign_mask).
+    """
     if after is None or len(before) > 1:
         return True
-    return before[0].verdict == "unknown" or before[0].ethertype != after.ethertype
+    return before[0].verdict == "unknown" or _mask(before[0]) != _mask(after)
+
+
+def _mask(item: TcFilter) -> tuple[object, ...]:
+    """Which bits of a frame a filter looks at, and by which protocol."""
+    return (
+        item.ethertype,
+        item.destination_mac.partition("/")[2] if item.destination_mac else None,
+        item.vlan_id is None,
+        bool(item.vlan_ethertype),
+        item.ip_protocol is None,
+        item.icmp_type is None,
+        ip_network(item.destination).prefixlen if item.destination else None,
+    )
 
 
 def _write(index: int, parent: int, item: TcFilter) -> Request:
