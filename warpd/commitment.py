@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 from warpd.errors import InvalidIntent, WarpError
 from warpd.history import NOTHING, History
-from warpd.reconcile import Goal
+from warpd.kernel.protocol import Kernel
+from warpd.objects.wireguard import WireguardDevice
+from warpd.reconcile import Goal, removal
 from warpd.restrict import restrict
-from warpd.session import Read, Session
+from warpd.session import Read, Session, lost_master
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,21 @@ def commit(
     session: Session,
     read: Read,
     by: str,
+    kernel: Kernel,
     in_force: Callable[[], Applied | None],
     obstacle: WarpError | None = None,
 ) -> Commitment:
     """Write down allocations, master secret and history. Inside `store.writer` or `store.writer_if_possible`.
 
-    `by` is who asked for it; `in_force` finds what was applied before; `obstacle` is why the folder takes no writes, as far as
-    it is known already.
+    `by` is who asked for it; `kernel` is looked at only where no master secret is found; `in_force` finds what was applied
+    before; `obstacle` is why the folder takes no writes, as far as it is known already.
 
     Raises:
         InvalidIntent: the keys that it names cannot be used.
         WarpError: nothing can be written, and nothing is known to have been in force.
     """
     try:
+        refuse_new_master(session, read, kernel)
         if obstacle is not None and not _is_written(session, read):
             raise obstacle
         goal = session.commit(read)
@@ -71,6 +75,24 @@ def commit(
         return Commitment(restricted(previous, read), NOTHING, as_error(failure))
 
 
+def refuse_new_master(session: Session, read: Read, kernel: Kernel) -> None:
+    """A gateway that has allocated, or that has devices in the kernel, has had a master secret: never make another in silence.
+
+    Raises:
+        WarpError: the master secret is gone, or cannot be read.
+        LookFailed: the kernel could not be read.
+    """
+    if session.master(read.intent) is None:
+        session.refuse_lost_master()
+        if has_devices(kernel):
+            raise lost_master("has WireGuard devices in the kernel")
+
+
+def has_devices(kernel: Kernel) -> bool:
+    """Whether an apply of ours is in this kernel. Raises: LookFailed."""
+    return any(isinstance(item, WireguardDevice) for item in removal(kernel).observed.state)
+
+
 def restricted(previous: Applied, read: Read) -> Goal:
     """What the intent in force and `read` both permit, with the allocations of the former."""
     return dataclasses.replace(previous.goal, intent=restrict(previous.read.intent, read.intent))
@@ -80,14 +102,21 @@ def last_applied(session: Session) -> Applied | None:
     """From the history: what was applied or gone back to last; None when nothing ever was.
 
     Raises:
+        WarpError: the state folder cannot be read, or the master secret is gone.
+    """
+    read = last_read(session)
+    return Applied(read, session.goal_again(read)) if read is not None else None
+
+
+def last_read(session: Session) -> Read | None:
+    """As `last_applied`, without its keys: for whoever only looks.
+
+    Raises:
         WarpError: the state folder cannot be read.
     """
     history = History(session)
     entry = history.in_force()
-    if entry is None:
-        return None
-    read = history.read(entry)
-    return Applied(read, session.goal(read, create=False))
+    return history.read(entry) if entry is not None else None
 
 
 def as_error(failure: Exception) -> WarpError:

@@ -195,6 +195,7 @@ def basis(host: Host) -> Host:
         with_fence(host),
         forwarding4=False,
         forwarding6=False,
+        uplink_down=False,
         exits=tuple(Exit(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
     )

@@ -10,14 +10,14 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from warpd.advice import foreign_warnings, listening_ports, port_warning, uncertain_chains, uplink_warnings
 from warpd.compile import driver, isolation_of
-from warpd.errors import Finding
+from warpd.conditions import Condition
 from warpd.grants import Grants
 from warpd.intent import Intent
 from warpd.kernel import bindings, live_udp
@@ -41,11 +41,14 @@ class Check:
         return asdict(self)
 
 
-def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) -> list[Check]:
-    """Every check, in the order in which an operator would mend them."""
-    out = [_yaml(intent, findings), _rights()]
+def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None], Sequence[Condition]]) -> list[Check]:
+    """Every check, in the order in which an operator would mend them.
+
+    `told` gives what status tells as well, of what a look at the host showed, or of none.
+    """
     if not bindings.are_here():
-        return [*out, Check("kernel", "fail", bindings.MISSING, bindings.HINT)]
+        fault = Check("kernel", "fail", bindings.MISSING, bindings.HINT)
+        return [*_conditions(told(None)), *_yaml(intent), _rights(), fault]
     from warpd.kernel.live import LiveKernel
 
     kernel = LiveKernel()
@@ -53,11 +56,13 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
         observed = observe(kernel)
         dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
     except (LookFailed, OSError) as failure:
-        return [*out, Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")]
+        fault = Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")
+        return [*_conditions(told(None)), *_yaml(intent), _rights(), fault]
     finally:
         kernel.close()
     host = dump.host or Host()
-    out += [_kernel(), _wireguard(intent, host), _vrf(intent, host), *_uplink(host)]
+    out = [*_conditions(told(host)), *_yaml(intent), _rights(), _kernel(), _wireguard(intent, host), _vrf(intent, host)]
+    out += _uplink(host)
     return [
         *out,
         *_forwarding(host),
@@ -67,11 +72,15 @@ def examine(intent: Intent | None, grants: Grants, findings: Sequence[Finding]) 
     ]
 
 
-def _yaml(intent: Intent | None, findings: Sequence[Finding]) -> Check:
+def _conditions(found: Iterable[Condition]) -> Iterator[Check]:
+    for item in found:
+        yield Check(item.code, "fail" if item.severity == "error" else "warn", item.text, item.hint)
+
+
+def _yaml(intent: Intent | None) -> Iterator[Check]:
+    """What is wrong with it is a condition."""
     if intent is not None:
-        return Check("yaml", "ok", f"{len(intent.networks)} networks")
-    errors = sum(finding.is_error for finding in findings)
-    return Check("yaml", "fail", f"{errors} problems", "see `warpctl validate`")
+        yield Check("yaml", "ok", f"{len(intent.networks)} networks")
 
 
 def _rights() -> Check:
@@ -105,8 +114,8 @@ def _vrf(intent: Intent | None, host: Host) -> Check:
 
 
 def _uplink(host: Host) -> Iterator[Check]:
-    if not host.uplink:
-        yield Check("uplink", "fail", "no default route", "set gateway.uplink, or add a default route")
+    """What is wrong with it is a condition."""
+    if not host.uplink or host.uplink_down or not host.hops:
         return
     about = f"{host.uplink}, MTU {host.uplink_mtu}, {', '.join(host.uplink_addresses) or 'no address'}"
     warnings = list(uplink_warnings(host))

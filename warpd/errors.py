@@ -100,7 +100,7 @@ class Busy(WarpError):
 
 def render_finding(finding: Finding) -> str:
     """`FILE:LINE:COL: PATH: message`, the source line, a caret, the hint; without colour."""
-    lines = [_headline(finding), *_excerpt(finding.where)]
+    lines = [render_headline(finding), *_excerpt(finding.where)]
     if finding.hint:
         lines.append(f"hint: {_printable(finding.hint)}")
     return "\n".join(lines)
@@ -110,7 +110,8 @@ def render_findings(findings: Iterable[Finding]) -> str:
     return "\n".join(render_finding(finding) for finding in findings)
 
 
-def _headline(finding: Finding) -> str:
+def render_headline(finding: Finding) -> str:
+    """`FILE:LINE:COL: PATH: message` alone."""
     where = finding.where
     parts = [f"{_printable(where.file)}:{where.line}:{where.column}"] if where else []
     if finding.path:

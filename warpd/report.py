@@ -5,13 +5,14 @@ Lives here: what is put together from a look, the files and the state folder. Do
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any, Final
 
 from warpd.advice import host_warnings, port_warning
 from warpd.clients.current import current_digest, known_as, stale_configs
-from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
-from warpd.history import Entry, History
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, Finding, WarpError
+from warpd.history import Entry, History, files_digest, files_of
 from warpd.intent import Intent
 from warpd.kernel import live_udp
 from warpd.objects.wireguard import WireguardDevice
@@ -25,11 +26,34 @@ from warpd.store import Versions
 OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
 
 
+def with_rollback(session: Session, read: Read) -> Read:
+    """With the risk that these files were rolled back from, where they were: to apply them undoes the rollback.
+
+    Raises:
+        WarpError: the history cannot be read.
+    """
+    history = History(session)
+    if history.refused != files_digest(files_of(read)):
+        return read
+    number = history.in_force_number()
+    text = f"a rollback is in force: these files were rolled back from, to number {number} of the history; this undoes that"
+    risk = Finding("rolled-back", "", text, "edit the YAML, or agree to apply it again", "warning")
+    return dataclasses.replace(read, warnings=(*read.warnings, risk))
+
+
+def _keys_to_come(session: Session, read: Read) -> list[dict[str, str]]:
+    """Before the first apply there is no secret yet that keys could come from."""
+    if session.master(read.intent) is not None:
+        return []
+    text = "there is no master secret yet: the first apply makes it, and the keys of all networks and endpoints with it"
+    return [{"message": text, "hint": "no key that this plan shows is in any device; client configs can be had after the apply"}]
+
+
 def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
     """The whole plan as JSON: its steps, what they mean for networks and endpoints, risks and warnings."""
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
-    warnings = [*warnings_of(found, read), *taken_ports(found)]
+    warnings = [*warnings_of(found, read), *taken_ports(found), *_keys_to_come(session, read)]
     more = {"problems": problems_json(found.compiled.problems), **outlook(session, goal, found, read, seen)}
     return {**plan_json(found.plan, warnings, rows), **more}
 
@@ -159,11 +183,13 @@ def entry_json(entry: Entry, in_force: int) -> dict[str, Any]:
     return {**fields, "in_force": entry.number == in_force}
 
 
-def undone_json(outcome: Outcome, number: int) -> dict[str, Any]:
+def undone_json(outcome: Outcome, number: int, unwritten: WarpError | None = None) -> dict[str, Any]:
     """What a rollback did; `in_force` is a number of the history, 0 for nothing."""
+    more = {"unwritten": unwritten_json(unwritten)} if unwritten is not None else {}
     return {
         "version": VERSION,
-        "complete": outcome.complete,
+        "complete": outcome.complete and unwritten is None,
+        **more,
         "in_force": number,
         "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
         "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],

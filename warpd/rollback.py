@@ -13,19 +13,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from warpd.commitment import as_error
 from warpd.errors import Busy, WarpError
 from warpd.history import NOTHING, History, Pending
 from warpd.kernel.protocol import Kernel, LookFailed
 from warpd.plan import Step
-from warpd.reconcile import Outcome, Prospect, converge, prospect, removal
+from warpd.reconcile import Outcome, Progress, Prospect, converge, prospect, removal
 from warpd.session import Session
 
 WITHIN_MIN_S: Final = 5
 WITHIN_MAX_S: Final = 86400
 TRY_AGAIN_S: Final = 1.0
+TRY_AGAIN_MAX_S: Final = 30.0
 LOCK_PATIENCE_S: Final = 30.0
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -45,45 +48,76 @@ def seconds_of(text: str) -> int:
     return seconds
 
 
-def go_back(session: Session, kernel: Kernel, number: int, progress: Callable[[Step], None] = lambda _step: None) -> Outcome:
-    """Make the kernel and the grants as they were with this entry. Inside `store.writer`.
+def quiet(_step: Step) -> None:
+    """Tell nobody."""
 
-    The files on disk stay as they are; while they are what was rolled back from, the daemon does not apply them.
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What came of going back; `unwritten` is why the state folder does not say so yet."""
+
+    outcome: Outcome
+    unwritten: WarpError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether kernel and state folder are both as they were."""
+        return self.outcome.complete and self.unwritten is None
+
+
+def go_back(session: Session, kernel: Kernel, number: int, progress: Progress = quiet, refused: str | None = None) -> Undone:
+    """Make the kernel and the allocations as they were with this entry. Inside `store.writer_if_possible`.
+
+    The files on disk stay as they are; while they are what was rolled back from (`refused`, by default what is in force now), the
+    daemon does not apply them. What is gone back to is on the disk already: the kernel is brought there also when nothing
+    can be written.
 
     Raises:
         WarpError: the entry is not kept. InvalidIntent, LookFailed: as for any pass.
     """
     history = History(session)
     leaving = history.in_force()
-    refused = leaving.digest if leaving is not None else ""
+    if refused is None:
+        refused = leaving.digest if leaving is not None else ""
+    unwritten: WarpError | None = None
     replan: Callable[[], Prospect]
     if number == NOTHING:
         first = removal(kernel)
         replan = lambda: removal(kernel)  # noqa: E731  # one of two ways to look again
     else:
         read = history.read(history.entry(number))
-        goal = session.commit(read)
+        goal = session.goal_again(read)
+        unwritten = _written(lambda: session.store.write_grants(read.grants))
         first = prospect(kernel, goal)
         replan = lambda: prospect(kernel, goal, first)  # noqa: E731  # the other
-    history.went_back(number, refused)
-    return converge(kernel, replan, first, progress)
+    unwritten = unwritten or _written(lambda: history.went_back(number, refused))
+    return Undone(converge(kernel, replan, first, progress), unwritten)
 
 
-def undo_pending(session: Session, kernel: Kernel, progress: Callable[[Step], None] = lambda _step: None) -> Outcome | None:
-    """Undo what waits for a yes, inside `store.writer`; None when nothing does. It waits no more only when all is undone."""
+def _written(write: Callable[[], None]) -> WarpError | None:
+    """Why it could not be written."""
+    try:
+        write()
+    except (WarpError, OSError) as failure:
+        return as_error(failure)
+    return None
+
+
+def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -> Undone | None:
+    """Undo what waits for a yes, inside `store.writer_if_possible`; None when nothing does.
+
+    It waits no more only when all is undone, and the state folder says so.
+    """
     history = History(session)
     waits = history.pending()
     if waits is None:
         return None
-    if history.in_force_number() == waits.back_to:
-        refused = history.refused  # a rollback that was killed goes on
-        outcome = go_back(session, kernel, waits.back_to, progress)
-        history.went_back(waits.back_to, refused)
-    else:
-        outcome = go_back(session, kernel, waits.back_to, progress)
-    if outcome.complete:
-        history.settled()
-    return outcome
+    # A rollback that was killed goes on with what it had refused.
+    refused = history.refused if history.in_force_number() == waits.back_to else None
+    undone = go_back(session, kernel, waits.back_to, progress, refused)
+    if undone.complete:
+        return Undone(undone.outcome, _written(history.settled))
+    return undone
 
 
 def target(session: Session, to: int | None) -> int:
@@ -102,17 +136,19 @@ def target(session: Session, to: int | None) -> int:
     return waits.back_to
 
 
-def undo(
-    session: Session, kernel: Kernel, to: int | None, progress: Callable[[Step], None] = lambda _step: None
-) -> tuple[Outcome, int]:
-    """Go back, inside `store.writer`: what came of it, and the number that is in force now. Raises: as `target` and a pass."""
+def undo(session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet) -> tuple[Undone, int]:
+    """Go back, inside `store.writer_if_possible`: what came of it, and the number that is in force now.
+
+    Raises:
+        as `target` and a pass.
+    """
     number = target(session, to)
     if to is None:
-        return undo_pending(session, kernel, progress) or Outcome(()), number
-    outcome = go_back(session, kernel, number, progress)
-    if outcome.complete:
-        History(session).settled()
-    return outcome, number
+        return undo_pending(session, kernel, progress) or Undone(Outcome(())), number
+    undone = go_back(session, kernel, number, progress)
+    if undone.complete:
+        return Undone(undone.outcome, _written(History(session).settled)), number
+    return undone, number
 
 
 def start_timer(session: Session, pending: Pending) -> None:
@@ -137,22 +173,23 @@ def start_timer(session: Session, pending: Pending) -> None:
 
 def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
     """Wait for the deadline of what waits now, then undo it; whether anything was undone. Tries until it is done."""
-    mine = History(session).pending()
+    mine, pause_s = History(session).pending(), TRY_AGAIN_S
     while mine is not None and (now := History(session).pending()) is not None and now.number == mine.number:
         left = now.left_s()
         if left > 0:
             time.sleep(min(left, 5.0))  # confirmed meanwhile: nothing more to wait for
             continue
         try:
-            with session.store.writer("warpctl rollback --expired", LOCK_PATIENCE_S):
+            with session.store.writer_if_possible("warpctl rollback --expired", LOCK_PATIENCE_S, make=False):
                 kernel = open_kernel()
                 try:
-                    outcome = undo_pending(session, kernel)
+                    undone = undo_pending(session, kernel)
                 finally:
                     kernel.close()
-            if outcome is not None and outcome.complete:
+            if undone is not None and undone.complete:
                 return True
         except (Busy, WarpError, LookFailed, OSError):
             pass  # the next try may find what this one lacked
-        time.sleep(TRY_AGAIN_S)
+        time.sleep(pause_s)
+        pause_s = min(TRY_AGAIN_MAX_S, pause_s * 2)
     return False

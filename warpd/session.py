@@ -39,7 +39,7 @@ DEFAULT_SOCKET = Path("/run/warpd/warpd.sock")
 # Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never applied.
 NO_MASTER = Secret(bytes(32))
 # Findings that say what moves under clients in the field: shown apart, and agreed to before they happen.
-RISKS = ("subnet-moves", "grant-moves")
+RISKS = ("subnet-moves", "grant-moves", "rolled-back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,21 @@ class Session:
             raise InvalidIntent(read.loaded.locate(item) for item in findings)
         master = self.master(read.intent)
         if master is None and create:
-            self._refuse_lost_master()
+            self.refuse_lost_master()
             master = self.store.master_key(create=True, path=key_file(read.intent))
         ring = Keyring(master or NO_MASTER, given)
         return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
+
+    def goal_again(self, read: Read) -> Goal:
+        """The goal of what was applied before, to be applied again: never with other keys.
+
+        Raises:
+            WarpError: the master secret cannot be read, or is gone.
+            InvalidIntent: as `goal`.
+        """
+        if self.master(read.intent) is None:
+            raise lost_master("has applied this with it")
+        return self.goal(read, create=False)
 
     def master(self, intent: Intent) -> Secret | None:
         """The master secret, None where there is none yet. Raises: WarpError when it cannot be read."""
@@ -173,15 +184,24 @@ class Session:
         self.store.write_grants(read.grants)
         return goal
 
-    def _refuse_lost_master(self) -> None:
-        """A gateway that has granted has had a master secret: a new one would cut off every client in silence."""
+    def refuse_lost_master(self) -> None:
+        """A gateway that has granted has had a master secret: a new one would cut off every client in silence.
+
+        Raises:
+            WarpError: there are allocations.
+        """
         if self.store.read_grants().networks:
-            raise WarpError(
-                "the master secret is gone, but this gateway has given grants: a new secret would cut off every client",
-                code="master-lost",
-                who="operator",
-                hint="restore master.key from the backup; to start anew instead, remove the state folder",
-            )
+            raise lost_master("has given allocations")
+
+
+def lost_master(evidence: str) -> WarpError:
+    """`evidence` is what shows that there has been one, as a verb with its object."""
+    return WarpError(
+        f"the master secret is gone, but this gateway {evidence}: a new secret would cut off every client",
+        code="master-lost",
+        who="operator",
+        hint="restore master.key from the backup; to start anew instead, `warpctl destroy` and remove the state folder",
+    )
 
 
 def _forbid_core_dumps() -> None:

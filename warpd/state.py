@@ -199,6 +199,7 @@ class Host:
     uplink_mtu: int = 1500
     uplink_addresses: tuple[str, ...] = ()
     local: tuple[str, ...] = ()  # prefixes that are delivered to the host itself, without those on links of ours
+    uplink_down: bool = False  # it is there, but switched off or without a carrier
     cloud_address: str = ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
     wireguard_kernel: bool = False
     wireguard_go: bool = False

@@ -34,6 +34,7 @@ MASTER: Final = "master.key"
 MASKED: Final = "configs"
 EXPORTS: Final = "exports.log"
 LOCK: Final = "lock"
+KEPT: Final = "daemon.lock"
 LOCK_PAUSE_S: Final = 0.05
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
@@ -96,6 +97,7 @@ class Store:
         self.folder = Path(state_dir)
         self._writer = granting.Writer()
         self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
+        self._kept: int | None = None  # descriptor of the daemon's lock
 
     # grants
 
@@ -291,6 +293,35 @@ class Store:
         finally:
             if fd is not None:
                 os.close(fd)
+
+    def hold(self) -> None:
+        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where that can be said."""
+        path = self.folder / KEPT
+        with contextlib.suppress(OSError):
+            if self._kept is not None and os.path.samestat(os.fstat(self._kept), path.stat()):
+                return
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if self._kept is not None:
+                os.close(self._kept)
+            self._kept = fd
+
+    def is_kept(self) -> bool:
+        """Whether a daemon says that it is at work here."""
+        try:
+            fd = os.open(self.folder / KEPT, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return False
 
     def _open_lock(self, path: Path, make: bool) -> tuple[int | None, WarpError | None]:
         """The open lock file, None where there is none and none can be made; and why it cannot be written."""

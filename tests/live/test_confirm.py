@@ -71,6 +71,31 @@ def made(gateway: LiveKernel, tmp_path: Path) -> Gateway:
     return machine
 
 
+def test_undoing_a_rollback_is_said(made: Gateway) -> None:
+    """An apply of the very files that were rolled back from is a risk like any other."""
+    assert made.run("apply", "--yes").returncode == 0
+    assert made.run("rollback", "--to", "1", "--yes").returncode == 0
+    asked = made.run("plan")
+    assert asked.returncode == 2 and "a rollback is in force" in asked.stdout
+    declined = made.run("apply")
+    assert declined.returncode != 0 and "a rollback is in force" in declined.stderr and made.is_as(OLD)
+    done = made.run("apply", "--yes")
+    assert done.returncode == 0 and "a rollback is in force" in done.stderr and made.is_as(NEW)
+    assert "a rollback is in force" not in made.run("plan").stdout
+
+
+def test_destroy_beside_a_daemon_is_refused(made: Gateway, tmp_path: Path) -> None:
+    """It would say done, and all would be back within seconds."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    with Daemon(folder, json.loads(made.file.read_text()), state=made.state) as daemon:
+        refused = made.run("destroy", "--yes")
+        assert refused.returncode == 5 and "systemctl stop warpd" in refused.stderr
+        assert made.is_as(NEW)
+        daemon.stop()
+        assert made.run("destroy", "--yes").returncode == 0
+
+
 def test_a_yes_keeps_it(made: Gateway) -> None:
     done = made.run("apply", "--yes", "--confirm-within", "15s")
     assert done.returncode == 0 and "warpctl confirm" in done.stdout

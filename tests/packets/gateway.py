@@ -40,8 +40,14 @@ class Gateway:
         self.networks: dict[str, Any] = {}
 
     def warpctl(self, *arguments: str, timeout_s: float = 120) -> Done:
-        paths = ("-c", str(self.file), "--state-dir", str(self.state))
-        return self.host.run(*WARPCTL, *paths, *arguments, timeout_s=timeout_s, env=environment())
+        return self.host.run(*self._words(arguments), timeout_s=timeout_s, env=environment())
+
+    def shell(self, *arguments: str) -> str:
+        """The same as a line for a shell."""
+        return shlex.join([*(f"{name}={value}" for name, value in environment().items()), *self._words(arguments)])
+
+    def _words(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return (*WARPCTL, "-c", str(self.file), "--state-dir", str(self.state), *arguments)
 
     def write(self, **gateway: Any) -> None:
         """The YAML file; JSON is YAML."""

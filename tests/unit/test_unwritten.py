@@ -22,12 +22,16 @@ from warpd.history import History
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.memory import MemoryKernel
 from warpd.objects.nft import NftTable
+from warpd.objects.sysctl import Sysctl
 from warpd.objects.wireguard import WireguardPeer
+from warpd.reconcile import converge, prospect
+from warpd.rollback import undo
 from warpd.session import Session
 from warpd.state import ROOT, Key
 from warpd.store import GRANTS, MASTER
 
 LOOK = Work(True, None, False)
+SETTING = Sysctl(ROOT, "net/ipv4/conf/eth0/forwarding", "0")
 TABLE = Key(NftTable.KIND, ROOT, "warpd")
 
 
@@ -209,11 +213,11 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
     machine.say("p", "r")
     with machine.unwritable(), session.store.writer_if_possible("test") as obstacle:
         assert obstacle is None, "the lock is there to be taken"
-        done = commit(session, session.read(), "test", lambda: last_applied(session), obstacle)
+        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session), obstacle)
     assert done.unwritten is not None and not done.number
     assert list(done.goal.intent.networks["a"].endpoints) == ["p"]
     with session.store.writer("test"):
-        done = commit(session, session.read(), "test", lambda: last_applied(session))
+        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session))
     assert done.unwritten is None and list(done.goal.intent.networks["a"].endpoints) == ["p", "r"]
 
 
@@ -223,4 +227,111 @@ def test_a_command_without_any_record_does_nothing(tmp_path: Path) -> None:
     with pytest.raises(WarpError), session.store.writer_if_possible("test"):
         shutil.rmtree(made.state)
         made.state.write_text("no folder")
-        commit(session, session.read(), "test", lambda: None)
+        commit(session, session.read(), "test", made.kernel, lambda: None)
+
+
+def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
+    """An apply of another process, with a time to confirm; below 0 it is over."""
+    session = Session(machine.config, machine.state)
+    machine.say(*endpoints)
+    with session.store.writer("test"):
+        read, history = session.read(), History(session)
+        back_to = history.in_force_number()
+        done = commit(session, read, "test", machine.kernel, lambda: None)
+        history.await_yes(done.number, back_to, within_s, "test")
+        converge(machine.kernel, lambda: prospect(machine.kernel, done.goal), prospect(machine.kernel, done.goal))
+
+
+def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machine) -> None:
+    awaiting(machine, "p", "q", "r")
+    assert machine.peers == {"p", "q", "r"}
+    with machine.unwritable():
+        for _ in range(3):
+            assert machine.look().unwritten
+            assert machine.peers == {"p", "q"} and not machine.keeper.undo_due, "undone once"
+        assert History(machine.keeper.session).pending() is not None
+    machine.look()
+    assert machine.peers == {"p", "q"} and History(machine.keeper.session).pending() is None
+    machine.look()
+    assert machine.peers == {"p", "q"} and machine.keeper.waits, "the files are those that were rolled back from"
+
+
+def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
+    """Neither the files nor what is in force are others than before."""
+    awaiting(machine, "p", "q", within_s=600)
+    machine.look()
+    assert machine.keeper.pending is not None and machine.keeper.waits
+    History(Session(machine.config, machine.state)).confirm()
+    machine.look(Work(files=True))
+    machine.look()
+    assert machine.keeper.pending is None and not machine.keeper.waits and not machine.keeper.findings
+
+
+def test_a_rollback_by_hand_without_a_place_to_write(machine: Machine) -> None:
+    session = Session(machine.config, machine.state)
+    machine.say("p", "q", "r")
+    machine.look()
+    with machine.unwritable(), session.store.writer_if_possible("test"):
+        undone, number = undo(session, machine.kernel, 1)
+        assert number == 1 and machine.peers == {"p", "q"} and undone.outcome.complete and not undone.complete
+    with session.store.writer("test"):
+        undone, _ = undo(session, machine.kernel, 1)
+    assert undone.complete and History(session).in_force_number() == 1
+
+
+def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) -> None:
+    """The state folder is gone, and nobody remembers: a new secret would cut off everybody in silence."""
+    shutil.rmtree(machine.state)
+    before = dict(machine.kernel.objects)
+    machine.start()
+    assert machine.look().all_failed and machine.kernel.objects == before and not machine.state.exists()
+    session = Session(machine.config, machine.state)
+    with pytest.raises(WarpError) as caught, session.store.writer_if_possible("test"):
+        commit(session, session.read(), "test", machine.kernel, lambda: None)
+    assert caught.value.code == "master-lost" and not (machine.state / MASTER).exists()
+
+
+def test_a_pass_that_fails_whole_is_not_repeated_by_whatever_happens_beside_the_file(machine: Machine) -> None:
+    """A log in the same folder would call for a pass at each of its lines."""
+    shutil.rmtree(machine.state)
+    machine.start()
+    assert machine.look().all_failed
+    assert machine.look(Work(files=True)) == Result()
+    machine.say("p")
+    assert machine.look(Work(files=True)).all_failed, "another YAML is tried at once"
+
+
+def test_a_first_start_with_settings_of_the_host_alone(tmp_path: Path) -> None:
+    """Settings that are nobody's stand in every look."""
+    made = Machine(tmp_path)
+    made.kernel.objects[SETTING.key] = SETTING
+    assert not made.look().all_failed and made.peers == {"p", "q"}
+
+
+def test_a_daemon_at_work_is_known(machine: Machine) -> None:
+    store = machine.keeper.session.store
+    assert not store.is_kept()
+    store.hold()
+    store.hold()
+    assert Session(machine.config, machine.state).store.is_kept()
+
+
+def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
+    """Not by a command, a start or a rollback; and no step is made with other keys."""
+    machine.say("p", "q", "r")
+    machine.look()
+    (machine.state / MASTER).unlink()
+    before = dict(machine.kernel.objects)
+    machine.say("p")
+    session = Session(machine.config, machine.state)
+    with session.store.writer("test"):
+        for act in (
+            lambda: commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session)),
+            lambda: undo(session, machine.kernel, 1),
+        ):
+            with pytest.raises(WarpError) as caught:
+                act()
+            assert caught.value.code == "master-lost"
+    machine.start()
+    assert machine.look().all_failed
+    assert machine.kernel.objects == before and not (machine.state / MASTER).exists()

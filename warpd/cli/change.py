@@ -22,7 +22,7 @@ from warpd import client
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format, finding_json
-from warpd.commitment import commit, last_applied
+from warpd.commitment import Applied, commit, has_devices, last_applied, refuse_new_master
 from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
 from warpd.history import NOTHING, History
@@ -42,7 +42,7 @@ from warpd.render import (
     step_text,
     summary_text,
 )
-from warpd.report import described, exit_code, intent_in_force, outcome_json, unwritten_json, without_steps
+from warpd.report import described, exit_code, outcome_json, unwritten_json, with_rollback, without_steps
 from warpd.rollback import seconds_of, start_timer
 from warpd.session import Read, Session, live_kernel, require_root
 
@@ -104,9 +104,10 @@ def plan(
 
 
 def _planned(session: Session) -> dict[str, Any]:
-    read = session.read()
+    read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
+        refuse_new_master(session, read, kernel)
         return described(session, goal, prospect(kernel, goal), read)
 
 
@@ -134,23 +135,30 @@ def apply(
     if promised is None and not yes:
         promised, agreed = _ask(session, form, verbose)
     with session.store.writer_if_possible("warpctl apply") as obstacle, live_kernel() as kernel:
-        read = session.read()
+        read = with_rollback(session, session.read())
         if promised is not None:
             _refuse_stale(kernel, read, session.goal(read, create=False), promised)
         _refuse_unsaid(read, agreed)
         History(session).refuse_pending()
-        before, back_to, by = intent_in_force(session), _way_back(session, kernel, within_s), _who()
-        done = commit(session, read, by, lambda: last_applied(session), obstacle)
+        previous, back_to, by = _last_applied(session), _way_back(session, kernel, within_s), _who()
+        done = commit(session, read, by, kernel, lambda: previous, obstacle)
         if within_s and done.unwritten is not None:
             raise done.unwritten  # it could not be undone
         found = prospect(kernel, done.goal)
-        data = without_steps(session, done.goal, found, read, before)
+        data = without_steps(session, done.goal, found, read, previous.read.intent if previous is not None else None)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
         data["confirm_until"] = _awaited(session, done.number, back_to, within_s, by)
         _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
+
+
+def _last_applied(session: Session) -> Applied | None:
+    """From the history, before anything is written there; None also where it cannot be read."""
+    with contextlib.suppress(WarpError, OSError):
+        return last_applied(session)
+    return None
 
 
 def _who() -> str:
@@ -173,7 +181,7 @@ def _way_back(session: Session, kernel: LiveKernel, within_s: int) -> int:
         WarpError: what is in force now is not kept, so that nothing could be gone back to.
     """
     before = History(session).in_force() if within_s else None
-    if within_s and before is None and len(removal(kernel).observed.state):
+    if within_s and before is None and has_devices(kernel):
         text = "there is no record of what is in force now, so that it could not be gone back to"
         raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
     return before.number if before is not None else NOTHING
@@ -224,9 +232,10 @@ def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> 
 
 def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[str]]:
     """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its risks."""
-    read = session.read()
+    read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
+        refuse_new_master(session, read, kernel)
         found = prospect(kernel, goal)
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:
@@ -237,7 +246,7 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
 
 def _risks(session: Session, form: Format) -> frozenset[str]:
     """Of a saved plan only the risks are asked about: its steps were agreed to by saving it."""
-    read = session.read()
+    read = with_rollback(session, session.read())
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
@@ -273,6 +282,7 @@ def destroy(
     """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
     session: Session = context.obj
     require_root("destroy")
+    _refuse_beside_daemon(session)
     with live_kernel() as kernel, session.store.writer_if_possible("warpctl destroy") as obstacle:
         if obstacle is not None:  # a full disk must not keep anybody from removing
             output.note(f"warning: the state folder takes no writes: {obstacle}")
@@ -286,6 +296,14 @@ def destroy(
         with contextlib.suppress(WarpError):
             History(session).settled()  # nothing is left that a timer should undo
         _run(kernel, found, lambda: removal(kernel, group), data, form, verbose)
+
+
+def _refuse_beside_daemon(session: Session) -> None:
+    """Raises: Busy when a daemon is at work, which would make everything again at once."""
+    if client.answers() or session.store.is_kept():
+        text = "warpd is running: it would make again within seconds what is removed"
+        hint = "`systemctl stop warpd` first; `enabled: false` in the YAML removes one network"
+        raise Busy(text, code="daemon-running", hint=hint)
 
 
 def _destruction(session: Session, found: Prospect) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def explain_(
     """
     require_root("warpctl explain")
     session: Session = context.obj
-    _read, goal, found = see(session)
+    seen = see(session)
+    goal, found = seen.goal, seen.found
     network, endpoint = split_name(goal, name)
     port = port or (443 if protocol in NEEDS_PORT else 0)
     question = question_of(goal, found.observed.host, network, endpoint, _address(goal, target), protocol, port)

@@ -13,7 +13,7 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.change import Yes, agree, signals
 from warpd.cli.output import Format
-from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.history import NOTHING, History
 from warpd.plan import Step
 from warpd.reconcile import Outcome
@@ -60,10 +60,12 @@ def rollback(
         if live:
             output.note(step_text(step_json(step, 0), paint))
 
-    with session.store.writer("warpctl rollback", LOCK_PATIENCE_S), live_kernel() as kernel, signals():
-        outcome, number = undo(session, kernel, to, progress)
-    output.emit(undone_json(outcome, number), _outcome_text(outcome, number), form)
-    raise typer.Exit(0 if outcome.complete else EXIT_PARTIAL if outcome.done else EXIT_FAILED)
+    with session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False), live_kernel() as kernel, signals():
+        undone, number = undo(session, kernel, to, progress)
+    outcome = undone.outcome
+    output.emit(undone_json(outcome, number, undone.unwritten), _outcome_text(outcome, number, undone.unwritten), form)
+    partial = outcome.done or undone.unwritten is not None
+    raise typer.Exit(0 if undone.complete else EXIT_PARTIAL if partial else EXIT_FAILED)
 
 
 def _difference(history: History, number: int) -> str:
@@ -81,10 +83,11 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _outcome_text(outcome: Outcome, number: int) -> str:
+def _outcome_text(outcome: Outcome, number: int, unwritten: WarpError | None) -> str:
     before = "nothing is in force, as before the first apply"
     what = f"number {number} of the history is in force" if number != NOTHING else before
     lines = [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
+    lines += [f"not written: {unwritten.message}; roll back again when the folder takes writes"] if unwritten is not None else []
     verdict = "Rolled back" if outcome.complete else "Rolled back in part"
     kept = "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply` says so."
     return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps; {what}.", kept])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,23 +21,98 @@ from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.cli.output import Format
 from warpd.cli.watch import watch
+from warpd.commitment import last_read
+from warpd.conditions import Condition, conditions, from_json, merged
 from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
+from warpd.grants import Grants
+from warpd.health import facts_on_disk, keyed_by_kernel
 from warpd.intent import Intent
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect, prospect
-from warpd.render import VERSION, problem_lines, quarantine_lines, warning_text
+from warpd.render import VERSION, Paint, problem_lines, quarantine_lines, warning_text
 from warpd.report import status_data, version_of
 from warpd.schema import json_schema
 from warpd.session import Read, Session, live_kernel, require_root
+from warpd.state import Host
 from warpd.status import endpoint_json, network_json, quarantine_json, status_json
 
+# Conditions that make what is shown something else than what the YAML says.
+OF_THE_INTENT: Final = frozenset(
+    {"master-lost", "yaml-invalid", "awaiting-consent", "edit-unwritten", "confirm-pending", "rolled-back"}
+)
+NOT_IN_SYNC: Final = frozenset({"master-lost", "edit-unwritten"})
 
-def see(session: Session) -> tuple[Read, Goal, Prospect]:
-    read = session.read()
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look: at the YAML, or at the last good intent while the YAML is not in force."""
+
+    read: Read
+    goal: Goal
+    found: Prospect
+    conditions: tuple[Condition, ...]
+    daemon: Mapping[str, Any] | None  # as the daemon tells it; None where none answers
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [item.as_json() for item in self.conditions]
+
+
+def see(session: Session) -> Seen:
+    """Look, whatever state YAML, state folder and daemon are in.
+
+    Raises:
+        InvalidIntent: the YAML is invalid, and nothing was applied before.
+    """
+    running, daemon = _ask_daemon(session)
+    now, findings = _read(session)
+    waits = daemon is not None and not daemon["intent"]["in_force"]
+    read = (last_read(session) if now is None or waits else None) or now
+    if read is None:
+        raise InvalidIntent(findings)
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        return read, goal, prospect(kernel, goal)
+        found = prospect(kernel, goal)
+    facts = facts_on_disk(session, now, findings, found.observed.host, running, found.compiled.problems)
+    if facts.lost_master:
+        goal, found = keyed_by_kernel(goal, found)
+    watched = from_json(daemon["conditions"]) if daemon is not None else ()
+    return Seen(read, goal, found, merged(conditions(facts), watched), daemon)
+
+
+def _read(session: Session) -> tuple[Read | None, tuple[Finding, ...]]:
+    """The YAML as it is now; None, and why, when it is invalid."""
+    try:
+        return session.read(), ()
+    except InvalidIntent as failure:
+        return None, failure.findings
+
+
+def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
+    """Whether a daemon keeps this gateway, and what it tells of itself."""
+    try:
+        daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
+        if "conditions" in daemon and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute():
+            return True, daemon
+    except WarpError:
+        pass
+    return session.store.is_kept(), None
+
+
+def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
+    """What is wrong or waits, above everything else."""
+    return [
+        paint(f"{row['severity']:<8}", "31" if row["severity"] == "error" else "33")
+        + row["text"]
+        + (f" (since {row['since']})" if row["since"] else "")
+        + (f"\n        {row['hint']}" if row["hint"] else "")
+        for row in rows
+    ]
+
+
+def intent_lines(seen: Seen) -> list[str]:
+    """As `first_lines`, of what makes a list show something else than the YAML."""
+    return first_lines([row for row in seen.rows() if row["code"] in OF_THE_INTENT], output.paint())
 
 
 @app.command()
@@ -72,15 +150,21 @@ def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
 def _status(session: Session) -> dict[str, Any]:
     if client.told_by_daemon():
         return client.ask("GET", "/v1/status")
-    read, goal, found = see(session)
-    return status_data(session, read, goal, found)
+    seen = see(session)
+    data = status_data(session, seen.read, seen.goal, seen.found)
+    data |= {"conditions": seen.rows(), "daemon": seen.daemon}
+    codes = {item.code for item in seen.conditions}
+    return {**data, "in_sync": data["in_sync"] and not codes & NOT_IN_SYNC}
 
 
 def status_text(data: Mapping[str, Any]) -> str:
     paint = output.paint()
-    sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + " (see `warpctl plan`)"
-    lines = [f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
-    lines += problem_lines(data["problems"], paint)
+    rows = data.get("conditions", (data.get("daemon") or {}).get("conditions", ()))
+    lost = any(row["code"] == "master-lost" for row in rows)
+    see_plan = "" if lost else " (see `warpctl plan`)"
+    sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + see_plan
+    lines = [*first_lines(rows, paint), f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
+    lines += problem_lines(data.get("problems", ()), paint)
     for network in data["networks"]:
         lines += ["", *_network_lines(network)]
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
@@ -154,14 +238,15 @@ def _size(count: float) -> str:
 @network_app.command("list")
 def network_list(context: typer.Context, form: Output = Format.text) -> None:
     """All networks of the YAML, with what each was granted."""
-    _read, goal, found = see(context.obj)
-    data = status_json(goal, found, int(time.time()))
+    seen = see(context.obj)
+    data = status_json(seen.goal, seen.found, int(time.time()))
     rows = [
         (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), _sync(n))
         for n in data["networks"]
     ]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
-    output.emit({"version": VERSION, "networks": data["networks"]}, output.table(rows, heads), form)
+    text = "\n".join([*intent_lines(seen), output.table(rows, heads)])
+    output.emit({"version": VERSION, "networks": data["networks"], "conditions": seen.rows()}, text, form)
 
 
 def _sync(network: Mapping[str, Any]) -> str:
@@ -173,12 +258,12 @@ def network_show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
 ) -> None:
     """One network: its grants, its state, its endpoints."""
-    _read, goal, found = see(context.obj)
-    known_network(goal, name)
-    data = {"version": VERSION, **network_json(goal, found, name, int(time.time()))}
+    seen = see(context.obj)
+    known_network(seen.goal, name)
+    data = {"version": VERSION, **network_json(seen.goal, seen.found, name, int(time.time()))}
     facts = {key: value for key, value in data.items() if not isinstance(value, list | dict) and key != "version"}
-    text = _facts(facts) + "\n\n" + endpoint_table(data["endpoints"])
-    output.emit(data, text, form)
+    text = "\n".join([*intent_lines(seen), _facts(facts), "", endpoint_table(data["endpoints"])])
+    output.emit({**data, "conditions": seen.rows()}, text, form)
 
 
 def _facts(data: Mapping[str, Any]) -> str:
@@ -203,7 +288,8 @@ def endpoint_list(
 ) -> None:
     """All endpoints, or one network's, and a line that counts them."""
     session: Session = context.obj
-    read, goal, found = see(session)
+    seen = see(session)
+    read, goal, found = seen.read, seen.goal, seen.found
     network = network or network_option
     if network is not None:
         known_network(goal, network)
@@ -219,8 +305,8 @@ def endpoint_list(
     table = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in shown])
     lines = [table, *(_long_lines(shown) if long else ()), "", summary(rows)] if shown else [summary(rows)]
     lines += quarantine_lines(waiting) if every else []
-    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting}
-    output.emit(data, "\n".join(lines), form)
+    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting, "conditions": seen.rows()}
+    output.emit(data, "\n".join([*intent_lines(seen), *lines]), form)
 
 
 def _long_line(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -240,14 +326,16 @@ def endpoint_show(
 ) -> None:
     """One endpoint: its addresses, key, traffic and config version."""
     session: Session = context.obj
-    _read, goal, found = see(session)
+    seen = see(session)
+    goal, found = seen.goal, seen.found
     network, endpoint = split_name(goal, name)
     data = {
         "version": VERSION,
         **endpoint_json(goal, found, network, endpoint, int(time.time())),
         **version_of(session.store.versions(), goal, found, network, endpoint),
     }
-    output.emit(data, _facts({key: value for key, value in data.items() if key != "version"}), form)
+    text = _facts({key: value for key, value in data.items() if key != "version"})
+    output.emit({**data, "conditions": seen.rows()}, "\n".join([*intent_lines(seen), text]), form)
 
 
 def known_network(goal: Goal, name: str) -> None:
@@ -288,13 +376,19 @@ def doctor(context: typer.Context, form: Output = Format.text) -> None:
     """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
     session: Session = context.obj
     intent: Intent | None = None
-    grants, findings = session.store.read_grants(), tuple[Finding, ...]()
-    try:
-        read = session.read()
+    grants, running, daemon = Grants(), *_ask_daemon(session)
+    read, findings = None, tuple[Finding, ...]()
+    with contextlib.suppress(WarpError):
+        grants = session.store.read_grants()
+        read, findings = _read(session)
+    if read is not None:
         intent, grants = read.intent, read.grants
-    except InvalidIntent as failure:
-        findings = failure.findings
-    checks = examine(intent, grants, findings)
+    watched = from_json(daemon["conditions"]) if daemon is not None else ()
+
+    def told(host: Host | None) -> tuple[Condition, ...]:
+        return merged(conditions(facts_on_disk(session, read, findings, host, running)), watched)
+
+    checks = examine(intent, grants, told)
     paint = output.paint()
     marks = {"ok": paint("ok   ", "32"), "warn": paint("warn ", "33"), "fail": paint("fail ", "31")}
     lines = [

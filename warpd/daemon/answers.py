@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from warpd.commitment import commit
+from warpd.commitment import commit, refuse_new_master
 from warpd.daemon.keeper import InForce, Keeper
 from warpd.errors import WarpError
 from warpd.history import History
@@ -19,6 +19,7 @@ from warpd.report import (
     status_data,
     undone_json,
     unwritten_json,
+    with_rollback,
     without_steps,
 )
 from warpd.rollback import undo
@@ -50,7 +51,8 @@ def _in_force(keeper: Keeper) -> InForce:
 
 def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
-    read = keeper.session.read()
+    read = with_rollback(keeper.session, keeper.session.read())
+    refuse_new_master(keeper.session, read, keeper.kernel)
     goal = keeper.session.goal(read, create=False)
     return described(keeper.session, goal, prospect(keeper.kernel, goal), read)
 
@@ -61,11 +63,11 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
     with session.store.writer_if_possible("warpd (asked)", make=keeper.in_force is None) as obstacle:
         History(session).refuse_pending()
         previous, lost = keeper.allocations()
-        read = session.read(previous=previous)
+        read = with_rollback(session, session.read(previous=previous))
         if read.risks and not arguments.get("yes"):
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
-        done = commit(session, read, by, keeper.applied, lost or obstacle)
+        done = commit(session, read, by, kernel, keeper.applied, lost or obstacle)
         found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
@@ -82,8 +84,9 @@ def confirm(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def rollback(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl rollback` does, with `to` a number of the history or None. Raises: as that."""
-    with keeper.session.store.writer(command="warpd (asked)"):
-        return undone_json(*undo(keeper.session, keeper.kernel, arguments.get("to")))
+    with keeper.session.store.writer_if_possible("warpd (asked)", make=False):
+        undone, number = undo(keeper.session, keeper.kernel, arguments.get("to"))
+        return undone_json(undone.outcome, number, undone.unwritten)
 
 
 def history(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:

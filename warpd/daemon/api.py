@@ -49,6 +49,7 @@ ROUTES: Final = (
     Route("GET", "/v1/networks/{name}/endpoints", "status", "The endpoints of one network.", "endpoints"),
     Route("GET", "/v1/plan", "plan", "The steps from the kernel to the YAML, as `warpctl plan -o json`."),
     Route("GET", "/v1/history", "history", "What was applied, as `warpctl history -o json`."),
+    Route("GET", "/v1/daemon", "", "How the daemon is, with its conditions: `daemon` of the status, without a look."),
     Route("GET", "/v1/events", "", "What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."),
     Route("POST", "/v1/apply", "apply", 'Apply the YAML; the body {"yes": true} agrees to its risks.'),
     Route("POST", "/v1/confirm", "confirm", "Keep what was applied with a time to confirm."),
@@ -166,6 +167,9 @@ class Api:
             await _say(send, 200, await self._lookups.shared(route.verb, urgent))
         elif route.path == "/metrics":
             await _send(send, 200, CONTENT_TYPE, metrics_text(self._desk.figures, self._desk.socket).encode())
+        elif route.path == "/v1/daemon":
+            daemon, published_s = self._desk.daemon
+            await _say(send, 200, {"version": 1, **aged(daemon, time.monotonic() - published_s)})
         elif route.path == "/v1/events":
             await self._stream(scope, receive, send)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from warpd.conditions import Condition
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import Goal, Prospect
@@ -63,6 +64,7 @@ class Figures:
     networks: Sequence[Seen] = ()  # as the last look at everything found them
     drops: Mapping[str, int] = field(default_factory=dict)  # by the gateway's own rules: reason -> packets
     confirm_pending: bool = False
+    conditions: Sequence[Condition] = ()  # what is wrong, or waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from warpd.commitment import Applied, Commitment, as_error, commit
+from warpd.commitment import Applied, Commitment, as_error, commit, has_devices
 from warpd.compile import Problem
 from warpd.daemon.decide import Result, Work
 from warpd.daemon.desk import Desk
@@ -41,6 +41,7 @@ from warpd.state import ROOT, Observed, State
 from warpd.store import GRANTS, MASTER
 
 COMMAND: Final = "warpd"
+ROLLED_BACK: Final = "these files were rolled back from"
 TOLD_STEPS_MAX: Final = 200  # changes of one pass that are told one by one
 
 
@@ -80,10 +81,12 @@ class Keeper:
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
         self._looked_s = 0.0
         self._looked_for: Goal | None = None  # the goal of the last look
-        self._problems: tuple[Problem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
         self._dialer = Dialer()
         self.last_pass: dict[str, Any] = {}
+        self.why_failing: dict[str, str] = {}  # by network, the last fault
         self.pending: Pending | None = None
+        self._undone = NOTHING  # of the history: undone in the kernel, but not yet on the disk
         self.unread = False  # files have changed, but were being written
         self._held = NOTHING
         self._number = NOTHING  # of the history, of what is in force here
@@ -98,7 +101,7 @@ class Keeper:
         began = time.monotonic()
         result, kind = Result(), "done"
         try:
-            with self.session.store.writer_if_possible(COMMAND, make=self.in_force is None) as obstacle:
+            with self.session.store.writer_if_possible(COMMAND, make=self._may_make_folder()) as obstacle:
                 self._obstacle = obstacle
                 result = self._pass(work)
                 kind = "failed" if result.failed else "done"
@@ -113,6 +116,8 @@ class Keeper:
         except (WarpError, LookFailed, OSError) as failure:
             self.log.error("pass failed", error=str(failure))
             self.desk.tell(_now(), "failed", error=str(failure))
+            self.why_failing[self._name(ROOT)] = str(failure)
+            self._tried = self._fingerprint()  # what else happens in the folder is no reason to try again
             result, kind = Result(all_failed=True), "failed"
         except Exception as failure:  # a mistake of ours must not end the guard of every network
             self.log.exception("pass failed", error=repr(failure))
@@ -126,6 +131,12 @@ class Keeper:
             took = {"seconds": round(seconds, 4), "look_seconds": round(result.seconds, 4)}
             self.log.info("pass", result=kind, steps=result.changed, **took)
         return result
+
+    def _may_make_folder(self) -> bool:
+        """A folder that was there, or that must have been, is somewhere: a new one would stand in its way."""
+        if self.in_force is not None:
+            return False
+        return self.session.store.folder.exists() or not has_devices(self.kernel)
 
     def _nothing(self) -> Result:
         return Result(unwritten=self.unwritten is not None)
@@ -156,7 +167,7 @@ class Keeper:
 
     def _tell_problems(self, now: tuple[Problem, ...]) -> None:
         """What this machine keeps networks from: told when it comes, and when it is over."""
-        before, self._problems = self._problems, now
+        before, self.problems = self.problems, now
         for problem in now:
             if problem not in before:
                 about = {"network": problem.network, "code": problem.finding.code, "error": problem.finding.message}
@@ -254,17 +265,20 @@ class Keeper:
         """Whose yes these files need; "" for nobody's."""
         refused = self._history.refused
         if refused and files_digest(intent_files(read)) == refused:
-            return "these files were rolled back from"
+            return ROLLED_BACK
         return why_wait(read, previous)
 
     def _while_pending(self, pending: Pending) -> bool:
         """What is applied, and waits for a yes, stays in force whatever the files say; what nobody said yes to is undone."""
+        self._mark = None  # when it waits no more, the files count again, the same as before or not
         if pending.left_s() <= 0:
             self.log.warning("nobody confirmed in time: going back", number=pending.number, to=pending.back_to)
-            outcome = undo_pending(self.session, self.kernel)
-            self.desk.tell(_now(), "rollback", number=pending.back_to, complete=outcome is None or outcome.complete)
+            undone = undo_pending(self.session, self.kernel)
+            self.desk.tell(_now(), "rollback", number=pending.back_to, complete=undone is None or undone.complete)
             self.pending = self._history.pending()
-            self.last, self.in_force, self._mark = None, None, None
+            self.last, self.in_force, self.unwritten = None, None, None
+            if undone is not None and undone.unwritten is not None:
+                return self._undone_in_memory(pending, undone.unwritten)
         elif self._held != pending.number:
             self._held = pending.number
             self._wait(f"an apply waits to be confirmed until {pending.until}")
@@ -272,20 +286,36 @@ class Keeper:
             return False
         return self._fall_back()
 
+    def _undone_in_memory(self, pending: Pending, why: WarpError) -> bool:
+        """The kernel is as it was before; the state folder is told when it takes writes."""
+        self._undone, self._tried = pending.number, self._fingerprint()
+        self._not_written(why)
+        if pending.back_to == NOTHING:
+            return False
+        read = self._history.read(self._history.entry(pending.back_to))
+        self.in_force = InForce(read, self.session.goal_again(read), time.time())
+        self._number = pending.back_to
+        return True
+
     def _fall_back(self) -> bool:
         """To what was applied or gone back to last, by whomever, also before this process was started."""
         entry = self._history.in_force()
         if entry is None or (self.in_force is not None and entry.number == self._number):
             return False
         read = self._history.read(entry)
-        self.in_force, self._number = InForce(read, self.session.goal(read, create=True), time.time()), entry.number
+        self.in_force, self._number = InForce(read, self.session.goal_again(read), time.time()), entry.number
         self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
         return True
 
     @property
+    def rolled_back_to(self) -> int | None:
+        """The number in the history that a rollback went back to, while the files are what it left."""
+        return self._number if self.waits == ROLLED_BACK else None
+
+    @property
     def undo_due(self) -> bool:
-        """Whether an apply that nobody confirmed is to be undone now."""
-        return self.pending is not None and self.pending.left_s() <= 0
+        """Whether an apply that nobody confirmed is to be undone in the kernel now."""
+        return self.pending is not None and self.pending.left_s() <= 0 and self.pending.number != self._undone
 
     def _fingerprint(self) -> tuple[Mark, Mark]:
         """Of everything that decides what should exist, but for the kernel and the day: the operator's files, and ours."""
@@ -314,7 +344,7 @@ class Keeper:
 
         `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
         """
-        done = commit(self.session, read, COMMAND, self.applied, self._obstacle)
+        done = commit(self.session, read, COMMAND, self.kernel, self.applied, self._obstacle)
         if done.unwritten is not None:
             return self._withhold(read, done, done.unwritten, now)
         goal, self._number = done.goal, done.number
@@ -450,6 +480,9 @@ class Keeper:
             self.log.error("not as promised", network=step.network, vcid=vcid_of(step.group), step=str(step.key))
         failed = {step.group for step, _ in outcome.failed} | {step.group for step in outcome.unverified}
         failed |= {blocked.group for blocked in found.plan.blocked}
+        self.why_failing |= {self._name(step.group): "the kernel is not as promised" for step in outcome.unverified}
+        self.why_failing |= {self._name(item.group): f"{item.key} is not ours: {item.foreign}" for item in found.plan.blocked}
+        self.why_failing |= {self._name(step.group): str(fault) for step, fault in outcome.failed}
         self._figure(found, outcome, fresh)
         mended = {} if fresh else {str(step.key): step.group for step in outcome.done}
         changed, unwritten = len(outcome.done), self.unwritten is not None

@@ -21,10 +21,12 @@ from types import FrameType
 from typing import Any, Final
 
 from warpd import __version__
+from warpd.conditions import Watched, conditions
 from warpd.daemon.answers import CHANGING, status_of
 from warpd.daemon.decide import Pacer, Work
 from warpd.daemon.desk import Desk, Question, Waker
 from warpd.daemon.figures import Figures
+from warpd.daemon.health import facts_of
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.notify import Notifier
 from warpd.daemon.puller import Puller
@@ -33,6 +35,7 @@ from warpd.daemon.watch import Watch
 from warpd.errors import WarpError, render_finding
 from warpd.kernel.protocol import LookFailed
 
+OVERRUN_TOLD_S: Final = 3600.0
 SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 _libc = ctypes.CDLL(None)
@@ -51,6 +54,8 @@ class Loop:
         self._flags: deque[str] = deque()  # added to by other threads
         self._descriptors: tuple[int, ...] = ()
         self._watch = Watch(keeper.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
+        self._watched = Watched()
+        self._overrun_s = -OVERRUN_TOLD_S  # when events were lost last
         self._signal = 0
         self._ready = False
         self._failed: frozenset[str] = frozenset()  # groups of which the last pass failed
@@ -98,7 +103,7 @@ class Loop:
 
     def _wait(self) -> None:
         wait_s = min(self._pacer.wait_s(time.monotonic()), self._notifier.interval_s)
-        if self._keeper.pending is not None:
+        if self._keeper.pending is not None and (self._keeper.undo_due or self._keeper.pending.left_s() > 0):
             wait_s = max(0.1, min(wait_s, self._keeper.pending.left_s()))
         poll = select.poll()
         for descriptor in (self._waker.fileno(), *self._descriptors):
@@ -153,6 +158,7 @@ class Loop:
             return
         if any(event.overrun for event in events):
             self._desk.figures = _overrun(self._desk.figures)
+            self._overrun_s = now
             if covered is not None:
                 self._pacer.hear(None, now)
         elif covered is not None:
@@ -172,6 +178,7 @@ class Loop:
     def _pass(self, work: Work) -> None:
         told = self._told_of()
         result = self._keeper.run(work)
+        self._keeper.session.store.hold()
         if result.changed or result.failed != self._failed or self._told_of() != told:
             self._desk.moment += 1
         self._failed = result.failed
@@ -187,6 +194,7 @@ class Loop:
         for item in self._pacer.fights.keys() - before.keys():
             self._keeper.fight(item, self._pacer.fights[item])
         self._desk.figures = _fights(self._desk.figures, self._pacer.fights)
+        self._tell_conditions()
         self._desk.daemon = self.daemon_json(), time.monotonic()
         self._publish_if_watched()
         if not (result.busy or result.writing):
@@ -217,6 +225,17 @@ class Loop:
         self._desk.daemon = self.daemon_json(), time.monotonic()
         self._desk.view = View.of(data, number, self._desk.moment, now, time.monotonic())
         return self._desk.view
+
+    def _tell_conditions(self) -> None:
+        """What is wrong, or waits: for events, log, figures and status the same."""
+        now, time_ = time.monotonic(), _iso(time.time())
+        overruns = self._desk.figures.overruns if now - self._overrun_s < OVERRUN_TOLD_S else 0
+        begun, over = self._watched.update(conditions(facts_of(self._keeper, self._pacer, self._desk, now, overruns)), time_)
+        for state, items in (("begins", begun), ("over", over)):
+            for item in items:
+                self._desk.tell(time_, "condition", code=item.code, state=state, severity=item.severity, text=item.text)
+                self._keeper.log.warning("condition", code=item.code, state=state, text=item.text)
+        self._desk.figures = dataclasses.replace(self._desk.figures, conditions=self._watched.now)
 
     def _headline(self) -> str:
         keeper = self._keeper
@@ -261,6 +280,7 @@ class Loop:
                 for name, (times, wait) in keeper.named_failing(self._pacer.failing(now)).items()
             ],
             "event_overruns": self._desk.figures.overruns,
+            "conditions": [item.as_json() for item in self._watched.now],
         }
 
 

@@ -104,6 +104,11 @@ def _refused(figures: SocketFigures) -> Iterator[Sample]:
         yield {"missing": missing}, figures.refused.get(missing, 0)
 
 
+def _conditions(figures: Figures) -> Iterator[Sample]:
+    for item in figures.conditions:
+        yield {"code": item.code, "severity": item.severity}, 1
+
+
 def metrics_text(figures: Figures, socket: SocketFigures = _NO_SOCKET) -> str:
     """Every metric that warpd has."""
     lines: list[str] = []
@@ -153,6 +158,7 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
         _sourced("asked", figures),
     )
     yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", figures)
+    yield Family("warpd_condition", "gauge", "1 while it holds; `warpctl status` says more."), _conditions(figures)
     yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, figures.confirm_pending)]
     yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(figures.fights))]
     yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]

@@ -21,7 +21,7 @@ from warpd.daemon.desk import Desk, Waker
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.loop import Loop
 from warpd.daemon.socket_server import Server
-from warpd.errors import WarpError
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.live_events import RECEIVE_BYTES
 from warpd.session import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
@@ -73,7 +73,7 @@ def serve(
         if once:
             result = keeper.run(Work(True, None, True))
             wrong = result.busy or result.writing or result.failed or result.all_failed or keeper.findings
-            raise typer.Exit(1 if wrong else 0)
+            raise typer.Exit(EXIT_PARTIAL if result.unwritten else EXIT_FAILED if wrong else 0)
         server = started(desk, socket, log, interval_s)
         log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
         gc.freeze()  # what was imported stays: no collection needs to walk it again

@@ -450,6 +450,7 @@ def look_at_host(
         uplink=row.name if row else "",
         uplink_mtu=row.mtu if row else _remembered_mtu(look),
         uplink_addresses=_addresses_of(look.addresses, row),
+        uplink_down=row is not None and not (row.up and row.carrier),
         cloud_address=cloud_address(),
         wireguard_kernel=wireguard,
         wireguard_go=live_userspace.available(),

@@ -38,6 +38,7 @@ TYPES: dict[tuple[str, str], int] = {
     ("rule", "del"): RTM_DELRULE,
 }
 IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
+IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
 IFLA_GROUP = 27
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
@@ -82,6 +83,7 @@ class LinkRow:
     data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
     conf: Mapping[int, bytes] = field(default_factory=dict)  # address family -> its settings of this link, all in one array
     group: int = 0  # of links (`ip link set group`), no group of ours
+    carrier: bool = True  # IFF_LOWER_UP
 
     def setting(self, family: int, name: str) -> str | None:
         """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where there is none."""
@@ -228,7 +230,8 @@ def decode_link(data: memoryview) -> LinkRow:
                     special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
         elif what == IFLA_AF_SPEC:
             conf = _conf(data, start, end)
-    return LinkRow(index, name, kind, mtu, bool(flags & 1), alias, peer, master, special, conf, group)
+    up, carrier = bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)
+    return LinkRow(index, name, kind, mtu, up, alias, peer, master, special, conf, group, carrier)
 
 
 def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
