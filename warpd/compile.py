@@ -19,8 +19,10 @@ from warpd.grants import Grants, NetworkGrant
 from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.delivery import with_transit
+from warpd.isolation.limits import LEAST, Share
 from warpd.isolation.room import Contribution, Site
 from warpd.isolation.rules import Range
+from warpd.limits import endpoint_share, shares_of, table_size
 from warpd.networks import least_mtu, tunnel, type_named
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
@@ -196,6 +198,7 @@ def basis(host: Host) -> Host:
         forwarding4=False,
         forwarding6=False,
         uplink_down=False,
+        conntrack_max=table_size(host.conntrack_max),
         exits=tuple(Exit(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
     )
@@ -219,7 +222,7 @@ def _problems(terms: Terms, host: Host) -> Iterable[Problem]:
 
 def _why_not(terms: Terms) -> str:
     isolation = mode(isolation_of(terms.network, terms.gateway))
-    return str(isolation.why_not(site_of(terms.name, terms.network, terms.grant, terms.host, terms.today)))
+    return str(isolation.why_not(site_of(terms.name, terms.network, terms.grant, terms.host, terms.today, terms.gateway)))
 
 
 def _egress_problems(terms: Terms, host: Host) -> Iterable[Problem]:
@@ -267,7 +270,7 @@ def tunnel_mtu(network: Network, host: Host) -> int:
     return network.mtu or max(fits, least_mtu(network.type))
 
 
-def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today: date) -> Site:
+def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today: date, gateway: Gateway) -> Site:
     subnet6 = grant.subnet6 if network.ipv6 else None
     routes = [route for one in network.particular.values() if in_force(one, today) for route in one.routes]
     inside = [grant.subnet, *([subnet6] if subnet6 else ()), *(item for item in routes if item.version == 4 or subnet6)]
@@ -284,6 +287,8 @@ def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today:
         mtu=tunnel_mtu(network, host),
         inside=tuple(sorted(inside, key=lambda item: (item.version, item))),
         host=host,
+        shares=shares_of(network, gateway, host.conntrack_max),
+        link_number=(int(grant.transit.network_address) - int(gateway.pools.transit.network_address)) // 2,
     )
 
 
@@ -309,9 +314,14 @@ def preshared_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.
 
 
 def peers_of(
-    network: Network, grant: NetworkGrant, master: keys.Master, today: date, keyed: Mapping[str, WireguardPeer] = NONE_KEYED
+    network: Network,
+    grant: NetworkGrant,
+    master: keys.Master,
+    today: date,
+    keyed: Mapping[str, WireguardPeer] = NONE_KEYED,
+    share: Share = LEAST,
 ) -> list[tunnel.Peer]:
-    """The endpoints in force today, by name; those that are `keyed` with the keys they have."""
+    """The endpoints in force today, by name; those that are `keyed` with the keys they have. `share` is the network's."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
@@ -336,6 +346,7 @@ def peers_of(
                 vni=addresses.vni or 0,
                 keepalive=endpoint.keepalive or 0,
                 endpoint=endpoint.endpoint,
+                share=endpoint_share(endpoint, share),
             )
         )
     return out
@@ -364,9 +375,9 @@ def _part(terms: Terms, keyed: Mapping[str, WireguardPeer]) -> Part:
     # What this machine cannot make stands as what it could: nothing of it is given, and revocations are still found.
     isolation = mode("namespace" if _why_not(terms) else isolation_of(network, terms.gateway))
     kind = type_named(network.type)
-    site = site_of(terms.name, network, grant, host, terms.today)
+    site = site_of(terms.name, network, grant, host, terms.today, terms.gateway)
     place = isolation.room(site)
-    peers = peers_of(network, grant, terms.master, terms.today, keyed)
+    peers = peers_of(network, grant, terms.master, terms.today, keyed, site.shares.network)
     private = network_key_of(network, terms.gateway, grant.vcid, terms.master)
     inner = [
         *tunnel.objects(site, place, _driver(terms), private, grant.port, peers),
@@ -390,7 +401,8 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     leaving = [part for part in parts if type_named(part.terms.network.type).wants(part.terms.network).egress]
     uplinks = [(door, link, version) for part in leaving for door in part.built.doors for link, version in _uplinks(host)]
     ways = [(door, *way) for part in leaving for door in part.built.doors for way in _ways(part.terms)]
-    guard = gateway.guard(fence, ranges, routed, sources, listening, doors, uplinks, ways)
+    blocks = [number for part in parts for number in part.built.port_blocks]
+    guard = gateway.guard(fence, ranges, routed, sources, listening, doors, blocks, uplinks, ways)
     networks = [part.terms.network for part in parts]
     return [guard, *gateway.settings(fence, six), *gateway.steering(host), *_shared(networks, intent.gateway, host)]
 

@@ -60,6 +60,7 @@ L2_TYPES: Final[tuple[NetworkType, ...]] = ("l2-point-to-point", "l2-mesh")
 MTU_MIN: Final = 576  # what every IPv4 host must take
 MTU_MAX: Final = 65455  # the largest that a WireGuard device takes
 ROTATION_MAX: Final = 2**31 - 1
+CONNECTIONS_MAX: Final = 2**20
 USERS_MAX: Final = 2**24 - 2  # a /8 and its two ends
 
 DEFAULT_DNS: Final[tuple[IPAddress, ...]] = (IPv4Address("9.9.9.9"), IPv6Address("2620:fe::fe"))
@@ -94,6 +95,20 @@ class Pools(_Model):
     )
 
 
+class Limits(_Model):
+    """How many connections a network or an endpoint may have, so that others keep theirs."""
+
+    connections: StrictInt | None = Field(
+        None, ge=1, le=CONNECTIONS_MAX, description="Connections held at once; default: a share of the host's connection table."
+    )
+    connections_per_second: StrictInt | None = Field(
+        None,
+        ge=1,
+        le=CONNECTIONS_MAX,
+        description="New connections a second, ten seconds' worth of them at once; default: a share of the same table.",
+    )
+
+
 class Gateway(_Model):
     """The machine that carries the networks."""
 
@@ -118,6 +133,7 @@ class Gateway(_Model):
     quarantine: Duration = Field(
         "24h", description="How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at all."
     )
+    limits: Limits | None = Field(None, description="Of each network that says nothing of its own.")
     rotation: StrictInt = Field(
         0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side of every network."
     )
@@ -159,6 +175,9 @@ class Endpoint(_Model):
     endpoint: HostPort | None = Field(None, description="HOST:PORT at which the gateway reaches the device first.")
     keepalive: StrictInt | None = Field(
         None, ge=0, le=65535, description="Seconds between keepalives sent by the gateway; 0 or absent: none."
+    )
+    limits: Limits | None = Field(
+        None, description="Of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its network's."
     )
     renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
     rotation: StrictInt = Field(0, ge=0, le=ROTATION_MAX, description="Raising it makes new keys.")
@@ -206,6 +225,7 @@ class Network(_Model):
         le=MTU_MAX,
         description="MTU inside; default: the uplink's less WireGuard's 80 bytes.",
     )
+    limits: Limits | None = Field(None, description="Of all endpoints of this network together; default: the gateway's.")
     dns: tuple[Address, ...] | None = Field(None, description="DNS servers for this network's clients; default: the gateway's.")
     allow_private: tuple[AnyNetwork, ...] = Field((), description="Private ranges that internet egress may reach all the same.")
     peer_communication: StrictBool | None = Field(
@@ -274,6 +294,7 @@ __all__ = [
     "IPNetwork",
     "Intent",
     "Isolation",
+    "Limits",
     "Network",
     "NetworkType",
     "Pointer",

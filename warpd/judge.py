@@ -19,8 +19,8 @@ from warpd.state import Object
 
 ACCEPT, DROP, CONTINUE, RETURN = "accept", "drop", "continue", "return"
 MASQUERADE: Final = "masquerade"
-# Expressions that decide nothing: they count, ration a log line, set a segment size.
-_IDLE: Final = frozenset({"counter", "limit", "log"})
+# Expressions that decide nothing: they count, ration a log line, remember an address.
+_IDLE: Final = frozenset({"counter", "limit", "log", "meter", "set"})
 _DEPTH_MAX: Final = 16  # as the kernel's own limit for jumps
 
 
@@ -78,6 +78,8 @@ class Book:
                 for name, link, chain_name in item.entries:
                     self.maps.setdefault(name, {})[link] = chain_name
             if isinstance(item, NftElements):
+                jumps = (text.split(" : jump ") for text in item.elements if " : jump " in text)
+                self.maps.setdefault(item.set, {}).update((key, target) for key, target in jumps)
                 self.sets.setdefault(item.set, set()).update(item.elements)
 
     def judge(self, chain: str, packet: Packet) -> Verdict:
@@ -111,6 +113,8 @@ class Book:
             if kind == "match":
                 if not self._matches(body, packet):
                     return dataclasses.replace(at, packet=packet)
+            elif _is_limit(kind, body):
+                return dataclasses.replace(at, packet=packet)
             elif kind == "mangle":
                 packet = _mangled(body, packet)
             elif kind in ("accept", "drop", "return"):
@@ -154,6 +158,13 @@ class Book:
             yield from right
         else:
             yield right
+
+
+def _is_limit(kind: str, body: Any) -> bool:
+    """Whether it matches only what is beyond a limit: one packet by itself is not."""
+    if kind == "meter":
+        return any(_is_limit(inner, of) for inner, of in body["stmt"].items())
+    return kind in ("limit", "ct count") and bool(body.get("inv"))
 
 
 def _value(left: Mapping[str, Any], packet: Packet) -> Any:

@@ -13,6 +13,7 @@ TITLES = {
     "Intent": "The document",
     "Gateway": "gateway",
     "Pools": "gateway.pools",
+    "Limits": "limits",
     "Network": "networks.NAME",
     "Endpoint": "networks.NAME.endpoints.NAME",
     "Resource": "networks.NAME.resources",

@@ -167,7 +167,7 @@ def _without_vlans(previous: Network, wanted: Network) -> bool:
 IDENTITY: Final = ("public_key", "preshared_key", "preshared_key_file", "rotation")
 
 ENDPOINT: Final[Mapping[str, Rule]] = {
-    **dict.fromkeys(("type", "description", "address", "address6", "endpoint", "keepalive", "renamed_from"), KEPT),
+    **dict.fromkeys(("type", "description", "address", "address6", "endpoint", "keepalive", "limits", "renamed_from"), KEPT),
     **dict.fromkeys(IDENTITY, KEPT),  # equal here
     "enabled": _both,
     "routes": _ranges,
@@ -177,7 +177,7 @@ ENDPOINT: Final[Mapping[str, Rule]] = {
 NETWORK: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("description", "isolation", "expected_users", "vcid", "subnet", "subnet6", "gateway_address"), KEPT),
     **dict.fromkeys(("nat", "nat6", "port", "private_key_file", "rotation", "renamed_from", "routing_table", "mtu"), KEPT),
-    **dict.fromkeys(("vlan_id", "bridge_name", "vni_pool"), KEPT),
+    **dict.fromkeys(("limits", "vlan_id", "bridge_name", "vni_pool"), KEPT),
     "type": KEPT,  # where it differs, the network is off
     "dns": KEPT,  # with what the gateway says, as one
     "enabled": _both,

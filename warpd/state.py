@@ -214,6 +214,8 @@ class Host:
     steered: tuple[int, ...] = ()  # those of them that the uplink can carry: it has an address
     hops: tuple[Hop, ...] = ()  # by the uplink
     bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
+    onlink: tuple[str, ...] = ()  # prefixes of the exits: who is in them, the host looks for itself
+    conntrack_max: int = 262144  # connections that the kernel tracks in one namespace
     vrf: bool = True  # the kernel can make VRFs
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
 
 def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
     network, grant = goal.intent.networks[name], goal.grants.networks[name]
-    site = site_of(name, network, grant, found.observed.host, goal.today)
+    site = site_of(name, network, grant, found.observed.host, goal.today, goal.intent.gateway)
     return {
         "network": name,
         "name": name,

@@ -14,6 +14,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from warpd.isolation import blocks, limits, neighbours
 from warpd.isolation.rules import REDIRECTED, UNTRACKED, Range, drops, merged
 from warpd.objects.nft import JOINT, NftChain, NftSet, NftTable
 from warpd.objects.nft_rules import (
@@ -31,7 +32,6 @@ from warpd.objects.nft_rules import (
     payload,
     rule,
     together,
-    transport,
 )
 from warpd.objects.route import TABLE_MAIN, Route, default_metric
 from warpd.objects.rule import Rule
@@ -82,6 +82,7 @@ def guard(
     sources: Sequence[Range],
     listening: Iterable[int],
     doors: Iterable[str],
+    port_blocks: Iterable[int],
     uplinks: Iterable[tuple[str, str, int]],
     ways: Iterable[tuple[str, str, Range]],
 ) -> NftTable:
@@ -90,13 +91,15 @@ def guard(
     What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version), wherever it goes, and by
     those of `ways`, as (door, link, range), towards that range.
     `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
-    the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in.
+    the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in, `port_blocks` those in use.
     """
     sets = (
         *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")),
+        NftSet(blocks.MAP, "ifname", map="verdict"),
         NftSet("bridges", "ifname"),
         NftSet("doors", "ifname"),
         NftSet("links", "ifname"),
+        *neighbours.sets(host.onlink),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
         NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
         *_ways(list(uplinks), ways),
@@ -110,25 +113,35 @@ def guard(
         "fenced",
         "hairpin",
         "host-service",
+        limits.PORTS,
         "not-granted",
         "redirected",
         "spoofed",
+        limits.COUNT,
+        neighbours.REASON,
         "unsolicited",
         "untracked",
         "wrong-uplink",
     )
+    first, last = free_ports(listening)
+    shares = limits.gateway_chains(host.conntrack_max, blocks.width(first, last))
     chains = (
         NftChain("forward", _forward(host), "forward"),
         NftChain("input", tuple(_input()), "input"),
-        NftChain("postrouting", tuple(_postrouting(listening)), "postrouting", "nat", NAT_PRIORITY),
+        NftChain("postrouting", tuple(_postrouting()), "postrouting", "nat", NAT_PRIORITY),
         NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
         NftChain("steer", tuple(_steer(host)), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
+        *(NftChain(name, rules) for name, rules in shares.items()),
+        *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
+        *blocks.chains(first, last, port_blocks),
     )
     by_name = sorted(chains, key=lambda chain: chain.name)
-    return NftTable(ROOT, tuple(sorted(sets, key=lambda s: s.name)), counters, tuple(by_name), tuple(sorted(doors)))
+    return NftTable(
+        ROOT, tuple(sorted(sets, key=lambda s: s.name)), tuple(sorted(counters)), tuple(by_name), tuple(sorted(doors))
+    )
 
 
 def _ways(uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]) -> Iterator[NftSet]:
@@ -153,6 +166,7 @@ def _to_door() -> dict[str, object]:
 
 def _forward(host: Host) -> tuple[str, ...]:
     rules = [
+        *neighbours.learns(_to_door()),
         rule("networks in the root", dispatch("iifname", "forwards")),
         rule("what leaves a network", _from_door(), jump("out")),
         rule("networks in the root", dispatch("oifname", "backs")),
@@ -201,11 +215,13 @@ def _out() -> list[str]:
     return [
         *drops("gateway", "untracked", UNTRACKED),
         *drops("gateway", "redirected", REDIRECTED),
+        limits.new_connections(),
         *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
         *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
         *drops("gateway", "between-networks", _to_door()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
+        *neighbours.judges(),
         *_by_a_way(),
         *drops("gateway", "wrong-uplink", match(meta("iifname"), "@links")),
         *drops("gateway", "not-granted"),
@@ -229,16 +245,13 @@ def _back() -> list[str]:
     ]
 
 
-def _postrouting(listening: Iterable[int]) -> list[str]:
-    first, last = free_ports(listening)
-    transports = transport("tcp", "udp")
-    ports = {"masquerade": {"port": {"range": [first, last]}}}
+def _postrouting() -> list[str]:
     return [
         rule("within a network", _from_door(), _to_door(), ACCEPT),
         rule("keeps its source", _from_door(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
         rule("keeps its source", _from_door(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
-        rule("never onto a port of ours", _from_door(), transports, ports),
-        rule("everything else", _from_door(), {"masquerade": None}),
+        rule("onto a port of its block", dispatch("iifname", blocks.MAP)),
+        rule("no block", _from_door(), count("not-granted"), DROP),
     ]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
-from warpd.isolation import delivery
+from warpd.isolation import blocks, delivery, limits
 from warpd.isolation.gateway import tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
@@ -57,6 +57,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
         (site.transit, transit6(site.transit)) if wants.egress else (),
         (_outer(site),) if wants.egress else (),
+        (blocks.block_of(site),) if wants.egress else (),
     )
 
 
@@ -82,14 +83,15 @@ def _exit(site: Site) -> str:
 
 def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
+    chains += [NftChain(name, rules) for name, rules in limits.chains(site.shares, str(site.vcid)).items()]
     chains.append(NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop"))
     chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
     if wants.egress and (wants.nat4 or wants.nat6):
         chains.append(NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100))
     return NftTable(
         place.netns,
-        tuple(sorted(fragment.sets, key=lambda item: item.name)),
-        fragment.counters,
+        tuple(sorted((*fragment.sets, *limits.sets()), key=lambda item: item.name)),
+        tuple(sorted((*fragment.counters, *limits.REASONS))),
         tuple(sorted(chains, key=lambda chain: chain.name)),
     )
 
@@ -102,13 +104,15 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     hooks = [
         rule(name, match(meta("iifname"), comes[name][0]), match(meta("oifname"), comes[name][1]), jump(name)) for name in used
     ]
-    return [*clamp(site.mtu), *off, *hooks, *drops(label, "not-granted")]
+    new = limits.new_connections(match(meta("iifname"), place.tunnel))
+    return [*clamp(site.mtu), *off, new, *hooks, *drops(label, "not-granted")]
 
 
 def _input(site: Site, place: Room, wants: Wants) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
         rule("answers to the gateway", ANSWERS, ACCEPT),
+        limits.new_connections(match(meta("iifname"), place.tunnel)),
         rule("from an endpoint", match(meta("iifname"), place.tunnel), jump("local")),
     ]
     if wants.egress:
@@ -181,6 +185,7 @@ def _way_out(site: Site, place: Room, wants: Wants) -> list[Object]:
         LinkUp(place.netns, inner, _door(site)),
         NftElements(ROOT, "doors", frozenset({outer}), outer),
         NftElements(ROOT, "links", frozenset({outer}), outer),
+        *blocks.elements(site, (outer,)),
         *_outer_settings(site, place),
         *_link_pair(site, str(near), str(far), f"{site.transit}", 32),
         _via(site, place.netns, "0.0.0.0/0", str(near), str(site.transit)),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from warpd.isolation.limits import Shares
 from warpd.objects.link import link_key
 from warpd.objects.nft import NftSet
 from warpd.state import Host, Key, Object
@@ -32,6 +33,8 @@ class Site:
     mtu: int
     inside: tuple[IPv4Network | IPv6Network, ...]  # its subnets, and the routes of its endpoints
     host: Host
+    shares: Shares  # of the connection table
+    link_number: int  # of its transit link in the pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,4 @@ class Contribution:
     routed: tuple[IPv4Network | IPv6Network, ...] = ()  # ranges that keep their source on the way out
     sources: tuple[IPv4Network | IPv6Network, ...] = ()  # what may stand as source in what leaves it
     doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in
+    port_blocks: tuple[int, ...] = ()  # of the root's address translation

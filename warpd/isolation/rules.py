@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from warpd.objects.nft_rules import DROP, count, log_limited, mangle, match, meta, payload, rule
+from warpd.objects.nft_rules import DROP, count, log_limited, mangle, match, meta, meter, payload, rule
 
 Range = IPv4Network | IPv6Network
 
@@ -15,9 +17,17 @@ UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
 REDIRECTED = match({"ct": {"key": "status"}}, "dnat", op="in")
 
 
+GATEWAY = "gateway"  # the label of rules that networks share
+LINKS_MAX = 1 << 14
+
+
 def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
-    """Log a little, count all, drop."""
+    """Log a little, count all, drop. Where networks share a rule, each has lines of its own: by the link it came in by."""
     limit, log = log_limited(f"warpd {label} {reason}: ")
+    if label == GATEWAY:
+        # a meter's name is unique in its table
+        which = zlib.crc32(json.dumps([reason, *matches], sort_keys=True).encode())
+        limit = meter(f"log{which}", LINKS_MAX, meta("iifname"), limit)
     return rule(f"{reason} (log)", *matches, limit, log), rule(reason, *matches, count(reason), DROP)
 
 

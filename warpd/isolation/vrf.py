@@ -20,10 +20,11 @@ conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from warpd.isolation import delivery
+from warpd.isolation import blocks, delivery, limits
 from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of, tag
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
@@ -79,6 +80,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     ]
     if wants.egress:
         out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
+        out += blocks.elements(site, (vrf, place.tunnel))
         out += _leak(site, group)
     return Contribution(
         group,
@@ -86,6 +88,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
         site.inside if wants.egress else (),
         (vrf, place.tunnel),
+        (blocks.block_of(site),) if wants.egress else (),
     )
 
 
@@ -154,13 +157,19 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
         **fragment.chains,
         "forward": _forward(site, place, wants, fragment),
         "return": [*clamp(site.mtu), rule("back", jump("back"))] if wants.egress else [],
-        "input": [rule("answers to the gateway", ANSWERS, ACCEPT), rule("from an endpoint", jump("local"))],
+        "input": [
+            rule("answers to the gateway", ANSWERS, ACCEPT),
+            limits.new_connections(),
+            rule("from an endpoint", jump("local")),
+        ],
+        **limits.chains(site.shares, str(site.vcid)),
         "zone": list(_zone(site)),
         "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
         "steer": list(_steer(site, place, wants)),
     }
-    sets = [*fragment.sets, *_inside(site)]
-    names = frozenset((*chains, *(item.name for item in sets), *fragment.counters))
+    sets = [*fragment.sets, *limits.sets(), *_inside(site)]
+    counters = (*fragment.counters, *limits.REASONS)
+    names = frozenset((*chains, *(item.name for item in sets), *counters, *limits.meters(site.shares)))
     own = {name: [renamed(text, names, place.suffix) for text in rules] for name, rules in chains.items()}
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
     built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
@@ -170,14 +179,14 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
     return NftPart(
         site.vcid,
         tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
-        tuple(sorted(place.named(name) for name in fragment.counters)),
+        tuple(sorted(place.named(name) for name in counters)),
         tuple(sorted(built, key=lambda chain: chain.name)),
         tuple(sorted((name, link, place.named(chain)) for name, link, chain in entries)),
     )
 
 
 def _named(item: NftSet, place: Room) -> NftSet:
-    return NftSet(place.named(item.name), item.type, item.interval, item.elements)
+    return dataclasses.replace(item, name=place.named(item.name))
 
 
 def _inside(site: Site) -> list[NftSet]:
@@ -198,7 +207,7 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
     hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
     hooks += [rule("out", jump("out"))] if wants.egress else []
-    return [*clamp(site.mtu), *off, *hooks, *drops(label, "not-granted")]
+    return [*clamp(site.mtu), *off, limits.new_connections(), *hooks, *drops(label, "not-granted")]
 
 
 def _zone(site: Site) -> Iterator[str]:

@@ -13,6 +13,7 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from ipaddress import ip_interface
 from typing import Literal
 
 from warpd.isolation.gateway import fences
@@ -473,8 +474,33 @@ def look_at_host(
         local=local_prefixes(route, look.addresses, {each.index for each in look.links if _looks_ours(each)}),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
+        conntrack_max=_conntrack_max(),
+        onlink=_onlink(look, exits),
     )
     return host, _host_settings(host, {row.name: row for row in look.links})
+
+
+def _onlink(look: Look, exits: Sequence[Exit]) -> tuple[str, ...]:
+    """The prefixes of the exits' addresses, those of one address left out."""
+    names = {link.name for link in exits}
+    indexes = {row.index for row in look.links if row.name in names}
+    rows = (row for row in look.addresses if row.index in indexes and row.scope == SCOPE_GLOBAL)
+    found = {ip_interface(f"{row.address}/{row.prefixlen}").network for row in rows}
+    return tuple(sorted(str(item) for item in found if item.prefixlen < item.max_prefixlen))
+
+
+def _conntrack_max() -> int:
+    """Entries that the connection table takes; before the module is there, what it will choose by the memory.
+
+    As nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): a bucket of 8 bytes for each 16 KiB, with bounds.
+    """
+    said = read_setting("net/netfilter/nf_conntrack_max")
+    if said is not None:
+        return int(said)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory > 4 << 30:
+        return 262144
+    return 65536 if memory > 1 << 30 else max(memory // 16384 // 8, 1024)
 
 
 def _remembered(look: Look, uplink: LinkRow | None, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:

@@ -5,8 +5,8 @@ transaction. In the root, where networks share it, each has a *part* of its own:
 entries in the table's dispatch maps. A *gate* is a chain on the ingress of one link, which stands and falls with it.
 
 The elements of a *grant* set (who may pass) are objects of their own, added last and removed first; those of a
-*fence* set (which links are guarded) are added first and removed last; those of a *static* set (address ranges)
-belong to the table or part.
+*fence* set (what is guarded, and how) are added first and removed last; those of a *static* set (address ranges)
+belong to the table or part; those of a *learned* set are added by rules and are not looked at.
 
 Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be compared
 with what is wanted. How they are written is in `nft_rules`, how a listing becomes objects in `nft_listing`, how a
@@ -15,6 +15,7 @@ change becomes commands in `nft_commands`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,14 +28,20 @@ from warpd.state import ROOT, Key, Rank
 STRANGE = "strange"  # the type we give to what we never put into our table
 FAMILY = "inet"
 TABLE = "warpd"
-Role = Literal["grant", "fence", "static"]
-# The sets whose elements are objects of their own; every other set belongs to its table or part.
+Role = Literal["grant", "fence", "learned", "static"]
+# The sets whose elements are objects of their own, or are added by rules as packets come (learned) and are nobody's; every
+# other set belongs to its table or part.
 ROLES: Mapping[str, Role] = {
     "links": "grant",
     "bridges": "grant",
     "endpoints4": "grant",
     "endpoints6": "grant",
+    "answered4": "learned",
+    "answered6": "learned",
     "doors": "fence",
+    "port-blocks": "fence",
+    "shares4": "fence",
+    "shares6": "fence",
 }
 _PART = re.compile(r"(.+)-([1-9][0-9]*)")
 GATE = "gate-"
@@ -52,6 +59,11 @@ def base_of(name: str) -> str:
     return match[1] if match else name
 
 
+def key_of(element: str) -> str:
+    """An element of a set, or the key of one of a map."""
+    return element.partition(" : ")[0]
+
+
 def role_of(name: str) -> Role:
     return ROLES.get(base_of(name), "static")
 
@@ -62,7 +74,9 @@ class NftSet:
     type: str
     interval: bool = False
     elements: tuple[str, ...] = ()  # sorted; only those of a static set
-    map: str = ""  # "verdict" for a dispatch map, whose entries belong to the parts
+    map: str = ""  # what a map leads to; entries of a static verdict map (a dispatch map) belong to the parts
+    timeout: int = 0  # seconds after which an element goes; 0: never
+    size: int = 0  # elements at most, of a set with a timeout
 
     @property
     def role(self) -> Role:
@@ -188,7 +202,10 @@ def _home(netns: str, name: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class NftElements:
-    """Elements of a grant or fence set. In a set that networks share, `part` is the one link that they speak of."""
+    """Elements of a grant or fence set. In a set that networks share, `part` is the one link that they speak of.
+
+    An element of a map is written `KEY : VALUE`, and a verdict as `jump CHAIN`.
+    """
 
     KIND: ClassVar[str] = "nft-elements"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"elements"})
@@ -248,4 +265,4 @@ def _same_hook(one: NftChain, other: NftChain) -> bool:
 
 
 def _same_type(one: NftSet, other: NftSet) -> bool:
-    return (one.type, one.interval, one.map) == (other.type, other.interval, other.map)
+    return dataclasses.replace(one, elements=()) == dataclasses.replace(other, elements=())

@@ -29,6 +29,11 @@ def _at(**fields: Any) -> dict[str, Any]:
 
 def _wire(value: str) -> Any:
     """One element in the form that libnftables reads."""
+    key, colon, target = value.partition(" : ")
+    if colon:
+        return [_wire(key), _wire(target)]
+    if value.startswith("jump "):
+        return jump(value.removeprefix("jump "))
     if JOINT in value:
         return {"concat": [_wire(part) for part in value.split(JOINT)]}
     address, slash, length = value.partition("/")
@@ -39,6 +44,8 @@ def _add_set(item: NftSet) -> list[dict[str, Any]]:
     fields = _at(name=item.name, type=item.type.split(JOINT) if JOINT in item.type else item.type)
     if item.interval:
         fields["flags"] = ["interval"]
+    if item.timeout:
+        fields |= {"flags": ["timeout"], "timeout": item.timeout, "size": item.size}
     if item.map:
         return [{"add": {"map": {**fields, "map": item.map}}}]
     return [{"add": {"set": fields}}, *_element("add", item.name, item.elements)]

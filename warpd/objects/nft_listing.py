@@ -19,6 +19,7 @@ from warpd.objects.nft import (
     NftPart,
     NftSet,
     NftTable,
+    key_of,
     part_of,
     role_of,
 )
@@ -28,8 +29,12 @@ from warpd.state import ROOT
 
 def element(value: Any) -> str:
     """A listed set element as text: an address, a prefix, a range, a name."""
+    if isinstance(value, list):  # of a map
+        return " : ".join(element(part) for part in value)
     if not isinstance(value, dict):
         return str(value)
+    if "jump" in value:
+        return f"jump {value['jump']['target']}"
     if "prefix" in value:
         address = value["prefix"]["addr"]
         if "." in address and ":" in address:  # an IPv4 address in IPv6 spelling: ::ffff:0.0.0.0
@@ -46,16 +51,20 @@ def element(value: Any) -> str:
 
 def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
     target = str(item.get("map", ""))
-    elements = frozenset() if target else frozenset(element(value) for value in item.get("elem", ()))
+    dispatch = target and role_of(item["name"]) == "static"
+    elements = frozenset() if dispatch else frozenset(element(value) for value in item.get("elem", ()))
     kind = item["type"] if isinstance(item["type"], str) else JOINT.join(item["type"])
-    odd = [k for k in ("timeout", "gc-interval") if k in item]
-    odd += sorted(set(item.get("flags", ())) - {"interval"})
+    odd = [k for k in ("gc-interval",) if k in item]
+    odd += sorted(set(item.get("flags", ())) - {"interval", "timeout"})
+    timeout = int(item.get("timeout", 0))
     shape = NftSet(
         item["name"],
         " ".join([STRANGE, kind, *odd] if odd else [kind]),
         "interval" in item.get("flags", ()),
         tuple(sorted(elements)) if role_of(item["name"]) == "static" else (),
         target,
+        timeout,
+        int(item.get("size", 0)) if timeout else 0,
     )
     return shape, elements
 
@@ -77,25 +86,38 @@ class _Listing:
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     chains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rules: dict[str, list[str]] = field(default_factory=dict)
+    meters: dict[str, int] = field(default_factory=dict)  # nftables 1.1.2 and later list a rule's meter as a set, with a size
 
     def take(self, kind: str, item: Mapping[str, Any]) -> None:
         if kind == "table":
             self.seen = True
             self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
+        elif kind in ("set", "map") and "dynamic" in item.get("flags", ()) and "timeout" not in item["flags"]:
+            self.meters[item["name"]] = int(item.get("size", 0))
         elif kind in ("set", "map"):
             shape, values = _set(item)
             self.sets.append(shape)
             self.elements[shape.name] = values
-            if shape.map:
+            if shape.map and shape.role == "static":
                 self.entries += [(shape.name, str(link), _target(verdict)) for link, verdict in item.get("elem", ())]
         elif kind == "counter":
             self.counts[item["name"]] = (item["packets"], item["bytes"])
         elif kind == "chain":
             self.chains[item["name"]] = item
         elif kind == "rule":
-            self.rules.setdefault(item["chain"], []).append(rule(item.get("comment", ""), *item["expr"]))
+            self.rules.setdefault(item["chain"], []).append(
+                rule(item.get("comment", ""), *(self._metered(each) for each in item["expr"]))
+            )
         elif kind != "metainfo":
             self.sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
+
+    def _metered(self, expression: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A meter, however this nftables lists it. Sets are listed before rules."""
+        body = expression.get("set")
+        if body is None or len(body.get("stmt", ())) != 1 or body["set"].removeprefix("@") not in self.meters:
+            return expression
+        name = body["set"].removeprefix("@")
+        return {"meter": {"key": body["elem"], "name": name, "size": self.meters[name], "stmt": body["stmt"][0]}}
 
     def chain(self, name: str) -> NftChain:
         return _chain(self.chains[name], self.rules.get(name, ()))
@@ -146,8 +168,8 @@ def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Gua
 
 
 def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElements]:
-    if shape.role == "static":
+    if shape.role in ("static", "learned"):
         return []
     if netns == ROOT and not part_of(shape.name):  # one object per link, so that one network's grant is not another's
-        return [NftElements(netns, shape.name, frozenset({value}), value) for value in sorted(values)]
+        return [NftElements(netns, shape.name, frozenset({value}), key_of(value)) for value in sorted(values)]
     return [NftElements(netns, shape.name, values)] if values else []

@@ -7,6 +7,7 @@ Lives here: expressions and verdicts, one function each, and their canonical ord
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58}  # assigned by IANA
@@ -61,6 +62,36 @@ def log_limited(prefix: str) -> tuple[dict[str, Any], ...]:
     return {"limit": {"rate": 6, "burst": 5, "per": "minute"}}, {"log": {"prefix": prefix}}
 
 
+def rate_over(rate: int, burst: int, per: str = "second") -> dict[str, Any]:
+    """Matches what comes beyond `rate` packets `per` unit of time, after `burst` of them at once."""
+    return {"limit": {"rate": rate, "burst": burst, "per": per, "inv": True}}
+
+
+def connections_over(number: int) -> dict[str, Any]:
+    """Matches the first packet of a connection when `number` others are open."""
+    return {"ct count": {"val": number, "inv": True}}
+
+
+def random_of(number: int) -> dict[str, Any]:
+    """A random number below `number`, another for each packet."""
+    return {"numgen": {"mode": "random", "mod": number, "offset": 0}}
+
+
+def meter(name: str, size: int, key: Any, statement: Mapping[str, Any]) -> dict[str, Any]:
+    """A statement with a state of its own for each value of `key`, for at most `size` values; it belongs to its rule."""
+    return {"meter": {"key": key, "name": name, "size": size, "stmt": statement}}
+
+
+def update(name: str, key: Any) -> dict[str, Any]:
+    """Remembers a value of the packet in a set with a timeout."""
+    return {"set": {"op": "update", "elem": key, "set": f"@{name}"}}
+
+
+def mapped(key: Any, into: str) -> dict[str, Any]:
+    """What the map says of a value of the packet; the rule ends where it says nothing."""
+    return {"map": {"key": key, "data": f"@{into}"}}
+
+
 def members(*values: Any) -> dict[str, Any]:
     return {"set": list(values)}
 
@@ -84,14 +115,14 @@ def between(first: int, last: int) -> Any:
 
 
 def renamed(text: str, names: frozenset[str], suffix: str) -> str:
-    """A rule with `suffix` after each of `names`: its chains, sets and counters."""
+    """A rule with `suffix` after each of `names`: its chains, sets, meters and counters."""
 
     def walk(value: Any, under: str = "") -> Any:
         if isinstance(value, dict):
             return {key: walk(inner, key) for key, inner in value.items()}
         if isinstance(value, list):
             return [walk(inner) for inner in value]
-        if isinstance(value, str) and under in ("target", "counter") and value in names:
+        if isinstance(value, str) and under in ("target", "counter", "name") and value in names:
             return value + suffix
         if isinstance(value, str) and value.startswith("@") and value[1:] in names:
             return value + suffix
