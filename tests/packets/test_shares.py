@@ -133,6 +133,7 @@ def test_one_network_leaves_the_ports_to_a_server_to_the_others(wireguard: str, 
         lab.stop()
 
 
+AT_ONCE = 100
 SCANNED = 240  # destinations of each family on the uplink's own link, where nobody is
 
 
@@ -158,6 +159,12 @@ def test_one_endpoint_makes_the_host_look_for_few_neighbours(wireguard: str, tmp
             tunnel.wake(INTERNET4)
         busy, calm = tunnels["busy"], tunnels["calm"]
         near = ("203.0.113.254", "2001:db8:113::fe")
+        # many packets at once to one that nobody has heard of yet are one attempt
+        own4 = busy.config.address4
+        at_once = [Packet("ping", own4, near[0], 0, new_ident(), sport=n) for n in range(AT_ONCE)]
+        busy.host.send(LINK, at_once)
+        sent = json.loads(gateway.warpctl("status", "-o", "json").checked().out)["drops"]
+        assert int(sent["unresolved"]["packets"]) == 0
         reached = [(f"before {target}", busy.host.ping(target)) for target in near]
         targets = [f"203.0.113.{n + 10}" for n in range(SCANNED)] + [f"2001:db8:113::{n + 0x1000:x}" for n in range(SCANNED)]
         own = {4: busy.config.address4, 6: busy.config.address6}

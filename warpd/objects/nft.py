@@ -38,6 +38,8 @@ ROLES: Mapping[str, Role] = {
     "endpoints6": "grant",
     "answered4": "learned",
     "answered6": "learned",
+    "tried4": "learned",
+    "tried6": "learned",
     "doors": "fence",
     "port-blocks": "fence",
     "shares4": "fence",
