@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from ipaddress import collapse_addresses
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -403,8 +404,11 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     ways = [(door, *way) for part in leaving for door in part.built.doors for way in _ways(part.terms)]
     blocks = [number for part in parts for number in part.built.port_blocks]
     guard = gateway.guard(fence, ranges, routed, sources, listening, doors, blocks, uplinks, ways)
+    transits = [part.terms.grant.transit for part in parts if part.built.transit]
+    pools = collapse_addresses([intent.gateway.pools.transit, *transits]) if transits else ()
     networks = [part.terms.network for part in parts]
-    return [guard, *gateway.settings(fence, six), *gateway.steering(host), *_shared(networks, intent.gateway, host)]
+    own = [guard, *gateway.unguarded_sources(pools), *gateway.settings(fence, six), *gateway.steering(host)]
+    return [*own, *_shared(networks, intent.gateway, host)]
 
 
 def _uplinks(host: Host) -> list[tuple[str, int]]:

@@ -15,12 +15,12 @@ from warpd.clients.current import current_config
 from warpd.compile import public_key_of
 from warpd.foreign_rules import Probe, judge
 from warpd.intent import L2_TYPES
-from warpd.isolation.gateway import LEAVING
 from warpd.judge import ACCEPT, MASQUERADE, Book, Packet, Verdict
 from warpd.objects.address import Address
 from warpd.objects.link import WireguardLink
 from warpd.objects.netns import netns_name
 from warpd.objects.route import RTN_UNICAST, TABLE_MAIN, Route
+from warpd.objects.rule import Rule
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import Goal
 from warpd.state import ROOT, Exit, Host, Object, State
@@ -155,19 +155,25 @@ def _in_vrf(
     book = Book(root)
     vrf, tunnel = f"vrf-{question.vcid}", packet.iif
     packet = dataclasses.replace(book.judge("steer", packet).packet, iif=vrf)
-    if packet.mark == LEAVING:
-        yield from _in_root(state, host, packet)
-        return
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
         yield _judged(book.judge("input", packet), "an address of this host")
         return
     tables = [item.table for item in root if isinstance(item, Route) and item.device == tunnel]
     route = _route(root, tables[0] if tables else -1, packet.target)
+    if _goes_on(root, packet, route):
+        yield from _in_root(state, host, packet)
+        return
     yield _routed(route)
     if route is not None:
         packet = dataclasses.replace(packet, oif=route.device)
         yield _judged(book.judge("forward", packet), "in the root")
         yield _delivered(peers, question, packet)
+
+
+def _goes_on(root: Iterable[Object], packet: Packet, route: Route | None) -> bool:
+    """Whether the lookup in the network's table, which passes over its default routes, leads on to the host's rules."""
+    rules = (item for item in root if isinstance(item, Rule) and item.mark == packet.mark and not item.mask)
+    return any(item.suppress == 0 for item in rules) and (route is None or route.prefix.endswith("/0"))
 
 
 def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:

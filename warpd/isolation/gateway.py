@@ -36,7 +36,7 @@ from warpd.objects.nft_rules import (
 from warpd.objects.route import TABLE_MAIN, Route, default_metric
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
-from warpd.state import ROOT, Host, Object
+from warpd.state import ROOT, Host, Key, Object
 
 FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
@@ -52,7 +52,12 @@ PAIR = f"ifname{JOINT}ifname"
 UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the root
 # Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
 BETTER_PRIORITY, STEER_PRIORITY = 980, 981
-LEAVING = MARKS  # on packets only: what a network in the root sends to the uplink
+# On packets that came in by a transit link, or are routed inside a namespace: our table is in force. Every mark of ours has
+# the same highest byte, which the routing rules of `unguarded` ask for.
+GUARDED = MARKS + 0x10000
+MARK_BYTE = 0xFF000000
+OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
+OWN_PRIORITY, GUARD_PRIORITY = 984, 985  # after the rules that act on marks of ours, before those for VRFs
 
 
 def mark_of(table: int) -> int:
@@ -131,7 +136,7 @@ def guard(
         NftChain("postrouting", tuple(_postrouting()), "postrouting", "nat", NAT_PRIORITY),
         NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
-        NftChain("steer", tuple(_steer(host)), "prerouting", "filter", MANGLE_PRIORITY),
+        NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("out", tuple(_out())),
         *(NftChain(name, rules) for name, rules in shares.items()),
@@ -160,6 +165,40 @@ def _from_door() -> dict[str, object]:
     return match(meta("iifname"), "@doors")
 
 
+_UNMARKED = match(meta("mark"), 0)
+_BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root have for doors
+
+
+def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None) -> list[Object]:
+    """Routing rules that drop what came in by these links without a mark of ours: without our table nothing is forwarded.
+
+    Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the marks away, and with them
+    every way on. What is addressed to this namespace itself is looked up earlier (rule 0, table local).
+    """
+    return [
+        Rule(netns, version, GUARD_PRIORITY, 0, 0, owner, inside, link=link, mask=MARK_BYTE, blackhole=True)
+        for link in links
+        for version in versions
+    ]
+
+
+def unguarded_sources(prefixes: Iterable[Range], owner: str = "") -> list[Object]:
+    """The same in the root for IPv4 packets that come from a namespace, by the ranges of their sources.
+
+    A rule by the incoming link would also meet the check of the source of every answer (rp_filter of the uplink): that looks
+    up an answer's way in reverse, as if it came in by the link that it will leave by, and without a mark (net/ipv4/
+    fib_frontend.c, __fib_validate_source). So it is this check, on the transit link itself, that is made to fail: there it
+    takes the packet's mark (src_valid_mark), and without one its source is unreachable. The host's own packets to those
+    ranges come in by no link but lo.
+    """
+    out: list[Object] = []
+    for prefix in prefixes:
+        to = str(prefix)
+        out.append(Rule(ROOT, prefix.version, OWN_PRIORITY, 0, TABLE_MAIN, owner, link="lo", to=to))
+        out.append(Rule(ROOT, prefix.version, GUARD_PRIORITY, 0, 0, owner, to=to, mask=MARK_BYTE, blackhole=True))
+    return out
+
+
 def _to_door() -> dict[str, object]:
     return match(meta("oifname"), "@doors")
 
@@ -182,18 +221,23 @@ def _forward(host: Host) -> tuple[str, ...]:
 
 
 def _input() -> list[str]:
+    """Neighbour discovery is for transit links alone: a WireGuard device has no neighbours to look for.
+
+    It comes in by the device itself, not by its VRF (drivers/net/vrf.c, vrf_ip6_rcv), so that `inputs` does not see it.
+    """
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
+    discovery = match(payload("icmpv6", "type"), neighbours)
     return [
         rule("networks in the root", dispatch("iifname", "inputs")),
-        rule("neighbour discovery", _from_door(), match(payload("icmpv6", "type"), neighbours), ACCEPT),
+        rule("neighbour discovery", _from_door(), _BY_TRANSIT, discovery, ACCEPT),
         *drops("gateway", "host-service", _from_door()),
     ]
 
 
-def _steer(host: Host) -> list[str]:
+def _steer() -> list[str]:
     """Answers to what a network in the root sent find their way to its table by the mark of their connection.
 
-    Where the host's default route does not lead over the uplink, what leaves a namespace is marked like what leaves a VRF.
+    All that came in by a door bears a mark of ours from here on; `steering` and `unguarded` act on it.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
@@ -201,14 +245,14 @@ def _steer(host: Host) -> list[str]:
     return [
         rule("networks in the root", dispatch("iifname", "steers")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
-        *(
-            rule("leaves", match(meta("nfproto"), f"ipv{version}"), _from_door(), _UNMARKED, mangle(meta("mark"), LEAVING))
-            for version in host.steered
-        ),
+        rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
+        rule("guarded answers", outside, answered, _UNMARKED, _of_a_network(), mangle(meta("mark"), GUARDED)),
     ]
 
 
-_UNMARKED = match(meta("mark"), 0)  # what a network in the root has marked already stays inside, or leaves
+def _of_a_network() -> dict[str, object]:
+    """Of a connection that a network began; before its address is translated back, only the connection tells."""
+    return match({"ct": {"key": "ip saddr", "dir": "original"}}, "@sources4")
 
 
 def _out() -> list[str]:
@@ -267,8 +311,8 @@ def steering(host: Host) -> list[Object]:
             metric = default_metric(prefix)
             out += [
                 Route(ROOT, prefix, hop.device, None, hop.via or None, UPLINK_TABLE, metric, onlink=bool(hop.via)),
-                Rule(ROOT, hop.version, BETTER_PRIORITY, LEAVING, TABLE_MAIN, suppress=0),
-                Rule(ROOT, hop.version, STEER_PRIORITY, LEAVING, UPLINK_TABLE),
+                Rule(ROOT, hop.version, BETTER_PRIORITY, MARKS, TABLE_MAIN, mask=MARK_BYTE, suppress=0),
+                Rule(ROOT, hop.version, STEER_PRIORITY, MARKS, UPLINK_TABLE, mask=MARK_BYTE),
             ]
     return out
 

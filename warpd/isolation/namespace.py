@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from warpd.isolation import blocks, delivery, limits
-from warpd.isolation.gateway import tag
+from warpd.isolation.gateway import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_sources
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
 from warpd.objects.address import Address
 from warpd.objects.link import LinkUp, Veth, alias, link_key
 from warpd.objects.netns import Netns, netns_name
 from warpd.objects.nft import NftChain, NftElements, NftTable
-from warpd.objects.nft_rules import ACCEPT, ANSWERS, jump, match, members, meta, payload, rule
+from warpd.objects.nft_rules import ACCEPT, ANSWERS, jump, mangle, match, members, meta, payload, rule
 from warpd.objects.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.objects.rule import Rule
 from warpd.objects.sysctl import Sysctl
@@ -49,7 +49,11 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     versions = (4,) if site.subnet6 is None else (4, 6)
     out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]
     out.append(delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))
+    out += unguarded(place.netns, _links(site, place, wants), versions, owner="", inside=inside)
     if wants.egress:
+        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)
+        kept = [] if wants.nat4 else [item for item in site.inside if item.version == 4]
+        out += unguarded_sources(kept, owner=place.netns)
         out += _way_out(site, place, wants)
     return Contribution(
         place.netns,
@@ -58,6 +62,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         (site.transit, transit6(site.transit)) if wants.egress else (),
         (_outer(site),) if wants.egress else (),
         (blocks.block_of(site),) if wants.egress else (),
+        transit=wants.egress,
     )
 
 
@@ -78,6 +83,11 @@ def _exit(site: Site) -> str:
     return f"up-{site.vcid}"
 
 
+def _links(site: Site, place: Room, wants: Wants) -> list[str]:
+    """The links by which packets come in that are routed here."""
+    return [place.tunnel, _exit(site)] if wants.egress else [place.tunnel]
+
+
 # -- the guard
 
 
@@ -86,6 +96,7 @@ def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTabl
     chains += [NftChain(name, rules) for name, rules in limits.chains(site.shares, str(site.vcid)).items()]
     chains.append(NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop"))
     chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
+    chains.append(NftChain("steer", tuple(_steer(site, place, wants)), "prerouting", "filter", MANGLE_PRIORITY))
     if wants.egress and (wants.nat4 or wants.nat6):
         chains.append(NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100))
     return NftTable(
@@ -106,6 +117,13 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     ]
     new = limits.new_connections(match(meta("iifname"), place.tunnel))
     return [*clamp(site.mtu), *off, new, *hooks, *drops(label, "not-granted")]
+
+
+def _steer(site: Site, place: Room, wants: Wants) -> list[str]:
+    """Only what this table has marked is routed (`gateway.unguarded`)."""
+    return [
+        rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED)) for link in _links(site, place, wants)
+    ]
 
 
 def _input(site: Site, place: Room, wants: Wants) -> list[str]:
@@ -142,6 +160,7 @@ def _settings(site: Site, place: Room, wants: Wants) -> list[Object]:
         (f"{four}/{place.tunnel}/send_redirects", "0", place.link),
         (f"{four}/{place.tunnel}/forwarding", "1", place.link),
         (f"{four}/{place.tunnel}/rp_filter", "1", place.link),
+        (f"{four}/{place.tunnel}/src_valid_mark", "1", place.link),
     ]
     if site.subnet6 is None:
         values.append(("net/ipv6/conf/all/disable_ipv6", "1", inside))
@@ -154,6 +173,7 @@ def _settings(site: Site, place: Room, wants: Wants) -> list[Object]:
     if wants.egress:
         link = _door(site)
         values.append((f"{four}/{_exit(site)}/forwarding", "1", link))
+        values.append((f"{four}/{_exit(site)}/src_valid_mark", "1", link))
         if site.subnet6 is not None:
             values += _six_link(_exit(site), link)
     return [Sysctl(place.netns, path, value, holder) for path, value, holder in values]
@@ -235,6 +255,7 @@ def _outer_settings(site: Site, place: Room) -> list[Object]:
         (f"net/ipv4/conf/{outer}/tag", tag(site.host), link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", link),
         (f"net/ipv4/conf/{outer}/rp_filter", "1", link),
+        (f"net/ipv4/conf/{outer}/src_valid_mark", "1", link),
     ]
     if site.subnet6 is None:
         values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", link))

@@ -92,3 +92,4 @@ class Contribution:
     sources: tuple[IPv4Network | IPv6Network, ...] = ()  # what may stand as source in what leaves it
     doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in
     port_blocks: tuple[int, ...] = ()  # of the root's address translation
+    transit: bool = False  # whether it leaves its namespace by a transit link

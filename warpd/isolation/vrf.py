@@ -25,7 +25,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from warpd.isolation import blocks, delivery, limits
-from warpd.isolation.gateway import LEAVING, TABLES_LAST, mark_of, tag
+from warpd.isolation.gateway import MARKS, OF_A_TABLE, OWN_PRIORITY, TABLES_LAST, mark_of, tag, unguarded
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops, merged
 from warpd.objects.link import LinkUp, alias, link_key
@@ -73,7 +73,9 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         Vrf(ROOT, vrf, alias(site.vcid, site.name), MTU, table=site.routing_table),
         LinkUp(ROOT, vrf, link),
         *_last_resort(site, group),
-        *(Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group) for version in _versions(site)),
+        *_marked(site, place, wants, group),
+        *unguarded(ROOT, [vrf], (4, 6), group),
+        *_answered(site, place, group),
         *_settings(site, place, group),
         delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),
         *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
@@ -101,7 +103,7 @@ def shared(six: bool, host: Host) -> list[Object]:
     for version in (4, 6) if six else (4,):
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
         if version not in host.steered:  # `gateway.steering` has rules for it then
-            out.append(Rule(ROOT, version, LEAVE_PRIORITY, LEAVING, goto=HOST_PRIORITY))
+            out.append(Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY))
             out.append(Rule(ROOT, version, HOST_PRIORITY, nop=True))
     return out
 
@@ -113,6 +115,25 @@ def _own(site: Site) -> list[str]:
 
 def _versions(site: Site) -> tuple[int, ...]:
     return (4,) if site.subnet6 is None else (4, 6)
+
+
+def _marked(site: Site, place: Room, wants: Wants, group: str) -> Iterator[Object]:
+    """What bears the network's mark is looked up in its table.
+
+    Where the network has a way out, that table's default routes are passed over, so that what it has no other route for goes
+    on to the rules of the host. The check of the source address (rp_filter) makes the same lookup in reverse.
+    """
+    for version in _versions(site):
+        longer = 0 if wants.egress else -1
+        yield Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer)
+
+
+def _answered(site: Site, place: Room, group: str) -> Iterator[Object]:
+    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the
+    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`; no packet itself is
+    looked up so, since all that come in by the tunnel are the VRF's by then.
+    """
+    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)
 
 
 def _last_resort(site: Site, group: str) -> Iterator[Object]:
@@ -145,6 +166,8 @@ def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
     yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
     for name in (_vrf(site), place.tunnel):
         values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
+        # The reverse lookup of rp_filter takes the packet's mark: without one it meets `unguarded` (Linux 6.13 on).
+        values[f"{four}/{name}/src_valid_mark"] = "1"
         for path, value in values.items():
             yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
 
@@ -220,8 +243,8 @@ def _zone(site: Site) -> Iterator[str]:
 def _steer(site: Site, place: Room, wants: Wants) -> Iterator[str]:
     """Which packets belong to the network, and which of them may look for the uplink."""
     yield rule("of this network", mangle(meta("mark"), place.mark))
+    if not wants.egress:
+        return
     for family, version in (("ip", 4), ("ip6", 6)):
         yield rule("stays inside", match(payload(family, "daddr"), f"@inside{version}"), RETURN)
-    if wants.egress:
-        yield rule("answers come back", mangle({"ct": {"key": "mark"}}, place.mark))
-        yield rule("leaves", mangle(meta("mark"), LEAVING))
+    yield rule("answers come back", mangle({"ct": {"key": "mark"}}, place.mark))

@@ -254,8 +254,19 @@ class Look:
         for row in live_rtnl.rules(self._route):
             table = 0 if row.l3mdev else row.table
             inside = room(self.netns)
-            found = Rule(self.netns, row.version, row.priority, row.mark, table, tables.get(table, ""), *inside)
-            found = dataclasses.replace(found, goto=row.goto, nop=row.nop, suppress=row.suppress)
+            place = (self.netns, row.version, row.priority, row.mark, table)
+            found = Rule(
+                *place,
+                tables.get(table, "") or (group_of(self.netns, row.link) if row.link else ""),
+                *inside,
+                goto=row.goto,
+                nop=row.nop,
+                suppress=row.suppress,
+                link=row.link,
+                to=row.to,
+                mask=row.mask,
+                blackhole=row.blackhole,
+            )
             yield self._single(found, "rule", row.body, row.odd)
 
     def _single(self, item: Object, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False) -> Object:

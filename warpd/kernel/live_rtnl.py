@@ -18,7 +18,7 @@ from typing import Any
 
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
 from warpd.objects.message import Handle, Index, Message
-from warpd.objects.rule import FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
+from warpd.objects.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
 from warpd.state import ROUTE_PROTOCOL
 
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -46,13 +46,14 @@ IFLA_AF_SPEC = 26
 # in linux/ipv6.h): a gateway of a hundred networks has some seven hundred, which would be as many files to open.
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
 CONF: Mapping[int, Mapping[str, int]] = {
-    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11, "arp_ignore": 18},
+    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11, "arp_ignore": 18, "src_valid_mark": 23},
     socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
 }
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
-FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 4, 14, 16
-KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP)
-FIB_RULE_PERMANENT, FIB_RULE_UNRESOLVED = 1, 4
+FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 1, 3, 4, 14, 16
+KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE)
+FIB_RULE_PERMANENT, FIB_RULE_UNRESOLVED, FIB_RULE_IIF_DETACHED = 1, 4, 8
+WHOLE_MASK = 0xFFFFFFFF
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -102,6 +103,10 @@ class RuleRow:
     goto: int
     nop: bool
     suppress: int
+    link: str  # by which a packet comes in
+    to: str  # the prefix that it is addressed to
+    mask: int  # 0: the whole mark
+    blackhole: bool
     protocol: int
     odd: bool  # it selects or does what no rule of ours does
     body: bytes
@@ -242,10 +247,11 @@ def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
 
 def decode_rule(data: memoryview) -> RuleRow:
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
-    priority = mark = protocol = goto = 0
-    l3mdev, suppress = False, -1
-    # A rule whose target is gone does nothing until that is back: then the kernel finds it by itself.
-    odd = bool(to or source or tos or action not in KNOWN_ACTIONS or flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED))
+    priority = mark = protocol = goto = mask = 0
+    l3mdev, suppress, link, address = False, -1, "", ""
+    # A rule whose target or link is gone does nothing until that is back: then the kernel finds it by itself.
+    strange = flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED | FIB_RULE_IIF_DETACHED)
+    odd = bool(source or tos or action not in KNOWN_ACTIONS or strange)
     for what, start, end in attributes(data, FIBRULE.size, len(data)):
         if what == FRA_PRIORITY:
             priority = _number(data, start, end)
@@ -261,11 +267,21 @@ def decode_rule(data: memoryview) -> RuleRow:
             goto = _number(data, start, end)
         elif what == FRA_SUPPRESS_PREFIXLEN:  # always told: all ones for none
             suppress = int.from_bytes(data[start:end], "little", signed=True)
-        else:  # a whole mask is always told
-            odd = odd or what != FRA_FWMASK or _number(data, start, end) != 0xFFFFFFFF
+        elif what == FRA_IIFNAME:
+            link = _text(data, start, end)
+        elif what == FRA_DST:
+            address = _address(data, start, end)
+        elif what == FRA_FWMASK:  # always told with a mark
+            mask = _number(data, start, end)
+        else:
+            odd = True
     version = 4 if family == socket.AF_INET else 6
-    nop = action == FR_ACT_NOP
-    return RuleRow(version, priority, mark, table, l3mdev, goto, nop, suppress, protocol, odd, bytes(data))
+    mask = 0 if mask == WHOLE_MASK else mask
+    nop, blackhole = action == FR_ACT_NOP, action == FR_ACT_BLACKHOLE
+    prefix = f"{address}/{to}" if address else ""
+    return RuleRow(
+        version, priority, mark, table, l3mdev, goto, nop, suppress, link, prefix, mask, blackhole, protocol, odd, bytes(data)
+    )
 
 
 def decode_address(data: memoryview) -> AddressRow:

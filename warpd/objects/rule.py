@@ -7,13 +7,14 @@ selects in other ways, is `surplus`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.objects.message import Message
 from warpd.state import ROUTE_PROTOCOL, Key, Rank
 
-FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Rule:
     goto: int = field(default=0, kw_only=True)  # go on with the first rule of this priority, later than its own; 0: no
     nop: bool = field(default=False, kw_only=True)  # it does nothing: a place to go to
     suppress: int = field(default=-1, kw_only=True)  # pass over what is found with no longer prefix than this; -1: nothing
+    link: str = field(default="", kw_only=True)  # packets that came in by this link; "": by any, and the host's own
+    to: str = field(default="", kw_only=True)  # packets to this prefix; "": to all
+    mask: int = field(default=0, kw_only=True)  # the bits of the mark that are compared; 0: all of them, or none without a mark
+    blackhole: bool = field(default=False, kw_only=True)  # drop what it selects
 
     @property
     def key(self) -> Key:
@@ -38,7 +43,9 @@ class Rule:
 
     @property
     def _what(self) -> str:
-        selected = f"fwmark {self.mark:#x}" if self.mark else "all"
+        selected = self._selected
+        if self.blackhole:
+            return f"{selected} blackhole"
         if self.nop:
             return "nop"
         if self.goto:
@@ -47,8 +54,17 @@ class Rule:
         return f"{selected} table {self.table}{longer}" if self.table else "l3mdev"
 
     @property
+    def _selected(self) -> str:
+        mask = f"/{self.mask:#x}" if self.mask else ""
+        mark = f"fwmark {self.mark:#x}{mask}" if self.mark or self.mask else "all"
+        link = f"from {self.link} " if self.link else ""
+        to = f"to {self.to} " if self.to else ""
+        return f"{link}{to}{mark}"
+
+    @property
     def rank(self) -> Rank:
-        return Rank.ROUTE
+        """A rule that drops stands before the links that it guards are made, and goes after them."""
+        return Rank.ROOM if self.blackhole else Rank.ROUTE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -69,16 +85,28 @@ def _message(rule: Rule, create: bool) -> Message:
     header = (
         ("family", AF_INET if rule.version == 4 else AF_INET6),
         ("table", rule.table if 0 < rule.table < 256 else 0),
-        ("action", FR_ACT_NOP if rule.nop else FR_ACT_GOTO if rule.goto else FR_ACT_TO_TBL),
+        ("action", _action(rule)),
+        ("dst_len", ip_network(rule.to).prefixlen if rule.to else 0),
     )
     attrs: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
-    attrs += [("FRA_FWMARK", rule.mark)] if rule.mark else []
+    attrs += [("FRA_DST", str(ip_network(rule.to).network_address))] if rule.to else []
+    attrs += [("FRA_IIFNAME", rule.link)] if rule.link else []
+    attrs += [("FRA_FWMARK", rule.mark)] if rule.mark or rule.mask else []
+    attrs += [("FRA_FWMASK", rule.mask)] if rule.mask else []
     attrs += [("FRA_GOTO", rule.goto)] if rule.goto else []
     attrs += [("FRA_TABLE", rule.table)] if rule.table else []
     attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
-    if not (rule.table or rule.goto or rule.nop):
+    if not (rule.table or rule.goto or rule.nop or rule.blackhole):
         attrs.append(("FRA_L3MDEV", 1))
     return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
+
+
+def _action(rule: Rule) -> int:
+    if rule.blackhole:
+        return FR_ACT_BLACKHOLE
+    if rule.nop:
+        return FR_ACT_NOP
+    return FR_ACT_GOTO if rule.goto else FR_ACT_TO_TBL
 
 
 def create_rule(rule: Rule) -> list[Message]:

@@ -22,7 +22,12 @@ _QUIET = (
     "net/ipv4/conf/{}/rp_filter",
     "net/ipv6/conf/{}/disable_ipv6",
 )
-_PORT = ("net/ipv4/conf/{}/forwarding", "net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/disable_ipv6")
+_PORT = (
+    "net/ipv4/conf/{}/forwarding",
+    "net/ipv4/conf/{}/rp_filter",
+    "net/ipv4/conf/{}/src_valid_mark",
+    "net/ipv6/conf/{}/disable_ipv6",
+)
 BRIDGE_NETFILTER = ("arptables", "ip6tables", "iptables")
 # What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
 WATCHED: Mapping[str, tuple[str, ...]] = {
@@ -41,10 +46,12 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
         "net/ipv4/conf/{}/send_redirects",
         "net/ipv4/conf/{}/forwarding",
         "net/ipv4/conf/{}/rp_filter",
+        "net/ipv4/conf/{}/src_valid_mark",
         "net/ipv6/conf/{}/disable_ipv6",
     ),
     "up": (
         "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/src_valid_mark",
         "net/ipv6/conf/{}/disable_ipv6",
         "net/ipv6/conf/{}/accept_ra",
         "net/ipv6/conf/{}/accept_dad",
@@ -53,6 +60,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
         "net/ipv4/conf/{}/tag",
         "net/ipv4/conf/{}/forwarding",
         "net/ipv4/conf/{}/rp_filter",
+        "net/ipv4/conf/{}/src_valid_mark",
         "net/ipv6/conf/{}/disable_ipv6",
         "net/ipv6/conf/{}/accept_ra",
         "net/ipv6/conf/{}/accept_dad",
