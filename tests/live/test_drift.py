@@ -381,25 +381,38 @@ def route(item: Route) -> Iterator[Modification]:
 def routing_rule(item: Rule) -> Iterator[Modification]:
     run = f"{entering(item.netns)}ip -{item.version} rule"
     place = f"pref {item.priority} protocol 119"
-    what = (f"fwmark {item.mark:#x} " if item.mark else "") + doing(item)
+    what = f"{selector(item)} {decision(item)}".strip()
     yield f"delete rule {what} {place}", f"{run} del {what} {place}"
+    yield f"rule {what} {place} twice", f"{run} add {what} {place} tos 0x10"
     if item.table:
         elsewhere = what.replace(f"lookup {item.table}", "lookup 77")
         yield f"rule {what} {place} to another table", f"{run} del {what} {place}; {run} add {elsewhere} {place}"
     if item.goto:
-        yield f"rule {what} {place} to main", f"{run} del {what} {place}; {run} add fwmark {item.mark:#x} lookup main {place}"
-        yield f"rule {what} {place} to nowhere", f"{run} del {what} {place}; {run} add fwmark {item.mark:#x} goto 1002 {place}"
+        yield f"rule {what} {place} to main", f"{run} del {what} {place}; {run} add {selector(item)} lookup main {place}"
+        yield f"rule {what} {place} to nowhere", f"{run} del {what} {place}; {run} add {selector(item)} goto 1002 {place}"
+    if item.blackhole:
+        yield f"rule {what} {place} that passes", f"{run} del {what} {place}; {run} add {selector(item)} lookup 254 {place}"
     if item.netns:
         yield f"rules flushed in {item.netns}", f"{run} flush"
 
 
-def doing(item: Rule) -> str:
-    """What a rule does, as ip-rule(8) writes it."""
-    if item.nop:
-        return "nop"
+def selector(item: Rule) -> str:
+    words = [f"to {item.to}"] if item.to else []
+    words += [f"iif {item.link}"] if item.link else []
+    if item.mark or item.mask:
+        words.append(f"fwmark {item.mark:#x}" + (f"/{item.mask:#x}" if item.mask else ""))
+    return " ".join(words)
+
+
+def decision(item: Rule) -> str:
+    if item.blackhole:
+        return "blackhole"
     if item.goto:
         return f"goto {item.goto}"
-    return f"lookup {item.table}" if item.table else "l3mdev"
+    if item.nop:
+        return "nop"
+    longer = f" suppress_prefixlength {item.suppress}" if item.suppress >= 0 else ""
+    return f"lookup {item.table}{longer}" if item.table else "l3mdev"
 
 
 def wireguard(item: WireguardDevice) -> Iterator[Modification]:
