@@ -44,6 +44,10 @@ class Story:
         command = [sys.executable, "-m", "warpd.cli", *paths, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
+    def done(self, *words: str) -> None:
+        """Run a command that changes; a pass of the daemon may be at work."""
+        self.daemon.wait(lambda: self.run(*words).returncode == 0, f"warpctl {words}")
+
     def tellers(self) -> dict[str, Callable[[str, str], bool]]:
         """Who tells, and whether it tells of a code, in these words."""
         return {
@@ -104,16 +108,16 @@ class Story:
 
     @contextmanager
     def unconfirmed(self) -> Iterator[None]:
-        assert self.run("apply", "--yes", "--confirm-within", "10m").returncode == 0
+        self.done("apply", "--yes", "--confirm-within", "10m")
         yield
-        assert self.run("confirm").returncode == 0
+        self.done("confirm")
 
     @contextmanager
     def rolled_back(self) -> Iterator[None]:
         self.daemon.write(self.document(d=world.network(1)))
         self.daemon.wait(lambda: self.run("plan").returncode == 0, "the network d")
         before = json.loads(self.run("history", "-o", "json").stdout)["history"][-2]["number"]
-        assert self.run("rollback", "--to", str(before), "--yes").returncode == 0
+        self.done("rollback", "--to", str(before), "--yes")
         yield
         self.daemon.write(self.document())
 
