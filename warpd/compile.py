@@ -21,6 +21,7 @@ from warpd.intent import Endpoint, Gateway, Intent, Network
 from warpd.isolation import MODES, gateway, mode
 from warpd.isolation.delivery import with_transit
 from warpd.isolation.limits import LEAST, Share
+from warpd.isolation.namespace import transit6
 from warpd.isolation.room import Contribution, Site
 from warpd.isolation.rules import Range
 from warpd.limits import endpoint_share, shares_of, table_size
@@ -394,6 +395,7 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     ranges = [item for grant in grants for item in (grant.subnet, grant.subnet6, grant.transit)]
     routed = [item for part in parts for item in part.built.routed]
     sources = [*routed, *(item for part in parts for item in part.built.sources)]
+    both_ends = [item for grant in grants for item in (grant.transit, transit6(grant.transit))]
     pool = intent.gateway.pools.ports
     listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants)}
     six = any(part.terms.network.ipv6 for part in parts)
@@ -403,7 +405,7 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     uplinks = [(door, link, version) for part in leaving for door in part.built.doors for link, version in _uplinks(host)]
     ways = [(door, *way) for part in leaving for door in part.built.doors for way in _ways(part.terms)]
     blocks = [number for part in parts for number in part.built.port_blocks]
-    guard = gateway.guard(fence, ranges, routed, sources, listening, doors, blocks, uplinks, ways)
+    guard = gateway.guard(fence, ranges, routed, sources, both_ends, listening, doors, blocks, uplinks, ways)
     transits = [part.terms.grant.transit for part in parts if part.built.transit]
     pools = collapse_addresses([intent.gateway.pools.transit, *transits]) if transits else ()
     networks = [part.terms.network for part in parts]

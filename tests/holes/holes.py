@@ -29,6 +29,14 @@ class Hole:
 
 HOLES = (
     Hole(
+        "the host answers on a transit link's address to whoever routes there from outside",
+        "warpd/isolation/gateway.py",
+        '        *_transit_from_outside("ip", 4),\n',
+        "",
+        "tests/packets/test_neighbour.py",
+        packets=True,
+    ),
+    Hole(
         "the host's own addresses are open to whoever comes in by a transit link",
         "warpd/isolation/delivery.py",
         "(*_discovery(), *_closed((*LINK_WIDE, *local)))",

@@ -85,6 +85,7 @@ def guard(
     ranges: Sequence[Range],
     routed: Sequence[Range],
     sources: Sequence[Range],
+    transits: Sequence[Range],
     listening: Iterable[int],
     doors: Iterable[str],
     port_blocks: Iterable[int],
@@ -96,7 +97,8 @@ def guard(
     What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version), wherever it goes, and by
     those of `ways`, as (door, link, range), towards that range.
     `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
-    the networks' doors, `listening` the UDP ports, `doors` the links by which networks come in, `port_blocks` those in use.
+    the networks' doors, `transits` the links between networks and the root, `listening` the UDP ports, `doors` the links by which
+    networks come in, `port_blocks` those in use.
     """
     sets = (
         *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")),
@@ -110,6 +112,8 @@ def guard(
         *_ways(list(uplinks), ways),
         NftSet("sources4", "ipv4_addr", True, merged(sources, 4)),
         NftSet("sources6", "ipv6_addr", True, merged(sources, 6)),
+        NftSet("transits4", "ipv4_addr", True, merged(transits, 4)),
+        NftSet("transits6", "ipv6_addr", True, merged(transits, 6)),
         NftSet("routed4", "ipv4_addr", True, merged(routed, 4)),
         NftSet("routed6", "ipv6_addr", True, merged(routed, 6)),
     )
@@ -231,7 +235,15 @@ def _input() -> list[str]:
         rule("networks in the root", dispatch("iifname", "inputs")),
         rule("neighbour discovery", _from_door(), _BY_TRANSIT, discovery, ACCEPT),
         *drops("gateway", "host-service", _from_door()),
+        *_transit_from_outside("ip", 4),
+        *_transit_from_outside("ip6", 6),
     ]
+
+
+def _transit_from_outside(family: str, version: int) -> Sequence[str]:
+    """A host answers on every address that it has, by whatever link a packet comes in: on those of transit links, too."""
+    outside = match(meta("iifname"), "lo", op="!=")
+    return drops("gateway", "unsolicited", outside, match(payload(family, "daddr"), f"@transits{version}"))
 
 
 def _steer() -> list[str]:
