@@ -25,6 +25,7 @@ from warpd.checks import check
 from warpd.errors import Finding, Where
 from warpd.intent import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
 from warpd.merge import Conflict, conflicts
+from warpd.ownership import why_hidden, why_untrusted
 from warpd.pieces import Piece, read_pieces
 from warpd.tree import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
 from warpd.tree import Mapping as Branch
@@ -53,6 +54,7 @@ class Source:
     raw: bytes = b""
     value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
     pieces: Mapping[str, Piece] = field(default_factory=dict)  # of a sound file: its networks by their lines
+    hidden: str = ""  # why findings must not quote it
 
     @functools.cached_property
     def lines(self) -> tuple[str, ...]:
@@ -78,7 +80,7 @@ class Loaded:
         """The finding with its place: the deepest part of its path that the files hold."""
         if finding.where is not None or not self.sources:
             return finding
-        return placed(finding, steps_of(finding.path), self.sources, self.owners)
+        return unquoted(placed(finding, steps_of(finding.path), self.sources, self.owners), self.sources)
 
 
 def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = False, last: Loaded | None = None) -> Loaded:
@@ -94,24 +96,26 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
     sources: list[Source] = []
     before = {source.file: source for source in last.sources} if last is not None else {}
     for file in (main, *extras):
-        source, more = _read_intent(file, given.get(file), before.get(str(file)))
+        source, more = _read_intent(file, given.get(file), before.get(str(file)), main.parent)
         sources.append(source)
         findings += more
     raw, owners, more = _joined(sources)
     findings += more
     if "source" in raw:
-        return Loaded(None, _in_order([*findings, *_pointing(raw, sources)], sources), tuple(sources), owners)
+        shown = [unquoted(finding, sources) for finding in (*findings, *_pointing(raw, sources))]
+        return Loaded(None, _in_order(shown, sources), tuple(sources), owners)
     flawed = {finding.path for finding in findings}
     intent, more = _validated(raw, sources, owners)
     findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
     broken = any(finding.is_error for finding in findings)
-    return Loaded(None if broken else intent, _in_order(findings, sources), tuple(sources), owners)
+    shown = [unquoted(finding, sources) for finding in findings]
+    return Loaded(None if broken else intent, _in_order(shown, sources), tuple(sources), owners)
 
 
 def pointer(path: Path) -> GitSource | None:
     """Where the YAML really is, when this file only says so. None too for one that does not say it well: `load` tells why."""
-    main = path / MAIN_FILE if path.is_dir() else path
-    raw, problem = bytes_of(main)
+    main = path / MAIN_FILE if os.path.isdir(path) else path
+    raw, problem = bytes_of(main, main.parent)
     if problem is not None or not _POINTER.search(raw):
         return None
     root = read_source(main, raw)[0].value
@@ -154,6 +158,17 @@ def steps_of(path: str) -> Loc:
     return tuple(int(match[1]) if match[1] else match[2] for match in _STEP.finditer(path))
 
 
+def unquoted(finding: Finding, sources: Iterable[Source]) -> Finding:
+    """The finding as it may be told: of a file that must not be quoted, only where it is and of what kind."""
+    where = finding.where
+    hidden = next((source.hidden for source in sources if where is not None and source.file == where.file), "")
+    if where is None or not hidden:
+        return finding
+    text = f"a problem of the kind {finding.code}, which is not shown: {hidden}"
+    place = Where(where.file, where.line, where.column)
+    return Finding(finding.code, "", text, f"chown root {where.file}", finding.severity, place)
+
+
 # The files
 
 
@@ -178,17 +193,21 @@ def _file_finding(file: Path, code: str, message: str, hint: str = "", severity:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def _read_intent(file: Path, given: bytes | None, last: Source | None) -> tuple[Source, list[Finding]]:
+def _read_intent(file: Path, given: bytes | None, last: Source | None, folder: Path) -> tuple[Source, list[Finding]]:
     """As `read_source`, but a network whose lines are as in `last`, an earlier reading of the file, is taken as it is."""
-    raw, problem = bytes_of(file) if given is None else (given, None)
+    raw, problem = bytes_of(file, folder) if given is None else (given, None)
     if problem is not None:
         return Source(str(file)), [problem]
     known = last.pieces if last is not None else {}
-    if known and last is not None and last.raw == raw:
+    if known and last is not None and last.raw == raw and not last.hidden:
         return last, []
     text, flaws = read_text(raw)
+    hidden = why_hidden(file, folder) if given is None else ""
     pieces = read_pieces(text, known, _network) if not flaws else None
-    return (Source(str(file), raw, pieces.value, pieces.by_lines), []) if pieces is not None else read_source(file, raw)
+    if pieces is not None:
+        return Source(str(file), raw, pieces.value, pieces.by_lines, hidden), []
+    source, findings = read_source(file, raw)
+    return dataclasses.replace(source, hidden=hidden), findings
 
 
 def _network(value: Any) -> Network | None:
@@ -219,8 +238,11 @@ def _conflict(found: Conflict, source: Source) -> Finding:
     return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
 
 
-def bytes_of(file: Path) -> tuple[bytes, Finding | None]:
-    """A file's content, or why there is none; never waits, never reads more than a file may hold."""
+def bytes_of(file: Path, folder: Path | None = None) -> tuple[bytes, Finding | None]:
+    """A file's content, or why there is none; never waits, never reads more than a file may hold.
+
+    With `folder`, it is a part of the configuration there; what the operator has named stands in that folder itself.
+    """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
     except FileNotFoundError:
@@ -235,11 +257,14 @@ def bytes_of(file: Path) -> tuple[bytes, Finding | None]:
         os.close(descriptor)
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
     with stream:
-        return _content(file, stream)
+        return _content(file, stream, folder)
 
 
-def _content(file: Path, stream: Any) -> tuple[bytes, Finding | None]:
+def _content(file: Path, stream: Any, folder: Path | None) -> tuple[bytes, Finding | None]:
     try:
+        untrusted = why_untrusted(stream.fileno(), file, folder, file.parent == folder) if folder is not None else None
+        if untrusted is not None:
+            return b"", _file_finding(file, "file-untrusted", *untrusted)
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             return b"", _file_finding(file, "file-unreadable", "is not a regular file")
         if os.fstat(stream.fileno()).st_size <= SIZE_MAX:

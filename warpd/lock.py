@@ -23,8 +23,9 @@ from warpd.emit import flow, scalar
 from warpd.errors import Finding, InvalidIntent
 from warpd.held import Freed, Grants, NetworkGrant, endpoint_values, network_values
 from warpd.intent import Endpoint, Intent, Network
-from warpd.load import Loc, Source, bytes_of, nearest_of, path_of, placed, read_source, worded
+from warpd.load import Loc, Source, bytes_of, nearest_of, path_of, placed, read_source, unquoted, worded
 from warpd.merge import conflicts, merged_locks, sides
+from warpd.ownership import why_hidden
 from warpd.scalars import TABLE_MAX, VCID_MAX, VLAN_MAX, VNI_MAX, Address4, Address6, Name, Network4, Network6, Version
 from warpd.seats import EndpointGrant
 from warpd.segments import LEG_MAX
@@ -139,7 +140,7 @@ def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
     """The lock there; None where there is none. `last` is an earlier reading, good as long as the bytes are the same."""
     if not os.path.lexists(path):
         return None
-    raw, problem = bytes_of(path)
+    raw, problem = bytes_of(path, path.parent)
     if problem is not None:
         return Lock(Source(str(path)), raw, None, (problem,))
     if last is not None and last.raw == raw and raw:
@@ -149,13 +150,15 @@ def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
 
 def _read(path: Path, raw: bytes) -> Lock:
     source, findings = read_source(path, raw)
+    source = dataclasses.replace(source, hidden=why_hidden(path, path.parent))
+    findings = [unquoted(finding, [source]) for finding in findings]
     if source.value is None:
         return Lock(source, raw, None, tuple(findings))
     try:
         document = Document.model_validate(dict(source.value))
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)[:1000]
-        return Lock(source, raw, None, (*findings, *(_shaped(error, source) for error in errors)))
+        return Lock(source, raw, None, (*findings, *(unquoted(_shaped(error, source), [source]) for error in errors)))
     return Lock(source, raw, None if findings else _grants(document), tuple(findings))
 
 

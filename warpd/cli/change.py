@@ -30,6 +30,7 @@ from warpd.load import MAIN_FILE
 from warpd.objects.netns import netns_name
 from warpd.overview import Side, overview
 from warpd.plan import Step, digest
+from warpd.private_file import write_private
 from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
 from warpd.render import (
     VERSION,
@@ -98,7 +99,7 @@ def plan(
     session: Session = context.obj
     data = client.ask("GET", "/v1/plan") if client.told_by_daemon() else _planned(session)
     if out is not None:
-        output.write_private(out, (json.dumps(data, indent=2) + "\n").encode())
+        write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     output.emit(data, plan_text(data, output.paint(), verbose), form)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 

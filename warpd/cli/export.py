@@ -27,6 +27,7 @@ from warpd.compile import in_force
 from warpd.errors import WarpError
 from warpd.kernel.protocol import LookFailed
 from warpd.overview import natural
+from warpd.private_file import write_private
 from warpd.reconcile import Goal
 from warpd.render import VERSION
 from warpd.scalars import is_link_name
@@ -93,7 +94,7 @@ def config(
     _refuse(wish, out)
     made, text = _make(session, read, wish)
     if qr_file is not None:
-        output.write_private(qr_file, qr.image(made, text, qr_file.suffix))
+        write_private(qr_file, qr.image(made, text, qr_file.suffix))
     if out is not None:
         _write(out, text)
     if qr_:
@@ -145,7 +146,7 @@ def _many(session: Session, read: Read, wanted: list[tuple[str, str]], bulk: Bul
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path, body in files.items():
                 archive.writestr(path, body)
-        output.write_private(out, packed.getvalue())
+        write_private(out, packed.getvalue())
     else:
         _into_folder(out, files)
     data = {"version": VERSION, "out": str(out), "files": sorted(files)}
@@ -170,7 +171,7 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
     for path, body in files.items():
         file = out / path
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        output.write_private(file, body.encode())
+        write_private(file, body.encode())
 
 
 def _refuse(wish: Wish, out: Path | None) -> None:
@@ -241,10 +242,10 @@ def _host(read: Read) -> Host:
 
 def _write(out: Path, text: str) -> None:
     if not out.is_dir():
-        output.write_private(out, text.encode())
+        write_private(out, text.encode())
         return
     for name, body in split(text).items():
-        output.write_private(out / name, body.encode())
+        write_private(out / name, body.encode())
         output.note(f"{out / name}")
 
 

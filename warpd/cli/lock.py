@@ -13,6 +13,7 @@ from warpd.cli.output import Format, finding_json
 from warpd.errors import EXIT_CHANGES, Finding, render_finding
 from warpd.lock import BEHIND, FILE, lock_text, parsed, resolved
 from warpd.merge import merged_locks
+from warpd.private_file import write_private
 from warpd.render import VERSION
 from warpd.rewrite import create, replace, told
 from warpd.session import Read, Session
@@ -50,7 +51,7 @@ def lock(
     late = _late(read, session.lock_file)
     written = not check and (out is not None or read.lock is None or read.lock.raw != new)
     if written and out is not None:
-        out.write_bytes(new)
+        write_private(out, new, 0o644)
     elif written:
         write(read, path, new)
     if check:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
@@ -89,20 +88,3 @@ def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
 
 def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads, whole or not at all; a device or pipe is written to as it is."""
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
