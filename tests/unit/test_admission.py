@@ -58,10 +58,10 @@ def test_a_budget_is_earned_with_time() -> None:
 
 
 def test_the_list_of_who_may_connect() -> None:
-    """As `setfacl -m g:7:rw,g:9:rw` writes it into the file system."""
+    """As `setfacl -m g:7:rw,g:9:rw,u:5:-` writes it into the file system."""
     entry = "{:04x}{:04x}".format
     rows = [bytes.fromhex("02000000")]
-    for tag, right, number in ((1, 6, -1), (4, 0, -1), (8, 6, 7), (8, 6, 9), (16, 6, -1), (32, 0, -1)):
+    for tag, right, number in ((1, 6, -1), (2, 0, 5), (4, 0, -1), (8, 6, 7), (8, 6, 9), (16, 6, -1), (32, 0, -1)):
         word = bytes.fromhex(entry(tag, right))
         rows.append(word[1::-1] + word[:1:-1] + number.to_bytes(4, "little", signed=True))
-    assert access_list([9, 7, 9]) == b"".join(rows)
+    assert access_list([9, 7, 9], [5]) == b"".join(rows)

@@ -358,6 +358,15 @@ def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
 
 
 @needs_root
+def test_a_member_who_floods_is_kept_out_alone(path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: Any) -> None:
+    monkeypatch.setattr(socket_server, "CLOSED_S", 3600)
+    assert as_user(61997, [61002], lambda: hold(path, 3000)) <= PLACES["read"].per_user
+    assert as_user(61997, [61002], lambda: ask(path, "GET", "/v1/status")) == "PermissionError"
+    assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
+    assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+@needs_root
 def test_after_a_flood_a_stranger_is_told_again(
     path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """The name of the control socket in the file system, and who may connect to it at all.
 
 Connecting needs the right to write to the socket's file (unix(7)). Normally everybody has it, so that whoever lacks a
-right is told which. In a flood of strangers it is left to root and to members of our groups by an access control list
-(acl(5)): the kernel refuses the others, and they cost the daemon nothing.
+right is told which. In a flood it is left to root and to members of our groups, but for those who make the flood, by an
+access control list (acl(5)): the kernel refuses the others, and they cost the daemon nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ BACKLOG: Final = 1024  # a client that does not wait is turned away by the kerne
 ACL_NAME: Final = "system.posix_acl_access"
 # struct posix_acl_xattr_header and _entry, include/uapi/linux/posix_acl_xattr.h and posix_acl.h.
 _ACL_VERSION: Final = 2
-_USER_OBJ, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _READ_WRITE, _NONE = 0o6, 0
 _NOBODY: Final = 0xFFFFFFFF  # of entries that name no user or group
 
 
-def access_list(gids: Iterable[int]) -> bytes:
-    """Reading and writing for the owner and these groups, nothing for others."""
-    named = [(_GROUP, _READ_WRITE, gid) for gid in sorted(set(gids))]
+def access_list(gids: Iterable[int], refused: Iterable[int] = ()) -> bytes:
+    """Reading and writing for the owner and these groups, nothing for others and for the users `refused`, members or not."""
     entries = [
         (_USER_OBJ, _READ_WRITE, _NOBODY),
+        *((_USER, _NONE, uid) for uid in sorted(set(refused))),
         (_GROUP_OBJ, _NONE, _NOBODY),
-        *named,
+        *((_GROUP, _READ_WRITE, gid) for gid in sorted(set(gids))),
         (_MASK, _READ_WRITE, _NOBODY),
         (_OTHER, _NONE, _NOBODY),
     ]
@@ -53,14 +53,16 @@ class Door:
             os.removexattr(self._name, ACL_NAME)
         os.chmod(self._name, 0o666)  # noqa: S103  # who may do what is decided by credentials, connection by connection
 
-    def close_to_others(self, gids: Iterable[int]) -> None:
-        """Leave it to root and these groups; to root alone where the file system knows no access control lists.
+    def close_to_others(self, gids: Iterable[int], refused: Iterable[int] = ()) -> None:
+        """Leave it to root and these groups, without the users `refused`.
+
+        To root alone where the file system knows no access control lists.
 
         Raises:
             OSError: the file cannot be changed.
         """
         try:
-            os.setxattr(self._name, ACL_NAME, access_list(gids))
+            os.setxattr(self._name, ACL_NAME, access_list(gids, refused))
         except OSError:
             os.chmod(self._name, 0o600)
 

@@ -39,6 +39,7 @@ TOLD_S: Final = 60.0  # refusals are told once in this time
 READERS_CPU: Final = 0.25  # of one CPU, for all readers together
 READERS_BURST_S: Final = 0.25
 STOP_S: Final = 1.0
+STRANGERS: Final = -1  # stands for every user without a right
 
 
 def _refusal(status: int, reason: str, error: str, hint: str) -> bytes:
@@ -57,10 +58,11 @@ class Server:
         self._desk, self._path = desk, path
         self._log: Any = log or structlog.get_logger()
         self._api = Api(desk, interval_s)
-        self._groups, self._admission, self._flood = Groups(), Admission(), FloodGate()
+        self._groups, self._admission = Groups(), Admission()
+        self._floods: dict[int, FloodGate] = {}  # by user; all strangers together
+        self._kept_out: set[int] = set()
         self._budget = Budget(READERS_CPU, READERS_BURST_S)
         self._refused: Counter[str] = Counter()
-        self._closed = False
         self._told_at, self._told_count = float("-inf"), 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._up = threading.Event()
@@ -147,12 +149,12 @@ class Server:
             return
         if peer.right is Right.NOTHING:
             self._refuse(sock, NO_RIGHT, "right")
-            if not self._closed and self._flood.refused(time.monotonic()):
-                self._close_door()
+            self._watch_flood(STRANGERS)
         elif self._admission.enter(peer):
             self._begin(self._attend(sock, peer))
         else:
             self._refuse(sock, NO_PLACE, "place")
+            self._watch_flood(peer.uid)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -172,22 +174,31 @@ class Server:
 
     def _publish(self) -> None:
         figures = self._desk.socket
-        self._desk.socket = dataclasses.replace(figures, refused=dict(self._refused), closed=self._closed)
+        self._desk.socket = dataclasses.replace(figures, refused=dict(self._refused), closed=bool(self._kept_out))
 
-    def _close_door(self) -> None:
+    def _watch_flood(self, who: int) -> None:
+        """One more of this user's connections was refused: keep them out when it is a flood. Root is never kept out."""
+        gate = self._floods.setdefault(who, FloodGate())
+        if who and who not in self._kept_out and gate.refused(time.monotonic()):
+            self._close_door(who)
+
+    def _close_door(self, who: int) -> None:
         assert self._loop is not None and self._door is not None  # noqa: S101  # it runs
+        if not self._kept_out:
+            self._loop.call_later(CLOSED_S, self._open_door)
+        self._kept_out.add(who)
         with contextlib.suppress(OSError):
-            self._door.close_to_others(self._groups.gids().values())
-        self._closed = True
-        self._loop.call_later(CLOSED_S, self._open_door)
-        self._log.warning("control socket: flood of users without a right; they are kept out", seconds=CLOSED_S)
+            self._door.close_to_others(self._groups.gids().values(), self._kept_out - {STRANGERS})
+        user = "strangers" if who == STRANGERS else f"uid {who}"
+        self._log.warning("control socket: flood of connections, refused by the kernel for a while", user=user, seconds=CLOSED_S)
         self._publish()
 
     def _open_door(self) -> None:
         assert self._door is not None  # noqa: S101  # it runs
         with contextlib.suppress(OSError):
             self._door.open_to_all()
-        self._closed = False
+        self._kept_out.clear()
+        self._floods.clear()
         self._publish()
 
     async def _attend(self, sock: socket.socket, peer: Peer) -> None:
