@@ -34,23 +34,26 @@ class View:
     as_of: str  # when the look was, ISO 8601 in UTC
     at_s: float  # the same by the clock of `time.monotonic`
     version: int  # of the JSON's shape
-    fields: bytes  # of the status but for networks, `{...` without the end
+    before: bytes  # the status up to its networks, `{...` without the end
+    after: bytes  # what follows them, `, ...`; b"" for nothing
     networks: Mapping[str, NetworkView]
 
     @staticmethod
     def of(data: Mapping[str, Any], generation: int, moment: int, as_of: str, at_s: float) -> View:
-        """Of what `warpctl status -o json` shows."""
-        fields = {key: value for key, value in data.items() if key != "networks"}
+        """Of what `warpctl status -o json` shows, `version` first."""
+        names = list(data)
+        place = names.index("networks")
+        before, after = ({name: data[name] for name in part} for part in (names[:place], names[place + 1 :]))
         networks = {network["name"]: _network(network) for network in data["networks"]}
-        return View(generation, moment, as_of, at_s, data["version"], _open(fields), networks)
+        rest = b", " + _bytes(after)[1:-1] if after else b""
+        return View(generation, moment, as_of, at_s, data["version"], _open(before), rest, networks)
 
     def status(self, daemon: Mapping[str, Any]) -> Iterator[bytes]:
         """The whole, with the daemon's own part; in pieces."""
         look = {"as_of": self.as_of, "generation": self.generation}
-        yield self.fields
-        yield b', "daemon": ' + _bytes({**daemon, "look": look}) + b', "networks": ['
+        yield self.before + b', "networks": ['
         yield from self._rows()
-        yield b"]}\n"
+        yield b"]" + self.after + b', "daemon": ' + _bytes({**daemon, "look": look}) + b"}\n"
 
     def all_networks(self) -> Iterator[bytes]:
         """`version` and `networks`, in pieces."""
