@@ -15,7 +15,7 @@ from typing import Any, Final
 from warpd.errors import Finding
 from warpd.grants import expected_users
 from warpd.intent import L2_TYPES, Endpoint, Intent, IPAddress, IPNetwork, Network, Pools, Range, Resource
-from warpd.isolation.gateway import TABLES_LAST, UPLINK_TABLE
+from warpd.isolation.gateway import TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.objects.link import KERNEL_NAMES, OWN_NAME, OWN_PREFIXES
 from warpd.seats import capacity, prefix_for
 from warpd.segments import LEG_MAX, LEGS_BY_VLAN
@@ -23,6 +23,8 @@ from warpd.state import TRANSIT6
 
 IPV6_MINIMUM_MTU: Final = 1280
 BRIDGE_PORTS: Final = LEG_MAX  # the kernel would take 1023 ports
+NAT_PORTS_MIN: Final = 4096
+DEFAULT_PORTS: Final = Pools().ports
 KERNEL_TABLES: Final = Range(253, 255)
 OWN_TABLES: Final = Range(UPLINK_TABLE, UPLINK_TABLE)
 
@@ -40,6 +42,7 @@ _L2_FIELDS: Final = ("vlan_id", "vlan_range", "bridge_name", "vni_pool")
 BELONGS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(_L2_FIELDS, L2_TYPES),
     "peer_communication": ("secure-internet",),
+    "protocols": ("secure-internet", "remote-resource-gateway"),
     "resources": ("remote-resource-gateway",),
 }
 IDLE_ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
@@ -77,6 +80,19 @@ def _gateway(intent: Intent) -> Iterator[Finding]:
             text = f"{pools.transit} overlaps {pool}, gateway.pools.subnets.{kind}"
             yield _error("pool-overlap", "gateway.pools.transit", text, "move one of them")
     yield from _reserved("gateway.pools.transit", pools.transit)
+    yield from _nat_ports(intent)
+
+
+def _nat_ports(intent: Intent) -> Iterator[Finding]:
+    """NAT maps onto one run of ports on which the gateway does not listen: every network behind it shares them."""
+    pool = intent.gateway.pools.ports
+    own = {network.port for network in intent.networks.values() if network.port is not None}
+    first, last = free_ports({*pool, *own})
+    behind = [one for one in intent.networks.values() if one.type in EGRESS_TYPES and (one.nat or (one.ipv6 and one.nat6))]
+    if behind and last - first + 1 < NAT_PORTS_MIN:
+        text = f"{pool} leaves {last - first + 1} ports in a row for NAT, which needs {NAT_PORTS_MIN} or more"
+        hint = f"a network takes one port: {DEFAULT_PORTS} is enough for {len(DEFAULT_PORTS)} of them"
+        yield _error("nat-ports", "gateway.pools.ports", text, hint)
 
 
 def _unique(intent: Intent) -> Iterator[Finding]:
@@ -238,6 +254,7 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
         yield _warning("field-idle", f"{path}.rotation", text, "put a new key into that file")
     yield from _name_servers(path, network, intent)
     yield from _zoned(path, network, intent)
+    yield from _protocols(path, network)
     if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
         yield _error("routing-table", f"{path}.routing_table", f"table {network.routing_table} is the kernel's own")
     if network.routing_table is not None and network.routing_table in OWN_TABLES:
@@ -301,6 +318,15 @@ def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     elif network.routing_table is None and pool.first > TABLES_LAST:
         text = f"isolation: vrf needs a routing table up to {TABLES_LAST}, and gateway.pools.routing_tables is {pool}"
         yield _error("routing-table", f"{path}.isolation", text, hint)
+
+
+def _protocols(path: str, network: Network) -> Iterator[Finding]:
+    """What has no ports needs an address of the network's own: behind a shared one nothing tells whose an answer is."""
+    six = network.ipv6 and not network.nat6
+    if network.protocols and network.type in EGRESS_TYPES and network.nat and not six:
+        text = "only TCP, UDP and ICMP echo can share the gateway's address, and this network is behind NAT"
+        hint = "write nat: false (IPv4) or nat6: false (IPv6), with a route back to the network's subnet, or remove it"
+        yield _error("protocols-behind-nat", f"{path}.protocols", text, hint)
 
 
 def _belonging(path: str, network: Network) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ from warpd.scalars import (
     Host,
     HostPort,
     Interval,
+    IpProtocol,
     LinkName,
     Name,
     Network4,
@@ -146,7 +147,9 @@ class Resource(_Model):
     """What a remote-resource-gateway lets its endpoints reach."""
 
     subnet: AnyNetwork = Field(description="The addresses that may be reached.")
-    protocol: Protocol | None = Field(None, description="Only this protocol; absent: every protocol.")
+    protocol: Protocol | None = Field(
+        None, description="Only this protocol; absent: every protocol (behind NAT: TCP, UDP, ICMP echo)."
+    )
     ports: tuple[Ports, ...] | None = Field(
         None, min_length=1, description="Only these ports (with tcp or udp): numbers and FIRST-LAST ranges."
     )
@@ -210,6 +213,10 @@ class Network(_Model):
     ipv6: StrictBool = Field(True, description="false turns IPv6 off inside and blocks it.")
     nat: StrictBool = Field(True, description="false keeps the clients' IPv4 source: the other side has a route back.")
     nat6: StrictBool = Field(True, description="false keeps the clients' IPv6 source: the other side has a route back.")
+    protocols: tuple[IpProtocol, ...] = Field(
+        (),
+        description="IP protocols that may leave beside TCP, UDP and ICMP echo, by name or number; needs nat or nat6: false.",
+    )
     port: StrictInt | None = Field(None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted.")
     private_key_file: FilePath | None = Field(
         None, description="File with the private key of the WireGuard device, readable by root only; default: derived."

@@ -26,7 +26,8 @@ _DEPTH_MAX: Final = 16  # as the kernel's own limit for jumps
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection; `protocol` is tcp, udp, icmp (either family's) or gre."""
+    """The first packet of a connection; `protocol` is tcp, udp, icmp (either family's), an IANA number as text, or "": nft
+    finds none in it (extension headers without an end)."""
 
     source: str
     target: str
@@ -35,13 +36,18 @@ class Packet:
     iif: str = ""
     oif: str = ""
     mark: int = 0
+    icmp_type: str = "echo-request"  # as nft names it
 
     @property
     def version(self) -> int:
         return ip_address(self.target).version
 
     @property
-    def number(self) -> int:
+    def number(self) -> int | None:
+        if not self.protocol:
+            return None
+        if self.protocol.isdigit():
+            return int(self.protocol)
         return PROTOCOLS["ipv6-icmp" if self.protocol == "icmp" and self.version == 6 else self.protocol]
 
 
@@ -143,7 +149,7 @@ class Book:
         inside = any(_is(value, one) for one in members)
         if op in ("==", "in"):
             return inside
-        if op == "!=":
+        if op in ("!=", "!"):
             return not inside
         if op == ">":
             return isinstance(value, int) and all(isinstance(one, int) and value > one for one in members)
@@ -179,12 +185,23 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
             "mark": packet.mark,
         }.get(body["key"])  # fmt: skip
     if kind == "ct":
-        return {"state": "new", "direction": "original", "mark": 0, "status": ""}.get(body["key"])
+        return _connection(body["key"], body.get("dir", "original"), packet)
     if kind == "payload":
         return _field(body["protocol"], body["field"], packet)
     if kind == "tcp option":
         return None  # only segment sizes ask for one
     raise Unreadable(kind)
+
+
+def _connection(key: str, direction: str, packet: Packet) -> Any:
+    """What conntrack knows of the connection that the packet opens: it is not translated yet."""
+    source, target = (packet.source, packet.target) if direction == "original" else (packet.target, packet.source)
+    family = "ip" if packet.version == 4 else "ip6"
+    return {
+        "state": "new", "direction": "original", "mark": 0, "status": "", "protocol": packet.number,
+        "proto-dst": packet.port if direction == "original" else None,
+        f"{family} saddr": source, f"{family} daddr": target,
+    }.get(key)  # fmt: skip
 
 
 def _field(protocol: str, name: str, packet: Packet) -> Any:
@@ -193,8 +210,8 @@ def _field(protocol: str, name: str, packet: Packet) -> Any:
         return {"saddr": packet.source, "daddr": packet.target}.get(name) if own else None
     if name == "dport" and (protocol == packet.protocol or (protocol == "th" and packet.protocol in ("tcp", "udp"))):
         return packet.port
-    if name == "type" and packet.protocol == "icmp" and protocol == ("icmp" if packet.version == 4 else "icmpv6"):
-        return "echo-request"
+    if name == "type" and (protocol, packet.number) in (("icmp", 1), ("icmpv6", 58)):
+        return packet.icmp_type
     if (protocol, name) == ("tcp", "flags"):
         return "syn" if packet.protocol == "tcp" else None
     return None

@@ -111,6 +111,11 @@ def _ranges(previous: Iterable[IPNetwork], wanted: Iterable[IPNetwork]) -> tuple
     return tuple(_narrower(tuple(previous), tuple(wanted), _holds))
 
 
+def _listed(previous: Iterable[int], wanted: Iterable[int]) -> tuple[int, ...]:
+    permitted = frozenset(wanted)
+    return tuple(number for number in previous if number in permitted)
+
+
 def _resources(previous: Iterable[Resource], wanted: Iterable[Resource]) -> tuple[Resource, ...]:
     return tuple(_narrower(tuple(previous), tuple(wanted), _covers))
 
@@ -183,6 +188,7 @@ NETWORK: Final[Mapping[str, Rule]] = {
     "enabled": _both,
     "ipv6": _both,
     "allow_private": _ranges,
+    "protocols": _listed,
     "peer_communication": _mesh,
     "resources": _resources,
     "vlan_range": _vlans,

@@ -281,12 +281,36 @@ def _is_folder(text: str) -> bool:
     return bool(_FOLDER.match(text)) and not {"", ".."} & set(text.split("/"))
 
 
+def _ip_protocol(value: Any) -> int:
+    """The IANA number of an IP protocol that NAT does not keep apart, by its name or number."""
+    number = IP_PROTOCOLS.get(value, value) if isinstance(value, str) else value
+    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) <= 3:
+        raise _wrong("ip-protocol", f"{_shown(value)} is a string", f"write {int(number)}")
+    if type(number) is not int or not 0 <= number <= IP_PROTOCOL_MAX:
+        known = ", ".join(IP_PROTOCOLS)
+        raise _wrong("ip-protocol", f"{_shown(value)} is not an IP protocol", f"a number from 2 to 254, or one of {known}")
+    if number in ALWAYS_PERMITTED:
+        raise _wrong("ip-protocol", f"{_shown(value)} needs no line", "TCP, UDP and ICMP echo are never a matter of this list")
+    if number in NOT_PROTOCOLS:
+        raise _wrong("ip-protocol", f"{_shown(value)} is no protocol of its own", "IPv6 extension headers are skipped over")
+    return int(number)
+
+
 def _version(value: Any) -> Literal[1]:
     if type(value) is not int or value != 1:
         raise _wrong("version", f"version {_shown(value)} is not known", "write version: 1")
     return 1
 
 
+# Assigned Internet Protocol Numbers (IANA): those that people route beside TCP, UDP and ICMP, by the names of /etc/protocols.
+IP_PROTOCOLS: Final[dict[str, int]] = {
+    "igmp": 2, "ipip": 4, "dccp": 33, "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "eigrp": 88, "ospf": 89,
+    "etherip": 97, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
+}  # fmt: skip
+IP_PROTOCOL_MAX: Final = 254  # 255 is reserved
+ALWAYS_PERMITTED: Final = frozenset({1, 6, 17, 58})
+# Hop-by-hop options, routing, fragment and destination options: headers that `meta l4proto` walks over.
+NOT_PROTOCOLS: Final = frozenset({0, 43, 44, 60})
 _AS_TEXT = PlainSerializer(str, return_type=str, when_used="json")
 _SCHEMA4: Final[dict[str, Any]] = {"type": "string", "format": "ipv4"}
 _SCHEMA6: Final[dict[str, Any]] = {"type": "string", "format": "ipv6"}
@@ -320,6 +344,11 @@ Vcids = Annotated[Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT,
 Tables = Annotated[Range, PlainValidator(_tables), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
 Vlans = Annotated[Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
 Vnis = Annotated[Range, PlainValidator(_range(1, VNI_MAX, "VNIs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+IpProtocol = Annotated[
+    int,
+    PlainValidator(_ip_protocol),
+    WithJsonSchema({"anyOf": [{"enum": list(IP_PROTOCOLS)}, {"type": "integer", "minimum": 2, "maximum": IP_PROTOCOL_MAX}]}),
+]
 Host = Annotated[
     str,
     PlainValidator(_text(is_host, "host", "a host name or an address", "no port and no brackets: the port is the network's")),

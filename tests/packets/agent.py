@@ -239,9 +239,14 @@ def answer_from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
 def echo_tcp(server: socket.socket) -> None:
     while True:
         connection, _peer = server.accept()
-        with contextlib.suppress(OSError), connection:
-            connection.settimeout(2)
-            connection.sendall(connection.recv(4096))
+        threading.Thread(target=echo_connection, args=(connection,), daemon=True).start()
+
+
+def echo_connection(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError), connection:
+        connection.settimeout(60)
+        while data := connection.recv(4096):
+            connection.sendall(data)
 
 
 def send_packets(link: str, packets: list[str]) -> None:
@@ -262,11 +267,13 @@ def send_frames(link: str, frames: list[str]) -> None:
 
 
 def send_routed(packets: list[str]) -> None:
-    """Send IPv4 packets with the header given, by this host's own routing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
-        for text in packets:
-            packet = bytes.fromhex(text)
-            out.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+    """Send packets with the header given, by this host's own routing."""
+    for text in packets:
+        packet = bytes.fromhex(text)
+        four = packet[0] >> 4 == 4
+        family, target = (socket.AF_INET, packet[16:20]) if four else (socket.AF_INET6, packet[24:40])
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+            out.sendto(packet, (socket.inet_ntop(family, target), 0))
 
 
 class Barrage:
@@ -326,6 +333,25 @@ def ask_tcp(dst: str, port: int, payload: str, timeout_s: float) -> str | None:
             connection.settimeout(timeout_s)
             connection.sendall(payload.encode())
             return connection.recv(4096).decode()
+    except OSError:
+        return None
+
+
+def tcp_open(dst: str, port: int, timeout_s: float) -> bool:
+    """Connect, and keep the connection for `tcp_say`."""
+    connection = socket.create_connection((dst, port), timeout_s)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+    CONNECTIONS[f"{dst} {port}"] = connection
+    return True
+
+
+def tcp_say(dst: str, port: int, payload: str, timeout_s: float) -> str | None:
+    """Send over the connection that is open; the answer, or None."""
+    connection = CONNECTIONS[f"{dst} {port}"]
+    connection.settimeout(timeout_s)
+    try:
+        connection.sendall(payload.encode())
+        return connection.recv(4096).decode()
     except OSError:
         return None
 
@@ -436,6 +462,7 @@ def records(since: int) -> dict[str, Any]:
         return {"next": len(RECORDS), "new": RECORDS[since:]}
 
 
+CONNECTIONS: dict[str, socket.socket] = {}
 FLOWS: dict[str, Flow] = {}
 BARRAGES: list[Barrage] = []
 OPERATIONS = {
@@ -452,6 +479,8 @@ OPERATIONS = {
     "routed": send_routed,
     "run": run,
     "tcp": ask_tcp,
+    "tcp_open": tcp_open,
+    "tcp_say": tcp_say,
     "udp": ask_udp,
     "watch_frames": watch_frames,
     "watch_input": watch_input,

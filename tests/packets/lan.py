@@ -50,11 +50,11 @@ DNS4, DNS6 = "10.9.9.53", "fd00:9::53"
 INSIDE4 = (
     "0.1.2.3", "10.9.9.9", "10.255.255.254", "100.64.9.9", "100.127.255.254", "127.9.9.9", "169.254.169.254",
     "172.16.9.9", "172.31.255.254", "192.168.9.9", "198.18.9.9", "198.19.250.9", "224.0.0.99", "239.9.9.9",
-    "240.0.0.9", "255.255.255.254", DNS4, LAN_HOST4, CONTAINER,
+    "240.0.0.9", "255.255.255.254", "168.63.129.16", "192.0.0.192", "192.88.99.1", DNS4, LAN_HOST4, CONTAINER,
 )  # fmt: skip
 INSIDE6 = (
     "::1", "::ffff:10.9.9.9", "64:ff9b::a09:909", "64:ff9b:1::9", "fc00::9", "fd00:9::9", "fe80::99",
-    "ff02::99", "ff0e::99", DNS6, LAN_HOST6,
+    "ff02::99", "ff0e::99", "2002:a09:909::1", "2001:0:a09:909::1", "fec0::9", "100::9", "5f00::9", DNS6, LAN_HOST6,
 )  # fmt: skip
 # Of those, what Linux forwards by an ordinary route: the others are martian to every router on the way, so
 # that they cannot be listened to there and are watched for at the gateway itself instead.

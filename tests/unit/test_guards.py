@@ -14,6 +14,7 @@ import pytest
 from tests import world
 from warpd.compile import Compiled, compile_state
 from warpd.isolation.gateway import MARK_BYTE, MARKS, OF_A_TABLE, mark_of
+from warpd.judge import Book, Packet
 from warpd.kernel.memory import PLAIN, MemoryKernel
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import Veth, WireguardLink
@@ -78,6 +79,8 @@ def test_both_families_are_judged_alike(mode: str) -> None:
             seen = {4: list(looks(chain, "@endpoints4")), 6: list(looks(chain, "@endpoints6"))}
             if "wire" in name or "whole" in name or "campus" in name or "trunk" in name:
                 seen[4] = [item for item in seen[4] if item != "its leg"]  # legs are IPv4 only
+            # A resource is of one family.
+            seen = {version: [item for item in found if not item.endswith(": resource")] for version, found in seen.items()}
             assert seen[4] == seen[6], f"{name} {chain.name}"
 
 
@@ -102,7 +105,7 @@ def test_only_what_an_endpoint_owns_comes_from_it(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_only_answers_come_back(mode: str) -> None:
+def test_only_replies_come_back(mode: str) -> None:
     """Two guards stand on the way in, and each looks for itself."""
     seen = 0
     for name, guard in (guards(mode) | {"gateway": root_guard(mode)}).items():
@@ -110,7 +113,93 @@ def test_only_answers_come_back(mode: str) -> None:
             if {"accept": None} in rule["expr"]:
                 assert any("state" in json.dumps(item) and "established" in json.dumps(item) for item in rule["expr"]), name
                 seen += 1
-    assert seen == 2 * 2 + 1  # two types have a way out, by either family
+    assert seen > 2 * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reply_meets_what_is_permitted_now(mode: str) -> None:
+    """What lets a request out has its like for the replies, by the connection's original tuple; each alternative is a rule."""
+    seen = 0
+    for name, guard in guards(mode).items():
+        own = chains(guard)
+        for out, back in (("out", "back"), ("peers", "peers")):
+            asked = [text for rule in own.get(out, []) for text in permitted(rule, "daddr") if "replies" not in rule["comment"]]
+            told = {text for rule in own.get(back, []) for text in permitted(rule, "original")}
+            if back == "back" or "corp" in name:
+                assert {text for text in asked if text} == told, f"{name} {out}"
+                seen += len(told)
+    assert seen == 2 * 2 + 4  # opened and dns4/6 of one type; four resources of the other
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) -> None:
+    """Every IP protocol, asked of the rules: only what NAT can tell apart gets out, and more where IPv4 has no NAT."""
+    nat = {"nat": False, "protocols": ["gre", 50]} if listed else {}
+    built, vcid = alone(world.network(2, isolation=mode, subnet="10.33.0.0/28", **nat))
+    beyond = {47, 50} if listed else set()
+    for netns, links in ways_out(mode, vcid):
+        book = Book(item for item in built.state if getattr(item, "netns", None) == netns)
+        translated = (mode, netns, listed) == ("namespace", ROOT, False)
+        left = leaving(book, links, "198.19.0.1" if translated else "10.33.0.1", "198.51.100.7")
+        if (mode, netns, listed) == ("namespace", ROOT, True):
+            assert left >= {1, 6, 17} | beyond  # without NAT the network's own guard, before this one, is the judge
+        else:
+            assert left == {1, 6, 17} | beyond
+        six = source_in(book, 6)
+        assert leaving(book, links, six, "2001:db8:51::7") == {6, 17, 58}
+        unknown = Packet(six, "2001:db8:51::7", "", iif=links[0], oif=links[1])  # extension headers without an end
+        assert book.judge("forward", unknown).what == "drop", netns
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_icmp_only_echo_leaves(mode: str) -> None:
+    built, vcid = alone(world.network(2, isolation=mode))
+    netns, (iif, oif) = ways_out(mode, vcid)[0]
+    book = Book(item for item in built.state if getattr(item, "netns", None) == netns)
+    for version, target in ((4, "198.51.100.7"), (6, "2001:db8:51::7")):
+        for kind in ("timestamp-request", "redirect", "nd-router-advert", "destination-unreachable"):
+            packet = Packet(source_in(book, version), target, "icmp", iif=iif, oif=oif, icmp_type=kind)
+            found = book.judge("forward", packet)
+            assert (found.what, found.rule) == ("drop", "protocol"), (version, kind)
+
+
+def alone(body: dict[str, Any]) -> tuple[Compiled, int]:
+    """A network by itself, and its VCID."""
+    goal = world.goal(world.intent(GATEWAY, web=body))
+    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+    assert not built.problems
+    return built, goal.grants.networks["web"].vcid
+
+
+def ways_out(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
+    """The rooms whose forward chain a packet meets on its way out, and its links there."""
+    if mode == "vrf":
+        return [(ROOT, (f"vrf-{vcid}", PLAIN.uplink))]
+    return [(f"warp-{vcid}", (f"wg-{vcid}", f"up-{vcid}")), (ROOT, (f"dn-{vcid}", PLAIN.uplink))]
+
+
+def source_in(book: Book, version: int) -> str:
+    """An address that the rules take for one of the network's own."""
+    names = [name for name in book.sets if base(name) == f"endpoints{version}"] or [f"sources{version}"]
+    return sorted(book.sets[names[0]])[-1].partition("/")[0]
+
+
+def leaving(book: Book, links: tuple[str, str], source: str, target: str) -> set[int]:
+    """The IP protocols that the forward chain accepts."""
+    iif, oif = links
+    packets = {number: Packet(source, target, str(number), iif=iif, oif=oif) for number in range(256)}
+    return {number for number, packet in packets.items() if book.judge("forward", packet).what == "accept"}
+
+
+def permitted(rule: dict[str, Any], word: str) -> Iterator[str]:
+    """What a rule that lets pass compares a destination with, as text."""
+    lets = {"accept": None} in rule["expr"] or {"goto": {"target": "out"}} in rule["expr"]
+    if lets and "errors" not in rule["comment"]:
+        for item in rule["expr"]:
+            left = json.dumps(item.get("match", {}).get("left"))
+            if "daddr" in left and word in left and "@endpoints" not in str(item["match"]["right"]):
+                yield json.dumps(item["match"]["right"])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -139,10 +228,12 @@ def test_a_resource_is_its_address_protocol_and_ports(mode: str) -> None:
     rules = chains(guards(mode)[f"{mode[0]}-corp"])
     listed = [rule["expr"] for chain in ("out", "peers") for rule in rules[chain] if rule["comment"] == "resource"]
     shown = [json.dumps(expr) for expr in listed]
-    assert len(shown) == 4
+    assert len(shown) == 5
     assert any('"172.20.0.0"' in text and '"tcp"' in text and "443" in text and "[8000, 8100]" in text for text in shown)
-    assert any('"172.21.1.5"' in text and "l4proto" not in text for text in shown)
-    assert any('"fd55::"' in text and '"right": 58' in text for text in shown)
+    assert sum('"172.21.1.5"' in text for text in shown) == 2  # TCP and UDP; echo
+    assert any('"172.21.1.5"' in text and '"l4proto"' in text and "[17, 6]" in text for text in shown)
+    assert any('"172.21.1.5"' in text and '"icmp"' in text and '"echo-request"' in text for text in shown)
+    assert any('"fd55::"' in text and '"icmpv6"' in text and '"echo-request"' in text for text in shown)
     within = [json.dumps(rule["expr"]) for rule in rules["peers"] if rule["comment"] == "resource"]
     assert len(within) == 1
     assert '"192.168.77.0"' in within[0] and '"right": 17' in within[0]

@@ -15,12 +15,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from warpd.isolation import blocks, limits, neighbours
-from warpd.isolation.rules import REDIRECTED, UNTRACKED, Range, drops, merged
+from warpd.isolation.rules import BY_PORT, REDIRECTED, UNTRACKED, Range, drops, merged
 from warpd.objects.nft import JOINT, NftChain, NftSet, NftTable
 from warpd.objects.nft_rules import (
     ACCEPT,
     ANSWERS,
     DROP,
+    RETURN,
     between,
     count,
     dispatch,
@@ -124,6 +125,7 @@ def guard(
         "host-service",
         limits.PORTS,
         "not-granted",
+        "protocol",
         "redirected",
         "spoofed",
         limits.COUNT,
@@ -142,6 +144,7 @@ def guard(
         NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
         NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
+        NftChain("carried", tuple(_carried())),
         NftChain("out", tuple(_out())),
         *(NftChain(name, rules) for name, rules in shares.items()),
         *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
@@ -274,6 +277,7 @@ def _out() -> list[str]:
         limits.new_connections(),
         *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
         *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
+        rule("what NAT keeps apart", jump("carried")),
         *drops("gateway", "between-networks", _to_door()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
@@ -281,6 +285,19 @@ def _out() -> list[str]:
         *_by_a_way(),
         *drops("gateway", "wrong-uplink", match(meta("iifname"), "@links")),
         *drops("gateway", "not-granted"),
+    ]
+
+
+def _carried() -> list[str]:
+    """What is translated is of a protocol that NAT keeps apart, by name: in some packets nft finds none (`networks.policy`)."""
+    return [
+        rule("keeps its source", match(payload("ip", "saddr"), "@routed4"), RETURN),
+        rule("keeps its source", match(payload("ip6", "saddr"), "@routed6"), RETURN),
+        *(
+            rule("by ports", match(meta("nfproto"), f"ipv{version}"), match(meta("l4proto"), members(*numbers)), RETURN)
+            for version, numbers in BY_PORT.items()
+        ),
+        *drops("gateway", "protocol"),
     ]
 
 

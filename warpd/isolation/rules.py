@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Literal
 
-from warpd.objects.nft_rules import DROP, count, log_limited, mangle, match, meta, meter, payload, rule
+from warpd.objects.nft_rules import DROP, count, log_limited, mangle, match, members, meta, meter, payload, rule
 
 Range = IPv4Network | IPv6Network
+# The protocols that NAT keeps apart by ports or by the identifier of an echo, by IANA number. All others share one
+# tuple a peer: who sends first would have the peer's packets to everybody, the host's own tunnels among them.
+BY_PORT: Mapping[Literal[4, 6], tuple[int, ...]] = {4: (1, 6, 17), 6: (6, 17, 58)}
 
 # What conntrack does not follow is not translated either: it would leave with its inner source.
 UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
@@ -29,6 +33,16 @@ def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
         which = zlib.crc32(json.dumps([reason, *matches], sort_keys=True).encode())
         limit = meter(f"log{which}", LINKS_MAX, meta("iifname"), limit)
     return rule(f"{reason} (log)", *matches, limit, log), rule(reason, *matches, count(reason), DROP)
+
+
+def portless(label: str, permitted: Mapping[Literal[4, 6], Sequence[int]], *matches: Mapping[Literal[4, 6], object]) -> list[str]:
+    """Drop every protocol of a family that is not permitted; `matches` narrow a family's rule to some of its packets."""
+    out: list[str] = []
+    for version, numbers in permitted.items():
+        narrowed = [each[version] for each in matches]
+        other = match(meta("l4proto"), members(*numbers), op="!=")
+        out += drops(label, "protocol", *(narrowed or [match(meta("nfproto"), f"ipv{version}")]), other)
+    return out
 
 
 def clamp(mtu: int) -> list[str]:

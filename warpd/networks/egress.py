@@ -1,4 +1,5 @@
-"""What types with a way to the uplink share: what goes out is tracked and unspoofed, what comes back was asked for."""
+"""What types with a way to the uplink share: what goes out is tracked, unspoofed and of a protocol that NAT can keep apart; what
+comes back belongs to a connection that could be opened now."""
 
 from __future__ import annotations
 
@@ -6,24 +7,73 @@ from collections.abc import Sequence
 
 from warpd.intent import Network
 from warpd.isolation.room import Site, Wants
-from warpd.isolation.rules import UNTRACKED, drops
-from warpd.networks import tunnel
-from warpd.objects.nft_rules import ACCEPT, ANSWERS, match, payload, rule
+from warpd.isolation.rules import BY_PORT, UNTRACKED, drops, portless
+from warpd.networks import policy, tunnel
+from warpd.networks.policy import Entry, Version
+from warpd.objects.nft_rules import ANSWERS, UNTRANSLATED, connection, match, members, meta, payload
 
-REASONS = ("spoofed", "unsolicited", "untracked")
+REASONS = ("protocol", policy.REVOKED, "spoofed", "unsolicited", "untracked", "untranslated")
+VERSIONS: tuple[Version, ...] = (4, 6)
 
 
 def wants(network: Network) -> Wants:
     return Wants(egress=True, nat4=network.nat, nat6=network.nat6)
 
 
-def out(site: Site, granted: Sequence[str]) -> list[str]:
-    return [*drops(str(site.vcid), "untracked", UNTRACKED), *tunnel.spoofed(site), *granted]
-
-
-def back(site: Site) -> list[str]:
+def out(site: Site, network: Network, entries: Sequence[Entry]) -> list[str]:
+    """From an endpoint to the uplink; what no entry decides falls through."""
+    label = str(site.vcid)
+    carried = {version: _protocols(network, version) for version in VERSIONS}
     return [
-        rule("answers", match(payload("ip", "daddr"), "@endpoints4"), ANSWERS, ACCEPT),
-        rule("answers", match(payload("ip6", "daddr"), "@endpoints6"), ANSWERS, ACCEPT),
-        *drops(str(site.vcid), "unsolicited"),
+        *drops(label, "untracked", UNTRACKED),
+        *tunnel.spoofed(site),
+        *_untranslated(label, network),
+        *portless(label, carried),
+        *policy.errors(label, entries),
+        *_echo_only(label),
+        *policy.requests(label, entries, carried),
+    ]
+
+
+def back(site: Site, network: Network, entries: Sequence[Entry]) -> list[str]:
+    """From the uplink to an endpoint."""
+    label = str(site.vcid)
+    foreign: list[str] = []
+    for version in VERSIONS:
+        to_endpoint = match(payload(policy.FAMILY[version], "daddr"), f"@endpoints{version}")
+        other = match(connection("protocol"), members(*_protocols(network, version)), op="!=")
+        foreign += drops(label, "protocol", to_endpoint, ANSWERS, other)
+    return [
+        *foreign,
+        *policy.replies(label, entries, translated(network)),
+        *drops(label, policy.REVOKED, ANSWERS),
+        *drops(label, "unsolicited"),
+    ]
+
+
+def translated(network: Network) -> tuple[Version, ...]:
+    """The families in which the network is behind the gateway's own address."""
+    return tuple(version for version, nat in ((4, network.nat), (6, network.nat6)) if nat)  # type: ignore[misc]
+
+
+def _protocols(network: Network, version: Version) -> tuple[int, ...]:
+    """What may leave, by IANA number: `protocols` only where the network keeps addresses of its own."""
+    listed = () if version in translated(network) else network.protocols
+    return tuple(sorted({*BY_PORT[version], *listed}))
+
+
+def _untranslated(label: str, network: Network) -> list[str]:
+    """A connection opened under `nat: false` would go on with its inner source: NAT looks at a connection's first packet only."""
+    return [
+        text
+        for version in translated(network)
+        for text in drops(label, "untranslated", match(meta("nfproto"), f"ipv{version}"), ANSWERS, UNTRANSLATED)
+    ]
+
+
+def _echo_only(label: str) -> list[str]:
+    return [
+        text
+        for protocol in ("icmp", "icmpv6")
+        for text in drops(label, "protocol", match(payload(protocol, "type"), "echo-request", op="!="))
     ]

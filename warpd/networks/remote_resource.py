@@ -13,9 +13,10 @@ from typing import Any
 from warpd.intent import Network, Range, Resource
 from warpd.isolation.room import Fragment, Room, Site, Wants
 from warpd.isolation.rules import drops
-from warpd.networks import egress, tunnel
+from warpd.networks import egress, policy, tunnel
+from warpd.networks.policy import Entry
 from warpd.networks.tunnel import Peer
-from warpd.objects.nft_rules import ACCEPT, ANSWERS, between, match, members, meta, payload, rule, transport
+from warpd.objects.nft_rules import ANSWERS, PROTOCOLS
 from warpd.state import Object
 
 TYPE = "remote-resource-gateway"
@@ -28,15 +29,26 @@ def wants(network: Network) -> Wants:
 
 
 def fragment(site: Site, network: Network, _dns: Servers) -> Fragment:
-    unlisted = drops(str(site.vcid), "unlisted")
-    beyond = [_accept(item) for item in network.resources if item.via is None]
-    within = [_accept(item) for item in network.resources if item.via is not None]
+    label = str(site.vcid)
+    unlisted = drops(label, "unlisted")
+    beyond = [_entry(item) for item in network.resources if item.via is None]
+    within = [_entry(item) for item in network.resources if item.via is not None]
     chains = {
-        "out": egress.out(site, [*beyond, *unlisted]),
-        "back": egress.back(site),
-        "peers": [*tunnel.spoofed(site), rule("answers", ANSWERS, ACCEPT), *within, *unlisted],
+        "out": [*egress.out(site, network, beyond), *unlisted],
+        "back": egress.back(site, network, beyond),
+        "peers": [*tunnel.spoofed(site), *_within(label, within), *unlisted],
     }
     return tunnel.fragment(site, chains, reasons=REASONS)
+
+
+def _within(label: str, entries: Sequence[Entry]) -> list[str]:
+    """From endpoint to endpoint, in both directions."""
+    return [
+        *policy.replies(label, entries),
+        *policy.errors(label, entries),
+        *policy.requests(label, entries),
+        *drops(label, policy.REVOKED, ANSWERS),
+    ]
 
 
 def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
@@ -49,30 +61,26 @@ def targets(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
     return [item.subnet for item in network.resources if item.via is None]
 
 
-def _accept(resource: Resource) -> str:
-    return rule("resource", *_target(resource), *_service(resource), ACCEPT)
+def _entry(resource: Resource) -> Entry:
+    return Entry("resource", resource.subnet.version, _target(resource), _protocols(resource), _ports(resource.ports or ()))
 
 
-def _target(resource: Resource) -> list[dict[str, Any]]:
+def _target(resource: Resource) -> Any:
     subnet = resource.subnet
-    if not subnet.prefixlen:  # a match on everything is none: only the family says something
-        return [match(meta("nfproto"), f"ipv{subnet.version}")]
-    whole = {"prefix": {"addr": str(subnet.network_address), "len": subnet.prefixlen}}
-    family = "ip" if subnet.version == 4 else "ip6"
+    if not subnet.prefixlen:  # a match on everything is none
+        return None
     single = subnet.prefixlen == subnet.max_prefixlen
-    return [match(payload(family, "daddr"), str(subnet.network_address) if single else whole)]
+    return str(subnet.network_address) if single else {"prefix": {"addr": str(subnet.network_address), "len": subnet.prefixlen}}
 
 
-def _service(resource: Resource) -> list[dict[str, Any]]:
+def _protocols(resource: Resource) -> tuple[int, ...]:
     if resource.protocol is None:
-        return []
-    if resource.ports is not None:
-        return [match(payload(resource.protocol, "dport"), _ports(resource.ports))]
+        return ()
     six = resource.protocol == "icmp" and resource.subnet.version == 6
-    return [transport("ipv6-icmp" if six else resource.protocol)]
+    return (PROTOCOLS["ipv6-icmp" if six else resource.protocol],)
 
 
-def _ports(ports: Iterable[Range]) -> Any:
+def _ports(ports: Iterable[Range]) -> tuple[tuple[int, int], ...]:
     """Ranges in the kernel's spelling: those that touch are one."""
     out: list[tuple[int, int]] = []
     for item in sorted(ports, key=lambda item: item.first):
@@ -80,5 +88,4 @@ def _ports(ports: Iterable[Range]) -> Any:
             out[-1] = (out[-1][0], max(out[-1][1], item.last))
         else:
             out.append((item.first, item.last))
-    listed = [between(first, last) for first, last in out]
-    return listed[0] if len(listed) == 1 else members(*listed)
+    return tuple(out)

@@ -40,6 +40,11 @@ def transport(*names: str) -> dict[str, Any]:
     return match(meta("l4proto"), numbers[0] if len(numbers) == 1 else members(*numbers))
 
 
+def connection(key: str, direction: str = "") -> dict[str, Any]:
+    """What conntrack knows of the packet's connection; with `direction`, of that direction's tuple."""
+    return {"ct": {"key": key, "dir": direction} if direction else {"key": key}}
+
+
 def payload(protocol: str, name: str) -> dict[str, Any]:
     return {"payload": {"protocol": protocol, "field": name}}
 
@@ -136,4 +141,10 @@ ACCEPT: dict[str, Any] = {"accept": None}
 DROP: dict[str, Any] = {"drop": None}
 RETURN: dict[str, Any] = {"return": None}
 # listed in the order of the kernel's bits, which is how libnftables prints flags
-ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], op="in")
+ANSWERS = match(connection("state"), ["established", "related"], op="in")
+RELATED = match(connection("state"), "related", op="in")
+REPLY = match(connection("direction"), "reply")
+ORIGINAL = match(connection("direction"), "original")
+# The source of the connection's packets is translated: nf_nat_setup_info sets the bit when the new tuple differs.
+TRANSLATED = match(connection("status"), "snat", op="in")
+UNTRANSLATED = match(connection("status"), "snat", op="!")
