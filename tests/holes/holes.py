@@ -141,8 +141,8 @@ HOLES = (
     Hole(
         "networks without a way out are marked for the uplink",
         "warpd/isolation/vrf.py",
-        '    if wants.egress:\n        yield rule("answers come back"',
-        '    if True:\n        yield rule("answers come back"',
+        "    if not wants.egress:\n        return\n",
+        "",
     ),
     Hole(
         "a leg in the root believes every network",
