@@ -212,8 +212,17 @@ FILTERS = (
 )
 
 
+def unfiltered(kernel: Kernel) -> tuple[Goal, list[TcIngress]]:
+    """A network whose links have lost their filters; what to restore, and which those were."""
+    wanted = up(kernel)
+    own = all_of(kernel, TcIngress)
+    for item in own:
+        assert one(kernel, Change(Action.DELETE, item, None)) is None
+    return wanted, own
+
+
 def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> None:
-    up(kernel)
+    unfiltered(kernel)
     link = all_of(kernel, WireguardLink)[0]
     ingress = TcIngress(link.netns, link.name, FILTERS)
     assert one(kernel, Change(Action.CREATE, None, ingress)) is None
@@ -232,7 +241,7 @@ def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> 
 
 
 def test_a_block_of_filters_is_there_while_a_link_is_bound_to_it(kernel: Kernel) -> None:
-    up(kernel)
+    unfiltered(kernel)
     pair = all_of(kernel, Veth)[0]
     block = TcBlock(pair.netns, 0x77000000, FILTERS, (pair.name,))
     refused = one(kernel, Change(Action.CREATE, None, block))
@@ -254,7 +263,7 @@ def test_a_block_of_filters_is_there_while_a_link_is_bound_to_it(kernel: Kernel)
 
 
 def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
-    wanted = up(kernel)
+    wanted, own = unfiltered(kernel)
     pair, link = all_of(kernel, Veth)[0], all_of(kernel, WireguardLink)[0]
     for item in (
         TcIngress(link.netns, link.name, FILTERS),
@@ -263,7 +272,7 @@ def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
         TcBlock(pair.netns, 7, FILTERS),
     ):
         assert one(kernel, Change(Action.CREATE, None, item)) is None
-    before = len(observe(kernel).state)
     outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
-    assert len(observe(kernel).state) == before - 4
+    assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(own, key=lambda item: item.key)
+    assert all_of(kernel, TcBlock) == []
