@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from warpd.errors import EXIT_FAILED, WarpError
+from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.render import finding_of
 from warpd.session import DEFAULT_SOCKET
 
 NEEDS_READ = "permission denied: membership in group warpd-read required"
@@ -53,11 +54,6 @@ def _connected(path: Path) -> socket.socket:
     return line
 
 
-def told_by_daemon() -> bool:
-    """Whether to ask the daemon: who is not root may not look at the kernel, but may perhaps ask."""
-    return os.geteuid() != 0 and answers()
-
-
 def answers(path: Path | None = None) -> bool:
     """Whether a daemon serves the socket."""
     try:
@@ -67,12 +63,17 @@ def answers(path: Path | None = None) -> bool:
     return True
 
 
-def ask(method: str, what: str, body: Mapping[str, Any] | None = None, path: Path | None = None) -> dict[str, Any]:
-    """The daemon's answer.
+def ask(
+    method: str, what: str, body: Mapping[str, Any] | None = None, path: Path | None = None, config: Path | None = None
+) -> dict[str, Any]:
+    """The daemon's answer. With `config`, only of a daemon that serves this YAML.
 
     Raises:
         WarpError: nobody answers, or the daemon refuses; with its own words and exit code.
+        InvalidIntent: the YAML has problems.
     """
+    if config is not None:
+        _refuse_other(config, path)
     with contextlib.closing(_Line(path or socket_path(), TIMEOUT_S)) as line:
         try:
             answer = _answer(line, method, what, json.dumps(body) if body is not None else None)
@@ -80,8 +81,25 @@ def ask(method: str, what: str, body: Mapping[str, Any] | None = None, path: Pat
         except (OSError, http.client.HTTPException, ValueError) as failure:
             raise _nobody(failure) from failure
     if answer.status != 200:
-        raise Answered(answer.status, data)
+        raise _failure(answer.status, data)
     return data
+
+
+def _refuse_other(config: Path, path: Path | None) -> None:
+    """Raises: WarpError when the daemon serves another YAML than was named."""
+    served = ask("GET", "/v1/daemon", path=path)["config"]
+    if os.path.abspath(config) != os.path.abspath(served):
+        text = f"warpd serves {served}, not {config}"
+        raise WarpError(text, code="other-config", who="operator", hint="leave out -c, or run it as root on another file")
+
+
+def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
+    """As the daemon had it: the problems of a YAML with their places."""
+    try:
+        problems = [finding_of(item) for item in data.get("problems", ())]
+    except (KeyError, TypeError):
+        problems = []
+    return InvalidIntent(problems) if problems else Answered(status, data)
 
 
 def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Iterator[dict[str, Any]]:

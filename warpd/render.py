@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from warpd.compile import Problem
+from warpd.errors import Finding, Where
 from warpd.keys import Secret
 from warpd.objects.netns import vcid_of
 from warpd.objects.nft import NftPart, NftTable
@@ -394,3 +395,26 @@ def _plain_wrapped(text: str) -> list[str]:
 
 def _number(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A problem of the YAML, with its place: file, line and column from 1, and the text of that line."""
+    where = finding.where
+    place = None
+    if where is not None:
+        place = {"file": where.file, "line": where.line, "column": where.column, "source": where.source}
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "path": finding.path,
+        "message": finding.message,
+        "hint": finding.hint,
+        "where": place,
+    }
+
+
+def finding_of(data: Mapping[str, Any]) -> Finding:
+    """The same again. Raises: KeyError, TypeError when it is none."""
+    place = data["where"]
+    where = Where(place["file"], place["line"], place["column"], place["source"]) if place is not None else None
+    return Finding(data["code"], data["path"], data["message"], data["hint"], data["severity"], where)

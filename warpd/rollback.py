@@ -42,9 +42,14 @@ def seconds_of(text: str) -> int:
     unit = UNITS.get(text[-1:], 1)
     digits = text[:-1] if text[-1:] in UNITS else text
     seconds = int(digits) * unit if digits.isascii() and digits.isdigit() and len(digits) < 7 else 0
+    return within(seconds, text)
+
+
+def within(seconds: int, text: str = "") -> int:
+    """The seconds to confirm within. Raises: WarpError when they are not between 5 s and 24 h; `text` is what was written."""
     if not WITHIN_MIN_S <= seconds <= WITHIN_MAX_S:
         hint = "a time between 5s and 24h, such as 60s, 5m or 1h"
-        raise WarpError(f"{text} is no time to confirm within", code="bad-duration", who="operator", hint=hint)
+        raise WarpError(f"{text or seconds} is no time to confirm within", code="bad-duration", who="operator", hint=hint)
     return seconds
 
 

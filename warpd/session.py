@@ -137,7 +137,7 @@ class Session:
     @property
     def lock_file(self) -> Path:
         """Where the lock stands, there or not."""
-        return beside(self.config / MAIN_FILE if self.config.is_dir() else self.config)
+        return beside(self.config / MAIN_FILE if os.path.isdir(self.config) else self.config)
 
     def goal(self, read: Read, create: bool) -> Goal:
         """The goal for the kernel; `create` makes the master secret when there is none.

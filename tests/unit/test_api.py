@@ -109,7 +109,8 @@ def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
     assert ask(path, "GET", "/v1/networks/none")[0] == 404
     assert ask(path, "POST", "/v1/apply", b'{"yes": true}')[0] == 200
     assert ask(path, "POST", "/v1/rollback", b'{"to": 3}')[0] == 200
-    assert answerer.asked[-2:] == [("apply", {"yes": True, "by": "uid 0"}), ("rollback", {"to": 3, "by": "uid 0"})]
+    by = {"by": "root (socket)"}
+    assert answerer.asked[-2:] == [("apply", {"yes": True, **by}), ("rollback", {"to": 3, **by})]
     status, text = ask(path, "GET", "/metrics")
     assert status == 200 and "warpd_build_info" in text
 

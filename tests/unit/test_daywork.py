@@ -18,9 +18,9 @@ from warpd.cli import names
 from warpd.cli.app import main
 from warpd.cli.arguments import in_order
 from warpd.cli.edit import resources_of
-from warpd.cli.history import files_diff
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.errors import WarpError
+from warpd.service import files_diff
 from warpd.session import Session
 
 TEXT = """\

@@ -87,7 +87,7 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
     read = session.read()
     assert [(item.code, item.path) for item in read.risks] == [("subnet-moves", "networks.a.expected_users")]
     with pytest.raises(WarpError) as caught:
-        change.agree("Apply?", output.Format.json, read.risks)
+        change.agree("Apply?", output.Format.json, [item.message for item in read.risks])
     assert caught.value.exit_code == 1 and "--yes" in caught.value.hint and "10.100.0.0/31" in caught.value.hint
     change._refuse_unsaid(read, None)
     change._refuse_unsaid(read, frozenset(item.message for item in read.risks))

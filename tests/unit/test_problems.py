@@ -17,7 +17,8 @@ from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect
-from warpd.report import exit_code
+from warpd.render import headline, problems_json
+from warpd.report import exit_code_of, outcome_json
 from warpd.state import ROOT, Host, Rank
 
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
@@ -40,6 +41,11 @@ def peers(kernel: MemoryKernel, network: str) -> set[str]:
 
 def two(**sites: Any) -> Intent:
     return world.intent(web=world.network(2), sites={**SITES, **sites})
+
+
+def exit_code(outcome: Outcome, found: Prospect) -> int:
+    data = {**headline(found.plan), "problems": problems_json(found.compiled.problems)}
+    return exit_code_of(outcome_json(outcome, data))
 
 
 def test_without_an_uplink_all_networks_come_up() -> None:

@@ -53,10 +53,11 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     config: Annotated[
-        Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG", help="the YAML: a file or a folder")
+        Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG", readable=False, help="the YAML: a file or a folder")
     ] = DEFAULT_CONFIG,
     state_dir: Annotated[
-        Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR", help="where grants and the master secret are kept")
+        Path,
+        typer.Option("--state-dir", envvar="WARPD_STATE_DIR", readable=False, help="where grants and the master secret are kept"),
     ] = DEFAULT_STATE,
     _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
 ) -> None:

@@ -19,22 +19,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warpd import client
-from warpd.cli import output
+from warpd.cli import asking, output
 from warpd.cli.app import Output, app
-from warpd.cli.output import Format, finding_json
-from warpd.commitment import Applied, commit, has_devices, last_applied, refuse_new_master
-from warpd.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_PARTIAL, Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.cli.output import Format
+from warpd.commitment import Applied, commit, last_applied, refuse_new_master
+from warpd.errors import (
+    EXIT_CHANGES,
+    EXIT_INVALID,
+    Busy,
+    InvalidIntent,
+    WarpError,
+    render_finding,
+)
 from warpd.grants import Grants
-from warpd.history import NOTHING, History
+from warpd.history import History
 from warpd.load import MAIN_FILE
 from warpd.objects.netns import netns_name
 from warpd.overview import Side, overview
 from warpd.plan import Step, digest
 from warpd.private_file import write_private
-from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.reconcile import Prospect, converge, prospect, removal
 from warpd.render import (
     VERSION,
     attention_lines,
+    finding_of,
     headline,
     plan_json,
     plan_text,
@@ -43,8 +51,9 @@ from warpd.render import (
     step_text,
     summary_text,
 )
-from warpd.report import described, exit_code, outcome_json, unwritten_json, with_rollback, without_steps
-from warpd.rollback import seconds_of, start_timer
+from warpd.report import NOT_DONE, described, exit_code_of, outcome_json, unwritten_json, with_rollback, without_steps
+from warpd.rollback import seconds_of
+from warpd.service import await_confirmation, refuse_stale, way_back
 from warpd.session import Read, Session, live_kernel, require_root
 
 if TYPE_CHECKING:
@@ -61,28 +70,25 @@ def validate(
     form: Output = Format.text,
 ) -> None:
     """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
-    session: Session = context.obj
-    instead: dict[Path, bytes] | None = None
-    if file == Path("-"):
-        main = session.config / MAIN_FILE if session.config.is_dir() else session.config
-        instead = {main: sys.stdin.buffer.read()}
-    elif file is not None:
-        session = Session(file, session.store.folder)
-    try:
-        read = session.read(instead)
-    except InvalidIntent as failure:
+    data = asking.validate(*_to_check(context.obj, file))
+    findings = [finding_of(item) for item in data["findings"]]
+    if not data["valid"]:
         if form is Format.json:
-            findings = [finding_json(item) for item in failure.findings]
-            output.say(json.dumps({"version": VERSION, "valid": False, "findings": findings}, indent=2))
-            raise typer.Exit(failure.exit_code) from None
-        raise
-    for warning in read.warnings:
+            output.say(json.dumps(data, indent=2))
+            raise typer.Exit(EXIT_INVALID)
+        raise InvalidIntent(findings)
+    for warning in findings:
         output.note(render_finding(warning))
-    endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
-    counts = (output.plural(len(read.intent.networks), "network"), output.plural(endpoints, "endpoint"))
-    text = f"{session.config}: valid; {', '.join(counts)}"
-    data = {"version": VERSION, "valid": True, "findings": [finding_json(item) for item in read.warnings]}
-    output.emit(data, text, form)
+    counts = (output.plural(data["networks"], "network"), output.plural(data["endpoints"], "endpoint"))
+    output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", form)
+
+
+def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, bytes] | None]:
+    """What is to be checked: the configured YAML, another file, or for `-` what comes by stdin in the place of the main file."""
+    if file == Path("-"):
+        main = session.config / MAIN_FILE if os.path.isdir(session.config) else session.config
+        return session, {main: sys.stdin.buffer.read()}
+    return (session if file is None else Session(file, session.store.folder)), None
 
 
 @app.command()
@@ -97,7 +103,7 @@ def plan(
     Exit code 0: in sync; 2: there are changes.
     """
     session: Session = context.obj
-    data = client.ask("GET", "/v1/plan") if client.told_by_daemon() else _planned(session)
+    data = asking.DaemonGateway(session).plan() if asking.through_daemon() else _planned(session)
     if out is not None:
         write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     output.emit(data, plan_text(data, output.paint(), verbose), form)
@@ -125,11 +131,10 @@ def apply(
 ) -> None:
     """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
     session: Session = context.obj
-    if client.told_by_daemon() and yes and planfile is None and not confirm_within:
-        _report(client.ask("POST", "/v1/apply", {"yes": True}), form)
-        return
-    require_root("apply")
     within_s = seconds_of(confirm_within) if confirm_within else 0
+    if asking.through_daemon():
+        _apply_through_daemon(asking.DaemonGateway(session), _saved(planfile) if planfile else None, yes, within_s, verbose, form)
+        return
     History(session).refuse_pending()
     promised = _saved(planfile) if planfile else None
     agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
@@ -138,10 +143,10 @@ def apply(
     with session.store.writer_if_possible("warpctl apply") as obstacle, live_kernel() as kernel:
         read = with_rollback(session, session.read())
         if promised is not None:
-            _refuse_stale(kernel, read, session.goal(read, create=False), promised)
+            refuse_stale(kernel, session.goal(read, create=False), promised)
         _refuse_unsaid(read, agreed)
         History(session).refuse_pending()
-        previous, back_to, by = _last_applied(session), _way_back(session, kernel, within_s), _who()
+        previous, back_to, by = _last_applied(session), way_back(session, kernel, within_s), _who()
         done = commit(session, read, by, kernel, lambda: previous, obstacle)
         if within_s and done.unwritten is not None:
             raise done.unwritten  # it could not be undone
@@ -151,7 +156,7 @@ def apply(
             data["unwritten"] = unwritten_json(done.unwritten)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-        data["confirm_until"] = _awaited(session, done.number, back_to, within_s, by)
+        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
         _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
 
 
@@ -166,44 +171,25 @@ def _who() -> str:
     return f"{os.environ.get('SUDO_USER') or getpass.getuser()} (warpctl apply)"
 
 
-def _report(data: dict[str, Any], form: Format) -> None:
-    """What the daemon said of an apply that it made for us."""
-    verdict = "Applied" if data["complete"] else "Applied in part"
-    lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
-    text = "\n".join([*lines, f"{verdict}: {len(data['done'])} steps done, {len(data['failed'])} failed."])
-    output.emit(data, text, form)
-    raise typer.Exit(0 if data["complete"] else EXIT_PARTIAL if data["done"] else EXIT_FAILED)
-
-
-def _way_back(session: Session, kernel: LiveKernel, within_s: int) -> int:
-    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was applied before.
-
-    Raises:
-        WarpError: what is in force now is not kept, so that nothing could be gone back to.
-    """
-    before = History(session).in_force() if within_s else None
-    if within_s and before is None and has_devices(kernel):
-        text = "there is no record of what is in force now, so that it could not be gone back to"
-        raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
-    return before.number if before is not None else NOTHING
-
-
-def _awaited(session: Session, number: int, back_to: int, within_s: int, by: str) -> str | None:
-    """With a time to confirm, see to it that what was recorded is undone. Until when, for people.
-
-    Raises:
-        WarpError: no timer could be started.
-    """
-    if not within_s:
-        return None
-    history = History(session)
-    pending = history.await_yes(number, back_to, within_s, by)
-    try:
-        start_timer(session, pending)
-    except WarpError:
-        history.settled()
-        raise
-    return pending.until
+def _apply_through_daemon(
+    daemon: asking.DaemonGateway, promised: str | None, yes: bool, within_s: int, verbose: bool, form: Format
+) -> None:
+    """Show, ask, and have the daemon apply what was shown."""
+    data, began = daemon.plan(), time.monotonic()
+    if form is Format.text and (data["changes"] or data["risks"]):
+        output.note(plan_text(data, output.paint(sys.stderr), verbose))
+    wish: dict[str, Any] = {"yes": True}
+    if not yes:
+        if (promised is None and data["changes"]) or data["risks"]:
+            agree("Apply?", form, [risk["message"] for risk in data["risks"]])
+        wish["digest"] = promised or data["digest"]
+    elif promised is not None:
+        wish["digest"] = promised
+    if within_s:
+        wish["confirm_within_s"] = within_s
+    result = daemon.ask("POST", "/v1/apply", wish)
+    output.emit(result, result_text({**data, **result}, time.monotonic() - began), form)
+    raise typer.Exit(exit_code_of(result))
 
 
 def _saved(path: Path) -> str:
@@ -222,15 +208,6 @@ def _saved(path: Path) -> str:
         ) from None
 
 
-def _refuse_stale(kernel: LiveKernel, read: Read, goal: Goal, promised: str) -> None:
-    if digest(prospect(kernel, goal).plan.steps) != promised:
-        raise Busy(
-            "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
-            code="plan-stale",
-            hint="look at a new one with `warpctl plan --out FILE`",
-        )
-
-
 def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[str]]:
     """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its risks."""
     read = with_rollback(session, session.read())
@@ -241,7 +218,7 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), verbose))
-        agree("Apply?", form, read.risks)
+        agree("Apply?", form, [item.message for item in read.risks])
     return digest(found.plan.steps), frozenset(item.message for item in read.risks)
 
 
@@ -251,7 +228,7 @@ def _risks(session: Session, form: Format) -> frozenset[str]:
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
-        agree("Apply all the same?", form, read.risks)
+        agree("Apply all the same?", form, [item.message for item in read.risks])
     return frozenset(item.message for item in read.risks)
 
 
@@ -262,11 +239,11 @@ def _refuse_unsaid(read: Read, agreed: frozenset[str] | None) -> None:
         raise Busy(text, code="plan-stale", hint="look at it with `warpctl plan`")
 
 
-def agree(question: str, form: Format, risks: Sequence[Finding] = ()) -> None:
+def agree(question: str, form: Format, risks: Sequence[str] = ()) -> None:
     """Raises: WarpError when nobody says yes."""
     if form is Format.json or not sys.stdin.isatty():
         text = "this asks before it changes anything, and nobody is there to answer"
-        hint = f"say --yes to go on although {risks[0].message}" if risks else "say --yes"
+        hint = f"say --yes to go on although {risks[0]}" if risks else "say --yes"
         raise WarpError(text, code="declined", who="operator", hint=hint)
     if not typer.confirm(question, err=True):
         raise WarpError("nothing was changed", code="declined", who="operator")
@@ -340,12 +317,9 @@ def _run(
     progress = _Progress(found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr))
     with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
-    code = exit_code(outcome, found) if "unwritten" not in data else EXIT_PARTIAL
-    if form is Format.json:
-        output.say(json.dumps(outcome_json(outcome, data), indent=2))
-    else:
-        output.say(outcome_text(outcome, data, time.monotonic() - began))
-    raise typer.Exit(code)
+    result = outcome_json(outcome, data)
+    output.emit(result, result_text({**data, **result}, time.monotonic() - began), form)
+    raise typer.Exit(exit_code_of(result))
 
 
 class _Progress:
@@ -366,25 +340,28 @@ class _Progress:
             output.note(f"  {step.network} done after {time.monotonic() - self._began:.1f} s")
 
 
-def outcome_text(outcome: Outcome, data: dict[str, Any], seconds: float) -> str:
-    """What became of a plan that was shown before: what failed, what remains, and the verdict."""
+def result_text(result: dict[str, Any], seconds: float) -> str:
+    """What became of a plan that was shown before: what failed, what remains, and the verdict.
+
+    `result` is an outcome's JSON together with the headline of its plan.
+    """
     paint = output.paint()
-    lines = [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in data["blocked"]]
-    lines += problem_lines(data.get("problems", ()), paint) if outcome.done else []
-    lines += [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
-    for title, steps in (("not tried", outcome.skipped), ("remains", outcome.remaining), ("not as promised", outcome.unverified)):
-        lines += [f"{title} {step.network}: {step.change.action.value} {step.key}" for step in steps]
-    if "unwritten" in data:
-        lines.append(f"waits   what gives access: {data['unwritten']['error']}. What takes it away was done.")
-    if outcome.remaining:
+    lines = [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in result["blocked"]]
+    lines += problem_lines(result["problems"], paint) if result["done"] else []
+    lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]
+    for title, part in (("not tried", "skipped"), ("remains", "remaining"), ("not as promised", "unverified")):
+        lines += [f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}" for step in result[part]]
+    if "unwritten" in result:
+        lines.append(f"waits   what gives access: {result['unwritten']['error']}. What takes it away was done.")
+    if result["remaining"]:
         lines.append("Stopped as asked; `warpctl apply` goes on from here.")
-    if data.get("confirm_until"):
-        lines.append(f"Undone at {data['confirm_until']} unless `warpctl confirm` says yes before.")
-    if not outcome.done and outcome.complete and not data["changes"]:
-        return "\n".join([*attention_lines(data, paint), *lines, summary_text(data)])
-    whole = outcome.complete and not data["blocked"] and not data.get("problems")
-    verdict = paint("Applied", "32") if whole else paint("Applied in part", "31")
-    counts = f"{len(outcome.done)} kernel steps done, {len(outcome.failed)} failed, in {seconds:.1f} s"
+    if result.get("confirm_until"):
+        lines.append(f"Undone at {result['confirm_until']} unless `warpctl confirm` says yes before.")
+    stopped = any(result[part] for part in NOT_DONE if part != "blocked")
+    if not result["done"] and not stopped and not result["changes"]:
+        return "\n".join([*attention_lines(result, paint), *lines, summary_text(result)])
+    verdict = paint("Applied", "32") if result["complete"] else paint("Applied in part", "31")
+    counts = f"{len(result['done'])} kernel steps done, {len(result['failed'])} failed, in {seconds:.1f} s"
     return "\n".join([*lines, f"{verdict}: {counts}."])
 
 

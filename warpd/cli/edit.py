@@ -18,10 +18,10 @@ import typer
 from warpd import edit
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app, network_app
-from warpd.cli.output import Format, finding_json
+from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.load import FOLDER, MAIN_FILE, Loaded, load
-from warpd.render import VERSION
+from warpd.render import VERSION, finding_json
 from warpd.rewrite import create, replace, told
 from warpd.roster import Roster, roster
 from warpd.session import Session

@@ -17,7 +17,6 @@ import typer
 
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
-from warpd.cli.inspect import split_name
 from warpd.cli.output import Format
 from warpd.clients import FORMATS, IN_FILES, qr, wg_quick
 from warpd.clients.config import ClientConfig
@@ -31,6 +30,7 @@ from warpd.private_file import write_private
 from warpd.reconcile import Goal
 from warpd.render import VERSION
 from warpd.scalars import is_link_name
+from warpd.service import split_name
 from warpd.session import Read, Session, live_kernel
 from warpd.state import ROOT, Host
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from warpd.cli import output
+from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.change import Yes, agree, signals
 from warpd.cli.output import Format
-from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
+from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
 from warpd.history import NOTHING, History
 from warpd.plan import Step
-from warpd.reconcile import Outcome
 from warpd.render import VERSION, step_json, step_text
-from warpd.report import entry_json, history_json, undone_json
+from warpd.report import history_json, undone_json
 from warpd.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
+from warpd.service import applied_before
 from warpd.session import Session, live_kernel, require_root
 
 
@@ -27,10 +26,12 @@ from warpd.session import Session, live_kernel, require_root
 def confirm(context: typer.Context, form: Output = Format.text) -> None:
     """Keep what was applied with --confirm-within."""
     session: Session = context.obj
-    require_root("confirm")
-    with session.store.writer(command="warpctl confirm", patience_s=LOCK_PATIENCE_S):
-        number = History(session).confirm()
-    output.emit({"version": VERSION, "confirmed": number}, f"Kept: number {number} of the history.", form)
+    if asking.through_daemon():
+        data = asking.DaemonGateway(session).ask("POST", "/v1/confirm")
+    else:
+        with session.store.writer(command="warpctl confirm", patience_s=LOCK_PATIENCE_S):
+            data = {"version": VERSION, "confirmed": History(session).confirm()}
+    output.emit(data, f"Kept: number {data['confirmed']} of the history.", form)
 
 
 @app.command()
@@ -43,16 +44,31 @@ def rollback(
 ) -> None:
     """Undo the apply that waits to be confirmed, or go back to an earlier intent. The YAML on disk stays as it is."""
     session: Session = context.obj
-    require_root("rollback")
     if expired:
         from warpd.kernel.live import LiveKernel
 
+        require_root("rollback --expired")
         raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
-    target(session, to)  # before anything is asked
+    if not asking.through_daemon():
+        target(session, to)  # before anything is asked
     if to is not None and not yes:
         output.note(f"This goes back to number {to} of the history. It differs from what is in force by:")
-        output.note(_difference(History(session), to) or "(nothing in its files)")
+        output.note(_entry(session, to)["diff"] or "(nothing in its files)")
         agree("Go back?", form)
+    if asking.through_daemon():
+        data = asking.DaemonGateway(session).ask("POST", "/v1/rollback", {"to": to} if to is not None else {})
+    else:
+        data = _undone(session, to)
+    output.emit(data, _undone_text(data), form)
+    partial = EXIT_PARTIAL if data["done"] or data.get("unwritten") else EXIT_FAILED
+    raise typer.Exit(0 if data["complete"] else partial)
+
+
+def _entry(session: Session, number: int) -> dict[str, Any]:
+    return asking.DaemonGateway(session).entry(number) if asking.through_daemon() else applied_before(session, number)
+
+
+def _undone(session: Session, to: int | None) -> dict[str, Any]:
     paint = output.paint(sys.stderr)
     live = output.colour(sys.stderr)
 
@@ -62,35 +78,19 @@ def rollback(
 
     with session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False), live_kernel() as kernel, signals():
         undone, number = undo(session, kernel, to, progress)
-    outcome = undone.outcome
-    output.emit(undone_json(outcome, number, undone.unwritten), _outcome_text(outcome, number, undone.unwritten), form)
-    partial = outcome.done or undone.unwritten is not None
-    raise typer.Exit(0 if undone.complete else EXIT_PARTIAL if partial else EXIT_FAILED)
+    return undone_json(undone.outcome, number, undone.unwritten)
 
 
-def _difference(history: History, number: int) -> str:
-    """From what is in force to an entry, as a unified difference of its files."""
-    now = history.in_force()
-    return files_diff(now.files if now is not None else {}, history.entry(number).files)
-
-
-def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """A unified difference of files by path; "" where they are the same."""
-    lines: list[str] = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = (files.get(name, "").splitlines() for files in (old, new))
-        lines += difflib.unified_diff(before, after, name, name, lineterm="")
-    return "\n".join(lines)
-
-
-def _outcome_text(outcome: Outcome, number: int, unwritten: WarpError | None) -> str:
+def _undone_text(data: Mapping[str, Any]) -> str:
     before = "nothing is in force, as before the first apply"
-    what = f"number {number} of the history is in force" if number != NOTHING else before
-    lines = [f"failed  {step.network}: {fault}" for step, fault in outcome.failed]
-    lines += [f"not written: {unwritten.message}; roll back again when the folder takes writes"] if unwritten is not None else []
-    verdict = "Rolled back" if outcome.complete else "Rolled back in part"
+    what = f"number {data['in_force']} of the history is in force" if data["in_force"] != NOTHING else before
+    lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
+    if data.get("unwritten"):
+        lines.append(f"not written: {data['unwritten']['error']}; roll back again when the folder takes writes")
+    whole = data["complete"] or (data.get("unwritten") and not data["failed"])
+    verdict = "Rolled back" if whole else "Rolled back in part"
     kept = "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply` says so."
-    return "\n".join([*lines, f"{verdict}: {len(outcome.done)} steps; {what}.", kept])
+    return "\n".join([*lines, f"{verdict}: {len(data['done'])} steps; {what}.", kept])
 
 
 @app.command()
@@ -103,16 +103,13 @@ def history(
 ) -> None:
     """What was applied, when and by whom; the last fifty."""
     session: Session = context.obj
-    kept = History(session)
     if show is not None:
-        entry = kept.entry(show)
-        difference = _difference(kept, show)
-        head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
-        data = {**head, "files": dict(entry.files), "diff": difference}
-        text = "\n".join(f"# {name}\n{text}" for name, text in entry.files.items())
+        data = _entry(session, show)
+        text = "\n".join(f"# {name}\n{text}" for name, text in data["files"].items())
+        difference = data["diff"]
         output.emit(data, f"{text}\n# from what is in force to this\n{difference}" if difference else text, form)
         return
-    data = history_json(kept)
+    data = asking.DaemonGateway(session).history() if asking.through_daemon() else history_json(History(session))
     rows = [
         (str(e["number"]), e["time"], e["by"], str(e["networks"]), "in force" if e["in_force"] else "") for e in data["history"]
     ]

@@ -17,12 +17,12 @@ from warpd import edit, emit, keys
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.edit import Draft, diff_text, drafted, target_of, write
-from warpd.cli.output import Format, finding_json
+from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports import SOURCES
 from warpd.imports.found import Found, Wanted
 from warpd.load import MAIN_FILE, load
-from warpd.render import VERSION
+from warpd.render import VERSION, finding_json
 from warpd.rewrite import create, told
 from warpd.session import Read, Session
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +14,22 @@ from typing import Annotated, Any, Final
 import typer
 
 from warpd import client
-from warpd.cli import names, output
+from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.cli.output import Format
 from warpd.cli.watch import watch
 from warpd.commitment import last_read
 from warpd.conditions import Condition, conditions, from_json, merged
-from warpd.doctor import examine
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
-from warpd.grants import Grants
 from warpd.health import facts_on_disk, keyed_by_kernel
-from warpd.intent import Intent
 from warpd.objects.netns import netns_name
 from warpd.reconcile import Goal, Prospect, prospect
 from warpd.render import VERSION, Paint, problem_lines, quarantine_lines, warning_text
-from warpd.report import status_data, version_of
+from warpd.report import status_data
 from warpd.schema import json_schema
+from warpd.service import examined, known_endpoint, known_network
 from warpd.session import Read, Session, live_kernel, require_root
-from warpd.state import Host
-from warpd.status import endpoint_json, network_json, quarantine_json, status_json
 
 # Conditions that make what is shown something else than what the YAML says.
 OF_THE_INTENT: Final = frozenset(
@@ -110,9 +104,9 @@ def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     ]
 
 
-def intent_lines(seen: Seen) -> list[str]:
+def intent_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """As `first_lines`, of what makes a list show something else than the YAML."""
-    return first_lines([row for row in seen.rows() if row["code"] in OF_THE_INTENT], output.paint())
+    return first_lines([row for row in rows if row["code"] in OF_THE_INTENT], output.paint())
 
 
 @app.command()
@@ -140,16 +134,14 @@ def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
     """Without the other networks. Raises: WarpError when there is none of this name."""
     if network is None:
         return data
-    kept = [each for each in data["networks"] if each["name"] == network]
-    if not kept:
-        known = ", ".join(each["name"] for each in data["networks"]) or "none"
-        raise WarpError(f"there is no network {network}", code="unknown-network", who="operator", hint=f"networks: {known}")
-    return {**data, "networks": kept}
+    kept = {each["name"]: each for each in data["networks"]}
+    known_network(kept, network)
+    return {**data, "networks": [kept[network]]}
 
 
 def _status(session: Session) -> dict[str, Any]:
-    if client.told_by_daemon():
-        return client.ask("GET", "/v1/status")
+    if asking.through_daemon():
+        return asking.DaemonGateway(session).status()
     seen = see(session)
     data = status_data(session, seen.read, seen.goal, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
@@ -238,15 +230,15 @@ def _size(count: float) -> str:
 @network_app.command("list")
 def network_list(context: typer.Context, form: Output = Format.text) -> None:
     """All networks of the YAML, with what each was granted."""
-    seen = see(context.obj)
-    data = status_json(seen.goal, seen.found, int(time.time()))
+    data = _status(context.obj)
     rows = [
         (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), _sync(n))
         for n in data["networks"]
     ]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
-    text = "\n".join([*intent_lines(seen), output.table(rows, heads)])
-    output.emit({"version": VERSION, "networks": data["networks"], "conditions": seen.rows()}, text, form)
+    told = data["conditions"]
+    text = "\n".join([*intent_lines(told), output.table(rows, heads)])
+    output.emit({"version": VERSION, "networks": data["networks"], "conditions": told}, text, form)
 
 
 def _sync(network: Mapping[str, Any]) -> str:
@@ -258,12 +250,13 @@ def network_show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
 ) -> None:
     """One network: its grants, its state, its endpoints."""
-    seen = see(context.obj)
-    known_network(seen.goal, name)
-    data = {"version": VERSION, **network_json(seen.goal, seen.found, name, int(time.time()))}
+    seen = _status(context.obj)
+    networks = {network["name"]: network for network in seen["networks"]}
+    known_network(networks, name)
+    data = {"version": VERSION, **networks[name]}
     facts = {key: value for key, value in data.items() if not isinstance(value, list | dict) and key != "version"}
-    text = "\n".join([*intent_lines(seen), _facts(facts), "", endpoint_table(data["endpoints"])])
-    output.emit({**data, "conditions": seen.rows()}, text, form)
+    text = "\n".join([*intent_lines(seen["conditions"]), _facts(facts), "", endpoint_table(data["endpoints"])])
+    output.emit({**data, "conditions": seen["conditions"]}, text, form)
 
 
 def _facts(data: Mapping[str, Any]) -> str:
@@ -287,26 +280,20 @@ def endpoint_list(
     form: Output = Format.text,
 ) -> None:
     """All endpoints, or one network's, and a line that counts them."""
-    session: Session = context.obj
-    seen = see(session)
-    read, goal, found = seen.read, seen.goal, seen.found
+    seen = _status(context.obj)
+    networks = {each["name"]: each for each in seen["networks"]}
     network = network or network_option
     if network is not None:
-        known_network(goal, network)
-    wanted = [network] if network else sorted(goal.intent.networks)
-    now, versions = int(time.time()), session.store.versions()
-    rows = [
-        {**endpoint_json(goal, found, each, name, now), **version_of(versions, goal, found, each, name)}
-        for each in wanted
-        for name in goal.intent.networks[each].endpoints
-    ]
+        known_network(networks, network)
+    wanted = [network] if network else sorted(networks)
+    rows = [row for each in wanted for row in networks[each]["endpoints"]]
     shown = ordered(chosen(rows, online, stale, never), order)
-    waiting = [row for row in quarantine_json(read.resting) if network in (None, row["network"])]
+    waiting = [row for row in seen["quarantine"] if network in (None, row["network"])]
     table = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in shown])
     lines = [table, *(_long_lines(shown) if long else ()), "", summary(rows)] if shown else [summary(rows)]
     lines += quarantine_lines(waiting) if every else []
-    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting, "conditions": seen.rows()}
-    output.emit(data, "\n".join([*intent_lines(seen), *lines]), form)
+    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting, "conditions": seen["conditions"]}
+    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *lines]), form)
 
 
 def _long_line(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -325,38 +312,16 @@ def endpoint_show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="NETWORK/NAME")], form: Output = Format.text
 ) -> None:
     """One endpoint: its addresses, key, traffic and config version."""
-    session: Session = context.obj
-    seen = see(session)
-    goal, found = seen.goal, seen.found
-    network, endpoint = split_name(goal, name)
-    data = {
-        "version": VERSION,
-        **endpoint_json(goal, found, network, endpoint, int(time.time())),
-        **version_of(session.store.versions(), goal, found, network, endpoint),
-    }
+    seen = _status(context.obj)
+    known_endpoint({network["name"]: _names(network) for network in seen["networks"]}, name)
+    rows = [row for network in seen["networks"] for row in network["endpoints"]]
+    data = {"version": VERSION, **next(row for row in rows if f"{row['network']}/{row['name']}" == name)}
     text = _facts({key: value for key, value in data.items() if key != "version"})
-    output.emit({**data, "conditions": seen.rows()}, "\n".join([*intent_lines(seen), text]), form)
+    output.emit({**data, "conditions": seen["conditions"]}, "\n".join([*intent_lines(seen["conditions"]), text]), form)
 
 
-def known_network(goal: Goal, name: str) -> None:
-    if name not in goal.intent.networks:
-        known = ", ".join(sorted(goal.intent.networks)) or "none"
-        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=f"networks: {known}")
-
-
-def split_name(goal: Goal, text: str) -> tuple[str, str]:
-    """NETWORK/NAME -> both, or an error that lists what there is."""
-    network, slash, name = text.partition("/")
-    if not slash:
-        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
-    known_network(goal, network)
-    endpoints = goal.intent.networks[network].endpoints
-    if name not in endpoints:
-        known = ", ".join(sorted(endpoints)) or "none"
-        raise WarpError(
-            f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=f"endpoints: {known}"
-        )
-    return network, name
+def _names(network: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(endpoint["name"] for endpoint in network["endpoints"])
 
 
 # -- doctor, exec, schema
@@ -374,30 +339,30 @@ def _inside_vrf(network: str, vrf: str) -> list[str]:
 @app.command()
 def doctor(context: typer.Context, form: Output = Format.text) -> None:
     """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
-    session: Session = context.obj
-    intent: Intent | None = None
-    grants, running, daemon = Grants(), *_ask_daemon(session)
-    read, findings = None, tuple[Finding, ...]()
-    with contextlib.suppress(WarpError):
-        grants = session.store.read_grants()
-        read, findings = _read(session)
-    if read is not None:
-        intent, grants = read.intent, read.grants
-    watched = from_json(daemon["conditions"]) if daemon is not None else ()
-
-    def told(host: Host | None) -> tuple[Condition, ...]:
-        return merged(conditions(facts_on_disk(session, read, findings, host, running)), watched)
-
-    checks = examine(intent, grants, told)
+    data = _examined(context.obj)
     paint = output.paint()
     marks = {"ok": paint("ok   ", "32"), "warn": paint("warn ", "33"), "fail": paint("fail ", "31")}
-    lines = [
-        f"{marks[check.state]} {check.name}: {check.text}" + (f"\n        {check.hint}" if check.hint else "") for check in checks
-    ]
-    data = {"version": VERSION, "checks": [check.as_json() for check in checks]}
+    lines = [f"{marks[check['state']]} {check['name']}: {check['text']}" + _hint(check["hint"]) for check in data["checks"]]
     output.emit(data, "\n".join(lines), form)
-    if any(check.state == "fail" for check in checks):
+    if any(check["state"] == "fail" for check in data["checks"]):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _hint(text: str) -> str:
+    return f"\n        {text}" if text else ""
+
+
+def _examined(session: Session) -> dict[str, Any]:
+    """By the daemon where there is one and this user is not root."""
+    if asking.through_daemon():
+        try:
+            return asking.DaemonGateway(session).doctor()
+        except WarpError as failure:
+            if failure.code != "no-daemon":
+                raise
+    running, daemon = _ask_daemon(session)
+    watched = from_json(daemon["conditions"]) if daemon is not None else ()
+    return examined(session, asking.allocations(session), running, watched)
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -9,12 +9,12 @@ import typer
 
 from warpd.cli import output
 from warpd.cli.app import Output, app
-from warpd.cli.output import Format, finding_json
+from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, Finding, render_finding
 from warpd.lock import BEHIND, FILE, lock_text, parsed, resolved
 from warpd.merge import merged_locks
 from warpd.private_file import write_private
-from warpd.render import VERSION
+from warpd.render import VERSION, finding_json
 from warpd.rewrite import create, replace, told
 from warpd.session import Read, Session
 

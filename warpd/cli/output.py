@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.errors import InvalidIntent, WarpError, render_finding
 from warpd.render import Paint
 
 
@@ -55,19 +55,6 @@ def note(text: str) -> None:
 
 def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
     say(json.dumps(data, indent=2) if form is Format.json else text)
-
-
-def finding_json(finding: Finding) -> dict[str, Any]:
-    where = finding.where
-    place = {"file": where.file, "line": where.line, "column": where.column} if where else None
-    return {
-        "severity": finding.severity,
-        "code": finding.code,
-        "path": finding.path,
-        "message": finding.message,
-        "hint": finding.hint,
-        "where": place,
-    }
 
 
 def show_failure(failure: WarpError) -> None:

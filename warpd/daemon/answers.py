@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from warpd.commitment import commit, refuse_new_master
+from warpd.commitment import commit
+from warpd.conditions import from_json
 from warpd.daemon.keeper import InForce, Keeper
-from warpd.errors import WarpError
+from warpd.errors import InvalidIntent, WarpError
 from warpd.history import History
 from warpd.reconcile import Prospect, converge, prospect
 from warpd.render import VERSION
 from warpd.report import (
-    described,
     history_json,
     intent_in_force,
     outcome_json,
@@ -22,7 +22,18 @@ from warpd.report import (
     with_rollback,
     without_steps,
 )
-from warpd.rollback import undo
+from warpd.rollback import undo, within
+from warpd.service import (
+    applied_before,
+    await_confirmation,
+    examined,
+    explained,
+    not_valid,
+    planned,
+    refuse_stale,
+    validated,
+    way_back,
+)
 
 Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
 
@@ -51,10 +62,32 @@ def _in_force(keeper: Keeper) -> InForce:
 
 def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
-    read = with_rollback(keeper.session, keeper.session.read())
-    refuse_new_master(keeper.session, read, keeper.kernel)
-    goal = keeper.session.goal(read, create=False)
-    return described(keeper.session, goal, prospect(keeper.kernel, goal), read)
+    return planned(keeper.session, keeper.kernel, keeper.session.read(previous=keeper.allocations()[0]))
+
+
+def validate(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The YAML as it is. Raises: WarpError when the state folder cannot be read."""
+    try:
+        return validated(keeper.session, keeper.session.read(previous=keeper.allocations()[0]))
+    except InvalidIntent as failure:
+        return not_valid(failure)
+
+
+def explain(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """By the intent in force. Raises: as `warpctl explain`."""
+    wanted = _in_force(keeper).wanted
+    return explained(keeper.kernel, wanted, prospect(keeper.kernel, wanted), arguments["way"])
+
+
+def doctor(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl doctor` checks. Raises: WarpError when the state folder cannot be read."""
+    watched = from_json(keeper.desk.daemon[0].get("conditions", ()))
+    return examined(keeper.session, keeper.allocations()[0], True, watched)
+
+
+def entry(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """One number of the history. Raises: WarpError when it is not kept."""
+    return applied_before(keeper.session, arguments["number"])
 
 
 def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,12 +99,19 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
         read = with_rollback(session, session.read(previous=previous))
         if read.risks and not arguments.get("yes"):
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
+        if "digest" in arguments:
+            refuse_stale(kernel, session.goal(read, create=False), arguments["digest"])
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
+        within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
+        back_to = way_back(session, kernel, within_s)
         done = commit(session, read, by, kernel, keeper.applied, lost or obstacle)
+        if within_s and done.unwritten is not None:
+            raise done.unwritten  # it could not be undone
         found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten)
+        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
         outcome = converge(kernel, lambda: prospect(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 
@@ -102,4 +142,8 @@ ANSWERS: Mapping[str, Answerer] = {
     "confirm": confirm,
     "rollback": rollback,
     "history": history,
+    "entry": entry,
+    "explain": explain,
+    "doctor": doctor,
+    "validate": validate,
 }

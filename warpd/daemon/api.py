@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pwd
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -25,8 +26,11 @@ from warpd.daemon.metrics import CONTENT_TYPE, metrics_text
 from warpd.daemon.peers import CHANGERS, NEEDS_CHANGE, READERS
 from warpd.daemon.view import View, blocks
 from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
+from warpd.render import finding_json
+from warpd.service import PROTOCOLS, Way
 
 BODY_MAX: Final = 64 * 1024
+NAME_MAX: Final = 200  # characters of a name that is asked about
 STREAM_PAUSE_S: Final = 15.0  # an empty line in a stream of events, so that a reader who has gone is noticed
 RIGHTS: Final = f"root and the group {CHANGERS} may change, the group {READERS} may look"
 
@@ -49,9 +53,13 @@ ROUTES: Final = (
     Route("GET", "/v1/networks/{name}/endpoints", "status", "The endpoints of one network.", "endpoints"),
     Route("GET", "/v1/plan", "plan", "The steps from the kernel to the YAML, as `warpctl plan -o json`."),
     Route("GET", "/v1/history", "history", "What was applied, as `warpctl history -o json`."),
+    Route("GET", "/v1/history/{name}", "entry", "One number of the history with its files, as `warpctl history --show`."),
+    Route("GET", "/v1/explain", "explain", "Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`."),
+    Route("GET", "/v1/doctor", "doctor", "The checks of this machine, as `warpctl doctor -o json`."),
+    Route("GET", "/v1/validate", "validate", "The problems of the YAML as it is, as `warpctl validate -o json`."),
     Route("GET", "/v1/daemon", "", "How the daemon is, with its conditions: `daemon` of the status, without a look."),
     Route("GET", "/v1/events", "", "What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."),
-    Route("POST", "/v1/apply", "apply", 'Apply the YAML; the body {"yes": true} agrees to its risks.'),
+    Route("POST", "/v1/apply", "apply", "Apply the YAML; `yes` agrees to risks, `digest` to a plan, `confirm_within_s`: undone."),
     Route("POST", "/v1/confirm", "confirm", "Keep what was applied with a time to confirm."),
     Route("POST", "/v1/rollback", "rollback", 'Undo what waits to be confirmed; {"to": N} goes back to a number of the history.'),
     Route("GET", "/v1/openapi.json", "", "This description."),
@@ -59,7 +67,10 @@ ROUTES: Final = (
 )
 
 
-ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {"apply": {"yes": bool}, "rollback": {"to": int}}
+ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
+    "apply": {"yes": bool, "digest": str, "confirm_within_s": int},
+    "rollback": {"to": int},
+}
 
 
 class Refused(Exception):
@@ -98,8 +109,14 @@ def find(method: str, path: str) -> tuple[Route, str]:
 def refused(failure: WarpError) -> Refused:
     """A failure of ours, as an answer."""
     status = 409 if isinstance(failure, Busy) else 422 if isinstance(failure, InvalidIntent) else 500
-    findings = [render_finding(item) for item in failure.findings] if isinstance(failure, InvalidIntent) else []
-    more = {"code": failure.code, "hint": failure.hint, "exit_code": failure.exit_code, "findings": findings}
+    findings = failure.findings if isinstance(failure, InvalidIntent) else ()
+    more = {
+        "code": failure.code,
+        "hint": failure.hint,
+        "exit_code": failure.exit_code,
+        "findings": [render_finding(item) for item in findings],
+        "problems": [finding_json(item) for item in findings],
+    }
     return Refused(status, failure.message, **more)
 
 
@@ -159,17 +176,18 @@ class Api:
         arguments = await _body(receive)
         urgent = peer.right is Right.CHANGE
         if route.method == "POST":
-            chosen = {"by": f"uid {peer.uid}", **_chosen(route, arguments)}
+            chosen = {"by": user_of(peer), **_chosen(route, arguments)}
             await _say(send, 200, await self._lookups.ask(route.verb, chosen))
         elif route.verb == "status":
             await self._show(scope, send, route, name, urgent)
+        elif route.verb in OWN:
+            await _say(send, 200, await self._lookups.single(route.verb, OWN[route.verb](scope, name), urgent))
         elif route.verb:
             await _say(send, 200, await self._lookups.shared(route.verb, urgent))
+        elif route.path == "/v1/daemon":
+            await _say(send, 200, {"version": 1, **self._daemon()})
         elif route.path == "/metrics":
             await _send(send, 200, CONTENT_TYPE, metrics_text(self._desk.figures, self._desk.socket).encode())
-        elif route.path == "/v1/daemon":
-            daemon, published_s = self._desk.daemon
-            await _say(send, 200, {"version": 1, **aged(daemon, time.monotonic() - published_s)})
         elif route.path == "/v1/events":
             await self._stream(scope, receive, send)
         else:
@@ -178,10 +196,9 @@ class Api:
     async def _show(self, scope: Scope, send: Send, route: Route, name: str, urgent: bool) -> None:
         """From the view; 304 when the reader has it already."""
         view = await self._lookups.view(_asked(scope, "fresh") == "1", urgent)
-        daemon, published_s = self._desk.daemon
-        tag = f'"{view.generation}-{zlib.crc32(json.dumps(daemon).encode())}"'.encode()
+        tag = f'"{view.generation}-{zlib.crc32(json.dumps(self._desk.daemon).encode())}"'.encode()
         headers = [(b"etag", tag), (b"warpd-as-of", view.as_of.encode())]
-        pieces = list(blocks(parts_of(view, route, name, aged(daemon, time.monotonic() - published_s))))
+        pieces = list(blocks(parts_of(view, route, name, self._daemon())))
         if (b"if-none-match", tag) in scope["headers"]:
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
@@ -192,6 +209,10 @@ class Api:
         for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    def _daemon(self) -> dict[str, Any]:
+        said, since_s = self._desk.daemon
+        return aged(said, time.monotonic() - since_s)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         after, follow = _after(scope), b"follow=0" not in scope["query_string"]
@@ -227,6 +248,36 @@ def _after(scope: Scope) -> int:
     if not given.isdigit() or len(given) > 15:
         raise Refused(400, "`after` is the number of an event")
     return int(given)
+
+
+def _number(_scope: Scope, name: str) -> dict[str, Any]:
+    """Raises: Refused when the name of the entry is no number."""
+    if not name.isdigit() or len(name) > 9:
+        raise Refused(400, "an entry of the history has a number")
+    return {"number": int(name)}
+
+
+def _way(scope: Scope, _name: str) -> dict[str, Any]:
+    """Raises: Refused for what cannot be asked."""
+    protocol, port = _asked(scope, "proto", "icmp"), _asked(scope, "port", "0")
+    if protocol not in PROTOCOLS:
+        raise Refused(400, f"`proto` is one of {', '.join(PROTOCOLS)}")
+    if not port.isdigit() or len(port) > 5 or int(port) > 65535:
+        raise Refused(400, "`port` is a number up to 65535")
+    asked = {name: _asked(scope, name)[:NAME_MAX] for name in ("endpoint", "target")}
+    return {"way": Way(asked["endpoint"], asked["target"], protocol, int(port))}
+
+
+# What an answer depends on, of questions that are not the same for all.
+OWN: Final[Mapping[str, Callable[[Scope, str], dict[str, Any]]]] = {"entry": _number, "explain": _way}
+
+
+def user_of(peer: Peer) -> str:
+    """Who did it, for history and events."""
+    try:
+        return f"{pwd.getpwuid(peer.uid).pw_name} (socket)"
+    except KeyError:
+        return f"uid {peer.uid} (socket)"
 
 
 def _chosen(route: Route, arguments: Mapping[str, Any]) -> dict[str, Any]:

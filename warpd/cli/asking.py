@@ -1,0 +1,100 @@
+"""Whom a command asks: root looks at the kernel and the files itself, everybody else asks the daemon.
+
+The answers are the same data, so that both are shown by the same text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from warpd import client
+from warpd.errors import InvalidIntent, WarpError
+from warpd.grants import Grants
+from warpd.kernel import bindings
+from warpd.service import Way, not_valid, validated
+from warpd.session import DEFAULT_CONFIG, Session
+
+
+class DaemonGateway:
+    """By the daemon, which judges what the caller may."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Raises: WarpError when nobody answers, the daemon refuses, or serves another YAML than was named."""
+        named = self._session.named
+        try:
+            return client.ask(method, what, body, config=None if named == DEFAULT_CONFIG else named)
+        except WarpError as failure:
+            if failure.code != "no-daemon" or bindings.are_here():
+                raise
+            text = f"{failure.message}; and here nobody can look by himself: {bindings.MISSING}"
+            raise WarpError(text, code=failure.code, who="operator", hint=bindings.HINT) from None
+
+    def status(self) -> dict[str, Any]:
+        """As root's: what the daemon tells of itself stands last, its conditions on their own."""
+        data = self.ask("GET", "/v1/status?fresh=1")
+        daemon = data.pop("daemon")
+        return {**data, "conditions": daemon.get("conditions", []), "daemon": daemon}
+
+    def plan(self) -> dict[str, Any]:
+        return self.ask("GET", "/v1/plan")
+
+    def explain(self, way: Way) -> dict[str, Any]:
+        query = {"endpoint": way.endpoint, "target": way.target, "proto": way.protocol, "port": way.port}
+        return self.ask("GET", f"/v1/explain?{urlencode(query)}")
+
+    def history(self) -> dict[str, Any]:
+        return self.ask("GET", "/v1/history")
+
+    def entry(self, number: int) -> dict[str, Any]:
+        return self.ask("GET", f"/v1/history/{number}")
+
+    def doctor(self) -> dict[str, Any]:
+        return self.ask("GET", "/v1/doctor")
+
+    def validate(self) -> dict[str, Any]:
+        return self.ask("GET", "/v1/validate")
+
+
+def through_daemon() -> bool:
+    """Whether this user has to ask the daemon."""
+    return os.geteuid() != 0
+
+
+def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> dict[str, Any]:
+    """Check the YAML where it can be read, without a daemon; the daemon's word on a file that only root may read.
+
+    `instead` holds what files are to be read as.
+    """
+    if through_daemon() and instead is None and not _is_readable(session.named):
+        return DaemonGateway(session).validate()
+    previous = allocations(session) if through_daemon() else None
+    try:
+        return validated(session, session.read(instead, previous=previous))
+    except InvalidIntent as failure:
+        return not_valid(failure)
+
+
+def _is_readable(path: Path) -> bool:
+    """A file that is not there is told as such; a folder that may not be entered is not readable."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return os.access(path, os.R_OK)
+
+
+def allocations(session: Session) -> Grants:
+    """Those of the state folder, as far as this user may read them."""
+    try:
+        return session.store.read_grants()
+    except (WarpError, OSError):
+        return Grants({})

@@ -1,0 +1,241 @@
+"""The questions that can be asked about a gateway, answered as data: the same for the commands of root and for the socket.
+
+Lives here: what is put together of a reading and a look. Does not: who may ask, text, the kernel's opening and closing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, get_args
+
+from warpd.commitment import has_devices, refuse_new_master
+from warpd.compile import targets
+from warpd.conditions import Condition, conditions, merged
+from warpd.doctor import examine
+from warpd.errors import Busy, Finding, InvalidIntent, WarpError
+from warpd.explain import Protocol, Stage, explain, passes, question_of
+from warpd.grants import Grants
+from warpd.health import facts_on_disk
+from warpd.history import NOTHING, History
+from warpd.judge import Unreadable
+from warpd.kernel.protocol import Kernel
+from warpd.plan import digest
+from warpd.reconcile import Goal, Prospect, prospect
+from warpd.render import VERSION, finding_json
+from warpd.report import described, entry_json, with_rollback
+from warpd.rollback import start_timer
+from warpd.session import Read, Session
+from warpd.state import ROOT, Host
+
+NEEDS_PORT: Final = ("tcp", "udp")
+PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What `explain` is asked: an endpoint (NETWORK/NAME), an address or another endpoint, and what is sent there."""
+
+    endpoint: str
+    target: str
+    protocol: Protocol = "icmp"
+    port: int = 0
+
+
+def planned(session: Session, kernel: Kernel, read: Read) -> dict[str, Any]:
+    """The whole plan. Raises: as a look; WarpError when the master secret is gone."""
+    read = with_rollback(session, read)
+    refuse_new_master(session, read, kernel)
+    goal = session.goal(read, create=False)
+    return described(session, goal, prospect(kernel, goal), read)
+
+
+def validated(session: Session, read: Read) -> dict[str, Any]:
+    """What `validate` says of a sound YAML."""
+    endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
+    return {
+        "version": VERSION,
+        "valid": True,
+        "findings": [finding_json(item) for item in read.warnings],
+        "file": str(session.config),
+        "networks": len(read.intent.networks),
+        "endpoints": endpoints,
+    }
+
+
+def not_valid(failure: InvalidIntent) -> dict[str, Any]:
+    """What `validate` says of a YAML with problems."""
+    return {"version": VERSION, "valid": False, "findings": [finding_json(item) for item in failure.findings]}
+
+
+def examined(session: Session, grants: Grants, running: bool, watched: Iterable[Condition]) -> dict[str, Any]:
+    """Every check of this machine.
+
+    `grants` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the conditions that it tells.
+    """
+    read: Read | None = None
+    findings: tuple[Finding, ...] = ()
+    with contextlib.suppress(WarpError):
+        try:
+            read = session.read(previous=grants)
+        except InvalidIntent as failure:
+            findings = failure.findings
+
+    def told(host: Host | None) -> tuple[Condition, ...]:
+        return merged(conditions(facts_on_disk(session, read, findings, host, running)), tuple(watched))
+
+    intent = read.intent if read is not None else None
+    checks = examine(intent, read.grants if read is not None else grants, told)
+    return {"version": VERSION, "checks": [check.as_json() for check in checks]}
+
+
+def applied_before(session: Session, number: int) -> dict[str, Any]:
+    """One entry of the history, with its files. Raises: WarpError when it is not kept."""
+    kept = History(session)
+    entry = kept.entry(number)
+    head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
+    return {**head, "files": dict(entry.files), "diff": difference(kept, number)}
+
+
+def difference(history: History, number: int) -> str:
+    """From what is in force to an entry, as a unified difference of its files. Raises: WarpError when it is not kept."""
+    now = history.in_force()
+    return files_diff(now.files if now is not None else {}, history.entry(number).files)
+
+
+def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """A unified difference of files by path; "" where they are the same."""
+    lines: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = (files.get(name, "").splitlines() for files in (old, new))
+        lines += difflib.unified_diff(before, after, name, name, lineterm="")
+    return "\n".join(lines)
+
+
+def explained(kernel: Kernel, goal: Goal, found: Prospect, way: Way) -> dict[str, Any]:
+    """Would it pass, and what decides.
+
+    Raises:
+        WarpError: there is no such endpoint, the target is no address, or our table holds a rule that is not ours.
+    """
+    network, endpoint = split_name(goal, way.endpoint)
+    port = way.port
+    if not port and way.protocol in NEEDS_PORT:
+        port = 443
+    host = found.observed.host
+    question = question_of(goal, host, network, endpoint, _address(goal, way.target), way.protocol, port)
+    try:
+        stages = explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
+    except Unreadable as failure:
+        text = f"our table holds a rule that is not ours: {failure}"
+        raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
+    return {
+        "version": VERSION,
+        "network": network,
+        "endpoint": endpoint,
+        "target": question.target,
+        "protocol": way.protocol,
+        "port": question.port or None,
+        "passes": passes(stages),
+        "in_sync": found.plan.empty,
+        "decided_by": _stage_json(stages[-1]),
+        "path": [_stage_json(stage) for stage in stages],
+    }
+
+
+def _host_towards(kernel: Kernel, goal: Goal, target: str) -> Host:
+    """The machine, and how it reaches this address. Raises: LookFailed when the kernel could not be read."""
+    prefix = str(ip_network(target))
+    return kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host or Host()
+
+
+def _stage_json(stage: Stage) -> dict[str, Any]:
+    return {"where": stage.where, "what": stage.what, "goes_on": stage.goes_on}
+
+
+def _address(goal: Goal, target: str) -> str:
+    """Of an endpoint, or as it was given."""
+    if "/" in target:
+        network, endpoint = split_name(goal, target)
+        return str(goal.grants.networks[network].endpoints[endpoint].address)
+    try:
+        return str(ip_address(target.strip("[]")))
+    except ValueError:
+        hint = "write an IPv4 or IPv6 address, or NETWORK/NAME; host names are not looked up"
+        raise WarpError(f"{target} is not an address", code="bad-target", who="operator", hint=hint) from None
+
+
+# -- applying
+
+
+def refuse_stale(kernel: Kernel, goal: Goal, promised: str) -> None:
+    """Raises: Busy when the plan is not the one of this digest any more."""
+    if digest(prospect(kernel, goal).plan.steps) != promised:
+        raise Busy(
+            "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
+            code="plan-stale",
+            hint="look at a new one with `warpctl plan --out FILE`",
+        )
+
+
+def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
+    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was applied before.
+
+    Raises:
+        WarpError: what is in force now is not kept, so that nothing could be gone back to.
+    """
+    before = History(session).in_force() if within_s else None
+    if within_s and before is None and has_devices(kernel):
+        text = "there is no record of what is in force now, so that it could not be gone back to"
+        raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
+    return before.number if before is not None else NOTHING
+
+
+def await_confirmation(session: Session, number: int, back_to: int, within_s: int, by: str) -> str | None:
+    """With a time to confirm, see to it that what was recorded is undone. Until when, for people.
+
+    Raises:
+        WarpError: no timer could be started.
+    """
+    if not within_s:
+        return None
+    history = History(session)
+    pending = history.await_yes(number, back_to, within_s, by)
+    try:
+        start_timer(session, pending)
+    except WarpError:
+        history.settled()
+        raise
+    return pending.until
+
+
+# -- names
+
+
+def split_name(goal: Goal, text: str) -> tuple[str, str]:
+    """NETWORK/NAME -> both. Raises: WarpError that lists what there is."""
+    names = {network: tuple(body.endpoints) for network, body in goal.intent.networks.items()}
+    return known_endpoint(names, text)
+
+
+def known_network(names: Mapping[str, Any], name: str) -> None:
+    """Raises: WarpError that lists what there is."""
+    if name not in names:
+        known = ", ".join(sorted(names)) or "none"
+        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=f"networks: {known}")
+
+
+def known_endpoint(names: Mapping[str, tuple[str, ...]], text: str) -> tuple[str, str]:
+    """NETWORK/NAME -> both; `names` are those of the endpoints, by network. Raises: WarpError that lists what there is."""
+    network, slash, name = text.partition("/")
+    if not slash:
+        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
+    known_network(names, network)
+    if name not in names[network]:
+        known = ", ".join(sorted(names[network])) or "none"
+        text, hint = f"network {network} has no endpoint {name}", f"endpoints: {known}"
+        raise WarpError(text, code="unknown-endpoint", who="operator", hint=hint)
+    return network, name
