@@ -139,7 +139,9 @@ def test_what_nat_cannot_keep_apart_does_not_leave(wireguard: str, tmp_path: Pat
     lab = Lab(len(TYPES) * len(MODES))
     try:
         gateway = Gateway(lab.gw, tmp_path)
-        one = {"endpoints": {"pc": {"type": "mobile"}}}
+        # Wide enough that no packet is dropped for their number: the policy must be what drops it.
+        wide = {"limits": {"connections": 8000, "connections_per_second": 1000}}
+        one = {**wide, "endpoints": {"pc": {"type": "mobile", **wide}}}
         names = [f"{kind}-{mode}" for kind in TYPES for mode in MODES]
         gateway.apply({name: {**TYPES[name[:3]], "isolation": MODES[name[-1]], **one} for name in names})
         faults, shots = [], []

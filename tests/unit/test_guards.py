@@ -275,6 +275,8 @@ def test_a_vrf_without_a_way_out_has_none() -> None:
     for item in built.state:
         if isinstance(item, NftPart) and item.group in closed:
             assert not [entry for entry in item.entries if entry[0] == "backs"]
+            steer = [text for chain in item.chains if base(chain.name) == "steer" for text in chain.rules]
+            assert steer and not [text for text in steer if '"key":{"ct":{"key":"mark"}}' in text]
         if item.group in closed:
             assert not (isinstance(item, Rule) and item.suppress >= 0)
             assert not (isinstance(item, Route) and item.device == PLAIN.uplink)
