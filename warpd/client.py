@@ -11,11 +11,11 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.render import finding_of
 from warpd.session import DEFAULT_SOCKET
 
@@ -99,7 +99,7 @@ def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
         problems = [finding_of(item) for item in data.get("problems", ())]
     except (KeyError, TypeError):
         problems = []
-    return InvalidIntent(problems) if problems else Answered(status, data)
+    return AnsweredInvalid(status, data, problems) if problems else Answered(status, data)
 
 
 def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -131,13 +131,22 @@ class Answered(WarpError):
     """A refusal of the daemon's."""
 
     def __init__(self, status: int, data: Mapping[str, Any]) -> None:
-        super().__init__(
+        WarpError.__init__(
+            self,
             "\n".join([str(data.get("error", f"status {status}")), *data.get("findings", ())]),
             code=str(data.get("code", "refused")),
             who="operator",
             exit_code=int(data.get("exit_code", EXIT_FAILED)),
             hint=str(data.get("hint", "")),
         )
+
+
+class AnsweredInvalid(Answered, InvalidIntent):
+    """A refusal because of the YAML, with its problems."""
+
+    def __init__(self, status: int, data: Mapping[str, Any], findings: Iterable[Finding]) -> None:
+        Answered.__init__(self, status, data)
+        self.findings = tuple(findings)
 
 
 def _nobody(failure: Exception) -> WarpError:

@@ -118,7 +118,7 @@ def test_a_view_is_the_status_in_pieces() -> None:
     status = {"version": 1, "in_sync": True, "networks": networks, "warnings": []}
     view = View.of(status, 4, 0, "then", 0.0)
     whole = json.loads(b"".join(view.status({"pid": 1})))
-    assert whole == {**status, "daemon": {"pid": 1, "look": {"as_of": "then", "generation": 4}}}
+    assert whole == {**status, "conditions": [], "daemon": {"pid": 1, "look": {"as_of": "then", "generation": 4}}}
     assert json.loads(b"".join(view.all_networks())) == {"version": 1, "networks": networks}
     assert json.loads(b"".join(view.network("n1"))) == {"version": 1, **networks[1]}
     assert json.loads(b"".join(view.endpoints("n2"))) == {"version": 1, "endpoints": networks[2]["endpoints"]}

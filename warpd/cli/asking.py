@@ -37,10 +37,7 @@ class DaemonGateway:
             raise WarpError(text, code=failure.code, who="operator", hint=bindings.HINT) from None
 
     def status(self) -> dict[str, Any]:
-        """As root's: what the daemon tells of itself stands last, its conditions on their own."""
-        data = self.ask("GET", "/v1/status?fresh=1")
-        daemon = data.pop("daemon")
-        return {**data, "conditions": daemon.get("conditions", []), "daemon": daemon}
+        return self.ask("GET", "/v1/status?fresh=1")
 
     def plan(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/plan")

@@ -49,11 +49,12 @@ class View:
         return View(generation, moment, as_of, at_s, data["version"], _open(before), rest, networks)
 
     def status(self, daemon: Mapping[str, Any]) -> Iterator[bytes]:
-        """The whole, with the daemon's own part; in pieces."""
+        """The whole, with the daemon's own part and its conditions; in pieces."""
         look = {"as_of": self.as_of, "generation": self.generation}
         yield self.before + b', "networks": ['
         yield from self._rows()
-        yield b"]" + self.after + b', "daemon": ' + _bytes({**daemon, "look": look}) + b"}\n"
+        yield b"]" + self.after + b', "conditions": ' + _bytes(daemon.get("conditions", []))
+        yield b', "daemon": ' + _bytes({**daemon, "look": look}) + b"}\n"
 
     def all_networks(self) -> Iterator[bytes]:
         """`version` and `networks`, in pieces."""
