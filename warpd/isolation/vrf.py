@@ -101,6 +101,8 @@ def shared(six: bool, host: Host) -> list[Object]:
     """
     out: list[Object] = []
     for version in (4, 6) if six else (4,):
+        # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark (ip_tunnel_init_flow): not `unguarded`.
+        out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
         if version not in host.steered:  # `gateway.steering` has rules for it then
             out.append(Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY))

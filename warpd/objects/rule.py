@@ -51,7 +51,9 @@ class Rule:
         if self.goto:
             return f"{selected} goto {self.goto}"
         longer = f" longer than {self.suppress}" if self.suppress >= 0 else ""
-        return f"{selected} table {self.table}{longer}" if self.table else "l3mdev"
+        if self.table:
+            return f"{selected} table {self.table}{longer}"
+        return f"{selected} l3mdev" if self.link else "l3mdev"
 
     @property
     def _selected(self) -> str:
