@@ -28,7 +28,7 @@ from warpd.objects.address import Address
 from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import LinkUp, Veth, WireguardLink
 from warpd.objects.netns import Netns
-from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable
+from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, role_of
 from warpd.objects.route import Route
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Vxlan
@@ -487,6 +487,8 @@ def rules(run: str, chain: str, comments: list[str]) -> Iterator[Modification]:
 def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
     samples = {"ipv4_addr": "198.18.99.200", "ipv6_addr": "2001:db8:200::1", "ifname": "eth0"}
     name, elements = str(each["name"]), each.get("elem", [])
+    if role_of(name) == "learned":
+        return  # rules fill it: its elements are nobody's intent
     kinds = [each["type"]] if isinstance(each["type"], str) else each["type"]
     sample = " . ".join(samples[kind] for kind in kinds)
     if "0.0.0.0/0" not in map(text_of, elements):
