@@ -59,7 +59,8 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     assert run(tmp_path, "apply", str(saved)).returncode == 1
     assert json.loads(saved.read_text())["stale_configs"] == ["c/handset"]
     moved = run(tmp_path, "apply", "--yes")
-    assert moved.returncode == 0 and "risk" in moved.stdout and "c/handset" in moved.stdout
+    shown = moved.stdout + moved.stderr
+    assert moved.returncode == 0 and "risk" in shown and "c/handset" in shown
     rests = json.loads(run(tmp_path, "status", "-o", "json").stdout)["quarantine"]
     assert [(row["network"], row["endpoint"], row["values"]["subnet"]) for row in rests] == [("c", None, "10.100.0.0/31")]
 
