@@ -275,37 +275,40 @@ class Store:
         """
         path = self.folder / LOCK
         fd, obstacle = self._open_lock(path, make)
+        if fd is None:
+            yield obstacle
+            return
         try:
-            if fd is not None:
-                try:
-                    _flock(fd, path, patience_s)
-                except WarpError as failure:
-                    if isinstance(failure, Busy):
-                        raise
-                    obstacle = obstacle or failure
-                _sign(fd, command)
+            try:
+                _flock(fd, path, patience_s)
+            except WarpError as failure:
+                if isinstance(failure, Busy):
+                    raise
+                obstacle = obstacle or failure
+            _sign(path, fd, command)
             try:
                 yield obstacle
             finally:
-                if fd is not None:
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(fd, 0)
+                _sign(path, fd, None)
         finally:
-            if fd is not None:
-                os.close(fd)
+            os.close(fd)
 
     def hold(self) -> None:
-        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where that can be said."""
+        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where that can be said.
+
+        The descriptor is open for reading alone: one that is open for writing would keep the disk from being mounted read-only.
+        """
         path = self.folder / KEPT
         with contextlib.suppress(OSError):
             if self._kept is not None and os.path.samestat(os.fstat(self._kept), path.stat()):
                 return
+        if self._kept is not None:
+            os.close(self._kept)  # the file was removed: an open one without a name keeps its disk writable, too
+            self._kept = None
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if self._kept is not None:
-                os.close(self._kept)
+            fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             self._kept = fd
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def is_kept(self) -> bool:
         """Whether a daemon says that it is at work here."""
@@ -324,18 +327,24 @@ class Store:
         return False
 
     def _open_lock(self, path: Path, make: bool) -> tuple[int | None, WarpError | None]:
-        """The open lock file, None where there is none and none can be made; and why it cannot be written."""
-        flags = os.O_CLOEXEC | os.O_NOFOLLOW
+        """The open lock file, None where there is none and none can be made; and why the folder takes no writes.
+
+        It is open for reading, which is all that flock(2) asks for: see `hold`.
+        """
+        obstacle: WarpError | None = None
         try:
             with _told(path):
                 if make:
                     self._make_folder()
                 self._close_folder()
-                return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600), None
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except WarpError as failure:
-            with contextlib.suppress(OSError):
-                return os.open(path, os.O_RDONLY | flags), failure
-            return None, failure
+            obstacle = failure
+        try:
+            with _told(path):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), obstacle
+        except WarpError as failure:
+            return None, obstacle or failure
 
     def obstacle(self) -> str:
         """What is known to keep anybody from writing here, without a write: "gone", "read-only", "full", or ""."""
@@ -437,12 +446,18 @@ def _flock(fd: int, path: Path, patience_s: float) -> None:
             raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
 
 
-def _sign(fd: int, command: str) -> None:
-    """Say who holds the lock. Only for people: where nothing can be written, the lock holds without it."""
+def _sign(path: Path, locked: int, command: str | None) -> None:
+    """Say who holds the lock; None: nobody. Only for people: where nothing can be written, the lock holds without it."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps({"pid": os.getpid(), "command": command, "since": since}) if command is not None else ""
     with contextlib.suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode(), 0)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if os.path.samestat(os.fstat(fd), os.fstat(locked)):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, text.encode(), 0)
+        finally:
+            os.close(fd)
 
 
 def _owner(text: bytes) -> str:

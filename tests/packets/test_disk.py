@@ -34,6 +34,10 @@ FAULTS = {
         f"mount -o remount,rw {DISK}",
     ),
     "gone": (f"mv {DISK}/state {DISK}/away", f"test ! -d {DISK}/state && mv {DISK}/away {DISK}/state"),
+    "empty": (
+        f"mv {DISK}/state {DISK}/away && mkdir -m 700 {DISK}/state",
+        f"test ! -e {DISK}/state/grants.json && rm -rf {DISK}/state && mv {DISK}/away {DISK}/state",
+    ),
 }
 Bench = tuple[Lab, Gateway]
 
@@ -110,7 +114,7 @@ def cut_off(lab: Lab, gateway: Gateway, tunnel: Tunnel, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("kind", ["full", "gone"])  # a daemon's open lock file keeps its disk from going read-only
+@pytest.mark.parametrize("kind", ["full", "read-only", "gone", "empty"])
 def test_a_daemon_whose_disk_fails(bench: Bench, kind: str, step: int) -> None:
     """In turn: an edit before, at the time of, and after the fault; the root's guard flushed meanwhile."""
     lab, gateway = bench
@@ -129,7 +133,7 @@ def test_a_daemon_whose_disk_fails(bench: Bench, kind: str, step: int) -> None:
             gateway.write()  # the fault comes while it is applied
         with disk.fault(kind):
             gateway.write()
-            if moment % 4 == 2 and kind != "gone":  # then nothing is known, neither in memory nor on a disk
+            if moment % 4 == 2 and kind not in ("gone", "empty"):  # then nothing is known, neither in memory nor on a disk
                 service.end("KILL")
                 service.start()
             gateway.host.run("nft", "delete", "table", "inet", "warpd").checked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -357,3 +358,23 @@ def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
         pass
     with store.writer("patient", patience_s=10):
         assert not other.is_alive() or other.join(5) is None
+
+
+def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:
+    """One that is keeps its file system from being mounted read-only (`remount_ro` in fs/super.c: EBUSY)."""
+    store = Store(tmp_path / "state")
+    with store.writer("one"):
+        store.hold()
+        held = [os.readlink(f"/proc/self/fd/{fd}") for fd in _writable_descriptors()]
+        assert store.is_kept()
+    assert not [path for path in held if path.startswith(str(store.folder))]
+
+
+def _writable_descriptors() -> list[str]:
+    out = []
+    for fd in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(OSError):
+            flags = int(Path(f"/proc/self/fdinfo/{fd}").read_text().split("flags:")[1].split()[0], 8)
+            if flags & os.O_ACCMODE != os.O_RDONLY:
+                out.append(fd)
+    return out

@@ -121,9 +121,7 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
 
 def _steer(site: Site, place: Room, wants: Wants) -> list[str]:
     """Only what this table has marked is routed (`gateway.unguarded`)."""
-    return [
-        rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED)) for link in _links(site, place, wants)
-    ]
+    return [rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED)) for link in _links(site, place, wants)]
 
 
 def _input(site: Site, place: Room, wants: Wants) -> list[str]:
