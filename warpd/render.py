@@ -183,10 +183,12 @@ def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
     networks: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         networks.setdefault((row["message"], row["hint"]), []).append(row["network"])
-    return [
-        f"{paint('problem ', '31')}{_few(names)}: {message}" + (f"\n        {hint}" if hint else "")
-        for (message, hint), names in networks.items()
-    ]
+    return [noted("problem", "31", f"{_few(names)}: {message}", hint, paint) for (message, hint), names in networks.items()]
+
+
+def problem_text(message: str, hint: str) -> list[str]:
+    """What this machine lacks for the one network that is shown."""
+    return [noted("problem", "31", message, hint, Paint(False))]
 
 
 def _few(names: Sequence[str]) -> str:
@@ -256,10 +258,10 @@ def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """What a plan means for clients in the field."""
-    lines = [_noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())]
+    lines = [noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())]
     stale = data.get("stale_configs", ())
     if stale:
-        lines.append(_noted("stale", "33", f"these devices then need their configs again: {_first_few(stale)}", "", paint))
+        lines.append(noted("stale", "33", f"these devices then need their configs again: {_first_few(stale)}", "", paint))
     return lines
 
 
@@ -268,7 +270,7 @@ def _first_few(names: Sequence[str]) -> str:
     return ", ".join(names[:ENDPOINTS_SHOWN]) + more
 
 
-def _noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
+def noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
     """A word in front, the message and the hint beside it, as wide as a terminal; commands stand each on a line of its own."""
     lines = [part for text in (message, hint) if text for part in _folded(text)]
     return "\n".join([paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])])
@@ -284,10 +286,10 @@ def _filled(text: str) -> list[str]:
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line an owner: what nobody else gets yet; the first few."""
+    """One line an owner: what is quarantined; the first few."""
     more = [f"and {len(rows) - QUARANTINE_SHOWN} more"] if len(rows) > QUARANTINE_SHOWN else []
     lines = [
-        f"resting {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until {row['until']}: "
+        f"quarantined {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until {row['until']}: "
         + ", ".join(f"{key} {value}" for key, value in row["values"].items())
         for row in rows[:QUARANTINE_SHOWN]
     ]
@@ -295,7 +297,7 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def warning_text(warning: Mapping[str, Any], paint: Paint) -> str:
-    return _noted("warning", "33", str(warning["message"]), str(warning.get("hint") or ""), paint)
+    return noted("warning", "33", str(warning["message"]), str(warning.get("hint") or ""), paint)
 
 
 def _by_network(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -386,11 +388,12 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     parts += [f"{len(data['blocked'])} blocked"] if data["blocked"] else []
     steps = _number(sum(data["summary"].values()), "kernel step")
     hint = "" if verbose else " (--verbose shows them)"
-    return "\n".join(_plain_wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
+    return "\n".join(wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
 
 
-def _plain_wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def wrapped(text: str, indent: str = "  ") -> list[str]:
+    """In lines of a terminal's width; `indent` stands before all but the first."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _number(count: int, word: str) -> str:

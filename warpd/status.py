@@ -8,7 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from warpd.compile import in_force, isolation_of, public_key_of, site_of
+from warpd.compile import dns_of, in_force, isolation_of, public_key_of, site_of
+from warpd.intent import Network, Resource
+from warpd.limits import network_share
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardDevice, peer_key
 from warpd.reconcile import Goal, Prospect
@@ -77,6 +79,40 @@ def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]
         "routing_table": grant.routing_table,
         "transit": str(grant.transit),
         "mtu": site.mtu,
+        **_policy_json(goal, found, name),
+    }
+
+
+def _policy_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
+    """What the YAML lets pass and how much of it, with the gateway's own values and the defaults where it says nothing."""
+    network = goal.intent.networks[name]
+    share = network_share(network, goal.intent.gateway, found.observed.host.conntrack_max)
+    return {
+        "expected_users": network.expected_users,
+        "peer_communication": bool(network.peer_communication),
+        "nat": network.nat,
+        "nat6": network.nat6,
+        "dns": [str(server) for server in dns_of(network, goal.intent.gateway)] if _gives_dns(network) else [],
+        "allow_private": [str(prefix) for prefix in network.allow_private],
+        "resources": [_resource_json(resource) for resource in network.resources],
+        "vlan_id": network.vlan_id,
+        "vlan_range": str(network.vlan_range) if network.vlan_range is not None else None,
+        "limits": {"connections": share.connections, "connections_per_second": share.per_second},
+    }
+
+
+def _gives_dns(network: Network) -> bool:
+    """Whether its clients are told of name servers: those of the gateway are for clients that send everything here."""
+    return network.dns is not None or network.type == "secure-internet"
+
+
+def _resource_json(resource: Resource) -> dict[str, Any]:
+    return {
+        "subnet": str(resource.subnet),
+        "protocol": resource.protocol,
+        "ports": [str(ports) for ports in resource.ports or ()],
+        "via": resource.via,
+        "description": resource.description,
     }
 
 

@@ -1,7 +1,13 @@
-"""A wrong command line ends with the exit code of every other failure: 2 means that `plan` has changes, and nothing else."""
+"""What both programs start with: sound standard streams, and exit codes of wrong command lines.
+
+A wrong command line ends as every other failure does: exit code 2 means that `plan` has changes,
+and nothing else.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any, Final
 
 import typer
@@ -10,6 +16,22 @@ from warpd.errors import EXIT_FAILED
 
 # Typer shows no name for the class of all wrong command lines; this one is among its public children.
 USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that were closed before the start (`>&-`).
+
+    Python has None for such a stream, and the next file or socket that is opened would be taken
+    for it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # until the end
 
 
 def run(app: typer.Typer) -> int:

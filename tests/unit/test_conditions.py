@@ -52,7 +52,8 @@ def test_status_and_metrics_tell_it(code: str) -> None:
     [found] = conditions(CASES[code][0])
     data: dict[str, Any] = {"gateway": "gw", "in_sync": False, "uplink": "", "networks": [], "warnings": [], "blocked": []}
     text = status_text({**data, "quarantine": [], "conditions": [found.as_json()]})
-    assert text.splitlines()[0].startswith(found.severity) and found.text in text.splitlines()[0]
+    assert text.startswith(found.severity) and " ".join(text.split()).startswith(f"{found.severity} {found.text}")
+    assert all(len(line) <= 80 for line in text.splitlines())
     told = status_text({**data, "quarantine": [], "daemon": {"conditions": [found.as_json()]}})
     assert told == text, "a member of the groups reads the same"
     assert f'warpd_condition{{code="{code}",severity="{found.severity}"}} 1' in metrics_text(Figures(conditions=(found,)))

@@ -12,7 +12,7 @@ import pytest
 
 from tests import world
 from warpd.cli import change, output
-from warpd.cli.inspect import _state
+from warpd.cli.tables import state
 from warpd.clients import FORMATS
 from warpd.clients.current import current_config, stale_configs
 from warpd.compile import in_force
@@ -74,7 +74,7 @@ def test_risks_and_stale_configs_are_told_and_rest_has_a_line_an_owner() -> None
     ]
     rows = [{"network": "n", "endpoint": f"e{i}", "until": "T", "values": {"address": "10.0.0.1"}} for i in range(12)]
     lines = quarantine_lines(rows)
-    assert lines[0] == "resting n/e0 until T: address 10.0.0.1" and lines[-1] == "and 2 more" and len(lines) == 11
+    assert lines[0] == "quarantined n/e0 until T: address 10.0.0.1" and lines[-1] == "and 2 more" and len(lines) == 11
 
 
 def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
     one = world.intent(n=body).networks["n"].endpoints["e1"]
     assert in_force(one, day - timedelta(days=1)) and not in_force(one, day)
     row = {"in_force": True, "in_kernel": True, "expires_in_days": 12}
-    assert _state(row) == "present, expires in 12 days"
-    assert _state({**row, "expires_in_days": 1, "config_exported": False}) == "present, expires in 1 day, config not exported"
-    assert _state({**row, "in_force": False}) == "off" and _state({**row, "expires_in_days": None}) == "present"
+    assert state(row) == "present, expires in 12 days"
+    assert state({**row, "expires_in_days": 1, "config_exported": False}) == "present, expires in 1 day, not exported"
+    assert state({**row, "in_force": False}) == "off" and state({**row, "expires_in_days": None}) == "present"
 
 
 def test_an_idle_rotation_is_named() -> None:

@@ -18,7 +18,7 @@ from warpd.cli import arguments, output
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.protocol import LookFailed
 from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
-from warpd.usage import run
+from warpd.usage import open_standard_streams, run
 
 app = typer.Typer(
     name="warpctl",
@@ -66,11 +66,12 @@ def options(
 
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
+    open_standard_streams()
     from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401  # each registers its commands on import
 
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
     try:
-        sys.exit(run(app))
+        sys.exit(output.exit_code(run(app)))
     except WarpError as failure:
         output.show_failure(failure)
         sys.exit(failure.exit_code)

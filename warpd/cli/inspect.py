@@ -16,16 +16,18 @@ import typer
 from warpd import client
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
-from warpd.cli.lists import Order, chosen, ordered, presence, summary
+from warpd.cli.lists import Order, chosen, ordered, summary
 from warpd.cli.output import Format
+from warpd.cli.tables import endpoint_page, endpoint_table, long_table, network_lines, network_page, network_state
 from warpd.cli.watch import watch
 from warpd.commitment import last_read
 from warpd.conditions import Condition, conditions, from_json, merged
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.health import facts_on_disk, keyed_by_kernel
 from warpd.objects.netns import netns_name
+from warpd.overview import natural
 from warpd.reconcile import Goal, Prospect, prospect
-from warpd.render import VERSION, Paint, problem_lines, quarantine_lines, warning_text
+from warpd.render import VERSION, Paint, noted, problem_lines, quarantine_lines, warning_text, wrapped
 from warpd.report import status_data
 from warpd.schema import json_schema
 from warpd.service import examined, known_endpoint, known_network
@@ -36,6 +38,7 @@ OF_THE_INTENT: Final = frozenset(
     {"master-lost", "yaml-invalid", "awaiting-consent", "edit-unwritten", "confirm-pending", "rolled-back"}
 )
 NOT_IN_SYNC: Final = frozenset({"master-lost", "edit-unwritten"})
+COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,12 @@ def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
 
 def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     """What is wrong or waits, above everything else."""
-    return [
-        paint(f"{row['severity']:<8}", "31" if row["severity"] == "error" else "33")
-        + row["text"]
-        + (f" (since {row['since']})" if row["since"] else "")
-        + (f"\n        {row['hint']}" if row["hint"] else "")
-        for row in rows
-    ]
+    return [noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint) for row in rows]
+
+
+def _condition_text(row: Mapping[str, Any]) -> str:
+    since = f" (since {row['since']})" if row["since"] else ""
+    return f"{row['text']}{since}"
 
 
 def intent_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -158,70 +160,17 @@ def status_text(data: Mapping[str, Any]) -> str:
     lines = [*first_lines(rows, paint), f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
     lines += problem_lines(data.get("problems", ()), paint)
     for network in data["networks"]:
-        lines += ["", *_network_lines(network)]
+        lines += ["", *network_lines(network)]
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
     lines += [f"blocked {item['object']}: {item['foreign']}" for item in data["blocked"]]
-    return "\n".join([*lines, *quarantine_lines(data["quarantine"])])
+    return "\n".join([*lines, *_quarantine_summary(data["quarantine"])])
 
 
-def _network_lines(network: Mapping[str, Any]) -> list[str]:
-    state = _state_of(network)
-    head = f"{network['name']}  {network['type']}  VCID {network['vcid']}  {network['subnet']}  port {network['port']}  {state}"
-    dropped = {reason: count["packets"] for reason, count in network["drops"].items() if count["packets"]}
-    drops = "  ".join(f"{reason} {count}" for reason, count in dropped.items())
-    rows = ordered(network["endpoints"], Order.name)
-    body = endpoint_table(rows).splitlines() if rows else []
-    return [head, *(f"  {row}" for row in body), *([f"  dropped: {drops}"] if drops else [])]
-
-
-def _state_of(network: Mapping[str, Any]) -> str:
-    if not network["enabled"]:
-        return "disabled"
-    if network["changes"]:
-        return f"{network['changes']} changes wait"
-    return "in sync" if network["in_sync"] else "not in sync"
-
-
-def endpoint_table(endpoints: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        (
-            e["name"],
-            e["type"],
-            e["address"],
-            _age(e["handshake_age_s"]),
-            _size(e["received_bytes"]),
-            _size(e["sent_bytes"]),
-            _state(e),
-        )
-        for e in endpoints
-    ]
-    return output.table(rows, ("ENDPOINT", "TYPE", "ADDRESS", "HANDSHAKE", "RECEIVED", "SENT", "STATE"))
-
-
-def _state(endpoint: Mapping[str, Any]) -> str:
-    there = presence(endpoint)
-    if there not in ("present", "online", "stale"):
-        return there
-    if endpoint["expires_in_days"] is not None:
-        there += f", expires in {output.plural(endpoint['expires_in_days'], 'day')}"
-    return there if endpoint.get("config_exported", True) else f"{there}, config not exported"
-
-
-def _age(seconds: int | None) -> str:
-    if seconds is None:
-        return "never"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+def _quarantine_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    text = f"{output.plural(len(rows), 'former owner')} of quarantined allocations: `warpctl endpoint list --all`"
+    return ["", *wrapped(text)]
 
 
 # -- networks and endpoints
@@ -232,8 +181,8 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
     """All networks of the YAML, with what each was granted."""
     data = _status(context.obj)
     rows = [
-        (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), _sync(n))
-        for n in data["networks"]
+        (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), network_state(n))
+        for n in sorted(data["networks"], key=lambda each: natural(each["name"]))
     ]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
     told = data["conditions"]
@@ -241,27 +190,16 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
     output.emit({"version": VERSION, "networks": data["networks"], "conditions": told}, text, form)
 
 
-def _sync(network: Mapping[str, Any]) -> str:
-    return "disabled" if not network["enabled"] else "in sync" if network["in_sync"] else "not in sync"
-
-
 @network_app.command("show")
 def network_show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
 ) -> None:
-    """One network: its grants, its state, its endpoints."""
+    """One network: what it is for, what may pass, how it is, its endpoints."""
     seen = _status(context.obj)
     networks = {network["name"]: network for network in seen["networks"]}
     known_network(networks, name)
-    data = {"version": VERSION, **networks[name]}
-    facts = {key: value for key, value in data.items() if not isinstance(value, list | dict) and key != "version"}
-    text = "\n".join([*intent_lines(seen["conditions"]), _facts(facts), "", endpoint_table(data["endpoints"])])
-    output.emit({**data, "conditions": seen["conditions"]}, text, form)
-
-
-def _facts(data: Mapping[str, Any]) -> str:
-    width = max(len(key) for key in data)
-    return "\n".join(f"{key.ljust(width)}  {'-' if value is None else value}" for key, value in data.items())
+    data = {"version": VERSION, **networks[name], "conditions": seen["conditions"]}
+    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *network_page(networks[name])]), form)
 
 
 @endpoint_app.command("list")
@@ -290,21 +228,11 @@ def endpoint_list(
     shown = ordered(chosen(rows, online, stale, never), order)
     waiting = [row for row in seen["quarantine"] if network in (None, row["network"])]
     table = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in shown])
-    lines = [table, *(_long_lines(shown) if long else ()), "", summary(rows)] if shown else [summary(rows)]
+    more = ["", long_table(shown)] if long and shown else []
+    lines = [table, *more, "", summary(rows)] if shown else [summary(rows)]
     lines += quarantine_lines(waiting) if every else []
     data = {"version": VERSION, "endpoints": shown, "quarantine": waiting, "conditions": seen["conditions"]}
     output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *lines]), form)
-
-
-def _long_line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return f"{row['network']}/{row['name']}", row["address6"] or "-", row["endpoint"] or "-", row["public_key"]
-
-
-def _long_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    cells = [
-        (f"{row['network']}/{row['name']}", row["address6"] or "-", row["endpoint"] or "-", row["public_key"]) for row in rows
-    ]
-    return ["", output.table(cells, ("ENDPOINT", "IPV6", "COMES FROM", "PUBLIC KEY"))]
 
 
 @endpoint_app.command("show")
@@ -315,9 +243,9 @@ def endpoint_show(
     seen = _status(context.obj)
     known_endpoint({network["name"]: _names(network) for network in seen["networks"]}, name)
     rows = [row for network in seen["networks"] for row in network["endpoints"]]
-    data = {"version": VERSION, **next(row for row in rows if f"{row['network']}/{row['name']}" == name)}
-    text = _facts({key: value for key, value in data.items() if key != "version"})
-    output.emit({**data, "conditions": seen["conditions"]}, "\n".join([*intent_lines(seen["conditions"]), text]), form)
+    found = next(row for row in rows if f"{row['network']}/{row['name']}" == name)
+    data = {"version": VERSION, **found, "conditions": seen["conditions"]}
+    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *endpoint_page(found)]), form)
 
 
 def _names(network: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
-from warpd.errors import InvalidIntent, WarpError, render_finding
+from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError, render_finding
 from warpd.render import Paint
 
 
@@ -22,7 +23,13 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+# A reader who has gone, a terminal that hung up: nobody misses what could not be printed.
+READER_GONE: Final = (errno.EPIPE, errno.EIO)
+_unprinted: list[OSError] = []
+
+
 def colour(stream: TextIO) -> bool:
+    """Whether the reader is a terminal that takes colours."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -35,10 +42,20 @@ def say(text: str, stream: TextIO | None = None) -> bool:
     out = stream or sys.stdout
     try:
         print(text, file=out, flush=True)
-    except (OSError, ValueError):  # a closed pipe, a terminal that hung up, a full disk
+    except (OSError, ValueError) as failure:  # a closed pipe, a terminal that hung up, a full disk
+        if isinstance(failure, OSError) and failure.errno not in READER_GONE and out is sys.stdout:
+            _unprinted.append(failure)
         _silence(out)
         return False
     return True
+
+
+def exit_code(code: int) -> int:
+    """The exit code of a command; a failure where somebody who still reads did not get all that was printed."""
+    if not _unprinted:
+        return code
+    note(f"error: the output could not be written: {_unprinted[0].strerror}")
+    return code or EXIT_FAILED
 
 
 def _silence(stream: TextIO) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shutil
+import signal
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,9 +19,15 @@ from warpd import client
 from warpd.cli import names, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
+from warpd.errors import WarpError
 
-REDRAW_S = 2.0
-CLEAR = "\x1b[H\x1b[2J"
+REDRAW_S: Final = 2.0
+# xterm's control sequences (XTerm Control Sequences, "The Alternate Screen Buffer").
+CLEAR: Final = "\x1b[H\x1b[2J"
+ALTERNATE: Final = "\x1b[?1049h"
+NORMAL: Final = "\x1b[?1049l"
+ENDS: Final = (signal.SIGTERM, signal.SIGHUP)
+_MARKS: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
 @app.command()
@@ -52,19 +64,78 @@ def event_text(event: Mapping[str, Any]) -> str:
 
 
 def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, Any]], str]) -> None:
-    """Draw again and again, with rates since the time before, until interrupted."""
+    """Draw again and again, with rates since the time before, until interrupted or nobody reads.
+
+    On a terminal it is drawn on the alternate screen, which goes again at the end, and cut to the terminal's
+    height. A look that fails later on is told in its place; the first one ends the command.
+
+    Raises:
+        WarpError: as the first look.
+    """
+    terminal = sys.stdout.isatty()
     before: dict[str, tuple[int, int]] = {}
+    data = look()
     then = time.monotonic()
-    try:
-        while True:
-            data = look()
-            now = time.monotonic()
-            rows = rates(data, before, now - then)
-            then = now
-            output.say(f"{CLEAR}{text(data)}\n\n{rows}" if rows else f"{CLEAR}{text(data)}")
+    rates(data, before, 0)
+    frame = text(data)
+    with _screen(terminal), contextlib.suppress(KeyboardInterrupt):
+        while _draw(frame, terminal):
             time.sleep(REDRAW_S)
-    except KeyboardInterrupt:
-        return
+            try:
+                data = look()
+            except WarpError as failure:
+                frame = f"error   {failure}\n\n{frame}"
+                continue
+            now = time.monotonic()
+            frame = with_rates(text(data), rates(data, before, now - then))
+            then = now
+
+
+@contextlib.contextmanager
+def _screen(terminal: bool) -> Iterator[None]:
+    """The alternate screen of a terminal, however this ends; signals that end a command are heard as Ctrl-C."""
+
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupted) for number in ENDS}
+    try:
+        if terminal:
+            output.say(ALTERNATE)
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if terminal:
+            output.say(NORMAL)
+
+
+def _draw(frame: str, terminal: bool) -> bool:
+    """Whether it could be drawn."""
+    if not terminal:
+        return output.say(f"{frame}\n")
+    columns, rows = shutil.get_terminal_size()
+    return output.say(CLEAR + fitted(frame, columns, rows - 1))
+
+
+def with_rates(frame: str, busiest: str) -> str:
+    """The status with the busiest endpoints below its head, where they are seen of many networks too."""
+    head, blank, rest = frame.partition("\n\n")
+    return f"{head}\n\n{busiest}{blank}{rest}" if busiest else frame
+
+
+def fitted(frame: str, columns: int, rows: int) -> str:
+    """As many of its lines as so many rows take, and how many more there are."""
+    lines = frame.splitlines()
+    heights = [max(1, -(-len(_MARKS.sub("", line)) // columns)) for line in lines]
+    if sum(heights) <= rows:
+        return frame
+    kept, used = 0, 1  # a row for what is said of the others
+    while used + heights[kept] <= rows:
+        used += heights[kept]
+        kept += 1
+    more = f"... {len(lines) - kept} more lines: `warpctl status` shows all"
+    return "\n".join([*lines[:kept], more[:columns]])
 
 
 def rates(data: Mapping[str, Any], before: dict[str, tuple[int, int]], seconds: float) -> str:

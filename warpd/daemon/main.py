@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from warpd.usage import run
+from warpd.usage import open_standard_streams, run
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def main() -> None:
     """Load what `warpd` needs, and serve."""
+    open_standard_streams()
     # structlog loads rich where there is one, to print tracebacks in colour: 4 MB of a service that logs JSON.
     sys.modules["rich"] = None  # type: ignore[assignment]  # None is how an import is forbidden (Python reference, 5.3.1)
     import structlog  # noqa: F401  # first, so that the others find it loaded

@@ -1,0 +1,207 @@
+"""Rows and facts of networks and endpoints as text. Pure; over the JSON of `status`.
+
+Lives here: the table of endpoints, one network in full, one endpoint in full. Does not: what is
+asked of whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from warpd.cli.lists import Order, ordered, presence, summary
+from warpd.cli.output import plural, table
+from warpd.render import problem_text, wrapped
+
+Row = Mapping[str, Any]
+
+ENDPOINTS_SHOWN: Final = 20  # of one network, where several are shown
+HEADS: Final = ("ENDPOINT", "TYPE", "ADDRESS", "HANDSHAKE", "IN", "OUT", "STATE")
+LABEL: Final = 14  # columns of the names of facts
+
+
+def endpoint_table(endpoints: Iterable[Row]) -> str:
+    """A line for each. `IN` and `OUT` are counted at the gateway since the tunnel was made."""
+    return table([_cells(row) for row in endpoints], HEADS)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """In the order of `HEADS`."""
+    who = row["name"], row["type"], row["address"]
+    traffic = size(row["received_bytes"]), size(row["sent_bytes"])
+    return *who, age(row["handshake_age_s"]), *traffic, state(row)
+
+
+def state(endpoint: Row) -> str:
+    """Whether the endpoint is there, until when, and whether its device can have its config."""
+    there = presence(endpoint)
+    if there not in ("present", "online", "stale"):
+        return there
+    if endpoint["expires_in_days"] is not None:
+        there += f", expires in {plural(endpoint['expires_in_days'], 'day')}"
+    return there if endpoint.get("config_exported", True) else f"{there}, not exported"
+
+
+def age(seconds: int | None) -> str:
+    """How long ago, in the largest whole unit."""
+    if seconds is None:
+        return "never"
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def size(count: float) -> str:
+    """Bytes in the largest fitting unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def network_state(network: Row) -> str:
+    """In sync or not, in few words."""
+    if not network["enabled"]:
+        return "disabled"
+    if network["changes"]:
+        return f"{plural(network['changes'], 'change')} pending"
+    return "in sync" if network["in_sync"] else "not in sync"
+
+
+def network_lines(network: Row) -> list[str]:
+    """One network among several: a headline, its endpoints, drops.
+
+    Of many endpoints those with the latest handshakes are shown, and how many there are of each
+    kind.
+    """
+    numbers = [f"VCID {network['vcid']}", network["subnet"], f"port {network['port']}"]
+    about = [network["name"], network["type"], *numbers, network_state(network)]
+    head = wrapped("  ".join(about), "    ")
+    rows = network["endpoints"]
+    many = len(rows) > ENDPOINTS_SHOWN
+    shown = ordered(ordered(rows, Order.handshake)[:ENDPOINTS_SHOWN], Order.name)
+    body = [f"  {line}" for line in endpoint_table(shown).splitlines() if shown]
+    if many:
+        body.append(f"  the {ENDPOINTS_SHOWN} that were here last; {summary(rows)}")
+        body.append(f"  all of them: `warpctl endpoint list {network['name']}`")
+    return [*head, *body, *(f"  dropped: {text}" for text in _drops(network))]
+
+
+def network_page(network: Row) -> list[str]:
+    """One network: what it is for, what it may use, how it is, its endpoints."""
+    title = f"{network['name']}: {network['description'] or network['type']}"
+    lines = wrapped(f"{title}, {network_state(network)}", "    ")
+    for label, text in _facts(network):
+        lines += wrapped(f"  {label:<{LABEL}}{text}", " " * (LABEL + 2))
+    for problem in network["problems"]:
+        lines += problem_text(problem["message"], problem["hint"])
+    lines += [f"blocked {foreign}" for foreign in network["blocked"]]
+    rows = ordered(network["endpoints"], Order.name)
+    return [*lines, "", endpoint_table(rows)] if rows else lines
+
+
+def _facts(network: Row) -> Iterator[tuple[str, str]]:
+    """Label and text, what is said of every network first."""
+    yield "type", network["type"]
+    yield "VCID", f"{network['vcid']}, {_place(network)}"
+    device = f"{network['device']}, UDP port {network['port']}, MTU {network['mtu']}"
+    yield "WireGuard", device + _up(network)
+    yield "IPv4", f"{network['subnet']}, gateway {network['gateway_address']}"
+    if network["subnet6"]:
+        yield "IPv6", f"{network['subnet6']}, gateway {network['gateway_address6']}"
+    else:
+        yield "IPv6", "off, and blocked"
+    yield from _what_passes(network)
+    yield "endpoints", summary(network["endpoints"])
+    for text in _drops(network):
+        yield "dropped", text
+
+
+def _place(network: Row) -> str:
+    """Where its devices are."""
+    if network["netns"]:
+        return f"namespace {network['netns']}"
+    return f"VRF vrf-{network['vcid']}, routing table {network['routing_table']}"
+
+
+def _up(network: Row) -> str:
+    return "" if network["up"] or not network["enabled"] else ", not in the kernel"
+
+
+def _what_passes(network: Row) -> Iterator[tuple[str, str]]:
+    """What this type of network is about."""
+    if network["type"] == "secure-internet":
+        yield "internet", "by NAT" if network["nat"] else "with the clients' own addresses"
+        yield "peers", "reach each other" if network["peer_communication"] else "blocked"
+    if network["type"] == "remote-resource-gateway":
+        resources = [resource_text(row) for row in network["resources"]]
+        yield "resources", "; ".join(resources) or "none: nothing is reached"
+    if network["vlan_id"]:
+        yield "access VLAN", str(network["vlan_id"])
+    if network["vlan_range"]:
+        yield "tagged VLANs", network["vlan_range"]
+    lists = {"private too": network["allow_private"], "DNS": network["dns"]}
+    for label, items in {"routes": _routes(network), **lists}.items():
+        if items:
+            yield label, ", ".join(items)
+    limits = network["limits"]
+    rate = f"{limits['connections_per_second']} new ones a second"
+    yield "limits", f"{limits['connections']} connections, {rate}"
+
+
+def _routes(network: Row) -> list[str]:
+    """Each with the endpoint that it leads to."""
+    rows = ordered(network["endpoints"], Order.name)
+    return [f"{route} by {row['name']}" for row in rows for route in row["routes"]]
+
+
+def resource_text(resource: Row) -> str:
+    """`172.20.0.0/16 tcp/443,8000-8100`, `192.168.77.0/24 via hq-router`."""
+    ports = ",".join(resource["ports"])
+    what = f" {resource['protocol']}" if resource["protocol"] else ""
+    text = resource["subnet"] + what + (f"/{ports}" if ports else "")
+    return f"{text} via {resource['via']}" if resource["via"] else text
+
+
+def _drops(network: Row) -> list[str]:
+    """One text that counts packets by reason; none where none were dropped."""
+    by_reason = {reason: count["packets"] for reason, count in network["drops"].items()}
+    counts = [f"{reason} {count}" for reason, count in by_reason.items() if count]
+    return ["  ".join(counts)] if counts else []
+
+
+def endpoint_page(endpoint: Row) -> list[str]:
+    """One endpoint: where it is, its key, its session, its config."""
+    lines = wrapped(f"{endpoint['network']}/{endpoint['name']}: {state(endpoint)}", "    ")
+    for label, text in _endpoint_facts(endpoint):
+        lines += wrapped(f"  {label:<{LABEL}}{text}", " " * (LABEL + 2))
+    return lines
+
+
+def _endpoint_facts(endpoint: Row) -> Iterator[tuple[str, str]]:
+    yield "type", ", ".join(filter(None, (endpoint["type"], endpoint["description"])))
+    yield "addresses", ", ".join(filter(None, (endpoint["address"], endpoint["address6"])))
+    if endpoint["routes"]:
+        yield "routes", ", ".join(endpoint["routes"])
+    yield "public key", endpoint["public_key"] or "not known without the master secret"
+    yield "comes from", endpoint["endpoint"] or "not known"
+    yield "handshake", age(endpoint["handshake_age_s"])
+    yield "traffic", f"{size(endpoint['received_bytes'])} in, {size(endpoint['sent_bytes'])} out"
+    if endpoint["expires"]:
+        yield "expires", endpoint["expires"]
+    exported = "exported" if endpoint.get("config_exported") else "never exported"
+    version = endpoint.get("config_version")
+    yield "config", f"version {version}, {exported}" if version else exported
+
+
+def long_table(rows: Sequence[Row]) -> str:
+    """What is too wide for the table of all."""
+    cells = [_long_cells(row) for row in rows]
+    return table(cells, ("ENDPOINT", "IPV6", "COMES FROM", "PUBLIC KEY"))
+
+
+def _long_cells(row: Row) -> tuple[str, ...]:
+    name = f"{row['network']}/{row['name']}"
+    return name, row["address6"] or "-", row["endpoint"] or "-", row["public_key"] or "-"
