@@ -511,6 +511,9 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
     assert sets["ways6"] == set()
     out = [rule for rule in chains(table)["out"] if {"accept": None} in rule["expr"]]
     assert len(out) == 4 and all("@uplinks" in json.dumps(rule) or "@ways" in json.dumps(rule) for rule in out)
+    towards = [item["match"] for rule in out for item in rule["expr"] if "@ways" in json.dumps(item)]
+    fields = [[part["payload"] for part in match["left"]["concat"] if "payload" in part] for match in towards]
+    assert fields == [[{"protocol": family, "field": "daddr"}] for family in ("ip", "ip6")]
 
 
 def test_a_link_with_a_name_that_means_more_lets_nothing_out() -> None:

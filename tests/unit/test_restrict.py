@@ -81,6 +81,14 @@ def test_of_ranges_the_narrower_one_counts(had: list[str], gets: list[str], both
     assert [str(item) for item in found.allow_private] == both
 
 
+def test_of_what_is_behind_an_endpoint_the_narrower_one_counts() -> None:
+    def behind(*routes: str) -> Intent:
+        return one(endpoints={"e1": {"type": "cpe", "routes": list(routes)}})
+
+    both = of(restrict(behind("192.168.0.0/16", "10.1.0.0/24"), behind("192.168.7.0/24", "10.2.0.0/24"))).endpoints["e1"]
+    assert [str(item) for item in both.routes] == ["192.168.7.0/24"]
+
+
 @pytest.mark.parametrize(
     ("had", "gets", "both"),
     [

@@ -58,7 +58,8 @@ BETTER_PRIORITY, STEER_PRIORITY = 980, 981
 GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
-OWN_PRIORITY, GUARD_PRIORITY = 984, 985  # after the rules that act on marks of ours, before those for VRFs
+# After the rules that act on marks of ours, before those for VRFs.
+WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 985
 
 
 def mark_of(table: int) -> int:
@@ -186,6 +187,19 @@ def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: 
         Rule(netns, version, GUARD_PRIORITY, 0, 0, owner, inside, link=link, mask=MARK_BYTE, blackhole=True)
         for link in links
         for version in versions
+    ]
+
+
+def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[Object]:
+    """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of the VRF's own network.
+
+    Before `Rule`s of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
+    of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device from before l3mdev_ip_rcv). Towards other addresses the
+    check of the packet's source is dropped by `unguarded`: it is made as of the link that the packet would leave by.
+    """
+    return [
+        Rule(ROOT, 4, WITHIN_PRIORITY, 0, 0, owner, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True)
+        for prefix in prefixes
     ]
 
 
