@@ -305,11 +305,17 @@ def network_key_of(network: Network, gateway: Gateway, vcid: int, master: keys.M
 
 def public_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> str:
     """The endpoint's own key where the YAML gives one, else the one derived by the name that its keys go by."""
+    kept = keys.kernel_keys(master, vcid, key_name)
+    if kept is not None:
+        return kept.public_key
     return endpoint.public_key or keys.public_key(keys.endpoint_key(master, vcid, key_name, endpoint.rotation))
 
 
 def preshared_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: keys.Master) -> keys.Secret | None:
     """None where the YAML wants none."""
+    kept = keys.kernel_keys(master, vcid, key_name)
+    if kept is not None:
+        return kept.preshared_key
     if not endpoint.preshared_key:
         return None
     return keys.preshared_key(master, vcid, key_name, endpoint.rotation, file=endpoint.preshared_key_file)

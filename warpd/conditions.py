@@ -45,6 +45,8 @@ class Facts:
 
     running: bool = True  # a daemon keeps the kernel
     lost_master: str = ""  # why the master secret must have been there
+    lost_allocations: str = ""  # why there must have been allocations
+    unnamed: Mapping[str, int] = field(default_factory=dict)  # network -> endpoints that only the kernel knows, without names
     obstacle: str = ""  # of the state folder: gone, read-only, full
     unwritten: str = ""  # what an edit needs and the state folder does not take
     state_dir: str = ""
@@ -71,6 +73,14 @@ def _state(facts: Facts) -> Iterator[Condition]:
     if facts.lost_master:
         hint = "restore master.key from the backup: until then no plan can be made"
         yield Condition("master-lost", "error", f"the master secret is gone: {facts.lost_master}", hint)
+    if facts.lost_allocations:
+        hint = "restore the state folder from a backup: until then no plan can be made"
+        yield Condition("allocations-lost", "error", facts.lost_allocations, hint)
+    if facts.unnamed:
+        named = _few([f"{name} ({count})" for name, count in sorted(facts.unnamed.items())])
+        text = f"endpoints that only the kernel knows keep what they have, removed from the YAML or not: {named}"
+        hint = "restore the state folder; to cut one off at once, remove its peer with `wg set ... peer ... remove`"
+        yield Condition("endpoints-unnamed", "error", text, hint)
     where = facts.state_dir or "the state folder"
     if facts.obstacle:
         hint = "repairs and removals go on; what gives access waits" + (": make room" if facts.obstacle == "full" else "")

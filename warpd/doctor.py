@@ -41,14 +41,14 @@ class Check:
         return asdict(self)
 
 
-def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None], Sequence[Condition]]) -> list[Check]:
+def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None, bool], Sequence[Condition]]) -> list[Check]:
     """Every check, in the order in which an operator would mend them.
 
-    `told` gives what status tells as well, of what a look at the host showed, or of none.
+    `told` gives what status tells as well, of what a look at the host showed, and of whether devices of ours are there.
     """
     if not bindings.are_here():
         fault = Check("kernel", "fail", bindings.MISSING, bindings.HINT)
-        return [*_conditions(told(None)), *_yaml(intent), _rights(), fault]
+        return [*_conditions(told(None, False)), *_yaml(intent), _rights(), fault]
     from warpd.kernel.live import LiveKernel
 
     kernel = LiveKernel()
@@ -57,11 +57,12 @@ def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None],
         dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
     except (LookFailed, OSError) as failure:
         fault = Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")
-        return [*_conditions(told(None)), *_yaml(intent), _rights(), fault]
+        return [*_conditions(told(None, False)), *_yaml(intent), _rights(), fault]
     finally:
         kernel.close()
     host = dump.host or Host()
-    out = [*_conditions(told(host)), *_yaml(intent), _rights(), _kernel(), _wireguard(intent, host), _vrf(intent, host)]
+    devices = any(isinstance(item, WireguardDevice) for item in observed.state)
+    out = [*_conditions(told(host, devices)), *_yaml(intent), _rights(), _kernel(), _wireguard(intent, host), _vrf(intent, host)]
     out += _uplink(host)
     return [
         *out,

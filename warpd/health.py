@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable
 
+from warpd.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.compile import Problem
 from warpd.conditions import Facts
 from warpd.errors import Finding, WarpError, render_headline
@@ -28,14 +29,19 @@ def facts_on_disk(
     host: Host | None,
     running: bool,
     problems: Iterable[Problem] = (),
+    devices: bool = False,
 ) -> Facts:
-    """`read` is the YAML as it is now, None where it is invalid for `findings`; `host` is what a look showed, if any did."""
+    """`read` is the YAML as it is now, None where it is invalid for `findings`; `host` is what a look showed, if any did.
+
+    `devices` is whether the kernel has WireGuard devices of ours.
+    """
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
     pending, back_to = _waiting(session, read)
     return Facts(
         running=running,
-        lost_master=lost_master(session, intent),
+        lost_master=lost_master(session, intent, devices),
+        lost_allocations=lost_allocations(session, read, devices),
         obstacle=session.store.obstacle() if session.store.folder.exists() else "",
         state_dir=str(session.store.folder),
         findings=headlines(findings),
@@ -47,11 +53,21 @@ def facts_on_disk(
     )
 
 
-def lost_master(session: Session, intent: Intent | None) -> str:
+def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
     """Why there must have been a master secret, where there is none any more; "" for what is well, or cannot be known."""
     with contextlib.suppress(WarpError, OSError):
-        if intent is not None and session.master(intent) is None and session.store.read_grants().networks:
-            return "allocations were given with it"
+        if intent is not None and session.master(intent) is None:
+            if session.store.read_grants().networks:
+                return "allocations were given with it"
+            return f"this gateway {IN_KERNEL}" if devices else ""
+    return ""
+
+
+def lost_allocations(session: Session, read: Read | None, devices: bool) -> str:
+    """Why there must have been allocations, where there are none any more; "" for what is well, or cannot be known."""
+    with contextlib.suppress(WarpError, OSError):
+        lost = devices and read is not None and read.lock is None and not session.store.read_grants().networks
+        return LOST_ALLOCATIONS if lost else ""
     return ""
 
 

@@ -24,9 +24,9 @@ from warpd import held as granting
 from warpd.errors import Busy, WarpError
 from warpd.grants import Grants
 from warpd.session import Read, Session
+from warpd.store import HISTORY, IN_FORCE
+from warpd.store import record_name as _name
 
-FOLDER: Final = "history"
-IN_FORCE: Final = "in-force.json"
 PENDING: Final = "pending.json"
 FORMAT: Final = 1
 KEPT: Final = 50
@@ -208,7 +208,7 @@ class History:
     # documents
 
     def _names(self) -> list[str]:
-        return self._store.documents(FOLDER)
+        return self._store.documents(HISTORY)
 
     def _pointer(self) -> dict[str, Any]:
         text = self._store.document(IN_FORCE)
@@ -236,10 +236,6 @@ class History:
 
 def _texts(read: Read) -> dict[str, str]:
     return {str(path): raw.decode() for path, raw in files_of(read).items()}
-
-
-def _name(number: int) -> str:
-    return f"{FOLDER}/{number:06}.json"
 
 
 def _number(name: str) -> int:

@@ -62,11 +62,28 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerKeys:
+    """Keys of one endpoint as the kernel has them."""
+
+    public_key: str
+    preshared_key: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelKeys:
+    """Keys as the kernel has them, for a gateway that has lost its master secret or its allocations."""
+
+    devices: Mapping[int, Secret]  # by VCID
+    peers: Mapping[tuple[int, str], PeerKeys]  # by VCID, and the name by which the endpoint's keys go
+
+
+@dataclass(frozen=True, slots=True)
 class Keyring:
-    """The master secret, and the keys that files gave, by the path that the YAML names."""
+    """The master secret, the keys that files gave, by the path that the YAML names, and those that go before both."""
 
     master: Secret
     given: Mapping[str, Secret] = field(default_factory=dict)
+    kernel: KernelKeys | None = None
 
 
 Master = Secret | Keyring
@@ -109,10 +126,19 @@ def _given(master: Master, file: str) -> Secret:
 
 def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None = None, gateway_rotation: int = 0) -> Secret:
     """The private key of the gateway's device in one network: the one in `file`, where the YAML names one."""
+    if isinstance(master, Keyring) and master.kernel is not None and vcid in master.kernel.devices:
+        return master.kernel.devices[vcid]
     if file is not None:
         return _clamped(_given(master, file).reveal())
     every = f"/{gateway_rotation}" if gateway_rotation else ""
     return _clamped(_derive(master, f"network/{vcid}/{rotation}{every}"))
+
+
+def kernel_keys(master: Master, vcid: int, name: str) -> PeerKeys | None:
+    """The keys that the kernel has for an endpoint, where those are to be kept; None for all others."""
+    if isinstance(master, Keyring) and master.kernel is not None:
+        return master.kernel.peers.get((vcid, name))
+    return None
 
 
 def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Secret:

@@ -19,6 +19,9 @@ Rule = Callable[[Any, Any], Any]
 Model = TypeVar("Model", Network, Endpoint)
 T = TypeVar("T")
 
+# Names of endpoints that only the kernel knows begin so; no YAML can say them, and so none takes them away.
+UNNAMED: Final = "?"
+
 # A field with this rule names an allocation, or permits nothing by itself: it stays as it was.
 KEPT: Final[Rule] = lambda previous, _wanted: previous  # noqa: E731  # one rule among others
 
@@ -98,7 +101,7 @@ def _earlier(previous: date | None, wanted: date | None) -> date | None:
 
 
 def _endpoints(previous: Mapping[str, Endpoint], wanted: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
-    out: dict[str, Endpoint] = {}
+    out = {name: endpoint for name, endpoint in previous.items() if name.startswith(UNNAMED)}
     for name, former in _paired(previous, wanted).items():
         both = _endpoint(previous[former], wanted[name])
         if both is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
-from warpd.commitment import has_devices, refuse_new_master
+from warpd.commitment import has_devices, refuse_lost_state
 from warpd.compile import targets
 from warpd.conditions import Condition, conditions, merged
 from warpd.doctor import examine
@@ -48,7 +48,7 @@ class Way:
 def planned(session: Session, kernel: Kernel, read: Read) -> dict[str, Any]:
     """The whole plan. Raises: as a look; WarpError when the master secret is gone."""
     read = with_rollback(session, read)
-    refuse_new_master(session, read, kernel)
+    refuse_lost_state(session, read, kernel)
     goal = session.goal(read, create=False)
     return described(session, goal, prospect(kernel, goal), read)
 
@@ -84,8 +84,9 @@ def examined(session: Session, grants: Grants, running: bool, watched: Iterable[
         except InvalidIntent as failure:
             findings = failure.findings
 
-    def told(host: Host | None) -> tuple[Condition, ...]:
-        return merged(conditions(facts_on_disk(session, read, findings, host, running)), tuple(watched))
+    def told(host: Host | None, devices: bool) -> tuple[Condition, ...]:
+        facts = facts_on_disk(session, read, findings, host, running, devices=devices)
+        return merged(conditions(facts), tuple(watched))
 
     intent = read.intent if read is not None else None
     checks = examine(intent, read.grants if read is not None else grants, told)

@@ -33,6 +33,8 @@ VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
 MASKED: Final = "configs"
 EXPORTS: Final = "exports.log"
+HISTORY: Final = "history"  # what was applied, a document each
+IN_FORCE: Final = "in-force.json"  # which of them is
 LOCK: Final = "lock"
 KEPT: Final = "daemon.lock"
 LOCK_PAUSE_S: Final = 0.05
@@ -102,14 +104,31 @@ class Store:
     # grants
 
     def read_grants(self) -> Grants:
-        """The very same object while the file is the same. Raises: WarpError when they cannot be read."""
+        """The very same object while the file is the same; where that is lost, those of what was applied last.
+
+        Raises:
+            WarpError: they cannot be read.
+        """
         stamp = self.stamp(GRANTS)
-        if stamp is not None and self._grants is not None and self._grants[0] == stamp:
+        if stamp is None:
+            return self._grants_on_record()
+        if self._grants is not None and self._grants[0] == stamp:
             return self._grants[1]
         text = self._read(GRANTS)
         if text is None:
             return Grants({})
         self._grants = stamp, self._parse(GRANTS, text, granting.from_json)
+        return self._grants[1]
+
+    def _grants_on_record(self) -> Grants:
+        pointer = self._read(IN_FORCE)
+        number = self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"])) if pointer is not None else 0
+        name = record_name(number)
+        stamp = self.stamp(name) if number else None
+        if stamp is None:
+            return Grants({})
+        if self._grants is None or self._grants[0] != stamp:
+            self._grants = stamp, self._parse(name, self._read(name) or "", _grants_of_record)
         return self._grants[1]
 
     def write_grants(self, grants: Grants) -> None:
@@ -546,6 +565,18 @@ def _from_base64(raw: bytes) -> bytes | None:
         return keys.decode(raw.decode("ascii").strip())
     except ValueError:
         return None
+
+
+def record_name(number: int) -> str:
+    """The document of one entry in the history."""
+    return f"{HISTORY}/{number:06}.json"
+
+
+def _grants_of_record(text: str) -> Grants:
+    try:
+        return granting.from_json(json.loads(text)["grants"])
+    except (KeyError, TypeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
 
 
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:

@@ -52,15 +52,15 @@ class Disk:
 
     def __init__(self, gateway: Gateway) -> None:
         self.host = gateway.host
-        self._sh(f"mkdir -p {DISK} && mount -t tmpfs -o size={DISK_KIB}k,mode=700 tmpfs {DISK}")
+        self.run(f"mkdir -p {DISK} && mount -t tmpfs -o size={DISK_KIB}k,mode=700 tmpfs {DISK}")
         gateway.state = Path(DISK) / "state"
 
     @contextmanager
     def fault(self, kind: str) -> Iterator[None]:
         begin, end = FAULTS[kind]
-        self._sh(begin)
+        self.run(begin)
         yield
-        self._sh(end)
+        self.run(end)
 
     def written(self) -> set[str]:
         """IPv4 addresses that are held by an endpoint, as the disk says."""
@@ -68,7 +68,7 @@ class Disk:
         networks = json.loads(self.host.run("sh", "-c", where).checked().out)["networks"]
         return {row[0] for network in networks.values() for row in network["endpoints"].values()}
 
-    def _sh(self, command: str) -> None:
+    def run(self, command: str) -> None:
         self.host.run("sh", "-c", command).checked()
 
 
@@ -185,3 +185,54 @@ def test_an_apply_whose_disk_fails(bench: Bench, kind: str, step: int) -> None:
         again(leave)
     print(f"\n  apply, disk {kind}: revoked {revoked}, applied later {kept} of {len(moments)}; in part {in_part}; early {early}")
     assert (revoked, kept, early) == (len(moments), len(moments), 0) and 0 < in_part < len(moments)
+
+
+# What is lost while no daemon is there: the whole folder, or the master secret alone.
+LOSSES = {
+    "folder": (f"mv {DISK}/state {DISK}/away", f"test ! -e {DISK}/state && mv {DISK}/away {DISK}/state"),
+    "secret": (
+        f"mv {DISK}/state/master.key {DISK}/away",
+        f"test ! -e {DISK}/state/master.key && mv {DISK}/away {DISK}/state/master.key",
+    ),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_daemon_that_starts_without_its_memory(bench: Bench, loss: str) -> None:
+    """It repairs the guard and cuts off who was removed, by what the kernel and the YAML tell; nobody else notices."""
+    lab, gateway = bench
+    disk = Disk(gateway)
+    own = {"stay": "10.44.0.2", "leave": "10.44.0.3"}
+
+    def intent(*names: str) -> dict[str, object]:
+        endpoints = {name: {"type": "mobile", "address": own[name]} for name in names}
+        return {"net": {"type": "secure-internet", "vcid": VCID, "subnet": "10.44.0.0/24", "endpoints": endpoints}}
+
+    gateway.networks = intent("stay", "leave")
+    gateway.write()
+    service = Service(gateway)
+    service.start()
+    stay, leave = (connect(host, gateway, name) for host, name in zip(lab.clients, own, strict=False))
+    session = stay.handshake
+    service.end("KILL")
+    begin, end = LOSSES[loss]
+    disk.run(begin)
+    gateway.networks = intent("stay")
+    gateway.write()
+    gateway.host.run("nft", "delete", "table", "inet", "warpd").checked()
+    service.start()
+    assert until(lambda: guarded(gateway), 20)
+    assert cut_off(lab, gateway, leave, loss)
+    lost = TALLY.forbidden(f"start without {loss}: the host's services", reached(lab, stay.host, UPLINK4, GATEWAY_PORTS[0]))
+    assert not lost, lost
+    unmoved = [("the session of who stays", stay.handshake >= session > 0), ("its internet", stay.host.ping(INTERNET4))]
+    status = gateway.warpctl("status").out
+    unmoved.append(("status says so first", "the master secret is gone" in status.splitlines()[0]))
+    assert not TALLY.allowed(f"start without {loss}", unmoved), status
+    disk.run(end)
+    gateway.networks = intent("stay", "leave")
+    gateway.write()
+    assert until(lambda: leave.config.address4 in addresses(gateway), 60)
+    again(leave)
+    assert stay.host.ping(INTERNET4) and stay.handshake >= session
+    service.end("TERM")

@@ -14,8 +14,10 @@ import structlog
 
 from tests import world
 from warpd.commitment import commit, last_applied
-from warpd.daemon.decide import Result, Work
+from warpd.conditions import conditions
+from warpd.daemon.decide import Pacer, Result, Work
 from warpd.daemon.desk import Desk
+from warpd.daemon.health import facts_of
 from warpd.daemon.keeper import Keeper
 from warpd.errors import WarpError
 from warpd.history import History
@@ -49,10 +51,10 @@ class Machine:
         session = Session(self.config, self.state)
         self.keeper = Keeper(session, cast(LiveKernel, self.kernel), self.desk, structlog.get_logger())
 
-    def say(self, *endpoints: str, **more: Any) -> None:
+    def say(self, *endpoints: str, gateway: dict[str, Any] | None = None, **more: Any) -> None:
         body = {"type": "secure-internet", "expected_users": 6, "endpoints": {name: {"type": "mobile"} for name in endpoints}}
         beside = self.config.with_name("new")
-        beside.write_text(json.dumps({"version": 1, "networks": {"a": body, **more}}))
+        beside.write_text(json.dumps({"version": 1, "gateway": gateway or {}, "networks": {"a": body, **more}}))
         beside.rename(self.config)
 
     def look(self, work: Work = LOOK) -> Result:
@@ -61,6 +63,12 @@ class Machine:
     @property
     def peers(self) -> set[str]:
         return {item.label for item in self.kernel.objects.values() if isinstance(item, WireguardPeer)}
+
+    @property
+    def conditions(self) -> set[str]:
+        """Codes of what status, doctor, metrics, events and log tell."""
+        facts = facts_of(self.keeper, Pacer(60.0, lambda: 0.5, 0.0), self.desk, 0.0, 0)
+        return {item.code for item in conditions(facts)}
 
     def told(self, kind: str) -> int:
         return sum(event.kind == kind for event in self.desk.events())
@@ -155,7 +163,7 @@ def test_a_first_start_without_a_place_to_write_gives_nothing(tmp_path: Path) ->
     assert made.look().all_failed and not made.kernel.objects
 
 
-@pytest.mark.parametrize("lost", [(GRANTS, MASTER), (MASTER,), (GRANTS,)])
+@pytest.mark.parametrize("lost", [(GRANTS, MASTER), (MASTER,), (GRANTS, "in-force.json")])
 def test_a_state_folder_that_lost_its_files(machine: Machine, lost: tuple[str, ...]) -> None:
     """No new secret and no new allocations while the daemon knows the old ones."""
     for name in lost:
@@ -284,20 +292,112 @@ def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) ->
     shutil.rmtree(machine.state)
     before = dict(machine.kernel.objects)
     machine.start()
-    assert machine.look().all_failed and machine.kernel.objects == before and not machine.state.exists()
+    assert machine.look().unwritten and machine.kernel.objects == before and not machine.state.exists()
     session = Session(machine.config, machine.state)
-    with pytest.raises(WarpError) as caught, session.store.writer_if_possible("test"):
-        commit(session, session.read(), "test", machine.kernel, lambda: None)
-    assert caught.value.code == "master-lost" and not (machine.state / MASTER).exists()
+    with session.store.writer_if_possible("test"):
+        done = commit(session, session.read(), "test", machine.kernel, lambda: None)
+    assert done.unwritten is not None and done.unwritten.code == "master-lost" and not (machine.state / MASTER).exists()
+
+
+def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machine) -> None:
+    """The master secret is somewhere else: with it every endpoint is told by its key, and nobody is moved."""
+    machine.say("p", "q", "r")
+    machine.look()
+    key = machine.state.with_name("key")
+    (machine.state / MASTER).rename(key)
+    shutil.rmtree(machine.state)
+    addresses = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    machine.start()
+    machine.say("o", "q", gateway={"master_key_file": str(key)})
+    del machine.kernel.objects[TABLE]
+    assert machine.look().unwritten and machine.look().unwritten
+    assert machine.peers == {"q"} and TABLE in machine.kernel.objects and not machine.state.exists()
+    left = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    assert left == {"q": addresses["q"]}
+    assert "allocations-lost" in machine.conditions
+
+
+def test_lost_allocations_are_read_from_the_history(machine: Machine) -> None:
+    machine.say("q", "p", "o")
+    machine.look()
+    before = machine.keeper.session.store.read_grants()
+    (machine.state / GRANTS).unlink()
+    machine.start()
+    assert not machine.look().unwritten
+    assert Session(machine.config, machine.state).store.read_grants() == before and (machine.state / GRANTS).exists()
+
+
+def test_a_start_without_the_secret_repairs_and_takes_away(machine: Machine) -> None:
+    (machine.state / MASTER).rename(machine.state.with_name("key"))
+    machine.start()
+    machine.say("p", "r", b=world.network(1))
+    del machine.kernel.objects[TABLE]
+    for _ in range(2):
+        assert machine.look().unwritten
+        assert machine.peers == {"p"} and TABLE in machine.kernel.objects and not (machine.state / MASTER).exists()
+    assert "master-lost" in machine.conditions and "endpoints-unnamed" not in machine.conditions
+    machine.say()
+    machine.look()
+    assert not machine.peers
+    machine.say("p", "r")
+    machine.state.with_name("key").rename(machine.state / MASTER)
+    assert not machine.look().unwritten and machine.peers == {"p", "r"}
+
+
+def test_a_start_without_the_secret_and_with_a_broken_yaml_repairs(machine: Machine) -> None:
+    (machine.state / MASTER).unlink()
+    machine.start()
+    machine.config.write_text("version: 1\nnetworks: [")
+    del machine.kernel.objects[TABLE]
+    assert machine.look().unwritten
+    assert machine.peers == {"p", "q"} and TABLE in machine.kernel.objects
+    assert {"master-lost", "yaml-invalid"} <= machine.conditions
+
+
+def test_a_start_without_any_state_repairs_and_takes_away_what_it_can_tell(machine: Machine) -> None:
+    """Networks are known by their aliases, endpoints by what the YAML says of them; who cannot be told stays, which is said."""
+    machine.say("p", "q", b=world.network(2), c=world.network(1))
+    machine.look()
+    away = machine.state.rename(machine.state.with_name("away"))
+    machine.start()
+    machine.say("p", c=world.network(1, enabled=False), d=world.network(1))
+    before = {item.public_key for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    del machine.kernel.objects[TABLE]
+    for _ in range(2):
+        assert machine.look().unwritten
+        left = [item for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)]
+        assert {item.public_key for item in left} < before and len(left) == 2, "p and q cannot be told apart"
+        assert TABLE in machine.kernel.objects and not machine.state.exists()
+    assert {"master-lost", "endpoints-unnamed"} <= machine.conditions
+    machine.say()
+    machine.look()
+    assert not machine.peers, "the YAML lists nobody"
+    machine.say("p", b=world.network(2), d=world.network(1))
+    away.rename(machine.state)
+    assert not machine.look().unwritten and machine.peers == {"p", "e1", "e2"} and not machine.look().changed
+
+
+def test_a_start_without_any_state_removes_no_majority(machine: Machine) -> None:
+    """An empty YAML and an empty state folder are a disk that is not mounted more often than they are somebody's wish."""
+    machine.say("p", b=world.network(1), c=world.network(1))
+    machine.look()
+    shutil.rmtree(machine.state)
+    before = dict(machine.kernel.objects)
+    machine.start()
+    machine.say("p")
+    assert machine.look().all_failed and machine.kernel.objects == before
 
 
 def test_a_pass_that_fails_whole_is_not_repeated_by_whatever_happens_beside_the_file(machine: Machine) -> None:
     """A log in the same folder would call for a pass at each of its lines."""
+    machine.say("p", b=world.network(1), c=world.network(1))
+    machine.look()
     shutil.rmtree(machine.state)
     machine.start()
+    machine.say("p")
     assert machine.look().all_failed
     assert machine.look(Work(files=True)) == Result()
-    machine.say("p")
+    machine.say("q")
     assert machine.look(Work(files=True)).all_failed, "another YAML is tried at once"
 
 
@@ -325,13 +425,13 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
     machine.say("p")
     session = Session(machine.config, machine.state)
     with session.store.writer("test"):
-        for act in (
-            lambda: commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session)),
-            lambda: undo(session, machine.kernel, 1),
-        ):
-            with pytest.raises(WarpError) as caught:
-                act()
-            assert caught.value.code == "master-lost"
+        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session))
+        assert done.unwritten is not None and done.unwritten.code == "master-lost"
+        with pytest.raises(WarpError) as caught:
+            undo(session, machine.kernel, 1)
+        assert caught.value.code == "master-lost"
+    assert machine.kernel.objects == before
     machine.start()
-    assert machine.look().all_failed
-    assert machine.kernel.objects == before and not (machine.state / MASTER).exists()
+    assert machine.look().unwritten
+    assert machine.peers == {"p"} and not (machine.state / MASTER).exists()
+    assert all(before[item.key] == item for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer))

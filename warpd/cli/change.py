@@ -22,7 +22,7 @@ from warpd import client
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
-from warpd.commitment import Applied, commit, last_applied, refuse_new_master
+from warpd.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
 from warpd.errors import (
     EXIT_CHANGES,
     EXIT_INVALID,
@@ -114,7 +114,7 @@ def _planned(session: Session) -> dict[str, Any]:
     read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        refuse_new_master(session, read, kernel)
+        refuse_lost_state(session, read, kernel)
         return described(session, goal, prospect(kernel, goal), read)
 
 
@@ -140,7 +140,7 @@ def apply(
     agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
     if promised is None and not yes:
         promised, agreed = _ask(session, form, verbose)
-    with session.store.writer_if_possible("warpctl apply") as obstacle, live_kernel() as kernel:
+    with live_kernel() as kernel, _writer(session, kernel) as obstacle:
         read = with_rollback(session, session.read())
         if promised is not None:
             refuse_stale(kernel, session.goal(read, create=False), promised)
@@ -158,6 +158,12 @@ def apply(
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
         data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
         _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
+
+
+def _writer(session: Session, kernel: LiveKernel) -> contextlib.AbstractContextManager[WarpError | None]:
+    """A state folder that must have been there is somewhere: a new one would stand in its way."""
+    make = session.store.folder.exists() or not has_devices(kernel)
+    return session.store.writer_if_possible("warpctl apply", make=make)
 
 
 def _last_applied(session: Session) -> Applied | None:
@@ -213,7 +219,7 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
     read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        refuse_new_master(session, read, kernel)
+        refuse_lost_state(session, read, kernel)
         found = prospect(kernel, goal)
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:

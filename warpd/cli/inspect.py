@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,7 +21,7 @@ from warpd.cli.lists import Order, chosen, ordered, summary
 from warpd.cli.output import Format
 from warpd.cli.tables import endpoint_page, endpoint_table, long_table, network_lines, network_page, network_state
 from warpd.cli.watch import watch
-from warpd.commitment import last_read
+from warpd.commitment import in_kernel, last_read, shows_devices
 from warpd.conditions import Condition, conditions, from_json, merged
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.health import facts_on_disk, keyed_by_kernel
@@ -33,11 +34,23 @@ from warpd.schema import json_schema
 from warpd.service import examined, known_endpoint, known_network
 from warpd.session import Read, Session, live_kernel, require_root
 
+if TYPE_CHECKING:
+    from warpd.kernel.live import LiveKernel
+
 # Conditions that make what is shown something else than what the YAML says.
 OF_THE_INTENT: Final = frozenset(
-    {"master-lost", "yaml-invalid", "awaiting-consent", "edit-unwritten", "confirm-pending", "rolled-back"}
+    {
+        "master-lost",
+        "allocations-lost",
+        "endpoints-unnamed",
+        "yaml-invalid",
+        "awaiting-consent",
+        "edit-unwritten",
+        "confirm-pending",
+        "rolled-back",
+    }
 )
-NOT_IN_SYNC: Final = frozenset({"master-lost", "edit-unwritten"})
+NOT_IN_SYNC: Final = frozenset({"master-lost", "allocations-lost", "edit-unwritten"})
 COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
@@ -70,11 +83,23 @@ def see(session: Session) -> Seen:
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
         found = prospect(kernel, goal)
-    facts = facts_on_disk(session, now, findings, found.observed.host, running, found.compiled.problems)
-    if facts.lost_master:
+        devices = shows_devices(found.observed)
+        facts = facts_on_disk(session, now, findings, found.observed.host, running, found.compiled.problems, devices)
+        if facts.lost_allocations:
+            goal, found = _in_kernel(session, read, kernel, goal, found)
+    if facts.lost_master or facts.lost_allocations:
         goal, found = keyed_by_kernel(goal, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     return Seen(read, goal, found, merged(conditions(facts), watched), daemon)
+
+
+def _in_kernel(session: Session, read: Read, kernel: LiveKernel, goal: Goal, found: Prospect) -> tuple[Goal, Prospect]:
+    """The goal that the kernel shows, where the allocations are lost; as it was, where it shows too little."""
+    with contextlib.suppress(WarpError):
+        shown = in_kernel(session, read, kernel)
+        if shown is not None:
+            return shown.goal, prospect(kernel, shown.goal)
+    return goal, found
 
 
 def _read(session: Session) -> tuple[Read | None, tuple[Finding, ...]]:
@@ -154,7 +179,7 @@ def _status(session: Session) -> dict[str, Any]:
 def status_text(data: Mapping[str, Any]) -> str:
     paint = output.paint()
     rows = data.get("conditions", (data.get("daemon") or {}).get("conditions", ()))
-    lost = any(row["code"] == "master-lost" for row in rows)
+    lost = any(row["code"] in ("master-lost", "allocations-lost") for row in rows)
     see_plan = "" if lost else " (see `warpctl plan`)"
     sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + see_plan
     lines = [*first_lines(rows, paint), f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]

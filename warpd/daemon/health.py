@@ -7,22 +7,25 @@ from warpd.daemon.decide import Pacer
 from warpd.daemon.desk import Desk
 from warpd.daemon.keeper import Keeper
 from warpd.health import headlines, pending_facts, problems_of, uplink_state
+from warpd.recovery import unnamed
 
 
 def facts_of(keeper: Keeper, pacer: Pacer, desk: Desk, now: float, overruns: int) -> Facts:
     """`now` is the clock that the pacer goes by; `overruns` counts losses of events that are worth telling still."""
-    lost = keeper.unwritten is not None and keeper.unwritten.code == "master-lost"
+    why = keeper.unwritten
+    lost = why is not None and why.code in ("master-lost", "state-lost")
     intent = keeper.in_force.read.intent if keeper.in_force is not None else None
     host = keeper.last.observed.host if keeper.last is not None else None
     link, state = uplink_state(intent, host)
     whys = keeper.why_failing
     held = keeper.named_failing(pacer.failing(now))
     failing = {name: Retry(times, wait, whys.get(name, "")) for name, (times, wait) in held.items()}
-    unwritten = keeper.unwritten.message if keeper.unwritten is not None and not lost else ""
     return Facts(
-        lost_master=keeper.unwritten.message if keeper.unwritten is not None and lost else "",
+        lost_master=why.message if why is not None and why.code == "master-lost" else "",
+        lost_allocations=why.message if why is not None and why.code == "state-lost" else "",
+        unnamed=unnamed(keeper.in_force.wanted.intent) if keeper.in_force is not None and lost else {},
         obstacle=keeper.session.store.obstacle(),
-        unwritten=unwritten,
+        unwritten=why.message if why is not None and not lost else "",
         state_dir=str(keeper.session.store.folder),
         findings=headlines(keeper.findings) if not keeper.waits else (),
         awaiting=keeper.waits if keeper.pending is None and keeper.rolled_back_to is None else "",

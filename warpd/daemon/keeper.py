@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from warpd.commitment import Applied, Commitment, as_error, commit, has_devices
+from warpd.commitment import Applied, Commitment, as_error, commit, goal_again, has_devices
 from warpd.compile import Problem
 from warpd.daemon.decide import Result, Work
 from warpd.daemon.desk import Desk
@@ -27,18 +27,20 @@ from warpd.daemon.figures import Sourced, dropped, seen
 from warpd.daemon.watch import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
 from warpd.grants import Grants
-from warpd.history import IN_FORCE, NOTHING, PENDING, History, Pending, files_digest
+from warpd.history import NOTHING, PENDING, History, Pending, files_digest
 from warpd.history import files_of as intent_files
+from warpd.intent import Intent
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.protocol import LookFailed
 from warpd.keyfiles import key_files_named
 from warpd.objects.netns import vcid_of
 from warpd.plan import Step
 from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
+from warpd.recovery import unnamed
 from warpd.rollback import undo_pending
 from warpd.session import Read, Session
 from warpd.state import ROOT, Observed, State
-from warpd.store import GRANTS, MASTER
+from warpd.store import GRANTS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"
 ROLLED_BACK: Final = "these files were rolled back from"
@@ -79,6 +81,7 @@ class Keeper:
         self._tried: tuple[Mark, Mark] | None = None  # of what could not be written down
         self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
+        self._shown_for: Intent | None = None  # the YAML by which what is in force was found in the kernel
         self._looked_s = 0.0
         self._looked_for: Goal | None = None  # the goal of the last look
         self.problems: tuple[Problem, ...] = ()
@@ -303,8 +306,11 @@ class Keeper:
         if entry is None or (self.in_force is not None and entry.number == self._number):
             return False
         read = self._history.read(entry)
-        self.in_force, self._number = InForce(read, self.session.goal_again(read), time.time()), entry.number
+        goal, lost = goal_again(self.session, read, self.kernel)
+        self.in_force, self._number = InForce(read, goal, time.time()), entry.number
         self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
+        if lost is not None:
+            self._not_written(lost)
         return True
 
     @property
@@ -344,10 +350,11 @@ class Keeper:
 
         `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
         """
-        done = commit(self.session, read, COMMAND, self.kernel, self.applied, self._obstacle)
+        in_force = self.applied if not self._to_be_told_again(read) else lambda: None
+        done = commit(self.session, read, COMMAND, self.kernel, in_force, self._obstacle)
         if done.unwritten is not None:
             return self._withhold(read, done, done.unwritten, now)
-        goal, self._number = done.goal, done.number
+        goal, self._number, self._shown_for = done.goal, done.number, None
         self._mark, self._tried = (now[0], self._store_mark()), None  # what the folder holds is of our own writing
         force = self.in_force
         same = force is not None and (force.read.intent, force.goal) == (read.intent, goal)
@@ -373,10 +380,9 @@ class Keeper:
 
     def _withhold(self, read: Read, done: Commitment, why: WarpError, now: tuple[Mark, Mark]) -> bool:
         """Take away what the new intent takes away; what it gives waits until it can be written down."""
-        force = self.in_force
-        assert force is not None  # noqa: S101  # `commit` raises where nothing was in force
+        before = self.in_force.wanted if self.in_force is not None else None
+        force = self._force_of(read, done)
         reduced = done.goal if done.goal.intent != force.read.intent else None
-        before = force.wanted
         self.in_force = _on(dataclasses.replace(force, reduced=reduced), datetime.now(UTC).date())
         self._mark, self._tried = None, (now[0], self._store_mark())
         if (read.intent, read.grants) != (force.read.intent, force.goal.grants):
@@ -384,6 +390,24 @@ class Keeper:
             self.findings, self.waits = (Finding("state-unwritable", "", text, why.hint or "make room; it is tried again"),), ""
         self._not_written(why)
         return self.in_force.wanted != before
+
+    def _to_be_told_again(self, read: Read) -> bool:
+        """Another YAML may tell of endpoints that nobody could name by the one before."""
+        return (
+            self._shown_for not in (None, read.intent) and self.in_force is not None and bool(unnamed(self.in_force.goal.intent))
+        )
+
+    def _force_of(self, read: Read, done: Commitment) -> InForce:
+        """What was in force: as it is known here, or as `commit` has found it in the kernel, where nothing else tells of it."""
+        previous, force = done.previous, self.in_force
+        assert previous is not None  # noqa: S101  # `commit` raises where nothing was in force
+        if force is not None and previous.goal is force.goal:
+            return force
+        self._shown_for = read.intent
+        about = {"networks": len(previous.goal.intent.networks), "unnamed": sum(unnamed(previous.goal.intent).values())}
+        self.log.error("what was applied is known from the kernel alone", **about)
+        self.desk.tell(_now(), "from_kernel", **about)
+        return InForce(previous.read, previous.goal, time.time())
 
     def _not_written(self, why: WarpError) -> None:
         if self.unwritten is None or self.unwritten.message != why.message:

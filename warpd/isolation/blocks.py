@@ -15,6 +15,7 @@ from warpd.state import ROOT
 
 BLOCKS: Final = 24
 MAP: Final = "port-blocks"
+_CHAIN: Final = "block"
 
 
 def block_of(site: Site) -> int:
@@ -26,6 +27,12 @@ def elements(site: Site, links: Iterable[str]) -> list[NftElements]:
     """By which links of the root its packets come, and so which block they get."""
     chain = _chain(block_of(site))
     return [NftElements(ROOT, MAP, frozenset({f"{link} : jump {chain}"}), link) for link in links]
+
+
+def block_number(found: Iterable[NftElements]) -> int | None:
+    """The number of the block to which the elements of one network send its packets; None where they send them to none."""
+    texts = (text for item in found if item.set == MAP for text in item.elements)
+    return next((int(text.rpartition(_CHAIN)[2]) for text in texts if _CHAIN in text), None)
 
 
 def ports(first: int, last: int, block: int) -> tuple[int, int]:
@@ -48,7 +55,7 @@ def chains(first: int, last: int, blocks: Iterable[int]) -> list[NftChain]:
 
 
 def _chain(block: int) -> str:
-    return f"block{block}"
+    return f"{_CHAIN}{block}"
 
 
 def _translated(block: Sequence[int]) -> list[str]:
