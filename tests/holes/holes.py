@@ -823,10 +823,31 @@ HOLES = (
         "a lost master secret is replaced while devices are there",
         "warpd/commitment.py",
         """        if has_devices(kernel):
-            raise lost_master("has WireGuard devices in the kernel")
+            raise lost_master(IN_KERNEL)
 """,
         "",
         UNWRITTEN,
+    ),
+    Hole(
+        "lost allocations are replaced while devices are there",
+        "warpd/commitment.py",
+        "and read.intent.networks and has_devices(kernel):",
+        "and False:",
+        UNWRITTEN,
+    ),
+    Hole(
+        "who is removed stays when the state is lost",
+        "warpd/recovery.py",
+        "    if len(missing) > len(by_routes):\n",
+        "    if True:\n",
+        "tests/unit/test_recovery.py",
+    ),
+    Hole(
+        "another master secret tells of endpoints",
+        "warpd/recovery.py",
+        "        master = None\n    pool",
+        "        pass\n    pool",
+        "tests/unit/test_recovery.py",
     ),
     Hole(
         "a lost master secret is replaced",
@@ -837,7 +858,7 @@ HOLES = (
         also=(
             (
                 "warpd/commitment.py",
-                '        if has_devices(kernel):\n            raise lost_master("has WireGuard devices in the kernel")\n',
+                "        if has_devices(kernel):\n            raise lost_master(IN_KERNEL)\n",
                 "",
             ),
             ("warpd/session.py", "            self.refuse_lost_master()\n", ""),
