@@ -125,9 +125,12 @@ def exit_code_of(result: dict[str, Any]) -> int:
     return EXIT_PARTIAL if result["done"] else EXIT_FAILED
 
 
-def unwritten_json(why: WarpError) -> dict[str, str]:
-    """Why the state folder takes no writes, so that only what takes access away was done."""
-    return {"error": why.message, "code": why.code, "hint": why.hint}
+def unwritten_json(why: WarpError, within_s: int = 0) -> dict[str, Any]:
+    """Why the state folder takes no writes, so that only what takes access away was done.
+
+    `within_s` is the time to confirm that was asked for: what was done is not undone then, for nothing could be noted.
+    """
+    return {"error": why.message, "code": why.code, "hint": why.hint, "unconfirmable": within_s > 0}
 
 
 def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:

@@ -187,6 +187,24 @@ def test_an_apply_whose_disk_fails(bench: Bench, kind: str, step: int) -> None:
     assert (revoked, kept, early) == (len(moments), len(moments), 0) and 0 < in_part < len(moments)
 
 
+def test_an_apply_to_be_confirmed_on_a_full_disk(bench: Bench) -> None:
+    """What takes away is done, for good; nothing is given, and the command says that nothing will be undone."""
+    lab, gateway = bench
+    disk = Disk(gateway)
+    gateway.apply(network("stay", "leave"))
+    leave = connect(lab.clients[1], gateway, "leave")
+    gateway.networks = network("stay", "new")
+    gateway.write()
+    with disk.fault("full"):
+        told = gateway.warpctl("apply", "--yes", "--confirm-within", "5s")
+        assert told.rc == 3 and "nothing will be undone" in told.out, told.out + told.err
+        assert cut_off(lab, gateway, leave, "full")
+        assert gateway.warpctl("confirm").rc == 1, "nothing waits"
+        assert len(addresses(gateway)) == 1
+    gateway.apply()
+    assert len(addresses(gateway)) == 2
+
+
 # What is lost while no daemon is there: the whole folder, or the master secret alone.
 LOSSES = {
     "folder": (f"mv {DISK}/state {DISK}/away", f"test ! -e {DISK}/state && mv {DISK}/away {DISK}/state"),

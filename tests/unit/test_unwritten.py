@@ -15,11 +15,12 @@ import structlog
 from tests import world
 from warpd.commitment import commit, last_applied
 from warpd.conditions import conditions
+from warpd.daemon import answers
 from warpd.daemon.decide import Pacer, Result, Work
 from warpd.daemon.desk import Desk
 from warpd.daemon.health import facts_of
 from warpd.daemon.keeper import Keeper
-from warpd.errors import WarpError
+from warpd.errors import EXIT_PARTIAL, WarpError
 from warpd.history import History
 from warpd.kernel.live import LiveKernel
 from warpd.kernel.memory import MemoryKernel
@@ -27,6 +28,7 @@ from warpd.objects.nft import NftTable
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.wireguard import WireguardPeer
 from warpd.reconcile import converge, prospect
+from warpd.report import exit_code_of
 from warpd.rollback import undo
 from warpd.session import Session
 from warpd.state import ROOT, Key
@@ -229,6 +231,14 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
     assert done.unwritten is None and list(done.goal.intent.networks["a"].endpoints) == ["p", "r"]
 
 
+def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(machine: Machine) -> None:
+    with machine.unwritable():
+        machine.say("p", "r")
+        told = answers.apply(machine.keeper, {"yes": True, "confirm_within_s": 60})
+    assert told["unwritten"]["unconfirmable"] and told["confirm_until"] is None and exit_code_of(told) == EXIT_PARTIAL
+    assert machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
+
+
 def test_a_command_without_any_record_does_nothing(tmp_path: Path) -> None:
     made = Machine(tmp_path)
     session = Session(made.config, made.state)
@@ -299,19 +309,23 @@ def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) ->
     assert done.unwritten is not None and done.unwritten.code == "master-lost" and not (machine.state / MASTER).exists()
 
 
-def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machine) -> None:
+@pytest.mark.parametrize("emptied", [False, True])
+def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machine, emptied: bool) -> None:
     """The master secret is somewhere else: with it every endpoint is told by its key, and nobody is moved."""
     machine.say("p", "q", "r")
     machine.look()
     key = machine.state.with_name("key")
     (machine.state / MASTER).rename(key)
     shutil.rmtree(machine.state)
+    if emptied:
+        machine.state.mkdir(mode=0o700)
     addresses = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
     machine.start()
     machine.say("o", "q", gateway={"master_key_file": str(key)})
     del machine.kernel.objects[TABLE]
     assert machine.look().unwritten and machine.look().unwritten
-    assert machine.peers == {"q"} and TABLE in machine.kernel.objects and not machine.state.exists()
+    assert machine.peers == {"q"} and TABLE in machine.kernel.objects and machine.state.exists() == emptied
+    assert not (machine.state / GRANTS).exists()
     left = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
     assert left == {"q": addresses["q"]}
     assert "allocations-lost" in machine.conditions

@@ -148,15 +148,13 @@ def apply(
         History(session).refuse_pending()
         previous, back_to, by = _last_applied(session), way_back(session, kernel, within_s), _who()
         done = commit(session, read, by, kernel, lambda: previous, obstacle)
-        if within_s and done.unwritten is not None:
-            raise done.unwritten  # it could not be undone
         found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, previous.read.intent if previous is not None else None)
         if done.unwritten is not None:
-            data["unwritten"] = unwritten_json(done.unwritten)
+            data["unwritten"] = unwritten_json(done.unwritten, within_s)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
+        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
         _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
 
 
@@ -359,6 +357,8 @@ def result_text(result: dict[str, Any], seconds: float) -> str:
         lines += [f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}" for step in result[part]]
     if "unwritten" in result:
         lines.append(f"waits   what gives access: {result['unwritten']['error']}. What takes it away was done.")
+        if result["unwritten"]["unconfirmable"]:
+            lines.append("waits   --confirm-within: there is no place to note what to go back to, so nothing will be undone.")
     if result["remaining"]:
         lines.append("Stopped as asked; `warpctl apply` goes on from here.")
     if result.get("confirm_until"):

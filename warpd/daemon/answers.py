@@ -105,13 +105,11 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
         within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
         back_to = way_back(session, kernel, within_s)
         done = commit(session, read, by, kernel, keeper.applied, lost or obstacle)
-        if within_s and done.unwritten is not None:
-            raise done.unwritten  # it could not be undone
         found = prospect(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
-            data["unwritten"] = unwritten_json(done.unwritten)
-        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
+            data["unwritten"] = unwritten_json(done.unwritten, within_s)
+        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
         outcome = converge(kernel, lambda: prospect(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 
