@@ -153,5 +153,7 @@ def _nobody(failure: Exception) -> WarpError:
     if isinstance(failure, PermissionError):
         hint = "root may do it; a new membership counts from the next login"
         return WarpError(NEEDS_READ, code="not-permitted", who="operator", hint=hint)
-    hint = "is warpd running? `systemctl status warpd`"
-    return WarpError(f"{socket_path()}: {failure}", code="no-daemon", who="operator", hint=hint)
+    why = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+    hint = "is warpd running? `systemctl status warpd`; root looks without it"
+    text = f"warpd does not answer: {socket_path()}: {why}"
+    return WarpError(text, code="no-daemon", who="operator", hint=hint)

@@ -60,6 +60,8 @@ class Facts:
     problems: Mapping[str, str] = field(default_factory=dict)  # network -> what this machine keeps it from
     contested: Mapping[str, str] = field(default_factory=dict)  # object -> network
     event_overruns: int = 0
+    events_unwritten: str = ""  # why the latest events are not on disk
+    last_good: bool = True  # a valid intent was applied before
     source_error: str = ""
 
 
@@ -88,6 +90,9 @@ def _state(facts: Facts) -> Iterator[Condition]:
     if facts.unwritten:
         hint = "what it takes away was taken away; the rest is tried again"
         yield Condition("edit-unwritten", "error", f"an edit could not be written down: {facts.unwritten}", hint)
+    if facts.events_unwritten and not facts.obstacle:
+        text = f"the latest events are in memory only: {facts.events_unwritten}"
+        yield Condition("events-unwritten", "warning", text, f"make room in {where}; nothing else waits for it")
 
 
 def _intent(facts: Facts) -> Iterator[Condition]:
@@ -96,7 +101,8 @@ def _intent(facts: Facts) -> Iterator[Condition]:
         yield Condition("awaiting-consent", "warning", f"the YAML is not in force: {facts.awaiting}", hint)
     elif facts.findings and not facts.unwritten:
         more = f" (and {len(facts.findings) - 1} more)" if len(facts.findings) > 1 else ""
-        text = f"the YAML is invalid, the last good one is in force: {facts.findings[0][:FINDING_MAX]}{more}"
+        instead = "the last good one is in force" if facts.last_good else "and none was applied before"
+        text = f"the YAML is invalid, {instead}: {facts.findings[0][:FINDING_MAX]}{more}"
         yield Condition("yaml-invalid", "error", text, "see `warpctl validate`")
     if facts.pending is not None:
         about = facts.pending

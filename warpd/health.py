@@ -13,7 +13,7 @@ from warpd.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.compile import Problem
 from warpd.conditions import Facts
 from warpd.errors import Finding, WarpError, render_headline
-from warpd.history import History, Pending, files_digest, files_of
+from warpd.history import NOTHING, History, Pending, files_digest, files_of
 from warpd.intent import Intent
 from warpd.objects.wireguard import WireguardPeer
 from warpd.plan import Plan
@@ -37,12 +37,13 @@ def facts_on_disk(
     """
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
-    pending, back_to = _waiting(session, read)
+    pending, back_to, last_good = _waiting(session, read)
     return Facts(
+        last_good=last_good,
         running=running,
         lost_master=lost_master(session, intent, devices),
         lost_allocations=lost_allocations(session, read, devices),
-        obstacle=session.store.obstacle() if session.store.folder.exists() else "",
+        obstacle=_obstacle(session),
         state_dir=str(session.store.folder),
         findings=headlines(findings),
         pending=pending,
@@ -51,6 +52,14 @@ def facts_on_disk(
         uplink_state=state,
         problems=problems_of(problems),
     )
+
+
+def _obstacle(session: Session) -> str:
+    """As `Store.obstacle`; nothing of a folder that is not there yet, or that this user may not see."""
+    try:
+        return session.store.obstacle() if session.store.folder.exists() else ""
+    except PermissionError:
+        return ""
 
 
 def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
@@ -93,16 +102,18 @@ def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
     return host.uplink, "" if host.hops else "no route"
 
 
-def _waiting(session: Session, read: Read | None) -> tuple[dict[str, object] | None, int | None]:
-    """The apply that waits to be confirmed; and the number that a rollback went back to, while the files are what it left."""
+def _waiting(session: Session, read: Read | None) -> tuple[dict[str, object] | None, int | None, bool]:
+    """The apply that waits to be confirmed; the number that a rollback went back to, while the files are what it left; and
+    whether anything was applied before.
+    """
     history = History(session)
     try:
         waits, refused = history.pending(), history.refused
         number = history.in_force_number()
     except (WarpError, OSError):
-        return None, None
+        return None, None, False
     back = read is not None and bool(refused) and files_digest(files_of(read)) == refused
-    return pending_facts(waits), number if back else None
+    return pending_facts(waits), number if back else None, number != NOTHING
 
 
 def pending_facts(waits: Pending | None) -> dict[str, object] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
-from warpd.commitment import has_devices, refuse_lost_state
+from warpd.commitment import has_devices, last_read, refuse_lost_state
 from warpd.compile import targets
 from warpd.conditions import Condition, conditions, merged
 from warpd.doctor import examine
@@ -78,7 +78,7 @@ def examined(session: Session, grants: Grants, running: bool, watched: Iterable[
     """
     read: Read | None = None
     findings: tuple[Finding, ...] = ()
-    with contextlib.suppress(WarpError):
+    with contextlib.suppress(WarpError, OSError):
         try:
             read = session.read(previous=grants)
         except InvalidIntent as failure:
@@ -88,8 +88,12 @@ def examined(session: Session, grants: Grants, running: bool, watched: Iterable[
         facts = facts_on_disk(session, read, findings, host, running, devices=devices)
         return merged(conditions(facts), tuple(watched))
 
-    intent = read.intent if read is not None else None
-    checks = examine(intent, read.grants if read is not None else grants, told)
+    # While the YAML is invalid, what is checked is what is in force.
+    checked = read
+    with contextlib.suppress(WarpError, OSError):
+        checked = read or last_read(session)
+    intent = checked.intent if checked is not None else None
+    checks = examine(intent, checked.grants if checked is not None else grants, told)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 

@@ -178,9 +178,7 @@ def without_time(text: str) -> str:
 
 
 def test_a_broken_yaml_keeps_nobody_from_looking(place: Place) -> None:
-    place.daemon.write({"version": 1, "networks": {"a": {"typ": 1}}})
-    path = place.sock
-    place.daemon.wait(lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]), "a finding")
+    break_yaml(place)
     codes = {command: place.run(READER, *command.split()).returncode for command in LOOKING}
     invalid = {command for command, code in codes.items() if code == 4}
     assert invalid == {"plan", "validate"}, codes
@@ -201,6 +199,82 @@ def test_a_stopped_daemon_is_named(place: Place) -> None:
     done = place.run(READER, "status")
     assert done.returncode == 1 and "is warpd running?" in done.stderr
     place.daemon.start()
+
+
+# -- a table: 25 commands, two users, three states of the daemon
+
+# What each state answers: running, YAML broken, stopped. A pair is that of a reader and of a writer.
+Codes = tuple[int | tuple[int, int], int | tuple[int, int], int | tuple[int, int]]
+TABLE: dict[str, Codes] = {
+    "status": (0, 0, 1),
+    "status b": (0, 0, 1),
+    "plan": (0, 4, 1),
+    "network list": (0, 0, 1),
+    "network show a": (0, 0, 1),
+    "network show nobody": (1, 1, 1),
+    "endpoint list": (0, 0, 1),
+    "endpoint list --network b --never --sort address -l": (0, 0, 1),
+    "endpoint show a/e1": (0, 0, 1),
+    "explain a/e1 198.51.100.7 --proto tcp --port 443": (0, 0, 1),
+    "explain a/e1 a/e2": (0, 0, 1),
+    "history": (0, 0, 1),
+    "history --show 1": (0, 0, 1),
+    "events": (0, 0, 1),
+    "events --network a --kind change --since 1h": (0, 0, 1),
+    "doctor": (0, 1, 1),
+    "validate": (0, 4, 1),
+    "schema": (0, 0, 0),
+    "lock --check": (1, 1, 1),
+    "apply --yes": ((1, 0), 4, 1),
+    "confirm": (1, 1, 1),
+    "rollback --to 1 --yes": ((1, 0), (1, 0), 1),
+    "endpoint config a/e1": (1, 1, 1),
+    "endpoint remove a/e2": (1, 1, 1),
+    "destroy --yes": (1, 1, 1),
+    "exec a -- true": (1, 1, 1),
+    "status --no-such-option": (1, 1, 1),
+    "plan too many words": (1, 1, 1),
+    "no-such-command": (1, 1, 1),
+}
+
+
+# What shows networks and endpoints says first that it is not the YAML that it shows.
+FROM_LAST_GOOD = ("status", "network", "endpoint", "explain")
+
+
+def code_of(wanted: int | tuple[int, int], user: User) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    return wanted[user is WRITER]
+
+
+def test_table_of_answers(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, wrong = [], []
+    for number, condition in enumerate(("running", "YAML broken", "stopped")):
+        if condition == "YAML broken":
+            break_yaml(place)
+        if condition == "stopped":
+            place.daemon.stop()
+        for user in (READER, WRITER):
+            for command, wanted in TABLE.items():
+                done = place.run(user, *command.split())
+                lines.append(f"  {condition:<12}{user.name:<8}{command[:44]:<45}{done.returncode}  {told(done)[:60]}")
+                if done.returncode != code_of(wanted[number], user):
+                    wrong.append(lines[-1])
+                assert "Traceback" not in done.stderr + done.stdout, done
+                if condition == "YAML broken" and command.split()[0] in FROM_LAST_GOOD and done.returncode == 0:
+                    assert "the YAML is invalid" in told(done), done
+    place.daemon.write({"version": 1, "networks": NETWORKS})
+    place.daemon.start()
+    with capsys.disabled():
+        print("", *lines, f"  {len(lines)} answers, {len(wrong)} wrong", sep="\n", end="")
+    assert not wrong, "\n".join(wrong)
+
+
+def break_yaml(place: Place) -> None:
+    place.daemon.write({"version": 1, "networks": {"a": {"typ": 1}}})
+    path = place.sock
+    place.daemon.wait(lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]), "a finding")
 
 
 # -- floods

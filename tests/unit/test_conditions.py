@@ -32,6 +32,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     "unsupported": (Facts(problems={"corp": "no VRF"}), "corp (no VRF)"),
     "contested": (Facts(contested={"root/rule/x": "corp"}), "root/rule/x of corp"),
     "events-lost": (Facts(event_overruns=2), "lost 2 times"),
+    "events-unwritten": (Facts(events_unwritten="No space left on device"), "in memory only: No space left"),
     "daemon-down": (Facts(running=False), "warpd is not running"),
 }
 
@@ -57,6 +58,11 @@ def test_status_and_metrics_tell_it(code: str) -> None:
     told = status_text({**data, "quarantine": [], "daemon": {"conditions": [found.as_json()]}})
     assert told == text, "a member of the groups reads the same"
     assert f'warpd_condition{{code="{code}",severity="{found.severity}"}} 1' in metrics_text(Figures(conditions=(found,)))
+
+
+def test_where_nothing_was_applied_nothing_is_in_force() -> None:
+    [found] = conditions(Facts(findings=("warp.yaml:1:1: x",), last_good=False))
+    assert "none was applied before" in found.text and "in force" not in found.text
 
 
 def test_the_worst_comes_first() -> None:

@@ -1,25 +1,15 @@
-"""The log in the form that its reader reads well, events by filter, and a reader who goes away."""
+"""The log in the form that its reader reads well."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import structlog
 
-from warpd.cli.watch import is_chosen
-from warpd.daemon.serve import LogFormat, chosen_format, logger
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What is logged in later tests goes where it did before: structlog is set up once for the whole process."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+from warpd.daemon.serve import LogFormat, chosen_format
 
 
 @pytest.mark.parametrize(
@@ -35,23 +25,38 @@ def test_the_form_follows_the_reader(wanted: LogFormat, terminal: bool, journal:
     assert chosen_format(wanted, terminal, journal) is style
 
 
-def test_a_line_for_the_journal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    logger().error("step failed", network="corp", vcid=7, why="a b")
-    assert capsys.readouterr().err == '<3>level=error event="step failed" network=corp vcid=7 why="a b"\n'
-    monkeypatch.delenv("JOURNAL_STREAM")
-    logger(LogFormat.logfmt).info("ready")
-    assert capsys.readouterr().err.startswith("level=info event=ready timestamp=")
+LINES = """
+import os, sys
+stderr = os.fstat(2)
+if sys.argv[1] == "journal":
+    os.environ["JOURNAL_STREAM"] = f"{stderr.st_dev}:{stderr.st_ino}"
+from warpd.daemon.serve import LogFormat, logger
+log = logger(LogFormat(sys.argv[2]))
+log.error("step failed", network="corp", vcid=7, why="a b")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("pass failed")
+"""
 
 
-def test_events_by_filter() -> None:
-    event: dict[str, Any] = {"kind": "change", "network": "corp", "repair": True}
-    assert is_chosen(event, None, (), False) and is_chosen(event, "corp", ("change", "failed"), True)
-    assert not is_chosen(event, "web", (), False) and not is_chosen(event, None, ("failed",), False)
-    assert not is_chosen({**event, "repair": False}, None, (), True) and not is_chosen({"kind": "intent"}, "corp", (), False)
+def lines_of(reader: str, style: str, **environment: str) -> list[str]:
+    """What a process writes whose stderr leads to this reader."""
+    command = [sys.executable, "-c", LINES, reader, style]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
+    return done.stderr.splitlines()
 
 
-def test_a_closed_stdout_is_no_traceback() -> None:
-    program = f"{sys.executable} -m warpd.cli schema | head -c 10"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {program}"], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+def test_a_line_for_the_journal() -> None:
+    plain, failed = lines_of("journal", "auto")
+    assert plain == '<3>level=error event="step failed" network=corp vcid=7 why="a b"', "the journal has its own time"
+    assert failed.startswith("<3>level=error") and "ZeroDivisionError" in failed, "a traceback is one line of one priority"
+    assert lines_of("journal", "json")[0].startswith('<3>{"network"')
+
+
+def test_a_stream_that_was_inherited_is_not_the_journal() -> None:
+    """A shell that a unit started hands the variable on; what is redirected from there is read by somebody else."""
+    found = [json.loads(line) for line in lines_of("file", "auto", JOURNAL_STREAM="8:1")]
+    assert [line["event"] for line in found] == ["step failed", "pass failed"] and "timestamp" in found[0]
+    assert "ZeroDivisionError" in found[1]["exception"]
+    assert lines_of("file", "logfmt")[0].startswith('level=error event="step failed"')

@@ -67,7 +67,7 @@ def options(
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
     open_standard_streams()
-    from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401  # each registers its commands on import
+    from warpd.cli import change, edit, events, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401  # each registers its commands on import
 
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
     try:
@@ -83,8 +83,15 @@ def main() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except OSError as failure:
         where = f"{failure.filename}: " if failure.filename else ""
-        output.note(f"error: {where}{failure.strerror or failure}")
+        output.note(f"error: {where}{failure.strerror or failure}{_who_may(failure)}")
         sys.exit(EXIT_FAILED)
+
+
+def _who_may(failure: OSError) -> str:
+    """A hint for users who may not do themselves what the command does."""
+    if not isinstance(failure, PermissionError) or os.geteuid() == 0:
+        return ""
+    return "\nhint: root may; members of warpd-read and warpd do what warpctl asks the daemon (status, plan, apply)"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ class DaemonGateway:
     def status(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/status?fresh=1")
 
+    def conditions(self) -> list[dict[str, Any]]:
+        """What is wrong, or waits, as the daemon has it now."""
+        found: list[dict[str, Any]] = self.ask("GET", "/v1/daemon").get("conditions", [])
+        return found
+
     def plan(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/plan")
 

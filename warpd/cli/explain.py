@@ -10,7 +10,7 @@ import typer
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.edit import EndpointName
-from warpd.cli.inspect import see
+from warpd.cli.inspect import intent_lines, see
 from warpd.cli.output import Format
 from warpd.explain import Protocol
 from warpd.service import Way, explained
@@ -31,14 +31,19 @@ def explain_(
     The packet is the first one of a connection; answers to it come back the same way.
     """
     way = Way(name, target, protocol, port or 0)
-    data = asking.DaemonGateway(context.obj).explain(way) if asking.through_daemon() else _explained(context.obj, way)
-    output.emit(data, _text(data), form)
+    data = _asked(context.obj, way) if asking.through_daemon() else _explained(context.obj, way)
+    output.emit(data, "\n".join([*intent_lines(data["conditions"]), _text(data)]), form)
+
+
+def _asked(session: Session, way: Way) -> dict[str, Any]:
+    daemon = asking.DaemonGateway(session)
+    return {**daemon.explain(way), "conditions": daemon.conditions()}
 
 
 def _explained(session: Session, way: Way) -> dict[str, Any]:
     seen = see(session)
     with live_kernel() as kernel:
-        return explained(kernel, seen.goal, seen.found, way)
+        return {**explained(kernel, seen.goal, seen.found, way), "conditions": seen.rows()}
 
 
 def _text(data: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import typer
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
-from warpd.errors import EXIT_CHANGES, Finding, render_finding
+from warpd.errors import EXIT_FAILED, Finding, render_finding
 from warpd.lock import BEHIND, FILE, lock_text, parsed, resolved
 from warpd.merge import merged_locks
 from warpd.private_file import write_private
@@ -22,7 +22,7 @@ from warpd.session import Read, Session
 @app.command()
 def lock(
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 2 when the lock is behind")] = False,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 1 when the lock is behind")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="write it there instead, for a clone of the repository")] = None,
     merge: Annotated[
         tuple[Path, Path] | None, typer.Option("--merge", metavar="OURS THEIRS", help="as a merge driver: both into OURS")
@@ -60,7 +60,7 @@ def lock(
     text = f"{path}: {'written' if written else 'behind' if check and late else 'up to date'}"
     data = {"version": VERSION, "file": str(path), "written": written, "behind": [finding_json(item) for item in late]}
     output.emit(data, text, form)
-    raise typer.Exit(EXIT_CHANGES if check and late else 0)
+    raise typer.Exit(EXIT_FAILED if check and late else 0)
 
 
 def _merged(ours: Path, theirs: Path) -> None:

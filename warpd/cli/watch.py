@@ -1,24 +1,18 @@
-"""events, and the live view of `status --watch`."""
+"""The live view of `status --watch`."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
-
-from warpd import client
-from warpd.cli import names, output
-from warpd.cli.app import Output, app
-from warpd.cli.output import Format
+from warpd.cli import output
 from warpd.errors import WarpError
 
 REDRAW_S: Final = 2.0
@@ -28,39 +22,6 @@ ALTERNATE: Final = "\x1b[?1049h"
 NORMAL: Final = "\x1b[?1049l"
 ENDS: Final = (signal.SIGTERM, signal.SIGHUP)
 _MARKS: Final = re.compile("\x1b\\[[0-9;]*m")
-
-
-@app.command()
-def events(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until interrupted")] = False,
-    network: Annotated[
-        str | None, typer.Option("--network", help="only this network's", autocompletion=names.network_names)
-    ] = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="only these, as change or failed; may be repeated")] = None,
-    repairs: Annotated[bool, typer.Option("--repairs", help="only what was changed back")] = False,
-    form: Output = Format.text,
-) -> None:
-    """What the daemon did: changes, repairs, refusals, fights; the last thousand, and with --follow those to come."""
-    for event in client.events(follow=follow):
-        if not is_chosen(event, network, kind or (), repairs):
-            continue
-        if not output.say(json.dumps(event) if form is Format.json else event_text(event)):
-            return  # whoever read it has gone
-
-
-def is_chosen(event: Mapping[str, Any], network: str | None, kinds: Sequence[str], repairs: bool) -> bool:
-    """Whether an event is among those that are asked for."""
-    if network is not None and event.get("network") != network:
-        return False
-    if kinds and event["kind"] not in kinds:
-        return False
-    return not repairs or bool(event.get("repair"))
-
-
-def event_text(event: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in event.items() if key not in ("number", "time", "kind") and value not in (None, "")}
-    said = "  ".join(f"{key}={value}" for key, value in rest.items())
-    return f"{event['time']}  {event['kind']:9}  {said}"
 
 
 def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, Any]], str]) -> None:

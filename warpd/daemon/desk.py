@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,7 +36,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened; `number` counts from 1 since the daemon's start, `time` is ISO 8601 in UTC."""
+    """Something that happened.
+
+    `number` counts from 1 since the events on disk began, over restarts too; `time` is ISO 8601 in UTC.
+    """
 
     number: int
     time: str
@@ -95,6 +98,19 @@ class Desk:
             self._events.append(Event(self._count, time, kind, fields))
         for listener in self.listeners:
             listener()
+
+    def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Remember what an earlier daemon wrote down, before anything else is told; numbers go on from there."""
+        with self._guard:
+            for row in rows:
+                fields = {key: value for key, value in row.items() if key not in ("number", "time", "kind")}
+                self._count = max(self._count, row["number"])
+                self._events.append(Event(row["number"], row["time"], row["kind"], fields))
+
+    @property
+    def last_number(self) -> int:
+        """Of the latest event; 0 before any."""
+        return self._count
 
     def events(self, after: int = 0) -> list[Event]:
         """Events with a number above `after`, oldest first."""

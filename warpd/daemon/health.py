@@ -37,5 +37,7 @@ def facts_of(keeper: Keeper, pacer: Pacer, desk: Desk, now: float, overruns: int
         problems=problems_of(keeper.problems),
         contested={row["object"]: row["network"] for row in keeper.named(pacer.fights)},
         event_overruns=overruns,
+        events_unwritten=keeper.events_unwritten,
+        last_good=keeper.in_force is not None,
         source_error=desk.figures.source.error,
     )

@@ -25,7 +25,7 @@ from warpd.daemon.desk import Desk
 from warpd.daemon.dialer import Dialer
 from warpd.daemon.figures import Sourced, dropped, seen
 from warpd.daemon.watch import Mark, being_written, files_of, mark
-from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_finding
+from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_headline
 from warpd.grants import Grants
 from warpd.history import NOTHING, PENDING, History, Pending, files_digest
 from warpd.history import files_of as intent_files
@@ -69,6 +69,7 @@ class Keeper:
         self.session = session
         self.kernel = kernel
         self.desk = desk
+        self.events_unwritten = ""  # why the latest events are not on disk
         self.log = log
         self.drain: Callable[[Collection[str] | None], None] = lambda _covered: None
         self.in_force: InForce | None = None
@@ -369,7 +370,7 @@ class Keeper:
             self.log.info("intent", networks=len(read.intent.networks))
             self.desk.tell(_now(), "intent", networks=len(read.intent.networks))
         for warning in read.warnings:
-            self.log.warning("the YAML", finding=render_finding(warning))
+            self.log.warning("the YAML", finding=render_headline(warning), hint=warning.hint)
         return True
 
     def applied(self) -> Applied | None:
@@ -418,8 +419,9 @@ class Keeper:
     def _refused(self, findings: tuple[Finding, ...]) -> None:
         self.findings, self.waits, self.unwritten = findings, "", None
         for finding in findings:
-            self.log.error("the YAML is not valid; the kernel is left as it is", finding=render_finding(finding))
-        self.desk.tell(_now(), "invalid", findings=[render_finding(finding) for finding in findings[:20]])
+            about = {"finding": render_headline(finding), "hint": finding.hint}
+            self.log.error("the YAML is not valid; the kernel is left as it is", **about)
+        self.desk.tell(_now(), "invalid", findings=[render_headline(finding) for finding in findings[:20]])
 
     def _wait(self, why: str) -> None:
         self.findings, self.waits = (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),), why
@@ -464,7 +466,7 @@ class Keeper:
 
     def _converge(self, goal: Goal, found: Prospect) -> Outcome:
         def progress(step: Step) -> None:
-            self.log.info(step.change.action.value, network=step.network, vcid=vcid_of(step.group), step=str(step.key))
+            self.log.info(step.change.action.value, **_named(step), why=step.reason)
 
         def replan() -> Prospect:
             groups = {step.group for step in found.plan.steps}
@@ -495,13 +497,14 @@ class Keeper:
         for step in outcome.done[:TOLD_STEPS_MAX]:
             self.desk.tell(_now(), "change", **_described(step), repair=not fresh)
         for step, fault in outcome.failed:
-            self.log.error("step failed", network=step.network, vcid=vcid_of(step.group), step=str(step.key), error=str(fault))
+            self.log.error("step failed", **_named(step), error=str(fault))
             self.desk.tell(_now(), "failed", **_described(step), error=str(fault))
         for blocked in found.plan.blocked:
-            self.log.error("blocked", object=str(blocked.key), foreign=blocked.foreign, vcid=vcid_of(blocked.group))
-            self.desk.tell(_now(), "blocked", object=str(blocked.key), foreign=blocked.foreign)
+            about = {"network": self._name(blocked.group), "object": str(blocked.key), "foreign": blocked.foreign}
+            self.log.error("blocked", vcid=vcid_of(blocked.group), **about)
+            self.desk.tell(_now(), "blocked", **about)
         for step in outcome.unverified:
-            self.log.error("not as promised", network=step.network, vcid=vcid_of(step.group), step=str(step.key))
+            self.log.error("not as promised", **_named(step))
         failed = {step.group for step, _ in outcome.failed} | {step.group for step in outcome.unverified}
         failed |= {blocked.group for blocked in found.plan.blocked}
         self.why_failing |= {self._name(step.group): "the kernel is not as promised" for step in outcome.unverified}
@@ -581,10 +584,24 @@ def why_wait(read: Read, before: Grants) -> str:
     return ""
 
 
+def _named(step: Step) -> dict[str, Any]:
+    """What a line of the log says of a step."""
+    endpoint = getattr(step.change.subject, "label", "")
+    return {
+        "network": step.network,
+        "vcid": vcid_of(step.group),
+        **({"endpoint": endpoint} if endpoint else {}),
+        "step": str(step.key),
+    }
+
+
 def _described(step: Step) -> dict[str, Any]:
+    """What an event says of a step."""
+    endpoint = getattr(step.change.subject, "label", "")
     return {
         "network": _network(step),
         "vcid": vcid_of(step.group),
+        **({"endpoint": endpoint} if endpoint else {}),
         "action": step.change.action.value,
         "object": str(step.key),
         "why": step.reason,

@@ -33,6 +33,7 @@ from warpd.daemon.puller import Puller
 from warpd.daemon.view import View
 from warpd.daemon.watch import Watch
 from warpd.errors import WarpError, render_finding
+from warpd.event_log import EventLog
 from warpd.kernel.protocol import LookFailed
 
 OVERRUN_TOLD_S: Final = 3600.0
@@ -60,6 +61,8 @@ class Loop:
         self._ready = False
         self._failed: frozenset[str] = frozenset()  # groups of which the last pass failed
         checkout = keeper.session.checkout
+        self._event_log = EventLog(keeper.session.store.folder, self._remembered)
+        self._written = desk.last_number  # the event up to which they are on disk
         self._puller = Puller(checkout, lambda: self._flag("pulled")) if checkout is not None else None
         keeper.drain = self._drain
 
@@ -72,13 +75,16 @@ class Loop:
         self._watch.start()
         if self._puller is not None:
             self._puller.start()
+        self._desk.tell(_iso(time.time()), "started", version=__version__)
         try:
             self._listen()
             while not self._signal:
                 self._turn()
             self._notifier.say("STOPPING=1")
+            self._desk.tell(_iso(time.time()), "stopping", signal=signal.Signals(self._signal).name)
             return self._signal
         finally:
+            self._write_events()
             signal.set_wakeup_fd(-1)
             self._watch.stop()
             if self._puller is not None:
@@ -97,9 +103,22 @@ class Loop:
         question = next(self._desk.questions(), None)  # one between two passes: repairs come first
         if question is not None:
             self._answer(question)
+        self._write_events()
         self._notifier.alive()
         if not self._signal:
             self._wait()
+
+    def _remembered(self) -> list[Mapping[str, Any]]:
+        return [event.as_json() for event in self._desk.events()]
+
+    def _write_events(self) -> None:
+        """After all that was done: a slow disk keeps no repair waiting."""
+        if self._desk.last_number == self._written and not self._event_log.is_behind:
+            return
+        new = self._desk.events(self._written)
+        self._written = self._desk.last_number
+        self._event_log.append(event.as_json() for event in new)
+        self._keeper.events_unwritten = self._event_log.failure
 
     def _wait(self) -> None:
         wait_s = min(self._pacer.wait_s(time.monotonic()), self._notifier.interval_s)
@@ -234,7 +253,8 @@ class Loop:
         for state, items in (("begins", begun), ("over", over)):
             for item in items:
                 self._desk.tell(time_, "condition", code=item.code, state=state, severity=item.severity, text=item.text)
-                self._keeper.log.warning("condition", code=item.code, state=state, text=item.text)
+                log = self._keeper.log.info if state == "over" else self._keeper.log.warning
+                log("condition", code=item.code, state=state, text=item.text)
         self._desk.figures = dataclasses.replace(self._desk.figures, conditions=self._watched.now)
 
     def _headline(self) -> str:

@@ -9,12 +9,12 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import structlog
 import typer
 
-from warpd import __version__
+from warpd import __version__, event_log
 from warpd.daemon.answers import ANSWERS
 from warpd.daemon.decide import Work
 from warpd.daemon.desk import Desk, Waker
@@ -68,6 +68,7 @@ def serve(
         raise typer.Exit(failure.exit_code) from None
     kernel, waker = LiveKernel(event_bytes), Waker()
     desk = Desk(waker)
+    desk.restore(event_log.read(state_dir))
     keeper = Keeper(Session(config, state_dir), kernel, desk, log)
     try:
         if once:
@@ -121,9 +122,21 @@ def chosen_format(wanted: LogFormat, terminal: bool, journal: bool) -> LogFormat
     return LogFormat.logfmt if journal else LogFormat.json
 
 
+def is_journal(stream: TextIO) -> bool:
+    """Whether systemd's journal reads this stream. The variable alone is inherited by whoever is started from a unit.
+
+    systemd.exec(5), JOURNAL_STREAM: the device and inode of the stream that leads there.
+    """
+    try:
+        seen = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{seen.st_dev}:{seen.st_ino}"
+
+
 def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
-    """A logger to stderr. In the journal a line carries its priority and no time: the journal has its own."""
-    journal = bool(os.environ.get("JOURNAL_STREAM"))
+    """A logger to stderr. For the journal a line carries its priority, and as logfmt no time: the journal has its own."""
+    journal = is_journal(sys.stderr)
     style = chosen_format(wanted, sys.stderr.isatty(), journal)
     processors: list[Any] = [structlog.processors.add_log_level]
     if not (journal and style is LogFormat.logfmt):
@@ -131,14 +144,17 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     if style is LogFormat.console:
         processors.append(structlog.dev.ConsoleRenderer())
     elif style is LogFormat.json:
-        processors.append(structlog.processors.JSONRenderer())
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        processors += [structlog.processors.LogfmtRenderer(key_order=["level", "event"], bool_as_flag=False)]
-        processors += [with_priority] if journal else []
+        written = structlog.processors.LogfmtRenderer(key_order=["level", "event"], bool_as_flag=False)
+        processors += [structlog.processors.format_exc_info, written]
+    if journal:
+        processors.append(with_priority)
     structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
 
 
 def with_priority(_logger: Any, method: str, line: str) -> str:
+    """The journal takes the priority off the front of each line."""
     return f"<{PRIORITIES.get(method, 6)}>{line}"
