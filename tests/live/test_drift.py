@@ -485,7 +485,7 @@ def rules(run: str, chain: str, comments: list[str]) -> Iterator[Modification]:
 
 
 def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
-    samples = {"ipv4_addr": "198.18.99.200", "ipv6_addr": "2001:db8:200::1", "ifname": "eth0"}
+    samples = {"ipv4_addr": "198.18.99.200", "ipv6_addr": "2001:db8:200::1", "ifname": "eth0", "classid": "7:7"}
     name, elements = str(each["name"]), each.get("elem", [])
     if role_of(name) == "learned":
         return  # rules fill it: its elements are nobody's intent

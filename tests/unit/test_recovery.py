@@ -25,7 +25,8 @@ from warpd.state import Host, State
 
 HOST = Host(uplink="eth0", vrf=True)
 NOTHING = Grants({})
-SHARES = ("nft-part", "nft-table", "nft-elements/shares")
+# An endpoint's number says what kind of share it has.
+SHARES = ("nft-part", "nft-table", "nft-elements/shares", "nft-elements/sides")
 
 
 def applied(goal: Goal) -> State:

@@ -50,7 +50,8 @@ _NUMBERS: Final = 24  # bits of an endpoint's number; the bits above are its kin
 KINDS_MAX: Final = 255
 ENDPOINTS_MAX: Final = 1 << 16  # that open connections at the same time
 SERVICES_MAX: Final = 1 << 16
-_ENDPOINT: Final = meta("priority")
+ENDPOINT: Final = meta("priority")
+NOT_A_PRIORITY: Final = mangle(ENDPOINT, "none")
 NEW: Final = match({"ct": {"key": "state"}}, "new", op="in")
 # A one-way flow stays `new`; its entry stands from its first packet on.
 _HELD: Final = match({"ct": {"key": "status"}}, "confirmed", op="in")
@@ -120,18 +121,23 @@ def sets() -> tuple[NftSet, ...]:
 
 def _limits(shares: Shares) -> Iterator[str]:
     yield rule("has an entry", _HELD, RETURN)
-    for family, version in (("ip", 4), ("ip6", 6)):
-        yield rule("endpoint", mangle(_ENDPOINT, mapped(payload(family, "saddr"), f"shares{version}")))
+    yield from numbered()
     for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f"rate{kind}", ENDPOINTS_MAX, _ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+        over = meter(f"rate{kind}", ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
         yield rule("rate of an endpoint", _of(kind), over, jump("over-rate"))
     own = shares.network
     yield rule("rate of the network", rate_over(own.per_second, own.per_second * BURST_S), jump("over-rate"))
     for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f"held{kind}", ENDPOINTS_MAX, _ENDPOINT, connections_over(share.connections))
+        over = meter(f"held{kind}", ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
         yield rule("connections of an endpoint", _of(kind), over, jump("over-count"))
     yield rule("connections of the network", _together(own.connections), jump("over-count"))
-    yield rule("not a priority", mangle(_ENDPOINT, "none"))
+    yield rule("not a priority", NOT_A_PRIORITY)
+
+
+def numbered() -> Iterator[str]:
+    """From here on, ENDPOINT is the number of the endpoint that sent the packet; NOT_A_PRIORITY ends that."""
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield rule("endpoint", mangle(ENDPOINT, mapped(payload(family, "saddr"), f"shares{version}")))
 
 
 def parts_of(connections: int) -> int:
@@ -147,7 +153,7 @@ def _together(connections: int) -> dict[str, Any]:
 
 def _of(kind: int) -> dict[str, Any]:
     first = kind << _NUMBERS
-    return match(_ENDPOINT, {"range": [_written(first), _written(first + (1 << _NUMBERS) - 1)]})
+    return match(ENDPOINT, {"range": [_written(first), _written(first + (1 << _NUMBERS) - 1)]})
 
 
 def _written(number: int) -> str:
@@ -161,8 +167,14 @@ Owned = tuple[int, Share, Sequence[IPv4Network | IPv6Network]]  # an endpoint's 
 def elements(netns: str, suffix: str, shares: Shares, endpoints: Iterable[Owned]) -> list[NftElements]:
     """Which source is which endpoint's."""
     found: dict[int, set[str]] = {4: set(), 6: set()}
+    for number, sources in numbers(shares, endpoints):
+        for source in sources:
+            found[source.version].add(f"{plain(source)} : {number}")
+    return [NftElements(netns, f"shares{version}{suffix}", frozenset(own)) for version, own in found.items() if own]
+
+
+def numbers(shares: Shares, endpoints: Iterable[Owned]) -> Iterator[tuple[str, Sequence[IPv4Network | IPv6Network]]]:
+    """Each endpoint's number as nft lists it, with its sources."""
     for number, share, sources in endpoints:
         kind = shares.kinds.index(share) + 1
-        for source in sources:
-            found[source.version].add(f"{plain(source)} : {_written((kind << _NUMBERS) + number)}")
-    return [NftElements(netns, f"shares{version}{suffix}", frozenset(own)) for version, own in found.items() if own]
+        yield _written((kind << _NUMBERS) + number), sources

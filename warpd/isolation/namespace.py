@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
-from warpd.isolation import blocks, delivery, limits
+from warpd.isolation import blocks, delivery, icmp_errors, limits
 from warpd.isolation.gateway import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_sources
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
@@ -94,6 +94,7 @@ def _links(site: Site, place: Room, wants: Wants) -> list[str]:
 def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
     chains += [NftChain(name, rules) for name, rules in limits.chains(site.shares, str(site.vcid)).items()]
+    chains += [NftChain(name, rules) for name, rules in icmp_errors.chains(str(site.vcid)).items()]
     chains.append(NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop"))
     chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
     chains.append(NftChain("steer", tuple(_steer(site, place, wants)), "prerouting", "filter", MANGLE_PRIORITY))
@@ -101,8 +102,8 @@ def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTabl
         chains.append(NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100))
     return NftTable(
         place.netns,
-        tuple(sorted((*fragment.sets, *limits.sets()), key=lambda item: item.name)),
-        tuple(sorted((*fragment.counters, *limits.REASONS))),
+        tuple(sorted((*fragment.sets, *limits.sets(), *icmp_errors.sets()), key=lambda item: item.name)),
+        tuple(sorted((*fragment.counters, *limits.REASONS, icmp_errors.REASON))),
         tuple(sorted(chains, key=lambda chain: chain.name)),
     )
 
@@ -115,8 +116,9 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     hooks = [
         rule(name, match(meta("iifname"), comes[name][0]), match(meta("oifname"), comes[name][1]), jump(name)) for name in used
     ]
-    new = limits.new_connections(match(meta("iifname"), place.tunnel))
-    return [*clamp(site.mtu), *off, new, *hooks, *drops(label, "not-granted")]
+    endpoints = match(meta("iifname"), place.tunnel)
+    judged = [limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
+    return [*clamp(site.mtu), *off, *judged, *hooks, *drops(label, "not-granted")]
 
 
 def _steer(site: Site, place: Room, wants: Wants) -> list[str]:
@@ -127,6 +129,7 @@ def _steer(site: Site, place: Room, wants: Wants) -> list[str]:
 def _input(site: Site, place: Room, wants: Wants) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
+        icmp_errors.related(match(meta("iifname"), place.tunnel)),
         rule("answers to the gateway", ANSWERS, ACCEPT),
         limits.new_connections(match(meta("iifname"), place.tunnel)),
         rule("from an endpoint", match(meta("iifname"), place.tunnel), jump("local")),

@@ -25,7 +25,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 
-from warpd.isolation import blocks, delivery, limits
+from warpd.isolation import blocks, delivery, icmp_errors, limits
 from warpd.isolation.gateway import MARKS, OF_A_TABLE, OWN_PRIORITY, TABLES_LAST, mark_of, tag, unguarded, unguarded_within
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import Range, clamp, drops, merged
@@ -191,17 +191,19 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
         "forward": _forward(site, place, wants, fragment),
         "return": [*clamp(site.mtu), rule("back", jump("back"))] if wants.egress else [],
         "input": [
+            icmp_errors.related(),
             rule("answers to the gateway", ANSWERS, ACCEPT),
             limits.new_connections(),
             rule("from an endpoint", jump("local")),
         ],
         **limits.chains(site.shares, str(site.vcid)),
+        **icmp_errors.chains(str(site.vcid)),
         "zone": list(_zone(site)),
         "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
         "steer": list(_steer(site, place, wants)),
     }
-    sets = [*fragment.sets, *limits.sets(), *_inside(site)]
-    counters = (*fragment.counters, *limits.REASONS)
+    sets = [*fragment.sets, *limits.sets(), *icmp_errors.sets(), *_inside(site)]
+    counters = (*fragment.counters, *limits.REASONS, icmp_errors.REASON)
     names = frozenset((*chains, *(item.name for item in sets), *counters, *limits.meters(site.shares)))
     own = {name: [renamed(text, names, place.suffix) for text in rules] for name, rules in chains.items()}
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
@@ -240,7 +242,7 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
     hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
     hooks += [rule("out", jump("out"))] if wants.egress else []
-    return [*clamp(site.mtu), *off, limits.new_connections(), *hooks, *drops(label, "not-granted")]
+    return [*clamp(site.mtu), *off, limits.new_connections(), *icmp_errors.forwarded(), *hooks, *drops(label, "not-granted")]
 
 
 def _zone(site: Site) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from warpd.isolation import limits
+from warpd.isolation import icmp_errors, limits
 from warpd.isolation.limits import LEAST, Share
 from warpd.isolation.room import Fragment, Room, Site
 from warpd.isolation.rules import drops, plain
@@ -69,8 +69,9 @@ def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int
         WireguardPeer(place.netns, place.tunnel, p.public_key, p.preshared_key, p.keepalive, p.allowed_ips, p.endpoint, p.name)
         for p in peers
     ]
-    owned = ((int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers)
-    return [*out, *limits.elements(place.netns, place.suffix, site.shares, owned), *_grants(place, peers)]
+    owned = [(int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers]
+    numbers = (place.netns, place.suffix, site.shares, owned)
+    return [*out, *limits.elements(*numbers), *icmp_errors.elements(*numbers), *_grants(place, peers)]
 
 
 def _route(place: Room, prefix: str) -> Route:

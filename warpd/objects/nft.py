@@ -36,6 +36,8 @@ ROLES: Mapping[str, Role] = {
     "bridges": "grant",
     "endpoints4": "grant",
     "endpoints6": "grant",
+    "sides4": "grant",
+    "sides6": "grant",
     "answered4": "learned",
     "answered6": "learned",
     "tried4": "learned",

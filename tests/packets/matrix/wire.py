@@ -46,9 +46,13 @@ def piece(packet: Packet, body: bytes, at: int, number: int, six: bool) -> bytes
 def error(source: str, target: str, ident: str, port: int = 7777) -> bytes:
     """A forged "unreachable" that quotes a packet of `target` to `source`, with the marker in the quote."""
     quoted = Packet("udp", target, source, port, ident).encode()
+    return quoting(source, target, quoted, 1 if ":" in target else 3, 3)
+
+
+def quoting(source: str, target: str, quoted: bytes, kind: int, code: int = 0, rest: int = 0) -> bytes:
+    """An ICMP error of `source` to `target` about any packet; `rest` is its second word, an MTU for instance."""
     six = ":" in target
-    kind = 1 if six else 3
-    body = struct.pack("!BBHI", kind, 3, 0, 0) + quoted
+    body = struct.pack("!BBHI", kind, code, 0, rest) + quoted
     pseudo = b""
     if six:
         pseudo = ip_address(source).packed + ip_address(target).packed + struct.pack("!II", len(body), 58)
