@@ -29,7 +29,7 @@ from warpd.networks import least_mtu, tunnel, type_named
 from warpd.objects.netns import netns_name
 from warpd.objects.wireguard import WireguardPeer
 from warpd.scalars import is_plain_link_name
-from warpd.state import ROOT, Exit, ForeignRules, Host, Key, Object, State
+from warpd.state import ROOT, TRANSIT6, Exit, ForeignRules, Host, Key, Object, State
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
@@ -412,11 +412,18 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     ways = [(door, *way) for part in leaving for door in part.built.doors for way in _ways(part.terms)]
     blocks = [number for part in parts for number in part.built.port_blocks]
     guard = gateway.guard(fence, ranges, routed, sources, both_ends, listening, doors, blocks, uplinks, ways)
-    transits = [part.terms.grant.transit for part in parts if part.built.transit]
-    pools = collapse_addresses([intent.gateway.pools.transit, *transits]) if transits else ()
     networks = [part.terms.network for part in parts]
-    own = [guard, *gateway.unguarded_sources(pools), *gateway.settings(fence, six), *gateway.steering(host)]
+    own = [guard, *gateway.unguarded_ranges(_transits(parts, intent)), *gateway.settings(fence, six), *gateway.steering(host)]
     return [*own, *_shared(networks, intent.gateway, host)]
+
+
+def _transits(parts: Collection[Part], intent: Intent) -> list[Range]:
+    """All ranges of transit links, where there is any: links of networks may be from an earlier pool."""
+    links = [part for part in parts if part.built.transit]
+    if not links:
+        return []
+    four = collapse_addresses([intent.gateway.pools.transit, *(part.terms.grant.transit for part in links)])
+    return [*four, *([TRANSIT6] if any(part.terms.network.ipv6 for part in links) else ())]
 
 
 def _uplinks(host: Host) -> list[tuple[str, int]]:

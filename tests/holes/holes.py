@@ -500,7 +500,7 @@ HOLES = (
     Hole(
         "the root routes IPv4 of transit links unmarked",
         "warpd/compile.py",
-        "*gateway.unguarded_sources(pools), ",
+        "*gateway.unguarded_ranges(_transits(parts, intent)), ",
         "",
     ),
     Hole(
@@ -674,8 +674,8 @@ HOLES = (
     Hole(
         "new connections from a VRF meet no share",
         "warpd/isolation/vrf.py",
-        "    return [*clamp(site.mtu), *off, limits.new_connections(), *hooks,",
-        "    return [*clamp(site.mtu), *off, *hooks,",
+        "    return [*clamp(site.mtu), *off, limits.new_connections(), *icmp_errors.forwarded(), *hooks,",
+        "    return [*clamp(site.mtu), *off, *icmp_errors.forwarded(), *hooks,",
         LIMITS,
     ),
     Hole(
@@ -1000,5 +1000,25 @@ HOLES = (
         "    return [related(*matches), *about_nothing]\n",
         "    return [related(*matches)]\n",
         "tests/unit/test_icmp_errors.py",
+    ),
+    Hole(
+        "a network's end of a transit link is reached over IPv6 while nothing is marked",
+        "warpd/compile.py",
+        "*([TRANSIT6] if any(part.terms.network.ipv6 for part in links) else ())",
+        "*()",
+    ),
+    Hole(
+        "a network's IPv6 addresses are reached from outside while nothing is marked",
+        "warpd/isolation/namespace.py",
+        "unguarded_ranges(_kept(site, wants), owner",
+        "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4], owner",
+    ),
+    Hole(
+        "answers over IPv6 bear no mark",
+        "warpd/isolation/gateway.py",
+        'for family, version in (("ip", 4), ("ip6", 6)):\n        yield match({"ct"',
+        'for family, version in (("ip", 4),):\n        yield match({"ct"',
+        "tests/packets/test_forged_answers.py",
+        packets=True,
     ),
 )

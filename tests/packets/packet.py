@@ -24,7 +24,7 @@ def new_ident() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet to send. `port` is the destination's; TCP is a SYN that already carries the marker."""
+    """One packet to send. `port` is the destination's; TCP is a SYN, unless `flags` say otherwise, that carries the marker."""
 
     kind: Kind
     source: str
@@ -34,6 +34,7 @@ class Packet:
     sport: int = 40000
     mss: int = 1460
     size: int = 0
+    flags: int = 2  # of TCP
 
     def encode(self) -> bytes:
         six = ":" in self.target
@@ -57,7 +58,7 @@ class Packet:
         if self.kind == "ping":
             return struct.pack("!BBHHH", 128 if six else 8, 0, 0, self.sport, 1) + payload
         options = struct.pack("!BBH", 2, 4, self.mss)
-        return struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, 2, 64240, 0, 0) + options + payload
+        return struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, self.flags, 64240, 0, 0) + options + payload
 
 
 def checksum(data: bytes) -> int:

@@ -388,6 +388,22 @@ def test_what_no_table_of_ours_has_marked_is_routed_nowhere(isolation: str) -> N
             assert (netns, link, 6) in guarded or (netns != ROOT and not has_ipv6(built, group))
 
 
+@pytest.mark.parametrize("nat", [True, False])
+def test_what_no_table_of_ours_has_marked_reaches_no_namespace(nat: bool) -> None:
+    """Every route of the root by a transit link leads to a range that only marked packets, and the host itself, look up."""
+    built, vcid = alone(world.network(2, nat=nat, nat6=nat))
+    led = [item for item in built.state if isinstance(item, Route) and (item.netns, item.device) == (ROOT, f"dn-{vcid}")]
+    assert {ip_network(item.prefix).version for item in led} == {4, 6}
+    assert len(led) == (2 if nat else 4)
+    rules = [item for item in built.state if isinstance(item, Rule) and item.netns == ROOT and item.to]
+    guarded = [ip_network(item.to) for item in rules if item.blackhole and (item.mark, item.mask) == (0, MARK_BYTE)]
+    spared = [ip_network(item.to) for item in rules if item.link == "lo" and not item.blackhole]
+    assert guarded == spared
+    for item in led:
+        prefix = ip_network(item.prefix)
+        assert any(prefix.subnet_of(one) for one in guarded if one.version == prefix.version), item.prefix  # type: ignore[arg-type]
+
+
 def transit_is_guarded(built: Compiled, group: str, rules: list[Rule]) -> bool:
     ranges = [ip_network(rule.to) for rule in rules if rule.version == 4 and rule.to]
     transit = built.parts[group].terms.grant.transit

@@ -203,14 +203,17 @@ def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[O
     ]
 
 
-def unguarded_sources(prefixes: Iterable[Range], owner: str = "") -> list[Object]:
-    """The same in the root for IPv4 packets that come from a namespace, by the ranges of their sources.
+def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[Object]:
+    """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come from them.
 
-    A rule by the incoming link would also meet the check of the source of every answer (rp_filter of the uplink): that looks
-    up an answer's way in reverse, as if it came in by the link that it will leave by, and without a mark (net/ipv4/
-    fib_frontend.c, __fib_validate_source). So it is this check, on the transit link itself, that is made to fail: there it
-    takes the packet's mark (src_valid_mark), and without one its source is unreachable. The host's own packets to those
-    ranges come in by no link but lo.
+    What goes there, answers from the uplink above all, bears a mark of ours as well. Without our table nobody reaches the
+    network's end of a transit link, or what is behind it.
+
+    For IPv4 packets that come from there a rule by the incoming link would also meet the check of the source of every answer
+    (rp_filter of the uplink): that looks up an answer's way in reverse, as if it came in by the link that it will leave by, and
+    without a mark (net/ipv4/fib_frontend.c, __fib_validate_source). So it is this check, on the transit link itself, that is
+    made to fail: there it takes the packet's mark (src_valid_mark), and without one its source is unreachable. IPv6 has no such
+    check, and `unguarded`. The host's own packets to those ranges come in by no link but lo.
     """
     out: list[Object] = []
     for prefix in prefixes:
@@ -275,13 +278,17 @@ def _steer() -> list[str]:
         rule("networks in the root", dispatch("iifname", "steers")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
         rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
-        rule("guarded answers", outside, answered, _UNMARKED, _of_a_network(), mangle(meta("mark"), GUARDED)),
+        *(
+            rule("guarded answers", outside, answered, _UNMARKED, began, mangle(meta("mark"), GUARDED))
+            for began in _of_a_network()
+        ),
     ]
 
 
-def _of_a_network() -> dict[str, object]:
+def _of_a_network() -> Iterator[dict[str, object]]:
     """Of a connection that a network began; before its address is translated back, only the connection tells."""
-    return match({"ct": {"key": "ip saddr", "dir": "original"}}, "@sources4")
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield match({"ct": {"key": f"{family} saddr", "dir": "original"}}, f"@sources{version}")
 
 
 def _out() -> list[str]:

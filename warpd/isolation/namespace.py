@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from warpd.isolation import blocks, delivery, icmp_errors, limits
-from warpd.isolation.gateway import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_sources
+from warpd.isolation.gateway import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_ranges
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
 from warpd.isolation.rules import clamp, drops
 from warpd.objects.address import Address
@@ -52,18 +52,22 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     out += unguarded(place.netns, _links(site, place, wants), versions, owner="", inside=inside)
     if wants.egress:
         out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)
-        kept = [] if wants.nat4 else [item for item in site.inside if item.version == 4]
-        out += unguarded_sources(kept, owner=place.netns)
+        out += unguarded_ranges(_kept(site, wants), owner=place.netns)
         out += _way_out(site, place, wants)
     return Contribution(
         place.netns,
         (*out, *inner, _guard(site, place, wants, fragment)),
-        tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
+        _kept(site, wants),
         (site.transit, transit6(site.transit)) if wants.egress else (),
         (_outer(site),) if wants.egress else (),
         (blocks.block_of(site),) if wants.egress else (),
         transit=wants.egress,
     )
+
+
+def _kept(site: Site, wants: Wants) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The ranges that keep their source on the way out."""
+    return tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6))
 
 
 def transit6(transit: IPv4Network) -> IPv6Network:
