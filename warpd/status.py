@@ -1,6 +1,8 @@
 """One look at the kernel beside the intent -> the JSON that status, list and show print. Pure.
 
-A network is in sync when its part of the plan is empty. Nothing here changes or asks the kernel.
+A network is in sync when its part of the plan is empty and nothing of it is withheld: no foreign object is in the way, and this
+machine can build it. One that is built and has a problem all the same (no uplink to leave by) is in sync, and names it:
+there is nothing that warpd would do. Nothing here changes or asks the kernel.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def status_json(goal: Goal, found: Prospect, now_s: int) -> dict[str, Any]:
         "version": VERSION,
         "gateway": goal.intent.gateway.name or found.observed.host.hostname,
         "uplink": found.observed.host.uplink,
-        "in_sync": found.plan.empty and not found.compiled.problems,
+        "in_sync": found.plan.empty and not found.compiled.stopped,
         "waiting": waiting,
         "blocked": [{"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked],
         "problems": problems_json(found.compiled.problems),
@@ -50,7 +52,7 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
         **network_grant_json(goal, found, name),
         "enabled": network.enabled,
         "up": up,
-        "in_sync": not changes and not blocked and not problems,
+        "in_sync": not changes and not blocked and group not in found.compiled.stopped,
         "changes": changes,
         "blocked": blocked,
         "problems": problems,

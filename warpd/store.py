@@ -99,6 +99,7 @@ class Store:
         self.folder = Path(state_dir)
         self._writer = granting.Writer()
         self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
+        self._made = False  # whether the folder was there, or was made here
         self._kept: int | None = None  # descriptor of the daemon's lock
 
     # grants
@@ -353,8 +354,8 @@ class Store:
         obstacle: WarpError | None = None
         try:
             with _told(path):
-                if make:
-                    self._make_folder()
+                self._made = not make
+                self._make_folder()
                 self._close_folder()
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except WarpError as failure:
@@ -408,7 +409,10 @@ class Store:
     # files
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Once. One that goes away under a write is put back by somebody: a new one would stand in its way."""
+        if not self._made:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made = True
 
     def _close_folder(self) -> None:
         """A folder that was made by hand, or unpacked from a backup, may be open to others."""
@@ -440,7 +444,8 @@ class Store:
         beside = path.with_name(f".{path.name}.new")
         with _told(path):
             self._make_folder()
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if path.parent != self.folder:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
             try:
                 _write_synced(beside, text.encode())
                 os.rename(beside, path)

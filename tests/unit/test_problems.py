@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from tests import world
+from warpd.cli.tables import network_state
 from warpd.compile import compile_state
+from warpd.daemon.figures import Figures, seen
+from warpd.daemon.metrics import metrics_text
 from warpd.errors import EXIT_PARTIAL
 from warpd.intent import Intent
 from warpd.kernel.memory import PLAIN, MemoryKernel
@@ -20,6 +23,7 @@ from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect
 from warpd.render import headline, problems_json
 from warpd.report import exit_code_of, outcome_json
 from warpd.state import ROOT, Host, Rank
+from warpd.status import status_json
 
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
 SITES: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}}}
@@ -120,3 +124,34 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
     built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, world.TODAY)
     assert [(item.network, item.finding.code) for item in built.problems] == [("b", "clash")]
     assert set(built.names.values()) == {"a", "web"}
+
+
+@pytest.mark.parametrize(
+    ("host", "in_sync", "state"),
+    [
+        (PLAIN, {"web": True, "sites": True}, {"web": "in sync", "sites": "in sync"}),
+        (NO_UPLINK, {"web": True, "sites": True}, {"web": "in sync (uplink-missing)", "sites": "in sync"}),
+        (
+            dataclasses.replace(PLAIN, vrf=False),
+            {"web": True, "sites": False},
+            {"web": "in sync", "sites": "not in sync (isolation-unsupported)"},
+        ),
+    ],
+)
+def test_plan_status_and_metrics_agree(host: Host, in_sync: dict[str, bool], state: dict[str, str]) -> None:
+    """In sync: there is nothing that warpd would do, and nothing that it holds back. A problem is named beside that."""
+    kernel, goal = MemoryKernel(host), world.goal(two(isolation="vrf"))
+    run(kernel, goal)
+    found = prospect(kernel, goal)
+    status = status_json(goal, found, 0)
+    assert {item["name"]: item["in_sync"] for item in status["networks"]} == in_sync
+    assert {item["name"]: network_state(item) for item in status["networks"]} == state
+    assert status["in_sync"] == all(in_sync.values())
+    assert {item.name: item.in_sync for item in seen(goal, found)} == in_sync
+    assert headline(found.plan)["changes"] == 0
+    codes = [(problem.network, problem.finding.code) for problem in found.compiled.problems]
+    text = metrics_text(Figures(networks=seen(goal, found), problems=codes))
+    for network, code in codes:
+        vcid = goal.grants.networks[network].vcid
+        assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text
+    assert text.count("warpd_problem{") == len(codes)

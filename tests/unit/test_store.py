@@ -360,6 +360,22 @@ def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
         assert not other.is_alive() or other.join(5) is None
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(tmp_path: Path, again: bool) -> None:
+    store = Store(tmp_path / "state")
+    with store.writer("first"):
+        store.write_grants(Grants())
+    with store.writer_if_possible("second", make=again):
+        store.folder.rename(tmp_path / "away")
+        for write in (lambda: store.write_grants(grants(1)), lambda: store.keep("history/000001.json", "{}")):
+            with pytest.raises(WarpError):
+                write()
+    assert not store.folder.exists()
+    with store.writer("third"):
+        store.write_grants(grants(1))
+    assert store.folder.exists(), "who may make it does"
+
+
 def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:
     """One that is keeps its file system from being mounted read-only (`remount_ro` in fs/super.c: EBUSY)."""
     store = Store(tmp_path / "state")

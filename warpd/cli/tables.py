@@ -67,7 +67,9 @@ def network_state(network: Row) -> str:
         return "disabled"
     if network["changes"]:
         return f"{plural(network['changes'], 'change')} pending"
-    return "in sync" if network["in_sync"] else "not in sync"
+    codes = sorted({problem["code"] for problem in network.get("problems", ())})
+    about = f" ({', '.join(codes)})" if codes else ""
+    return ("in sync" if network["in_sync"] else "not in sync") + about
 
 
 def network_lines(network: Row) -> list[str]:

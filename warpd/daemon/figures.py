@@ -63,6 +63,7 @@ class Figures:
     overruns: int = 0  # times that events were lost and everything was looked at
     networks: Sequence[Seen] = ()  # as the last look at everything found them
     drops: Mapping[str, int] = field(default_factory=dict)  # by the gateway's own rules: reason -> packets
+    problems: Sequence[tuple[str, str]] = ()  # network and code, of what this machine keeps networks from
     confirm_pending: bool = False
     conditions: Sequence[Condition] = ()  # what is wrong, or waits
 
@@ -77,7 +78,7 @@ class SocketFigures:
 
 def seen(goal: Goal, found: Prospect) -> tuple[Seen, ...]:
     """What is shown of a look at everything."""
-    open_ = {step.group for step in found.plan.steps} | {item.group for item in found.plan.blocked}
+    open_ = {step.group for step in found.plan.steps} | {item.group for item in found.plan.blocked} | found.compiled.stopped
     single = sum(len(network.endpoints) for network in goal.intent.networks.values()) <= ENDPOINTS_MAX
     traffic: dict[str, dict[str, PeerTraffic]] = {}
     for group, part in found.compiled.parts.items() if single else ():

@@ -172,6 +172,8 @@ class Keeper:
     def _tell_problems(self, now: tuple[Problem, ...]) -> None:
         """What this machine keeps networks from: told when it comes, and when it is over."""
         before, self.problems = self.problems, now
+        codes = tuple((problem.network, problem.finding.code) for problem in now)
+        self.desk.figures = dataclasses.replace(self.desk.figures, problems=codes)
         for problem in now:
             if problem not in before:
                 about = {"network": problem.network, "code": problem.finding.code, "error": problem.finding.message}

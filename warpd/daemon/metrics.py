@@ -104,6 +104,12 @@ def _refused(figures: SocketFigures) -> Iterator[Sample]:
         yield {"missing": missing}, figures.refused.get(missing, 0)
 
 
+def _problems(figures: Figures) -> Iterator[Sample]:
+    vcids = {network.name: network.vcid for network in figures.networks}
+    for network, code in sorted(set(figures.problems)):
+        yield {"network": network, "vcid": vcids.get(network, ""), "code": code}, 1
+
+
 def _conditions(figures: Figures) -> Iterator[Sample]:
     for item in figures.conditions:
         yield {"code": item.code, "severity": item.severity}, 1
@@ -130,6 +136,10 @@ def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
     yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(figures.errors, figures)
     yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(figures.pending, figures)
     yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _in_sync(figures)
+    yield (
+        Family("warpd_problem", "gauge", "1 while this machine keeps the network from something; status says what."),
+        _problems(figures),
+    )
     yield (
         Family("warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."),
         _of_endpoints(lambda peer: peer.received, figures),
