@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Run
 from tests.counts import growth
 from warpd.cli import edit as editing
-from warpd.cli.app import main
 from warpd.edit import add_endpoints
 from warpd.errors import Busy
 from warpd.rewrite import replace
@@ -30,27 +30,6 @@ networks:
   corp: {type: l2-mesh, endpoints: {}}
 """
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def yaml(tmp_path: Path) -> Path:
-    path = tmp_path / "warp.yaml"
-    path.write_text(TEXT)
-    return path
-
-
-@pytest.fixture
-def run(yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        state = str(yaml.parent / "state")
-        monkeypatch.setattr(sys, "argv", ["warpctl", "-c", str(yaml), "--state-dir", state, *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 def test_add_rotate_remove_gives_the_file_back(run: Run, yaml: Path) -> None:

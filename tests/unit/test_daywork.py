@@ -6,16 +6,16 @@ import io
 import json
 import os
 import stat
+import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.command import Run
 from warpd.cli import names
-from warpd.cli.app import main
 from warpd.cli.arguments import in_order
 from warpd.cli.edit import resources_of
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
@@ -36,27 +36,15 @@ networks:
       hq: {type: cpe, routes: [192.168.1.0/24]}
   web: {type: secure-internet, endpoints: {phone: {type: mobile}}}
 """
-Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def yaml(tmp_path: Path) -> Path:
-    path = tmp_path / "warp.yaml"
-    path.write_text(TEXT)
-    return path
-
-
-@pytest.fixture
-def run(yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        command = ["warpctl", *words, "-c", str(yaml), "--state-dir", str(yaml.parent / "state")]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+def test_global_options_may_stand_behind_the_command(yaml: Path) -> None:
+    behind = ["endpoint", "list", "web", "--never", "-c", str(yaml), f"--state-dir={yaml.parent}/state", "--help"]
+    done = subprocess.run([sys.executable, "-m", "warpd.cli", *behind], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "All endpoints" in done.stdout
+    behind = ["validate", "-c", str(yaml), "-o", "json"]
+    done = subprocess.run([sys.executable, "-m", "warpd.cli", *behind], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["file"] == str(yaml)
 
 
 def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) -> None:
@@ -217,6 +205,27 @@ def test_names_and_values_are_completed(yaml: Path) -> None:
     assert names.formats("wg") == ["wg-quick"] and names.endpoint_types("m") == ["mobile"]
     yaml.write_text("{")
     assert list(names.endpoint_names(words, "corp/")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("network show c", ["corp"]),
+        ("endpoint show corp/lap", ["corp/laptop-10", "corp/laptop-2"]),
+        ("explain corp/laptop-2 w", ["web/"]),
+        ("exec c", ["corp"]),
+        ("status w", ["web"]),
+        ("events --kind ch", ["change"]),
+        ("endpoint list --sort h", ["handshake"]),
+    ],
+)
+def test_a_shell_is_offered_names_and_values(yaml: Path, line: str, offered: list[str]) -> None:
+    """As bash asks: by the variables that its completion function sets."""
+    words = f"warpctl -c {yaml} {line}"
+    asked = {"_WARPCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    program = [sys.executable, "-c", "import sys; sys.argv[0] = 'warpctl'; from warpd.cli.app import main; main()"]
+    done = subprocess.run(program, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == offered
 
 
 def test_bad_resources_are_refused() -> None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.command import Run
 from warpd import keys
-from warpd.cli.app import main
 from warpd.clients.config import client_config
 from warpd.imports.found import free, slug
 from warpd.keys import Secret
 from warpd.session import Session
 from warpd.tree import read_tree
 
-Run = Callable[..., tuple[int, str, str]]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
 
 
@@ -61,19 +58,6 @@ AllowedIPs = 10.66.66.4/32, 192.168.7.0/24
 Endpoint = router.example.net:51820
 PersistentKeepalive = 25
 """
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        state, yaml = str(tmp_path / "state"), str(tmp_path / "warp.yaml")
-        monkeypatch.setattr(sys, "argv", ["warpctl", "-c", yaml, "--state-dir", state, *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 def networks(at: Path) -> dict[str, Any]:

@@ -6,13 +6,11 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from warpd.cli.app import main
+from tests.command import Run
 from warpd.errors import InvalidIntent, render_findings
 from warpd.lock import lock_text, read_lock
 from warpd.session import Session
@@ -29,26 +27,6 @@ networks:
       tablet: {type: mobile}
 """
 SEATS = "networks.privacy.endpoints"
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def yaml(tmp_path: Path) -> Path:
-    path = tmp_path / "warp.yaml"
-    path.write_text(TEXT)
-    return path
-
-
-@pytest.fixture
-def run(yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["warpctl", "-c", str(yaml), "--state-dir", str(yaml.parent / "state"), *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 def session(yaml: Path, state: str = "state") -> Session:
