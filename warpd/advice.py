@@ -9,7 +9,7 @@ from typing import Final, Literal
 from warpd.compile import isolation_of
 from warpd.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.grants import Grants
-from warpd.intent import Gateway, Intent, Network, Range, Resource
+from warpd.intent import L2_TYPES, Gateway, Intent, Network, Range, Resource
 from warpd.isolation.gateway import UPLINK_TABLE
 from warpd.state import ForeignChain, Host
 
@@ -22,6 +22,7 @@ LETS_THROUGH: Final = {
     "input": "nft insert rule {where} udp dport {{ {ports} }} accept",
 }
 PORTS_NAMED: Final = 8
+WIREGUARD_OVERHEAD4: Final = 60  # bytes: IPv4 20, UDP 8, WireGuard 32
 Warning = dict[str, str]
 
 
@@ -35,6 +36,24 @@ def host_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> I
     """
     yield from uplink_warnings(host)
     yield from foreign_warnings(host, grants, intent)
+    if intent is not None:
+        yield from mtu_warnings(host, intent)
+
+
+def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
+    """Networks whose own `mtu` leaves no room for the tunnel: each large packet is cut in two. Segments are made for that."""
+    fits = host.uplink_mtu - WIREGUARD_OVERHEAD4
+    for name, network in sorted(intent.networks.items()):
+        if host.uplink_mtu and network.mtu and network.mtu > fits and network.type not in L2_TYPES:
+            room = f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's own bytes)"
+            text = f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
+            yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
+
+
+def ways_warnings(host: Host, grants: Grants, intent: Intent) -> Iterator[Warning]:
+    """As `host_warnings`, but for chains that concern what arrives at listening ports."""
+    yield from uplink_warnings(host)
+    yield from _closed_ways(host, grants, intent)
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
@@ -215,4 +234,5 @@ __all__ = [
     "port_warning",
     "uncertain_chains",
     "uplink_warnings",
+    "ways_warnings",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, Literal
 
-from warpd.clients.current import current_config
+from warpd.clients.current import own_config
 from warpd.compile import public_key_of
 from warpd.foreign_rules import Probe, judge
 from warpd.intent import L2_TYPES
@@ -45,11 +45,11 @@ class Question:
 
 
 def question_of(
-    goal: Goal, host: Host, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0
+    goal: Goal, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0
 ) -> Question:
     """Raises: WarpError when this endpoint has no config (expired)."""
     grant, about = goal.grants.networks[network], goal.intent.networks[network]
-    config = current_config(goal, host, network, endpoint)
+    config = own_config(goal, network, endpoint)
     names = {
         public_key_of(grant.endpoints[each].key_name or each, body, grant.vcid, goal.master): each
         for each, body in about.endpoints.items()

@@ -6,30 +6,38 @@ Lives here: what is put together of a reading and a look. Does not: who may ask,
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
+from warpd.advice import host_warnings, ways_warnings
+from warpd.arrival import Session as Arrived
+from warpd.arrival import absence, not_seen, session_of, session_text
+from warpd.clients.current import dialled_address
 from warpd.commitment import has_devices, last_read, refuse_lost_state
-from warpd.compile import targets
+from warpd.compile import isolation_of, public_key_of, targets, tunnel_mtu
 from warpd.conditions import Condition, conditions, merged
 from warpd.doctor import examine
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError
-from warpd.explain import Protocol, Stage, explain, passes, question_of
+from warpd.explain import Protocol, Question, Stage, explain, passes, question_of
 from warpd.grants import Grants
 from warpd.health import facts_on_disk
-from warpd.history import NOTHING, History
+from warpd.history import NOTHING, Entry, History
 from warpd.judge import Unreadable
-from warpd.kernel.protocol import Kernel
+from warpd.kernel.protocol import Kernel, LookFailed
+from warpd.objects.netns import netns_name
+from warpd.objects.wireguard import peer_key
 from warpd.plan import digest
 from warpd.reconcile import Goal, Prospect, prospect
 from warpd.render import VERSION, finding_json
-from warpd.report import described, entry_json, with_rollback
+from warpd.report import described, entry_json, overview_of, with_rollback
 from warpd.rollback import start_timer
 from warpd.session import Read, Session
-from warpd.state import ROOT, Host
+from warpd.state import ROOT, Host, PeerTraffic
 
 NEEDS_PORT: Final = ("tcp", "udp")
 PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
@@ -97,12 +105,33 @@ def examined(session: Session, grants: Grants, running: bool, watched: Iterable[
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 
-def applied_before(session: Session, number: int) -> dict[str, Any]:
-    """One entry of the history, with its files. Raises: WarpError when it is not kept."""
+def applied_before(session: Session, number: int, kernel: Kernel | None = None) -> dict[str, Any]:
+    """One entry of the history with its files, how they differ from what is in force, and what going back to it would do.
+
+    `overview` and `risks` are as in a plan; null where nobody can look at the kernel, or the entry cannot be applied.
+
+    Raises:
+        WarpError: it is not kept.
+    """
     kept = History(session)
     entry = kept.entry(number)
     head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
-    return {**head, "files": dict(entry.files), "diff": difference(kept, number)}
+    return {**head, "files": dict(entry.files), "diff": difference(kept, number), **_way_back_to(session, kernel, entry)}
+
+
+def _way_back_to(session: Session, kernel: Kernel | None, entry: Entry) -> dict[str, Any]:
+    """What going back to an entry would do to networks and endpoints."""
+    unknown = {"overview": None, "risks": None}
+    if kernel is None:
+        return unknown
+    try:
+        read = History(session).read(entry)
+        goal = session.goal_again(read)
+        found = prospect(kernel, goal)
+        seen = overview_of(session, goal, found, dataclasses.replace(read, previous=session.store.read_grants()))
+    except (WarpError, LookFailed, OSError):
+        return unknown
+    return {"overview": [row.as_json() for row in seen.rows], "risks": [risk.as_json() for risk in seen.risks]}
 
 
 def difference(history: History, number: int) -> str:
@@ -127,28 +156,68 @@ def explained(kernel: Kernel, goal: Goal, found: Prospect, way: Way) -> dict[str
         WarpError: there is no such endpoint, the target is no address, or our table holds a rule that is not ours.
     """
     network, endpoint = split_name(goal, way.endpoint)
+    target = _address(goal, way.target)
     port = way.port
     if not port and way.protocol in NEEDS_PORT:
         port = 443
-    host = found.observed.host
-    question = question_of(goal, host, network, endpoint, _address(goal, way.target), way.protocol, port)
-    try:
-        stages = explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
-    except Unreadable as failure:
-        text = f"our table holds a rule that is not ours: {failure}"
-        raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
+    absent = absence(goal, network, endpoint)
+    if absent:
+        stages: tuple[Stage, ...] = (Stage("wireguard", absent, False),)
+    else:
+        stages = _stages(kernel, goal, found, question_of(goal, network, endpoint, target, way.protocol, port))
+    name = f"{network}/{endpoint}"
+    session = session_of(_traffic(goal, found, network, endpoint), int(time.time()))
+    dialled = dialled_address(goal, found.observed.host, network)
+    passing = passes(stages)
+    mtu = tunnel_mtu(goal.intent.networks[network], found.observed.host)
     return {
         "version": VERSION,
         "network": network,
         "endpoint": endpoint,
-        "target": question.target,
+        "target": target,
         "protocol": way.protocol,
-        "port": question.port or None,
-        "passes": passes(stages),
+        "port": port or None,
+        "passes": passing,
         "in_sync": found.plan.empty,
         "decided_by": _stage_json(stages[-1]),
         "path": [_stage_json(stage) for stage in stages],
+        "session": {**session.as_json(), "text": "" if absent else session_text(session, name, dialled)},
+        "warnings": _warnings_about(goal, found, network, session),
+        "not_seen": list(not_seen(target, way.protocol, port, mtu)) if passing else [],
     }
+
+
+def _stages(kernel: Kernel, goal: Goal, found: Prospect, question: Question) -> tuple[Stage, ...]:
+    """Raises: WarpError when our table holds a rule that is not ours."""
+    try:
+        return explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
+    except Unreadable as failure:
+        text = f"our table holds a rule that is not ours: {failure}"
+        raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
+
+
+def _traffic(goal: Goal, found: Prospect, network: str, name: str) -> PeerTraffic | None:
+    """What the kernel counted for an endpoint; None where it is not there."""
+    grant, body = goal.grants.networks[network], goal.intent.networks[network]
+    addresses = grant.endpoints[name]
+    public = public_key_of(addresses.key_name or name, body.endpoints[name], grant.vcid, goal.master)
+    netns = netns_name(grant.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
+    return found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
+
+
+def _warnings_about(goal: Goal, found: Prospect, network: str, session: Arrived) -> list[dict[str, str]]:
+    """What of the host stands in the way of this one network.
+
+    A chain that seems to drop what arrives at its port is not told of while packets do arrive.
+    """
+    alone = goal.intent.model_copy(update={"networks": {network: goal.intent.networks[network]}})
+    grants = Grants({network: goal.grants.networks[network]})
+    host = found.observed.host
+    arriving = host_warnings(host, grants, alone)
+    if session.presence == "online":
+        arriving = ways_warnings(host, grants, alone)
+    problems = [item.finding for item in found.compiled.problems if item.network == network]
+    return [*({"message": item.message, "hint": item.hint} for item in problems), *arriving]
 
 
 def _host_towards(kernel: Kernel, goal: Goal, target: str) -> Host:

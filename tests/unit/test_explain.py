@@ -78,7 +78,7 @@ def ask(mode: str, network: str, endpoint: str, target: str, protocol: str, port
     if target in grant.endpoints:
         target = str(grant.endpoints[target].address)
     target = {"gateway": str(grant.gateway_address), "unused": str(grant.subnet[-1])}.get(target, target)
-    return explain(state, host, question_of(goal, host, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
+    return explain(state, host, question_of(goal, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -95,7 +95,7 @@ def test_what_decides(mode: str, case: tuple[str, str, str, str, int, bool, str]
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
     goal, (state, host) = GOALS[mode], SEEN[mode]
-    question = question_of(goal, host, "mesh", "e1", "198.51.100.7", "tcp", 443)
+    question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
     bare = State.of(item for item in state if type(item).__name__ != "WireguardPeer")
     assert "no such peer" in explain(bare, host, question)[-1].what
     revoked = State.of(item for item in state if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links"))
@@ -107,7 +107,7 @@ def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
 def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
     """By a link that the network may not leave by, or that does not forward, it does not pass; nor where no route leads."""
     goal, (state, host) = GOALS[mode], SEEN[mode]
-    question = question_of(goal, host, "mesh", "e1", "198.51.100.7", "tcp", 443)
+    question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
 
     def last(way: Way, *forwarding: str) -> str:
         exits = tuple(Exit(name, forwarding4=True) for name in forwarding)

@@ -9,10 +9,11 @@ import typer
 
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
-from warpd.cli.edit import EndpointName
-from warpd.cli.inspect import intent_lines, see
+from warpd.cli.inspect import first_lines, see
+from warpd.cli.names import EndpointName, endpoint_names
 from warpd.cli.output import Format
 from warpd.explain import Protocol
+from warpd.render import warning_text, wrapped
 from warpd.service import Way, explained
 from warpd.session import Session, live_kernel
 
@@ -21,7 +22,14 @@ from warpd.session import Session, live_kernel
 def explain_(
     context: typer.Context,
     name: EndpointName,
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="an address, or NETWORK/NAME of another endpoint")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="an address, or NETWORK/NAME of another endpoint",
+            autocompletion=endpoint_names,
+        ),
+    ],
     protocol: Annotated[Protocol, typer.Option("--proto", help="tcp, udp or icmp (ping)")] = "icmp",
     port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="of the target; 443 if left out")] = None,
     form: Output = Format.text,
@@ -32,7 +40,7 @@ def explain_(
     """
     way = Way(name, target, protocol, port or 0)
     data = _asked(context.obj, way) if asking.through_daemon() else _explained(context.obj, way)
-    output.emit(data, "\n".join([*intent_lines(data["conditions"]), _text(data)]), form)
+    output.emit(data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form)
 
 
 def _asked(session: Session, way: Way) -> dict[str, Any]:
@@ -47,6 +55,16 @@ def _explained(session: Session, way: Way) -> dict[str, Any]:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    rows = [f"{'  ' if stage['goes_on'] else '* '}{stage['where']}: {stage['what']}" for stage in data["path"]]
-    late = "the kernel is not as the YAML says: this is the way as it is now (`warpctl plan`)"
-    return "\n".join([*rows, *([] if data["in_sync"] else [late]), "passes" if data["passes"] else "does not pass"])
+    """The session, the way, what stands in the way of the network, what is not seen; the verdict last."""
+    paint = output.paint()
+    about = data["session"]["text"]
+    lines = wrapped(f"session: {about}", "    ") if about else []
+    for stage in data["path"]:
+        mark = "  " if stage["goes_on"] else "* "
+        lines += wrapped(f"{mark}{stage['where']}: {stage['what']}", "    ")
+    lines += [warning_text(warning, paint) for warning in data["warnings"]]
+    if not data["in_sync"]:
+        lines += wrapped("the kernel is not as the YAML says: this is the way as it is now (`warpctl plan`)")
+    for text in data["not_seen"]:
+        lines += wrapped(f"not seen from here: {text}", "    ")
+    return "\n".join([*lines, "passes" if data["passes"] else "does not pass"])

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from warpd.clients.config import ClientConfig, client_config
-from warpd.compile import tunnel_mtu
+from warpd.compile import IPV6_MINIMUM_MTU, tunnel_mtu
 from warpd.errors import WarpError
 from warpd.intent import Intent
 from warpd.reconcile import Goal
@@ -32,6 +32,27 @@ def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> Clien
         public_host=public_host(goal.intent, host),
         mtu=tunnel_mtu(goal.intent.networks[network], host),
         today=goal.today,
+    )
+
+
+def dialled_address(goal: Goal, host: Host, network: str) -> str:
+    """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody knows it."""
+    port = goal.grants.networks[network].port
+    try:
+        return f"{public_host(goal.intent, host)}:{port}"
+    except WarpError:
+        return f"auto:{port}"
+
+
+def own_config(goal: Goal, network: str, endpoint: str) -> ClientConfig:
+    """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses, routes.
+
+    Raises:
+        WarpError: this endpoint has no config (expired).
+    """
+    today = goal.today
+    return client_config(
+        goal.intent, goal.grants, goal.master, network, endpoint, public_host="auto", mtu=IPV6_MINIMUM_MTU, today=today
     )
 
 
