@@ -18,6 +18,7 @@ import typer
 from warpd import edit
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app, network_app
+from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.load import FOLDER, MAIN_FILE, Loaded, load
@@ -30,7 +31,6 @@ BOM = b"\xef\xbb\xbf"
 ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
-EndpointName = Annotated[str, typer.Argument(metavar="NETWORK/NAME", autocompletion=names.endpoint_names)]
 # A comma is between two resources only where an address follows: ports have commas too.
 _BETWEEN_RESOURCES = re.compile(r"[,\s]+(?=[^,\s]*[./:])")
 _RESOURCE = re.compile(r"(?P<subnet>[0-9a-fA-F.:/]+?)(:(?P<protocol>[a-z]+)(/(?P<ports>[0-9,-]+))?)?(@(?P<via>[a-z0-9-]+))?")

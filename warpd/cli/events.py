@@ -55,7 +55,7 @@ def events(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="only these, as change or failed; may be repeated"),
+        typer.Option("--kind", help="only these, as change or failed; may be repeated", autocompletion=names.event_kinds),
     ] = None,
     repairs: Annotated[bool, typer.Option("--repairs", help="only what was changed back")] = False,
     since: Annotated[str, typer.Option("--since", metavar="AGO|TIME", help="as 30m, 2h, 1d, or 2026-01-31T08:00Z")] = "",

@@ -10,12 +10,14 @@ import typer
 
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
-from warpd.cli.change import Yes, agree, signals
+from warpd.cli.change import Verbose, Yes, agree, signals
+from warpd.cli.names import numbers
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
 from warpd.history import NOTHING, History
+from warpd.kernel import bindings
 from warpd.plan import Step
-from warpd.render import VERSION, step_json, step_text
+from warpd.render import VERSION, Paint, outlook_lines, row_lines, step_json, step_text
 from warpd.report import history_json, undone_json
 from warpd.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
 from warpd.service import applied_before
@@ -37,8 +39,9 @@ def confirm(context: typer.Context, form: Output = Format.text) -> None:
 @app.command()
 def rollback(
     context: typer.Context,
-    to: Annotated[int | None, typer.Option("--to", min=1, help="a number of `warpctl history`")] = None,
+    to: Annotated[int | None, typer.Option("--to", min=1, help="a number of `warpctl history`", autocompletion=numbers)] = None,
     yes: Yes = False,
+    verbose: Verbose = False,
     expired: Annotated[bool, typer.Option("--expired", hidden=True)] = False,
     form: Output = Format.text,
 ) -> None:
@@ -49,31 +52,44 @@ def rollback(
 
         require_root("rollback --expired")
         raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
-    if not asking.through_daemon():
-        target(session, to)  # before anything is asked
+    number = to if asking.through_daemon() else target(session, to)  # before anything is asked
+    if number and form is Format.text:
+        output.note(_back_text(_entry(session, number), output.paint(sys.stderr)))
     if to is not None and not yes:
-        output.note(f"This goes back to number {to} of the history. It differs from what is in force by:")
-        output.note(_entry(session, to)["diff"] or "(nothing in its files)")
         agree("Go back?", form)
     if asking.through_daemon():
         data = asking.DaemonGateway(session).ask("POST", "/v1/rollback", {"to": to} if to is not None else {})
     else:
-        data = _undone(session, to)
+        data = _undone(session, to, verbose)
     output.emit(data, _undone_text(data), form)
     partial = EXIT_PARTIAL if data["done"] or data.get("unwritten") else EXIT_FAILED
     raise typer.Exit(0 if data["complete"] else partial)
 
 
 def _entry(session: Session, number: int) -> dict[str, Any]:
-    return asking.DaemonGateway(session).entry(number) if asking.through_daemon() else applied_before(session, number)
+    """An entry of the history, with what going back to it would do where somebody can look at the kernel."""
+    if asking.through_daemon():
+        return asking.DaemonGateway(session).entry(number)
+    if not bindings.are_here():
+        return applied_before(session, number)
+    with live_kernel() as kernel:
+        return applied_before(session, number, kernel)
 
 
-def _undone(session: Session, to: int | None) -> dict[str, Any]:
+def _back_text(entry: Mapping[str, Any], paint: Paint) -> str:
+    """What going back does, as a plan says it: risks first, then a line per network and endpoint."""
+    lines = [f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"]
+    if entry.get("overview") is None:
+        return "\n".join([*lines, entry["diff"] or "(nothing in its files)"])
+    lines += outlook_lines({"risks": entry["risks"]}, paint)
+    return "\n".join([*lines, *(row_lines(entry["overview"], paint) or ["(nothing changes)"])])
+
+
+def _undone(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
     paint = output.paint(sys.stderr)
-    live = output.colour(sys.stderr)
 
     def progress(step: Step) -> None:
-        if live:
+        if verbose:
             output.note(step_text(step_json(step, 0), paint))
 
     with session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False), live_kernel() as kernel, signals():
@@ -97,7 +113,13 @@ def _undone_text(data: Mapping[str, Any]) -> str:
 def history(
     context: typer.Context,
     show: Annotated[
-        int | None, typer.Option("--show", min=1, help="the files of this number, and how they differ from now")
+        int | None,
+        typer.Option(
+            "--show",
+            min=1,
+            help="the files of this number, and what going back to it would do",
+            autocompletion=numbers,
+        ),
     ] = None,
     form: Output = Format.text,
 ) -> None:
@@ -107,7 +129,9 @@ def history(
         data = _entry(session, show)
         text = "\n".join(f"# {name}\n{text}" for name, text in data["files"].items())
         difference = data["diff"]
-        output.emit(data, f"{text}\n# from what is in force to this\n{difference}" if difference else text, form)
+        if difference:
+            text += f"\n# from what is in force to this\n{difference}"
+        output.emit(data, f"{text}\n\n{_back_text(data, output.paint())}", form)
         return
     data = asking.DaemonGateway(session).history() if asking.through_daemon() else history_json(History(session))
     rows = [

@@ -18,6 +18,7 @@ from warpd import client
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, summary
+from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.cli.tables import endpoint_page, endpoint_table, long_table, network_lines, network_page, network_state
 from warpd.cli.watch import watch
@@ -216,9 +217,7 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
 
 
 @network_app.command("show")
-def network_show(
-    context: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")], form: Output = Format.text
-) -> None:
+def network_show(context: typer.Context, name: NetworkName, form: Output = Format.text) -> None:
     """One network: what it is for, what may pass, how it is, its endpoints."""
     seen = _status(context.obj)
     networks = {network["name"]: network for network in seen["networks"]}
@@ -261,9 +260,7 @@ def endpoint_list(
 
 
 @endpoint_app.command("show")
-def endpoint_show(
-    context: typer.Context, name: Annotated[str, typer.Argument(metavar="NETWORK/NAME")], form: Output = Format.text
-) -> None:
+def endpoint_show(context: typer.Context, name: EndpointName, form: Output = Format.text) -> None:
     """One endpoint: its addresses, key, traffic and config version."""
     seen = _status(context.obj)
     known_endpoint({network["name"]: _names(network) for network in seen["networks"]}, name)
@@ -321,7 +318,7 @@ def _examined(session: Session) -> dict[str, Any]:
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def exec_(
     context: typer.Context,
-    network: Annotated[str, typer.Argument(metavar="NETWORK")],
+    network: Annotated[str, typer.Argument(metavar="NETWORK", autocompletion=names.network_names)],
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")],
 ) -> None:
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""

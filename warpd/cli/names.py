@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, Final, get_args
 
 import typer
 
+from warpd import client
 from warpd.clients import FORMATS
 from warpd.errors import WarpError
+from warpd.history import History
 from warpd.intent import NETWORK_TYPES, EndpointType, Intent
 from warpd.load import load
-from warpd.session import DEFAULT_CONFIG
+from warpd.report import history_json
+from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+
+# As the daemon tells them (docs/daemon.md).
+EVENT_KINDS: Final = (
+    "blocked", "change", "condition", "failed", "fight", "intent", "invalid", "problem", "problem_over",
+    "rollback", "source", "started", "stopping", "unwritten", "waits", "written",
+)  # fmt: skip
 
 
 def _intent(context: typer.Context) -> Intent | None:
@@ -41,6 +51,20 @@ def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
         yield from (f"{network}/{each}" for each in sorted(intent.networks[network].endpoints) if each.startswith(name))
 
 
+def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Numbers of the history with their times, the latest first; of root's state folder, or asked of the daemon."""
+    session = Session(DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE)
+    with contextlib.suppress(WarpError, OSError):
+        rows = client.ask("GET", "/v1/history")["history"] if os.geteuid() else history_json(History(session))["history"]
+        for row in reversed(rows):
+            if str(row["number"]).startswith(incomplete):
+                yield str(row["number"]), f"{row['time']} by {row['by']}"
+
+
+def event_kinds(incomplete: str) -> list[str]:
+    return [name for name in EVENT_KINDS if name.startswith(incomplete)]
+
+
 def network_types(incomplete: str) -> list[str]:
     return [name for name in NETWORK_TYPES if name.startswith(incomplete)]
 
@@ -51,3 +75,7 @@ def endpoint_types(incomplete: str) -> list[str]:
 
 def formats(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+NetworkName = Annotated[str, typer.Argument(metavar="NAME", autocompletion=network_names)]
+EndpointName = Annotated[str, typer.Argument(metavar="NETWORK/NAME", autocompletion=endpoint_names)]

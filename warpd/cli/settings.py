@@ -13,12 +13,12 @@ import typer
 from warpd import edit
 from warpd.cli import names
 from warpd.cli.app import Output, endpoint_app, network_app
-from warpd.cli.edit import Dry, EndpointName, drafted, endpoint_at, finish, network_at, resources_of, split_list
+from warpd.cli.edit import Dry, drafted, endpoint_at, finish, network_at, resources_of, split_list
+from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.errors import WarpError
 from warpd.session import Session
 
-NetworkName = Annotated[str, typer.Argument(metavar="NAME", autocompletion=names.network_names)]
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
 Unset = Annotated[list[str] | None, typer.Option("--unset", metavar="FIELD", help="take this field out; may be repeated")]
 

@@ -87,7 +87,7 @@ def doctor(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def entry(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """One number of the history. Raises: WarpError when it is not kept."""
-    return applied_before(keeper.session, arguments["number"])
+    return applied_before(keeper.session, arguments["number"], keeper.kernel)
 
 
 def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
