@@ -74,7 +74,13 @@ def made(gateway: LiveKernel, tmp_path: Path) -> Gateway:
 def test_undoing_a_rollback_is_said(made: Gateway) -> None:
     """An apply of the very files that were rolled back from is a risk like any other."""
     assert made.run("apply", "--yes").returncode == 0
-    assert made.run("rollback", "--to", "1", "--yes").returncode == 0
+    back = made.run("rollback", "--to", "1", "--yes")
+    assert back.returncode == 0 and "Going back to number 1" in back.stderr
+    for line in ("- network c", "+ network b", "~ network a", "- endpoint a/e3"):
+        assert f"\n{line}" in back.stderr, back.stderr
+    assert "nft-" not in back.stderr and "sysctl" not in back.stderr, "kernel steps are for --verbose"
+    shown = made.run("history", "--show", "2").stdout
+    assert "Going back to number 2" in shown and "\n+ network c" in shown
     asked = made.run("plan")
     assert asked.returncode == 2 and "a rollback is in force" in asked.stdout
     declined = made.run("apply")

@@ -130,9 +130,14 @@ def resource_not_granted(field: Field) -> tuple[bool, str, str]:
 
 
 def outside_the_resources(field: Field) -> tuple[bool, str, str]:
-    reached = field.tcp(field.laptop, CONTAINER)
-    said = field.explained("corp/laptop", CONTAINER, "--proto", "tcp", "--port", str(PORT))
-    return reached, said, f"does not send {CONTAINER} into the tunnel: AllowedIPs lack it.*does not pass"
+    """A host behind the gateway that no provider knows."""
+    field.lab.isp.ip(f"route del {CONTAINER} via {INTERNET4}")
+    try:
+        reached = field.tcp(field.laptop, CONTAINER)
+        said = field.explained("corp/laptop", CONTAINER, "--proto", "tcp", "--port", str(PORT))
+        return reached, said, f"does not send {CONTAINER} into the tunnel: AllowedIPs lack it.*does not pass"
+    finally:
+        field.lab.isp.ip(f"route add {CONTAINER} via {INTERNET4}")
 
 
 def silent_name_server(field: Field) -> tuple[bool, str, str]:
