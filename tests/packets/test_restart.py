@@ -44,6 +44,11 @@ class Service:
     def told(self, event: str) -> int:
         return self.host.run("sh", "-c", "cat /run/warpd.log 2>/dev/null").out.count(f'"event": "{event}"')
 
+    def conditions(self, code: str, state: str) -> int:
+        """How often the log tells that this condition begins, or is over."""
+        search = f'grep -F \'"code": "{code}"\' /run/warpd.log | grep -cF \'"state": "{state}"\''
+        return int(self.host.run("sh", "-c", search).out or 0)
+
 
 def restarts(lab: Lab, folder: Path, packets: int) -> None:
     """At least so many echo requests, each of which must be answered, while warpd comes and goes."""
