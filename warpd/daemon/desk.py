@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from warpd.daemon.figures import Figures, SocketFigures
+from warpd.daemon.shares import Event, EventRow
 from warpd.daemon.view import View
 from warpd.errors import Busy
 
-KEPT: Final = 1000  # events
+KEPT: Final = 1000  # events, of all networks together
 ASKED_MAX: Final = 32  # questions that wait at a time
 READERS_MAX: Final = 24  # of whoever may only look: the rest is for those who may change
 
@@ -34,22 +35,6 @@ class Question:
     answer: Future[Any] = field(default_factory=Future)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened.
-
-    `number` counts from 1 since the events on disk began, over restarts too; `time` is ISO 8601 in UTC.
-    """
-
-    number: int
-    time: str
-    kind: str  # pass, change, failed, blocked, invalid, waits, fight, source, confirm ...
-    fields: Mapping[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"number": self.number, "time": self.time, "kind": self.kind, **self.fields}
-
-
 class Desk:
     """Thread-safe. `wake` is called when a question has come in."""
 
@@ -57,7 +42,7 @@ class Desk:
         self._wake = wake
         self._guard = threading.Lock()
         self._questions: deque[Question] = deque()
-        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._events = EventRow(KEPT)
         self._count = 0
         self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
         self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
@@ -95,7 +80,7 @@ class Desk:
     def tell(self, time: str, kind: str, **fields: Any) -> None:
         with self._guard:
             self._count += 1
-            self._events.append(Event(self._count, time, kind, fields))
+            self._events.add(Event(self._count, time, kind, fields))
         for listener in self.listeners:
             listener()
 
@@ -105,7 +90,7 @@ class Desk:
             for row in rows:
                 fields = {key: value for key, value in row.items() if key not in ("number", "time", "kind")}
                 self._count = max(self._count, row["number"])
-                self._events.append(Event(row["number"], row["time"], row["kind"], fields))
+                self._events.add(Event(row["number"], row["time"], row["kind"], fields))
 
     @property
     def last_number(self) -> int:
@@ -115,7 +100,7 @@ class Desk:
     def events(self, after: int = 0) -> list[Event]:
         """Events with a number above `after`, oldest first."""
         with self._guard:
-            return [event for event in self._events if event.number > after]
+            return self._events.after(after)
 
 
 class Waker:

@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 import sys
+import time
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
 
@@ -20,6 +22,7 @@ from warpd.daemon.decide import Work
 from warpd.daemon.desk import Desk, Waker
 from warpd.daemon.keeper import Keeper
 from warpd.daemon.loop import Loop
+from warpd.daemon.shares import LineRate
 from warpd.daemon.socket_server import Server
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.live import LiveKernel
@@ -138,7 +141,7 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     """A logger to stderr. For the journal a line carries its priority, and as logfmt no time: the journal has its own."""
     journal = is_journal(sys.stderr)
     style = chosen_format(wanted, sys.stderr.isatty(), journal)
-    processors: list[Any] = [structlog.processors.add_log_level]
+    processors: list[Any] = [FairLines(), structlog.processors.add_log_level]
     if not (journal and style is LogFormat.logfmt):
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     if style is LogFormat.console:
@@ -153,6 +156,24 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
+
+
+class FairLines:
+    """A processor that leaves out lines of a network that has too many; the next one says how many (`left_out`)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = LineRate(), clock
+
+    def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Raises: structlog.DropEvent for a line that is left out."""
+        if not line.get("network"):
+            return line
+        left_out = self._rate.admit(str(line["network"]), self._clock())
+        if left_out is None:
+            raise structlog.DropEvent
+        if left_out:
+            line["left_out"] = left_out
+        return line
 
 
 def with_priority(_logger: Any, method: str, line: str) -> str:
