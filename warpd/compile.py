@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from ipaddress import collapse_addresses
+from ipaddress import IPv4Network, collapse_addresses
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -414,6 +414,7 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     guard = gateway.guard(fence, ranges, routed, sources, both_ends, listening, doors, blocks, uplinks, ways)
     networks = [part.terms.network for part in parts]
     own = [guard, *gateway.unguarded_ranges(_transits(parts, intent)), *gateway.settings(fence, six), *gateway.steering(host)]
+    own += gateway.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))
     return [*own, *_shared(networks, intent.gateway, host)]
 
 
@@ -424,6 +425,17 @@ def _transits(parts: Collection[Part], intent: Intent) -> list[Range]:
         return []
     four = collapse_addresses([intent.gateway.pools.transit, *(part.terms.grant.transit for part in links)])
     return [*four, *([TRANSIT6] if any(part.terms.network.ipv6 for part in links) else ())]
+
+
+def _ways_out4(host: Host) -> set[str]:
+    """The links that the default routes of networks in VRFs lead to."""
+    return {hop.device for hop in host.hops if hop.version == 4}
+
+
+def _of_vrfs(parts: Iterable[Part]) -> list[IPv4Network]:
+    """The IPv4 ranges of networks that leave, and not by a transit link."""
+    ranges = [item for part in parts if not part.built.transit for item in part.built.sources]
+    return [item for item in ranges if isinstance(item, IPv4Network)]
 
 
 def _uplinks(host: Host) -> list[tuple[str, int]]:

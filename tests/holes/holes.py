@@ -468,15 +468,22 @@ HOLES = (
     Hole(
         "endpoints of a VRF reach each other unmarked, by IPv4",
         "warpd/isolation/vrf.py",
-        "        *unguarded_within(place.tunnel, _inside4(site), group),\n",
+        "    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)\n",
         "",
         ROOT_GUARD,
     ),
     Hole(
-        "endpoints of a VRF reach what is behind another one unmarked, by IPv4",
+        "a VRF without a way out routes IPv4 unmarked",
         "warpd/isolation/vrf.py",
-        "collapse_addresses([item for item in site.inside if isinstance(item, IPv4Network)])",
-        "collapse_addresses([site.subnet])",
+        "        *unguarded(ROOT, [place.tunnel], (4,), group),\n",
+        "",
+        ROOT_GUARD,
+    ),
+    Hole(
+        "a VRF's IPv4 leaves unmarked where the kernel takes no rule for its VRF",
+        "warpd/compile.py",
+        "    own += gateway.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))\n",
+        "",
         ROOT_GUARD,
     ),
     Hole(

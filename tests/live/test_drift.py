@@ -401,6 +401,7 @@ def selector(item: Rule) -> str:
     words += [f"iif {item.link}"] if item.link else []
     if item.mark or item.mask:
         words.append(f"fwmark {item.mark:#x}" + (f"/{item.mask:#x}" if item.mask else ""))
+    words += ["l3mdev"] if item.of_vrf else []
     return " ".join(words)
 
 

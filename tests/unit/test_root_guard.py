@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from ipaddress import IPv4Network, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -14,14 +14,14 @@ from tests.unit.test_guards import GATEWAY, MODES, compiled, is_drop
 from warpd.compile import Compiled, compile_state
 from warpd.isolation.gateway import GUARDED, MARKS, TABLES_LAST, fences
 from warpd.kernel.memory import PLAIN
-from warpd.objects.link import Veth
+from warpd.objects.link import Veth, WireguardLink
 from warpd.objects.nft import NftTable
 from warpd.objects.route import Route
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Leg
 from warpd.objects.sysctl import Sysctl
 from warpd.objects.tc import TcIngress
-from warpd.state import ROOT, Host
+from warpd.state import ROOT, Hop, Host
 
 # What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write into packets.
 OTHERS_MARKS = (0x1, 0x2A, 0xCA6C, 0x4000, 0x8000, 0x40000, 0x80000, 0xFF0000, 0x10000, 0xE0000, 0x200, 0x8E00)
@@ -58,20 +58,25 @@ def test_what_is_unmarked_is_dropped_before_a_table_is_asked(mode: str) -> None:
         assert all(rule.priority < min(other.priority, 1000) for other in leads if other.netns == rule.netns)
 
 
-def test_what_is_looked_up_as_of_a_port_of_a_vrf_stays_out_of_its_network() -> None:
-    """A rule that leads unmarked packets of a WireGuard device to its table comes after those that drop what stays inside."""
-    built = compiled("vrf")
+def test_what_is_looked_up_as_of_a_port_of_a_vrf_is_dropped_unmarked() -> None:
+    """IPv4. Where a rule leads such packets to their table, those before it drop what stays inside, and the check of sources
+    that is made for all others.
+    """
+    built = on(dataclasses.replace(PLAIN, hops=(Hop(4, "eth0", "203.0.113.254"),)), "vrf")
     rules = [item for item in built.state if isinstance(item, Rule) and item.version == 4]
-    open_ = [item for item in rules if item.table and item.link.startswith("wg-")]
-    assert open_
-    for rule in open_:
-        closed = [item for item in rules if (item.link, item.blackhole) == (rule.link, True)]
-        ranges = [ip_network(item.to) for item in closed if item.priority < rule.priority]
-        inside = [item for item in built.state if isinstance(item, Route) and item.device == rule.link]
-        inner = [ip_network(item.prefix) for item in inside if item.table == rule.table]
+    drops = [item for item in rules if item.blackhole]
+    leads = {item.link: item for item in rules if item.table and item.link.startswith("wg-")}
+    assert len(leads) == 2  # two types have a way out
+    tunnels = [item.name for item in built.state if isinstance(item, WireguardLink)]
+    assert all(any((item.link, item.to) == (name, "") for item in drops) for name in tunnels)
+    for link, lead in leads.items():
+        before = [item for item in drops if item.priority < lead.priority]
+        inside = [item for item in built.state if isinstance(item, Route) and (item.device, item.table) == (link, lead.table)]
+        inner = [ip_network(item.prefix) for item in inside if "." in item.prefix]
         assert inner
-        for prefix in inner:
-            assert prefix.version == 6 or any(prefix.subnet_of(item) for item in ranges if isinstance(item, IPv4Network))
+        for device, of_vrf in ((link, False), ("eth0", True)):
+            own = [ip_network(item.to) for item in before if (item.link, item.of_vrf) == (device, of_vrf)]
+            assert all(any(prefix.subnet_of(item) for item in own) for prefix in inner)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -193,12 +193,26 @@ def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: 
 def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[Object]:
     """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of the VRF's own network.
 
-    Before `Rule`s of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
-    of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device from before l3mdev_ip_rcv). Towards other addresses the
-    check of the packet's source is dropped by `unguarded`: it is made as of the link that the packet would leave by.
+    Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
+    of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device from before l3mdev_ip_rcv).
     """
     return [
         Rule(ROOT, 4, WITHIN_PRIORITY, 0, 0, owner, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True)
+        for prefix in prefixes
+    ]
+
+
+def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[Object]:
+    """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
+
+    The check of the source (rp_filter) looks up the way back, as if it came in by the link that the packet would leave by, on
+    behalf of the packet's VRF (net/ipv4/fib_frontend.c, __fib_validate_source). From Linux 6.15 on, and in stable kernels that
+    have taken that over, rules of `unguarded` for the VRF select it; others need these. Nothing else is looked up so: what
+    comes in by such a link itself belongs to no VRF.
+    """
+    return [
+        Rule(ROOT, 4, WITHIN_PRIORITY, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True, of_vrf=True)
+        for link in links
         for prefix in prefixes
     ]
 

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 
 from warpd.isolation import blocks, delivery, icmp_errors, limits
 from warpd.isolation.gateway import MARKS, OF_A_TABLE, OWN_PRIORITY, TABLES_LAST, mark_of, tag, unguarded, unguarded_within
 from warpd.isolation.room import Contribution, Fragment, Room, Site, Wants
-from warpd.isolation.rules import Range, clamp, drops, merged
+from warpd.isolation.rules import clamp, drops, merged
 from warpd.objects.link import LinkUp, alias, link_key
 from warpd.objects.netns import netns_name
 from warpd.objects.nft import NftChain, NftElements, NftPart, NftSet
@@ -76,8 +76,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         *_last_resort(site, group),
         *_marked(site, place, wants, group),
         *unguarded(ROOT, [vrf], (4, 6), group),
-        *unguarded_within(place.tunnel, _inside4(site), group),
-        *_answered(site, place, group),
+        *unguarded(ROOT, [place.tunnel], (4,), group),
         *_settings(site, place, group),
         delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),
         *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
@@ -86,6 +85,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
         out += blocks.elements(site, (vrf, place.tunnel))
         out += _leak(site, group)
+        out += _answered(site, place, group)
     return Contribution(
         group,
         (*out, *inner, _part(site, place, wants, fragment)),
@@ -117,12 +117,6 @@ def _own(site: Site) -> list[str]:
     return [str(address) for address in (site.gateway_address, site.gateway_address6) if address]
 
 
-def _inside4(site: Site) -> list[Range]:
-    """The IPv4 ranges of the network, without overlaps."""
-    own: Iterable[Range] = collapse_addresses([item for item in site.inside if isinstance(item, IPv4Network)])
-    return list(own)
-
-
 def _versions(site: Site) -> tuple[int, ...]:
     return (4,) if site.subnet6 is None else (4, 6)
 
@@ -140,9 +134,11 @@ def _marked(site: Site, place: Room, wants: Wants, group: str) -> Iterator[Objec
 
 def _answered(site: Site, place: Room, group: str) -> Iterator[Object]:
     """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the
-    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. What packets of the
-    tunnel reach by this rule is stopped by `unguarded_within`, and by the check of their own source.
+    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by
+    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
     """
+    own = [item for item in site.inside if isinstance(item, IPv4Network)]
+    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)
     yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)
 
 

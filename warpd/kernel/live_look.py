@@ -266,6 +266,7 @@ class Look:
                 to=row.to,
                 mask=row.mask,
                 blackhole=row.blackhole,
+                of_vrf=row.l3mdev and row.blackhole,
             )
             yield self._single(found, "rule", row.body, row.odd)
 

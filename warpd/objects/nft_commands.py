@@ -89,10 +89,19 @@ def _content(item: Guard) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"add": {"counter": _at(name=name)}} for name in item.counters]
     for each in item.sets:
         out += _add_set(each)
-    out += [_add_chain(chain) for chain in item.chains]
+    out += [_add_chain(chain) for chain in sorted(item.chains, key=_is_last)]
     for chain in item.chains:
         out += _add_rules(chain)
     return out
+
+
+def _is_last(chain: NftChain) -> bool:
+    """The chain that judges what is routed is made last, since a table's chains end in the order in which they were made.
+
+    What was marked before the table went still meets it then, as far as it is there (net/netfilter/nf_tables_api.c,
+    nft_flush_table and nf_tables_commit, unregister hook by hook).
+    """
+    return chain.hook == "forward"
 
 
 def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class Rule:
     to: str = field(default="", kw_only=True)  # packets to this prefix; "": to all
     mask: int = field(default=0, kw_only=True)  # the bits of the mark that are compared; 0: all of them, or none without a mark
     blackhole: bool = field(default=False, kw_only=True)  # drop what it selects
+    of_vrf: bool = field(default=False, kw_only=True)  # only what is looked up on behalf of a VRF, whichever; with `blackhole`
 
     @property
     def key(self) -> Key:
@@ -61,7 +62,8 @@ class Rule:
         mark = f"fwmark {self.mark:#x}{mask}" if self.mark or self.mask else "all"
         link = f"from {self.link} " if self.link else ""
         to = f"to {self.to} " if self.to else ""
-        return f"{link}{to}{mark}"
+        vrf = "l3mdev " if self.of_vrf else ""
+        return f"{link}{to}{vrf}{mark}"
 
     @property
     def rank(self) -> Rank:
@@ -98,7 +100,7 @@ def _message(rule: Rule, create: bool) -> Message:
     attrs += [("FRA_GOTO", rule.goto)] if rule.goto else []
     attrs += [("FRA_TABLE", rule.table)] if rule.table else []
     attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
-    if not (rule.table or rule.goto or rule.nop or rule.blackhole):
+    if rule.of_vrf or not (rule.table or rule.goto or rule.nop or rule.blackhole):
         attrs.append(("FRA_L3MDEV", 1))
     return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
 
