@@ -277,32 +277,36 @@ def send_routed(packets: list[str]) -> None:
 
 
 class Barrage:
-    """The same packets again and again, until told to stop."""
+    """The same packets, or frames, again and again, `each` (0: all) between two pauses, until told to stop."""
 
-    def __init__(self, link: str, packets: list[str], pause_s: float) -> None:
+    def __init__(self, link: str, packets: list[str], pause_s: float, each: int, frames: bool) -> None:
         self.link, self.packets, self.pause_s = link, packets, pause_s
-        self.rounds, self.refused, self.running = 0, 0, True
+        self.each, self.act = each or len(packets), send_frames if frames else send_packets
+        self.sent, self.refused, self.running = 0, 0, True
         self.thread = threading.Thread(target=self.send, daemon=True)
         self.thread.start()
 
     def send(self) -> None:
+        start = 0
         while self.running:
+            part = self.packets[start : start + self.each]
             try:
-                send_packets(self.link, self.packets)
-                self.rounds += 1
+                self.act(self.link, part)
+                self.sent += len(part)
             except OSError:  # the link is being remade
                 self.refused += 1
+            start = (start + self.each) % len(self.packets)
             time.sleep(self.pause_s)
 
     def stop(self) -> dict[str, int]:
         self.running = False
         self.thread.join()
-        return {"sent": self.rounds * len(self.packets), "refused": self.refused}
+        return {"sent": self.sent, "refused": self.refused}
 
 
-def barrage(link: str, packets: list[str], pause_s: float) -> None:
+def barrage(link: str, packets: list[str], pause_s: float, each: int = 0, frames: bool = False) -> None:
     """Start sending again and again, until `barrage_end`."""
-    BARRAGES.append(Barrage(link, packets, pause_s))
+    BARRAGES.append(Barrage(link, packets, pause_s, each, frames))
 
 
 def barrage_end() -> list[dict[str, int]]:
@@ -403,6 +407,7 @@ class Flow:
         self.socket.connect((dst, 0))
         self.sent, self.answered, self.running = 0, set[int](), True
         self.times: list[float] = []
+        self.took_ms: list[float] = []
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)]
         for thread in self.threads:
             thread.start()
@@ -413,9 +418,9 @@ class Flow:
             head = struct.pack("!BBHHH", 128 if self.six else 8, 0, 0, self.number, self.sent)
             words = struct.unpack("!4H", head)  # an ICMPv6 checksum is the kernel's work
             total = sum(words) % 0xFFFF
+            self.times.append(time.monotonic())
             with contextlib.suppress(OSError):  # no route, say: then its answer will be missing
                 self.socket.send(head[:2] + struct.pack("!H", 0xFFFF - total) + head[4:])
-            self.times.append(time.monotonic())
             self.sent += 1
             due += self.interval_s
             time.sleep(max(0.0, due - time.monotonic()))
@@ -425,8 +430,10 @@ class Flow:
             packet = self.socket.recv(2048)
             body = packet if self.six else packet[(packet[0] & 15) * 4 :]
             kind, _code, _sum, number, sequence = struct.unpack_from("!BBHHH", body)
-            if kind == (129 if self.six else 0) and number == self.number:
+            own = kind == (129 if self.six else 0) and number == self.number
+            if own and sequence < len(self.times):  # else it answers a later flow
                 self.answered.add(sequence)
+                self.took_ms.append(round(1000 * (time.monotonic() - self.times[sequence]), 3))
 
     def stop(self, wait_s: float) -> dict[str, Any]:
         self.running = False
@@ -435,7 +442,7 @@ class Flow:
         while len(self.answered) < self.sent and time.monotonic() < deadline:
             time.sleep(0.01)
         lost = [when for number, when in enumerate(self.times) if number not in self.answered]
-        return {"sent": self.sent, "answered": len(self.answered), "lost_at": lost}
+        return {"sent": self.sent, "answered": len(self.answered), "lost_at": lost, "took_ms": self.took_ms}
 
 
 def flow(dst: str, interval_s: float) -> None:
