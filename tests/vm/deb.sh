@@ -16,14 +16,14 @@ ip route add default via 203.0.113.254
 check "installs" dpkg -i dist/warpd_*.deb
 check "its groups are there" getent group warpd warpd-read
 check "warpctl runs, from another folder" sh -c 'cd / && /usr/bin/warpctl --version'
-cp /usr/share/doc/warpd/examples/quickstart.yaml /etc/warpd/warp.yaml
+cp /usr/share/warpd/examples/quickstart.yaml /etc/warpd/warp.yaml
 check "the example is valid" $warpctl validate
 check "the unit is enabled" systemctl is-enabled warpd
 check "the unit starts, and says when it is ready" systemctl start warpd
 check "in sync" $warpctl plan
 check "a config comes out" $warpctl endpoint config privacy/phone-1
 for mode in namespace vrf; do
-    sed "s/^gateway:.*/&\n  isolation: $mode/; /^ *isolation:/{/  isolation: $mode\$/!d}" /usr/share/doc/warpd/examples/everything.yaml >/tmp/new.yaml
+    sed "s/^gateway:.*/&\n  isolation: $mode/; /^ *isolation:/{/  isolation: $mode\$/!d}" /usr/share/warpd/examples/everything.yaml >/tmp/new.yaml
     cp /tmp/new.yaml /etc/warpd/warp.yaml
     check "every type in ${mode}s, by the daemon under its unit" waits $warpctl plan
 done

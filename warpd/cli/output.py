@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError, render_finding
-from warpd.render import Paint
+from warpd.render import Paint, wrapped
 
 
 class Format(enum.StrEnum):
@@ -77,9 +77,17 @@ def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
 def show_failure(failure: WarpError) -> None:
     if isinstance(failure, InvalidIntent):
         for finding in failure.findings:
-            note(render_finding(finding))
+            note(_fitted(render_finding(finding)) if sys.stderr.isatty() else render_finding(finding))
     else:
         note(f"{paint(sys.stderr)('error', '31')}: {failure}")
+
+
+def _fitted(text: str) -> str:
+    """The hint in lines of a terminal's width; places stay whole, for editors that follow them."""
+    lines = []
+    for line in text.splitlines():
+        lines += wrapped(line, "      ") if line.startswith("hint: ") else [line]
+    return "\n".join(lines)
 
 
 def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:

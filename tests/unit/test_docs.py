@@ -1,0 +1,78 @@
+"""Every `warpctl` and `warpd` command line in README and docs: its command exists, and takes those options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from warpd.cli import change, edit, events, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401
+from warpd.cli.app import app
+from warpd.cli.arguments import in_order
+from warpd.daemon.serve import serve
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "examples" / "git" / "README.md"]
+HELP = {"--help", "-h"}
+WITH_VALUE = ("-c", "--config", "--state-dir")
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """In backticks, or at the beginning of a line of a block; without comments."""
+    for found in re.finditer(r"`((?:warpctl|warpd) [^`]*)`|^(?:\$ )?((?:warpctl|warpd) .*)$", text, re.MULTILINE):
+        line = (found.group(1) or found.group(2)).split("#")[0].replace("\n", " ")
+        yield re.split(r" [|>&;] | \|$| && ", line)[0].strip()
+
+
+def words_of(line: str) -> list[str]:
+    """`[--opt X]` stands for an option that may be there; `--a|--b` for one of two."""
+    return [word for word in re.split(r"[\s|,]+", re.sub(r"[\[\]()]", " ", line)) if word]
+
+
+def root_of(program: str) -> Any:
+    """The command tree of a program."""
+    if program == "warpctl":
+        return typer.main.get_command(app)
+    daemon = typer.Typer(add_completion=False)
+    daemon.command()(serve)
+    return typer.main.get_command(daemon)
+
+
+def names_of(node: Any) -> set[str]:
+    return {name for parameter in node.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def what_is_wrong(line: str) -> str:
+    """With a command line; "" for nothing."""
+    program, *rest = words_of(line)
+    node = root_of(program)
+    options = names_of(node) | HELP
+    if program == "warpctl":
+        rest = in_order(rest)
+        while rest[:1] and rest[0] in WITH_VALUE:
+            rest = rest[2:]
+    while hasattr(node, "commands") and rest and not rest[0].startswith("-"):
+        if rest[0] not in node.commands:
+            return f"{rest[0]} is no command"
+        node = node.commands[rest.pop(0)]
+        options |= names_of(node)
+        if node.name == "exec":
+            return ""
+    unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in options]
+    return f"takes no {' '.join(unknown)}" if unknown else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_command_line_is_one(page: Path) -> None:
+    lines = sorted(set(command_lines(page.read_text())))
+    wrong = {line: text for line in lines if (text := what_is_wrong(line))}
+    assert not wrong, wrong
+
+
+def test_a_wrong_one_is_found() -> None:
+    assert what_is_wrong("warpctl endpoint list --nevver") and what_is_wrong("warpctl rotate corp/a")
+    assert not what_is_wrong("warpctl -c x.yaml plan --out p.json") and not what_is_wrong("warpctl exec corp -- ip -br addr")
