@@ -1042,4 +1042,11 @@ HOLES = (
         "        if bucket.lines < -1e9:\n",
         "tests/unit/test_event_row.py",
     ),
+    Hole(
+        "root waits behind all who connected before",
+        "warpd/daemon/socket_server.py",
+        "        if uid == 0:\n            self._judge(sock)\n            return\n",
+        "",
+        API,
+    ),
 )

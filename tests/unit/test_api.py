@@ -378,6 +378,14 @@ def test_a_member_who_floods_is_kept_out_alone(path: Path, answerer: Answerer, g
 
 
 @needs_root
+def test_root_is_judged_before_all_who_wait(path: Path, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_server, "BATCH", 1)
+    monkeypatch.setattr(socket_server, "PAUSE_S", 3600)
+    assert as_user(61999, [61002], lambda: len([connected(path) for _ in range(100)])) == 100
+    assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+@needs_root
 def test_after_a_flood_a_stranger_is_told_again(
     path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,12 @@ def _gid(name: str) -> int | None:
         return None
 
 
+def uid_of(sock: socket.socket) -> int:
+    """Raises: OSError when the kernel does not say."""
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
 def peer_of(sock: socket.socket, groups: Groups) -> Peer:
     """Raises: OSError when the kernel does not say."""
     _pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

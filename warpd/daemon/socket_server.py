@@ -1,8 +1,9 @@
 """The control socket: accepts, judges and serves connections, on a thread of its own that sleeps while nobody asks.
 
 A connection is judged by the credentials of the kernel as soon as it is accepted: whoever has no right, or no place
-left, gets one short answer that is not waited for, and one count. Readers get at most a quarter of a CPU all together,
-so that the loop that keeps the kernel as the YAML says is not held up.
+left, gets one short answer that is not waited for, and one count. Root is judged before all others who wait, so that a
+thousand connections of others in the kernel's queue hold it up by no more than it takes to accept them. Readers get at
+most a quarter of a CPU all together, so that the loop that keeps the kernel as the YAML says is not held up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -28,16 +29,18 @@ from warpd.daemon.api import RIGHTS, Api
 from warpd.daemon.desk import Desk
 from warpd.daemon.door import Door, listen
 from warpd.daemon.http1 import Connection, Receive, Scope, Send, short_answer
-from warpd.daemon.peers import NEEDS_READ, Groups, peer_of
+from warpd.daemon.peers import NEEDS_READ, Groups, peer_of, uid_of
 from warpd.errors import WarpError
 
-BATCH: Final = 64  # connections accepted in one go
+ACCEPTED: Final = 256  # connections accepted in one go
+BATCH: Final = 64  # connections judged in one go
 PAUSE_S: Final = 0.01  # after such a batch, so that a flood leaves time for others
+WAITING_MAX: Final = 1024  # connections that are accepted and not judged yet
 NO_DESCRIPTOR_S: Final = 0.5  # the pause when no descriptor is left for a connection
 CLOSED_S: Final = 10.0  # how long strangers are kept out after a flood of theirs
 TOLD_S: Final = 60.0  # refusals are told once in this time
 READERS_CPU: Final = 0.25  # of one CPU, for all readers together
-READERS_BURST_S: Final = 0.25
+READERS_BURST_S: Final = 0.1
 STOP_S: Final = 1.0
 STRANGERS: Final = -1  # stands for every user without a right
 
@@ -65,6 +68,7 @@ class Server:
         self._refused: Counter[str] = Counter()
         self._told_at, self._told_count = float("-inf"), 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[socket.socket] = deque()  # accepted, of others than root
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control socket", daemon=True)
         self._sock: socket.socket | None = None
@@ -110,6 +114,9 @@ class Server:
         finally:
             self._loop.remove_reader(sock)
             sock.close()
+            for waiting in self._waiting:
+                waiting.close()
+            self._waiting.clear()
             door.leave()
             for task in self._tasks:
                 task.cancel()
@@ -117,9 +124,12 @@ class Server:
                 await asyncio.wait(self._tasks, timeout=STOP_S)
 
     def _accept(self) -> None:
-        """Take what waits, a batch at a time."""
+        """Take what is in the kernel's queue, a part at a time: root's connections are judged at once, others in turn."""
         assert self._sock is not None  # noqa: S101  # start() has made it
-        for _ in range(BATCH):
+        for _ in range(ACCEPTED):
+            if len(self._waiting) >= WAITING_MAX:
+                self._pause(PAUSE_S)
+                return
             try:
                 sock, _address = self._sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -127,8 +137,28 @@ class Server:
             except OSError:
                 self._pause(NO_DESCRIPTOR_S)
                 return
+            self._sort(sock)
+
+    def _sort(self, sock: socket.socket) -> None:
+        assert self._loop is not None  # noqa: S101  # it runs
+        try:
+            uid = uid_of(sock)
+        except OSError:
+            sock.close()
+            return
+        if uid == 0:
             self._judge(sock)
-        self._pause(PAUSE_S)
+            return
+        if not self._waiting:
+            self._loop.call_soon(self._judge_waiting)
+        self._waiting.append(sock)
+
+    def _judge_waiting(self) -> None:
+        assert self._loop is not None  # noqa: S101  # it runs
+        for _ in range(min(BATCH, len(self._waiting))):
+            self._judge(self._waiting.popleft())
+        if self._waiting:
+            self._loop.call_later(PAUSE_S, self._judge_waiting)
 
     def _pause(self, seconds: float) -> None:
         assert self._loop is not None and self._sock is not None  # noqa: S101  # it runs
