@@ -159,6 +159,21 @@ def test_a_transaction_is_all_or_nothing(kernel: Kernel) -> None:
     assert observe(kernel).state.objects[grant.key] == grant
 
 
+def test_every_element_goes_and_comes_by_itself(kernel: Kernel) -> None:
+    """A revocation names elements one by one, whatever their parts are: addresses, prefixes, names, numbers."""
+    wanted = world.goal(world.intent(**world.every_type("namespace")))
+    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    for item in all_of(kernel, NftElements):
+        for element in sorted(item.elements):
+            fewer = dataclasses.replace(item, elements=item.elements - {element})
+            gone = Change(Action.UPDATE, item, fewer) if fewer.elements else Change(Action.DELETE, item, None)
+            assert kernel.transact(item.netns, [gone]) is None, f"{item.key}: {element}"
+            again = Change(Action.UPDATE, fewer, item) if fewer.elements else Change(Action.CREATE, None, item)
+            assert kernel.transact(item.netns, [again]) is None, f"{item.key}: {element}"
+    assert prospect(kernel, wanted).plan.empty
+
+
 def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
     up(kernel)
     room = all_of(kernel, Netns)[0]

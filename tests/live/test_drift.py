@@ -512,8 +512,13 @@ def holds(elements: list[Any]) -> bool:
 
 def text_of(element: Any) -> str:
     if isinstance(element, dict) and "concat" in element:
-        return " . ".join(text_of(part) for part in element["concat"])
+        return " . ".join(number_of(part) or text_of(part) for part in element["concat"])
     return f"{element['prefix']['addr']}/{element['prefix']['len']}" if isinstance(element, dict) else str(element)
+
+
+def number_of(part: Any) -> str:
+    """A traffic class as a range of one: by itself nftables 1.0.6 does not find it to be deleted."""
+    return f"{part}-{part}" if isinstance(part, str) and re.fullmatch(r"[0-9a-f]+:[0-9a-f]+", part) else ""
 
 
 BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {

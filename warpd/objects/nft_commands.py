@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ from warpd.objects.nft import (
 )
 from warpd.objects.nft_rules import jump
 
+_CLASS = re.compile(r"[0-9a-f]+:[0-9a-f]+")  # an IPv6 address has two colons at least
+
 
 def _at(**fields: Any) -> dict[str, Any]:
     return {"family": FAMILY, "table": TABLE, **fields}
@@ -35,9 +38,19 @@ def _wire(value: str) -> Any:
     if value.startswith("jump "):
         return jump(value.removeprefix("jump "))
     if JOINT in value:
-        return {"concat": [_wire(part) for part in value.split(JOINT)]}
+        return {"concat": [_field(part) for part in value.split(JOINT)]}
     address, slash, length = value.partition("/")
     return {"prefix": {"addr": address, "len": int(length)}} if slash else value
+
+
+def _field(part: str) -> Any:
+    """One part of an element that is made of several.
+
+    A traffic class is written as a range of one: nftables 1.0.6 brings the bytes of a number that the kernel keeps in its own
+    order into the order of the network when an element of an interval set is added, and when it is deleted only where some part
+    is a range. Without one, the kernel finds no such element (ENOENT).
+    """
+    return {"range": [part, part]} if _CLASS.fullmatch(part) else _wire(part)
 
 
 def _add_set(item: NftSet) -> list[dict[str, Any]]:
