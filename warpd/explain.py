@@ -44,9 +44,7 @@ class Question:
     segment: bool = False  # an L2 network
 
 
-def question_of(
-    goal: Goal, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0
-) -> Question:
+def question_of(goal: Goal, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0) -> Question:
     """Raises: WarpError when this endpoint has no config (expired)."""
     grant, about = goal.grants.networks[network], goal.intent.networks[network]
     config = own_config(goal, network, endpoint)

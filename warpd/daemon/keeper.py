@@ -39,7 +39,7 @@ from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, 
 from warpd.recovery import unnamed
 from warpd.rollback import undo_pending
 from warpd.session import Read, Session
-from warpd.state import ROOT, Observed, State
+from warpd.state import ROOT, Action, Observed, State
 from warpd.store import GRANTS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"
@@ -155,12 +155,14 @@ class Keeper:
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
             return self._nothing()
+        wanted_before = self.last.compiled.state if self.last is not None else State()
         found = self._look(force.wanted, work, fresh)
         self._tell_problems(found.compiled.problems)
         outcome = self._converge(force.wanted, found)
         if work.groups is None:
             self._dial(found)
-        return self._told(found, outcome, fresh)
+        reverted = {} if fresh else _reverted(outcome, wanted_before, found.compiled.state)
+        return self._told(found, outcome, fresh, reverted)
 
     def _dial(self, found: Prospect) -> None:
         """Peers that are silent and have a host name are dialled where that is now."""
@@ -495,7 +497,7 @@ class Keeper:
 
     # -- what came of it
 
-    def _told(self, found: Prospect, outcome: Outcome, fresh: bool) -> Result:
+    def _told(self, found: Prospect, outcome: Outcome, fresh: bool, reverted: Mapping[str, str]) -> Result:
         for step in outcome.done[:TOLD_STEPS_MAX]:
             self.desk.tell(_now(), "change", **_described(step), repair=not fresh)
         for step, fault in outcome.failed:
@@ -513,9 +515,8 @@ class Keeper:
         self.why_failing |= {self._name(item.group): f"{item.key} is not ours: {item.foreign}" for item in found.plan.blocked}
         self.why_failing |= {self._name(step.group): str(fault) for step, fault in outcome.failed}
         self._figure(found, outcome, fresh)
-        mended = {} if fresh else {str(step.key): step.group for step in outcome.done}
         changed, unwritten = len(outcome.done), self.unwritten is not None
-        return Result(failed=frozenset(failed), unwritten=unwritten, mended=mended, changed=changed, seconds=self._looked_s)
+        return Result(failed=frozenset(failed), unwritten=unwritten, mended=reverted, changed=changed, seconds=self._looked_s)
 
     def _figure(self, found: Prospect, outcome: Outcome, fresh: bool) -> None:
         figures = self.desk.figures
@@ -595,6 +596,19 @@ def _named(step: Step) -> dict[str, Any]:
         **({"endpoint": endpoint} if endpoint else {}),
         "step": str(step.key),
     }
+
+
+def _reverted(outcome: Outcome, before: State, now: State) -> dict[str, str]:
+    """Object -> group, of what was as it should be and somebody has changed or removed.
+
+    What should be something else than before, because the uplink has gone, say, is nobody's doing but the host's.
+    """
+    out = {}
+    for step in outcome.done:
+        wanted = before.get(step.key)
+        if wanted == now.get(step.key) or (wanted is not None and step.change.action is Action.CREATE):
+            out[str(step.key)] = step.group
+    return out
 
 
 def _described(step: Step) -> dict[str, Any]:

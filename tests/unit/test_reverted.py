@@ -1,0 +1,52 @@
+"""What another program undoes is told apart from what the host itself makes different. The kernel is in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from tests import world
+from warpd.daemon.decide import FIGHT_COUNT, Work
+from warpd.daemon.desk import Desk
+from warpd.daemon.keeper import Keeper
+from warpd.kernel.live import LiveKernel
+from warpd.kernel.memory import PLAIN, MemoryKernel
+from warpd.objects.nft import NftTable
+from warpd.session import Session
+from warpd.state import ROOT, Key
+
+LOOK = Work(groups=None)
+TABLE = Key(NftTable.KIND, ROOT, "warpd")
+NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=(), uplinks4=(), uplinks6=())
+
+
+def keeper(folder: Path, kernel: MemoryKernel) -> Keeper:
+    config = folder / "warp.yaml"
+    config.write_text(json.dumps({"version": 1, "networks": {"web": world.network(1), "vrf": world.network(1, isolation="vrf")}}))
+    made = Keeper(Session(config, folder / "state"), cast(LiveKernel, kernel), Desk(), structlog.get_logger())
+    made.run(Work(True, None, True))
+    return made
+
+
+def test_an_uplink_that_flaps_is_no_other_program(tmp_path: Path) -> None:
+    kernel = MemoryKernel(PLAIN)
+    daemon = keeper(tmp_path, kernel)
+    for _ in range(FIGHT_COUNT):
+        for host in (NO_UPLINK, PLAIN):
+            kernel.host = host
+            result = daemon.run(LOOK)
+            assert result.changed and not result.mended
+
+
+def test_what_is_taken_away_is(tmp_path: Path) -> None:
+    kernel = MemoryKernel(PLAIN)
+    daemon = keeper(tmp_path, kernel)
+    del kernel.objects[TABLE]
+    assert str(TABLE) in daemon.run(LOOK).mended
+    kernel.host = NO_UPLINK
+    del kernel.objects[next(key for key in kernel.objects if key.kind == "peer")]
+    assert [name for name in daemon.run(LOOK).mended if "/peer/" in name], "both at once"
