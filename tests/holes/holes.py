@@ -1049,4 +1049,12 @@ HOLES = (
         "",
         API,
     ),
+    Hole(
+        "nothing holds the storm of an endpoint",
+        "warpd/networks/l2_mesh.py",
+        "storms=True",
+        "storms=False",
+        "tests/packets/test_storm.py",
+        packets=True,
+    ),
 )

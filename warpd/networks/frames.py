@@ -35,8 +35,10 @@ RESERVED_ADDRESSES: Final = (
 TAG_TYPES: Final = (ETH_P_8021Q, ETH_P_8021AD, 0x9100, 0x9200, 0x9300)
 GROUP_ADDRESSES: Final = "01:00:00:00:00:00/01:00:00:00:00:00"
 # Each becomes as many frames as the segment has legs. Two thousand a second are twenty times what ARP, neighbour discovery
-# and name services of a thousand hosts make; the burst is what a second may bring at once.
+# and name services of a thousand hosts make. What may come at once is a quarter of what the shortest queues on the way to the
+# other legs hold: 1000 frames (net.core.netdev_max_backlog) and 1024 packets (MAX_QUEUED_PACKETS of WireGuard).
 STORM_PACKETS_PER_S: Final = 2000
+STORM_BURST_PACKETS: Final = 256
 _FIRST_RESERVED, _FIRST_OUTER, _FIRST_INNER, _STORM = 10, 20, 30, 100
 
 
@@ -73,5 +75,5 @@ def _stacked() -> Filters:
 
 
 def _storm() -> TcFilter:
-    rate = STORM_PACKETS_PER_S
-    return TcFilter(_STORM, "limit", STORM, destination_mac=GROUP_ADDRESSES, packets_per_s=rate, burst=rate)
+    rate, burst = STORM_PACKETS_PER_S, STORM_BURST_PACKETS
+    return TcFilter(_STORM, "limit", STORM, destination_mac=GROUP_ADDRESSES, packets_per_s=rate, burst=burst)
