@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +70,7 @@ def merged(ranges: Iterable[Range], version: int) -> tuple[str, ...]:
     return tuple(sorted(plain(item) for item in flat))
 
 
+@functools.lru_cache(maxsize=4096)
 def plain(item: Range) -> str:
     """A prefix as nft lists it: a single address without its length."""
     return str(item.network_address) if item.prefixlen == item.max_prefixlen else str(item)

@@ -7,7 +7,7 @@ lives (`isolation`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from warpd.isolation import icmp_errors, limits
@@ -39,14 +39,14 @@ class Peer:
     keepalive: int = 0
     endpoint: str | None = None
     share: Share = LEAST  # of the connection table
+    # Everything that may stand as source in what comes from it: follows from the rest, and is asked for several times.
+    ranges: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def ranges(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """Everything that may stand as source in what comes from it."""
+    def __post_init__(self) -> None:
         # by number: `ip_network` would write each address as text and read it again
         six = (IPv6Network((int(self.address6), 128)),) if self.address6 else ()
         routes = (item for item in self.routes if item.version == 4 or self.address6)
-        return (IPv4Network((int(self.address), 32)), *six, *routes)
+        object.__setattr__(self, "ranges", (IPv4Network((int(self.address), 32)), *six, *routes))
 
     @property
     def allowed_ips(self) -> tuple[str, ...]:

@@ -15,7 +15,15 @@ PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58} 
 
 def rule(comment: str, *expressions: Any) -> str:
     """One rule in canonical form: keys sorted, members of anonymous sets sorted."""
-    body = {"comment": comment, "expr": _ordered(list(expressions))}
+    body = {"comment": comment, "expr": list(expressions)}
+    text = _written(body)
+    return text if _ANONYMOUS_SET not in text else _written(_ordered(body))
+
+
+_ANONYMOUS_SET: Final = '"set":['
+
+
+def _written(body: Any) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
