@@ -21,6 +21,8 @@ from typing import Any, Final
 
 FILE: Final = "events.jsonl"
 SIZE_MAX: Final = 4 * 1024 * 1024  # bytes at which the file is written anew
+ROOM_MIN: Final = 1024 * 1024  # bytes of the disk that are left to what counts: allocations, history
+RETRY_S: Final = 5.0
 LINE_MAX: Final = 64 * 1024  # bytes of a line that is read; no event is nearly as long
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -35,11 +37,18 @@ class EventLog:
         self._remembered = remembered
         self._is_torn = True  # a crash may have left a part of a line at the end of the file
         self.is_behind = False  # the disk lacks events that are remembered
+        self._next_try_s = 0.0
         self.failure = ""  # why it does, as far as the file itself is to blame
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Write these down, and what could not be written before. Never raises for what a disk does."""
+    def append(self, rows: Iterable[Row], now_s: float) -> None:
+        """Write these down, and what could not be written before. Never raises for what a disk does.
+
+        `now_s` is any clock that only goes forward: a disk that took no writes is tried again after a
+        pause.
+        """
         text = _lines(rows)
+        if self.is_behind and now_s < self._next_try_s:
+            return
         if not text and not self.is_behind:
             return
         try:
@@ -48,7 +57,7 @@ class EventLog:
             else:
                 self._append(text)
         except OSError as failure:
-            self.is_behind = True
+            self.is_behind, self._next_try_s = True, now_s + RETRY_S
             # A state folder that is not there is told as such, by others.
             is_gone = isinstance(failure, FileNotFoundError)
             self.failure = "" if is_gone else failure.strerror or str(failure)
@@ -60,6 +69,7 @@ class EventLog:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _FLAGS, 0o600)
         try:
             size = _size(fd)
+            _leave_room(fd, len(text))
             if size + len(text) > SIZE_MAX:
                 self._write_anew()
                 return
@@ -77,7 +87,9 @@ class EventLog:
         fd = os.open(beside, flags, 0o600)
         try:
             try:
-                _write_all(fd, _lines(self._remembered()), 0)
+                text = _lines(self._remembered())
+                _leave_room(fd, len(text))
+                _write_all(fd, text, 0)
             finally:
                 os.close(fd)
             os.rename(beside, self._path)
@@ -128,6 +140,13 @@ def _size(fd: int) -> int:
     if not stat.S_ISREG(seen.st_mode):
         raise OSError(errno.EINVAL, f"{FILE} is not a regular file")
     return seen.st_size
+
+
+def _leave_room(fd: int, count: int) -> None:
+    """Raises: OSError where so many bytes more would take the last of the disk."""
+    disk = os.fstatvfs(fd)
+    if disk.f_bavail * disk.f_frsize < count + ROOM_MIN:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write_all(fd: int, text: bytes, size: int) -> None:

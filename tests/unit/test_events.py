@@ -16,7 +16,7 @@ from warpd import event_log
 from warpd.cli.events import Filter, event_text, moment, texts
 from warpd.daemon.desk import Desk
 from warpd.errors import WarpError
-from warpd.event_log import FILE, EventLog
+from warpd.event_log import FILE, RETRY_S, EventLog
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
 
@@ -26,6 +26,7 @@ class Daemon:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.now_s = 0.0
         self.desk = Desk()
         self.desk.restore(event_log.read(folder))
         self.written = self.desk.last_number
@@ -36,7 +37,8 @@ class Daemon:
             self.desk.tell(NOW.isoformat(), "change", **fields)
         new = self.desk.events(self.written)
         self.written = self.desk.last_number
-        self.log.append(event.as_json() for event in new)
+        self.now_s += RETRY_S
+        self.log.append((event.as_json() for event in new), self.now_s)
 
     def numbers(self) -> list[int]:
         return [event.number for event in self.desk.events()]
@@ -133,8 +135,22 @@ def test_a_full_disk_keeps_them_in_memory_and_says_so(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, before)
     assert failure == "File too large" and daemon.numbers() == [1, 2, 3, 4, 5]
     assert whole.endswith(b"\n") and on_disk(tmp_path) == [1, 2, 3], "nothing half written"
-    daemon.log.append([])
+    daemon.log.append([], daemon.now_s)
+    assert daemon.log.failure and on_disk(tmp_path) == [1, 2, 3], "tried again after a pause"
+    daemon.log.append([], daemon.now_s + RETRY_S)
     assert daemon.log.failure == "" and on_disk(tmp_path) == [1, 2, 3, 4, 5], "made up for when there is room"
+
+
+def test_the_last_of_the_disk_is_left_to_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.tell()
+    monkeypatch.setattr(event_log, "ROOM_MIN", 2**62)
+    daemon.tell()
+    assert daemon.log.failure == "No space left on device" and on_disk(tmp_path) == [1]
+    assert os.listdir(tmp_path) == [FILE]
+    monkeypatch.undo()
+    daemon.tell()
+    assert on_disk(tmp_path) == daemon.numbers() == [1, 2, 3]
 
 
 def test_a_folder_that_comes_later(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests import world
 from warpd.cli.inspect import status_text
-from warpd.cli.tables import endpoint_page, network_lines, network_page
+from warpd.cli.tables import endpoint_page, network_lines, network_page, networks_summary
 from warpd.kernel.memory import MemoryKernel
 from warpd.reconcile import converge, prospect
 from warpd.status import status_json
@@ -72,6 +72,15 @@ def test_what_the_other_types_are_about() -> None:
 def test_a_network_that_is_off_says_so() -> None:
     text = page(type="secure-internet", enabled=False, endpoints={})
     assert text.startswith("net: secure-internet, disabled\n") and "not in the kernel" not in text and "0 endpoints" in text
+
+
+def test_networks_are_counted() -> None:
+    off = {"type": "secure-internet", "enabled": False, "endpoints": {}}
+    seen = look(a=world.network(3), b=world.network(1), c=off)["networks"]
+    seen[0]["endpoints"][0]["handshake_age_s"] = 5
+    seen[1]["in_sync"] = False
+    assert networks_summary(seen) == "3 networks: 1 in sync, 1 not in sync, 1 disabled; 4 endpoints, 1 online"
+    assert networks_summary([]) == "0 networks"
 
 
 def test_status_of_a_large_network_shows_some_and_counts_all() -> None:

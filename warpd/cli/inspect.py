@@ -20,7 +20,15 @@ from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, summary
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
-from warpd.cli.tables import endpoint_page, endpoint_table, long_table, network_lines, network_page, network_state
+from warpd.cli.tables import (
+    endpoint_page,
+    endpoint_table,
+    long_table,
+    network_lines,
+    network_page,
+    network_state,
+    networks_summary,
+)
 from warpd.cli.watch import watch
 from warpd.commitment import in_kernel, last_read, shows_devices
 from warpd.conditions import Condition, conditions, from_json, merged
@@ -212,7 +220,8 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
     ]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
     told = data["conditions"]
-    text = "\n".join([*intent_lines(told), output.table(rows, heads)])
+    table = [output.table(rows, heads), ""] if rows else []
+    text = "\n".join([*intent_lines(told), *table, networks_summary(data["networks"])])
     output.emit({"version": VERSION, "networks": data["networks"], "conditions": told}, text, form)
 
 

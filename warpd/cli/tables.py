@@ -6,6 +6,7 @@ asked of whom.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -70,6 +71,24 @@ def network_state(network: Row) -> str:
     codes = sorted({problem["code"] for problem in network.get("problems", ())})
     about = f" ({', '.join(codes)})" if codes else ""
     return ("in sync" if network["in_sync"] else "not in sync") + about
+
+
+def networks_summary(networks: Sequence[Row]) -> str:
+    """`12 networks: 10 in sync, 1 not in sync, 1 disabled; 340 endpoints, 120 online`."""
+    states = Counter(_sync_word(network) for network in networks)
+    order = ("in sync", "not in sync", "disabled")
+    parts = ", ".join(f"{states[word]} {word}" for word in order if states[word])
+    rows = [row for network in networks for row in network["endpoints"]]
+    online = sum(presence(row) == "online" for row in rows)
+    head = plural(len(networks), "network")
+    counts = f"{plural(len(rows), 'endpoint')}, {online} online"
+    return f"{head}: {parts}; {counts}" if parts else head
+
+
+def _sync_word(network: Row) -> str:
+    if not network["enabled"]:
+        return "disabled"
+    return "in sync" if network["in_sync"] else "not in sync"
 
 
 def network_lines(network: Row) -> list[str]:

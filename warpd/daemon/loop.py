@@ -117,7 +117,7 @@ class Loop:
             return
         new = self._desk.events(self._written)
         self._written = self._desk.last_number
-        self._event_log.append(event.as_json() for event in new)
+        self._event_log.append((event.as_json() for event in new), time.monotonic())
         self._keeper.events_unwritten = self._event_log.failure
 
     def _wait(self) -> None:
