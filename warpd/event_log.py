@@ -43,13 +43,12 @@ class EventLog:
     def append(self, rows: Iterable[Row], now_s: float) -> None:
         """Write these down, and what could not be written before. Never raises for what a disk does.
 
-        `now_s` is any clock that only goes forward: a disk that took no writes is tried again after a
-        pause.
+        `now_s` is any clock that only goes forward: a disk that took no writes is tried again with the
+        next event, or after a pause.
         """
         text = _lines(rows)
-        if self.is_behind and now_s < self._next_try_s:
-            return
-        if not text and not self.is_behind:
+        is_due = self.is_behind and now_s >= self._next_try_s
+        if not text and not is_due:
             return
         try:
             if self.is_behind:
