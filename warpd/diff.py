@@ -14,7 +14,6 @@ from warpd.objects.bridge_port import BridgePort
 from warpd.objects.link import Device, link_key
 from warpd.objects.nft import NftGate, NftPart, NftTable, needs_rebuild, table_key
 from warpd.objects.sysctl import Sysctl
-from warpd.objects.tc import TcBlock
 from warpd.state import ROOT, Key, Object, Observed, State
 
 
@@ -145,6 +144,4 @@ def _vanishes(item: Object | None, gone: Collection[Key]) -> bool:
     """With its container. A gate stands in the table; when its link goes, whether the chain goes too depends on the kernel."""
     if isinstance(item, NftGate):
         return table_key(item.netns) in gone
-    if isinstance(item, TcBlock) and item.is_released(gone):
-        return True
     return item is not None and item.container in gone

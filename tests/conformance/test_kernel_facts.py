@@ -16,7 +16,7 @@ from warpd.objects.nft import NftElements, NftTable
 from warpd.objects.route import Route
 from warpd.objects.segment import LEARNED_PER_LEG, Bridge
 from warpd.objects.sysctl import WATCHED, Sysctl
-from warpd.objects.tc import TcBlock, TcFilter, TcIngress
+from warpd.objects.tc import TcFilter, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.observe import observe
 from warpd.plan import Step
@@ -255,39 +255,15 @@ def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> 
     assert one(kernel, Change(Action.DELETE, ingress, None)) is None, "what is gone is done"
 
 
-def test_a_block_of_filters_is_there_while_a_link_is_bound_to_it(kernel: Kernel) -> None:
-    unfiltered(kernel)
-    pair = all_of(kernel, Veth)[0]
-    block = TcBlock(pair.netns, 0x77000000, FILTERS, (pair.name,))
-    refused = one(kernel, Change(Action.CREATE, None, block))
-    assert refused is not None
-    assert refused.errno == errno.EINVAL
-    ingress = TcIngress(pair.netns, pair.name, block=block.block)
-    assert one(kernel, Change(Action.CREATE, None, ingress)) is None
-    assert one(kernel, Change(Action.CREATE, None, block)) is None
-    seen = all_of(kernel, TcBlock)
-    assert seen == [block]
-    assert seen[0].devices == (pair.name,)
-    assert all_of(kernel, TcIngress) == [ingress]
-    fewer = dataclasses.replace(block, filters=FILTERS[1::2])
-    assert one(kernel, Change(Action.UPDATE, block, fewer)) is None
-    assert all_of(kernel, TcBlock) == [fewer]
-    assert one(kernel, Change(Action.DELETE, ingress, None)) is None
-    assert all_of(kernel, TcBlock) == []
-    assert one(kernel, Change(Action.DELETE, fewer, None)) is None, "what is gone is done"
-
-
 def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
     wanted, own = unfiltered(kernel)
     pair, link = all_of(kernel, Veth)[0], all_of(kernel, WireguardLink)[0]
     for item in (
         TcIngress(link.netns, link.name, FILTERS),
         TcIngress(pair.peer_netns, pair.peer_name, FILTERS),
-        TcIngress(pair.netns, pair.name, block=7),
-        TcBlock(pair.netns, 7, FILTERS),
+        TcIngress(pair.netns, pair.name, FILTERS),
     ):
         assert one(kernel, Change(Action.CREATE, None, item)) is None
     outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(own, key=lambda item: item.key)
-    assert all_of(kernel, TcBlock) == []

@@ -33,7 +33,7 @@ from warpd.objects.route import Route
 from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Vxlan
 from warpd.objects.sysctl import Sysctl
-from warpd.objects.tc import Filters, TcBlock, TcIngress
+from warpd.objects.tc import Filters, TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.reconcile import Goal, converge, prospect
@@ -341,10 +341,6 @@ def ingress(item: TcIngress) -> Iterator[Modification]:
     yield from filters(f"{run} filter", f"dev {dev} ingress", item.filters)
 
 
-def block(item: TcBlock) -> Iterator[Modification]:
-    yield from filters(f"tc {inside(item.netns)} filter", f"block {item.block}", item.filters)
-
-
 def filters(run: str, where: str, wanted: Filters) -> Iterator[Modification]:
     passes = "action police mtu 9000 conform-exceed drop/pass"
     for each in wanted:
@@ -532,7 +528,6 @@ BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {
     BridgePort: port,
     NftGate: gate,
     TcIngress: ingress,
-    TcBlock: block,
     Address: address,
     Route: route,
     Rule: routing_rule,

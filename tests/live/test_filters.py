@@ -12,7 +12,7 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.live import LiveKernel
 from warpd.objects.link import Veth
-from warpd.objects.tc import TcBlock, TcFilter, TcIngress
+from warpd.objects.tc import TcFilter, TcIngress
 from warpd.reconcile import converge, prospect
 from warpd.state import Action, Change
 
@@ -35,12 +35,9 @@ class Pair:
         self.out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.out.bind((self.veth.name, 0))
 
-    def guard(self, *filters: TcFilter, block: int = 0) -> None:
-        netns, name = self.veth.peer_netns, self.veth.peer_name
-        made = [TcIngress(netns, name, () if block else filters, block)]
-        more = [TcBlock(netns, block, filters, (name,))] if block else []
-        for item in (*made, *more):
-            assert self.kernel.send([Change(Action.CREATE, None, item)]) == [None]
+    def guard(self, *filters: TcFilter) -> None:
+        made = TcIngress(self.veth.peer_netns, self.veth.peer_name, filters)
+        assert self.kernel.send([Change(Action.CREATE, None, made)]) == [None]
 
     def send(self, target: str, count: int = 1, tags: bytes = b"", ethertype: int = ETHERTYPE) -> None:
         body = bytes.fromhex(target.replace(":", "")) + SOURCE + tags + ethertype.to_bytes(2, "big") + bytes(46)
@@ -59,8 +56,7 @@ def pair(gateway: LiveKernel) -> Iterator[Pair]:
     out.out.close()
 
 
-@pytest.mark.parametrize("block", [0, 7], ids=["its own filters", "those of a block"])
-def test_what_is_dropped_is_counted_under_its_reason(pair: Pair, block: int) -> None:
+def test_what_is_dropped_is_counted_under_its_reason(pair: Pair) -> None:
     pair.guard(
         TcFilter(1, "pass", destination_mac="01:80:c2:00:00:0e"),
         TcFilter(2, "drop", "reserved", destination_mac="01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0"),
@@ -68,7 +64,6 @@ def test_what_is_dropped_is_counted_under_its_reason(pair: Pair, block: int) -> 
         TcFilter(4, "drop", "service", 0x88A8),
         TcFilter(5, "drop", "old", 0x9100),
         TcFilter(6, "drop", "experiment", ETHERTYPE),
-        block=block,
     )
     pair.send("01:80:c2:00:00:0e", 3)
     pair.send("01:80:c2:00:00:0f", 5)

@@ -47,7 +47,7 @@ SERVICES: tuple[Kind, ...] = ("udp", "tcp")  # the gateway's own address in a ne
 PAUSE_S = 0.1
 MODES = {"near": "namespace", "far": "vrf"}
 ENDS = ("near/phone", "near/laptop", "far/phone", "far/laptop")
-ROUNDS = [pytest.param(1), pytest.param(12, marks=pytest.mark.long)]
+ROUNDS = [pytest.param(1), pytest.param(13, marks=pytest.mark.long)]
 # As /etc/nftables.conf of Debian: what `systemctl reload nftables` does.
 RELOAD = """
 flush ruleset

@@ -9,7 +9,7 @@ import pytest
 
 from warpd.kernel import live_tc
 from warpd.kernel.live_socket import Refusal
-from warpd.objects.tc import TcBlock, TcFilter, TcIngress
+from warpd.objects.tc import TcFilter, TcIngress
 from warpd.state import Action, Change
 
 FIRST = TcFilter(10, "drop", "reserved-mac", destination_mac="01:80:c2:00:00:01")
@@ -78,12 +78,6 @@ def test_what_cannot_be_replaced_goes_first(before: tuple[TcFilter, ...]) -> Non
     kinds = [kind for kind, _flags, _body in requests(before, (SECOND, LIMIT))]
     assert kinds[0] == live_tc.RTM_DELTFILTER
     assert set(kinds[1:]) == {live_tc.RTM_NEWTFILTER}
-
-
-def test_filters_of_a_block_name_the_block() -> None:
-    (request,) = live_tc.encode(0, Change(Action.CREATE, None, TcBlock("", 0x77000000, (FIRST,))))
-    _family, index, _handle, parent, _info = live_tc.TCMSG.unpack_from(request[2])
-    assert (index, parent) == (live_tc.BLOCK_IFINDEX, 0x77000000)
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EOPNOTSUPP])

@@ -35,7 +35,7 @@ from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Vxlan
 from warpd.objects.surplus import Surplus, delete_surplus
 from warpd.objects.sysctl import Sysctl
-from warpd.objects.tc import TcBlock, TcIngress
+from warpd.objects.tc import TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ROOT, Action, Change
@@ -272,7 +272,6 @@ class LiveKernel:
             Sysctl: self._send_setting,
             BridgePort: self._send_port,
             TcIngress: self._send_ingress,
-            TcBlock: self._send_block,
             **dict.fromkeys((Vrf, Bridge, Gretap, Vxlan), self._send_link),
         }
         if type(subject) in handlers:
@@ -431,23 +430,12 @@ class LiveKernel:
                 raise OSError(errno.ENODEV, f"there is no link {subject.device}")
             if change.action is Action.DELETE:
                 return _judge(change, sock.request([live_tc.delete_qdisc(row.index)])[0])
-            made = sock.request([live_tc.create_qdisc(row.index, subject)]) if change.before is None else []
+            made = sock.request([live_tc.create_qdisc(row.index)]) if change.before is None else []
             answers = made if any(made) else [*made, *sock.request(live_tc.encode(row.index, change))]
         except OSError as failure:
             return _absent(change, failure)
         refusal = next((answer for answer in answers if answer is not None), None)
         return None if refusal is None else _judge(change, live_tc.lacking(refusal))
-
-    def _send_block(self, change: Change) -> Fault | None:
-        """A block that no link is bound to is gone; the kernel says EINVAL then (tcf_block_find)."""
-        try:
-            answers = self._door(change.subject.key.netns).route.request(live_tc.encode(0, change))
-        except OSError as failure:
-            return _absent(change, failure)
-        refusal = next((answer for answer in answers if answer is not None), None)
-        if refusal is None or (change.action is Action.DELETE and refusal.errno == errno.EINVAL):
-            return None
-        return _judge(change, live_tc.lacking(refusal))
 
     def _send_device(self, change: Change) -> Fault | None:
         if change.action is Action.DELETE:

@@ -30,7 +30,6 @@ RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTM_NEWQDISC, RTM_DELTFILTER = 36, 45  # the first and the last of traffic control
 TC_INGRESS = 0xFFFF  # the upper half of the handle of what stands at a link's ingress, and of its filters' parent
-BLOCK_IFINDEX = -1  # in place of a link's, for the filters of a shared block
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 NETNSA_NSID, NETNSA_FD = 1, 3
 IFLA_IFNAME = 3
@@ -192,8 +191,8 @@ def _ingress_concerns(data: bytes, start: int, end: int) -> bool:
     """What stands at the ingress of a link, not what shapes its output (struct tcmsg)."""
     if end - start < 20:
         return True
-    index, handle, parent = struct.unpack_from("=iII", data, start + 4)
-    return index == BLOCK_IFINDEX or TC_INGRESS in (handle >> 16, parent >> 16)
+    _index, handle, parent = struct.unpack_from("=iII", data, start + 4)
+    return TC_INGRESS in (handle >> 16, parent >> 16)
 
 
 def _route_concerns(data: bytes, start: int, end: int) -> bool:

@@ -48,7 +48,7 @@ from warpd.objects.rule import Rule
 from warpd.objects.segment import Bridge, Gretap, Leg, Vxlan, max_learned
 from warpd.objects.surplus import Surplus
 from warpd.objects.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
-from warpd.objects.tc import TcBlock, TcIngress
+from warpd.objects.tc import TcIngress
 from warpd.objects.vrf import Vrf
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic, Way
@@ -286,16 +286,13 @@ class Look:
                     yield live_bridge.port_object(self.netns, legs[port.index], port)
 
     def _filters(self, own: Sequence[LinkRow]) -> Iterator[Object]:
-        """What stands at the ingress of our links, and the blocks that these are bound to."""
+        """What stands at the ingress of our links."""
         found = live_tc.qdiscs(self._route)
-        bound: dict[int, list[str]] = {}
         for row in own:
             if row.index not in found:
                 continue
             qdisc = found[row.index]
             rows = [] if qdisc.block else live_tc.filters(self._route, row.index)
-            if qdisc.block:
-                bound.setdefault(qdisc.block, []).append(row.name)
             owner = self._owner(row) if self.netns == ROOT else ""
             item = TcIngress(self.netns, row.name, live_tc.content(rows), qdisc.block, qdisc.kind, owner)
             self._count(item.group, rows)
@@ -303,11 +300,6 @@ class Look:
                 early = sum(packets for _reason, packets, _size in live_tc.drops(rows))
                 self._refused_early[item.group] = self._refused_early.get(item.group, 0) + early
             yield item
-        for number, devices in sorted(bound.items()):
-            rows = live_tc.filters(self._route, 0, number)
-            block = TcBlock(self.netns, number, live_tc.content(rows), tuple(sorted(devices)))
-            self._count(block.group, rows)
-            yield block
 
     def _count(self, group: str, rows: Sequence[live_tc.FilterRow]) -> None:
         for reason, packets, size in live_tc.drops(rows):

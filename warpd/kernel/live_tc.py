@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from warpd.kernel.live_socket import NetlinkSocket, Refusal, attributes
-from warpd.objects.tc import CLSACT, ETH_P_ALL, Filters, TcBlock, TcFilter, TcIngress, Verdict
+from warpd.objects.tc import CLSACT, ETH_P_ALL, Filters, TcFilter, TcIngress, Verdict
 from warpd.state import Change
 
 Request = tuple[int, int, bytes]
@@ -25,10 +25,9 @@ NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLA_F_NESTED = 0x8000
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
-TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent (of a block: its number), info
+TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
 TC_H_CLSACT = 0xFFFFFFF1
 CLSACT_HANDLE, INGRESS_PARENT = 0xFFFF0000, 0xFFFFFFF2
-BLOCK_IFINDEX = -1  # TCM_IFINDEX_MAGIC_BLOCK
 HANDLE = 1
 TCA_KIND, TCA_OPTIONS, TCA_CHAIN, TCA_INGRESS_BLOCK = 1, 2, 11, 13
 FLOWER, POLICE = "flower", "police"
@@ -59,7 +58,7 @@ class QdiscRow:
     """What sits at the ingress of a link."""
 
     kind: str
-    block: int  # 0: its filters are its own
+    block: int  # 0: its filters are its own; else they are those of a shared block
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,8 @@ def qdiscs(sock: NetlinkSocket) -> dict[int, QdiscRow]:
     return out
 
 
-def filters(sock: NetlinkSocket, index: int, block: int = 0) -> list[FilterRow]:
-    """The filters of a link's own ingress, or of a block.
+def filters(sock: NetlinkSocket, index: int) -> list[FilterRow]:
+    """The filters of a link's own ingress.
 
     Raises:
         LookFailed: the dump was torn again and again.
@@ -106,13 +105,13 @@ def filters(sock: NetlinkSocket, index: int, block: int = 0) -> list[FilterRow]:
         if handle:  # else the head of a preference, which has no filter's content
             out.append(_filter(data, handle, info))
 
-    where = _head(BLOCK_IFINDEX, 0, block) if block else _head(index, 0, INGRESS_PARENT)
+    where = _head(index, 0, INGRESS_PARENT)
     sock.dump(RTM_GETTFILTER, where + _attribute(TCA_CHAIN, struct.pack("=I", 0)), each, out.clear)
     return out
 
 
 def content(rows: Sequence[FilterRow]) -> Filters:
-    """The filters of a link or block as an object has them."""
+    """The filters of a link as an object has them."""
     return tuple(row.filter for row in sorted(rows, key=lambda row: (row.filter.preference, row.handle)))
 
 
@@ -223,17 +222,14 @@ def _counts(action: Raw) -> tuple[int, int, int]:
 
 
 def encode(index: int, change: Change) -> list[Request]:
-    """The requests that make a change of filters; `index` is the link's, of no meaning for a block."""
-    after: TcIngress | TcBlock | None = change.after
-    parent = change.subject.block if isinstance(change.subject, TcBlock) else INGRESS_PARENT
-    where = BLOCK_IFINDEX if isinstance(change.subject, TcBlock) else index
+    """The requests that make a change of the filters of a link with this index."""
+    after: TcIngress | None = change.after
     before: Filters = change.before.filters if change.before is not None else ()
-    return list(_filter_changes(where, parent, before, after.filters if after is not None else ()))
+    return list(_filter_changes(index, before, after.filters if after is not None else ()))
 
 
-def create_qdisc(index: int, ingress: TcIngress) -> Request:
-    block = _attribute(TCA_INGRESS_BLOCK, struct.pack("=I", ingress.block)) if ingress.block else b""
-    body = _head(index, CLSACT_HANDLE, TC_H_CLSACT) + _named(TCA_KIND, CLSACT) + block
+def create_qdisc(index: int) -> Request:
+    body = _head(index, CLSACT_HANDLE, TC_H_CLSACT) + _named(TCA_KIND, CLSACT)
     return RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body
 
 
@@ -241,16 +237,16 @@ def delete_qdisc(index: int) -> Request:
     return RTM_DELQDISC, 0, _head(index, 0, TC_H_CLSACT)  # without a handle what is gone is ENOENT, with one EINVAL
 
 
-def _filter_changes(index: int, parent: int, before: Filters, after: Filters) -> Iterator[Request]:
+def _filter_changes(index: int, before: Filters, after: Filters) -> Iterator[Request]:
     """Filters that stay are not touched; one that changes is replaced in place where the kernel can do that."""
     wanted = {item.preference: item for item in after}
     for preference in sorted({item.preference for item in before}):
         if _must_go([item for item in before if item.preference == preference], wanted.get(preference)):
-            yield RTM_DELTFILTER, 0, _head(index, 0, parent, preference << 16)
+            yield RTM_DELTFILTER, 0, _head(index, 0, INGRESS_PARENT, preference << 16)
     kept = set(before)
     for item in after:
         if item not in kept:
-            yield _write(index, parent, item)
+            yield _write(index, item)
 
 
 def _must_go(before: Sequence[TcFilter], after: TcFilter | None) -> bool:
@@ -275,12 +271,12 @@ def _mask(item: TcFilter) -> tuple[object, ...]:
     )
 
 
-def _write(index: int, parent: int, item: TcFilter) -> Request:
+def _write(index: int, item: TcFilter) -> Request:
     info = item.preference << 16 | socket.htons(item.ethertype)
     keys = b"".join(_attribute(kind, raw) for kind, raw in _flower_keys(item))
     action = _attribute(NLA_F_NESTED | 1, _police(item))
     options = keys + _attribute(NLA_F_NESTED | FLOWER_ACT, action)
-    body = _head(index, HANDLE, parent, info) + _named(TCA_KIND, FLOWER) + _attribute(NLA_F_NESTED | TCA_OPTIONS, options)
+    body = _head(index, HANDLE, INGRESS_PARENT, info) + _named(TCA_KIND, FLOWER) + _attribute(NLA_F_NESTED | TCA_OPTIONS, options)
     return RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body
 
 

@@ -19,7 +19,6 @@ from warpd.objects.netns import Netns
 from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, needs_rebuild
 from warpd.objects.route import Route
 from warpd.objects.sysctl import TAG_FENCE4, Sysctl
-from warpd.objects.tc import TcBlock, TcIngress
 from warpd.objects.wireguard import WireguardDevice, WireguardPeer
 from warpd.state import ROOT, Action, Change, Exit, Host, Key, Object
 
@@ -63,15 +62,12 @@ class MemoryKernel:
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         there = [item for item in self.objects.values() if item.key.netns == netns and not isinstance(item, Veth)]
-        own = [self._seen(item) for item in there]
+        own = there
         ends = [end for number, veth in enumerate(self._veths()) for end in _ends(veth, number) if end.netns == netns]
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
         others = {key.name: kind for key, kind in self.others.items() if key.netns == netns}
         host = self._host() if netns == ROOT else None
         return Dump(netns, tuple(own), tuple(ends), foreign, host=host, others=others)
-
-    def _seen(self, item: Object) -> Object:
-        return dataclasses.replace(item, devices=tuple(self._bound(item))) if isinstance(item, TcBlock) else item
 
     def _veths(self) -> list[Veth]:
         return [item for item in self.objects.values() if isinstance(item, Veth)]
@@ -141,8 +137,6 @@ class MemoryKernel:
     def _refusal(self, change: Change, subject: Object) -> int:
         if change.before is None and self._taken(subject):
             return errno.EEXIST
-        if isinstance(subject, TcBlock) and not self._bound(subject):
-            return errno.EINVAL
         if any(need not in self.objects for need in subject.needs if need.kind != Route.KIND):
             return errno.ENOENT if subject.key.kind == Netns.KIND else errno.ENODEV
         if isinstance(subject, Route):
@@ -152,14 +146,9 @@ class MemoryKernel:
         return 0
 
     def _taken(self, subject: Object) -> bool:
-        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort | TcBlock):
+        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort):
             return False  # set, not created: the kernel takes them again
         return any(subject.key in held for held in (self.objects, self.foreign, self.others))
-
-    def _bound(self, block: TcBlock) -> list[str]:
-        """The links that are bound to a block."""
-        items = [item for item in self.objects.values() if isinstance(item, TcIngress) and item.netns == block.netns]
-        return sorted(item.device for item in items if item.block == block.block)
 
     def _route_refusal(self, route: Route) -> int:
         if route.link is not None and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
@@ -225,8 +214,6 @@ class MemoryKernel:
                 self._remove(other_key)
         if isinstance(item, LinkUp):
             self._routes_of(item.netns, item.name)
-        if isinstance(item, TcIngress):
-            self._blocks_of(item.netns)
 
     def _release(self, item: Any) -> None:
         """The ports of a VRF or bridge that goes stay, and are nobody's; a table's gates go with it."""
@@ -235,12 +222,6 @@ class MemoryKernel:
                 self.objects[key] = dataclasses.replace(other, master="")
                 self.objects.pop(Key(BridgePort.KIND, other.netns, other.name), None)
             if isinstance(item, NftTable) and isinstance(other, NftGate) and other.netns == item.netns:
-                del self.objects[key]
-
-    def _blocks_of(self, netns: str) -> None:
-        """A block to which no link is bound is gone."""
-        for key, item in list(self.objects.items()):
-            if isinstance(item, TcBlock) and item.netns == netns and not self._bound(item):
                 del self.objects[key]
 
     def _routes_of(self, netns: str, device: str) -> None:

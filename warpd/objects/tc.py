@@ -1,8 +1,7 @@
 """Traffic control filters at the ingress of a link: a guard that no nftables command can take away.
 
-A `TcIngress` is a clsact qdisc on a link of ours, with filters of its own or bound to a shared block. A `TcBlock` is the
-filters of such a block; the kernel keeps a block of a namespace as long as one qdisc is bound to it. Both are ours because they
-hang on a link of ours, by the link's alias.
+A `TcIngress` is a clsact qdisc on a link of ours, with filters of its own. It is ours because it hangs on a link of ours, by the
+link's alias.
 
 The kernel runs the filters of a link on every frame that comes in by it, after it has taken the outer VLAN tag off into the
 packet's metadata, before the nftables ingress hook, the bridge and the protocols (net/core/dev.c,
@@ -16,12 +15,10 @@ tcf_police_act). The name of the reason is kept in the action's cookie, so that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from warpd.objects.link import group_of, maker_of
-from warpd.objects.netns import room
 from warpd.state import Key, Rank
 
 ETH_P_ALL: Final = 3
@@ -34,7 +31,7 @@ Verdict = Literal["drop", "pass", "limit", "unknown"]
 class TcFilter:
     """One filter: what a frame must be, and what becomes of it. A field with its default matches every frame.
 
-    `preference` is unique within a link or block, 1 to 65535. `verdict` is "drop", "pass" (no later filter is asked) or
+    `preference` is unique within a link, 1 to 65535. `verdict` is "drop", "pass" (no later filter is asked) or
     "limit": what exceeds `packets_per_s` after a burst of `burst` packets is dropped, all else goes on to the later filters.
     "unknown" is only ever read: a filter that warpd does not write.
     """
@@ -58,7 +55,7 @@ Filters = tuple[TcFilter, ...]  # ascending by preference
 
 @dataclass(frozen=True, slots=True)
 class TcIngress:
-    """The clsact qdisc of one link: its own `filters`, or those of the block with the number `block`."""
+    """The clsact qdisc of one link, with its filters."""
 
     KIND: ClassVar[str] = "tc-ingress"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"filters"})
@@ -66,7 +63,7 @@ class TcIngress:
     netns: str
     device: str
     filters: Filters = ()
-    block: int = 0  # 0: none, so that the filters are its own
+    block: int = 0  # only ever read: the number of a shared block that somebody has bound it to, so that it has no filters
     qdisc: str = CLSACT  # "ingress" is only ever read: somebody else's, which keeps ours out
     owner: str = field(default="", compare=False)  # the network, where the link's name does not tell
 
@@ -90,44 +87,3 @@ class TcIngress:
     @property
     def group(self) -> str:
         return self.netns or self.owner or group_of(self.netns, self.device)
-
-
-@dataclass(frozen=True, slots=True)
-class TcBlock:
-    """The filters that all links bound to one block of a namespace share.
-
-    `devices` are links that are bound to it, of which one must be there first.
-    """
-
-    KIND: ClassVar[str] = "tc-block"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"filters"})
-
-    netns: str
-    block: int
-    filters: Filters
-    devices: tuple[str, ...] = field(default=(), compare=False)
-
-    @property
-    def key(self) -> Key:
-        return Key(self.KIND, self.netns, f"{self.block:#x}")
-
-    @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
-
-    @property
-    def needs(self) -> tuple[Key, ...]:
-        return (*room(self.netns), *(Key(TcIngress.KIND, self.netns, device) for device in self.devices))
-
-    @property
-    def container(self) -> Key | None:
-        return next(iter(room(self.netns)), None)
-
-    @property
-    def group(self) -> str:
-        return self.netns
-
-    def is_released(self, gone: Collection[Key]) -> bool:
-        """Whether every qdisc that is bound to it is among what goes, itself or with its link: then it goes as well."""
-        qdiscs = [TcIngress(self.netns, device) for device in self.devices]
-        return bool(qdiscs) and all(item.key in gone or item.container in gone for item in qdiscs)
