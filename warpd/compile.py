@@ -218,8 +218,20 @@ def _problems(terms: Terms, host: Host) -> Iterable[Problem]:
         text = f"cannot be {isolation} on this machine: {why}"
         hint = "mend that, or write `isolation: namespace`, which behaves the same from outside"
         yield _problem(terms, True, "isolation-unsupported", f"networks.{terms.name}.isolation", text, hint)
+    if isolation == "vrf":
+        yield from _table_problems(terms, host)
     if type_named(terms.network.type).wants(terms.network).egress:
         yield from _egress_problems(terms, host)
+
+
+def _table_problems(terms: Terms, host: Host) -> Iterable[Problem]:
+    """A table that another VRF looks up, too, would join two VRFs."""
+    table = terms.grant.routing_table
+    for taken, name in host.foreign_vrfs:
+        if taken == table:
+            text = f"routing table {table} is that of {name}, a VRF of this host that is not ours"
+            hint = "write `routing_table:` with another number, or remove that VRF"
+            yield _problem(terms, True, "table-taken", f"networks.{terms.name}.routing_table", text, hint)
 
 
 def _why_not(terms: Terms) -> str:

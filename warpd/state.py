@@ -217,6 +217,7 @@ class Host:
     onlink: tuple[str, ...] = ()  # prefixes of the exits: who is in them, the host looks for itself
     conntrack_max: int = 262144  # connections that the kernel tracks in one namespace
     vrf: bool = True  # the kernel can make VRFs
+    foreign_vrfs: tuple[tuple[int, str], ...] = ()  # routing tables of VRFs that are not ours, with their names
     ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False

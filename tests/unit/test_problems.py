@@ -109,6 +109,18 @@ def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
 
 
+def test_a_table_of_another_vrf_is_not_shared() -> None:
+    kernel, goal = MemoryKernel(PLAIN), world.goal(two(isolation="vrf"))
+    table = goal.grants.networks["sites"].routing_table
+    kernel.host = dataclasses.replace(PLAIN, foreign_vrfs=((table, "blue"), (table + 1, "red")))
+    found, outcome = run(kernel, goal)
+    assert problems(found) == {("sites", "table-taken", True)} and exit_code(outcome, found) == EXIT_PARTIAL
+    assert not peers(kernel, netns_name(goal.grants.networks["sites"].vcid))
+    kernel.host = PLAIN
+    found, outcome = run(kernel, goal)
+    assert outcome.complete and not problems(found)
+
+
 def test_without_wireguard_nothing_is_given() -> None:
     kernel, goal = MemoryKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
     found, _outcome = run(kernel, goal)

@@ -478,10 +478,17 @@ def look_at_host(
         local=local_prefixes(route, look.addresses, {each.index for each in look.links if _looks_ours(each)}),
         bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
         vrf=vrf,
+        foreign_vrfs=_foreign_vrfs(look),
         conntrack_max=_conntrack_max(),
         onlink=_onlink(look, exits),
     )
     return host, _host_settings(host, {row.name: row for row in look.links})
+
+
+def _foreign_vrfs(look: Look) -> tuple[tuple[int, str], ...]:
+    """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c, `strict_mode` 0)."""
+    vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
+    return tuple(sorted((_int(row.data, IFLA_VRF_TABLE), row.name) for row in vrfs))
 
 
 def _onlink(look: Look, exits: Sequence[Exit]) -> tuple[str, ...]:
