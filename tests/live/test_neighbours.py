@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests import world
 from tests.live.conftest import sh
+from tests.live.daemon import Daemon
 from warpd.kernel.live import LiveKernel
 from warpd.observe import observe
 from warpd.reconcile import Goal, converge, prospect, removal
@@ -66,6 +69,21 @@ def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None
     assert "fence" not in sh("nft list chain inet warpd forward")
     down(gateway)
     assert sh("cat /proc/sys/net/ipv4/conf/eth0/forwarding /proc/sys/net/ipv6/conf/all/forwarding").split() == ["1", "1"]
+
+
+def test_forwarding_that_others_turn_on_later_stays_on(gateway: LiveKernel, tmp_path: Path) -> None:
+    """It is theirs from then on: the fence goes, the daemon says so, and destroy leaves it."""
+    sh("echo 0 >/proc/sys/net/ipv4/ip_forward")
+    gateway.close()
+    with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 1.0) as daemon:
+        daemon.wait(lambda: "fence4" in sh("nft list table inet warpd"), "the fence")
+        sh("echo 1 >/proc/sys/net/ipv4/ip_forward")
+        daemon.wait(lambda: "fence4" not in sh("nft list table inet warpd"), "the fence to go")
+        assert len(daemon.lines("forwarding")) == 1
+    kernel = LiveKernel()
+    down(kernel)
+    kernel.close()
+    assert sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/forwarding").split() == ["1", "1"]
 
 
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:

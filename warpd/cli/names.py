@@ -21,8 +21,8 @@ from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 # As the daemon tells them (docs/daemon.md).
 EVENT_KINDS: Final = (
-    "blocked", "change", "condition", "failed", "fight", "intent", "invalid", "problem", "problem_over",
-    "rollback", "source", "started", "stopping", "unwritten", "waits", "written",
+    "blocked", "change", "condition", "failed", "fight", "forwarding", "from_kernel", "intent", "invalid",
+    "problem", "problem_over", "rollback", "source", "started", "stopping", "unwritten", "waits", "written",
 )  # fmt: skip
 
 

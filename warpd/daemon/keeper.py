@@ -39,7 +39,7 @@ from warpd.reconcile import Goal, Outcome, Prospect, advance, converge, glance, 
 from warpd.recovery import unnamed
 from warpd.rollback import undo_pending
 from warpd.session import Read, Session
-from warpd.state import ROOT, Action, Observed, State
+from warpd.state import ROOT, Action, Host, Observed, State
 from warpd.store import GRANTS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"
@@ -158,6 +158,7 @@ class Keeper:
         wanted_before = self.last.compiled.state if self.last is not None else State()
         found = self._look(force.wanted, work, fresh)
         self._tell_problems(found.compiled.problems)
+        self._tell_forwarding(found.observed.host)
         outcome = self._converge(force.wanted, found)
         if work.groups is None:
             self._dial(found)
@@ -170,6 +171,13 @@ class Keeper:
             fault = self.kernel.dial(peer, address)
             about = {"network": self._name(peer.group), "endpoint": peer.label, "name": peer.endpoint, "address": address}
             self.log.info("dials", **about, **({"error": str(fault)} if fault is not None else {}))
+
+    def _tell_forwarding(self, host: Host) -> None:
+        """Somebody has turned on for the whole host what warpd had turned on for its links: from now on it is theirs."""
+        if host.forwarding4 and host.fence4:
+            text = "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off now, and destroy leaves it on"
+            self.log.warning("forwarding", text=text)
+            self.desk.tell(_now(), "forwarding", text=text)
 
     def _tell_problems(self, now: tuple[Problem, ...]) -> None:
         """What this machine keeps networks from: told when it comes, and when it is over."""
