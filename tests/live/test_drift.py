@@ -7,6 +7,7 @@ Printed: attributes tried / found / repaired.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -387,7 +388,8 @@ def routing_rule(item: Rule) -> Iterator[Modification]:
         yield f"rule {what} {place} to main", f"{run} del {what} {place}; {run} add {selector(item)} lookup main {place}"
         yield f"rule {what} {place} to nowhere", f"{run} del {what} {place}; {run} add {selector(item)} goto 1002 {place}"
     if item.blackhole:
-        yield f"rule {what} {place} that passes", f"{run} del {what} {place}; {run} add {selector(item)} lookup 254 {place}"
+        passing = selector(dataclasses.replace(item, of_vrf=False))  # one that names a table cannot select by VRF
+        yield f"rule {what} {place} that passes", f"{run} del {what} {place}; {run} add {passing} lookup 254 {place}"
     if item.netns:
         yield f"rules flushed in {item.netns}", f"{run} flush"
 
