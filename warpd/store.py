@@ -99,6 +99,7 @@ class Store:
         self.folder = Path(state_dir)
         self._writer = granting.Writer()
         self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
+        self._locked_in: os.stat_result | None = None  # the folder in which the lock is held
         self._made = False  # whether the folder was there, or was made here
         self._kept: int | None = None  # descriptor of the daemon's lock
 
@@ -294,6 +295,7 @@ class Store:
             Busy: another process is the writer, and still was after `patience_s` seconds.
         """
         path = self.folder / LOCK
+        self._locked_in = None
         fd, obstacle = self._open_lock(path, make)
         if fd is None:
             yield obstacle
@@ -311,6 +313,7 @@ class Store:
             finally:
                 _sign(path, fd, None)
         finally:
+            self._locked_in = None
             os.close(fd)
 
     def hold(self) -> None:
@@ -354,8 +357,9 @@ class Store:
         obstacle: WarpError | None = None
         try:
             with _told(path):
-                self._made = not make
+                self._made, self._locked_in = not make, None
                 self._make_folder()
+                self._locked_in = self.folder.stat()
                 self._close_folder()
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         except WarpError as failure:
@@ -409,10 +413,16 @@ class Store:
     # files
 
     def _make_folder(self) -> None:
-        """Once. One that goes away under a write is put back by somebody: a new one would stand in its way."""
+        """Once. One that goes away under a write is put back by somebody: a new one would stand in its way.
+
+        Raises:
+            OSError: another one has its name since the lock was taken.
+        """
         if not self._made:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._made = True
+        if self._locked_in is not None and not os.path.samestat(self._locked_in, self.folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "was replaced while it was written to", str(self.folder))
 
     def _close_folder(self) -> None:
         """A folder that was made by hand, or unpacked from a backup, may be open to others."""

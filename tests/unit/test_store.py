@@ -376,6 +376,19 @@ def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(tmp_path: Path, 
     assert store.folder.exists(), "who may make it does"
 
 
+def test_nothing_is_written_into_a_folder_that_has_taken_the_place_of_ours(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    with store.writer("first"):
+        store.folder.rename(tmp_path / "away")
+        store.folder.mkdir()
+        with pytest.raises(WarpError, match="replaced"):
+            store.write_grants(grants(1))
+    assert not os.listdir(store.folder)
+    with store.writer("second"):
+        store.write_grants(grants(1))
+    assert Store(store.folder).read_grants() == grants(1)
+
+
 def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:
     """One that is keeps its file system from being mounted read-only (`remount_ro` in fs/super.c: EBUSY)."""
     store = Store(tmp_path / "state")
