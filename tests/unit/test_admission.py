@@ -33,6 +33,14 @@ def test_places_hold_and_come_back(moves: list[tuple[bool, Peer]]) -> None:
     assert not any(count for peer, count in inside.items() if peer.right is Right.NOTHING)
 
 
+def test_one_user_leaves_places_to_others() -> None:
+    """Places(4, 3): the fourth one is for somebody else."""
+    admission = Admission(PLACES)
+    one, other = Peer(1, Right.READ), Peer(2, Right.READ)
+    assert [admission.enter(one) for _ in range(4)] == [True, True, True, False]
+    assert [admission.enter(other) for _ in range(2)] == [True, False]
+
+
 @given(st.lists(st.sampled_from([peer for peer in PEERS if peer.uid])))
 def test_root_always_has_its_places(others: list[Peer]) -> None:
     admission = Admission(PLACES)
