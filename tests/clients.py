@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 from tests import world
-from warpd import keys
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
 from warpd.clients.config import ClientConfig, client_config
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
-from warpd.keys import Secret
+from warpd.intent.model import Intent
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret
 
 VNI = 110001
 HQ = {"type": "cpe", "routes": ["192.168.77.0/24"]}
@@ -59,7 +60,7 @@ def with_vnis(grants: Grants) -> Grants:
 
 
 def gateway_key(config: ClientConfig) -> Secret:
-    return keys.network_key(world.MASTER, config.vcid)
+    return derivation.network_key(world.MASTER, config.vcid)
 
 
 def gateway_addresses(kind: str) -> list[str]:

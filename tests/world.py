@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
-from warpd.keys import Secret
-from warpd.reconcile import Goal
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
+from warpd.intent.model import Intent
+from warpd.keys.derivation import Secret
+from warpd.reconcile.engine import Goal
 
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2026, 1, 1)

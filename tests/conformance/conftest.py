@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live.conftest import gateway  # noqa: F401  # the live kernel's own fixture
-from warpd.kernel.memory import MemoryKernel
-from warpd.kernel.protocol import Kernel
+from warpd.kernel.api import Kernel
+from warpd.testing.fake_kernel import MemoryKernel
 
 
 @pytest.fixture(params=["memory", pytest.param("live", marks=[pytest.mark.live, pytest.mark.stock])])

@@ -8,20 +8,20 @@ import os
 from typing import Any
 
 from tests import world
-from warpd.kernel.protocol import Fate, Fault, Kernel
-from warpd.objects.address import Address
-from warpd.objects.link import LinkUp, Veth, WireguardLink
-from warpd.objects.netns import Netns
-from warpd.objects.nft import NftElements, NftTable
-from warpd.objects.route import Route
-from warpd.objects.segment import LEARNED_PER_LEG, Bridge
-from warpd.objects.sysctl import WATCHED, Sysctl
-from warpd.objects.tc import TcFilter, TcIngress
-from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.observe import observe
-from warpd.plan import Step
-from warpd.reconcile import Goal, apply, converge, prospect, removal
-from warpd.state import Action, Change, Object
+from warpd.kernel.api import Fate, Fault, Kernel
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.ethernet import LEARNED_PER_LEG, Bridge
+from warpd.kernel.kinds.link import LinkUp, Veth, WireguardLink
+from warpd.kernel.kinds.netns import Netns
+from warpd.kernel.kinds.nft_table import NftElements, NftTable
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.sysctl import WATCHED, Sysctl
+from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
+from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.state import Action, Change, Object
+from warpd.reconcile.engine import Goal, apply, converge, prospect, removal
+from warpd.reconcile.observe import observe
+from warpd.reconcile.plan import Step
 
 
 def goal() -> Goal:

@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import world
-from warpd.checks import check
-from warpd.grants import Grants, grant
-from warpd.kernel.memory import MemoryKernel
-from warpd.load import load
-from warpd.objects.link import link_key
-from warpd.plan import Step
-from warpd.reconcile import Goal, converge, prospect, removal
-from warpd.state import ROOT, Key
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
+from warpd.intent.loader import load
+from warpd.intent.validation import check
+from warpd.kernel.kinds.link import link_key
+from warpd.kernel.state import ROOT, Key
+from warpd.reconcile.engine import Goal, converge, prospect, removal
+from warpd.reconcile.plan import Step
+from warpd.testing.fake_kernel import MemoryKernel
 
 VCIDS = (11111111, 22222222, 33333333)
 HOST_LINKS = ("lo", "eth0", "br-lan", "docker0", "virbr0", "br-22222222", "wg-33333333", "dn-11111111", "vx-11111111-1")

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from tests.layouts import Layout
-from warpd.edit import Refused, add_endpoints, add_networks, remove_endpoint, remove_network, rotate
-from warpd.outline import BREAK, outline
-from warpd.tree import read_text, read_tree
+from warpd.yamlfile.editor import Refused, add_endpoints, add_networks, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.parser import read_text, read_tree
+from warpd.yamlfile.positions import BREAK, outline
 
 FILES = 400
 NEW = {"type": "cpe", "routes": ["10.0.0.0/8", "fd00::/64"], "description": "Ünïted: #1"}
@@ -147,5 +147,5 @@ def test_rotating_changes_one_line() -> None:
 def test_both_parsers_see_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [Layout(seed).text for seed in range(60)]
     fast = [outline(text) for text in texts]
-    monkeypatch.setattr("warpd.tree._libyaml", lambda: None)
+    monkeypatch.setattr("warpd.yamlfile.parser._libyaml", lambda: None)
     assert [outline(text) for text in texts] == fast

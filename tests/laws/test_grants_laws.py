@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warpd.grants import Grants, expected_users, from_json, grant, to_json
-from warpd.intent import Intent
-from warpd.seats import prefix_for
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants, from_json, to_json
+from warpd.intent.capacity import expected_users, prefix_for
+from warpd.intent.model import Intent
 
 NAMES = st.text("abc-", min_size=1, max_size=4).map(lambda text: "n" + text)
 ENDPOINTS = st.lists(st.text("xyz", min_size=1, max_size=3), max_size=6, unique=True)

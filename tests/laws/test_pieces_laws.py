@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.layouts import Layout
-from warpd.pieces import Piece, read_pieces
-from warpd.tree import Items, Mapping, read_text, read_tree
+from warpd.yamlfile.parser import Items, Mapping, read_text, read_tree
+from warpd.yamlfile.sections import Piece, read_pieces
 
 FILES = 1500
 MANGLED = 8  # of each

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import world
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
-from warpd.kernel.memory import MemoryKernel
-from warpd.plan import digest
-from warpd.reconcile import apply, converge, prospect, removal
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
+from warpd.intent.model import Intent
+from warpd.reconcile.engine import apply, converge, prospect, removal
+from warpd.reconcile.plan import digest
+from warpd.testing.fake_kernel import MemoryKernel
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
@@ -93,10 +94,10 @@ PROGRAM = """
 import json, random, sys
 from tests import world
 from tests.laws.test_plan_laws import shuffled
-from warpd.intent import Intent
-from warpd.kernel.memory import MemoryKernel
-from warpd.reconcile import prospect
-from warpd.render import plan_json
+from warpd.intent.model import Intent
+from warpd.testing.fake_kernel import MemoryKernel
+from warpd.reconcile.engine import prospect
+from warpd.service.views.render import plan_json
 body = shuffled(json.loads(sys.argv[1]), random.Random(int(sys.argv[2])))
 plan = prospect(MemoryKernel(), world.goal(Intent.model_validate(body))).plan
 print(json.dumps(plan_json(plan)))

@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import world
-from warpd.compile import compile_state
-from warpd.intent import Intent, IPNetwork
-from warpd.kernel.memory import PLAIN
-from warpd.objects.nft import NftElements
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal
-from warpd.restrict import restrict
-from warpd.state import State
+from warpd.intent.intersection import restrict
+from warpd.intent.model import Intent
+from warpd.intent.types import IPNetwork
+from warpd.kernel.kinds.nft_table import NftElements
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import State
+from warpd.networks.compiler import compile_state
+from warpd.reconcile.engine import Goal
+from warpd.testing.fake_kernel import PLAIN
 
 ROUTES = [[], ["192.168.0.0/16"], ["192.168.1.0/24"], ["192.168.1.0/24", "fd00:9::/64"]]
 RESOURCES = [

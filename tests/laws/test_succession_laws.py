@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.compile import public_key_of
-from warpd.emit import document
-from warpd.grants import Grants, NetworkGrant, expected_users, from_json, grant, to_json
-from warpd.intent import Intent
-from warpd.load import load
-from warpd.lock import behind, contradictions, lock_text, read_lock
-from warpd.seats import prefix_for
+from warpd.allocation.allocator import grant
+from warpd.allocation.lockfile import behind, contradictions, lock_text, read_lock
+from warpd.allocation.model import Grants, NetworkGrant, from_json, to_json
+from warpd.intent.capacity import expected_users, prefix_for
+from warpd.intent.loader import load
+from warpd.intent.model import Intent
+from warpd.networks.compiler import public_key_of
+from warpd.yamlfile.writer import document
 
 HISTORIES = 1000
 STEPS = 12

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from warpd.kernel import live_netns
-from warpd.kernel.live import LiveKernel
-from warpd.reconcile import converge, removal
+from warpd.kernel.linux import namespaces
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import converge, removal
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,10 +46,10 @@ ip -6 route add default via 2001:db8:113::fe
 @pytest.fixture
 def gateway() -> Iterator[LiveKernel]:
     name = f"tgw-{os.getpid()}"
-    live_netns.create(name)
-    fd = os.open(live_netns.path_of(name), os.O_RDONLY)
+    namespaces.create(name)
+    fd = os.open(namespaces.path_of(name), os.O_RDONLY)
     try:
-        with live_netns.entered(fd):
+        with namespaces.entered(fd):
             sh(UPLINK)
             kernel = LiveKernel()
             try:
@@ -60,4 +60,4 @@ def gateway() -> Iterator[LiveKernel]:
                 kernel.close()
     finally:
         os.close(fd)
-        live_netns.remove(name)
+        namespaces.remove(name)

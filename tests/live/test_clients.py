@@ -24,10 +24,10 @@ import pytest
 
 from tests import clients
 from tests.live.conftest import sh
-from warpd import keys
 from warpd.clients import FORMATS
 from warpd.clients.config import ClientConfig
 from warpd.clients.files import split
+from warpd.keys import derivation
 
 NETWORKD = Path("/lib/systemd/systemd-networkd")
 # Where `./run test` unpacks the packages: NetworkManager, once installed, would take over the host's own links.
@@ -86,10 +86,10 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def gateway(lab: Lab, kind: str, config: ClientConfig) -> None:
     """The other side of a config, from what the config says."""
     assert config.private_key
-    (lab.folder / "gw.key").write_text(keys.encode(clients.gateway_key(config).reveal()))
+    (lab.folder / "gw.key").write_text(derivation.encode(clients.gateway_key(config).reveal()))
     (lab.folder / "gw.psk").write_text(config.shared_text or "")
     inside = [ip_interface(address) for address in config.addresses]
-    peer = f"peer {keys.public_key(config.private_key)} preshared-key {lab.folder}/gw.psk"
+    peer = f"peer {derivation.public_key(config.private_key)} preshared-key {lab.folder}/gw.psk"
     allowed = ",".join(str(each.network) for each in inside)
     port = config.host_port[1]
     sh(f"""

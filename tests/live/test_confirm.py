@@ -17,11 +17,11 @@ import pytest
 
 from tests import world
 from tests.live.daemon import Daemon
-from warpd.history import History
-from warpd.kernel.live import LiveKernel
-from warpd.kernel.protocol import LookFailed
-from warpd.reconcile import prospect
-from warpd.session import Session, live_kernel
+from warpd.kernel.api import LookFailed
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import prospect
+from warpd.service.history import History
+from warpd.service.workspace import Session, live_kernel
 
 OLD = {"a": world.network(2), "b": world.network(1)}
 NEW = {"a": world.network(3, mtu=1380), "c": world.network(2)}

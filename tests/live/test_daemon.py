@@ -12,9 +12,9 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd.kernel.live import LiveKernel
-from warpd.reconcile import Goal, prospect
-from warpd.session import Session, live_kernel
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import Goal, prospect
+from warpd.service.workspace import Session, live_kernel
 
 # Three of each: the same object undone five times in a minute would be a fight, and repaired more slowly.
 NETWORKS = {

@@ -24,22 +24,22 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd.kernel.live import LiveKernel
-from warpd.objects.address import Address
-from warpd.objects.bridge_port import BridgePort
-from warpd.objects.link import LinkUp, Veth, WireguardLink
-from warpd.objects.netns import Netns
-from warpd.objects.nft import NftElements, NftGate, NftPart, NftTable, role_of
-from warpd.objects.route import Route
-from warpd.objects.rule import Rule
-from warpd.objects.segment import Bridge, Gretap, Vxlan
-from warpd.objects.sysctl import Sysctl
-from warpd.objects.tc import Filters, TcIngress
-from warpd.objects.vrf import Vrf
-from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.reconcile import Goal, converge, prospect
-from warpd.session import Session, live_kernel
-from warpd.state import ROOT
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.bridge_port import BridgePort
+from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
+from warpd.kernel.kinds.link import LinkUp, Veth, WireguardLink
+from warpd.kernel.kinds.netns import Netns
+from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable, role_of
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.tc_filter import Filters, TcIngress
+from warpd.kernel.kinds.vrf import Vrf
+from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT
+from warpd.reconcile.engine import Goal, converge, prospect
+from warpd.service.workspace import Session, live_kernel
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
 TWO = {

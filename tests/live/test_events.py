@@ -12,9 +12,9 @@ from typing import Any
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd import client
-from warpd.kernel.live import LiveKernel
-from warpd.session import Session
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.service import client
+from warpd.service.workspace import Session
 
 DOCUMENT = {"version": 1, "networks": {"a": world.network(2), "b": world.network(1)}}
 

@@ -16,9 +16,9 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
-from warpd.kernel.live import LiveKernel
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal, Prospect, converge, prospect, removal
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import Goal, Prospect, converge, prospect, removal
 
 GATEWAY = {"pools": {"ports": "51820-51899"}}
 EVERYTHING = {name: body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()}

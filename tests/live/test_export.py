@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from warpd.clients import FORMATS
-from warpd.kernel.live import LiveKernel
+from warpd.kernel.linux.live_kernel import LiveKernel
 
 YAML = """version: 1
 gateway: {{public_endpoint: vpn.example.com}}

@@ -18,7 +18,7 @@ import pytest
 
 from tests import world
 from tests.live.daemon import Daemon
-from warpd.kernel.live import LiveKernel
+from warpd.kernel.linux.live_kernel import LiveKernel
 
 
 def text(keepalive: int) -> str:

@@ -10,11 +10,11 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
-from warpd.kernel.live import LiveKernel
-from warpd.objects.link import Veth
-from warpd.objects.tc import TcFilter, TcIngress
-from warpd.reconcile import converge, prospect
-from warpd.state import Action, Change
+from warpd.kernel.kinds.link import Veth
+from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import Action, Change
+from warpd.reconcile.engine import converge, prospect
 
 ETHERTYPE = 0x88B5
 SOURCE = bytes.fromhex("0200000000aa")

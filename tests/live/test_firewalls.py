@@ -8,12 +8,12 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
-from warpd.advice import host_warnings, uncertain_chains
-from warpd.kernel import live_udp
-from warpd.kernel.live import LiveKernel
-from warpd.reconcile import prospect
-from warpd.report import taken_ports
-from warpd.state import ROOT, Host
+from warpd.kernel.linux import udp_ports
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT, Host
+from warpd.reconcile.engine import prospect
+from warpd.service.views.advice import host_warnings, uncertain_chains
+from warpd.service.views.report import taken_ports
 
 GOAL = world.goal(world.intent(a=world.network(1), v=world.network(1, isolation="vrf")))
 
@@ -90,4 +90,4 @@ def test_a_taken_port_is_said_before_the_kernel_refuses_it(gateway: LiveKernel) 
         other.bind(("127.0.0.1", port))
         (warning,) = taken_ports(prospect(gateway, GOAL))
         assert f"UDP port {port} is taken by" in warning["message"] and "(pid" in warning["message"]
-    assert live_udp.taken([port]) == {}
+    assert udp_ports.taken([port]) == {}

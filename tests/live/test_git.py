@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.live.daemon import Daemon
-from warpd.kernel.live import LiveKernel
+from warpd.kernel.linux.live_kernel import LiveKernel
 
 WHO = ("-c", "user.name=ops", "-c", "user.email=ops@example.com", "-c", "gpg.format=ssh")
 LIFE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}

@@ -12,9 +12,9 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from warpd.errors import WarpError
-from warpd.kernel.live import LiveKernel
-from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect, removal
-from warpd.status import status_json
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.service.views.status import status_json
 
 WEB, VRF, SEG, SAFE = 11111111, 22222222, 33333333, 44444444
 TABLE, PORT = 1234, 51820

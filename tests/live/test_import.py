@@ -16,7 +16,7 @@ import pytest
 
 from tests.live.conftest import sh
 from tests.unit.test_import import later
-from warpd.kernel.live import LiveKernel
+from warpd.kernel.linux.live_kernel import LiveKernel
 
 CLIENT = f"tcl-{os.getpid()}"
 PEERS = int(os.environ.get("WARPD_TEST_PEERS", "3"))  # 30 in `./run proofs`

@@ -17,9 +17,9 @@ from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from tests.live.test_daemon import in_sync
-from warpd import client
-from warpd.kernel.live import LiveKernel
-from warpd.session import Session
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.service import client
+from warpd.service.workspace import Session
 
 NETWORKS = {f"n{number}": world.network(3) for number in range(10)}
 

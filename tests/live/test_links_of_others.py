@@ -9,9 +9,9 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
-from warpd.kernel.live import LiveKernel
-from warpd.objects.link import NEWBORN
-from warpd.reconcile import Goal, converge, prospect, removal
+from warpd.kernel.kinds.link import NEWBORN
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import Goal, converge, prospect, removal
 
 VCID = 11111111
 LAN = """

@@ -7,9 +7,9 @@ from pathlib import Path
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd.kernel.live import LiveKernel
-from warpd.observe import observe
-from warpd.reconcile import Goal, converge, prospect, removal
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.reconcile.engine import Goal, converge, prospect, removal
+from warpd.reconcile.observe import observe
 
 WANTED = world.intent(a=world.network(2))
 

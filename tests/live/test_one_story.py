@@ -18,8 +18,8 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd import client
-from warpd.kernel.live import LiveKernel
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.service import client
 
 NETWORKS = {name: world.network(2) for name in ("a", "b", "c")}
 DISK_KIB = 512

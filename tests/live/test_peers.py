@@ -11,11 +11,11 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
-from warpd.kernel.live import LiveKernel
-from warpd.objects.wireguard import WireguardPeer
-from warpd.observe import observe
-from warpd.reconcile import Goal, converge, prospect
-from warpd.state import Action, Change
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import Action, Change
+from warpd.reconcile.engine import Goal, converge, prospect
+from warpd.reconcile.observe import observe
 
 
 # Taking 5,000 peers away costs the kernel minutes (one RCU grace period each): that one runs with the long proofs.

@@ -26,11 +26,11 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
-from warpd import client
 from warpd.cli.app import main
-from warpd.daemon.admission import PLACES
-from warpd.kernel.live import LiveKernel
-from warpd.session import Session
+from warpd.daemon.http.admission import PLACES
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.service import client
+from warpd.service.workspace import Session
 
 GIDS = {"warpd": 61001, "warpd-read": 61002}
 NEEDS_READ = "permission denied: membership in group warpd-read required"

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd import keys
-from warpd.keys import Secret
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret
 
 MASTER = bytes(range(101, 133))
 BODY = {
@@ -96,11 +96,11 @@ def derived(paths: tuple[Path, Path]) -> dict[str, bytes]:
     master = Secret(MASTER)
     out = {"master": MASTER}
     for network, item in granted.items():
-        out[f"{network} device"] = keys.network_key(master, item["vcid"]).reveal()
+        out[f"{network} device"] = derivation.network_key(master, item["vcid"]).reveal()
         for name in item["endpoints"]:
             for turn in (0, 1):
-                out[f"{network}/{name} private {turn}"] = keys.endpoint_key(master, item["vcid"], name, turn).reveal()
-                out[f"{network}/{name} preshared {turn}"] = keys.preshared_key(master, item["vcid"], name, turn).reveal()
+                out[f"{network}/{name} private {turn}"] = derivation.endpoint_key(master, item["vcid"], name, turn).reveal()
+                out[f"{network}/{name} preshared {turn}"] = derivation.preshared_key(master, item["vcid"], name, turn).reveal()
     return out
 
 
@@ -149,7 +149,7 @@ def may_print(where: str, name: str) -> bool:
 CRASH = """
 import os, resource, signal, sys
 from pathlib import Path
-from warpd.session import Session
+from warpd.service.workspace import Session
 session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
 goal = session.goal(session.read(), create=False)
 print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)

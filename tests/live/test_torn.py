@@ -13,10 +13,10 @@ import time
 import pytest
 
 from tests.live.conftest import sh
-from warpd.kernel import live_rtnl
-from warpd.kernel.live import LiveKernel
-from warpd.kernel.live_socket import NetlinkSocket
-from warpd.kernel.protocol import LookFailed
+from warpd.kernel.api import LookFailed
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.netlink import rtnl
+from warpd.kernel.netlink.socket import NetlinkSocket
 
 FIXED = 800
 SOME_S = 6.0
@@ -50,7 +50,7 @@ def test_a_torn_dump_counts_for_nothing(
         until = time.monotonic() + SOME_S
         while time.monotonic() < until:
             try:
-                rows = live_rtnl.addresses(route)
+                rows = rtnl.addresses(route)
             except LookFailed:
                 given_up += 1
                 continue

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import pytest
 
 from tests import world
-from warpd.intent import Intent
-from warpd.kernel.memory import MemoryKernel
-from warpd.kernel.protocol import Fate, Fault
-from warpd.reconcile import apply, converge, prospect, removal
-from warpd.state import Action, Change, Key, Object, Rank
+from warpd.intent.model import Intent
+from warpd.kernel.api import Fate, Fault
+from warpd.kernel.state import Action, Change, Key, Object, Rank
+from warpd.reconcile.engine import apply, converge, prospect, removal
+from warpd.testing.fake_kernel import MemoryKernel
 
 
 class Killed(Exception):

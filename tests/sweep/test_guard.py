@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tests import world
-from warpd.kernel.memory import MemoryKernel
-from warpd.kernel.protocol import Fate, Fault
-from warpd.objects.link import Veth
-from warpd.objects.nft import FAMILY, NftTable
-from warpd.objects.nft_commands import change_table, create_table
-from warpd.reconcile import apply, prospect, removal
-from warpd.state import Action, Change, Key
+from warpd.kernel.api import Fate, Fault
+from warpd.kernel.kinds.link import Veth
+from warpd.kernel.kinds.nft_table import FAMILY, NftTable
+from warpd.kernel.nftables.commands import change_table, create_table
+from warpd.kernel.state import Action, Change, Key
+from warpd.reconcile.engine import apply, prospect, removal
+from warpd.testing.fake_kernel import MemoryKernel
 
 GOAL = world.goal(world.intent(a=world.network(2), b=world.network(2)))
 TABLE = Key(NftTable.KIND, "", "warpd")

@@ -13,11 +13,11 @@ import pytest
 
 from tests import world
 from tests.sweep.test_crash import Faulty, Killed
-from warpd.history import History
-from warpd.kernel.memory import MemoryKernel
-from warpd.reconcile import converge, prospect
-from warpd.rollback import undo_pending
-from warpd.session import Session
+from warpd.reconcile.engine import converge, prospect
+from warpd.service.history import History
+from warpd.service.rollback import undo_pending
+from warpd.service.workspace import Session
+from warpd.testing.fake_kernel import MemoryKernel
 
 BEFORE = {"a": world.network(2), "b": world.network(3, peer_communication=True), "gone": world.network(1)}
 AFTER = {"a": world.network(3, mtu=1380), "b": world.network(2, nat=False), "fresh": world.network(2, ipv6=False)}

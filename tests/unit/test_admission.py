@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.admission import Admission, Budget, FloodGate, Peer, Places, Right
-from warpd.daemon.door import access_list
+from warpd.daemon.http.admission import Admission, Budget, FloodGate, Peer, Places, Right
+from warpd.daemon.http.listener import access_list
 
 PLACES = {"root": Places(2, 2), "change": Places(3, 2), "read": Places(4, 3)}
 PEERS = [Peer(0, Right.CHANGE), *(Peer(uid, right) for uid in (1, 2, 3) for right in Right)]

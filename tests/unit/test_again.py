@@ -12,20 +12,20 @@ import pytest
 
 from tests import world
 from tests.laws.test_pieces_laws import places
-from warpd.compile import Compiled, compile_state
+from warpd.allocation.model import Grants
 from warpd.errors import InvalidIntent
-from warpd.grants import Grants
-from warpd.history import History
-from warpd.intent import Intent
-from warpd.kernel.memory import PLAIN, MemoryKernel
-from warpd.keys import Keyring, Secret, public_key
-from warpd.load import load
-from warpd.objects.netns import netns_name
-from warpd.objects.wireguard import WireguardPeer
-from warpd.observe import observe
-from warpd.reconcile import Goal, advance, converge, glance, prospect
-from warpd.session import Session
-from warpd.state import ROOT, Host
+from warpd.intent.loader import load
+from warpd.intent.model import Intent
+from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import ROOT, Host
+from warpd.keys.derivation import Keyring, Secret, public_key
+from warpd.networks.compiler import Compiled, compile_state
+from warpd.reconcile.engine import Goal, advance, converge, glance, prospect
+from warpd.reconcile.observe import observe
+from warpd.service.history import History
+from warpd.service.workspace import Session
+from warpd.testing.fake_kernel import PLAIN, MemoryKernel
 
 TEXT = """\
 version: 1
@@ -306,9 +306,9 @@ def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | Non
 HELD = """
 import gc, sys
 from pathlib import Path
-from warpd.compile import compile_state
-from warpd.kernel.memory import PLAIN
-from warpd.session import Session
+from warpd.networks.compiler import compile_state
+from warpd.testing.fake_kernel import PLAIN
+from warpd.service.workspace import Session
 
 def kib():
     gc.collect()

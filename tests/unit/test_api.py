@@ -17,14 +17,15 @@ from typing import Any
 
 import pytest
 
-from warpd.daemon import http1, peers, socket_server
-from warpd.daemon.admission import PLACES, Admission, Places, Right
-from warpd.daemon.api import BODY_MAX, ROUTES, openapi
-from warpd.daemon.desk import Desk
-from warpd.daemon.door import listen
-from warpd.daemon.peers import Groups
-from warpd.daemon.socket_server import Server
-from warpd.daemon.view import View
+from warpd.daemon.http import connection, peer_credentials
+from warpd.daemon.http import server as http_server
+from warpd.daemon.http.admission import PLACES, Admission, Places, Right
+from warpd.daemon.http.listener import listen
+from warpd.daemon.http.peer_credentials import Groups
+from warpd.daemon.http.routes import BODY_MAX, ROUTES, openapi
+from warpd.daemon.http.server import Server
+from warpd.daemon.http.view import View
+from warpd.daemon.mailbox import Desk
 from warpd.errors import Busy, WarpError
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
@@ -210,7 +211,7 @@ def connected(path: Path) -> socket.socket:
 
 
 def test_slow_requests_are_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "SLOW_S", 0.5)
+    monkeypatch.setattr(connection, "SLOW_S", 0.5)
     lines = [connected(path) for _ in range(20)]
     for line in lines:
         line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: ")
@@ -222,7 +223,7 @@ def test_slow_requests_are_given_up(path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_answer_that_nobody_takes_ends_its_connection(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "SLOW_S", 0.5)
+    monkeypatch.setattr(connection, "SLOW_S", 0.5)
     monkeypatch.setitem(STATUS, "more", "x" * 4_000_000)
     with connected(path) as line:
         line.sendall(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -298,7 +299,7 @@ def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def named(name: str) -> Any:
         return grp.struct_group((name, "x", made[name], [])) if name in made else known(name)
 
-    monkeypatch.setattr(peers.grp, "getgrnam", named)
+    monkeypatch.setattr(peer_credentials.grp, "getgrnam", named)
     for ancestor in path.parents:  # pytest's own folders are for root only
         if str(ancestor).startswith("/tmp/pytest-of-root"):
             ancestor.chmod(0o755)
@@ -358,7 +359,7 @@ def is_open(line: socket.socket) -> bool:
 def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
     path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_server, "CLOSED_S", 3600)
+    monkeypatch.setattr(http_server, "CLOSED_S", 3600)
     assert as_user(61999, [], lambda: hold(path, 3000, 0)) == 0
     assert answerer.desk.socket.closed
     assert answerer.desk.socket.refused["right"] < 3000  # the others were refused by the kernel
@@ -370,7 +371,7 @@ def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
 
 @needs_root
 def test_a_member_who_floods_is_kept_out_alone(path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: Any) -> None:
-    monkeypatch.setattr(socket_server, "CLOSED_S", 3600)
+    monkeypatch.setattr(http_server, "CLOSED_S", 3600)
     assert as_user(61997, [61002], lambda: hold(path, 3000, PLACES["read"].per_user)) <= PLACES["read"].per_user
     assert as_user(61997, [61002], lambda: ask(path, "GET", "/v1/status")) == "PermissionError"
     assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
@@ -379,8 +380,8 @@ def test_a_member_who_floods_is_kept_out_alone(path: Path, answerer: Answerer, g
 
 @needs_root
 def test_root_is_judged_before_all_who_wait(path: Path, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_server, "BATCH", 1)
-    monkeypatch.setattr(socket_server, "PAUSE_S", 3600)
+    monkeypatch.setattr(http_server, "BATCH", 1)
+    monkeypatch.setattr(http_server, "PAUSE_S", 3600)
     assert as_user(61999, [61002], lambda: len([connected(path) for _ in range(100)])) == 100
     assert ask(path, "GET", "/v1/status")[0] == 200
 
@@ -389,7 +390,7 @@ def test_root_is_judged_before_all_who_wait(path: Path, groups: dict[str, int], 
 def test_after_a_flood_a_stranger_is_told_again(
     path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_server, "CLOSED_S", 0.2)
+    monkeypatch.setattr(http_server, "CLOSED_S", 0.2)
     as_user(61999, [], lambda: hold(path, 200, 0))
     until = time.monotonic() + 20
     while answerer.desk.socket.closed:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.counts import calls
-from warpd.checks import check
 from warpd.errors import Finding, render_finding
-from warpd.load import load
+from warpd.intent.loader import load
+from warpd.intent.validation import check
 
 BAD = sorted((Path(__file__).parent.parent / "bad").glob("*.yaml"))
 PREFIX = "# expect: "

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from warpd.checks import check
-from warpd.intent import Intent
-from warpd.seats import capacity
+from warpd.intent.capacity import capacity
+from warpd.intent.model import Intent
+from warpd.intent.validation import check
 
 EVERY_TYPE: dict[str, Any] = {
     "version": 1,

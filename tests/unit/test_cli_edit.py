@@ -14,9 +14,9 @@ import pytest
 from tests.command import Run
 from tests.counts import growth
 from warpd.cli import edit as editing
-from warpd.edit import add_endpoints
 from warpd.errors import Busy
-from warpd.rewrite import replace
+from warpd.store.atomic_file import replace
+from warpd.yamlfile.editor import add_endpoints
 
 TEXT = """\
 version: 1

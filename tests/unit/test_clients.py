@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from warpd import keys
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
 from warpd.clients import FORMATS, qr, wg_quick
 from warpd.clients.config import PLACEHOLDER, ClientConfig, client_config
 from warpd.errors import WarpError
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
-from warpd.keys import Secret
+from warpd.intent.model import Intent
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret
 
 MASTER = Secret(bytes(range(32)))
 OWN_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
@@ -45,14 +46,14 @@ def test_the_whole_text() -> None:
 # config version 3
 
 [Interface]
-PrivateKey = {keys.encode(private.reveal())}
+PrivateKey = {derivation.encode(private.reveal())}
 Address = 10.100.0.1/32, {config.addresses[1]}
 DNS = 9.9.9.9, 2620:fe::fe
 MTU = 1420
 
 [Peer]
 PublicKey = {config.gateway_public_key}
-PresharedKey = {keys.encode(shared.reveal())}
+PresharedKey = {derivation.encode(shared.reveal())}
 Endpoint = vpn.example.com:51820
 AllowedIPs = 0.0.0.0/0, ::/0
 PersistentKeepalive = 25
@@ -117,7 +118,7 @@ def test_json_says_the_same() -> None:
     config = made().numbered(2)
     data = json.loads(FORMATS["json"](config))
     assert (data["network"], data["vcid"], data["endpoint"], data["config_version"]) == ("privacy", config.vcid, "phone-1", 2)
-    assert keys.public_key(Secret(keys.decode(data["private_key"]))) not in (None, data["gateway"]["public_key"])
+    assert derivation.public_key(Secret(derivation.decode(data["private_key"]))) not in (None, data["gateway"]["public_key"])
     assert data["gateway"]["endpoint"] == "vpn.example.com:51820"
     assert json.loads(FORMATS["json"](made(public_key=OWN_KEY)))["private_key"] is None
 
@@ -125,7 +126,7 @@ def test_json_says_the_same() -> None:
 def test_a_config_never_shows_its_keys_by_accident() -> None:
     config = made()
     assert config.private_key is not None
-    assert keys.encode(config.private_key.reveal()) not in repr(config) and "***" in repr(config)
+    assert derivation.encode(config.private_key.reveal()) not in repr(config) and "***" in repr(config)
 
 
 def read_back(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from tests import clients, world
 from warpd.clients.config import client_config
 from warpd.clients.segment import segment
 from warpd.errors import WarpError
-from warpd.scalars import VCID_MAX
+from warpd.intent.types import VCID_MAX
 
 
 def allowed(kind: str, endpoint: str = "", **fields: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import pytest
 from tests import clients
 from warpd.clients import openwrt
 from warpd.clients.config import ClientConfig
-from warpd.scalars import VCID_MAX
+from warpd.intent.types import VCID_MAX
 
 Section = dict[str, str | list[str]]
 PEER = {

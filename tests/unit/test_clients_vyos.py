@@ -13,7 +13,7 @@ import pytest
 from tests import clients
 from warpd.clients import vyos
 from warpd.clients.config import ClientConfig
-from warpd.scalars import VCID_MAX
+from warpd.intent.types import VCID_MAX
 
 KEY = r"[A-Za-z0-9+/]{43}="
 ADDRESS, PREFIX, HOST, NUMBER = r"[0-9a-f.:]+", r"[0-9a-f.:]+/\d+", r"[a-z0-9.-]+", r"\d+"

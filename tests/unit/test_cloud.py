@@ -12,8 +12,8 @@ import pytest
 from tests import world
 from warpd.clients.current import public_host
 from warpd.errors import WarpError
-from warpd.kernel.live_cloud import cloud_address
-from warpd.state import Host
+from warpd.kernel.linux.cloud import cloud_address
+from warpd.kernel.state import Host
 
 AZURE = {
     "imds": {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from warpd.cli.inspect import first_lines, status_text
-from warpd.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
-from warpd.daemon.figures import Figures
 from warpd.daemon.metrics import metrics_text
-from warpd.render import Paint
+from warpd.daemon.stats import Figures
+from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
+from warpd.service.views.render import Paint
 
 PENDING = {"number": 7, "by": "ana (warpctl apply)", "until": "2026-01-01T00:00:00+00:00", "left_s": 41.4}
 CASES: dict[str, tuple[Facts, str]] = {

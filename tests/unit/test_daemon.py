@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd.daemon.keeper import why_wait
-from warpd.grants import Grants
-from warpd.session import Session
+from warpd.allocation.model import Grants
+from warpd.daemon.reconciler import why_wait
+from warpd.service.workspace import Session
 
 
 def written(tmp_path: Path, count: int, **gateway: bool) -> Session:

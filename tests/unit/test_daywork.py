@@ -20,8 +20,8 @@ from warpd.cli.arguments import in_order
 from warpd.cli.edit import resources_of
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.errors import WarpError
-from warpd.service import files_diff
-from warpd.session import Session
+from warpd.service.queries import files_diff
+from warpd.service.workspace import Session
 
 TEXT = """\
 version: 1

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from warpd.daemon.decide import (
+from warpd.daemon.scheduler import (
     BUSY_PAUSE_S,
     FIGHT_COUNT,
     FIRST_PAUSE_S,

@@ -8,12 +8,12 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests import world
-from warpd.compile import Compiled, compile_state
-from warpd.isolation.delivery import of_tunnel, with_transit
-from warpd.kernel.memory import PLAIN
-from warpd.objects.link import Veth, WireguardLink
-from warpd.objects.tc import Filters, TcIngress
-from warpd.state import ROOT, Key, Rank
+from warpd.kernel.kinds.link import Veth, WireguardLink
+from warpd.kernel.kinds.tc_filter import Filters, TcIngress
+from warpd.kernel.state import ROOT, Key, Rank
+from warpd.networks.compiler import Compiled, compile_state
+from warpd.networks.firewall.local_delivery import of_tunnel, with_transit
+from warpd.testing.fake_kernel import PLAIN
 
 MODES = ("namespace", "vrf")
 GATEWAY = {"pools": {"ports": "51820-51899"}}

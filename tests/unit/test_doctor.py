@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from warpd.doctor import networkd
+from warpd.service.doctor import networkd
 
 OURS = Path(__file__).parents[2] / "systemd" / "networkd.conf.d" / "50-warpd.conf"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from warpd import emit
-from warpd.edit import Refused, add_endpoints, add_networks, nearest, remove_endpoint, remove_network, rotate
-from warpd.tree import read_tree
+from warpd.yamlfile import writer
+from warpd.yamlfile.editor import Refused, add_endpoints, add_networks, nearest, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.parser import read_tree
 
 CPE = {"type": "cpe"}
 HEAD = "version: 1\nnetworks:\n"
@@ -180,7 +180,7 @@ def test_near_names_are_hints() -> None:
      "0o17"],
 )  # fmt: skip
 def test_text_reads_back_as_that_text_in_block_and_flow(value: str) -> None:
-    for text in (f"k: {emit.scalar(value)}\n", f"k: {{x: [{emit.scalar(value)}]}}\n", f"{emit.scalar(value)}: 1\n"):
+    for text in (f"k: {writer.scalar(value)}\n", f"k: {{x: [{writer.scalar(value)}]}}\n", f"{writer.scalar(value)}: 1\n"):
         read = read_tree(text)
         assert not read.flaws, (text, read.flaws)
         assert read.value in ({"k": value}, {"k": {"x": [value]}}, {value: 1})
@@ -188,5 +188,5 @@ def test_text_reads_back_as_that_text_in_block_and_flow(value: str) -> None:
 
 def test_a_document_reads_back() -> None:
     value = {"version": 1, "networks": {"a": {"type": "cpe", "on": True, "endpoints": {"x": {"r": ["fd00::/8"], "d": "x" * 99}}}}}
-    text = emit.document(value, ["one\ntwo", ""])
+    text = writer.document(value, ["one\ntwo", ""])
     assert read_tree(text).value == value and text.startswith("# one two\n#\nversion: 1\n")

@@ -9,9 +9,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.desk import KEPT, Desk
+from warpd.daemon.event_buffer import LINES_BURST, LINES_PER_S, Event, EventRow, LineRate
+from warpd.daemon.mailbox import KEPT, Desk
 from warpd.daemon.serve import FairLines
-from warpd.daemon.shares import LINES_BURST, LINES_PER_S, Event, EventRow, LineRate
 
 ROW = 12
 

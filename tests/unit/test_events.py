@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from warpd import event_log
 from warpd.cli.events import Filter, event_text, moment, texts
-from warpd.daemon.desk import Desk
+from warpd.daemon.mailbox import Desk
 from warpd.errors import WarpError
-from warpd.event_log import FILE, RETRY_S, EventLog
+from warpd.store import event_log
+from warpd.store.event_log import FILE, RETRY_S, EventLog
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
 

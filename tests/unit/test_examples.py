@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from warpd.checks import check
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
 from warpd.clients import FORMATS
 from warpd.clients.config import client_config
-from warpd.compile import compile_state, tunnel_mtu
-from warpd.grants import Grants, grant
-from warpd.intent import NETWORK_TYPES, Intent
-from warpd.kernel.memory import PLAIN
-from warpd.keys import Secret
-from warpd.load import load
+from warpd.intent.loader import load
+from warpd.intent.model import NETWORK_TYPES, Intent
+from warpd.intent.validation import check
+from warpd.keys.derivation import Secret
+from warpd.networks.compiler import compile_state, tunnel_mtu
+from warpd.testing.fake_kernel import PLAIN
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if not {"cloud-init", "monitoring"} & set(path.parts))

@@ -8,10 +8,10 @@ import dataclasses
 import pytest
 
 from tests import world
-from warpd.explain import Stage, explain, passes, question_of
-from warpd.kernel.memory import MemoryKernel
-from warpd.reconcile import Goal, prospect
-from warpd.state import Exit, Host, State, Way
+from warpd.kernel.state import Exit, Host, State, Way
+from warpd.reconcile.engine import Goal, prospect
+from warpd.service.explain import Stage, explain, passes, question_of
+from warpd.testing.fake_kernel import MemoryKernel
 
 MODES = ("namespace", "vrf")
 

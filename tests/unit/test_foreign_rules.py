@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.advice import host_warnings, uncertain_chains
-from warpd.foreign_rules import Probe, judge
-from warpd.reconcile import Goal
-from warpd.state import ForeignChain, ForeignRules, ForeignSet, Host
+from warpd.kernel.nftables.foreign_rules import Probe, judge
+from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet, Host
+from warpd.reconcile.engine import Goal
+from warpd.service.views.advice import host_warnings, uncertain_chains
 
 GOAL = world.goal(
     world.intent(

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.counts import growth
-from warpd.grants import Grants, expected_users, from_json, grant, to_json
-from warpd.intent import Intent
-from warpd.isolation.namespace import transit6
-from warpd.seats import capacity, prefix_for
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants, from_json, to_json
+from warpd.intent.capacity import capacity, expected_users, prefix_for
+from warpd.intent.model import Intent
+from warpd.networks.isolation.namespace import transit6
 
 
 def intent(networks: dict[str, Any], **pools: Any) -> Intent:
@@ -249,7 +250,7 @@ def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
 def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     body = {"version": 1, "networks": {f"n{i}": net("b", "a", expected_users=3) for i in range(8)}}
     program = (
-        "import json,sys\nfrom warpd.intent import Intent\nfrom warpd.grants import Grants,grant,to_json\n"
+        "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator import Grants,grant,to_json\n"
         "print(to_json(grant(Intent.model_validate(json.loads(sys.argv[1])),Grants())[0]))"
     )
     seen = set()

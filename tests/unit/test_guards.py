@@ -12,21 +12,22 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.compile import Compiled, compile_state
-from warpd.isolation.gateway import MARK_BYTE, MARKS, OF_A_TABLE, mark_of
-from warpd.judge import Book, Packet
-from warpd.kernel.memory import PLAIN, MemoryKernel
-from warpd.objects.bridge_port import BridgePort
-from warpd.objects.link import Veth, WireguardLink
-from warpd.objects.nft import NftChain, NftElements, NftGate, NftPart, NftTable
-from warpd.objects.route import LAST_RESORT, RTN_UNREACHABLE, Route
-from warpd.objects.rule import Rule
-from warpd.objects.segment import LEARNED_PER_LEG, Bridge, Gretap, Leg
-from warpd.objects.tc import ETH_P_ALL, Filters, TcFilter, TcIngress
-from warpd.objects.vrf import Vrf
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import prospect, removal
-from warpd.state import ROOT, Rank, Way
+from warpd.intent.reserved import MARKS
+from warpd.kernel.kinds.bridge_port import BridgePort
+from warpd.kernel.kinds.ethernet import LEARNED_PER_LEG, Bridge, Gretap, Leg
+from warpd.kernel.kinds.link import Veth, WireguardLink
+from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftGate, NftPart, NftTable
+from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.tc_filter import ETH_P_ALL, Filters, TcFilter, TcIngress
+from warpd.kernel.kinds.vrf import Vrf
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.nftables.simulator import Book, Packet
+from warpd.kernel.state import ROOT, Rank, Way
+from warpd.networks.compiler import Compiled, compile_state
+from warpd.networks.firewall.root import MARK_BYTE, OF_A_TABLE, mark_of
+from warpd.reconcile.engine import prospect, removal
+from warpd.testing.fake_kernel import PLAIN, MemoryKernel
 
 MODES = ("namespace", "vrf")
 GATEWAY = {"pools": {"ports": "51820-51899"}}

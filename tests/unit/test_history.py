@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd import history as module
 from warpd.errors import Busy, WarpError
-from warpd.history import KEPT, NOTHING, History, files_digest, files_of
-from warpd.rollback import seconds_of
-from warpd.session import Session
+from warpd.service import history as module
+from warpd.service.history import KEPT, NOTHING, History, files_digest, files_of
+from warpd.service.rollback import seconds_of
+from warpd.service.workspace import Session
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.test_guards import MODES, base, compiled, guards
-from warpd.isolation.icmp_errors import CHAIN
-from warpd.objects.nft import NftElements
+from warpd.kernel.kinds.nft_table import NftElements
+from warpd.networks.firewall.icmp_errors import CHAIN
 
 DECIDES = ("out", "peers", "from an endpoint", "answers to the gateway", "not-granted")
 

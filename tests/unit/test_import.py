@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 
 from tests.command import Run
-from warpd import keys
 from warpd.clients.config import client_config
 from warpd.imports.found import free, slug
-from warpd.keys import Secret
-from warpd.session import Session
-from warpd.tree import read_tree
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret
+from warpd.service.workspace import Session
+from warpd.yamlfile.parser import read_tree
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
 
 
 def pair(number: int) -> tuple[str, str]:
     raw = bytes([8 * number, *range(1, 31), 64])
-    return keys.encode(raw), keys.public_key(Secret(raw))
+    return derivation.encode(raw), derivation.public_key(Secret(raw))
 
 
 SERVER, SERVER_PUBLIC = pair(1)
-SHARED = keys.encode(bytes(range(7, 39)))
+SHARED = derivation.encode(bytes(range(7, 39)))
 CONFIG = f"""\
 [Interface]
 Address = 10.66.66.1/24, fd42:42:42::1/64
@@ -100,7 +100,7 @@ def test_clients_of_a_wg_quick_server_go_on(run: Run, tmp_path: Path) -> None:
     made = config_of(tmp_path, "home-vpn", "anna-s-phone")
     assert made.gateway_public_key == SERVER_PUBLIC and made.dial == "gw:51833"
     assert made.addresses == ("10.66.66.2/32", "fd42:42:42::2/128")
-    assert made.preshared_key == Secret(keys.decode(SHARED)) and made.private_key is None
+    assert made.preshared_key == Secret(derivation.decode(SHARED)) and made.private_key is None
     for file in (tmp_path / "keys").iterdir():
         assert file.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
@@ -256,7 +256,7 @@ def test_clients_of_the_older_gateway_go_on(run: Run, tmp_path: Path) -> None:
     assert "VLAN 100 was untagged (vlan_id) and in 100-110" in err
     made = config_of(tmp_path, "privacy-users", "anna-s-phone")
     assert (made.gateway_public_key, made.vcid, made.dial) == (pair(1)[1], 12345678, "gw:51821")
-    assert made.addresses == ("10.100.1.2/32",) and made.preshared_key == Secret(keys.decode(SHARED))
+    assert made.addresses == ("10.100.1.2/32",) and made.preshared_key == Secret(derivation.decode(SHARED))
 
 
 def test_a_slash_31_has_its_endpoint_below_the_gateway(run: Run, tmp_path: Path) -> None:

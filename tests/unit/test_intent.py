@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from warpd.intent import Endpoint, Gateway, Intent, Network, Range
-from warpd.scalars import is_host, is_host_port, is_link_name
+from warpd.intent.model import Endpoint, Gateway, Intent, Network
+from warpd.intent.types import Range, is_host, is_host_port, is_link_name
 
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 

@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd import keys
-from warpd.checks import check
 from warpd.clients.config import client_config
-from warpd.compile import compile_state
 from warpd.errors import InvalidIntent, WarpError
-from warpd.intent import Intent
-from warpd.keyfiles import read_key_files
-from warpd.keys import Keyring, Secret
-from warpd.reconcile import Goal
-from warpd.session import Session
-from warpd.state import Host
+from warpd.intent.model import Intent
+from warpd.intent.validation import check
+from warpd.kernel.state import Host
+from warpd.keys import derivation
+from warpd.keys.derivation import Keyring, Secret
+from warpd.keys.files import read_key_files
+from warpd.networks.compiler import compile_state
+from warpd.reconcile.engine import Goal
+from warpd.service.workspace import Session
 
 PRIVATE, SHARED = bytes(range(1, 33)), bytes(range(101, 133))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="key files belong to root")
 
 
 def key_file(path: Path, raw: bytes, mode: int = 0o600) -> str:
-    path.write_text(keys.encode(raw) + "\n")
+    path.write_text(derivation.encode(raw) + "\n")
     path.chmod(mode)
     return str(path)
 
@@ -48,14 +48,14 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
         name: client_config(intent, goal.grants, goal.master, "n", name, public_host="gw", mtu=1420, today=world.TODAY)
         for name in "ab"
     }
-    public = keys.public_key(Secret(PRIVATE))
+    public = derivation.public_key(Secret(PRIVATE))
     assert {config.gateway_public_key for config in configs.values()} == {public}
     assert configs["a"].preshared_key == Secret(SHARED)
-    assert configs["b"].preshared_key == keys.preshared_key(world.MASTER, goal.grants.networks["n"].vcid, "b")
+    assert configs["b"].preshared_key == derivation.preshared_key(world.MASTER, goal.grants.networks["n"].vcid, "b")
     host = Host(uplink="eth0", uplink_mtu=1500, wireguard_kernel=True)
     state = compile_state(intent, goal.grants, goal.master, host, world.TODAY).state
     sent = [item for item in state if item.key.kind == "wireguard"]
-    assert len(sent) == 1 and keys.public_key(sent[0].private_key) == public  # type: ignore[attr-defined]
+    assert len(sent) == 1 and derivation.public_key(sent[0].private_key) == public  # type: ignore[attr-defined]
     peers = [item.preshared_key for item in state if item.key.kind == "peer"]  # type: ignore[attr-defined]
     assert Secret(SHARED) in peers and len(peers) == 2
 
@@ -89,7 +89,7 @@ def test_what_is_off_needs_no_file(tmp_path: Path) -> None:
     (tmp_path / "n.key").unlink()
     assert read_key_files(intent)[1] == ()
     with pytest.raises(WarpError, match=r"n\.key was not read"):
-        keys.network_key(world.MASTER, 1, file=str(tmp_path / "n.key"))
+        derivation.network_key(world.MASTER, 1, file=str(tmp_path / "n.key"))
 
 
 def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import traceback
 
 import pytest
 
-from warpd import keys
-from warpd.keys import Secret, endpoint_key, hkdf, network_key, preshared_key, public_key
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret, endpoint_key, hkdf, network_key, preshared_key, public_key
 
 MASTER = Secret(bytes(range(32)))
 
@@ -33,7 +33,7 @@ def test_rfc_5869(secret: str, salt: str, context: str, length: int, result: str
 
 def test_public_keys_are_those_of_wg() -> None:
     private = network_key(MASTER, 12345678)
-    text = keys.encode(private.reveal())
+    text = derivation.encode(private.reveal())
     done = subprocess.run(["wg", "pubkey"], input=text, capture_output=True, text=True, timeout=10, check=True)
     assert done.stdout.strip() == public_key(private)
 
@@ -49,7 +49,7 @@ def test_derivation_is_fixed_for_ever() -> None:
     seen = (
         public_key(network_key(MASTER, 12345678)),
         public_key(endpoint_key(MASTER, 12345678, "phone-1")),
-        keys.encode(preshared_key(MASTER, 12345678, "phone-1").reveal()),
+        derivation.encode(preshared_key(MASTER, 12345678, "phone-1").reveal()),
     )
     assert seen == FIXED
 
@@ -75,7 +75,7 @@ def test_a_secret_shows_nothing() -> None:
     secret = Secret(raw)
     texts = [with_locals(secret), repr(secret), str(secret), f"{secret}", f"{secret!r}", f"{secret!s}", str([secret])]
     for text in texts:
-        assert "0123456789" not in text and raw.hex() not in text and keys.encode(raw) not in text
+        assert "0123456789" not in text and raw.hex() not in text and derivation.encode(raw) not in text
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError):
             pickle.dumps(secret, protocol)
@@ -84,10 +84,12 @@ def test_a_secret_shows_nothing() -> None:
     assert copy.deepcopy(secret) == copy.copy(secret) == secret != Secret(bytes(32))
 
 
-@pytest.mark.parametrize("text", ["", "abc", "A" * 44, "A" * 42 + "B=", keys.encode(bytes(31)), keys.encode(bytes(32)) + "\n"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "A" * 44, "A" * 42 + "B=", derivation.encode(bytes(31)), derivation.encode(bytes(32)) + "\n"]
+)
 def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(ValueError) as caught:
-        keys.decode(text)
+        derivation.decode(text)
     assert not text or text not in str(caught.value)
 
 

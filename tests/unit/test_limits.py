@@ -11,14 +11,14 @@ import pytest
 
 from tests import world
 from tests.unit.test_guards import MODES, base, compiled, guards
-from warpd.compile import compile_state
-from warpd.intent import Endpoint, Gateway, Limits, Network
-from warpd.isolation import blocks
-from warpd.isolation.limits import Share, parts_of
-from warpd.kernel.memory import PLAIN
-from warpd.limits import endpoint_share, network_share, shares_of, table_size
-from warpd.objects.nft import NftElements, NftPart, NftTable
-from warpd.objects.nft_listing import decode_table
+from warpd.intent.model import Endpoint, Gateway, Limits, Network
+from warpd.kernel.kinds.nft_table import NftElements, NftPart, NftTable
+from warpd.kernel.nftables.listing import decode_table
+from warpd.networks.compiler import compile_state
+from warpd.networks.firewall import port_blocks
+from warpd.networks.firewall.connection_limits import Share, parts_of
+from warpd.networks.limits import endpoint_share, network_share, shares_of, table_size
+from warpd.testing.fake_kernel import PLAIN
 
 LARGE, SMALL = 262144, 65536
 
@@ -134,7 +134,7 @@ def test_another_size_of_the_table_is_another_goal_but_for_noise() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_networks_have_blocks_of_ports_of_their_own(mode: str) -> None:
     built = compiled(mode)
-    entries = [item for item in built.state if isinstance(item, NftElements) and item.set == blocks.MAP]
+    entries = [item for item in built.state if isinstance(item, NftElements) and item.set == port_blocks.MAP]
     by_network: dict[str, set[str]] = {}
     for item in entries:
         by_network.setdefault(item.part.rpartition("-")[2], set()).update(text.split(" : jump ")[1] for text in item.elements)
@@ -147,12 +147,12 @@ def test_networks_have_blocks_of_ports_of_their_own(mode: str) -> None:
 
 @pytest.mark.parametrize(("first", "last"), [(1024, 51819), (1024, 65535), (60000, 60023), (60000, 60001), (1024, 1024 + 24 * 7)])
 def test_blocks_are_within_the_free_ports_and_do_not_overlap(first: int, last: int) -> None:
-    found = [blocks.ports(first, last, number) for number in range(blocks.BLOCKS)]
+    found = [port_blocks.ports(first, last, number) for number in range(port_blocks.BLOCKS)]
     assert min(low for low, _high in found) == first
     assert max(high for _low, high in found) == last
-    if last - first + 1 >= blocks.BLOCKS:
+    if last - first + 1 >= port_blocks.BLOCKS:
         assert all(one[1] + 1 == other[0] for one, other in itertools.pairwise(found))
-        assert min(high - low + 1 for low, high in found) == blocks.width(first, last)
+        assert min(high - low + 1 for low, high in found) == port_blocks.width(first, last)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -7,26 +7,26 @@ import struct
 
 import pytest
 
-from warpd.kernel import live_tc
-from warpd.kernel.live_socket import Refusal
-from warpd.objects.tc import TcFilter, TcIngress
-from warpd.state import Action, Change
+from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
+from warpd.kernel.netlink import tc as tc_netlink
+from warpd.kernel.netlink.socket import Refusal
+from warpd.kernel.state import Action, Change
 
 FIRST = TcFilter(10, "drop", "reserved-mac", destination_mac="01:80:c2:00:00:01")
 SECOND = TcFilter(20, "drop", "vlan-stacked", 0x88A8)
 LIMIT = TcFilter(30, "limit", "storm", packets_per_s=2000, burst=2000)
 
 
-def read(request: live_tc.Request) -> TcFilter:
+def read(request: tc_netlink.Request) -> TcFilter:
     """A request as the kernel would show it."""
     _kind, _flags, body = request
-    _family, _index, handle, _parent, info = live_tc.TCMSG.unpack_from(body)
-    return live_tc._filter(memoryview(body), handle, info).filter
+    _family, _index, handle, _parent, info = tc_netlink.TCMSG.unpack_from(body)
+    return tc_netlink._filter(memoryview(body), handle, info).filter
 
 
-def requests(before: tuple[TcFilter, ...], after: tuple[TcFilter, ...]) -> list[live_tc.Request]:
+def requests(before: tuple[TcFilter, ...], after: tuple[TcFilter, ...]) -> list[tc_netlink.Request]:
     change = Change(Action.UPDATE, TcIngress("", "gt-1-1", before), TcIngress("", "gt-1-1", after))
-    return live_tc.encode(7, change)
+    return tc_netlink.encode(7, change)
 
 
 @pytest.mark.parametrize("item", [FIRST, SECOND, LIMIT])
@@ -38,11 +38,11 @@ def test_what_is_written_is_read(item: TcFilter) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        (struct.pack("=i", live_tc.TC_ACT_SHOT), struct.pack("=i", 3)),  # what is dropped is passed on to another action
+        (struct.pack("=i", tc_netlink.TC_ACT_SHOT), struct.pack("=i", 3)),  # what is dropped is passed on to another action
         (b"police\0", b"gact\0\0\0"),
         (b"flower\0", b"basic\0\0"),
-        (struct.pack("=HH", 4 + 6, live_tc.FLOWER_ETH_DST), struct.pack("=HH", 4 + 6, 6)),  # its source instead
-        (struct.pack("=I", live_tc.EVERY_SIZE), struct.pack("=I", 9000)),  # only packets up to a size
+        (struct.pack("=HH", 4 + 6, tc_netlink.FLOWER_ETH_DST), struct.pack("=HH", 4 + 6, 6)),  # its source instead
+        (struct.pack("=I", tc_netlink.EVERY_SIZE), struct.pack("=I", 9000)),  # only packets up to a size
     ],
     ids=["result", "action", "classifier", "key", "size"],
 )
@@ -60,13 +60,13 @@ def test_a_filter_that_stays_is_not_touched() -> None:
 def test_a_filter_that_changes_is_replaced_in_place() -> None:
     other = TcFilter(10, "drop", "other", destination_mac="01:80:c2:00:00:02")
     ((kind, flags, _body),) = requests((FIRST,), (other,))
-    assert (kind, flags) == (live_tc.RTM_NEWTFILTER, live_tc.NLM_F_CREATE | live_tc.NLM_F_REPLACE)
+    assert (kind, flags) == (tc_netlink.RTM_NEWTFILTER, tc_netlink.NLM_F_CREATE | tc_netlink.NLM_F_REPLACE)
 
 
 def test_a_prefix_of_another_length_is_not_replaced_in_place() -> None:
     one = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.0/8")
     other = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.1/32")
-    assert [kind for kind, _flags, _body in requests((one,), (other,))] == [live_tc.RTM_DELTFILTER, live_tc.RTM_NEWTFILTER]
+    assert [kind for kind, _flags, _body in requests((one,), (other,))] == [tc_netlink.RTM_DELTFILTER, tc_netlink.RTM_NEWTFILTER]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_prefix_of_another_length_is_not_replaced_in_place() -> None:
 )
 def test_what_cannot_be_replaced_goes_first(before: tuple[TcFilter, ...]) -> None:
     kinds = [kind for kind, _flags, _body in requests(before, (SECOND, LIMIT))]
-    assert kinds[0] == live_tc.RTM_DELTFILTER
-    assert set(kinds[1:]) == {live_tc.RTM_NEWTFILTER}
+    assert kinds[0] == tc_netlink.RTM_DELTFILTER
+    assert set(kinds[1:]) == {tc_netlink.RTM_NEWTFILTER}
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EOPNOTSUPP])
 def test_a_kernel_without_it_is_named(code: int) -> None:
-    text = live_tc.lacking(Refusal(code, "No such file or directory")).text
+    text = tc_netlink.lacking(Refusal(code, "No such file or directory")).text
     assert "act_police" in text
-    assert live_tc.lacking(Refusal(errno.EPERM, "no")).text == "no"
+    assert tc_netlink.lacking(Refusal(errno.EPERM, "no")).text == "no"

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.counts import growth
-from warpd.checks import check
 from warpd.errors import Finding, render_finding, render_findings
-from warpd.load import Loaded, load, path_of, steps_of
-from warpd.tree import read_text, read_tree
+from warpd.intent.loader import Loaded, load, path_of, steps_of
+from warpd.intent.validation import check
+from warpd.yamlfile.parser import read_text, read_tree
 
 BAD = sorted((Path(__file__).parent.parent / "bad").glob("*.yaml"))
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yaml"))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.command import Run
+from warpd.allocation.lockfile import lock_text, read_lock
 from warpd.errors import InvalidIntent, render_findings
-from warpd.lock import lock_text, read_lock
-from warpd.session import Session
+from warpd.service.workspace import Session
 
 TEXT = """\
 version: 1

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from warpd.daemon.desk import Desk
-from warpd.daemon.lookups import GAP_S, WAITING_MAX, Lookups, Turns
-from warpd.daemon.view import BLOCK_BYTES, View, blocks
+from warpd.daemon.http.lookups import GAP_S, WAITING_MAX, Lookups, Turns
+from warpd.daemon.http.view import BLOCK_BYTES, View, blocks
+from warpd.daemon.mailbox import Desk
 from warpd.errors import Busy, WarpError
 
 Answer = Callable[[str], object]

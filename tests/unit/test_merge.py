@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from warpd.allocation.lockfile import lock_text, parsed
+from warpd.allocation.merge import merged_locks
 from warpd.errors import InvalidIntent
-from warpd.lock import FILE, lock_text, parsed
-from warpd.merge import Conflict, conflicts, merged_locks, sides
-from warpd.session import Session
+from warpd.intent.loader import LOCK_FILE
+from warpd.service.workspace import Session
+from warpd.yamlfile.conflict_markers import Conflict, conflicts, sides
 
 YAML = "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, expected_users: 6, endpoints: {x: {type: cpe}}}\n"
 DIFF3 = "a\n<<<<<<< HEAD\nours\n||||||| base\nold\n=======\ntheirs\n>>>>>>> other\nb\n"
@@ -53,12 +55,12 @@ def test_a_lock_with_conflicts_is_resolved_and_no_number_is_given_twice(tmp_path
         (place / name).write_text(text)
     merged = subprocess.run(["git", "merge-file", "-p", *files], cwd=place, capture_output=True, text=True, check=False)
     assert merged.returncode > 0 and "<<<<<<<" in merged.stdout
-    (place / FILE).write_text(merged.stdout)
+    (place / LOCK_FILE).write_text(merged.stdout)
     command = [sys.executable, "-m", "warpd.cli", "-c", str(place / "warp.yaml"), "--state-dir", str(place / "state")]
     assert subprocess.run([*command, "validate"], capture_output=True, text=True, check=False).returncode == 4
     done = subprocess.run([*command, "lock"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "network c gets numbers of its own" in done.stderr, done.stderr
-    held = parsed(place / FILE, (place / FILE).read_bytes())
+    held = parsed(place / LOCK_FILE, (place / LOCK_FILE).read_bytes())
     assert held.networks["b"] == parsed(place, ours.encode()).networks["b"]
     assert len({item.port for item in held.networks.values()}) == 3 and set(held.networks) == {"a", "b", "c"}
     assert subprocess.run([*command, "lock", "--check"], capture_output=True, check=False).returncode == 0

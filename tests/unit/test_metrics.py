@@ -16,13 +16,13 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
-from warpd.daemon.figures import Figures, Seen, Sourced, seen
 from warpd.daemon.metrics import METRICS, metrics_text
-from warpd.kernel.memory import MemoryKernel
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal, Prospect, converge, prospect
-from warpd.state import PeerTraffic
-from warpd.status import status_json
+from warpd.daemon.stats import Figures, Seen, Sourced, seen
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import PeerTraffic
+from warpd.reconcile.engine import Goal, Prospect, converge, prospect
+from warpd.service.views.status import status_json
+from warpd.testing.fake_kernel import MemoryKernel
 
 MONITORING = Path(__file__).parents[2] / "examples" / "monitoring"
 
@@ -88,7 +88,7 @@ def test_what_is_kept_of_a_look() -> None:
 def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) -> None:
     goal, look = looked(a=world.network(2), b=world.network(1))
     for limit, single in ((3, 3), (2, 0)):
-        monkeypatch.setattr("warpd.daemon.figures.ENDPOINTS_MAX", limit)
+        monkeypatch.setattr("warpd.daemon.stats.ENDPOINTS_MAX", limit)
         found = parsed(metrics_text(Figures(networks=seen(goal, look))))
         assert found["warpd_endpoints", ()] == 3
         assert len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"]) == single

@@ -6,10 +6,10 @@ import threading
 import time
 
 from tests import world
-from warpd.daemon.dialer import SILENT_S, Dialer
-from warpd.kernel.live_names import is_name, look_up
-from warpd.objects.wireguard import WireguardPeer
-from warpd.state import PeerTraffic
+from warpd.daemon.resolver import SILENT_S, Dialer
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.resolver import is_name, look_up
+from warpd.kernel.state import PeerTraffic
 
 NAME, OTHER, LITERAL = "paris.example.net:51820", "rome.example.net:51820", "[2001:db8::1]:51820"
 NOW_S = 1_000_000.0

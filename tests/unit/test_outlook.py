@@ -15,14 +15,14 @@ from warpd.cli import change, output
 from warpd.cli.tables import state
 from warpd.clients import FORMATS
 from warpd.clients.current import current_config, stale_configs
-from warpd.compile import in_force
 from warpd.errors import Finding, WarpError
-from warpd.reconcile import Goal
-from warpd.render import Paint, outlook_lines, quarantine_lines
-from warpd.session import Session
-from warpd.state import Host
-from warpd.status import quarantine_json
-from warpd.store import Store
+from warpd.kernel.state import Host
+from warpd.networks.compiler import in_force
+from warpd.reconcile.engine import Goal
+from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
+from warpd.service.views.status import quarantine_json
+from warpd.service.workspace import Session
+from warpd.store.state_folder import Store
 
 HOST = Host(uplink_addresses=("203.0.113.1",))
 
@@ -125,14 +125,14 @@ def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
 
 
 def test_an_idle_rotation_is_named() -> None:
-    from warpd.checks import check
+    from warpd.intent.validation import check
 
     found: list[Finding] = list(check(world.intent(n=world.network(1, rotation=1, private_key_file="/etc/key"))))
     assert [(item.code, item.path, item.severity) for item in found] == [("field-idle", "networks.n.rotation", "warning")]
 
 
 def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
-    from warpd.compile import compile_state
+    from warpd.networks.compiler import compile_state
 
     host = Host(uplink="eth0", wireguard_kernel=True, uplink_mtu=1500)
     old = world.goal(world.intent(a=world.network(2)))

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.changes import network_changes
-from warpd.grants import Grants
-from warpd.kernel.memory import MemoryKernel
-from warpd.objects.nft import NftElements, NftTable, table_key
-from warpd.objects.route import Route
-from warpd.objects.wireguard import WireguardPeer
-from warpd.overview import Overview, Side, natural, overview
-from warpd.plan import Plan
-from warpd.reconcile import Goal, Prospect, converge, prospect, removal
-from warpd.render import Paint, plan_json, plan_text, row_text, step_json, step_text
-from warpd.state import PeerTraffic
+from warpd.allocation.model import Grants
+from warpd.intent.types import natural
+from warpd.kernel.kinds.nft_table import NftElements, NftTable, table_key
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import PeerTraffic
+from warpd.reconcile.engine import Goal, Prospect, converge, prospect, removal
+from warpd.reconcile.plan import Plan
+from warpd.service.views.changes import network_changes
+from warpd.service.views.overview import Overview, Side, overview
+from warpd.service.views.render import Paint, plan_json, plan_text, row_text, step_json, step_text
+from warpd.testing.fake_kernel import MemoryKernel
 
 NOW_S = 2_000_000_000
 DAY = date(2026, 1, 1)
@@ -224,8 +225,8 @@ def test_fields_of_a_network_in_words() -> None:
 
 def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> None:
     """Through the files: allocations of before are those in the state folder."""
-    from warpd.report import overview_of
-    from warpd.session import Session
+    from warpd.service.views.report import overview_of
+    from warpd.service.workspace import Session
 
     yaml = tmp_path / "warp.yaml"
     yaml.write_text("version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}}}\n")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from warpd.allocation.lockfile import read_lock
 from warpd.errors import render_finding
-from warpd.load import Loaded, load
-from warpd.lock import FILE, read_lock
+from warpd.intent.loader import LOCK_FILE, Loaded, load
 
 SECRET = "root:$y$j9T$TOPSECRET:19000:0:99999:7:::\n"
 USER = 61234
@@ -91,8 +91,8 @@ def test_what_is_not_quoted_is_still_told(folder: Path) -> None:
 
 @needs_root
 def test_a_lock_that_is_a_link_elsewhere(folder: Path, tmp_path: Path) -> None:
-    (folder / FILE).symlink_to(tmp_path / "shadow")
-    lock = read_lock(folder / FILE)
+    (folder / LOCK_FILE).symlink_to(tmp_path / "shadow")
+    lock = read_lock(folder / LOCK_FILE)
     assert lock is not None and [item.code for item in lock.findings] == ["file-untrusted"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from warpd.errors import WarpError
-from warpd.private_file import write_private
+from warpd.store.private_file import write_private
 
 USER = 61234
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of several users")

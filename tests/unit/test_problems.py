@@ -9,21 +9,21 @@ import pytest
 
 from tests import world
 from warpd.cli.tables import network_state
-from warpd.compile import compile_state
-from warpd.daemon.figures import Figures, seen
 from warpd.daemon.metrics import metrics_text
+from warpd.daemon.stats import Figures, seen
 from warpd.errors import EXIT_PARTIAL
-from warpd.intent import Intent
-from warpd.kernel.memory import PLAIN, MemoryKernel
-from warpd.objects.link import link_key
-from warpd.objects.netns import netns_name
-from warpd.objects.wireguard import WireguardPeer
-from warpd.plan import Step
-from warpd.reconcile import Goal, Outcome, Prospect, converge, prospect
-from warpd.render import headline, problems_json
-from warpd.report import exit_code_of, outcome_json
-from warpd.state import ROOT, Host, Rank
-from warpd.status import status_json
+from warpd.intent.model import Intent
+from warpd.kernel.kinds.link import link_key
+from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import ROOT, Host, Rank
+from warpd.networks.compiler import compile_state
+from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, prospect
+from warpd.reconcile.plan import Step
+from warpd.service.views.render import headline, problems_json
+from warpd.service.views.report import exit_code_of, outcome_json
+from warpd.service.views.status import status_json
+from warpd.testing.fake_kernel import PLAIN, MemoryKernel
 
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
 SITES: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}}}

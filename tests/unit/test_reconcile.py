@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.kernel.memory import MemoryKernel
-from warpd.kernel.protocol import Dump, Fate, Fault
-from warpd.objects.link import LinkUp, link_key
-from warpd.objects.netns import netns_name
-from warpd.objects.nft import STRANGE, NftSet, NftTable, table_key
-from warpd.objects.route import Route
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal, Outcome, Prospect, converge, glance, prospect, survey
-from warpd.state import ROOT, Action, Change, Object
+from warpd.kernel.api import Dump, Fate, Fault
+from warpd.kernel.kinds.link import LinkUp, link_key
+from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import ROOT, Action, Change, Object
+from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, glance, prospect, survey
+from warpd.testing.fake_kernel import MemoryKernel
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
 AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.grants)

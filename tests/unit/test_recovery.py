@@ -8,20 +8,21 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd import keys
-from warpd.compile import compile_state
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
 from warpd.errors import WarpError
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
-from warpd.keys import Keyring, Secret
-from warpd.objects.address import Address
-from warpd.objects.route import Route
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import Goal
-from warpd.recovery import Recovered, recover, unnamed
-from warpd.restrict import UNNAMED, restrict
-from warpd.session import NO_MASTER
-from warpd.state import Host, State
+from warpd.intent.intersection import UNNAMED, restrict
+from warpd.intent.model import Intent
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import Host, State
+from warpd.keys import derivation
+from warpd.keys.derivation import Keyring, Secret
+from warpd.networks.compiler import compile_state
+from warpd.reconcile.engine import Goal
+from warpd.service.recovery import Recovered, recover, unnamed
+from warpd.service.workspace import NO_MASTER
 
 HOST = Host(uplink="eth0", vrf=True)
 NOTHING = Grants({})
@@ -100,7 +101,7 @@ def one(**more: Any) -> Intent:
 
 
 def with_key(name: str) -> dict[str, Any]:
-    return {"type": "mobile", "public_key": keys.public_key(keys.endpoint_key(world.MASTER, 7, name))}
+    return {"type": "mobile", "public_key": derivation.public_key(derivation.endpoint_key(world.MASTER, 7, name))}
 
 
 # How the YAML and what is on record tell endpoints apart, without the master secret.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warpd.reference import TARGET, TITLES, reference
+from warpd.intent.reference import TARGET, TITLES, reference
 
 
 def test_it_is_current() -> None:

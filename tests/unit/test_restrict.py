@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.intent import Endpoint, Intent, Network
-from warpd.restrict import ENDPOINT, NETWORK, restrict
+from warpd.intent.intersection import ENDPOINT, NETWORK, restrict
+from warpd.intent.model import Endpoint, Intent, Network
 
 
 def one(**fields: Any) -> Intent:

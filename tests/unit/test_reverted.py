@@ -10,14 +10,14 @@ from typing import cast
 import structlog
 
 from tests import world
-from warpd.daemon.decide import FIGHT_COUNT, Work
-from warpd.daemon.desk import Desk
-from warpd.daemon.keeper import Keeper
-from warpd.kernel.live import LiveKernel
-from warpd.kernel.memory import PLAIN, MemoryKernel
-from warpd.objects.nft import NftTable
-from warpd.session import Session
-from warpd.state import ROOT, Key
+from warpd.daemon.mailbox import Desk
+from warpd.daemon.reconciler import Keeper
+from warpd.daemon.scheduler import FIGHT_COUNT, Work
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT, Key
+from warpd.service.workspace import Session
+from warpd.testing.fake_kernel import PLAIN, MemoryKernel
 
 LOOK = Work(groups=None)
 TABLE = Key(NftTable.KIND, ROOT, "warpd")

@@ -11,17 +11,18 @@ import pytest
 
 from tests import world
 from tests.unit.test_guards import GATEWAY, MODES, compiled, is_drop
-from warpd.compile import Compiled, compile_state
-from warpd.isolation.gateway import GUARDED, MARKS, TABLES_LAST, fences
-from warpd.kernel.memory import PLAIN
-from warpd.objects.link import Veth, WireguardLink
-from warpd.objects.nft import NftTable
-from warpd.objects.route import Route
-from warpd.objects.rule import Rule
-from warpd.objects.segment import Bridge, Leg
-from warpd.objects.sysctl import Sysctl
-from warpd.objects.tc import TcIngress
-from warpd.state import ROOT, Hop, Host
+from warpd.intent.reserved import MARKS, TABLES_LAST
+from warpd.kernel.kinds.ethernet import Bridge, Leg
+from warpd.kernel.kinds.link import Veth, WireguardLink
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.tc_filter import TcIngress
+from warpd.kernel.state import ROOT, Hop, Host
+from warpd.networks.compiler import Compiled, compile_state
+from warpd.networks.firewall.root import GUARDED, fences
+from warpd.testing.fake_kernel import PLAIN
 
 # What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write into packets.
 OTHERS_MARKS = (0x1, 0x2A, 0xCA6C, 0x4000, 0x8000, 0x40000, 0x80000, 0xFF0000, 0x10000, 0xE0000, 0x200, 0x8E00)

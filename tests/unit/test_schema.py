@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from tests.unit.test_checks import EVERY_TYPE
-from warpd.load import load
-from warpd.schema import DIALECT, json_schema, schema_text
-from warpd.tree import read_text, read_tree
+from warpd.intent.loader import load
+from warpd.intent.schema import DIALECT, json_schema, schema_text
+from warpd.yamlfile.parser import read_text, read_tree
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = json_schema()

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from warpd.errors import Busy, InvalidIntent, WarpError
-from warpd.intent import GitSource
-from warpd.load import load, pointer
-from warpd.session import Session
-from warpd.source import Checkout
+from warpd.intent.loader import load, pointer
+from warpd.intent.model import GitSource
+from warpd.intent.sources.git import Checkout
+from warpd.service.workspace import Session
 
 YAML = "version: 1\nnetworks: {}\n"
 LIFE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}

@@ -9,9 +9,9 @@ import pytest
 
 from tests import world
 from tests.unit.registries import BEYOND, CLOUDS, DOCUMENTATION, IPV4, IPV6
-from warpd.compile import compile_state
-from warpd.judge import Book, Packet
-from warpd.kernel.memory import PLAIN
+from warpd.kernel.nftables.simulator import Book, Packet
+from warpd.networks.compiler import compile_state
+from warpd.testing.fake_kernel import PLAIN
 
 ROWS = (*IPV4, *IPV6)
 Network = IPv4Network | IPv6Network

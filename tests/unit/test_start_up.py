@@ -8,9 +8,9 @@ import sys
 import pytest
 
 ENCODE = """
-from warpd.kernel.live_rtnl import encode
-from warpd.objects.address import Address, create_address
-from warpd.state import Key
+from warpd.kernel.netlink.rtnl import encode
+from warpd.kernel.kinds.address import Address, create_address
+from warpd.kernel.state import Key
 for message in create_address(Address("", "wg-1", "10.0.0.1/32", Key("link", "", "wg-1"))):
     assert encode(message, lambda value: 7)[2]
 """
@@ -31,12 +31,12 @@ def test_the_commands_are_ready_without(package: str) -> None:
 
 
 def test_reading_plain_yaml_takes_libyaml_alone() -> None:
-    loaded = loaded_after("from warpd.tree import read_tree\nassert read_tree('a: 1').value == {'a': 1}")
+    loaded = loaded_after("from warpd.yamlfile.parser import read_tree\nassert read_tree('a: 1').value == {'a': 1}")
     assert ("yaml._yaml" in loaded) == ("ruamel.yaml" not in loaded)
 
 
 def test_what_libyaml_refuses_is_still_read() -> None:
-    loaded = loaded_after("from warpd.tree import read_tree\nassert read_tree('a: [::1]').value == {'a': ['::1']}")
+    loaded = loaded_after("from warpd.yamlfile.parser import read_tree\nassert read_tree('a: [::1]').value == {'a': ['::1']}")
     assert "ruamel.yaml" in loaded
 
 

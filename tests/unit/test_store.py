@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from warpd import keys
+from warpd.allocation.addresses import EndpointGrant
+from warpd.allocation.model import Grants, NetworkGrant, to_json
 from warpd.errors import Busy, WarpError
-from warpd.grants import Grants, NetworkGrant, to_json
-from warpd.seats import EndpointGrant
-from warpd.store import Store
+from warpd.keys import derivation
+from warpd.store.state_folder import Store
 
 
 def grants(port: int) -> Grants:
@@ -137,7 +137,7 @@ def test_where_the_master_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
     raw, other = bytes(range(32)), bytes(range(1, 33))
     (credentials / "warpd.master").write_bytes(raw)
     (credentials / "warpd.master").chmod(0o440)
-    given.write_text(keys.encode(other) + "\n")
+    given.write_text(derivation.encode(other) + "\n")
     given.chmod(0o600)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     assert reveal(store.master_key(create=True)) == raw
@@ -145,7 +145,7 @@ def test_where_the_master_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not store.folder.exists()
 
 
-def reveal(secret: keys.Secret | None) -> bytes:
+def reveal(secret: derivation.Secret | None) -> bytes:
     assert secret is not None
     return secret.reveal()
 
@@ -243,7 +243,7 @@ HOLD = """
 import sys
 import threading
 from pathlib import Path
-from warpd.store import Store
+from warpd.store.state_folder import Store
 with Store(Path(sys.argv[1])).writer(command="warpctl apply"):
     print("held", flush=True)
     sys.stdin.read()

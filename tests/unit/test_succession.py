@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.checks import check
+from warpd.allocation.allocator import grant
+from warpd.allocation.model import Grants
 from warpd.clients.config import client_config
-from warpd.compile import peers_of
 from warpd.errors import Finding
-from warpd.grants import Grants, grant
-from warpd.intent import Intent
+from warpd.intent.model import Intent
+from warpd.intent.validation import check
+from warpd.networks.compiler import peers_of
 
 HOUR_S = 3600
 NOW = 1_800_000_000

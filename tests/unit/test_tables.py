@@ -8,9 +8,9 @@ from typing import Any
 from tests import world
 from warpd.cli.inspect import status_text
 from warpd.cli.tables import endpoint_page, network_lines, network_page, networks_summary
-from warpd.kernel.memory import MemoryKernel
-from warpd.reconcile import converge, prospect
-from warpd.status import status_json
+from warpd.reconcile.engine import converge, prospect
+from warpd.service.views.status import status_json
+from warpd.testing.fake_kernel import MemoryKernel
 
 NOW_S = 2_000_000_000
 WIDTH = 80

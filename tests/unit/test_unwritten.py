@@ -13,26 +13,26 @@ import pytest
 import structlog
 
 from tests import world
-from warpd.commitment import commit, last_applied
-from warpd.conditions import conditions
-from warpd.daemon import answers
-from warpd.daemon.decide import Pacer, Result, Work
-from warpd.daemon.desk import Desk
+from warpd.daemon import handlers
 from warpd.daemon.health import facts_of
-from warpd.daemon.keeper import Keeper
+from warpd.daemon.mailbox import Desk
+from warpd.daemon.reconciler import Keeper
+from warpd.daemon.scheduler import Pacer, Result, Work
 from warpd.errors import EXIT_PARTIAL, WarpError
-from warpd.history import History
-from warpd.kernel.live import LiveKernel
-from warpd.kernel.memory import MemoryKernel
-from warpd.objects.nft import NftTable
-from warpd.objects.sysctl import Sysctl
-from warpd.objects.wireguard import WireguardPeer
-from warpd.reconcile import converge, prospect
-from warpd.report import exit_code_of
-from warpd.rollback import undo
-from warpd.session import Session
-from warpd.state import ROOT, Key
-from warpd.store import GRANTS, MASTER
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT, Key
+from warpd.reconcile.engine import converge, prospect
+from warpd.service.commitment import commit, last_applied
+from warpd.service.conditions import conditions
+from warpd.service.history import History
+from warpd.service.rollback import undo
+from warpd.service.views.report import exit_code_of
+from warpd.service.workspace import Session
+from warpd.store.state_folder import GRANTS, MASTER
+from warpd.testing.fake_kernel import MemoryKernel
 
 LOOK = Work(True, None, False)
 SETTING = Sysctl(ROOT, "net/ipv4/conf/eth0/forwarding", "0")
@@ -234,7 +234,7 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
 def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(machine: Machine) -> None:
     with machine.unwritable():
         machine.say("p", "r")
-        told = answers.apply(machine.keeper, {"yes": True, "confirm_within_s": 60})
+        told = handlers.apply(machine.keeper, {"yes": True, "confirm_within_s": 60})
     assert told["unwritten"]["unconfirmable"] and told["confirm_until"] is None and exit_code_of(told) == EXIT_PARTIAL
     assert machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
 

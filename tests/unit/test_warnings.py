@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.checks import check, check_day
-from warpd.session import Session
+from warpd.intent.validation import check, check_day
+from warpd.service.workspace import Session
 
 CPE = {"type": "cpe"}
 SIX = "fd00:10::/64"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warpd.daemon.watch import WRITING_MAX_S, Watch, being_written, files_of, folders_of, mark
+from warpd.daemon.watcher import WRITING_MAX_S, Watch, being_written, files_of, folders_of, mark
 
 
 def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import typer
 from warpd import __version__
 from warpd.cli import arguments, output
 from warpd.errors import EXIT_FAILED, WarpError
-from warpd.kernel.protocol import LookFailed
-from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
-from warpd.usage import open_standard_streams, run
+from warpd.kernel.api import LookFailed
+from warpd.service.usage import open_standard_streams, run
+from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 app = typer.Typer(
     name="warpctl",

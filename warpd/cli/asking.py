@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from warpd import client
+from warpd.allocation.model import Grants
 from warpd.errors import InvalidIntent, WarpError
-from warpd.grants import Grants
-from warpd.kernel import bindings
-from warpd.service import Way, not_valid, validated
-from warpd.session import DEFAULT_CONFIG, Session
+from warpd.kernel.linux import bindings
+from warpd.service import client
+from warpd.service.queries import Way, not_valid, validated
+from warpd.service.workspace import DEFAULT_CONFIG, Session
 
 
 class DaemonGateway:

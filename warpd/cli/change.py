@@ -18,28 +18,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warpd import client
+from warpd.allocation.model import Grants
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
-from warpd.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
-from warpd.errors import (
-    EXIT_CHANGES,
-    EXIT_INVALID,
-    Busy,
-    InvalidIntent,
-    WarpError,
-    render_finding,
-)
-from warpd.grants import Grants
-from warpd.history import History
-from warpd.load import MAIN_FILE
-from warpd.objects.netns import netns_name
-from warpd.overview import Side, overview
-from warpd.plan import Step, digest
-from warpd.private_file import write_private
-from warpd.reconcile import Prospect, converge, prospect, removal
-from warpd.render import (
+from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
+from warpd.intent.loader import MAIN_FILE
+from warpd.kernel.kinds.netns import netns_name
+from warpd.reconcile.engine import Prospect, converge, prospect, removal
+from warpd.reconcile.plan import Step, digest
+from warpd.service import client
+from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
+from warpd.service.history import History
+from warpd.service.queries import await_confirmation, refuse_stale, way_back
+from warpd.service.rollback import seconds_of
+from warpd.service.views.overview import Side, overview
+from warpd.service.views.render import (
     VERSION,
     attention_lines,
     finding_of,
@@ -51,13 +45,20 @@ from warpd.render import (
     step_text,
     summary_text,
 )
-from warpd.report import NOT_DONE, described, exit_code_of, outcome_json, unwritten_json, with_rollback, without_steps
-from warpd.rollback import seconds_of
-from warpd.service import await_confirmation, refuse_stale, way_back
-from warpd.session import Read, Session, live_kernel, require_root
+from warpd.service.views.report import (
+    NOT_DONE,
+    described,
+    exit_code_of,
+    outcome_json,
+    unwritten_json,
+    with_rollback,
+    without_steps,
+)
+from warpd.service.workspace import Read, Session, live_kernel, require_root
+from warpd.store.private_file import write_private
 
 if TYPE_CHECKING:
-    from warpd.kernel.live import LiveKernel
+    from warpd.kernel.linux.live_kernel import LiveKernel
 
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="the kernel steps too")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]

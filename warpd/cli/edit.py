@@ -1,7 +1,7 @@
 """network add/remove, endpoint add/remove/rotate: edits of the YAML in place; what they lead to, `apply` does.
 
-Lives here: arguments, which file, and the check before writing. Does not: the edit itself (`warpd.edit`), the file
-(`warpd.rewrite`). The whole intent, with every other file, must be sound with the change: else nothing is written.
+Lives here: arguments, which file, and the check before writing. Does not: the edit itself (`warpd.yamlfile.editor`), the file
+(`warpd.store.atomic_file`). The whole intent, with every other file, must be sound with the change: else nothing is written.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd import edit
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
-from warpd.load import FOLDER, MAIN_FILE, Loaded, load
-from warpd.render import VERSION, finding_json
-from warpd.rewrite import create, replace, told
-from warpd.roster import Roster, roster
-from warpd.session import Session
+from warpd.imports.csv import Roster, roster
+from warpd.intent.loader import FOLDER, MAIN_FILE, Loaded, load
+from warpd.service.views.render import VERSION, finding_json
+from warpd.service.workspace import Session
+from warpd.store.atomic_file import create, replace, told
+from warpd.yamlfile import editor
 
 BOM = b"\xef\xbb\xbf"
 ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
@@ -87,7 +87,7 @@ def network_add(
         raise WarpError(f"network {name} is there already, in {loaded.sources[loaded.owners[name]].file}", code="exists",
                         who="operator", hint="take another name, or remove that one first")  # fmt: skip
     target = target_of(loaded, file)
-    draft = drafted(target, lambda text: edit.add_networks(text, {name: _given(fields)}))
+    draft = drafted(target, lambda text: editor.add_networks(text, {name: _given(fields)}))
     following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
     finish(session, draft, f"added network {name}", following, dry_run, form)
 
@@ -102,7 +102,7 @@ def network_remove(
     """Remove a network and its endpoints from the YAML. `enabled: false` would keep its grants."""
     session: Session = context.obj
     file, _ = network_at(session, name)
-    draft = drafted(file, lambda text: edit.remove_network(text, name))
+    draft = drafted(file, lambda text: editor.remove_network(text, name))
     finish(session, draft, f"removed network {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -143,7 +143,7 @@ def endpoint_add(
         "preshared_key": False if no_preshared_key else None, "routes": split_list(routes), "endpoint": endpoint,
         "keepalive": keepalive, "expires": expires,
     }  # fmt: skip
-    draft = drafted(file, lambda text: edit.add_endpoints(text, network, {name: _given(fields)}))
+    draft = drafted(file, lambda text: editor.add_endpoints(text, network, {name: _given(fields)}))
     following = ("warpctl apply", f"warpctl endpoint config {network}/{name}")
     finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
 
@@ -153,7 +153,7 @@ def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = F
     """Remove an endpoint from the YAML; `apply` then cuts it off. `enabled: false` would keep its grants."""
     session: Session = context.obj
     file, network, endpoint, _ = endpoint_at(session, name)
-    draft = drafted(file, lambda text: edit.remove_endpoint(text, network, endpoint))
+    draft = drafted(file, lambda text: editor.remove_endpoint(text, network, endpoint))
     finish(session, draft, f"removed endpoint {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -163,7 +163,7 @@ def endpoint_rotate(context: typer.Context, name: EndpointName, dry_run: Dry = F
     session: Session = context.obj
     file, network, endpoint, fields = endpoint_at(session, name)
     _refuse_idle(name, fields)
-    draft = drafted(file, lambda text: edit.rotate(text, network, endpoint))
+    draft = drafted(file, lambda text: editor.rotate(text, network, endpoint))
     following = ("warpctl apply", f"warpctl endpoint config {name}")
     finish(session, draft, f"rotated the keys of {name}", following, dry_run, form)
 
@@ -191,7 +191,7 @@ def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
     """The file that defines a network, and its endpoints."""
     loaded = _readable(session)
     if name not in loaded.owners:
-        hint = edit.nearest(name, loaded.owners)
+        hint = editor.nearest(name, loaded.owners)
         raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=hint)
     source = loaded.sources[loaded.owners[name]]
     body = source.network(name)
@@ -205,7 +205,7 @@ def endpoint_at(session: Session, text: str) -> tuple[Path, str, str, Mapping[st
         raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
     file, endpoints = network_at(session, network)
     if name not in endpoints:
-        hint = edit.nearest(name, endpoints)
+        hint = editor.nearest(name, endpoints)
         raise WarpError(f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=hint)
     fields = endpoints[name]
     return file, network, name, fields if isinstance(fields, dict) else {}
@@ -345,7 +345,7 @@ def _add_many(
     findings = list(rows.findings)
     draft = None
     if rows.endpoints:
-        draft = drafted(file, lambda text: edit.add_endpoints(text, network, rows.endpoints))
+        draft = drafted(file, lambda text: editor.add_endpoints(text, network, rows.endpoints))
         findings += [rows.relocate(item, network) for item in _findings(session, draft)]
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")

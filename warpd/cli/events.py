@@ -11,12 +11,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from warpd import client, event_log
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import WarpError
-from warpd.session import Session
+from warpd.service import client
+from warpd.service.workspace import Session
+from warpd.store import event_log
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 TOGETHER_MIN: Final = 4  # changes of one kind that are told in one line

@@ -12,10 +12,10 @@ from warpd.cli.app import Output, app
 from warpd.cli.inspect import first_lines, see
 from warpd.cli.names import EndpointName, endpoint_names
 from warpd.cli.output import Format
-from warpd.explain import Protocol
-from warpd.render import warning_text, wrapped
-from warpd.service import Way, explained
-from warpd.session import Session, live_kernel
+from warpd.service.explain import Protocol
+from warpd.service.queries import Way, explained
+from warpd.service.views.render import warning_text, wrapped
+from warpd.service.workspace import Session, live_kernel
 
 
 @app.command("explain")

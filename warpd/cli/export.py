@@ -22,17 +22,16 @@ from warpd.clients import FORMATS, IN_FILES, qr, wg_quick
 from warpd.clients.config import ClientConfig
 from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
-from warpd.compile import in_force
 from warpd.errors import WarpError
-from warpd.kernel.protocol import LookFailed
-from warpd.overview import natural
-from warpd.private_file import write_private
-from warpd.reconcile import Goal
-from warpd.render import VERSION
-from warpd.scalars import is_link_name
-from warpd.service import split_name
-from warpd.session import Read, Session, live_kernel
-from warpd.state import ROOT, Host
+from warpd.intent.types import is_link_name, natural
+from warpd.kernel.api import LookFailed
+from warpd.kernel.state import ROOT, Host
+from warpd.networks.compiler import in_force
+from warpd.reconcile.engine import Goal
+from warpd.service.queries import split_name
+from warpd.service.views.render import VERSION
+from warpd.service.workspace import Read, Session, live_kernel
+from warpd.store.private_file import write_private
 
 SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
 NOTHING = (0, 0)  # of --diff: not asked for

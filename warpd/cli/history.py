@@ -14,14 +14,14 @@ from warpd.cli.change import Verbose, Yes, agree, signals
 from warpd.cli.names import numbers
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
-from warpd.history import NOTHING, History
-from warpd.kernel import bindings
-from warpd.plan import Step
-from warpd.render import VERSION, Paint, outlook_lines, row_lines, step_json, step_text
-from warpd.report import history_json, undone_json
-from warpd.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
-from warpd.service import applied_before
-from warpd.session import Session, live_kernel, require_root
+from warpd.kernel.linux import bindings
+from warpd.reconcile.plan import Step
+from warpd.service.history import NOTHING, History
+from warpd.service.queries import applied_before
+from warpd.service.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
+from warpd.service.views.render import VERSION, Paint, outlook_lines, row_lines, step_json, step_text
+from warpd.service.views.report import history_json, undone_json
+from warpd.service.workspace import Session, live_kernel, require_root
 
 
 @app.command()
@@ -48,7 +48,7 @@ def rollback(
     """Undo the apply that waits to be confirmed, or go back to an earlier intent. The YAML on disk stays as it is."""
     session: Session = context.obj
     if expired:
-        from warpd.kernel.live import LiveKernel
+        from warpd.kernel.linux.live_kernel import LiveKernel
 
         require_root("rollback --expired")
         raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from warpd import edit, emit, keys
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.edit import Draft, diff_text, drafted, target_of, write
@@ -21,10 +20,12 @@ from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports import SOURCES
 from warpd.imports.found import Found, Wanted
-from warpd.load import MAIN_FILE, load
-from warpd.render import VERSION, finding_json
-from warpd.rewrite import create, told
-from warpd.session import Read, Session
+from warpd.intent.loader import MAIN_FILE, load
+from warpd.keys import derivation
+from warpd.service.views.render import VERSION, finding_json
+from warpd.service.workspace import Read, Session
+from warpd.store.atomic_file import create, told
+from warpd.yamlfile import editor, writer
 
 SIZE_MAX = 64 * 2**20  # bytes of a config that is read whole
 
@@ -94,9 +95,9 @@ def _checked(session: Session, found: Found, attempt: Callable[[Found], Draft], 
 def _drafted(main: Path, file: Path | None, found: Found, origin: str) -> Draft:
     if not main.exists() and file is None:
         gateway = {"gateway": found.gateway} if found.gateway else {}
-        text = emit.document({"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"])
+        text = writer.document({"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"])
         return Draft(main, None, text.encode())
-    return drafted(target_of(load(main), file), lambda text: edit.add_networks(text, found.networks))
+    return drafted(target_of(load(main), file), lambda text: editor.add_networks(text, found.networks))
 
 
 def _write_keys(folder: Path, found: Found) -> None:
@@ -107,7 +108,7 @@ def _write_keys(folder: Path, found: Found) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     missing = {}
     for path, key in found.keys.items():
-        data = (keys.encode(key.reveal()) + "\n").encode()
+        data = (derivation.encode(key.reveal()) + "\n").encode()
         with told(Path(path)):
             if not os.path.lexists(path):
                 missing[path] = data

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from warpd import client
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, summary
@@ -30,21 +29,22 @@ from warpd.cli.tables import (
     networks_summary,
 )
 from warpd.cli.watch import watch
-from warpd.commitment import in_kernel, last_read, shows_devices
-from warpd.conditions import Condition, conditions, from_json, merged
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
-from warpd.health import facts_on_disk, keyed_by_kernel
-from warpd.objects.netns import netns_name
-from warpd.overview import natural
-from warpd.reconcile import Goal, Prospect, prospect
-from warpd.render import VERSION, Paint, noted, problem_lines, quarantine_lines, warning_text, wrapped
-from warpd.report import status_data
-from warpd.schema import json_schema
-from warpd.service import examined, known_endpoint, known_network
-from warpd.session import Read, Session, live_kernel, require_root
+from warpd.intent.schema import json_schema
+from warpd.intent.types import natural
+from warpd.kernel.kinds.netns import netns_name
+from warpd.reconcile.engine import Goal, Prospect, prospect
+from warpd.service import client
+from warpd.service.commitment import in_kernel, last_read, shows_devices
+from warpd.service.conditions import Condition, conditions, from_json, merged
+from warpd.service.health import facts_on_disk, keyed_by_kernel
+from warpd.service.queries import examined, known_endpoint, known_network
+from warpd.service.views.render import VERSION, Paint, noted, problem_lines, quarantine_lines, warning_text, wrapped
+from warpd.service.views.report import status_data
+from warpd.service.workspace import Read, Session, live_kernel, require_root
 
 if TYPE_CHECKING:
-    from warpd.kernel.live import LiveKernel
+    from warpd.kernel.linux.live_kernel import LiveKernel
 
 # Conditions that make what is shown something else than what the YAML says.
 OF_THE_INTENT: Final = frozenset(
@@ -331,7 +331,7 @@ def exec_(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")],
 ) -> None:
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
-    from warpd.kernel import live_netns
+    from warpd.kernel.linux import namespaces
 
     session: Session = context.obj
     require_root("exec")
@@ -342,7 +342,7 @@ def exec_(
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     try:
-        live_netns.stay(os.open(live_netns.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC))
+        namespaces.stay(os.open(namespaces.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError:
         command = [*_inside_vrf(network, f"vrf-{vcid}"), *command]
     os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for

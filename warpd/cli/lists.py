@@ -8,7 +8,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any, Final
 
-from warpd.overview import CONNECTED_S, natural
+from warpd.intent.types import natural
+from warpd.service.views.overview import CONNECTED_S
 
 Row = Mapping[str, Any]
 

@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
+from warpd.allocation.lockfile import BEHIND, lock_text, parsed, resolved
+from warpd.allocation.merge import merged_locks
 from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, Finding, render_finding
-from warpd.lock import BEHIND, FILE, lock_text, parsed, resolved
-from warpd.merge import merged_locks
-from warpd.private_file import write_private
-from warpd.render import VERSION, finding_json
-from warpd.rewrite import create, replace, told
-from warpd.session import Read, Session
+from warpd.intent.loader import LOCK_FILE
+from warpd.service.views.render import VERSION, finding_json
+from warpd.service.workspace import Read, Session
+from warpd.store.atomic_file import create, replace, told
+from warpd.store.private_file import write_private
 
 
 @app.command()
@@ -83,5 +84,5 @@ def write(read: Read, path: Path, new: bytes) -> None:
 
 def _late(read: Read, path: Path) -> list[Finding]:
     if read.lock is None:
-        return [Finding(BEHIND, "", f"there is no {FILE} in {path.parent}", "`warpctl lock` writes it", "warning")]
+        return [Finding(BEHIND, "", f"there is no {LOCK_FILE} in {path.parent}", "`warpctl lock` writes it", "warning")]
     return [item for item in read.warnings if item.code == BEHIND]

@@ -10,14 +10,14 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from warpd import client
 from warpd.clients import FORMATS
 from warpd.errors import WarpError
-from warpd.history import History
-from warpd.intent import NETWORK_TYPES, EndpointType, Intent
-from warpd.load import load
-from warpd.report import history_json
-from warpd.session import DEFAULT_CONFIG, DEFAULT_STATE, Session
+from warpd.intent.loader import load
+from warpd.intent.model import NETWORK_TYPES, EndpointType, Intent
+from warpd.service import client
+from warpd.service.history import History
+from warpd.service.views.report import history_json
+from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 # As the daemon tells them (docs/daemon.md).
 EVENT_KINDS: Final = (

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError, render_finding
-from warpd.render import Paint, wrapped
+from warpd.service.views.render import Paint, wrapped
 
 
 class Format(enum.StrEnum):

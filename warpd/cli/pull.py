@@ -8,8 +8,8 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import WarpError
-from warpd.render import VERSION
-from warpd.session import Session, require_root
+from warpd.service.views.render import VERSION
+from warpd.service.workspace import Session, require_root
 
 
 @app.command()

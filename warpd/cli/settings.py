@@ -1,6 +1,6 @@
 """endpoint and network rename, set, enable, disable: edits of what stands in the YAML already.
 
-Lives here: arguments. Does not: the edit itself (`warpd.edit`), the check before writing (`cli.edit`).
+Lives here: arguments. Does not: the edit itself (`warpd.yamlfile.editor`), the check before writing (`cli.edit`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd import edit
 from warpd.cli import names
 from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.edit import Dry, drafted, endpoint_at, finish, network_at, resources_of, split_list
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.errors import WarpError
-from warpd.session import Session
+from warpd.service.workspace import Session
+from warpd.yamlfile import editor
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
 Unset = Annotated[list[str] | None, typer.Option("--unset", metavar="FIELD", help="take this field out; may be repeated")]
@@ -33,7 +33,7 @@ def endpoint_rename(
     held = session.store.read_grants().networks.get(network)
     former = _former(endpoint, fields, held.endpoints if held is not None else {})
     path = ("networks", network, "endpoints")
-    draft = drafted(file, lambda text: edit.rename(text, path, endpoint, new, former))
+    draft = drafted(file, lambda text: editor.rename(text, path, endpoint, new, former))
     finish(session, draft, f"renamed {name} to {network}/{new}", ("warpctl apply",), dry_run, form)
 
 
@@ -44,9 +44,9 @@ def network_rename(
     """Give a network another name: it keeps its numbers, addresses and keys."""
     session: Session = context.obj
     file, _ = network_at(session, name)
-    fields = edit.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
+    fields = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
     former = _former(name, fields, session.store.read_grants().networks)
-    draft = drafted(file, lambda text: edit.rename(text, ("networks",), name, new, former))
+    draft = drafted(file, lambda text: editor.rename(text, ("networks",), name, new, former))
     finish(session, draft, f"renamed network {name} to {new}", ("warpctl apply",), dry_run, form)
 
 
@@ -74,7 +74,7 @@ def _switch(session: Session, name: str, on: bool, dry_run: bool, form: Format) 
         text = f"{name} is {'enabled' if on else 'disabled'} already"
         raise WarpError(text, code="nothing-to-change", who="operator")
     path = ("networks", network, "endpoints", endpoint)
-    draft = drafted(file, lambda text: edit.set_fields(text, path, {"enabled": None if on else False}))
+    draft = drafted(file, lambda text: editor.set_fields(text, path, {"enabled": None if on else False}))
     finish(session, draft, f"{'enabled' if on else 'disabled'} {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -105,7 +105,7 @@ def endpoint_set(
         "routes": split_list(routes), "endpoint": endpoint, "keepalive": keepalive, "expires": expires,
     }  # fmt: skip
     changes = _changes(name, fields, unset, there)
-    draft = drafted(file, lambda text: edit.set_fields(text, ("networks", network, "endpoints", own), changes))
+    draft = drafted(file, lambda text: editor.set_fields(text, ("networks", network, "endpoints", own), changes))
     finish(session, draft, f"changed {', '.join(changes)} of {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -139,9 +139,9 @@ def network_set(
         "port": port, "mtu": mtu, "dns": split_list(dns), "resources": resources_of(resource), "enabled": enabled,
         "peer_communication": peer_communication,
     }  # fmt: skip
-    there = edit.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
+    there = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
     changes = _changes(name, fields, unset, there)
-    draft = drafted(file, lambda text: edit.set_fields(text, ("networks", name), changes))
+    draft = drafted(file, lambda text: editor.set_fields(text, ("networks", name), changes))
     finish(session, draft, f"changed {', '.join(changes)} of network {name}", ("warpctl apply",), dry_run, form)
 
 
@@ -154,7 +154,7 @@ def _changes(name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, 
     changes = {key: value for key, value in fields.items() if value is not None}
     for field in unset or ():
         if field not in there or field in ("type", "endpoints"):
-            hint = edit.nearest(field, (each for each in there if each not in ("type", "endpoints")))
+            hint = editor.nearest(field, (each for each in there if each not in ("type", "endpoints")))
             raise WarpError(
                 f"{name} has no field {field} that could be taken out", code="unknown-field", who="operator", hint=hint
             )

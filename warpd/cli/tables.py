@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from warpd.cli.lists import Order, ordered, presence, summary
 from warpd.cli.output import plural, table
-from warpd.render import problem_text, wrapped
+from warpd.service.views.render import problem_text, wrapped
 
 Row = Mapping[str, Any]
 

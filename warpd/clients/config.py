@@ -16,13 +16,14 @@ from datetime import date
 from ipaddress import ip_network
 from typing import Any, Final
 
-from warpd import keys
+from warpd.allocation.model import Grants, NetworkGrant
 from warpd.clients.segment import Segment, segment
-from warpd.compile import in_force, network_key_of, preshared_key_of
 from warpd.errors import WarpError
-from warpd.grants import Grants, NetworkGrant
-from warpd.intent import L2_TYPES, Endpoint, Intent, IPNetwork, Network
-from warpd.keys import Master, Secret
+from warpd.intent.model import L2_TYPES, Endpoint, Intent, Network
+from warpd.intent.types import IPNetwork
+from warpd.keys import derivation
+from warpd.keys.derivation import Master, Secret
+from warpd.networks.compiler import in_force, network_key_of, preshared_key_of
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
@@ -63,11 +64,11 @@ class ClientConfig:
 
     @property
     def private_text(self) -> str:
-        return keys.encode(self.private_key.reveal()) if self.private_key else PLACEHOLDER
+        return derivation.encode(self.private_key.reveal()) if self.private_key else PLACEHOLDER
 
     @property
     def shared_text(self) -> str | None:
-        return keys.encode(self.preshared_key.reveal()) if self.preshared_key else None
+        return derivation.encode(self.preshared_key.reveal()) if self.preshared_key else None
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -123,7 +124,7 @@ def fingerprint(value: Secret) -> str:
 
 
 def _key_text(value: Secret) -> str:
-    return keys.encode(value.reveal())
+    return derivation.encode(value.reveal())
 
 
 def client_config(
@@ -148,7 +149,7 @@ def client_config(
     key_name = seat.key_name or endpoint
     private, shared = None, preshared_key_of(key_name, one, given.vcid, master)
     if one.public_key is None:
-        private = keys.endpoint_key(master, given.vcid, key_name, one.rotation)
+        private = derivation.endpoint_key(master, given.vcid, key_name, one.rotation)
     six = (f"{seat.address6}/128",) if own.ipv6 else ()
     return ClientConfig(
         network=network,
@@ -158,7 +159,7 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=keys.public_key(network_key_of(own, intent.gateway, given.vcid, master)),
+        gateway_public_key=derivation.public_key(network_key_of(own, intent.gateway, given.vcid, master)),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
         allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),

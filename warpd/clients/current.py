@@ -10,11 +10,11 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from warpd.clients.config import ClientConfig, client_config
-from warpd.compile import IPV6_MINIMUM_MTU, tunnel_mtu
 from warpd.errors import WarpError
-from warpd.intent import Intent
-from warpd.reconcile import Goal
-from warpd.state import Host
+from warpd.intent.model import Intent
+from warpd.kernel.state import Host
+from warpd.networks.compiler import IPV6_MINIMUM_MTU, tunnel_mtu
+from warpd.reconcile.engine import Goal
 
 PRIVATE: Final = tuple(
     ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")

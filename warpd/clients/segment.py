@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from warpd.allocation.model import NetworkGrant
 from warpd.errors import WarpError
-from warpd.grants import NetworkGrant
-from warpd.intent import L2_TYPES, NetworkType
+from warpd.intent.model import L2_TYPES, NetworkType
 
 Kind = Literal["gretap", "vxlan"]
 KINDS: Final[dict[NetworkType, Kind]] = {"l2-point-to-point": "gretap", "l2-mesh": "vxlan"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from warpd.conditions import Facts, Retry
-from warpd.daemon.decide import Pacer
-from warpd.daemon.desk import Desk
-from warpd.daemon.keeper import Keeper
-from warpd.health import headlines, pending_facts, problems_of, uplink_state
-from warpd.recovery import unnamed
+from warpd.daemon.mailbox import Desk
+from warpd.daemon.reconciler import Keeper
+from warpd.daemon.scheduler import Pacer
+from warpd.service.conditions import Facts, Retry
+from warpd.service.health import headlines, pending_facts, problems_of, uplink_state
+from warpd.service.recovery import unnamed
 
 
 def facts_of(keeper: Keeper, pacer: Pacer, desk: Desk, now: float, overruns: int) -> Facts:

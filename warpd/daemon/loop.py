@@ -21,20 +21,20 @@ from types import FrameType
 from typing import Any, Final
 
 from warpd import __version__
-from warpd.conditions import Watched, conditions
-from warpd.daemon.answers import CHANGING, status_of
-from warpd.daemon.decide import Pacer, Work
-from warpd.daemon.desk import Desk, Question, Waker
-from warpd.daemon.figures import Figures
+from warpd.daemon.git_poller import Puller
+from warpd.daemon.handlers import CHANGING, status_of
 from warpd.daemon.health import facts_of
-from warpd.daemon.keeper import Keeper
-from warpd.daemon.notify import Notifier
-from warpd.daemon.puller import Puller
-from warpd.daemon.view import View
-from warpd.daemon.watch import Watch
+from warpd.daemon.http.view import View
+from warpd.daemon.mailbox import Desk, Question, Waker
+from warpd.daemon.reconciler import Keeper
+from warpd.daemon.scheduler import Pacer, Work
+from warpd.daemon.stats import Figures
+from warpd.daemon.systemd import Notifier
+from warpd.daemon.watcher import Watch
 from warpd.errors import WarpError, render_finding
-from warpd.event_log import EventLog
-from warpd.kernel.protocol import LookFailed
+from warpd.kernel.api import LookFailed
+from warpd.service.conditions import Watched, conditions
+from warpd.store.event_log import EventLog
 
 OVERRUN_TOLD_S: Final = 3600.0
 SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)

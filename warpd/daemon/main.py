@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from warpd.usage import open_standard_streams, run
+from warpd.service.usage import open_standard_streams, run
 
 HELP = {"help_option_names": ["-h", "--help"]}
 

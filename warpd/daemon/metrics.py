@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from warpd import __version__
-from warpd.daemon.figures import Figures, Seen, SocketFigures
-from warpd.state import PeerTraffic
+from warpd.daemon.stats import Figures, Seen, SocketFigures
+from warpd.kernel.state import PeerTraffic
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -16,18 +16,19 @@ from typing import Annotated, Any, Final, TextIO
 import structlog
 import typer
 
-from warpd import __version__, event_log
-from warpd.daemon.answers import ANSWERS
-from warpd.daemon.decide import Work
-from warpd.daemon.desk import Desk, Waker
-from warpd.daemon.keeper import Keeper
+from warpd import __version__
+from warpd.daemon.event_buffer import LineRate
+from warpd.daemon.handlers import ANSWERS
+from warpd.daemon.http.server import Server
 from warpd.daemon.loop import Loop
-from warpd.daemon.shares import LineRate
-from warpd.daemon.socket_server import Server
+from warpd.daemon.mailbox import Desk, Waker
+from warpd.daemon.reconciler import Keeper
+from warpd.daemon.scheduler import Work
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
-from warpd.kernel.live import LiveKernel
-from warpd.kernel.live_events import RECEIVE_BYTES
-from warpd.session import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
+from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.netlink.events import RECEIVE_BYTES
+from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
+from warpd.store import event_log
 
 DESCRIPTORS: Final = 65_536
 SWITCH_S: Final = 0.001

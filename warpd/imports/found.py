@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from warpd import keys
 from warpd.errors import Finding, Where
-from warpd.keys import Secret
+from warpd.keys import derivation
+from warpd.keys.derivation import Secret
 
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 # Letters of Latin alphabets that do not decompose into one of ASCII and a mark.
@@ -113,7 +113,7 @@ class Finds:
 
 def decoded(text: object) -> bytes | None:
     try:
-        raw = keys.decode(str(text).strip())
+        raw = derivation.decode(str(text).strip())
     except ValueError:
         return None
     return raw if any(raw) else None

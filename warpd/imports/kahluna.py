@@ -16,11 +16,11 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import quote
 
-from warpd import keys
 from warpd.errors import WarpError
 from warpd.imports.found import Finds, Found, Wanted, decoded, free, slug
-from warpd.intent import L2_TYPES, NETWORK_TYPES
-from warpd.scalars import is_host, is_link_name
+from warpd.intent.model import L2_TYPES, NETWORK_TYPES
+from warpd.intent.types import is_host, is_link_name
+from warpd.keys import derivation
 
 KIND: Final = "a KahLuna WARP database"
 _TYPES: Final = {"remote-resource-gw": "remote-resource-gateway"}
@@ -342,7 +342,7 @@ def _public(row: Row) -> str:
 def _half(private: object) -> str:
     """The public half of a private key; "" where it is none."""
     raw = decoded(private)
-    return keys.public_key(keys.Secret(raw)) if raw is not None else ""
+    return derivation.public_key(derivation.Secret(raw)) if raw is not None else ""
 
 
 def _between(finds: Finds) -> None:

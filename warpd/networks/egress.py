@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warpd.intent import Network
-from warpd.isolation.room import Site, Wants
-from warpd.isolation.rules import BY_PORT, UNTRACKED, drops, portless
+from warpd.intent.model import Network
+from warpd.kernel.nftables.rules import ANSWERS, UNTRANSLATED, connection, match, members, meta, payload
 from warpd.networks import policy, tunnel
+from warpd.networks.firewall.rules import BY_PORT, UNTRACKED, drops, portless
+from warpd.networks.placement import Site, Wants
 from warpd.networks.policy import Entry, Version
-from warpd.objects.nft_rules import ANSWERS, UNTRANSLATED, connection, match, members, meta, payload
 
 REASONS = ("protocol", policy.REVOKED, "spoofed", "unsolicited", "untracked", "untranslated")
 VERSIONS: tuple[Version, ...] = (4, 6)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from warpd.objects.segment import ETH_P_8021AD, ETH_P_8021Q
-from warpd.objects.tc import Filters, TcFilter
+from warpd.kernel.kinds.ethernet import ETH_P_8021AD, ETH_P_8021Q
+from warpd.kernel.kinds.tc_filter import Filters, TcFilter
 
 RESERVED: Final = "reserved-mac"
 STACKED: Final = "vlan-stacked"

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from warpd.isolation.rules import drops
-from warpd.objects.nft_rules import (
+from warpd.kernel.nftables.rules import (
     ACCEPT,
     ANSWERS,
     ORIGINAL,
@@ -29,6 +28,7 @@ from warpd.objects.nft_rules import (
     payload,
     rule,
 )
+from warpd.networks.firewall.rules import drops
 
 Version = Literal[4, 6]
 FAMILY: Final[dict[Version, str]] = {4: "ip", 6: "ip6"}

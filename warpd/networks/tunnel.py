@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from warpd.isolation import icmp_errors, limits
-from warpd.isolation.limits import LEAST, Share
-from warpd.isolation.room import Fragment, Room, Site
-from warpd.isolation.rules import drops, plain
-from warpd.keys import Secret
-from warpd.objects.address import Address
-from warpd.objects.link import LinkUp, WireguardLink, alias
-from warpd.objects.nft import NftElements, NftSet
-from warpd.objects.nft_rules import ACCEPT, match, payload, rule
-from warpd.objects.route import Route, default_metric
-from warpd.objects.wireguard import WireguardDevice, WireguardPeer
-from warpd.state import Object
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.link import LinkUp, WireguardLink, alias
+from warpd.kernel.kinds.nft_table import NftElements, NftSet
+from warpd.kernel.kinds.route import Route, default_metric
+from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
+from warpd.kernel.state import Object
+from warpd.keys.derivation import Secret
+from warpd.networks.firewall import connection_limits, icmp_errors
+from warpd.networks.firewall.connection_limits import LEAST, Share
+from warpd.networks.firewall.rules import drops, plain
+from warpd.networks.placement import Fragment, Room, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int
     ]
     owned = [(int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers]
     numbers = (place.netns, place.suffix, site.shares, owned)
-    return [*out, *limits.elements(*numbers), *icmp_errors.elements(*numbers), *_grants(place, peers)]
+    return [*out, *connection_limits.elements(*numbers), *icmp_errors.elements(*numbers), *_grants(place, peers)]
 
 
 def _route(place: Room, prefix: str) -> Route:

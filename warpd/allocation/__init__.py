@@ -1,0 +1,1 @@
+"""Who holds which id, port, subnet and address. Nothing moves because something else changed."""

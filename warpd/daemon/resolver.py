@@ -1,0 +1,68 @@
+"""Endpoints that are dialled by a host name: asked again while they are silent, for the name may have a new address.
+
+Lives here: which endpoints are silent, and what their names were last said to stand for. A look-up runs on a thread of its
+own and is used by the next look, so that no pass ever waits for a name server. An endpoint that was heard of lately is left
+alone: where it is, the kernel knows better.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.resolver import is_name, look_up
+from warpd.kernel.state import Key, Object, PeerTraffic
+
+SILENT_S: Final = 180  # REJECT_AFTER_TIME of WireGuard: no session is older
+
+Names = Iterable[str]
+
+
+class Dialer:
+    """What names were last said to stand for. For one thread; the look-up itself runs on another."""
+
+    def __init__(self, by: Callable[[Names], dict[str, str]] = look_up) -> None:
+        self._by = by
+        self._known: dict[str, str] = {}
+        self._thread: threading.Thread | None = None
+
+    def due(
+        self, wanted: Iterable[Object], traffic: Mapping[Key, PeerTraffic], now_s: float
+    ) -> Iterator[tuple[WireguardPeer, str]]:
+        """Peers to be dialled at another address than the kernel has; asks for the names of all that are silent.
+
+        `now_s` is seconds since the epoch.
+        """
+        silent = [peer for peer in _named(wanted) if _is_silent(traffic.get(peer.key), now_s)]
+        for peer in silent:
+            address = self._known.get(peer.endpoint or "")
+            if address is not None and address != traffic[peer.key].endpoint:
+                yield peer, address
+        self._ask({peer.endpoint or "" for peer in silent})
+
+    def _ask(self, names: set[str]) -> None:
+        if not names or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self._answer, args=(names,), daemon=True)
+        self._thread.start()
+
+    def _answer(self, names: set[str]) -> None:
+        self._known = self._by(names)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until the look-up under way has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+
+def _named(wanted: Iterable[Object]) -> Iterator[WireguardPeer]:
+    for item in wanted:
+        if isinstance(item, WireguardPeer) and item.endpoint and is_name(item.endpoint):
+            yield item
+
+
+def _is_silent(seen: PeerTraffic | None, now_s: float) -> bool:
+    """In the kernel, and without a session that could still be used."""
+    return seen is not None and now_s - seen.handshake > SILENT_S

@@ -1,0 +1,312 @@
+"""The shape of the YAML, and nothing else: names, types, bounds and defaults of every field.
+
+A value that is wrong by itself is refused here; what is wrong only beside another value belongs to `checks`,
+what needs a file or a position to `load`. Models are frozen, unknown keys are forbidden, nothing is coerced:
+a port written as a string is an error and not a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from warpd.intent.types import (
+    NAME_PATTERN,
+    TABLE_MAX,
+    VCID_MAX,
+    VLAN_MAX,
+    Address,
+    Address4,
+    Address6,
+    AnyNetwork,
+    BridgeName,
+    Day,
+    Duration,
+    FilePath,
+    Folder,
+    GitRef,
+    GitUrl,
+    Host,
+    HostPort,
+    Interval,
+    IPAddress,
+    IPNetwork,
+    IpProtocol,
+    LinkName,
+    Name,
+    Network4,
+    Network6,
+    Ports,
+    PublicKey,
+    Range,
+    Tables,
+    Text,
+    Vcids,
+    Version,
+    Vlans,
+    Vnis,
+)
+
+NetworkType = Literal["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
+Isolation = Literal["namespace", "vrf"]
+EndpointType = Literal["mobile", "cpe", "gateway"]
+Protocol = Literal["tcp", "udp", "icmp"]
+
+NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)
+L2_TYPES: Final[tuple[NetworkType, ...]] = ("l2-point-to-point", "l2-mesh")
+MTU_MIN: Final = 576  # what every IPv4 host must take
+MTU_MAX: Final = 65455  # the largest that a WireGuard device takes
+ROTATION_MAX: Final = 2**31 - 1
+CONNECTIONS_MAX: Final = 2**20
+USERS_MAX: Final = 2**24 - 2  # a /8 and its two ends
+
+DEFAULT_DNS: Final[tuple[IPAddress, ...]] = (IPv4Address("9.9.9.9"), IPv6Address("2620:fe::fe"))
+DEFAULT_SUBNETS: Final[dict[NetworkType, IPv4Network]] = {
+    "secure-internet": IPv4Network("10.100.0.0/16"),
+    "remote-resource-gateway": IPv4Network("10.200.0.0/16"),
+    "l3vpn-gateway": IPv4Network("10.50.0.0/16"),
+    "l2-point-to-point": IPv4Network("10.60.0.0/16"),
+    "l2-mesh": IPv4Network("10.70.0.0/16"),
+}
+
+
+def _with_default_subnets(value: Any) -> Any:
+    """What is left out keeps its default pool."""
+    return {**DEFAULT_SUBNETS, **value} if isinstance(value, dict) else value
+
+
+class _Model(BaseModel):
+    # Errors never show the input: it may hold a key.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex")
+
+
+class Pools(_Model):
+    """Where automatic grants are taken from."""
+
+    ports: Ports = Field(Range(51820, 51829), description="UDP ports of the networks' WireGuard devices.")
+    vcids: Vcids = Field(Range(10000000, 99999999), description="Virtual circuit ids of networks.")
+    routing_tables: Tables = Field(Range(1000, 32000), description="Kernel routing tables of networks.")
+    transit: Network4 = Field(IPv4Network("198.19.0.0/16"), description="Links (/31) between a network and the uplink.")
+    subnets: Annotated[dict[NetworkType, Network4], BeforeValidator(_with_default_subnets)] = Field(
+        DEFAULT_SUBNETS, description="Where subnets are taken from, by network type."
+    )
+
+
+class Limits(_Model):
+    """How many connections a network or an endpoint may have, so that others keep theirs."""
+
+    connections: StrictInt | None = Field(
+        None, ge=1, le=CONNECTIONS_MAX, description="Connections held at once; default: a share of the host's connection table."
+    )
+    connections_per_second: StrictInt | None = Field(
+        None,
+        ge=1,
+        le=CONNECTIONS_MAX,
+        description="New connections a second, ten seconds' worth of them at once; default: a share of the same table.",
+    )
+
+
+class Gateway(_Model):
+    """The machine that carries the networks."""
+
+    name: Host | None = Field(None, description="The gateway's name; default: the host's name.")
+    public_endpoint: Host = Field(
+        "auto", description="What clients dial: host name, IPv4, IPv6, or auto (address of the uplink)."
+    )
+    uplink: LinkName = Field("auto", description="auto (interface of the default route) or an interface's name.")
+    isolation: Isolation = Field("namespace", description="How networks are kept apart, unless one says otherwise.")
+    wireguard: Literal["auto", "kernel", "userspace"] = Field(
+        "auto", description="Which WireGuard: the kernel's, or wireguard-go where the kernel has none."
+    )
+    dns: tuple[Address, ...] = Field(DEFAULT_DNS, description="DNS servers that clients are told to use.")
+    pools: Pools = Field(Pools(), description="Where automatic grants are taken from.")
+    master_key_file: FilePath | None = Field(
+        None, description="File with the 32-byte master secret; default: master.key in the state folder."
+    )
+    removal_guard: StrictBool = Field(
+        True,
+        description="Whether warpd waits for `warpctl apply --yes` before it removes more than half of the networks.",
+    )
+    quarantine: Duration = Field(
+        "24h", description="How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at all."
+    )
+    limits: Limits | None = Field(None, description="Of each network that says nothing of its own.")
+    rotation: StrictInt = Field(
+        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side of every network."
+    )
+    vlan_scope: Literal["gateway", "network"] = Field(
+        "gateway", description="Where a VLAN id is unique: on the whole gateway, or inside each L2 network."
+    )
+
+
+class Resource(_Model):
+    """What a remote-resource-gateway lets its endpoints reach."""
+
+    subnet: AnyNetwork = Field(description="The addresses that may be reached.")
+    protocol: Protocol | None = Field(
+        None, description="Only this protocol; absent: every protocol (behind NAT: TCP, UDP, ICMP echo)."
+    )
+    ports: tuple[Ports, ...] | None = Field(
+        None, min_length=1, description="Only these ports (with tcp or udp): numbers and FIRST-LAST ranges."
+    )
+    via: Name | None = Field(
+        None, description="Endpoint of this network behind which the subnet lies; absent: through the uplink."
+    )
+    description: Text = Field("", description="Free text.")
+
+
+class Endpoint(_Model):
+    """A device of a network."""
+
+    type: EndpointType = Field(description="mobile (phone, laptop), cpe (router at a site) or gateway (another one).")
+    description: Text = Field("", description="Free text.")
+    enabled: StrictBool = Field(True, description="false keeps every grant and removes the endpoint from the kernel.")
+    address: Address4 | None = Field(None, description="IPv4 address inside the network; default: granted.")
+    address6: Address6 | None = Field(None, description="IPv6 address inside the network; default: granted.")
+    public_key: PublicKey | None = Field(
+        None, description="The device's own WireGuard public key; default: a key pair derived by the gateway."
+    )
+    preshared_key: StrictBool = Field(True, description="true: a preshared key is derived; false: none is used.")
+    preshared_key_file: FilePath | None = Field(
+        None, description="File with a preshared key that the device has already, readable by root only."
+    )
+    routes: tuple[AnyNetwork, ...] = Field((), description="Networks behind this endpoint.")
+    endpoint: HostPort | None = Field(None, description="HOST:PORT at which the gateway reaches the device first.")
+    keepalive: StrictInt | None = Field(
+        None, ge=0, le=65535, description="Seconds between keepalives sent by the gateway; 0 or absent: none."
+    )
+    limits: Limits | None = Field(
+        None, description="Of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its network's."
+    )
+    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
+    rotation: StrictInt = Field(0, ge=0, le=ROTATION_MAX, description="Raising it makes new keys.")
+    expires: Day | None = Field(None, description="From this day on (UTC) the endpoint is removed from the kernel.")
+
+
+def _without_doubles(endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
+    """Most say the same, each in 700 bytes: one object stands for all that are equal."""
+    one: dict[Endpoint, Endpoint] = {}
+    return {name: one.setdefault(endpoint, endpoint) for name, endpoint in endpoints.items()}
+
+
+def _is_particular(one: Endpoint) -> bool:
+    own = (one.address, one.address6, one.public_key, one.preshared_key_file, one.renamed_from)
+    return bool(one.routes) or any(value is not None for value in own)
+
+
+class Network(_Model):
+    """An isolated network and its endpoints."""
+
+    type: NetworkType = Field(description="What passes between endpoints, to the internet and to resources.")
+    description: Text = Field("", description="Free text.")
+    enabled: StrictBool = Field(True, description="false keeps every grant and removes the network from the kernel.")
+    isolation: Isolation | None = Field(None, description="namespace or vrf; default: the gateway's.")
+    expected_users: StrictInt | None = Field(None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for.")
+    vcid: StrictInt | None = Field(None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted.")
+    subnet: Network4 | None = Field(None, description="IPv4 subnet; default: granted from the type's pool.")
+    subnet6: Network6 | None = Field(None, description="IPv6 subnet; default: a ULA /64.")
+    gateway_address: Address4 | None = Field(None, description="The gateway's own address inside; default: the subnet's lowest.")
+    ipv6: StrictBool = Field(True, description="false turns IPv6 off inside and blocks it.")
+    nat: StrictBool = Field(True, description="false keeps the clients' IPv4 source: the other side has a route back.")
+    nat6: StrictBool = Field(True, description="false keeps the clients' IPv6 source: the other side has a route back.")
+    protocols: tuple[IpProtocol, ...] = Field(
+        (),
+        description="IP protocols that may leave beside TCP, UDP and ICMP echo, by name or number; needs nat or nat6: false.",
+    )
+    port: StrictInt | None = Field(None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted.")
+    private_key_file: FilePath | None = Field(
+        None, description="File with the private key of the WireGuard device, readable by root only; default: derived."
+    )
+    rotation: StrictInt = Field(
+        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side; endpoints keep theirs."
+    )
+    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
+    routing_table: StrictInt | None = Field(None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted.")
+    mtu: StrictInt | None = Field(
+        None,
+        ge=MTU_MIN,
+        le=MTU_MAX,
+        description="MTU inside; default: the uplink's less WireGuard's 80 bytes.",
+    )
+    limits: Limits | None = Field(None, description="Of all endpoints of this network together; default: the gateway's.")
+    dns: tuple[Address, ...] | None = Field(None, description="DNS servers for this network's clients; default: the gateway's.")
+    allow_private: tuple[AnyNetwork, ...] = Field((), description="Private ranges that internet egress may reach all the same.")
+    peer_communication: StrictBool | None = Field(
+        None, description="secure-internet only: true lets endpoints talk to each other; default: false."
+    )
+    resources: tuple[Resource, ...] = Field((), description="remote-resource-gateway only: what may be reached.")
+    vlan_id: StrictInt | None = Field(
+        None, ge=1, le=VLAN_MAX, description="L2 only: the access VLAN; frames of any other VLAN are dropped."
+    )
+    vlan_range: Vlans | None = Field(None, description="L2 only: tagged VLANs let through, FIRST-LAST.")
+    bridge_name: BridgeName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
+    vni_pool: Vnis | None = Field(None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST.")
+    endpoints: Annotated[dict[Name, Endpoint], AfterValidator(_without_doubles)] = Field(
+        {}, description="The network's devices, by name."
+    )
+
+    @cached_property
+    def particular(self) -> Mapping[str, Endpoint]:
+        """Endpoints that say something of which no two may say the same: an address, a key, a route, a former name.
+
+        In the order of their names. Most endpoints say nothing of the kind, and a network lives through many readings.
+        """
+        return {name: self.endpoints[name] for name in sorted(self.endpoints) if _is_particular(self.endpoints[name])}
+
+
+class Intent(_Model):
+    """The whole YAML: one gateway and its networks."""
+
+    version: Version = Field(description="The version of this format: 1.")
+    gateway: Gateway = Field(Gateway(), description="The machine that carries the networks.")
+    networks: dict[Name, Network] = Field(description="The networks, by name; none yet is {}.")
+
+
+class GitSource(_Model):
+    """A git repository that the YAML is pulled from."""
+
+    git: GitUrl = Field(description="The repository: https://, ssh://, git@host:path or a path here; no password in it.")
+    ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
+    path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
+    interval: Interval = Field("60s", description="How often the repository is asked: a number and s, m, h or d.")
+    verify: FilePath | None = Field(
+        None,
+        description="A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are applied, and never"
+        " an older one than before.",
+    )
+
+
+class Pointer(_Model):
+    """A file that only says where the YAML is."""
+
+    version: Version = Field(description="The version of this format: 1.")
+    source: GitSource = Field(description="Where warpd pulls the YAML from; nothing else may stand beside it.")
+
+
+__all__ = [
+    "DEFAULT_DNS",
+    "DEFAULT_SUBNETS",
+    "L2_TYPES",
+    "NAME_PATTERN",
+    "NETWORK_TYPES",
+    "Endpoint",
+    "EndpointType",
+    "Gateway",
+    "GitSource",
+    "IPAddress",
+    "IPNetwork",
+    "Intent",
+    "Isolation",
+    "Limits",
+    "Network",
+    "NetworkType",
+    "Pointer",
+    "Pools",
+    "Protocol",
+    "Range",
+    "Resource",
+]

@@ -1,0 +1,71 @@
+"""docs/yaml-reference.md, made from the models by way of the JSON Schema: what an editor shows, on paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from warpd.intent.schema import json_schema
+
+TITLES = {
+    "Intent": "The document",
+    "Gateway": "gateway",
+    "Pools": "gateway.pools",
+    "Limits": "limits",
+    "Network": "networks.NAME",
+    "Endpoint": "networks.NAME.endpoints.NAME",
+    "Resource": "networks.NAME.resources",
+    "GitSource": "source",
+}
+TARGET = Path(__file__).resolve().parents[2] / "docs" / "yaml-reference.md"
+
+
+def reference() -> str:
+    """The whole page."""
+    schema = json_schema()
+    lines = ["# YAML reference", "", "Made from the models (`python -m warpd.reference`); do not edit.", ""]
+    for name, title in TITLES.items():
+        body = schema if name == "Intent" else schema.get("$defs", {}).get(name, {})
+        lines += _section(title, body)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(title: str, body: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## {title}"
+    yield ""
+    yield "| field | value | default | meaning |"
+    yield "|---|---|---|---|"
+    required = set(body.get("required", ()))
+    for name, field in body.get("properties", {}).items():
+        default = "required" if name in required else _default(field)
+        meaning = str(field.get("description", "")).replace("|", "\\|").replace("\n", " ")
+        yield f"| `{name}` | {_kind(field)} | {default} | {meaning} |"
+    yield ""
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default")
+    return "" if value is None or value == "" or isinstance(value, dict) else f"`{json.dumps(value)}`"
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return ", ".join(f"`{item}`" for item in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "$ref" in field:
+        name = str(field["$ref"]).rpartition("/")[2]
+        return f"see {TITLES[name]}" if name in TITLES else name
+    if "anyOf" in field:
+        kinds = (_kind(each) for each in field["anyOf"] if each.get("type") != "null")
+        return " or ".join(dict.fromkeys(kinds))
+    if field.get("type") == "array":
+        return f"list of {_kind(field.get('items', {})) or 'values'}"
+    kind = field.get("type", "")
+    return ", ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")

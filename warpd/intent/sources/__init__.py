@@ -1,0 +1,1 @@
+"""Where the YAML comes from. One file a source."""

@@ -1,0 +1,105 @@
+"""The door to the machine: four calls. Everything impure about the kernel is behind them.
+
+`dump` looks, `send` changes links, addresses, routes, settings and WireGuard, `transact` changes one
+namespace's nftables table in one transaction, `events` tells when to look again.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from warpd.kernel.kinds.link import VethEnd
+from warpd.kernel.state import Change, Host, Key, Object, PeerTraffic
+
+
+class Fate(enum.Enum):
+    """What a failed call means for the kernel's state."""
+
+    REFUSED = "refused"  # the kernel said no: nothing changed
+    UNSETTLED = "unsettled"  # the answer was lost: look again before anything else
+    FOREIGN = "foreign"  # somebody else's object is in the way
+
+
+# What a change stands on was there when we looked: a device, a namespace, a link that is up.
+UNDERMINED: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.ENETDOWN, errno.ENETUNREACH})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A change that did not succeed: the verb, the key, the errno and the kernel's own words."""
+
+    fate: Fate
+    verb: str
+    key: Key
+    errno: int
+    text: str
+
+    @property
+    def passing(self) -> bool:
+        """Whether it may come of another program that was at work in between: then another look tells what is left to do."""
+        return self.fate is not Fate.REFUSED or self.errno in UNDERMINED
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.key}: {self.text}"
+
+
+class LookFailed(Exception):
+    """A dump that cannot be trusted: torn again and again, overrun, or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What one look at one namespace shows."""
+
+    netns: str
+    objects: tuple[Object, ...] = ()
+    ends: tuple[VethEnd, ...] = ()
+    foreign: Mapping[Key, str] = field(default_factory=dict)
+    alien: str = ""  # why the whole namespace is not ours, "" when it is
+    host: Host | None = None  # only of the root
+    traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
+    # network (by its group; "" is the gateway) -> reason -> (packets, bytes)
+    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)  # links of others here: name -> kind
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something changed in `netns`; `overrun` means that events were lost and everything must be looked at."""
+
+    netns: str
+    overrun: bool = False
+
+
+class Kernel(Protocol):
+    def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
+        """Look at one namespace ("" is the root).
+
+        Of the root, `uplink` names the link to the internet, and the links towards `targets` are exits as well.
+
+        Raises:
+            LookFailed: no look that can be trusted was to be had.
+        """
+        ...
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        """Find out beforehand, in bounded time, what these changes need from outside: the addresses behind host names."""
+        ...
+
+    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+        """Make the changes in order; one answer for each. All are of one kind and one namespace."""
+        ...
+
+    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+        """Make all changes to one namespace's table, or none."""
+        ...
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        """Events since the last call, waiting at most `timeout_s` for the first."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,75 @@
+"""An address on a link of ours. Every address on our links is ours, but for the kernel's own link-local ones.
+
+Addresses are set without a connected route (IFA_F_NOPREFIXROUTE): each route is an object of its own and
+carries our protocol. No duplicate address detection: a tentative address would not answer for a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from socket import AF_INET, AF_INET6
+from typing import ClassVar
+
+from warpd.kernel.kinds.link import group_of
+from warpd.kernel.request import Index, Message
+from warpd.kernel.state import Key, Rank
+
+IFA_F_NODAD = 0x02
+IFA_F_NOPREFIXROUTE = 0x200
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    KIND: ClassVar[str] = "address"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    netns: str
+    device: str
+    address: str  # with its prefix length
+    link: Key  # the object that made the device
+    connected_route: bool = False  # someone set it without NOPREFIXROUTE
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, f"{self.device} {self.address}")
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.ADDRESS
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (self.link,)
+
+    @property
+    def container(self) -> Key | None:
+        return self.link
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
+def _message(item: Address, verb: str) -> Message:
+    parsed = ip_interface(item.address)
+    six = parsed.version == 6
+    flags = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if six else 0)
+    header = (
+        ("family", AF_INET6 if six else AF_INET),
+        ("prefixlen", parsed.network.prefixlen),
+        ("index", Index(item.netns, item.device)),
+    )
+    text = str(parsed.ip)
+    attrs = [("IFA_ADDRESS", text), ("IFA_LOCAL", text)]
+    if verb == "new":
+        return Message(item.netns, "addr", "new", header, (*attrs, ("IFA_FLAGS", flags)), create=True)
+    return Message(item.netns, "addr", "del", header, tuple(attrs), absent_is_done=True)
+
+
+def create_address(item: Address) -> list[Message]:
+    return [_message(item, "new")]
+
+
+def delete_address(item: Address) -> list[Message]:
+    return [_message(item, "del")]

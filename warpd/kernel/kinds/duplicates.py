@@ -1,0 +1,54 @@
+"""What stands twice under one key of ours, or selects in a way that none of ours does: a route appended beside ours, a rule
+with our priority and another source.
+
+Ours by the mark that it carries, and never wanted. It is removed by exactly the bytes that the kernel gave, as `ip ...
+flush` does: a shorter request could take the right one instead (fib_nl_delrule and fib_table_delete take the first that
+matches what the request names).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from warpd.kernel.request import Message
+from warpd.kernel.state import Key, Rank
+
+
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    KIND: ClassVar[str] = "surplus"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    netns: str
+    family: Literal["addr", "route", "rule"]
+    beside: Key  # whose place it takes
+    body: bytes  # of the kernel's message
+    number: int  # equal ones are told apart
+    owner: str = field(default="", compare=False)
+    holder: Key | None = field(default=None, compare=False)  # with which it goes
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, f"{self.beside.kind} {self.beside.name} #{zlib.crc32(self.body):08x}.{self.number}")
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.ADDRESS if self.family == "addr" else Rank.ROUTE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return () if self.holder is None else (self.holder,)
+
+    @property
+    def container(self) -> Key | None:
+        return self.holder
+
+    @property
+    def group(self) -> str:
+        return self.owner or self.netns
+
+
+def delete_surplus(item: Surplus) -> list[Message]:
+    return [Message(item.netns, item.family, "del", (), (), absent_is_done=True, body=item.body)]

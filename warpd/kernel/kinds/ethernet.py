@@ -1,0 +1,114 @@
+"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel an endpoint.
+
+Ours by their alias. The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a member of none
+itself: a port that nobody granted a VLAN carries nothing, and no frame reaches the gateway's own stack. What a
+tunnel is made of cannot change (some of it silently: drivers/net/vxlan, net/ipv4/ip_gre.c): replace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from warpd.kernel.kinds.link import Device, create_device, link_key
+from warpd.kernel.request import Index, Message
+from warpd.kernel.state import Key
+
+PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
+LEARNED_PER_LEG = 1024  # addresses: four /24 of hosts behind each endpoint, 128 KiB of the kernel's memory
+VXLAN_PORT = 4789
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge(Device):
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
+        {"mtu", "alias", "master", "filtering", "protocol", "default_pvid", "snooping", "stp", "max_learned"}
+    )
+
+    filtering: bool = True
+    protocol: int = ETH_P_8021Q  # whose tags are looked at: with 802.1ad, those of customers pass as payload
+    default_pvid: int = 0
+    snooping: bool = False
+    stp: bool = False
+    counting: bool = True  # of frames by port and VLAN, from which follows what was dropped; only a new bridge takes it
+    # Addresses that it learns at most (Linux 6.7; an older kernel shows what the bridge's legs are given).
+    max_learned: int = LEARNED_PER_LEG
+
+
+@dataclass(frozen=True, slots=True)
+class Leg(Device):
+    """A tunnel to one endpoint, over the tunnel that its WireGuard peer is."""
+
+    local: str = ""
+    remote: str = ""
+    underlay: str = ""  # the link whose routes it takes, and whose packets it believes
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (link_key(self.netns, self.underlay), link_key(self.netns, self.master))
+
+
+@dataclass(frozen=True, slots=True)
+class Gretap(Leg):
+    pmtudisc: bool = False  # without: what is too large for the WireGuard device is cut up inside it
+    ignore_df: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Vxlan(Leg):
+    vni: int = 0
+    port: int = VXLAN_PORT
+    learning: bool = False  # one remote, known: nothing to learn
+
+
+def max_learned(legs: int) -> int:
+    """How many addresses a bridge with so many legs learns at most; beyond, frames to new ones go to all legs."""
+    return LEARNED_PER_LEG * max(legs, 1)
+
+
+def _flags(bridge: Bridge) -> list[tuple[str, int]]:
+    return [
+        ("IFLA_BR_VLAN_FILTERING", int(bridge.filtering)),
+        ("IFLA_BR_VLAN_PROTOCOL", bridge.protocol),
+        ("IFLA_BR_VLAN_DEFAULT_PVID", bridge.default_pvid),
+        ("IFLA_BR_MCAST_SNOOPING", int(bridge.snooping)),
+        ("IFLA_BR_STP_STATE", int(bridge.stp)),
+    ]
+
+
+def create_bridge(bridge: Bridge) -> list[Message]:
+    return create_device(bridge, "bridge", _flags(bridge))
+
+
+def change_bridge(before: Bridge, after: Bridge) -> list[Message]:
+    old = dict(_flags(before))
+    data = [(name, value) for name, value in _flags(after) if old[name] != value]
+    if not data:
+        return []  # the limit of what is learned is written by `kernel/live_bridge`: pyroute2 0.9 does not know it
+    info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]}
+    header = (("index", Index(after.netns, after.name)),)
+    return [Message(after.netns, "link", "set", header, (("IFLA_LINKINFO", info),))]
+
+
+def create_gretap(leg: Gretap) -> list[Message]:
+    data = [
+        ("IFLA_GRE_LINK", Index(leg.netns, leg.underlay)),
+        ("IFLA_GRE_LOCAL", leg.local),
+        ("IFLA_GRE_REMOTE", leg.remote),
+        ("IFLA_GRE_PMTUDISC", int(leg.pmtudisc)),
+        ("IFLA_GRE_IGNORE_DF", int(leg.ignore_df)),
+    ]
+    return create_device(leg, "gretap", data)
+
+
+def create_vxlan(leg: Vxlan) -> list[Message]:
+    data = [
+        ("IFLA_VXLAN_ID", leg.vni),
+        ("IFLA_VXLAN_LINK", Index(leg.netns, leg.underlay)),
+        ("IFLA_VXLAN_LOCAL", leg.local),
+        ("IFLA_VXLAN_GROUP", leg.remote),
+        ("IFLA_VXLAN_PORT", leg.port),
+        ("IFLA_VXLAN_LEARNING", int(leg.learning)),
+    ]
+    return create_device(leg, "vxlan", data)

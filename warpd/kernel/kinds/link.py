@@ -1,0 +1,389 @@
+"""Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link is up.
+
+Ours: the alias `warpd:<vcid>:<network>`. The kernel takes no alias with the request that creates a link
+(rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS). So the request carries the link group
+NEWBORN, and once it has succeeded, the link is given its alias and the default group: a link that somebody else made is
+never marked, and a crash in between leaves one that is known as ours and removed. Inside our own namespaces every link
+that has one of our names is ours anyway. Links are created down; `LinkUp` is an object of its own because it comes later.
+
+The WireGuard device of a network in a namespace is created by a request on the root namespace's socket with
+IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/wireguard/device.c,
+`creating_net`) and never seen there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from warpd.kernel.kinds.netns import netns_name, room
+from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.state import ALIAS_PREFIX, ROOT, Key, Rank
+
+# wg-<vcid> and its like, and the legs of a segment, which are numbered: gt-<vcid>-<n>
+OWN_NAME = re.compile(r"(?:wg|up|dn|vrf|br)-([1-9][0-9]*)|(?:gt|vx)-([1-9][0-9]*)-[1-9][0-9]*")
+_VCID_AT_END = re.compile(r".+-([1-9][0-9]*)")
+KIND = "link"
+IFF_UP = 1
+NEWBORN = 0x77617270  # the link group ("warp") of a link that was created and has no alias yet
+DEFAULT_GROUP = 0
+# Devices that the kernel puts into every namespace when their drivers are loaded.
+KERNEL_NAMES = frozenset(
+    [
+        "lo",
+        "gre0",
+        "gretap0",
+        "erspan0",
+        "tunl0",
+        "sit0",
+        "ip6tnl0",
+        "ip6gre0",
+        "ip_vti0",
+        "ip6_vti0",
+        "bond0",
+        "dummy0",
+        "teql0",
+        "ifb0",
+        "ifb1",
+    ]
+)
+# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and may be named otherwise.
+OWN_PREFIXES = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
+
+
+def alias(vcid: int, network: str) -> str:
+    return f"{ALIAS_PREFIX}{vcid}:{network}"
+
+
+def group_of_alias(text: str) -> str:
+    """The network that an alias of ours speaks of, by its namespace's name; "" for any other alias."""
+    vcid = text.removeprefix(ALIAS_PREFIX).partition(":")[0]
+    return netns_name(int(vcid)) if text.startswith(ALIAS_PREFIX) and vcid.isdigit() else ROOT
+
+
+def link_key(netns: str, name: str) -> Key:
+    return Key(KIND, netns, name)
+
+
+def maker_of(netns: str, device: str) -> Key | None:
+    """The object whose creation made this device; None for one that is always there (lo)."""
+    if device == "lo":
+        return None
+    return link_key(ROOT, f"dn-{device[3:]}") if device.startswith("up-") else link_key(netns, device)
+
+
+def group_of(netns: str, name: str) -> str:
+    """The network that something belongs to: from where it lives, or else from the VCID in its name."""
+    if netns != ROOT:
+        return netns
+    own = OWN_NAME.fullmatch(name)
+    vcid = (own[1] or own[2]) if own else None
+    if vcid is None:
+        match = _VCID_AT_END.fullmatch(name)
+        vcid = match[1] if match else None
+    return netns_name(int(vcid)) if vcid else ROOT
+
+
+class OnDevice:
+    """What hangs on a link of ours: it goes with the link, and belongs to the link's network."""
+
+    __slots__ = ()
+    netns: str
+    device: str
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (link_key(self.netns, self.device),)
+
+    @property
+    def container(self) -> Key | None:
+        return link_key(self.netns, self.device)
+
+    @property
+    def group(self) -> str:
+        return group_of(self.netns, self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A link that is made by one request and marked by its alias."""
+
+    KIND: ClassVar[str] = KIND
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "alias", "master"})
+
+    netns: str
+    name: str
+    alias: str
+    mtu: int
+    master: str = field(default="", kw_only=True)  # the VRF or bridge that it is a port of
+
+    @property
+    def key(self) -> Key:
+        return link_key(self.netns, self.name)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.DEVICE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (*room(self.netns), *((link_key(self.netns, self.master),) if self.master else ()))
+
+    @property
+    def container(self) -> Key | None:
+        return None  # removed by itself, before its namespace: that death is asynchronous and keeps the UDP port
+
+    @property
+    def group(self) -> str:
+        return self.netns or group_of_alias(self.alias) or group_of(self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardLink(Device):
+    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of wireguard-go ("tun")."""
+
+    driver: str = "wireguard"
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """The pair between the root (`name`) and a network's namespace (`peer_name`)."""
+
+    KIND: ClassVar[str] = KIND
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "peer_mtu", "alias", "peer_alias"})
+
+    name: str
+    peer_netns: str
+    peer_name: str
+    alias: str
+    peer_alias: str
+    mtu: int
+    peer_mtu: int
+    netns: str = ROOT
+
+    @property
+    def key(self) -> Key:
+        return link_key(self.netns, self.name)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.DEVICE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return room(self.peer_netns)
+
+    @property
+    def container(self) -> Key | None:
+        return None
+
+    @property
+    def group(self) -> str:
+        return self.peer_netns or group_of(self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class VethEnd:
+    """One end of a pair as one namespace sees it: half of what a `Veth` is."""
+
+    netns: str
+    name: str
+    index: int
+    peer_index: int
+    alias: str
+    mtu: int
+
+
+def pair(ends: Sequence[VethEnd]) -> list[Veth | StrayLink]:
+    """Ends seen in all namespaces -> pairs, by the indexes that each says of the other.
+
+    An end in the root without our alias is ours only when its other end is in a namespace of ours.
+    """
+    inner = {(end.index, end.peer_index): end for end in ends if end.netns != ROOT}
+    out: list[Veth | StrayLink] = []
+    for end in ends:
+        if end.netns != ROOT:
+            continue
+        other = inner.pop((end.peer_index, end.index), None)
+        if other is None and end.alias.startswith(ALIAS_PREFIX):
+            out.append(StrayLink(ROOT, end.name, "veth"))
+        elif other is not None:
+            out.append(Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu))
+    out += [StrayLink(end.netns, end.name, "veth") for end in inner.values()]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class StrayLink:
+    """A link with a name and mark of ours in a place or of a kind that we never want: only ever removed."""
+
+    KIND: ClassVar[str] = KIND
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    netns: str
+    name: str
+    driver: str
+    owner: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return link_key(self.netns, self.name)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.DEVICE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def container(self) -> Key | None:
+        return None
+
+    @property
+    def group(self) -> str:
+        return self.owner or group_of(self.netns, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """That a link is administratively up."""
+
+    KIND: ClassVar[str] = "up"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    netns: str
+    name: str
+    link: Key | None  # None for `lo`, which is always there; else the object that made the link
+    owner: str = field(default="", compare=False)  # the network, where the name does not tell
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.name)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.UP
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return room(self.netns) if self.link is None else (self.link,)
+
+    @property
+    def container(self) -> Key | None:
+        return self.needs[0] if self.needs else None
+
+    @property
+    def group(self) -> str:
+        return self.owner or group_of(self.netns, self.name)
+
+
+def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> Message:
+    fields = tuple({"index": Index(netns, name), **header}.items())
+    return Message(netns, "link", "set", fields, tuple(attrs))
+
+
+def create_device(device: Device, kind: str, data: Sequence[tuple[str, Any]] = ()) -> list[Message]:
+    """Create and mark a link of a kind, in the namespace where it lives, as a port of its master."""
+    info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", {"attrs": list(data)}))
+    attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", device.name), ("IFLA_MTU", device.mtu)]
+    if device.master:
+        attrs.append(("IFLA_MASTER", Index(device.netns, device.master)))
+    attrs += [("IFLA_GROUP", NEWBORN), ("IFLA_LINKINFO", {"attrs": info})]
+    return [Message(device.netns, "link", "new", (), tuple(attrs), create=True), _mark(device.netns, device.name, device.alias)]
+
+
+def _mark(netns: str, name: str, alias: str) -> Message:
+    """The mark of a link that was just created: sent once the creation has succeeded."""
+    return _set(netns, name, [("IFLA_IFALIAS", alias), ("IFLA_GROUP", DEFAULT_GROUP)])
+
+
+def create_wireguard(link: WireguardLink) -> list[Message]:
+    if link.netns == ROOT:
+        return create_device(link, "wireguard")
+    attrs = (
+        ("IFLA_IFNAME", link.name),
+        ("IFLA_MTU", link.mtu),
+        ("IFLA_NET_NS_FD", Handle(link.netns)),
+        ("IFLA_GROUP", NEWBORN),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "wireguard")]}),
+    )
+    return [Message(ROOT, "link", "new", (), attrs, create=True), _mark(link.netns, link.name, link.alias)]
+
+
+def create_veth(link: Veth) -> list[Message]:
+    peer = [
+        ("IFLA_IFNAME", link.peer_name),
+        ("IFLA_MTU", link.peer_mtu),
+        ("IFLA_NET_NS_FD", Handle(link.peer_netns)),
+    ]
+    info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]
+    attrs = (
+        ("IFLA_IFNAME", link.name),
+        ("IFLA_MTU", link.mtu),
+        ("IFLA_GROUP", NEWBORN),
+        ("IFLA_LINKINFO", {"attrs": info}),
+    )
+    return [
+        Message(link.netns, "link", "new", (), attrs, create=True),
+        _mark(link.netns, link.name, link.alias),
+        _set(link.peer_netns, link.peer_name, [("IFLA_IFALIAS", link.peer_alias)]),
+    ]
+
+
+def adopt_tun(link: WireguardLink) -> list[Message]:
+    """wireguard-go has made the tun device in the root: mark it there, then move it to where it belongs."""
+    mark = (("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias))
+    out = [Message(ROOT, "link", "set", (), mark)]
+    if link.netns != ROOT:
+        move = (("IFLA_IFNAME", link.name), ("IFLA_NET_NS_FD", Handle(link.netns)))
+        out.append(Message(ROOT, "link", "set", (), move))
+    return out
+
+
+def finish_tun(link: WireguardLink) -> list[Message]:
+    """In its place: its size, its master and its mark (wireguard-go sets none of them)."""
+    attrs: list[tuple[str, Any]] = [("IFLA_MTU", link.mtu), ("IFLA_IFALIAS", link.alias)]
+    if link.master:
+        attrs.append(("IFLA_MASTER", Index(link.netns, link.master)))
+    return [_set(link.netns, link.name, attrs)]
+
+
+def change_device(before: Device, after: Device) -> list[Message]:
+    attrs: list[tuple[str, Any]] = []
+    if before.mtu != after.mtu:
+        attrs.append(("IFLA_MTU", after.mtu))
+    if before.alias != after.alias:
+        attrs += [("IFLA_IFALIAS", after.alias), ("IFLA_GROUP", DEFAULT_GROUP)]
+    if before.master != after.master:
+        attrs.append(("IFLA_MASTER", Index(after.netns, after.master) if after.master else 0))
+    return [_set(after.netns, after.name, attrs)] if attrs else []
+
+
+def change_veth(before: Veth, after: Veth) -> list[Message]:
+    near: list[tuple[str, Any]] = []
+    far: list[tuple[str, Any]] = []
+    if before.mtu != after.mtu:
+        near.append(("IFLA_MTU", after.mtu))
+    if before.alias != after.alias:
+        near += [("IFLA_IFALIAS", after.alias), ("IFLA_GROUP", DEFAULT_GROUP)]
+    if before.peer_mtu != after.peer_mtu:
+        far.append(("IFLA_MTU", after.peer_mtu))
+    if before.peer_alias != after.peer_alias:
+        far.append(("IFLA_IFALIAS", after.peer_alias))
+    ends = ((after.netns, after.name, near), (after.peer_netns, after.peer_name, far))
+    return [_set(netns, name, attrs) for netns, name, attrs in ends if attrs]
+
+
+def delete_link(link: Device | Veth | StrayLink) -> list[Message]:
+    index = (("index", Index(link.netns, link.name)),)
+    return [Message(link.netns, "link", "del", index, (), absent_is_done=True)]
+
+
+def set_up(link: LinkUp, up: bool) -> list[Message]:
+    return [_set(link.netns, link.name, [], flags=IFF_UP if up else 0, change=IFF_UP)]

@@ -1,0 +1,60 @@
+"""A network namespace of ours: `warp-<vcid>` under /run/netns.
+
+Ours by name and content: the name has our form, and it is either empty or holds our table or our links
+(a crash between its creation and the guard leaves it empty). `mounted` is False for the bare file that a
+crash between open(2) and mount(2) leaves behind; that is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from warpd.kernel.state import ROOT, Key, Rank
+
+NAME = re.compile(r"warp-([1-9][0-9]*)")
+
+
+def netns_name(vcid: int) -> str:
+    return f"warp-{vcid}"
+
+
+def vcid_of(netns: str) -> int | None:
+    """The VCID in the name of a namespace of ours, or None for any other name."""
+    match = NAME.fullmatch(netns)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Netns:
+    KIND: ClassVar[str] = "netns"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    name: str
+    mounted: bool = True
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, ROOT, self.name)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.ROOM
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def container(self) -> Key | None:
+        return None
+
+    @property
+    def group(self) -> str:
+        return self.name
+
+
+def room(netns: str) -> tuple[Key, ...]:
+    """What an object inside `netns` needs before anything else."""
+    return (Key(Netns.KIND, ROOT, netns),) if netns != ROOT else ()

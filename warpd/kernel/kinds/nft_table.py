@@ -1,0 +1,272 @@
+"""Our nftables table `inet warpd`, one per namespace, and the elements that grant.
+
+Ours by name. The table (sets, counters, chains, rules) is one object: it is the guard, and it changes in one
+transaction. In the root, where networks share it, each has a *part* of its own: names that end in its VCID, and
+entries in the table's dispatch maps. A *gate* is a chain on the ingress of one link, which stands and falls with it.
+
+The elements of a *grant* set (who may pass) are objects of their own, added last and removed first; those of a
+*fence* set (what is guarded, and how) are added first and removed last; those of a *static* set (address ranges)
+belong to the table or part; those of a *learned* set are added by rules and are not looked at.
+
+Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be compared
+with what is wanted. How they are written is in `nft_rules`, how a listing becomes objects in `nft_listing`, how a
+change becomes commands in `nft_commands`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from warpd.kernel.kinds.link import OnDevice, group_of, link_key
+from warpd.kernel.kinds.netns import netns_name, room
+from warpd.kernel.state import ROOT, Key, Rank
+
+STRANGE = "strange"  # the type we give to what we never put into our table
+FAMILY = "inet"
+TABLE = "warpd"
+Role = Literal["grant", "fence", "learned", "static"]
+# The sets whose elements are objects of their own, or are added by rules as packets come (learned) and are nobody's; every
+# other set belongs to its table or part.
+ROLES: Mapping[str, Role] = {
+    "links": "grant",
+    "bridges": "grant",
+    "endpoints4": "grant",
+    "endpoints6": "grant",
+    "sides4": "grant",
+    "sides6": "grant",
+    "answered4": "learned",
+    "answered6": "learned",
+    "tried4": "learned",
+    "tried6": "learned",
+    "doors": "fence",
+    "port-blocks": "fence",
+    "shares4": "fence",
+    "shares6": "fence",
+}
+_PART = re.compile(r"(.+)-([1-9][0-9]*)")
+GATE = "gate-"
+JOINT = " . "  # between the parts of a type or element that is made of several
+
+
+def part_of(name: str) -> int:
+    """The VCID at the end of a name in the root's table; 0 for what belongs to the gateway itself."""
+    match = _PART.fullmatch(name)
+    return int(match[2]) if match else 0
+
+
+def base_of(name: str) -> str:
+    match = _PART.fullmatch(name)
+    return match[1] if match else name
+
+
+def key_of(element: str) -> str:
+    """An element of a set, or the key of one of a map."""
+    return element.partition(" : ")[0]
+
+
+def role_of(name: str) -> Role:
+    return ROLES.get(base_of(name), "static")
+
+
+@dataclass(frozen=True, slots=True)
+class NftSet:
+    name: str
+    type: str
+    interval: bool = False
+    elements: tuple[str, ...] = ()  # sorted; only those of a static set
+    map: str = ""  # what a map leads to; entries of a static verdict map (a dispatch map) belong to the parts
+    timeout: int = 0  # seconds after which an element goes; 0: never
+    size: int = 0  # elements at most, of a set with a timeout
+
+    @property
+    def role(self) -> Role:
+        return role_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    name: str
+    rules: tuple[str, ...]  # canonical JSON of {"expr": [...], "comment": ...}
+    hook: str | None = None  # None: a chain that others jump to
+    type: str = "filter"
+    priority: int = 0
+    policy: str = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable:
+    KIND: ClassVar[str] = "nft-table"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains"})
+
+    netns: str
+    sets: tuple[NftSet, ...]  # each tuple sorted by name
+    counters: tuple[str, ...]
+    chains: tuple[NftChain, ...]
+    # Elements of the fence that come with the table's own transaction, so that no door stands unguarded while the
+    # table is made or made anew; each is an object of its own as well.
+    doors: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> Key:
+        return table_key(self.netns)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.GUARD
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return room(self.netns)
+
+    @property
+    def container(self) -> Key | None:
+        return next(iter(room(self.netns)), None)
+
+    @property
+    def group(self) -> str:
+        return self.netns
+
+
+@dataclass(frozen=True, slots=True)
+class NftPart:
+    """One network's part of the root's table."""
+
+    KIND: ClassVar[str] = "nft-part"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains", "entries"})
+
+    vcid: int
+    sets: tuple[NftSet, ...]
+    counters: tuple[str, ...]
+    chains: tuple[NftChain, ...]
+    entries: tuple[tuple[str, str, str], ...]  # (map, link, chain), sorted
+    netns: str = ROOT
+
+    @property
+    def key(self) -> Key:
+        return part_key(self.vcid)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.GUARD
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (table_key(self.netns),)
+
+    @property
+    def container(self) -> Key | None:
+        return table_key(self.netns)
+
+    @property
+    def group(self) -> str:
+        return netns_name(self.vcid)
+
+
+@dataclass(frozen=True, slots=True)
+class NftGate(OnDevice):
+    """What may come in by one link, judged frame by frame before anything else sees it (ingress hook)."""
+
+    KIND: ClassVar[str] = "nft-gate"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"rules"})
+
+    netns: str
+    device: str
+    rules: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.device)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.SETTING
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        """The counters it names are the part's or the table's."""
+        return (_home(self.netns, self.device.rpartition("-")[0]), link_key(self.netns, self.device))
+
+
+Guard = NftTable | NftPart
+
+
+def part_key(vcid: int) -> Key:
+    return Key(NftPart.KIND, ROOT, str(vcid))
+
+
+def _home(netns: str, name: str) -> Key:
+    """What owns a set or counter of this name: the table, or in the root the part whose VCID ends the name."""
+    vcid = part_of(name) if netns == ROOT else 0
+    return part_key(vcid) if vcid else table_key(netns)
+
+
+@dataclass(frozen=True, slots=True)
+class NftElements:
+    """Elements of a grant or fence set. In a set that networks share, `part` is the one link that they speak of.
+
+    An element of a map is written `KEY : VALUE`, and a verdict as `jump CHAIN`.
+    """
+
+    KIND: ClassVar[str] = "nft-elements"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"elements"})
+
+    netns: str
+    set: str
+    elements: frozenset[str]
+    part: str = ""
+    owner: str = field(default="", compare=False)  # the network, where no name tells
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, f"{self.set} {self.part}".rstrip())
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.GUARD if role_of(self.set) == "fence" else Rank.GRANT
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (_home(self.netns, self.set),)
+
+    @property
+    def container(self) -> Key | None:
+        return _home(self.netns, self.set)
+
+    @property
+    def group(self) -> str:
+        return self.owner or group_of(self.netns, self.part or self.set)
+
+
+def table_key(netns: str) -> Key:
+    return Key(NftTable.KIND, netns, TABLE)
+
+
+def fewer(before: NftElements, after: NftElements) -> NftElements:
+    """Only what both sides hold: what a revocation leaves."""
+    return NftElements(after.netns, after.set, before.elements & after.elements, after.part, after.owner)
+
+
+def needs_rebuild(before: Guard, after: Guard) -> bool:
+    """Whether only deleting and adding it all (in one transaction, its grants lost) makes the change.
+
+    So it is when a set changed its type, a chain its hook, or it holds something that we never put there.
+    """
+    sets_before = {item.name: item for item in before.sets}
+    if any(item.type.startswith(STRANGE) for item in before.sets):
+        return True
+    if any(s.name in sets_before and not _same_type(sets_before[s.name], s) for s in after.sets):
+        return True
+    chains_before = {chain.name: chain for chain in before.chains}
+    return any(c.name in chains_before and not _same_hook(chains_before[c.name], c) for c in after.chains)
+
+
+def _same_hook(one: NftChain, other: NftChain) -> bool:
+    return (one.hook, one.type, one.priority, one.policy) == (other.hook, other.type, other.priority, other.policy)
+
+
+def _same_type(one: NftSet, other: NftSet) -> bool:
+    return dataclasses.replace(one, elements=()) == dataclasses.replace(other, elements=())

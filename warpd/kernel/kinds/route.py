@@ -1,0 +1,118 @@
+"""A route of ours: protocol 119.
+
+The kernel's key is (family, table, prefix, metric, tos); `device` and `via` are changed by NLM_F_REPLACE only
+after a look has shown that the route under that key is ours, because the kernel does not compare the
+protocol when it replaces (fib_table_insert). IPv6 metric 0 reads back as 1024: written so from the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
+from typing import Any, ClassVar
+
+from warpd.kernel.kinds.link import group_of
+from warpd.kernel.request import Index, Message
+from warpd.kernel.state import ROUTE_PROTOCOL, Key, Rank
+
+TABLE_MAIN = 254
+RT_SCOPE_UNIVERSE = 0
+RT_SCOPE_LINK = 253
+RTNH_F_ONLINK = 4
+RTN_UNICAST = 1
+RTN_UNREACHABLE = 7
+LAST_RESORT = 4278198272  # a metric above all that others use: where a lookup in a VRF's table ends
+IPV6_DEFAULT_METRIC = 1024
+
+
+def default_metric(prefix: str) -> int:
+    return IPV6_DEFAULT_METRIC if ":" in prefix else 0
+
+
+def route_key(netns: str, table: int, prefix: str, metric: int) -> Key:
+    return Key("route", netns, f"{prefix} table {table} metric {metric}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    KIND: ClassVar[str] = "route"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"device", "via", "link", "kind"})
+
+    netns: str
+    prefix: str
+    device: str  # "" for a route that leads nowhere
+    link: Key | None
+    via: str | None = None
+    table: int = TABLE_MAIN
+    metric: int = 0
+    kind: int = RTN_UNICAST
+    reach: Key | None = field(default=None, compare=False)  # the route by which `via` is reached
+    owner: str = field(default="", compare=False)  # the network, where no device of its own tells
+    onlink: bool = field(default=False, compare=False)  # `via` is not looked up in this table
+
+    @property
+    def key(self) -> Key:
+        return route_key(self.netns, self.table, self.prefix, self.metric)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.ROUTE if self.device else Rank.ROOM
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return tuple(key for key in (self.link, self.reach) if key is not None)
+
+    @property
+    def container(self) -> Key | None:
+        return self.link
+
+    @property
+    def group(self) -> str:
+        return self.owner or group_of(self.netns, self.device)
+
+
+def _message(item: Route, verb: str, create: bool) -> Message:
+    network = ip_network(item.prefix)
+    six = network.version == 6
+    scope = RT_SCOPE_UNIVERSE if item.via or six or not item.device else RT_SCOPE_LINK
+    header: dict[str, Any] = {
+        "family": AF_INET6 if six else AF_INET,
+        "dst_len": network.prefixlen,
+        "table": item.table if item.table < 256 else 0,
+        "proto": ROUTE_PROTOCOL,
+        "scope": scope,
+        "type": item.kind,
+        "flags": RTNH_F_ONLINK if item.onlink and verb == "new" else 0,
+    }
+    attrs: list[tuple[str, Any]] = [("RTA_TABLE", item.table)]
+    if network.prefixlen:
+        attrs.append(("RTA_DST", str(network.network_address)))
+    if item.metric:
+        attrs.append(("RTA_PRIORITY", item.metric))
+    if verb == "new" and item.device:
+        attrs.append(("RTA_OIF", Index(item.netns, item.device)))
+        if item.via:
+            attrs.append(("RTA_GATEWAY", item.via))
+    return Message(
+        item.netns,
+        "route",
+        "new" if verb == "new" else "del",
+        tuple(header.items()),
+        tuple(attrs),
+        create=create,
+        absent_is_done=verb == "del",
+    )
+
+
+def create_route(item: Route) -> list[Message]:
+    return [_message(item, "new", create=True)]
+
+
+def change_route(_before: Route, after: Route) -> list[Message]:
+    return [_message(after, "new", create=False)]
+
+
+def delete_route(item: Route) -> list[Message]:
+    """By the kernel's key only: an attribute too many and the kernel says that there is no such route."""
+    return [_message(item, "del", create=False)]

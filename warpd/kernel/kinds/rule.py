@@ -1,0 +1,121 @@
+"""A routing policy rule of ours: protocol 119.
+
+The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What stands there twice, or
+selects in other ways, is `surplus`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from socket import AF_INET, AF_INET6
+from typing import Any, ClassVar
+
+from warpd.kernel.request import Message
+from warpd.kernel.state import ROUTE_PROTOCOL, Key, Rank
+
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    KIND: ClassVar[str] = "rule"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+
+    netns: str
+    version: int  # 4 or 6
+    priority: int
+    mark: int = 0  # 0: every packet
+    table: int = 0  # 0: that of the packet's VRF (l3mdev), unless `goto` or `nop` says otherwise
+    owner: str = field(default="", compare=False)  # in the root
+    inside: Key | None = field(default=None, compare=False)  # its namespace, when it is one of ours
+    goto: int = field(default=0, kw_only=True)  # go on with the first rule of this priority, later than its own; 0: no
+    nop: bool = field(default=False, kw_only=True)  # it does nothing: a place to go to
+    suppress: int = field(default=-1, kw_only=True)  # pass over what is found with no longer prefix than this; -1: nothing
+    link: str = field(default="", kw_only=True)  # packets that came in by this link; "": by any, and the host's own
+    to: str = field(default="", kw_only=True)  # packets to this prefix; "": to all
+    mask: int = field(default=0, kw_only=True)  # the bits of the mark that are compared; 0: all of them, or none without a mark
+    blackhole: bool = field(default=False, kw_only=True)  # drop what it selects
+    of_vrf: bool = field(default=False, kw_only=True)  # only what is looked up on behalf of a VRF, whichever; with `blackhole`
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, f"ipv{self.version} {self.priority} {self._what}")
+
+    @property
+    def _what(self) -> str:
+        selected = self._selected
+        if self.blackhole:
+            return f"{selected} blackhole"
+        if self.nop:
+            return "nop"
+        if self.goto:
+            return f"{selected} goto {self.goto}"
+        longer = f" longer than {self.suppress}" if self.suppress >= 0 else ""
+        if self.table:
+            return f"{selected} table {self.table}{longer}"
+        return f"{selected} l3mdev" if self.link else "l3mdev"
+
+    @property
+    def _selected(self) -> str:
+        mask = f"/{self.mask:#x}" if self.mask else ""
+        mark = f"fwmark {self.mark:#x}{mask}" if self.mark or self.mask else "all"
+        link = f"from {self.link} " if self.link else ""
+        to = f"to {self.to} " if self.to else ""
+        vrf = "l3mdev " if self.of_vrf else ""
+        return f"{link}{to}{vrf}{mark}"
+
+    @property
+    def rank(self) -> Rank:
+        """A rule that drops stands before the links that it guards are made, and goes after them."""
+        return Rank.ROOM if self.blackhole else Rank.ROUTE
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        """A rule that goes to another is passed over while that one is not there (fib_rules_lookup, net/core/fib_rules.c)."""
+        target = (Rule(self.netns, self.version, self.goto, nop=True).key,) if self.goto else ()
+        return target if self.inside is None else (self.inside, *target)
+
+    @property
+    def container(self) -> Key | None:
+        return self.inside
+
+    @property
+    def group(self) -> str:
+        return self.owner or self.netns
+
+
+def _message(rule: Rule, create: bool) -> Message:
+    header = (
+        ("family", AF_INET if rule.version == 4 else AF_INET6),
+        ("table", rule.table if 0 < rule.table < 256 else 0),
+        ("action", _action(rule)),
+        ("dst_len", ip_network(rule.to).prefixlen if rule.to else 0),
+    )
+    attrs: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
+    attrs += [("FRA_DST", str(ip_network(rule.to).network_address))] if rule.to else []
+    attrs += [("FRA_IIFNAME", rule.link)] if rule.link else []
+    attrs += [("FRA_FWMARK", rule.mark)] if rule.mark or rule.mask else []
+    attrs += [("FRA_FWMASK", rule.mask)] if rule.mask else []
+    attrs += [("FRA_GOTO", rule.goto)] if rule.goto else []
+    attrs += [("FRA_TABLE", rule.table)] if rule.table else []
+    attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
+    if rule.of_vrf or not (rule.table or rule.goto or rule.nop or rule.blackhole):
+        attrs.append(("FRA_L3MDEV", 1))
+    return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
+
+
+def _action(rule: Rule) -> int:
+    if rule.blackhole:
+        return FR_ACT_BLACKHOLE
+    if rule.nop:
+        return FR_ACT_NOP
+    return FR_ACT_GOTO if rule.goto else FR_ACT_TO_TBL
+
+
+def create_rule(rule: Rule) -> list[Message]:
+    return [_message(rule, create=True)]
+
+
+def delete_rule(rule: Rule) -> list[Message]:
+    return [_message(rule, create=False)]

@@ -1,0 +1,102 @@
+"""A kernel setting of a namespace or of a link.
+
+Ours inside our namespaces and on our links, where it dies with them. On the host's own uplink we set one
+only with a fence beside it in our nft table (see `isolation/namespace.py`): then `restore` is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from warpd.kernel.state import ROOT, Key, Rank
+
+# `tag` is a number that the kernel keeps for a link and does nothing with (Documentation/networking/ip-sysctl):
+# on our doors and VRFs, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
+TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
+
+_QUIET = (
+    "net/ipv4/conf/{}/forwarding",
+    "net/ipv4/conf/{}/arp_ignore",
+    "net/ipv4/conf/{}/rp_filter",
+    "net/ipv6/conf/{}/disable_ipv6",
+)
+_PORT = (
+    "net/ipv4/conf/{}/forwarding",
+    "net/ipv4/conf/{}/rp_filter",
+    "net/ipv4/conf/{}/src_valid_mark",
+    "net/ipv6/conf/{}/disable_ipv6",
+)
+BRIDGE_NETFILTER = ("arptables", "ip6tables", "iptables")
+# What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
+WATCHED: Mapping[str, tuple[str, ...]] = {
+    "": (
+        "net/ipv4/conf/all/send_redirects",
+        "net/ipv6/conf/all/disable_ipv6",
+        "net/ipv6/conf/all/forwarding",
+        *(f"net/bridge/bridge-nf-call-{name}" for name in BRIDGE_NETFILTER),
+    ),
+    "vrf": ("net/ipv4/conf/{}/tag", *_PORT),
+    "vrf-port": _PORT,
+    "bridge": _QUIET,
+    "gretap": _QUIET,
+    "vxlan": _QUIET,
+    "wg": (
+        "net/ipv4/conf/{}/send_redirects",
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/rp_filter",
+        "net/ipv4/conf/{}/src_valid_mark",
+        "net/ipv6/conf/{}/disable_ipv6",
+    ),
+    "up": (
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/src_valid_mark",
+        "net/ipv6/conf/{}/disable_ipv6",
+        "net/ipv6/conf/{}/accept_ra",
+        "net/ipv6/conf/{}/accept_dad",
+    ),
+    "dn": (
+        "net/ipv4/conf/{}/tag",
+        "net/ipv4/conf/{}/forwarding",
+        "net/ipv4/conf/{}/rp_filter",
+        "net/ipv4/conf/{}/src_valid_mark",
+        "net/ipv6/conf/{}/disable_ipv6",
+        "net/ipv6/conf/{}/accept_ra",
+        "net/ipv6/conf/{}/accept_dad",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    KIND: ClassVar[str] = "sysctl"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"value"})
+
+    netns: str
+    path: str  # below /proc/sys, with slashes
+    value: str
+    holder: Key | None = field(default=None, compare=False)  # the link or namespace that it belongs to
+    owner: str = field(default="", compare=False)
+    restore: str | None = field(default=None, compare=False)
+    after: tuple[Key, ...] = field(default=(), compare=False)  # settings that must stand first
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.path)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.SETTING
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (*((self.holder,) if self.holder else ()), *self.after)
+
+    @property
+    def container(self) -> Key | None:
+        return self.holder
+
+    @property
+    def group(self) -> str:
+        return self.netns if self.netns != ROOT else self.owner

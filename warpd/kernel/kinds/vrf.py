@@ -1,0 +1,28 @@
+"""A VRF: an l3mdev device in the root that ties its ports' lookups to one routing table.
+
+Ours by its alias. The table of a VRF cannot change (drivers/net/vrf.c has no changelink): another table means
+another device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from warpd.kernel.kinds.link import Device, create_device
+from warpd.kernel.request import Message
+from warpd.kernel.state import Rank
+
+MTU = 65575  # what the kernel gives a VRF (IP6_MAX_MTU of drivers/net/vrf.c)
+
+
+@dataclass(frozen=True, slots=True)
+class Vrf(Device):
+    table: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.ROOM
+
+
+def create_vrf(vrf: Vrf) -> list[Message]:
+    return create_device(vrf, "vrf", [("IFLA_VRF_TABLE", vrf.table)])

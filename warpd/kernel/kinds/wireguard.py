@@ -1,0 +1,82 @@
+"""The inside of a WireGuard device: its key and port, and its peers.
+
+Ours: everything on a device of ours. Peers are changed one by one, so that untouched ones keep their session.
+A peer's endpoint is where the kernel last heard it: roaming, never drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from warpd.kernel.kinds.link import OnDevice
+from warpd.kernel.state import Key, Rank
+from warpd.keys.derivation import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardDevice(OnDevice):
+    KIND: ClassVar[str] = "wireguard"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"private_key", "port", "mark"})
+
+    netns: str
+    device: str
+    private_key: Secret | None
+    port: int
+    mark: int = 0
+
+    @property
+    def key(self) -> Key:
+        return Key(self.KIND, self.netns, self.device)
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.PEER
+
+
+class _KeyKept:
+    """Room for the key, once made: there may be very many peers, each of them in several maps."""
+
+    __slots__ = ("_key",)
+    _key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeer(_KeyKept, OnDevice):
+    KIND: ClassVar[str] = "peer"
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
+
+    netns: str
+    device: str
+    public_key: str
+    preshared_key: Secret | None
+    keepalive: int  # seconds, 0 = off
+    allowed_ips: tuple[str, ...]  # sorted, with prefix length
+    endpoint: str | None = field(default=None, compare=False)
+    label: str = field(default="", compare=False)  # the endpoint's name, for people
+
+    @property
+    def key(self) -> Key:
+        try:
+            return self._key
+        except AttributeError:
+            key = peer_key(self.netns, self.device, self.public_key)
+            object.__setattr__(self, "_key", key)
+            return key
+
+    @property
+    def rank(self) -> Rank:
+        return Rank.PEER
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        return (Key(WireguardDevice.KIND, self.netns, self.device),)
+
+
+def peer_key(netns: str, device: str, public_key: str) -> Key:
+    return Key(WireguardPeer.KIND, netns, f"{device} {public_key}")
+
+
+def without_port(device: WireguardDevice) -> WireguardDevice:
+    """The device with its port given back, so that two devices can swap theirs."""
+    return WireguardDevice(device.netns, device.device, device.private_key, 0, device.mark)

@@ -1,0 +1,1 @@
+"""The live machine: its namespaces, settings, files and programs."""

@@ -1,0 +1,169 @@
+"""Other programs' nftables chains on the way of our packets, listed by libnftables.
+
+Lives here: what to list and where to stop. Does not: what the rules mean (`foreign_rules`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from warpd.kernel.kinds.nft_table import FAMILY, TABLE
+from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet
+
+CHAINS_MAX: Final = 200  # read of all tables together: a host with Kubernetes has thousands
+RULES_MAX: Final = 2000  # of one chain
+ELEMENTS_MAX: Final = 2000  # of one set: a list of blocked addresses may have a million
+HOOKS: Final = ("input", "forward")
+FAMILIES: Final = ("ip", "ip6", "inet")
+_STATE = re.compile(r"\bct state (!= )?([a-z,]+)")
+_HANDLE = re.compile(r"# handle (\d+)$")
+_STATE_MATCHES: Final = frozenset({"conntrack", "state"})
+Name = tuple[str, str, str]  # family, table, name
+
+
+def read(context: Any) -> ForeignRules:
+    """Everything at our hooks that is not ours. `context` is a libnftables context that answers in JSON."""
+    chains: dict[Name, ForeignChain] = {}
+    waiting = [(_name(item), item) for item in _base_chains(context)]
+    while waiting and len(chains) < CHAINS_MAX:
+        name, item = waiting.pop(0)
+        if name in chains:
+            continue
+        chains[name] = _chain(context, name, item)
+        waiting += [((*name[:2], target), {}) for target in _targets(chains[name])]
+    chains |= {name: ForeignChain(*name, complete=False) for name, _item in waiting if name not in chains}
+    named = sorted({(chain.family, chain.table, each) for chain in chains.values() for each in _sets_of(chain)})
+    sets = [found for found in (_set(context, name) for name in named) if found is not None]
+    more = sorted({target for found in sets for target in _set_targets(found)} - chains.keys())
+    if more:
+        chains |= _reached(context, more, chains)
+    return ForeignRules(tuple(chains[name] for name in sorted(chains)), tuple(sets))
+
+
+def _reached(context: Any, more: list[Name], known: Mapping[Name, ForeignChain]) -> dict[Name, ForeignChain]:
+    """Chains that only a named map leads to, and what they jump to in turn."""
+    chains: dict[Name, ForeignChain] = {}
+    waiting = list(more)
+    while waiting:
+        name = waiting.pop(0)
+        if name in chains or name in known:
+            continue
+        if len(chains) + len(known) >= CHAINS_MAX:
+            chains[name] = ForeignChain(*name, complete=False)
+            continue
+        chains[name] = _chain(context, name, {})
+        waiting += [(*name[:2], target) for target in _targets(chains[name])]
+    return chains
+
+
+def _ask(context: Any, command: str) -> list[dict[str, Any]]:
+    """Empty where it cannot be listed: the table may have gone meanwhile."""
+    code, output, _error = context.cmd(command)
+    listed: list[dict[str, Any]] = json.loads(output)["nftables"] if code == 0 and output else []
+    return listed
+
+
+def _base_chains(context: Any) -> Iterator[dict[str, Any]]:
+    for entry in _ask(context, "list chains"):
+        item = entry.get("chain", {})
+        ours = (item.get("family"), item.get("table")) == (FAMILY, TABLE)
+        if item.get("hook") in HOOKS and item["family"] in FAMILIES and item.get("type") == "filter" and not ours:
+            yield item
+
+
+def _name(item: Mapping[str, Any]) -> Name:
+    return str(item["family"]), str(item["table"]), str(item["name"])
+
+
+def _chain(context: Any, name: Name, item: Mapping[str, Any]) -> ForeignChain:
+    hook, policy = str(item.get("hook", "")), str(item.get("policy", "accept"))
+    listed = _ask(context, "list chain " + " ".join(name))
+    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    if not listed or len(rules) > RULES_MAX:
+        return ForeignChain(*name, hook, policy, complete=False)
+    if any(_has_state_match(rule) for rule in rules):
+        rules = list(_translated(context, name, rules))
+    texts = tuple(json.dumps(_without_counts(rule["expr"])) for rule in rules)
+    return ForeignChain(*name, hook, policy, texts)
+
+
+def _without_counts(expressions: list[Any]) -> list[Any]:
+    """Counters move with each packet; what a chain does is the same."""
+    return [each for each in expressions if isinstance(each, dict) and "counter" not in each]
+
+
+def _has_state_match(rule: Mapping[str, Any]) -> bool:
+    return any(_is_state_match(expression) for expression in rule["expr"])
+
+
+def _is_state_match(expression: Mapping[str, Any]) -> bool:
+    xt = expression.get("xt")
+    return isinstance(xt, dict) and xt.get("type") == "match" and xt.get("name") in _STATE_MATCHES
+
+
+def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """With the connection states that iptables' own match asks for: JSON leaves them out, the text has them."""
+    texts = _texts(context, name)
+    for rule in rules:
+        found = _STATE.search(texts.get(rule.get("handle", 0), ""))
+        if found is None or not _has_state_match(rule):
+            yield rule
+            continue
+        states = {"op": "!=" if found[1] else "in", "left": {"ct": {"key": "state"}}, "right": found[2].split(",")}
+        kept = [each for each in rule["expr"] if not _is_state_match(each)]
+        yield {**rule, "expr": [{"match": states}, *kept]}
+
+
+def _texts(context: Any, name: Name) -> dict[int, str]:
+    """The rules of a chain as nft writes them, by handle."""
+    context.set_json_output(False)
+    context.set_handle_output(True)
+    try:
+        _code, output, _error = context.cmd("list chain " + " ".join(name))
+    finally:
+        context.set_handle_output(False)
+        context.set_json_output(True)
+    lines = ((line, _HANDLE.search(line)) for line in (output or "").splitlines())
+    return {int(found[1]): line for line, found in lines if found is not None}
+
+
+def _targets(chain: ForeignChain) -> Iterator[str]:
+    """Chains that a chain's own rules lead to."""
+    for text in chain.rules:
+        yield from _jumps(json.loads(text))
+
+
+def _jumps(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _jumps(each)
+    if isinstance(value, dict):
+        for kind, body in value.items():
+            if kind in ("jump", "goto") and isinstance(body, dict):
+                yield str(body["target"])
+            else:
+                yield from _jumps(body)
+
+
+def _sets_of(chain: ForeignChain) -> Iterator[str]:
+    """Named sets and maps that a chain's rules ask."""
+    for text in chain.rules:
+        yield from re.findall(r'"@([^"]+)"', text)
+
+
+def _set(context: Any, name: Name) -> ForeignSet | None:
+    """None where it is too large, or gone."""
+    for what in ("set", "map"):
+        for entry in _ask(context, f"list {what} " + " ".join(name)):
+            elements = entry.get(what, {}).get("elem", [])
+            if what in entry and len(elements) <= ELEMENTS_MAX:
+                return ForeignSet(*name, json.dumps(elements))
+    return None
+
+
+def _set_targets(found: ForeignSet) -> Iterator[Name]:
+    for target in _jumps(json.loads(found.elements)):
+        yield found.family, found.table, target

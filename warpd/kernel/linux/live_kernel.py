@@ -1,0 +1,644 @@
+"""The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys. One set of sockets a namespace, kept.
+
+Lives here: which door each object kind goes through, and what an errno means for it. Does not: which changes
+to make, in which order, or why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warpd.kernel.api import Dump, Event, Fate, Fault, LookFailed
+from warpd.kernel.kinds import address, ethernet, link, route, rule, vrf
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.bridge_port import BridgePort
+from warpd.kernel.kinds.duplicates import Surplus, delete_surplus
+from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
+from warpd.kernel.kinds.link import Device, LinkUp, StrayLink, Veth, WireguardLink
+from warpd.kernel.kinds.netns import Netns, vcid_of
+from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable
+from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.tc_filter import TcIngress
+from warpd.kernel.kinds.vrf import Vrf
+from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.linux import namespaces, resolver, wireguard_go
+from warpd.kernel.linux.dump import Look, look_at_host
+from warpd.kernel.linux.libnftables import Nft
+from warpd.kernel.linux.nft_cache import Tables
+from warpd.kernel.netlink import bridge, rtnl
+from warpd.kernel.netlink import tc as tc_netlink
+from warpd.kernel.netlink import wireguard as wireguard_netlink
+from warpd.kernel.netlink.events import RECEIVE_BYTES, Listener
+from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.nftables import commands as nft_commands
+from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.state import ROOT, Action, Change
+
+NETLINK_GENERIC = 16
+GENL_ID_CTRL = 16
+CTRL_GETFAMILY = b"\x03\x01\0\0"
+CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_FAMILY_ID = 2, 1
+NLM_F_PLAIN = 0
+PORT_PATIENCE_S = 3.0
+PORT_PAUSE_S = 0.02
+ROUTES_COSTLY_S = 0.05
+
+
+@dataclass(slots=True)
+class Door:
+    """Everything kept open for one namespace."""
+
+    fd: int
+    inode: int
+    route: NetlinkSocket
+    generic: NetlinkSocket
+    tables: Tables
+    userspace: set[str] = field(default_factory=set)  # devices here that wireguard-go serves
+
+    @property
+    def nft(self) -> Nft:
+        return self.tables.nft
+
+    def close(self) -> None:
+        self.route.close()
+        self.generic.close()
+        self.tables.close()
+        os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesRead:
+    """What the host's routes said of some ranges, and how long it took to read them."""
+
+    ranges: tuple[str, ...]
+    links: Mapping[str, set[int]]
+    took_s: float
+
+
+class LiveKernel:
+    """The kernel of this machine, seen from the namespace in which this object is made."""
+
+    def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
+        """`event_bytes` is how much the kernel keeps for us of events that we have not taken in yet."""
+        self._event_bytes = event_bytes
+        self._doors: dict[str, Door] = {}
+        self._family: int | None = None
+        self._vrf: bool | None = None
+        self._routes_read: RoutesRead | None = None
+        self._events: Listener | None = None
+        self._closed_changes = 0
+        self.addresses: dict[str, str] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
+        self.counted = True  # whether looks are to read drop counters anew
+
+    @property
+    def sent_changes(self) -> int:
+        """Changing requests sent so far, over all sockets: what "quiet" is counted by."""
+        return self._closed_changes + sum(
+            door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes for door in self._doors.values()
+        )
+
+    def close(self) -> None:
+        for netns in list(self._doors):
+            self._shut(netns)
+        self.deafen()
+
+    # -- doors
+
+    def _door(self, netns: str) -> Door:
+        """The open door of a namespace, made anew when the namespace behind the name is another one.
+
+        Raises:
+            OSError: there is no such namespace.
+        """
+        path = namespaces.path_of(netns) if netns != ROOT else "/proc/thread-self/ns/net"
+        door = self._doors.get(netns)
+        if door is not None and (netns == ROOT or os.stat(path).st_ino == door.inode):
+            return door
+        if door is not None:
+            self._evict(netns)
+            self._shut(netns)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with namespaces.entered(fd):
+                made = Door(
+                    fd,
+                    os.fstat(fd).st_ino,
+                    NetlinkSocket(socket.NETLINK_ROUTE),
+                    NetlinkSocket(NETLINK_GENERIC),
+                    Tables(netns, fd),
+                )
+        except OSError:
+            os.close(fd)
+            raise
+        self._doors[netns] = made
+        return made
+
+    def _shut(self, netns: str) -> None:
+        door = self._doors.pop(netns, None)
+        if door is not None:
+            self._closed_changes += door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+            door.close()
+
+    def _wireguard_family(self) -> int:
+        """The generic netlink id of WireGuard, 0 without; asking lets the kernel load its module."""
+        if self._family is None:
+            raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
+            body = CTRL_GETFAMILY + bytes([4 + len(raw), 0, CTRL_ATTR_FAMILY_NAME, 0]) + raw + b"\0" * (-len(raw) % 4)
+            answer = self._door(ROOT).generic.ask(GENL_ID_CTRL, body)
+            self._family = 0
+            if not isinstance(answer, Refusal):
+                rows = attributes(answer, 4, len(answer))
+                ids = [int.from_bytes(answer[a:b], "little") for kind, a, b in rows if kind == CTRL_ATTR_FAMILY_ID]
+                self._family = ids[0] if ids else 0
+        return self._family
+
+    def _has_vrf(self) -> bool:
+        """Whether the kernel can make VRFs; asking lets it load its module."""
+        if self._vrf is None:
+            self._vrf = rtnl.knows_vrf(self._door(ROOT).route)
+        return self._vrf
+
+    # -- dump
+
+    def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
+        try:
+            door = self._door(netns)
+        except OSError as failure:
+            raise LookFailed(f"namespace {netns or 'root'}: {failure.strerror}") from failure
+        look = Look(netns, door.route, door.tables, self.counted, self._read_device)
+        with namespaces.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
+            dump = look.dump()
+        door.userspace = look.userspace
+        if netns == ROOT:
+            kinds = (bool(self._wireguard_family()), self._has_vrf())
+            host, settings = look_at_host(door.route, look, uplink, targets, *kinds, self._links_within)
+            return dataclasses.replace(dump, objects=(*dump.objects, *settings, *self._rooms()), host=host)
+        return dump
+
+    def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
+        """The host's links with a route to a part of each range. Where it has very many routes, only a whole look reads them."""
+        before = self._routes_read
+        if before is not None and not self.counted and before.ranges == tuple(ranges) and before.took_s > ROUTES_COSTLY_S:
+            return before.links
+        began = time.monotonic()
+        links = rtnl.links_within(self._door(ROOT).route, ranges)
+        self._routes_read = RoutesRead(tuple(ranges), links, time.monotonic() - began)
+        return links
+
+    def _rooms(self) -> list[Netns]:
+        """Namespaces with a name of ours; a bare file without a namespace behind it is one to be replaced."""
+        self._let_go()
+        out = []
+        for name in namespaces.listed():
+            if vcid_of(name) is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    out.append(Netns(name, self._mounted(name)))
+        return out
+
+    def _let_go(self) -> None:
+        """Close the doors of namespaces that somebody removed: our descriptor would keep them alive."""
+        for netns in [netns for netns in self._doors if netns != ROOT]:
+            try:
+                same = os.stat(namespaces.path_of(netns)).st_ino == self._doors[netns].inode
+            except FileNotFoundError:
+                same = False
+            if not same:
+                self._evict(netns)
+                self._shut(netns)
+
+    def _evict(self, netns: str) -> None:
+        """Delete our WireGuard device in a namespace that has lost its name. Somebody who is still inside would keep it, and it
+        its port; and where nobody is, the kernel still takes up to a second to take the namespace apart (cleanup_net).
+        """
+        route = self._doors[netns].route
+        row = rtnl.link_named(route, f"wg-{vcid_of(netns)}")
+        if row is not None and link.group_of_alias(row.alias) == netns:
+            route.request([(rtnl.RTM_DELLINK, 0, rtnl.IFINFO.pack(0, 0, row.index, 0, 0))])
+
+    def _mounted(self, name: str) -> bool:
+        return os.stat(namespaces.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
+
+    def _read_device(self, netns: str, name: str, driver: str) -> wireguard_netlink.DeviceRead:
+        device = wireguard_netlink.DeviceRead()
+        if driver == "tun":
+            try:
+                return wireguard_go.read_device(name)
+            except OSError as failure:
+                if failure.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                    return device  # its process is gone: the link will be replaced
+                raise LookFailed(f"{wireguard_go.PROGRAM} {name}: {failure}") from failure
+
+        def restart() -> None:
+            device.peers.clear()
+
+        def each(data: memoryview) -> None:
+            wireguard_netlink.decode_device(device, data)
+
+        self._doors[netns].generic.dump(self._wireguard_family(), wireguard_netlink.encode_get(name), each, restart)
+        return device
+
+    # -- send
+
+    def prepare(self, changes: Sequence[Change]) -> None:
+        names = {name for change in changes if (name := _name_to_dial(change)) and name not in self.addresses}
+        self.addresses |= resolver.look_up(names) if names else {}
+
+    def dial(self, peer: WireguardPeer, address: str) -> Fault | None:
+        """Let a peer that is there be dialled at `ADDRESS:PORT`; all else of it stays."""
+        write = wireguard_netlink.PeerWrite(peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True)
+        change = Change(Action.UPDATE, peer, peer)
+        self.addresses[peer.endpoint or ""] = address
+        try:
+            return self._write_peers(peer.netns, peer.device, [write], [change])[0]
+        except OSError as failure:
+            return _absent(change, failure)
+
+    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+        subject = changes[0].subject
+        if isinstance(subject, WireguardPeer):
+            return self._send_peers(changes)
+        handlers: Mapping[type, Callable[[Change], Fault | None]] = {
+            Netns: self._send_netns,
+            WireguardDevice: self._send_device,
+            WireguardLink: self._send_link,
+            Veth: self._send_link,
+            StrayLink: self._send_link,
+            Sysctl: self._send_setting,
+            BridgePort: self._send_port,
+            TcIngress: self._send_ingress,
+            **dict.fromkeys((Vrf, Bridge, Gretap, Vxlan), self._send_link),
+        }
+        if type(subject) in handlers:
+            return [handlers[type(change.subject)](change) for change in changes]
+        return self._send_messages(changes)
+
+    def _send_messages(self, changes: Sequence[Change]) -> list[Fault | None]:
+        """Addresses, routes and link flags: one batch."""
+        netns = changes[0].subject.key.netns
+        try:
+            door = self._door(netns)
+        except OSError as failure:
+            return [_absent(change, failure) for change in changes]
+        messages: list[tuple[int, int, bytes]] = []
+        places: list[int] = []
+        out: list[Fault | None] = [None] * len(changes)
+        for place, change in enumerate(changes):
+            try:
+                messages += [rtnl.encode(message, self._resolve) for message in _messages(change)]
+                places.append(place)
+            except OSError as failure:
+                out[place] = _absent(change, failure)
+        for place, refusal in zip(places, self._patiently(lambda: door.route.request(messages)), strict=True):
+            out[place] = _judge(changes[place], refusal)
+        return out
+
+    @staticmethod
+    def _patiently(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
+        """Try again while a port is in use: a namespace that was removed gives its ports back a moment later."""
+        deadline = time.monotonic() + PORT_PATIENCE_S
+        while True:
+            answers = request()
+            busy = any(answer is not None and answer.errno == errno.EADDRINUSE for answer in answers)
+            if not busy or time.monotonic() > deadline:
+                return answers
+            time.sleep(PORT_PAUSE_S)
+
+    def _resolve(self, value: Index | Handle) -> int:
+        if isinstance(value, Handle):
+            return self._door(value.netns).fd
+        row = rtnl.link_named(self._door(value.netns).route, value.name)
+        if row is None:
+            raise OSError(errno.ENODEV, f"there is no link {value.name}")
+        return row.index
+
+    def _send_netns(self, change: Change) -> Fault | None:
+        name = change.subject.key.name
+        try:
+            if change.action is Action.CREATE:
+                namespaces.create(name)
+            else:
+                self._shut(name)
+                namespaces.remove(name)
+        except OSError as failure:
+            return _fault(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
+        return None
+
+    def _send_link(self, change: Change) -> Fault | None:
+        subject: Any = change.subject
+        driver = getattr(subject, "driver", "")
+        if change.action is Action.CREATE and driver == "tun":
+            return self._start_userspace(change, subject)
+        try:
+            refusal = self._make_link(change) if change.before is None else self._change_link(change)
+        except OSError as failure:
+            return _absent(change, failure)
+        fault = _judge(change, refusal)
+        if change.action is Action.DELETE and driver == "tun":
+            with contextlib.suppress(OSError):
+                os.unlink(wireguard_go.socket_path(subject.name))
+        return fault
+
+    def _make_link(self, change: Change) -> Refusal | None:
+        """Create it, and mark it only when that succeeded: a link that somebody else made is never touched."""
+        creation, *mark = _messages(change)
+        refusal = self._in_turn([creation])
+        if refusal is not None:
+            return refusal
+        return self._bridge_options(change) or self._in_turn(mark)
+
+    def _change_link(self, change: Change) -> Refusal | None:
+        return self._in_turn(_messages(change)) or self._bridge_options(change)
+
+    def _bridge_options(self, change: Change) -> Refusal | None:
+        """What of a bridge is encoded by hand. The first refusal."""
+        before, after = change.before, change.after
+        if not isinstance(after, Bridge):
+            return None
+        index = self._resolve(Index(after.netns, after.name))
+        requests = bridge.options(index, before if isinstance(before, Bridge) else None, after)
+        answers = self._door(after.netns).route.request(requests)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
+        """Messages in order, namespace by namespace, as far as none is refused. The first refusal."""
+        for netns, part in _by_socket(messages):
+            refusal = self._request(netns, part)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
+        """Messages in one buffer: one system call. The first refusal."""
+        encoded = [rtnl.encode(message, self._resolve) for message in messages]
+        answers = self._door(netns).route.request(encoded)
+        return next((answer for answer in answers if answer is not None), None)
+
+    def _start_userspace(self, change: Change, subject: WireguardLink) -> Fault | None:
+        why = wireguard_go.start(subject.name)
+        if why is not None:
+            return Fault(Fate.REFUSED, change.action.value, subject.key, errno.ENODEV, why)
+        try:
+            refusal = self._request(ROOT, link.adopt_tun(subject))
+            refusal = refusal or self._request(subject.netns, link.finish_tun(subject))
+        except OSError as failure:
+            return _absent(change, failure)
+        self._door(subject.netns).userspace.add(subject.name)
+        return _judge(change, refusal)
+
+    def _send_setting(self, change: Change) -> Fault | None:
+        subject: Any = change.subject
+        value = subject.value if change.action is not Action.DELETE else subject.restore
+        if value is None:
+            return None
+        try:
+            door = self._door(subject.netns)
+            door.route.sent_changes += 1
+            inside = namespaces.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext()
+            with inside, open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
+                file.write(value)
+        except OSError as failure:
+            return _absent(change, failure)
+        return None
+
+    def _send_port(self, change: Change) -> Fault | None:
+        if change.action is Action.DELETE:
+            return None  # what a port lets through goes with the port
+        after: BridgePort = change.after
+        try:
+            sock = self._door(after.netns).route
+            row = rtnl.link_named(sock, after.device)
+            if row is None:
+                raise OSError(errno.ENODEV, f"there is no link {after.device}")
+            answers = sock.request(bridge.encode(row.index, change.before, after))
+        except OSError as failure:
+            return _absent(change, failure)
+        return _judge(change, next((answer for answer in answers if answer is not None), None))
+
+    def _send_ingress(self, change: Change) -> Fault | None:
+        """The qdisc first, alone: into one that is somebody else's no filter of ours is put."""
+        subject: TcIngress = change.subject  # type: ignore[assignment]  # the table of handlers has just said so
+        try:
+            sock = self._door(subject.netns).route
+            row = rtnl.link_named(sock, subject.device)
+            if row is None:
+                raise OSError(errno.ENODEV, f"there is no link {subject.device}")
+            if change.action is Action.DELETE:
+                return _judge(change, sock.request([tc_netlink.delete_qdisc(row.index)])[0])
+            made = sock.request([tc_netlink.create_qdisc(row.index)]) if change.before is None else []
+            answers = made if any(made) else [*made, *sock.request(tc_netlink.encode(row.index, change))]
+        except OSError as failure:
+            return _absent(change, failure)
+        refusal = next((answer for answer in answers if answer is not None), None)
+        return None if refusal is None else _judge(change, tc_netlink.lacking(refusal))
+
+    def _send_device(self, change: Change) -> Fault | None:
+        if change.action is Action.DELETE:
+            return None  # its settings go with the link
+        before, after = change.before, change.after
+        key = after.private_key if before is None or before.private_key != after.private_key else None
+        port = after.port if before is None or before.port != after.port else None
+        mark = after.mark if before is None or before.mark != after.mark else None
+        try:
+            if after.device in self._door(after.netns).userspace:
+                wireguard_go.write_device(after.device, key, port, mark)
+                return None
+            body = wireguard_netlink.encode_device(after.device, key, port, mark)
+            return _judge(change, self._patiently(lambda: self._generic(after.netns, [body]))[0])
+        except OSError as failure:
+            return _absent(change, failure)
+
+    def _generic(self, netns: str, bodies: Sequence[bytes]) -> list[Refusal | None]:
+        family = self._wireguard_family()
+        return self._door(netns).generic.request([(family, NLM_F_PLAIN, body) for body in bodies])
+
+    def _send_peers(self, changes: Sequence[Change]) -> list[Fault | None]:
+        """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
+        subject: Any = changes[0].subject
+        writes = [_peer_write(change, self.addresses) for change in changes]
+        try:
+            return self._write_peers(subject.netns, subject.device, writes, changes)
+        except OSError as failure:
+            return [_absent(change, failure) for change in changes]
+
+    def _write_peers(
+        self, netns: str, device: str, writes: Sequence[wireguard_netlink.PeerWrite], changes: Sequence[Change]
+    ) -> list[Fault | None]:
+        if device in self._door(netns).userspace:
+            wireguard_go.write_peers(device, writes)
+            return [None] * len(changes)
+        answers = self._generic(netns, wireguard_netlink.encode_peers(device, writes))
+        refusal = next((answer for answer in answers if answer is not None), None)
+        return [_judge(change, refusal) for change in changes]
+
+    # -- transact
+
+    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+        commands = [command for change in changes for command in _commands(change)]
+        if not commands:
+            return None
+        try:
+            refusal = self._door(netns).nft.run(commands)
+        except OSError as failure:
+            return _absent(changes[0], failure)
+        return None if refusal is None else _fault(changes[0], refusal)
+
+    # -- events
+
+    def listen(self) -> tuple[int, ...]:
+        """Hear from now on what happens in the root and in every namespace looked at; the descriptors to wait at.
+
+        Raises:
+            OSError: the kernel lets nobody listen, or gave a namespace no id.
+        """
+        if self._events is None:
+            self._events = Listener(self._event_bytes)
+        self._let_go()
+        rooms = {netns: door.fd for netns, door in self._doors.items() if netns != ROOT}
+        self._events.hear(self._door(ROOT).route, rooms)
+        return self._events.filenos()
+
+    def rooms_gone(self) -> set[str]:
+        """Namespaces looked at before whose name now stands for another one, or for none."""
+        before = set(self._doors)
+        self._let_go()
+        return before - set(self._doors)
+
+    def deafen(self) -> None:
+        """Stop listening: for sockets that have died."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        if self._events is not None:
+            yield from self._events.wait(timeout_s)
+
+
+def _by_socket(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message]]]:
+    """Messages grouped into runs for one namespace's socket, order kept."""
+    for netns in dict.fromkeys(message.netns for message in messages):
+        yield netns, [message for message in messages if message.netns == netns]
+
+
+def _messages(change: Change) -> list[Message]:
+    subject = change.subject
+    if isinstance(subject, LinkUp):
+        return link.set_up(subject, change.action is not Action.DELETE)
+    creating = change.before is None
+    if change.action is Action.DELETE:
+        deleters: Mapping[type, Callable[[Any], list[Message]]] = {
+            Address: address.delete_address,
+            Route: route.delete_route,
+            Rule: rule.delete_rule,
+            Surplus: delete_surplus,
+        }
+        return deleters.get(type(subject), link.delete_link)(subject)
+    if isinstance(subject, Address):
+        return address.create_address(subject)
+    if isinstance(subject, Route):
+        return route.create_route(subject) if creating else route.change_route(change.before, subject)
+    if isinstance(subject, Rule):
+        return rule.create_rule(subject)
+    if isinstance(subject, Veth):
+        return link.create_veth(subject) if creating else link.change_veth(change.before, subject)
+    if isinstance(subject, Device):
+        return _device_messages(change.before, subject)
+    raise TypeError(f"no netlink message makes a {type(subject).__name__}")
+
+
+def _device_messages(before: Device | None, after: Device) -> list[Message]:
+    if before is None:
+        makers: Mapping[type, Callable[[Any], list[Message]]] = {
+            WireguardLink: link.create_wireguard,
+            Vrf: vrf.create_vrf,
+            Bridge: ethernet.create_bridge,
+            Gretap: ethernet.create_gretap,
+            Vxlan: ethernet.create_vxlan,
+        }
+        return makers[type(after)](after)
+    more = ethernet.change_bridge(before, after) if isinstance(before, Bridge) and isinstance(after, Bridge) else []
+    return [*link.change_device(before, after), *more]
+
+
+def _part_commands(change: Change, part: NftPart) -> list[dict[str, Any]]:
+    if change.action is Action.DELETE:
+        return nft_commands.delete_part(part)
+    if change.before is None:
+        return nft_commands.create_part(part)
+    return nft_commands.change_part(change.before, part)
+
+
+def _commands(change: Change) -> list[dict[str, Any]]:
+    subject = change.subject
+    if isinstance(subject, NftElements):
+        return nft_commands.change_elements(change.before, change.after)
+    if isinstance(subject, NftGate):
+        return nft_commands.delete_gate(subject) if change.action is Action.DELETE else nft_commands.write_gate(subject)
+    if isinstance(subject, NftPart):
+        return _part_commands(change, subject)
+    if not isinstance(subject, NftTable):
+        raise TypeError(f"{type(subject).__name__} is not part of nftables")
+    if change.action is Action.DELETE:
+        return nft_commands.delete_table(subject)
+    return nft_commands.create_table(subject) if change.before is None else nft_commands.change_table(change.before, change.after)
+
+
+def _name_to_dial(change: Change) -> str:
+    """The host name that a new peer is to be dialled by; "" where it has none."""
+    peer = change.after
+    new = isinstance(peer, WireguardPeer) and change.before is None
+    return peer.endpoint if new and peer.endpoint and resolver.is_name(peer.endpoint) else ""
+
+
+def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netlink.PeerWrite:
+    """`addresses` are those behind host names: a peer whose name is not among them is not dialled."""
+    peer: WireguardPeer = change.after if change.after is not None else change.before
+    if change.action is Action.DELETE:
+        return wireguard_netlink.PeerWrite(peer.public_key, remove=True)
+    same_ips = change.before is not None and change.before.allowed_ips == peer.allowed_ips
+    return wireguard_netlink.PeerWrite(
+        peer.public_key,
+        peer.preshared_key,
+        peer.keepalive,
+        None if same_ips else peer.allowed_ips,
+        _address_to_dial(peer, addresses) if change.before is None else None,
+        update_only=change.before is not None,
+    )
+
+
+def _address_to_dial(peer: WireguardPeer, addresses: Mapping[str, str]) -> str | None:
+    named = peer.endpoint is not None and resolver.is_name(peer.endpoint)
+    return addresses.get(peer.endpoint or "") if named else peer.endpoint
+
+
+ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENXIO)
+
+
+def _judge(change: Change, refusal: Refusal | None) -> Fault | None:
+    """What an errno means for this change: a removal of what is gone is done."""
+    if refusal is None:
+        return None
+    if change.action is Action.DELETE and refusal.errno in ABSENT:
+        return None
+    return _fault(change, refusal)
+
+
+def _fault(change: Change, refusal: Refusal) -> Fault:
+    fate = Fate.UNSETTLED if refusal.unsettled else Fate.REFUSED
+    if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
+        fate = Fate.FOREIGN
+    return Fault(fate, change.action.value, change.subject.key, refusal.errno, refusal.text)
+
+
+def _absent(change: Change, failure: OSError) -> Fault | None:
+    return _judge(change, Refusal(failure.errno or errno.EIO, failure.strerror or str(failure)))

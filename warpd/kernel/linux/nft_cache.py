@@ -1,0 +1,76 @@
+"""Our nftables table in one namespace, listed and decoded; used again while the kernel's ruleset has not changed.
+
+Every nftables transaction in a namespace raises its generation (NFT_MSG_GETGEN, nf_tables_commit); one message asks for
+it, where listing and decoding a large table takes a second. What counters say moves without a new generation: who
+wants them lists anew.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from warpd.kernel.linux.libnftables import Nft
+from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.nftables.listing import NftObject, decode_table
+from warpd.kernel.state import ForeignRules
+
+NETLINK_NETFILTER = 12
+NFT_MSG_GETGEN = (10 << 8) | 16  # subsystem nftables
+NFTA_GEN_ID = 1
+NFGENMSG = bytes(4)
+
+Counts = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing of one generation said."""
+
+    generation: int
+    objects: tuple[NftObject, ...]
+    counts: Counts
+
+
+class Tables:
+    """One namespace's, which `fd` keeps open. Made in it; not for use by two threads."""
+
+    def __init__(self, netns: str, fd: int) -> None:
+        self.nft = Nft(fd)
+        self._netns = netns
+        self._socket = NetlinkSocket(NETLINK_NETFILTER)
+        self._last: Listed | None = None
+        self._foreign: tuple[int, ForeignRules] = (0, ForeignRules())
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self, counted: bool) -> Listed:
+        """The table as it is; with `counted` false, drop counters may be those of an earlier look.
+
+        Raises:
+            LookFailed: it could not be listed.
+        """
+        now = self._generation()
+        last = self._last
+        if not counted and last is not None and now == last.generation != 0:
+            return last
+        objects, counts = decode_table(self._netns, self.nft.list_table())
+        after = self._generation()
+        self._last = Listed(after if after == now else 0, tuple(objects), counts)
+        return self._last
+
+    def foreign_rules(self) -> ForeignRules:
+        """Chains of others on the way of our packets: see `Nft.foreign_rules`."""
+        now = self._generation()
+        if now != self._foreign[0] or now == 0:
+            self._foreign = (now, self.nft.foreign_rules())
+        return self._foreign[1]
+
+    def _generation(self) -> int:
+        """0 when the kernel does not say."""
+        answer = self._socket.ask(NFT_MSG_GETGEN, NFGENMSG)
+        if isinstance(answer, Refusal):
+            return 0
+        ids = [answer[a:b] for kind, a, b in attributes(answer, 4, len(answer)) if kind == NFTA_GEN_ID]
+        return int(struct.unpack("!I", ids[0])[0]) if ids and len(ids[0]) == 4 else 0

@@ -1,0 +1,159 @@
+"""wireguard-go: the same devices where the kernel has no WireGuard. One process a device, spoken to by its UAPI socket.
+
+Source: wireguard.com/xplatform. The process opens its UDP socket where it starts (the root namespace) and its
+tun device is moved afterwards. Sockets of all namespaces share one folder; device names hold the VCID, so they
+are unique. The process ends by itself when its device is deleted. Starting it is the one program warpd ever
+runs for a device, and only in this mode.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+
+from warpd.kernel.netlink.wireguard import NO_KEY, DeviceRead, PeerRead, PeerWrite
+from warpd.keys.derivation import Secret
+
+PROGRAM = "wireguard-go"
+FOLDER = "/var/run/wireguard"
+TIMEOUT_S = 10.0
+
+
+def available() -> bool:
+    return shutil.which(PROGRAM) is not None and os.path.exists("/dev/net/tun")
+
+
+def socket_path(device: str) -> str:
+    return f"{FOLDER}/{device}.sock"
+
+
+def start(device: str) -> str | None:
+    """Start the process for `device` in the caller's namespace; why not, or None when it runs."""
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    keep["LOG_LEVEL"] = "error"
+    # It prints a banner urging to use the kernel's; nothing of ours is in its arguments but the device's name.
+    try:
+        done = subprocess.run(
+            [PROGRAM, device],
+            env=keep,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            start_new_session=True,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as failure:
+        return f"{PROGRAM} {device}: {failure}"
+    if done.returncode != 0:
+        return f"{PROGRAM} {device} ended with {done.returncode}"
+    try:
+        # The process we started hands over to a child, which looks the device up by name in this namespace;
+        # only when it answers may the device be moved.
+        _talk(device, "get=1\n\n")
+    except OSError as failure:
+        return f"{PROGRAM} {device} does not answer: {failure}"
+    return None
+
+
+def _talk(device: str, request: str) -> str:
+    """One request and its whole answer, which ends in an empty line.
+
+    Raises:
+        OSError: nobody listens there, or it reports an errno.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(TIMEOUT_S)
+        line.connect(socket_path(device))
+        line.sendall(request.encode())
+        answer = b""
+        while not answer.endswith(b"\n\n"):
+            more = line.recv(1 << 16)
+            if not more:
+                break
+            answer += more
+    text = answer.decode()
+    code = next((int(row[6:]) for row in text.splitlines() if row.startswith("errno=")), 5)
+    if code:
+        raise OSError(abs(code), f"{PROGRAM}: {os.strerror(abs(code))}")
+    return text
+
+
+def _hex(key: bytes) -> str:
+    return binascii.hexlify(key).decode()
+
+
+def write_device(device: str, private_key: Secret | None, port: int | None, mark: int | None) -> None:
+    rows = ["set=1"]
+    if private_key is not None:
+        rows.append(f"private_key={_hex(private_key.reveal())}")
+    if port is not None:
+        rows.append(f"listen_port={port}")
+    if mark is not None:
+        rows.append(f"fwmark={mark}")
+    _talk(device, "\n".join([*rows, "", ""]))
+
+
+def write_peers(device: str, peers: Iterable[PeerWrite]) -> None:
+    rows = ["set=1"]
+    for peer in peers:
+        rows.append(f"public_key={_hex(base64.b64decode(peer.public_key))}")
+        if peer.remove:
+            rows.append("remove=true")
+            continue
+        if peer.update_only:
+            rows.append("update_only=true")
+        rows.append(f"preshared_key={_hex(peer.preshared_key.reveal() if peer.preshared_key else NO_KEY)}")
+        rows.append(f"persistent_keepalive_interval={peer.keepalive}")
+        if peer.endpoint:
+            rows.append(f"endpoint={peer.endpoint}")
+        if peer.allowed_ips is not None:
+            rows.append("replace_allowed_ips=true")
+            rows += [f"allowed_ip={prefix}" for prefix in peer.allowed_ips]
+    _talk(device, "\n".join([*rows, "", ""]))
+
+
+def read_device(device: str) -> DeviceRead:
+    out = DeviceRead()
+    peer: PeerRead | None = None
+    for row in _talk(device, "get=1\n\n").splitlines():
+        name, _, value = row.partition("=")
+        if name == "public_key":
+            public = base64.b64encode(binascii.unhexlify(value)).decode()
+            peer = out.peers[public] = PeerRead(public)
+        elif peer is not None:
+            _read_peer(peer, name, value)
+        elif name == "private_key":
+            out.private_key = _secret(value)
+        elif name == "listen_port":
+            out.port = int(value)
+        elif name == "fwmark":
+            out.mark = int(value)
+    return out
+
+
+def _secret(text: str) -> Secret | None:
+    raw = binascii.unhexlify(text)
+    return Secret(raw) if raw != NO_KEY else None
+
+
+def _read_peer(peer: PeerRead, name: str, value: str) -> None:
+    if name == "preshared_key":
+        peer.preshared_key = _secret(value)
+    elif name == "persistent_keepalive_interval":
+        peer.keepalive = int(value)
+    elif name == "allowed_ip":
+        peer.allowed_ips.append(value)
+    elif name == "endpoint":
+        peer.endpoint = value
+    elif name == "last_handshake_time_sec":
+        peer.handshake = int(value)
+    elif name == "rx_bytes":
+        peer.received = int(value)
+    elif name == "tx_bytes":
+        peer.sent = int(value)

@@ -1,0 +1,177 @@
+"""Ports of VLAN-aware bridges, as bytes: which VLANs they carry, and whether the bridge learns there.
+
+Requests and answers of the PF_BRIDGE family (net/bridge/br_netlink.c). VLANs travel as ranges, begin and end marked.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from warpd.kernel.kinds.bridge_port import BridgePort, Vlans, members, ranges
+from warpd.kernel.kinds.ethernet import Bridge
+from warpd.kernel.netlink.rtnl import (
+    IFINFO,
+    IFLA_EXT_MASK,
+    IFLA_INFO_DATA,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MASTER,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+)
+from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+
+AF_BRIDGE = socket.AF_BRIDGE if hasattr(socket, "AF_BRIDGE") else 7
+RTM_SETLINK = 19
+RTEXT_FILTER_BRVLAN_COMPRESSED = 4
+NLA_F_NESTED = 0x8000
+IFLA_PROTINFO, IFLA_AF_SPEC = 12, 26
+IFLA_BRPORT_LEARNING = 8
+IFLA_BRIDGE_VLAN_INFO = 2
+COUNTING = (41, 45)  # IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_VLAN_STATS_PER_PORT
+IFLA_BR_FDB_MAX_LEARNED = 49  # Linux 6.7; an older kernel passes over it
+PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
+VLAN = struct.Struct("=HH")
+# RTM_GETSTATS (linux/if_link.h): a link's own counters, and as a bridge's port those of its VLANs
+RTM_GETSTATS = 94
+IFSTATS = struct.Struct("=BxxxII")
+IFLA_STATS_LINK_64, IFLA_STATS_LINK_XSTATS_SLAVE = 1, 3
+LINK_64, XSTATS_SLAVE = 1 << 0, 1 << 2
+LINK_XSTATS_TYPE_BRIDGE = 1
+BRIDGE_XSTATS_VLAN = 1  # struct bridge_vlan_xstats: bytes, then packets that came in
+
+
+@dataclass(frozen=True, slots=True)
+class PortRow:
+    """One port: VLAN ids with their flags, and whether addresses are learned."""
+
+    index: int
+    master: int
+    vlans: tuple[tuple[int, int], ...]  # (vid, flags), ranges unrolled
+    learning: bool
+
+
+def ports(sock: NetlinkSocket) -> list[PortRow]:
+    """Every port of every bridge in this namespace.
+
+    Raises:
+        LookFailed: the dump was torn again and again.
+    """
+    out: list[PortRow] = []
+    body = IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED)
+    sock.dump(RTM_GETLINK, body, lambda data: out.append(_decode(data)), out.clear)
+    return out
+
+
+def _decode(data: memoryview) -> PortRow:
+    _family, _type, index, _flags, _change = IFINFO.unpack_from(data)
+    master, learning = 0, True
+    vlans: list[tuple[int, int]] = []
+    for what, start, end in attributes(data, IFINFO.size, len(data)):
+        if what == IFLA_MASTER:
+            master = int.from_bytes(data[start:end], "little")
+        elif what == IFLA_PROTINFO:
+            for inner, a, b in attributes(data, start, end):
+                if inner == IFLA_BRPORT_LEARNING:
+                    learning = bool(int.from_bytes(data[a:b], "little"))
+        elif what == IFLA_AF_SPEC:
+            rows = (VLAN.unpack_from(data, a) for w, a, _b in attributes(data, start, end) if w == IFLA_BRIDGE_VLAN_INFO)
+            vlans += _unrolled(rows)
+    return PortRow(index, master, tuple(vlans), learning)
+
+
+def options(index: int, before: Bridge | None, after: Bridge) -> list[tuple[int, int, bytes]]:
+    """Requests for what pyroute2 0.9 does not know: the limit of what is learned, and that a bridge that has no port yet counts
+    frames by port and VLAN."""
+    data = b"" if before is not None else b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
+    if before is None or before.max_learned != after.max_learned:
+        data += struct.pack("=HHI", 8, IFLA_BR_FDB_MAX_LEARNED, after.max_learned)
+    info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, data)
+    return [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))] if data else []
+
+
+def refused(sock: NetlinkSocket, index: int) -> int:
+    """Frames that came in by a port and that none of its VLANs took (net/bridge counts only those that are let in)."""
+    body = IFSTATS.pack(0, index, LINK_64 | XSTATS_SLAVE)
+    answer = sock.ask(RTM_GETSTATS, body)
+    if isinstance(answer, Refusal):
+        return 0  # the link has just gone, and its counters with it
+    data = memoryview(answer)
+    received = taken = 0
+    for what, start, end in attributes(data, IFSTATS.size, len(data)):
+        if what == IFLA_STATS_LINK_64:
+            received = int.from_bytes(data[start : start + 8], "little")
+        elif what == IFLA_STATS_LINK_XSTATS_SLAVE:
+            taken = sum(_taken(data, a, b) for kind, a, b in attributes(data, start, end) if kind == LINK_XSTATS_TYPE_BRIDGE)
+    return max(received - taken, 0)
+
+
+def _taken(data: memoryview, start: int, end: int) -> int:
+    rows = [a for kind, a, _b in attributes(data, start, end) if kind == BRIDGE_XSTATS_VLAN]
+    return sum(int.from_bytes(data[a + 8 : a + 16], "little") for a in rows)
+
+
+def _unrolled(rows: Iterator[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+    begin = 0
+    for flags, vid in rows:
+        if flags & RANGE_BEGIN:
+            begin = vid
+        elif flags & RANGE_END:
+            yield from ((each, flags & ~RANGE_END) for each in range(begin, vid + 1))
+        else:
+            yield vid, flags
+
+
+def port_object(netns: str, device: str, row: PortRow) -> BridgePort:
+    """A VLAN that is half of what "untagged" means (a PVID that leaves with its tag) shows as what we never want."""
+    own = [vid for vid, flags in row.vlans if flags & PVID]
+    odd = any((flags & (PVID | UNTAGGED)) not in (0, PVID | UNTAGGED) for _vid, flags in row.vlans)
+    untagged = -1 if odd else own[0] if own else 0
+    return BridgePort(netns, device, untagged, ranges(vid for vid, flags in row.vlans if not flags & PVID), row.learning)
+
+
+def encode(index: int, before: BridgePort | None, after: BridgePort) -> list[tuple[int, int, bytes]]:
+    """The requests that turn one port into the other: what goes first, then what comes."""
+    old = members(before.tagged) if before else frozenset()
+    had = before.untagged if before else 0
+    new = members(after.tagged)
+    out: list[tuple[int, int, bytes]] = []
+    gone = ranges((old | ({had} if had > 0 else set())) - new - ({after.untagged} if had == after.untagged else set()))
+    if before and before.untagged < 0:
+        gone = ((1, 4094),)
+        old, had = frozenset(), 0
+    if gone:
+        out.append((RTM_DELLINK, 0, _vlans(index, gone, 0)))
+    fresh = ranges(new - old)
+    if fresh:
+        out.append((RTM_SETLINK, 0, _vlans(index, fresh, 0)))
+    if after.untagged and after.untagged != had:
+        out.append((RTM_SETLINK, 0, _vlans(index, ((after.untagged, after.untagged),), PVID | UNTAGGED)))
+    if before is None or before.learning != after.learning:
+        out.append((RTM_SETLINK, 0, _learning(index, after.learning)))
+    return out
+
+
+def _header(index: int) -> bytes:
+    return IFINFO.pack(AF_BRIDGE, 0, index, 0, 0)
+
+
+def _nested(kind: int, body: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(body), kind | NLA_F_NESTED) + body
+
+
+def _vlans(index: int, vlans: Vlans, flags: int) -> bytes:
+    body = b""
+    for first, last in vlans:
+        ends = ((first, flags),) if first == last else ((first, flags | RANGE_BEGIN), (last, flags | RANGE_END))
+        body += b"".join(struct.pack("=HH", 8, IFLA_BRIDGE_VLAN_INFO) + VLAN.pack(mark, vid) for vid, mark in ends)
+    return _header(index) + _nested(IFLA_AF_SPEC, body)
+
+
+def _learning(index: int, learning: bool) -> bytes:
+    attribute = struct.pack("=HHB", 5, IFLA_BRPORT_LEARNING, int(learning)) + b"\0" * 3
+    return _header(index) + _nested(IFLA_PROTINFO, attribute)

@@ -1,0 +1,468 @@
+"""rtnetlink: requests to bytes with pyroute2's message classes, dumps to plain rows.
+
+Reading goes by hand over the few attributes that are needed: pyroute2 decodes every counter of every link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib.util
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
+from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.state import ROUTE_PROTOCOL
+
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+TYPES: dict[tuple[str, str], int] = {
+    ("link", "new"): RTM_NEWLINK,
+    ("link", "set"): RTM_NEWLINK,
+    ("link", "del"): RTM_DELLINK,
+    ("addr", "new"): RTM_NEWADDR,
+    ("addr", "del"): RTM_DELADDR,
+    ("route", "new"): RTM_NEWROUTE,
+    ("route", "del"): RTM_DELROUTE,
+    ("rule", "new"): RTM_NEWRULE,
+    ("rule", "del"): RTM_DELRULE,
+}
+IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
+IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
+IFLA_GROUP = 27
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_AF_SPEC = 26
+# Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in linux/ip.h; IFLA_INET6_CONF, from 0
+# in linux/ipv6.h): a gateway of a hundred networks has some seven hundred, which would be as many files to open.
+IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
+CONF: Mapping[int, Mapping[str, int]] = {
+    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11, "arp_ignore": 18, "src_valid_mark": 23},
+    socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
+}
+FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
+FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 1, 3, 4, 14, 16
+KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE)
+FIB_RULE_PERMANENT, FIB_RULE_UNRESOLVED, FIB_RULE_IIF_DETACHED = 1, 4, 8
+WHOLE_MASK = 0xFFFFFFFF
+RTEXT_FILTER_SKIP_STATS = 8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
+RTN_UNICAST, RTN_LOCAL, RTN_ANYCAST, RTN_MULTICAST, RTN_BROADCAST = 1, 2, 4, 5, 3
+RT_TABLE_LOCAL = 255
+KEPT_BY_KERNEL = (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST)
+RTM_F_CLONED = 0x200
+RTM_F_FIB_MATCH = 0x2000
+RTA_MULTIPATH = 9
+NEXTHOP = struct.Struct("=HBBi")
+DEFAULT_BITS = 1  # two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway def1)
+IFINFO = struct.Struct("=BxHiII")
+IFADDR = struct.Struct("=BBBBI")
+RTMSG = struct.Struct("=BBBBBBBBI")
+FIBRULE = struct.Struct("=BBBBBBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    alias: str
+    peer_index: int
+    master: int = 0
+    data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
+    conf: Mapping[int, bytes] = field(default_factory=dict)  # address family -> its settings of this link, all in one array
+    group: int = 0  # of links (`ip link set group`), no group of ours
+    carrier: bool = True  # IFF_LOWER_UP
+
+    def setting(self, family: int, name: str) -> str | None:
+        """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where there is none."""
+        place = CONF[family][name] * 4
+        raw = self.conf.get(family, b"")[place : place + 4]
+        return str(int.from_bytes(raw, "little", signed=True)) if raw else None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    version: int
+    priority: int
+    mark: int
+    table: int
+    l3mdev: bool
+    goto: int
+    nop: bool
+    suppress: int
+    link: str  # by which a packet comes in
+    to: str  # the prefix that it is addressed to
+    mask: int  # 0: the whole mark
+    blackhole: bool
+    protocol: int
+    odd: bool  # it selects or does what no rule of ours does
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRow:
+    index: int
+    address: str
+    prefixlen: int
+    flags: int
+    scope: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    prefix: str
+    table: int
+    protocol: int
+    kind: int
+    metric: int
+    index: int
+    via: str
+    body: bytes
+    source: str = ""  # the address that is sent from, where the kernel says it
+
+
+Resolve = Callable[[Index | Handle], int]
+
+
+def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
+    """(type, flags, body) for the socket.
+
+    Raises:
+        KeyError: a link named in the message is not there.
+        OSError: a namespace named in it cannot be opened.
+    """
+    kind = TYPES[message.family, message.verb]
+    if message.body:
+        return kind, 0, message.body
+    built = _classes()[message.family]()
+    for name, value in message.header:
+        built[name] = resolve(value) if isinstance(value, Index) else value
+    built["attrs"] = [(name, _resolved(value, resolve)) for name, value in message.attrs]
+    built["header"]["type"] = kind
+    built.encode()
+    flags = 0
+    if message.verb == "new":
+        flags = NLM_F_CREATE | (NLM_F_EXCL if message.create else NLM_F_REPLACE)
+    return kind, flags, bytes(built.data[16:])
+
+
+@functools.cache
+def _classes() -> dict[str, Any]:
+    """pyroute2's message classes, when something is first sent: looks need none."""
+    with _bare_package():
+        from pyroute2.netlink.rtnl.fibmsg import fibmsg
+        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+        from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    return {"link": ifinfmsg, "addr": ifaddrmsg, "route": rtmsg, "rule": fibmsg}
+
+
+@contextlib.contextmanager
+def _bare_package() -> Iterator[None]:
+    """pyroute2 as a name for its modules: its `__init__` loads 136 more of them (databases, shells), for 0.1 s of each apply."""
+    spec = importlib.util.find_spec("pyroute2")
+    if spec is None or "pyroute2" in sys.modules:
+        yield
+        return
+    sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+            del sys.modules[name]  # whoever imports it next gets the whole of it
+
+
+def _resolved(value: Any, resolve: Resolve) -> Any:
+    if isinstance(value, Index | Handle):
+        return resolve(value)
+    if isinstance(value, dict):
+        return {"attrs": [(name, _resolved(inner, resolve)) for name, inner in value["attrs"]]}
+    return value
+
+
+def _text(data: memoryview, start: int, end: int) -> str:
+    return bytes(data[start:end]).rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(data: memoryview, start: int, end: int) -> int:
+    return int.from_bytes(data[start:end], "little")
+
+
+def _address(data: memoryview, start: int, end: int) -> str:
+    family = socket.AF_INET if end - start == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, data[start:end])
+
+
+def decode_link(data: memoryview) -> LinkRow:
+    _family, _type, index, flags, _change = IFINFO.unpack_from(data)
+    name = kind = alias = ""
+    mtu = peer = master = group = 0
+    special: dict[int, bytes] = {}
+    conf: dict[int, bytes] = {}
+    for what, start, end in attributes(data, IFINFO.size, len(data)):
+        if what == IFLA_IFNAME:
+            name = _text(data, start, end)
+        elif what == IFLA_MTU:
+            mtu = _number(data, start, end)
+        elif what == IFLA_LINK:
+            peer = _number(data, start, end)
+        elif what == IFLA_IFALIAS:
+            alias = _text(data, start, end)
+        elif what == IFLA_MASTER:
+            master = _number(data, start, end)
+        elif what == IFLA_GROUP:
+            group = _number(data, start, end)
+        elif what == IFLA_LINKINFO:
+            for inner, a, b in attributes(data, start, end):
+                if inner == IFLA_INFO_KIND:
+                    kind = _text(data, a, b)
+                elif inner == IFLA_INFO_DATA:
+                    special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
+        elif what == IFLA_AF_SPEC:
+            conf = _conf(data, start, end)
+    up, carrier = bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)
+    return LinkRow(index, name, kind, mtu, up, alias, peer, master, special, conf, group, carrier)
+
+
+def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
+    parts = [part for part in attributes(data, start, end) if part[0] in IFLA_INET_CONF]
+    rows = ((family, what, x, y) for family, a, b in parts for what, x, y in attributes(data, a, b))
+    return {family: bytes(data[x:y]) for family, what, x, y in rows if what == IFLA_INET_CONF[family]}
+
+
+def decode_rule(data: memoryview) -> RuleRow:
+    family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
+    priority = mark = protocol = goto = mask = 0
+    l3mdev, suppress, link, address = False, -1, "", ""
+    # A rule whose target or link is gone does nothing until that is back: then the kernel finds it by itself.
+    strange = flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED | FIB_RULE_IIF_DETACHED)
+    odd = bool(source or tos or action not in KNOWN_ACTIONS or strange)
+    for what, start, end in attributes(data, FIBRULE.size, len(data)):
+        if what == FRA_PRIORITY:
+            priority = _number(data, start, end)
+        elif what == FRA_FWMARK:
+            mark = _number(data, start, end)
+        elif what == FRA_TABLE:
+            table = _number(data, start, end)
+        elif what == FRA_L3MDEV:
+            l3mdev = bool(_number(data, start, end))
+        elif what == FRA_PROTOCOL:
+            protocol = _number(data, start, end)
+        elif what == FRA_GOTO:
+            goto = _number(data, start, end)
+        elif what == FRA_SUPPRESS_PREFIXLEN:  # always told: all ones for none
+            suppress = int.from_bytes(data[start:end], "little", signed=True)
+        elif what == FRA_IIFNAME:
+            link = _text(data, start, end)
+        elif what == FRA_DST:
+            address = _address(data, start, end)
+        elif what == FRA_FWMASK:  # always told with a mark
+            mask = _number(data, start, end)
+        else:
+            odd = True
+    version = 4 if family == socket.AF_INET else 6
+    mask = 0 if mask == WHOLE_MASK else mask
+    nop, blackhole = action == FR_ACT_NOP, action == FR_ACT_BLACKHOLE
+    prefix = f"{address}/{to}" if address else ""
+    return RuleRow(
+        version, priority, mark, table, l3mdev, goto, nop, suppress, link, prefix, mask, blackhole, protocol, odd, bytes(data)
+    )
+
+
+def decode_address(data: memoryview) -> AddressRow:
+    _family, length, flags, scope, index = IFADDR.unpack_from(data)
+    local = address = ""
+    for what, start, end in attributes(data, IFADDR.size, len(data)):
+        if what == IFA_LOCAL:
+            local = _address(data, start, end)
+        elif what == IFA_ADDRESS:
+            address = _address(data, start, end)
+        elif what == IFA_FLAGS:
+            flags = _number(data, start, end)
+    return AddressRow(index, local or address, length, flags, scope, bytes(data))
+
+
+def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
+    """None for what the kernel keeps by itself: local, broadcast, multicast, cached.
+
+    The answer to a lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute): `looked_up` lets it pass.
+    """
+    family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
+    if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or (flags & RTM_F_CLONED and not looked_up):
+        return None
+    prefix, via, source = "0.0.0.0" if family == socket.AF_INET else "::", "", ""
+    metric = index = 0
+    for what, start, end in attributes(data, RTMSG.size, len(data)):
+        if what == RTA_DST:
+            prefix = _address(data, start, end)
+        elif what == RTA_OIF:
+            index = _number(data, start, end)
+        elif what == RTA_GATEWAY:
+            via = _address(data, start, end)
+        elif what == RTA_PREFSRC:
+            source = _address(data, start, end)
+        elif what == RTA_PRIORITY:
+            metric = _number(data, start, end)
+        elif what == RTA_TABLE:
+            table = _number(data, start, end)
+    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data), source)
+
+
+def links(sock: NetlinkSocket) -> list[LinkRow]:
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    return _dump(sock, RTM_GETLINK, body, decode_link)
+
+
+def addresses(sock: NetlinkSocket) -> list[AddressRow]:
+    return _dump(sock, RTM_GETADDR, IFADDR.pack(0, 0, 0, 0, 0), decode_address)
+
+
+def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
+    """Both families. `ours_only` lets the kernel filter by protocol: a root with a full table has a million routes."""
+    protocol = ROUTE_PROTOCOL if ours_only else 0
+    out: list[RouteRow] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
+        out += [row for row in _dump(sock, RTM_GETROUTE, body, decode_route) if row is not None]
+    return [row for row in out if not ours_only or row.protocol == ROUTE_PROTOCOL]
+
+
+def rules(sock: NetlinkSocket) -> list[RuleRow]:
+    """Both families', ours only: the kernel cannot filter rules, but there are few."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    rows = [row for family in families for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)]
+    return [row for row in rows if row.protocol == ROUTE_PROTOCOL]
+
+
+def _dump(sock: NetlinkSocket, kind: int, body: bytes, decode: Callable[[memoryview], Any]) -> list[Any]:
+    out: list[Any] = []
+    sock.dump(kind, body, lambda data: out.append(decode(data)), out.clear)
+    return out
+
+
+def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
+    raw = name.encode() + b"\0"
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw
+    answer = sock.ask(RTM_GETLINK, body)
+    return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
+
+
+def knows_vrf(sock: NetlinkSocket) -> bool:
+    """A VRF without a table is asked for: refused in any case, as unknown (EOPNOTSUPP) or as incomplete (vrf_newlink)."""
+    kind = struct.pack("=HH4s", 8, IFLA_INFO_KIND, b"vrf")
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(kind), IFLA_LINKINFO) + kind
+    answer = sock.ask(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+    return isinstance(answer, Refusal) and answer.errno == errno.EINVAL
+
+
+def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
+    """How the kernel would send a packet to `target`, None for not at all: no table of any size is read."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    packed = socket.inet_pton(family, target)
+    body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(packed), RTA_DST) + packed
+    answer = sock.ask(RTM_GETROUTE, body)
+    row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
+    return row if row is not None and row.kind == RTN_UNICAST else None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The route by which the kernel sends to an address: its length, and the links of all its next hops."""
+
+    length: int
+    links: frozenset[int]
+    first: int  # the link that is taken for this address
+
+
+def route_to(sock: NetlinkSocket, target: str) -> Found | None:
+    """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no unicast route."""
+    way = way_to(sock, target)
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    packed = socket.inet_pton(family, target)
+    body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    answer = sock.ask(RTM_GETROUTE, body + struct.pack("=HH", 4 + len(packed), RTA_DST) + packed)
+    if way is None or isinstance(answer, Refusal):
+        return None
+    data = memoryview(answer)
+    return Found(RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index)
+
+
+def _next_hops(data: memoryview) -> Iterator[int]:
+    """The links of a route, one or several (struct rtnexthop: length, flags, weight, ifindex)."""
+    for what, start, end in attributes(data, RTMSG.size, len(data)):
+        if what == RTA_OIF:
+            yield _number(data, start, end)
+        while what == RTA_MULTIPATH and start + NEXTHOP.size <= end:
+            length, _flags, _weight, index = NEXTHOP.unpack_from(data, start)
+            yield index
+            start += max((length + 3) & ~3, NEXTHOP.size)
+
+
+def links_within(sock: NetlinkSocket, ranges: Sequence[str]) -> dict[str, set[int]]:
+    """Range -> the links of every route, in whatever table, to a part of the range or to just the range."""
+    out: dict[str, set[int]] = {}
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        blocks = [_block(text, size) for text in ranges if (":" in text) == (size == 16)]
+        if blocks:
+            body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            # A dump that was torn is begun anew: what it found before is still true of some moment, and only permits.
+            sock.dump(RTM_GETROUTE, body, functools.partial(_take_route, blocks, out), lambda: None)
+    return {text: out.get(text, set()) for text in ranges}
+
+
+def default_over(sock: NetlinkSocket, index: int, version: int) -> str:
+    """The gateway of the best default route over a link, in whatever table; "" for none, or a route without a gateway."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + struct.pack("=HHI", 8, RTA_OIF, index)
+    rows = [row for row in _dump(sock, RTM_GETROUTE, body, decode_route) if row is not None]
+    own = [row for row in rows if row.prefix.endswith("/0") and row.kind == RTN_UNICAST and row.protocol != ROUTE_PROTOCOL]
+    return min(own, key=lambda row: (not row.via, row.metric, row.table, row.via)).via if own else ""
+
+
+_Block = tuple[str, int, int, int]  # as written, address, length, mask
+
+
+def _block(text: str, size: int) -> _Block:
+    address, _, length = text.partition("/")
+    base = int.from_bytes(socket.inet_pton(socket.AF_INET6 if size == 16 else socket.AF_INET, address), "big")
+    bits = size * 8
+    return text, base, int(length), ((1 << bits) - 1) ^ ((1 << (bits - int(length))) - 1)
+
+
+def _take_route(blocks: Sequence[_Block], found: dict[str, set[int]], data: memoryview) -> None:
+    _family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
+    if length <= DEFAULT_BITS or table == RT_TABLE_LOCAL or kind != RTN_UNICAST or flags & RTM_F_CLONED:
+        return
+    if protocol == ROUTE_PROTOCOL:
+        return
+    target = next((bytes(data[a:b]) for what, a, b in attributes(data, RTMSG.size, len(data)) if what == RTA_DST), b"")
+    number = int.from_bytes(target, "big")
+    for text, base, least, mask in blocks:
+        if length >= least and number & mask == base:
+            found.setdefault(text, set()).update(_next_hops(data))
+
+
+# Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes their addresses, as
+# many do those for documentation. Nothing is sent there.
+INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
+
+
+def ways_out(sock: NetlinkSocket) -> list[RouteRow]:
+    """The default route of each family that has one, IPv4's before IPv6's."""
+    return [row for target in INTERNET if (row := way_to(sock, target)) is not None]

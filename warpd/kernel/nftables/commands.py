@@ -1,0 +1,203 @@
+"""Changes to our table as commands of libnftables: lists to be run in one transaction."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from warpd.kernel.kinds.nft_table import (
+    FAMILY,
+    GATE,
+    JOINT,
+    TABLE,
+    Guard,
+    NftChain,
+    NftElements,
+    NftGate,
+    NftPart,
+    NftSet,
+    NftTable,
+    needs_rebuild,
+)
+from warpd.kernel.nftables.rules import jump
+
+_CLASS = re.compile(r"[0-9a-f]+:[0-9a-f]+")  # an IPv6 address has two colons at least
+
+
+def _at(**fields: Any) -> dict[str, Any]:
+    return {"family": FAMILY, "table": TABLE, **fields}
+
+
+def _wire(value: str) -> Any:
+    """One element in the form that libnftables reads."""
+    key, colon, target = value.partition(" : ")
+    if colon:
+        return [_wire(key), _wire(target)]
+    if value.startswith("jump "):
+        return jump(value.removeprefix("jump "))
+    if JOINT in value:
+        return {"concat": [_field(part) for part in value.split(JOINT)]}
+    address, slash, length = value.partition("/")
+    return {"prefix": {"addr": address, "len": int(length)}} if slash else value
+
+
+def _field(part: str) -> Any:
+    """One part of an element that is made of several.
+
+    A traffic class is written as a range of one: nftables 1.0.6 brings the bytes of a number that the kernel keeps in its own
+    order into the order of the network when an element of an interval set is added, and when it is deleted only where some part
+    is a range. Without one, the kernel finds no such element (ENOENT).
+    """
+    return {"range": [part, part]} if _CLASS.fullmatch(part) else _wire(part)
+
+
+def _add_set(item: NftSet) -> list[dict[str, Any]]:
+    fields = _at(name=item.name, type=item.type.split(JOINT) if JOINT in item.type else item.type)
+    if item.interval:
+        fields["flags"] = ["interval"]
+    if item.timeout:
+        fields |= {"flags": ["timeout"], "timeout": item.timeout, "size": item.size}
+    if item.map:
+        return [{"add": {"map": {**fields, "map": item.map}}}]
+    return [{"add": {"set": fields}}, *_element("add", item.name, item.elements)]
+
+
+def _add_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [{"add": {"element": _at(name=name, elem=[[link, jump(chain)]])}} for name, link, chain in entries]
+
+
+def _delete_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """By their key alone: whatever verdict somebody put there."""
+    return [{"delete": {"element": _at(name=name, elem=[link])}} for name, link, _chain in entries]
+
+
+def _element(verb: str, name: str, values: Iterable[str]) -> list[dict[str, Any]]:
+    wired = [_wire(value) for value in sorted(values)]
+    return [{verb: {"element": _at(name=name, elem=wired)}}] if wired else []
+
+
+def _add_chain(item: NftChain) -> dict[str, Any]:
+    fields = _at(name=item.name)
+    if item.hook:
+        fields |= {"type": item.type, "hook": item.hook, "prio": item.priority, "policy": item.policy}
+    return {"add": {"chain": fields}}
+
+
+def _add_rules(item: NftChain) -> list[dict[str, Any]]:
+    return [{"add": {"rule": _at(chain=item.name, **json.loads(text))}} for text in item.rules]
+
+
+def create_table(item: NftTable) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
+    return [*out, *_content(item), *_element("add", "doors", item.doors)]
+
+
+def create_part(item: NftPart) -> list[dict[str, Any]]:
+    return [*_content(item), *_add_entries(item.entries)]
+
+
+def _content(item: Guard) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = [{"add": {"counter": _at(name=name)}} for name in item.counters]
+    for each in item.sets:
+        out += _add_set(each)
+    out += [_add_chain(chain) for chain in sorted(item.chains, key=_is_last)]
+    for chain in item.chains:
+        out += _add_rules(chain)
+    return out
+
+
+def _is_last(chain: NftChain) -> bool:
+    """The chain that judges what is routed is made last, since a table's chains end in the order in which they were made.
+
+    What was marked before the table went still meets it then, as far as it is there (net/netfilter/nf_tables_api.c,
+    nft_flush_table and nf_tables_commit, unregister hook by hook).
+    """
+    return chain.hook == "forward"
+
+
+def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
+    """From one table to the other within one transaction; sets, counts and grants that stay are not touched."""
+    if needs_rebuild(before, after):
+        return [*delete_table(before), *create_table(after)]
+    return _changes(before, after)
+
+
+def change_part(before: NftPart, after: NftPart) -> list[dict[str, Any]]:
+    if needs_rebuild(before, after):
+        return [*delete_part(before), *create_part(after)]
+    gone = [entry for entry in before.entries if entry not in after.entries]
+    new = [entry for entry in after.entries if entry not in before.entries]
+    return [*_delete_entries(gone), *_changes(before, after), *_add_entries(new)]
+
+
+def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
+    chains_before = {chain.name: chain for chain in before.chains}
+    chains_after = {chain.name: chain for chain in after.chains}
+    changed = [c for c in after.chains if chains_before.get(c.name) != c]
+    gone = [c for c in before.chains if c.name not in chains_after]
+    out: list[dict[str, Any]] = []
+    for chain in [*changed, *gone]:
+        if chain.name in chains_before:
+            out.append({"flush": {"chain": _at(name=chain.name)}})
+    sets_out, sets_in = _set_changes(before, after)
+    out += sets_in
+    out += [{"add": {"counter": _at(name=name)}} for name in after.counters if name not in before.counters]
+    out += [{"delete": {"chain": _at(name=chain.name)}} for chain in gone]
+    out += [_add_chain(chain) for chain in changed]
+    for chain in changed:
+        out += _add_rules(chain)
+    out += sets_out
+    out += [{"delete": {"counter": _at(name=name)}} for name in before.counters if name not in after.counters]
+    return out
+
+
+def _set_changes(before: Guard, after: Guard) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    old = {item.name: item for item in before.sets}
+    new = {item.name: item for item in after.sets}
+    removals = [_delete_set(item) for name, item in old.items() if name not in new]
+    additions: list[dict[str, Any]] = []
+    for name, item in new.items():
+        if name not in old:
+            additions += _add_set(item)
+        else:
+            additions += _element("delete", name, set(old[name].elements) - set(item.elements))
+            additions += _element("add", name, set(item.elements) - set(old[name].elements))
+    return removals, additions
+
+
+def _delete_set(item: NftSet) -> dict[str, Any]:
+    return {"delete": {"map" if item.map else "set": _at(name=item.name)}}
+
+
+def delete_table(_item: NftTable) -> list[dict[str, Any]]:
+    return [{"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
+
+
+def delete_part(item: NftPart) -> list[dict[str, Any]]:
+    out = _delete_entries(item.entries)
+    out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
+    out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
+    out += [_delete_set(each) for each in item.sets]
+    return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
+
+
+def write_gate(item: NftGate) -> list[dict[str, Any]]:
+    """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing (Linux 6.13 on)."""
+    name = f"{GATE}{item.device}"
+    chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
+    return [*delete_gate(item), {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
+
+
+def delete_gate(item: NftGate) -> list[dict[str, Any]]:
+    """Added first, so that it is also right where the kernel was quicker."""
+    name = _at(name=f"{GATE}{item.device}")
+    return [{verb: {"chain": name}} for verb in ("add", "flush", "delete")]
+
+
+def change_elements(before: NftElements | None, after: NftElements | None) -> list[dict[str, Any]]:
+    old = before.elements if before else frozenset()
+    new = after.elements if after else frozenset()
+    name = after.set if after else before.set if before else ""
+    return _element("delete", name, old - new) + _element("add", name, new - old)

@@ -1,0 +1,285 @@
+"""What nftables chains of others do with a packet of ours, as far as their rules can be understood. Pure.
+
+Lives here: an interpreter of three values. A match is true, false or unknown; an unknown match leads both ways, so that a packet
+has a set of possible ends. Only where every way ends in a drop is the packet dropped for certain, and only that is ever claimed.
+Does not: our own rules (`judge`), which packets matter (`advice`), the reading of the kernel (`kernel/live_nft`).
+
+The language is that of libnftables-json(5); `xt` is a match or target of iptables that nft has no word for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from warpd.kernel.state import ForeignChain, ForeignRules
+
+DEPTH_MAX: Final = 16  # NFT_JUMP_STACK_SIZE of the kernel
+Certainty = Literal["passes", "dropped", "unknown"]
+# Where a rule or a chain may lead: to an end, to the next rule, or to the end of its own chain.
+_ACCEPT, _DROP, _NEXT, _END = "accept", "drop", "next", "end"
+_IDLE: Final = frozenset({"counter", "log", "mangle", "notrack", "flow", "ct helper", "ct timeout", "ct expectation", "secmark"})
+_SOMETIMES: Final = frozenset({"limit", "quota", "ct count", "last"})
+_NAT: Final = frozenset({"snat", "dnat", "masquerade", "redirect"})
+_REFUSING: Final = frozenset({"drop", "reject"})
+_REFUSING_TARGETS: Final = frozenset({"REJECT", "DROP"})
+_ANYTHING: Final = frozenset({_ACCEPT, _DROP, _NEXT})
+# Targets of iptables that mark, log or change a packet, and let it go on.
+_IDLE_TARGETS: Final = frozenset(
+    {"AUDIT", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "HL", "LOG", "MARK", "NFLOG", "NOTRACK", "SECMARK"}
+    | {"TCPMSS", "TOS", "TRACE", "TTL"}
+)
+_NUMBERS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58, "icmpv6": 58}
+
+
+class _Unknown:
+    """A value that the packet has, but that nobody knows here."""
+
+
+class _Lacking:
+    """A field that the packet does not have, so that no rule about it matches."""
+
+
+UNKNOWN: Final = _Unknown()
+LACKING: Final = _Lacking()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A packet as far as it is known; empty strings and None stand for what is not.
+
+    `state` is that of conntrack: new or established. `version` is 4 or 6.
+    """
+
+    hook: Literal["input", "forward"]
+    version: int
+    iif: str = ""
+    oif: str = ""
+    protocol: str = ""
+    port: int | None = None
+    state: str = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one base chain does with a probe; `rule` says which rule drops it, "" for the policy."""
+
+    chain: ForeignChain
+    end: Certainty
+    rule: str = ""
+
+
+def judge(rules: ForeignRules, probe: Probe) -> Iterator[Judged]:
+    """What each base chain at the probe's hook does with it; an accept of one chain does not overrule the drop of another."""
+    for chain in rules.chains:
+        if chain.hook == probe.hook and chain.family in ("inet", f"ip{'' if probe.version == 4 else 6}"):
+            yield _Walk(rules, probe, (chain.family, chain.table)).base(chain)
+
+
+class _Walk:
+    """One probe's way through one table."""
+
+    def __init__(self, rules: ForeignRules, probe: Probe, table: tuple[str, str]) -> None:
+        self._probe = probe
+        self._chains = {chain.name: chain for chain in rules.chains if (chain.family, chain.table) == table}
+        self._sets = {item.name: item.elements for item in rules.sets if (item.family, item.table) == table}
+        self._refused_by = ""
+
+    def base(self, chain: ForeignChain) -> Judged:
+        ends = self._chain(chain.name, 0)
+        if _NEXT in ends:
+            ends = (ends - {_NEXT}) | {_DROP if chain.policy == "drop" else _ACCEPT}
+        if ends == {_DROP}:
+            return Judged(chain, "dropped", self._refused_by)
+        return Judged(chain, "passes" if ends == {_ACCEPT} else "unknown", self._refused_by)
+
+    def _chain(self, name: str, depth: int) -> frozenset[str]:
+        """Where a chain may lead; `next` stands for the rule after the jump that led here."""
+        chain = self._chains.get(name)
+        if chain is None or depth > DEPTH_MAX or not chain.complete:
+            return _ANYTHING
+        ends: set[str] = set()
+        for text in chain.rules:
+            found = self._rule(json.loads(text), depth)
+            ends |= found & {_ACCEPT, _DROP}
+            if _END in found:
+                ends.add(_NEXT)
+            if _NEXT not in found:
+                return frozenset(ends)
+        return frozenset(ends | {_NEXT})
+
+    def _rule(self, expressions: Iterable[Mapping[str, Any]], depth: int) -> frozenset[str]:
+        certain = True
+        for expression in expressions:
+            [(kind, body)] = expression.items()
+            if kind in _IDLE or _is_idle(kind, body):
+                continue
+            if kind == "match":
+                matches = self._match(body)
+                if matches is False:
+                    return frozenset({_NEXT})
+                certain = certain and matches is True
+                continue
+            if kind in _SOMETIMES or (kind == "xt" and _is_match(body)):
+                certain = False
+                continue
+            found = self._verdict(kind, body, depth)
+            if found == {_DROP} and not self._refused_by:
+                self._refused_by = kind if kind != "xt" else str(body["name"]).lower()
+            return found if certain else found | {_NEXT}
+        return frozenset({_NEXT})
+
+    def _verdict(self, kind: str, body: Any, depth: int) -> frozenset[str]:
+        if kind in _REFUSING or (kind == "xt" and _name(body) in _REFUSING_TARGETS):
+            return frozenset({_DROP})
+        if kind == "accept" or kind in _NAT:
+            return frozenset({_ACCEPT})
+        if kind == "return":
+            return frozenset({_END})
+        if kind == "continue":
+            return frozenset({_NEXT})
+        if kind == "jump":
+            return self._chain(str(body["target"]), depth + 1)
+        if kind == "goto":
+            return frozenset(_END if end == _NEXT else end for end in self._chain(str(body["target"]), depth + 1))
+        if kind == "vmap":
+            return self._mapped(body, depth)
+        return _ANYTHING | {_END}
+
+    def _mapped(self, body: Mapping[str, Any], depth: int) -> frozenset[str]:
+        """The verdict that a map has for the packet; of one that cannot be looked up all of them."""
+        elements = self._elements(body["data"])
+        if elements is None:
+            return _ANYTHING | {_END}
+        value = _value(body["key"], self._probe)
+        if value is LACKING:
+            return frozenset({_NEXT})
+        ends: set[str] = set()
+        for element in elements:
+            if not isinstance(element, list) or len(element) != 2:
+                return _ANYTHING | {_END}
+            inside = None if value is UNKNOWN else _is(value, element[0])
+            if inside is False:
+                continue
+            [(kind, target)] = element[1].items()
+            ends |= self._verdict(kind, target, depth)
+            if inside is True:
+                return frozenset(ends)
+        return frozenset(ends | {_NEXT})
+
+    # -- matches
+
+    def _match(self, body: Mapping[str, Any]) -> bool | None:
+        """Whether it matches; None where nobody can say."""
+        value, operator, right = _value(body["left"], self._probe), body["op"], body["right"]
+        if value is LACKING:
+            return False
+        if value is UNKNOWN:
+            return None
+        if operator in ("==", "in", "!="):
+            inside = self._inside(value, right)
+            return inside if operator != "!=" or inside is None else not inside
+        if not isinstance(value, int) or not isinstance(right, int):
+            return None
+        return {"<": value < right, ">": value > right, "<=": value <= right, ">=": value >= right}.get(operator)
+
+    def _inside(self, value: Any, right: Any) -> bool | None:
+        members = self._elements(right)
+        if members is None:
+            return None
+        answers = [_is(value, member) for member in members]
+        if True in answers:
+            return True
+        return None if None in answers else False
+
+    def _elements(self, right: Any) -> list[Any] | None:
+        """What a set, map or single value holds; None where it is not known."""
+        if isinstance(right, str) and right.startswith("@"):
+            text = self._sets.get(right[1:])
+            return None if text is None else list(json.loads(text))
+        if isinstance(right, dict) and "set" in right:
+            inner = right["set"]
+            return list(inner) if isinstance(inner, list) else [inner]
+        return list(right) if isinstance(right, list) else [right]
+
+
+def _is_idle(kind: str, body: Any) -> bool:
+    return kind == "xt" and (_name(body) == "comment" or (not _is_match(body) and _name(body) in _IDLE_TARGETS))
+
+
+def _is_match(body: Any) -> bool:
+    return isinstance(body, dict) and body.get("type") == "match"
+
+
+def _name(body: Any) -> str:
+    return str(body.get("name", "")) if isinstance(body, dict) else ""
+
+
+# ---- what a packet has ---------------------------------------------------------------------------------------
+
+
+def _value(left: Any, probe: Probe) -> Any:
+    if not isinstance(left, dict) or len(left) != 1:
+        return UNKNOWN
+    [(kind, body)] = left.items()
+    if not isinstance(body, dict):
+        return UNKNOWN
+    if kind == "meta":
+        return _meta(str(body.get("key")), probe)
+    if kind == "ct" and body.get("key") == "state":
+        return probe.state
+    if kind == "payload" and "field" in body:
+        return _payload(str(body["protocol"]), str(body["field"]), probe)
+    return UNKNOWN
+
+
+def _meta(key: str, probe: Probe) -> Any:
+    if key in ("iif", "iifname"):
+        return probe.iif or UNKNOWN
+    if key in ("oif", "oifname"):
+        return LACKING if probe.hook == "input" else probe.oif or UNKNOWN
+    if key in ("nfproto", "protocol"):
+        return f"ipv{probe.version}" if key == "nfproto" else f"ip{'' if probe.version == 4 else 6}"
+    if key == "l4proto":
+        return _NUMBERS[probe.protocol] if probe.protocol else UNKNOWN
+    return UNKNOWN
+
+
+def _payload(protocol: str, field: str, probe: Probe) -> Any:
+    if protocol in ("ip", "ip6"):
+        if (protocol == "ip6") != (probe.version == 6):
+            return LACKING
+        return _NUMBERS[probe.protocol] if field in ("protocol", "nexthdr") and probe.protocol else UNKNOWN
+    if protocol == "th":
+        return UNKNOWN if probe.port is None or field != "dport" else probe.port
+    if protocol not in _NUMBERS and protocol != "sctp":
+        return UNKNOWN
+    if probe.protocol and protocol != probe.protocol:
+        return LACKING
+    return UNKNOWN if field != "dport" or probe.port is None or not probe.protocol else probe.port
+
+
+def _is(value: Any, member: Any) -> bool | None:
+    """Whether a known value is a member that a rule names; None where the member is not understood."""
+    if isinstance(member, dict):
+        if "range" in member and isinstance(value, int):
+            return _in_range(value, member["range"])
+        if "elem" in member:
+            return _is(value, member["elem"]["val"])
+        return None
+    if member == "*":
+        return True
+    if isinstance(value, str) and isinstance(member, int):
+        return None  # a number where this knows only the word
+    if isinstance(value, int) and isinstance(member, str):
+        return None if member not in _NUMBERS else value == _NUMBERS[member]
+    if isinstance(value, str) and isinstance(member, str) and member.endswith("*"):
+        return value.startswith(member[:-1])
+    return bool(value == member)
+
+
+def _in_range(value: int, ends: Any) -> bool | None:
+    low, high = ends
+    return low <= value <= high if isinstance(low, int) and isinstance(high, int) else None

@@ -1,0 +1,175 @@
+"""A listing of our table by libnftables -> objects. What we never put there becomes something strange, which is mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from warpd.kernel.kinds.nft_table import (
+    GATE,
+    JOINT,
+    STRANGE,
+    Guard,
+    NftChain,
+    NftElements,
+    NftGate,
+    NftPart,
+    NftSet,
+    NftTable,
+    key_of,
+    part_of,
+    role_of,
+)
+from warpd.kernel.nftables.rules import rule
+from warpd.kernel.state import ROOT
+
+
+def element(value: Any) -> str:
+    """A listed set element as text: an address, a prefix, a range, a name."""
+    if isinstance(value, list):  # of a map
+        return " : ".join(element(part) for part in value)
+    if not isinstance(value, dict):
+        return str(value)
+    if "jump" in value:
+        return f"jump {value['jump']['target']}"
+    if "prefix" in value:
+        address = value["prefix"]["addr"]
+        if "." in address and ":" in address:  # an IPv4 address in IPv6 spelling: ::ffff:0.0.0.0
+            address = str(ip_address(address))
+        return f"{address}/{value['prefix']['len']}"
+    if "range" in value:
+        return "-".join(element(end) for end in value["range"])
+    if "concat" in value:
+        return JOINT.join(element(part) for part in value["concat"])
+    if "elem" in value:
+        return element(value["elem"]["val"])
+    return json.dumps(value, sort_keys=True)
+
+
+def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
+    target = str(item.get("map", ""))
+    dispatch = target and role_of(item["name"]) == "static"
+    elements = frozenset() if dispatch else frozenset(element(value) for value in item.get("elem", ()))
+    kind = item["type"] if isinstance(item["type"], str) else JOINT.join(item["type"])
+    odd = [k for k in ("gc-interval",) if k in item]
+    odd += sorted(set(item.get("flags", ())) - {"interval", "timeout"})
+    timeout = int(item.get("timeout", 0))
+    shape = NftSet(
+        item["name"],
+        " ".join([STRANGE, kind, *odd] if odd else [kind]),
+        "interval" in item.get("flags", ()),
+        tuple(sorted(elements)) if role_of(item["name"]) == "static" else (),
+        target,
+        timeout,
+        int(item.get("size", 0)) if timeout else 0,
+    )
+    return shape, elements
+
+
+def _chain(item: Mapping[str, Any], rules: Iterable[str]) -> NftChain:
+    if "hook" not in item:
+        return NftChain(item["name"], tuple(rules))
+    return NftChain(item["name"], tuple(rules), item["hook"], item["type"], int(item["prio"]), item["policy"])
+
+
+@dataclass(slots=True)
+class _Listing:
+    """A listing of our table, sorted by what each entry is."""
+
+    seen: bool = False
+    sets: list[NftSet] = field(default_factory=list)
+    elements: dict[str, frozenset[str]] = field(default_factory=dict)
+    entries: list[tuple[str, str, str]] = field(default_factory=list)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    chains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    rules: dict[str, list[str]] = field(default_factory=dict)
+    meters: dict[str, int] = field(default_factory=dict)  # nftables 1.1.2 and later list a rule's meter as a set, with a size
+
+    def take(self, kind: str, item: Mapping[str, Any]) -> None:
+        if kind == "table":
+            self.seen = True
+            self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
+        elif kind in ("set", "map") and "dynamic" in item.get("flags", ()) and "timeout" not in item["flags"]:
+            self.meters[item["name"]] = int(item.get("size", 0))
+        elif kind in ("set", "map"):
+            shape, values = _set(item)
+            self.sets.append(shape)
+            self.elements[shape.name] = values
+            if shape.map and shape.role == "static":
+                self.entries += [(shape.name, str(link), _target(verdict)) for link, verdict in item.get("elem", ())]
+        elif kind == "counter":
+            self.counts[item["name"]] = (item["packets"], item["bytes"])
+        elif kind == "chain":
+            self.chains[item["name"]] = item
+        elif kind == "rule":
+            self.rules.setdefault(item["chain"], []).append(
+                rule(item.get("comment", ""), *(self._metered(each) for each in item["expr"]))
+            )
+        elif kind != "metainfo":
+            self.sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
+
+    def _metered(self, expression: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A meter, however this nftables lists it. Sets are listed before rules."""
+        body = expression.get("set")
+        if body is None or len(body.get("stmt", ())) != 1 or body["set"].removeprefix("@") not in self.meters:
+            return expression
+        name = body["set"].removeprefix("@")
+        return {"meter": {"key": body["elem"], "name": name, "size": self.meters[name], "stmt": body["stmt"][0]}}
+
+    def chain(self, name: str) -> NftChain:
+        return _chain(self.chains[name], self.rules.get(name, ()))
+
+
+def _target(verdict: Any) -> str:
+    return str(verdict["jump"]["target"]) if isinstance(verdict, dict) and "jump" in verdict else json.dumps(verdict)
+
+
+NftObject = NftTable | NftPart | NftGate | NftElements
+
+
+def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
+    """A listing of our table -> (objects, drop counts by counter as (packets, bytes))."""
+    found = _Listing()
+    for entry in listing:
+        ((kind, item),) = entry.items()
+        found.take(kind, item)
+    if not found.seen:
+        return [], {}
+    gates = sorted(name for name, item in found.chains.items() if item.get("hook") == "ingress")
+    rest = [name for name in found.chains if name not in gates]
+    vcids = {0, *(_vcids(netns, [*rest, *(item.name for item in found.sets), *found.counts]))}
+    vcids |= {part_of(link) for _map, link, _chain in found.entries}
+    out: list[NftObject] = [_guard(netns, vcid, found, rest) for vcid in sorted(vcids)]
+    out += [NftGate(netns, name.removeprefix(GATE), found.chain(name).rules) for name in gates]
+    for shape in found.sets:
+        out += _elements(netns, shape, found.elements.get(shape.name, frozenset()))
+    return out, found.counts
+
+
+def _vcids(netns: str, names: Iterable[str]) -> set[int]:
+    return {part_of(name) for name in names} if netns == ROOT else set()
+
+
+def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Guard:
+    def own(name: str) -> bool:
+        return netns != ROOT or part_of(name) == vcid
+
+    sets = tuple(sorted((item for item in found.sets if own(item.name)), key=lambda item: item.name))
+    counters = tuple(sorted(name for name in found.counts if own(name)))
+    built = tuple(found.chain(name) for name in sorted(chains) if own(name))
+    entries = tuple(sorted(entry for entry in found.entries if part_of(entry[1]) == vcid))
+    if not vcid:  # an entry for a link that is no network's was never put there by us
+        odd = tuple(NftSet(f"entry {' '.join(entry)}", STRANGE) for entry in entries)
+        return NftTable(netns, (*sets, *odd), counters, built)
+    return NftPart(vcid, sets, counters, built, entries)
+
+
+def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElements]:
+    if shape.role in ("static", "learned"):
+        return []
+    if netns == ROOT and not part_of(shape.name):  # one object per link, so that one network's grant is not another's
+        return [NftElements(netns, shape.name, frozenset({value}), key_of(value)) for value in sorted(values)]
+    return [NftElements(netns, shape.name, values)] if values else []

@@ -1,0 +1,86 @@
+"""What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
+
+Three things judge a frame: the filters of its leg (`frames`), the VLANs of its port, and that the bridge is a member of no
+VLAN, so that nothing goes up to the gateway. What the port dropped follows from the bridge's own counters. In the root, a gate of
+the leg (IPv4 and IPv6 frames, nft_do_chain_inet_ingress lets the rest by) asks besides whether the frame came in by its own
+network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from warpd.intent.model import Network
+from warpd.kernel.kinds.bridge_port import BridgePort, Vlans
+from warpd.kernel.kinds.ethernet import PAYLOAD, Bridge, Leg, max_learned
+from warpd.kernel.kinds.link import LinkUp, alias, link_key
+from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.nft_table import NftElements, NftGate
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.tc_filter import Filters, TcIngress
+from warpd.kernel.nftables.rules import DROP, count, match, meta, rule
+from warpd.kernel.state import ROOT, Object
+from warpd.networks import frames
+from warpd.networks.placement import Room, Site
+
+OTHER_NETWORK = "other-network"
+REASONS = (OTHER_NETWORK,)
+
+
+def bridge_name(site: Site, network: Network) -> str:
+    return network.bridge_name or f"br-{site.vcid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What each leg of a segment lets in."""
+
+    port: BridgePort  # the VLANs of its port; its names are of no meaning
+    filters: Filters  # of its ingress
+
+
+def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], admission: Admission) -> list[Object]:
+    """The bridge with its legs."""
+    port = admission.port
+    group = netns_name(site.vcid)
+    own = link_key(place.netns, bridge.name)
+    out: list[Object] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
+    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
+    if place.netns == ROOT:
+        out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
+    for leg in legs:
+        key = link_key(place.netns, leg.name)
+        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
+        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
+        out += _own_only(place, leg.name)
+        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))
+    return out
+
+
+def _quiet(place: Room, name: str, group: str) -> list[Object]:
+    """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing answered or forwarded.
+
+    The filters keep every frame from the gateway's own protocols already; these settings hold should they be missing.
+    """
+    values = {f"net/ipv6/conf/{name}/disable_ipv6": "1", f"net/ipv4/conf/{name}/forwarding": "0"}
+    values |= {f"net/ipv4/conf/{name}/arp_ignore": "8", f"net/ipv4/conf/{name}/rp_filter": "1"}
+    key = link_key(place.netns, name)
+    return [Sysctl(place.netns, path, value, key, owner=group) for path, value in values.items()]
+
+
+def bridge(site: Site, place: Room, name: str, protocol: int, legs: int) -> Bridge:
+    limit = max_learned(legs)
+    return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
+
+
+def _own_only(place: Room, leg: str) -> list[Object]:
+    """In the root, where tunnels of several networks may have the same two addresses: a leg takes what came in by its own."""
+    if not place.mark:
+        return []
+    other = rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(place.named(OTHER_NETWORK)), DROP)
+    return [NftGate(place.netns, leg, (other,))]
+
+
+def tagged_of(network: Network) -> Vlans:
+    return ((network.vlan_range.first, network.vlan_range.last),) if network.vlan_range else ()

@@ -1,0 +1,1 @@
+"""The firewall of the root namespace and what the firewalls of all isolation modes share. Pure."""

@@ -1,0 +1,78 @@
+"""Neighbours on the host's own links: no network makes the host look for many that are not there.
+
+The kernel has one neighbour table a family for all namespaces (gc_thresh3 of net/ipv4/neigh/default, 1024 entries), and each
+destination that it looks for takes one. So towards prefixes that are on-link for the host, only destinations that have
+answered somebody lately are free; others meet a limit of each network, and one of all together. One that was let through
+is tried for some seconds without being counted again: its entry stands already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import Any, Final
+
+from warpd.kernel.kinds.nft_table import NftSet
+from warpd.kernel.nftables.rules import ANSWERS, RETURN, jump, match, meta, meter, payload, rate_over, rule, update
+from warpd.networks.firewall.rules import GATEWAY, LINKS_MAX, drops, merged
+
+REASON: Final = "unresolved"
+# Destinations a second that have not answered, and at once. One that does not answer holds its entry for some 20 s.
+OF_NETWORK: Final = (4, 16)
+OF_ALL: Final = (16, 128)
+REMEMBERED_S: Final = 600
+TRIED_S: Final = 10
+ANSWERED_MAX: Final = 1 << 16
+TRIED_MAX: Final = 1 << 10  # more than OF_ALL lets through meanwhile
+FAMILIES: Final = (("ip", 4), ("ip6", 6))
+
+
+def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
+    """The host's on-link prefixes, and who has answered there."""
+    ranges = [ip_network(text) for text in onlink]
+    kinds = {4: "ipv4_addr", 6: "ipv6_addr"}
+    fixed = (NftSet(f"onlink{version}", kind, True, merged(ranges, version)) for version, kind in kinds.items())
+    learned = (NftSet(f"answered{version}", kind, timeout=REMEMBERED_S, size=ANSWERED_MAX) for version, kind in kinds.items())
+    tried = (NftSet(f"tried{version}", kind, timeout=TRIED_S, size=TRIED_MAX) for version, kind in kinds.items())
+    return (*fixed, *learned, *tried)
+
+
+def learns(*matches: Any) -> list[str]:
+    """Where answers come by: who sent one is there."""
+    return [
+        rule(
+            "has answered",
+            *matches,
+            match(payload(family, "saddr"), f"@onlink{version}"),
+            ANSWERS,
+            update(f"answered{version}", payload(family, "saddr")),
+        )
+        for family, version in FAMILIES
+    ]
+
+
+def judges() -> list[str]:
+    """Where packets of networks come by: those to the host's own links meet the limit."""
+    return [
+        rule("on-link", match(payload(family, "daddr"), f"@onlink{version}"), jump("neighbours")) for family, version in FAMILIES
+    ]
+
+
+def chains() -> dict[str, tuple[str, ...]]:
+    """The chains that `judges` leads to."""
+    known = (
+        rule(comment, match(payload(family, "daddr"), f"@{name}{version}"), RETURN)
+        for comment, name in (("has answered", "answered"), ("is tried", "tried"))
+        for family, version in FAMILIES
+    )
+    tries = (rule("from now on", update(f"tried{version}", payload(family, "daddr"))) for family, version in FAMILIES)
+    own = meter("unresolved", LINKS_MAX, meta("iifname"), rate_over(*OF_NETWORK))
+    return {
+        "neighbours": (
+            *known,
+            rule("of a network", own, jump("over-unresolved")),
+            rule("of all networks", rate_over(*OF_ALL), jump("over-unresolved")),
+            *tries,
+        ),
+        "over-unresolved": drops(GATEWAY, REASON),
+    }

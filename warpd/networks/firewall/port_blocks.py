@@ -1,0 +1,66 @@
+"""Ports of the address translation: each network has a block of its own in the root (RFC 6888), so that none takes all.
+
+A network's block follows from the number of its transit link. Where there are more networks than blocks, some share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from warpd.kernel.kinds.nft_table import NftChain, NftElements
+from warpd.kernel.nftables.rules import between, rule, transport
+from warpd.kernel.state import ROOT
+from warpd.networks.placement import Site
+
+BLOCKS: Final = 24
+MAP: Final = "port-blocks"
+_CHAIN: Final = "block"
+
+
+def block_of(site: Site) -> int:
+    """The number of a network's block."""
+    return site.link_number % BLOCKS
+
+
+def elements(site: Site, links: Iterable[str]) -> list[NftElements]:
+    """By which links of the root its packets come, and so which block they get."""
+    chain = _chain(block_of(site))
+    return [NftElements(ROOT, MAP, frozenset({f"{link} : jump {chain}"}), link) for link in links]
+
+
+def block_number(found: Iterable[NftElements]) -> int | None:
+    """The number of the block to which the elements of one network send its packets; None where they send them to none."""
+    texts = (text for item in found if item.set == MAP for text in item.elements)
+    return next((int(text.rpartition(_CHAIN)[2]) for text in texts if _CHAIN in text), None)
+
+
+def ports(first: int, last: int, block: int) -> tuple[int, int]:
+    """The first and last port of a block of the free ports."""
+    width = (last - first + 1) // BLOCKS
+    if not width:
+        return first, last
+    return first + block * width, last if block == BLOCKS - 1 else first + (block + 1) * width - 1
+
+
+def width(first: int, last: int) -> int:
+    """How many ports the smallest block has."""
+    low, high = ports(first, last, 0)
+    return high - low + 1
+
+
+def chains(first: int, last: int, blocks: Iterable[int]) -> list[NftChain]:
+    """One chain for each block in use. ICMP's identifiers are what ports are to others (nf_nat_l4proto_unique_tuple)."""
+    return [NftChain(_chain(block), tuple(_translated(ports(first, last, block)))) for block in sorted(set(blocks))]
+
+
+def _chain(block: int) -> str:
+    return f"{_CHAIN}{block}"
+
+
+def _translated(block: Sequence[int]) -> list[str]:
+    own = {"masquerade": {"port": between(block[0], block[1])}}
+    return [
+        rule("a port of its block", transport("tcp", "udp", "icmp", "ipv6-icmp"), own),
+        rule("everything else", {"masquerade": None}),
+    ]

@@ -1,0 +1,393 @@
+"""The gateway's own guard: our table in the root namespace, shared by all networks.
+
+Nothing from a network's door reaches a service of the host, another network, another network's range by way
+of the uplink, or the uplink itself before it is granted. NAT goes to ports on which the gateway does not
+listen: a mapping on a listening port would hand one client the answers meant for that port.
+
+A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns its links to its
+chains, first of all. What its chains let out goes through the same checks as everybody's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from warpd.intent.reserved import MARKS, TABLES_LAST, UPLINK_TABLE, free_ports
+from warpd.kernel.kinds.nft_table import JOINT, NftChain, NftSet, NftTable
+from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
+from warpd.kernel.nftables.rules import (
+    ACCEPT,
+    ANSWERS,
+    DROP,
+    RETURN,
+    between,
+    count,
+    dispatch,
+    jump,
+    mangle,
+    match,
+    members,
+    meta,
+    payload,
+    rule,
+    together,
+)
+from warpd.kernel.state import ROOT, Host, Key, Object
+from warpd.networks.firewall import connection_limits, neighbours
+from warpd.networks.firewall import port_blocks as blocks
+from warpd.networks.firewall.rules import BY_PORT, REDIRECTED, UNTRACKED, Range, drops, merged
+
+FENCE4 = "warpd: fence4"
+FENCE6 = "warpd: fence6"
+# Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source port.
+NAT_PRIORITY = 90
+RAW_PRIORITY, MANGLE_PRIORITY = -300, -150
+PAIR = f"ifname{JOINT}ifname"
+# Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
+BETTER_PRIORITY, STEER_PRIORITY = 980, 981
+# On packets that came in by a transit link, or are routed inside a namespace: our table is in force. Every mark of ours has
+# the same highest byte, which the routing rules of `unguarded` ask for.
+GUARDED = MARKS + 0x10000
+MARK_BYTE = 0xFF000000
+OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
+# After the rules that act on marks of ours, before those for VRFs.
+WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 985
+
+
+def mark_of(table: int) -> int:
+    return MARKS + table
+
+
+def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
+    """What our own fence rules say in a table that was read: the links fenced for IPv4, and whether IPv6 is."""
+    rules = [text for chain in table.chains if chain.name == "forward" for text in chain.rules] if table else []
+    comments = [str(json.loads(text)["comment"]) for text in rules]
+    links = (comment.removeprefix(FENCE4).strip() for comment in comments if comment.startswith(FENCE4))
+    return tuple(sorted(links)), FENCE6 in comments
+
+
+def guard(
+    host: Host,
+    ranges: Sequence[Range],
+    routed: Sequence[Range],
+    sources: Sequence[Range],
+    transits: Sequence[Range],
+    listening: Iterable[int],
+    doors: Iterable[str],
+    port_blocks: Iterable[int],
+    uplinks: Iterable[tuple[str, str, int]],
+    ways: Iterable[tuple[str, str, Range]],
+) -> NftTable:
+    """Our table in the root.
+
+    What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version), wherever it goes, and by
+    those of `ways`, as (door, link, range), towards that range.
+    `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
+    the networks' doors, `transits` the links between networks and the root, `listening` the UDP ports, `doors` the links by which
+    networks come in, `port_blocks` those in use.
+    """
+    sets = (
+        *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")),
+        NftSet(blocks.MAP, "ifname", map="verdict"),
+        NftSet("bridges", "ifname"),
+        NftSet("doors", "ifname"),
+        NftSet("links", "ifname"),
+        *neighbours.sets(host.onlink),
+        NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
+        NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
+        *_ways(list(uplinks), ways),
+        NftSet("sources4", "ipv4_addr", True, merged(sources, 4)),
+        NftSet("sources6", "ipv6_addr", True, merged(sources, 6)),
+        NftSet("transits4", "ipv4_addr", True, merged(transits, 4)),
+        NftSet("transits6", "ipv6_addr", True, merged(transits, 6)),
+        NftSet("routed4", "ipv4_addr", True, merged(routed, 4)),
+        NftSet("routed6", "ipv6_addr", True, merged(routed, 6)),
+    )
+    counters = (
+        "between-networks",
+        "fenced",
+        "hairpin",
+        "host-service",
+        connection_limits.PORTS,
+        "not-granted",
+        "protocol",
+        "redirected",
+        "spoofed",
+        connection_limits.COUNT,
+        neighbours.REASON,
+        "unsolicited",
+        "untracked",
+        "wrong-uplink",
+    )
+    first, last = free_ports(listening)
+    shares = connection_limits.gateway_chains(host.conntrack_max, blocks.width(first, last))
+    chains = (
+        NftChain("forward", _forward(host), "forward"),
+        NftChain("input", tuple(_input()), "input"),
+        NftChain("postrouting", tuple(_postrouting()), "postrouting", "nat", NAT_PRIORITY),
+        NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
+        NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
+        NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
+        NftChain("back", tuple(_back())),
+        NftChain("carried", tuple(_carried())),
+        NftChain("out", tuple(_out())),
+        *(NftChain(name, rules) for name, rules in shares.items()),
+        *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
+        *blocks.chains(first, last, port_blocks),
+    )
+    by_name = sorted(chains, key=lambda chain: chain.name)
+    return NftTable(
+        ROOT, tuple(sorted(sets, key=lambda s: s.name)), tuple(sorted(counters)), tuple(by_name), tuple(sorted(doors))
+    )
+
+
+def _ways(uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]) -> Iterator[NftSet]:
+    """Where each network may leave. A door stands beside a link of the host, so that no network leaves by another's way."""
+    towards: dict[str, list[Range]] = {}
+    for door, link, target in ways:
+        towards.setdefault(f"{door}{JOINT}{link}", []).append(target)
+    for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
+        pairs = sorted({f"{door}{JOINT}{link}" for door, link, own in uplinks if own == version})
+        yield NftSet(f"uplinks{version}", PAIR, False, tuple(pairs))
+        elements = (f"{pair}{JOINT}{block}" for pair, blocks in towards.items() for block in merged(blocks, version))
+        yield NftSet(f"ways{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements)))
+
+
+def _from_door() -> dict[str, object]:
+    return match(meta("iifname"), "@doors")
+
+
+_UNMARKED = match(meta("mark"), 0)
+_BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root have for doors
+
+
+def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None) -> list[Object]:
+    """Routing rules that drop what came in by these links without a mark of ours: without our table nothing is forwarded.
+
+    Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the marks away, and with them
+    every way on. What is addressed to this namespace itself is looked up earlier (rule 0, table local).
+    """
+    return [
+        Rule(netns, version, GUARD_PRIORITY, 0, 0, owner, inside, link=link, mask=MARK_BYTE, blackhole=True)
+        for link in links
+        for version in versions
+    ]
+
+
+def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[Object]:
+    """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of the VRF's own network.
+
+    Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
+    of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device from before l3mdev_ip_rcv).
+    """
+    return [
+        Rule(ROOT, 4, WITHIN_PRIORITY, 0, 0, owner, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True)
+        for prefix in prefixes
+    ]
+
+
+def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[Object]:
+    """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
+
+    The check of the source (rp_filter) looks up the way back, as if it came in by the link that the packet would leave by, on
+    behalf of the packet's VRF (net/ipv4/fib_frontend.c, __fib_validate_source). From Linux 6.15 on, and in stable kernels that
+    have taken that over, rules of `unguarded` for the VRF select it; others need these. Nothing else is looked up so: what
+    comes in by such a link itself belongs to no VRF.
+    """
+    return [
+        Rule(ROOT, 4, WITHIN_PRIORITY, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True, of_vrf=True)
+        for link in links
+        for prefix in prefixes
+    ]
+
+
+def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[Object]:
+    """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come from them.
+
+    What goes there, answers from the uplink above all, bears a mark of ours as well. Without our table nobody reaches the
+    network's end of a transit link, or what is behind it.
+
+    For IPv4 packets that come from there a rule by the incoming link would also meet the check of the source of every answer
+    (rp_filter of the uplink): that looks up an answer's way in reverse, as if it came in by the link that it will leave by, and
+    without a mark (net/ipv4/fib_frontend.c, __fib_validate_source). So it is this check, on the transit link itself, that is
+    made to fail: there it takes the packet's mark (src_valid_mark), and without one its source is unreachable. IPv6 has no such
+    check, and `unguarded`. The host's own packets to those ranges come in by no link but lo.
+    """
+    out: list[Object] = []
+    for prefix in prefixes:
+        to = str(prefix)
+        out.append(Rule(ROOT, prefix.version, OWN_PRIORITY, 0, TABLE_MAIN, owner, link="lo", to=to))
+        out.append(Rule(ROOT, prefix.version, GUARD_PRIORITY, 0, 0, owner, to=to, mask=MARK_BYTE, blackhole=True))
+    return out
+
+
+def _to_door() -> dict[str, object]:
+    return match(meta("oifname"), "@doors")
+
+
+def _forward(host: Host) -> tuple[str, ...]:
+    rules = [
+        *neighbours.learns(_to_door()),
+        rule("networks in the root", dispatch("iifname", "forwards")),
+        rule("what leaves a network", _from_door(), jump("out")),
+        rule("networks in the root", dispatch("oifname", "backs")),
+        rule("what comes back to one", _to_door(), jump("back")),
+        rule("frames within a segment", match(meta("iifname"), "@bridges"), ACCEPT),
+    ]
+    for link in sorted(host.fence4):
+        matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))
+        rules.append(rule(f"{FENCE4} {link}", *matches, count("fenced"), DROP))
+    if host.fence6:
+        rules.append(rule(FENCE6, match(meta("nfproto"), "ipv6"), count("fenced"), DROP))
+    return tuple(rules)
+
+
+def _input() -> list[str]:
+    """Neighbour discovery is for transit links alone: a WireGuard device has no neighbours to look for.
+
+    It comes in by the device itself, not by its VRF (drivers/net/vrf.c, vrf_ip6_rcv), so that `inputs` does not see it.
+    """
+    neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
+    discovery = match(payload("icmpv6", "type"), neighbours)
+    return [
+        rule("networks in the root", dispatch("iifname", "inputs")),
+        rule("neighbour discovery", _from_door(), _BY_TRANSIT, discovery, ACCEPT),
+        *drops("gateway", "host-service", _from_door()),
+        *_transit_from_outside("ip", 4),
+        *_transit_from_outside("ip6", 6),
+    ]
+
+
+def _transit_from_outside(family: str, version: int) -> Sequence[str]:
+    """A host answers on every address that it has, by whatever link a packet comes in: on those of transit links, too."""
+    outside = match(meta("iifname"), "lo", op="!=")
+    return drops("gateway", "unsolicited", outside, match(payload(family, "daddr"), f"@transits{version}"))
+
+
+def _steer() -> list[str]:
+    """Answers to what a network in the root sent find their way to its table by the mark of their connection.
+
+    All that came in by a door bears a mark of ours from here on; `steering` and `unguarded` act on it.
+    """
+    answered = match({"ct": {"key": "direction"}}, "reply")
+    own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
+    outside = match(meta("iifname"), "@doors", op="!=")
+    return [
+        rule("networks in the root", dispatch("iifname", "steers")),
+        rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
+        rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
+        *(
+            rule("guarded answers", outside, answered, _UNMARKED, began, mangle(meta("mark"), GUARDED))
+            for began in _of_a_network()
+        ),
+    ]
+
+
+def _of_a_network() -> Iterator[dict[str, object]]:
+    """Of a connection that a network began; before its address is translated back, only the connection tells."""
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield match({"ct": {"key": f"{family} saddr", "dir": "original"}}, f"@sources{version}")
+
+
+def _out() -> list[str]:
+    return [
+        *drops("gateway", "untracked", UNTRACKED),
+        *drops("gateway", "redirected", REDIRECTED),
+        connection_limits.new_connections(),
+        *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
+        *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
+        rule("what NAT keeps apart", jump("carried")),
+        *drops("gateway", "between-networks", _to_door()),
+        *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
+        *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
+        *neighbours.judges(),
+        *_by_a_way(),
+        *drops("gateway", "wrong-uplink", match(meta("iifname"), "@links")),
+        *drops("gateway", "not-granted"),
+    ]
+
+
+def _carried() -> list[str]:
+    """What is translated is of a protocol that NAT keeps apart, by name: in some packets nft finds none (`networks.policy`)."""
+    return [
+        rule("keeps its source", match(payload("ip", "saddr"), "@routed4"), RETURN),
+        rule("keeps its source", match(payload("ip6", "saddr"), "@routed6"), RETURN),
+        *(
+            rule("by ports", match(meta("nfproto"), f"ipv{version}"), match(meta("l4proto"), members(*numbers)), RETURN)
+            for version, numbers in BY_PORT.items()
+        ),
+        *drops("gateway", "protocol"),
+    ]
+
+
+def _by_a_way() -> Iterator[str]:
+    """What is granted, by the uplink that is meant, or by a link of the host that leads to what the network may reach."""
+    granted, pair = match(meta("iifname"), "@links"), (meta("iifname"), meta("oifname"))
+    for family, version in (("ip", 4), ("ip6", 6)):
+        own = match(meta("nfproto"), f"ipv{version}")
+        yield rule("granted, by the uplink", own, granted, match(together(*pair), f"@uplinks{version}"), ACCEPT)
+        key = together(*pair, payload(family, "daddr"))
+        yield rule("granted, by a link that leads there", granted, match(key, f"@ways{version}"), ACCEPT)
+
+
+def _back() -> list[str]:
+    return [
+        rule("granted", match(meta("oifname"), "@links"), ANSWERS, ACCEPT),
+        *drops("gateway", "unsolicited"),
+    ]
+
+
+def _postrouting() -> list[str]:
+    return [
+        rule("within a network", _from_door(), _to_door(), ACCEPT),
+        rule("keeps its source", _from_door(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
+        rule("keeps its source", _from_door(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
+        rule("onto a port of its block", dispatch("iifname", blocks.MAP)),
+        rule("no block", _from_door(), count("not-granted"), DROP),
+    ]
+
+
+def steering(host: Host) -> list[Object]:
+    """Where the host's own default route leads over another link than the one named as uplink: the way over the uplink.
+
+    Every better route of the host counts all the same.
+    """
+    out: list[Object] = []
+    for hop in host.hops:
+        if hop.version in host.steered:
+            prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
+            metric = default_metric(prefix)
+            out += [
+                Route(ROOT, prefix, hop.device, None, hop.via or None, UPLINK_TABLE, metric, onlink=bool(hop.via)),
+                Rule(ROOT, hop.version, BETTER_PRIORITY, MARKS, TABLE_MAIN, mask=MARK_BYTE, suppress=0),
+                Rule(ROOT, hop.version, STEER_PRIORITY, MARKS, UPLINK_TABLE, mask=MARK_BYTE),
+            ]
+    return out
+
+
+def tag(host: Host) -> str:
+    """What a link of a network remembers of our fences."""
+    fenced4 = host.uplink in host.fence4 if host.uplink else host.tagged4
+    return str(TAG_SET + (TAG_FENCE4 if fenced4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
+
+
+def settings(host: Host, six: bool) -> list[Object]:
+    """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
+    out: list[Object] = [
+        Sysctl(ROOT, f"net/ipv4/conf/{link.name}/forwarding", "1", restore="0" if link.name in host.fence4 else None)
+        for link in host.exits
+    ]
+    if not six:
+        return out
+    # A forwarding host believes no router unless told 2: it would lose the routes that it has from one. So every link
+    # is told before forwarding goes on; where forwarding was on already, that choice is the operator's.
+    told: list[Object] = []
+    if host.fence6:
+        paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
+        told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
+    after = tuple(item.key for item in told)
+    restore = "0" if host.fence6 else None
+    return [*out, *told, Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore=restore, after=after)]

@@ -1,0 +1,266 @@
+"""Isolation by VRF: everything of a network lives in the root, behind an l3mdev device with a routing table of its own.
+
+The table ends in an unreachable route of either family before anything is tied to it, so that no lookup falls
+through to the host's own tables. Which connection a packet belongs to is told by a conntrack zone (the number of
+the routing table): two networks may use the same addresses. What stays inside a network is in its zone both ways;
+what leaves by the uplink is in it on the way out only, since the answers, addressed to the uplink, carry nothing
+that tells whose they are: NAT has made them unique in the common zone, and the mark of their connection leads them
+to the table (`gateway`).
+
+What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules, past those of VRFs: so
+egress follows the host's rules and routes the moment they change, as it does in a namespace, and a network without that
+mark has no way out at all. The host's default routes are leaked into the table as well, for what the gateway itself has to
+send outwards: ICMPv6 errors are looked up in the VRF of the link that a packet was meant for (net/ipv6/icmp.c,
+icmp6_send). One rule of ours repeats the kernel's own for l3mdev, so that a flushed rule list is mended like everything
+else.
+
+A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF (drivers/net/vrf.c, vrf_ip_rcv):
+conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as the incoming link.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, collapse_addresses
+
+from warpd.intent.reserved import MARKS, TABLES_LAST
+from warpd.kernel.kinds.link import LinkUp, alias, link_key
+from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftPart, NftSet
+from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route, default_metric
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.vrf import MTU, Vrf
+from warpd.kernel.nftables.rules import ACCEPT, ANSWERS, RETURN, goto, jump, mangle, match, meta, payload, renamed, rule
+from warpd.kernel.state import ROOT, Host, Object
+from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
+from warpd.networks.firewall.root import OF_A_TABLE, OWN_PRIORITY, mark_of, tag, unguarded, unguarded_within
+from warpd.networks.firewall.rules import clamp, drops, merged
+from warpd.networks.placement import Contribution, Fragment, Room, Site, Wants
+
+NAME = "vrf"
+# Before the kernel's own rule for l3mdev (1000), after the local table (0).
+ANSWER_PRIORITY, LEAVE_PRIORITY, L3MDEV_PRIORITY = 970, 980, 990
+HOST_PRIORITY = 1001  # a rule that does nothing, right after the kernel's own: from there on they are the host's
+ZONE = {"ct": {"key": "zone"}}
+ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
+
+
+def room(site: Site) -> Room:
+    vrf = _vrf(site)
+    return Room(ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table))
+
+
+def _vrf(site: Site) -> str:
+    return f"vrf-{site.vcid}"
+
+
+def why_not(site: Site) -> str:
+    """Why this network cannot be built so here; "" when it can."""
+    if not site.host.vrf:
+        return "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
+    if site.routing_table > TABLES_LAST:
+        return f"a conntrack zone has its table's number: routing_table {site.routing_table} is above {TABLES_LAST}"
+    return ""
+
+
+def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object]) -> Contribution:
+    """The VRF with its table's last resort, its settings, its part of the gateway's guard, and `inner`."""
+    place, vrf = room(site), _vrf(site)
+    group = netns_name(site.vcid)
+    link = link_key(ROOT, vrf)
+    out: list[Object] = [
+        Vrf(ROOT, vrf, alias(site.vcid, site.name), MTU, table=site.routing_table),
+        LinkUp(ROOT, vrf, link),
+        *_last_resort(site, group),
+        *_marked(site, place, wants, group),
+        *unguarded(ROOT, [vrf], (4, 6), group),
+        *unguarded(ROOT, [place.tunnel], (4,), group),
+        *_settings(site, place, group),
+        local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),
+        *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
+    ]
+    if wants.egress:
+        out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
+        out += port_blocks.elements(site, (vrf, place.tunnel))
+        out += _leak(site, group)
+        out += _answered(site, place, group)
+    return Contribution(
+        group,
+        (*out, *inner, _part(site, place, wants, fragment)),
+        tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
+        site.inside if wants.egress else (),
+        (vrf, place.tunnel),
+        (port_blocks.block_of(site),) if wants.egress else (),
+    )
+
+
+def shared(six: bool, host: Host) -> list[Object]:
+    """What networks of this mode need of the root together.
+
+    What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what leaves a namespace does.
+    """
+    out: list[Object] = []
+    for version in (4, 6) if six else (4,):
+        # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark (ip_tunnel_init_flow): not `unguarded`.
+        out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
+        out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
+        if version not in host.steered:  # `gateway.steering` has rules for it then
+            out.append(Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY))
+            out.append(Rule(ROOT, version, HOST_PRIORITY, nop=True))
+    return out
+
+
+def _own(site: Site) -> list[str]:
+    """The gateway's addresses in the network."""
+    return [str(address) for address in (site.gateway_address, site.gateway_address6) if address]
+
+
+def _versions(site: Site) -> tuple[int, ...]:
+    return (4,) if site.subnet6 is None else (4, 6)
+
+
+def _marked(site: Site, place: Room, wants: Wants, group: str) -> Iterator[Object]:
+    """What bears the network's mark is looked up in its table.
+
+    Where the network has a way out, that table's default routes are passed over, so that what it has no other route for goes
+    on to the rules of the host. The check of the source address (rp_filter) makes the same lookup in reverse.
+    """
+    for version in _versions(site):
+        longer = 0 if wants.egress else -1
+        yield Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer)
+
+
+def _answered(site: Site, place: Room, group: str) -> Iterator[Object]:
+    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the
+    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by
+    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
+    """
+    own = [item for item in site.inside if isinstance(item, IPv4Network)]
+    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)
+    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)
+
+
+def _last_resort(site: Site, group: str) -> Iterator[Object]:
+    for prefix in ("0.0.0.0/0", "::/0"):
+        yield Route(ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group)
+
+
+def _leak(site: Site, group: str) -> Iterator[Object]:
+    """The host's default routes: for what the gateway itself sends outwards on behalf of the network (ICMP errors)."""
+    for hop in site.host.hops:
+        prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
+        if hop.version in _versions(site):
+            yield Route(
+                ROOT,
+                prefix,
+                hop.device,
+                None,
+                hop.via or None,
+                site.routing_table,
+                default_metric(prefix),
+                owner=group,
+                onlink=bool(hop.via),
+            )
+
+
+def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
+    four, six = "net/ipv4/conf", "net/ipv6/conf"
+    off = "1" if site.subnet6 is None else "0"
+    link = link_key(ROOT, _vrf(site))
+    yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
+    for name in (_vrf(site), place.tunnel):
+        values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
+        # The reverse lookup of rp_filter takes the packet's mark: without one it meets `unguarded` (Linux 6.13 on).
+        values[f"{four}/{name}/src_valid_mark"] = "1"
+        for path, value in values.items():
+            yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
+
+
+# -- the part of the gateway's guard
+
+
+def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
+    chains: Mapping[str, Sequence[str]] = {
+        **fragment.chains,
+        "forward": _forward(site, place, wants, fragment),
+        "return": [*clamp(site.mtu), rule("back", jump("back"))] if wants.egress else [],
+        "input": [
+            icmp_errors.related(),
+            rule("answers to the gateway", ANSWERS, ACCEPT),
+            connection_limits.new_connections(),
+            rule("from an endpoint", jump("local")),
+        ],
+        **connection_limits.chains(site.shares, str(site.vcid)),
+        **icmp_errors.chains(str(site.vcid)),
+        "zone": list(_zone(site)),
+        "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
+        "steer": list(_steer(site, place, wants)),
+    }
+    sets = [*fragment.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(site)]
+    counters = (*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON)
+    names = frozenset((*chains, *(item.name for item in sets), *counters, *connection_limits.meters(site.shares)))
+    own = {name: [renamed(text, names, place.suffix) for text in rules] for name, rules in chains.items()}
+    own["out"] = [_passed_on(text) for text in own.get("out", ())]
+    built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
+    entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
+    entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("steers", place.tunnel, "steer")]
+    entries += [("backs", place.tunnel, "return")] if wants.egress else []
+    return NftPart(
+        site.vcid,
+        tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
+        tuple(sorted(place.named(name) for name in counters)),
+        tuple(sorted(built, key=lambda chain: chain.name)),
+        tuple(sorted((name, link, place.named(chain)) for name, link, chain in entries)),
+    )
+
+
+def _named(item: NftSet, place: Room) -> NftSet:
+    return dataclasses.replace(item, name=place.named(item.name))
+
+
+def _inside(site: Site) -> list[NftSet]:
+    return [
+        NftSet(f"inside{version}", kind, True, merged(site.inside, version))
+        for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
+    ]
+
+
+def _passed_on(text: str) -> str:
+    """What the network lets out goes on to the checks that are the same for all: `out` of the gateway's table."""
+    body = json.loads(text)
+    return rule(body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"]))
+
+
+def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[str]:
+    label = str(site.vcid)
+    off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
+    hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
+    hooks += [rule("out", jump("out"))] if wants.egress else []
+    return [
+        *clamp(site.mtu),
+        *off,
+        connection_limits.new_connections(),
+        *icmp_errors.forwarded(),
+        *hooks,
+        *drops(label, "not-granted"),
+    ]
+
+
+def _zone(site: Site) -> Iterator[str]:
+    for family, version in (("ip", 4), ("ip6", 6)):
+        inside = match(payload(family, "daddr"), f"@inside{version}")
+        yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)
+    yield rule("leaves", mangle(ZONE_OUT, site.routing_table))
+
+
+def _steer(site: Site, place: Room, wants: Wants) -> Iterator[str]:
+    """Which packets belong to the network, and which of them may look for the uplink."""
+    yield rule("of this network", mangle(meta("mark"), place.mark))
+    if not wants.egress:
+        return
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield rule("stays inside", match(payload(family, "daddr"), f"@inside{version}"), RETURN)
+    yield rule("answers come back", mangle({"ct": {"key": "mark"}}, place.mark))

@@ -1,0 +1,95 @@
+"""What an isolation mode offers to a network type, and what a type asks of it. Values only.
+
+Types speak of a `Room` (where their devices live) and say what passes in a `Fragment`; they never know of a mode.
+Modes build a fragment into a guard and never know of a type. A new mode is a file beside this one and a line in
+`MODES`; a new type likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from warpd.kernel.kinds.link import link_key
+from warpd.kernel.kinds.nft_table import NftSet
+from warpd.kernel.state import Host, Key, Object
+from warpd.networks.firewall.connection_limits import Shares
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One enabled network with everything assigned: what both a type and a mode start from."""
+
+    name: str
+    vcid: int
+    subnet: IPv4Network
+    subnet6: IPv6Network | None  # None: no IPv6 in this network
+    gateway_address: IPv4Address
+    gateway_address6: IPv6Address | None
+    transit: IPv4Network
+    routing_table: int
+    vlan: int  # the VLAN of an Ethernet segment, 0: none
+    mtu: int
+    inside: tuple[IPv4Network | IPv6Network, ...]  # its subnets, and the routes of its endpoints
+    host: Host
+    shares: Shares  # of the connection table
+    link_number: int  # of its transit link in the pool
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where a network's objects live, and how they are told from those of others there."""
+
+    netns: str
+    tunnel: str  # the WireGuard device
+    table: int  # the routing table of what is inside
+    master: str = ""  # what the tunnel device is a port of
+    underlay: str = ""  # the link that carries the tunnel's routes
+    suffix: str = ""  # after the names of sets and counters, where networks share a table
+    mark: int = 0  # on every packet that came in by this network's tunnel; 0 where nobody else's could
+
+    @property
+    def link(self) -> Key:
+        """The object that makes the tunnel device."""
+        return link_key(self.netns, self.tunnel)
+
+    def named(self, name: str) -> str:
+        """A set or counter of this network, by the name that its table has it under."""
+        return name + self.suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a type asks of the mode: a way out, and whether the network's own addresses are kept on it."""
+
+    egress: bool
+    nat4: bool = True
+    nat6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """What passes in a network, in chains that a mode hooks in; names of chains, sets and counters are the network's own.
+
+    `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`: from the uplink to an
+    endpoint; `peers`: from endpoint to endpoint; `local`: from an endpoint to the gateway itself. A chain that a type
+    leaves out lets nothing through.
+    """
+
+    sets: tuple[NftSet, ...]
+    counters: tuple[str, ...]
+    chains: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one network adds: its objects, and its part in the gateway's own guard."""
+
+    group: str
+    objects: tuple[Object, ...]
+    routed: tuple[IPv4Network | IPv6Network, ...] = ()  # ranges that keep their source on the way out
+    sources: tuple[IPv4Network | IPv6Network, ...] = ()  # what may stand as source in what leaves it
+    doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in
+    port_blocks: tuple[int, ...] = ()  # of the root's address translation
+    transit: bool = False  # whether it leaves its namespace by a transit link

@@ -1,0 +1,23 @@
+"""What passes in each type of network. One file a type, one line here.
+
+A type says what it wants of the mode (`wants`), what passes (`fragment`), what it adds to the tunnel (`objects`), and
+which destinations beside the internet it lets out to (`targets`).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from warpd.networks.types import l2_mesh, l2_point_to_point, l3vpn, remote_resource, secure_internet
+
+TYPES: tuple[ModuleType, ...] = (secure_internet, remote_resource, l3vpn, l2_point_to_point, l2_mesh)
+
+
+def type_named(name: str) -> ModuleType:
+    """The type of that name; the intent knows no other names."""
+    return next(module for module in TYPES if name == module.TYPE)
+
+
+def least_mtu(name: str) -> int:
+    """Bytes that the tunnel of a type must carry whatever the uplink does; 0: nothing of the kind."""
+    return int(getattr(type_named(name), "LEAST_MTU", 0))

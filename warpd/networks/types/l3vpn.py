@@ -1,0 +1,41 @@
+"""l3vpn-gateway: sites reach each other, with all networks behind them, through the gateway; no internet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from warpd.intent.model import Network
+from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
+from warpd.kernel.state import Object
+from warpd.networks import tunnel
+from warpd.networks.firewall.rules import Range, drops
+from warpd.networks.placement import Fragment, Room, Site, Wants
+from warpd.networks.tunnel import Peer
+
+TYPE = "l3vpn-gateway"
+REASONS = ("not-routed", "spoofed")
+Servers = Sequence[IPv4Address | IPv6Address]
+
+
+def wants(_network: Network) -> Wants:
+    return Wants(egress=False)
+
+
+def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
+    routed = [
+        rule("sites", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
+        for family, version in (("ip", 4), ("ip6", 6))
+    ]
+    chains = {"peers": [*tunnel.spoofed(site), *routed, *drops(str(site.vcid), "not-routed")]}
+    return tunnel.fragment(site, chains, reasons=REASONS)
+
+
+def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+    """Nothing but the tunnel."""
+    return []
+
+
+def targets(_network: Network, _dns: Servers) -> list[Range]:
+    """Nowhere."""
+    return []

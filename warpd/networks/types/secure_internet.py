@@ -1,0 +1,84 @@
+"""secure-internet: endpoints reach the internet by NAT; each other only where `peer_communication` says so.
+
+Internet egress never reaches inside: private, local and special ranges are dropped unless `allow_private`
+lists them; a DNS server in one of them is let through on port 53 only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from warpd.intent.model import Network
+from warpd.kernel.kinds.nft_table import NftSet
+from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
+from warpd.kernel.state import Object
+from warpd.networks import egress, tunnel
+from warpd.networks.firewall.rules import drops, merged, plain
+from warpd.networks.placement import Fragment, Room, Site, Wants
+from warpd.networks.policy import Entry
+from warpd.networks.special_ranges import INSIDE, REACHABLE_INSIDE
+from warpd.networks.tunnel import Peer
+
+TYPE = "secure-internet"
+REASONS = (*egress.REASONS, "peer-to-peer", "private")
+
+Servers = Sequence[IPv4Address | IPv6Address]
+DNS_PROTOCOLS, DNS_PORTS = (6, 17), ((53, 53),)
+POLICY: tuple[Entry, ...] = tuple(
+    entry
+    for version in egress.VERSIONS
+    for entry in (
+        Entry("opened", version, f"@opened{version}"),
+        Entry("name server", version, f"@dns{version}", DNS_PROTOCOLS, DNS_PORTS),
+        Entry("private", version, f"@private{version}", denied="private"),
+        Entry("the internet", version),
+    )
+)
+
+
+def wants(network: Network) -> Wants:
+    return egress.wants(network)
+
+
+def fragment(site: Site, network: Network, dns: Servers) -> Fragment:
+    chains = {
+        "out": egress.out(site, network, POLICY),
+        "back": egress.back(site, network, POLICY),
+        "peers": _peers(site, bool(network.peer_communication)),
+    }
+    return tunnel.fragment(site, chains, _sets(network, dns), REASONS)
+
+
+def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+    """Nothing but the tunnel."""
+    return []
+
+
+def targets(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
+    """Where it may go by another link than the uplink: a name server may stand on a link of its own."""
+    return [*network.allow_private, *(ip_network(server) for server in dns)]
+
+
+def _servers_inside(dns: Servers) -> list[IPv4Address | IPv6Address]:
+    return [server for server in dns if any(server in item for item in INSIDE)]
+
+
+def _sets(network: Network, dns: Servers) -> list[NftSet]:
+    opened = (*network.allow_private, *REACHABLE_INSIDE)
+    servers = _servers_inside(dns)
+    out: list[NftSet] = []
+    for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
+        out.append(NftSet(f"private{version}", kind, True, merged(INSIDE, version)))
+        out.append(NftSet(f"opened{version}", kind, True, merged(opened, version)))
+        own = sorted(plain(ip_network(server)) for server in servers if server.version == version)
+        out.append(NftSet(f"dns{version}", kind, False, tuple(dict.fromkeys(own))))
+    return out
+
+
+def _peers(site: Site, open_: bool) -> list[str]:
+    granted = [
+        rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
+        for family, version in (("ip", 4), ("ip6", 6))
+    ]
+    return [*tunnel.spoofed(site), *(granted if open_ else ()), *drops(str(site.vcid), "peer-to-peer")]

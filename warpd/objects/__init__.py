@@ -1,1 +1,0 @@
-"""Kinds of kernel objects. One file a kind; what they share is in `warpd.state`."""

@@ -1,0 +1,180 @@
+"""Differences -> ordered steps. Pure; the plan is data, and apply runs that data and nothing else.
+
+Order: first everything that takes reach away (revocations and deletions, highest rank first), for all networks,
+so that what one gives up another may take; then the gateway's own guard; then each network by rank; last the
+addresses and routes that are no longer wanted, so that a route that changes its prefix leaves no gap (they
+grant nothing by themselves). A step never gives more than the plan's end gives, so stopping anywhere leaves
+less reach, never more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from warpd.kernel.kinds.nft_table import NftElements, fewer
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.wireguard import WireguardDevice, without_port
+from warpd.kernel.state import ROOT, Action, Change, Key, Object, Rank
+from warpd.keys.derivation import Secret
+from warpd.reconcile.diff import Blocked, Difference, Differences
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change, with where it belongs and why."""
+
+    change: Change
+    key: Key
+    group: str
+    network: str
+    fields: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    steps: tuple[Step, ...]
+    blocked: tuple[Blocked, ...]
+    networks: Mapping[str, str]  # group -> network name
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps and not self.blocked
+
+
+def plan(differences: Differences, names: Mapping[str, str], stopped: Collection[str] = ()) -> Plan:
+    """Order the differences.
+
+    `names` maps groups to network names; a group without one is of a network that the intent no longer has. To the
+    groups in `stopped` nothing is given, as to those that a foreign object blocks.
+    """
+    stopped = {*stopped, *(blocked.group for blocked in differences.blocked)}
+    wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
+    # A network that cannot be completed still loses what it should no longer have; only nothing is given to it.
+    revoked = [item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace]
+    removals = sorted((step for item in (*wanted, *revoked) for step in _taking(item, names)), key=_last_first)
+    taking = [step for step in removals if not _is_tidying(step)]
+    tidying = [step for step in removals if _is_tidying(step)]
+    giving = _by_needs(sorted((step for item in wanted for step in _giving(item, names)), key=_first_first))
+    return Plan((*taking, *giving, *tidying), differences.blocked, dict(names))
+
+
+def _group(item: Difference) -> str:
+    subject = item.after if item.after is not None else item.before
+    return subject.group if subject is not None else ROOT
+
+
+def _step(
+    action: Action, before: Object | None, after: Object | None, item: Difference, names: Mapping[str, str], why: str
+) -> Step:
+    group = _group(item)
+    name = names.get(group, "") if group else "gateway"
+    return Step(Change(action, before, after), item.key, group, name or group, item.fields, why)
+
+
+def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
+    if item.before is None:
+        return
+    if item.after is None:
+        yield _step(Action.DELETE, item.before, None, item, names, "removed from the YAML")
+    elif item.replace:
+        yield _step(Action.DELETE, item.before, None, item, names, f"{', '.join(item.fields)} cannot change in place")
+    else:
+        less = _less(item.before, item.after)
+        if less is not None:
+            yield _step(Action.REVOKE, item.before, less, item, names, "taken away before anything is given")
+
+
+def _less(before: Object, after: Object) -> Object | None:
+    """The state between, for a change that first takes something away; None when there is no such step."""
+    if isinstance(before, NftElements) and isinstance(after, NftElements) and before.elements - after.elements:
+        return fewer(before, after)
+    if isinstance(before, WireguardDevice) and isinstance(after, WireguardDevice) and before.port != after.port:
+        return without_port(before) if before.port else None
+    return None
+
+
+def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
+    if item.after is None:
+        return
+    if item.before is None or item.replace:
+        why = "in the intent, not in the kernel" if item.before is None else f"{', '.join(item.fields)} differ"
+        yield _step(Action.CREATE, None, item.after, item, names, why)
+        return
+    before = _less(item.before, item.after) or item.before
+    if before != item.after:
+        yield _step(Action.UPDATE, before, item.after, item, names, f"{', '.join(item.fields)} differ")
+
+
+def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
+    return (-step.change.subject.rank, step.group, step.key)
+
+
+def _is_tidying(step: Step) -> bool:
+    subject = step.change.subject
+    kept_to_the_end = subject.rank in (Rank.ADDRESS, Rank.ROUTE) and not isinstance(subject, Rule)
+    return step.change.action is Action.DELETE and kept_to_the_end and not step.fields
+
+
+def _first_first(step: Step) -> tuple[bool, str, int, tuple[str, ...]]:
+    return (step.group != ROOT, step.network, step.change.subject.rank, step.key)
+
+
+def _by_needs(steps: list[Step]) -> list[Step]:
+    """The same order, but whatever a step needs and the plan makes comes before it."""
+    pending = {step.key: step for step in steps}
+    out: list[Step] = []
+
+    def emit(step: Step) -> None:
+        if pending.pop(step.key, None) is None:
+            return
+        for key in step.change.subject.needs:
+            if key in pending:
+                emit(pending[key])
+        out.append(step)
+
+    for step in steps:
+        emit(step)
+    return out
+
+
+def runs(steps: Iterable[Step]) -> list[list[Step]]:
+    """Neighbouring steps that do not depend on one another: what one look at a signal or a clock stands between."""
+    out: list[list[Step]] = []
+    for step in steps:
+        if out and _joins(out[-1][-1], step):
+            out[-1].append(step)
+        else:
+            out.append([step])
+    return out
+
+
+def _joins(last: Step, step: Step) -> bool:
+    same = (last.group, last.key.kind, last.key.netns) == (step.group, step.key.kind, step.key.netns)
+    both = (last.change.action is Action.DELETE) == (step.change.action is Action.DELETE)
+    return same and both and step.change.subject.rank is not Rank.GUARD
+
+
+def digest(steps: Iterable[Step]) -> str:
+    """A fingerprint of what would be done, secrets included; two plans with one digest do the same."""
+    hasher = hashlib.sha256()
+    for step in steps:
+        hasher.update(f"{step.change.action.value} {step.key}\n".encode())
+        for side in (step.change.before, step.change.after):
+            _feed(hasher, side)
+    return hasher.hexdigest()
+
+
+def _feed(hasher: hashlib._Hash, value: object) -> None:
+    if isinstance(value, Secret):
+        hasher.update(hashlib.sha256(value.reveal()).digest())
+    elif isinstance(value, frozenset):
+        hasher.update(repr(sorted(value)).encode())
+    elif dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            _feed(hasher, getattr(value, each.name))
+    else:
+        hasher.update(repr(value).encode())

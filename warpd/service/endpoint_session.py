@@ -1,0 +1,80 @@
+"""What is known of an endpoint's own way to the gateway, beside what `explain` says of its packets there. Pure.
+
+Lives here: why an endpoint is not in the kernel, its session, and what nobody at the gateway can
+see. Does not: routes and rules (`explain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from warpd.kernel.state import PeerTraffic
+from warpd.networks.compiler import in_force
+from warpd.reconcile.engine import Goal
+from warpd.service.views.overview import CONNECTED_S
+
+Presence = Literal["online", "stale", "never"]
+
+IP_AND_ICMP_BYTES: Final = 28  # the headers of a ping
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The handshakes of one endpoint as the kernel has them."""
+
+    presence: Presence
+    handshake_age_s: int | None  # None for never
+    comes_from: str  # address and port of its latest packet; "" where none is known
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def session_of(traffic: PeerTraffic | None, now_s: int) -> Session:
+    """`now_s` is in seconds since the epoch."""
+    if traffic is None or not traffic.handshake:
+        return Session("never", None, traffic.endpoint if traffic is not None else "")
+    age_s = max(0, now_s - traffic.handshake)
+    return Session("online" if age_s < CONNECTED_S else "stale", age_s, traffic.endpoint)
+
+
+def absence(goal: Goal, network: str, name: str) -> str:
+    """Why the YAML keeps an endpoint out of the kernel; "" where it does not."""
+    body = goal.intent.networks[network]
+    endpoint = body.endpoints[name]
+    if not body.enabled:
+        return f"network {network} is disabled: `warpctl network set {network} --enable`"
+    if not endpoint.enabled:
+        return f"the endpoint is disabled: `warpctl endpoint enable {network}/{name}`"
+    if not in_force(endpoint, goal.today):
+        return f"the endpoint has expired on {endpoint.expires}: give `expires` a later day"
+    return ""
+
+
+def session_text(session: Session, name: str, dialled: str) -> str:
+    """One sentence; `name` is NETWORK/NAME, `dialled` the address and port that its config has."""
+    if session.presence == "online":
+        return f"handshake {session.handshake_age_s} s ago, from {session.comes_from}"
+    what = "no handshake since the tunnel was made"
+    if session.presence == "stale":
+        what = f"the last handshake was {session.handshake_age_s} s ago: its session has ended"
+    return (
+        f"{what}. Not seen from here: whether the device is on, has the config as it is now (`warpctl endpoint"
+        f" config {name}`; another key gets no answer), and reaches UDP {dialled} (firewalls of a cloud or on the way)"
+    )
+
+
+def not_seen(target: str, protocol: str, port: int, mtu: int) -> Iterator[str]:
+    """What may still be in the way of a packet that passes the gateway."""
+    yield (
+        "the device itself: its firewall, and networks around it that use the same addresses as the tunnel,"
+        f" which it then sends past the tunnel (`ip route get {target}` there)"
+    )
+    what = "the name server answers queries" if protocol == "udp" and port == 53 else f"{target} answers"
+    yield f"the other side: whether {what}, and knows a way back"
+    yield (
+        "routers on the way that drop large packets and tell nobody"
+        f" (`ping -M do -s {mtu - IP_AND_ICMP_BYTES} {target}` from the device)"
+    )

@@ -1,0 +1,1 @@
+"""What people and programs see, as JSON and as text made from that JSON."""

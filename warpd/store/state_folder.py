@@ -1,0 +1,623 @@
+"""The state folder: grants, the master secret, config versions, and the lock of whoever writes.
+
+Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed, folder synced), so
+a crash at any byte leaves the old one or the new one. Reading creates nothing; an absent file is an empty
+answer, a broken one is an error and never taken for an empty one. What the kernel holds is never written here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from warpd.allocation import model as granting
+from warpd.allocation.model import Grants
+from warpd.errors import Busy, WarpError
+from warpd.keys import derivation
+from warpd.keys.derivation import KEY_BYTES, Secret
+
+GRANTS: Final = "grants.json"
+VERSIONS: Final = "configs.json"
+MASTER: Final = "master.key"
+MASKED: Final = "configs"
+EXPORTS: Final = "exports.log"
+HISTORY: Final = "history"  # what was applied, a document each
+IN_FORCE: Final = "in-force.json"  # which of them is
+LOCK: Final = "lock"
+KEPT: Final = "daemon.lock"
+LOCK_PAUSE_S: Final = 0.05
+CREDENTIAL: Final = "warpd.master"
+FORMAT: Final = 1
+_KEY_FILE_MAX: Final = 4096  # bytes; more than any way to write 32 of them
+
+
+class Numbered(Protocol):
+    """A client config, as far as the store needs to know."""
+
+    @property
+    def network(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def first_names(self) -> tuple[str, str] | None: ...
+    def digest(self) -> str: ...
+    def masked(self) -> Mapping[str, Any]: ...
+    def numbered(self, version: int) -> Self: ...
+
+
+Stamp = tuple[int, int, int, int]  # inode, bytes, and times: another one when a file was written anew
+
+Config = TypeVar("Config", bound=Numbered)
+Parsed = TypeVar("Parsed")
+
+
+def known_as(config: Numbered) -> tuple[str, str]:
+    """The names that an endpoint's versions go by: those it had first, so that a new name takes its history along."""
+    return config.first_names or (config.network, config.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One distinct config of one endpoint: a number from 1, and the day it was first seen."""
+
+    version: int
+    date: str
+    digest: str
+    exported: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Every config version on record, by `NETWORK/NAME`, oldest first."""
+
+    configs: Mapping[str, tuple[ConfigVersion, ...]]
+
+    def of(self, network: str, endpoint: str, digest: str = "") -> dict[str, Any]:
+        """For `status` and `show`. With the digest of the config as it is now, that one counts, on record or not."""
+        rows = self.configs.get(f"{network}/{endpoint}", ())
+        last = next((row for row in reversed(rows) if row.digest == digest), None) if digest else (rows[-1:] or (None,))[0]
+        number = last.version if last else len(rows) + 1
+        return {"config_version": number, "config_exported": last is not None and last.exported}
+
+
+class Store:
+    """One state folder. Methods that write are called inside `writer`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.folder = Path(state_dir)
+        self._writer = granting.Writer()
+        self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
+        self._locked_in: os.stat_result | None = None  # the folder in which the lock is held
+        self._made = False  # whether the folder was there, or was made here
+        self._kept: int | None = None  # descriptor of the daemon's lock
+
+    # grants
+
+    def read_grants(self) -> Grants:
+        """The very same object while the file is the same; where that is lost, those of what was applied last.
+
+        Raises:
+            WarpError: they cannot be read.
+        """
+        stamp = self.stamp(GRANTS)
+        if stamp is None:
+            return self._grants_on_record()
+        if self._grants is not None and self._grants[0] == stamp:
+            return self._grants[1]
+        text = self._read(GRANTS)
+        if text is None:
+            return Grants({})
+        self._grants = stamp, self._parse(GRANTS, text, granting.from_json)
+        return self._grants[1]
+
+    def _grants_on_record(self) -> Grants:
+        pointer = self._read(IN_FORCE)
+        number = self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"])) if pointer is not None else 0
+        name = record_name(number)
+        stamp = self.stamp(name) if number else None
+        if stamp is None:
+            return Grants({})
+        if self._grants is None or self._grants[0] != stamp:
+            self._grants = stamp, self._parse(name, self._read(name) or "", _grants_of_record)
+        return self._grants[1]
+
+    def write_grants(self, grants: Grants) -> None:
+        if self._grants is not None and self._grants[1] is grants and self._grants[0] == self.stamp(GRANTS):
+            return
+        self._write(GRANTS, self.grants_text(grants))
+        self._grants = self.stamp(GRANTS), grants
+
+    def grants_text(self, grants: Grants) -> str:
+        return self._writer.text(grants)
+
+    # the master secret
+
+    def master_key(self, create: bool, path: Path | None = None) -> Secret | None:
+        """The master secret: from `path` if given, a systemd credential, or the folder; None when there is none yet.
+
+        Raises:
+            WarpError: it is unreadable, malformed or readable by others; or `path` is given and not there.
+        """
+        if path is not None:
+            found = _read_key(path, shared=stat.S_IRWXO)
+            if found is None:
+                hint = "mount it, or drop `gateway.master_key_file` to use the one in the state folder"
+                raise WarpError(f"{path}: no such file", code="master-missing", who="operator", hint=hint)
+            return found
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if credentials:
+            found = _read_key(Path(credentials) / CREDENTIAL, shared=stat.S_IRWXO)
+            if found is not None:
+                return found
+        own = _read_key(self.folder / MASTER, shared=stat.S_IRWXO | stat.S_IRWXG)
+        return self._make_master() if own is None and create else own
+
+    def _make_master(self) -> Secret | None:
+        """Never replaces one that another process made meanwhile: link() fails where rename() would not."""
+        target = self.folder / MASTER
+        beside = self.folder / f".{MASTER}.{os.getpid()}"
+        with _told(target):
+            self._make_folder()
+            _write_synced(beside, secrets.token_bytes(KEY_BYTES))
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.link(beside, target)
+            finally:
+                os.unlink(beside)
+            _sync_folder(self.folder)
+        return _read_key(target, shared=stat.S_IRWXO | stat.S_IRWXG)
+
+    # config versions
+
+    def versions(self) -> Versions:
+        """Raises: WarpError when they cannot be read."""
+        text = self._read(VERSIONS)
+        return Versions({}) if text is None else self._parse(VERSIONS, text, _versions_from_json)
+
+    def versioned(self, config: Config, formatter: Callable[[Config], str], exported: bool = True) -> tuple[Config, str]:
+        """The config with its number, and its text; a config not seen before gets the next number, dated today."""
+        versions = self.versions()
+        name, digest = "/".join(known_as(config)), config.digest()
+        rows = versions.configs.get(name, ())
+        row = next((row for row in rows if row.digest == digest), None)
+        if row is None:
+            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported)
+            rows = (*rows, row)
+        elif exported and not row.exported:
+            new = dataclasses.replace(row, exported=True)
+            rows = tuple(new if old is row else old for old in rows)
+        numbered = config.numbered(row.version)
+        text = formatter(numbered)
+        self._keep_masked(config, row.version)
+        self._write(VERSIONS, _versions_to_json({**versions.configs, name: rows}))
+        return numbered, text
+
+    def history(self, network: str, endpoint: str) -> list[dict[str, Any]]:
+        rows = self.versions().configs.get(f"{network}/{endpoint}", ())
+        exports = self._exports(network, endpoint)
+        return [
+            {
+                "version": row.version,
+                "date": row.date,
+                "exported": row.exported,
+                "exports": [each for number, each in exports if number == row.version],
+            }
+            for row in rows
+        ]
+
+    def masked(self, network: str, endpoint: str, version: int) -> Mapping[str, Any]:
+        """What a version said, secrets as fingerprints.
+
+        Raises:
+            WarpError: there is no such version on record, or its values were not kept.
+        """
+        kept = self._masked(network, endpoint)
+        if str(version) not in kept:
+            text = f"version {version} of {network}/{endpoint} is not on record"
+            hint = f"versions on record: {', '.join(kept) or 'none'}"
+            raise WarpError(text, code="version-unknown", who="operator", hint=hint)
+        return kept[str(version)]
+
+    def _masked(self, network: str, endpoint: str) -> dict[str, Mapping[str, Any]]:
+        text = self._read(_masked_file(network, endpoint))
+        return {} if text is None else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
+
+    def _keep_masked(self, config: Numbered, version: int) -> None:
+        """A file an endpoint: the list of versions, which every look reads, stays small."""
+        kept = {**self._masked(*known_as(config)), str(version): config.masked()}
+        text = json.dumps({"version": FORMAT, "configs": kept})
+        self._write(_masked_file(*known_as(config)), text + "\n")
+
+    def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
+        """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        names: dict[str, Any] = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        if config.first_names is not None:
+            names["known_as"] = "/".join(config.first_names)
+        line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
+        path = self.folder / EXPORTS
+        with _told(path):
+            self._make_folder()
+            _append_synced(path, line.encode())
+
+    def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
+        return [(version, row) for name, version, row in self._export_rows() if name == f"{network}/{endpoint}"]
+
+    def _export_rows(self) -> Iterator[tuple[str, int, dict[str, str]]]:
+        return (found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line))
+
+    def delivered(self) -> dict[str, str]:
+        """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what the device has."""
+        configs = self.versions().configs
+        out = {name: row.digest for name, rows in configs.items() for row in rows if row.exported}
+        for name, version, _ in self._export_rows():
+            row = next((row for row in configs.get(name, ()) if row.version == version), None)
+            if row is not None:
+                out[name] = row.digest
+        return out
+
+    # the lock
+
+    @contextlib.contextmanager
+    def writer(self, command: str, patience_s: float = 0.0) -> Iterator[None]:
+        """Be the only writer of this folder. The kernel's lock counts, the file's text only tells who it is.
+
+        Raises:
+            Busy: another process is, and still was after `patience_s` seconds.
+            WarpError: the folder takes no writes.
+        """
+        with self.writer_if_possible(command, patience_s) as obstacle:
+            if obstacle is not None:
+                raise obstacle
+            yield
+
+    @contextlib.contextmanager
+    def writer_if_possible(self, command: str, patience_s: float = 0.0, make: bool = True) -> Iterator[WarpError | None]:
+        """As `writer`, for whoever takes access away or restores a guard: a folder that takes no writes stops neither.
+
+        Yields why the folder takes no writes, None while none is known. The lock is held all the same where its file can be
+        read (flock(2) asks for no right to write); without its file, two processes could be at work, each of which only
+        takes away. With `make` false a folder that is gone is not made anew.
+
+        Raises:
+            Busy: another process is the writer, and still was after `patience_s` seconds.
+        """
+        path = self.folder / LOCK
+        self._locked_in = None
+        fd, obstacle = self._open_lock(path, make)
+        if fd is None:
+            yield obstacle
+            return
+        try:
+            try:
+                _flock(fd, path, patience_s)
+            except WarpError as failure:
+                if isinstance(failure, Busy):
+                    raise
+                obstacle = obstacle or failure
+            _sign(path, fd, command)
+            try:
+                yield obstacle
+            finally:
+                _sign(path, fd, None)
+        finally:
+            self._locked_in = None
+            os.close(fd)
+
+    def hold(self) -> None:
+        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where that can be said.
+
+        The descriptor is open for reading alone: one that is open for writing would keep the disk from being mounted read-only.
+        """
+        path = self.folder / KEPT
+        with contextlib.suppress(OSError):
+            if self._kept is not None and os.path.samestat(os.fstat(self._kept), path.stat()):
+                return
+        if self._kept is not None:
+            os.close(self._kept)  # the file was removed: an open one without a name keeps its disk writable, too
+            self._kept = None
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._kept = fd
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def is_kept(self) -> bool:
+        """Whether a daemon says that it is at work here."""
+        try:
+            fd = os.open(self.folder / KEPT, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return False
+
+    def _open_lock(self, path: Path, make: bool) -> tuple[int | None, WarpError | None]:
+        """The open lock file, None where there is none and none can be made; and why the folder takes no writes.
+
+        It is open for reading, which is all that flock(2) asks for: see `hold`.
+        """
+        obstacle: WarpError | None = None
+        try:
+            with _told(path):
+                self._made, self._locked_in = not make, None
+                self._make_folder()
+                self._locked_in = self.folder.stat()
+                self._close_folder()
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except WarpError as failure:
+            obstacle = failure
+        try:
+            with _told(path):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), obstacle
+        except WarpError as failure:
+            return None, obstacle or failure
+
+    def obstacle(self) -> str:
+        """What is known to keep anybody from writing here, without a write: "gone", "read-only", "full", or ""."""
+        try:
+            seen = os.statvfs(self.folder)
+        except OSError:
+            return "gone"
+        if seen.f_flag & os.ST_RDONLY:
+            return "read-only"
+        return "full" if not seen.f_bfree or (seen.f_files and not seen.f_ffree) else ""
+
+    # documents that others give a shape (history, what waits for a confirmation)
+
+    def document(self, name: str) -> str | None:
+        """Raises: WarpError when it cannot be read."""
+        return self._read(name)
+
+    def documents(self, folder: str) -> list[str]:
+        """Names of what `keep` wrote there, sorted."""
+        path = self.folder / folder
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            return sorted(f"{folder}/{name}" for name in os.listdir(path) if not name.startswith("."))
+        return []
+
+    def stamp(self, name: str) -> Stamp | None:
+        """Another one when the document was written anew; None when it is not there."""
+        path = self.folder / name
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            seen = path.stat()
+            return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+        return None
+
+    def keep(self, name: str, text: str) -> None:
+        self._write(name, text)
+
+    def drop(self, name: str) -> None:
+        path = self.folder / name
+        with _told(path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            _sync_folder(path.parent)
+
+    # files
+
+    def _make_folder(self) -> None:
+        """Once. One that goes away under a write is put back by somebody: a new one would stand in its way.
+
+        Raises:
+            OSError: another one has its name since the lock was taken.
+        """
+        if not self._made:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made = True
+        if self._locked_in is not None and not os.path.samestat(self._locked_in, self.folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "was replaced while it was written to", str(self.folder))
+
+    def _close_folder(self) -> None:
+        """A folder that was made by hand, or unpacked from a backup, may be open to others."""
+        mode = stat.S_IMODE(self.folder.stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self.folder.chmod(mode & stat.S_IRWXU)
+
+    def _read(self, name: str) -> str | None:
+        path = self.folder / name
+        with _told(path):
+            try:
+                return path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+            except UnicodeDecodeError:
+                raise _broken(path, "not UTF-8") from None
+
+    def _parse(self, name: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
+        try:
+            return parse(text)
+        except ValueError as failure:
+            raise _broken(self.folder / name, str(failure)) from None
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file; the same text again writes nothing."""
+        if self._read(name) == text:
+            return
+        path = self.folder / name
+        beside = path.with_name(f".{path.name}.new")
+        with _told(path):
+            self._make_folder()
+            if path.parent != self.folder:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+            try:
+                _write_synced(beside, text.encode())
+                os.rename(beside, path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)  # a half takes room that there is none of
+                raise
+            _sync_folder(path.parent)
+
+
+def _flock(fd: int, path: Path, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Busy(_owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again") from None
+            time.sleep(LOCK_PAUSE_S)
+        except OSError as failure:
+            raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
+
+
+def _sign(path: Path, locked: int, command: str | None) -> None:
+    """Say who holds the lock; None: nobody. Only for people: where nothing can be written, the lock holds without it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps({"pid": os.getpid(), "command": command, "since": since}) if command is not None else ""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if os.path.samestat(os.fstat(fd), os.fstat(locked)):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, text.encode(), 0)
+        finally:
+            os.close(fd)
+
+
+def _owner(text: bytes) -> str:
+    try:
+        owner = json.loads(text)
+        return f"{owner['command']} (process {owner['pid']}) is at work since {owner['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another warpd or warpctl is at work"
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """An errno of the file system, as an error that names the file."""
+    try:
+        yield
+    except OSError as failure:
+        hint = "run it as root, or name another folder with --state-dir" if failure.errno == errno.EACCES else ""
+        raise WarpError(
+            f"{failure.filename or path}: {failure.strerror}", code="state-unusable", who="operator", hint=hint
+        ) from failure
+
+
+def _broken(path: Path, why: str) -> WarpError:
+    hint = "restore it from a backup; without it every grant would be given anew"
+    return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a crash
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _append_synced(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "r+b", buffering=0) as file:
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash
+        file.write(b"\n" + data if torn else data)
+        os.fsync(fd)
+
+
+def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Whose, which version, and the rest; a line that a crash has torn is passed over."""
+    try:
+        row = json.loads(line)
+        name = str(row.get("known_as") or f"{row['network']}/{row['endpoint']}")
+        yield name, int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_key(path: Path, shared: int) -> Secret | None:
+    """32 bytes, raw or in base64; None when there is no such file. `shared`: mode bits that must not be set."""
+    with _told(path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            mode = os.fstat(fd).st_mode
+            raw = file.read(_KEY_FILE_MAX) if stat.S_ISREG(mode) else b""
+    if stat.S_ISREG(mode) and mode & shared:
+        raise WarpError(f"{path}: others can read it", code="master-shared", who="operator", hint=f"chmod 600 {path}")
+    key = raw if len(raw) == KEY_BYTES else _from_base64(raw)
+    if key is None or key == bytes(KEY_BYTES):
+        hint = "32 bytes, raw or in base64: head -c 32 /dev/urandom"
+        raise WarpError(f"{path} holds no master secret", code="master-malformed", who="operator", hint=hint)
+    return Secret(key)
+
+
+def _from_base64(raw: bytes) -> bytes | None:
+    try:
+        return derivation.decode(raw.decode("ascii").strip())
+    except ValueError:
+        return None
+
+
+def record_name(number: int) -> str:
+    """The document of one entry in the history."""
+    return f"{HISTORY}/{number:06}.json"
+
+
+def _grants_of_record(text: str) -> Grants:
+    try:
+        return granting.from_json(json.loads(text)["grants"])
+    except (KeyError, TypeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
+
+
+def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
+    rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
+    return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
+
+
+def _masked_file(network: str, endpoint: str) -> str:
+    """Names hold neither dots nor slashes."""
+    return f"{MASKED}/{network}.{endpoint}.json"
+
+
+def _masked_from_json(text: str) -> dict[str, Mapping[str, Any]]:
+    try:
+        configs: dict[str, Mapping[str, Any]] = json.loads(text)["configs"]
+        return dict(configs)
+    except (KeyError, TypeError, AttributeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None
+
+
+def _versions_from_json(text: str) -> Versions:
+    try:
+        document = json.loads(text)
+        if document["version"] != FORMAT:
+            raise ValueError(f"version {document['version']}, this warpd reads {FORMAT}")
+        configs = document["configs"].items()
+        return Versions({name: tuple(ConfigVersion(*row) for row in rows) for name, rows in configs})
+    except (KeyError, TypeError, AttributeError, RecursionError) as failure:
+        raise ValueError(f"unexpected shape: {failure!r}") from None

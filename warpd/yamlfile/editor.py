@@ -1,0 +1,448 @@
+"""(YAML text, request) -> new YAML text, in which nothing else has changed by a byte. Pure.
+
+Lives here: where a splice goes. Does not: how a value is written (`emit`), where things stand (`outline`), files
+(`rewrite`), whether the result is a sound intent (`load`, `checks`). Comments, order, quotes, indentation and line
+ends are the operator's. Comments inside an entry go with it; those above it stay, since nobody knows whether they are
+about it alone. Removing what was added gives the bytes that were there before.
+
+Every new text is read again: it must hold what the old one held and the one change, or the edit is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from warpd.errors import WarpError
+from warpd.yamlfile import writer
+from warpd.yamlfile.parser import read_tree
+from warpd.yamlfile.positions import BREAK, Node, Pair, extent, line_end, line_start, outline
+
+Fields = Mapping[str, Any]
+Path = tuple[str, ...]
+_STEP = 2
+
+
+class Refused(WarpError):
+    """This text cannot be edited that way; nothing was written."""
+
+    code = "edit-refused"
+    who = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    start: int
+    end: int
+    text: str
+
+
+def add_networks(text: str, networks: Mapping[str, Fields]) -> str:
+    """Raises: Refused."""
+    return _add(text, ("networks",), networks, "network")
+
+
+def add_endpoints(text: str, network: str, endpoints: Mapping[str, Fields]) -> str:
+    """Raises: Refused."""
+    return _add(text, ("networks", network, "endpoints"), endpoints, "endpoint")
+
+
+def remove_network(text: str, network: str) -> str:
+    """Raises: Refused."""
+    return _remove(text, ("networks",), network)
+
+
+def remove_endpoint(text: str, network: str, endpoint: str) -> str:
+    """Raises: Refused."""
+    return _remove(text, ("networks", network, "endpoints"), endpoint)
+
+
+def rotate(text: str, network: str, endpoint: str) -> str:
+    """`rotation` raised by one. Raises: Refused."""
+    path = ("networks", network, "endpoints", endpoint)
+    root, value = outline(text), _value(text)
+    holder = _walked(text, root, path)
+    before = _at(value, path)
+    old = before.get("rotation", 0) if isinstance(before, dict) else 0
+    if not isinstance(old, int) or isinstance(old, bool):
+        raise Refused(f"rotation of {network}/{endpoint} is not a whole number", hint="write a number")
+    pair = holder.get("rotation")
+    if pair is None:
+        splices = _inserted(text, holder, {"rotation": old + 1})
+    elif pair.value.kind != "scalar" or pair.value.anchor:
+        raise _refused(text, pair.value, "rotation is not a plain number of its own")
+    else:
+        splices = [Splice(pair.value.start, pair.value.end, str(old + 1))]
+    return _verified(text, splices, _with(value, path, {"rotation": old + 1}))
+
+
+def set_fields(text: str, path: Path, fields: Fields) -> str:
+    """Fields of the mapping at `path` set to values, or taken out where the value is None. Raises: Refused."""
+    for name, value in fields.items():
+        pair = _walked(text, outline(text), path).get(name)
+        if value is None:
+            text = _remove(text, path, name)
+        elif pair is not None and pair.value.kind == "scalar" and not pair.value.anchor and pair.value.end > pair.value.start:
+            splice = Splice(pair.value.start, pair.value.end, writer.flow(value))
+            text = _verified(text, [splice], _with(_value(text), path, {name: value}))
+        else:
+            text = _remove(text, path, name) if pair is not None else text
+            holder = _walked(text, outline(text), path)
+            text = _verified(text, _inserted(text, holder, {name: value}), _with(_value(text), path, {name: value}))
+    return text
+
+
+def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
+    """The entry `old` of the mapping at `path` under a new name, with `renamed_from: former`. Raises: Refused."""
+    value = _value(text)
+    root = outline(text)
+    holder = _walked(text, root, path)
+    pair = holder.get(old)
+    if pair is None:
+        raise Refused(f"{'.'.join(path)}.{old} is not written out in this file", hint="it comes from a merge (<<)")
+    if holder.get(new) is not None:
+        raise Refused(f"there is a {new} already", hint="take another name")
+    _refuse_shared(text, root, pair)
+    wanted = _with(_with(value, path, {new: _at(value, (*path, old))}), path, {}, old)
+    renamed = _verified(text, [Splice(pair.key.start, pair.key.end, writer.scalar(new))], wanted)
+    return set_fields(renamed, (*path, new), {"renamed_from": former})
+
+
+def fields_at(text: str, path: Path) -> Fields:
+    """What the mapping at `path` holds; nothing where there is none. Raises: Refused when the text cannot be read."""
+    found = _at(_value(text), path)
+    return found if isinstance(found, dict) else {}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a name that is not there."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 3, 0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else "there are none"
+
+
+# Reading
+
+
+def _value(text: str) -> dict[str, Any]:
+    read = read_tree(text)
+    if read.flaws or read.value is None:
+        raise Refused("the YAML cannot be read", hint="see `warpctl validate`")
+    return read.value
+
+
+def _at(value: Any, path: Path) -> Any:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _walked(text: str, root: Node, path: Path) -> Node:
+    """The mapping at a path that is written out there, and there only."""
+    shared = {node.word for node in root.walk() if node.kind == "alias"}
+    node = _own(text, root, shared, "the document")
+    for depth, step in enumerate(path, 1):
+        what = ".".join(path[:depth])
+        pair = node.get(step)
+        if pair is None:
+            raise Refused(f"{what} is not written out in this file", hint="it comes from a merge (<<): edit it where it stands")
+        node = _own(text, pair.value, shared, what)
+    return node
+
+
+def _own(text: str, node: Node, shared: set[str], what: str) -> Node:
+    if node.kind == "alias":
+        raise _refused(text, node, f"{what} is *{node.word}: it stands elsewhere too", f"edit it at &{node.word}, by hand")
+    if node.anchor in shared:
+        hint = f"a change here would change every *{node.anchor}: edit it by hand"
+        raise _refused(text, node, f"{what} is the anchor &{node.anchor}", hint)
+    if node.kind != "mapping" and not _is_null(node):
+        raise _refused(text, node, f"{what} is not a mapping")
+    return node
+
+
+def _is_null(node: Node) -> bool:
+    return node.kind == "scalar" and node.word in ("", "~", "null", "Null", "NULL")
+
+
+def _refused(text: str, node: Node, message: str, hint: str = "this layout is edited by hand only") -> Refused:
+    line = len(BREAK.findall(text, 0, node.start)) + 1
+    return Refused(f"line {line}: {message}", hint=hint)
+
+
+def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> str:
+    new = text
+    for splice in sorted(splices, key=lambda item: (item.start, item.end), reverse=True):
+        new = new[: splice.start] + splice.text + new[splice.end :]
+    read = read_tree(new)
+    if read.flaws or read.value != wanted:
+        raise Refused("this layout cannot be edited without changing something else", hint="edit the YAML by hand")
+    return new
+
+
+def _with(value: dict[str, Any], path: Path, changes: Fields, gone: str | None = None) -> dict[str, Any]:
+    """The value with `changes` to the mapping at `path`; every mapping on the way is a new one."""
+    out: dict[str, Any] = dict(value)
+    if path:
+        out[path[0]] = _with(out.get(path[0]) or {}, path[1:], changes, gone)
+        return out
+    out |= changes
+    out.pop(gone or "", None)
+    return out
+
+
+# Adding
+
+
+def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str:
+    root, value = outline(text), _value(text)
+    parent = _walked(text, root, path[:-1])
+    there = _at(value, path)
+    for name in entries:
+        if isinstance(there, dict) and name in there:
+            raise Refused(f"{what} {name} is there already", code="exists", hint="take another name, or remove that one first")
+    pair = parent.get(path[-1])
+    if pair is None and there is not None:
+        raise Refused(f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand")
+    if pair is None:
+        splices = _inserted(text, parent, {path[-1]: entries})
+    else:
+        _walked(text, root, path)
+        splices = _filled(text, parent, pair, entries)
+    return _verified(text, splices, _with(value, path, {name: dict(fields) for name, fields in entries.items()}))
+
+
+def _filled(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]:
+    """Entries for the mapping of a pair, whatever it holds so far: nothing, `{}`, or others."""
+    holder = pair.value
+    if holder.pairs:
+        return _inserted(text, holder, entries)
+    empty = "".join(text[holder.start : holder.end].split()) == "{}"
+    if not parent.flow and not holder.anchor and (_is_null(holder) or (empty and _unfolds(pair, entries))):
+        return _below(text, parent, pair, entries)
+    if holder.kind == "mapping" and holder.flow:
+        return [Splice(holder.inside, holder.inside, ", ".join(_inline(entries)))]
+    space = " " if text[holder.start - 1 : holder.start] == ":" else ""
+    return [Splice(holder.start, holder.end, f"{space}{{{', '.join(_inline(entries))}}}")]
+
+
+def _below(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]:
+    """Entries on lines of their own below a key; what stood for 'nothing' behind the key goes."""
+    _refuse_odd(text, pair)
+    start, end = pair.key.end + 1, pair.value.end
+    between = text[pair.key.end : pair.value.start]
+    if not between.startswith(":") or between.strip() != ":" or BREAK.search(between):
+        raise _refused(text, pair.value, "an empty mapping stands apart from its key")
+    lines = _lines(entries, pair.key.column + _step_of(parent), _STEP if pair.key.word == "networks" else 0)
+    cut = [Splice(start, end, "")] if end > pair.value.start else []
+    return [*cut, _new_lines(text, line_end(text, end), lines)]
+
+
+def _unfolds(pair: Pair, entries: Fields) -> bool:
+    """Networks and many endpoints at once go on lines of their own; one endpoint fits between its braces."""
+    return pair.key.word == "networks" or len(entries) > 1
+
+
+def _inserted(text: str, holder: Node, entries: Fields) -> list[Splice]:
+    """Entries behind the last one of a mapping, in the layout of that one."""
+    if not holder.pairs:
+        raise _refused(text, holder, "nothing is written here yet", "write its type first, by hand")
+    last = holder.pairs[-1]
+    if holder.flow:
+        return _behind(text, holder, last, entries)
+    _refuse_odd(text, last)
+    step = last.value.pairs[0].key.column - last.key.column if last.value.pairs and not last.value.flow else 0
+    if not step and any(isinstance(item, Mapping) and _nests(item) for item in entries.values()):
+        step = _step_of(holder)
+    return [_new_lines(text, extent(text, last), _lines(entries, last.key.column, step))]
+
+
+def _nests(fields: Fields) -> bool:
+    return any(isinstance(item, Mapping) for item in fields.values())
+
+
+def _lines(entries: Fields, column: int, step: int) -> list[str]:
+    lines: list[str] = []
+    for name, fields in entries.items():
+        if isinstance(fields, Mapping) and _nests(fields):  # a mapping of entries: each keeps to one line
+            lines.append(" " * column + writer.scalar(name) + ":")
+            lines += _lines(fields, column + (step or _STEP), 0)
+        else:
+            lines += writer.entry(name, fields, column, step)
+    return lines
+
+
+def _step_of(node: Node) -> int:
+    """How far children are indented, as seen in the mapping's own; two where nothing shows it."""
+    for pair in node.pairs:
+        if pair.value.pairs and not pair.value.flow:
+            return max(1, pair.value.pairs[0].key.column - pair.key.column)
+    return _STEP
+
+
+def _refuse_odd(text: str, pair: Pair) -> None:
+    """Keys with something before them on their line (`? key`, `- key`) have no line of their own."""
+    if text[line_start(text, pair.key.start) : pair.key.start].strip(" "):
+        raise _refused(text, pair.key, f"{pair.key.word[:63]} does not begin its line")
+
+
+def _new_lines(text: str, at: int, lines: list[str]) -> Splice:
+    """Whole lines, with the line ends of their neighbours; a text without a final line end stays without."""
+    before = text[max(0, at - 2) : at]
+    own = before.removeprefix(_without_break(before))
+    first = BREAK.search(text)
+    end = own or (first[0] if first else "\n")
+    if at == len(text) and not own:
+        return Splice(at, at, end + end.join(lines))
+    return Splice(at, at, end.join(lines) + end)
+
+
+def _inline(entries: Fields) -> list[str]:
+    return [f"{writer.scalar(name)}: {_braced(fields)}" for name, fields in entries.items()]
+
+
+def _braced(fields: Any) -> str:
+    """A mapping of entries has blanks inside its braces: the mark by which `remove` knows what `add` has made."""
+    if isinstance(fields, Mapping) and _nests(fields):
+        return "{ " + ", ".join(_inline(fields)) + " }"
+    return writer.flow(fields)
+
+
+def _behind(text: str, holder: Node, last: Pair, entries: Fields) -> list[Splice]:
+    end = max(last.value.end, last.key.end)
+    comma = _comma_after(text, end, holder.end)
+    words = _inline(entries)
+    if not _alone(text, last, comma, holder):
+        if comma is None:
+            return [Splice(end, end, "".join(f", {word}" for word in words))]
+        return [Splice(comma + 1, comma + 1, "".join(f" {word}," for word in words))]
+    indent = text[line_start(text, last.key.start) : last.key.start]
+    ends = "," if comma is not None else ""
+    lines = [f"{indent}{word}{',' if number < len(words) else ends}" for number, word in enumerate(words, 1)]
+    added = [] if comma is not None else [Splice(end, end, ",")]
+    return [*added, _new_lines(text, line_end(text, end if comma is None else comma), lines)]
+
+
+def _comma_after(text: str, at: int, end: int) -> int | None:
+    """The offset of the comma behind a value in a flow mapping, past blanks and comments."""
+    while at < end:
+        if text[at] == ",":
+            return at
+        if text[at] == "#":
+            at = line_end(text, at)
+        elif text[at] in " \t\r\n":
+            at += 1
+        else:
+            return None
+    return None
+
+
+def _alone(text: str, pair: Pair, comma: int | None, holder: Node) -> bool:
+    """Whether a pair of a flow mapping has its line or lines to itself."""
+    before = text[line_start(text, pair.key.start) : pair.key.start]
+    end = max(pair.value.end, pair.key.end) if comma is None else comma + 1
+    stop = line_end(text, end)
+    rest = text[end:stop].strip()
+    return not before.strip() and stop < holder.end and (not rest or rest.startswith("#"))
+
+
+# Removing
+
+
+def _remove(text: str, path: Path, name: str) -> str:
+    root, value = outline(text), _value(text)
+    holder = _walked(text, root, path)
+    pair = holder.get(name)
+    if pair is None:
+        raise Refused(f"{'.'.join(path)}.{name} is not written out in this file", hint="it comes from a merge (<<)")
+    _refuse_shared(text, root, pair)
+    parent = _walked(text, root, path[:-1])
+    above = parent.get(path[-1])
+    wanted = _with(value, path, {}, name)
+    if len(holder.pairs) > 1 or above is None:
+        return _verified(text, _cut(text, holder, pair), wanted)
+    if path[-1] == "endpoints" and len(parent.pairs) > 1 and _drops(text, parent, above, pair):
+        return _verified(text, _cut(text, parent, above), _with(value, path[:-1], {}, path[-1]))
+    return _verified(text, _emptied(text, holder, above, pair), wanted)
+
+
+def _refuse_shared(text: str, root: Node, pair: Pair) -> None:
+    """What other parts of the file refer to stays."""
+    anchors = {node.anchor for part in (pair.key, pair.value) for node in part.walk() if node.anchor}
+    inside = (pair.key.start, pair.value.end)
+    for node in root.walk():
+        if node.kind == "alias" and node.word in anchors and not inside[0] <= node.start < inside[1]:
+            raise _refused(text, node, f"*{node.word} refers to what would be removed", "write it out here first")
+
+
+def _drops(text: str, parent: Node, above: Pair, pair: Pair) -> bool:
+    """Whether `endpoints` goes with its last entry: as `add` writes it, or in block style with nothing said beside it."""
+    if above.value.anchor:
+        return False
+    if above.value.flow:
+        inner = text[above.value.inside : above.value.end - 1]
+        return parent.flow and inner == f" {text[pair.key.start : pair.value.end]} " and _nests_in(pair)
+    whole = text[above.key.end : extent(text, above)]
+    entry = text[line_start(text, pair.key.start) : extent(text, pair)]
+    rest = whole.replace(entry, "", 1)
+    return not parent.flow and rest.strip() == ":"
+
+
+def _nests_in(pair: Pair) -> bool:
+    return pair.value.kind == "mapping" and pair.value.flow
+
+
+def _emptied(text: str, holder: Node, above: Pair, pair: Pair) -> list[Splice]:
+    """The last entry goes and `{}` stays."""
+    if holder.flow:
+        return _cut(text, holder, pair)
+    if holder.anchor:
+        raise _refused(text, holder, f"the last entry of &{holder.anchor}")
+    at = above.key.end + 1
+    if text[above.key.end : at] != ":":
+        raise _refused(text, above.key, "the colon stands apart from its key")
+    return [Splice(at, at, " {}"), *_cut(text, holder, pair)]
+
+
+def _cut(text: str, holder: Node, pair: Pair) -> list[Splice]:
+    if holder.flow:
+        return _cut_flow(text, holder, pair)
+    _refuse_odd(text, pair)
+    start, end = line_start(text, pair.key.start), extent(text, pair)
+    if end == len(text) and not text.endswith(("\r", "\n")):
+        start -= len(text[:start]) - len(_without_break(text[:start]))
+    return [Splice(start, end, "")]
+
+
+def _without_break(text: str) -> str:
+    return text[:-2] if text.endswith("\r\n") else text[:-1] if text.endswith(("\r", "\n")) else text
+
+
+def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
+    index = holder.pairs.index(pair)
+    before = holder.pairs[index - 1] if index else None
+    after = holder.pairs[index + 1] if index + 1 < len(holder.pairs) else None
+    end = max(pair.value.end, pair.key.end)
+    comma = _comma_after(text, end, holder.end)
+    if _alone(text, pair, comma, holder) and (before or after):
+        cut = Splice(line_start(text, pair.key.start), line_end(text, end if comma is None else comma), "")
+        return [cut, *_comma_before(text, holder, before if comma is None else None)]
+    if comma is not None:
+        if after is not None and not BREAK.search(text, comma, after.key.start) and "#" not in text[comma : after.key.start]:
+            return [Splice(pair.key.start, after.key.start, "")]
+        blank = 1 if before and text[pair.key.start - 1] == " " else 0
+        return [Splice(pair.key.start - blank, comma + 1, "")]
+    if before is not None and "#" not in text[before.value.end : pair.key.start]:
+        return [Splice(before.value.end, end, "")]
+    return [Splice(pair.key.start, end, ""), *_comma_before(text, holder, before)]
+
+
+def _comma_before(text: str, holder: Node, before: Pair | None) -> list[Splice]:
+    if before is None:
+        return []
+    at = _comma_after(text, max(before.value.end, before.key.end), holder.end)
+    return [] if at is None else [Splice(at, at + 1, "")]

@@ -1,0 +1,116 @@
+"""A file whose networks stand one below the other, read network by network: one whose lines are as before is not read again.
+
+Of a network that something was made of, only that and the lines are kept: the values and their places weigh several times
+as much, and are read again in the rare case that somebody asks where one stands.
+
+What is wrong or out of the ordinary (an anchor, a name in quotes, networks in braces) is not judged here: then the answer is
+None, and the file is read as a whole. Where it is not None, it is what reading the whole would give.
+
+Theory: lines that begin a network alone at their depth can only be inside a scalar or a collection of the network before if
+that one, read without them, ends too early; and that is a flaw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from warpd.yamlfile.parser import VALUES_MAX, read_tree
+from warpd.yamlfile.parser import Mapping as Branch
+
+# Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule over the whole.
+_UNUSUAL: Final = ("&", "*", "\r", "\n%")
+# Each line after its line break: patterns that begin with a character are looked for many times as quickly as those with ^.
+_NETWORKS: Final = re.compile(r"\nnetworks: *(?:#.*)?(?=\n)")
+_END: Final = re.compile(r"\n[^ #\n]")
+_FIRST: Final = re.compile(r"(?: *(?:#.*)?\n)*( +)[a-z0-9]")
+_NAME: Final = re.compile(r" +([a-z0-9][a-z0-9-]*):(?=[ \n]|\Z)")
+
+
+class Piece:
+    """One network's lines, and what was made of them; marks count from the first of these lines."""
+
+    __slots__ = ("_values", "key_at", "lines", "made", "name", "size", "value_at")
+
+    def __init__(self, lines: str, name: str, values: Branch, made: Any) -> None:
+        self.lines = lines
+        self.name = name
+        self.key_at, self.value_at = values.keys_at[name], values.values_at[name]
+        self.size = values.size
+        self.made = made  # None: nothing can be made of it
+        self._values = values if made is None else None
+
+    @property
+    def value(self) -> Any:
+        """What the lines say, with its places."""
+        values = read_tree(self.lines).value if self._values is None else self._values
+        return values[self.name] if values is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A file's values, where each network is a `Piece`, and the same by its lines; `Branch.shifts` tells where these stand."""
+
+    value: Branch
+    by_lines: Mapping[str, Piece]
+
+
+def read_pieces(text: str, known: Mapping[str, Piece], make: Callable[[Any], Any]) -> Pieces | None:
+    """Text to values; `known` are pieces of an earlier reading. None where the text must be read as a whole.
+
+    `make` makes something of a network's values, or None where it cannot.
+    """
+    after_breaks = "\n" + text
+    places = [] if any(each in after_breaks for each in _UNUSUAL) else list(_NETWORKS.finditer(after_breaks))
+    if len(places) != 1:
+        return None
+    start = places[0].end()
+    after = _END.search(after_breaks, start)
+    end = len(text) if after is None else after.start()
+    body = text[start:end]
+    rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
+    if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
+        return None
+    by_lines: dict[str, Piece] = {}
+    networks: Branch | None = None
+    for line, lines in _cut(body, text.count("\n", 0, start)):
+        piece = known.get(lines) or _alone(lines, make)
+        if piece is None or (networks is not None and piece.name in networks):
+            return None
+        by_lines[lines] = piece
+        at, value_at = piece.key_at, piece.value_at
+        networks = Branch((at[0] + line, at[1])) if networks is None else networks
+        networks.put(piece.name, piece, (at[0] + line, at[1]), (value_at[0] + line, value_at[1]))
+        networks.shifts[piece.name] = line
+        networks.size += piece.size - 1
+    if networks is None or rest.value.size + networks.size > VALUES_MAX:
+        return None
+    rest.value["networks"] = networks
+    rest.value.values_at["networks"] = networks.at
+    rest.value.size += networks.size - 1
+    return Pieces(rest.value, by_lines)
+
+
+def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
+    """Each network's lines, with the number of the first."""
+    first = _FIRST.match(body)
+    if first is None:
+        return
+    begins = re.compile(rf"\n{first[1]}(?=[^ #\n])")
+    places = [match.start() for match in begins.finditer("\n" + body)]
+    line += body.count("\n", 0, places[0])
+    for here, following in pairwise([*places, len(body)]):
+        yield line, body[here:following]
+        line += body.count("\n", here, following)
+
+
+def _alone(lines: str, make: Callable[[Any], Any]) -> Piece | None:
+    """One network read for itself; None when it is not sound."""
+    named = _NAME.match(lines)
+    read = read_tree(lines)
+    if named is None or read.flaws or read.value is None or list(read.value) != [named[1]]:
+        return None
+    return Piece(lines, named[1], read.value, make(read.value[named[1]]))
