@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from tests import world
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.clients.config import ClientConfig, client_config
 from warpd.intent.model import Intent
 from warpd.keys import derivation
@@ -37,26 +37,26 @@ FIRST = {kind: next(iter(body["endpoints"])) for kind, body in NETWORKS.items()}
 
 def made(kind: str, endpoint: str = "", host: str = "vpn.example.com", mtu: int = 1420, **fields: Any) -> ClientConfig:
     """The config of one endpoint (the first by default) of a network of this type, with `fields` of the network."""
-    intent, grants = given(kind, **fields)
+    intent, allocations = given(kind, **fields)
     name = endpoint or FIRST[kind]
-    return client_config(intent, grants, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY)
+    return client_config(intent, allocations, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY)
 
 
-def given(kind: str, **fields: Any) -> tuple[Intent, Grants]:
+def given(kind: str, **fields: Any) -> tuple[Intent, Allocations]:
     body = {"type": kind, **NETWORKS[kind], **fields}
     intent = Intent.model_validate({"version": 1, "networks": {"net": body}})
-    grants, findings = grant(intent, Grants())
+    allocations, findings = allocate(intent, Allocations())
     assert not [finding for finding in findings if finding.is_error], findings
-    return intent, with_vnis(grants)
+    return intent, with_vnis(allocations)
 
 
-def with_vnis(grants: Grants) -> Grants:
+def with_vnis(allocations: Allocations) -> Allocations:
     """The n-th endpoint's VNI is VNI + n."""
-    net = grants.networks["net"]
+    net = allocations.networks["net"]
     seats = {
         name: dataclasses.replace(seat, leg=leg, vni=VNI + leg) for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
     }
-    return Grants({"net": dataclasses.replace(net, endpoints=seats)})
+    return Allocations({"net": dataclasses.replace(net, endpoints=seats)})
 
 
 def gateway_key(config: ClientConfig) -> Secret:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.keys.derivation import Secret
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2026, 1, 1)
@@ -56,7 +56,7 @@ def intent(gateway: dict[str, Any] | None = None, **networks: dict[str, Any]) ->
     return Intent.model_validate({"version": 1, "gateway": gateway or {}, "networks": named})
 
 
-def goal(wanted: Intent, old: Grants | None = None) -> Goal:
-    grants, findings = grant(wanted, old or Grants({}))
+def goal(wanted: Intent, old: Allocations | None = None) -> Target:
+    allocations, findings = allocate(wanted, old or Allocations({}))
     assert not [finding for finding in findings if finding.is_error], findings
-    return Goal(wanted, grants, MASTER, TODAY)
+    return Target(wanted, allocations, MASTER, TODAY)

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from tests import world
-from warpd.kernel.api import Fate, Fault, Kernel
+from warpd.kernel.api import FailureKind, Kernel, OperationError
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.ethernet import LEARNED_PER_LEG, Bridge
 from warpd.kernel.kinds.link import LinkUp, Veth, WireguardLink
@@ -18,19 +18,19 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import WATCHED, Sysctl
 from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.state import Action, Change, Object
-from warpd.reconcile.engine import Goal, apply, converge, prospect, removal
+from warpd.kernel.state import Action, Change, KernelObject
+from warpd.reconcile.engine import Target, apply, converge, planned_run, removal
 from warpd.reconcile.observe import observe
 from warpd.reconcile.plan import Step
 
 
-def goal() -> Goal:
+def goal() -> Target:
     return world.goal(world.intent(a=world.network(2), b=world.network(2)))
 
 
-def up(kernel: Kernel) -> Goal:
+def up(kernel: Kernel) -> Target:
     wanted = goal()
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     return wanted
 
@@ -39,19 +39,19 @@ def all_of(kernel: Kernel, kind: type) -> list[Any]:
     return sorted((item for item in observe(kernel).state if type(item) is kind), key=lambda item: item.key)
 
 
-def one(kernel: Kernel, change: Change) -> Fault | None:
+def one(kernel: Kernel, change: Change) -> OperationError | None:
     if isinstance(change.subject, NftTable | NftElements):
         return kernel.transact(change.subject.key.netns, [change])
     return kernel.send([change])[0]
 
 
 def steps(kernel: Kernel, kind: type) -> list[Step]:
-    return [step for step in prospect(kernel, goal()).plan.steps if type(step.change.subject) is kind]
+    return [step for step in planned_run(kernel, goal()).plan.steps if type(step.change.subject) is kind]
 
 
 def test_what_is_planned_is_what_is_read(kernel: Kernel) -> None:
     wanted = up(kernel)
-    found = prospect(kernel, wanted)
+    found = planned_run(kernel, wanted)
     seen = observe(kernel).state
     assert found.plan.empty
     assert {key: item for key, item in seen.objects.items() if key in found.compiled.state.objects} == dict(
@@ -75,7 +75,7 @@ def test_a_setting_of_a_link_is_seen_as_it_is_written(kernel: Kernel) -> None:
     types = world.every_type("namespace")
     networks = {"a": world.network(1), "b": world.network(1, isolation="vrf"), "c": types["n_wire"], "d": types["n_campus"]}
     wanted = world.goal(world.intent(**networks))
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     ours = [item for item in all_of(kernel, Sysctl) if item.holder is not None and item.holder.kind != Netns.KIND]
     watched = {path.rpartition("/")[2] for role, paths in WATCHED.items() if role for path in paths}
@@ -115,10 +115,10 @@ def test_removing_what_is_gone_is_done(kernel: Kernel) -> None:
 def test_creating_what_is_there_is_refused(kernel: Kernel) -> None:
     up(kernel)
     for kind in (Netns, WireguardLink, Veth, Address, Route):
-        item: Object = all_of(kernel, kind)[0]
+        item: KernelObject = all_of(kernel, kind)[0]
         fault = one(kernel, Change(Action.CREATE, None, item))
         assert fault is not None, kind
-        assert (fault.fate, fault.errno) == (Fate.FOREIGN, errno.EEXIST), kind
+        assert (fault.fate, fault.errno) == (FailureKind.FOREIGN, errno.EEXIST), kind
 
 
 def test_allowed_ips_move_to_the_peer_that_got_them_last(kernel: Kernel) -> None:
@@ -141,28 +141,28 @@ def test_a_port_belongs_to_one_device(kernel: Kernel) -> None:
 
 def test_two_networks_swap_ports_in_one_pass(kernel: Kernel) -> None:
     wanted = up(kernel)
-    ports = [grant.port for grant in wanted.grants.networks.values()]
+    ports = [allocation.port for allocation in wanted.allocations.networks.values()]
     swapped = world.goal(world.intent(a=world.network(2, port=ports[1]), b=world.network(2, port=ports[0])))
-    outcome = converge(kernel, lambda: prospect(kernel, swapped), prospect(kernel, swapped))
+    outcome = converge(kernel, lambda: planned_run(kernel, swapped), planned_run(kernel, swapped))
     assert outcome.complete, outcome.failed
     assert [item.port for item in all_of(kernel, WireguardDevice)] != []
 
 
 def test_a_transaction_is_all_or_nothing(kernel: Kernel) -> None:
     up(kernel)
-    grant = next(item for item in all_of(kernel, NftElements) if item.set == "endpoints4")
-    fewer = dataclasses.replace(grant, elements=frozenset(list(grant.elements)[:1]))
+    allocation = next(item for item in all_of(kernel, NftElements) if item.set == "endpoints4")
+    fewer = dataclasses.replace(allocation, elements=frozenset(list(allocation.elements)[:1]))
     # the table that these belong to is not there: the second change cannot be made
     orphan = Change(Action.CREATE, None, NftElements("warp-1", "endpoints4", frozenset({"no address"})))
-    changes = [Change(Action.UPDATE, grant, fewer), orphan]
-    assert kernel.transact(grant.netns, changes) is not None
-    assert observe(kernel).state.objects[grant.key] == grant
+    changes = [Change(Action.UPDATE, allocation, fewer), orphan]
+    assert kernel.transact(allocation.netns, changes) is not None
+    assert observe(kernel).state.objects[allocation.key] == allocation
 
 
 def test_every_element_goes_and_comes_by_itself(kernel: Kernel) -> None:
     """A revocation names elements one by one, whatever their parts are: addresses, prefixes, names, numbers."""
     wanted = world.goal(world.intent(**world.every_type("namespace")))
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     for item in all_of(kernel, NftElements):
         for element in sorted(item.elements):
@@ -171,7 +171,7 @@ def test_every_element_goes_and_comes_by_itself(kernel: Kernel) -> None:
             assert kernel.transact(item.netns, [gone]) is None, f"{item.key}: {element}"
             again = Change(Action.UPDATE, fewer, item) if fewer.elements else Change(Action.CREATE, None, item)
             assert kernel.transact(item.netns, [again]) is None, f"{item.key}: {element}"
-    assert prospect(kernel, wanted).plan.empty
+    assert planned_run(kernel, wanted).plan.empty
 
 
 def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
@@ -185,7 +185,7 @@ def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
 def test_a_bridge_learns_no_more_than_it_is_told(kernel: Kernel) -> None:
     """Where the kernel knows no limit (before Linux 6.7), what is wanted is what is seen."""
     wanted = world.goal(world.intent(a=world.every_type("namespace")["n_campus"]))
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     (bridge,) = all_of(kernel, Bridge)
     assert bridge.max_learned == 3 * LEARNED_PER_LEG
@@ -194,7 +194,7 @@ def test_a_bridge_learns_no_more_than_it_is_told(kernel: Kernel) -> None:
     (seen,) = all_of(kernel, Bridge)
     assert seen in (other, bridge)
     assert seen == other or linux() < (6, 7)
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete
     assert all_of(kernel, Bridge) == [bridge]
 
@@ -227,7 +227,7 @@ FILTERS = (
 )
 
 
-def unfiltered(kernel: Kernel) -> tuple[Goal, list[TcIngress]]:
+def unfiltered(kernel: Kernel) -> tuple[Target, list[TcIngress]]:
     """A network whose links have lost their filters; what to restore, and which those were."""
     wanted = up(kernel)
     own = all_of(kernel, TcIngress)
@@ -244,7 +244,7 @@ def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> 
     assert all_of(kernel, TcIngress) == [ingress]
     refused = one(kernel, Change(Action.CREATE, None, ingress))
     assert refused is not None
-    assert (refused.fate, refused.errno) == (Fate.FOREIGN, errno.EEXIST)
+    assert (refused.fate, refused.errno) == (FailureKind.FOREIGN, errno.EEXIST)
     for filters in (FILTERS[::2], tuple(dataclasses.replace(item, reason="other") for item in FILTERS), FILTERS[::-3][::-1]):
         other = dataclasses.replace(ingress, filters=filters)
         assert one(kernel, Change(Action.UPDATE, ingress, other)) is None
@@ -264,6 +264,6 @@ def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
         TcIngress(pair.netns, pair.name, FILTERS),
     ):
         assert one(kernel, Change(Action.CREATE, None, item)) is None
-    outcome = converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(own, key=lambda item: item.key)

@@ -84,26 +84,26 @@ HOLES = (
     Hole(
         "unreachable routes come after what they stop",
         "warpd/kernel/kinds/route.py",
-        "return Rank.ROUTE if self.device else Rank.ROOM",
-        "return Rank.ROUTE",
+        "return Phase.ROUTE if self.device else Phase.NAMESPACE",
+        "return Phase.ROUTE",
     ),
     Hole(
         "the guard comes after the links",
         "warpd/kernel/state.py",
-        "    GUARD = 1\n    ROOM = 2\n    DEVICE = 3\n    SETTING = 4\n",
+        "    GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n",
         "    GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n",
     ),
     Hole(
-        "grants come before the devices",
+        "allocations come before the devices",
         "warpd/kernel/kinds/nft_table.py",
-        'return Rank.GUARD if role_of(self.set) == "fence" else Rank.GRANT',
-        "return Rank.GUARD",
+        'return Phase.GUARD if role_of(self.set) == "fence" else Phase.PERMIT',
+        "return Phase.GUARD",
     ),
     Hole(
         "removal does not reverse the order",
         "warpd/reconcile/plan.py",
-        "return (-step.change.subject.rank, step.group, step.key)",
-        "return (step.change.subject.rank, step.group, step.key)",
+        "return (-step.change.subject.phase, step.group, step.key)",
+        "return (step.change.subject.phase, step.group, step.key)",
     ),
     Hole(
         "the rule against spoofed IPv6 sources is forgotten",
@@ -176,7 +176,7 @@ HOLES = (
     Hole(
         "VLANs that were not granted pass a port",
         "warpd/networks/types/l2_mesh.py",
-        "    tagged = segment.tagged_of(network)\n",
+        "    tagged = ethernet.tagged_of(network)\n",
         "    tagged = ((2, 4094),)\n",
     ),
     Hole(
@@ -204,7 +204,7 @@ HOLES = (
     Hole(
         "private ranges pass",
         "warpd/networks/types/secure_internet.py",
-        '        Entry("private", version, f"@private{version}", denied="private"),\n',
+        '        PolicyEntry("private", version, f"@private{version}", denied="private"),\n',
         "",
         "tests/packets/matrix",
         packets=True,
@@ -343,7 +343,7 @@ HOLES = (
     Hole(
         "new connections to the gateway itself meet no share",
         "warpd/networks/isolation/namespace.py",
-        '        limits.new_connections(match(meta("iifname"), place.tunnel)),\n',
+        '        connection_limits.new_connections(match(meta("iifname"), place.tunnel)),\n',
         "",
         LIMITS,
     ),
@@ -432,15 +432,15 @@ HOLES = (
         "filters come after the links are up",
         "warpd/kernel/kinds/tc_filter.py",
         """    @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
+    def phase(self) -> Phase:
+        return Phase.SETTING
 
     @property
     def needs(self) -> tuple[Key, ...]:
         maker""",
         """    @property
-    def rank(self) -> Rank:
-        return Rank.ROUTE
+    def phase(self) -> Phase:
+        return Phase.ROUTE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -482,7 +482,7 @@ HOLES = (
     Hole(
         "a VRF's IPv4 leaves unmarked where the kernel takes no rule for its VRF",
         "warpd/networks/compiler.py",
-        "    own += gateway.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))\n",
+        "    own += root.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))\n",
         "",
         ROOT_GUARD,
     ),
@@ -507,7 +507,7 @@ HOLES = (
     Hole(
         "the root routes IPv4 of transit links unmarked",
         "warpd/networks/compiler.py",
-        "*gateway.unguarded_ranges(_transits(parts, intent)), ",
+        "*root.unguarded_ranges(_transits(parts, intent)), ",
         "",
     ),
     Hole(
@@ -527,8 +527,8 @@ HOLES = (
     Hole(
         "rules that drop come after the links that they guard",
         "warpd/kernel/kinds/rule.py",
-        "return Rank.ROOM if self.blackhole else Rank.ROUTE",
-        "return Rank.ROUTE",
+        "return Phase.NAMESPACE if self.blackhole else Phase.ROUTE",
+        "return Phase.ROUTE",
     ),
     Hole(
         "a routing rule that is to drop does nothing",
@@ -541,21 +541,21 @@ HOLES = (
     Hole(
         "a VRF's WireGuard device has no filters",
         "warpd/networks/isolation/vrf.py",
-        "        delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),\n",
+        "        local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),\n",
         "",
         ROOT_GUARD,
     ),
     Hole(
         "a namespace's WireGuard device has no filters",
         "warpd/networks/isolation/namespace.py",
-        "    out.append(delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))\n",
+        "    out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))\n",
         "",
         ROOT_GUARD,
     ),
     Hole(
         "a transit link has no filters",
         "warpd/networks/isolation/namespace.py",
-        "        delivery.of_transit(outer, site.host.local, place.netns),\n",
+        "        local_delivery.of_transit(outer, site.host.local, place.netns),\n",
         "",
         ROOT_GUARD,
     ),
@@ -674,14 +674,14 @@ HOLES = (
     Hole(
         "new connections meet no share of the gateway",
         "warpd/networks/firewall/root.py",
-        "        limits.new_connections(),\n",
+        "        connection_limits.new_connections(),\n",
         "",
         ROOT_GUARD,
     ),
     Hole(
         "new connections from a VRF meet no share",
         "warpd/networks/isolation/vrf.py",
-        "    return [*clamp(site.mtu), *off, limits.new_connections(), *icmp_errors.forwarded(), *hooks,",
+        "    return [*clamp(site.mtu), *off, connection_limits.new_connections(), *icmp_errors.forwarded(), *hooks,",
         "    return [*clamp(site.mtu), *off, *icmp_errors.forwarded(), *hooks,",
         LIMITS,
     ),
@@ -895,7 +895,7 @@ HOLES = (
     Hole(
         "who has no right has a place on the socket",
         "warpd/daemon/http/server.py",
-        """        if peer.right is Right.NOTHING:
+        """        if peer.right is AccessLevel.NOTHING:
             self._refuse(sock, NO_RIGHT, "right")
             self._watch_flood(STRANGERS)
         elif""",
@@ -912,8 +912,8 @@ HOLES = (
     Hole(
         "readers may apply",
         "warpd/daemon/http/routes.py",
-        'if route.method == "POST" and peer.right is not Right.CHANGE:',
-        'if route.method == "POST" and peer.right is Right.NOTHING:',
+        'if route.method == "POST" and peer.right is not AccessLevel.CHANGE:',
+        'if route.method == "POST" and peer.right is AccessLevel.NOTHING:',
         API,
     ),
     Hole(

@@ -2,7 +2,7 @@
 
     python tests/holes/replay.py [--packets] [--only TEXT]
 
-Without --packets only the holes that unit tests find. Exit code 1 when a hole was not found, or no longer fits.
+Without --packets only the holes that unit tests find. EgressLink code 1 when a hole was not found, or no longer fits.
 """
 
 from __future__ import annotations

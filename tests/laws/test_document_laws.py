@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import world
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.intent.loader import load
 from warpd.intent.validation import check
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import Goal, converge, prospect, removal
+from warpd.reconcile.engine import Target, converge, planned_run, removal
 from warpd.reconcile.plan import Step
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 VCIDS = (11111111, 22222222, 33333333)
 HOST_LINKS = ("lo", "eth0", "br-lan", "docker0", "virbr0", "br-22222222", "wg-33333333", "dn-11111111", "vx-11111111-1")
@@ -78,20 +78,20 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return {"version": 1, "gateway": gateway, "networks": named}
 
 
-def accepted(document: dict[str, Any], path: Path) -> Goal | None:
+def accepted(document: dict[str, Any], path: Path) -> Target | None:
     """The goal of a document, if `validate` lets it pass."""
     path.write_text(json.dumps(document))
     loaded = load(path)
     if loaded.intent is None or any(item.is_error for item in (*loaded.findings, *check(loaded.intent))):
         return None
-    grants, findings = grant(loaded.intent, Grants({}))
+    allocations, findings = allocate(loaded.intent, Allocations({}))
     if any(item.is_error for item in findings):
         return None
-    return Goal(loaded.intent, grants, world.MASTER, world.TODAY)
+    return Target(loaded.intent, allocations, world.MASTER, world.TODAY)
 
 
-def furnished() -> MemoryKernel:
-    kernel = MemoryKernel()
+def furnished() -> FakeKernel:
+    kernel = FakeKernel()
     kernel.others = {link_key(ROOT, name): "bridge" for name in HOST_LINKS}
     return kernel
 
@@ -116,8 +116,8 @@ def obey(document: dict[str, Any], path: Path) -> None:
     TOLD["accepted"] += 1
     kernel = furnished()
     before = dict(kernel.others)
-    outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
-    again = prospect(kernel, goal)
+    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+    again = planned_run(kernel, goal)
     assert not outcome.failed and not again.plan.steps
     blocked = {item.group for item in again.plan.blocked}
     TOLD["networks blocked by name"] += len(blocked)

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.layouts import Layout
-from warpd.yamlfile.editor import Refused, add_endpoints, add_networks, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.editor import EditRefused, add_endpoints, add_networks, remove_endpoint, remove_network, rotate
 from warpd.yamlfile.parser import read_text, read_tree
 from warpd.yamlfile.positions import BREAK, outline
 
@@ -42,7 +42,7 @@ def test_adding_and_removing_an_endpoint_gives_the_same_bytes(capsys: pytest.Cap
         for network in layout.networks:
             try:
                 new = add_endpoints(layout.text, network, {"new-one": NEW})
-            except Refused:
+            except EditRefused:
                 refused += 1
                 continue
             assert remove_endpoint(new, network, "new-one") == layout.text, (seed, network)
@@ -60,7 +60,7 @@ def test_adding_and_removing_a_network_gives_the_same_bytes() -> None:
         text = Layout(seed).text
         try:
             new = add_networks(text, {"brand-new": {"type": "l2-mesh", "vlan_id": 7}})
-        except Refused:
+        except EditRefused:
             refused += 1
             continue
         assert remove_network(new, "brand-new") == text, seed
@@ -75,7 +75,7 @@ def test_many_at_once_hold_each_of_them_and_move_nobody() -> None:
         names = [f"m-{number}" for number in range(5)]
         try:
             new = add_endpoints(layout.text, network, dict.fromkeys(names, NEW))
-        except Refused:
+        except EditRefused:
             continue
         assert endpoints(new, network)[-5:] == names
         assert touched(layout.text, new)[0] <= 2
@@ -89,7 +89,7 @@ def test_removing_what_was_there_leaves_the_rest_as_it_was() -> None:
             for name in endpoints(layout.text, network):
                 try:
                     new = remove_endpoint(layout.text, network, name)
-                except Refused:
+                except EditRefused:
                     continue
                 removed += 1
                 assert touched(layout.text, new)[1] <= 2, (seed, network, name)
@@ -119,7 +119,7 @@ def test_a_mangled_file_is_edited_exactly_or_refused(capsys: pytest.CaptureFixtu
         for network in networks if isinstance(networks, dict) else ():
             try:
                 new = add_endpoints(text, network, {"new-one": NEW})
-            except Refused:
+            except EditRefused:
                 refused += 1
                 continue
             edits += 1

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants, from_json, to_json
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations, from_json, to_json
 from warpd.intent.capacity import expected_users, prefix_for
 from warpd.intent.model import Intent
 
@@ -34,10 +34,10 @@ def intent(world: dict[str, Any]) -> Intent:
     return Intent.model_validate({"version": 1, "gateway": gateway, "networks": world})
 
 
-def give(world: dict[str, Any], old: Grants | None = None) -> Grants:
-    grants, findings = grant(intent(world), old or Grants())
+def give(world: dict[str, Any], old: Allocations | None = None) -> Allocations:
+    allocations, findings = allocate(intent(world), old or Allocations())
     assert not [finding for finding in findings if finding.is_error]
-    return grants
+    return allocations
 
 
 def shuffled(world: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -49,14 +49,14 @@ def shuffled(world: dict[str, Any], seed: int) -> dict[str, Any]:
     return out
 
 
-def assert_disjoint(world: dict[str, Any], grants: Grants) -> None:
-    ones = list(grants.networks.values())
+def assert_disjoint(world: dict[str, Any], allocations: Allocations) -> None:
+    ones = list(allocations.networks.values())
     for field in ("vcid", "port", "routing_table", "transit", "subnet", "subnet6"):
         assert len({getattr(one, field) for one in ones}) == len(ones)
     for left, right in itertools.combinations(ones, 2):
         assert not left.subnet.overlaps(right.subnet) and not left.subnet6.overlaps(right.subnet6)
     networks = intent(world).networks
-    for name, one in grants.networks.items():
+    for name, one in allocations.networks.items():
         assert one.subnet.prefixlen <= prefix_for(expected_users(networks[name]))
         four = [one.gateway_address, *(end.address for end in one.endpoints.values())]
         six = [one.gateway_address6, *(end.address6 for end in one.endpoints.values())]
@@ -67,9 +67,9 @@ def assert_disjoint(world: dict[str, Any], grants: Grants) -> None:
 
 @given(WORLD)
 def test_nothing_is_given_twice_and_everyone_gets_everything(world: dict[str, Any]) -> None:
-    grants = give(world)
-    assert set(grants.networks) == set(world)
-    assert_disjoint(world, grants)
+    allocations = give(world)
+    assert set(allocations.networks) == set(world)
+    assert_disjoint(world, allocations)
 
 
 @given(WORLD, st.integers())
@@ -79,20 +79,20 @@ def test_order_does_not_matter(world: dict[str, Any], seed: int) -> None:
 
 @given(WORLD)
 def test_giving_again_gives_the_same(world: dict[str, Any]) -> None:
-    grants = give(world)
-    assert give(world, grants) == grants == from_json(to_json(grants))
+    allocations = give(world)
+    assert give(world, allocations) == allocations == from_json(to_json(allocations))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(WORLD, min_size=2, max_size=4))
 def test_nothing_moves_through_a_history_of_edits(history: list[dict[str, Any]]) -> None:
-    grants = Grants()
+    allocations = Allocations()
     before: dict[str, Any] = {}
     for world in history:
-        new = give(world, grants)
+        new = give(world, allocations)
         assert_disjoint(world, new)
         for name in set(before) & set(world):
-            had, has = grants.networks[name], new.networks[name]
+            had, has = allocations.networks[name], new.networks[name]
             stays = ("vcid", "port", "routing_table", "transit", "subnet6", "gateway_address6")
             assert all(getattr(had, field) == getattr(has, field) for field in stays)
             grew = has.subnet.prefixlen < had.subnet.prefixlen
@@ -100,4 +100,4 @@ def test_nothing_moves_through_a_history_of_edits(history: list[dict[str, Any]])
             for end in set(had.endpoints) & set(has.endpoints):
                 assert had.endpoints[end].address6 == has.endpoints[end].address6
                 assert grew or had.endpoints[end].address == has.endpoints[end].address
-        grants, before = new, world
+        allocations, before = new, world

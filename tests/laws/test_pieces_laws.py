@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.layouts import Layout
-from warpd.yamlfile.parser import Items, Mapping, read_text, read_tree
-from warpd.yamlfile.sections import Piece, read_pieces
+from warpd.yamlfile.parser import PositionedDict, PositionedList, read_text, read_tree
+from warpd.yamlfile.sections import NetworkSection, read_pieces
 
 FILES = 1500
 MANGLED = 8  # of each
@@ -74,16 +74,16 @@ def mangled(text: str, dice: random.Random) -> str:
 
 def places(value: Any, shift: int = 0) -> Iterator[Any]:
     """Everything there is to know of a value, with the lines of its file."""
-    if isinstance(value, Mapping):
+    if isinstance(value, PositionedDict):
         yield moved(value.at, shift)
         yield value.size
         for name in value:
-            inside = value[name].value if isinstance(value[name], Piece) else value[name]
+            inside = value[name].value if isinstance(value[name], NetworkSection) else value[name]
             yield name, moved(value.keys_at[name], shift)
             if inside is not None:  # nothing stands wherever the next thing begins, and is shown at its key
                 yield moved(value.values_at[name], shift)
             yield from places(inside, shift + value.shifts.get(name, 0))
-    elif isinstance(value, Items):
+    elif isinstance(value, PositionedList):
         yield moved(value.at, shift)
         for item, at in zip(value, value.items_at, strict=True):
             yield moved(at, shift)
@@ -103,7 +103,7 @@ def moved(at: tuple[int, int], shift: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("start", range(0, FILES, 300))
 def test_piece_by_piece_is_as_a_whole(start: int, capsys: pytest.CaptureFixture[str]) -> None:
-    known: dict[str, Piece] = {}
+    known: dict[str, NetworkSection] = {}
     in_pieces = unsound = 0
     for seed in range(start, start + 300):
         text, dice = plain(Layout(seed).text), random.Random(seed)

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import world
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
-from warpd.reconcile.engine import apply, converge, prospect, removal
+from warpd.reconcile.engine import apply, converge, planned_run, removal
 from warpd.reconcile.plan import digest
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
@@ -58,17 +58,17 @@ def intents(draw: st.DrawFn) -> Intent:
 @given(intents(), intents(), st.integers(0, 400))
 def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> None:
     """Also from a first apply that was cut short; then nothing is left to do, and nothing moved without need."""
-    kernel = MemoryKernel()
+    kernel = FakeKernel()
     goal = world.goal(first)
-    apply(kernel, prospect(kernel, goal).plan.steps[:stop])
-    after = world.goal(second, goal.grants)
-    found = prospect(kernel, after)
-    outcome = converge(kernel, lambda: prospect(kernel, after, found), found)
+    apply(kernel, planned_run(kernel, goal).plan.steps[:stop])
+    after = world.goal(second, goal.allocations)
+    found = planned_run(kernel, after)
+    outcome = converge(kernel, lambda: planned_run(kernel, after, found), found)
     assert outcome.complete, (outcome.failed, outcome.unverified)
-    assert prospect(kernel, after).plan.empty
+    assert planned_run(kernel, after).plan.empty
     for name in first.networks.keys() & second.networks.keys():
-        assert goal.grants.networks[name].vcid == after.grants.networks[name].vcid
-        assert goal.grants.networks[name].port == after.grants.networks[name].port
+        assert goal.allocations.networks[name].vcid == after.allocations.networks[name].vcid
+        assert goal.allocations.networks[name].port == after.allocations.networks[name].port
     apply(kernel, removal(kernel).plan.steps)
     assert not kernel.objects
 
@@ -77,7 +77,7 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
 @given(intents(), st.randoms())
 def test_the_order_of_the_file_does_not_matter(wanted: Intent, chance: random.Random) -> None:
     mixed = shuffled(wanted.model_dump(mode="json", exclude_unset=True), chance)
-    plans = [prospect(MemoryKernel(), world.goal(each)).plan for each in (wanted, Intent.model_validate(mixed))]
+    plans = [planned_run(FakeKernel(), world.goal(each)).plan for each in (wanted, Intent.model_validate(mixed))]
     assert plans[0] == plans[1]
     assert digest(plans[0].steps) == digest(plans[1].steps)
 
@@ -95,11 +95,11 @@ import json, random, sys
 from tests import world
 from tests.laws.test_plan_laws import shuffled
 from warpd.intent.model import Intent
-from warpd.testing.fake_kernel import MemoryKernel
-from warpd.reconcile.engine import prospect
+from warpd.testing.fake_kernel import FakeKernel
+from warpd.reconcile.engine import planned_run
 from warpd.service.views.render import plan_json
 body = shuffled(json.loads(sys.argv[1]), random.Random(int(sys.argv[2])))
-plan = prospect(MemoryKernel(), world.goal(Intent.model_validate(body))).plan
+plan = planned_run(FakeKernel(), world.goal(Intent.model_validate(body))).plan
 print(json.dumps(plan_json(plan)))
 """
 
@@ -119,8 +119,8 @@ def test_twenty_hash_seeds_one_plan() -> None:
 
 
 def test_grants_do_not_move_when_others_come_and_go() -> None:
-    few, _ = grant(world.intent(b=world.network(3)), Grants({}))
-    more, _ = grant(world.intent(a=world.network(2), b=world.network(4), c=world.network(1)), few)
+    few, _ = allocate(world.intent(b=world.network(3)), Allocations({}))
+    more, _ = allocate(world.intent(a=world.network(2), b=world.network(4), c=world.network(1)), few)
     assert more.networks["b"].subnet == few.networks["b"].subnet
     for name, given_ in few.networks["b"].endpoints.items():
         assert more.networks["b"].endpoints[name] == given_

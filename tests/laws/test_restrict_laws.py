@@ -16,7 +16,7 @@ from warpd.kernel.kinds.nft_table import NftElements
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import State
 from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.testing.fake_kernel import PLAIN
 
 ROUTES = [[], ["192.168.0.0/16"], ["192.168.1.0/24"], ["192.168.1.0/24", "fd00:9::/64"]]
@@ -60,8 +60,8 @@ INTENTS = st.dictionaries(st.sampled_from(["a", "b"]), networks(), max_size=2).m
 )
 
 
-def state(goal: Goal) -> State:
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+def state(goal: Target) -> State:
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
     assert not built.problems
     return built.state
 
@@ -100,8 +100,8 @@ def _holds(wide: IPNetwork, narrow: IPNetwork | None) -> bool:
 @given(INTENTS, INTENTS)
 def test_never_more_than_either(previous: Intent, wanted: Intent) -> None:
     had = world.goal(previous)
-    gets = world.goal(wanted, had.grants)
-    narrow = state(Goal(restrict(previous, wanted), had.grants, had.master, had.today))
+    gets = world.goal(wanted, had.allocations)
+    narrow = state(Target(restrict(previous, wanted), had.allocations, had.master, had.today))
     for wide in (state(had), state(gets)):
         for name, elements in permits(narrow).items():
             assert inside(elements, permits(wide).get(name, set())), name

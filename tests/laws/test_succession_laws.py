@@ -1,4 +1,4 @@
-"""Grants are for life: through a thousand histories of edits nobody moves without need, and nobody inherits too soon.
+"""Allocations are for life: through a thousand histories of edits nobody moves without need, and nobody inherits too soon.
 
 A history is a gateway's life: endpoints and networks are added, removed, renamed, enlarged, shuffled and moved between
 files, with hours between; after each step the YAML is written, read by the product, granted, stored and locked.
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.allocation.allocator import grant
+from warpd.allocation.allocator import allocate
 from warpd.allocation.lockfile import behind, contradictions, lock_text, read_lock
-from warpd.allocation.model import Grants, NetworkGrant, from_json, to_json
+from warpd.allocation.model import Allocations, NetworkAllocation, from_json, to_json
 from warpd.intent.capacity import expected_users, prefix_for
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
@@ -55,7 +55,7 @@ class Life:
         self.order, self.folder, self.files = order, folder, files
         self.world: World = {"n0": self.network()}
         self.before: World = {}
-        self.grants = Grants()
+        self.allocations = Allocations()
         self.now = 1_800_000_000
         self.renames: dict[tuple[str, str], tuple[str, str]] = {}
         self.last: dict[tuple[str, str], tuple[str, int]] = {}  # (what, value) -> owner's first name, when last seen
@@ -156,7 +156,7 @@ class Life:
 
     def step(self, tally: dict[str, int]) -> int:
         intent = self.intent()
-        new, findings = grant(intent, self.grants, self.now)
+        new, findings = allocate(intent, self.allocations, self.now)
         errors = [item for item in findings if item.is_error]
         self.refused = bool(errors)
         if errors:
@@ -168,7 +168,7 @@ class Life:
         tally["reused while resting"] += self.reuses(new)
         tally["locks that do not load"] += not self.lock_is_sound(intent, new)
         assert from_json(to_json(new)) == new
-        self.grants = new
+        self.allocations = new
         return 1
 
     def intent(self) -> Intent:
@@ -184,11 +184,11 @@ class Life:
         assert loaded.intent is not None, loaded.findings
         return loaded.intent
 
-    def moves(self, intent: Intent, new: Grants, excused: set[str]) -> int:
+    def moves(self, intent: Intent, new: Allocations, excused: set[str]) -> int:
         count = 0
         for name, has in new.networks.items():
             was = self.renames.get((name, ""), (name, ""))[0]
-            had = self.grants.networks.get(was)
+            had = self.allocations.networks.get(was)
             if had is None:
                 continue
             fields = ["vcid", "port", "routing_table", "transit", "subnet6", "gateway_address6"]
@@ -200,7 +200,7 @@ class Life:
             count += self.seats_moved(intent, name, had, has)
         return count
 
-    def seats_moved(self, intent: Intent, name: str, had: NetworkGrant, has: NetworkGrant) -> int:
+    def seats_moved(self, intent: Intent, name: str, had: NetworkAllocation, has: NetworkAllocation) -> int:
         count = 0
         for each, one in has.endpoints.items():
             before = self.renames.get((name, each), (name, each))[1]
@@ -214,7 +214,7 @@ class Life:
             count += (old.key_name or before) != (one.key_name or each)
         return count
 
-    def reuses(self, new: Grants) -> int:
+    def reuses(self, new: Allocations) -> int:
         """An owner is one identity through all its names; what another one had less than a day ago is too soon."""
         count = 0
         owners = {}
@@ -243,13 +243,13 @@ class Life:
         self.last[what, value] = (owner, self.now)
         return had != owner and self.now < seen + DAY_S
 
-    def lock_is_sound(self, intent: Intent, new: Grants) -> bool:
+    def lock_is_sound(self, intent: Intent, new: Allocations) -> bool:
         path = self.folder / "warp.lock.yaml"
         path.write_text(lock_text(new))
         lock = read_lock(path)
         return (
             lock is not None
-            and lock.grants == new
+            and lock.allocations == new
             and not lock.findings
             and not list(contradictions(lock, intent))
             and not list(behind(lock, new))
@@ -285,12 +285,12 @@ def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count:
             life.edit()
             life.step(tally)
         intent = life.intent()
-        lock = read_lock(_written(tmp_path, life.grants))
+        lock = read_lock(_written(tmp_path, life.allocations))
         assert lock is not None
-        locked, findings = grant(intent, Grants(), life.now, lock.grants)
-        assert findings == () and to_json(locked) == to_json(life.grants)
-        bare, _ = grant(intent, Grants(), life.now)
-        theirs, ours, plain = (_facts(intent, grants) for grants in (life.grants, locked, bare))
+        locked, findings = allocate(intent, Allocations(), life.now, lock.allocations)
+        assert findings == () and to_json(locked) == to_json(life.allocations)
+        bare, _ = allocate(intent, Allocations(), life.now)
+        theirs, ours, plain = (_facts(intent, allocations) for allocations in (life.allocations, locked, bare))
         every += len(theirs)
         alike += len(theirs & ours)
         without += len(theirs & plain)
@@ -298,15 +298,15 @@ def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count:
     assert alike == every > without
 
 
-def _written(folder: Path, grants: Grants) -> Path:
+def _written(folder: Path, allocations: Allocations) -> Path:
     path = folder / "warp.lock.yaml"
-    path.write_text(lock_text(grants))
+    path.write_text(lock_text(allocations))
     return path
 
 
-def _facts(intent: Intent, grants: Grants) -> set[tuple[str, ...]]:
+def _facts(intent: Intent, allocations: Allocations) -> set[tuple[str, ...]]:
     out = set()
-    for name, item in grants.networks.items():
+    for name, item in allocations.networks.items():
         for what in ("vcid", "port", "routing_table", "subnet", "subnet6", "gateway_address", "transit", "vlan"):
             out.add((name, what, str(getattr(item, what))))
         for each, one in item.endpoints.items():

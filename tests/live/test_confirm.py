@@ -17,9 +17,9 @@ import pytest
 
 from tests import world
 from tests.live.daemon import Daemon
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import prospect
+from warpd.reconcile.engine import planned_run
 from warpd.service.history import History
 from warpd.service.workspace import Session, live_kernel
 
@@ -47,8 +47,8 @@ class Gateway:
         beside.file = self.file.with_name("asked.yaml")
         beside.say(networks)
         session = Session(beside.file, self.state)
-        with live_kernel() as kernel, contextlib.suppress(LookFailed):  # a namespace that goes while it is looked at
-            return prospect(kernel, session.goal(session.read(), create=False)).plan.empty
+        with live_kernel() as kernel, contextlib.suppress(DumpError):  # a namespace that goes while it is looked at
+            return planned_run(kernel, session.goal(session.read(), create=False)).plan.empty
         return False
 
 
@@ -194,7 +194,7 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
     daemon = Daemon(tmp_path, {"version": 1, "networks": OLD})
     with daemon:
         pass
-    subprocess.run(["ip", "link", "del", f"dn-{machine.session.read().grants.networks['a'].vcid}"], check=True)
+    subprocess.run(["ip", "link", "del", f"dn-{machine.session.read().allocations.networks['a'].vcid}"], check=True)
     daemon.write("version: 1\nnetworks: {a: {typ: secure-internet}}\n")
     with daemon:
         daemon.wait(lambda: machine.is_as(OLD), "what was in force before")
@@ -210,7 +210,7 @@ def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_pa
         daemon.wait(lambda: machine.is_as(NEW), "the new intent")
         done = machine.run("rollback", "--to", "1", "--yes")
         assert done.returncode == 0, done.stderr
-        vcid = machine.session.store.read_grants().networks["a"].vcid
+        vcid = machine.session.store.read_allocations().networks["a"].vcid
         for _ in range(2):
             seen = daemon.log_file.stat().st_size
             subprocess.run(["ip", "link", "set", f"dn-{vcid}", "mtu", "1400"], check=True)
@@ -232,7 +232,7 @@ def test_drift_is_repaired_while_somebody_writes_the_file(gateway: LiveKernel, t
     gateway.close()
     machine = Gateway(tmp_path)
     with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:
-        vcid = machine.session.store.read_grants().networks["a"].vcid
+        vcid = machine.session.store.read_allocations().networks["a"].vcid
         with machine.file.open("a") as file:
             file.write("# half a line")
             file.flush()

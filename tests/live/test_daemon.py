@@ -13,7 +13,7 @@ from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Goal, prospect
+from warpd.reconcile.engine import Target, planned_run
 from warpd.service.workspace import Session, live_kernel
 
 # Three of each: the same object undone five times in a minute would be a fight, and repaired more slowly.
@@ -28,10 +28,10 @@ def document(**networks: object) -> dict[str, object]:
     return {"version": 1, "networks": networks}
 
 
-def in_sync(goal: Goal) -> bool:
+def in_sync(goal: Target) -> bool:
     """By a kernel of its own each time: a descriptor of a namespace keeps it, and its ports, from going."""
     with live_kernel() as kernel:
-        return prospect(kernel, goal).plan.empty
+        return planned_run(kernel, goal).plan.empty
 
 
 def moment(line: Mapping[str, str]) -> float:
@@ -43,7 +43,7 @@ def test_a_namespace_that_somebody_stays_in_gives_the_port_back(gateway: LiveKer
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        vcid = goal.grants.networks["a0"].vcid
+        vcid = goal.allocations.networks["a0"].vcid
         shell = subprocess.Popen(["ip", "netns", "exec", f"warp-{vcid}", "sleep", "60"])
         try:
             inside = f"nsenter --net=/proc/{shell.pid}/ns/net ip -o link show type wireguard"
@@ -90,8 +90,8 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
         for number in range(3):
-            names = {name: goal.grants.networks[f"{name}{number}"] for name in "abv"}
-            words = {name: grant.vcid for name, grant in names.items()} | {"table": names["v"].routing_table}
+            names = {name: goal.allocations.networks[f"{name}{number}"] for name in "abv"}
+            words = {name: allocation.vcid for name, allocation in names.items()} | {"table": names["v"].routing_table}
             for what, command in BY_HAND.items():
                 seen = daemon.log_file.stat().st_size
                 began = float(sh(f"date +%s.%N; {command.format(**words)}").split()[0])

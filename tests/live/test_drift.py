@@ -29,7 +29,7 @@ from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
 from warpd.kernel.kinds.link import LinkUp, Veth, WireguardLink
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable, role_of
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable, role_of
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
@@ -38,7 +38,7 @@ from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT
-from warpd.reconcile.engine import Goal, converge, prospect
+from warpd.reconcile.engine import Target, converge, planned_run
 from warpd.service.workspace import Session, live_kernel
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
@@ -82,12 +82,12 @@ def test_every_attribute(gateway: LiveKernel, name: str, step: int, capsys: pyte
     for what, command in itertools.islice(modifications(gateway, goal), 0, None, step):
         sh(command)
         tried += 1
-        found = prospect(gateway, goal)
+        found = planned_run(gateway, goal)
         if found.plan.empty:
             missed.append(what)
             continue
-        outcome = converge(gateway, lambda: prospect(gateway, goal), found)
-        left = prospect(gateway, goal).plan
+        outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
+        left = planned_run(gateway, goal).plan
         if not outcome.complete or not left.empty:
             unrepaired.append((what, [str(f) for _, f in outcome.failed], [str(s.key) for s in left.steps]))
             bring_up(gateway, goal)
@@ -99,13 +99,13 @@ def test_every_attribute(gateway: LiveKernel, name: str, step: int, capsys: pyte
     assert tried > 300 / step
 
 
-def bring_up(kernel: LiveKernel, goal: Goal) -> None:
-    outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+def bring_up(kernel: LiveKernel, goal: Target) -> None:
+    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
-def modifications(kernel: LiveKernel, goal: Goal) -> Iterator[Modification]:
-    return itertools.chain.from_iterable(by_object(list(prospect(kernel, goal).compiled.state)))
+def modifications(kernel: LiveKernel, goal: Target) -> Iterator[Modification]:
+    return itertools.chain.from_iterable(by_object(list(planned_run(kernel, goal).compiled.state)))
 
 
 def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
@@ -132,7 +132,7 @@ def test_every_attribute_with_the_daemon(
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
         with live_kernel() as kernel:  # for the moment: a descriptor of a namespace keeps it, and its ports, from going
-            objects = list(by_object(prospect(kernel, goal).compiled.state))
+            objects = list(by_object(planned_run(kernel, goal).compiled.state))
     told, untold, missed = list[tuple[float, str]](), list[str](), list[str]()
     for life in lives(objects, step):
         with daemon:
@@ -179,15 +179,15 @@ def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> Non
     """Two things under one key of ours; which of them a short request would take away is the kernel's choice."""
     goal = world.goal(world.intent(GATEWAY, **TWO))
     bring_up(gateway, goal)
-    grant = goal.grants.networks["a"]
-    names = {"room": f"warp-{grant.vcid}", "wg": f"wg-{grant.vcid}", "gateway": grant.gateway_address}
+    allocation = goal.allocations.networks["a"]
+    names = {"room": f"warp-{allocation.vcid}", "wg": f"wg-{allocation.vcid}", "gateway": allocation.gateway_address}
     before = sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr")
     for what, command in SURPLUS.items():
         sh(command.format(**names))
-        found = prospect(gateway, goal)
+        found = planned_run(gateway, goal)
         assert not found.plan.empty, what
-        outcome = converge(gateway, lambda: prospect(gateway, goal), found)
-        assert outcome.complete and prospect(gateway, goal).plan.empty, what
+        outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
+        assert outcome.complete and planned_run(gateway, goal).plan.empty, what
         assert before == sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr"), what
     for command in SURPLUS.values():
         sh(command.format(**names))
@@ -217,11 +217,11 @@ def repaired_s(daemon: Daemon, command: str) -> float | None:
     return max(0.0, last_step - ended - float(done[-1]["look_seconds"]))
 
 
-def until_in_sync(goal: Goal) -> bool:
+def until_in_sync(goal: Target) -> bool:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         with live_kernel() as kernel:
-            if prospect(kernel, goal).plan.empty:
+            if planned_run(kernel, goal).plan.empty:
                 return True
     return False
 
@@ -327,7 +327,7 @@ def port(item: BridgePort) -> Iterator[Modification]:
     yield f"learning {dev}", f"{run} link set dev {dev} learning {'off' if item.learning else 'on'}"
 
 
-def gate(item: NftGate) -> Iterator[Modification]:
+def gate(item: IngressFilter) -> Iterator[Modification]:
     run, name = f"{entering(item.netns)}nft", f"gate-{item.device}"
     yield f"flush {name}", f"{run} flush chain inet warpd {name}"
     yield f"first rule of {name}", f"{run} insert rule inet warpd {name} accept"
@@ -453,7 +453,7 @@ def table(item: NftTable) -> Iterator[Modification]:
     yield "flush ruleset", f"{run} flush ruleset"
 
 
-def part(item: NftTable | NftPart) -> Iterator[Modification]:
+def part(item: NftTable | NetworkSubtable) -> Iterator[Modification]:
     """Sets, chains and rules of a table, or of one network's part of it."""
     run = f"{entering(item.netns)}nft"
     listed = json.loads(sh(f"{run} -j -a list table inet warpd"))["nftables"]
@@ -528,7 +528,7 @@ BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {
     Gretap: gretap,
     Vxlan: vxlan,
     BridgePort: port,
-    NftGate: gate,
+    IngressFilter: gate,
     TcIngress: ingress,
     Address: address,
     Route: route,
@@ -537,7 +537,7 @@ BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {
     WireguardPeer: peer,
     Netns: namespace,
     NftTable: table,
-    NftPart: part,
+    NetworkSubtable: part,
     NftElements: nothing,
     LinkUp: nothing,
 }

@@ -34,7 +34,7 @@ def rows(daemon: Daemon, *words: str) -> list[dict[str, Any]]:
 def test_events_outlive_the_daemon(gateway: LiveKernel, tmp_path: Path) -> None:
     gateway.close()
     with Daemon(tmp_path, DOCUMENT, 600) as daemon:
-        vcid = Session(daemon.config, daemon.state).read().grants.networks["a"].vcid
+        vcid = Session(daemon.config, daemon.state).read().allocations.networks["a"].vcid
         seen = daemon.log_file.stat().st_size
         sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu 1300")
         [line, *_] = [line for line in daemon.repair(seen, "a repair") if line["event"] == "update"]

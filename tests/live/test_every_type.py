@@ -18,7 +18,7 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Goal, Prospect, converge, prospect, removal
+from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
 
 GATEWAY = {"pools": {"ports": "51820-51899"}}
 EVERYTHING = {name: body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()}
@@ -99,13 +99,13 @@ def is_ours(look: str, text: str) -> bool:
     return bool(OURS.search(text))
 
 
-def goal_of(networks: dict[str, Any], before: Goal | None = None) -> Goal:
-    return world.goal(world.intent(GATEWAY, **networks), before.grants if before else None)
+def goal_of(networks: dict[str, Any], before: Target | None = None) -> Target:
+    return world.goal(world.intent(GATEWAY, **networks), before.allocations if before else None)
 
 
-def run_to(kernel: LiveKernel, goal: Goal) -> Prospect:
-    found = prospect(kernel, goal)
-    outcome = converge(kernel, lambda: prospect(kernel, goal), found)
+def run_to(kernel: LiveKernel, goal: Target) -> PlannedRun:
+    found = planned_run(kernel, goal)
+    outcome = converge(kernel, lambda: planned_run(kernel, goal), found)
     assert outcome.complete, ([str(fault) for _, fault in outcome.failed], [str(step.key) for step in outcome.unverified])
     return found
 
@@ -190,15 +190,15 @@ def test_one_change_touches_one_network(crowded: LiveKernel, capsys: pytest.Capt
     assert kept > 50
 
 
-def keys_of(kernel: LiveKernel, goal: Goal, network: str) -> set[str]:
-    group = f"warp-{goal.grants.networks[network].vcid}"
-    state = prospect(kernel, goal).observed.state
+def keys_of(kernel: LiveKernel, goal: Target, network: str) -> set[str]:
+    group = f"warp-{goal.allocations.networks[network].vcid}"
+    state = planned_run(kernel, goal).observed.state
     return {item.public_key for item in state if isinstance(item, WireguardPeer) and item.group == group}
 
 
-def peer_lines(kernel: LiveKernel, goal: Goal, network: str) -> dict[str, str]:
+def peer_lines(kernel: LiveKernel, goal: Target, network: str) -> dict[str, str]:
     """Each peer of a network as `wg` dumps it: key, endpoint, AllowedIPs, handshake, bytes."""
-    item = goal.grants.networks[network]
+    item = goal.allocations.networks[network]
     where = "" if goal.intent.networks[network].isolation == "vrf" else f"ip netns exec warp-{item.vcid} "
     rows = [line.split("\t") for line in sh(f"{where}wg show wg-{item.vcid} dump").splitlines()[1:]]
     return {row[0]: "\t".join(row[:4]) for row in rows}

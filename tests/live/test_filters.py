@@ -14,7 +14,7 @@ from warpd.kernel.kinds.link import Veth
 from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import Action, Change
-from warpd.reconcile.engine import converge, prospect
+from warpd.reconcile.engine import converge, planned_run
 
 ETHERTYPE = 0x88B5
 SOURCE = bytes.fromhex("0200000000aa")
@@ -28,8 +28,8 @@ class Pair:
 
     def __init__(self, kernel: LiveKernel) -> None:
         goal = world.goal(world.intent(a=world.network(1)))
-        found = prospect(kernel, goal)
-        assert converge(kernel, lambda: prospect(kernel, goal), found).complete
+        found = planned_run(kernel, goal)
+        assert converge(kernel, lambda: planned_run(kernel, goal), found).complete
         self.kernel = kernel
         self.veth = next(item for item in found.compiled.state if isinstance(item, Veth))
         self.out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)

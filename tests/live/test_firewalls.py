@@ -11,7 +11,7 @@ from tests.live.conftest import sh
 from warpd.kernel.linux import udp_ports
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Host
-from warpd.reconcile.engine import prospect
+from warpd.reconcile.engine import planned_run
 from warpd.service.views.advice import host_warnings, uncertain_chains
 from warpd.service.views.report import taken_ports
 
@@ -58,7 +58,7 @@ def host(kernel: LiveKernel) -> Host:
 
 
 def warnings(kernel: LiveKernel) -> list[dict[str, str]]:
-    return list(host_warnings(host(kernel), GOAL.grants, GOAL.intent))
+    return list(host_warnings(host(kernel), GOAL.allocations, GOAL.intent))
 
 
 @pytest.mark.parametrize("rules", [IPTABLES, REJECTING], ids=["iptables", "nft"])
@@ -73,7 +73,7 @@ def test_what_is_refused_is_said_and_the_hint_helps(gateway: LiveKernel, rules: 
         for command in warning["hint"].splitlines()[1:]:
             sh(command.replace("{", "'{").replace("}", "}'"))
     assert warnings(gateway) == []
-    assert uncertain_chains(host(gateway), GOAL.grants, GOAL.intent) == []
+    assert uncertain_chains(host(gateway), GOAL.allocations, GOAL.intent) == []
 
 
 def test_rules_that_let_us_through_are_silent(gateway: LiveKernel) -> None:
@@ -84,10 +84,10 @@ def test_rules_that_let_us_through_are_silent(gateway: LiveKernel) -> None:
 
 
 def test_a_taken_port_is_said_before_the_kernel_refuses_it(gateway: LiveKernel) -> None:
-    port = min(grant.port for grant in GOAL.grants.networks.values())
-    assert taken_ports(prospect(gateway, GOAL)) == []
+    port = min(allocation.port for allocation in GOAL.allocations.networks.values())
+    assert taken_ports(planned_run(gateway, GOAL)) == []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", port))
-        (warning,) = taken_ports(prospect(gateway, GOAL))
+        (warning,) = taken_ports(planned_run(gateway, GOAL))
         assert f"UDP port {port} is taken by" in warning["message"] and "(pid" in warning["message"]
     assert udp_ports.taken([port]) == {}

@@ -1,4 +1,4 @@
-"""Grants in a real kernel, by the command line: a rename that no peer notices, a move that must be agreed to, a lock."""
+"""Allocations in a real kernel, by the command line: a rename that no peer notices, a move that must be agreed to, a lock."""
 
 from __future__ import annotations
 

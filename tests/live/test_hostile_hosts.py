@@ -13,7 +13,7 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.errors import WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, prospect, removal
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run, removal
 from warpd.service.views.status import status_json
 
 WEB, VRF, SEG, SAFE = 11111111, 22222222, 33333333, 44444444
@@ -102,7 +102,7 @@ TROUBLES = {
 }
 
 
-def goal(trouble: Trouble) -> Goal:
+def goal(trouble: Trouble) -> Target:
     return world.goal(
         world.intent(
             {"uplink": trouble.uplink},
@@ -128,13 +128,13 @@ def goal(trouble: Trouble) -> Goal:
     )
 
 
-def pass_over(kernel: LiveKernel, wanted: Goal) -> tuple[Prospect, Outcome]:
-    first = prospect(kernel, wanted)
-    outcome = converge(kernel, lambda: prospect(kernel, wanted, first), first)
-    return prospect(kernel, wanted), outcome
+def pass_over(kernel: LiveKernel, wanted: Target) -> tuple[PlannedRun, ApplyResult]:
+    first = planned_run(kernel, wanted)
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted, first), first)
+    return planned_run(kernel, wanted), outcome
 
 
-def faults(trouble: Trouble, wanted: Goal, found: Prospect, outcome: Outcome) -> list[str]:
+def faults(trouble: Trouble, wanted: Target, found: PlannedRun, outcome: ApplyResult) -> list[str]:
     """Networks that are not as they should be without being concerned, or without anything that says why."""
     failed = {step.network: str(fault) for step, fault in outcome.failed}
     out = []

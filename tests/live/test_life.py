@@ -79,7 +79,7 @@ def test_no_drift_is_missed_with_a_deaf_ear(
     with Daemon(tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        vcid = {name: grant.vcid for name, grant in goal.grants.networks.items()}
+        vcid = {name: allocation.vcid for name, allocation in goal.allocations.networks.items()}
         sh("ip link add flap type dummy")
         missed, rounds = 0, 5
         for number in range(rounds):
@@ -127,7 +127,7 @@ def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
     gateway.close()
     with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
         session = Session(daemon.config, daemon.state)
-        vcid = session.read().grants.networks["a"].vcid
+        vcid = session.read().allocations.networks["a"].vcid
         for number in range(6):
             seen = daemon.log_file.stat().st_size
             sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu {1300 + number}")
@@ -158,7 +158,7 @@ def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: 
         assert in_sync(goal) is (missing in ("", "net_broadcast"))
         assert bool(daemon.lines("hears no events of the kernel; the periodic look remains")) is bool(missing)
         if not missing:
-            vcid = goal.grants.networks["n-web"].vcid
+            vcid = goal.allocations.networks["n-web"].vcid
             sh(f"ip netns del warp-{vcid}; nft flush ruleset")
             daemon.wait(lambda: in_sync(goal), "everything again")
             effective = int(daemon.read("status").split("CapEff:")[1].split()[0], 16)

@@ -11,7 +11,7 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.kinds.link import NEWBORN
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Goal, converge, prospect, removal
+from warpd.reconcile.engine import Target, converge, planned_run, removal
 
 VCID = 11111111
 LAN = """
@@ -20,7 +20,7 @@ bridge vlan add vid 7-8 dev port0; ip link set br-lan up; ip addr add 10.20.0.1/
 """
 
 
-def segment(isolation: str, **fields: object) -> Goal:
+def segment(isolation: str, **fields: object) -> Target:
     cpe = {"type": "cpe"}
     mesh = {"type": "l2-mesh", "isolation": isolation, "vcid": VCID, "expected_users": 2, "endpoints": {"a": cpe, "b": cpe}}
     return world.goal(world.intent(seg={**mesh, **fields}, web=world.network(1)))
@@ -34,13 +34,13 @@ def seen(name: str) -> str:
     )
 
 
-def pass_over(kernel: LiveKernel, goal: Goal, name: str, group: str = f"warp-{VCID}") -> None:
+def pass_over(kernel: LiveKernel, goal: Target, name: str, group: str = f"warp-{VCID}") -> None:
     """One apply and one destroy: the link's network alone is blocked, by the link's name."""
-    found = prospect(kernel, goal)
+    found = planned_run(kernel, goal)
     assert {(item.key.name, item.group) for item in found.plan.blocked} == {(name, group)}
-    outcome = converge(kernel, lambda: prospect(kernel, goal), found)
+    outcome = converge(kernel, lambda: planned_run(kernel, goal), found)
     assert not outcome.failed
-    again = prospect(kernel, goal)
+    again = planned_run(kernel, goal)
     assert (again.plan.steps, {item.key.name for item in again.plan.blocked}) == ((), {name})
     assert converge(kernel, lambda: removal(kernel), removal(kernel)).complete
 
@@ -54,14 +54,14 @@ def test_a_bridge_of_the_host_is_not_taken(gateway: LiveKernel) -> None:
 
 def test_a_link_in_our_own_namespace_is_not_taken(gateway: LiveKernel) -> None:
     goal = segment("namespace")
-    assert converge(gateway, lambda: prospect(gateway, goal), prospect(gateway, goal)).complete
+    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
     sh(f"ip -n warp-{VCID} link add lan0 type bridge stp_state 1")
     inside = f"ip -n warp-{VCID} -d -o link show lan0 | grep -o 'stp_state [01]\\|alias.*\\|vlan_filtering [01]'"
     before = sh(inside)
     named = segment("namespace", bridge_name="lan0")
-    found = prospect(gateway, named)
+    found = planned_run(gateway, named)
     assert [(item.key.netns, item.key.name) for item in found.plan.blocked] == [(f"warp-{VCID}", "lan0")]
-    assert not converge(gateway, lambda: prospect(gateway, named), found).failed
+    assert not converge(gateway, lambda: planned_run(gateway, named), found).failed
     assert sh(inside) == before
 
 
@@ -101,7 +101,7 @@ class Racing(LiveKernel):
 def test_a_link_that_came_in_between_is_not_marked(gateway: LiveKernel) -> None:
     kernel, goal = Racing(), segment("vrf", bridge_name="lan9")
     try:
-        outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+        outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
         assert any(step.key.name == "lan9" for step, _fault in outcome.failed)
         assert "stp_state 1" in sh("ip -d link show lan9")
         assert "alias" not in sh("ip link show lan9")
@@ -113,7 +113,7 @@ def test_what_a_crash_left_without_its_mark_is_ours(gateway: LiveKernel) -> None
     """The process was killed after the creation and before the mark: the link is removed, and made anew where it is wanted."""
     goal = segment("vrf", bridge_name="lan9")
     sh(f"ip link add lan9 group {NEWBORN} type bridge; ip link add lan8 group {NEWBORN} type bridge")
-    assert converge(gateway, lambda: prospect(gateway, goal), prospect(gateway, goal)).complete
+    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
     assert f"alias warpd:{VCID}:seg" in sh("ip link show lan9")
     assert "group default" in sh("ip link show lan9")
     assert "lan8" not in sh("ip link show")

@@ -8,14 +8,14 @@ from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Goal, converge, prospect, removal
+from warpd.reconcile.engine import Target, converge, planned_run, removal
 from warpd.reconcile.observe import observe
 
 WANTED = world.intent(a=world.network(2))
 
 
-def up(kernel: LiveKernel, goal: Goal) -> None:
-    outcome = converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
+def up(kernel: LiveKernel, goal: Target) -> None:
+    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
@@ -55,7 +55,7 @@ def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
     """Every link that takes routes from a router is told to go on before IPv6 forwarding is turned on."""
     sh("echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
     goal = world.goal(WANTED)
-    names = [step.key.name for step in prospect(gateway, goal).plan.steps]
+    names = [step.key.name for step in planned_run(gateway, goal).plan.steps]
     assert names.index("net/ipv6/conf/eth0/accept_ra") < names.index("net/ipv6/conf/all/forwarding")
     up(gateway, goal)
     assert sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "2"
@@ -89,11 +89,11 @@ def test_forwarding_that_others_turn_on_later_stays_on(gateway: LiveKernel, tmp_
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:
     goal = world.goal(WANTED)
     up(gateway, goal)
-    vcid = goal.grants.networks["a"].vcid
+    vcid = goal.allocations.networks["a"].vcid
     sh(f"ip -n warp-{vcid} route del default; ip -n warp-{vcid} route add default dev up-{vcid} proto boot")
-    fewer = world.goal(world.intent(a=world.network(1)), goal.grants)
-    outcome = converge(gateway, lambda: prospect(gateway, fewer), prospect(gateway, fewer))
-    assert prospect(gateway, fewer).plan.blocked
+    fewer = world.goal(world.intent(a=world.network(1)), goal.allocations)
+    outcome = converge(gateway, lambda: planned_run(gateway, fewer), planned_run(gateway, fewer))
+    assert planned_run(gateway, fewer).plan.blocked
     assert outcome.done
     assert len(sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} peers").split()) == 1
     assert len(sh(f"ip netns exec warp-{vcid} nft list set inet warpd endpoints4").split(",")) == 1

@@ -14,7 +14,7 @@ from tests.live.conftest import sh
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import Action, Change
-from warpd.reconcile.engine import Goal, converge, prospect
+from warpd.reconcile.engine import Target, converge, planned_run
 from warpd.reconcile.observe import observe
 
 
@@ -23,21 +23,21 @@ from warpd.reconcile.observe import observe
 def test_many_peers(gateway: LiveKernel, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     goal = world.goal(world.intent(big=with_keys(count)))
     start = time.monotonic()
-    assert converge(gateway, lambda: prospect(gateway, goal), prospect(gateway, goal)).complete
+    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
     took = time.monotonic() - start
-    wanted = peers_of(prospect(gateway, goal).compiled.state.objects.values())
+    wanted = peers_of(planned_run(gateway, goal).compiled.state.objects.values())
     seen = peers_of(observe(gateway).state)
     assert len(seen) == count
     assert seen == wanted
     with capsys.disabled():
         print(f"\n  {count} peers written and read equal ({took:.2f} s)")
-    vcid = goal.grants.networks["big"].vcid
+    vcid = goal.allocations.networks["big"].vcid
     assert len(sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} peers").split()) == count
 
 
 def test_a_peer_with_2000_allowed_ips(gateway: LiveKernel) -> None:
     goal = world.goal(world.intent(big=world.network(2)))
-    assert converge(gateway, lambda: prospect(gateway, goal), prospect(gateway, goal)).complete
+    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
     one = next(item for item in observe(gateway).state if isinstance(item, WireguardPeer))
     prefixes = [f"10.{number // 256}.{number % 256}.0/24" for number in range(1000)]
     prefixes += [f"fd00:{number:x}::/32" for number in range(1, 1001)]
@@ -47,9 +47,9 @@ def test_a_peer_with_2000_allowed_ips(gateway: LiveKernel) -> None:
     assert_repaired(gateway, goal)
 
 
-def assert_repaired(kernel: LiveKernel, goal: Goal) -> None:
-    assert converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal)).complete
-    assert prospect(kernel, goal).plan.empty
+def assert_repaired(kernel: LiveKernel, goal: Target) -> None:
+    assert converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal)).complete
+    assert planned_run(kernel, goal).plan.empty
 
 
 def with_keys(count: int) -> dict[str, object]:

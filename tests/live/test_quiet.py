@@ -13,7 +13,7 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import converge, prospect
+from warpd.reconcile.engine import converge, planned_run
 
 WANTED = world.intent(
     a=world.network(5, allow_private=["10.9.0.0/16"], dns=["10.8.8.8"]),
@@ -27,11 +27,11 @@ WANTED = world.intent(
 
 def test_a_second_pass_sends_nothing(gateway: LiveKernel, capsys: pytest.CaptureFixture[str]) -> None:
     goal = world.goal(WANTED)
-    assert converge(gateway, lambda: prospect(gateway, goal), prospect(gateway, goal)).complete
+    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
     first = gateway.sent_changes
     assert first > 50
     again = LiveKernel()  # a fresh process: it remembers nothing
-    outcome = converge(again, lambda: prospect(again, goal), prospect(again, goal))
+    outcome = converge(again, lambda: planned_run(again, goal), planned_run(again, goal))
     assert outcome.complete
     assert not outcome.done
     with capsys.disabled():

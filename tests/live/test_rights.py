@@ -371,7 +371,7 @@ FLOODS: dict[str, Callable[[Path], list[int]]] = {
 @pytest.mark.parametrize("what", FLOODS)
 def test_a_flood_stops_neither_root_nor_repairs(place: Place, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     session = Session(place.daemon.config, place.daemon.state)
-    vcid = session.read().grants.networks["a"].vcid
+    vcid = session.read().allocations.networks["a"].vcid
     alone = [repaired(place, vcid) for _ in range(3)]
     before, lines = place.daemon.descriptors(), len(place.daemon.lines())
     with running(FLOODS[what](place.sock)):

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.live.conftest import sh
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.netlink import rtnl
 from warpd.kernel.netlink.socket import NetlinkSocket
@@ -51,7 +51,7 @@ def test_a_torn_dump_counts_for_nothing(
         while time.monotonic() < until:
             try:
                 rows = rtnl.addresses(route)
-            except LookFailed:
+            except DumpError:
                 given_up += 1
                 continue
             dumps += 1

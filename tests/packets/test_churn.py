@@ -56,7 +56,7 @@ def end(base4: str, base6: str, number: int) -> dict[str, Any]:
 
 
 def moving() -> dict[str, Any]:
-    """Grants are pinned, so that a client's config outlives the removal of its network."""
+    """Allocations are pinned, so that a client's config outlives the removal of its network."""
     out: dict[str, Any] = {}
     for n, name in enumerate(MOVING):
         kind = name.partition("-")[0]

@@ -12,17 +12,17 @@ import pytest
 
 from tests import world
 from warpd.intent.model import Intent
-from warpd.kernel.api import Fate, Fault
-from warpd.kernel.state import Action, Change, Key, Object, Rank
-from warpd.reconcile.engine import apply, converge, prospect, removal
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.kernel.api import FailureKind, OperationError
+from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
+from warpd.reconcile.engine import apply, converge, planned_run, removal
+from warpd.testing.fake_kernel import FakeKernel
 
 
 class Killed(Exception):
     """The process is gone: nothing after this point ran."""
 
 
-class Faulty(MemoryKernel):
+class Faulty(FakeKernel):
     """Fails at the n-th changing call, in one way."""
 
     def __init__(self, at: int, way: str) -> None:
@@ -30,7 +30,7 @@ class Faulty(MemoryKernel):
         self.at, self.way, self.fired = at, way, False
         self._number = 0
 
-    def _one(self, change: Change) -> Fault | None:
+    def _one(self, change: Change) -> OperationError | None:
         self._number += 1
         if self._number != self.at:
             return super()._one(change)
@@ -38,11 +38,13 @@ class Faulty(MemoryKernel):
         if self.way == "killed before":
             raise Killed
         if self.way == "refused":
-            return Fault(Fate.REFUSED, change.action.value, change.subject.key, 12, "Cannot allocate memory")
+            return OperationError(FailureKind.REFUSED, change.action.value, change.subject.key, 12, "Cannot allocate memory")
         fault = super()._one(change)
         if self.way == "killed after":
             raise Killed
-        return fault or Fault(Fate.UNSETTLED, change.action.value, change.subject.key, 0, "no answer from the kernel")
+        return fault or OperationError(
+            FailureKind.UNSETTLED, change.action.value, change.subject.key, 0, "no answer from the kernel"
+        )
 
 
 START = world.intent(a=world.network(2), b=world.network(3, peer_communication=True), gone=world.network(1))
@@ -67,28 +69,28 @@ MOVES = [
 WAYS = ["killed before", "killed after", "refused", "answer lost"]
 
 
-def settled(wanted: Intent) -> MemoryKernel:
-    kernel = MemoryKernel()
+def settled(wanted: Intent) -> FakeKernel:
+    kernel = FakeKernel()
     run_to(kernel, wanted)
     return kernel
 
 
-def run_to(kernel: MemoryKernel, wanted: Intent) -> None:
+def run_to(kernel: FakeKernel, wanted: Intent) -> None:
     goal = world.goal(wanted)
     if not wanted.networks:
         outcome = converge(kernel, lambda: removal(kernel), removal(kernel))
     else:
-        first = prospect(kernel, goal)
-        outcome = converge(kernel, lambda: prospect(kernel, goal, first), first)
+        first = planned_run(kernel, goal)
+        outcome = converge(kernel, lambda: planned_run(kernel, goal, first), first)
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
-def steps_to(kernel: MemoryKernel, wanted: Intent) -> int:
-    found = prospect(kernel, world.goal(wanted)) if wanted.networks else removal(kernel)
+def steps_to(kernel: FakeKernel, wanted: Intent) -> int:
+    found = planned_run(kernel, world.goal(wanted)) if wanted.networks else removal(kernel)
     return len(found.plan.steps)
 
 
-def faulty_from(base: MemoryKernel, at: int, way: str) -> Faulty:
+def faulty_from(base: FakeKernel, at: int, way: str) -> Faulty:
     kernel = Faulty(at, way)
     kernel.objects, kernel.settings = dict(base.objects), dict(base.settings)
     return kernel
@@ -105,7 +107,7 @@ def test_every_point(name: str, before: Intent, after: Intent, way: str, capsys:
     for at in range(1, total + 1):
         kernel = faulty_from(base, at, way)
         goal = world.goal(after)
-        found = prospect(kernel, goal) if after.networks else removal(kernel)
+        found = planned_run(kernel, goal) if after.networks else removal(kernel)
         with contextlib.suppress(Killed):
             apply(kernel, found.plan.steps)
         assert kernel.fired, f"the fault at call {at} never happened"
@@ -117,23 +119,23 @@ def test_every_point(name: str, before: Intent, after: Intent, way: str, capsys:
         print(f"\n  {name}, {way}: survived {survived} of {total}")
 
 
-def assert_no_more_reach(kernel: MemoryKernel, before: dict[Key, Object], after: dict[Key, Object]) -> None:
+def assert_no_more_reach(kernel: FakeKernel, before: dict[Key, KernelObject], after: dict[Key, KernelObject]) -> None:
     """Half-way, nothing is granted that is granted neither before nor after (P7)."""
     for key, item in kernel.objects.items():
-        if item.rank is not Rank.GRANT:
+        if item.phase is not Phase.PERMIT:
             continue
         allowed = _elements(before.get(key)) | _elements(after.get(key))
         assert _elements(item) <= allowed, key
         assert item.needs[0] in kernel.objects, "a grant without its guard"
 
 
-def _elements(item: Object | None) -> frozenset[str]:
+def _elements(item: KernelObject | None) -> frozenset[str]:
     return getattr(item, "elements", frozenset())
 
 
 def test_a_door_is_guarded_before_it_exists() -> None:
-    kernel = MemoryKernel()
-    steps = prospect(kernel, world.goal(START)).plan.steps
+    kernel = FakeKernel()
+    steps = planned_run(kernel, world.goal(START)).plan.steps
     order = [step.key for step in steps]
     for step in steps:
         if step.key.kind == "link" and step.key.name.startswith("dn-"):
@@ -149,7 +151,7 @@ def test_a_door_is_guarded_before_it_exists() -> None:
 def test_one_network_that_fails_leaves_the_others_alone() -> None:
     kernel = Faulty(0, "refused")
     goal = world.goal(START)
-    plan = prospect(kernel, goal).plan
+    plan = planned_run(kernel, goal).plan
     bad = plan.steps[len(plan.steps) // 2].group
     calls: Sequence[int] = [n for n, step in enumerate(plan.steps, 1) if step.group == bad]
     kernel.at = calls[0]
@@ -162,7 +164,7 @@ def test_one_network_that_fails_leaves_the_others_alone() -> None:
 
 def test_without_the_gateways_guard_nothing_is_given() -> None:
     kernel = Faulty(1, "refused")
-    plan = prospect(kernel, world.goal(START)).plan
+    plan = planned_run(kernel, world.goal(START)).plan
     assert plan.steps[0].key == Key("nft-table", "", "warpd")
     outcome = apply(kernel, plan.steps)
     assert not outcome.done

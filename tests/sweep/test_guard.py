@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from tests import world
-from warpd.kernel.api import Fate, Fault
+from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.kinds.link import Veth
 from warpd.kernel.kinds.nft_table import FAMILY, NftTable
 from warpd.kernel.nftables.commands import change_table, create_table
 from warpd.kernel.state import Action, Change, Key
-from warpd.reconcile.engine import apply, prospect, removal
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.reconcile.engine import apply, planned_run, removal
+from warpd.testing.fake_kernel import FakeKernel
 
 GOAL = world.goal(world.intent(a=world.network(2), b=world.network(2)))
 TABLE = Key(NftTable.KIND, "", "warpd")
 
 
 def root_table() -> NftTable:
-    table = prospect(MemoryKernel(), GOAL).compiled.state.get(TABLE)
+    table = planned_run(FakeKernel(), GOAL).compiled.state.get(TABLE)
     assert isinstance(table, NftTable)
     return table
 
@@ -36,18 +36,18 @@ def test_a_table_made_anew_has_them_too() -> None:
     assert commands[-1]["add"]["element"]["name"] == "doors"
 
 
-class Stubborn(MemoryKernel):
+class Stubborn(FakeKernel):
     """Links cannot be removed."""
 
-    def _one(self, change: Change) -> Fault | None:
+    def _one(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE and isinstance(change.subject, Veth):
-            return Fault(Fate.REFUSED, "delete", change.subject.key, 16, "Device or resource busy")
+            return OperationError(FailureKind.REFUSED, "delete", change.subject.key, 16, "Device or resource busy")
         return super()._one(change)
 
 
 def test_the_guard_stays_while_a_door_stands() -> None:
     kernel = Stubborn()
-    apply(kernel, prospect(kernel, GOAL).plan.steps)
+    apply(kernel, planned_run(kernel, GOAL).plan.steps)
     outcome = apply(kernel, removal(kernel).plan.steps)
     assert outcome.failed
     assert TABLE in kernel.objects

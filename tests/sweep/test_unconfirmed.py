@@ -13,11 +13,11 @@ import pytest
 
 from tests import world
 from tests.sweep.test_crash import Faulty, Killed
-from warpd.reconcile.engine import converge, prospect
+from warpd.reconcile.engine import converge, planned_run
 from warpd.service.history import History
 from warpd.service.rollback import undo_pending
 from warpd.service.workspace import Session
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = {"a": world.network(2), "b": world.network(3, peer_communication=True), "gone": world.network(1)}
 AFTER = {"a": world.network(3, mtu=1380), "b": world.network(2, nat=False), "fresh": world.network(2, ipv6=False)}
@@ -46,7 +46,7 @@ class Machine:
             entry = history.record(read, "test")
             if within_s:
                 history.await_yes(entry.number, before, within_s, "test")
-            converge(self.kernel, lambda: prospect(self.kernel, goal), prospect(self.kernel, goal))
+            converge(self.kernel, lambda: planned_run(self.kernel, goal), planned_run(self.kernel, goal))
 
     def undo(self) -> None:
         with self.session.store.writer("test"):
@@ -58,10 +58,10 @@ class Machine:
         self.kernel.at, self.kernel.way, self.kernel.fired, self.kernel._number = change, "killed after", False, 0
 
     def state(self) -> tuple[object, object]:
-        return prospect(self.kernel, self.session.goal(self.session.read(), create=False)).observed.state, self.grants()
+        return planned_run(self.kernel, self.session.goal(self.session.read(), create=False)).observed.state, self.allocations()
 
-    def grants(self) -> object:
-        return self.session.store.read_grants()
+    def allocations(self) -> object:
+        return self.session.store.read_allocations()
 
 
 def steps_of(tmp_path: Path, undoing: bool) -> int:
@@ -132,5 +132,5 @@ def test_undoing_the_first_apply_leaves_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "first")
     machine.apply(60)
     machine.undo()
-    assert not len(prospect(machine.kernel, machine.session.goal(machine.session.read(), create=False)).observed.state)
-    assert isinstance(machine.kernel, MemoryKernel)
+    assert not len(planned_run(machine.kernel, machine.session.goal(machine.session.read(), create=False)).observed.state)
+    assert isinstance(machine.kernel, FakeKernel)

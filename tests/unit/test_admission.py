@@ -7,17 +7,17 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.http.admission import Admission, Budget, FloodGate, Peer, Places, Right
+from warpd.daemon.http.admission import AccessLevel, Admission, Budget, FloodGate, PeerCredentials, Places
 from warpd.daemon.http.listener import access_list
 
 PLACES = {"root": Places(2, 2), "change": Places(3, 2), "read": Places(4, 3)}
-PEERS = [Peer(0, Right.CHANGE), *(Peer(uid, right) for uid in (1, 2, 3) for right in Right)]
+PEERS = [PeerCredentials(0, AccessLevel.CHANGE), *(PeerCredentials(uid, right) for uid in (1, 2, 3) for right in AccessLevel)]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(PEERS))))
-def test_places_hold_and_come_back(moves: list[tuple[bool, Peer]]) -> None:
+def test_places_hold_and_come_back(moves: list[tuple[bool, PeerCredentials]]) -> None:
     admission = Admission(PLACES)
-    inside: Counter[Peer] = Counter()
+    inside: Counter[PeerCredentials] = Counter()
     for entering, peer in moves:
         if entering:
             inside[peer] += admission.enter(peer)
@@ -30,19 +30,19 @@ def test_places_hold_and_come_back(moves: list[tuple[bool, Peer]]) -> None:
             by_user[peer.uid] += count if peer.place == place else 0
         assert sum(by_user.values()) == admission.connections[place] <= places.total
         assert all(count <= places.per_user for count in by_user.values())
-    assert not any(count for peer, count in inside.items() if peer.right is Right.NOTHING)
+    assert not any(count for peer, count in inside.items() if peer.right is AccessLevel.NOTHING)
 
 
 def test_one_user_leaves_places_to_others() -> None:
     """Places(4, 3): the fourth one is for somebody else."""
     admission = Admission(PLACES)
-    one, other = Peer(1, Right.READ), Peer(2, Right.READ)
+    one, other = PeerCredentials(1, AccessLevel.READ), PeerCredentials(2, AccessLevel.READ)
     assert [admission.enter(one) for _ in range(4)] == [True, True, True, False]
     assert [admission.enter(other) for _ in range(2)] == [True, False]
 
 
 @given(st.lists(st.sampled_from([peer for peer in PEERS if peer.uid])))
-def test_root_always_has_its_places(others: list[Peer]) -> None:
+def test_root_always_has_its_places(others: list[PeerCredentials]) -> None:
     admission = Admission(PLACES)
     for peer in others:
         admission.enter(peer)

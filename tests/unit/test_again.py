@@ -12,7 +12,7 @@ import pytest
 
 from tests import world
 from tests.laws.test_pieces_laws import places
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
@@ -21,11 +21,11 @@ from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host
 from warpd.keys.derivation import Keyring, Secret, public_key
 from warpd.networks.compiler import Compiled, compile_state
-from warpd.reconcile.engine import Goal, advance, converge, glance, prospect
+from warpd.reconcile.engine import Target, advance, converge, glance, planned_run
 from warpd.reconcile.observe import observe
 from warpd.service.history import History
 from warpd.service.workspace import Session
-from warpd.testing.fake_kernel import PLAIN, MemoryKernel
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 TEXT = """\
 version: 1
@@ -45,12 +45,12 @@ def intent(**changed: dict[str, Any]) -> Intent:
     return world.intent(GATEWAY, **(EVERY | changed))
 
 
-def goal(wanted: Intent, before: Goal | None = None) -> Goal:
-    return world.goal(wanted, before.grants if before is not None else Grants({}))
+def goal(wanted: Intent, before: Target | None = None) -> Target:
+    return world.goal(wanted, before.allocations if before is not None else Allocations({}))
 
 
-def compiled(wanted: Goal, last: Compiled | None = None, host: Host = PLAIN) -> Compiled:
-    return compile_state(wanted.intent, wanted.grants, wanted.master, host, wanted.today, last)
+def compiled(wanted: Target, last: Compiled | None = None, host: Host = PLAIN) -> Compiled:
+    return compile_state(wanted.intent, wanted.allocations, wanted.master, host, wanted.today, last)
 
 
 # ---- files
@@ -140,15 +140,15 @@ def test_grants_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
     session.config.write_text(TEXT.replace("    vlan_id: 7\n", ""))
     with session.store.writer("test"):
         session.commit(session.read())
-    first = session.read().grants
+    first = session.read().allocations
     session.config.write_text(session.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}"))
-    again = session.read().grants
+    again = session.read().allocations
     assert again.networks["b"] is first.networks["b"]
     assert list(again.networks["a"].endpoints) == ["x", "y"]
     other = Session(session.config, tmp_path / "state")
     with other.store.writer("test"):
         other.commit(other.read())
-    assert session.store.read_grants() == other.store.read_grants() == again
+    assert session.store.read_allocations() == other.store.read_allocations() == again
 
 
 def test_an_entry_that_another_process_wrote_is_read(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
     kept = {each: first.intent.networks[each] for each in first.intent.networks if each != name.replace("_", "-")}
     second = dataclasses.replace(second, intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}))
     after = compiled(second, before)
-    mine = netns_name(second.grants.networks[name.replace("_", "-")].vcid)
+    mine = netns_name(second.allocations.networks[name.replace("_", "-")].vcid)
     assert after == compiled(second)
     assert [group for group, part in after.parts.items() if part is not before.parts.get(group)] == [mine]
     assert after.moved(before) == {mine}
@@ -224,7 +224,7 @@ OWN = public_key(Secret(bytes([7]) * 32))
 def test_keys_that_are_still_the_same_are_not_derived_again(
     before: dict[str, Any], after: dict[str, Any] | None, fields: dict[str, Any]
 ) -> None:
-    def read(each: dict[str, Any] | None, last: Goal | None, **fields: Any) -> Goal:
+    def read(each: dict[str, Any] | None, last: Target | None, **fields: Any) -> Target:
         ends = {"beside": USER, **({"it": each} if each is not None else {}), **({} if last is not None else {"gone": USER})}
         wanted = goal(
             world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": ends, **fields}), last
@@ -244,9 +244,9 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
 
 def test_the_name_that_keys_go_by_counts() -> None:
     first = goal(world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}}))
-    had = first.grants.networks["n"]
+    had = first.allocations.networks["n"]
     seats = {"it": dataclasses.replace(had.endpoints["it"], key_name="former")}
-    second = dataclasses.replace(first, grants=Grants({"n": dataclasses.replace(had, endpoints=seats)}))
+    second = dataclasses.replace(first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=seats)}))
     assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
 
 
@@ -272,9 +272,11 @@ def test_all_that_a_network_depends_on_counts() -> None:
     renamed = goal(intent(), first)
     networks = {**renamed.intent.networks}
     networks["other"] = networks.pop("n-web")
-    grants = {**renamed.grants.networks}
-    grants["other"] = grants.pop("n-web")
-    moved = dataclasses.replace(renamed, intent=renamed.intent.model_copy(update={"networks": networks}), grants=Grants(grants))
+    allocations = {**renamed.allocations.networks}
+    allocations["other"] = allocations.pop("n-web")
+    moved = dataclasses.replace(
+        renamed, intent=renamed.intent.model_copy(update={"networks": networks}), allocations=Allocations(allocations)
+    )
     assert compiled(moved, before) == compiled(moved)  # the name stands in the alias of each device
 
 
@@ -284,23 +286,23 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
     without = {name: body for name, body in EVERY.items() if name != "v_sites"}
     second = dataclasses.replace(first, intent=world.intent(GATEWAY, **without))
     after = compiled(second, before)
-    gone = netns_name(first.grants.networks["v-sites"].vcid)
+    gone = netns_name(first.allocations.networks["v-sites"].vcid)
     assert after == compiled(second)
     assert after.moved(before) == {gone, ROOT} == before.moved(after)  # the gateway's guard names every network's ranges
 
 
 @pytest.mark.parametrize("groups", [(), None])
 def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | None) -> None:
-    kernel, first = MemoryKernel(), goal(intent())
-    begin = prospect(kernel, first)
-    assert converge(kernel, lambda: prospect(kernel, first, begin), begin).complete
-    last = prospect(kernel, first)
+    kernel, first = FakeKernel(), goal(intent())
+    begin = planned_run(kernel, first)
+    assert converge(kernel, lambda: planned_run(kernel, first, begin), begin).complete
+    last = planned_run(kernel, first)
     networks = EVERY | {"n_web": EVERY["n_web"] | {"nat": False}, "v_corp": {**EVERY["v_corp"], "enabled": False}}
     second = goal(world.intent(GATEWAY, **networks), first)
-    ahead, full = advance(kernel, second, last, groups), prospect(kernel, second)
+    ahead, full = advance(kernel, second, last, groups), planned_run(kernel, second)
     assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
-    assert converge(kernel, lambda: prospect(kernel, second, ahead), ahead).complete
-    assert prospect(kernel, second).plan.empty
+    assert converge(kernel, lambda: planned_run(kernel, second, ahead), ahead).complete
+    assert planned_run(kernel, second).plan.empty
 
 
 HELD = """
@@ -318,7 +320,7 @@ session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
 before = kib()
 read = session.read()
 goal = session.commit(read)
-compiled = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+compiled = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
 print((kib() - before) / sum(len(each.endpoints) for each in read.intent.networks.values()))
 """
 
@@ -336,10 +338,10 @@ def test_what_is_held_of_an_endpoint(tmp_path: Path) -> None:
 
 
 def test_peers_that_are_as_wanted_are_not_held_twice() -> None:
-    kernel, wanted = MemoryKernel(), goal(intent())
-    converge(kernel, lambda: prospect(kernel, wanted), prospect(kernel, wanted))
+    kernel, wanted = FakeKernel(), goal(intent())
+    converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     other = goal(intent())  # equal, with objects of its own: those in the kernel are `wanted`'s
-    first = prospect(kernel, other)
+    first = planned_run(kernel, other)
     again = glance(kernel, other, first, None)
     peers = [key for key in again.compiled.state.objects if key.kind == "peer"]
     assert peers

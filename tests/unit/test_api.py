@@ -19,13 +19,13 @@ import pytest
 
 from warpd.daemon.http import connection, peer_credentials
 from warpd.daemon.http import server as http_server
-from warpd.daemon.http.admission import PLACES, Admission, Places, Right
+from warpd.daemon.http.admission import PLACES, AccessLevel, Admission, Places
 from warpd.daemon.http.listener import listen
 from warpd.daemon.http.peer_credentials import Groups
 from warpd.daemon.http.routes import BODY_MAX, ROUTES, openapi
 from warpd.daemon.http.server import Server
 from warpd.daemon.http.view import View
-from warpd.daemon.mailbox import Desk
+from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
@@ -35,13 +35,13 @@ DAEMON = {"pid": 7, "next_look_s": 30.0, "failing": [{"network": "corp", "times"
 class Answerer(threading.Thread):
     """Plays the daemon's loop."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, mailbox: Mailbox) -> None:
         super().__init__(daemon=True)
-        self.desk, self.asked, self.over = desk, [], threading.Event()
+        self.mailbox, self.asked, self.over = mailbox, [], threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(0.01):
-            for question in self.desk.questions():
+            for question in self.mailbox.questions():
                 self.asked.append((question.verb, dict(question.arguments)))
                 if question.verb == "confirm":
                     question.answer.set_exception(WarpError("nothing waits", code="nothing-pending", who="operator", hint="h"))
@@ -53,10 +53,10 @@ class Answerer(threading.Thread):
                     question.answer.set_result(STATUS)
 
     def publish(self) -> View:
-        number = self.desk.view.generation + 1 if self.desk.view is not None else 1
-        self.desk.daemon = DAEMON, time.monotonic()
-        self.desk.view = View.of(STATUS, number, self.desk.moment, "2026-01-01T00:00:00+00:00", time.monotonic())
-        return self.desk.view
+        number = self.mailbox.view.generation + 1 if self.mailbox.view is not None else 1
+        self.mailbox.daemon = DAEMON, time.monotonic()
+        self.mailbox.view = View.of(STATUS, number, self.mailbox.moment, "2026-01-01T00:00:00+00:00", time.monotonic())
+        return self.mailbox.view
 
 
 class Lines(http.client.HTTPConnection):
@@ -72,7 +72,7 @@ class Lines(http.client.HTTPConnection):
 
 @pytest.fixture
 def answerer(tmp_path: Path) -> Iterator[Answerer]:
-    made = Answerer(Desk())
+    made = Answerer(Mailbox())
     made.start()
     yield made
     made.over.set()
@@ -82,7 +82,7 @@ def answerer(tmp_path: Path) -> Iterator[Answerer]:
 @pytest.fixture
 def path(answerer: Answerer, tmp_path: Path) -> Iterator[Path]:
     tmp_path.chmod(0o755)
-    server = Server(answerer.desk, tmp_path / "sock")
+    server = Server(answerer.mailbox, tmp_path / "sock")
     server.start()
     yield tmp_path / "sock"
     server.stop()
@@ -121,7 +121,7 @@ def test_readers_share_one_look(path: Path, answerer: Answerer) -> None:
     for _ in range(50):
         assert ask(path, "GET", "/v1/status")[0] == 200
     assert answerer.asked == [("status", {})]
-    answerer.desk.moment += 1  # something has happened: the next reader is shown it
+    answerer.mailbox.moment += 1  # something has happened: the next reader is shown it
     for _ in range(50):
         assert ask(path, "GET", "/v1/networks")[0] == 200
     assert answerer.asked == [("status", {})] * 2
@@ -236,7 +236,7 @@ def test_an_answer_that_nobody_takes_ends_its_connection(path: Path, monkeypatch
 
 
 def test_the_number_of_connections_is_bounded_and_places_come_back(tmp_path: Path, answerer: Answerer) -> None:
-    server = Server(answerer.desk, tmp_path / "sock")
+    server = Server(answerer.mailbox, tmp_path / "sock")
     server._admission = Admission({**PLACES, "root": Places(3, 3)})
     server.start()
     try:
@@ -248,18 +248,18 @@ def test_the_number_of_connections_is_bounded_and_places_come_back(tmp_path: Pat
         until = time.monotonic() + 20
         while ask(tmp_path / "sock", "GET", "/v1/status")[0] != 200:
             assert time.monotonic() < until
-        assert answerer.desk.socket.refused["place"] >= 1
+        assert answerer.mailbox.socket.refused["place"] >= 1
     finally:
         server.stop()
 
 
 def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
-    answerer.desk.tell("t", "pass", result="done")
+    answerer.mailbox.tell("t", "pass", result="done")
     with contextlib.closing(Lines(path)) as line:
         line.request("GET", "/v1/events")
         answer = line.getresponse()
         assert json.loads(answer.readline()) == {"number": 1, "time": "t", "kind": "pass", "result": "done"}
-        answerer.desk.tell("u", "fight", object="x")
+        answerer.mailbox.tell("u", "fight", object="x")
         assert json.loads(answer.readline())["number"] == 2
     with contextlib.closing(Lines(path)) as line:
         line.request("GET", "/v1/events?after=1")
@@ -361,8 +361,8 @@ def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
 ) -> None:
     monkeypatch.setattr(http_server, "CLOSED_S", 3600)
     assert as_user(61999, [], lambda: hold(path, 3000, 0)) == 0
-    assert answerer.desk.socket.closed
-    assert answerer.desk.socket.refused["right"] < 3000  # the others were refused by the kernel
+    assert answerer.mailbox.socket.closed
+    assert answerer.mailbox.socket.refused["right"] < 3000  # the others were refused by the kernel
     assert as_user(61999, [], lambda: ask(path, "GET", "/v1/status")) == "PermissionError"
     assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
     assert as_user(61998, [61001], lambda: ask(path, "GET", "/v1/status")[0]) == 200
@@ -393,7 +393,7 @@ def test_after_a_flood_a_stranger_is_told_again(
     monkeypatch.setattr(http_server, "CLOSED_S", 0.2)
     as_user(61999, [], lambda: hold(path, 200, 0))
     until = time.monotonic() + 20
-    while answerer.desk.socket.closed:
+    while answerer.mailbox.socket.closed:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert as_user(61999, [], lambda: ask(path, "GET", "/v1/status")[0]) == 403
@@ -432,8 +432,8 @@ def test_one_reader_cannot_take_the_places_of_others(path: Path, groups: dict[st
 
 def test_rights_without_such_groups() -> None:
     groups = Groups()
-    assert groups.right_of(0, frozenset()) is Right.CHANGE
-    assert groups.right_of(1, frozenset({1, 2, 3})) is Right.NOTHING
+    assert groups.right_of(0, frozenset()) is AccessLevel.CHANGE
+    assert groups.right_of(1, frozenset({1, 2, 3})) is AccessLevel.NOTHING
 
 
 def test_a_dead_socket_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.clients import FORMATS, qr, wg_quick
 from warpd.clients.config import PLACEHOLDER, ClientConfig, client_config
 from warpd.errors import WarpError
@@ -30,9 +30,9 @@ def made(
 ) -> ClientConfig:
     body = {"type": "secure-internet", "endpoints": {"phone-1": {"type": "mobile", **endpoint}}, **(network or {})}
     intent = Intent.model_validate({"version": 1, "networks": {"privacy": body}})
-    grants, findings = grant(intent, Grants())
+    allocations, findings = allocate(intent, Allocations())
     assert findings == ()
-    return client_config(intent, grants, MASTER, "privacy", "phone-1", public_host=host, mtu=1420, today=today)
+    return client_config(intent, allocations, MASTER, "privacy", "phone-1", public_host=host, mtu=1420, today=today)
 
 
 def test_the_whole_text() -> None:

@@ -31,8 +31,8 @@ def test_resources_and_the_gateway() -> None:
 
 
 def test_the_router_of_resources_hears_from_the_clients_and_not_from_behind_itself() -> None:
-    _, grants = clients.given("remote-resource-gateway")
-    net = grants.networks["net"]
+    _, allocations = clients.given("remote-resource-gateway")
+    net = allocations.networks["net"]
     got = allowed("remote-resource-gateway", "hq")
     assert {str(net.subnet), str(net.subnet6), f"{net.gateway_address}/32", "172.20.0.0/16"} <= set(got)
     assert "192.168.77.0/24" not in got
@@ -140,6 +140,6 @@ def test_what_is_kept_of_a_version_shows_that_a_key_changed_and_no_key() -> None
 
 
 def test_without_a_date_nobody_has_expired() -> None:
-    intent, grants = clients.given("l3vpn-gateway")
-    got = client_config(intent, grants, world.MASTER, "net", "berlin", public_host="h", mtu=1420)
+    intent, allocations = clients.given("l3vpn-gateway")
+    got = client_config(intent, allocations, world.MASTER, "net", "berlin", public_host="h", mtu=1420)
     assert "192.168.20.0/24" in got.allowed_ips

@@ -8,7 +8,7 @@ import pytest
 
 from warpd.cli.inspect import first_lines, status_text
 from warpd.daemon.metrics import metrics_text
-from warpd.daemon.stats import Figures
+from warpd.daemon.stats import Stats
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
 from warpd.service.views.render import Paint
 
@@ -57,7 +57,7 @@ def test_status_and_metrics_tell_it(code: str) -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
     told = status_text({**data, "quarantine": [], "daemon": {"conditions": [found.as_json()]}})
     assert told == text, "a member of the groups reads the same"
-    assert f'warpd_condition{{code="{code}",severity="{found.severity}"}} 1' in metrics_text(Figures(conditions=(found,)))
+    assert f'warpd_condition{{code="{code}",severity="{found.severity}"}} 1' in metrics_text(Stats(conditions=(found,)))
 
 
 def test_where_nothing_was_applied_nothing_is_in_force() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import world
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.daemon.reconciler import why_wait
 from warpd.service.workspace import Session
 
@@ -21,26 +21,26 @@ def written(tmp_path: Path, count: int, **gateway: bool) -> Session:
 
 @pytest.mark.parametrize(("left", "waits"), [(5, False), (4, False), (3, False), (2, True), (0, True)])
 def test_removing_more_than_half_of_the_networks_waits(tmp_path: Path, left: int, waits: bool) -> None:
-    before = written(tmp_path, 5).read().grants
+    before = written(tmp_path, 5).read().allocations
     assert bool(why_wait(written(tmp_path, left).read(), before)) is waits
 
 
 def test_a_setting_agrees_to_removals(tmp_path: Path) -> None:
-    before = written(tmp_path, 5).read().grants
+    before = written(tmp_path, 5).read().allocations
     assert not why_wait(written(tmp_path, 0, removal_guard=False).read(), before)
     assert why_wait(written(tmp_path, 0, removal_guard=True).read(), before)
 
 
 def test_a_first_pass_waits_for_nothing(tmp_path: Path) -> None:
-    assert not why_wait(written(tmp_path, 3).read(), Grants({}))
+    assert not why_wait(written(tmp_path, 3).read(), Allocations({}))
 
 
 def test_moving_a_subnet_waits(tmp_path: Path) -> None:
     """What `expected_users` moves is a risk for every client: the same that `apply` asks about."""
     session = written(tmp_path, 3)
-    session.store.write_grants(session.read().grants)
+    session.store.write_allocations(session.read().allocations)
     networks = {f"n{number}": world.network(1) for number in range(3)}
     networks["n0"]["expected_users"] = 200
     (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
     read = session.read()
-    assert read.risks and why_wait(read, session.store.read_grants()) == read.risks[0].message
+    assert read.risks and why_wait(read, session.store.read_allocations()) == read.risks[0].message

@@ -50,10 +50,10 @@ def test_global_options_may_stand_behind_the_command(yaml: Path) -> None:
 def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) -> None:
     session = Session(yaml, yaml.parent / "state")
     session.commit(session.read())
-    before = session.read().grants.networks["corp"].endpoints["laptop-2"].address
+    before = session.read().allocations.networks["corp"].endpoints["laptop-2"].address
     assert run("endpoint", "rename", "corp/laptop-2", "annas-laptop")[0] == 0
     assert "      annas-laptop: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
-    after = Session(yaml, yaml.parent / "state").read().grants.networks["corp"].endpoints["annas-laptop"]
+    after = Session(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints["annas-laptop"]
     assert (after.address, after.key_name) == (before, "laptop-2")
     assert run("endpoint", "rename", "corp/annas-laptop", "anna")[0] == 0  # not applied in between: it never held that name
     assert "      anna: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
@@ -178,7 +178,7 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
 
 def test_addresses_are_given_in_the_order_of_people(yaml: Path) -> None:
     yaml.write_text(TEXT.replace("hq: {", "laptop-1: {"))
-    given = Session(yaml, yaml.parent / "state").read().grants.networks["corp"].endpoints
+    given = Session(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints
     assert [str(given[name].address)[-2:] for name in ("laptop-1", "laptop-2", "laptop-10")] == [".1", ".2", ".3"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests import world
 from warpd.kernel.kinds.link import Veth, WireguardLink
 from warpd.kernel.kinds.tc_filter import Filters, TcIngress
-from warpd.kernel.state import ROOT, Key, Rank
+from warpd.kernel.state import ROOT, Key, Phase
 from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.local_delivery import of_tunnel, with_transit
 from warpd.testing.fake_kernel import PLAIN
@@ -25,7 +25,7 @@ LINK_WIDE = ("224.0.0.1", "255.255.255.255", "fe80::1", "ff02::1")
 def compiled(mode: str) -> Compiled:
     goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
     host = dataclasses.replace(PLAIN, local=HOST_LOCAL)
-    return compile_state(goal.intent, goal.grants, goal.master, host, goal.today)
+    return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
 
 
 def passes(filters: Filters, target: str, icmp_type: int | None = None) -> bool:
@@ -48,7 +48,7 @@ def test_no_door_lets_in_what_is_addressed_to_the_host(mode: str) -> None:
     assert doors
     for door in doors:
         guard = guards[Key(TcIngress.KIND, door.netns, door.name)]
-        assert guard.rank < Rank.UP
+        assert guard.phase < Phase.UP
         targets = (*TO_THE_HOST, *LINK_WIDE) if door.netns == ROOT else LINK_WIDE
         assert not [target for target in targets if passes(guard.filters, target)]
         for kind in (135, 136):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from warpd.yamlfile import writer
-from warpd.yamlfile.editor import Refused, add_endpoints, add_networks, nearest, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.editor import EditRefused, add_endpoints, add_networks, nearest, remove_endpoint, remove_network, rotate
 from warpd.yamlfile.parser import read_tree
 
 CPE = {"type": "cpe"}
@@ -147,22 +147,22 @@ def test_rotating(before: str, after: str) -> None:
     ],
 )
 def test_what_cannot_be_edited_is_refused(text: str, message: str) -> None:
-    with pytest.raises(Refused, match=message) as caught:
+    with pytest.raises(EditRefused, match=message) as caught:
         added(text)
     assert caught.value.hint and caught.value.who == "operator"
 
 
 def test_what_others_refer_to_is_not_removed() -> None:
     text = one("    endpoints:\n      a: &a {type: cpe}\n      b: *a\n")
-    with pytest.raises(Refused, match=r"line 7: \*a refers to what would be removed"):
+    with pytest.raises(EditRefused, match=r"line 7: \*a refers to what would be removed"):
         remove_endpoint(text, "n", "a")
     assert remove_endpoint(text, "n", "b") == one("    endpoints:\n      a: &a {type: cpe}\n")
-    with pytest.raises(Refused, match=r"is \*a"):
+    with pytest.raises(EditRefused, match=r"is \*a"):
         rotate(text, "n", "b")
 
 
 def test_a_name_twice_is_refused() -> None:
-    with pytest.raises(Refused, match="endpoint new is there already") as caught:
+    with pytest.raises(EditRefused, match="endpoint new is there already") as caught:
         added(added(one("")))
     assert caught.value.code == "exists"
 

@@ -9,8 +9,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.event_buffer import LINES_BURST, LINES_PER_S, Event, EventRow, LineRate
-from warpd.daemon.mailbox import KEPT, Desk
+from warpd.daemon.event_buffer import LINES_BURST, LINES_PER_S, EventRow, LineRate, LoggedEvent
+from warpd.daemon.mailbox import KEPT, Mailbox
 from warpd.daemon.serve import FairLines
 
 ROW = 12
@@ -19,7 +19,7 @@ ROW = 12
 def row_of(networks: list[str]) -> EventRow:
     row = EventRow(ROW)
     for number, network in enumerate(networks, 1):
-        row.add(Event(number, "", "change", {"network": network} if network else {}))
+        row.add(LoggedEvent(number, "", "change", {"network": network} if network else {}))
     return row
 
 
@@ -36,12 +36,12 @@ def test_each_keeps_its_latest_up_to_its_share(networks: list[str]) -> None:
 
 
 def test_a_network_that_is_told_of_all_the_time_pushes_out_its_own_events() -> None:
-    desk = Desk()
-    desk.tell("t", "rollback", number=3)
-    desk.tell("t", "problem", network="calm", code="x")
+    mailbox = Mailbox()
+    mailbox.tell("t", "rollback", number=3)
+    mailbox.tell("t", "problem", network="calm", code="x")
     for number in range(3 * KEPT):
-        desk.tell("t", "fight", network="loud", object=str(number))
-    kinds = Counter(event.kind for event in desk.events())
+        mailbox.tell("t", "fight", network="loud", object=str(number))
+    kinds = Counter(event.kind for event in mailbox.events())
     assert kinds == {"rollback": 1, "problem": 1, "fight": KEPT - 2}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from warpd.cli.events import Filter, event_text, moment, texts
-from warpd.daemon.mailbox import Desk
+from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 from warpd.store import event_log
 from warpd.store.event_log import FILE, RETRY_S, EventLog
@@ -27,21 +27,21 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.now_s = 0.0
-        self.desk = Desk()
-        self.desk.restore(event_log.read(folder))
-        self.written = self.desk.last_number
-        self.log = EventLog(folder, lambda: [event.as_json() for event in self.desk.events()])
+        self.mailbox = Mailbox()
+        self.mailbox.restore(event_log.read(folder))
+        self.written = self.mailbox.last_number
+        self.log = EventLog(folder, lambda: [event.as_json() for event in self.mailbox.events()])
 
     def tell(self, count: int = 1, **fields: Any) -> None:
         for _ in range(count):
-            self.desk.tell(NOW.isoformat(), "change", **fields)
-        new = self.desk.events(self.written)
-        self.written = self.desk.last_number
+            self.mailbox.tell(NOW.isoformat(), "change", **fields)
+        new = self.mailbox.events(self.written)
+        self.written = self.mailbox.last_number
         self.now_s += RETRY_S
         self.log.append((event.as_json() for event in new), self.now_s)
 
     def numbers(self) -> list[int]:
-        return [event.number for event in self.desk.events()]
+        return [event.number for event in self.mailbox.events()]
 
 
 def on_disk(folder: Path) -> list[int]:
@@ -52,7 +52,7 @@ def test_a_restart_keeps_events_and_counts_on(tmp_path: Path) -> None:
     first = Daemon(tmp_path)
     first.tell(3, network="corp", why="in the intent")
     second = Daemon(tmp_path)
-    assert second.desk.events() == first.desk.events()
+    assert second.mailbox.events() == first.mailbox.events()
     second.tell()
     assert Daemon(tmp_path).numbers() == [1, 2, 3, 4]
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600

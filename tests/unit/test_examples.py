@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.clients import FORMATS
 from warpd.clients.config import client_config
 from warpd.intent.loader import load
@@ -42,11 +42,11 @@ def test_there_is_one_for_each_type_and_one_for_all() -> None:
 def test_an_example_is_sound(path: Path) -> None:
     intent = read(path)
     assert not check(intent)
-    grants, findings = grant(intent, Grants({}))
+    allocations, findings = allocate(intent, Allocations({}))
     assert not findings
     for mode in ("namespace", "vrf"):
         gateway = intent.gateway.model_copy(update={"isolation": mode})
-        built = compile_state(intent.model_copy(update={"gateway": gateway}), grants, MASTER, PLAIN, TODAY)
+        built = compile_state(intent.model_copy(update={"gateway": gateway}), allocations, MASTER, PLAIN, TODAY)
         assert not built.problems
         assert len(built.names) == len(intent.networks)
     schema = path.read_text().splitlines()[0].partition("$schema=")[2]
@@ -56,11 +56,18 @@ def test_an_example_is_sound(path: Path) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_endpoint_of_an_example_has_a_config(path: Path) -> None:
     intent = read(path)
-    grants, _ = grant(intent, Grants({}))
+    allocations, _ = allocate(intent, Allocations({}))
     for name, network in intent.networks.items():
         for endpoint in network.endpoints:
             made = client_config(
-                intent, grants, MASTER, name, endpoint, public_host="203.0.113.1", mtu=tunnel_mtu(network, PLAIN), today=TODAY
+                intent,
+                allocations,
+                MASTER,
+                name,
+                endpoint,
+                public_host="203.0.113.1",
+                mtu=tunnel_mtu(network, PLAIN),
+                today=TODAY,
             )
             assert name in FORMATS["wg-quick"](made)
 

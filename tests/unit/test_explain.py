@@ -8,15 +8,15 @@ import dataclasses
 import pytest
 
 from tests import world
-from warpd.kernel.state import Exit, Host, State, Way
-from warpd.reconcile.engine import Goal, prospect
+from warpd.kernel.state import EgressLink, Host, RangeRoute, State
+from warpd.reconcile.engine import Target, planned_run
 from warpd.service.explain import Stage, explain, passes, question_of
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 MODES = ("namespace", "vrf")
 
 
-def goal_of(mode: str) -> Goal:
+def goal_of(mode: str) -> Target:
     mesh = world.network(3, isolation=mode, peer_communication=True)
     four = world.network(2, isolation=mode, ipv6=False)
     gateway = {"pools": {"ports": "51820-51899"}, "public_endpoint": "203.0.113.1", "vlan_scope": "network"}
@@ -27,8 +27,8 @@ GOALS = {mode: goal_of(mode) for mode in MODES}
 
 
 def looked(mode: str) -> tuple[State, Host]:
-    found = prospect(MemoryKernel(), GOALS[mode])
-    exits = tuple(Exit(link.name, forwarding4=True) for link in found.observed.host.exits)
+    found = planned_run(FakeKernel(), GOALS[mode])
+    exits = tuple(EgressLink(link.name, forwarding4=True) for link in found.observed.host.exits)
     host = dataclasses.replace(found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"), exits=exits)
     return State.of(found.compiled.state), host
 
@@ -74,10 +74,10 @@ CASES = [
 def ask(mode: str, network: str, endpoint: str, target: str, protocol: str, port: int) -> tuple[Stage, ...]:
     goal, (state, host) = GOALS[mode], SEEN[mode]
     name = network if network in goal.intent.networks else f"{mode[0]}-{network}"
-    grant = goal.grants.networks[name]
-    if target in grant.endpoints:
-        target = str(grant.endpoints[target].address)
-    target = {"gateway": str(grant.gateway_address), "unused": str(grant.subnet[-1])}.get(target, target)
+    allocation = goal.allocations.networks[name]
+    if target in allocation.endpoints:
+        target = str(allocation.endpoints[target].address)
+    target = {"gateway": str(allocation.gateway_address), "unused": str(allocation.subnet[-1])}.get(target, target)
     return explain(state, host, question_of(goal, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
 
 
@@ -109,12 +109,14 @@ def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
     goal, (state, host) = GOALS[mode], SEEN[mode]
     question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
 
-    def last(way: Way, *forwarding: str) -> str:
-        exits = tuple(Exit(name, forwarding4=True) for name in forwarding)
+    def last(way: RangeRoute, *forwarding: str) -> str:
+        exits = tuple(EgressLink(name, forwarding4=True) for name in forwarding)
         return explain(state, dataclasses.replace(host, ways=(way,), exits=exits), question)[-1].what
 
     target = "198.51.100.7/32"
-    assert "masquerade" not in last(Way(target, (), "lan0"), "eth0", "lan0") and "wrong-uplink" in last(Way(target, (), "lan0"))
-    assert "no route of the host" in last(Way(target), "eth0")
-    assert "does not forward" in last(Way(target, (), "eth0", by_default=True))
-    assert "its source becomes" in last(Way(target, (), "eth0", by_default=True), "eth0")
+    assert "masquerade" not in last(RangeRoute(target, (), "lan0"), "eth0", "lan0") and "wrong-uplink" in last(
+        RangeRoute(target, (), "lan0")
+    )
+    assert "no route of the host" in last(RangeRoute(target), "eth0")
+    assert "does not forward" in last(RangeRoute(target, (), "eth0", by_default=True))
+    assert "its source becomes" in last(RangeRoute(target, (), "eth0", by_default=True), "eth0")

@@ -10,7 +10,7 @@ import pytest
 from tests import world
 from warpd.kernel.nftables.foreign_rules import Probe, judge
 from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet, Host
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.views.advice import host_warnings, uncertain_chains
 
 GOAL = world.goal(
@@ -20,7 +20,7 @@ GOAL = world.goal(
         sites={"type": "l3vpn-gateway", "isolation": "vrf"},
     )
 )
-PORTS = sorted(grant.port for grant in GOAL.grants.networks.values())
+PORTS = sorted(allocation.port for allocation in GOAL.allocations.networks.values())
 ESTABLISHED = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
 REJECT = {"reject": {"type": "icmp", "expr": "host-prohibited"}}
 XT_REJECT = {"xt": {"type": "target", "name": "REJECT"}}
@@ -44,8 +44,8 @@ def host(*chains: ForeignChain, sets: tuple[ForeignSet, ...] = ()) -> Host:
     return Host(uplink="eth0", uplink_addresses=("203.0.113.1",), foreign_rules=ForeignRules(chains, sets))
 
 
-def messages(found: Host, goal: Goal = GOAL) -> list[str]:
-    return [warning["message"] for warning in host_warnings(found, goal.grants, goal.intent)]
+def messages(found: Host, goal: Target = GOAL) -> list[str]:
+    return [warning["message"] for warning in host_warnings(found, goal.allocations, goal.intent)]
 
 
 def inbound(*rules: list[Any], policy: str = "accept", more: tuple[ForeignChain, ...] = (), **options: Any) -> list[str]:
@@ -110,8 +110,8 @@ def test_verdict_maps_are_followed() -> None:
 def test_what_is_not_understood_is_never_claimed(strange: dict[str, Any]) -> None:
     found = host(chain("INPUT", [strange, ACCEPT], hook="input", policy="drop"))
     assert messages(found) == []
-    assert uncertain_chains(found, GOAL.grants, GOAL.intent) == ["ip filter INPUT"]
-    assert uncertain_chains(found, GOAL.grants, GOAL.intent, PORTS) == []  # sessions prove that packets pass
+    assert uncertain_chains(found, GOAL.allocations, GOAL.intent) == ["ip filter INPUT"]
+    assert uncertain_chains(found, GOAL.allocations, GOAL.intent, PORTS) == []  # sessions prove that packets pass
     assert len(inbound([strange, DROP], [REJECT])) == 1  # either way it ends in a drop
 
 
@@ -171,7 +171,7 @@ def test_disabled_networks_need_no_port() -> None:
 def test_the_hint_lets_the_packet_through() -> None:
     """The very rule that the hint names, put in front, makes the warning go."""
     before = host(chain("INPUT", [REJECT], hook="input"), chain("FORWARD", [REJECT], hook="forward"))
-    hints = " ".join(warning["hint"] for warning in host_warnings(before, GOAL.grants, GOAL.intent))
+    hints = " ".join(warning["hint"] for warning in host_warnings(before, GOAL.allocations, GOAL.intent))
     assert "nft insert rule ip filter INPUT udp dport { " + ", ".join(map(str, PORTS)) in hints
     assert 'nft insert rule ip filter FORWARD iifname { "dn-*", "vrf-*" } accept' in hints
     inserted = [equals({"meta": {"key": "iifname"}}, {"set": ["dn-*", "vrf-*"]}), ACCEPT]

@@ -1,4 +1,4 @@
-"""Grants: who gets which id, port, subnet and address, and that nobody's ever moves."""
+"""Allocations: who gets which id, port, subnet and address, and that nobody's ever moves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.counts import growth
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants, from_json, to_json
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations, from_json, to_json
 from warpd.intent.capacity import capacity, expected_users, prefix_for
 from warpd.intent.model import Intent
 from warpd.networks.isolation.namespace import transit6
@@ -28,14 +28,14 @@ def net(*names: str, **fields: Any) -> dict[str, Any]:
     return {"type": "secure-internet", "endpoints": endpoints, **fields}
 
 
-def given(networks: dict[str, Any], old: Grants | None = None, **pools: Any) -> Grants:
-    grants, findings = grant(intent(networks, **pools), old or Grants())
+def given(networks: dict[str, Any], old: Allocations | None = None, **pools: Any) -> Allocations:
+    allocations, findings = allocate(intent(networks, **pools), old or Allocations())
     assert findings == ()
-    return grants
+    return allocations
 
 
-def codes(networks: dict[str, Any], old: Grants | None = None, **pools: Any) -> list[tuple[str, str]]:
-    return [(f.code, f.path) for f in grant(intent(networks, **pools), old or Grants())[1]]
+def codes(networks: dict[str, Any], old: Allocations | None = None, **pools: Any) -> list[tuple[str, str]]:
+    return [(f.code, f.path) for f in allocate(intent(networks, **pools), old or Allocations())[1]]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_changed_explicit_value_moves_only_that_grant() -> None:
     first = given({"n": net("a", "b", expected_users=6)}).networks["n"]
     body = net("a", "b", expected_users=6, port=51829)
     body["endpoints"]["a"]["address"] = "10.100.0.5"
-    second = given({"n": body}, Grants({"n": first})).networks["n"]
+    second = given({"n": body}, Allocations({"n": first})).networks["n"]
     assert second.port == 51829 and second.endpoints["a"].address == IPv4Address("10.100.0.5")
     assert second.endpoints["a"].address6 == first.endpoints["a"].address6
     assert second.endpoints["b"] == first.endpoints["b"]
@@ -159,16 +159,16 @@ def test_growing_in_place_keeps_every_address() -> None:
 
 def test_growing_without_room_moves_with_a_warning() -> None:
     first = given({"a": net("x"), "b": net("x")})
-    grants, findings = grant(intent({"a": net("x", "y", expected_users=6), "b": net("x")}), first)
+    allocations, findings = allocate(intent({"a": net("x", "y", expected_users=6), "b": net("x")}), first)
     assert [(f.code, f.severity, f.path) for f in findings] == [("subnet-moves", "warning", "networks.a.expected_users")]
     assert "10.100.0.0/31" in findings[0].message and "10.100.0.8/29" in findings[0].message
-    assert grants.networks["a"].endpoints["x"].address == IPv4Address("10.100.0.9")
-    assert grants.networks["a"].endpoints["x"].address6 == first.networks["a"].endpoints["x"].address6
-    assert grants.networks["b"] == first.networks["b"]
+    assert allocations.networks["a"].endpoints["x"].address == IPv4Address("10.100.0.9")
+    assert allocations.networks["a"].endpoints["x"].address6 == first.networks["a"].endpoints["x"].address6
+    assert allocations.networks["b"] == first.networks["b"]
 
 
 def test_too_many_endpoints_names_the_number_to_write() -> None:
-    _, findings = grant(intent({"n": net("a", "b")}), Grants())
+    _, findings = allocate(intent({"n": net("a", "b")}), Allocations())
     assert findings[0].hint == "write `expected_users: 2`" and findings[0].path == "networks.n"
     assert codes({"n": net("a", "b", "c", expected_users=2)}) == [("too-many-endpoints", "networks.n.expected_users")]
     assert codes({"n": net("a", "b", subnet="10.9.0.0/31")}) == [("subnet-too-small", "networks.n.subnet")]
@@ -198,7 +198,7 @@ def test_an_address_outside_of_the_held_subnet_is_a_finding() -> None:
     first = given({"n": net("a", expected_users=6)})
     body = net("a", expected_users=6)
     body["endpoints"]["a"]["address"] = "10.100.9.1"
-    _, findings = grant(intent({"n": body}), first)
+    _, findings = allocate(intent({"n": body}), first)
     assert findings[0].code == "address-outside-subnet" and "10.100.0.0/29" in findings[0].message
 
 
@@ -228,9 +228,9 @@ def test_default_sizes() -> None:
 
 
 def test_json_round_trip() -> None:
-    grants = given({"b": net("y", "x", expected_users=2), "a": net()})
-    assert from_json(to_json(grants)) == grants
-    assert to_json(from_json(to_json(grants))) == to_json(grants)
+    allocations = given({"b": net("y", "x", expected_users=2), "a": net()})
+    assert from_json(to_json(allocations)) == allocations
+    assert to_json(from_json(to_json(allocations))) == to_json(allocations)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,9 @@ def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
 def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     body = {"version": 1, "networks": {f"n{i}": net("b", "a", expected_users=3) for i in range(8)}}
     program = (
-        "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator import Grants,grant,to_json\n"
-        "print(to_json(grant(Intent.model_validate(json.loads(sys.argv[1])),Grants())[0]))"
+        "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator import allocate\n"
+        "from warpd.allocation.model import Allocations,to_json\n"
+        "print(to_json(allocate(Intent.model_validate(json.loads(sys.argv[1])),Allocations())[0]))"
     )
     seen = set()
     for seed in range(20):
@@ -270,15 +271,15 @@ def test_what_grants_cost_follows_the_number_of_endpoints() -> None:
         names = [f"e{n:04}" for n in range(each)]
         nets = {f"n{i:03}": net(*names, expected_users=1000) for i in range(10)}
         big = intent(nets, ports="40000-41000", subnets={"secure-internet": "10.0.0.0/8"})
-        return lambda: grant(big, Grants())
+        return lambda: allocate(big, Allocations())
 
     def kept(each: int) -> Callable[[], object]:
         names = [f"e{n:04}" for n in range(each)]
         nets = {f"n{i:03}": net(*names, expected_users=1000) for i in range(10)}
         big = intent(nets, ports="40000-41000", subnets={"secure-internet": "10.0.0.0/8"})
-        held, findings = grant(big, Grants())
-        assert findings == () and grant(big, held)[0] == held
-        return lambda: grant(big, held)
+        held, findings = allocate(big, Allocations())
+        assert findings == () and allocate(big, held)[0] == held
+        return lambda: allocate(big, held)
 
     new, again = growth(made, 200), growth(kept, 200)
     print(f"twice the endpoints: {new:.2f} times the calls when new, {again:.2f} when kept")

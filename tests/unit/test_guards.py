@@ -16,18 +16,18 @@ from warpd.intent.reserved import MARKS
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import LEARNED_PER_LEG, Bridge, Gretap, Leg
 from warpd.kernel.kinds.link import Veth, WireguardLink
-from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftGate, NftPart, NftTable
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftChain, NftElements, NftTable
 from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.tc_filter import ETH_P_ALL, Filters, TcFilter, TcIngress
 from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.nftables.simulator import Book, Packet
-from warpd.kernel.state import ROOT, Rank, Way
+from warpd.kernel.nftables.simulator import Packet, Ruleset
+from warpd.kernel.state import ROOT, Phase, RangeRoute
 from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.root import MARK_BYTE, OF_A_TABLE, mark_of
-from warpd.reconcile.engine import prospect, removal
-from warpd.testing.fake_kernel import PLAIN, MemoryKernel
+from warpd.reconcile.engine import planned_run, removal
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 MODES = ("namespace", "vrf")
 GATEWAY = {"pools": {"ports": "51820-51899"}}
@@ -36,15 +36,15 @@ GATEWAY = {"pools": {"ports": "51820-51899"}}
 def compiled(*modes: str) -> Compiled:
     networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
     goal = world.goal(world.intent(GATEWAY, **networks))
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
     assert not built.problems
     return built
 
 
-def guards(mode: str) -> dict[str, NftTable | NftPart]:
+def guards(mode: str) -> dict[str, NftTable | NetworkSubtable]:
     """Each network's own guard, by its name."""
     built = compiled(mode)
-    found = [item for item in built.state if isinstance(item, NftTable | NftPart) and item.group != ROOT]
+    found = [item for item in built.state if isinstance(item, NftTable | NetworkSubtable) and item.group != ROOT]
     out = {built.names[item.group]: item for item in found}
     assert len(out) == len(world.every_type(mode))
     return out
@@ -55,7 +55,7 @@ def base(name: str) -> str:
     return head if dash and tail.isdigit() else name
 
 
-def chains(guard: NftTable | NftPart) -> dict[str, list[dict[str, Any]]]:
+def chains(guard: NftTable | NetworkSubtable) -> dict[str, list[dict[str, Any]]]:
     return {base(chain.name): [json.loads(text) for text in chain.rules] for chain in guard.chains}
 
 
@@ -140,7 +140,7 @@ def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) ->
     built, vcid = alone(world.network(2, isolation=mode, subnet="10.33.0.0/28", **nat))
     beyond = {47, 50} if listed else set()
     for netns, links in ways_out(mode, vcid):
-        book = Book(item for item in built.state if getattr(item, "netns", None) == netns)
+        book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
         translated = (mode, netns, listed) == ("namespace", ROOT, False)
         left = leaving(book, links, "198.19.0.1" if translated else "10.33.0.1", "198.51.100.7")
         if (mode, netns, listed) == ("namespace", ROOT, True):
@@ -157,7 +157,7 @@ def test_what_has_no_ports_does_not_share_an_address(mode: str, listed: bool) ->
 def test_of_icmp_only_echo_leaves(mode: str) -> None:
     built, vcid = alone(world.network(2, isolation=mode))
     netns, (iif, oif) = ways_out(mode, vcid)[0]
-    book = Book(item for item in built.state if getattr(item, "netns", None) == netns)
+    book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
     for version, target in ((4, "198.51.100.7"), (6, "2001:db8:51::7")):
         for kind in ("timestamp-request", "redirect", "nd-router-advert", "destination-unreachable"):
             packet = Packet(source_in(book, version), target, "icmp", iif=iif, oif=oif, icmp_type=kind)
@@ -168,9 +168,9 @@ def test_of_icmp_only_echo_leaves(mode: str) -> None:
 def alone(body: dict[str, Any]) -> tuple[Compiled, int]:
     """A network by itself, and its VCID."""
     goal = world.goal(world.intent(GATEWAY, web=body))
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
     assert not built.problems
-    return built, goal.grants.networks["web"].vcid
+    return built, goal.allocations.networks["web"].vcid
 
 
 def ways_out(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
@@ -180,13 +180,13 @@ def ways_out(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
     return [(f"warp-{vcid}", (f"wg-{vcid}", f"up-{vcid}")), (ROOT, (f"dn-{vcid}", PLAIN.uplink))]
 
 
-def source_in(book: Book, version: int) -> str:
+def source_in(book: Ruleset, version: int) -> str:
     """An address that the rules take for one of the network's own."""
     names = [name for name in book.sets if base(name) == f"endpoints{version}"] or [f"sources{version}"]
     return sorted(book.sets[names[0]])[-1].partition("/")[0]
 
 
-def leaving(book: Book, links: tuple[str, str], source: str, target: str) -> set[int]:
+def leaving(book: Ruleset, links: tuple[str, str], source: str, target: str) -> set[int]:
     """The IP protocols that the forward chain accepts."""
     iif, oif = links
     packets = {number: Packet(source, target, str(number), iif=iif, oif=oif) for number in range(256)}
@@ -249,7 +249,7 @@ def test_every_vrf_ends_in_unreachable_routes_before_it_exists() -> None:
             if isinstance(item, Route) and item.table == vrf.table and item.metric == LAST_RESORT and not item.device
         ]
         assert {item.prefix for item in ends} == {"0.0.0.0/0", "::/0"}
-        assert all(item.kind == RTN_UNREACHABLE and item.rank <= vrf.rank for item in ends)
+        assert all(item.kind == RTN_UNREACHABLE and item.phase <= vrf.phase for item in ends)
 
 
 def test_networks_in_the_root_share_neither_table_zone_nor_mark() -> None:
@@ -257,7 +257,7 @@ def test_networks_in_the_root_share_neither_table_zone_nor_mark() -> None:
     tables = [item.table for item in built.state if isinstance(item, Vrf)]
     assert len(set(tables)) == len(tables) == len(world.every_type("vrf")) == len({mark_of(table) for table in tables})
     for item in built.state:
-        if not isinstance(item, NftPart):
+        if not isinstance(item, NetworkSubtable):
             continue
         text = "\n".join(rule for chain in item.chains for rule in chain.rules)
         zones = {int(part.split("}")[0]) for part in text.split('"key":"zone"')[1:] for part in [part.split('"value":')[1]]}
@@ -274,7 +274,7 @@ def test_a_vrf_without_a_way_out_has_none() -> None:
     built = compiled("vrf")
     closed = {group for group, name in built.names.items() if name not in ("v-web", "v-corp")}
     for item in built.state:
-        if isinstance(item, NftPart) and item.group in closed:
+        if isinstance(item, NetworkSubtable) and item.group in closed:
             assert not [entry for entry in item.entries if entry[0] == "backs"]
             steer = [text for chain in item.chains if base(chain.name) == "steer" for text in chain.rules]
             assert steer and not [text for text in steer if '"key":{"ct":{"key":"mark"}}' in text]
@@ -287,7 +287,7 @@ def test_a_vrf_without_a_way_out_has_none() -> None:
 def test_a_leg_in_the_root_believes_its_own_network_only() -> None:
     built = compiled("vrf")
     marks = {item.group: item.table for item in built.state if isinstance(item, Vrf)}
-    gates = [item for item in built.state if isinstance(item, NftGate)]
+    gates = [item for item in built.state if isinstance(item, IngressFilter)]
     assert len(gates) == 9
     for gate in gates:
         first = json.loads(gate.rules[0])["expr"]
@@ -318,22 +318,22 @@ def test_segments_let_in_the_granted_vlans(mode: str) -> None:
 def test_reach_comes_last_and_goes_first(modes: tuple[str, ...]) -> None:
     networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
     goal = world.goal(world.intent(GATEWAY, **networks))
-    kernel = MemoryKernel()
-    steps = prospect(kernel, goal).plan.steps
+    kernel = FakeKernel()
+    steps = planned_run(kernel, goal).plan.steps
     for group in {step.group for step in steps} - {ROOT}:
         own = [step for step in steps if step.group == group]
-        ranks = [step.change.subject.rank for step in own]
-        assert ranks[-1] is Rank.GRANT
-        assert all(rank is Rank.GRANT for rank in ranks[ranks.index(Rank.GRANT) :]), group
-        assert ranks[0] in (Rank.GUARD, Rank.ROOM)
-        guard = next(n for n, step in enumerate(own) if isinstance(step.change.subject, NftTable | NftPart))
+        ranks = [step.change.subject.phase for step in own]
+        assert ranks[-1] is Phase.PERMIT
+        assert all(phase is Phase.PERMIT for phase in ranks[ranks.index(Phase.PERMIT) :]), group
+        assert ranks[0] in (Phase.GUARD, Phase.NAMESPACE)
+        guard = next(n for n, step in enumerate(own) if isinstance(step.change.subject, NftTable | NetworkSubtable))
         links = [n for n, step in enumerate(own) if step.key.kind == "link" and not isinstance(step.change.subject, Vrf)]
         assert min(links) > guard, group
     for step in steps:
         kernel.objects[step.key] = step.change.after
     gone = removal(kernel).plan.steps
     for group in {step.group for step in gone} - {ROOT}:
-        ranks = [step.change.subject.rank for step in gone if step.group == group and step.key.kind not in ("route", "address")]
+        ranks = [step.change.subject.phase for step in gone if step.group == group and step.key.kind not in ("route", "address")]
         assert ranks == sorted(ranks, reverse=True), group
 
 
@@ -372,7 +372,7 @@ def test_what_no_table_of_ours_has_marked_is_routed_nowhere(isolation: str) -> N
     """Every link by which packets come in that are routed has a rule that drops the unmarked, made before the link."""
     built = compiled(isolation)
     rules = [item for item in built.state if isinstance(item, Rule) and item.blackhole]
-    assert {(rule.mark, rule.mask, rule.rank) for rule in rules} == {(0, MARK_BYTE, Rank.ROOM)}
+    assert {(rule.mark, rule.mask, rule.phase) for rule in rules} == {(0, MARK_BYTE, Phase.NAMESPACE)}
     guarded = {(rule.netns, rule.link, rule.version) for rule in rules}
     for group in built.names:
         own = [item for item in built.state if item.group == group]
@@ -407,7 +407,7 @@ def test_what_no_table_of_ours_has_marked_reaches_no_namespace(nat: bool) -> Non
 
 def transit_is_guarded(built: Compiled, group: str, rules: list[Rule]) -> bool:
     ranges = [ip_network(rule.to) for rule in rules if rule.version == 4 and rule.to]
-    transit = built.parts[group].terms.grant.transit
+    transit = built.parts[group].terms.allocation.transit
     return any(isinstance(item, IPv4Network) and transit.subnet_of(item) for item in ranges)
 
 
@@ -462,7 +462,7 @@ def test_every_link_of_a_segment_has_filters_before_it_is_up(mode: str) -> None:
     assert len(links) == 13
     for link in links:
         (guard,) = [item for item in built.state if isinstance(item, TcIngress) and item.container == link.key]
-        assert guard.rank < Rank.UP
+        assert guard.phase < Phase.UP
         assert guard.filters
         assert guard.group == link.group
 
@@ -512,10 +512,14 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
         PLAIN,
         uplinks4=("eth0", "eth9"),
         uplinks6=("eth1",),
-        ways=(Way("10.9.0.0/16", ("lan0",)), Way("172.20.0.0/16", ("lan0", "lan1")), Way("10.0.0.0/8", ("lan7",))),
+        ways=(
+            RangeRoute("10.9.0.0/16", ("lan0",)),
+            RangeRoute("172.20.0.0/16", ("lan0", "lan1")),
+            RangeRoute("10.0.0.0/8", ("lan7",)),
+        ),
     )
     goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
-    built = compile_state(goal.intent, goal.grants, goal.master, host, world.TODAY)
+    built = compile_state(goal.intent, goal.allocations, goal.master, host, world.TODAY)
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     sets = {item.name: set(item.elements) for item in table.sets}
     doors = {name: part.built.doors for name, part in ((part.terms.name[2:], part) for part in built.parts.values())}
@@ -534,8 +538,8 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
 
 
 def test_a_link_with_a_name_that_means_more_lets_nothing_out() -> None:
-    host = dataclasses.replace(PLAIN, uplinks4=("e*",), uplinks6=(), ways=(Way("10.9.0.0/16", ("lan*",)),))
+    host = dataclasses.replace(PLAIN, uplinks4=("e*",), uplinks6=(), ways=(RangeRoute("10.9.0.0/16", ("lan*",)),))
     goal = world.goal(world.intent(GATEWAY, web=world.network(1, allow_private=["10.9.0.0/16"])))
-    built = compile_state(goal.intent, goal.grants, goal.master, host, world.TODAY)
+    built = compile_state(goal.intent, goal.allocations, goal.master, host, world.TODAY)
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     assert not any(item.elements for item in table.sets if item.name.startswith(("uplinks", "ways")))

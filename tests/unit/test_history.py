@@ -25,7 +25,7 @@ def say(session: Session, **networks: object) -> None:
     session.config.write_text(json.dumps({"version": 1, "networks": networks}))
 
 
-def applied(session: Session) -> module.Entry:
+def applied(session: Session) -> module.HistoryEntry:
     read = session.read()
     session.commit(read)
     return History(session).record(read, "test")
@@ -50,10 +50,10 @@ def test_what_another_process_applied_has_no_second_copy_of_the_grants(session: 
     first = applied(session)
     read = Session(session.config, session.store.folder).read()
     later = module.History(session)
-    assert read.grants == first.grants
-    assert read.grants is not first.grants
-    assert later.record(read, "warpd").grants is read.grants
-    assert later.entry(first.number).grants is read.grants
+    assert read.allocations == first.allocations
+    assert read.allocations is not first.allocations
+    assert later.record(read, "warpd").allocations is read.allocations
+    assert later.entry(first.number).allocations is read.allocations
 
 
 def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Pa
     say(session, a=world.network(3, subnet="10.77.0.0/24"))
     applied(session)
     again = History(session).read(History(session).entry(entry.number))
-    assert again.intent == before.intent and again.grants == before.grants
+    assert again.intent == before.intent and again.allocations == before.allocations
     assert files_digest(files_of(before)) == entry.digest
 
 

@@ -152,7 +152,7 @@ def test_what_an_endpoint_says_of_its_own() -> None:
     plain = {"rotation": 3, "keepalive": 5, "expires": "2030-01-01", "enabled": False, "endpoint": "h:1", "description": "d"}
     ends = {f"{name.replace('_', '-')}": {"type": "cpe", name: value} for name, value in (plain | own).items()}
     network, other = (Network.model_validate({"type": "l3vpn-gateway", "endpoints": ends}) for _ in range(2))
-    assert list(network.particular) == sorted(name.replace("_", "-") for name in own)
-    assert all(network.endpoints[name] is one for name, one in network.particular.items())
+    assert list(network.explicit_endpoints) == sorted(name.replace("_", "-") for name in own)
+    assert all(network.endpoints[name] is one for name, one in network.explicit_endpoints.items())
     assert network == other, "what was asked of one does not count"
     assert "particular" not in network.model_dump()

@@ -18,7 +18,7 @@ from warpd.keys import derivation
 from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files
 from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.workspace import Session
 
 PRIVATE, SHARED = bytes(range(1, 33)), bytes(range(101, 133))
@@ -43,17 +43,17 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
     given, findings = read_key_files(intent)
     assert findings == () and len(given) == 2
     plain = world.goal(intent)
-    goal = Goal(intent, plain.grants, Keyring(world.MASTER, given), world.TODAY)
+    goal = Target(intent, plain.allocations, Keyring(world.MASTER, given), world.TODAY)
     configs = {
-        name: client_config(intent, goal.grants, goal.master, "n", name, public_host="gw", mtu=1420, today=world.TODAY)
+        name: client_config(intent, goal.allocations, goal.master, "n", name, public_host="gw", mtu=1420, today=world.TODAY)
         for name in "ab"
     }
     public = derivation.public_key(Secret(PRIVATE))
     assert {config.gateway_public_key for config in configs.values()} == {public}
     assert configs["a"].preshared_key == Secret(SHARED)
-    assert configs["b"].preshared_key == derivation.preshared_key(world.MASTER, goal.grants.networks["n"].vcid, "b")
+    assert configs["b"].preshared_key == derivation.preshared_key(world.MASTER, goal.allocations.networks["n"].vcid, "b")
     host = Host(uplink="eth0", uplink_mtu=1500, wireguard_kernel=True)
-    state = compile_state(intent, goal.grants, goal.master, host, world.TODAY).state
+    state = compile_state(intent, goal.allocations, goal.master, host, world.TODAY).state
     sent = [item for item in state if item.key.kind == "wireguard"]
     assert len(sent) == 1 and derivation.public_key(sent[0].private_key) == public  # type: ignore[attr-defined]
     peers = [item.preshared_key for item in state if item.key.kind == "peer"]  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import pytest
 from tests import world
 from tests.unit.test_guards import MODES, base, compiled, guards
 from warpd.intent.model import Endpoint, Gateway, Limits, Network
-from warpd.kernel.kinds.nft_table import NftElements, NftPart, NftTable
+from warpd.kernel.kinds.nft_table import NetworkSubtable, NftElements, NftTable
 from warpd.kernel.nftables.listing import decode_table
 from warpd.networks.compiler import compile_state
 from warpd.networks.firewall import port_blocks
@@ -100,7 +100,9 @@ def test_routes_count_as_their_endpoint() -> None:
 def test_nobody_chooses_the_part_that_his_connection_is_counted_in() -> None:
     """Else one could fill the part of others."""
     state = compiled(*MODES).state
-    texts = [text for item in state if isinstance(item, NftTable | NftPart) for chain in item.chains for text in chain.rules]
+    texts = [
+        text for item in state if isinstance(item, NftTable | NetworkSubtable) for chain in item.chains for text in chain.rules
+    ]
     counted = [
         text for text in texts if "connections of the network" in text or ("all networks" in text and "over-count" in text)
     ]
@@ -112,8 +114,8 @@ def test_nobody_chooses_the_part_that_his_connection_is_counted_in() -> None:
 def test_parts_of_a_network_add_up_to_its_share(mode: str) -> None:
     intent = world.intent(n=world.network(1, isolation=mode, limits={"connections": 640}))
     goal = world.goal(intent)
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
-    guard = next(item for item in built.state if isinstance(item, NftTable | NftPart) and item.group)
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+    guard = next(item for item in built.state if isinstance(item, NftTable | NetworkSubtable) and item.group)
     texts = [text for chain in guard.chains for text in chain.rules if "connections of the network" in text]
     assert len(texts) == 1
     assert parts_of(640) == 2
@@ -125,7 +127,7 @@ def test_another_size_of_the_table_is_another_goal_but_for_noise() -> None:
 
     def shared(size: int) -> object:
         host = dataclasses.replace(PLAIN, conntrack_max=size)
-        return compile_state(goal.intent, goal.grants, goal.master, host, goal.today).state
+        return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today).state
 
     assert shared(LARGE) == shared(LARGE + 5)
     assert shared(LARGE) != shared(SMALL)

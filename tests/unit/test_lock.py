@@ -43,7 +43,7 @@ def problems(yaml: Path) -> list[tuple[str, str, int]]:
 
 def locked(yaml: Path) -> Path:
     path = yaml.parent / "warp.lock.yaml"
-    path.write_text(lock_text(session(yaml).read().grants))
+    path.write_text(lock_text(session(yaml).read().allocations))
     return path
 
 
@@ -59,7 +59,7 @@ def change(path: Path, old: str, new: str, count: int = 1) -> None:
 def test_the_lock_is_sorted_has_one_grant_a_line_and_reads_back(yaml: Path) -> None:
     path = locked(yaml)
     read = session(yaml, "none").read()
-    assert read.lock is not None and read.lock.grants == read.grants and read.warnings == ()
+    assert read.lock is not None and read.lock.allocations == read.allocations and read.warnings == ()
     lines = path.read_text().splitlines()
     assert sum("{address: 10." in line for line in lines) == 4
     names = [line.split(":")[0].strip() for line in lines if line.startswith("  ") and not line.startswith("   ")]
@@ -73,8 +73,8 @@ def test_a_lock_is_obeyed_over_the_state_folder_and_over_what_is_new(yaml: Path)
     change(path, "port: 51821", "port: 51827")
     change(path, "phone: {address: 10.100.0.1,", "phone: {address: 10.100.0.5,")
     for state in ("state", "none"):
-        grants = session(yaml, state).read().grants.networks["privacy"]
-        assert grants.port == 51827 and str(grants.endpoints["phone"].address) == "10.100.0.5"
+        allocations = session(yaml, state).read().allocations.networks["privacy"]
+        assert allocations.port == 51827 and str(allocations.endpoints["phone"].address) == "10.100.0.5"
     risks = session(yaml).read().risks
     assert {(item.code, item.path) for item in risks} == {
         ("grant-moves", "networks.privacy"),
@@ -87,8 +87,8 @@ def test_a_lock_gives_its_numbers_to_nobody_else(yaml: Path) -> None:
     path = locked(yaml)
     change(path, "port: 51821", "port: 51820")
     change(path, "  corp:", "  gone:", 1)
-    grants = session(yaml, "none").read().grants.networks
-    assert grants["privacy"].port == 51820 and grants["corp"].port != 51820
+    allocations = session(yaml, "none").read().allocations.networks
+    assert allocations["privacy"].port == 51820 and allocations["corp"].port != 51820
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_the_yaml_no_longer_has_is_behind_and_never_an_error(yaml: Path, ru
         ("lock-behind", "networks.privacy.endpoints", "warning"),
         ("lock-behind", "networks.privacy.endpoints.tablet", "warning"),
     }
-    assert str(read.grants.networks["privacy"].endpoints["laptop"].address) == "10.100.0.3"  # not the tablet's
+    assert str(read.allocations.networks["privacy"].endpoints["laptop"].address) == "10.100.0.3"  # not the tablet's
     code, _, err = run("validate")
     assert code == 0 and "not in warp.lock.yaml: laptop" in err and f"{path}:{line_of(path, 'tablet:')}:" in err
 
@@ -245,7 +245,7 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
     for name, (old, new) in edits.items():
         yaml.write_text(text.replace(old, new))
         branches[name] = yaml.parent / name
-        branches[name].write_text(lock_text(session(yaml, "none").read().grants))
+        branches[name].write_text(lock_text(session(yaml, "none").read().allocations))
     (yaml.parent / "original").write_text(original)
     for other, sound in (("sites", True), ("alarms", False)):
         yaml.write_text(text.replace(*edits["phones"]).replace(*edits[other]))
@@ -262,14 +262,14 @@ def test_what_rests_is_in_the_lock(yaml: Path) -> None:
     one = session(yaml)
     one.commit(one.read())
     change(yaml, "      tablet: {type: mobile}\n", "")
-    grants = one.read().grants
+    allocations = one.read().allocations
     path = yaml.parent / "warp.lock.yaml"
-    path.write_text(lock_text(grants))
+    path.write_text(lock_text(allocations))
     read = read_lock(path)
-    assert read is not None and read.grants is not None
-    assert read.grants.freed == grants.freed and [row.endpoint for row in grants.freed] == ["tablet"]
+    assert read is not None and read.allocations is not None
+    assert read.allocations.freed == allocations.freed and [row.endpoint for row in allocations.freed] == ["tablet"]
     change(yaml, "phone: {type: mobile}\n", "phone: {type: mobile}\n      watch: {type: mobile}\n")
-    assert str(session(yaml, "none").read().grants.networks["privacy"].endpoints["watch"].address) == "10.100.0.3"
+    assert str(session(yaml, "none").read().allocations.networks["privacy"].endpoints["watch"].address) == "10.100.0.3"
 
 
 def test_the_lock_is_read_again_only_when_its_bytes_change(yaml: Path) -> None:
@@ -278,8 +278,8 @@ def test_the_lock_is_read_again_only_when_its_bytes_change(yaml: Path) -> None:
     assert read_lock(path, first) is first
     change(path, "port: 51821", "port: 51826")
     second = read_lock(path, first)
-    assert second is not first and second is not None and second.grants is not None
-    assert second.grants.networks["privacy"].port == 51826
+    assert second is not first and second is not None and second.allocations is not None
+    assert second.allocations.networks["privacy"].port == 51826
 
 
 def test_grants_of_an_older_warpd_are_read(yaml: Path) -> None:
@@ -291,4 +291,4 @@ def test_grants_of_an_older_warpd_are_read(yaml: Path) -> None:
     document["version"] = 1
     del document["freed"]
     path.write_text(json.dumps(document))
-    assert one.store.read_grants() == dataclasses.replace(read.grants, freed=())
+    assert one.store.read_allocations() == dataclasses.replace(read.allocations, freed=())

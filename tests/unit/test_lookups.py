@@ -12,17 +12,17 @@ import pytest
 
 from warpd.daemon.http.lookups import GAP_S, WAITING_MAX, Lookups, Turns
 from warpd.daemon.http.view import BLOCK_BYTES, View, blocks
-from warpd.daemon.mailbox import Desk
+from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
 
 Answer = Callable[[str], object]
 
 
-async def answering(desk: Desk, answer: Answer, over: asyncio.Event) -> list[str]:
+async def answering(mailbox: Mailbox, answer: Answer, over: asyncio.Event) -> list[str]:
     """Play the loop of the daemon; what it was asked."""
     asked = []
     while not over.is_set():
-        for question in desk.questions():
+        for question in mailbox.questions():
             asked.append(question.verb)
             try:
                 question.answer.set_result(answer(question.verb))
@@ -32,11 +32,11 @@ async def answering(desk: Desk, answer: Answer, over: asyncio.Event) -> list[str
     return asked
 
 
-def played(work: Callable[[Desk, Lookups], object], answer: Answer = lambda verb: {"verb": verb}) -> list[str]:
+def played(work: Callable[[Mailbox, Lookups], object], answer: Answer = lambda verb: {"verb": verb}) -> list[str]:
     async def play() -> list[str]:
-        desk, over = Desk(), asyncio.Event()
-        loop = asyncio.ensure_future(answering(desk, answer, over))
-        await work(desk, Lookups(desk, 30.0))  # type: ignore[misc]
+        mailbox, over = Mailbox(), asyncio.Event()
+        loop = asyncio.ensure_future(answering(mailbox, answer, over))
+        await work(mailbox, Lookups(mailbox, 30.0))  # type: ignore[misc]
         over.set()
         return await loop
 
@@ -44,7 +44,7 @@ def played(work: Callable[[Desk, Lookups], object], answer: Answer = lambda verb
 
 
 def test_many_who_ask_together_are_one_question() -> None:
-    async def ask(_desk: Desk, lookups: Lookups) -> None:
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
         answers = await asyncio.gather(*(lookups.shared("plan", urgent=False) for _ in range(500)))
         assert answers == [{"verb": "plan"}] * 500
 
@@ -55,7 +55,7 @@ def test_a_failure_is_shared_too() -> None:
     def fail(_verb: str) -> object:
         raise WarpError("no", code="no", who="operator")
 
-    async def ask(_desk: Desk, lookups: Lookups) -> None:
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
         for _ in range(20):
             with pytest.raises(WarpError, match="no"):
                 await lookups.shared("plan", urgent=False)
@@ -66,7 +66,7 @@ def test_a_failure_is_shared_too() -> None:
 def test_two_looks_of_readers_are_apart() -> None:
     times = []
 
-    async def ask(_desk: Desk, lookups: Lookups) -> None:
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
         for verb in ("plan", "status", "doctor"):
             await lookups.shared(verb, urgent=False)
             times.append(time.monotonic())
@@ -76,7 +76,7 @@ def test_two_looks_of_readers_are_apart() -> None:
 
 
 def test_who_may_change_passes_those_who_wait() -> None:
-    async def ask(_desk: Desk, lookups: Lookups) -> None:
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
         await lookups.shared("plan", urgent=False)
         waiting = asyncio.ensure_future(lookups.shared("status", urgent=False))
         await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from warpd.allocation.merge import merged_locks
 from warpd.errors import InvalidIntent
 from warpd.intent.loader import LOCK_FILE
 from warpd.service.workspace import Session
-from warpd.yamlfile.conflict_markers import Conflict, conflicts, sides
+from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts, sides
 
 YAML = "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, expected_users: 6, endpoints: {x: {type: cpe}}}\n"
 DIFF3 = "a\n<<<<<<< HEAD\nours\n||||||| base\nold\n=======\ntheirs\n>>>>>>> other\nb\n"
@@ -22,7 +22,7 @@ DIFF3 = "a\n<<<<<<< HEAD\nours\n||||||| base\nold\n=======\ntheirs\n>>>>>>> othe
 def test_both_sides_of_a_text() -> None:
     assert sides(DIFF3) == ("a\nours\nb\n", "a\ntheirs\nb\n")
     assert sides(DIFF3.replace("||||||| base\nold\n", "")) == ("a\nours\nb\n", "a\ntheirs\nb\n")
-    assert conflicts(DIFF3) == [Conflict(2, 8)] and conflicts("a: |\n  x\n=======\n") == []
+    assert conflicts(DIFF3) == [MarkedConflict(2, 8)] and conflicts("a: |\n  x\n=======\n") == []
 
 
 def test_markers_in_the_yaml_are_named_at_their_line(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def locked(folder: Path, text: str) -> str:
     """The lock that a YAML leads to on a gateway without a past."""
     folder.mkdir()
     (folder / "warp.yaml").write_text(text)
-    return lock_text(Session(folder / "warp.yaml", folder / "state").read().grants)
+    return lock_text(Session(folder / "warp.yaml", folder / "state").read().allocations)
 
 
 def test_a_lock_with_conflicts_is_resolved_and_no_number_is_given_twice(tmp_path: Path) -> None:

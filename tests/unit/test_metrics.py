@@ -17,20 +17,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
 from warpd.daemon.metrics import METRICS, metrics_text
-from warpd.daemon.stats import Figures, Seen, Sourced, seen
+from warpd.daemon.stats import GitStatus, NetworkStats, Stats, seen
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
-from warpd.reconcile.engine import Goal, Prospect, converge, prospect
+from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
 from warpd.service.views.status import status_json
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 MONITORING = Path(__file__).parents[2] / "examples" / "monitoring"
 
 
-def figures(name: str = "lap", handshake: int = 0) -> Figures:
-    corp = Seen("corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")})
+def stats(name: str = "lap", handshake: int = 0) -> Stats:
+    corp = NetworkStats("corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")})
     counts, drops = {"corp": 4, "": 1}, {"host-service": 2}
-    return Figures({"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops)
+    return Stats({"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops)
 
 
 def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -41,7 +41,7 @@ def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_every_figure_is_there() -> None:
-    found = parsed(metrics_text(figures(handshake=1700000000)))
+    found = parsed(metrics_text(stats(handshake=1700000000)))
     where = (("endpoint", "lap"), ("network", "corp"), ("vcid", "12345678"))
     assert found["warpd_endpoint_received_bytes_total", where] == 5
     assert found["warpd_endpoint_last_handshake_seconds", where] == 1700000000
@@ -52,20 +52,20 @@ def test_every_figure_is_there() -> None:
 
 
 def test_an_endpoint_never_seen_has_no_handshake() -> None:
-    assert not [key for key in parsed(metrics_text(figures())) if "handshake" in key[0]]
+    assert not [key for key in parsed(metrics_text(stats())) if "handshake" in key[0]]
 
 
 def test_names_that_need_quoting() -> None:
     strange = 'a"b\\c\nd'
-    found = parsed(metrics_text(figures(strange)))
+    found = parsed(metrics_text(stats(strange)))
     assert any(dict(labels).get("endpoint") == strange for _, labels in found)
 
 
-def looked(**networks: dict[str, Any]) -> tuple[Goal, Prospect]:
+def looked(**networks: dict[str, Any]) -> tuple[Target, PlannedRun]:
     """A look at a gateway in sync, where every peer has received as many bytes as its key has of "A"."""
-    kernel, goal = MemoryKernel(), world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
-    converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
-    found = prospect(kernel, goal)
+    kernel, goal = FakeKernel(), world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
+    converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+    found = planned_run(kernel, goal)
     peers = [item for item in found.compiled.state if isinstance(item, WireguardPeer)]
     traffic = {peer.key: PeerTraffic(peer.public_key.count("A"), 0, 0, "") for peer in peers}
     return goal, dataclasses.replace(found, observed=dataclasses.replace(found.observed, traffic=traffic))
@@ -89,13 +89,13 @@ def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) ->
     goal, look = looked(a=world.network(2), b=world.network(1))
     for limit, single in ((3, 3), (2, 0)):
         monkeypatch.setattr("warpd.daemon.stats.ENDPOINTS_MAX", limit)
-        found = parsed(metrics_text(Figures(networks=seen(goal, look))))
+        found = parsed(metrics_text(Stats(networks=seen(goal, look))))
         assert found["warpd_endpoints", ()] == 3
         assert len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"]) == single
 
 
 def test_before_the_first_pass() -> None:
-    assert parsed(metrics_text(Figures()))["warpd_intent_applied_timestamp_seconds", ()] == 0
+    assert parsed(metrics_text(Stats()))["warpd_intent_applied_timestamp_seconds", ()] == 0
 
 
 PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
@@ -104,8 +104,8 @@ PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not here: `./run test` unpacks it")
 def test_promtool_agrees() -> None:
     """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
-    sourced = Sourced("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
-    counted = dataclasses.replace(figures(handshake=1700000000), source=sourced, errors={"corp": 1})
+    sourced = GitStatus("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
+    counted = dataclasses.replace(stats(handshake=1700000000), source=sourced, errors={"corp": 1})
     told = subprocess.run((str(PROMTOOL), "check", "metrics"), input=metrics_text(counted), capture_output=True, text=True)
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
     told = subprocess.run((str(PROMTOOL), "check", "rules", MONITORING / "alerts.yaml"), capture_output=True, text=True)

@@ -6,7 +6,7 @@ import threading
 import time
 
 from tests import world
-from warpd.daemon.resolver import SILENT_S, Dialer
+from warpd.daemon.resolver import SILENT_S, EndpointResolver
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.resolver import is_name, look_up
 from warpd.kernel.state import PeerTraffic
@@ -47,7 +47,7 @@ def peer(endpoint: str) -> WireguardPeer:
 
 def dialled(handshake_s: float, endpoint: str, name: str = NAME) -> list[str]:
     """The addresses that a peer is dialled at, which the kernel has at `endpoint` and heard of `handshake_s` seconds ago."""
-    dialer, one = Dialer(lambda names: dict.fromkeys(names, "198.51.100.7:51820")), peer(name)
+    dialer, one = EndpointResolver(lambda names: dict.fromkeys(names, "198.51.100.7:51820")), peer(name)
     traffic = {one.key: PeerTraffic(0, 0, int(NOW_S - handshake_s), endpoint)}
     assert not list(dialer.due([one], traffic, NOW_S)), "nothing is known before the first answer"
     dialer.wait(5)
@@ -73,7 +73,7 @@ def test_no_second_look_up_while_the_first_hangs() -> None:
         release.wait(60)
         return {}
 
-    dialer, one = Dialer(by), peer(NAME)
+    dialer, one = EndpointResolver(by), peer(NAME)
     traffic = {one.key: PeerTraffic(0, 0, 0, "")}
     for _ in range(3):
         list(dialer.due([one], traffic, time.time()))

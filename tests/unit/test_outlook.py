@@ -18,7 +18,7 @@ from warpd.clients.current import current_config, stale_configs
 from warpd.errors import Finding, WarpError
 from warpd.kernel.state import Host
 from warpd.networks.compiler import in_force
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
 from warpd.service.views.status import quarantine_json
 from warpd.service.workspace import Session
@@ -27,7 +27,7 @@ from warpd.store.state_folder import Store
 HOST = Host(uplink_addresses=("203.0.113.1",))
 
 
-def exported(store: Store, goal: Goal, network: str, endpoint: str) -> None:
+def exported(store: Store, goal: Target, network: str, endpoint: str) -> None:
     made = current_config(goal, HOST, network, endpoint)
     numbered, _ = store.versioned(made, FORMATS["wg-quick"])
     store.log_export(numbered, numbered.version, "wg-quick", "me")
@@ -39,9 +39,9 @@ def test_the_plan_names_the_configs_that_go_stale(tmp_path: Path) -> None:
     for network, name in (("a", "e1"), ("b", "e1")):
         exported(store, first, network, name)
     assert stale_configs(first, HOST, store.delivered()) == []
-    one = world.goal(world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.grants)
+    one = world.goal(world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.allocations)
     assert stale_configs(one, HOST, store.delivered()) == ["a/e1"]  # e2 was never given any
-    every = world.goal(world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.grants)
+    every = world.goal(world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.allocations)
     assert stale_configs(every, HOST, store.delivered()) == ["a/e1", "b/e1"]
     exported(store, one, "a", "e1")
     assert stale_configs(one, HOST, store.delivered()) == []
@@ -56,7 +56,7 @@ def test_a_renamed_endpoint_is_not_stale_and_keeps_its_history(tmp_path: Path) -
     exported(store, first, "a", "e1")
     body: dict[str, Any] = world.network(2, renamed_from="a")
     body["endpoints"]["phone"] = {**body["endpoints"].pop("e1"), "renamed_from": "e1"}
-    second = world.goal(world.intent(z=body), first.grants)
+    second = world.goal(world.intent(z=body), first.allocations)
     assert stale_configs(second, HOST, store.delivered()) == []
     exported(store, second, "z", "phone")
     assert [len(row["exports"]) for row in store.history("a", "e1")] == [2]
@@ -136,8 +136,8 @@ def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
 
     host = Host(uplink="eth0", wireguard_kernel=True, uplink_mtu=1500)
     old = world.goal(world.intent(a=world.network(2)))
-    new = world.goal(world.intent(b=world.network(2, renamed_from="a")), old.grants)
-    before, after = (compile_state(one.intent, one.grants, one.master, host, world.TODAY).state for one in (old, new))
+    new = world.goal(world.intent(b=world.network(2, renamed_from="a")), old.allocations)
+    before, after = (compile_state(one.intent, one.allocations, one.master, host, world.TODAY).state for one in (old, new))
     left, right = ({item.key: item for item in state} for state in (before, after))
     assert left.keys() == right.keys() and len(left) > 10
     changed = [(left[key], right[key]) for key in left if left[key] != right[key]]

@@ -11,27 +11,27 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.intent.types import natural
 from warpd.kernel.kinds.nft_table import NftElements, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
-from warpd.reconcile.engine import Goal, Prospect, converge, prospect, removal
+from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
 from warpd.reconcile.plan import Plan
 from warpd.service.views.changes import network_changes
 from warpd.service.views.overview import Overview, Side, overview
 from warpd.service.views.render import Paint, plan_json, plan_text, row_text, step_json, step_text
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 NOW_S = 2_000_000_000
 DAY = date(2026, 1, 1)
 
 
-def running(goal: Goal) -> MemoryKernel:
-    kernel = MemoryKernel()
-    found = prospect(kernel, goal)
-    assert converge(kernel, lambda: prospect(kernel, goal, found), found).complete
+def running(goal: Target) -> FakeKernel:
+    kernel = FakeKernel()
+    found = planned_run(kernel, goal)
+    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
     return kernel
 
 
@@ -40,13 +40,13 @@ def corp(*names: str, **fields: Any) -> dict[str, Any]:
     return {"type": "remote-resource-gateway", "expected_users": 14, "endpoints": endpoints, **fields}
 
 
-def seen(kernel: MemoryKernel, before: Goal, after: Goal, traffic: dict[str, int] | None = None) -> tuple[Prospect, Overview]:
+def seen(kernel: FakeKernel, before: Target, after: Target, traffic: dict[str, int] | None = None) -> tuple[PlannedRun, Overview]:
     """The overview of what leads from one goal to the next; `traffic` is seconds since the handshake by endpoint."""
-    found = prospect(kernel, after)
+    found = planned_run(kernel, after)
     ages = traffic or {}
     peers = {item.key: item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer)}
     counted = {key: PeerTraffic(1, 1, NOW_S - ages[label], "") for key, label in peers.items() if label in ages}
-    sides = Side(before.intent, before.grants), Side(after.intent, after.grants)
+    sides = Side(before.intent, before.allocations), Side(after.intent, after.allocations)
     return found, overview(found.plan, *sides, counted, NOW_S, DAY)
 
 
@@ -54,7 +54,7 @@ def texts(view: Overview) -> list[str]:
     return [row_text(row.as_json()) for row in view.rows]
 
 
-def shown(found: Prospect, view: Overview, verbose: bool = False) -> str:
+def shown(found: PlannedRun, view: Overview, verbose: bool = False) -> str:
     data = plan_json(found.plan, (), [row.as_json() for row in view.rows])
     data["risks"] = [risk.as_json() for risk in view.risks]
     return plan_text(data, Paint(False), verbose)
@@ -64,7 +64,7 @@ def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
     resource = {"subnet": "172.21.0.0/16", "protocol": "tcp", "ports": [443]}
     before = world.goal(world.intent(bravo=corp("berlin", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}])))
     wanted = world.intent(bravo=corp("anna", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}, resource]))
-    after = world.goal(wanted, before.grants)
+    after = world.goal(wanted, before.allocations)
     found, view = seen(running(before), before, after, {"berlin": 7, "carl": 3})
     assert texts(view) == [
         "- endpoint bravo/berlin 10.200.0.1, connected 7 s ago: removed from the YAML",
@@ -79,32 +79,34 @@ def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
 
 def test_what_goes_carries_its_name_also_when_only_tombstones_know_it() -> None:
     before = world.goal(world.intent(bravo=corp("anna", "berlin")))
-    after = world.goal(world.intent(bravo=corp("anna")), before.grants)
+    after = world.goal(world.intent(bravo=corp("anna")), before.allocations)
     kernel = running(before)
     for key, item in list(kernel.objects.items()):  # the kernel knows no labels
         if isinstance(item, WireguardPeer):
             kernel.objects[key] = dataclasses.replace(item, label="")
-    assert after.grants.freed
-    view = overview(prospect(kernel, after).plan, Side(None, after.grants), Side(after.intent, after.grants), {}, NOW_S, DAY)
+    assert after.allocations.freed
+    view = overview(
+        planned_run(kernel, after).plan, Side(None, after.allocations), Side(after.intent, after.allocations), {}, NOW_S, DAY
+    )
     assert texts(view) == ["- endpoint bravo/berlin 10.200.0.2: removed from the YAML"]
-    blind = overview(prospect(kernel, after).plan, Side(), Side(after.intent, after.grants), {}, NOW_S, DAY)
+    blind = overview(planned_run(kernel, after).plan, Side(), Side(after.intent, after.allocations), {}, NOW_S, DAY)
     assert "with key" in texts(blind)[0]
 
 
 def test_a_network_that_goes_is_a_risk_and_says_how_many_are_connected() -> None:
     before = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c")))
-    after = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c", enabled=False)), before.grants)
+    after = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c", enabled=False)), before.allocations)
     _found, view = seen(running(before), before, after, {"c": 170, "a": 1})
     assert texts(view)[1:] == ["- network bravo: 1 endpoint; 1 connected; disabled"]
     assert view.risks[0].code == "network-goes" and "1 of them connected now" in view.risks[0].message
     found = removal(running(before))
-    everything = overview(found.plan, Side(None, before.grants), Side(), found.observed.traffic, NOW_S, DAY)
+    everything = overview(found.plan, Side(None, before.allocations), Side(), found.observed.traffic, NOW_S, DAY)
     assert [row.action for row in everything.rows] == ["delete"] * 3 and len(everything.risks) == 2
 
 
 def test_old_handshakes_are_no_connection() -> None:
     before = world.goal(world.intent(a=corp("x", "y")))
-    after = world.goal(world.intent(a=corp("x")), before.grants)
+    after = world.goal(world.intent(a=corp("x")), before.allocations)
     _found, view = seen(running(before), before, after, {"y": 181})
     assert view.risks == () and view.rows[0].connected_s is None
 
@@ -113,14 +115,14 @@ def test_renames_are_shown_and_counted_though_the_kernel_hardly_changes() -> Non
     before = world.goal(world.intent(a=corp("x", "y")))
     body = corp("y")
     body["endpoints"]["z"] = {"type": "mobile", "renamed_from": "x"}
-    after = world.goal(world.intent(a=body), before.grants)
+    after = world.goal(world.intent(a=body), before.allocations)
     found, view = seen(running(before), before, after)
     assert found.plan.empty and texts(view) == ["~ endpoint a/z: renamed from x"]
     data = plan_json(found.plan, (), [row.as_json() for row in view.rows])
     assert data["changes"] is True and "1 endpoint to change" in plan_text(data, Paint(False))
-    again = overview(found.plan, Side(after.intent, after.grants), Side(after.intent, after.grants), {}, NOW_S, DAY)
+    again = overview(found.plan, Side(after.intent, after.allocations), Side(after.intent, after.allocations), {}, NOW_S, DAY)
     assert again.rows == ()
-    renamed = world.goal(world.intent(b=corp("x", "y", renamed_from="a")), before.grants)
+    renamed = world.goal(world.intent(b=corp("x", "y", renamed_from="a")), before.allocations)
     _found, view = seen(running(before), before, renamed)
     assert texts(view) == ["~ network b: renamed from a"]
 
@@ -162,7 +164,7 @@ def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
         **body,
         "endpoints": {"b": {**cpe, "routes": ["192.168.2.0/24"], "keepalive": 25}, "p": {"type": "cpe", "rotation": 1}},
     }
-    after = world.goal(world.intent(s=moved), before.grants)
+    after = world.goal(world.intent(s=moved), before.allocations)
     _found, view = seen(running(before), before, after, {"p": 5})
     assert texts(view) == [
         "~ endpoint s/b 10.50.0.1: routes +192.168.2.0/24 -192.168.1.0/24; keepalive 0 s -> 25 s",
@@ -173,8 +175,8 @@ def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
 @pytest.mark.parametrize("isolation", ["namespace", "vrf"])
 def test_the_text_holds_no_raw_values_and_fits_a_terminal(isolation: str) -> None:
     goal = world.goal(world.intent(**world.every_type(isolation)))
-    kernel = MemoryKernel()
-    found, view = seen(kernel, dataclasses.replace(goal, grants=Grants({})), goal)
+    kernel = FakeKernel()
+    found, view = seen(kernel, dataclasses.replace(goal, allocations=Allocations({})), goal)
     plain = shown(found, view)
     assert max(len(line) for line in plain.splitlines()) <= 80
     assert f"+ network {isolation[0]}-web: secure-internet; 10.100.0.0/29; port 5182" in plain
@@ -194,7 +196,7 @@ def test_a_plan_with_nothing_to_do_is_one_line() -> None:
 
 def test_many_endpoints_are_counted() -> None:
     goal = world.goal(world.intent(a=world.network(100)))
-    found, view = seen(MemoryKernel(), dataclasses.replace(goal, grants=Grants({})), goal)
+    found, view = seen(FakeKernel(), dataclasses.replace(goal, allocations=Allocations({})), goal)
     text = shown(found, view)
     assert "+ and 80 more endpoints of a" in text and len(text.splitlines()) < 30 and len(view.rows) == 102
 
@@ -202,8 +204,8 @@ def test_many_endpoints_are_counted() -> None:
 def test_set_changes_show_what_changes() -> None:
     goal = world.goal(world.intent(a=corp("x", "y")))
     kernel = running(goal)
-    after = world.goal(world.intent(a=corp("x", "y", "z")), goal.grants)
-    steps = [step for step in prospect(kernel, after).plan.steps if step.key.kind == "nft-elements"]
+    after = world.goal(world.intent(a=corp("x", "y", "z")), goal.allocations)
+    steps = [step for step in planned_run(kernel, after).plan.steps if step.key.kind == "nft-elements"]
     assert any("elements: +10.200.0.3" in step_text(step_json(step, 1), Paint(False)) for step in steps)
 
 
@@ -237,7 +239,7 @@ def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> Non
     yaml.write_text(yaml.read_text().replace("x: {type: cpe}", "y: {type: cpe, renamed_from: x}"))
     read = session.read()
     after = session.goal(read, create=False)
-    assert [row.action for row in overview_of(session, after, prospect(kernel, after), read).rows] == ["rename"]
+    assert [row.action for row in overview_of(session, after, planned_run(kernel, after), read).rows] == ["rename"]
     session.commit(read)
     again = session.read()
-    assert overview_of(session, after, prospect(kernel, after), again).rows == ()
+    assert overview_of(session, after, planned_run(kernel, after), again).rows == ()

@@ -10,35 +10,35 @@ import pytest
 from tests import world
 from warpd.cli.tables import network_state
 from warpd.daemon.metrics import metrics_text
-from warpd.daemon.stats import Figures, seen
+from warpd.daemon.stats import Stats, seen
 from warpd.errors import EXIT_PARTIAL
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Host, Rank
+from warpd.kernel.state import ROOT, Host, Phase
 from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, prospect
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run
 from warpd.reconcile.plan import Step
 from warpd.service.views.render import headline, problems_json
 from warpd.service.views.report import exit_code_of, outcome_json
 from warpd.service.views.status import status_json
-from warpd.testing.fake_kernel import PLAIN, MemoryKernel
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
 SITES: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}}}
 
 
-def run(kernel: MemoryKernel, goal: Goal) -> tuple[Prospect, Outcome]:
-    found = prospect(kernel, goal)
-    return found, converge(kernel, lambda: prospect(kernel, goal), found)
+def run(kernel: FakeKernel, goal: Target) -> tuple[PlannedRun, ApplyResult]:
+    found = planned_run(kernel, goal)
+    return found, converge(kernel, lambda: planned_run(kernel, goal), found)
 
 
-def problems(found: Prospect) -> set[tuple[str, str, bool]]:
+def problems(found: PlannedRun) -> set[tuple[str, str, bool]]:
     return {(item.network, item.finding.code, item.whole) for item in found.compiled.problems}
 
 
-def peers(kernel: MemoryKernel, network: str) -> set[str]:
+def peers(kernel: FakeKernel, network: str) -> set[str]:
     """The labels of the peers of a network."""
     return {item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer) and item.group == network}
 
@@ -47,34 +47,34 @@ def two(**sites: Any) -> Intent:
     return world.intent(web=world.network(2), sites={**SITES, **sites})
 
 
-def exit_code(outcome: Outcome, found: Prospect) -> int:
+def exit_code(outcome: ApplyResult, found: PlannedRun) -> int:
     data = {**headline(found.plan), "problems": problems_json(found.compiled.problems)}
     return exit_code_of(outcome_json(outcome, data))
 
 
 def test_without_an_uplink_all_networks_come_up() -> None:
-    kernel, goal = MemoryKernel(NO_UPLINK), world.goal(two())
+    kernel, goal = FakeKernel(NO_UPLINK), world.goal(two())
     found, outcome = run(kernel, goal)
     assert outcome.complete and exit_code(outcome, found) == EXIT_PARTIAL
     assert problems(found) == {("web", "uplink-missing", False)}
     for name in ("web", "sites"):
-        vcid = goal.grants.networks[name].vcid
+        vcid = goal.allocations.networks[name].vcid
         assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
-    again = prospect(kernel, goal)
+    again = planned_run(kernel, goal)
     assert again.plan.empty and problems(again) == problems(found)
 
 
 def test_an_uplink_that_goes_and_comes_back_changes_nothing_inside() -> None:
     host = dataclasses.replace(PLAIN, uplink_mtu=1400)
-    kernel, goal = MemoryKernel(host), world.goal(two(isolation="vrf"))
+    kernel, goal = FakeKernel(host), world.goal(two(isolation="vrf"))
     found, _outcome = run(kernel, goal)
     for now in (dataclasses.replace(NO_UPLINK, uplink_mtu=1400), host):
         kernel.host = now
-        found = prospect(kernel, goal)
+        found = planned_run(kernel, goal)
         touched = [step for step in found.plan.steps if step.group != ROOT and not allowed_to_change(step)]
         assert touched == []
-        converge(kernel, lambda: prospect(kernel, goal), found)
-        assert prospect(kernel, goal).plan.empty
+        converge(kernel, lambda: planned_run(kernel, goal), found)
+        assert planned_run(kernel, goal).plan.empty
 
 
 def allowed_to_change(step: Step) -> bool:
@@ -84,11 +84,13 @@ def allowed_to_change(step: Step) -> bool:
 
 @pytest.mark.parametrize("host", [NO_UPLINK, dataclasses.replace(PLAIN, wireguard_kernel=False, vrf=False)])
 def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) -> None:
-    kernel, goal = MemoryKernel(PLAIN), world.goal(two())
+    kernel, goal = FakeKernel(PLAIN), world.goal(two())
     run(kernel, goal)
     kernel.host = host
-    web, sites = (netns_name(goal.grants.networks[name].vcid) for name in ("web", "sites"))
-    less = world.goal(world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}), goal.grants)
+    web, sites = (netns_name(goal.allocations.networks[name].vcid) for name in ("web", "sites"))
+    less = world.goal(
+        world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}), goal.allocations
+    )
     found, _outcome = run(kernel, less)
     assert (peers(kernel, web), peers(kernel, sites)) == ({"e1"}, {"s"})
     assert found.compiled.problems
@@ -98,10 +100,10 @@ def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) ->
 
 def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     """What was there in the other mode stays, less what was taken from it."""
-    kernel, goal = MemoryKernel(dataclasses.replace(PLAIN, vrf=False)), world.goal(two())
+    kernel, goal = FakeKernel(dataclasses.replace(PLAIN, vrf=False)), world.goal(two())
     run(kernel, goal)
-    vcid = goal.grants.networks["sites"].vcid
-    moved = world.goal(two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}), goal.grants)
+    vcid = goal.allocations.networks["sites"].vcid
+    moved = world.goal(two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}), goal.allocations)
     found, outcome = run(kernel, moved)
     assert problems(found) == {("sites", "isolation-unsupported", True)}
     assert exit_code(outcome, found) == EXIT_PARTIAL
@@ -110,22 +112,22 @@ def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
 
 
 def test_a_table_of_another_vrf_is_not_shared() -> None:
-    kernel, goal = MemoryKernel(PLAIN), world.goal(two(isolation="vrf"))
-    table = goal.grants.networks["sites"].routing_table
+    kernel, goal = FakeKernel(PLAIN), world.goal(two(isolation="vrf"))
+    table = goal.allocations.networks["sites"].routing_table
     kernel.host = dataclasses.replace(PLAIN, foreign_vrfs=((table, "blue"), (table + 1, "red")))
     found, outcome = run(kernel, goal)
     assert problems(found) == {("sites", "table-taken", True)} and exit_code(outcome, found) == EXIT_PARTIAL
-    assert not peers(kernel, netns_name(goal.grants.networks["sites"].vcid))
+    assert not peers(kernel, netns_name(goal.allocations.networks["sites"].vcid))
     kernel.host = PLAIN
     found, outcome = run(kernel, goal)
     assert outcome.complete and not problems(found)
 
 
 def test_without_wireguard_nothing_is_given() -> None:
-    kernel, goal = MemoryKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
+    kernel, goal = FakeKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
     found, _outcome = run(kernel, goal)
     assert problems(found) == {(name, "wireguard-missing", True) for name in ("web", "sites")}
-    assert not [item for item in kernel.objects.values() if item.group and item.rank is not Rank.GUARD]
+    assert not [item for item in kernel.objects.values() if item.group and item.phase is not Phase.GUARD]
 
 
 def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
@@ -133,7 +135,7 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
     cpe = {"type": "cpe"}
     mesh = {"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": cpe}}
     goal = world.goal(world.intent(a={**mesh, "bridge_name": "same"}, b={**mesh, "bridge_name": "same"}, web=world.network(1)))
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, world.TODAY)
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, world.TODAY)
     assert [(item.network, item.finding.code) for item in built.problems] == [("b", "clash")]
     assert set(built.names.values()) == {"a", "web"}
 
@@ -152,9 +154,9 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
 )
 def test_plan_status_and_metrics_agree(host: Host, in_sync: dict[str, bool], state: dict[str, str]) -> None:
     """In sync: there is nothing that warpd would do, and nothing that it holds back. A problem is named beside that."""
-    kernel, goal = MemoryKernel(host), world.goal(two(isolation="vrf"))
+    kernel, goal = FakeKernel(host), world.goal(two(isolation="vrf"))
     run(kernel, goal)
-    found = prospect(kernel, goal)
+    found = planned_run(kernel, goal)
     status = status_json(goal, found, 0)
     assert {item["name"]: item["in_sync"] for item in status["networks"]} == in_sync
     assert {item["name"]: network_state(item) for item in status["networks"]} == state
@@ -162,8 +164,8 @@ def test_plan_status_and_metrics_agree(host: Host, in_sync: dict[str, bool], sta
     assert {item.name: item.in_sync for item in seen(goal, found)} == in_sync
     assert headline(found.plan)["changes"] == 0
     codes = [(problem.network, problem.finding.code) for problem in found.compiled.problems]
-    text = metrics_text(Figures(networks=seen(goal, found), problems=codes))
+    text = metrics_text(Stats(networks=seen(goal, found), problems=codes))
     for network, code in codes:
-        vcid = goal.grants.networks[network].vcid
+        vcid = goal.allocations.networks[network].vcid
         assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text
     assert text.count("warpd_problem{") == len(codes)

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.kernel.api import Dump, Fate, Fault
+from warpd.kernel.api import Dump, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp, link_key
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Action, Change, Object
-from warpd.reconcile.engine import Goal, Outcome, Prospect, converge, glance, prospect, survey
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.kernel.state import ROOT, Action, Change, KernelObject
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, glance, planned_run, survey
+from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
-AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.grants)
-A, B = (netns_name(BEFORE.grants.networks[name].vcid) for name in ("a", "b"))
+AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.allocations)
+A, B = (netns_name(BEFORE.allocations.networks[name].vcid) for name in ("a", "b"))
 
 
-class Watched(MemoryKernel):
+class Watched(FakeKernel):
     """Remembers which namespaces were looked at."""
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Watched(MemoryKernel):
         return super().dump(netns, uplink, targets)
 
 
-def running(goal: Goal) -> Watched:
+def running(goal: Target) -> Watched:
     kernel = Watched()
-    found = prospect(kernel, goal)
-    assert converge(kernel, lambda: prospect(kernel, goal, found), found).complete
+    found = planned_run(kernel, goal)
+    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
     return kernel
 
 
-def lose_a_peer(kernel: MemoryKernel, netns: str) -> None:
+def lose_a_peer(kernel: FakeKernel, netns: str) -> None:
     del kernel.objects[
         next(key for key, item in kernel.objects.items() if isinstance(item, WireguardPeer) and key.netns == netns)
     ]
@@ -51,45 +51,45 @@ def lose_a_peer(kernel: MemoryKernel, netns: str) -> None:
 
 def test_only_what_was_touched_is_looked_at_again() -> None:
     kernel = running(BEFORE)
-    found = prospect(kernel, AFTER)
+    found = planned_run(kernel, AFTER)
     kernel.looks.clear()
-    assert converge(kernel, lambda: prospect(kernel, AFTER, found), found).complete
+    assert converge(kernel, lambda: planned_run(kernel, AFTER, found), found).complete
     assert kernel.looks == [ROOT, A]
-    assert prospect(kernel, AFTER).plan.empty
+    assert planned_run(kernel, AFTER).plan.empty
 
 
 def test_what_is_lost_meanwhile_in_a_touched_network_is_made_again() -> None:
     kernel = running(BEFORE)
-    found = prospect(kernel, AFTER)
+    found = planned_run(kernel, AFTER)
 
     losses = [A]
 
-    def replan() -> Prospect:
+    def replan() -> PlannedRun:
         while losses:
             lose_a_peer(kernel, losses.pop())
-        return prospect(kernel, AFTER, found)
+        return planned_run(kernel, AFTER, found)
 
     outcome = converge(kernel, replan, found)
     assert outcome.complete
-    assert prospect(kernel, AFTER).plan.empty
+    assert planned_run(kernel, AFTER).plan.empty
 
 
 def test_the_other_networks_are_left_to_the_next_pass() -> None:
     kernel = running(BEFORE)
-    found = prospect(kernel, AFTER)
+    found = planned_run(kernel, AFTER)
     lose_a_peer(kernel, B)
-    assert converge(kernel, lambda: prospect(kernel, AFTER, found), found).complete
-    assert {step.group for step in prospect(kernel, AFTER).plan.steps} == {B}
+    assert converge(kernel, lambda: planned_run(kernel, AFTER, found), found).complete
+    assert {step.group for step in planned_run(kernel, AFTER).plan.steps} == {B}
 
 
 class Raced(Watched):
     """Another program makes one object, as it thinks right, just before we do; with `stays`, whatever we do."""
 
-    def __init__(self, quicker: Object, theirs: Object, stays: bool = False) -> None:
+    def __init__(self, quicker: KernelObject, theirs: KernelObject, stays: bool = False) -> None:
         super().__init__()
         self.quicker, self.theirs, self.stays = quicker.key, theirs, stays
 
-    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         if self.theirs is not None and changes[0].action is Action.CREATE and self.quicker in {c.subject.key for c in changes}:
             if self.stays:
                 self.foreign[self.quicker] = "somebody else's"
@@ -98,33 +98,33 @@ class Raced(Watched):
         return super().send(changes)
 
 
-def raced(change: dict[str, Any], stays: bool = False) -> tuple[Raced, Outcome]:
-    state = prospect(MemoryKernel(), BEFORE).compiled.state
+def raced(change: dict[str, Any], stays: bool = False) -> tuple[Raced, ApplyResult]:
+    state = planned_run(FakeKernel(), BEFORE).compiled.state
     ours = next(item for item in state if isinstance(item, Route) and item.group == A)
     kernel = Raced(ours, dataclasses.replace(ours, **change), stays)
-    found = prospect(kernel, BEFORE)
-    return kernel, converge(kernel, lambda: prospect(kernel, BEFORE, found), found)
+    found = planned_run(kernel, BEFORE)
+    return kernel, converge(kernel, lambda: planned_run(kernel, BEFORE, found), found)
 
 
 def test_who_was_quicker_and_made_the_same_has_done_our_work() -> None:
     kernel, outcome = raced({})
     assert kernel.theirs is None
     assert outcome.complete, outcome.failed
-    assert prospect(kernel, BEFORE).plan.empty
+    assert planned_run(kernel, BEFORE).plan.empty
 
 
 def test_who_was_quicker_and_made_it_otherwise_is_put_right_at_once() -> None:
     kernel, outcome = raced({"via": "192.0.2.7"})
     assert kernel.theirs is None
     assert outcome.complete, outcome.failed
-    assert prospect(kernel, BEFORE).plan.empty
+    assert planned_run(kernel, BEFORE).plan.empty
 
 
 def test_who_was_quicker_and_owns_it_is_told_of() -> None:
     kernel, outcome = raced({}, stays=True)
-    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [(kernel.quicker, Fate.FOREIGN)]
+    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [(kernel.quicker, FailureKind.FOREIGN)]
     assert not outcome.complete
-    assert {item.key for item in prospect(kernel, BEFORE).plan.blocked} == {kernel.quicker}
+    assert {item.key for item in planned_run(kernel, BEFORE).plan.blocked} == {kernel.quicker}
 
 
 class Undermined(Watched):
@@ -134,7 +134,7 @@ class Undermined(Watched):
         super().__init__()
         self.times = times
 
-    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         for change in changes if self.times else ():
             if isinstance(change.subject, LinkUp) and change.subject.name.startswith("wg-") and change.subject.group == A:
                 self.times -= 1
@@ -145,10 +145,10 @@ class Undermined(Watched):
 @pytest.mark.parametrize(("times", "complete"), [(1, True), (2, True), (9, False)])
 def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(times: int, complete: bool) -> None:
     kernel = Undermined(times)
-    found = prospect(kernel, BEFORE)
-    outcome = converge(kernel, lambda: prospect(kernel, BEFORE, found), found)
+    found = planned_run(kernel, BEFORE)
+    outcome = converge(kernel, lambda: planned_run(kernel, BEFORE, found), found)
     assert outcome.complete is complete
-    assert prospect(kernel, BEFORE).plan.empty is complete
+    assert planned_run(kernel, BEFORE).plan.empty is complete
     assert kernel.times == max(0, times - 3)
 
 
@@ -156,7 +156,7 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     """To be woken it is rebuilt, and holds what every network in the root has in it; no other look shows these to differ."""
     goal = world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("vrf")))
     kernel = running(goal)
-    last = prospect(kernel, goal)
+    last = planned_run(kernel, goal)
     key = table_key(ROOT)
     table = kernel.objects[key]
     assert isinstance(table, NftTable)
@@ -165,15 +165,15 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     for look in (glance, survey):
         found = look(kernel, goal, last, ())
         assert {step.group for step in found.plan.steps} == {ROOT, *last.compiled.parts}
-    assert converge(kernel, lambda: prospect(kernel, goal, found), found).complete
-    assert prospect(kernel, goal).plan.empty
+    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
+    assert planned_run(kernel, goal).plan.empty
 
 
 def test_a_host_that_changed_meanwhile_is_looked_at_whole() -> None:
     kernel = running(BEFORE)
-    found = prospect(kernel, AFTER)
+    found = planned_run(kernel, AFTER)
     kernel.host = dataclasses.replace(kernel.host, uplink_mtu=1400)
     kernel.looks.clear()
-    later = prospect(kernel, AFTER, found)
+    later = planned_run(kernel, AFTER, found)
     assert set(kernel.looks) >= {ROOT, A, B}
     assert {step.group for step in later.plan.steps} >= {A, B}

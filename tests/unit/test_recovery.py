@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.errors import WarpError
 from warpd.intent.intersection import UNNAMED, restrict
 from warpd.intent.model import Intent
@@ -20,24 +20,24 @@ from warpd.kernel.state import Host, State
 from warpd.keys import derivation
 from warpd.keys.derivation import Keyring, Secret
 from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.recovery import Recovered, recover, unnamed
 from warpd.service.workspace import NO_MASTER
 
 HOST = Host(uplink="eth0", vrf=True)
-NOTHING = Grants({})
+NOTHING = Allocations({})
 # An endpoint's number says what kind of share it has.
 SHARES = ("nft-part", "nft-table", "nft-elements/shares", "nft-elements/sides")
 
 
-def applied(goal: Goal) -> State:
-    return compile_state(goal.intent, goal.grants, goal.master, HOST, goal.today).state
+def applied(goal: Target) -> State:
+    return compile_state(goal.intent, goal.allocations, goal.master, HOST, goal.today).state
 
 
 def again(found: Recovered, intent: Intent) -> State:
     """What a pass would make of what was recovered."""
     ring = Keyring(NO_MASTER, {}, found.keys)
-    return applied(Goal(restrict(found.intent, intent), found.grants, ring, world.TODAY))
+    return applied(Target(restrict(found.intent, intent), found.allocations, ring, world.TODAY))
 
 
 def differences(have: State, wanted: State) -> list[str]:
@@ -45,21 +45,21 @@ def differences(have: State, wanted: State) -> list[str]:
     return sorted(str(key) for key in keys if have.get(key) != wanted.get(key))
 
 
-def guess(intent: Intent) -> Grants:
-    return grant(intent, NOTHING)[0]
+def guess(intent: Intent) -> Allocations:
+    return allocate(intent, NOTHING)[0]
 
 
-def aged(intent: Intent) -> Goal:
+def aged(intent: Intent) -> Target:
     """With other allocations than a first apply would make."""
     fewer = intent.model_copy(update={"networks": {name: intent.networks[name] for name in list(intent.networks)[1::2]}})
-    return world.goal(intent, world.goal(fewer).grants)
+    return world.goal(intent, world.goal(fewer).allocations)
 
 
 @pytest.mark.parametrize("mode", ["namespace", "vrf"])
 def test_with_the_record_everything_is_known_but_the_secret(mode: str) -> None:
     intent = world.intent(**world.every_type(mode))
     goal = aged(intent)
-    found = recover(intent, goal.grants, goal.grants, None, applied(goal), world.TODAY)
+    found = recover(intent, goal.allocations, goal.allocations, None, applied(goal), world.TODAY)
     assert not unnamed(found.intent) and not found.gone
     assert differences(applied(goal), again(found, intent)) == []
 

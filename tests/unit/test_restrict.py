@@ -113,8 +113,8 @@ def test_a_resource_goes_with_the_endpoint_that_it_lies_behind() -> None:
 def test_what_was_computed_of_a_network_is_not_taken_along() -> None:
     sites: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"x": {"type": "cpe", "routes": ["10.9.0.0/16"]}}}
     previous, wanted = world.intent(a=sites), world.intent(a={**sites, "endpoints": {}})
-    assert of(previous).particular
-    assert not of(restrict(previous, wanted)).particular
+    assert of(previous).explicit_endpoints
+    assert not of(restrict(previous, wanted)).explicit_endpoints
 
 
 def test_a_name_server_inside_is_permitted_when_both_name_it() -> None:

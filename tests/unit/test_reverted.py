@@ -10,31 +10,31 @@ from typing import cast
 import structlog
 
 from tests import world
-from warpd.daemon.mailbox import Desk
-from warpd.daemon.reconciler import Keeper
-from warpd.daemon.scheduler import FIGHT_COUNT, Work
+from warpd.daemon.mailbox import Mailbox
+from warpd.daemon.reconciler import Reconciler
+from warpd.daemon.scheduler import FIGHT_COUNT, PassRequest
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Key
 from warpd.service.workspace import Session
-from warpd.testing.fake_kernel import PLAIN, MemoryKernel
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
-LOOK = Work(groups=None)
+LOOK = PassRequest(groups=None)
 TABLE = Key(NftTable.KIND, ROOT, "warpd")
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=(), uplinks4=(), uplinks6=())
 
 
-def keeper(folder: Path, kernel: MemoryKernel) -> Keeper:
+def reconciler(folder: Path, kernel: FakeKernel) -> Reconciler:
     config = folder / "warp.yaml"
     config.write_text(json.dumps({"version": 1, "networks": {"web": world.network(1), "vrf": world.network(1, isolation="vrf")}}))
-    made = Keeper(Session(config, folder / "state"), cast(LiveKernel, kernel), Desk(), structlog.get_logger())
-    made.run(Work(True, None, True))
+    made = Reconciler(Session(config, folder / "state"), cast(LiveKernel, kernel), Mailbox(), structlog.get_logger())
+    made.run(PassRequest(True, None, True))
     return made
 
 
 def test_an_uplink_that_flaps_is_no_other_program(tmp_path: Path) -> None:
-    kernel = MemoryKernel(PLAIN)
-    daemon = keeper(tmp_path, kernel)
+    kernel = FakeKernel(PLAIN)
+    daemon = reconciler(tmp_path, kernel)
     for _ in range(FIGHT_COUNT):
         for host in (NO_UPLINK, PLAIN):
             kernel.host = host
@@ -43,8 +43,8 @@ def test_an_uplink_that_flaps_is_no_other_program(tmp_path: Path) -> None:
 
 
 def test_what_is_taken_away_is(tmp_path: Path) -> None:
-    kernel = MemoryKernel(PLAIN)
-    daemon = keeper(tmp_path, kernel)
+    kernel = FakeKernel(PLAIN)
+    daemon = reconciler(tmp_path, kernel)
     del kernel.objects[TABLE]
     assert str(TABLE) in daemon.run(LOOK).mended
     kernel.host = NO_UPLINK

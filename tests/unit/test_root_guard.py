@@ -19,7 +19,7 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import TcIngress
-from warpd.kernel.state import ROOT, Hop, Host
+from warpd.kernel.state import ROOT, DefaultRoute, Host
 from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.root import GUARDED, fences
 from warpd.testing.fake_kernel import PLAIN
@@ -30,7 +30,7 @@ OTHERS_MARKS = (0x1, 0x2A, 0xCA6C, 0x4000, 0x8000, 0x40000, 0x80000, 0xFF0000, 0
 
 def on(host: Host, mode: str) -> Compiled:
     goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
-    return compile_state(goal.intent, goal.grants, goal.master, host, goal.today)
+    return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
 
 
 def root_chains(built: Compiled) -> dict[str, list[dict[str, Any]]]:
@@ -63,7 +63,7 @@ def test_what_is_looked_up_as_of_a_port_of_a_vrf_is_dropped_unmarked() -> None:
     """IPv4. Where a rule leads such packets to their table, those before it drop what stays inside, and the check of sources
     that is made for all others.
     """
-    built = on(dataclasses.replace(PLAIN, hops=(Hop(4, "eth0", "203.0.113.254"),)), "vrf")
+    built = on(dataclasses.replace(PLAIN, hops=(DefaultRoute(4, "eth0", "203.0.113.254"),)), "vrf")
     rules = [item for item in built.state if isinstance(item, Rule) and item.version == 4]
     drops = [item for item in rules if item.blackhole]
     leads = {item.link: item for item in rules if item.table and item.link.startswith("wg-")}

@@ -9,7 +9,7 @@ import pytest
 
 from tests import world
 from tests.unit.registries import BEYOND, CLOUDS, DOCUMENTATION, IPV4, IPV6
-from warpd.kernel.nftables.simulator import Book, Packet
+from warpd.kernel.nftables.simulator import Packet, Ruleset
 from warpd.networks.compiler import compile_state
 from warpd.testing.fake_kernel import PLAIN
 
@@ -20,13 +20,13 @@ Network = IPv4Network | IPv6Network
 def leaves(target: IPv4Address | IPv6Address, **fields: Any) -> bool:
     """Whether the rules of a network let a packet to this address out."""
     goal = world.goal(world.intent({}, web=world.network(1, dns=["9.9.9.9"], **fields)))
-    built = compile_state(goal.intent, goal.grants, goal.master, PLAIN, goal.today)
-    grant = goal.grants.networks["web"]
-    netns = f"warp-{grant.vcid}"
-    book = Book(item for item in built.state if getattr(item, "netns", None) == netns)
-    one = grant.endpoints["e1"]
+    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+    allocation = goal.allocations.networks["web"]
+    netns = f"warp-{allocation.vcid}"
+    book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
+    one = allocation.endpoints["e1"]
     source = one.address if target.version == 4 else one.address6
-    packet = Packet(str(source), str(target), "udp", 7777, f"wg-{grant.vcid}", f"up-{grant.vcid}")
+    packet = Packet(str(source), str(target), "udp", 7777, f"wg-{allocation.vcid}", f"up-{allocation.vcid}")
     return book.judge("forward", packet).what == "accept"
 
 

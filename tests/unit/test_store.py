@@ -17,18 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from warpd.allocation.addresses import EndpointGrant
-from warpd.allocation.model import Grants, NetworkGrant, to_json
+from warpd.allocation.addresses import EndpointAllocation
+from warpd.allocation.model import Allocations, NetworkAllocation, to_json
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.store.state_folder import Store
 
 
-def grants(port: int) -> Grants:
-    ends = {"a": EndpointGrant(IPv4Address("10.0.0.1"), IPv6Address("fd00::2"))}
+def allocations(port: int) -> Allocations:
+    ends = {"a": EndpointAllocation(IPv4Address("10.0.0.1"), IPv6Address("fd00::2"))}
     net4, net6 = IPv4Network("10.0.0.0/31"), IPv6Network("fd00::/64")
-    one = NetworkGrant(7, port, 1000, net4, net6, net4[0], net6[1], IPv4Network("198.19.0.0/31"), ends)
-    return Grants({"n": one})
+    one = NetworkAllocation(7, port, 1000, net4, net6, net4[0], net6[1], IPv4Network("198.19.0.0/31"), ends)
+    return Allocations({"n": one})
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Config:
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
-    assert store.read_grants() == Grants({})
+    assert store.read_allocations() == Allocations({})
     assert store.master_key(create=False) is None
     assert store.versions().of("n", "a") == {"config_version": 1, "config_exported": False}
     assert store.history("n", "a") == []
@@ -73,12 +73,12 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
     previous = os.umask(0)
     try:
         with store.writer(command="test"):
-            store.write_grants(grants(1))
+            store.write_allocations(allocations(1))
             store.master_key(create=True)
             store.versioned(Config("n", "a", "x"), str)
     finally:
         os.umask(previous)
-    assert Store(store.folder).read_grants() == grants(1)
+    assert Store(store.folder).read_allocations() == allocations(1)
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
     files = sorted(str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file())
     assert files == ["configs.json", "configs/n.a.json", "grants.json", "lock", "master.key"]
@@ -88,33 +88,33 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
 
 def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write_grants(grants(1))
+    store.write_allocations(allocations(1))
     before = (tmp_path / "grants.json").stat().st_ino
-    store.write_grants(grants(1))
+    store.write_allocations(allocations(1))
     assert (tmp_path / "grants.json").stat().st_ino == before
 
 
 def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
     mine, other = Store(tmp_path), Store(tmp_path)
-    kept = grants(1)
-    mine.write_grants(kept)
-    assert mine.read_grants() is kept
-    other.write_grants(grants(2))
-    assert mine.read_grants() == grants(2)
-    mine.write_grants(kept)
-    assert other.read_grants() == kept
+    kept = allocations(1)
+    mine.write_allocations(kept)
+    assert mine.read_allocations() is kept
+    other.write_allocations(allocations(2))
+    assert mine.read_allocations() == allocations(2)
+    mine.write_allocations(kept)
+    assert other.read_allocations() == kept
     (tmp_path / "grants.json").unlink()
-    assert mine.read_grants() == Grants({})
-    mine.write_grants(kept)
-    assert other.read_grants() == kept
+    assert mine.read_allocations() == Allocations({})
+    mine.write_allocations(kept)
+    assert other.read_allocations() == kept
     edited = (tmp_path / "grants.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')  # as many bytes
     (tmp_path / "grants.json").write_bytes(edited)
-    assert mine.read_grants() == Store(tmp_path).read_grants() != kept
+    assert mine.read_allocations() == Store(tmp_path).read_allocations() != kept
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"version": 9, "networks": {}}', b"[1]"])
 def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> None:
-    for name, read in (("grants.json", Store(tmp_path).read_grants), ("configs.json", Store(tmp_path).versions)):
+    for name, read in (("grants.json", Store(tmp_path).read_allocations), ("configs.json", Store(tmp_path).versions)):
         (tmp_path / name).write_bytes(text)
         with pytest.raises(WarpError) as caught:
             read()
@@ -261,7 +261,7 @@ def test_one_writer_and_busy_says_who_and_since_when(tmp_path: Path) -> None:
             pass
         assert f"warpctl apply (process {owner.pid}) is at work since 20" in caught.value.message
         assert caught.value.exit_code == 5
-        Store(tmp_path).read_grants()
+        Store(tmp_path).read_allocations()
         owner.kill()
         owner.wait(10)
     with Store(tmp_path).writer(command="test"):
@@ -289,39 +289,39 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def test_dying_at_any_byte_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
-    store, old, new = Store(tmp_path), grants(1), grants(2)
-    store.write_grants(old)
+    store, old, new = Store(tmp_path), allocations(1), allocations(2)
+    store.write_allocations(old)
     size, killed = len(to_json(new)), 0
 
     def write(limit: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        store.write_grants(new)
+        store.write_allocations(new)
 
     for limit in range(size):
         killed += in_child(lambda limit=limit: write(limit)) == -signal.SIGXFSZ  # type: ignore[misc]
-        assert store.read_grants() == old
+        assert store.read_allocations() == old
     print(f"killed at {killed} of {size} bytes, old grants whole every time")
     assert killed == size
-    store.write_grants(new)
-    assert store.read_grants() == new
+    store.write_allocations(new)
+    assert store.read_allocations() == new
 
 
 def test_dying_before_any_step_leaves_the_old_grants_or_the_new(tmp_path: Path) -> None:
-    old, new, seen = grants(1), grants(2), set()
+    old, new, seen = allocations(1), allocations(2), set()
     step = died = 0
     while True:
         store = Store(tmp_path / str(step))
-        store.write_grants(old)
-        if in_child(lambda store=store, step=step: dying(step, lambda: store.write_grants(new))) == 0:  # type: ignore[misc]
+        store.write_allocations(old)
+        if in_child(lambda store=store, step=step: dying(step, lambda: store.write_allocations(new))) == 0:  # type: ignore[misc]
             break
         died += 1
-        found = store.read_grants()
+        found = store.read_allocations()
         assert found in (old, new)
         seen.add(found.networks["n"].port)
-        store.write_grants(new)
-        assert store.read_grants() == new
+        store.write_allocations(new)
+        assert store.read_allocations() == new
         step += 1
     print(f"killed before each of {died} file operations")
     assert died >= 5 and seen == {1, 2}
@@ -364,15 +364,15 @@ def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
 def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(tmp_path: Path, again: bool) -> None:
     store = Store(tmp_path / "state")
     with store.writer("first"):
-        store.write_grants(Grants())
+        store.write_allocations(Allocations())
     with store.writer_if_possible("second", make=again):
         store.folder.rename(tmp_path / "away")
-        for write in (lambda: store.write_grants(grants(1)), lambda: store.keep("history/000001.json", "{}")):
+        for write in (lambda: store.write_allocations(allocations(1)), lambda: store.keep("history/000001.json", "{}")):
             with pytest.raises(WarpError):
                 write()
     assert not store.folder.exists()
     with store.writer("third"):
-        store.write_grants(grants(1))
+        store.write_allocations(allocations(1))
     assert store.folder.exists(), "who may make it does"
 
 
@@ -382,11 +382,11 @@ def test_nothing_is_written_into_a_folder_that_has_taken_the_place_of_ours(tmp_p
         store.folder.rename(tmp_path / "away")
         store.folder.mkdir()
         with pytest.raises(WarpError, match="replaced"):
-            store.write_grants(grants(1))
+            store.write_allocations(allocations(1))
     assert not os.listdir(store.folder)
     with store.writer("second"):
-        store.write_grants(grants(1))
-    assert Store(store.folder).read_grants() == grants(1)
+        store.write_allocations(allocations(1))
+    assert Store(store.folder).read_allocations() == allocations(1)
 
 
 def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.allocation.allocator import grant
-from warpd.allocation.model import Grants
+from warpd.allocation.allocator import allocate
+from warpd.allocation.model import Allocations
 from warpd.clients.config import client_config
 from warpd.errors import Finding
 from warpd.intent.model import Intent
@@ -19,10 +19,10 @@ HOUR_S = 3600
 NOW = 1_800_000_000
 
 
-def give(intent: Intent, old: Grants | None = None, now_s: int = NOW) -> Grants:
-    grants, findings = grant(intent, old or Grants(), now_s)
+def give(intent: Intent, old: Allocations | None = None, now_s: int = NOW) -> Allocations:
+    allocations, findings = allocate(intent, old or Allocations(), now_s)
     assert not [item for item in findings if item.is_error], findings
-    return grants
+    return allocations
 
 
 def net(*names: str, **fields: Any) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def successor(body: dict[str, Any], name: str, before: str) -> dict[str, Any]:
     return {**body, "endpoints": {**body["endpoints"], name: {"type": "mobile", "renamed_from": before}}}
 
 
-def address(grants: Grants, network: str, endpoint: str) -> str:
-    return str(grants.networks[network].endpoints[endpoint].address)
+def address(allocations: Allocations, network: str, endpoint: str) -> str:
+    return str(allocations.networks[network].endpoints[endpoint].address)
 
 
-def keys_of(intent: Intent, grants: Grants, network: str) -> list[tuple[str, Any]]:
-    peers = peers_of(intent.networks[network], grants.networks[network], world.MASTER, world.TODAY)
+def keys_of(intent: Intent, allocations: Allocations, network: str) -> list[tuple[str, Any]]:
+    peers = peers_of(intent.networks[network], allocations.networks[network], world.MASTER, world.TODAY)
     return sorted((peer.public_key, peer.preshared_key.reveal() if peer.preshared_key else b"") for peer in peers)
 
 
@@ -142,7 +142,7 @@ def test_no_rest_when_it_is_turned_off() -> None:
 
 def test_a_full_subnet_waits_and_says_until_when() -> None:
     first = give(world.intent(n=net("phone", expected_users=1)))
-    _, findings = grant(world.intent(n=net("new", expected_users=1)), first, NOW)
+    _, findings = allocate(world.intent(n=net("new", expected_users=1)), first, NOW)
     assert [(item.code, item.path) for item in findings] == [("quarantined", "networks.n.endpoints.new")]
     assert "gateway.quarantine" in findings[0].message and "2027-01-16 08:00 UTC" in findings[0].hint
     give(world.intent(n=net("new", expected_users=1)), give(world.intent(n=net(expected_users=1)), first), NOW + 24 * HOUR_S)
@@ -171,8 +171,8 @@ def test_what_the_yaml_says_goes_before_any_rest_but_not_in_silence() -> None:
     first = give(world.intent(n=net("phone", "b")))
     body = net("b")
     body["endpoints"]["new"] = {"type": "mobile", "address": address(first, "n", "phone")}
-    grants, findings = grant(world.intent(n=body), first, NOW)
-    assert address(grants, "n", "new") == address(first, "n", "phone")
+    allocations, findings = allocate(world.intent(n=body), first, NOW)
+    assert address(allocations, "n", "new") == address(first, "n", "phone")
     assert [(item.code, item.severity, item.path) for item in findings] == [
         ("resting", "warning", "networks.n.endpoints.new.address")
     ]
@@ -191,10 +191,10 @@ def test_growing_around_its_addresses_moves_nobody() -> None:
     """10.100.0.8/29 becomes 10.100.0.0/28 when its lower half is free: the block moves, the addresses stay."""
     first = give(world.intent({"quarantine": 0}, a=net("x"), b=net("x", "y")))
     wide = world.intent({"quarantine": 0}, b=net("x", "y", *(f"e{n}" for n in range(9)), expected_users=14))
-    grants, findings = grant(wide, give(world.intent({"quarantine": 0}, b=net("x", "y")), first), NOW)
-    assert findings == () and str(grants.networks["b"].subnet) == "10.100.0.0/28"
-    assert address(grants, "b", "x") == address(first, "b", "x") == "10.100.0.9"
-    assert grants.networks["b"].gateway_address == first.networks["b"].gateway_address
+    allocations, findings = allocate(wide, give(world.intent({"quarantine": 0}, b=net("x", "y")), first), NOW)
+    assert findings == () and str(allocations.networks["b"].subnet) == "10.100.0.0/28"
+    assert address(allocations, "b", "x") == address(first, "b", "x") == "10.100.0.9"
+    assert allocations.networks["b"].gateway_address == first.networks["b"].gateway_address
 
 
 # rotation

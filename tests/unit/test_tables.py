@@ -8,9 +8,9 @@ from typing import Any
 from tests import world
 from warpd.cli.inspect import status_text
 from warpd.cli.tables import endpoint_page, network_lines, network_page, networks_summary
-from warpd.reconcile.engine import converge, prospect
+from warpd.reconcile.engine import converge, planned_run
 from warpd.service.views.status import status_json
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.testing.fake_kernel import FakeKernel
 
 NOW_S = 2_000_000_000
 WIDTH = 80
@@ -18,10 +18,10 @@ WIDTH = 80
 
 def look(**networks: dict[str, Any]) -> dict[str, Any]:
     """The status of a gateway with these networks, all applied."""
-    kernel = MemoryKernel()
+    kernel = FakeKernel()
     goal = world.goal(world.intent(**networks))
-    converge(kernel, lambda: prospect(kernel, goal), prospect(kernel, goal))
-    data = json.loads(json.dumps(status_json(goal, prospect(kernel, goal), NOW_S)))
+    converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+    data = json.loads(json.dumps(status_json(goal, planned_run(kernel, goal), NOW_S)))
     for network in data["networks"]:
         for row in network["endpoints"]:
             row["in_kernel"] = row["in_force"]  # the fake kernel counts nobody's traffic

@@ -15,26 +15,26 @@ import structlog
 from tests import world
 from warpd.daemon import handlers
 from warpd.daemon.health import facts_of
-from warpd.daemon.mailbox import Desk
-from warpd.daemon.reconciler import Keeper
-from warpd.daemon.scheduler import Pacer, Result, Work
+from warpd.daemon.mailbox import Mailbox
+from warpd.daemon.reconciler import Reconciler
+from warpd.daemon.scheduler import PassRequest, PassResult, Scheduler
 from warpd.errors import EXIT_PARTIAL, WarpError
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import converge, prospect
+from warpd.reconcile.engine import converge, planned_run
 from warpd.service.commitment import commit, last_applied
 from warpd.service.conditions import conditions
 from warpd.service.history import History
 from warpd.service.rollback import undo
 from warpd.service.views.report import exit_code_of
 from warpd.service.workspace import Session
-from warpd.store.state_folder import GRANTS, MASTER
-from warpd.testing.fake_kernel import MemoryKernel
+from warpd.store.state_folder import ALLOCATIONS, MASTER
+from warpd.testing.fake_kernel import FakeKernel
 
-LOOK = Work(True, None, False)
+LOOK = PassRequest(True, None, False)
 SETTING = Sysctl(ROOT, "net/ipv4/conf/eth0/forwarding", "0")
 TABLE = Key(NftTable.KIND, ROOT, "warpd")
 
@@ -44,14 +44,14 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.config, self.state = folder / "warp.yaml", folder / "state"
-        self.kernel = MemoryKernel()
+        self.kernel = FakeKernel()
         self.say("p", "q")
         self.start()
 
     def start(self) -> None:
-        self.desk = Desk()
+        self.mailbox = Mailbox()
         session = Session(self.config, self.state)
-        self.keeper = Keeper(session, cast(LiveKernel, self.kernel), self.desk, structlog.get_logger())
+        self.reconciler = Reconciler(session, cast(LiveKernel, self.kernel), self.mailbox, structlog.get_logger())
 
     def say(self, *endpoints: str, gateway: dict[str, Any] | None = None, **more: Any) -> None:
         body = {"type": "secure-internet", "expected_users": 6, "endpoints": {name: {"type": "mobile"} for name in endpoints}}
@@ -59,8 +59,8 @@ class Machine:
         beside.write_text(json.dumps({"version": 1, "gateway": gateway or {}, "networks": {"a": body, **more}}))
         beside.rename(self.config)
 
-    def look(self, work: Work = LOOK) -> Result:
-        return self.keeper.run(work)
+    def look(self, work: PassRequest = LOOK) -> PassResult:
+        return self.reconciler.run(work)
 
     @property
     def peers(self) -> set[str]:
@@ -69,16 +69,16 @@ class Machine:
     @property
     def conditions(self) -> set[str]:
         """Codes of what status, doctor, metrics, events and log tell."""
-        facts = facts_of(self.keeper, Pacer(60.0, lambda: 0.5, 0.0), self.desk, 0.0, 0)
+        facts = facts_of(self.reconciler, Scheduler(60.0, lambda: 0.5, 0.0), self.mailbox, 0.0, 0)
         return {item.code for item in conditions(facts)}
 
     def told(self, kind: str) -> int:
-        return sum(event.kind == kind for event in self.desk.events())
+        return sum(event.kind == kind for event in self.mailbox.events())
 
     @contextmanager
     def unwritable(self) -> Iterator[None]:
         """Every file in the folder stays as it is: what would be written beside it cannot be made."""
-        names = (f".{GRANTS}.new", ".in-force.json.new", ".pending.json.new")
+        names = (f".{ALLOCATIONS}.new", ".in-force.json.new", ".pending.json.new")
         for name in names:
             (self.state / name).mkdir()
         yield
@@ -99,10 +99,10 @@ def test_what_takes_away_is_done_and_what_gives_waits(machine: Machine) -> None:
         for _ in range(3):
             assert machine.look().unwritten
             assert machine.peers == {"p"}
-        assert machine.keeper.last_pass["result"] == "unwritten" and machine.keeper.findings
+        assert machine.reconciler.last_pass["result"] == "unwritten" and machine.reconciler.findings
         assert machine.told("unwritten") == 1, "told once"
     assert not machine.look().unwritten
-    assert machine.peers == {"p", "r", "e1"} and not machine.keeper.findings and machine.told("written") == 1
+    assert machine.peers == {"p", "r", "e1"} and not machine.reconciler.findings and machine.told("written") == 1
     assert machine.look().changed == 0
 
 
@@ -111,23 +111,23 @@ def test_a_repair_between_two_tries_writes_nothing(machine: Machine) -> None:
         machine.say("p", "r")
         machine.look()
         del machine.kernel.objects[TABLE]
-        assert machine.look(Work(groups=frozenset([ROOT]))).unwritten
+        assert machine.look(PassRequest(groups=frozenset([ROOT]))).unwritten
         assert TABLE in machine.kernel.objects and machine.peers == {"p"}
-    assert machine.look(Work(files=True)).unwritten, "not due yet"
-    assert not machine.look(Work(files=True, retry=True)).unwritten
+    assert machine.look(PassRequest(files=True)).unwritten, "not due yet"
+    assert not machine.look(PassRequest(files=True, retry=True)).unwritten
     assert machine.peers == {"p", "r"}
 
 
 def test_the_next_edit_counts_though_the_one_before_could_not_be_written(machine: Machine) -> None:
     with machine.unwritable():
         machine.say("p")
-        machine.look(Work(files=True))
+        machine.look(PassRequest(files=True))
         assert machine.peers == {"p"}
         machine.say("q")
-        machine.look(Work(files=True))
+        machine.look(PassRequest(files=True))
         assert machine.peers == {"q"}, "what is permitted by the intent on disk needs no write"
         machine.say()
-        machine.look(Work(files=True))
+        machine.look(PassRequest(files=True))
         assert not machine.peers
     machine.look()
     assert not machine.peers and last_applied(Session(machine.config, machine.state)) is not None
@@ -165,7 +165,7 @@ def test_a_first_start_without_a_place_to_write_gives_nothing(tmp_path: Path) ->
     assert made.look().all_failed and not made.kernel.objects
 
 
-@pytest.mark.parametrize("lost", [(GRANTS, MASTER), (MASTER,), (GRANTS, "in-force.json")])
+@pytest.mark.parametrize("lost", [(ALLOCATIONS, MASTER), (MASTER,), (ALLOCATIONS, "in-force.json")])
 def test_a_state_folder_that_lost_its_files(machine: Machine, lost: tuple[str, ...]) -> None:
     """No new secret and no new allocations while the daemon knows the old ones."""
     for name in lost:
@@ -193,12 +193,12 @@ def test_a_state_folder_that_is_gone_is_not_made_anew(machine: Machine) -> None:
 
 
 def test_a_state_folder_that_cannot_be_read(machine: Machine) -> None:
-    whole = (machine.state / GRANTS).read_text()
-    (machine.state / GRANTS).write_text(whole[: len(whole) // 2])
+    whole = (machine.state / ALLOCATIONS).read_text()
+    (machine.state / ALLOCATIONS).write_text(whole[: len(whole) // 2])
     machine.say("q")
     del machine.kernel.objects[TABLE]
     assert machine.look().unwritten and machine.peers == {"q"} and TABLE in machine.kernel.objects
-    (machine.state / GRANTS).write_text(whole)
+    (machine.state / ALLOCATIONS).write_text(whole)
     assert not machine.look().unwritten and machine.peers == {"q"}
 
 
@@ -213,8 +213,8 @@ def test_an_edit_during_the_write_is_not_lost(machine: Machine, monkeypatch: pyt
 
     monkeypatch.setattr(History, "record", slow)
     machine.say("p")
-    machine.look(Work(files=True))
-    machine.look(Work(files=True))
+    machine.look(PassRequest(files=True))
+    machine.look(PassRequest(files=True))
     assert machine.peers == {"q"}
 
 
@@ -234,7 +234,7 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
 def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(machine: Machine) -> None:
     with machine.unwritable():
         machine.say("p", "r")
-        told = handlers.apply(machine.keeper, {"yes": True, "confirm_within_s": 60})
+        told = handlers.apply(machine.reconciler, {"yes": True, "confirm_within_s": 60})
     assert told["unwritten"]["unconfirmable"] and told["confirm_until"] is None and exit_code_of(told) == EXIT_PARTIAL
     assert machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
 
@@ -257,7 +257,7 @@ def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
         back_to = history.in_force_number()
         done = commit(session, read, "test", machine.kernel, lambda: None)
         history.await_yes(done.number, back_to, within_s, "test")
-        converge(machine.kernel, lambda: prospect(machine.kernel, done.goal), prospect(machine.kernel, done.goal))
+        converge(machine.kernel, lambda: planned_run(machine.kernel, done.goal), planned_run(machine.kernel, done.goal))
 
 
 def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machine) -> None:
@@ -266,23 +266,23 @@ def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machin
     with machine.unwritable():
         for _ in range(3):
             assert machine.look().unwritten
-            assert machine.peers == {"p", "q"} and not machine.keeper.undo_due, "undone once"
-        assert History(machine.keeper.session).pending() is not None
+            assert machine.peers == {"p", "q"} and not machine.reconciler.undo_due, "undone once"
+        assert History(machine.reconciler.session).pending() is not None
     machine.look()
-    assert machine.peers == {"p", "q"} and History(machine.keeper.session).pending() is None
+    assert machine.peers == {"p", "q"} and History(machine.reconciler.session).pending() is None
     machine.look()
-    assert machine.peers == {"p", "q"} and machine.keeper.waits, "the files are those that were rolled back from"
+    assert machine.peers == {"p", "q"} and machine.reconciler.waits, "the files are those that were rolled back from"
 
 
 def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
     """Neither the files nor what is in force are others than before."""
     awaiting(machine, "p", "q", within_s=600)
     machine.look()
-    assert machine.keeper.pending is not None and machine.keeper.waits
+    assert machine.reconciler.pending is not None and machine.reconciler.waits
     History(Session(machine.config, machine.state)).confirm()
-    machine.look(Work(files=True))
+    machine.look(PassRequest(files=True))
     machine.look()
-    assert machine.keeper.pending is None and not machine.keeper.waits and not machine.keeper.findings
+    assert machine.reconciler.pending is None and not machine.reconciler.waits and not machine.reconciler.findings
 
 
 def test_a_rollback_by_hand_without_a_place_to_write(machine: Machine) -> None:
@@ -325,7 +325,7 @@ def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machin
     del machine.kernel.objects[TABLE]
     assert machine.look().unwritten and machine.look().unwritten
     assert machine.peers == {"q"} and TABLE in machine.kernel.objects and machine.state.exists() == emptied
-    assert not (machine.state / GRANTS).exists()
+    assert not (machine.state / ALLOCATIONS).exists()
     left = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
     assert left == {"q": addresses["q"]}
     assert "allocations-lost" in machine.conditions
@@ -334,11 +334,11 @@ def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machin
 def test_lost_allocations_are_read_from_the_history(machine: Machine) -> None:
     machine.say("q", "p", "o")
     machine.look()
-    before = machine.keeper.session.store.read_grants()
-    (machine.state / GRANTS).unlink()
+    before = machine.reconciler.session.store.read_allocations()
+    (machine.state / ALLOCATIONS).unlink()
     machine.start()
     assert not machine.look().unwritten
-    assert Session(machine.config, machine.state).store.read_grants() == before and (machine.state / GRANTS).exists()
+    assert Session(machine.config, machine.state).store.read_allocations() == before and (machine.state / ALLOCATIONS).exists()
 
 
 def test_a_start_without_the_secret_repairs_and_takes_away(machine: Machine) -> None:
@@ -410,9 +410,9 @@ def test_a_pass_that_fails_whole_is_not_repeated_by_whatever_happens_beside_the_
     machine.start()
     machine.say("p")
     assert machine.look().all_failed
-    assert machine.look(Work(files=True)) == Result()
+    assert machine.look(PassRequest(files=True)) == PassResult()
     machine.say("q")
-    assert machine.look(Work(files=True)).all_failed, "another YAML is tried at once"
+    assert machine.look(PassRequest(files=True)).all_failed, "another YAML is tried at once"
 
 
 def test_a_first_start_with_settings_of_the_host_alone(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_a_first_start_with_settings_of_the_host_alone(tmp_path: Path) -> None:
 
 
 def test_a_daemon_at_work_is_known(machine: Machine) -> None:
-    store = machine.keeper.session.store
+    store = machine.reconciler.session.store
     assert not store.is_kept()
     store.hold()
     store.hold()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warpd.daemon.watcher import WRITING_MAX_S, Watch, being_written, files_of, folders_of, mark
+from warpd.daemon.watcher import WRITING_MAX_S, Watcher, being_written, files_of, folders_of, mark
 
 
 def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def _gone(folder: Path) -> None:
 def test_what_is_told(tmp_path: Path, change: Callable[[Path], None]) -> None:
     (tmp_path / "warp.yaml").write_text("first")
     told = threading.Event()
-    watch = Watch(tmp_path / "warp.yaml", told.set, lambda: None)
+    watch = Watcher(tmp_path / "warp.yaml", told.set, lambda: None)
     watch.start()
     try:
         (tmp_path / "warp.yaml").read_text()
@@ -118,7 +118,7 @@ def test_a_rename_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "not" / "watched").mkdir(parents=True)
     (tmp_path / "warp.yaml").touch()
     told = threading.Event()
-    watch = Watch(tmp_path / "warp.yaml", told.set, lambda: None)
+    watch = Watcher(tmp_path / "warp.yaml", told.set, lambda: None)
     watch.start()
     try:
         (tmp_path / "warp.yaml").rename(tmp_path / "not" / "watched" / "warp.yaml")
@@ -131,7 +131,7 @@ def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
     told = threading.Event()
-    watch = Watch(folder / "warp.yaml", told.set, lambda: None)
+    watch = Watcher(folder / "warp.yaml", told.set, lambda: None)
     watch.start()
     try:
         folder.rmdir()

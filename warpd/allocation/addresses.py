@@ -1,4 +1,4 @@
-"""Addresses inside one network: the gateway's and every endpoint's. A part of `grants`, pure like it.
+"""Addresses inside one network: the gateway's and every endpoint's. A part of `allocator`, pure like it.
 
 Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links are /32,
 there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset plus 1. When a subnet
@@ -20,7 +20,7 @@ from warpd.intent.types import natural
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointGrant:
+class EndpointAllocation:
     address: IPv4Address
     address6: IPv6Address
     leg: int = 0  # the number of its leg in an Ethernet segment, from 1; 0 elsewhere
@@ -29,14 +29,14 @@ class EndpointGrant:
 
 
 @dataclass(frozen=True)
-class Seats:
+class AddressPlan:
     """Who sits where in one network."""
 
     subnet: IPv4Network
     subnet6: IPv6Network
     gateway: IPv4Address
     gateway6: IPv6Address
-    endpoints: Mapping[str, EndpointGrant]
+    endpoints: Mapping[str, EndpointAllocation]
 
     @cached_property
     def plain(self) -> bool:
@@ -55,7 +55,7 @@ class Seats:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class QuarantinedAddresses:
     """Addresses that nobody new may have yet, as numbers; and when the first of them is free again."""
 
     four: Set[int] = frozenset()
@@ -63,11 +63,11 @@ class Closed:
     next_free: str = ""
 
 
-NOTHING_CLOSED: Final = Closed()
+NOTHING_CLOSED: Final = QuarantinedAddresses()
 
 
 @dataclass(slots=True)
-class _Side:
+class _AddressFamilyPool:
     """One family of one network: offsets from the base, and who holds them ("" is the gateway)."""
 
     base: int
@@ -90,15 +90,15 @@ def seat(
     network: Network,
     subnet: IPv4Network,
     subnet6: IPv6Network,
-    old: Seats | None,
+    old: AddressPlan | None,
     findings: list[Finding],
-    closed: Closed = NOTHING_CLOSED,
-) -> Seats:
+    closed: QuarantinedAddresses = NOTHING_CLOSED,
+) -> AddressPlan:
     """Give every address of one network, keeping the offsets of `old`; where nothing is to give, `old` itself."""
     if old is not None and _settled(network, subnet, subnet6, old):
         return old
-    four = _Side(int(subnet.network_address), subnet.num_addresses, "address")
-    six = _Side(int(subnet6.network_address), subnet6.num_addresses, "address6")
+    four = _AddressFamilyPool(int(subnet.network_address), subnet.num_addresses, "address")
+    six = _AddressFamilyPool(int(subnet6.network_address), subnet6.num_addresses, "address6")
     said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
     said6 = {name: int(one.address6) for name, one in network.endpoints.items() if one.address6 is not None}
     names = sorted(network.endpoints, key=natural)
@@ -110,13 +110,14 @@ def seat(
     _fill(path, four, six, [name for name in names if name not in said4], names, closed, findings)
     full = (name for name in names if name in four.given and name in six.given)
     endpoints = {
-        name: EndpointGrant(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name])) for name in full
+        name: EndpointAllocation(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name]))
+        for name in full
     }
     gateway6 = IPv6Address(six.base + six.given.get("", 0))
-    return Seats(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
+    return AddressPlan(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
 
 
-def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: Seats) -> bool:
+def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: AddressPlan) -> bool:
     """Whether everybody has a seat, and nobody asks for another one: a short way for large networks."""
     if not (old.plain and old.sound):
         return False  # what is not plain is given elsewhere
@@ -124,14 +125,14 @@ def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: S
         return False
     if network.gateway_address not in (None, old.gateway):
         return False
-    for name, one in network.particular.items():
+    for name, one in network.explicit_endpoints.items():
         had = old.endpoints[name]
         if one.address not in (None, had.address) or one.address6 not in (None, had.address6):
             return False
     return True
 
 
-def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:
+def _keep(four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, old: AddressPlan | None) -> None:
     """What was held and is not said otherwise stays at its offset; in the order of `old`, where the first have precedence."""
     if old is None:
         return
@@ -151,19 +152,21 @@ def _keep(four: _Side, six: _Side, network: Network, old: Seats | None) -> None:
             six.take(name, int(had.address6) - base6)
 
 
-def _gateway(path: str, four: _Side, six: _Side, network: Network, findings: list[Finding]) -> None:
+def _gateway(path: str, four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, findings: list[Finding]) -> None:
     said = network.gateway_address
     if said is not None:
         _pin(f"{path}.gateway_address", four, "", int(said), said, findings)
     elif "" not in four.given:
         four.take("", next((offset for offset in range(four.size) if offset not in four.owner), 0))
-    first = 1 if network.subnet6 is not None else four.given.get("", 0) + 1  # of a given subnet, `checks` keeps host 1 free
+    first = 1 if network.subnet6 is not None else four.given.get("", 0) + 1  # of a given subnet, `validation` keeps host 1 free
     if "" not in six.given and not six.take("", first):
         offset = next((n for n in range(1, six.size) if n not in six.owner), 0)
         six.take("", offset)
 
 
-def _pin(path: str, side: _Side, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]) -> None:
+def _pin(
+    path: str, side: _AddressFamilyPool, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]
+) -> None:
     offset = value - side.base
     if side.take(name, offset):
         return
@@ -179,11 +182,11 @@ def _pin(path: str, side: _Side, name: str, value: int, shown: IPv4Address | IPv
 
 def _fill(
     path: str,
-    four: _Side,
-    six: _Side,
+    four: _AddressFamilyPool,
+    six: _AddressFamilyPool,
     automatic: list[str],
     names: list[str],
-    closed: Closed,
+    closed: QuarantinedAddresses,
     findings: list[Finding],
 ) -> None:
     """New endpoints, in the order of their names as people count: laptop-2 before laptop-10."""
@@ -211,7 +214,7 @@ def _fill(
         findings.append(Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone"))
 
 
-def _only_closed(path: str, four: _Side, without: list[str], closed: Closed) -> Iterator[Finding]:
+def _only_closed(path: str, four: _AddressFamilyPool, without: list[str], closed: QuarantinedAddresses) -> Iterator[Finding]:
     """There are addresses, but each was somebody's until a short while ago."""
     if next(_free_offsets(four), None) is not None:
         text = f"no address is left for {', '.join(without)} but what rests by gateway.quarantine"
@@ -219,7 +222,7 @@ def _only_closed(path: str, four: _Side, without: list[str], closed: Closed) -> 
         yield Finding("quarantined", f"{path}.endpoints.{without[0]}", text, f"{hint}; the same device: `renamed_from`")
 
 
-def _free_offsets(side: _Side) -> Iterator[int]:
+def _free_offsets(side: _AddressFamilyPool) -> Iterator[int]:
     """1 to the last but one; then the lowest, which is free when the gateway sits elsewhere."""
     every = chain(range(1, max(2, side.size - 1)), (0,))
     return (offset for offset in every if offset < side.size and offset not in side.owner)

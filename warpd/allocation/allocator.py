@@ -1,10 +1,10 @@
 """(intent, old grants) -> new grants: ids, ports, subnets and addresses. Pure, deterministic, never moves what exists.
 
-Lives here: who gets which number. Does not: whether the YAML's own values make sense (`checks`), where grants
-are kept (`store`). Every resource is given in the same order: first what the YAML says, then what was held
+Lives here: who gets which number. Does not: whether the YAML's own values make sense (`validation`), where grants
+are kept (`state_folder`). Every resource is given in the same order: first what the YAML says, then what was held
 before, then what is new, each in the order of the names; so the order in the file never matters. A value that
 another one holds is never taken away from it: a clash is a finding. Pools bound what is newly given only. What was
-given up rests for a while (`succession`): only ports, which keys guard anyway, are given again when nothing else is left.
+given up rests for a while (`renames`): only ports, which keys guard anyway, are given again when nothing else is left.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain, count
 
-from warpd.allocation.addresses import Closed, EndpointGrant, Seats, seat
+from warpd.allocation.addresses import AddressPlan, EndpointAllocation, QuarantinedAddresses, seat
 from warpd.allocation.l2_ids import legs, vlans, vnis
-from warpd.allocation.model import Freed, Grants, NetworkGrant
-from warpd.allocation.renames import Resting, merged, released, renamed, resting, restored, when, with_leaving
+from warpd.allocation.model import Allocations, NetworkAllocation, Tombstone
+from warpd.allocation.renames import Quarantine, merged, released, renamed, resting, restored, when, with_leaving
 from warpd.errors import Finding
 from warpd.intent.capacity import capacity, expected_users, prefix_for
 from warpd.intent.model import L2_TYPES, Intent, Network, Pools
@@ -38,7 +38,9 @@ class _Numbers:
     hard: bool = True  # what rests is not given, whatever is asked for
 
 
-def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = None) -> tuple[Grants, tuple[Finding, ...]]:
+def allocate(
+    intent: Intent, old: Allocations, now_s: int = 0, firm: Allocations | None = None
+) -> tuple[Allocations, tuple[Finding, ...]]:
     """Give everything that `intent` leaves open, keeping `old`.
 
     `now_s` is seconds since the epoch, for what rests; `firm` is what a lock says, which goes before `old`. With an error
@@ -62,7 +64,7 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
     transits = _transits(pools.transit, networks, held, rest, findings)
     subnets = _subnets(networks, held, pools, rest, findings)
     subnets6 = _subnets6(networks, held, vcids, rest)
-    out: dict[str, NetworkGrant] = {}
+    out: dict[str, NetworkAllocation] = {}
     for name in sorted(networks):
         network = networks[name]
         findings += _too_many(name, network)
@@ -71,7 +73,7 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
         if vcid is None or port is None or table is None or subnet is None or transit is None:
             continue
         seats = _seats(name, network, subnet, subnets6[name], held.get(name), rest, findings)
-        out[name] = NetworkGrant(
+        out[name] = NetworkAllocation(
             vcid, port, table, subnet, subnets6[name], seats.gateway, seats.gateway6, transit, seats.endpoints
         )
     out = _with_segments(out, {name: networks[name] for name in sorted(networks)}, held, rest, intent, findings)
@@ -79,16 +81,16 @@ def grant(intent: Intent, old: Grants, now_s: int = 0, firm: Grants | None = Non
     had = before.networks
     out = {name: had[name] if had.get(name) == item else item for name, item in out.items()}  # the same stays the same object
     findings += moves(before, out, intent, locked) if locked is not None else ()
-    return Grants(out, released(known, out, rest, now_s)), tuple(findings)
+    return Allocations(out, released(known, out, rest, now_s)), tuple(findings)
 
 
-def _ranked(intent: Intent, firm: Grants | None) -> list[str]:
+def _ranked(intent: Intent, firm: Allocations | None) -> list[str]:
     """Names in their order; those of a lock first, so that nobody else holds what it gives them."""
     locked = () if firm is None else firm.networks
     return sorted(intent.networks, key=lambda name: (name not in locked, name))
 
 
-def moves(before: Grants, after: Mapping[str, NetworkGrant], intent: Intent, firm: Grants) -> Iterator[Finding]:
+def moves(before: Allocations, after: Mapping[str, NetworkAllocation], intent: Intent, firm: Allocations) -> Iterator[Finding]:
     """What a lock takes from those who had it, and the YAML does not: such a move cuts clients off."""
     for name in sorted(before.networks.keys() & after.keys() & firm.networks.keys()):
         had, has, locked = before.networks[name], after[name], firm.networks[name]
@@ -108,13 +110,13 @@ def _overruled(path: str, what: str, was: object, now: object) -> Finding:
 
 
 def _with_segments(
-    given: Mapping[str, NetworkGrant],
+    given: Mapping[str, NetworkAllocation],
     networks: Mapping[str, Network],
-    held: Mapping[str, NetworkGrant],
-    rest: Resting,
+    held: Mapping[str, NetworkAllocation],
+    rest: Quarantine,
     intent: Intent,
     findings: list[Finding],
-) -> dict[str, NetworkGrant]:
+) -> dict[str, NetworkAllocation]:
     """What Ethernet networks need beside: VLAN ids, legs, VNIs."""
     own = [name for name in given if networks[name].type in L2_TYPES]
     meshes = {name: networks[name] for name in own if networks[name].type == "l2-mesh"}
@@ -162,8 +164,8 @@ def _first_vcid(pool: Range, networks: Mapping[str, Network], name: str) -> int:
 def _numbers(
     kind: _Numbers,
     networks: Mapping[str, Network],
-    held: Mapping[str, NetworkGrant],
-    rest: Resting,
+    held: Mapping[str, NetworkAllocation],
+    rest: Quarantine,
     findings: list[Finding],
 ) -> dict[str, int]:
     said = {name: getattr(network, kind.field) for name, network in networks.items()}
@@ -201,7 +203,7 @@ def _numbers(
     return given
 
 
-def _taken_early(what: str, said: Mapping[str, int | None], closed: Mapping[int, str], rest: Resting) -> Iterator[Finding]:
+def _taken_early(what: str, said: Mapping[str, int | None], closed: Mapping[int, str], rest: Quarantine) -> Iterator[Finding]:
     """What the YAML says goes before any rest, but not in silence."""
     for name, value in sorted(said.items()) if closed else ():
         if value is not None and closed.get(value, name) != name:
@@ -210,7 +212,7 @@ def _taken_early(what: str, said: Mapping[str, int | None], closed: Mapping[int,
             yield Finding("resting", f"networks.{name}.{what}", text, "its old clients may still use it", "warning")
 
 
-def _longest_rested(kind: _Numbers, owner: Mapping[int, str], rest: Resting) -> int | None:
+def _longest_rested(kind: _Numbers, owner: Mapping[int, str], rest: Quarantine) -> int | None:
     rows = sorted((row.since, int(text)) for text, row in rest.own.get(kind.field, {}).items())
     return next((value for _, value in rows if value not in owner and value in kind.range), None)
 
@@ -227,7 +229,7 @@ def _clash(path: str, what: str, value: object, holder: str) -> Finding:
     )
 
 
-def _exhausted(path: str, pool: str, names: list[str], rest: Resting, rows: Iterable[Freed] = ()) -> Finding:
+def _exhausted(path: str, pool: str, names: list[str], rest: Quarantine, rows: Iterable[Tombstone] = ()) -> Finding:
     waiting = list(rows)
     if waiting:
         text = f"the pool {pool} has nothing left for {', '.join(names)} but what rests by gateway.quarantine"
@@ -247,16 +249,16 @@ def _span(network: IPv4Network | IPv6Network) -> tuple[int, int]:
 def _transits(
     pool: IPv4Network,
     networks: Iterable[str],
-    held: Mapping[str, NetworkGrant],
-    rest: Resting,
+    held: Mapping[str, NetworkAllocation],
+    rest: Quarantine,
     findings: list[Finding],
 ) -> dict[str, IPv4Network]:
     given: dict[str, IPv4Network] = {}
     taken: set[IPv4Network] = set()
-    for name, grant_ in held.items():
-        if grant_.transit not in taken:
-            given[name] = grant_.transit
-            taken.add(grant_.transit)
+    for name, allocation_ in held.items():
+        if allocation_.transit not in taken:
+            given[name] = allocation_.transit
+            taken.add(allocation_.transit)
     closed = {IPv4Network(text): row for text, row in rest.own.get("transit", {}).items()}
     starts = {int(item.network_address) for item in (*taken, *closed)}
     first, last = _span(pool)
@@ -277,7 +279,7 @@ def _transits(
 
 
 @dataclass(slots=True)
-class _Land:
+class _SubnetPool:
     """Which IPv4 blocks are given to whom while subnets are being given."""
 
     given: dict[str, IPv4Network] = field(default_factory=dict)
@@ -303,13 +305,13 @@ class _Land:
 
 def _subnets(
     networks: Mapping[str, Network],
-    held: Mapping[str, NetworkGrant],
+    held: Mapping[str, NetworkAllocation],
     pools: Pools,
-    rest: Resting,
+    rest: Quarantine,
     findings: list[Finding],
 ) -> dict[str, IPv4Network]:
     resting_blocks = rest.own.get("subnet", {})
-    land = _Land(closed=[(row.network, IPv4Network(text)) for text, row in sorted(resting_blocks.items())])
+    land = _SubnetPool(closed=[(row.network, IPv4Network(text)) for text, row in sorted(resting_blocks.items())])
     for name, network in networks.items():
         if network.subnet is not None:
             land.given[name] = network.subnet
@@ -353,12 +355,12 @@ def _pool(pools: Pools, network: Network) -> IPv4Network:
 
 def _pinned(network: Network, prefix: int) -> IPv4Network | None:
     """The block around the first inner address that the YAML fixes, if it fixes any."""
-    pins = (network.gateway_address, *(one.address for one in network.particular.values()))
+    pins = (network.gateway_address, *(one.address for one in network.explicit_endpoints.values()))
     pin = next((item for item in pins if item is not None), None)
     return None if pin is None else IPv4Network((int(pin), prefix), strict=False)
 
 
-def _grown(land: _Land, had: IPv4Network, prefix: int, pool: IPv4Network, name: str) -> IPv4Network | None:
+def _grown(land: _SubnetPool, had: IPv4Network, prefix: int, pool: IPv4Network, name: str) -> IPv4Network | None:
     """The larger block around it, where that is in the pool and free: then everyone keeps the address."""
     wanted = had.supernet(new_prefix=prefix)
     return wanted if wanted.subnet_of(pool) and land.free(wanted, name) else None
@@ -375,7 +377,7 @@ def _moved(name: str, had: IPv4Network, new: IPv4Network) -> Finding:
 
 
 def _subnets6(
-    networks: Mapping[str, Network], held: Mapping[str, NetworkGrant], vcids: Mapping[str, int], rest: Resting
+    networks: Mapping[str, Network], held: Mapping[str, NetworkAllocation], vcids: Mapping[str, int], rest: Quarantine
 ) -> dict[str, IPv6Network]:
     given: dict[str, IPv6Network] = {}
     for name, network in networks.items():
@@ -412,16 +414,16 @@ def _seats(
     network: Network,
     subnet: IPv4Network,
     subnet6: IPv6Network,
-    old: NetworkGrant | None,
-    rest: Resting,
+    old: NetworkAllocation | None,
+    rest: Quarantine,
     findings: list[Finding],
-) -> Seats:
+) -> AddressPlan:
     before = old.seats if old is not None else None
     four, six = rest.in_network(name, "address"), rest.in_network(name, "address6")
     if not four and not six:
         return seat(f"networks.{name}", network, subnet, subnet6, before, findings)
     findings += _seats_taken_early(name, network, four, rest)
-    closed = Closed(
+    closed = QuarantinedAddresses(
         {int(IPv4Address(text)) for text in four},
         {int(IPv6Address(text)) for text in six},
         rest.next_free((*four.values(), *six.values())),
@@ -429,8 +431,8 @@ def _seats(
     return seat(f"networks.{name}", network, subnet, subnet6, before, findings, closed)
 
 
-def _seats_taken_early(name: str, network: Network, closed: Mapping[str, Freed], rest: Resting) -> Iterator[Finding]:
-    for each, one in network.particular.items():
+def _seats_taken_early(name: str, network: Network, closed: Mapping[str, Tombstone], rest: Quarantine) -> Iterator[Finding]:
+    for each, one in network.explicit_endpoints.items():
         row = closed.get(str(one.address)) if one.address is not None else None
         if row is not None and row.endpoint != each:
             text = f"{one.address} was endpoint {row.endpoint}'s and would rest until {when(rest.until(row))}"
@@ -442,8 +444,8 @@ def _seats_taken_early(name: str, network: Network, closed: Mapping[str, Freed],
 
 
 def with_identities(
-    given: Mapping[str, NetworkGrant], intent: Intent, held: Mapping[str, NetworkGrant], rest: Resting
-) -> dict[str, NetworkGrant]:
+    given: Mapping[str, NetworkAllocation], intent: Intent, held: Mapping[str, NetworkAllocation], rest: Quarantine
+) -> dict[str, NetworkAllocation]:
     """Every network and endpoint with the name it was first granted under, which two of them never share."""
     firsts = {name: held[name].first_name or name for name in given if name in held}
     asked = {name: intent.networks[name].renamed_from or name for name in given}
@@ -458,13 +460,15 @@ def with_identities(
 
 
 def _with_key_names(
-    seats: Mapping[str, EndpointGrant], network: Network, old: NetworkGrant | None, gone: Mapping[str, Freed]
-) -> Mapping[str, EndpointGrant]:
+    seats: Mapping[str, EndpointAllocation], network: Network, old: NetworkAllocation | None, gone: Mapping[str, Tombstone]
+) -> Mapping[str, EndpointAllocation]:
     """The seats as they are, where every endpoint's keys go by its name."""
     before = old.endpoints if old is not None else {}
     plain = old is None or old.seats.plain
     kept = {} if plain else {name: before[name].key_name for name in seats if name in before and before[name].key_name}
-    asked = {name: one.renamed_from for name, one in network.particular.items() if one.renamed_from and name not in before}
+    asked = {
+        name: one.renamed_from for name, one in network.explicit_endpoints.items() if one.renamed_from and name not in before
+    }
     if not (kept or asked or gone):
         return seats
     held = {name: kept.get(name, name) for name in seats if name in before}

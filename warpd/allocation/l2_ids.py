@@ -1,4 +1,4 @@
-"""VLAN ids, legs and VNIs of Ethernet segments. A part of `grants`, pure like it.
+"""VLAN ids, legs and VNIs of Ethernet segments. A part of `allocator`, pure like it.
 
 The n-th leg of an l2-mesh with VLAN v has the VNI 100000 + v * 100 + n, as long as nobody else on the gateway has it;
 beyond 99 legs, and where two networks share a VLAN id, VNIs come from `vni_pool`, or else from a range of their own.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Set
 from itertools import chain
 from typing import Final
 
-from warpd.allocation.addresses import EndpointGrant
+from warpd.allocation.addresses import EndpointAllocation
 from warpd.errors import Finding
 from warpd.intent.capacity import LEG_MAX, LEGS_BY_VLAN
 from warpd.intent.model import Network
@@ -20,13 +20,13 @@ from warpd.intent.types import VLAN_MAX, VNI_MAX
 FIRST_VLAN: Final = 100  # below are those that switches use by default
 FIRST_SPARE_VNI: Final = 1_000_000  # above all that follow from a VLAN id
 
-Legs = Mapping[str, EndpointGrant]
+Legs = Mapping[str, EndpointAllocation]
 
 
 def vlans(
     meshes: Mapping[str, Network], held: Mapping[str, int], scope: str, resting: Mapping[int, str], findings: list[Finding]
 ) -> dict[str, int]:
-    """A VLAN id for every l2-mesh: what the YAML says, what was held, what is free. `held` has 0 for none.
+    """A VLAN id for every l2-mesh: what the YAML says, what was held, what is free. `allocation.model` has 0 for none.
 
     `resting` leads from ids that are not given to others yet to the network that had them.
     """
@@ -57,7 +57,7 @@ def _outside(network: Network, vlan: int) -> bool:
     return network.vlan_range is None or vlan not in network.vlan_range
 
 
-def legs(path: str, endpoints: Legs, before: Legs, resting: Set[int], findings: list[Finding]) -> dict[str, EndpointGrant]:
+def legs(path: str, endpoints: Legs, before: Legs, resting: Set[int], findings: list[Finding]) -> dict[str, EndpointAllocation]:
     """Everyone's leg number, kept; new ones take the lowest that nobody has or had of late, in the order of their names."""
     kept = {name: before[name] for name in endpoints if name in before and before[name].leg}
     taken = {one.leg for one in kept.values()} | resting
@@ -79,9 +79,9 @@ def vnis(
     ids: Mapping[str, int],
     resting: Mapping[int, tuple[str, str]],
     findings: list[Finding],
-) -> dict[str, dict[str, EndpointGrant]]:
-    """A VNI for every leg of every l2-mesh; `segments` has the legs by network, with the VNIs that were held."""
-    wanted = {(name, one): _by_vlan(ids[name], grant.leg) for name in meshes for one, grant in segments[name].items()}
+) -> dict[str, dict[str, EndpointAllocation]]:
+    """A VNI for every leg of every l2-mesh; `l2_ids` has the legs by network, with the VNIs that were held."""
+    wanted = {(name, one): _by_vlan(ids[name], allocation.leg) for name in meshes for one, allocation in segments[name].items()}
     given: dict[tuple[str, str], int] = {}
     owner: dict[int, tuple[str, str]] = {}
     for pair, choice in wanted.items():
@@ -98,7 +98,7 @@ def vnis(
             continue
         given[pair], owner[vni] = vni, pair
     return {
-        name: {one: dataclasses.replace(grant, vni=given.get((name, one))) for one, grant in segments[name].items()}
+        name: {one: dataclasses.replace(allocation, vni=given.get((name, one))) for one, allocation in segments[name].items()}
         for name in meshes
     }
 

@@ -1,6 +1,6 @@
 """`warp.lock.yaml` beside the YAML: the grants in git. Obeyed where it is there; holds no secret.
 
-Lives here: its shape, its text, what contradicts the YAML and where it is behind. Does not: who gets what (`grants`),
+Lives here: its shape, its text, what contradicts the YAML and where it is behind. Does not: who gets what (`allocator`),
 when it is written (the command). An entry has a line of its own, in the order of the names, so that two branches that
 add different things merge by themselves; where both took one number, that is an error at the second line.
 """
@@ -19,9 +19,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from warpd.allocation.addresses import EndpointGrant
+from warpd.allocation.addresses import EndpointAllocation
 from warpd.allocation.merge import merged_locks
-from warpd.allocation.model import Freed, Grants, NetworkGrant, endpoint_values, network_values
+from warpd.allocation.model import Allocations, NetworkAllocation, Tombstone, endpoint_values, network_values
 from warpd.errors import Finding, InvalidIntent
 from warpd.intent.capacity import LEG_MAX
 from warpd.intent.loader import LOCK_FILE, Loc, Source, bytes_of, nearest_of, path_of, placed, read_source, unquoted, worded
@@ -58,11 +58,11 @@ def _time(value: Any) -> int:
 FirstName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(\+[0-9]{1,9})?$")]
 
 
-class _Model(BaseModel):
+class _LockModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex")
 
 
-class Seat(_Model):
+class EndpointEntry(_LockModel):
     """What an endpoint has."""
 
     address: Address4
@@ -72,7 +72,7 @@ class Seat(_Model):
     key_name: FirstName = ""
 
 
-class Entry(_Model):
+class NetworkEntry(_LockModel):
     """What a network has."""
 
     vcid: StrictInt = Field(ge=1, le=VCID_MAX)
@@ -85,10 +85,10 @@ class Entry(_Model):
     transit: Network4
     vlan: StrictInt = Field(0, ge=0, le=VLAN_MAX)
     first_name: FirstName = ""
-    endpoints: dict[Name, Seat] = Field(default_factory=dict)
+    endpoints: dict[Name, EndpointEntry] = Field(default_factory=dict)
 
 
-class Given(_Model):
+class ReleasedEntry(_LockModel):
     """What somebody gave up: every field that a grant can have."""
 
     network: Name
@@ -111,12 +111,12 @@ class Given(_Model):
     key_name: FirstName | None = None
 
 
-class Document(_Model):
+class Document(_LockModel):
     """The whole file."""
 
     version: Version
-    networks: dict[Name, Entry]
-    freed: tuple[Given, ...] = ()
+    networks: dict[Name, NetworkEntry]
+    freed: tuple[ReleasedEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Lock:
 
     source: Source
     raw: bytes
-    grants: Grants | None
+    allocations: Allocations | None
     findings: tuple[Finding, ...]
 
     def at(self, code: str, loc: Loc, message: str, hint: str, severity: Any = "error") -> Finding:
@@ -159,7 +159,7 @@ def _read(path: Path, raw: bytes) -> Lock:
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)[:1000]
         return Lock(source, raw, None, (*findings, *(unquoted(_shaped(error, source), [source]) for error in errors)))
-    return Lock(source, raw, None if findings else _grants(document), tuple(findings))
+    return Lock(source, raw, None if findings else _allocations(document), tuple(findings))
 
 
 def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
@@ -173,16 +173,16 @@ def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
     if problem is not None or not conflicts(text):
         return None
     ours, theirs = (parsed(path, side.encode()) for side in sides(text))
-    grants, said = merged_locks(ours, theirs)
-    return Lock(Source(str(path), raw), raw, grants, ()), said
+    allocations, said = merged_locks(ours, theirs)
+    return Lock(Source(str(path), raw), raw, allocations, ()), said
 
 
-def parsed(path: Path, raw: bytes) -> Grants:
+def parsed(path: Path, raw: bytes) -> Allocations:
     """What a lock holds. Raises: InvalidIntent when it is none."""
     found = _read(path, raw)
-    if found.grants is None:
+    if found.allocations is None:
         raise InvalidIntent(found.findings)
-    return found.grants
+    return found.allocations
 
 
 def _shaped(error: Any, source: Source) -> Finding:
@@ -199,49 +199,49 @@ def _model_at(loc: Loc) -> type[BaseModel]:
         case ():
             return Document
         case ("freed", *_):
-            return Given
+            return ReleasedEntry
         case ("networks", _):
-            return Entry
+            return NetworkEntry
         case _:
-            return Seat
+            return EndpointEntry
 
 
-def _grants(document: Document) -> Grants:
+def _allocations(document: Document) -> Allocations:
     networks = {}
     for name, entry in sorted(document.networks.items()):
         values = {key: value for key, value in entry if key != "endpoints"}
-        seats = {each: EndpointGrant(**dict(seat)) for each, seat in sorted(entry.endpoints.items())}
-        networks[name] = NetworkGrant(**values, endpoints=seats)
-    return Grants(networks, tuple(sorted(_freed(row) for row in document.freed)))
+        seats = {each: EndpointAllocation(**dict(seat)) for each, seat in sorted(entry.endpoints.items())}
+        networks[name] = NetworkAllocation(**values, endpoints=seats)
+    return Allocations(networks, tuple(sorted(_freed(row) for row in document.freed)))
 
 
-def _freed(row: Given) -> Freed:
+def _freed(row: ReleasedEntry) -> Tombstone:
     apart = ("network", "endpoint", "since")
     values = tuple(sorted((key, str(value)) for key, value in row if value is not None and key not in apart))
-    return Freed(row.network, row.endpoint or "", row.since, values)
+    return Tombstone(row.network, row.endpoint or "", row.since, values)
 
 
 # ---- its text ------------------------------------------------------------------------------------------------
 
 
-def lock_text(grants: Grants) -> str:
+def lock_text(allocations: Allocations) -> str:
     """The same grants are the same bytes."""
-    lines = [*_HEAD, "version: 1", "networks:" if grants.networks else "networks: {}"]
-    for name, item in sorted(grants.networks.items()):
+    lines = [*_HEAD, "version: 1", "networks:" if allocations.networks else "networks: {}"]
+    for name, item in sorted(allocations.networks.items()):
         lines.append(f"  {scalar(name)}:")
         lines += [f"    {key}: {scalar(value)}" for key, value in network_values(item).items()]
         lines.append("    endpoints:" if item.endpoints else "    endpoints: {}")
         lines += [f"      {scalar(each)}: {flow(endpoint_values(one))}" for each, one in sorted(item.endpoints.items())]
-    if grants.freed:
+    if allocations.freed:
         lines.append("freed:  # nobody else gets these yet (gateway.quarantine)")
-        lines += [f"  - {flow(_row(row))}" for row in sorted(grants.freed)]
+        lines += [f"  - {flow(_row(row))}" for row in sorted(allocations.freed)]
     return "\n".join(lines) + "\n"
 
 
 _NUMBERS: Final = frozenset({"vcid", "port", "routing_table", "vlan", "leg", "vni"})
 
 
-def _row(row: Freed) -> dict[str, Any]:
+def _row(row: Tombstone) -> dict[str, Any]:
     who = {"network": row.network, "endpoint": row.endpoint} if row.endpoint else {"network": row.network}
     since = datetime.fromtimestamp(row.since, UTC).strftime(_TIME)
     return {**who, "since": since, **{key: int(value) if key in _NUMBERS else value for key, value in row.values}}
@@ -252,9 +252,9 @@ def _row(row: Freed) -> dict[str, Any]:
 
 def contradictions(lock: Lock, intent: Intent) -> Iterator[Finding]:
     """What cannot be obeyed: errors, each at its line. Entries of what the YAML no longer has are left alone."""
-    if lock.grants is None:
+    if lock.allocations is None:
         return
-    networks = lock.grants.networks
+    networks = lock.allocations.networks
     pairs = [(name, network, _entry(name, network, networks)) for name, network in sorted(intent.networks.items())]
     known = [(network, entry, networks[entry]) for _, network, entry in pairs if entry is not None]
     for network, entry, item in known:
@@ -268,7 +268,7 @@ def _entry(name: str, one: Network | Endpoint, there: Iterable[str]) -> str | No
     return next((each for each in (name, one.renamed_from) if each is not None and each in there), None)
 
 
-def _against_network(lock: Lock, network: Network, entry: str, item: NetworkGrant) -> Iterator[Finding]:
+def _against_network(lock: Lock, network: Network, entry: str, item: NetworkAllocation) -> Iterator[Finding]:
     for key, field in _SAID.items():
         said, has = getattr(network, key), getattr(item, field)
         if said is not None and has and said != has:
@@ -286,7 +286,7 @@ def _differs(lock: Lock, loc: Loc, has: object, said: str) -> Finding:
     return lock.at(CONTRADICTS, loc, text, "`warpctl lock` takes over what the YAML says")
 
 
-def _inside(lock: Lock, network: Network, entry: str, item: NetworkGrant) -> Iterator[Finding]:
+def _inside(lock: Lock, network: Network, entry: str, item: NetworkAllocation) -> Iterator[Finding]:
     """Seats of one network: in its subnet, and each somebody's alone."""
     named = {_entry(name, one, item.endpoints) for name, one in network.endpoints.items()}
     seats = {name: one for name, one in sorted(item.endpoints.items()) if name in named}
@@ -320,7 +320,7 @@ def _twice(lock: Lock, rows: Iterable[tuple[Loc, Hashable]], hint: str) -> Itera
         first.setdefault(value, loc)
 
 
-Known = list[tuple[Network, str, NetworkGrant]]
+Known = list[tuple[Network, str, NetworkAllocation]]
 
 
 def _shared(lock: Lock, intent: Intent, known: Known) -> Iterator[Finding]:
@@ -356,17 +356,17 @@ def _overlaps(lock: Lock, blocks: list[tuple[IPv4Network, str]], hint: str) -> I
 # ---- where it is behind --------------------------------------------------------------------------------------
 
 
-def behind(lock: Lock, grants: Grants) -> Iterator[Finding]:
+def behind(lock: Lock, allocations: Allocations) -> Iterator[Finding]:
     """Warnings: what was granted and is not in the lock, and what is in the lock and no longer granted."""
-    if lock.grants is None:
+    if lock.allocations is None:
         return
-    has = lock.grants.networks
-    for name in sorted(grants.networks.keys() - has.keys()):
+    has = lock.allocations.networks
+    for name in sorted(allocations.networks.keys() - has.keys()):
         yield _behind(f"networks.{name}", f"network {name} is not in {LOCK_FILE}")
-    for name in sorted(has.keys() - grants.networks.keys()):
+    for name in sorted(has.keys() - allocations.networks.keys()):
         yield lock.at(BEHIND, ("networks", name), f"the YAML has no network {name}: its numbers stay reserved", _HINT, "warning")
-    for name in sorted(has.keys() & grants.networks.keys()):
-        yield from _behind_in(lock, name, has[name], grants.networks[name])
+    for name in sorted(has.keys() & allocations.networks.keys()):
+        yield from _behind_in(lock, name, has[name], allocations.networks[name])
 
 
 _HINT: Final = "`warpctl lock` brings it up to date; commit it"
@@ -376,7 +376,7 @@ def _behind(path: str, text: str) -> Finding:
     return Finding(BEHIND, path, text, _HINT, "warning")
 
 
-def _behind_in(lock: Lock, name: str, had: NetworkGrant, has: NetworkGrant) -> Iterator[Finding]:
+def _behind_in(lock: Lock, name: str, had: NetworkAllocation, has: NetworkAllocation) -> Iterator[Finding]:
     missing, left = has.endpoints.keys() - had.endpoints.keys(), had.endpoints.keys() - has.endpoints.keys()
     if missing:
         yield _behind(f"networks.{name}.endpoints", f"not in {LOCK_FILE}: {_listed(missing)}")

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from warpd.allocation.addresses import EndpointGrant
-from warpd.allocation.model import Grants, NetworkGrant
+from warpd.allocation.addresses import EndpointAllocation
+from warpd.allocation.model import Allocations, NetworkAllocation
 
 _UNIQUE: Final = ("vcid", "port", "routing_table", "subnet6", "transit", "vlan")
 
 
-def merged_locks(ours: Grants, theirs: Grants) -> tuple[Grants, tuple[str, ...]]:
+def merged_locks(ours: Allocations, theirs: Allocations) -> tuple[Allocations, tuple[str, ...]]:
     """Both, and a text for each owner of theirs that has to be given another number."""
     networks, said = dict(ours.networks), list[str]()
     taken = {(field, getattr(one, field)) for one in networks.values() for field in _UNIQUE}
@@ -31,10 +31,10 @@ def merged_locks(ours: Grants, theirs: Grants) -> tuple[Grants, tuple[str, ...]]
             continue
         networks[name] = item
         taken |= {(field, getattr(item, field)) for field in _UNIQUE}
-    return Grants(networks, tuple(sorted({*ours.freed, *theirs.freed}))), tuple(said)
+    return Allocations(networks, tuple(sorted({*ours.freed, *theirs.freed}))), tuple(said)
 
 
-def _with_endpoints(name: str, ours: NetworkGrant, theirs: NetworkGrant) -> tuple[NetworkGrant, list[str]]:
+def _with_endpoints(name: str, ours: NetworkAllocation, theirs: NetworkAllocation) -> tuple[NetworkAllocation, list[str]]:
     endpoints, said = dict(ours.endpoints), list[str]()
     taken = {value for one in endpoints.values() for value in _values(one)}
     for each, one in sorted(theirs.endpoints.items()):
@@ -48,7 +48,7 @@ def _with_endpoints(name: str, ours: NetworkGrant, theirs: NetworkGrant) -> tupl
     return replace(ours, endpoints=endpoints), said
 
 
-def _values(one: EndpointGrant) -> Iterator[tuple[str, object]]:
+def _values(one: EndpointAllocation) -> Iterator[tuple[str, object]]:
     yield from (("address", one.address), ("address6", one.address6))
     yield from (("leg", one.leg),) if one.leg else ()
     yield from (("vni", one.vni),) if one.vni else ()

@@ -1,6 +1,6 @@
 """What was given, and what was given up: plain values, and their JSON in the state folder.
 
-Lives here: the shape of grants. Does not: who gets what (`grants`), how a grant outlives an edit (`succession`), how
+Lives here: the shape of grants. Does not: who gets what (`allocator`), how a grant outlives an edit (`renames`), how
 the operator's lock is written (`lock`). Version 1 of the JSON knew nothing of what was given up; it is still read.
 """
 
@@ -13,7 +13,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
-from warpd.allocation.addresses import EndpointGrant, Seats
+from warpd.allocation.addresses import AddressPlan, EndpointAllocation
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
@@ -21,7 +21,7 @@ SINCE_MAX: Final = 2**35  # seconds: beyond the year 3000
 
 
 @dataclass(frozen=True)
-class NetworkGrant:
+class NetworkAllocation:
     """Everything that one network was given."""
 
     vcid: int
@@ -32,13 +32,13 @@ class NetworkGrant:
     gateway_address: IPv4Address
     gateway_address6: IPv6Address
     transit: IPv4Network
-    endpoints: Mapping[str, EndpointGrant] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointAllocation] = field(default_factory=dict)
     vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
     first_name: str = ""  # the name that it was first granted under, where it has another now
 
     @cached_property
-    def seats(self) -> Seats:
-        return Seats(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
+    def seats(self) -> AddressPlan:
+        return AddressPlan(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
 
     def first_names(self, name: str, endpoint: str) -> tuple[str, str] | None:
         """What network and endpoint were first called; None where that is what they are called."""
@@ -47,7 +47,7 @@ class NetworkGrant:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Freed:
+class Tombstone:
     """What somebody had and has no more."""
 
     network: str
@@ -61,38 +61,38 @@ class Freed:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
-    networks: Mapping[str, NetworkGrant] = field(default_factory=dict)
-    freed: tuple[Freed, ...] = ()
+class Allocations:
+    networks: Mapping[str, NetworkAllocation] = field(default_factory=dict)
+    freed: tuple[Tombstone, ...] = ()
 
 
 class Writer:
-    """Grants to JSON; what is the very same object as the last time is not written anew."""
+    """Allocations to JSON; what is the very same object as the last time is not written anew."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, tuple[NetworkGrant, str]] = {}
+        self._parts: dict[str, tuple[NetworkAllocation, str]] = {}
 
-    def text(self, grants: Grants) -> str:
+    def text(self, allocations: Allocations) -> str:
         """Sorted and versioned, a line a network: the same grants are the same bytes."""
-        self._parts = {name: self._part(name, item) for name, item in sorted(grants.networks.items())}
+        self._parts = {name: self._part(name, item) for name, item in sorted(allocations.networks.items())}
         networks = ",\n".join(text for _, text in self._parts.values())
-        rows = ([one.network, one.endpoint, one.since, dict(one.values)] for one in sorted(grants.freed))
+        rows = ([one.network, one.endpoint, one.since, dict(one.values)] for one in sorted(allocations.freed))
         freed = ",\n".join(json.dumps(row, sort_keys=True) for row in rows)
         return f'{{"version": {VERSION},\n"freed": [\n{freed}\n],\n"networks": {{\n{networks}\n}}}}\n'
 
-    def _part(self, name: str, item: NetworkGrant) -> tuple[NetworkGrant, str]:
+    def _part(self, name: str, item: NetworkAllocation) -> tuple[NetworkAllocation, str]:
         known = self._parts.get(name)
         if known is not None and known[0] is item:
             return known
         return item, f"{json.dumps(name)}: {json.dumps(_plain(item), sort_keys=True)}"
 
 
-def to_json(grants: Grants) -> str:
+def to_json(allocations: Allocations) -> str:
     """As `Writer.text`, once."""
-    return Writer().text(grants)
+    return Writer().text(allocations)
 
 
-def network_values(item: NetworkGrant) -> dict[str, str | int]:
+def network_values(item: NetworkAllocation) -> dict[str, str | int]:
     """A network's own grants by field, those that are not there left out."""
     values: dict[str, str | int] = {
         "vcid": item.vcid,
@@ -109,20 +109,20 @@ def network_values(item: NetworkGrant) -> dict[str, str | int]:
     return {name: value for name, value in values.items() if value}
 
 
-def endpoint_values(item: EndpointGrant) -> dict[str, str | int]:
+def endpoint_values(item: EndpointAllocation) -> dict[str, str | int]:
     """Likewise of an endpoint."""
     values: dict[str, str | int] = {"address": str(item.address), "address6": str(item.address6)}
     more: dict[str, str | int] = {"leg": item.leg, "vni": item.vni or 0, "key_name": item.key_name}
     return values | {name: value for name, value in more.items() if value}
 
 
-def network_grant(values: Mapping[str, Any], endpoints: Mapping[str, EndpointGrant]) -> NetworkGrant:
+def network_allocation(values: Mapping[str, Any], endpoints: Mapping[str, EndpointAllocation]) -> NetworkAllocation:
     """The grant of such values.
 
     Raises:
         KeyError, ValueError: one is missing, or is none.
     """
-    return NetworkGrant(
+    return NetworkAllocation(
         int(values["vcid"]),
         int(values["port"]),
         int(values["routing_table"]),
@@ -137,18 +137,18 @@ def network_grant(values: Mapping[str, Any], endpoints: Mapping[str, EndpointGra
     )
 
 
-def endpoint_grant(values: Mapping[str, Any]) -> EndpointGrant:
+def endpoint_allocation(values: Mapping[str, Any]) -> EndpointAllocation:
     """Likewise of an endpoint. Raises: KeyError, ValueError."""
     vni = int(values.get("vni", 0)) or None
     four, six = IPv4Address(values["address"]), IPv6Address(values["address6"])
-    return EndpointGrant(four, six, int(values.get("leg", 0)), vni, str(values.get("key_name", "")))
+    return EndpointAllocation(four, six, int(values.get("leg", 0)), vni, str(values.get("key_name", "")))
 
 
-def _plain(item: NetworkGrant) -> dict[str, Any]:
+def _plain(item: NetworkAllocation) -> dict[str, Any]:
     return {**network_values(item), "endpoints": {name: _row(one) for name, one in item.endpoints.items()}}
 
 
-def _row(one: EndpointGrant) -> list[Any]:
+def _row(one: EndpointAllocation) -> list[Any]:
     """Short, for there may be very many: a key's name at the end needs leg and VNI before it, if only as 0."""
     row = [str(one.address), str(one.address6), one.leg, one.vni or 0, one.key_name]
     while not row[-1]:
@@ -156,7 +156,7 @@ def _row(one: EndpointGrant) -> list[Any]:
     return row
 
 
-def from_json(text: str) -> Grants:
+def from_json(text: str) -> Allocations:
     """Read what `to_json` wrote.
 
     Raises:
@@ -168,26 +168,26 @@ def from_json(text: str) -> Grants:
             raise ValueError(f"grants of version {document['version']}, this warpd reads {VERSIONS_READ}")
         networks = {name: _parsed(item) for name, item in sorted(document["networks"].items())}
         freed = tuple(_freed(*row) for row in document.get("freed", ()))
-        return Grants(networks, freed)
+        return Allocations(networks, freed)
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"these are no grants: {error!r}") from None
 
 
-def _parsed(item: Mapping[str, Any]) -> NetworkGrant:
-    return network_grant(item, {name: _seat(one) for name, one in sorted(item["endpoints"].items())})
+def _parsed(item: Mapping[str, Any]) -> NetworkAllocation:
+    return network_allocation(item, {name: _seat(one) for name, one in sorted(item["endpoints"].items())})
 
 
-def _seat(row: list[Any]) -> EndpointGrant:
-    return endpoint_grant(dict(zip(("address", "address6", "leg", "vni", "key_name"), row, strict=False)))
+def _seat(row: list[Any]) -> EndpointAllocation:
+    return endpoint_allocation(dict(zip(("address", "address6", "leg", "vni", "key_name"), row, strict=False)))
 
 
-def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -> Freed:
+def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -> Tombstone:
     if not 0 <= int(since) < SINCE_MAX:
         raise ValueError(f"{since} is no time")
     for key, parse in _PARSERS.items():
         if key in values:
             parse(values[key])
-    return Freed(str(network), str(endpoint), int(since), tuple((str(key), str(values[key])) for key in sorted(values)))
+    return Tombstone(str(network), str(endpoint), int(since), tuple((str(key), str(values[key])) for key in sorted(values)))
 
 
 # What a value that was given up must be, for it is taken apart again where it must not be given.

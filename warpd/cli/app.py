@@ -16,7 +16,7 @@ import typer
 from warpd import __version__
 from warpd.cli import arguments, output
 from warpd.errors import EXIT_FAILED, WarpError
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.service.usage import open_standard_streams, run
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
@@ -75,7 +75,7 @@ def main() -> None:
     except WarpError as failure:
         output.show_failure(failure)
         sys.exit(failure.exit_code)
-    except LookFailed as failure:
+    except DumpError as failure:
         output.note(f"error: the kernel could not be read: {failure}\nhint: nothing was changed; try again")
         sys.exit(EXIT_FAILED)
     except BrokenPipeError:

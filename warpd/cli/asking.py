@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent, WarpError
 from warpd.kernel.linux import bindings
 from warpd.service import client
-from warpd.service.queries import Way, not_valid, validated
+from warpd.service.queries import ExplainRequest, not_valid, validated
 from warpd.service.workspace import DEFAULT_CONFIG, Session
 
 
@@ -47,7 +47,7 @@ class DaemonGateway:
     def plan(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/plan")
 
-    def explain(self, way: Way) -> dict[str, Any]:
+    def explain(self, way: ExplainRequest) -> dict[str, Any]:
         query = {"endpoint": way.endpoint, "target": way.target, "proto": way.protocol, "port": way.port}
         return self.ask("GET", f"/v1/explain?{urlencode(query)}")
 
@@ -94,9 +94,9 @@ def _is_readable(path: Path) -> bool:
     return os.access(path, os.R_OK)
 
 
-def allocations(session: Session) -> Grants:
+def allocations(session: Session) -> Allocations:
     """Those of the state folder, as far as this user may read them."""
     try:
-        return session.store.read_grants()
+        return session.store.read_allocations()
     except (WarpError, OSError):
-        return Grants({})
+        return Allocations({})

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.loader import MAIN_FILE
 from warpd.kernel.kinds.netns import netns_name
-from warpd.reconcile.engine import Prospect, converge, prospect, removal
+from warpd.reconcile.engine import PlannedRun, converge, planned_run, removal
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
 from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
@@ -54,7 +54,7 @@ from warpd.service.views.report import (
     with_rollback,
     without_steps,
 )
-from warpd.service.workspace import Read, Session, live_kernel, require_root
+from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 from warpd.store.private_file import write_private
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _planned(session: Session) -> dict[str, Any]:
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
         refuse_lost_state(session, read, kernel)
-        return described(session, goal, prospect(kernel, goal), read)
+        return described(session, goal, planned_run(kernel, goal), read)
 
 
 @app.command()
@@ -149,14 +149,14 @@ def apply(
         History(session).refuse_pending()
         previous, back_to, by = _last_applied(session), way_back(session, kernel, within_s), _who()
         done = commit(session, read, by, kernel, lambda: previous, obstacle)
-        found = prospect(kernel, done.goal)
+        found = planned_run(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, previous.read.intent if previous is not None else None)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten, within_s)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
         data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
-        _run(kernel, found, lambda: prospect(kernel, done.goal, found), data, form, verbose)
+        _run(kernel, found, lambda: planned_run(kernel, done.goal, found), data, form, verbose)
 
 
 def _writer(session: Session, kernel: LiveKernel) -> contextlib.AbstractContextManager[WarpError | None]:
@@ -219,7 +219,7 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
         refuse_lost_state(session, read, kernel)
-        found = prospect(kernel, goal)
+        found = planned_run(kernel, goal)
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), verbose))
@@ -237,7 +237,7 @@ def _risks(session: Session, form: Format) -> frozenset[str]:
     return frozenset(item.message for item in read.risks)
 
 
-def _refuse_unsaid(read: Read, agreed: frozenset[str] | None) -> None:
+def _refuse_unsaid(read: LoadedIntent, agreed: frozenset[str] | None) -> None:
     """Raises: Busy when a risk has come up since the operator agreed; None is `--yes`, which agrees to all."""
     if agreed is not None and any(item.message not in agreed for item in read.risks):
         text = "the YAML has changed since: it now holds a risk that was not agreed to"
@@ -262,7 +262,7 @@ def destroy(
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Remove everything of ours from the kernel, and nothing else. Grants and keys stay; needs no state folder."""
+    """Remove everything of ours from the kernel, and nothing else. Allocations and keys stay; needs no state folder."""
     session: Session = context.obj
     require_root("destroy")
     _refuse_beside_daemon(session)
@@ -289,12 +289,14 @@ def _refuse_beside_daemon(session: Session) -> None:
         raise Busy(text, code="daemon-running", hint=hint)
 
 
-def _destruction(session: Session, found: Prospect) -> dict[str, Any]:
+def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
     """The headline of a plan that takes everything away; names of endpoints come from the state folder, if it can be read."""
-    grants = Grants()
+    allocations = Allocations()
     with contextlib.suppress(WarpError, OSError):
-        grants = session.store.read_grants()
-    seen = overview(found.plan, Side(None, grants), Side(), found.observed.traffic, int(time.time()), datetime.now(UTC).date())
+        allocations = session.store.read_allocations()
+    seen = overview(
+        found.plan, Side(None, allocations), Side(), found.observed.traffic, int(time.time()), datetime.now(UTC).date()
+    )
     return {**headline(found.plan, (), [row.as_json() for row in seen.rows]), "risks": [risk.as_json() for risk in seen.risks]}
 
 
@@ -303,16 +305,16 @@ def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
     for group, known in removal(kernel).plan.networks.items():
         if known == name:
             return group
-    grants = session.store.read_grants().networks
-    if name in grants:
-        return netns_name(grants[name].vcid)
+    allocations = session.store.read_allocations().networks
+    if name in allocations:
+        return netns_name(allocations[name].vcid)
     raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint="see `warpctl network list`")
 
 
 def _run(
     kernel: LiveKernel,
-    found: Prospect,
-    replan: Callable[[], Prospect],
+    found: PlannedRun,
+    replan: Callable[[], PlannedRun],
     data: dict[str, Any],
     form: Format,
     verbose: bool = False,

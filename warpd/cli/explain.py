@@ -13,7 +13,7 @@ from warpd.cli.inspect import first_lines, see
 from warpd.cli.names import EndpointName, endpoint_names
 from warpd.cli.output import Format
 from warpd.service.explain import Protocol
-from warpd.service.queries import Way, explained
+from warpd.service.queries import ExplainRequest, explained
 from warpd.service.views.render import warning_text, wrapped
 from warpd.service.workspace import Session, live_kernel
 
@@ -38,17 +38,17 @@ def explain_(
 
     The packet is the first one of a connection; answers to it come back the same way.
     """
-    way = Way(name, target, protocol, port or 0)
+    way = ExplainRequest(name, target, protocol, port or 0)
     data = _asked(context.obj, way) if asking.through_daemon() else _explained(context.obj, way)
     output.emit(data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form)
 
 
-def _asked(session: Session, way: Way) -> dict[str, Any]:
+def _asked(session: Session, way: ExplainRequest) -> dict[str, Any]:
     daemon = asking.DaemonGateway(session)
     return {**daemon.explain(way), "conditions": daemon.conditions()}
 
 
-def _explained(session: Session, way: Way) -> dict[str, Any]:
+def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
     seen = see(session)
     with live_kernel() as kernel:
         return {**explained(kernel, seen.goal, seen.found, way), "conditions": seen.rows()}

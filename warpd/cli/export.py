@@ -24,13 +24,13 @@ from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
 from warpd.errors import WarpError
 from warpd.intent.types import is_link_name, natural
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.compiler import in_force
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION
-from warpd.service.workspace import Read, Session, live_kernel
+from warpd.service.workspace import LoadedIntent, Session, live_kernel
 from warpd.store.private_file import write_private
 
 SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
@@ -41,7 +41,7 @@ PATIENCE_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class ExportRequest:
     """Which config, for what kind of device."""
 
     network: str
@@ -89,7 +89,7 @@ def config(
         return _history(session, (network, endpoint), known_as(goal, network, endpoint), form)
     if diff != NOTHING:
         return _diff(session, (network, endpoint), known_as(goal, network, endpoint), diff, form)
-    wish = Wish(network, endpoint, style, lan_port, drawn=qr_ or qr_file is not None)
+    wish = ExportRequest(network, endpoint, style, lan_port, drawn=qr_ or qr_file is not None)
     _refuse(wish, out)
     made, text = _make(session, read, wish)
     if qr_file is not None:
@@ -112,7 +112,7 @@ class Bulk:
     out: Path | None
 
 
-def matching(goal: Goal, pattern: str) -> list[tuple[str, str]]:
+def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
     """Endpoints in force that a network's name, or a pattern as a shell has them, stands for.
 
     Raises:
@@ -131,13 +131,13 @@ def matching(goal: Goal, pattern: str) -> list[tuple[str, str]]:
     return found
 
 
-def _many(session: Session, read: Read, wanted: list[tuple[str, str]], bulk: Bulk, form: Format) -> None:
+def _many(session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], bulk: Bulk, form: Format) -> None:
     """A file each, in a folder or a zip archive; all of them or none."""
     out = bulk.out
     if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
         text = f"{output.plural(len(wanted), 'config')} need a folder or a FILE.zip"
         raise WarpError(text, code="usage", who="operator", hint="--out FOLDER, or --out FILE.zip")
-    wishes = [Wish(network, endpoint, bulk.style, bulk.lan_port, drawn=False) for network, endpoint in wanted]
+    wishes = [ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False) for network, endpoint in wanted]
     _refuse(wishes[0], None)
     files = dict(_files(session, read, wishes))
     if out.suffix == ".zip":
@@ -152,7 +152,7 @@ def _many(session: Session, read: Read, wanted: list[tuple[str, str]], bulk: Bul
     output.emit(data, f"{out}: {output.plural(len(wanted), 'config')}", form)
 
 
-def _files(session: Session, read: Read, wishes: list[Wish]) -> Iterator[tuple[str, str]]:
+def _files(session: Session, read: LoadedIntent, wishes: list[ExportRequest]) -> Iterator[tuple[str, str]]:
     """Relative path and text of each file; each config is remembered as exported."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
@@ -173,7 +173,7 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
         write_private(file, body.encode())
 
 
-def _refuse(wish: Wish, out: Path | None) -> None:
+def _refuse(wish: ExportRequest, out: Path | None) -> None:
     """Raises: WarpError for what cannot be made, before anything is remembered as exported."""
     if wish.style not in FORMATS:
         raise WarpError(f"there is no format {wish.style}", who="operator", hint=f"formats: {', '.join(FORMATS)}")
@@ -193,14 +193,14 @@ def _is_port(name: str) -> bool:
     return is_link_name(name) and letters.isascii() and letters.isalnum() and not name.startswith("-")
 
 
-def _make(session: Session, read: Read, wish: Wish) -> tuple[ClientConfig, str]:
+def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[ClientConfig, str]:
     """The config with its version, which is remembered as exported, with the name of who took it."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         return _versioned(session, session.commit(read), host, wish)
 
 
-def _versioned(session: Session, goal: Goal, host: Host, wish: Wish) -> tuple[ClientConfig, str]:
+def _versioned(session: Session, goal: Target, host: Host, wish: ExportRequest) -> tuple[ClientConfig, str]:
     """Inside `store.writer`."""
     made = current_config(goal, host, wish.network, wish.endpoint)
     if wish.lan_port is not None:
@@ -227,12 +227,12 @@ def _login() -> str:
         return str(os.getuid())
 
 
-def _host(read: Read) -> Host:
+def _host(read: LoadedIntent) -> Host:
     """The machine, or what can be said without seeing it: then the gateway's address and the MTU must be in the YAML."""
     try:
         with live_kernel() as kernel:
             return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
-    except (WarpError, LookFailed, OSError) as failure:
+    except (WarpError, DumpError, OSError) as failure:
         if read.intent.gateway.public_endpoint == "auto":
             raise
         output.note(f"warning: the uplink cannot be seen ({failure}): its MTU is taken to be {Host().uplink_mtu}")

@@ -19,11 +19,11 @@ from warpd.cli.edit import Draft, diff_text, drafted, target_of, write
 from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports import SOURCES
-from warpd.imports.found import Found, Wanted
+from warpd.imports.found import ImportOptions, ImportResult
 from warpd.intent.loader import MAIN_FILE, load
 from warpd.keys import derivation
 from warpd.service.views.render import VERSION, finding_json
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, told
 from warpd.yamlfile import editor, writer
 
@@ -50,7 +50,7 @@ def import_(
     config = session.to_edit()
     main = config / MAIN_FILE if config.is_dir() else config
     folder = Path(os.path.abspath(key_folder or main.parent / "keys"))
-    found = _found(source, Wanted(str(source), str(folder), name, kind))
+    found = _found(source, ImportOptions(str(source), str(folder), name, kind))
     broken = sum(item.is_error for item in found.findings)
     if broken and not skip_broken:
         output.note("nothing was written: mend the older gateway's data, or leave out what is wrong with --skip-broken")
@@ -62,19 +62,21 @@ def import_(
     _report(draft, found, (*found.findings, *(found.in_old_file(item) for item in read.warnings)), dry_run, form)
 
 
-def _found(source: Path, wanted: Wanted) -> Found:
+def _found(source: Path, wanted: ImportOptions) -> ImportResult:
     with told(source), source.open("rb") as stream:
         head = stream.read(4096)
         for each in SOURCES:
             if each.is_mine(head):
                 rest = stream.read(SIZE_MAX) if not head.startswith(b"SQLite") else b""
-                found: Found = each.read(head + rest, wanted)
+                found: ImportResult = each.read(head + rest, wanted)
                 return found
     kinds = " nor ".join(each.KIND for each in SOURCES)
     raise WarpError(f"{source} is neither {kinds}", code="import-unknown", who="operator")
 
 
-def _checked(session: Session, found: Found, attempt: Callable[[Found], Draft], skip_broken: bool) -> tuple[Draft, Found, Read]:
+def _checked(
+    session: Session, found: ImportResult, attempt: Callable[[ImportResult], Draft], skip_broken: bool
+) -> tuple[Draft, ImportResult, LoadedIntent]:
     """A draft that is sound together with all other files, if need be and wanted without what is wrong."""
     if not found.networks:
         output.note("nothing was written: there is nothing sound to import")
@@ -92,7 +94,7 @@ def _checked(session: Session, found: Found, attempt: Callable[[Found], Draft], 
         raise InvalidIntent(found.in_old_file(item) for item in failure.findings) from None
 
 
-def _drafted(main: Path, file: Path | None, found: Found, origin: str) -> Draft:
+def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) -> Draft:
     if not main.exists() and file is None:
         gateway = {"gateway": found.gateway} if found.gateway else {}
         text = writer.document({"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"])
@@ -100,7 +102,7 @@ def _drafted(main: Path, file: Path | None, found: Found, origin: str) -> Draft:
     return drafted(target_of(load(main), file), lambda text: editor.add_networks(text, found.networks))
 
 
-def _write_keys(folder: Path, found: Found) -> None:
+def _write_keys(folder: Path, found: ImportResult) -> None:
     """Each in a file of its own. One that is there already may stay when it holds the same."""
     if not found.keys:
         return
@@ -119,7 +121,7 @@ def _write_keys(folder: Path, found: Found) -> None:
         create(Path(path), data, 0o600)
 
 
-def _report(draft: Draft, found: Found, findings: tuple[Finding, ...], dry_run: bool, form: Format) -> None:
+def _report(draft: Draft, found: ImportResult, findings: tuple[Finding, ...], dry_run: bool, form: Format) -> None:
     for finding in findings:
         output.note(render_finding(finding))
     endpoints = sum(len(body["endpoints"]) for body in found.networks.values())

@@ -33,7 +33,7 @@ from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
 from warpd.kernel.kinds.netns import netns_name
-from warpd.reconcile.engine import Goal, Prospect, prospect
+from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.service import client
 from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
@@ -41,7 +41,7 @@ from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.render import VERSION, Paint, noted, problem_lines, quarantine_lines, warning_text, wrapped
 from warpd.service.views.report import status_data
-from warpd.service.workspace import Read, Session, live_kernel, require_root
+from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
@@ -64,12 +64,12 @@ COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Inspection:
     """One look: at the YAML, or at the last good intent while the YAML is not in force."""
 
-    read: Read
-    goal: Goal
-    found: Prospect
+    read: LoadedIntent
+    goal: Target
+    found: PlannedRun
     conditions: tuple[Condition, ...]
     daemon: Mapping[str, Any] | None  # as the daemon tells it; None where none answers
 
@@ -77,7 +77,7 @@ class Seen:
         return [item.as_json() for item in self.conditions]
 
 
-def see(session: Session) -> Seen:
+def see(session: Session) -> Inspection:
     """Look, whatever state YAML, state folder and daemon are in.
 
     Raises:
@@ -91,7 +91,7 @@ def see(session: Session) -> Seen:
         raise InvalidIntent(findings)
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
-        found = prospect(kernel, goal)
+        found = planned_run(kernel, goal)
         devices = shows_devices(found.observed)
         facts = facts_on_disk(session, now, findings, found.observed.host, running, found.compiled.problems, devices)
         if facts.lost_allocations:
@@ -99,19 +99,21 @@ def see(session: Session) -> Seen:
     if facts.lost_master or facts.lost_allocations:
         goal, found = keyed_by_kernel(goal, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
-    return Seen(read, goal, found, merged(conditions(facts), watched), daemon)
+    return Inspection(read, goal, found, merged(conditions(facts), watched), daemon)
 
 
-def _in_kernel(session: Session, read: Read, kernel: LiveKernel, goal: Goal, found: Prospect) -> tuple[Goal, Prospect]:
+def _in_kernel(
+    session: Session, read: LoadedIntent, kernel: LiveKernel, goal: Target, found: PlannedRun
+) -> tuple[Target, PlannedRun]:
     """The goal that the kernel shows, where the allocations are lost; as it was, where it shows too little."""
     with contextlib.suppress(WarpError):
         shown = in_kernel(session, read, kernel)
         if shown is not None:
-            return shown.goal, prospect(kernel, shown.goal)
+            return shown.goal, planned_run(kernel, shown.goal)
     return goal, found
 
 
-def _read(session: Session) -> tuple[Read | None, tuple[Finding, ...]]:
+def _read(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
     """The YAML as it is now; None, and why, when it is invalid."""
     try:
         return session.read(), ()
@@ -350,13 +352,13 @@ def exec_(
 
 def _vcid_of(session: Session, network: str) -> int:
     """From the grants alone: a broken YAML must not keep the operator out."""
-    grants = session.store.read_grants().networks
-    if network not in grants:
-        grants = session.read().grants.networks
-    if network not in grants:
-        known = ", ".join(sorted(grants)) or "none"
+    allocations = session.store.read_allocations().networks
+    if network not in allocations:
+        allocations = session.read().allocations.networks
+    if network not in allocations:
+        known = ", ".join(sorted(allocations)) or "none"
         raise WarpError(f"there is no network {network}", code="unknown-network", who="operator", hint=f"networks: {known}")
-    return grants[network].vcid
+    return allocations[network].vcid
 
 
 @app.command()

@@ -15,7 +15,7 @@ from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, Finding, render_finding
 from warpd.intent.loader import LOCK_FILE
 from warpd.service.views.render import VERSION, finding_json
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, replace, told
 from warpd.store.private_file import write_private
 
@@ -48,7 +48,7 @@ def lock(
     if out is None and not check:
         session.to_edit()
     read = session.read(yaml_wins=True)
-    path, new = out or session.lock_file, lock_text(read.grants).encode()
+    path, new = out or session.lock_file, lock_text(read.allocations).encode()
     late = _late(read, session.lock_file)
     written = not check and (out is not None or read.lock is None or read.lock.raw != new)
     if written and out is not None:
@@ -68,13 +68,13 @@ def _merged(ours: Path, theirs: Path) -> None:
     """What git asks of a merge driver: the result in the first file, exit code 0. Raises: InvalidIntent, WarpError."""
     with told(ours):
         raw = [path.read_bytes() for path in (ours, theirs)]
-    grants, said = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
+    allocations, said = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
     for text in said:
         output.note(f"warning: {text}; run `warpctl lock` after the merge")
-    replace(ours, raw[0], lock_text(grants).encode())
+    replace(ours, raw[0], lock_text(allocations).encode())
 
 
-def write(read: Read, path: Path, new: bytes) -> None:
+def write(read: LoadedIntent, path: Path, new: bytes) -> None:
     """Raises: Busy when somebody else has changed the lock meanwhile, WarpError when it cannot be written."""
     if read.lock is None:
         create(path, new, 0o644)
@@ -82,7 +82,7 @@ def write(read: Read, path: Path, new: bytes) -> None:
         replace(path, read.lock.raw, new)
 
 
-def _late(read: Read, path: Path) -> list[Finding]:
+def _late(read: LoadedIntent, path: Path) -> list[Finding]:
     if read.lock is None:
         return [Finding(BEHIND, "", f"there is no {LOCK_FILE} in {path.parent}", "`warpctl lock` writes it", "warning")]
     return [item for item in read.warnings if item.code == BEHIND]

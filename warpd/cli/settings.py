@@ -30,7 +30,7 @@ def endpoint_rename(
     """Give an endpoint another name: it keeps its addresses, keys and history."""
     session: Session = context.obj
     file, network, endpoint, fields = endpoint_at(session, name)
-    held = session.store.read_grants().networks.get(network)
+    held = session.store.read_allocations().networks.get(network)
     former = _former(endpoint, fields, held.endpoints if held is not None else {})
     path = ("networks", network, "endpoints")
     draft = drafted(file, lambda text: editor.rename(text, path, endpoint, new, former))
@@ -45,7 +45,7 @@ def network_rename(
     session: Session = context.obj
     file, _ = network_at(session, name)
     fields = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
-    former = _former(name, fields, session.store.read_grants().networks)
+    former = _former(name, fields, session.store.read_allocations().networks)
     draft = drafted(file, lambda text: editor.rename(text, ("networks",), name, new, former))
     finish(session, draft, f"renamed network {name} to {new}", ("warpctl apply",), dry_run, form)
 

@@ -1,7 +1,7 @@
 """(intent, grants, master secret) -> one endpoint's client config as a value. Pure.
 
 Lives here: what the device is told, and the words that every format uses for it. Does not: how a format writes it
-down (its siblings), the Ethernet part of L2 networks (`segment`), which version number it has (`store`): the digest
+down (its siblings), the Ethernet part of L2 networks (`segment`), which version number it has (`state_folder`): the digest
 covers everything but that number and the port chosen on the device, and is the same for every format.
 """
 
@@ -16,7 +16,7 @@ from datetime import date
 from ipaddress import ip_network
 from typing import Any, Final
 
-from warpd.allocation.model import Grants, NetworkGrant
+from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.clients.segment import Segment, segment
 from warpd.errors import WarpError
 from warpd.intent.model import L2_TYPES, Endpoint, Intent, Network
@@ -129,7 +129,7 @@ def _key_text(value: Secret) -> str:
 
 def client_config(
     intent: Intent,
-    grants: Grants,
+    allocations: Allocations,
     master: Master,
     network: str,
     endpoint: str,
@@ -143,7 +143,7 @@ def client_config(
     Raises:
         WarpError: the endpoint has expired, or its network's grants lack what a config needs.
     """
-    own, given = intent.networks[network], grants.networks[network]
+    own, given = intent.networks[network], allocations.networks[network]
     one, seat = own.endpoints[endpoint], given.endpoints[endpoint]
     _refuse(network, endpoint, one, today)
     key_name = seat.key_name or endpoint
@@ -181,7 +181,7 @@ def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> N
 # ---- what goes into the tunnel -------------------------------------------------------------------------------
 
 
-def _allowed_ips(own: Network, given: NetworkGrant, endpoint: str, today: date) -> tuple[str, ...]:
+def _allowed_ips(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> tuple[str, ...]:
     if own.type == "secure-internet":
         return EVERYTHING
     if own.type == "l3vpn-gateway":
@@ -193,11 +193,11 @@ def _allowed_ips(own: Network, given: NetworkGrant, endpoint: str, today: date) 
     return tuple(_texts(_wanted(own, inside)))
 
 
-def _gateways(given: NetworkGrant) -> list[IPNetwork]:
+def _gateways(given: NetworkAllocation) -> list[IPNetwork]:
     return [ip_network(given.gateway_address), ip_network(given.gateway_address6)]
 
 
-def _subnets(given: NetworkGrant) -> list[IPNetwork]:
+def _subnets(given: NetworkAllocation) -> list[IPNetwork]:
     return [given.subnet, given.subnet6]
 
 
@@ -207,7 +207,7 @@ def _behind_others(own: Network, endpoint: str, today: date) -> Iterator[IPNetwo
             yield from other.routes
 
 
-def _resources(own: Network, given: NetworkGrant, endpoint: str, today: date) -> list[IPNetwork]:
+def _resources(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> list[IPNetwork]:
     """A router that resources lie behind hears from the clients themselves, so that it must accept their addresses."""
     there = {name for name, other in own.endpoints.items() if in_force(other, today)}
     reached = [item.subnet for item in own.resources if item.via != endpoint and (item.via is None or item.via in there)]

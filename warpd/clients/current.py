@@ -14,18 +14,18 @@ from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.state import Host
 from warpd.networks.compiler import IPV6_MINIMUM_MTU, tunnel_mtu
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 
 PRIVATE: Final = tuple(
     ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
 
 
-def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> ClientConfig:
+def current_config(goal: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
     """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients dial."""
     return client_config(
         goal.intent,
-        goal.grants,
+        goal.allocations,
         goal.master,
         network,
         endpoint,
@@ -35,16 +35,16 @@ def current_config(goal: Goal, host: Host, network: str, endpoint: str) -> Clien
     )
 
 
-def dialled_address(goal: Goal, host: Host, network: str) -> str:
+def dialled_address(goal: Target, host: Host, network: str) -> str:
     """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody knows it."""
-    port = goal.grants.networks[network].port
+    port = goal.allocations.networks[network].port
     try:
         return f"{public_host(goal.intent, host)}:{port}"
     except WarpError:
         return f"auto:{port}"
 
 
-def own_config(goal: Goal, network: str, endpoint: str) -> ClientConfig:
+def own_config(goal: Target, network: str, endpoint: str) -> ClientConfig:
     """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses, routes.
 
     Raises:
@@ -52,11 +52,11 @@ def own_config(goal: Goal, network: str, endpoint: str) -> ClientConfig:
     """
     today = goal.today
     return client_config(
-        goal.intent, goal.grants, goal.master, network, endpoint, public_host="auto", mtu=IPV6_MINIMUM_MTU, today=today
+        goal.intent, goal.allocations, goal.master, network, endpoint, public_host="auto", mtu=IPV6_MINIMUM_MTU, today=today
     )
 
 
-def current_digest(goal: Goal, host: Host, network: str, endpoint: str) -> str:
+def current_digest(goal: Target, host: Host, network: str, endpoint: str) -> str:
     """The digest by which the store knows the config's version; "" where there is no config."""
     try:
         return current_config(goal, host, network, endpoint).digest()
@@ -64,12 +64,12 @@ def current_digest(goal: Goal, host: Host, network: str, endpoint: str) -> str:
         return ""
 
 
-def known_as(goal: Goal, network: str, endpoint: str) -> tuple[str, str]:
+def known_as(goal: Target, network: str, endpoint: str) -> tuple[str, str]:
     """The names that the store knows an endpoint's versions by."""
-    return goal.grants.networks[network].first_names(network, endpoint) or (network, endpoint)
+    return goal.allocations.networks[network].first_names(network, endpoint) or (network, endpoint)
 
 
-def stale_configs(goal: Goal, host: Host, delivered: Mapping[str, str]) -> list[str]:
+def stale_configs(goal: Target, host: Host, delivered: Mapping[str, str]) -> list[str]:
     """Endpoints whose device was given another config than it should have: `NETWORK/NAME`, sorted.
 
     `delivered` leads from first names to the digest of what was exported last; who was never given one is not stale.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from warpd.allocation.model import NetworkGrant
+from warpd.allocation.model import NetworkAllocation
 from warpd.errors import WarpError
 from warpd.intent.model import L2_TYPES, NetworkType
 
@@ -48,7 +48,7 @@ class Segment:
         return self.mtu + ETHERNET_AND_TAG + OVERHEAD[self.kind] + IPV4
 
 
-def segment(network_type: NetworkType, given: NetworkGrant, endpoint: str) -> Segment | None:
+def segment(network_type: NetworkType, given: NetworkAllocation, endpoint: str) -> Segment | None:
     """None where the network carries no Ethernet.
 
     Raises:

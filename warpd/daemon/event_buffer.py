@@ -17,7 +17,7 @@ NETWORKS_MAX: Final = 4096  # whose lines are counted at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LoggedEvent:
     """Something that happened.
 
     `number` counts from 1 since the events on disk began, over restarts too; `time` is ISO 8601 in UTC.
@@ -42,9 +42,9 @@ class EventRow:
 
     def __init__(self, kept: int) -> None:
         self._kept, self._size = kept, 0
-        self._rows: dict[str, deque[Event]] = {}
+        self._rows: dict[str, deque[LoggedEvent]] = {}
 
-    def add(self, event: Event) -> None:
+    def add(self, event: LoggedEvent) -> None:
         """`event` is later than all that were added before."""
         self._rows.setdefault(event.network, deque()).append(event)
         self._size += 1
@@ -58,7 +58,7 @@ class EventRow:
         if not row:
             del self._rows[network]
 
-    def after(self, number: int) -> list[Event]:
+    def after(self, number: int) -> list[LoggedEvent]:
         """Those with a larger number, oldest first."""
         found = [event for row in self._rows.values() for event in row if event.number > number]
         return sorted(found, key=lambda event: event.number)

@@ -9,19 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from warpd.daemon.stats import Sourced
+from warpd.daemon.stats import GitStatus
 from warpd.intent.sources.git import Checkout
 from warpd.intent.types import seconds_of
 
 
-class Puller:
+class GitPoller:
     """`state` is replaced whole, so that the loop never sees half of it."""
 
     def __init__(self, checkout: Checkout, tell: Callable[[], None]) -> None:
         self._checkout, self._tell = checkout, tell
         self._interval_s = seconds_of(checkout.source.interval)
         self._asked, self._ended = threading.Event(), False
-        self.state = Sourced(checkout.source.git, checkout.revision)
+        self.state = GitStatus(checkout.source.git, checkout.revision)
         # git may hang on the network: nobody waits for this thread at the end
         self._thread = threading.Thread(target=self._run, name="puller", daemon=True)
 
@@ -43,9 +43,9 @@ class Puller:
             self._asked.wait(self._interval_s)
             self._asked.clear()
 
-    def _pull(self, before: Sourced) -> Sourced:
+    def _pull(self, before: GitStatus) -> GitStatus:
         try:
             pulled = self._checkout.pull()
         except Exception as failure:  # whatever it is: a thread that has ended would never ask again
-            return Sourced(before.url, before.revision, before.asked_s, str(failure))
-        return Sourced(before.url, pulled.revision, time.time(), "")
+            return GitStatus(before.url, before.revision, before.asked_s, str(failure))
+        return GitStatus(before.url, pulled.revision, time.time(), "")

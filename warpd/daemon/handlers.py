@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from warpd.daemon.reconciler import InForce, Keeper
+from warpd.daemon.reconciler import ActiveConfig, Reconciler
 from warpd.errors import InvalidIntent, WarpError
-from warpd.reconcile.engine import Prospect, converge, prospect
+from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.service.commitment import commit
 from warpd.service.conditions import from_json
 from warpd.service.history import History
@@ -35,67 +35,67 @@ from warpd.service.views.report import (
     without_steps,
 )
 
-Answerer = Callable[[Keeper, Mapping[str, Any]], dict[str, Any]]
+Answerer = Callable[[Reconciler, Mapping[str, Any]], dict[str, Any]]
 
 
-def status(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def status(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Of the intent in force.
 
     Raises:
-        WarpError: there has been no valid intent yet. LookFailed: the kernel could not be read.
+        WarpError: there has been no valid intent yet. DumpError: the kernel could not be read.
     """
-    return status_of(keeper, prospect(keeper.kernel, _in_force(keeper).wanted))
+    return status_of(reconciler, planned_run(reconciler.kernel, _in_force(reconciler).wanted))
 
 
-def status_of(keeper: Keeper, found: Prospect) -> dict[str, Any]:
+def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     """What a look at everything says of the intent in force. Raises: WarpError when there is none."""
-    force = _in_force(keeper)
-    data = status_data(keeper.session, force.read, force.wanted, found)
-    return data if keeper.unwritten is None or not keeper.findings else {**data, "in_sync": False}
+    force = _in_force(reconciler)
+    data = status_data(reconciler.session, force.read, force.wanted, found)
+    return data if reconciler.unwritten is None or not reconciler.findings else {**data, "in_sync": False}
 
 
-def _in_force(keeper: Keeper) -> InForce:
-    if keeper.in_force is None:
+def _in_force(reconciler: Reconciler) -> ActiveConfig:
+    if reconciler.in_force is None:
         raise WarpError("there has been no valid intent yet", code="no-intent", who="operator", hint="warpctl validate")
-    return keeper.in_force
+    return reconciler.in_force
 
 
-def plan(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def plan(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
-    return planned(keeper.session, keeper.kernel, keeper.session.read(previous=keeper.allocations()[0]))
+    return planned(reconciler.session, reconciler.kernel, reconciler.session.read(previous=reconciler.allocations()[0]))
 
 
-def validate(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def validate(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML as it is. Raises: WarpError when the state folder cannot be read."""
     try:
-        return validated(keeper.session, keeper.session.read(previous=keeper.allocations()[0]))
+        return validated(reconciler.session, reconciler.session.read(previous=reconciler.allocations()[0]))
     except InvalidIntent as failure:
         return not_valid(failure)
 
 
-def explain(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def explain(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """By the intent in force. Raises: as `warpctl explain`."""
-    wanted = _in_force(keeper).wanted
-    return explained(keeper.kernel, wanted, prospect(keeper.kernel, wanted), arguments["way"])
+    wanted = _in_force(reconciler).wanted
+    return explained(reconciler.kernel, wanted, planned_run(reconciler.kernel, wanted), arguments["way"])
 
 
-def doctor(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def doctor(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl doctor` checks. Raises: WarpError when the state folder cannot be read."""
-    watched = from_json(keeper.desk.daemon[0].get("conditions", ()))
-    return examined(keeper.session, keeper.allocations()[0], True, watched)
+    watched = from_json(reconciler.mailbox.daemon[0].get("conditions", ()))
+    return examined(reconciler.session, reconciler.allocations()[0], True, watched)
 
 
-def entry(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """One number of the history. Raises: WarpError when it is not kept."""
-    return applied_before(keeper.session, arguments["number"], keeper.kernel)
+    return applied_before(reconciler.session, arguments["number"], reconciler.kernel)
 
 
-def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
-    session, kernel = keeper.session, keeper.kernel
-    with session.store.writer_if_possible("warpd (asked)", make=keeper.in_force is None) as obstacle:
+    session, kernel = reconciler.session, reconciler.kernel
+    with session.store.writer_if_possible("warpd (asked)", make=reconciler.in_force is None) as obstacle:
         History(session).refuse_pending()
-        previous, lost = keeper.allocations()
+        previous, lost = reconciler.allocations()
         read = with_rollback(session, session.read(previous=previous))
         if read.risks and not arguments.get("yes"):
             raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
@@ -104,32 +104,32 @@ def apply(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
         within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
         back_to = way_back(session, kernel, within_s)
-        done = commit(session, read, by, kernel, keeper.applied, lost or obstacle)
-        found = prospect(kernel, done.goal)
+        done = commit(session, read, by, kernel, reconciler.applied, lost or obstacle)
+        found = planned_run(kernel, done.goal)
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten, within_s)
         data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
-        outcome = converge(kernel, lambda: prospect(kernel, done.goal, found), found)
+        outcome = converge(kernel, lambda: planned_run(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 
 
-def confirm(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def confirm(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl confirm` does. Raises: as that."""
-    with keeper.session.store.writer(command="warpd (asked)"):
-        return {"version": VERSION, "confirmed": History(keeper.session).confirm()}
+    with reconciler.session.store.writer(command="warpd (asked)"):
+        return {"version": VERSION, "confirmed": History(reconciler.session).confirm()}
 
 
-def rollback(keeper: Keeper, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl rollback` does, with `to` a number of the history or None. Raises: as that."""
-    with keeper.session.store.writer_if_possible("warpd (asked)", make=False):
-        undone, number = undo(keeper.session, keeper.kernel, arguments.get("to"))
+    with reconciler.session.store.writer_if_possible("warpd (asked)", make=False):
+        undone, number = undo(reconciler.session, reconciler.kernel, arguments.get("to"))
         return undone_json(undone.outcome, number, undone.unwritten)
 
 
-def history(keeper: Keeper, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl history -o json` shows."""
-    return history_json(History(keeper.session))
+    return history_json(History(reconciler.session))
 
 
 CHANGING: Final = frozenset({"apply", "confirm", "rollback"})

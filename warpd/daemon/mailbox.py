@@ -2,7 +2,7 @@
 
 Others (the control socket, on a thread of its own) hand in a question and wait for its answer; the loop takes them
 one by one between its passes. What has happened is kept as a bounded row of events with numbers, and what is counted
-as `Figures`. Nothing here looks, changes or prints.
+as `Stats`. Nothing here looks, changes or prints.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from warpd.daemon.event_buffer import Event, EventRow
+from warpd.daemon.event_buffer import EventRow, LoggedEvent
 from warpd.daemon.http.view import View
-from warpd.daemon.stats import Figures, SocketFigures
+from warpd.daemon.stats import SocketStats, Stats
 from warpd.errors import Busy
 
 KEPT: Final = 1000  # events, of all networks together
@@ -27,7 +27,7 @@ READERS_MAX: Final = 24  # of whoever may only look: the rest is for those who m
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Request:
     """What the loop is asked: `status`, `plan`, `apply`, `confirm`, `rollback`, `history`, with its arguments."""
 
     verb: str
@@ -35,26 +35,26 @@ class Question:
     answer: Future[Any] = field(default_factory=Future)
 
 
-class Desk:
+class Mailbox:
     """Thread-safe. `wake` is called when a question has come in."""
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self._wake = wake
         self._guard = threading.Lock()
-        self._questions: deque[Question] = deque()
+        self._questions: deque[Request] = deque()
         self._events = EventRow(KEPT)
         self._count = 0
         self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
-        self.figures = Figures()  # replaced whole by the loop, so that a reader never sees half of them
-        self.socket = SocketFigures()  # likewise, by the socket's thread
+        self.stats = Stats()  # replaced whole by the loop, so that a reader never sees half of them
+        self.socket = SocketStats()  # likewise, by the socket's thread
         self.view: View | None = None  # what the last look showed, for all readers
         self.daemon: tuple[Mapping[str, Any], float] = {}, 0.0  # how the daemon is, as `status` shows it, and since when
         self.moment = 0  # counts what makes an earlier view outdated
         self.watched_until_s = float("-inf")  # until when somebody is thought to read, by `time.monotonic`
 
-    def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Question:
+    def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Request:
         """Hand in a question; its `answer` is set by the loop. Raises: Busy when too many wait."""
-        question = Question(verb, arguments)
+        question = Request(verb, arguments)
         with self._guard:
             if len(self._questions) >= (READERS_MAX if reader else ASKED_MAX):
                 raise Busy("warpd has too many questions to answer", hint="try again in a moment")
@@ -67,7 +67,7 @@ class Desk:
         """Whether there are questions that the loop has not taken."""
         return bool(self._questions)
 
-    def questions(self) -> Iterator[Question]:
+    def questions(self) -> Iterator[Request]:
         """Taken by the loop; one that nobody waits for any more is left out."""
         while True:
             with self._guard:
@@ -80,7 +80,7 @@ class Desk:
     def tell(self, time: str, kind: str, **fields: Any) -> None:
         with self._guard:
             self._count += 1
-            self._events.add(Event(self._count, time, kind, fields))
+            self._events.add(LoggedEvent(self._count, time, kind, fields))
         for listener in self.listeners:
             listener()
 
@@ -90,20 +90,20 @@ class Desk:
             for row in rows:
                 fields = {key: value for key, value in row.items() if key not in ("number", "time", "kind")}
                 self._count = max(self._count, row["number"])
-                self._events.add(Event(row["number"], row["time"], row["kind"], fields))
+                self._events.add(LoggedEvent(row["number"], row["time"], row["kind"], fields))
 
     @property
     def last_number(self) -> int:
         """Of the latest event; 0 before any."""
         return self._count
 
-    def events(self, after: int = 0) -> list[Event]:
+    def events(self, after: int = 0) -> list[LoggedEvent]:
         """Events with a number above `after`, oldest first."""
         with self._guard:
             return self._events.after(after)
 
 
-class Waker:
+class SelfPipe:
     """A pipe that another thread, or a signal, writes to end the loop's wait."""
 
     def __init__(self) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from warpd import __version__
-from warpd.daemon.stats import Figures, Seen, SocketFigures
+from warpd.daemon.stats import NetworkStats, SocketStats, Stats
 from warpd.kernel.state import PeerTraffic
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_NO_SOCKET: Final = SocketFigures()
+_NO_SOCKET: Final = SocketStats()
 
 Labels = Mapping[str, object]
 Sample = tuple[Labels, float]
@@ -53,44 +53,44 @@ def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _passes(figures: Figures) -> Iterator[Sample]:
-    for result, count in sorted(figures.passes.items()):
+def _passes(stats: Stats) -> Iterator[Sample]:
+    for result, count in sorted(stats.passes.items()):
         yield {"result": result}, count
 
 
-def _by_network(counts: Mapping[str, int], figures: Figures) -> Iterator[Sample]:
-    vcids = {network.name: network.vcid for network in figures.networks}
+def _by_network(counts: Mapping[str, int], stats: Stats) -> Iterator[Sample]:
+    vcids = {network.name: network.vcid for network in stats.networks}
     for name, count in sorted(counts.items()):
         yield {"network": name, "vcid": vcids.get(name, "")}, count
 
 
-def _of(network: Seen) -> dict[str, object]:
+def _of(network: NetworkStats) -> dict[str, object]:
     return {"network": network.name, "vcid": network.vcid}
 
 
-def _of_endpoints(value: Callable[[PeerTraffic], int | None], figures: Figures) -> Iterator[Sample]:
-    for network in figures.networks:
+def _of_endpoints(value: Callable[[PeerTraffic], int | None], stats: Stats) -> Iterator[Sample]:
+    for network in stats.networks:
         for name, traffic in network.endpoints.items():
             now = value(traffic)
             if now is not None:
                 yield {**_of(network), "endpoint": name}, now
 
 
-def _in_sync(figures: Figures) -> Iterator[Sample]:
-    for network in figures.networks:
+def _in_sync(stats: Stats) -> Iterator[Sample]:
+    for network in stats.networks:
         yield _of(network), float(network.in_sync)
 
 
-def _dropped(figures: Figures) -> Iterator[Sample]:
-    for network in figures.networks:
+def _dropped(stats: Stats) -> Iterator[Sample]:
+    for network in stats.networks:
         for reason, packets in network.drops.items():
             yield {**_of(network), "reason": reason}, packets
-    for reason, packets in figures.drops.items():
+    for reason, packets in stats.drops.items():
         yield {"network": "", "vcid": "", "reason": reason}, packets
 
 
-def _sourced(what: str, figures: Figures) -> Iterator[Sample]:
-    source = figures.source
+def _sourced(what: str, stats: Stats) -> Iterator[Sample]:
+    source = stats.source
     if not source.url:
         return
     if what == "revision":
@@ -99,82 +99,82 @@ def _sourced(what: str, figures: Figures) -> Iterator[Sample]:
         yield {}, source.asked_s if what == "asked" else float(bool(source.error))
 
 
-def _refused(figures: SocketFigures) -> Iterator[Sample]:
+def _refused(stats: SocketStats) -> Iterator[Sample]:
     for missing in ("right", "place"):
-        yield {"missing": missing}, figures.refused.get(missing, 0)
+        yield {"missing": missing}, stats.refused.get(missing, 0)
 
 
-def _problems(figures: Figures) -> Iterator[Sample]:
-    vcids = {network.name: network.vcid for network in figures.networks}
-    for network, code in sorted(set(figures.problems)):
+def _problems(stats: Stats) -> Iterator[Sample]:
+    vcids = {network.name: network.vcid for network in stats.networks}
+    for network, code in sorted(set(stats.problems)):
         yield {"network": network, "vcid": vcids.get(network, ""), "code": code}, 1
 
 
-def _conditions(figures: Figures) -> Iterator[Sample]:
-    for item in figures.conditions:
+def _conditions(stats: Stats) -> Iterator[Sample]:
+    for item in stats.conditions:
         yield {"code": item.code, "severity": item.severity}, 1
 
 
-def metrics_text(figures: Figures, socket: SocketFigures = _NO_SOCKET) -> str:
+def metrics_text(stats: Stats, socket: SocketStats = _NO_SOCKET) -> str:
     """Every metric that warpd has."""
     lines: list[str] = []
-    for family, samples in (*_all(figures), *_of_socket(socket)):
+    for family, samples in (*_all(stats), *_of_socket(socket)):
         lines += family.text(samples)
     return "\n".join([*lines, ""])
 
 
-def _all(figures: Figures) -> Iterator[tuple[Family, Iterable[Sample]]]:
+def _all(stats: Stats) -> Iterator[tuple[Family, Iterable[Sample]]]:
     none: Labels = {}
     yield Family("warpd_build_info", "gauge", "Always 1; which version runs."), [({"version": __version__}, 1)]
-    yield Family("warpd_passes_total", "counter", "Passes by what came of them."), _passes(figures)
-    yield Family("warpd_pass_seconds_total", "counter", "Seconds spent in passes."), [(none, figures.pass_seconds)]
+    yield Family("warpd_passes_total", "counter", "Passes by what came of them."), _passes(stats)
+    yield Family("warpd_pass_seconds_total", "counter", "Seconds spent in passes."), [(none, stats.pass_seconds)]
     yield (
         Family("warpd_repairs_total", "counter", "Steps that drift made necessary."),
-        _by_network(figures.repairs, figures),
+        _by_network(stats.repairs, stats),
     )
-    yield Family("warpd_changes_total", "counter", "Steps done, for any reason."), _by_network(figures.changes, figures)
-    yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(figures.errors, figures)
-    yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(figures.pending, figures)
-    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _in_sync(figures)
+    yield Family("warpd_changes_total", "counter", "Steps done, for any reason."), _by_network(stats.changes, stats)
+    yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(stats.errors, stats)
+    yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(stats.pending, stats)
+    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _in_sync(stats)
     yield (
         Family("warpd_problem", "gauge", "1 while this machine keeps the network from something; status says what."),
-        _problems(figures),
+        _problems(stats),
     )
     yield (
         Family("warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."),
-        _of_endpoints(lambda peer: peer.received, figures),
+        _of_endpoints(lambda peer: peer.received, stats),
     )
     yield (
         Family("warpd_endpoint_sent_bytes_total", "counter", "Bytes sent to the endpoint."),
-        _of_endpoints(lambda peer: peer.sent, figures),
+        _of_endpoints(lambda peer: peer.sent, stats),
     )
     yield (
         Family("warpd_endpoint_last_handshake_seconds", "gauge", "When the last handshake was, in seconds since the epoch."),
-        _of_endpoints(lambda peer: peer.handshake or None, figures),
+        _of_endpoints(lambda peer: peer.handshake or None, stats),
     )
     yield (
         Family("warpd_endpoints", "gauge", "Endpoints of the intent; above 10000 the series of single ones are left out."),
-        [(none, sum(network.size for network in figures.networks))],
+        [(none, sum(network.size for network in stats.networks))],
     )
-    yield Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."), _dropped(figures)
-    yield Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."), [(none, figures.intent_valid)]
+    yield Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."), _dropped(stats)
+    yield Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."), [(none, stats.intent_valid)]
     yield (
         Family("warpd_intent_applied_timestamp_seconds", "gauge", "When the intent in force was first applied; 0: none yet."),
-        [(none, figures.intent_at_s)],
+        [(none, stats.intent_at_s)],
     )
-    yield Family("warpd_source_info", "gauge", "Always 1; the commit that is laid out."), _sourced("revision", figures)
+    yield Family("warpd_source_info", "gauge", "Always 1; the commit that is laid out."), _sourced("revision", stats)
     yield (
         Family("warpd_source_asked_timestamp_seconds", "gauge", "When the git repository last gave a good answer."),
-        _sourced("asked", figures),
+        _sourced("asked", stats),
     )
-    yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", figures)
-    yield Family("warpd_condition", "gauge", "1 while it holds; `warpctl status` says more."), _conditions(figures)
-    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, figures.confirm_pending)]
-    yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(figures.fights))]
-    yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, figures.overruns)]
+    yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", stats)
+    yield Family("warpd_condition", "gauge", "1 while it holds; `warpctl status` says more."), _conditions(stats)
+    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, stats.confirm_pending)]
+    yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(stats.fights))]
+    yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, stats.overruns)]
 
 
-def _of_socket(socket: SocketFigures) -> Iterator[tuple[Family, Iterable[Sample]]]:
+def _of_socket(socket: SocketStats) -> Iterator[tuple[Family, Iterable[Sample]]]:
     yield (
         Family("warpd_socket_refused_total", "counter", "Connections to the control socket refused, by what was missing."),
         _refused(socket),
@@ -183,4 +183,4 @@ def _of_socket(socket: SocketFigures) -> Iterator[tuple[Family, Iterable[Sample]
     yield closed, [({}, float(socket.closed))]
 
 
-METRICS: Final = frozenset(family.name for family, _ in (*_all(Figures()), *_of_socket(SocketFigures())))
+METRICS: Final = frozenset(family.name for family, _ in (*_all(Stats()), *_of_socket(SocketStats())))

@@ -1,7 +1,7 @@
 """One pass after another: from files and kernel to what the log, the events and the figures say.
 
 Lives here: what the daemon holds between passes (the goal in force, the last look) and what one pass does with it.
-Does not: when a pass is due (`decide`), who asks for it (`loop`). What is held only saves work: each pass looks at the
+Does not: when a pass is due (`scheduler`), who asks for it (`loop`). What is held only saves work: each pass looks at the
 kernel, and a full one at everything.
 """
 
@@ -18,29 +18,29 @@ from typing import Any, Final
 
 import structlog
 
-from warpd.allocation.model import Grants
-from warpd.daemon.mailbox import Desk
-from warpd.daemon.resolver import Dialer
-from warpd.daemon.scheduler import Result, Work
-from warpd.daemon.stats import Sourced, dropped, seen
+from warpd.allocation.model import Allocations
+from warpd.daemon.mailbox import Mailbox
+from warpd.daemon.resolver import EndpointResolver
+from warpd.daemon.scheduler import PassRequest, PassResult
+from warpd.daemon.stats import GitStatus, dropped, seen
 from warpd.daemon.watcher import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_headline
 from warpd.intent.model import Intent
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.kernel.kinds.netns import vcid_of
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Action, Host, Observed, State
 from warpd.keys.files import key_files_named
 from warpd.networks.compiler import Problem
-from warpd.reconcile.engine import Goal, Outcome, Prospect, advance, converge, glance, prospect, survey
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, advance, converge, glance, planned_run, survey
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import Applied, Commitment, as_error, commit, goal_again, has_devices
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest
 from warpd.service.history import files_of as intent_files
 from warpd.service.recovery import unnamed
 from warpd.service.rollback import undo_pending
-from warpd.service.workspace import Read, Session
-from warpd.store.state_folder import GRANTS, IN_FORCE, MASTER
+from warpd.service.workspace import LoadedIntent, Session
+from warpd.store.state_folder import ALLOCATIONS, IN_FORCE, MASTER
 
 COMMAND: Final = "warpd"
 ROLLED_BACK: Final = "these files were rolled back from"
@@ -48,45 +48,45 @@ TOLD_STEPS_MAX: Final = 200  # changes of one pass that are told one by one
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ActiveConfig:
     """The last intent that was written down, and what the kernel is kept as."""
 
-    read: Read
-    goal: Goal
+    read: LoadedIntent
+    goal: Target
     since_s: float
-    reduced: Goal | None = None  # while a newer intent cannot be written down: what both permit
+    reduced: Target | None = None  # while a newer intent cannot be written down: what both permit
 
     @property
-    def wanted(self) -> Goal:
+    def wanted(self) -> Target:
         """What the kernel is kept as."""
         return self.reduced if self.reduced is not None else self.goal
 
 
-class Keeper:
+class Reconciler:
     """Holds the goal in force and makes the passes. For one thread."""
 
-    def __init__(self, session: Session, kernel: LiveKernel, desk: Desk, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, session: Session, kernel: LiveKernel, mailbox: Mailbox, log: structlog.stdlib.BoundLogger) -> None:
         self.session = session
         self.kernel = kernel
-        self.desk = desk
+        self.mailbox = mailbox
         self.events_unwritten = ""  # why the latest events are not on disk
         self.log = log
         self.drain: Callable[[Collection[str] | None], None] = lambda _covered: None
-        self.in_force: InForce | None = None
+        self.in_force: ActiveConfig | None = None
         self.findings: tuple[Finding, ...] = ()  # why the files as they are now are not in force
         self.waits = ""  # for whose consent
-        self.last: Prospect | None = None
-        self._full: Prospect | None = None
-        self.seen_whole: Prospect | None = None  # by the last pass, when it looked at everything and had nothing to do
+        self.last: PlannedRun | None = None
+        self._full: PlannedRun | None = None
+        self.seen_whole: PlannedRun | None = None  # by the last pass, when it looked at everything and had nothing to do
         self._mark: tuple[Mark, Mark] | None = None  # of what is in force, refused or awaiting consent
         self._tried: tuple[Mark, Mark] | None = None  # of what could not be written down
         self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
         self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
         self._shown_for: Intent | None = None  # the YAML by which what is in force was found in the kernel
         self._looked_s = 0.0
-        self._looked_for: Goal | None = None  # the goal of the last look
+        self._looked_for: Target | None = None  # the goal of the last look
         self.problems: tuple[Problem, ...] = ()
-        self._dialer = Dialer()
+        self._dialer = EndpointResolver()
         self.last_pass: dict[str, Any] = {}
         self.why_failing: dict[str, str] = {}  # by network, the last fault
         self.pending: Pending | None = None
@@ -98,12 +98,12 @@ class Keeper:
 
     # -- a pass
 
-    def run(self, work: Work) -> Result:
+    def run(self, work: PassRequest) -> PassResult:
         """Never raises for what the operator or another program must mend."""
-        if work == Work(files=True) and self._fingerprint() in (self._mark, self._tried) and not self.undo_due:
+        if work == PassRequest(files=True) and self._fingerprint() in (self._mark, self._tried) and not self.undo_due:
             return self._nothing()  # something else happened in the folder
         began = time.monotonic()
-        result, kind = Result(), "done"
+        result, kind = PassResult(), "done"
         try:
             with self.session.store.writer_if_possible(COMMAND, make=self._may_make_folder()) as obstacle:
                 self._obstacle = obstacle
@@ -111,22 +111,22 @@ class Keeper:
                 kind = "failed" if result.failed else "done"
         except Busy as failure:
             self.log.info("busy", error=failure.message)
-            return Result(busy=True)
+            return PassResult(busy=True)
         except _Writing:
-            return Result(writing=True)
+            return PassResult(writing=True)
         except InvalidIntent as failure:
             self._refused(failure.findings)
-            result, kind = Result(failed=frozenset([ROOT])), "invalid"
-        except (WarpError, LookFailed, OSError) as failure:
+            result, kind = PassResult(failed=frozenset([ROOT])), "invalid"
+        except (WarpError, DumpError, OSError) as failure:
             self.log.error("pass failed", error=str(failure))
-            self.desk.tell(_now(), "failed", error=str(failure))
+            self.mailbox.tell(_now(), "failed", error=str(failure))
             self.why_failing[self._name(ROOT)] = str(failure)
             self._tried = self._fingerprint()  # what else happens in the folder is no reason to try again
-            result, kind = Result(all_failed=True), "failed"
+            result, kind = PassResult(all_failed=True), "failed"
         except Exception as failure:  # a mistake of ours must not end the guard of every network
             self.log.exception("pass failed", error=repr(failure))
-            self.desk.tell(_now(), "failed", error=repr(failure))
-            result, kind = Result(all_failed=True), "failed"
+            self.mailbox.tell(_now(), "failed", error=repr(failure))
+            result, kind = PassResult(all_failed=True), "failed"
         if kind == "done":
             kind = self._why_not_done() or kind
         seconds = time.monotonic() - began
@@ -142,15 +142,15 @@ class Keeper:
             return False
         return self.session.store.folder.exists() or not has_devices(self.kernel)
 
-    def _nothing(self) -> Result:
-        return Result(unwritten=self.unwritten is not None)
+    def _nothing(self) -> PassResult:
+        return PassResult(unwritten=self.unwritten is not None)
 
     def _why_not_done(self) -> str:
         if self.unwritten is not None:
             return "unwritten"
         return ("waits" if self.waits else "invalid") if self.findings else ""
 
-    def _pass(self, work: Work) -> Result:
+    def _pass(self, work: PassRequest) -> PassResult:
         fresh = self._read_if_possible(work)
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
@@ -165,7 +165,7 @@ class Keeper:
         reverted = {} if fresh else _reverted(outcome, wanted_before, found.compiled.state)
         return self._told(found, outcome, fresh, reverted)
 
-    def _dial(self, found: Prospect) -> None:
+    def _dial(self, found: PlannedRun) -> None:
         """Peers that are silent and have a host name are dialled where that is now."""
         for peer, address in list(self._dialer.due(found.compiled.state, found.observed.traffic, time.time())):
             fault = self.kernel.dial(peer, address)
@@ -177,27 +177,27 @@ class Keeper:
         if host.forwarding4 and host.fence4:
             text = "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off now, and destroy leaves it on"
             self.log.warning("forwarding", text=text)
-            self.desk.tell(_now(), "forwarding", text=text)
+            self.mailbox.tell(_now(), "forwarding", text=text)
 
     def _tell_problems(self, now: tuple[Problem, ...]) -> None:
         """What this machine keeps networks from: told when it comes, and when it is over."""
         before, self.problems = self.problems, now
         codes = tuple((problem.network, problem.finding.code) for problem in now)
-        self.desk.figures = dataclasses.replace(self.desk.figures, problems=codes)
+        self.mailbox.stats = dataclasses.replace(self.mailbox.stats, problems=codes)
         for problem in now:
             if problem not in before:
                 about = {"network": problem.network, "code": problem.finding.code, "error": problem.finding.message}
                 self.log.error("problem of this machine", **about, hint=problem.finding.hint)
-                self.desk.tell(_now(), "problem", **about)
+                self.mailbox.tell(_now(), "problem", **about)
         for problem in before:
             if problem not in now:
                 about = {"network": problem.network, "code": problem.finding.code}
                 self.log.info("problem over", **about)
-                self.desk.tell(_now(), "problem_over", **about)
+                self.mailbox.tell(_now(), "problem_over", **about)
 
     # -- files
 
-    def _read_if_possible(self, work: Work) -> bool:
+    def _read_if_possible(self, work: PassRequest) -> bool:
         """As `_read_if_whole`; a state folder that cannot be read keeps nobody from repairing what drifts."""
         try:
             return self._read_if_whole(work)
@@ -210,7 +210,7 @@ class Keeper:
             self._not_written(as_error(failure))
             return self._turn_of_day()
 
-    def _read_if_whole(self, work: Work) -> bool:
+    def _read_if_whole(self, work: PassRequest) -> bool:
         """As `_read`; a file that is being written keeps nobody from repairing what drifts.
 
         Raises:
@@ -225,7 +225,7 @@ class Keeper:
             self.unread = True
             return False
 
-    def _read(self, work: Work) -> bool:
+    def _read(self, work: PassRequest) -> bool:
         """Read the files if they are not the same as before; whether there is a new goal.
 
         Raises:
@@ -259,7 +259,7 @@ class Keeper:
             self._refused(failure.findings)
         return self._fall_back()
 
-    def allocations(self) -> tuple[Grants, WarpError | None]:
+    def allocations(self) -> tuple[Allocations, WarpError | None]:
         """Those on the disk; or those in memory, and how the disk has lost them.
 
         Raises:
@@ -267,17 +267,17 @@ class Keeper:
         """
         force, store = self.in_force, self.session.store
         try:
-            found = store.read_grants()
+            found = store.read_allocations()
         except WarpError as failure:
             if force is None:
                 raise
-            return force.goal.grants, failure
-        if force is None or found.networks or not force.goal.grants.networks:
+            return force.goal.allocations, failure
+        if force is None or found.networks or not force.goal.allocations.networks:
             return found, None
-        text, hint = f"{store.folder} has lost its allocations ({GRANTS})", "restore the folder from a backup"
-        return force.goal.grants, WarpError(text, code="state-lost", who="operator", hint=hint)
+        text, hint = f"{store.folder} has lost its allocations ({ALLOCATIONS})", "restore the folder from a backup"
+        return force.goal.allocations, WarpError(text, code="state-lost", who="operator", hint=hint)
 
-    def _why_not(self, read: Read, previous: Grants) -> str:
+    def _why_not(self, read: LoadedIntent, previous: Allocations) -> str:
         """Whose yes these files need; "" for nobody's."""
         refused = self._history.refused
         if refused and files_digest(intent_files(read)) == refused:
@@ -290,7 +290,7 @@ class Keeper:
         if pending.left_s() <= 0:
             self.log.warning("nobody confirmed in time: going back", number=pending.number, to=pending.back_to)
             undone = undo_pending(self.session, self.kernel)
-            self.desk.tell(_now(), "rollback", number=pending.back_to, complete=undone is None or undone.complete)
+            self.mailbox.tell(_now(), "rollback", number=pending.back_to, complete=undone is None or undone.complete)
             self.pending = self._history.pending()
             self.last, self.in_force, self.unwritten = None, None, None
             if undone is not None and undone.unwritten is not None:
@@ -309,7 +309,7 @@ class Keeper:
         if pending.back_to == NOTHING:
             return False
         read = self._history.read(self._history.entry(pending.back_to))
-        self.in_force = InForce(read, self.session.goal_again(read), time.time())
+        self.in_force = ActiveConfig(read, self.session.goal_again(read), time.time())
         self._number = pending.back_to
         return True
 
@@ -320,7 +320,7 @@ class Keeper:
             return False
         read = self._history.read(entry)
         goal, lost = goal_again(self.session, read, self.kernel)
-        self.in_force, self._number = InForce(read, goal, time.time()), entry.number
+        self.in_force, self._number = ActiveConfig(read, goal, time.time()), entry.number
         self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
         if lost is not None:
             self._not_written(lost)
@@ -344,7 +344,7 @@ class Keeper:
         return mark([*files_of(self.session.config), self.session.lock_file, *self._key_files()])
 
     def _store_mark(self) -> Mark:
-        return mark(self.session.store.folder / name for name in (GRANTS, MASTER, IN_FORCE, PENDING))
+        return mark(self.session.store.folder / name for name in (ALLOCATIONS, MASTER, IN_FORCE, PENDING))
 
     def _key_files(self) -> tuple[Path, ...]:
         named = key_files_named(self.in_force.read.intent) if self.in_force is not None else ()
@@ -358,7 +358,7 @@ class Keeper:
         self.in_force = _on(force, today)
         return True
 
-    def _take(self, read: Read, now: tuple[Mark, Mark]) -> bool:
+    def _take(self, read: LoadedIntent, now: tuple[Mark, Mark]) -> bool:
         """Put a new intent in force, if it can be written down; whether there is a new goal.
 
         `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
@@ -372,15 +372,15 @@ class Keeper:
         force = self.in_force
         same = force is not None and (force.read.intent, force.goal) == (read.intent, goal)
         since = force.since_s if force is not None and same else time.time()
-        self.in_force = InForce(read, goal, since)
+        self.in_force = ActiveConfig(read, goal, since)
         self.findings, self.waits, self._held = (), "", NOTHING
         if self.unwritten is not None:
             self.unwritten = None
             self.log.info("the state folder takes writes again")
-            self.desk.tell(_now(), "written")
+            self.mailbox.tell(_now(), "written")
         if not same:
             self.log.info("intent", networks=len(read.intent.networks))
-            self.desk.tell(_now(), "intent", networks=len(read.intent.networks))
+            self.mailbox.tell(_now(), "intent", networks=len(read.intent.networks))
         for warning in read.warnings:
             self.log.warning("the YAML", finding=render_headline(warning), hint=warning.hint)
         return True
@@ -391,26 +391,26 @@ class Keeper:
             self._fall_back()
         return Applied(self.in_force.read, self.in_force.goal) if self.in_force is not None else None
 
-    def _withhold(self, read: Read, done: Commitment, why: WarpError, now: tuple[Mark, Mark]) -> bool:
+    def _withhold(self, read: LoadedIntent, done: Commitment, why: WarpError, now: tuple[Mark, Mark]) -> bool:
         """Take away what the new intent takes away; what it gives waits until it can be written down."""
         before = self.in_force.wanted if self.in_force is not None else None
         force = self._force_of(read, done)
         reduced = done.goal if done.goal.intent != force.read.intent else None
         self.in_force = _on(dataclasses.replace(force, reduced=reduced), datetime.now(UTC).date())
         self._mark, self._tried = None, (now[0], self._store_mark())
-        if (read.intent, read.grants) != (force.read.intent, force.goal.grants):
+        if (read.intent, read.allocations) != (force.read.intent, force.goal.allocations):
             text = f"what it adds waits: {why.message}"
             self.findings, self.waits = (Finding("state-unwritable", "", text, why.hint or "make room; it is tried again"),), ""
         self._not_written(why)
         return self.in_force.wanted != before
 
-    def _to_be_told_again(self, read: Read) -> bool:
+    def _to_be_told_again(self, read: LoadedIntent) -> bool:
         """Another YAML may tell of endpoints that nobody could name by the one before."""
         return (
             self._shown_for not in (None, read.intent) and self.in_force is not None and bool(unnamed(self.in_force.goal.intent))
         )
 
-    def _force_of(self, read: Read, done: Commitment) -> InForce:
+    def _force_of(self, read: LoadedIntent, done: Commitment) -> ActiveConfig:
         """What was in force: as it is known here, or as `commit` has found it in the kernel, where nothing else tells of it."""
         previous, force = done.previous, self.in_force
         assert previous is not None  # noqa: S101  # `commit` raises where nothing was in force
@@ -419,13 +419,13 @@ class Keeper:
         self._shown_for = read.intent
         about = {"networks": len(previous.goal.intent.networks), "unnamed": sum(unnamed(previous.goal.intent).values())}
         self.log.error("what was applied is known from the kernel alone", **about)
-        self.desk.tell(_now(), "from_kernel", **about)
-        return InForce(previous.read, previous.goal, time.time())
+        self.mailbox.tell(_now(), "from_kernel", **about)
+        return ActiveConfig(previous.read, previous.goal, time.time())
 
     def _not_written(self, why: WarpError) -> None:
         if self.unwritten is None or self.unwritten.message != why.message:
             self.log.error("the state folder takes no writes: what gives access waits", error=why.message, hint=why.hint)
-            self.desk.tell(_now(), "unwritten", error=why.message)
+            self.mailbox.tell(_now(), "unwritten", error=why.message)
         self.unwritten = why
 
     def _refused(self, findings: tuple[Finding, ...]) -> None:
@@ -433,27 +433,27 @@ class Keeper:
         for finding in findings:
             about = {"finding": render_headline(finding), "hint": finding.hint}
             self.log.error("the YAML is not valid; the kernel is left as it is", **about)
-        self.desk.tell(_now(), "invalid", findings=[render_headline(finding) for finding in findings[:20]])
+        self.mailbox.tell(_now(), "invalid", findings=[render_headline(finding) for finding in findings[:20]])
 
     def _wait(self, why: str) -> None:
         self.findings, self.waits = (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),), why
         self.unwritten = None
         self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
-        self.desk.tell(_now(), "waits", why=why)
+        self.mailbox.tell(_now(), "waits", why=why)
 
     # -- kernel
 
-    def _look(self, goal: Goal, work: Work, fresh: bool) -> Prospect:
+    def _look(self, goal: Target, work: PassRequest, fresh: bool) -> PlannedRun:
         last = self.last
         if last is None:
-            found = self._timed(None, lambda: prospect(self.kernel, goal))
+            found = self._timed(None, lambda: planned_run(self.kernel, goal))
         else:
             # After a pass that failed before it had looked, the last look is one for another goal.
             found = self._look_again(goal, last, work, fresh or goal is not self._looked_for)
         self._looked_for = goal
         return found
 
-    def _look_again(self, goal: Goal, last: Prospect, work: Work, fresh: bool) -> Prospect:
+    def _look_again(self, goal: Target, last: PlannedRun, work: PassRequest, fresh: bool) -> PlannedRun:
         if fresh:
             return self._timed(work.groups, lambda: advance(self.kernel, goal, last, work.groups))
         if work.groups is None:
@@ -461,7 +461,7 @@ class Keeper:
         groups = work.groups
         return self._timed(groups, lambda: survey(self.kernel, goal, last, groups))
 
-    def _timed(self, groups: Collection[str] | None, look: Callable[[], Prospect]) -> Prospect:
+    def _timed(self, groups: Collection[str] | None, look: Callable[[], PlannedRun]) -> PlannedRun:
         self.drain(groups)
         self.kernel.counted = groups is None
         began = time.monotonic()
@@ -476,13 +476,13 @@ class Keeper:
             self._full = found
         return found
 
-    def _converge(self, goal: Goal, found: Prospect) -> Outcome:
+    def _converge(self, goal: Target, found: PlannedRun) -> ApplyResult:
         def progress(step: Step) -> None:
             self.log.info(step.change.action.value, **_named(step), why=step.reason)
 
-        def replan() -> Prospect:
+        def replan() -> PlannedRun:
             groups = {step.group for step in found.plan.steps}
-            return self._timed(groups, lambda: prospect(self.kernel, goal, found))
+            return self._timed(groups, lambda: planned_run(self.kernel, goal, found))
 
         return converge(self.kernel, replan, found, progress)
 
@@ -501,20 +501,20 @@ class Keeper:
     def fight(self, item: str, group: str) -> None:
         network = self._name(group)
         self.log.error("undone by another program again and again; repaired more slowly now", object=item, network=network)
-        self.desk.tell(_now(), "fight", object=item, network=network)
+        self.mailbox.tell(_now(), "fight", object=item, network=network)
 
     # -- what came of it
 
-    def _told(self, found: Prospect, outcome: Outcome, fresh: bool, reverted: Mapping[str, str]) -> Result:
+    def _told(self, found: PlannedRun, outcome: ApplyResult, fresh: bool, reverted: Mapping[str, str]) -> PassResult:
         for step in outcome.done[:TOLD_STEPS_MAX]:
-            self.desk.tell(_now(), "change", **_described(step), repair=not fresh)
+            self.mailbox.tell(_now(), "change", **_described(step), repair=not fresh)
         for step, fault in outcome.failed:
             self.log.error("step failed", **_named(step), error=str(fault))
-            self.desk.tell(_now(), "failed", **_described(step), error=str(fault))
+            self.mailbox.tell(_now(), "failed", **_described(step), error=str(fault))
         for blocked in found.plan.blocked:
             about = {"network": self._name(blocked.group), "object": str(blocked.key), "foreign": blocked.foreign}
             self.log.error("blocked", vcid=vcid_of(blocked.group), **about)
-            self.desk.tell(_now(), "blocked", **about)
+            self.mailbox.tell(_now(), "blocked", **about)
         for step in outcome.unverified:
             self.log.error("not as promised", **_named(step))
         failed = {step.group for step, _ in outcome.failed} | {step.group for step in outcome.unverified}
@@ -524,56 +524,56 @@ class Keeper:
         self.why_failing |= {self._name(step.group): str(fault) for step, fault in outcome.failed}
         self._figure(found, outcome, fresh)
         changed, unwritten = len(outcome.done), self.unwritten is not None
-        return Result(failed=frozenset(failed), unwritten=unwritten, mended=reverted, changed=changed, seconds=self._looked_s)
+        return PassResult(failed=frozenset(failed), unwritten=unwritten, mended=reverted, changed=changed, seconds=self._looked_s)
 
-    def _figure(self, found: Prospect, outcome: Outcome, fresh: bool) -> None:
-        figures = self.desk.figures
+    def _figure(self, found: PlannedRun, outcome: ApplyResult, fresh: bool) -> None:
+        stats = self.mailbox.stats
         done = Counter(_network(step) for step in outcome.done)
         left = Counter(_network(step) for step in (*outcome.skipped, *outcome.unverified, *(step for step, _ in outcome.failed)))
         errors = Counter(_network(step) for step, _ in outcome.failed)
-        self.desk.figures = dataclasses.replace(
-            figures,
-            changes=Counter(figures.changes) + done,
-            repairs=figures.repairs if fresh else Counter(figures.repairs) + done,
-            errors=Counter(figures.errors) + errors,
+        self.mailbox.stats = dataclasses.replace(
+            stats,
+            changes=Counter(stats.changes) + done,
+            repairs=stats.repairs if fresh else Counter(stats.repairs) + done,
+            errors=Counter(stats.errors) + errors,
             pending=dict(left),
         )
 
-    def pulled(self, source: Sourced) -> None:
+    def pulled(self, source: GitStatus) -> None:
         """What came of asking the repository; told when it is not what it was."""
-        before = self.desk.figures.source
-        self.desk.figures = dataclasses.replace(self.desk.figures, source=source)
+        before = self.mailbox.stats.source
+        self.mailbox.stats = dataclasses.replace(self.mailbox.stats, source=source)
         if source.revision != before.revision:
             self.log.info("pulled", revision=source.revision)
-            self.desk.tell(_now(), "source", revision=source.revision)
+            self.mailbox.tell(_now(), "source", revision=source.revision)
         if source.error and source.error != before.error:
             self.log.error("not pulled; what was applied stays", error=source.error)
-            self.desk.tell(_now(), "source", error=source.error)
+            self.mailbox.tell(_now(), "source", error=source.error)
 
     def _count(self, kind: str, seconds: float) -> None:
-        figures, force = self.desk.figures, self.in_force
-        passes = Counter(figures.passes)
+        stats, force = self.mailbox.stats, self.in_force
+        passes = Counter(stats.passes)
         passes[kind] += 1
         self.last_pass = {"result": kind, "time": _now(), "seconds": round(seconds, 3)}
         full, self._full = self._full, None
         self.seen_whole = full if full is not None and not full.plan.steps else None
-        if full is not None and force is not None and (not full.plan.steps or not figures.networks):
-            figures = dataclasses.replace(
-                figures,
+        if full is not None and force is not None and (not full.plan.steps or not stats.networks):
+            stats = dataclasses.replace(
+                stats,
                 networks=seen(force.wanted, full),
                 drops=dropped(full.observed),
                 confirm_pending=self.pending is not None,
             )
-        self.desk.figures = dataclasses.replace(
-            figures,
+        self.mailbox.stats = dataclasses.replace(
+            stats,
             passes=passes,
-            pass_seconds=figures.pass_seconds + seconds,
+            pass_seconds=stats.pass_seconds + seconds,
             intent_at_s=force.since_s if force is not None else 0.0,
             intent_valid=not self.findings,
         )
 
 
-def _on(force: InForce, today: date) -> InForce:
+def _on(force: ActiveConfig, today: date) -> ActiveConfig:
     """The same, of this day."""
     reduced = dataclasses.replace(force.reduced, today=today) if force.reduced is not None else None
     return dataclasses.replace(force, goal=dataclasses.replace(force.goal, today=today), reduced=reduced)
@@ -583,13 +583,13 @@ class _Writing(Exception):
     """A file is being written: nothing is read from it now."""
 
 
-def why_wait(read: Read, before: Grants) -> str:
+def why_wait(read: LoadedIntent, before: Allocations) -> str:
     """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither.
 
     `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML."""
     if read.risks:
         return read.risks[0].message
-    gone = sorted(before.networks.keys() - read.grants.networks.keys())
+    gone = sorted(before.networks.keys() - read.allocations.networks.keys())
     if read.intent.gateway.removal_guard and len(gone) * 2 > len(before.networks):
         return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
     return ""
@@ -606,7 +606,7 @@ def _named(step: Step) -> dict[str, Any]:
     }
 
 
-def _reverted(outcome: Outcome, before: State, now: State) -> dict[str, str]:
+def _reverted(outcome: ApplyResult, before: State, now: State) -> dict[str, str]:
     """Object -> group, of what was as it should be and somebody has changed or removed.
 
     What should be something else than before, because the uplink has gone, say, is nobody's doing but the host's.

@@ -13,14 +13,14 @@ from typing import Final
 
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.resolver import is_name, look_up
-from warpd.kernel.state import Key, Object, PeerTraffic
+from warpd.kernel.state import KernelObject, Key, PeerTraffic
 
 SILENT_S: Final = 180  # REJECT_AFTER_TIME of WireGuard: no session is older
 
 Names = Iterable[str]
 
 
-class Dialer:
+class EndpointResolver:
     """What names were last said to stand for. For one thread; the look-up itself runs on another."""
 
     def __init__(self, by: Callable[[Names], dict[str, str]] = look_up) -> None:
@@ -29,7 +29,7 @@ class Dialer:
         self._thread: threading.Thread | None = None
 
     def due(
-        self, wanted: Iterable[Object], traffic: Mapping[Key, PeerTraffic], now_s: float
+        self, wanted: Iterable[KernelObject], traffic: Mapping[Key, PeerTraffic], now_s: float
     ) -> Iterator[tuple[WireguardPeer, str]]:
         """Peers to be dialled at another address than the kernel has; asks for the names of all that are silent.
 
@@ -57,7 +57,7 @@ class Dialer:
             self._thread.join(timeout_s)
 
 
-def _named(wanted: Iterable[Object]) -> Iterator[WireguardPeer]:
+def _named(wanted: Iterable[KernelObject]) -> Iterator[WireguardPeer]:
     for item in wanted:
         if isinstance(item, WireguardPeer) and item.endpoint and is_name(item.endpoint):
             yield item

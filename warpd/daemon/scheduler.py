@@ -33,7 +33,7 @@ FORGOTTEN_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PassRequest:
     """A pass to make: whether to read the files, and which networks to look at (by group; None is everything)."""
 
     files: bool = False
@@ -48,7 +48,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class PassResult:
     """What a pass came to, as far as what comes next depends on it."""
 
     busy: bool = False  # somebody else was at work
@@ -62,7 +62,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Hold:
+class Backoff:
     """A group that has to wait."""
 
     times: int
@@ -70,7 +70,7 @@ class Hold:
     since: float
 
 
-class Pacer:
+class Scheduler:
     """One daemon's triggers. Times are seconds of one clock that never goes back."""
 
     def __init__(self, interval_s: float, jitter: Callable[[], float], now: float) -> None:
@@ -84,12 +84,12 @@ class Pacer:
         self._gathered = now  # when what was heard may be worked on
         self._rested = now
         self._next_look = now
-        self._failing: dict[str, Hold] = {}
+        self._failing: dict[str, Backoff] = {}
         self._mended: dict[str, deque[float]] = {}
         self._fights: dict[str, str] = {}  # object -> group
-        self._slowed: dict[str, Hold] = {}
-        self._whole: Hold | None = None  # passes that failed as a whole
-        self._unwritten: Hold | None = None  # writes into the state folder that failed
+        self._slowed: dict[str, Backoff] = {}
+        self._whole: Backoff | None = None  # passes that failed as a whole
+        self._unwritten: Backoff | None = None  # writes into the state folder that failed
 
     # -- triggers
 
@@ -113,14 +113,14 @@ class Pacer:
 
     # -- decisions
 
-    def due(self, now: float) -> Work | None:
+    def due(self, now: float) -> PassRequest | None:
         """The work to do now, taken off the list; None when there is none."""
         files = bool(self._files_due) and self._files_due[0] <= now
         if self._asked or now >= self._next_look:
             asked, self._asked = self._asked, False
             self._clear(now)
             self._next_look = now + self.interval_s
-            return Work(True, None, asked)
+            return PassRequest(True, None, asked)
         if files:
             self._clear_files(now)
         groups: frozenset[str] | None = frozenset()
@@ -132,7 +132,7 @@ class Pacer:
         if groups is not None:
             groups |= self._retried(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        return Work(files or retry, groups, retry=retry) if files or retry or groups is None or groups else None
+        return PassRequest(files or retry, groups, retry=retry) if files or retry or groups is None or groups else None
 
     def _may_work(self) -> float:
         """When what was heard may be worked on: after a whole pass that failed, not before its pause is over."""
@@ -156,7 +156,7 @@ class Pacer:
 
     # -- results
 
-    def took(self, work: Work, result: Result, now: float) -> None:
+    def took(self, work: PassRequest, result: PassResult, now: float) -> None:
         """A pass is over."""
         self._rested = now + REST_RATIO * result.seconds
         if work.groups is None:
@@ -178,13 +178,13 @@ class Pacer:
             self._failing[group] = self._longer(self._failing.get(group), FIRST_PAUSE_S, PAUSE_MAX_S, now)
         self._watch_fights(result.mended, now)
 
-    def _pause_writes(self, work: Work, result: Result, now: float) -> None:
+    def _pause_writes(self, work: PassRequest, result: PassResult, now: float) -> None:
         if not result.unwritten:
             self._unwritten = None
         elif self._unwritten is None or work.writes:
             self._unwritten = self._longer(self._unwritten, FIRST_PAUSE_S, PAUSE_MAX_S, now)
 
-    def _again(self, work: Work, now: float) -> None:
+    def _again(self, work: PassRequest, now: float) -> None:
         """What could not be done for now is done after a short while."""
         if work.files:
             self._files_due = deque([now + BUSY_PAUSE_S])
@@ -198,10 +198,10 @@ class Pacer:
     def _held(self, group: str, now: float) -> bool:
         return any(group in held and held[group].until > now for held in (self._failing, self._slowed))
 
-    def _longer(self, before: Hold | None, first_s: float, max_s: float, now: float) -> Hold:
+    def _longer(self, before: Backoff | None, first_s: float, max_s: float, now: float) -> Backoff:
         times = before.times + 1 if before else 1
         pause = min(max_s, first_s * 2 ** min(times - 1, 16))
-        return Hold(times, now + pause * (0.75 + 0.5 * self._jitter()), before.since if before else now)
+        return Backoff(times, now + pause * (0.75 + 0.5 * self._jitter()), before.since if before else now)
 
     def _watch_fights(self, mended: Mapping[str, str], now: float) -> None:
         for item, group in mended.items():

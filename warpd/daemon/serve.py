@@ -21,9 +21,9 @@ from warpd.daemon.event_buffer import LineRate
 from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.http.server import Server
 from warpd.daemon.loop import Loop
-from warpd.daemon.mailbox import Desk, Waker
-from warpd.daemon.reconciler import Keeper
-from warpd.daemon.scheduler import Work
+from warpd.daemon.mailbox import Mailbox, SelfPipe
+from warpd.daemon.reconciler import Reconciler
+from warpd.daemon.scheduler import PassRequest
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.netlink.events import RECEIVE_BYTES
@@ -70,25 +70,25 @@ def serve(
     except WarpError as failure:
         log.error("not started", error=failure.message, hint=failure.hint)
         raise typer.Exit(failure.exit_code) from None
-    kernel, waker = LiveKernel(event_bytes), Waker()
-    desk = Desk(waker)
-    desk.restore(event_log.read(state_dir))
-    keeper = Keeper(Session(config, state_dir), kernel, desk, log)
+    kernel, self_pipe = LiveKernel(event_bytes), SelfPipe()
+    mailbox = Mailbox(self_pipe)
+    mailbox.restore(event_log.read(state_dir))
+    reconciler = Reconciler(Session(config, state_dir), kernel, mailbox, log)
     try:
         if once:
-            result = keeper.run(Work(True, None, True))
-            wrong = result.busy or result.writing or result.failed or result.all_failed or keeper.findings
+            result = reconciler.run(PassRequest(True, None, True))
+            wrong = result.busy or result.writing or result.failed or result.all_failed or reconciler.findings
             raise typer.Exit(EXIT_PARTIAL if result.unwritten else EXIT_FAILED if wrong else 0)
-        server = started(desk, socket, log, interval_s)
+        server = started(mailbox, socket, log, interval_s)
         log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
         gc.freeze()  # what was imported stays: no collection needs to walk it again
-        ended_by = Loop(keeper, desk, waker, interval_s, ANSWERS).run()
+        ended_by = Loop(reconciler, mailbox, self_pipe, interval_s, ANSWERS).run()
         if server is not None:
             server.stop()
         log.info("stopping", signal=signal.Signals(ended_by).name, data_plane="left as it is")
     finally:
         kernel.close()
-        waker.close()
+        self_pipe.close()
 
 
 def prepare_process() -> None:
@@ -102,9 +102,9 @@ def prepare_process() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def started(desk: Desk, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float) -> Server | None:
+def started(mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
-    server = Server(desk, path, log, interval_s)
+    server = Server(mailbox, path, log, interval_s)
     try:
         server.start()
     except WarpError as failure:

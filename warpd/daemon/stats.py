@@ -12,7 +12,7 @@ from typing import Any, Final
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Observed, PeerTraffic
-from warpd.reconcile.engine import Goal, Prospect
+from warpd.reconcile.engine import PlannedRun, Target
 from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
@@ -20,7 +20,7 @@ NEVER: Final = PeerTraffic(0, 0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class NetworkStats:
     """One network, as a look found it."""
 
     name: str
@@ -32,7 +32,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sourced:
+class GitStatus:
     """How it stands with the git repository, where there is one."""
 
     url: str = ""  # "": the YAML is a file of this machine
@@ -47,7 +47,7 @@ class Sourced:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Stats:
     """What is counted since the start. Keys of mappings are network names; "" is the gateway's own part."""
 
     passes: Mapping[str, int] = field(default_factory=dict)  # result (done, partial, failed, invalid, waits, busy) -> count
@@ -59,9 +59,9 @@ class Figures:
     fights: Mapping[str, str] = field(default_factory=dict)  # object -> network, undone by others again and again
     intent_at_s: float = 0.0  # when the intent in force was first applied, seconds since the epoch; 0: none yet
     intent_valid: bool = True  # whether the YAML as it is now is in force
-    source: Sourced = Sourced()
+    source: GitStatus = GitStatus()
     overruns: int = 0  # times that events were lost and everything was looked at
-    networks: Sequence[Seen] = ()  # as the last look at everything found them
+    networks: Sequence[NetworkStats] = ()  # as the last look at everything found them
     drops: Mapping[str, int] = field(default_factory=dict)  # by the gateway's own rules: reason -> packets
     problems: Sequence[tuple[str, str]] = ()  # network and code, of what this machine keeps networks from
     confirm_pending: bool = False
@@ -69,14 +69,14 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketFigures:
+class SocketStats:
     """What the control socket counts; replaced whole by its own thread."""
 
     refused: Mapping[str, int] = field(default_factory=dict)  # connections by what was missing: right or place
     closed: bool = False  # whether users without a right are kept out by the socket's file
 
 
-def seen(goal: Goal, found: Prospect) -> tuple[Seen, ...]:
+def seen(goal: Target, found: PlannedRun) -> tuple[NetworkStats, ...]:
     """What is shown of a look at everything."""
     open_ = {step.group for step in found.plan.steps} | {item.group for item in found.plan.blocked} | found.compiled.stopped
     single = sum(len(network.endpoints) for network in goal.intent.networks.values()) <= ENDPOINTS_MAX
@@ -86,10 +86,10 @@ def seen(goal: Goal, found: Prospect) -> tuple[Seen, ...]:
         traffic[group] = {peer.label: found.observed.traffic.get(peer.key, NEVER) for peer in peers}
     out = []
     for name, network in sorted(goal.intent.networks.items()):
-        vcid = goal.grants.networks[name].vcid
+        vcid = goal.allocations.networks[name].vcid
         group = netns_name(vcid)
         own = {each: traffic.get(group, {}).get(each, NEVER) for each in sorted(network.endpoints)} if single else {}
-        out.append(Seen(name, vcid, group not in open_, dropped(found.observed, group), len(network.endpoints), own))
+        out.append(NetworkStats(name, vcid, group not in open_, dropped(found.observed, group), len(network.endpoints), own))
     return tuple(out)
 
 

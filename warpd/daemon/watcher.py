@@ -107,14 +107,14 @@ def _folders(path: Path, left: int = _SYMLINKS_MAX) -> Iterator[str]:
     yield str(path.parent)
 
 
-class Watch:
+class Watcher:
     """Tells of changes near the files, and of network namespaces that come and go."""
 
     def __init__(self, config: Path, files: Callable[[], None], rooms: Callable[[], None]) -> None:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # what a lease that somebody breaks sends
         self._config = config
         for module, name in _HELD_BACK:
-            with contextlib.suppress(ImportError):  # elsewhere in yet another version: `decide` looks again by the clock
+            with contextlib.suppress(ImportError):  # elsewhere in yet another version: `scheduler` looks again by the clock
                 getattr(importlib.import_module(f"watchdog.observers.{module}"), name).delay = 0.0
         self._observer = Observer()
         self._files, self._rooms = _Told(files), _Told(rooms)

@@ -1,6 +1,6 @@
 """A CSV file of endpoints -> their fields, with the line of each. Pure.
 
-Lives here: rows and cells. Does not: whether a value is right, which `load` says of the YAML that they make. The first
+Lives here: rows and cells. Does not: whether a value is right, which `loader` says of the YAML that they make. The first
 line names the columns, by the YAML's own names; an empty cell is a field left out; a list is divided by blanks.
 """
 
@@ -127,7 +127,7 @@ class _Table:
 
 
 def _cell(field: str, text: str) -> Any:
-    """The cell as the YAML would have it; what does not fit stays text, and `load` says so."""
+    """The cell as the YAML would have it; what does not fit stays text, and `loader` says so."""
     if field in LISTS:
         return text.split()
     if field in FLAGS and text.lower() in ("true", "false"):

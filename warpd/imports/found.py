@@ -23,7 +23,7 @@ _LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ImportOptions:
     """What the operator says about an import."""
 
     file: str
@@ -33,7 +33,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ImportResult:
     gateway: Mapping[str, Any]
     networks: Mapping[str, Mapping[str, Any]]
     keys: Mapping[str, Secret]  # by whole path
@@ -47,7 +47,7 @@ class Found:
             path = path.rpartition(".")[0]
         return dataclasses.replace(finding, where=self.places[path]) if path else finding
 
-    def without(self, findings: Iterable[Finding]) -> Found | None:
+    def without(self, findings: Iterable[Finding]) -> ImportResult | None:
         """Without the endpoints and networks that errors name; None when that takes nothing away."""
         bad = [tuple(item.path.split(".")) for item in findings if item.is_error and item.path.startswith("networks.")]
         ends = {(path[1], path[3]) for path in bad if len(path) > 3 and path[2] == "endpoints"}
@@ -60,14 +60,14 @@ class Found:
         located = (self.in_old_file(item) for item in findings if item.is_error)
         told = tuple(item if item.path and self.places else dataclasses.replace(item, where=None) for item in located)
         same = kept == self.networks
-        return None if same else Found(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
+        return None if same else ImportResult(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
 
 
 @dataclass(slots=True)
-class Finds:
+class ImportBuilder:
     """Collects while a source reads."""
 
-    wanted: Wanted
+    wanted: ImportOptions
     gateway: dict[str, Any] = field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, Secret] = field(default_factory=dict)
@@ -107,8 +107,8 @@ class Finds:
         self.keys[file] = Secret(raw)
         return file
 
-    def done(self) -> Found:
-        return Found(self.gateway, self.networks, self.keys, tuple(self.findings), self.places)
+    def done(self) -> ImportResult:
+        return ImportResult(self.gateway, self.networks, self.keys, tuple(self.findings), self.places)
 
 
 def decoded(text: object) -> bytes | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from warpd.errors import WarpError
-from warpd.imports.found import Finds, Found, Wanted, decoded, free, slug
+from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, decoded, free, slug
 from warpd.intent.model import L2_TYPES, NETWORK_TYPES
 from warpd.intent.types import is_host, is_link_name
 from warpd.keys import derivation
@@ -46,13 +46,13 @@ def is_mine(head: bytes) -> bool:
     return head.startswith(b"SQLite format 3\0")
 
 
-def read(_raw: bytes, wanted: Wanted) -> Found:
+def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
     """Everything that is wrong comes at once.
 
     Raises:
         WarpError: the file is no such database.
     """
-    finds = Finds(wanted)
+    finds = ImportBuilder(wanted)
     try:
         base = sqlite3.connect(f"file:{quote(wanted.file)}?mode=ro", uri=True)
         base.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -107,7 +107,7 @@ def _told(row: Row) -> dict[str, str]:
     return {key.strip().lower(): value.strip() for key, _, value in lines}
 
 
-def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: Finds) -> None:
+def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBuilder) -> None:
     said = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
     dialled = {text.rpartition(":")[0].strip("[]") for item in networks for text in item.told("endpoint")}
     public = str(said.get("public_ip") or "")
@@ -125,7 +125,7 @@ def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: Finds) -
 # One network
 
 
-def _network(item: _Network, tables: Counter[Any], finds: Finds) -> None:
+def _network(item: _Network, tables: Counter[Any], finds: ImportBuilder) -> None:
     row, before = item.row, finds.errors()
     label = str(row.get("name") or f"network {row.get('id')}")
     name = free(slug(label) or f"network-{row.get('id')}", finds.networks)
@@ -153,14 +153,14 @@ def _network(item: _Network, tables: Counter[Any], finds: Finds) -> None:
         finds.networks[name] = body
 
 
-def _state(row: Row, path: str, body: dict[str, Any], finds: Finds) -> None:
+def _state(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     if row.get("status") == "suspended":
         body["enabled"] = False
     elif row.get("status") == "failed":
         finds.warning(path, "its last state was failed; it is taken over as active", "write enabled: false to keep it off")
 
 
-def _pinned(row: Row, path: str, body: dict[str, Any], finds: Finds) -> None:
+def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     port = row.get("port")
     if isinstance(port, int) and 1 <= port <= 65535:
         body["port"] = port
@@ -172,7 +172,7 @@ def _pinned(row: Row, path: str, body: dict[str, Any], finds: Finds) -> None:
         finds.warning(f"{path}.vcid", "it has no VCID", "one is granted; write vcid to have another")
 
 
-def _subnet(row: Row, path: str, body: dict[str, Any], finds: Finds) -> IPv4Network | None:
+def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> IPv4Network | None:
     """The subnet, and the address above its lowest for the gateway, as the older one had it."""
     text = str(row.get("subnet") or "")
     try:
@@ -196,14 +196,14 @@ def _loose(text: str) -> str:
         return ""
 
 
-def _refuse_other_pair(row: Row, path: str, finds: Finds) -> None:
+def _refuse_other_pair(row: Row, path: str, finds: ImportBuilder) -> None:
     """Clients know the public half that was written down beside the private one."""
     half, public = _half(row.get("private_key")), str(row.get("public_key") or "").strip()
     if half and public and half != public:
         finds.error(path, "its private and public key are not a pair", "which one is in the field?")
 
 
-def _dns(item: _Network, path: str, body: dict[str, Any], finds: Finds) -> None:
+def _dns(item: _Network, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     told = sorted(set(item.told("dns")))
     servers = [part.strip() for part in told[0].split(",")] if len(told) == 1 else []
     if servers and all(_is_address(server) for server in servers):
@@ -220,7 +220,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _l2(row: Row, path: str, body: dict[str, Any], finds: Finds) -> None:
+def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     if isinstance(row.get("vlan_id"), int):
         body["vlan_id"] = row["vlan_id"]
     if row.get("bridge_name"):
@@ -241,7 +241,7 @@ def _l2(row: Row, path: str, body: dict[str, Any], finds: Finds) -> None:
         finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that are to pass")
 
 
-def _not_taken_over(row: Row, tables: Counter[Any], path: str, body: dict[str, Any], finds: Finds) -> None:
+def _not_taken_over(row: Row, tables: Counter[Any], path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     table = row.get("routing_table_id")
     if isinstance(table, int) and tables[table] == 1:
         body["routing_table"] = table
@@ -262,7 +262,7 @@ def _not_taken_over(row: Row, tables: Counter[Any], path: str, body: dict[str, A
 # Endpoints
 
 
-def _endpoints(item: _Network, network: str, subnet: IPv4Network | None, finds: Finds) -> dict[str, Any]:
+def _endpoints(item: _Network, network: str, subnet: IPv4Network | None, finds: ImportBuilder) -> dict[str, Any]:
     out: dict[str, Any] = {}
     taken = Counter(str(row.get("ip_address") or "").strip() for row in item.endpoints)
     used: dict[str, Any] = {}
@@ -281,7 +281,7 @@ def _endpoints(item: _Network, network: str, subnet: IPv4Network | None, finds: 
     return out
 
 
-def _endpoint(row: Row, label: str, path: str, key_name: str, finds: Finds) -> dict[str, Any]:
+def _endpoint(row: Row, label: str, path: str, key_name: str, finds: ImportBuilder) -> dict[str, Any]:
     kind = row.get("endpoint_type") or "mobile"
     if kind not in ("mobile", "cpe", "gateway"):
         finds.error(f"{path}.type", f"there is no type {kind!r}", "mobile, cpe or gateway")
@@ -305,7 +305,7 @@ def _endpoint(row: Row, label: str, path: str, key_name: str, finds: Finds) -> d
     return fields
 
 
-def _address(row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, finds: Finds) -> None:
+def _address(row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, finds: ImportBuilder) -> None:
     text = str(row.get("ip_address") or "").strip()
     if not _is_address(text) or ip_address(text).version != 4:
         finds.error(f"{path}.address", f"{text[:60]!r} is no IPv4 address", "without a prefix length")
@@ -317,7 +317,7 @@ def _address(row: Row, path: str, taken: Counter[str], subnet: IPv4Network | Non
         finds.error(f"{path}.address", f"{text} is the gateway's own address", "which device has it?")
 
 
-def _compare(row: Row, item: _Network, path: str, finds: Finds) -> None:
+def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
     """The config that the device was given, where it says something else than the table."""
     config = item.configs.get(row["id"], {})
     addresses = [part.strip().partition("/")[0] for part in config.get("address", "").split(",") if part.strip()]
@@ -345,7 +345,7 @@ def _half(private: object) -> str:
     return derivation.public_key(derivation.Secret(raw)) if raw is not None else ""
 
 
-def _between(finds: Finds) -> None:
+def _between(finds: ImportBuilder) -> None:
     held: list[tuple[str, IPv4Network]] = []
     for name, body in finds.networks.items():
         subnet = IPv4Network(body["subnet"])

@@ -15,7 +15,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import PurePath
 from typing import Any, Final
 
-from warpd.imports.found import Finds, Found, Wanted, decoded, free, loses_letters, slug
+from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, decoded, free, loses_letters, slug
 from warpd.intent.model import NETWORK_TYPES
 
 KIND: Final = "a wg-quick config"
@@ -54,9 +54,9 @@ def is_mine(head: bytes) -> bool:
     return b"[interface]" in head.lower()
 
 
-def read(raw: bytes, wanted: Wanted) -> Found:
+def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     """Everything that is wrong comes at once."""
-    finds = Finds(wanted)
+    finds = ImportBuilder(wanted)
     sections = list(_sections(raw.decode("utf-8", "replace"), finds))
     heads = [item for item in sections if item.kind == "interface"]
     name = slug(wanted.name or PurePath(wanted.file).stem) or "imported"
@@ -73,7 +73,7 @@ def read(raw: bytes, wanted: Wanted) -> Found:
     return finds.done()
 
 
-def _sections(text: str, finds: Finds) -> Iterator[_Section]:
+def _sections(text: str, finds: ImportBuilder) -> Iterator[_Section]:
     section, pending, is_off = None, list[str](), False
     for number, line in enumerate(text.splitlines(), 1):
         content, _, comment = (part.strip() for part in line.lstrip("\ufeff").partition("#"))
@@ -104,7 +104,7 @@ def _sections(text: str, finds: Finds) -> Iterator[_Section]:
         yield section
 
 
-def _interface(head: _Section, name: str, body: dict[str, Any], finds: Finds) -> list[IPv4Network | IPv6Network]:
+def _interface(head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder) -> list[IPv4Network | IPv6Network]:
     _left_out(head, finds)
     finds.place(f"networks.{name}", head.line)
     for key, field_ in (("privatekey", "private_key_file"), ("listenport", "port"), ("mtu", "mtu"), ("address", "subnet")):
@@ -122,7 +122,7 @@ def _interface(head: _Section, name: str, body: dict[str, Any], finds: Finds) ->
     return _addresses(head, name, body, finds)
 
 
-def _left_out(section: _Section, finds: Finds) -> None:
+def _left_out(section: _Section, finds: ImportBuilder) -> None:
     for line, key, _ in section.values:
         if key in _LEFT_OUT and section.kind == "interface":
             finds.warning("", f"{key} is not taken over", "warpd routes, filters and translates by the network's type", line)
@@ -130,7 +130,7 @@ def _left_out(section: _Section, finds: Finds) -> None:
             finds.error("", f"{key[:40]} is no key of [{section.kind.capitalize()}]", "", line)
 
 
-def _addresses(head: _Section, name: str, body: dict[str, Any], finds: Finds) -> list[IPv4Network | IPv6Network]:
+def _addresses(head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder) -> list[IPv4Network | IPv6Network]:
     four: list[IPv4Interface] = []
     six: list[IPv6Interface] = []
     for line, text in head.all("address"):
@@ -160,7 +160,7 @@ def _addresses(head: _Section, name: str, body: dict[str, Any], finds: Finds) ->
     return [four[0].network, six[0].network]
 
 
-def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
+def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for number, peer in enumerate(peers, 1):
         text = _called(peer)
@@ -207,7 +207,9 @@ def _named(comment: str) -> str:
     return f"{match[1]} {match[2]}" if is_number and match[1].lower() in _KINDS else match[2]
 
 
-def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: Finds) -> dict[str, Any]:
+def _peer(
+    peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+) -> dict[str, Any]:
     _left_out(peer, finds)
     line, public = peer.one("publickey")
     if decoded(public) is None:
@@ -236,7 +238,7 @@ def _peer(peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | 
     return fields
 
 
-def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: Finds) -> None:
+def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBuilder) -> None:
     """Where the gateway finds the peer. wg-quick writes there where a phone was last (SaveConfig): that is not pinned."""
     line, dial = peer.one("endpoint")
     finds.place(f"{path}.endpoint", line)
@@ -250,7 +252,9 @@ def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: Finds) ->
         finds.warning(f"{path}.endpoint", text, "the device calls; write `endpoint` for one that stays where it is", line)
 
 
-def _allowed(peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: Finds) -> None:
+def _allowed(
+    peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+) -> None:
     routes: list[str] = []
     versions = {subnet.version for subnet in subnets} or {4, 6}
     for line, text in peer.all("allowedips"):

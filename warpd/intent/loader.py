@@ -1,7 +1,7 @@
 """Files to intent: which files belong together, what is wrong with them and where.
 
 Here are the files, the one document they make, the words for pydantic's findings and every finding's place. How
-YAML is read is `tree`'s business, what a field may hold `intent`'s, what fits together `checks`'. Nothing raises:
+YAML is read is `parser`'s business, what a field may hold `intent`'s, what fits together `validation`'. Nothing raises:
 each problem is a finding, and all of them come from one run, so that even beside a broken network the sound ones
 are checked against each other.
 """
@@ -25,10 +25,10 @@ from warpd.errors import Finding, Where
 from warpd.intent.model import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
 from warpd.intent.ownership import why_hidden, why_untrusted
 from warpd.intent.validation import check
-from warpd.yamlfile.conflict_markers import Conflict, conflicts
-from warpd.yamlfile.parser import SIZE_MAX, Flaw, Items, Mark, lines_of, read_text, read_tree
-from warpd.yamlfile.parser import Mapping as Branch
-from warpd.yamlfile.sections import Piece, read_pieces
+from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts
+from warpd.yamlfile.parser import SIZE_MAX, Mark, PositionedList, SyntaxProblem, lines_of, read_text, read_tree
+from warpd.yamlfile.parser import PositionedDict as Branch
+from warpd.yamlfile.sections import NetworkSection, read_pieces
 
 Loc = tuple[str | int, ...]
 
@@ -54,7 +54,7 @@ class Source:
     file: str
     raw: bytes = b""
     value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
-    pieces: Mapping[str, Piece] = field(default_factory=dict)  # of a sound file: its networks by their lines
+    pieces: Mapping[str, NetworkSection] = field(default_factory=dict)  # of a sound file: its networks by their lines
     hidden: str = ""  # why findings must not quote it
 
     @functools.cached_property
@@ -65,7 +65,7 @@ class Source:
     def network(self, name: str) -> Any:
         """What it says of a network that stands here."""
         networks = self.value["networks"] if self.value is not None else {}
-        return networks[name].value if isinstance(networks[name], Piece) else networks[name]
+        return networks[name].value if isinstance(networks[name], NetworkSection) else networks[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
 
 
 def pointer(path: Path) -> GitSource | None:
-    """Where the YAML really is, when this file only says so. None too for one that does not say it well: `load` tells why."""
+    """Where the YAML really is, when this file only says so. None too for one that does not say it well: `loader` tells why."""
     main = path / MAIN_FILE if os.path.isdir(path) else path
     raw, problem = bytes_of(main, main.parent)
     if problem is not None or not _POINTER.search(raw):
@@ -233,7 +233,7 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
     return source, [_flawed(flaw, source) for flaw in read.flaws]
 
 
-def _conflict(found: Conflict, source: Source) -> Finding:
+def _conflict(found: MarkedConflict, source: Source) -> Finding:
     text = f"a conflict of git begins here and ends at line {found.last}: the merge is not finished"
     hint = "keep what is right of both sides, take out the lines of <<<<<<<, ======= and >>>>>>>; a lock: `warpctl lock`"
     return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
@@ -277,7 +277,7 @@ def _content(file: Path, stream: Any, folder: Path | None) -> tuple[bytes, Findi
     return b"", _file_finding(file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml")
 
 
-def _flawed(flaw: Flaw, source: Source) -> Finding:
+def _flawed(flaw: SyntaxProblem, source: Source) -> Finding:
     return Finding(flaw.code, path_of(flaw.path), _masked(flaw.message), flaw.hint, "error", _where(source, flaw.at))
 
 
@@ -305,7 +305,7 @@ def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list
 
 def _made(network: Any) -> Any:
     """A network as pydantic takes it: a model as it is, else the values."""
-    return (network.made or network.value) if isinstance(network, Piece) else network
+    return (network.made or network.value) if isinstance(network, NetworkSection) else network
 
 
 def _join(index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]) -> Iterator[Finding]:
@@ -526,12 +526,12 @@ def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
         if isinstance(value, Branch) and step in value:
             name, above = str(step), value
             value, key_at, value_at = above[name], above.keys_at[name], above.values_at[name]
-            value = value.value if isinstance(value, Piece) else value
-            plain = not isinstance(value, Branch | Items) and value is not None
+            value = value.value if isinstance(value, NetworkSection) else value
+            plain = not isinstance(value, Branch | PositionedList) and value is not None
             line, column = value_at if plain and not (at_key and depth == len(loc)) else key_at
             mark = line + shift, column
             shift += above.shifts.get(name, 0)
-        elif isinstance(value, Items) and isinstance(step, int) and step < len(value):
+        elif isinstance(value, PositionedList) and isinstance(step, int) and step < len(value):
             line, column = value.items_at[step]
             value, mark = value[step], (line + shift, column)
         else:
@@ -551,10 +551,10 @@ def _masked(text: str) -> str:
 
 
 def _in_order(findings: list[Finding], sources: list[Source]) -> tuple[Finding, ...]:
-    rank = {source.file: index for index, source in enumerate(sources)}
+    phase = {source.file: index for index, source in enumerate(sources)}
 
     def place(finding: Finding) -> tuple[int, int, int]:
         where = finding.where
-        return (rank.get(where.file, len(rank)), where.line, where.column) if where else (0, 0, 0)
+        return (phase.get(where.file, len(phase)), where.line, where.column) if where else (0, 0, 0)
 
     return tuple(sorted(dict.fromkeys(findings), key=place))

@@ -1,7 +1,7 @@
 """The shape of the YAML, and nothing else: names, types, bounds and defaults of every field.
 
-A value that is wrong by itself is refused here; what is wrong only beside another value belongs to `checks`,
-what needs a file or a position to `load`. Models are frozen, unknown keys are forbidden, nothing is coerced:
+A value that is wrong by itself is refused here; what is wrong only beside another value belongs to `validation`,
+what needs a file or a position to `loader`. Models are frozen, unknown keys are forbidden, nothing is coerced:
 a port written as a string is an error and not a guess.
 """
 
@@ -250,7 +250,7 @@ class Network(_Model):
     )
 
     @cached_property
-    def particular(self) -> Mapping[str, Endpoint]:
+    def explicit_endpoints(self) -> Mapping[str, Endpoint]:
         """Endpoints that say something of which no two may say the same: an address, a key, a route, a former name.
 
         In the order of their names. Most endpoints say nothing of the kind, and a network lives through many readings.

@@ -1,7 +1,7 @@
 """Rules between objects: what is sound alone and wrong beside something else. Pure; findings, never exceptions.
 
-Only what the intent alone decides is judged here. What depends on earlier grants is `grants`' to say, what
-depends on the host `compile`'s. Networks may overlap each other, they never meet; inside one network nothing may.
+Only what the intent alone decides is judged here. What depends on earlier grants is `allocator`' to say, what
+depends on the host `compiler`'s. Networks may overlap each other, they never meet; inside one network nothing may.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _unique(intent: Intent) -> Iterator[Finding]:
     yield from _vni_pools(intent)
     yield from _renamed("networks", "network", intent.networks, sorted(intent.networks))
     for name, network in sorted(intent.networks.items()):
-        yield from _renamed(f"networks.{name}.endpoints", f"endpoint of {name}", network.endpoints, network.particular)
+        yield from _renamed(f"networks.{name}.endpoints", f"endpoint of {name}", network.endpoints, network.explicit_endpoints)
 
 
 def _values(intent: Intent, field: Callable[[Network], Any]) -> list[tuple[str, Any]]:
@@ -128,7 +128,7 @@ def _twice(field: str, what: str, values: Iterable[tuple[str, Hashable]], hint: 
 def _keys(intent: Intent) -> Iterator[Finding]:
     """A peer is its public key: two endpoints with one key would take each other's place."""
     first: dict[str, str] = {}
-    for path, endpoint in _particular(intent):
+    for path, endpoint in _explicit_endpoints(intent):
         if endpoint.preshared_key_file is not None and not endpoint.preshared_key:
             text = "names a preshared key, but preshared_key is false"
             yield _error("preshared-key", f"{path}.preshared_key_file", text, "leave one of them out")
@@ -164,9 +164,9 @@ def _renamed(path: str, what: str, named: Mapping[str, Network | Endpoint], some
         first.setdefault(before, name)
 
 
-def _particular(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
+def _explicit_endpoints(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
     for name, network in sorted(intent.networks.items()):
-        for key, endpoint in network.particular.items():
+        for key, endpoint in network.explicit_endpoints.items():
             yield f"networks.{name}.endpoints.{key}", endpoint
 
 
@@ -289,7 +289,7 @@ def _lies_inside(server: IPAddress, network: Network, intent: Intent) -> bool:
     own = network.subnet or intent.gateway.pools.subnets[network.type] if server.version == 4 else network.subnet6
     if own is None:
         own = IPv6Network("fd00::/8")
-    routes = (route for endpoint in network.particular.values() for route in endpoint.routes)
+    routes = (route for endpoint in network.explicit_endpoints.values() for route in endpoint.routes)
     return server in own or any(server in route for route in routes)
 
 
@@ -434,10 +434,10 @@ def _six(path: str, network: Network) -> Iterator[Finding]:
     idle += [f"{path}.dns[{index}]" for index, server in enumerate(network.dns or ()) if server.version == 6]
     idle += [f"{path}.allow_private[{index}]" for index, block in enumerate(network.allow_private) if block.version == 6]
     idle += [f"{path}.resources[{index}].subnet" for index, one in enumerate(network.resources) if one.subnet.version == 6]
-    for name, endpoint in network.particular.items():
+    for name, endpoint in network.explicit_endpoints.items():
         routes = enumerate(endpoint.routes)
         idle += [f"{path}.endpoints.{name}.routes[{index}]" for index, route in routes if route.version == 6]
-    idle += [f"{path}.endpoints.{name}.address6" for name, endpoint in network.particular.items() if endpoint.address6]
+    idle += [f"{path}.endpoints.{name}.address6" for name, endpoint in network.explicit_endpoints.items() if endpoint.address6]
     for where in idle:
         yield _warning("field-idle", where, "does nothing: ipv6 is false", "remove it")
 
@@ -451,7 +451,7 @@ def _addresses(path: str, network: Network, intent: Intent) -> Iterator[Finding]
     if network.subnet6 is not None:  # the gateway is host 1; the first address of a subnet answers to routers (anycast)
         first[network.subnet6[1]] = "the gateway"
         first[network.subnet6[0]] = "routers (the subnet's anycast address)"
-    for name, endpoint in network.particular.items():
+    for name, endpoint in network.explicit_endpoints.items():
         for field, subnet in (("address", network.subnet), ("address6", network.subnet6)):
             address = getattr(endpoint, field)
             if address is None:
@@ -476,7 +476,7 @@ def _inside(path: str, address: IPAddress, subnet: IPNetwork | None, pool: IPNet
 
 def _overlaps(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     blocks: list[tuple[IPNetwork, str]] = [(subnet, "") for subnet in (network.subnet, network.subnet6) if subnet]
-    for name, endpoint in network.particular.items():
+    for name, endpoint in network.explicit_endpoints.items():
         for index, route in enumerate(endpoint.routes):
             where = f"{path}.endpoints.{name}.routes[{index}]"
             blocks.append((route, where))
@@ -524,7 +524,7 @@ def _resource(path: str, resource: Resource, network: Network) -> Iterator[Findi
 
 def _via(path: str, resource: Resource, network: Network) -> Iterator[Finding]:
     if resource.via is None:
-        behind = [name for name, endpoint in network.particular.items() if _holds(endpoint, resource.subnet)]
+        behind = [name for name, endpoint in network.explicit_endpoints.items() if _holds(endpoint, resource.subnet)]
         if behind:
             text = f"{resource.subnet} lies behind endpoint {behind[0]}"
             yield _error("via-missing", path, text, f"write via: {behind[0]}")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from warpd.kernel.kinds.link import VethEnd
-from warpd.kernel.state import Change, Host, Key, Object, PeerTraffic
+from warpd.kernel.state import Change, Host, KernelObject, Key, PeerTraffic
 
 
-class Fate(enum.Enum):
+class FailureKind(enum.Enum):
     """What a failed call means for the kernel's state."""
 
     REFUSED = "refused"  # the kernel said no: nothing changed
@@ -29,10 +29,10 @@ UNDERMINED: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EN
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class OperationError:
     """A change that did not succeed: the verb, the key, the errno and the kernel's own words."""
 
-    fate: Fate
+    fate: FailureKind
     verb: str
     key: Key
     errno: int
@@ -41,13 +41,13 @@ class Fault:
     @property
     def passing(self) -> bool:
         """Whether it may come of another program that was at work in between: then another look tells what is left to do."""
-        return self.fate is not Fate.REFUSED or self.errno in UNDERMINED
+        return self.fate is not FailureKind.REFUSED or self.errno in UNDERMINED
 
     def __str__(self) -> str:
         return f"{self.verb} {self.key}: {self.text}"
 
 
-class LookFailed(Exception):
+class DumpError(Exception):
     """A dump that cannot be trusted: torn again and again, overrun, or refused."""
 
 
@@ -56,7 +56,7 @@ class Dump:
     """What one look at one namespace shows."""
 
     netns: str
-    objects: tuple[Object, ...] = ()
+    objects: tuple[KernelObject, ...] = ()
     ends: tuple[VethEnd, ...] = ()
     foreign: Mapping[Key, str] = field(default_factory=dict)
     alien: str = ""  # why the whole namespace is not ours, "" when it is
@@ -82,7 +82,7 @@ class Kernel(Protocol):
         Of the root, `uplink` names the link to the internet, and the links towards `targets` are exits as well.
 
         Raises:
-            LookFailed: no look that can be trusted was to be had.
+            DumpError: no look that can be trusted was to be had.
         """
         ...
 
@@ -90,11 +90,11 @@ class Kernel(Protocol):
         """Find out beforehand, in bounded time, what these changes need from outside: the addresses behind host names."""
         ...
 
-    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         """Make the changes in order; one answer for each. All are of one kind and one namespace."""
         ...
 
-    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+    def transact(self, netns: str, changes: Sequence[Change]) -> OperationError | None:
         """Make all changes to one namespace's table, or none."""
         ...
 

@@ -22,7 +22,7 @@ ALIAS_PREFIX = "warpd:"  # link alias `warpd:<vcid>:<network>`
 TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 
 
-class Rank(enum.IntEnum):
+class Phase(enum.IntEnum):
     """When an object is created; removal is the exact reverse.
 
     A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before
@@ -30,14 +30,14 @@ class Rank(enum.IntEnum):
     """
 
     GUARD = 1
-    ROOM = 2
+    NAMESPACE = 2
     DEVICE = 3
     SETTING = 4
     PEER = 5
     ADDRESS = 6
     UP = 7
     ROUTE = 8
-    GRANT = 9
+    PERMIT = 9
 
 
 class Key(NamedTuple):
@@ -51,7 +51,7 @@ class Key(NamedTuple):
         return f"{self.netns or 'root'}/{self.kind}/{self.name}"
 
 
-class Object(Protocol):
+class KernelObject(Protocol):
     """One thing in the kernel, as plain frozen data."""
 
     KIND: ClassVar[str]
@@ -61,7 +61,7 @@ class Object(Protocol):
     def key(self) -> Key: ...
 
     @property
-    def rank(self) -> Rank: ...
+    def phase(self) -> Phase: ...
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -83,16 +83,16 @@ class Object(Protocol):
 class State:
     """An immutable map from key to object."""
 
-    objects: Mapping[Key, Object] = field(default_factory=dict)
+    objects: Mapping[Key, KernelObject] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, objects: Iterable[Object]) -> State:
+    def of(cls, objects: Iterable[KernelObject]) -> State:
         """Build a State.
 
         Raises:
             ValueError: two objects claim one key.
         """
-        out: dict[Key, Object] = {}
+        out: dict[Key, KernelObject] = {}
         for item in objects:
             key = item.key
             if key in out:
@@ -107,23 +107,23 @@ class State:
         Raises:
             ValueError: two of them hold one key.
         """
-        every, out = list(states), dict[Key, Object]()
+        every, out = list(states), dict[Key, KernelObject]()
         for each in every:
             out.update(each.objects)
         return cls(out) if len(out) == sum(map(len, every)) else cls.of(item for each in every for item in each)
 
-    def __iter__(self) -> Iterator[Object]:
+    def __iter__(self) -> Iterator[KernelObject]:
         return iter(self.objects.values())
 
     def __len__(self) -> int:
         return len(self.objects)
 
-    def get(self, key: Key) -> Object | None:
+    def get(self, key: Key) -> KernelObject | None:
         return self.objects.get(key)
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class EgressLink:
     """A link of the host by which packets of a network may leave, and whether it forwards the answers."""
 
     name: str
@@ -131,7 +131,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RangeRoute:
     """How the host reaches a range that networks may reach.
 
     `links` are those with a route to a part of the range or to all of it, default routes apart; `first` is the link by which
@@ -146,7 +146,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class DefaultRoute:
     """Where the host's default route of one family leads; `via` is "" for a link without a gateway."""
 
     version: int
@@ -205,14 +205,14 @@ class Host:
     wireguard_go: bool = False
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
-    exits: tuple[Exit, ...] = ()  # the uplink, and other links by which a network may leave
+    exits: tuple[EgressLink, ...] = ()  # the uplink, and other links by which a network may leave
     # by which what is meant for the internet may leave, of each family; several for a multipath route
     uplinks4: tuple[str, ...] = ()
     uplinks6: tuple[str, ...] = ()
-    ways: tuple[Way, ...] = ()  # of the ranges asked for, in their order
+    ways: tuple[RangeRoute, ...] = ()  # of the ranges asked for, in their order
     elsewhere: tuple[int, ...] = ()  # IP versions whose default route leads over another link than the one named as uplink
     steered: tuple[int, ...] = ()  # those of them that the uplink can carry: it has an address
-    hops: tuple[Hop, ...] = ()  # by the uplink
+    hops: tuple[DefaultRoute, ...] = ()  # by the uplink
     bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
     onlink: tuple[str, ...] = ()  # prefixes of the exits: who is in them, the host looks for itself
     conntrack_max: int = 262144  # connections that the kernel tracks in one namespace
@@ -272,6 +272,6 @@ class Change:
     after: Any
 
     @property
-    def subject(self) -> Object:
-        subject: Object = self.after if self.after is not None else self.before
+    def subject(self) -> KernelObject:
+        subject: KernelObject = self.after if self.after is not None else self.before
         return subject

@@ -1,7 +1,7 @@
 """Master secret -> network, endpoint and preshared keys, by HKDF-SHA256 (RFC 5869) and X25519 (RFC 7748).
 
 Lives here: derivation, base64, and the value that holds a key without showing it. Does not: where the master
-secret is kept (`store`), who gets which key (`compile`, `clients`). The context string names everything that a
+secret is kept (`state_folder`), who gets which key (`compiler`, `clients`). The context string names everything that a
 key depends on, so the same master, VCID, endpoint name and rotation give the same key on any machine; every
 context ends in a field that cannot hold its separator, so two contexts are never one string.
 """

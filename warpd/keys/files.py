@@ -1,7 +1,7 @@
 """Key files that the YAML names -> keys. Only files that root alone can read are used.
 
-Lives here: reading them, all of them, with every problem at once. Does not: who gets which (`compile`, `clients`),
-nor the master secret (`store`). A network or endpoint that is off does not need its file.
+Lives here: reading them, all of them, with every problem at once. Does not: who gets which (`compiler`, `clients`),
+nor the master secret (`state_folder`). A network or endpoint that is off does not need its file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _named(intent: Intent) -> Iterator[tuple[str, str, bool]]:
     for name, network in sorted(intent.networks.items()):
         if network.private_key_file is not None:
             yield f"networks.{name}.private_key_file", network.private_key_file, network.enabled
-        for each, one in network.particular.items():
+        for each, one in network.explicit_endpoints.items():
             if one.preshared_key_file is not None:
                 needed = network.enabled and one.enabled
                 yield f"networks.{name}.endpoints.{each}.preshared_key_file", one.preshared_key_file, needed

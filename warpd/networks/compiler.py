@@ -14,13 +14,13 @@ from ipaddress import IPv4Network, collapse_addresses
 from types import MappingProxyType
 from typing import Any, Final
 
-from warpd.allocation.model import Grants, NetworkGrant
+from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.errors import Finding
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
 from warpd.intent.types import is_plain_link_name
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, TRANSIT6, Exit, ForeignRules, Host, Key, Object, State
+from warpd.kernel.state import ROOT, TRANSIT6, EgressLink, ForeignRules, Host, KernelObject, Key, State
 from warpd.keys import derivation
 from warpd.networks import tunnel
 from warpd.networks.firewall import root
@@ -30,8 +30,8 @@ from warpd.networks.firewall.rules import Range
 from warpd.networks.isolation import MODES, mode
 from warpd.networks.isolation.namespace import transit6
 from warpd.networks.limits import endpoint_share, shares_of, table_size
-from warpd.networks.placement import Contribution, Site
-from warpd.networks.types import least_mtu, type_named
+from warpd.networks.placement import NetworkSite, RootContribution
+from warpd.networks.types import min_mtu, type_named
 
 WIREGUARD_OVERHEAD = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
 IPV6_MINIMUM_MTU = 1280
@@ -39,12 +39,12 @@ NONE_KEYED: Final[Mapping[str, WireguardPeer]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CompileInputs:
     """Everything that one network is compiled from: equal terms, equal objects."""
 
     name: str
     network: Network
-    grant: NetworkGrant
+    allocation: NetworkAllocation
     gateway: Gateway
     master: derivation.Master
     host: Host
@@ -52,11 +52,11 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CompiledNetwork:
     """One network, compiled."""
 
-    terms: Terms
-    built: Contribution
+    terms: CompileInputs
+    built: RootContribution
     state: State
 
 
@@ -81,7 +81,7 @@ class Compiled:
     state: State
     problems: tuple[Problem, ...]
     names: Mapping[str, str]  # group (namespace name) -> network name
-    parts: Mapping[str, Part] = field(default_factory=dict)  # by group
+    parts: Mapping[str, CompiledNetwork] = field(default_factory=dict)  # by group
     shared: State = field(default_factory=State)  # the gateway's own
 
     @property
@@ -101,24 +101,24 @@ class Compiled:
         return moved | shared | (before.parts.keys() - self.parts.keys())
 
 
-def _same(part: Part, other: Part | None) -> bool:
+def _same(part: CompiledNetwork, other: CompiledNetwork | None) -> bool:
     """One that was taken as it was is the same object: cheaper to ask than to compare all that it holds."""
     return part is other or (other is not None and part.state.objects == other.state.objects)
 
 
 def compile_state(
-    intent: Intent, grants: Grants, master: derivation.Master, host: Host, today: date, last: Compiled | None = None
+    intent: Intent, allocations: Allocations, master: derivation.Master, host: Host, today: date, last: Compiled | None = None
 ) -> Compiled:
     """Compile every enabled network; what `last` holds of the same terms is taken from there."""
-    fenced = basis(host)
+    fenced = policy_facts(host)
     fenced = dataclasses.replace(fenced, local=with_transit(fenced.local, intent.gateway.pools.transit))
     known = {part.terms.name: part for part in last.parts.values()} if last is not None else {}
-    by_name: dict[str, Part] = {}
+    by_name: dict[str, CompiledNetwork] = {}
     problems: list[Problem] = []
     for name, network in sorted(intent.networks.items()):
         if not network.enabled:
             continue
-        terms = Terms(name, network, grants.networks[name], intent.gateway, master, fenced, today)
+        terms = CompileInputs(name, network, allocations.networks[name], intent.gateway, master, fenced, today)
         problems += _problems(terms, host)
         try:
             kept = name in known and known[name].terms == terms
@@ -139,17 +139,17 @@ def compile_state(
     return Compiled(state, (*problems, *clashes.values()), names, parts, shared)
 
 
-def _shared_state(host: Host, parts: Collection[Part], intent: Intent) -> State:
+def _shared_state(host: Host, parts: Collection[CompiledNetwork], intent: Intent) -> State:
     return State.of(_gateway_objects(host, parts, intent)) if parts else State()
 
 
-def _taken_by_gateway(part: Part, shared: State) -> str:
+def _taken_by_gateway(part: CompiledNetwork, shared: State) -> str:
     """What a network claims that is the gateway's own: a setting of the uplink, say, whose name its bridge would have."""
     key = next((key for key in sorted(shared.objects) if key in part.state.objects), None)
     return f"{key} is the gateway's own" if key is not None else ""
 
 
-def _clashes(parts: Mapping[str, Part]) -> dict[str, Problem]:
+def _clashes(parts: Mapping[str, CompiledNetwork]) -> dict[str, Problem]:
     """Networks that claim a kernel object which another one has, by name. The first one in order keeps it."""
     try:
         State.joined(part.state for part in parts.values())
@@ -158,7 +158,7 @@ def _clashes(parts: Mapping[str, Part]) -> dict[str, Problem]:
     return {}
 
 
-def _claimed_twice(parts: Mapping[str, Part]) -> Iterator[tuple[str, Problem]]:
+def _claimed_twice(parts: Mapping[str, CompiledNetwork]) -> Iterator[tuple[str, Problem]]:
     owners: dict[Key, str] = {}
     for name, part in sorted(parts.items()):
         taken = next((key for key in sorted(part.state.objects) if key in owners), None)
@@ -168,12 +168,12 @@ def _claimed_twice(parts: Mapping[str, Part]) -> Iterator[tuple[str, Problem]]:
             yield name, _clash(part.terms, f"network {owners[taken]} has {taken} already")
 
 
-def _clash(terms: Terms, text: str) -> Problem:
+def _clash(terms: CompileInputs, text: str) -> Problem:
     return _problem(terms, True, "clash", f"networks.{terms.name}", text, "give one of them another name or number")
 
 
-def _problem(terms: Terms, whole: bool, code: str, path: str, message: str, hint: str) -> Problem:
-    return Problem(terms.name, netns_name(terms.grant.vcid), whole, Finding(code, path, message, hint))
+def _problem(terms: CompileInputs, whole: bool, code: str, path: str, message: str, hint: str) -> Problem:
+    return Problem(terms.name, netns_name(terms.allocation.vcid), whole, Finding(code, path, message, hint))
 
 
 def targets(intent: Intent) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def with_fence(host: Host) -> Host:
     )
 
 
-def basis(host: Host) -> Host:
+def policy_facts(host: Host) -> Host:
     """The host as far as it decides what is wanted: the same before and after we have changed its forwarding."""
     return dataclasses.replace(
         with_fence(host),
@@ -203,12 +203,12 @@ def basis(host: Host) -> Host:
         forwarding6=False,
         uplink_down=False,
         conntrack_max=table_size(host.conntrack_max),
-        exits=tuple(Exit(link.name) for link in host.exits if not is_closed(host, link)),
+        exits=tuple(EgressLink(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
     )
 
 
-def _problems(terms: Terms, host: Host) -> Iterable[Problem]:
+def _problems(terms: CompileInputs, host: Host) -> Iterable[Problem]:
     """`host` is the machine as it was seen, before anything of ours."""
     if driver(terms.gateway, host) is None:
         text = f"gateway.wireguard is {terms.gateway.wireguard}, and this machine has no such WireGuard"
@@ -226,9 +226,9 @@ def _problems(terms: Terms, host: Host) -> Iterable[Problem]:
         yield from _egress_problems(terms, host)
 
 
-def _table_problems(terms: Terms, host: Host) -> Iterable[Problem]:
+def _table_problems(terms: CompileInputs, host: Host) -> Iterable[Problem]:
     """A table that another VRF looks up, too, would join two VRFs."""
-    table = terms.grant.routing_table
+    table = terms.allocation.routing_table
     for taken, name in host.foreign_vrfs:
         if taken == table:
             text = f"routing table {table} is that of {name}, a VRF of this host that is not ours"
@@ -236,12 +236,14 @@ def _table_problems(terms: Terms, host: Host) -> Iterable[Problem]:
             yield _problem(terms, True, "table-taken", f"networks.{terms.name}.routing_table", text, hint)
 
 
-def _why_not(terms: Terms) -> str:
+def _why_not(terms: CompileInputs) -> str:
     isolation = mode(isolation_of(terms.network, terms.gateway))
-    return str(isolation.why_not(site_of(terms.name, terms.network, terms.grant, terms.host, terms.today, terms.gateway)))
+    return str(
+        isolation.unsupported_reason(site_of(terms.name, terms.network, terms.allocation, terms.host, terms.today, terms.gateway))
+    )
 
 
-def _egress_problems(terms: Terms, host: Host) -> Iterable[Problem]:
+def _egress_problems(terms: CompileInputs, host: Host) -> Iterable[Problem]:
     if not host.uplink:
         wanted = terms.gateway.uplink
         what = "this host has no default route" if wanted == "auto" else f"there is no link {wanted}"
@@ -254,7 +256,7 @@ def _egress_problems(terms: Terms, host: Host) -> Iterable[Problem]:
             yield _problem(terms, False, "exit-closed", "gateway.uplink", text, hint)
 
 
-def is_closed(host: Host, link: Exit) -> bool:
+def is_closed(host: Host, link: EgressLink) -> bool:
     """Whether somebody has turned IPv4 forwarding off for this link alone, on a host that forwards."""
     return host.forwarding4 and not link.forwarding4 and link.name not in host.fence4
 
@@ -275,7 +277,7 @@ def driver(gateway: Gateway, host: Host) -> str | None:
     return "tun" if host.wireguard_go and wanted in ("auto", "userspace") else None
 
 
-def _driver(terms: Terms) -> str:
+def _driver(terms: CompileInputs) -> str:
     """As `driver`; where this machine has none, the one that the YAML asks for."""
     return driver(terms.gateway, terms.host) or ("tun" if terms.gateway.wireguard == "userspace" else "wireguard")
 
@@ -283,28 +285,28 @@ def _driver(terms: Terms) -> str:
 def tunnel_mtu(network: Network, host: Host) -> int:
     """Bytes of inner packet that fit into one outer packet on the uplink, whichever family the client dials."""
     fits = max(host.uplink_mtu - WIREGUARD_OVERHEAD, IPV6_MINIMUM_MTU)
-    return network.mtu or max(fits, least_mtu(network.type))
+    return network.mtu or max(fits, min_mtu(network.type))
 
 
-def site_of(name: str, network: Network, grant: NetworkGrant, host: Host, today: date, gateway: Gateway) -> Site:
-    subnet6 = grant.subnet6 if network.ipv6 else None
-    routes = [route for one in network.particular.values() if in_force(one, today) for route in one.routes]
-    inside = [grant.subnet, *([subnet6] if subnet6 else ()), *(item for item in routes if item.version == 4 or subnet6)]
-    return Site(
+def site_of(name: str, network: Network, allocation: NetworkAllocation, host: Host, today: date, gateway: Gateway) -> NetworkSite:
+    subnet6 = allocation.subnet6 if network.ipv6 else None
+    routes = [route for one in network.explicit_endpoints.values() if in_force(one, today) for route in one.routes]
+    inside = [allocation.subnet, *([subnet6] if subnet6 else ()), *(item for item in routes if item.version == 4 or subnet6)]
+    return NetworkSite(
         name=name,
-        vcid=grant.vcid,
-        subnet=grant.subnet,
+        vcid=allocation.vcid,
+        subnet=allocation.subnet,
         subnet6=subnet6,
-        gateway_address=grant.gateway_address,
-        gateway_address6=grant.gateway_address6 if network.ipv6 else None,
-        transit=grant.transit,
-        routing_table=grant.routing_table,
-        vlan=grant.vlan,
+        gateway_address=allocation.gateway_address,
+        gateway_address6=allocation.gateway_address6 if network.ipv6 else None,
+        transit=allocation.transit,
+        routing_table=allocation.routing_table,
+        vlan=allocation.vlan,
         mtu=tunnel_mtu(network, host),
         inside=tuple(sorted(inside, key=lambda item: (item.version, item))),
         host=host,
         shares=shares_of(network, gateway, host.conntrack_max),
-        link_number=(int(grant.transit.network_address) - int(gateway.pools.transit.network_address)) // 2,
+        link_number=(int(allocation.transit.network_address) - int(gateway.pools.transit.network_address)) // 2,
     )
 
 
@@ -337,27 +339,27 @@ def preshared_key_of(key_name: str, endpoint: Endpoint, vcid: int, master: deriv
 
 def peers_of(
     network: Network,
-    grant: NetworkGrant,
+    allocation: NetworkAllocation,
     master: derivation.Master,
     today: date,
     keyed: Mapping[str, WireguardPeer] = NONE_KEYED,
     share: Share = LEAST,
-) -> list[tunnel.Peer]:
+) -> list[tunnel.TunnelPeer]:
     """The endpoints in force today, by name; those that are `keyed` with the keys they have. `share` is the network's."""
     out = []
     for name, endpoint in sorted(network.endpoints.items()):
         if not in_force(endpoint, today):
             continue
-        addresses = grant.endpoints[name]
+        addresses = allocation.endpoints[name]
         key_name = addresses.key_name or name
         six = addresses.address6 if network.ipv6 else None
         if name in keyed:
             public, shared = keyed[name].public_key, keyed[name].preshared_key
         else:
-            public = public_key_of(key_name, endpoint, grant.vcid, master)
-            shared = preshared_key_of(key_name, endpoint, grant.vcid, master)
+            public = public_key_of(key_name, endpoint, allocation.vcid, master)
+            shared = preshared_key_of(key_name, endpoint, allocation.vcid, master)
         out.append(
-            tunnel.Peer(
+            tunnel.TunnelPeer(
                 name=name,
                 public_key=public,
                 preshared_key=shared,
@@ -374,9 +376,9 @@ def peers_of(
     return out
 
 
-def _keyed(terms: Terms, last: Part | None) -> Mapping[str, WireguardPeer]:
+def _keyed(terms: CompileInputs, last: CompiledNetwork | None) -> Mapping[str, WireguardPeer]:
     """By name, peers of the last time whose keys are the same still: to derive them is most of the work."""
-    if last is None or (last.terms.master, last.terms.grant.vcid) != (terms.master, terms.grant.vcid):
+    if last is None or (last.terms.master, last.terms.allocation.vcid) != (terms.master, terms.allocation.vcid):
         return {}
     peers = {item.label: item for item in last.state if isinstance(item, WireguardPeer)}
     return {
@@ -386,38 +388,38 @@ def _keyed(terms: Terms, last: Part | None) -> Mapping[str, WireguardPeer]:
     }
 
 
-def _keys_of(terms: Terms, name: str) -> tuple[object, ...]:
+def _keys_of(terms: CompileInputs, name: str) -> tuple[object, ...]:
     """What an endpoint's keys follow from, beside the master secret and the VCID."""
     one = terms.network.endpoints[name]
-    return one.public_key, one.preshared_key, one.preshared_key_file, one.rotation, terms.grant.endpoints[name].key_name
+    return one.public_key, one.preshared_key, one.preshared_key_file, one.rotation, terms.allocation.endpoints[name].key_name
 
 
-def _part(terms: Terms, keyed: Mapping[str, WireguardPeer]) -> Part:
-    network, grant, host = terms.network, terms.grant, terms.host
+def _part(terms: CompileInputs, keyed: Mapping[str, WireguardPeer]) -> CompiledNetwork:
+    network, allocation, host = terms.network, terms.allocation, terms.host
     # What this machine cannot make stands as what it could: nothing of it is given, and revocations are still found.
     isolation = mode("namespace" if _why_not(terms) else isolation_of(network, terms.gateway))
     kind = type_named(network.type)
-    site = site_of(terms.name, network, grant, host, terms.today, terms.gateway)
+    site = site_of(terms.name, network, allocation, host, terms.today, terms.gateway)
     place = isolation.room(site)
-    peers = peers_of(network, grant, terms.master, terms.today, keyed, site.shares.network)
-    private = network_key_of(network, terms.gateway, grant.vcid, terms.master)
+    peers = peers_of(network, allocation, terms.master, terms.today, keyed, site.shares.network)
+    private = network_key_of(network, terms.gateway, allocation.vcid, terms.master)
     inner = [
-        *tunnel.objects(site, place, _driver(terms), private, grant.port, peers),
+        *tunnel.objects(site, place, _driver(terms), private, allocation.port, peers),
         *kind.objects(site, place, network, peers),
     ]
     fragment = kind.fragment(site, network, dns_of(network, terms.gateway))
-    built: Contribution = isolation.build(site, kind.wants(network), fragment, inner)
-    return Part(terms, built, State.of(built.objects))
+    built: RootContribution = isolation.build(site, kind.wants(network), fragment, inner)
+    return CompiledNetwork(terms, built, State.of(built.objects))
 
 
-def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> list[Object]:
-    grants = [part.terms.grant for part in parts]
-    ranges = [item for grant in grants for item in (grant.subnet, grant.subnet6, grant.transit)]
+def _gateway_objects(host: Host, parts: Collection[CompiledNetwork], intent: Intent) -> list[KernelObject]:
+    allocations = [part.terms.allocation for part in parts]
+    ranges = [item for allocation in allocations for item in (allocation.subnet, allocation.subnet6, allocation.transit)]
     routed = [item for part in parts for item in part.built.routed]
     sources = [*routed, *(item for part in parts for item in part.built.sources)]
-    both_ends = [item for grant in grants for item in (grant.transit, transit6(grant.transit))]
+    both_ends = [item for allocation in allocations for item in (allocation.transit, transit6(allocation.transit))]
     pool = intent.gateway.pools.ports
-    listening = {*range(pool.first, pool.last + 1), *(grant.port for grant in grants)}
+    listening = {*range(pool.first, pool.last + 1), *(allocation.port for allocation in allocations)}
     six = any(part.terms.network.ipv6 for part in parts)
     fence = host if six else dataclasses.replace(host, fence6=False)
     doors = [name for part in parts for name in part.built.doors]
@@ -432,12 +434,12 @@ def _gateway_objects(host: Host, parts: Collection[Part], intent: Intent) -> lis
     return [*own, *_shared(networks, intent.gateway, host)]
 
 
-def _transits(parts: Collection[Part], intent: Intent) -> list[Range]:
+def _transits(parts: Collection[CompiledNetwork], intent: Intent) -> list[Range]:
     """All ranges of transit links, where there is any: links of networks may be from an earlier pool."""
     links = [part for part in parts if part.built.transit]
     if not links:
         return []
-    four = collapse_addresses([intent.gateway.pools.transit, *(part.terms.grant.transit for part in links)])
+    four = collapse_addresses([intent.gateway.pools.transit, *(part.terms.allocation.transit for part in links)])
     return [*four, *([TRANSIT6] if any(part.terms.network.ipv6 for part in links) else ())]
 
 
@@ -446,7 +448,7 @@ def _ways_out4(host: Host) -> set[str]:
     return {hop.device for hop in host.hops if hop.version == 4}
 
 
-def _of_vrfs(parts: Iterable[Part]) -> list[IPv4Network]:
+def _of_vrfs(parts: Iterable[CompiledNetwork]) -> list[IPv4Network]:
     """The IPv4 ranges of networks that leave, and not by a transit link."""
     ranges = [item for part in parts if not part.built.transit for item in part.built.sources]
     return [item for item in ranges if isinstance(item, IPv4Network)]
@@ -458,7 +460,7 @@ def _uplinks(host: Host) -> list[tuple[str, int]]:
     return [(link, version) for link, version in named if is_plain_link_name(link)]
 
 
-def _ways(terms: Terms) -> list[tuple[str, Range]]:
+def _ways(terms: CompileInputs) -> list[tuple[str, Range]]:
     """The other links of the host by which a network's packets may leave, and towards what."""
     kind = type_named(terms.network.type)
     wanted = {str(item): item for item in kind.targets(terms.network, dns_of(terms.network, terms.gateway))}
@@ -466,9 +468,9 @@ def _ways(terms: Terms) -> list[tuple[str, Range]]:
     return [(link, target) for link, target in reached if is_plain_link_name(link)]
 
 
-def _shared(networks: Iterable[Network], settings: Gateway, host: Host) -> list[Object]:
+def _shared(networks: Iterable[Network], settings: Gateway, host: Host) -> list[KernelObject]:
     """What the networks of each mode need of the root together."""
-    out: list[Object] = []
+    out: list[KernelObject] = []
     for module in MODES:
         own = [network for network in networks if isolation_of(network, settings) == module.NAME]
         out += module.shared(any(network.ipv6 for network in own), host) if own else []

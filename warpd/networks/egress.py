@@ -9,18 +9,18 @@ from warpd.intent.model import Network
 from warpd.kernel.nftables.rules import ANSWERS, UNTRANSLATED, connection, match, members, meta, payload
 from warpd.networks import policy, tunnel
 from warpd.networks.firewall.rules import BY_PORT, UNTRACKED, drops, portless
-from warpd.networks.placement import Site, Wants
-from warpd.networks.policy import Entry, Version
+from warpd.networks.placement import EgressRequirements, NetworkSite
+from warpd.networks.policy import PolicyEntry, Version
 
 REASONS = ("protocol", policy.REVOKED, "spoofed", "unsolicited", "untracked", "untranslated")
 VERSIONS: tuple[Version, ...] = (4, 6)
 
 
-def wants(network: Network) -> Wants:
-    return Wants(egress=True, nat4=network.nat, nat6=network.nat6)
+def wants(network: Network) -> EgressRequirements:
+    return EgressRequirements(egress=True, nat4=network.nat, nat6=network.nat6)
 
 
-def out(site: Site, network: Network, entries: Sequence[Entry]) -> list[str]:
+def out(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) -> list[str]:
     """From an endpoint to the uplink; what no entry decides falls through."""
     label = str(site.vcid)
     carried = {version: _protocols(network, version) for version in VERSIONS}
@@ -35,7 +35,7 @@ def out(site: Site, network: Network, entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def back(site: Site, network: Network, entries: Sequence[Entry]) -> list[str]:
+def back(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) -> list[str]:
     """From the uplink to an endpoint."""
     label = str(site.vcid)
     foreign: list[str] = []

@@ -16,36 +16,38 @@ from warpd.kernel.kinds.bridge_port import BridgePort, Vlans
 from warpd.kernel.kinds.ethernet import PAYLOAD, Bridge, Leg, max_learned
 from warpd.kernel.kinds.link import LinkUp, alias, link_key
 from warpd.kernel.kinds.netns import netns_name
-from warpd.kernel.kinds.nft_table import NftElements, NftGate
+from warpd.kernel.kinds.nft_table import IngressFilter, NftElements
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import Filters, TcIngress
 from warpd.kernel.nftables.rules import DROP, count, match, meta, rule
-from warpd.kernel.state import ROOT, Object
+from warpd.kernel.state import ROOT, KernelObject
 from warpd.networks import frames
-from warpd.networks.placement import Room, Site
+from warpd.networks.placement import NetworkSite, Placement
 
 OTHER_NETWORK = "other-network"
 REASONS = (OTHER_NETWORK,)
 
 
-def bridge_name(site: Site, network: Network) -> str:
+def bridge_name(site: NetworkSite, network: Network) -> str:
     return network.bridge_name or f"br-{site.vcid}"
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class LegAdmission:
     """What each leg of a segment lets in."""
 
     port: BridgePort  # the VLANs of its port; its names are of no meaning
     filters: Filters  # of its ingress
 
 
-def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], admission: Admission) -> list[Object]:
+def objects(
+    site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission
+) -> list[KernelObject]:
     """The bridge with its legs."""
     port = admission.port
     group = netns_name(site.vcid)
     own = link_key(place.netns, bridge.name)
-    out: list[Object] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
+    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
     out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
     if place.netns == ROOT:
         out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
@@ -58,7 +60,7 @@ def objects(site: Site, place: Room, bridge: Bridge, legs: Sequence[Leg], admiss
     return out
 
 
-def _quiet(place: Room, name: str, group: str) -> list[Object]:
+def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
     """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing answered or forwarded.
 
     The filters keep every frame from the gateway's own protocols already; these settings hold should they be missing.
@@ -69,17 +71,17 @@ def _quiet(place: Room, name: str, group: str) -> list[Object]:
     return [Sysctl(place.netns, path, value, key, owner=group) for path, value in values.items()]
 
 
-def bridge(site: Site, place: Room, name: str, protocol: int, legs: int) -> Bridge:
+def bridge(site: NetworkSite, place: Placement, name: str, protocol: int, legs: int) -> Bridge:
     limit = max_learned(legs)
     return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
 
 
-def _own_only(place: Room, leg: str) -> list[Object]:
+def _own_only(place: Placement, leg: str) -> list[KernelObject]:
     """In the root, where tunnels of several networks may have the same two addresses: a leg takes what came in by its own."""
     if not place.mark:
         return []
     other = rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(place.named(OTHER_NETWORK)), DROP)
-    return [NftGate(place.netns, leg, (other,))]
+    return [IngressFilter(place.netns, leg, (other,))]
 
 
 def tagged_of(network: Network) -> Vlans:

@@ -1,6 +1,6 @@
 """What an isolation mode offers to a network type, and what a type asks of it. Values only.
 
-Types speak of a `Room` (where their devices live) and say what passes in a `Fragment`; they never know of a mode.
+Types speak of a `Placement` (where their devices live) and say what passes in a `FirewallPolicy`; they never know of a mode.
 Modes build a fragment into a guard and never know of a type. A new mode is a file beside this one and a line in
 `MODES`; a new type likewise.
 """
@@ -13,12 +13,12 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.nft_table import NftSet
-from warpd.kernel.state import Host, Key, Object
+from warpd.kernel.state import Host, KernelObject, Key
 from warpd.networks.firewall.connection_limits import Shares
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class NetworkSite:
     """One enabled network with everything assigned: what both a type and a mode start from."""
 
     name: str
@@ -38,7 +38,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Placement:
     """Where a network's objects live, and how they are told from those of others there."""
 
     netns: str
@@ -60,7 +60,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
+class EgressRequirements:
     """What a type asks of the mode: a way out, and whether the network's own addresses are kept on it."""
 
     egress: bool
@@ -69,7 +69,7 @@ class Wants:
 
 
 @dataclass(frozen=True, slots=True)
-class Fragment:
+class FirewallPolicy:
     """What passes in a network, in chains that a mode hooks in; names of chains, sets and counters are the network's own.
 
     `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`: from the uplink to an
@@ -83,11 +83,11 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class RootContribution:
     """What one network adds: its objects, and its part in the gateway's own guard."""
 
     group: str
-    objects: tuple[Object, ...]
+    objects: tuple[KernelObject, ...]
     routed: tuple[IPv4Network | IPv6Network, ...] = ()  # ranges that keep their source on the way out
     sources: tuple[IPv4Network | IPv6Network, ...] = ()  # what may stand as source in what leaves it
     doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in

@@ -39,7 +39,7 @@ REVOKED: Final = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PolicyEntry:
     """One line of a type's policy, for one family. Entries are judged in order; the first that fits decides.
 
     `target` is what the destination is compared with, as nft writes it: an address, a prefix, or a set; None is every address.
@@ -55,7 +55,7 @@ class Entry:
     denied: str = ""
 
 
-def requests(label: str, entries: Iterable[Entry], carried: Carried | None = None) -> list[str]:
+def requests(label: str, entries: Iterable[PolicyEntry], carried: Carried | None = None) -> list[str]:
     """Packets from the side that begins connections, by what they carry themselves.
 
     With `carried`, entries that name no protocol let pass only these of their family, and of ICMP only echo. It is asked for by
@@ -73,7 +73,7 @@ def requests(label: str, entries: Iterable[Entry], carried: Carried | None = Non
     return out
 
 
-def _carried(entry: Entry, protocols: Sequence[int]) -> Iterator[str]:
+def _carried(entry: PolicyEntry, protocols: Sequence[int]) -> Iterator[str]:
     icmp, name = ICMP[entry.version]
     others = tuple(number for number in protocols if number != icmp)
     if others:
@@ -83,7 +83,7 @@ def _carried(entry: Entry, protocols: Sequence[int]) -> Iterator[str]:
         yield rule(entry.comment, *target, match(payload(name, "type"), "echo-request"), ACCEPT)
 
 
-def replies(label: str, entries: Iterable[Entry], translated: Sequence[int] = ()) -> list[str]:
+def replies(label: str, entries: Iterable[PolicyEntry], translated: Sequence[int] = ()) -> list[str]:
     """Packets to an endpoint that belong to a connection which could be opened now.
 
     In the families named by `translated` the connection's source must be translated, too: what was opened under `nat: false`
@@ -97,7 +97,7 @@ def replies(label: str, entries: Iterable[Entry], translated: Sequence[int] = ()
     return out
 
 
-def errors(label: str, entries: Iterable[Entry]) -> list[str]:
+def errors(label: str, entries: Iterable[PolicyEntry]) -> list[str]:
     """ICMP errors of an endpoint about replies that it was sent."""
     out: list[str] = []
     for entry in entries:
@@ -106,7 +106,7 @@ def errors(label: str, entries: Iterable[Entry]) -> list[str]:
     return out
 
 
-def _judged(label: str, entry: Entry, what: str, head: tuple[dict[str, Any], ...]) -> Iterator[str]:
+def _judged(label: str, entry: PolicyEntry, what: str, head: tuple[dict[str, Any], ...]) -> Iterator[str]:
     for matches in _connections(entry):
         if entry.denied:
             yield from drops(label, REVOKED, *head, *matches)
@@ -114,13 +114,13 @@ def _judged(label: str, entry: Entry, what: str, head: tuple[dict[str, Any], ...
             yield rule(f"{what}: {entry.comment}", *head, *matches, ACCEPT)
 
 
-def _destination(entry: Entry) -> list[dict[str, Any]]:
+def _destination(entry: PolicyEntry) -> list[dict[str, Any]]:
     if entry.target is None:
         return [match(meta("nfproto"), f"ipv{entry.version}")]
     return [match(payload(FAMILY[entry.version], "daddr"), entry.target)]
 
 
-def _service(entry: Entry) -> list[dict[str, Any]]:
+def _service(entry: PolicyEntry) -> list[dict[str, Any]]:
     if not entry.protocols:
         return []
     single = len(entry.protocols) == 1
@@ -136,7 +136,7 @@ def _one_of(ports: Sequence[tuple[int, int]]) -> Any:
     return listed[0] if len(listed) == 1 else members(*listed)
 
 
-def _connections(entry: Entry) -> Iterator[tuple[dict[str, Any], ...]]:
+def _connections(entry: PolicyEntry) -> Iterator[tuple[dict[str, Any], ...]]:
     """What the original tuple must hold: one alternative for each protocol and run of ports.
 
     nftables 1.0.6 knows the type of `ct original proto-dst` only after a match on one family and one protocol, and cannot list

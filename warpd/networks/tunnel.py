@@ -16,16 +16,16 @@ from warpd.kernel.kinds.nft_table import NftElements, NftSet
 from warpd.kernel.kinds.route import Route, default_metric
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.firewall import connection_limits, icmp_errors
 from warpd.networks.firewall.connection_limits import LEAST, Share
 from warpd.networks.firewall.rules import drops, plain
-from warpd.networks.placement import Fragment, Room, Site
+from warpd.networks.placement import FirewallPolicy, NetworkSite, Placement
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class TunnelPeer:
     """One endpoint that is in force, with everything assigned."""
 
     name: str
@@ -53,10 +53,12 @@ class Peer:
         return tuple(sorted(str(item) for item in self.ranges))
 
 
-def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int, peers: Sequence[Peer]) -> list[Object]:
+def objects(
+    site: NetworkSite, place: Placement, driver: str, private_key: Secret, port: int, peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """The device and everything on it, and the grants."""
     mark = alias(site.vcid, site.name)
-    out: list[Object] = [
+    out: list[KernelObject] = [
         WireguardLink(place.netns, place.tunnel, mark, site.mtu, driver, master=place.master),
         LinkUp(place.netns, place.tunnel, place.link),
         WireguardDevice(place.netns, place.tunnel, private_key, port),
@@ -71,14 +73,14 @@ def objects(site: Site, place: Room, driver: str, private_key: Secret, port: int
     ]
     owned = [(int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers]
     numbers = (place.netns, place.suffix, site.shares, owned)
-    return [*out, *connection_limits.elements(*numbers), *icmp_errors.elements(*numbers), *_grants(place, peers)]
+    return [*out, *connection_limits.elements(*numbers), *icmp_errors.elements(*numbers), *_allocations(place, peers)]
 
 
-def _route(place: Room, prefix: str) -> Route:
+def _route(place: Placement, prefix: str) -> Route:
     return Route(place.netns, prefix, place.tunnel, place.link, table=place.table, metric=default_metric(prefix))
 
 
-def _grants(place: Room, peers: Sequence[Peer]) -> list[Object]:
+def _allocations(place: Placement, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     ranges = [item for peer in peers for item in peer.ranges]
     pairs = ((name, frozenset(plain(item) for item in ranges if item.version == version)) for name, version in ENDPOINTS)
     return [NftElements(place.netns, place.named(name), own) for name, own in pairs if own]
@@ -89,27 +91,27 @@ EVERY_COUNTER = ("host-service", "not-granted")
 
 
 def fragment(
-    site: Site,
+    site: NetworkSite,
     chains: Mapping[str, Sequence[str]],
     sets: Iterable[NftSet] = (),
     reasons: Iterable[str] = (),
     local: Sequence[str] = (),
-) -> Fragment:
+) -> FirewallPolicy:
     """What a type lets through, with what all have: the sets of endpoints, and ping on the gateway's own address."""
     off = ("ipv6-off",) if site.subnet6 is None else ()
     own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
-    return Fragment(
+    return FirewallPolicy(
         (*own, *sets),
         tuple(sorted({*EVERY_COUNTER, *off, *reasons})),
         {**{name: tuple(rules) for name, rules in chains.items()}, "local": (*_local(site), *local, *_nothing_else(site))},
     )
 
 
-def _nothing_else(site: Site) -> tuple[str, str]:
+def _nothing_else(site: NetworkSite) -> tuple[str, str]:
     return drops(str(site.vcid), "host-service")
 
 
-def _local(site: Site) -> list[str]:
+def _local(site: NetworkSite) -> list[str]:
     """The gateway's own address answers ping, to endpoints that are granted."""
     out = [_ping("ip", "icmp", 4, str(site.gateway_address))]
     return [*out, _ping("ip6", "icmpv6", 6, str(site.gateway_address6))] if site.gateway_address6 else out
@@ -124,7 +126,7 @@ def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, objec
     return match(payload(family, "saddr"), f"@endpoints{version}"), match(payload(family, "daddr"), address)
 
 
-def spoofed(site: Site) -> list[str]:
+def spoofed(site: NetworkSite) -> list[str]:
     """An endpoint sends only from its own addresses and routes. WireGuard holds it to them already; this holds WireGuard."""
     label = str(site.vcid)
     return [

@@ -14,7 +14,7 @@ from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import link_key, pair
 from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Host, Key, Object, Observed, State
+from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, State
 
 NOTHING: Final = State()
 
@@ -32,7 +32,7 @@ def observe(
     `root` is a look at the root of just now. A peer that is as in `known` is the very same object, with the same key.
 
     Raises:
-        LookFailed: some namespace could not be read.
+        DumpError: some namespace could not be read.
     """
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
     rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
@@ -49,7 +49,7 @@ def _as_known(dump: Dump, known: State) -> Dump:
     return dataclasses.replace(dump, objects=objects, traffic=traffic)
 
 
-def _known(item: Object, known: State) -> Object:
+def _known(item: KernelObject, known: State) -> KernelObject:
     wanted = known.get(item.key)
     return wanted if wanted is not None and wanted == item else item
 
@@ -59,7 +59,7 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     alien = {dump.netns: dump.alien for dump in dumps if dump.alien}
     foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
     foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
-    objects: list[Object] = [item for dump in dumps for item in dump.objects if item.group not in alien]
+    objects: list[KernelObject] = [item for dump in dumps for item in dump.objects if item.group not in alien]
     objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
     known = {item.key for item in objects}
     ends = [end for dump in dumps for end in dump.ends if end.netns == ROOT]

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from warpd.kernel.kinds.nft_table import NftElements, fewer
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.wireguard import WireguardDevice, without_port
-from warpd.kernel.state import ROOT, Action, Change, Key, Object, Rank
+from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key, Phase
 from warpd.keys.derivation import Secret
-from warpd.reconcile.diff import Blocked, Difference, Differences
+from warpd.reconcile.diff import Conflict, Difference, Differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Plan:
     steps: tuple[Step, ...]
-    blocked: tuple[Blocked, ...]
+    blocked: tuple[Conflict, ...]
     networks: Mapping[str, str]  # group -> network name
 
     @property
@@ -68,7 +68,7 @@ def _group(item: Difference) -> str:
 
 
 def _step(
-    action: Action, before: Object | None, after: Object | None, item: Difference, names: Mapping[str, str], why: str
+    action: Action, before: KernelObject | None, after: KernelObject | None, item: Difference, names: Mapping[str, str], why: str
 ) -> Step:
     group = _group(item)
     name = names.get(group, "") if group else "gateway"
@@ -88,7 +88,7 @@ def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
             yield _step(Action.REVOKE, item.before, less, item, names, "taken away before anything is given")
 
 
-def _less(before: Object, after: Object) -> Object | None:
+def _less(before: KernelObject, after: KernelObject) -> KernelObject | None:
     """The state between, for a change that first takes something away; None when there is no such step."""
     if isinstance(before, NftElements) and isinstance(after, NftElements) and before.elements - after.elements:
         return fewer(before, after)
@@ -110,17 +110,17 @@ def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
 
 
 def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
-    return (-step.change.subject.rank, step.group, step.key)
+    return (-step.change.subject.phase, step.group, step.key)
 
 
 def _is_tidying(step: Step) -> bool:
     subject = step.change.subject
-    kept_to_the_end = subject.rank in (Rank.ADDRESS, Rank.ROUTE) and not isinstance(subject, Rule)
+    kept_to_the_end = subject.phase in (Phase.ADDRESS, Phase.ROUTE) and not isinstance(subject, Rule)
     return step.change.action is Action.DELETE and kept_to_the_end and not step.fields
 
 
 def _first_first(step: Step) -> tuple[bool, str, int, tuple[str, ...]]:
-    return (step.group != ROOT, step.network, step.change.subject.rank, step.key)
+    return (step.group != ROOT, step.network, step.change.subject.phase, step.key)
 
 
 def _by_needs(steps: list[Step]) -> list[Step]:
@@ -155,7 +155,7 @@ def runs(steps: Iterable[Step]) -> list[list[Step]]:
 def _joins(last: Step, step: Step) -> bool:
     same = (last.group, last.key.kind, last.key.netns) == (step.group, step.key.kind, step.key.netns)
     both = (last.change.action is Action.DELETE) == (step.change.action is Action.DELETE)
-    return same and both and step.change.subject.rank is not Rank.GUARD
+    return same and both and step.change.subject.phase is not Phase.GUARD
 
 
 def digest(steps: Iterable[Step]) -> str:

@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent, WarpError
 from warpd.intent.intersection import restrict
 from warpd.kernel.api import Kernel
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.state import Observed
 from warpd.keys.derivation import Keyring
-from warpd.reconcile.engine import Goal, removal
+from warpd.reconcile.engine import Target, removal
 from warpd.service.history import NOTHING, History
 from warpd.service.recovery import HINT, Recovered, recover
-from warpd.service.workspace import NO_MASTER, Read, Session, lost_master
+from warpd.service.workspace import NO_MASTER, LoadedIntent, Session, lost_master
 
 IN_KERNEL: Final = "has WireGuard devices in the kernel"
 LOST_ALLOCATIONS: Final = f"the allocations are gone, but this gateway {IN_KERNEL}: new ones would move clients"
@@ -38,8 +38,8 @@ LOST_ALLOCATIONS: Final = f"the allocations are gone, but this gateway {IN_KERNE
 class Applied:
     """An intent that was applied before, with all that it needs to be applied again."""
 
-    read: Read
-    goal: Goal
+    read: LoadedIntent
+    goal: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Commitment:
     `number` is the entry in the history, NOTHING while unwritten; `previous` is then what was in force before.
     """
 
-    goal: Goal
+    goal: Target
     number: int
     unwritten: WarpError | None = None
     previous: Applied | None = None
@@ -58,7 +58,7 @@ class Commitment:
 
 def commit(
     session: Session,
-    read: Read,
+    read: LoadedIntent,
     by: str,
     kernel: Kernel,
     in_force: Callable[[], Applied | None],
@@ -71,7 +71,7 @@ def commit(
 
     Raises:
         InvalidIntent: the keys that it names cannot be used.
-        LookFailed: the kernel could not be read.
+        DumpError: the kernel could not be read.
         WarpError: nothing can be written, and nothing is known to have been in force.
     """
     try:
@@ -96,7 +96,7 @@ def _known(in_force: Callable[[], Applied | None]) -> Applied | None:
     return None
 
 
-def refuse_lost_state(session: Session, read: Read, kernel: Kernel) -> None:
+def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> None:
     """A gateway that has allocated, or that has devices in the kernel, has had a master secret: never make another in silence.
 
     One that has devices has had allocations: where neither the state folder nor a lock file has them, new ones would move
@@ -104,7 +104,7 @@ def refuse_lost_state(session: Session, read: Read, kernel: Kernel) -> None:
 
     Raises:
         WarpError: the master secret or the allocations are gone, or cannot be read.
-        LookFailed: the kernel could not be read.
+        DumpError: the kernel could not be read.
     """
     if session.master(read.intent) is None:
         session.refuse_lost_master()
@@ -115,7 +115,7 @@ def refuse_lost_state(session: Session, read: Read, kernel: Kernel) -> None:
 
 
 def has_devices(kernel: Kernel) -> bool:
-    """Whether an apply of ours is in this kernel. Raises: LookFailed."""
+    """Whether an apply of ours is in this kernel. Raises: DumpError."""
     return shows_devices(removal(kernel).observed)
 
 
@@ -124,13 +124,13 @@ def shows_devices(observed: Observed) -> bool:
     return any(isinstance(item, WireguardDevice) for item in observed.state)
 
 
-def in_kernel(session: Session, read: Read, kernel: Kernel, record: Read | None = None) -> Applied | None:
+def in_kernel(session: Session, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None) -> Applied | None:
     """What was applied, as far as the kernel shows it; None where it shows nothing.
 
     `read` is the YAML; `record` is what was applied last, by default as the history says.
 
     Raises:
-        LookFailed: the kernel could not be read.
+        DumpError: the kernel could not be read.
         WarpError: it shows too little, or the YAML lacks most of its networks and nothing else tells of them.
     """
     observed = removal(kernel).observed
@@ -144,31 +144,31 @@ def in_kernel(session: Session, read: Read, kernel: Kernel, record: Read | None 
     with contextlib.suppress(WarpError, OSError):
         master = session.master(base.intent)
     today = datetime.now(UTC).date()
-    found = recover(base.intent, _on_record(base, record is not None), base.grants, master, observed.state, today)
+    found = recover(base.intent, _on_record(base, record is not None), base.allocations, master, observed.state, today)
     if record is None:
         _refuse_mass_removal(found)
     ring = Keyring(master or NO_MASTER, {}, found.keys)
-    shown = dataclasses.replace(base, intent=found.intent, grants=found.grants)
-    return Applied(shown, Goal(found.intent, found.grants, ring, today))
+    shown = dataclasses.replace(base, intent=found.intent, allocations=found.allocations)
+    return Applied(shown, Target(found.intent, found.allocations, ring, today))
 
 
-def _on_record(base: Read, applied: bool) -> Grants:
+def _on_record(base: LoadedIntent, applied: bool) -> Allocations:
     """Allocations that somebody has written down."""
     if applied:
-        return base.grants
-    locked = base.lock.grants if base.lock is not None else None
+        return base.allocations
+    locked = base.lock.allocations if base.lock is not None else None
     return base.previous if base.previous.networks or locked is None else locked
 
 
 def _refuse_mass_removal(found: Recovered) -> None:
     """As a daemon waits for consent before it removes more than half of the networks. Raises: WarpError."""
-    total = len(found.gone) + len(found.grants.networks)
+    total = len(found.gone) + len(found.allocations.networks)
     if found.intent.gateway.removal_guard and len(found.gone) * 2 > total:
         text = f"the state folder is lost, and the YAML lacks {len(found.gone)} of {total} networks that the kernel has"
         raise WarpError(text, code="state-lost", who="operator", hint=HINT)
 
 
-def restricted(previous: Applied, read: Read) -> Goal:
+def restricted(previous: Applied, read: LoadedIntent) -> Target:
     """What the intent in force and `read` both permit, with the allocations of the former."""
     return dataclasses.replace(previous.goal, intent=restrict(previous.read.intent, read.intent))
 
@@ -183,11 +183,11 @@ def last_applied(session: Session) -> Applied | None:
     return Applied(read, session.goal_again(read)) if read is not None else None
 
 
-def goal_again(session: Session, read: Read, kernel: Kernel) -> tuple[Goal, WarpError | None]:
+def goal_again(session: Session, read: LoadedIntent, kernel: Kernel) -> tuple[Target, WarpError | None]:
     """The goal of what was applied before; and why it has only the keys that the kernel has, where the master secret is gone.
 
     Raises:
-        WarpError: the master secret is gone, and the kernel shows nothing. InvalidIntent, LookFailed: as for any pass.
+        WarpError: the master secret is gone, and the kernel shows nothing. InvalidIntent, DumpError: as for any pass.
     """
     try:
         return session.goal_again(read), None
@@ -200,7 +200,7 @@ def goal_again(session: Session, read: Read, kernel: Kernel) -> tuple[Goal, Warp
         return found.goal, failure
 
 
-def last_read(session: Session) -> Read | None:
+def last_read(session: Session) -> LoadedIntent | None:
     """As `last_applied`, without its keys: for whoever only looks.
 
     Raises:
@@ -218,8 +218,8 @@ def as_error(failure: Exception) -> WarpError:
     return WarpError(str(failure), code="state-unusable", who="operator")
 
 
-def _is_written(session: Session, read: Read) -> bool:
+def _is_written(session: Session, read: LoadedIntent) -> bool:
     """Whether all of it is on the disk already, so that nothing needs to be written."""
-    if session.store.read_grants() != read.grants or session.master(read.intent) is None:
+    if session.store.read_allocations() != read.allocations or session.master(read.intent) is None:
         return False
     return History(session).holds(read)

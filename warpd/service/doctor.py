@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
-from warpd.kernel.api import Dump, LookFailed
+from warpd.kernel.api import Dump, DumpError
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import bindings, udp_ports
 from warpd.kernel.state import ROOT, Host, Key, PeerTraffic, State
@@ -41,7 +41,9 @@ class Check:
         return asdict(self)
 
 
-def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None, bool], Sequence[Condition]]) -> list[Check]:
+def examine(
+    intent: Intent | None, allocations: Allocations, told: Callable[[Host | None, bool], Sequence[Condition]]
+) -> list[Check]:
     """Every check, in the order in which an operator would mend them.
 
     `told` gives what status tells as well, of what a look at the host showed, and of whether devices of ours are there.
@@ -55,7 +57,7 @@ def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None, 
     try:
         observed = observe(kernel)
         dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
-    except (LookFailed, OSError) as failure:
+    except (DumpError, OSError) as failure:
         fault = Check("kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables")
         return [*_conditions(told(None, False)), *_yaml(intent), _rights(), fault]
     finally:
@@ -68,8 +70,8 @@ def examine(intent: Intent | None, grants: Grants, told: Callable[[Host | None, 
         *out,
         *_forwarding(host),
         *networkd(Path("/")),
-        *_foreign(dump, host, grants, intent, observed.traffic),
-        *_ports(observed.state, grants, intent),
+        *_foreign(dump, host, allocations, intent, observed.traffic),
+        *_ports(observed.state, allocations, intent),
     ]
 
 
@@ -171,15 +173,15 @@ def _log_all_netns() -> str:
 
 
 def _foreign(
-    dump: Dump, host: Host, grants: Grants, intent: Intent | None, traffic: Mapping[Key, PeerTraffic]
+    dump: Dump, host: Host, allocations: Allocations, intent: Intent | None, traffic: Mapping[Key, PeerTraffic]
 ) -> Iterator[Check]:
     for key, text in sorted(dump.foreign.items()):
         yield Check("conflict", "fail", f"{key} is not ours: {text}", "rename or remove it, or choose another VCID")
-    warnings = list(foreign_warnings(host, grants, intent))
+    warnings = list(foreign_warnings(host, allocations, intent))
     for warning in warnings:
         yield Check("firewall", "warn", warning["message"], warning["hint"])
-    connected = connected_ports(traffic, grants, int(time.time()))
-    unclear = [] if warnings else uncertain_chains(host, grants, intent, connected)
+    connected = connected_ports(traffic, allocations, int(time.time()))
+    unclear = [] if warnings else uncertain_chains(host, allocations, intent, connected)
     for chain in unclear:
         text = f"chain {chain} (not ours) may drop what clients send: a rule of it is not understood here"
         yield Check("firewall", "warn", text, "see whether handshakes arrive: `warpctl status`")
@@ -187,17 +189,17 @@ def _foreign(
         yield Check("firewall", "ok", "no chain of others drops our packets")
 
 
-def _ports(state: State, grants: Grants, intent: Intent | None) -> Iterator[Check]:
+def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Iterator[Check]:
     """Ports of networks that are to be up, and that somebody else holds."""
     held = {item.port for item in state if isinstance(item, WireguardDevice)}
-    for port, who in udp_ports.taken(set(listening_ports(grants, intent)) - held).items():
+    for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - held).items():
         warning = port_warning(port, who)
         yield Check("port", "fail", warning["message"], warning["hint"])
 
 
-def connected_ports(traffic: Mapping[Key, PeerTraffic], grants: Grants, now_s: int) -> set[int]:
+def connected_ports(traffic: Mapping[Key, PeerTraffic], allocations: Allocations, now_s: int) -> set[int]:
     """Listening ports at which a client has a session; `now_s` is seconds since the epoch."""
     devices = {
         key.name.partition(" ")[0] for key, one in traffic.items() if one.handshake and now_s - one.handshake < CONNECTED_S
     }
-    return {grant.port for grant in grants.networks.values() if f"wg-{grant.vcid}" in devices}
+    return {allocation.port for allocation in allocations.networks.values() if f"wg-{allocation.vcid}" in devices}

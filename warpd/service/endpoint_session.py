@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from warpd.kernel.state import PeerTraffic
 from warpd.networks.compiler import in_force
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.service.views.overview import CONNECTED_S
 
 Presence = Literal["online", "stale", "never"]
@@ -21,7 +21,7 @@ IP_AND_ICMP_BYTES: Final = 28  # the headers of a ping
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class EndpointSession:
     """The handshakes of one endpoint as the kernel has them."""
 
     presence: Presence
@@ -32,15 +32,15 @@ class Session:
         return asdict(self)
 
 
-def session_of(traffic: PeerTraffic | None, now_s: int) -> Session:
+def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
     """`now_s` is in seconds since the epoch."""
     if traffic is None or not traffic.handshake:
-        return Session("never", None, traffic.endpoint if traffic is not None else "")
+        return EndpointSession("never", None, traffic.endpoint if traffic is not None else "")
     age_s = max(0, now_s - traffic.handshake)
-    return Session("online" if age_s < CONNECTED_S else "stale", age_s, traffic.endpoint)
+    return EndpointSession("online" if age_s < CONNECTED_S else "stale", age_s, traffic.endpoint)
 
 
-def absence(goal: Goal, network: str, name: str) -> str:
+def absence(goal: Target, network: str, name: str) -> str:
     """Why the YAML keeps an endpoint out of the kernel; "" where it does not."""
     body = goal.intent.networks[network]
     endpoint = body.endpoints[name]
@@ -53,7 +53,7 @@ def absence(goal: Goal, network: str, name: str) -> str:
     return ""
 
 
-def session_text(session: Session, name: str, dialled: str) -> str:
+def session_text(session: EndpointSession, name: str, dialled: str) -> str:
     """One sentence; `name` is NETWORK/NAME, `dialled` the address and port that its config has."""
     if session.presence == "online":
         return f"handshake {session.handshake_age_s} s ago, from {session.comes_from}"

@@ -1,6 +1,6 @@
 """Would a packet of an endpoint pass, and what decides: its way through AllowedIPs, routes and rules as the kernel has them.
 
-Pure: of a look that was taken. Lives here: the way. Does not: the language of rules (`judge`), who asks (`cli`).
+Pure: of a look that was taken. Lives here: the way. Does not: the language of rules (`simulator`), who asks (`cli`).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from warpd.kernel.kinds.route import RTN_UNICAST, TABLE_MAIN, Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.nftables.foreign_rules import Probe, judge
-from warpd.kernel.nftables.simulator import ACCEPT, MASQUERADE, Book, Packet, Verdict
-from warpd.kernel.state import ROOT, Exit, Host, Object, State
+from warpd.kernel.nftables.simulator import ACCEPT, MASQUERADE, Packet, Ruleset, Verdict
+from warpd.kernel.state import ROOT, EgressLink, Host, KernelObject, State
 from warpd.networks.compiler import public_key_of
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 
 Protocol = Literal["tcp", "udp", "icmp"]
 UNSAID: Final = ("policy", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PacketQuery:
     """An endpoint, as it is known to the gateway and by its own config, and what it sends. Addresses without length."""
 
     vcid: int
@@ -44,17 +44,19 @@ class Question:
     segment: bool = False  # an L2 network
 
 
-def question_of(goal: Goal, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0) -> Question:
+def question_of(
+    goal: Target, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0
+) -> PacketQuery:
     """Raises: WarpError when this endpoint has no config (expired)."""
-    grant, about = goal.grants.networks[network], goal.intent.networks[network]
+    allocation, about = goal.allocations.networks[network], goal.intent.networks[network]
     config = own_config(goal, network, endpoint)
     names = {
-        public_key_of(grant.endpoints[each].key_name or each, body, grant.vcid, goal.master): each
+        public_key_of(allocation.endpoints[each].key_name or each, body, allocation.vcid, goal.master): each
         for each, body in about.endpoints.items()
     }
     mine = next(key for key, each in names.items() if each == endpoint)
     own = tuple(str(ip_interface(address).ip) for address in config.addresses)
-    return Question(grant.vcid, mine, own, config.allowed_ips, target, protocol, port, names, about.type in L2_TYPES)
+    return PacketQuery(allocation.vcid, mine, own, config.allowed_ips, target, protocol, port, names, about.type in L2_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Stage:
     goes_on: bool = True
 
 
-def explain(state: State, host: Host, question: Question) -> tuple[Stage, ...]:
+def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...]:
     """The way, as far as it leads: the last stage decides. `host` was asked for the way to the target (`Host.ways`).
 
     Raises:
@@ -86,7 +88,7 @@ def _until_the_end(stages: Iterator[Stage]) -> Iterator[Stage]:
             return
 
 
-def _way(state: State, host: Host, question: Question) -> Iterator[Stage]:
+def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
     yield from _client(question)
     source = _own(question.addresses, question.target)
     if source is None:
@@ -112,7 +114,7 @@ def _way(state: State, host: Host, question: Question) -> Iterator[Stage]:
         yield from _in_namespace(state, host, question, packet, peers)
 
 
-def _client(question: Question) -> Iterator[Stage]:
+def _client(question: PacketQuery) -> Iterator[Stage]:
     prefix = _longest(question.allowed_ips, question.target)
     if prefix is not None:
         yield Stage("client", f"sends {question.target} into the tunnel: AllowedIPs {prefix}")
@@ -124,11 +126,11 @@ def _client(question: Question) -> Iterator[Stage]:
 
 
 def _in_namespace(
-    state: State, host: Host, question: Question, packet: Packet, peers: Sequence[WireguardPeer]
+    state: State, host: Host, question: PacketQuery, packet: Packet, peers: Sequence[WireguardPeer]
 ) -> Iterator[Stage]:
     netns = netns_name(question.vcid)
     inside = _of(state, netns)
-    book = Book(inside)
+    book = Ruleset(inside)
     if packet.target in _addresses(inside):
         yield _judged(book.judge("input", packet), "its own address")
         return
@@ -147,10 +149,10 @@ def _in_namespace(
 
 
 def _in_vrf(
-    state: State, host: Host, question: Question, packet: Packet, link: WireguardLink, peers: Sequence[WireguardPeer]
+    state: State, host: Host, question: PacketQuery, packet: Packet, link: WireguardLink, peers: Sequence[WireguardPeer]
 ) -> Iterator[Stage]:
     root = _of(state, ROOT)
-    book = Book(root)
+    book = Ruleset(root)
     vrf, tunnel = f"vrf-{question.vcid}", packet.iif
     packet = dataclasses.replace(book.judge("steer", packet).packet, iif=vrf)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
@@ -168,7 +170,7 @@ def _in_vrf(
         yield _delivered(peers, question, packet)
 
 
-def _goes_on(root: Iterable[Object], packet: Packet, route: Route | None) -> bool:
+def _goes_on(root: Iterable[KernelObject], packet: Packet, route: Route | None) -> bool:
     """Whether the lookup in the network's table, which passes over its default routes, leads on to the host's rules."""
     rules = (item for item in root if isinstance(item, Rule) and item.mark == packet.mark and not item.mask)
     return any(item.suppress == 0 for item in rules) and (route is None or route.prefix.endswith("/0"))
@@ -176,7 +178,7 @@ def _goes_on(root: Iterable[Object], packet: Packet, route: Route | None) -> boo
 
 def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     root = _of(state, ROOT)
-    book = Book(root)
+    book = Ruleset(root)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
         yield _judged(book.judge("input", packet), "an address of this host")
         return
@@ -187,7 +189,7 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     yield Stage("route", f"the host's own routes lead there by {link}{', by default' if by_default else ''}")
     packet = dataclasses.replace(packet, oif=link)
     yield _judged(book.judge("forward", packet), "in the root")
-    if packet.version == 4 and Exit(link, forwarding4=True) not in host.exits:
+    if packet.version == 4 and EgressLink(link, forwarding4=True) not in host.exits:
         yield Stage("host", f"{link} does not forward IPv4: answers cannot come back by it", False)
     own = _own(host.uplink_addresses, packet.target) if link == host.uplink else None
     yield from _translated(book, packet, own or f"that of {link}", "in the root")
@@ -214,7 +216,7 @@ def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:
             yield Stage("host", f"chain {name} (not ours) has rules that are not understood here: it may drop it")
 
 
-def _translated(book: Book, packet: Packet, source: str, where: str) -> Generator[Stage, None, Packet]:
+def _translated(book: Ruleset, packet: Packet, source: str, where: str) -> Generator[Stage, None, Packet]:
     """Whether its source stays; the packet as it leaves."""
     if "postrouting" not in book.chains:
         return packet
@@ -239,7 +241,7 @@ def _routed(route: Route | None) -> Stage:
     return Stage("route", f"{route.prefix} dev {route.device}{'' if route.table == TABLE_MAIN else f' table {route.table}'}")
 
 
-def _delivered(peers: Sequence[WireguardPeer], question: Question, packet: Packet) -> Stage:
+def _delivered(peers: Sequence[WireguardPeer], question: PacketQuery, packet: Packet) -> Stage:
     holders = [(peer, prefix) for peer in peers if (prefix := _longest(peer.allowed_ips, packet.target)) is not None]
     if not holders:
         return Stage("wireguard", f"no endpoint of {packet.oif} has {packet.target} in its AllowedIPs", False)
@@ -247,21 +249,21 @@ def _delivered(peers: Sequence[WireguardPeer], question: Question, packet: Packe
     return Stage("wireguard", f"to {question.names.get(peer.public_key, peer.public_key)}: AllowedIPs {prefix}")
 
 
-def _route(objects: Iterable[Object], table: int, target: str) -> Route | None:
+def _route(objects: Iterable[KernelObject], table: int, target: str) -> Route | None:
     found = [item for item in objects if isinstance(item, Route) and item.table == table and _holds(item.prefix, target)]
     return min(found, key=lambda item: (-ip_network(item.prefix).prefixlen, item.metric), default=None)
 
 
-def _transit(inside: Iterable[Object], device: str, packet: Packet) -> str:
+def _transit(inside: Iterable[KernelObject], device: str, packet: Packet) -> str:
     own = [item.address for item in inside if isinstance(item, Address) and item.device == device]
     return _own([str(ip_interface(each).ip) for each in own], packet.target) or packet.source
 
 
-def _of(state: State, netns: str) -> list[Object]:
+def _of(state: State, netns: str) -> list[KernelObject]:
     return [item for item in state if getattr(item, "netns", None) == netns]
 
 
-def _addresses(objects: Iterable[Object]) -> set[str]:
+def _addresses(objects: Iterable[KernelObject]) -> set[str]:
     return {str(ip_interface(item.address).ip) for item in objects if isinstance(item, Address)}
 
 

@@ -14,17 +14,17 @@ from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import Host
 from warpd.networks.compiler import Problem
-from warpd.reconcile.engine import Goal, Prospect
+from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.service.conditions import Facts
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 
 
 def facts_on_disk(
     session: Session,
-    read: Read | None,
+    read: LoadedIntent | None,
     findings: tuple[Finding, ...],
     host: Host | None,
     running: bool,
@@ -66,16 +66,16 @@ def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
     """Why there must have been a master secret, where there is none any more; "" for what is well, or cannot be known."""
     with contextlib.suppress(WarpError, OSError):
         if intent is not None and session.master(intent) is None:
-            if session.store.read_grants().networks:
+            if session.store.read_allocations().networks:
                 return "allocations were given with it"
             return f"this gateway {IN_KERNEL}" if devices else ""
     return ""
 
 
-def lost_allocations(session: Session, read: Read | None, devices: bool) -> str:
+def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool) -> str:
     """Why there must have been allocations, where there are none any more; "" for what is well, or cannot be known."""
     with contextlib.suppress(WarpError, OSError):
-        lost = devices and read is not None and read.lock is None and not session.store.read_grants().networks
+        lost = devices and read is not None and read.lock is None and not session.store.read_allocations().networks
         return LOST_ALLOCATIONS if lost else ""
     return ""
 
@@ -102,7 +102,7 @@ def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
     return host.uplink, "" if host.hops else "no route"
 
 
-def _waiting(session: Session, read: Read | None) -> tuple[dict[str, object] | None, int | None, bool]:
+def _waiting(session: Session, read: LoadedIntent | None) -> tuple[dict[str, object] | None, int | None, bool]:
     """The apply that waits to be confirmed; the number that a rollback went back to, while the files are what it left; and
     whether anything was applied before.
     """
@@ -123,7 +123,7 @@ def pending_facts(waits: Pending | None) -> dict[str, object] | None:
     return {"number": waits.number, "by": waits.by, "until": waits.until, "left_s": waits.left_s()}
 
 
-def keyed_by_kernel(goal: Goal, found: Prospect) -> tuple[Goal, Prospect]:
+def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun]:
     """The goal with the public keys that the kernel has for its endpoints, and the look without any plan.
 
     For whoever only shows: without the master secret no key of an endpoint is known, and every step would be a wrong one.
@@ -132,10 +132,10 @@ def keyed_by_kernel(goal: Goal, found: Prospect) -> tuple[Goal, Prospect]:
     holders = {(peer.device, prefix): peer.public_key for peer in peers for prefix in peer.allowed_ips}
     networks = {}
     for name, network in goal.intent.networks.items():
-        grant = goal.grants.networks[name]
+        allocation = goal.allocations.networks[name]
         endpoints = {}
         for each, endpoint in network.endpoints.items():
-            key = holders.get((f"wg-{grant.vcid}", f"{grant.endpoints[each].address}/32"))
+            key = holders.get((f"wg-{allocation.vcid}", f"{allocation.endpoints[each].address}/32"))
             endpoints[each] = endpoint.model_copy(update={"public_key": endpoint.public_key or key})
         networks[name] = network.model_copy(update={"endpoints": endpoints})
     shown = dataclasses.replace(goal, intent=goal.intent.model_copy(update={"networks": networks}))

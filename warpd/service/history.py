@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from warpd.allocation import model as granting
-from warpd.allocation.model import Grants
+from warpd.allocation import model as allocation_model
+from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.state_folder import HISTORY, IN_FORCE
 from warpd.store.state_folder import record_name as _name
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """One applied intent. `files` are by path, the main one first."""
 
     number: int
@@ -45,7 +45,7 @@ class Entry:
     by: str
     networks: int
     files: Mapping[str, str]
-    grants: Grants
+    allocations: Allocations
 
     @property
     def digest(self) -> str:
@@ -84,7 +84,7 @@ def files_digest(files: Mapping[Path, bytes]) -> str:
     return hasher.hexdigest()
 
 
-def files_of(read: Read) -> dict[Path, bytes]:
+def files_of(read: LoadedIntent) -> dict[Path, bytes]:
     return {Path(source.file): source.raw for source in read.loaded.sources}
 
 
@@ -93,9 +93,9 @@ class History:
 
     def __init__(self, session: Session) -> None:
         self._session, self._store = session, session.store
-        self._last: tuple[object, Entry] | None = None  # what was read or written last, with its stamp
+        self._last: tuple[object, HistoryEntry] | None = None  # what was read or written last, with its stamp
 
-    def record(self, read: Read, by: str) -> Entry:
+    def record(self, read: LoadedIntent, by: str) -> HistoryEntry:
         """Keep what is about to be applied, before the first change; the same as what is in force is not kept twice.
 
         Raises:
@@ -103,35 +103,35 @@ class History:
         """
         files = _texts(read)
         last = self.in_force()
-        if last is not None and (last.files, last.grants) == (files, read.grants):
+        if last is not None and (last.files, last.allocations) == (files, read.allocations):
             self._point_at(last.number)
-            last = dataclasses.replace(last, grants=read.grants)  # equal, and many: they are held once
+            last = dataclasses.replace(last, allocations=read.allocations)  # equal, and many: they are held once
             self._last = self._store.stamp(_name(last.number)), last
             return last
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = Entry(number, now, by, len(read.intent.networks), files, read.grants)
+        entry = HistoryEntry(number, now, by, len(read.intent.networks), files, read.allocations)
         self._store.keep(_name(number), self._to_json(entry))
         self._point_at(number)
         self._forget_oldest()
         self._last = self._store.stamp(_name(number)), entry
         return entry
 
-    def holds(self, read: Read) -> bool:
+    def holds(self, read: LoadedIntent) -> bool:
         """Whether `record` would write nothing."""
         last = self.in_force()
-        return last is not None and not self.refused and (last.files, last.grants) == (_texts(read), read.grants)
+        return last is not None and not self.refused and (last.files, last.allocations) == (_texts(read), read.allocations)
 
-    def _to_json(self, entry: Entry) -> str:
+    def _to_json(self, entry: HistoryEntry) -> str:
         fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
-        grants = self._store.grants_text(entry.grants)
-        return json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": grants}) + "\n"
+        allocations = self._store.allocations_text(entry.allocations)
+        return json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": allocations}) + "\n"
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[HistoryEntry]:
         """Oldest first. Raises: WarpError when one cannot be read."""
         return [self.entry(_number(name)) for name in self._names()]
 
-    def entry(self, number: int) -> Entry:
+    def entry(self, number: int) -> HistoryEntry:
         """Raises: WarpError when there is none of this number, or it is damaged."""
         stamp = self._store.stamp(_name(number))
         if self._last is not None and stamp is not None and (self._last[0], self._last[1].number) == (stamp, number):
@@ -144,7 +144,7 @@ class History:
         self._last = stamp, entry  # the stamp of before it was read: what is written meanwhile is another
         return entry
 
-    def in_force(self) -> Entry | None:
+    def in_force(self) -> HistoryEntry | None:
         """What was applied or gone back to last; None when nothing ever was, or its entry is not kept."""
         number = self.in_force_number()
         return self.entry(number) if number != NOTHING and _name(number) in self._names() else None
@@ -157,10 +157,10 @@ class History:
         """Digest of the files that were rolled back from; "" for none."""
         return str(self._pointer().get("refused", ""))
 
-    def read(self, entry: Entry) -> Read:
+    def read(self, entry: HistoryEntry) -> LoadedIntent:
         """Raises: InvalidIntent when this warpd refuses what was accepted then."""
         files = {Path(name): text.encode() for name, text in entry.files.items()}
-        return self._session.read_again(files, entry.grants)
+        return self._session.read_again(files, entry.allocations)
 
     def went_back(self, number: int, refused: str) -> None:
         self._point_at(number, refused)
@@ -234,7 +234,7 @@ class History:
             raise WarpError(f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint) from None
 
 
-def _texts(read: Read) -> dict[str, str]:
+def _texts(read: LoadedIntent) -> dict[str, str]:
     return {str(path): raw.decode() for path, raw in files_of(read).items()}
 
 
@@ -243,9 +243,9 @@ def _number(name: str) -> int:
     return int(stem) if stem.isdigit() else NOTHING
 
 
-def _from_json(text: str) -> Entry:
+def _from_json(text: str) -> HistoryEntry:
     data = json.loads(text)
     if data["version"] != FORMAT:
         raise ValueError(f"version {data['version']}, this warpd reads {FORMAT}")
-    grants = granting.from_json(data["grants"])
-    return Entry(data["number"], data["time"], data["by"], data["networks"], dict(data["files"]), grants)
+    allocations = allocation_model.from_json(data["grants"])
+    return HistoryEntry(data["number"], data["time"], data["by"], data["networks"], dict(data["files"]), allocations)

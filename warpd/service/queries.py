@@ -14,37 +14,37 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.clients.current import dialled_address
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError
-from warpd.kernel.api import Kernel, LookFailed
+from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import peer_key
-from warpd.kernel.nftables.simulator import Unreadable
+from warpd.kernel.nftables.simulator import UnsupportedRule
 from warpd.kernel.state import ROOT, Host, PeerTraffic
 from warpd.networks.compiler import isolation_of, public_key_of, targets, tunnel_mtu
-from warpd.reconcile.engine import Goal, Prospect, prospect
+from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
 from warpd.service.conditions import Condition, conditions, merged
 from warpd.service.doctor import examine
-from warpd.service.endpoint_session import Session as Arrived
+from warpd.service.endpoint_session import EndpointSession as Arrived
 from warpd.service.endpoint_session import absence, not_seen, session_of, session_text
-from warpd.service.explain import Protocol, Question, Stage, explain, passes, question_of
+from warpd.service.explain import PacketQuery, Protocol, Stage, explain, passes, question_of
 from warpd.service.health import facts_on_disk
-from warpd.service.history import NOTHING, Entry, History
+from warpd.service.history import NOTHING, History, HistoryEntry
 from warpd.service.rollback import start_timer
 from warpd.service.views.advice import host_warnings, ways_warnings
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.report import described, entry_json, overview_of, with_rollback
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 
 NEEDS_PORT: Final = ("tcp", "udp")
 PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ExplainRequest:
     """What `explain` is asked: an endpoint (NETWORK/NAME), an address or another endpoint, and what is sent there."""
 
     endpoint: str
@@ -53,15 +53,15 @@ class Way:
     port: int = 0
 
 
-def planned(session: Session, kernel: Kernel, read: Read) -> dict[str, Any]:
+def planned(session: Session, kernel: Kernel, read: LoadedIntent) -> dict[str, Any]:
     """The whole plan. Raises: as a look; WarpError when the master secret is gone."""
     read = with_rollback(session, read)
     refuse_lost_state(session, read, kernel)
     goal = session.goal(read, create=False)
-    return described(session, goal, prospect(kernel, goal), read)
+    return described(session, goal, planned_run(kernel, goal), read)
 
 
-def validated(session: Session, read: Read) -> dict[str, Any]:
+def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:
     """What `validate` says of a sound YAML."""
     endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
     return {
@@ -79,16 +79,16 @@ def not_valid(failure: InvalidIntent) -> dict[str, Any]:
     return {"version": VERSION, "valid": False, "findings": [finding_json(item) for item in failure.findings]}
 
 
-def examined(session: Session, grants: Grants, running: bool, watched: Iterable[Condition]) -> dict[str, Any]:
+def examined(session: Session, allocations: Allocations, running: bool, watched: Iterable[Condition]) -> dict[str, Any]:
     """Every check of this machine.
 
-    `grants` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the conditions that it tells.
+    `allocator` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the conditions that it tells.
     """
-    read: Read | None = None
+    read: LoadedIntent | None = None
     findings: tuple[Finding, ...] = ()
     with contextlib.suppress(WarpError, OSError):
         try:
-            read = session.read(previous=grants)
+            read = session.read(previous=allocations)
         except InvalidIntent as failure:
             findings = failure.findings
 
@@ -101,7 +101,7 @@ def examined(session: Session, grants: Grants, running: bool, watched: Iterable[
     with contextlib.suppress(WarpError, OSError):
         checked = read or last_read(session)
     intent = checked.intent if checked is not None else None
-    checks = examine(intent, checked.grants if checked is not None else grants, told)
+    checks = examine(intent, checked.allocations if checked is not None else allocations, told)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 
@@ -119,7 +119,7 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
     return {**head, "files": dict(entry.files), "diff": difference(kept, number), **_way_back_to(session, kernel, entry)}
 
 
-def _way_back_to(session: Session, kernel: Kernel | None, entry: Entry) -> dict[str, Any]:
+def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -> dict[str, Any]:
     """What going back to an entry would do to networks and endpoints."""
     unknown = {"overview": None, "risks": None}
     if kernel is None:
@@ -127,9 +127,9 @@ def _way_back_to(session: Session, kernel: Kernel | None, entry: Entry) -> dict[
     try:
         read = History(session).read(entry)
         goal = session.goal_again(read)
-        found = prospect(kernel, goal)
-        seen = overview_of(session, goal, found, dataclasses.replace(read, previous=session.store.read_grants()))
-    except (WarpError, LookFailed, OSError):
+        found = planned_run(kernel, goal)
+        seen = overview_of(session, goal, found, dataclasses.replace(read, previous=session.store.read_allocations()))
+    except (WarpError, DumpError, OSError):
         return unknown
     return {"overview": [row.as_json() for row in seen.rows], "risks": [risk.as_json() for risk in seen.risks]}
 
@@ -149,7 +149,7 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def explained(kernel: Kernel, goal: Goal, found: Prospect, way: Way) -> dict[str, Any]:
+def explained(kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainRequest) -> dict[str, Any]:
     """Would it pass, and what decides.
 
     Raises:
@@ -187,41 +187,41 @@ def explained(kernel: Kernel, goal: Goal, found: Prospect, way: Way) -> dict[str
     }
 
 
-def _stages(kernel: Kernel, goal: Goal, found: Prospect, question: Question) -> tuple[Stage, ...]:
+def _stages(kernel: Kernel, goal: Target, found: PlannedRun, question: PacketQuery) -> tuple[Stage, ...]:
     """Raises: WarpError when our table holds a rule that is not ours."""
     try:
         return explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
-    except Unreadable as failure:
+    except UnsupportedRule as failure:
         text = f"our table holds a rule that is not ours: {failure}"
         raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
 
 
-def _traffic(goal: Goal, found: Prospect, network: str, name: str) -> PeerTraffic | None:
+def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
     """What the kernel counted for an endpoint; None where it is not there."""
-    grant, body = goal.grants.networks[network], goal.intent.networks[network]
-    addresses = grant.endpoints[name]
-    public = public_key_of(addresses.key_name or name, body.endpoints[name], grant.vcid, goal.master)
-    netns = netns_name(grant.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
-    return found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
+    allocation, body = goal.allocations.networks[network], goal.intent.networks[network]
+    addresses = allocation.endpoints[name]
+    public = public_key_of(addresses.key_name or name, body.endpoints[name], allocation.vcid, goal.master)
+    netns = netns_name(allocation.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
+    return found.observed.traffic.get(peer_key(netns, f"wg-{allocation.vcid}", public))
 
 
-def _warnings_about(goal: Goal, found: Prospect, network: str, session: Arrived) -> list[dict[str, str]]:
+def _warnings_about(goal: Target, found: PlannedRun, network: str, session: Arrived) -> list[dict[str, str]]:
     """What of the host stands in the way of this one network.
 
     A chain that seems to drop what arrives at its port is not told of while packets do arrive.
     """
     alone = goal.intent.model_copy(update={"networks": {network: goal.intent.networks[network]}})
-    grants = Grants({network: goal.grants.networks[network]})
+    allocations = Allocations({network: goal.allocations.networks[network]})
     host = found.observed.host
-    arriving = host_warnings(host, grants, alone)
+    arriving = host_warnings(host, allocations, alone)
     if session.presence == "online":
-        arriving = ways_warnings(host, grants, alone)
+        arriving = ways_warnings(host, allocations, alone)
     problems = [item.finding for item in found.compiled.problems if item.network == network]
     return [*({"message": item.message, "hint": item.hint} for item in problems), *arriving]
 
 
-def _host_towards(kernel: Kernel, goal: Goal, target: str) -> Host:
-    """The machine, and how it reaches this address. Raises: LookFailed when the kernel could not be read."""
+def _host_towards(kernel: Kernel, goal: Target, target: str) -> Host:
+    """The machine, and how it reaches this address. Raises: DumpError when the kernel could not be read."""
     prefix = str(ip_network(target))
     return kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host or Host()
 
@@ -230,11 +230,11 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
     return {"where": stage.where, "what": stage.what, "goes_on": stage.goes_on}
 
 
-def _address(goal: Goal, target: str) -> str:
+def _address(goal: Target, target: str) -> str:
     """Of an endpoint, or as it was given."""
     if "/" in target:
         network, endpoint = split_name(goal, target)
-        return str(goal.grants.networks[network].endpoints[endpoint].address)
+        return str(goal.allocations.networks[network].endpoints[endpoint].address)
     try:
         return str(ip_address(target.strip("[]")))
     except ValueError:
@@ -245,9 +245,9 @@ def _address(goal: Goal, target: str) -> str:
 # -- applying
 
 
-def refuse_stale(kernel: Kernel, goal: Goal, promised: str) -> None:
+def refuse_stale(kernel: Kernel, goal: Target, promised: str) -> None:
     """Raises: Busy when the plan is not the one of this digest any more."""
-    if digest(prospect(kernel, goal).plan.steps) != promised:
+    if digest(planned_run(kernel, goal).plan.steps) != promised:
         raise Busy(
             "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
             code="plan-stale",
@@ -289,7 +289,7 @@ def await_confirmation(session: Session, number: int, back_to: int, within_s: in
 # -- names
 
 
-def split_name(goal: Goal, text: str) -> tuple[str, str]:
+def split_name(goal: Target, text: str) -> tuple[str, str]:
     """NETWORK/NAME -> both. Raises: WarpError that lists what there is."""
     names = {network: tuple(body.endpoints) for network, body in goal.intent.networks.items()}
     return known_endpoint(names, text)

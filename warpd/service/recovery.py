@@ -17,8 +17,8 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface, ip_network
 from typing import Any, Final
 
-from warpd.allocation.addresses import EndpointGrant
-from warpd.allocation.model import Grants, NetworkGrant
+from warpd.allocation.addresses import EndpointAllocation
+from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.errors import WarpError
 from warpd.intent.intersection import UNNAMED
 from warpd.intent.model import Endpoint, Intent, Network
@@ -30,7 +30,7 @@ from warpd.kernel.kinds.nft_table import NftElements
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.state import ROOT, Object, State
+from warpd.kernel.state import ROOT, KernelObject, State
 from warpd.keys.derivation import KernelKeys, Master, PeerKeys, Secret
 from warpd.networks.compiler import in_force, network_key_of, public_key_of
 from warpd.networks.firewall.port_blocks import block_number
@@ -43,7 +43,7 @@ class Recovered:
     """An intent that is in force in the kernel, with the allocations and keys that are there."""
 
     intent: Intent
-    grants: Grants
+    allocations: Allocations
     keys: KernelKeys
     gone: tuple[str, ...]  # networks that the kernel has and the intent does not name
 
@@ -55,7 +55,7 @@ class _Shown:
     vcid: int
     name: str  # as the alias says
     device: WireguardDevice
-    items: tuple[Object, ...] = field(repr=False)
+    items: tuple[KernelObject, ...] = field(repr=False)
 
     @cached_property
     def peers(self) -> tuple[WireguardPeer, ...]:
@@ -93,7 +93,9 @@ def _is_global(address: IPv4Address | IPv6Address) -> bool:
     return not address.is_link_local
 
 
-def recover(intent: Intent, known: Grants, guess: Grants, master: Secret | None, state: State, today: date) -> Recovered:
+def recover(
+    intent: Intent, known: Allocations, guess: Allocations, master: Secret | None, state: State, today: date
+) -> Recovered:
     """As much of `intent` as `state` shows to be in force.
 
     `known` are allocations that are on record, by which endpoints are told; `guess` those that a first apply would make,
@@ -109,23 +111,23 @@ def recover(intent: Intent, known: Grants, guess: Grants, master: Secret | None,
         master = None
     pool = intent.gateway.pools.transit
     networks: dict[str, Network] = {}
-    grants: dict[str, NetworkGrant] = {}
+    allocations: dict[str, NetworkAllocation] = {}
     devices: dict[int, Secret] = {}
     peers: dict[tuple[int, str], PeerKeys] = {}
     for name, here in found.items():
         network = _network(intent.networks[name], here)
         matched = dict(_matched(network, here, known.networks.get(name), master, today))
-        grant = known.networks.get(name) or _allocation(name, here, guess.networks[name], pool)
-        endpoints = {each: _seat(peer, here, grant, each) for each, peer in matched.items()}
-        networks[name] = _with(network, endpoints={each: _endpoint(network, each, matched[each], grant) for each in matched})
-        grants[name] = replace(grant, endpoints=endpoints)
+        allocation = known.networks.get(name) or _allocation(name, here, guess.networks[name], pool)
+        endpoints = {each: _seat(peer, here, allocation, each) for each, peer in matched.items()}
+        networks[name] = _with(network, endpoints={each: _endpoint(network, each, matched[each], allocation) for each in matched})
+        allocations[name] = replace(allocation, endpoints=endpoints)
         if here.device.private_key is not None:
             devices[here.vcid] = here.device.private_key
         for each, peer in matched.items():
             peers[here.vcid, endpoints[each].key_name or each] = PeerKeys(peer.public_key, peer.preshared_key)
-    grants = _without_shared_transits(grants, known, found, pool)
+    allocations = _without_shared_transits(allocations, known, found, pool)
     gone = tuple(sorted(_unlisted(intent, known, shown)))
-    return Recovered(intent.model_copy(update={"networks": networks}), Grants(grants), KernelKeys(devices, peers), gone)
+    return Recovered(intent.model_copy(update={"networks": networks}), Allocations(allocations), KernelKeys(devices, peers), gone)
 
 
 def unnamed(intent: Intent) -> dict[str, int]:
@@ -136,7 +138,7 @@ def unnamed(intent: Intent) -> dict[str, int]:
 
 def _all_shown(state: State) -> dict[int, _Shown]:
     """By VCID."""
-    items: dict[str, list[Object]] = {}
+    items: dict[str, list[KernelObject]] = {}
     for item in state:
         items.setdefault(item.group, []).append(item)
     devices = [(vcid_of(item.group), item) for item in state if isinstance(item, WireguardDevice)]
@@ -147,12 +149,12 @@ def _all_shown(state: State) -> dict[int, _Shown]:
     }
 
 
-def _alias(items: Iterable[Object]) -> str:
+def _alias(items: Iterable[KernelObject]) -> str:
     aliases = (str(getattr(item, "alias", "")).split(":") for item in items)
     return next((parts[2] for parts in aliases if len(parts) == 3), "")
 
 
-def _found(intent: Intent, known: Grants, shown: Mapping[int, _Shown]) -> Iterator[tuple[str, _Shown]]:
+def _found(intent: Intent, known: Allocations, shown: Mapping[int, _Shown]) -> Iterator[tuple[str, _Shown]]:
     """The enabled networks of the intent that are in the kernel: by the VCID on record, else by name."""
     by_name = {here.name: here for here in shown.values()}
     for name, network in sorted(intent.networks.items()):
@@ -166,7 +168,7 @@ def _found(intent: Intent, known: Grants, shown: Mapping[int, _Shown]) -> Iterat
             yield name, here
 
 
-def _unlisted(intent: Intent, known: Grants, shown: Mapping[int, _Shown]) -> set[str]:
+def _unlisted(intent: Intent, known: Allocations, shown: Mapping[int, _Shown]) -> set[str]:
     """Networks of the kernel that the intent does not even name."""
     vcids = {known.networks[name].vcid for name in intent.networks.keys() & known.networks.keys()}
     names = {*intent.networks, *(network.renamed_from for network in intent.networks.values())}
@@ -201,7 +203,7 @@ def _with(network: Network, **changed: Any) -> Network:
 
 
 def _matched(
-    network: Network, here: _Shown, known: NetworkGrant | None, master: Master | None, today: date
+    network: Network, here: _Shown, known: NetworkAllocation | None, master: Master | None, today: date
 ) -> Iterator[tuple[str, WireguardPeer]]:
     """The peers that stay, by the names of their endpoints, or under names of no endpoint."""
     left = list(here.peers)
@@ -229,12 +231,14 @@ def _behind(network: Network, name: str, missing: Iterable[str], left: Iterable[
     return peers[0] if routes and len(alike) == 1 and len(peers) == 1 else None
 
 
-def _expected(name: str, endpoint: Endpoint, vcid: int, known: NetworkGrant | None, master: Master | None) -> tuple[str, str]:
+def _expected(
+    name: str, endpoint: Endpoint, vcid: int, known: NetworkAllocation | None, master: Master | None
+) -> tuple[str, str]:
     """The public key of an endpoint, and its address; "" for what nothing says."""
-    grant = known.endpoints.get(name) if known is not None else None
-    key_name = grant.key_name if grant is not None and grant.key_name else name
+    allocation = known.endpoints.get(name) if known is not None else None
+    key_name = allocation.key_name if allocation is not None and allocation.key_name else name
     key = endpoint.public_key or (public_key_of(key_name, endpoint, vcid, master) if master is not None else "")
-    address = grant.address if grant is not None else endpoint.address
+    address = allocation.address if allocation is not None else endpoint.address
     return key, f"{address}/32" if address is not None else ""
 
 
@@ -250,11 +254,11 @@ def _own_address(peer: WireguardPeer, here: _Shown) -> IPv4Address | None:
     return next((found.network_address for found in four if subnet is None or found.subnet_of(subnet)), None)
 
 
-def _endpoint(network: Network, name: str, peer: WireguardPeer, grant: NetworkGrant) -> Endpoint:
+def _endpoint(network: Network, name: str, peer: WireguardPeer, allocation: NetworkAllocation) -> Endpoint:
     """As the intent says; one without a name as the kernel has it."""
     if not name.startswith(UNNAMED):
         return network.endpoints[name]
-    routes = [item for item in map(ip_network, peer.allowed_ips) if not _is_inside(item, grant)]
+    routes = [item for item in map(ip_network, peer.allowed_ips) if not _is_inside(item, allocation)]
     return Endpoint.model_construct(
         **{
             **{field_name: each.get_default() for field_name, each in Endpoint.model_fields.items()},
@@ -266,31 +270,31 @@ def _endpoint(network: Network, name: str, peer: WireguardPeer, grant: NetworkGr
     )
 
 
-def _is_inside(item: Any, grant: NetworkGrant) -> bool:
-    subnet = grant.subnet if item.version == 4 else grant.subnet6
+def _is_inside(item: Any, allocation: NetworkAllocation) -> bool:
+    subnet = allocation.subnet if item.version == 4 else allocation.subnet6
     return bool(item.subnet_of(subnet))
 
 
 # -- allocations
 
 
-def _seat(peer: WireguardPeer, here: _Shown, grant: NetworkGrant, name: str) -> EndpointGrant:
-    if name in grant.endpoints:
-        return grant.endpoints[name]
+def _seat(peer: WireguardPeer, here: _Shown, allocation: NetworkAllocation, name: str) -> EndpointAllocation:
+    if name in allocation.endpoints:
+        return allocation.endpoints[name]
     own = _own_address(peer, here)
     if own is None:
         raise _unknown(here.name)
     six = (ip_network(prefix) for prefix in peer.allowed_ips if prefix.endswith("/128"))
-    inside = (item.network_address for item in six if isinstance(item, IPv6Network) and item.subnet_of(grant.subnet6))
-    usual = grant.subnet6[int(own) - int(grant.subnet.network_address) + 1]
+    inside = (item.network_address for item in six if isinstance(item, IPv6Network) and item.subnet_of(allocation.subnet6))
+    usual = allocation.subnet6[int(own) - int(allocation.subnet.network_address) + 1]
     leg = here.legs.get(str(own))
     if leg is None:
-        return EndpointGrant(own, next(inside, usual))
+        return EndpointAllocation(own, next(inside, usual))
     number = int(leg.name.rpartition("-")[2])
-    return EndpointGrant(own, next(inside, usual), number, leg.vni if isinstance(leg, Vxlan) else None)
+    return EndpointAllocation(own, next(inside, usual), number, leg.vni if isinstance(leg, Vxlan) else None)
 
 
-def _allocation(name: str, here: _Shown, guess: NetworkGrant, pool: IPv4Network) -> NetworkGrant:
+def _allocation(name: str, here: _Shown, guess: NetworkAllocation, pool: IPv4Network) -> NetworkAllocation:
     """What the kernel shows, and else the guess. Raises: WarpError when it shows neither subnet nor address."""
     own4, own6 = here.address(4), here.address(6)
     subnet = here.subnet(own4) if own4 is not None else None
@@ -299,7 +303,7 @@ def _allocation(name: str, here: _Shown, guess: NetworkGrant, pool: IPv4Network)
     subnet6 = (here.subnet(own6) if own6 is not None else None) or guess.subnet6
     vrf = next((item for item in here.items if isinstance(item, Vrf)), None)
     untagged = next((item.untagged for item in here.items if isinstance(item, BridgePort) and item.untagged), 0)
-    return NetworkGrant(
+    return NetworkAllocation(
         vcid=here.vcid,
         port=here.device.port or guess.port,
         routing_table=vrf.table if vrf is not None else guess.routing_table,
@@ -313,18 +317,18 @@ def _allocation(name: str, here: _Shown, guess: NetworkGrant, pool: IPv4Network)
 
 
 def _without_shared_transits(
-    grants: Mapping[str, NetworkGrant], known: Grants, found: Mapping[str, _Shown], pool: IPv4Network
-) -> dict[str, NetworkGrant]:
+    allocations: Mapping[str, NetworkAllocation], known: Allocations, found: Mapping[str, _Shown], pool: IPv4Network
+) -> dict[str, NetworkAllocation]:
     """A transit link that was only guessed is not one that another network has."""
-    sure = {name for name in grants if name in known.networks or found[name].transit(pool) is not None}
-    taken = {grants[name].transit for name in sure}
-    out = {name: grants[name] for name in sure}
-    for name in sorted(grants.keys() - sure):
-        transit = grants[name].transit
+    sure = {name for name in allocations if name in known.networks or found[name].transit(pool) is not None}
+    taken = {allocations[name].transit for name in sure}
+    out = {name: allocations[name] for name in sure}
+    for name in sorted(allocations.keys() - sure):
+        transit = allocations[name].transit
         while transit in taken:
             transit = IPv4Network((int(transit.network_address) + transit.num_addresses, transit.prefixlen))
         taken.add(transit)
-        out[name] = replace(grants[name], transit=transit)
+        out[name] = replace(allocations[name], transit=transit)
     return dict(sorted(out.items()))
 
 

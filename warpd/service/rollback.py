@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from warpd.errors import Busy, WarpError
-from warpd.kernel.api import Kernel, LookFailed
-from warpd.reconcile.engine import Outcome, Progress, Prospect, converge, prospect, removal
+from warpd.kernel.api import DumpError, Kernel
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Progress, converge, planned_run, removal
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import as_error
 from warpd.service.history import NOTHING, History, Pending
@@ -61,7 +61,7 @@ def quiet(_step: Step) -> None:
 class Undone:
     """What came of going back; `unwritten` is why the state folder does not say so yet."""
 
-    outcome: Outcome
+    outcome: ApplyResult
     unwritten: WarpError | None = None
 
     @property
@@ -78,23 +78,23 @@ def go_back(session: Session, kernel: Kernel, number: int, progress: Progress = 
     can be written.
 
     Raises:
-        WarpError: the entry is not kept. InvalidIntent, LookFailed: as for any pass.
+        WarpError: the entry is not kept. InvalidIntent, DumpError: as for any pass.
     """
     history = History(session)
     leaving = history.in_force()
     if refused is None:
         refused = leaving.digest if leaving is not None else ""
     unwritten: WarpError | None = None
-    replan: Callable[[], Prospect]
+    replan: Callable[[], PlannedRun]
     if number == NOTHING:
         first = removal(kernel)
         replan = lambda: removal(kernel)  # noqa: E731  # one of two ways to look again
     else:
         read = history.read(history.entry(number))
         goal = session.goal_again(read)
-        unwritten = _written(lambda: session.store.write_grants(read.grants))
-        first = prospect(kernel, goal)
-        replan = lambda: prospect(kernel, goal, first)  # noqa: E731  # the other
+        unwritten = _written(lambda: session.store.write_allocations(read.allocations))
+        first = planned_run(kernel, goal)
+        replan = lambda: planned_run(kernel, goal, first)  # noqa: E731  # the other
     unwritten = unwritten or _written(lambda: history.went_back(number, refused))
     return Undone(converge(kernel, replan, first, progress), unwritten)
 
@@ -149,7 +149,7 @@ def undo(session: Session, kernel: Kernel, to: int | None, progress: Progress = 
     """
     number = target(session, to)
     if to is None:
-        return undo_pending(session, kernel, progress) or Undone(Outcome(())), number
+        return undo_pending(session, kernel, progress) or Undone(ApplyResult(())), number
     undone = go_back(session, kernel, number, progress)
     if undone.complete:
         return Undone(undone.outcome, _written(History(session).settled)), number
@@ -193,7 +193,7 @@ def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
                     kernel.close()
             if undone is not None and undone.complete:
                 return True
-        except (Busy, WarpError, LookFailed, OSError):
+        except (Busy, WarpError, DumpError, OSError):
             pass  # the next try may find what this one lacked
         time.sleep(pause_s)
         pause_s = min(TRY_AGAIN_MAX_S, pause_s * 2)

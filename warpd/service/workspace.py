@@ -2,7 +2,7 @@
 
 Reading creates nothing.
 
-Lives here: the way from files to a `Goal`, the same for all. Does not: arguments, output.
+Lives here: the way from files to a `Target`, the same for all. Does not: arguments, output.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warpd.allocation.allocator import grant
+from warpd.allocation.allocator import allocate
 from warpd.allocation.lockfile import Lock, behind, beside, contradictions, read_lock, without_contradictions
-from warpd.allocation.model import Grants
-from warpd.allocation.renames import Resting, resting
+from warpd.allocation.model import Allocations
+from warpd.allocation.renames import Quarantine, resting
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.intent.loader import MAIN_FILE, Loaded, load, pointer
 from warpd.intent.model import Intent
@@ -28,7 +28,7 @@ from warpd.intent.validation import check, check_day
 from warpd.kernel.linux import bindings
 from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files
-from warpd.reconcile.engine import Goal
+from warpd.reconcile.engine import Target
 from warpd.store.state_folder import Store
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ RISKS = ("subnet-moves", "grant-moves", "rolled-back")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class LoadedIntent:
     """The intent as read and checked, with the grants it leads to."""
 
     loaded: Loaded
     intent: Intent
-    grants: Grants
+    allocations: Allocations
     warnings: tuple[Finding, ...]
     lock: Lock | None = None
-    resting: Resting = field(default_factory=Resting)  # what nobody else may have yet
-    previous: Grants = field(default_factory=Grants)  # what was allocated before this reading
+    resting: Quarantine = field(default_factory=Quarantine)  # what nobody else may have yet
+    previous: Allocations = field(default_factory=Allocations)  # what was allocated before this reading
 
     @property
     def risks(self) -> tuple[Finding, ...]:
@@ -73,7 +73,9 @@ class Session:
         self._lock: Lock | None = None
         self._loaded: Loaded | None = None  # the last good one: what is still the same is not read again
 
-    def read(self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Grants | None = None) -> Read:
+    def read(
+        self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Allocations | None = None
+    ) -> LoadedIntent:
         """Load, check and grant; `instead` holds what files are to be read as.
 
         With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew. `previous` are the
@@ -89,32 +91,32 @@ class Session:
         if loaded.intent is not None:
             self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)
-        return self._judged(loaded, lock, self.store.read_grants() if previous is None else previous, yaml_wins)
+        return self._judged(loaded, lock, self.store.read_allocations() if previous is None else previous, yaml_wins)
 
-    def read_again(self, files: Mapping[Path, bytes], grants: Grants) -> Read:
+    def read_again(self, files: Mapping[Path, bytes], allocations: Allocations) -> LoadedIntent:
         """What was in force once, from its files (the main one first) and with its grants; no lock counts.
 
         Raises:
             InvalidIntent: this warpd refuses what another one accepted.
         """
-        return self._judged(load(self.config, files, whole=True), None, grants, False)
+        return self._judged(load(self.config, files, whole=True), None, allocations, False)
 
-    def _judged(self, loaded: Loaded, lock: Lock | None, before: Grants, yaml_wins: bool) -> Read:
+    def _judged(self, loaded: Loaded, lock: Lock | None, before: Allocations, yaml_wins: bool) -> LoadedIntent:
         findings = [*loaded.findings, *(lock.findings if lock is not None else ())]
-        grants, now_s = Grants({}), int(time.time())
+        allocations, now_s = Allocations({}), int(time.time())
         if loaded.intent is not None:
             findings += check(loaded.intent)
             findings += check_day(loaded.intent, datetime.fromtimestamp(now_s, UTC).date())
             against = tuple(contradictions(lock, loaded.intent)) if lock is not None else ()
             findings += without_contradictions(against) if yaml_wins else against
             if not any(item.is_error for item in findings):
-                firm = lock.grants if lock is not None else None
-                grants, more = grant(loaded.intent, before, now_s, firm)
-                findings += [*more, *(behind(lock, grants) if lock is not None else ())]
+                firm = lock.allocations if lock is not None else None
+                allocations, more = allocate(loaded.intent, before, now_s, firm)
+                findings += [*more, *(behind(lock, allocations) if lock is not None else ())]
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
-        return Read(loaded, loaded.intent, grants, located, lock, resting(loaded.intent, grants, now_s), before)
+        return LoadedIntent(loaded, loaded.intent, allocations, located, lock, resting(loaded.intent, allocations, now_s), before)
 
     def take_lock(self, lock: Lock) -> None:
         """Read with this lock as long as the file's bytes are those that it was made from."""
@@ -140,7 +142,7 @@ class Session:
         """Where the lock stands, there or not."""
         return beside(self.config / MAIN_FILE if os.path.isdir(self.config) else self.config)
 
-    def goal(self, read: Read, create: bool) -> Goal:
+    def goal(self, read: LoadedIntent, create: bool) -> Target:
         """The goal for the kernel; `create` makes the master secret when there is none.
 
         Raises:
@@ -156,9 +158,9 @@ class Session:
             self.refuse_lost_master()
             master = self.store.master_key(create=True, path=key_file(read.intent))
         ring = Keyring(master or NO_MASTER, given)
-        return Goal(read.intent, read.grants, ring if given else ring.master, datetime.now(UTC).date())
+        return Target(read.intent, read.allocations, ring if given else ring.master, datetime.now(UTC).date())
 
-    def goal_again(self, read: Read) -> Goal:
+    def goal_again(self, read: LoadedIntent) -> Target:
         """The goal of what was applied before, to be applied again: never with other keys.
 
         Raises:
@@ -173,7 +175,7 @@ class Session:
         """The master secret, None where there is none yet. Raises: WarpError when it cannot be read."""
         return self.store.master_key(create=False, path=key_file(intent))
 
-    def commit(self, read: Read) -> Goal:
+    def commit(self, read: LoadedIntent) -> Target:
         """The goal, with the master secret made if need be and the grants written down: before the first change.
 
         Called inside `store.writer`.
@@ -182,7 +184,7 @@ class Session:
             WarpError: the state folder cannot be written, or the master secret is gone.
         """
         goal = self.goal(read, create=True)  # first, so that grants never stand without the secret they go with
-        self.store.write_grants(read.grants)
+        self.store.write_allocations(read.allocations)
         return goal
 
     def refuse_lost_master(self) -> None:
@@ -191,7 +193,7 @@ class Session:
         Raises:
             WarpError: there are allocations.
         """
-        if self.store.read_grants().networks:
+        if self.store.read_allocations().networks:
             raise lost_master("has given allocations")
 
 

@@ -22,13 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from warpd.allocation import model as granting
-from warpd.allocation.model import Grants
+from warpd.allocation import model as allocation_model
+from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.keys.derivation import KEY_BYTES, Secret
 
-GRANTS: Final = "grants.json"
+ALLOCATIONS: Final = "grants.json"
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
 MASKED: Final = "configs"
@@ -43,7 +43,7 @@ FORMAT: Final = 1
 _KEY_FILE_MAX: Final = 4096  # bytes; more than any way to write 32 of them
 
 
-class Numbered(Protocol):
+class VersionedConfig(Protocol):
     """A client config, as far as the store needs to know."""
 
     @property
@@ -59,11 +59,11 @@ class Numbered(Protocol):
 
 Stamp = tuple[int, int, int, int]  # inode, bytes, and times: another one when a file was written anew
 
-Config = TypeVar("Config", bound=Numbered)
+Config = TypeVar("Config", bound=VersionedConfig)
 Parsed = TypeVar("Parsed")
 
 
-def known_as(config: Numbered) -> tuple[str, str]:
+def known_as(config: VersionedConfig) -> tuple[str, str]:
     """The names that an endpoint's versions go by: those it had first, so that a new name takes its history along."""
     return config.first_names or (config.network, config.endpoint)
 
@@ -97,50 +97,54 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
-        self._writer = granting.Writer()
-        self._grants: tuple[Stamp | None, Grants] | None = None  # as last read or written
+        self._writer = allocation_model.Writer()
+        self._allocations: tuple[Stamp | None, Allocations] | None = None  # as last read or written
         self._locked_in: os.stat_result | None = None  # the folder in which the lock is held
         self._made = False  # whether the folder was there, or was made here
         self._kept: int | None = None  # descriptor of the daemon's lock
 
     # grants
 
-    def read_grants(self) -> Grants:
+    def read_allocations(self) -> Allocations:
         """The very same object while the file is the same; where that is lost, those of what was applied last.
 
         Raises:
             WarpError: they cannot be read.
         """
-        stamp = self.stamp(GRANTS)
+        stamp = self.stamp(ALLOCATIONS)
         if stamp is None:
             return self._grants_on_record()
-        if self._grants is not None and self._grants[0] == stamp:
-            return self._grants[1]
-        text = self._read(GRANTS)
+        if self._allocations is not None and self._allocations[0] == stamp:
+            return self._allocations[1]
+        text = self._read(ALLOCATIONS)
         if text is None:
-            return Grants({})
-        self._grants = stamp, self._parse(GRANTS, text, granting.from_json)
-        return self._grants[1]
+            return Allocations({})
+        self._allocations = stamp, self._parse(ALLOCATIONS, text, allocation_model.from_json)
+        return self._allocations[1]
 
-    def _grants_on_record(self) -> Grants:
+    def _grants_on_record(self) -> Allocations:
         pointer = self._read(IN_FORCE)
         number = self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"])) if pointer is not None else 0
         name = record_name(number)
         stamp = self.stamp(name) if number else None
         if stamp is None:
-            return Grants({})
-        if self._grants is None or self._grants[0] != stamp:
-            self._grants = stamp, self._parse(name, self._read(name) or "", _grants_of_record)
-        return self._grants[1]
+            return Allocations({})
+        if self._allocations is None or self._allocations[0] != stamp:
+            self._allocations = stamp, self._parse(name, self._read(name) or "", _grants_of_record)
+        return self._allocations[1]
 
-    def write_grants(self, grants: Grants) -> None:
-        if self._grants is not None and self._grants[1] is grants and self._grants[0] == self.stamp(GRANTS):
+    def write_allocations(self, allocations: Allocations) -> None:
+        if (
+            self._allocations is not None
+            and self._allocations[1] is allocations
+            and self._allocations[0] == self.stamp(ALLOCATIONS)
+        ):
             return
-        self._write(GRANTS, self.grants_text(grants))
-        self._grants = self.stamp(GRANTS), grants
+        self._write(ALLOCATIONS, self.allocations_text(allocations))
+        self._allocations = self.stamp(ALLOCATIONS), allocations
 
-    def grants_text(self, grants: Grants) -> str:
-        return self._writer.text(grants)
+    def allocations_text(self, allocations: Allocations) -> str:
+        return self._writer.text(allocations)
 
     # the master secret
 
@@ -234,13 +238,13 @@ class Store:
         text = self._read(_masked_file(network, endpoint))
         return {} if text is None else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
 
-    def _keep_masked(self, config: Numbered, version: int) -> None:
+    def _keep_masked(self, config: VersionedConfig, version: int) -> None:
         """A file an endpoint: the list of versions, which every look reads, stays small."""
         kept = {**self._masked(*known_as(config)), str(version): config.masked()}
         text = json.dumps({"version": FORMAT, "configs": kept})
         self._write(_masked_file(*known_as(config)), text + "\n")
 
-    def log_export(self, config: Numbered, version: int, style: str, user: str) -> None:
+    def log_export(self, config: VersionedConfig, version: int, style: str, user: str) -> None:
         """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         names: dict[str, Any] = {"network": config.network, "endpoint": config.endpoint, "version": version}
@@ -587,9 +591,9 @@ def record_name(number: int) -> str:
     return f"{HISTORY}/{number:06}.json"
 
 
-def _grants_of_record(text: str) -> Grants:
+def _grants_of_record(text: str) -> Allocations:
     try:
-        return granting.from_json(json.loads(text)["grants"])
+        return allocation_model.from_json(json.loads(text)["grants"])
     except (KeyError, TypeError, RecursionError) as failure:
         raise ValueError(f"unexpected shape: {failure!r}") from None
 

@@ -11,15 +11,15 @@ import errno
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from warpd.kernel.api import Dump, Event, Fate, Fault
+from warpd.kernel.api import Dump, Event, FailureKind, OperationError
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.link import Device, LinkUp, Veth, VethEnd, WireguardLink
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable, needs_rebuild
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable, needs_rebuild
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import TAG_FENCE4, Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.state import ROOT, Action, Change, Exit, Host, Key, Object
+from warpd.kernel.state import ROOT, Action, Change, EgressLink, Host, KernelObject, Key
 from warpd.networks.firewall.root import fences
 
 TEXTS = {
@@ -39,19 +39,19 @@ PLAIN = Host(
     1500,
     ("203.0.113.1",),
     wireguard_kernel=True,
-    exits=(Exit("eth0"),),
+    exits=(EgressLink("eth0"),),
     uplinks4=("eth0",),
     uplinks6=("eth0",),
     ra_links=("eth0",),
 )
 
 
-class MemoryKernel:
+class FakeKernel:
     """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what along."""
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or PLAIN
-        self.objects: dict[Key, Object] = {}
+        self.objects: dict[Key, KernelObject] = {}
         self.foreign: dict[Key, str] = {}
         self.others: dict[Key, str] = {}  # links of others: key -> kind
         self.settings: dict[str, str] = {}  # the host's own, as last written
@@ -86,26 +86,26 @@ class MemoryKernel:
             tagged4=any(int(value) & TAG_FENCE4 for value in self._tags()),
         )
 
-    def _exits(self, fence4: Sequence[str]) -> Sequence[Exit]:
+    def _exits(self, fence4: Sequence[str]) -> Sequence[EgressLink]:
         """While there is no uplink, the links that we let forward before stay what they are."""
-        kept = () if self.host.uplink else tuple(Exit(name) for name in fence4)
+        kept = () if self.host.uplink else tuple(EgressLink(name) for name in fence4)
         return (*kept, *(link for link in self.host.exits if link.name not in fence4 or self.host.uplink))
 
     def _tags(self) -> list[str]:
         own = (item for item in self.objects.values() if isinstance(item, Sysctl))
         return [item.value for item in own if item.netns == ROOT and item.path.endswith("/tag")]
 
-    def _exit(self, link: Exit) -> Exit:
+    def _exit(self, link: EgressLink) -> EgressLink:
         four = self.settings.get(f"net/ipv4/conf/{link.name}/forwarding")
-        return Exit(link.name, link.forwarding4 if four is None else four == "1")
+        return EgressLink(link.name, link.forwarding4 if four is None else four == "1")
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """It dials nobody."""
 
-    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         return [self._one(change) for change in changes]
 
-    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+    def transact(self, netns: str, changes: Sequence[Change]) -> OperationError | None:
         before = dict(self.objects)
         for change in changes:
             fault = self._one(change)
@@ -119,7 +119,7 @@ class MemoryKernel:
 
     # -- one change
 
-    def _one(self, change: Change) -> Fault | None:
+    def _one(self, change: Change) -> OperationError | None:
         self.sent_changes += 1
         subject, key = change.subject, change.subject.key
         if isinstance(subject, Sysctl):
@@ -129,12 +129,12 @@ class MemoryKernel:
             return None
         code = self._refusal(change, subject)
         if code:
-            fate = Fate.FOREIGN if code == errno.EEXIST else Fate.REFUSED
-            return Fault(fate, change.action.value, key, code, TEXTS[code])
+            fate = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
+            return OperationError(fate, change.action.value, key, code, TEXTS[code])
         self._put(change, subject)
         return None
 
-    def _refusal(self, change: Change, subject: Object) -> int:
+    def _refusal(self, change: Change, subject: KernelObject) -> int:
         if change.before is None and self._taken(subject):
             return errno.EEXIST
         if any(need not in self.objects for need in subject.needs if need.kind != Route.KIND):
@@ -145,8 +145,10 @@ class MemoryKernel:
             return errno.EADDRINUSE
         return 0
 
-    def _taken(self, subject: Object) -> bool:
-        if isinstance(subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NftPart | NftGate | BridgePort):
+    def _taken(self, subject: KernelObject) -> bool:
+        if isinstance(
+            subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NetworkSubtable | IngressFilter | BridgePort
+        ):
             return False  # set, not created: the kernel takes them again
         return any(subject.key in held for held in (self.objects, self.foreign, self.others))
 
@@ -161,9 +163,9 @@ class MemoryKernel:
         others = (item for key, item in self.objects.items() if key != device.key)
         return bool(device.port) and any(isinstance(o, WireguardDevice) and o.port == device.port for o in others)
 
-    def _put(self, change: Change, subject: Object) -> None:
+    def _put(self, change: Change, subject: KernelObject) -> None:
         before = self.objects.get(subject.key)
-        both = isinstance(subject, NftTable | NftPart) and isinstance(before, NftTable | NftPart)
+        both = isinstance(subject, NftTable | NetworkSubtable) and isinstance(before, NftTable | NetworkSubtable)
         rebuilt = both and needs_rebuild(before, subject)  # type: ignore[arg-type]  # `both` has just said so
         if rebuilt:
             self._remove(subject.key)
@@ -190,9 +192,9 @@ class MemoryKernel:
             if key != peer.key and left != item.allowed_ips:
                 self.objects[key] = dataclasses.replace(item, allowed_ips=left)
 
-    def _setting(self, change: Change, subject: Sysctl) -> Fault | None:
+    def _setting(self, change: Change, subject: Sysctl) -> OperationError | None:
         if subject.holder is not None and subject.holder not in self.objects:
-            return Fault(Fate.REFUSED, change.action.value, subject.key, errno.ENOENT, TEXTS[errno.ENOENT])
+            return OperationError(FailureKind.REFUSED, change.action.value, subject.key, errno.ENOENT, TEXTS[errno.ENOENT])
         value = subject.restore if change.action is Action.DELETE else subject.value
         if subject.holder is None and value is not None:
             self.settings[subject.path] = value
@@ -221,7 +223,7 @@ class MemoryKernel:
             if isinstance(item, Device) and isinstance(other, Device) and (other.netns, other.master) == (item.netns, item.name):
                 self.objects[key] = dataclasses.replace(other, master="")
                 self.objects.pop(Key(BridgePort.KIND, other.netns, other.name), None)
-            if isinstance(item, NftTable) and isinstance(other, NftGate) and other.netns == item.netns:
+            if isinstance(item, NftTable) and isinstance(other, IngressFilter) and other.netns == item.netns:
                 del self.objects[key]
 
     def _routes_of(self, netns: str, device: str) -> None:

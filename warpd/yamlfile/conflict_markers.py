@@ -13,16 +13,16 @@ _ENDS: Final = re.compile(r">{7}( |$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class MarkedConflict:
     """Lines, counted from 1, on which a conflict begins and ends."""
 
     first: int
     last: int
 
 
-def conflicts(text: str) -> list[Conflict]:
+def conflicts(text: str) -> list[MarkedConflict]:
     """Conflicts that are marked from begin to end; a line of signs alone is none."""
-    out: list[Conflict] = []
+    out: list[MarkedConflict] = []
     begun = middle = 0
     for number, line in enumerate(text.splitlines(), 1):
         if _BEGINS.match(line):
@@ -30,7 +30,7 @@ def conflicts(text: str) -> list[Conflict]:
         elif _MIDDLE.match(line) and begun:
             middle = number
         elif _ENDS.match(line) and begun and middle:
-            out.append(Conflict(begun, number))
+            out.append(MarkedConflict(begun, number))
             begun = 0
     return out
 

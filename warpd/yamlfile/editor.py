@@ -1,7 +1,7 @@
 """(YAML text, request) -> new YAML text, in which nothing else has changed by a byte. Pure.
 
-Lives here: where a splice goes. Does not: how a value is written (`emit`), where things stand (`outline`), files
-(`rewrite`), whether the result is a sound intent (`load`, `checks`). Comments, order, quotes, indentation and line
+Lives here: where a splice goes. Does not: how a value is written (`writer`), where things stand (`positions`), files
+(`atomic_file`), whether the result is a sound intent (`loader`, `validation`). Comments, order, quotes, indentation and line
 ends are the operator's. Comments inside an entry go with it; those above it stay, since nobody knows whether they are
 about it alone. Removing what was added gives the bytes that were there before.
 
@@ -25,7 +25,7 @@ Path = tuple[str, ...]
 _STEP = 2
 
 
-class Refused(WarpError):
+class EditRefused(WarpError):
     """This text cannot be edited that way; nothing was written."""
 
     code = "edit-refused"
@@ -67,7 +67,7 @@ def rotate(text: str, network: str, endpoint: str) -> str:
     before = _at(value, path)
     old = before.get("rotation", 0) if isinstance(before, dict) else 0
     if not isinstance(old, int) or isinstance(old, bool):
-        raise Refused(f"rotation of {network}/{endpoint} is not a whole number", hint="write a number")
+        raise EditRefused(f"rotation of {network}/{endpoint} is not a whole number", hint="write a number")
     pair = holder.get("rotation")
     if pair is None:
         splices = _inserted(text, holder, {"rotation": old + 1})
@@ -101,9 +101,9 @@ def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
     holder = _walked(text, root, path)
     pair = holder.get(old)
     if pair is None:
-        raise Refused(f"{'.'.join(path)}.{old} is not written out in this file", hint="it comes from a merge (<<)")
+        raise EditRefused(f"{'.'.join(path)}.{old} is not written out in this file", hint="it comes from a merge (<<)")
     if holder.get(new) is not None:
-        raise Refused(f"there is a {new} already", hint="take another name")
+        raise EditRefused(f"there is a {new} already", hint="take another name")
     _refuse_shared(text, root, pair)
     wanted = _with(_with(value, path, {new: _at(value, (*path, old))}), path, {}, old)
     renamed = _verified(text, [Splice(pair.key.start, pair.key.end, writer.scalar(new))], wanted)
@@ -131,7 +131,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _value(text: str) -> dict[str, Any]:
     read = read_tree(text)
     if read.flaws or read.value is None:
-        raise Refused("the YAML cannot be read", hint="see `warpctl validate`")
+        raise EditRefused("the YAML cannot be read", hint="see `warpctl validate`")
     return read.value
 
 
@@ -149,7 +149,9 @@ def _walked(text: str, root: Node, path: Path) -> Node:
         what = ".".join(path[:depth])
         pair = node.get(step)
         if pair is None:
-            raise Refused(f"{what} is not written out in this file", hint="it comes from a merge (<<): edit it where it stands")
+            raise EditRefused(
+                f"{what} is not written out in this file", hint="it comes from a merge (<<): edit it where it stands"
+            )
         node = _own(text, pair.value, shared, what)
     return node
 
@@ -169,9 +171,9 @@ def _is_null(node: Node) -> bool:
     return node.kind == "scalar" and node.word in ("", "~", "null", "Null", "NULL")
 
 
-def _refused(text: str, node: Node, message: str, hint: str = "this layout is edited by hand only") -> Refused:
+def _refused(text: str, node: Node, message: str, hint: str = "this layout is edited by hand only") -> EditRefused:
     line = len(BREAK.findall(text, 0, node.start)) + 1
-    return Refused(f"line {line}: {message}", hint=hint)
+    return EditRefused(f"line {line}: {message}", hint=hint)
 
 
 def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> str:
@@ -180,7 +182,7 @@ def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> s
         new = new[: splice.start] + splice.text + new[splice.end :]
     read = read_tree(new)
     if read.flaws or read.value != wanted:
-        raise Refused("this layout cannot be edited without changing something else", hint="edit the YAML by hand")
+        raise EditRefused("this layout cannot be edited without changing something else", hint="edit the YAML by hand")
     return new
 
 
@@ -204,10 +206,12 @@ def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str
     there = _at(value, path)
     for name in entries:
         if isinstance(there, dict) and name in there:
-            raise Refused(f"{what} {name} is there already", code="exists", hint="take another name, or remove that one first")
+            raise EditRefused(
+                f"{what} {name} is there already", code="exists", hint="take another name, or remove that one first"
+            )
     pair = parent.get(path[-1])
     if pair is None and there is not None:
-        raise Refused(f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand")
+        raise EditRefused(f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand")
     if pair is None:
         splices = _inserted(text, parent, {path[-1]: entries})
     else:
@@ -358,7 +362,7 @@ def _remove(text: str, path: Path, name: str) -> str:
     holder = _walked(text, root, path)
     pair = holder.get(name)
     if pair is None:
-        raise Refused(f"{'.'.join(path)}.{name} is not written out in this file", hint="it comes from a merge (<<)")
+        raise EditRefused(f"{'.'.join(path)}.{name} is not written out in this file", hint="it comes from a merge (<<)")
     _refuse_shared(text, root, pair)
     parent = _walked(text, root, path[:-1])
     above = parent.get(path[-1])

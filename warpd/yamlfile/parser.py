@@ -1,7 +1,7 @@
 """Bytes of YAML to plain values that remember their places. Knows YAML, nothing of warpd's fields.
 
 Values are dicts, lists and scalars by YAML 1.2's core schema; keys are always text. Everything hostile or
-surprising becomes a `Flaw` and never an exception: bytes that are no text, tabs, duplicate keys, anchors that
+surprising becomes a `SyntaxProblem` and never an exception: bytes that are no text, tabs, duplicate keys, anchors that
 explode, nesting without end. Events come from libyaml where a binding is there (ruamel.yaml.clib or PyYAML; 1 MB
 takes 0.1 s) and from ruamel.yaml's own parser where none is (40 times slower).
 """
@@ -41,10 +41,10 @@ _EMPTY_HINT: Final = "a gateway without networks says: version: 1, networks: {}"
 _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 
 
-class Mapping(dict[str, Any]):
+class PositionedDict(dict[str, Any]):
     """A mapping; `keys_at` and `values_at` hold the places of each key and its value.
 
-    The marks inside a value that was read by itself (`pieces`) count from its own first line: `shifts` says which that is.
+    The marks inside a value that was read by itself (`sections`) count from its own first line: `shifts` says which that is.
     """
 
     __slots__ = ("at", "keys_at", "shifts", "size", "values_at")
@@ -62,7 +62,7 @@ class Mapping(dict[str, Any]):
         self.values_at[key] = value_at
 
 
-class Items(list[Any]):
+class PositionedList(list[Any]):
     """A sequence; `items_at` holds the place of each item."""
 
     __slots__ = ("at", "items_at", "size")
@@ -74,7 +74,7 @@ class Items(list[Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class SyntaxProblem:
     """Something wrong with the YAML as such; `path` are the keys that lead there."""
 
     code: str
@@ -85,11 +85,11 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedDocument:
     """What a text holds. `whole` is False when reading had to stop: then nothing may be concluded from absence."""
 
-    value: Mapping | None
-    flaws: tuple[Flaw, ...]
+    value: PositionedDict | None
+    flaws: tuple[SyntaxProblem, ...]
     whole: bool
 
 
@@ -101,7 +101,7 @@ def lines_of(text: str) -> list[str]:
     return _BREAK.split(text)
 
 
-def read_text(raw: bytes) -> tuple[str, tuple[Flaw, ...]]:
+def read_text(raw: bytes) -> tuple[str, tuple[SyntaxProblem, ...]]:
     """Bytes to text; with flaws the text is only good for showing lines."""
     body = raw.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -111,9 +111,9 @@ def read_text(raw: bytes) -> tuple[str, tuple[Flaw, ...]]:
     return text, tuple(_unprintable(text))
 
 
-def _bad_bytes(body: bytes) -> Iterator[Flaw]:
+def _bad_bytes(body: bytes) -> Iterator[SyntaxProblem]:
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        yield Flaw("encoding", (0, 0), "is UTF-16, not UTF-8", "save the file as UTF-8")
+        yield SyntaxProblem("encoding", (0, 0), "is UTF-16, not UTF-8", "save the file as UTF-8")
         return
     listed = 0
     for number, line in enumerate(body.split(b"\n")):
@@ -121,19 +121,21 @@ def _bad_bytes(body: bytes) -> Iterator[Flaw]:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
             column = len(line[: error.start].decode("utf-8"))
-            yield Flaw("encoding", (number, column), f"byte 0x{line[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+            yield SyntaxProblem(
+                "encoding", (number, column), f"byte 0x{line[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+            )
             listed += 1
         if listed == PER_KIND_MAX:
             return
 
 
-def _unprintable(text: str) -> Iterator[Flaw]:
+def _unprintable(text: str) -> Iterator[SyntaxProblem]:
     seen = -1
     for listed, match in enumerate(_UNPRINTABLE.finditer(text)):
         line, column = _place(text, match.start())
         if line != seen:
             name = "NUL" if match[0] == "\0" else f"U+{ord(match[0]):04X}"
-            yield Flaw("control-character", (line, column), f"holds the control character {name}", "remove it")
+            yield SyntaxProblem("control-character", (line, column), f"holds the control character {name}", "remove it")
         seen = line
         if listed == PER_KIND_MAX:
             return
@@ -144,7 +146,7 @@ def _place(text: str, offset: int) -> Mark:
     return len(_BREAK.findall(text, 0, start)), offset - start
 
 
-def read_tree(text: str, pure: bool = False) -> Read:
+def read_tree(text: str, pure: bool = False) -> ParsedDocument:
     """Text to values. `pure` forces ruamel.yaml's own parser.
 
     libyaml refuses a little that YAML 1.2 allows (`[::1]`) and words its errors otherwise, so that what it refuses
@@ -157,13 +159,13 @@ def read_tree(text: str, pure: bool = False) -> Read:
     return _read(text, True) if refused and len(text) <= PURE_MAX else found
 
 
-def _read(text: str, pure: bool) -> Read:
+def _read(text: str, pure: bool) -> ParsedDocument:
     reader = _Reader(text, pure)
     try:
         value = reader.document()
     except _Stop:
-        return Read(None, tuple(reader.flaws), False)
-    return Read(value, tuple(reader.flaws), True)
+        return ParsedDocument(None, tuple(reader.flaws), False)
+    return ParsedDocument(value, tuple(reader.flaws), True)
 
 
 @functools.cache
@@ -202,7 +204,7 @@ class _Reader:
     def __init__(self, text: str, pure: bool) -> None:
         self.text = text
         self.events = _events(text, pure)
-        self.flaws: list[Flaw] = []
+        self.flaws: list[SyntaxProblem] = []
         self.noted: Counter[str] = Counter()
         self.anchors: dict[str, tuple[Any, bool]] = {}  # value, and whether it is complete
         self.values = 0
@@ -228,7 +230,7 @@ class _Reader:
         path = tuple(self.path) if key is None else (*self.path, key)
         self.noted[code] += 1
         if self.noted[code] <= PER_KIND_MAX:
-            self.flaws.append(Flaw(code, at, message, hint, path))
+            self.flaws.append(SyntaxProblem(code, at, message, hint, path))
 
     def syntax(self, error: Exception) -> None:
         at = self.error_place(error)
@@ -264,7 +266,7 @@ class _Reader:
             self.note("yaml-documents", _at(event), "a second document begins here", "one document a file: remove the ---")
         if value is None:
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
-        if not isinstance(value, Mapping):
+        if not isinstance(value, PositionedDict):
             self.stop("type", at, "the document must be a mapping", "begin with version: 1")
         return value
 
@@ -318,8 +320,8 @@ class _Reader:
         if event.tag is not None:
             self.note("yaml-tag", _at(event), f"the tag {str(event.tag)[:60]} has no meaning here", "remove it")
 
-    def sequence(self, event: Any) -> Items:
-        items = Items(_at(event))
+    def sequence(self, event: Any) -> PositionedList:
+        items = PositionedList(_at(event))
         self.anchored(event, items, complete=False)
         while _kind(item := self.next()) != "SequenceEnd":
             self.path.append(len(items))
@@ -330,8 +332,8 @@ class _Reader:
             items.size += getattr(value, "size", 1)
         return self.anchored(event, items)  # type: ignore[no-any-return]
 
-    def mapping(self, event: Any) -> Mapping:
-        mapping = Mapping(_at(event))
+    def mapping(self, event: Any) -> PositionedDict:
+        mapping = PositionedDict(_at(event))
         merges: list[tuple[Any, Any]] = []
         self.anchored(event, mapping, complete=False)
         while _kind(key_event := self.next()) != "MappingEnd":
@@ -351,7 +353,7 @@ class _Reader:
             self.merge(mapping, value_event, value)
         return self.anchored(event, mapping)  # type: ignore[no-any-return]
 
-    def put(self, mapping: Mapping, key: str, value: Any, key_at: Mark, value_at: Mark) -> None:
+    def put(self, mapping: PositionedDict, key: str, value: Any, key_at: Mark, value_at: Mark) -> None:
         """The first of two wins, so that the rest of the file can still be checked."""
         if key in mapping:
             first = mapping.keys_at[key][0] + 1
@@ -368,10 +370,10 @@ class _Reader:
             self.note("yaml-key", _at(event), "a key must be a plain word", "braces and brackets in a value need quotes")
         return value if isinstance(value, str) else None
 
-    def merge(self, mapping: Mapping, event: Any, value: Any) -> None:
+    def merge(self, mapping: PositionedDict, event: Any, value: Any) -> None:
         """`<<: *defaults`: what the mapping does not say itself."""
-        for source in value if isinstance(value, Items) else [value]:
-            if not isinstance(source, Mapping):
+        for source in value if isinstance(value, PositionedList) else [value]:
+            if not isinstance(source, PositionedDict):
                 self.note("yaml-merge", _at(event), "<< takes a mapping or a list of mappings")
                 continue
             self.repeat(event, source)

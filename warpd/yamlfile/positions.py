@@ -1,7 +1,7 @@
 """YAML text to the places of its parts: where each key, value, brace and comment begins and ends.
 
-Lives here: offsets into the text, and nothing of what the values mean. Does not: changing it (`edit`), values and
-flaws (`tree`, whose parsers these are). Offsets come from lines and columns, on which all parsers agree.
+Lives here: offsets into the text, and nothing of what the values mean. Does not: changing it (`editor`), values and
+flaws (`parser`, whose parsers these are). Offsets come from lines and columns, on which all parsers agree.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Pair:
 
 
 def outline(text: str) -> Node:
-    """The places of a document that `tree` has read without a flaw."""
-    reader = _Reader(text)
+    """The places of a document that `parser` has read without a flaw."""
+    reader = _PositionReader(text)
     reader.next()
     reader.next()
     return reader.node(reader.next())
@@ -86,7 +86,7 @@ def extent(text: str, pair: Pair) -> int:
     return done
 
 
-class _Reader:
+class _PositionReader:
     """One pass over the events of one text."""
 
     def __init__(self, text: str) -> None:

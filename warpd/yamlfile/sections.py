@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from warpd.yamlfile.parser import VALUES_MAX, read_tree
-from warpd.yamlfile.parser import Mapping as Branch
+from warpd.yamlfile.parser import PositionedDict as Branch
 
 # Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule over the whole.
 _UNUSUAL: Final = ("&", "*", "\r", "\n%")
@@ -30,7 +30,7 @@ _FIRST: Final = re.compile(r"(?: *(?:#.*)?\n)*( +)[a-z0-9]")
 _NAME: Final = re.compile(r" +([a-z0-9][a-z0-9-]*):(?=[ \n]|\Z)")
 
 
-class Piece:
+class NetworkSection:
     """One network's lines, and what was made of them; marks count from the first of these lines."""
 
     __slots__ = ("_values", "key_at", "lines", "made", "name", "size", "value_at")
@@ -51,14 +51,14 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """A file's values, where each network is a `Piece`, and the same by its lines; `Branch.shifts` tells where these stand."""
+class SectionedFile:
+    """A file's values, where each network is a `NetworkSection`, and the same by its lines; `Branch.shifts` tells where these stand."""
 
     value: Branch
-    by_lines: Mapping[str, Piece]
+    by_lines: Mapping[str, NetworkSection]
 
 
-def read_pieces(text: str, known: Mapping[str, Piece], make: Callable[[Any], Any]) -> Pieces | None:
+def read_pieces(text: str, known: Mapping[str, NetworkSection], make: Callable[[Any], Any]) -> SectionedFile | None:
     """Text to values; `known` are pieces of an earlier reading. None where the text must be read as a whole.
 
     `make` makes something of a network's values, or None where it cannot.
@@ -74,7 +74,7 @@ def read_pieces(text: str, known: Mapping[str, Piece], make: Callable[[Any], Any
     rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
     if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
         return None
-    by_lines: dict[str, Piece] = {}
+    by_lines: dict[str, NetworkSection] = {}
     networks: Branch | None = None
     for line, lines in _cut(body, text.count("\n", 0, start)):
         piece = known.get(lines) or _alone(lines, make)
@@ -91,7 +91,7 @@ def read_pieces(text: str, known: Mapping[str, Piece], make: Callable[[Any], Any
     rest.value["networks"] = networks
     rest.value.values_at["networks"] = networks.at
     rest.value.size += networks.size - 1
-    return Pieces(rest.value, by_lines)
+    return SectionedFile(rest.value, by_lines)
 
 
 def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
@@ -107,10 +107,10 @@ def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
         line += body.count("\n", here, following)
 
 
-def _alone(lines: str, make: Callable[[Any], Any]) -> Piece | None:
+def _alone(lines: str, make: Callable[[Any], Any]) -> NetworkSection | None:
     """One network read for itself; None when it is not sound."""
     named = _NAME.match(lines)
     read = read_tree(lines)
     if named is None or read.flaws or read.value is None or list(read.value) != [named[1]]:
         return None
-    return Piece(lines, named[1], read.value, make(read.value[named[1]]))
+    return NetworkSection(lines, named[1], read.value, make(read.value[named[1]]))

@@ -1,6 +1,6 @@
 """Plain values to YAML text, for what is written into an operator's file: short, safe in flow and block style.
 
-Lives here: quoting and layout of one new entry. Does not: where it goes (`edit`). Text stands bare only where no
+Lives here: quoting and layout of one new entry. Does not: where it goes (`editor`). Text stands bare only where no
 reader of YAML, of 1.1 or of 1.2, would take it for anything else.
 """
 

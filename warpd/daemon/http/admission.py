@@ -16,7 +16,7 @@ REFUSED_MAX: Final = 50  # connections without a right in `WINDOW_S`; more than 
 WINDOW_S: Final = 5.0
 
 
-class Right(enum.IntEnum):
+class AccessLevel(enum.IntEnum):
     """What a connection may do."""
 
     NOTHING = 0
@@ -25,11 +25,11 @@ class Right(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class PeerCredentials:
     """Who is at the other end, as the kernel says, and what that user may do."""
 
     uid: int
-    right: Right
+    right: AccessLevel
 
     @property
     def place(self) -> str:
@@ -65,7 +65,7 @@ class Admission:
     def connections(self) -> Mapping[str, int]:
         return {place: self._by_place[place] for place in self._places}
 
-    def enter(self, peer: Peer) -> bool:
+    def enter(self, peer: PeerCredentials) -> bool:
         """Take a place for one more connection of this peer; False when there is none left."""
         places = self._places.get(peer.place)
         if places is None:
@@ -76,7 +76,7 @@ class Admission:
         self._by_user[peer.uid] += 1
         return True
 
-    def leave(self, peer: Peer) -> None:
+    def leave(self, peer: PeerCredentials) -> None:
         """Give the place back."""
         self._by_place[peer.place] -= 1
         self._by_user[peer.uid] -= 1

@@ -39,7 +39,7 @@ def access_list(gids: Iterable[int], refused: Iterable[int] = ()) -> bytes:
     return struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
-class Door:
+class SocketFile:
     """The file of a listening socket; what was bound is changed, whatever has its name meanwhile."""
 
     def __init__(self, path: Path) -> None:

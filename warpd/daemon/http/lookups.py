@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from warpd.daemon.http.view import View
-from warpd.daemon.mailbox import Desk
+from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
 
 ANSWER_S: Final = 120.0
@@ -77,15 +77,15 @@ class _Kept(Generic[T]):
 class Shared(Generic[T]):
     """The answer to one question, the same for all who ask within a short time."""
 
-    def __init__(self, desk: Desk, turns: Turns, look: Callable[[], Awaitable[T]]) -> None:
-        self._desk, self._turns, self._look = desk, turns, look
+    def __init__(self, mailbox: Mailbox, turns: Turns, look: Callable[[], Awaitable[T]]) -> None:
+        self._mailbox, self._turns, self._look = mailbox, turns, look
         self._kept: _Kept[T] | None = None
         self._task: asyncio.Task[_Kept[T]] | None = None
 
     async def get(self, urgent: bool) -> T:
         """Raises: WarpError as the loop raised it."""
         kept = self._kept
-        if kept is not None and time.monotonic() - kept.at_s < self._turns.gap_s and kept.moment == self._desk.moment:
+        if kept is not None and time.monotonic() - kept.at_s < self._turns.gap_s and kept.moment == self._mailbox.moment:
             return kept.get()
         if urgent:
             return (await self._renew(True)).get()
@@ -95,7 +95,7 @@ class Shared(Generic[T]):
 
     async def _renew(self, urgent: bool) -> _Kept[T]:
         value, failure = None, None
-        moment = self._desk.moment
+        moment = self._mailbox.moment
         try:
             value = await self._turns.take(self._look, urgent)
         except WarpError as error:
@@ -107,8 +107,8 @@ class Shared(Generic[T]):
 class Lookups:
     """Everything that readers may ask for."""
 
-    def __init__(self, desk: Desk, interval_s: float) -> None:
-        self._desk, self._interval_s = desk, interval_s
+    def __init__(self, mailbox: Mailbox, interval_s: float) -> None:
+        self._mailbox, self._interval_s = mailbox, interval_s
         self._turns = Turns()
         self._shared: dict[str, Shared[Any]] = {}
 
@@ -118,7 +118,7 @@ class Lookups:
         Raises:
             WarpError: as the loop raised it. Busy: too many wait, or no answer came in time.
         """
-        question = self._desk.submit(verb, arguments or {}, reader)
+        question = self._mailbox.submit(verb, arguments or {}, reader)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(question.answer), ANSWER_S)
         except TimeoutError:
@@ -127,7 +127,7 @@ class Lookups:
     async def shared(self, verb: str, urgent: bool) -> Any:
         """The answer to a question without arguments, the same for all who ask it meanwhile. Raises: as `ask`."""
         if verb not in self._shared:
-            self._shared[verb] = Shared(self._desk, self._turns, lambda: self.ask(verb, reader=not urgent))
+            self._shared[verb] = Shared(self._mailbox, self._turns, lambda: self.ask(verb, reader=not urgent))
         return await self._shared[verb].get(urgent)
 
     async def single(self, verb: str, arguments: Mapping[str, Any], urgent: bool) -> Any:
@@ -141,8 +141,8 @@ class Lookups:
             WarpError: there is none, and why.
         """
         now = time.monotonic()
-        self._desk.watched_until_s = now + WATCHED_S
-        view = self._desk.view
+        self._mailbox.watched_until_s = now + WATCHED_S
+        view = self._mailbox.view
         if view is not None and self._is_good(view, fresh, now):
             return view
         made: View = await self.shared("status", urgent)
@@ -150,6 +150,6 @@ class Lookups:
 
     def _is_good(self, view: View, fresh: bool, now: float) -> bool:
         paced = self._turns.free_at - now > GAP_S  # a look costs so much that it is not made again yet
-        if view.moment != self._desk.moment:
+        if view.moment != self._mailbox.moment:
             return paced
         return paced or now - view.at_s < (GAP_S if fresh else self._interval_s)

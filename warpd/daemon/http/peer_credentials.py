@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from warpd.daemon.http.admission import Peer, Right
+from warpd.daemon.http.admission import AccessLevel, PeerCredentials
 
 CHANGERS, READERS = "warpd", "warpd-read"
 NEEDS_READ: Final = f"permission denied: membership in group {READERS} required"
@@ -35,12 +35,12 @@ class Groups:
             self._gids = {name: gid for name in (CHANGERS, READERS) if (gid := _gid(name)) is not None}
         return self._gids
 
-    def right_of(self, uid: int, groups: frozenset[int]) -> Right:
+    def right_of(self, uid: int, groups: frozenset[int]) -> AccessLevel:
         """What a user of these groups may do."""
         gids = self.gids()
         if uid == 0 or gids.get(CHANGERS) in groups:
-            return Right.CHANGE
-        return Right.READ if gids.get(READERS) in groups else Right.NOTHING
+            return AccessLevel.CHANGE
+        return AccessLevel.READ if gids.get(READERS) in groups else AccessLevel.NOTHING
 
 
 def _gid(name: str) -> int | None:
@@ -56,11 +56,11 @@ def uid_of(sock: socket.socket) -> int:
     return int(uid)
 
 
-def peer_of(sock: socket.socket, groups: Groups) -> Peer:
+def peer_of(sock: socket.socket, groups: Groups) -> PeerCredentials:
     """Raises: OSError when the kernel does not say."""
     _pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid == 0:
-        return Peer(uid, Right.CHANGE)
+        return PeerCredentials(uid, AccessLevel.CHANGE)
     raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, GROUPS_BYTES)
     member_of = frozenset([gid, *struct.unpack(f"{len(raw) // 4}I", raw)])
-    return Peer(uid, groups.right_of(uid, member_of))
+    return PeerCredentials(uid, groups.right_of(uid, member_of))

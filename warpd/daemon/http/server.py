@@ -24,12 +24,12 @@ from typing import Any, Final
 
 import structlog
 
-from warpd.daemon.http.admission import Admission, Budget, FloodGate, Peer, Right
+from warpd.daemon.http.admission import AccessLevel, Admission, Budget, FloodGate, PeerCredentials
 from warpd.daemon.http.connection import Connection, Receive, Scope, Send, short_answer
-from warpd.daemon.http.listener import Door, listen
+from warpd.daemon.http.listener import SocketFile, listen
 from warpd.daemon.http.peer_credentials import NEEDS_READ, Groups, peer_of, uid_of
 from warpd.daemon.http.routes import RIGHTS, Api
-from warpd.daemon.mailbox import Desk
+from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 
 ACCEPTED: Final = 256  # connections accepted in one go
@@ -57,10 +57,12 @@ NO_PLACE: Final = _refusal(503, "Service Unavailable", "too many connections are
 class Server:
     """The socket and its thread."""
 
-    def __init__(self, desk: Desk, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0) -> None:
-        self._desk, self._path = desk, path
+    def __init__(
+        self, mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0
+    ) -> None:
+        self._mailbox, self._path = mailbox, path
         self._log: Any = log or structlog.get_logger()
-        self._api = Api(desk, interval_s)
+        self._api = Api(mailbox, interval_s)
         self._groups, self._admission = Groups(), Admission()
         self._floods: dict[int, FloodGate] = {}  # by user; all strangers together
         self._kept_out: set[int] = set()
@@ -72,7 +74,7 @@ class Server:
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control socket", daemon=True)
         self._sock: socket.socket | None = None
-        self._door: Door | None = None
+        self._door: SocketFile | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
 
@@ -80,7 +82,7 @@ class Server:
         """Raises: WarpError when the socket cannot be made, or another warpd serves it."""
         try:
             self._sock = listen(self._path)
-            self._door = Door(self._path)
+            self._door = SocketFile(self._path)
             self._door.open_to_all()
         except OSError as failure:
             hint = "another warpd is at work there" if failure.errno == errno.EADDRINUSE else "is its folder there?"
@@ -177,7 +179,7 @@ class Server:
         except OSError:
             sock.close()
             return
-        if peer.right is Right.NOTHING:
+        if peer.right is AccessLevel.NOTHING:
             self._refuse(sock, NO_RIGHT, "right")
             self._watch_flood(STRANGERS)
         elif self._admission.enter(peer):
@@ -203,8 +205,8 @@ class Server:
         self._publish()
 
     def _publish(self) -> None:
-        figures = self._desk.socket
-        self._desk.socket = dataclasses.replace(figures, refused=dict(self._refused), closed=bool(self._kept_out))
+        stats = self._mailbox.socket
+        self._mailbox.socket = dataclasses.replace(stats, refused=dict(self._refused), closed=bool(self._kept_out))
 
     def _watch_flood(self, who: int) -> None:
         """One more of this user's connections was refused: keep them out when it is a flood. Root is never kept out."""
@@ -231,7 +233,7 @@ class Server:
         self._floods.clear()
         self._publish()
 
-    async def _attend(self, sock: socket.socket, peer: Peer) -> None:
+    async def _attend(self, sock: socket.socket, peer: PeerCredentials) -> None:
         """Serve one connection; its place is free again afterwards, whatever happens."""
         try:
             with sock:
@@ -242,8 +244,8 @@ class Server:
             self._admission.leave(peer)
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer: Peer = scope["warpd.peer"]
-        while peer.right is Right.READ:
+        peer: PeerCredentials = scope["warpd.peer"]
+        while peer.right is AccessLevel.READ:
             wait_s = self._budget.wait_s(time.thread_time(), time.monotonic())
             if not wait_s:
                 break

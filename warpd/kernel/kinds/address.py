@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from warpd.kernel.kinds.link import group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import Key, Rank
+from warpd.kernel.state import Key, Phase
 
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
@@ -35,8 +35,8 @@ class Address:
         return Key(self.KIND, self.netns, f"{self.device} {self.address}")
 
     @property
-    def rank(self) -> Rank:
-        return Rank.ADDRESS
+    def phase(self) -> Phase:
+        return Phase.ADDRESS
 
     @property
     def needs(self) -> tuple[Key, ...]:

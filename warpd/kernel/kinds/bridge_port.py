@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from warpd.kernel.kinds.link import OnDevice, link_key
-from warpd.kernel.state import Key, Rank
+from warpd.kernel.state import Key, Phase
 
 Vlans = tuple[tuple[int, int], ...]  # ranges, both ends included, ascending, neither touching nor overlapping
 
@@ -31,8 +31,8 @@ class BridgePort(OnDevice):
         return Key(self.KIND, self.netns, self.device)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
+    def phase(self) -> Phase:
+        return Phase.SETTING
 
     @property
     def needs(self) -> tuple[Key, ...]:

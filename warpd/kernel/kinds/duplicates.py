@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import Key, Rank
+from warpd.kernel.state import Key, Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Surplus:
+class DuplicateObject:
     KIND: ClassVar[str] = "surplus"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
@@ -34,8 +34,8 @@ class Surplus:
         return Key(self.KIND, self.netns, f"{self.beside.kind} {self.beside.name} #{zlib.crc32(self.body):08x}.{self.number}")
 
     @property
-    def rank(self) -> Rank:
-        return Rank.ADDRESS if self.family == "addr" else Rank.ROUTE
+    def phase(self) -> Phase:
+        return Phase.ADDRESS if self.family == "addr" else Phase.ROUTE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -50,5 +50,5 @@ class Surplus:
         return self.owner or self.netns
 
 
-def delete_surplus(item: Surplus) -> list[Message]:
+def delete_duplicate(item: DuplicateObject) -> list[Message]:
     return [Message(item.netns, item.family, "del", (), (), absent_is_done=True, body=item.body)]

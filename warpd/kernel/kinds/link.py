@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from warpd.kernel.kinds.netns import netns_name, room
 from warpd.kernel.request import Handle, Index, Message
-from warpd.kernel.state import ALIAS_PREFIX, ROOT, Key, Rank
+from warpd.kernel.state import ALIAS_PREFIX, ROOT, Key, Phase
 
 # wg-<vcid> and its like, and the legs of a segment, which are numbered: gt-<vcid>-<n>
 OWN_NAME = re.compile(r"(?:wg|up|dn|vrf|br)-([1-9][0-9]*)|(?:gt|vx)-([1-9][0-9]*)-[1-9][0-9]*")
@@ -124,8 +124,8 @@ class Device:
         return link_key(self.netns, self.name)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.DEVICE
+    def phase(self) -> Phase:
+        return Phase.DEVICE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -168,8 +168,8 @@ class Veth:
         return link_key(self.netns, self.name)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.DEVICE
+    def phase(self) -> Phase:
+        return Phase.DEVICE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -196,27 +196,27 @@ class VethEnd:
     mtu: int
 
 
-def pair(ends: Sequence[VethEnd]) -> list[Veth | StrayLink]:
+def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
     """Ends seen in all namespaces -> pairs, by the indexes that each says of the other.
 
     An end in the root without our alias is ours only when its other end is in a namespace of ours.
     """
     inner = {(end.index, end.peer_index): end for end in ends if end.netns != ROOT}
-    out: list[Veth | StrayLink] = []
+    out: list[Veth | OrphanLink] = []
     for end in ends:
         if end.netns != ROOT:
             continue
         other = inner.pop((end.peer_index, end.index), None)
         if other is None and end.alias.startswith(ALIAS_PREFIX):
-            out.append(StrayLink(ROOT, end.name, "veth"))
+            out.append(OrphanLink(ROOT, end.name, "veth"))
         elif other is not None:
             out.append(Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu))
-    out += [StrayLink(end.netns, end.name, "veth") for end in inner.values()]
+    out += [OrphanLink(end.netns, end.name, "veth") for end in inner.values()]
     return out
 
 
 @dataclass(frozen=True, slots=True)
-class StrayLink:
+class OrphanLink:
     """A link with a name and mark of ours in a place or of a kind that we never want: only ever removed."""
 
     KIND: ClassVar[str] = KIND
@@ -232,8 +232,8 @@ class StrayLink:
         return link_key(self.netns, self.name)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.DEVICE
+    def phase(self) -> Phase:
+        return Phase.DEVICE
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -265,8 +265,8 @@ class LinkUp:
         return Key(self.KIND, self.netns, self.name)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.UP
+    def phase(self) -> Phase:
+        return Phase.UP
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -380,7 +380,7 @@ def change_veth(before: Veth, after: Veth) -> list[Message]:
     return [_set(netns, name, attrs) for netns, name, attrs in ends if attrs]
 
 
-def delete_link(link: Device | Veth | StrayLink) -> list[Message]:
+def delete_link(link: Device | Veth | OrphanLink) -> list[Message]:
     index = (("index", Index(link.netns, link.name)),)
     return [Message(link.netns, "link", "del", index, (), absent_is_done=True)]
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warpd.kernel.state import ROOT, Key, Rank
+from warpd.kernel.state import ROOT, Key, Phase
 
 NAME = re.compile(r"warp-([1-9][0-9]*)")
 
@@ -39,8 +39,8 @@ class Netns:
         return Key(self.KIND, ROOT, self.name)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.ROOM
+    def phase(self) -> Phase:
+        return Phase.NAMESPACE
 
     @property
     def needs(self) -> tuple[Key, ...]:

@@ -9,8 +9,8 @@ The elements of a *grant* set (who may pass) are objects of their own, added las
 belong to the table or part; those of a *learned* set are added by rules and are not looked at.
 
 Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be compared
-with what is wanted. How they are written is in `nft_rules`, how a listing becomes objects in `nft_listing`, how a
-change becomes commands in `nft_commands`.
+with what is wanted. How they are written is in `nftables.rules`, how a listing becomes objects in `nftables.listing`, how a
+change becomes commands in `nftables.commands`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 
 from warpd.kernel.kinds.link import OnDevice, group_of, link_key
 from warpd.kernel.kinds.netns import netns_name, room
-from warpd.kernel.state import ROOT, Key, Rank
+from warpd.kernel.state import ROOT, Key, Phase
 
 STRANGE = "strange"  # the type we give to what we never put into our table
 FAMILY = "inet"
@@ -115,8 +115,8 @@ class NftTable:
         return table_key(self.netns)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.GUARD
+    def phase(self) -> Phase:
+        return Phase.GUARD
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -132,7 +132,7 @@ class NftTable:
 
 
 @dataclass(frozen=True, slots=True)
-class NftPart:
+class NetworkSubtable:
     """One network's part of the root's table."""
 
     KIND: ClassVar[str] = "nft-part"
@@ -150,8 +150,8 @@ class NftPart:
         return part_key(self.vcid)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.GUARD
+    def phase(self) -> Phase:
+        return Phase.GUARD
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -167,7 +167,7 @@ class NftPart:
 
 
 @dataclass(frozen=True, slots=True)
-class NftGate(OnDevice):
+class IngressFilter(OnDevice):
     """What may come in by one link, judged frame by frame before anything else sees it (ingress hook)."""
 
     KIND: ClassVar[str] = "nft-gate"
@@ -182,8 +182,8 @@ class NftGate(OnDevice):
         return Key(self.KIND, self.netns, self.device)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
+    def phase(self) -> Phase:
+        return Phase.SETTING
 
     @property
     def needs(self) -> tuple[Key, ...]:
@@ -191,11 +191,11 @@ class NftGate(OnDevice):
         return (_home(self.netns, self.device.rpartition("-")[0]), link_key(self.netns, self.device))
 
 
-Guard = NftTable | NftPart
+Guard = NftTable | NetworkSubtable
 
 
 def part_key(vcid: int) -> Key:
-    return Key(NftPart.KIND, ROOT, str(vcid))
+    return Key(NetworkSubtable.KIND, ROOT, str(vcid))
 
 
 def _home(netns: str, name: str) -> Key:
@@ -225,8 +225,8 @@ class NftElements:
         return Key(self.KIND, self.netns, f"{self.set} {self.part}".rstrip())
 
     @property
-    def rank(self) -> Rank:
-        return Rank.GUARD if role_of(self.set) == "fence" else Rank.GRANT
+    def phase(self) -> Phase:
+        return Phase.GUARD if role_of(self.set) == "fence" else Phase.PERMIT
 
     @property
     def needs(self) -> tuple[Key, ...]:

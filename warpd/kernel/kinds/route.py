@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from warpd.kernel.kinds.link import group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import ROUTE_PROTOCOL, Key, Rank
+from warpd.kernel.state import ROUTE_PROTOCOL, Key, Phase
 
 TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
@@ -56,8 +56,8 @@ class Route:
         return route_key(self.netns, self.table, self.prefix, self.metric)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.ROUTE if self.device else Rank.ROOM
+    def phase(self) -> Phase:
+        return Phase.ROUTE if self.device else Phase.NAMESPACE
 
     @property
     def needs(self) -> tuple[Key, ...]:

@@ -1,7 +1,7 @@
 """A routing policy rule of ours: protocol 119.
 
 The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What stands there twice, or
-selects in other ways, is `surplus`.
+selects in other ways, is `duplicates`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import ROUTE_PROTOCOL, Key, Rank
+from warpd.kernel.state import ROUTE_PROTOCOL, Key, Phase
 
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
 
@@ -66,9 +66,9 @@ class Rule:
         return f"{link}{to}{vrf}{mark}"
 
     @property
-    def rank(self) -> Rank:
+    def phase(self) -> Phase:
         """A rule that drops stands before the links that it guards are made, and goes after them."""
-        return Rank.ROOM if self.blackhole else Rank.ROUTE
+        return Phase.NAMESPACE if self.blackhole else Phase.ROUTE
 
     @property
     def needs(self) -> tuple[Key, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from warpd.kernel.state import ROOT, Key, Rank
+from warpd.kernel.state import ROOT, Key, Phase
 
 # `tag` is a number that the kernel keeps for a link and does nothing with (Documentation/networking/ip-sysctl):
 # on our doors and VRFs, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
@@ -86,8 +86,8 @@ class Sysctl:
         return Key(self.KIND, self.netns, self.path)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
+    def phase(self) -> Phase:
+        return Phase.SETTING
 
     @property
     def needs(self) -> tuple[Key, ...]:

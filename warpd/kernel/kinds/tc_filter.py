@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from warpd.kernel.kinds.link import group_of, maker_of
-from warpd.kernel.state import Key, Rank
+from warpd.kernel.state import Key, Phase
 
 ETH_P_ALL: Final = 3
 REASON_BYTES: Final = 16  # of an action's cookie (TC_COOKIE_MAX_SIZE)
@@ -72,8 +72,8 @@ class TcIngress:
         return Key(self.KIND, self.netns, self.device)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.SETTING
+    def phase(self) -> Phase:
+        return Phase.SETTING
 
     @property
     def needs(self) -> tuple[Key, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from warpd.kernel.kinds.link import Device, create_device
 from warpd.kernel.request import Message
-from warpd.kernel.state import Rank
+from warpd.kernel.state import Phase
 
 MTU = 65575  # what the kernel gives a VRF (IP6_MAX_MTU of drivers/net/vrf.c)
 
@@ -20,8 +20,8 @@ class Vrf(Device):
     table: int = 0
 
     @property
-    def rank(self) -> Rank:
-        return Rank.ROOM
+    def phase(self) -> Phase:
+        return Phase.NAMESPACE
 
 
 def create_vrf(vrf: Vrf) -> list[Message]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from warpd.kernel.kinds.link import OnDevice
-from warpd.kernel.state import Key, Rank
+from warpd.kernel.state import Key, Phase
 from warpd.keys.derivation import Secret
 
 
@@ -30,8 +30,8 @@ class WireguardDevice(OnDevice):
         return Key(self.KIND, self.netns, self.device)
 
     @property
-    def rank(self) -> Rank:
-        return Rank.PEER
+    def phase(self) -> Phase:
+        return Phase.PEER
 
 
 class _KeyKept:
@@ -65,8 +65,8 @@ class WireguardPeer(_KeyKept, OnDevice):
             return key
 
     @property
-    def rank(self) -> Rank:
-        return Rank.PEER
+    def phase(self) -> Phase:
+        return Phase.PEER
 
     @property
     def needs(self) -> tuple[Key, ...]:

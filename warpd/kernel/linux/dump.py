@@ -19,14 +19,14 @@ from typing import Literal
 from warpd.kernel.api import Dump
 from warpd.kernel.kinds.address import IFA_F_NOPREFIXROUTE, Address
 from warpd.kernel.kinds.bridge_port import BridgePort
-from warpd.kernel.kinds.duplicates import Surplus
+from warpd.kernel.kinds.duplicates import DuplicateObject
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Leg, Vxlan, max_learned
 from warpd.kernel.kinds.link import (
     KERNEL_NAMES,
     NEWBORN,
     OWN_NAME,
     LinkUp,
-    StrayLink,
+    OrphanLink,
     VethEnd,
     WireguardLink,
     group_of,
@@ -35,7 +35,7 @@ from warpd.kernel.kinds.link import (
     maker_of,
 )
 from warpd.kernel.kinds.netns import Netns, room
-from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftTable, base_of, part_of
+from warpd.kernel.kinds.nft_table import IngressFilter, NftElements, NftTable, base_of, part_of
 from warpd.kernel.kinds.route import RTN_UNICAST, Route, route_key
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, WATCHED, Sysctl
@@ -45,7 +45,7 @@ from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.linux import wireguard_go as userspace
 from warpd.kernel.linux.cloud import cloud_address
 from warpd.kernel.linux.local_routes import local_prefixes
-from warpd.kernel.linux.nft_cache import Tables
+from warpd.kernel.linux.nft_cache import TableCache
 from warpd.kernel.netlink import bridge as bridge_netlink
 from warpd.kernel.netlink import rtnl
 from warpd.kernel.netlink import tc as tc_netlink
@@ -53,7 +53,19 @@ from warpd.kernel.netlink.rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.netlink.socket import NetlinkSocket
 from warpd.kernel.netlink.wireguard import DeviceRead
 from warpd.kernel.nftables.listing import NftObject
-from warpd.kernel.state import ALIAS_PREFIX, ROOT, ROUTE_PROTOCOL, Exit, ForeignRules, Hop, Host, Key, Object, PeerTraffic, Way
+from warpd.kernel.state import (
+    ALIAS_PREFIX,
+    ROOT,
+    ROUTE_PROTOCOL,
+    DefaultRoute,
+    EgressLink,
+    ForeignRules,
+    Host,
+    KernelObject,
+    Key,
+    PeerTraffic,
+    RangeRoute,
+)
 from warpd.networks.firewall.root import fences
 
 SCOPE_LINK = 253
@@ -69,10 +81,10 @@ Within = Callable[[Sequence[str]], Mapping[str, set[int]]]
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
 
-class Look:
+class NamespaceDumper:
     """Reads one namespace; the calling thread is inside it already."""
 
-    def __init__(self, netns: str, route: NetlinkSocket, tables: Tables, counted: bool, read_device: ReadDevice) -> None:
+    def __init__(self, netns: str, route: NetlinkSocket, tables: TableCache, counted: bool, read_device: ReadDevice) -> None:
         self.netns = netns
         self.links: list[LinkRow] = []
         self.addresses: list[AddressRow] = []
@@ -81,7 +93,7 @@ class Look:
         self._route, self._nft, self._counted, self._read_device = route, tables, counted, read_device
         self._foreign: dict[Key, str] = {}
         self._told: set[Key] = set()
-        self._surplus = 0
+        self._duplicates = 0
         self._traffic: dict[Key, PeerTraffic] = {}
         self._names: dict[int, str] = {}
         self._tc_drops: Counts = {}  # network -> reason -> (packets, bytes)
@@ -99,7 +111,7 @@ class Look:
         own = [row for row in self.links if self._is_ours(row)]
         others = _others(self.links, own)
         ends: list[VethEnd] = []
-        objects: list[Object] = [self._placed(item) for item in tables]
+        objects: list[KernelObject] = [self._placed(item) for item in tables]
         for row in own:
             if row.kind == "veth" and row.name.startswith(("up-", "dn-")):
                 ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
@@ -115,7 +127,7 @@ class Look:
         drops = self._with_frames(_by_group(self.netns, counts), objects)
         return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops, others)
 
-    def _with_frames(self, drops: Counts, objects: Sequence[Object]) -> Counts:
+    def _with_frames(self, drops: Counts, objects: Sequence[KernelObject]) -> Counts:
         """With what bridges dropped: the frames that came in by a network's legs, less those that some VLAN took."""
         rows = {row.name: row for row in self.links}
         refused: dict[str, int] = {}
@@ -131,11 +143,11 @@ class Look:
             _add(drops.setdefault(group, {}), counts)
         return drops
 
-    def _placed(self, item: NftObject) -> Object:
+    def _placed(self, item: NftObject) -> KernelObject:
         """A gate without its link judges nothing, but the kernel may keep the chain (Linux 6.13 on), hooked to nothing."""
         rows = {row.name: row for row in self.links}
-        if isinstance(item, NftGate) and item.device not in rows:
-            return NftGate(item.netns, item.device, ())
+        if isinstance(item, IngressFilter) and item.device not in rows:
+            return IngressFilter(item.netns, item.device, ())
         if isinstance(item, NftElements) and item.part in rows:
             owner = group_of_alias(rows[item.part].alias) if self.netns == ROOT else ""
             return NftElements(item.netns, item.set, item.elements, item.part, owner)
@@ -178,23 +190,23 @@ class Look:
     def _served(self, device: str) -> bool:
         return os.path.exists(userspace.socket_path(device))
 
-    def _device(self, row: LinkRow) -> list[Object]:
+    def _device(self, row: LinkRow) -> list[KernelObject]:
         if row.group == NEWBORN:  # created, but not marked: a crash came in between
-            return [StrayLink(self.netns, row.name, row.kind, self._owner(row))]
+            return [OrphanLink(self.netns, row.name, row.kind, self._owner(row))]
         if row.name.startswith("wg-"):
             return self._wireguard(row)
         master = self._names.get(row.master, "")
         legs = sum(other.master == row.index and other.kind in LEGS for other in self.links)
         made = _plain_device(self.netns, row, master, self._names, legs)
-        return [made or StrayLink(self.netns, row.name, row.kind, self._owner(row))]
+        return [made or OrphanLink(self.netns, row.name, row.kind, self._owner(row))]
 
     def _owner(self, row: LinkRow) -> str:
         return (group_of_alias(row.alias) or group_of(ROOT, row.name)) if self.netns == ROOT else self.netns
 
-    def _wireguard(self, row: LinkRow) -> list[Object]:
+    def _wireguard(self, row: LinkRow) -> list[KernelObject]:
         right = row.kind == "wireguard" or (row.kind == "tun" and self._served(row.name))  # else its process is gone
         if not right or (self.netns == ROOT and not row.alias):
-            return [StrayLink(self.netns, row.name, row.kind, self._owner(row))]
+            return [OrphanLink(self.netns, row.name, row.kind, self._owner(row))]
         if row.kind == "tun":
             self.userspace.add(row.name)
         read = self._read_device(self.netns, row.name, row.kind)
@@ -203,8 +215,8 @@ class Look:
         device = WireguardDevice(self.netns, row.name, read.private_key, read.port, read.mark)
         return [link, device, *self._peers(row.name, read)]
 
-    def _peers(self, device: str, read: DeviceRead) -> list[Object]:
-        out: list[Object] = []
+    def _peers(self, device: str, read: DeviceRead) -> list[KernelObject]:
+        out: list[KernelObject] = []
         for public, peer in read.peers.items():
             ips = tuple(sorted(peer.allowed_ips))
             found = WireguardPeer(self.netns, device, public, peer.preshared_key, peer.keepalive, ips)
@@ -212,14 +224,14 @@ class Look:
             self._traffic[found.key] = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
         return out
 
-    def _ups(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _ups(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         for row in own:
             if row.up:
                 yield LinkUp(self.netns, row.name, maker_of(self.netns, row.name), self._owner(row))
         if self.netns != ROOT and any(row.name == "lo" and row.up for row in self.links):
             yield LinkUp(self.netns, "lo", None)
 
-    def _addresses(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _addresses(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         self.addresses = rtnl.addresses(self._route)
         names = {row.index: row.name for row in own}
         for row in self.addresses:
@@ -232,7 +244,7 @@ class Look:
             found = Address(self.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
             yield self._single(found, "addr", row.body)
 
-    def _routes(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _routes(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         tables, names = self._tables(own), {row.name for row in own}
         for row in rtnl.routes(self._route, ours_only=self.netns == ROOT):
             name = self._names.get(row.index, "") if row.kind == RTN_UNICAST else ""
@@ -252,7 +264,7 @@ class Look:
         """Routing table -> the network whose VRF it is."""
         return {_int(row.data, IFLA_VRF_TABLE): self._owner(row) for row in own if row.kind == "vrf"}
 
-    def _rules(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _rules(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         tables = self._tables(own)
         for row in rtnl.rules(self._route):
             table = 0 if row.l3mdev else row.table
@@ -273,22 +285,24 @@ class Look:
             )
             yield self._single(found, "rule", row.body, row.odd)
 
-    def _single(self, item: Object, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False) -> Object:
+    def _single(
+        self, item: KernelObject, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False
+    ) -> KernelObject:
         """The first thing under its key; every other is surplus."""
         if not odd and item.key not in self._told:
             self._told.add(item.key)
             return item
-        self._surplus += 1
-        return Surplus(self.netns, family, item.key, body, self._surplus, item.group, item.container)
+        self._duplicates += 1
+        return DuplicateObject(self.netns, family, item.key, body, self._duplicates, item.group, item.container)
 
-    def _ports(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _ports(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         legs = {row.index: row.name for row in own if row.master and row.kind in LEGS}
         if legs:
             for port in bridge_netlink.ports(self._route):
                 if port.index in legs:
                     yield bridge_netlink.port_object(self.netns, legs[port.index], port)
 
-    def _filters(self, own: Sequence[LinkRow]) -> Iterator[Object]:
+    def _filters(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         """What stands at the ingress of our links."""
         found = tc_netlink.qdiscs(self._route)
         for row in own:
@@ -330,7 +344,7 @@ def _text(data: Mapping[int, bytes], kind: int) -> str:
     return socket.inet_ntop(socket.AF_INET, data[kind]) if len(data.get(kind, b"")) == 4 else ""
 
 
-def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str], ports: int) -> Object | None:
+def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str], ports: int) -> KernelObject | None:
     """A VRF, a bridge or a leg of ours; None for what we never make."""
     base = (netns, row.name, row.alias, row.mtu)
     if row.kind == "vrf" and netns == ROOT:
@@ -412,7 +426,7 @@ def read_setting(path: str) -> str | None:
         os.close(descriptor)
 
 
-def settings(netns: str, own: Sequence[LinkRow]) -> Iterator[Object]:
+def settings(netns: str, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
     """The watched settings of a namespace and of our links in it."""
     for path in WATCHED[""] if netns != ROOT else ():
         value = read_setting(path)
@@ -439,8 +453,8 @@ def _role(netns: str, row: LinkRow) -> str:
 
 
 def look_at_host(
-    route: NetlinkSocket, look: Look, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool, within: Within
-) -> tuple[Host, list[Object]]:
+    route: NetlinkSocket, look: NamespaceDumper, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool, within: Within
+) -> tuple[Host, list[KernelObject]]:
     """The facts about the machine, and the host's own settings that are ours to undo.
 
     `within` tells the links with a route to a part of each range; it may be of a moment ago.
@@ -488,13 +502,13 @@ def look_at_host(
     return host, _host_settings(host, {row.name: row for row in look.links})
 
 
-def _foreign_vrfs(look: Look) -> tuple[tuple[int, str], ...]:
+def _foreign_vrfs(look: NamespaceDumper) -> tuple[tuple[int, str], ...]:
     """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c, `strict_mode` 0)."""
     vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
     return tuple(sorted((_int(row.data, IFLA_VRF_TABLE), row.name) for row in vrfs))
 
 
-def _onlink(look: Look, exits: Sequence[Exit]) -> tuple[str, ...]:
+def _onlink(look: NamespaceDumper, exits: Sequence[EgressLink]) -> tuple[str, ...]:
     """The prefixes of the exits' addresses, those of one address left out."""
     names = {link.name for link in exits}
     indexes = {row.index for row in look.links if row.name in names}
@@ -517,7 +531,7 @@ def _conntrack_max() -> int:
     return 65536 if memory > 1 << 30 else max(memory // 16384 // 8, 1024)
 
 
-def _remembered(look: Look, uplink: LinkRow | None, exits: Sequence[Exit]) -> tuple[tuple[str, ...], bool]:
+def _remembered(look: NamespaceDumper, uplink: LinkRow | None, exits: Sequence[EgressLink]) -> tuple[tuple[str, ...], bool]:
     """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach the other."""
     fence4, fence6 = fences(look.table)
     tag = look.tag()
@@ -526,13 +540,15 @@ def _remembered(look: Look, uplink: LinkRow | None, exits: Sequence[Exit]) -> tu
     return fence4, fence6 or bool(tag & TAG_FENCE6)
 
 
-def _remembered_mtu(look: Look) -> int:
+def _remembered_mtu(look: NamespaceDumper) -> int:
     """While there is no uplink: what its packets measured when our doors were made; without any, what most links carry."""
     doors = [row.mtu for row in look.links if row.name.startswith("dn-") and row.alias.startswith(ALIAS_PREFIX)]
     return max(doors, default=1500)
 
 
-def _exits(look: Look, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[Way]) -> tuple[Exit, ...]:
+def _exits(
+    look: NamespaceDumper, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[RangeRoute]
+) -> tuple[EgressLink, ...]:
     """The uplink first, then the other links by which networks may leave; never one of our own, never lo.
 
     While there is no uplink, the links that we let forward before stay what they are, so that nothing flaps with it.
@@ -544,16 +560,18 @@ def _exits(look: Look, uplink: LinkRow | None, uplinks: set[str], ways: Sequence
     return tuple(_exit(row) for row in [*first, *sorted(rest, key=lambda row: row.name)])
 
 
-def _of_others(look: Look) -> list[LinkRow]:
+def _of_others(look: NamespaceDumper) -> list[LinkRow]:
     return [row for row in look.links if row.name != "lo" and not _looks_ours(row)]
 
 
-def _named(look: Look, indexes: Collection[int]) -> tuple[str, ...]:
+def _named(look: NamespaceDumper, indexes: Collection[int]) -> tuple[str, ...]:
     """Names of links of others, sorted."""
     return tuple(sorted(row.name for row in _of_others(look) if row.index in indexes))
 
 
-def _uplinks(route: NetlinkSocket, look: Look, uplink: LinkRow | None, wanted: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _uplinks(
+    route: NetlinkSocket, look: NamespaceDumper, uplink: LinkRow | None, wanted: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of either family: the one that is named; else all links of its default route, of which a multipath route has several."""
     if wanted != "auto" or uplink is None:
         own = (uplink.name,) if uplink is not None else ()
@@ -563,10 +581,10 @@ def _uplinks(route: NetlinkSocket, look: Look, uplink: LinkRow | None, wanted: s
     return four, six
 
 
-def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[Hop]:
+def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[DefaultRoute]:
     for way in found:
         if uplink is not None and way.index == uplink.index:
-            yield Hop(6 if ":" in way.prefix else 4, uplink.name, way.via)
+            yield DefaultRoute(6 if ":" in way.prefix else 4, uplink.name, way.via)
 
 
 def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
@@ -575,33 +593,33 @@ def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
     return tuple(version for version, each in found.items() if each is not None and uplink.index not in each.links)
 
 
-def _steered(route: NetlinkSocket, look: Look, uplink: LinkRow, elsewhere: Sequence[int]) -> tuple[Hop, ...]:
+def _steered(route: NetlinkSocket, look: NamespaceDumper, uplink: LinkRow, elsewhere: Sequence[int]) -> tuple[DefaultRoute, ...]:
     """How the uplink itself leads on where the host's own default route does not use it.
 
     By the best default route over it that is in any table, or else straight to the link.
     """
     own = {6 if ":" in address else 4 for address in _addresses_of(look.addresses, uplink)}
     versions = [version for version in elsewhere if version in own]
-    return tuple(Hop(version, uplink.name, rtnl.default_over(route, uplink.index, version)) for version in versions)
+    return tuple(DefaultRoute(version, uplink.name, rtnl.default_over(route, uplink.index, version)) for version in versions)
 
 
-def _ways(route: NetlinkSocket, look: Look, targets: Sequence[str], within: Within) -> tuple[Way, ...]:
+def _ways(route: NetlinkSocket, look: NamespaceDumper, targets: Sequence[str], within: Within) -> tuple[RangeRoute, ...]:
     """How the host reaches each range, and every part of it."""
     whole = {target for target in targets if int(target.partition("/")[2]) < (128 if ":" in target else 32)}
     found = within(sorted(whole)) if whole else {}
     return tuple(_way(route, look, target, found.get(target, set())) for target in targets)
 
 
-def _way(route: NetlinkSocket, look: Look, target: str, within: set[int]) -> Way:
+def _way(route: NetlinkSocket, look: NamespaceDumper, target: str, within: set[int]) -> RangeRoute:
     found = rtnl.route_to(route, target.partition("/")[0])
     if found is None:
-        return Way(target, _named(look, within))
+        return RangeRoute(target, _named(look, within))
     by_default = found.length <= rtnl.DEFAULT_BITS
     links = within if by_default else within | found.links
-    return Way(target, _named(look, links), "".join(_named(look, {found.first})), by_default)
+    return RangeRoute(target, _named(look, links), "".join(_named(look, {found.first})), by_default)
 
 
-def _kept_forwarding(look: Look, rows: Sequence[LinkRow]) -> set[str]:
+def _kept_forwarding(look: NamespaceDumper, rows: Sequence[LinkRow]) -> set[str]:
     """Links that we let forward when there was an uplink: by our table, or where that was flushed, by what they do."""
     fence4, _fence6 = fences(look.table)
     if fence4 or not look.tag() & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
@@ -613,17 +631,17 @@ def _looks_ours(row: LinkRow) -> bool:
     return bool(OWN_NAME.fullmatch(row.name)) or row.alias.startswith(ALIAS_PREFIX)
 
 
-def _exit(row: LinkRow) -> Exit:
-    return Exit(row.name, row.setting(socket.AF_INET, "forwarding") == "1")
+def _exit(row: LinkRow) -> EgressLink:
+    return EgressLink(row.name, row.setting(socket.AF_INET, "forwarding") == "1")
 
 
-def _ra_links(look: Look, fenced: bool) -> tuple[str, ...]:
+def _ra_links(look: NamespaceDumper, fenced: bool) -> tuple[str, ...]:
     rows = [row for row in look.links if row.name not in KERNEL_NAMES and not _looks_ours(row)]
     told = {"1", "2"} if fenced else {"1"}
     return tuple(sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told))
 
 
-def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[Object]:
+def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject]:
     """What we may have changed on the host; `restore` is set only where our fences say that it was us."""
     names = sorted({link.name for link in host.exits} | set(host.fence4))
     four, six = ("net/ipv4/conf/{}/forwarding", "1"), ("net/ipv6/conf/{}/accept_ra", "2")

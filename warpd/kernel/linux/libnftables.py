@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 from warpd.kernel.kinds.nft_table import FAMILY, TABLE
 from warpd.kernel.linux import foreign_chains as foreign
 from warpd.kernel.linux import namespaces
@@ -53,7 +53,7 @@ class Nft:
         """Everything in our table; empty when there is none.
 
         Raises:
-            LookFailed: libnftables could not list it.
+            DumpError: libnftables could not list it.
         """
         code, output, error = self._context().cmd(f"list table {FAMILY} {TABLE}")
         if code == 0:
@@ -61,7 +61,7 @@ class Nft:
             return listed
         if ABSENT in error:
             return []
-        raise LookFailed(f"list table {FAMILY} {TABLE}: {error.strip()}")
+        raise DumpError(f"list table {FAMILY} {TABLE}: {error.strip()}")
 
     def run(self, commands: Sequence[dict[str, Any]]) -> Refusal | None:
         """All commands in one transaction, or none of them."""

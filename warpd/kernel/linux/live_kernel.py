@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from warpd.kernel.api import Dump, Event, Fate, Fault, LookFailed
+from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
 from warpd.kernel.kinds import address, ethernet, link, route, rule, vrf
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.bridge_port import BridgePort
-from warpd.kernel.kinds.duplicates import Surplus, delete_surplus
+from warpd.kernel.kinds.duplicates import DuplicateObject, delete_duplicate
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
-from warpd.kernel.kinds.link import Device, LinkUp, StrayLink, Veth, WireguardLink
+from warpd.kernel.kinds.link import Device, LinkUp, OrphanLink, Veth, WireguardLink
 from warpd.kernel.kinds.netns import Netns, vcid_of
-from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
@@ -32,9 +32,9 @@ from warpd.kernel.kinds.tc_filter import TcIngress
 from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.linux import namespaces, resolver, wireguard_go
-from warpd.kernel.linux.dump import Look, look_at_host
+from warpd.kernel.linux.dump import NamespaceDumper, look_at_host
 from warpd.kernel.linux.libnftables import Nft
-from warpd.kernel.linux.nft_cache import Tables
+from warpd.kernel.linux.nft_cache import TableCache
 from warpd.kernel.netlink import bridge, rtnl
 from warpd.kernel.netlink import tc as tc_netlink
 from warpd.kernel.netlink import wireguard as wireguard_netlink
@@ -55,14 +55,14 @@ ROUTES_COSTLY_S = 0.05
 
 
 @dataclass(slots=True)
-class Door:
+class NamespaceHandles:
     """Everything kept open for one namespace."""
 
     fd: int
     inode: int
     route: NetlinkSocket
     generic: NetlinkSocket
-    tables: Tables
+    tables: TableCache
     userspace: set[str] = field(default_factory=set)  # devices here that wireguard-go serves
 
     @property
@@ -91,7 +91,7 @@ class LiveKernel:
     def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
         """`event_bytes` is how much the kernel keeps for us of events that we have not taken in yet."""
         self._event_bytes = event_bytes
-        self._doors: dict[str, Door] = {}
+        self._doors: dict[str, NamespaceHandles] = {}
         self._family: int | None = None
         self._vrf: bool | None = None
         self._routes_read: RoutesRead | None = None
@@ -110,11 +110,11 @@ class LiveKernel:
     def close(self) -> None:
         for netns in list(self._doors):
             self._shut(netns)
-        self.deafen()
+        self.stop_listening()
 
     # -- doors
 
-    def _door(self, netns: str) -> Door:
+    def _door(self, netns: str) -> NamespaceHandles:
         """The open door of a namespace, made anew when the namespace behind the name is another one.
 
         Raises:
@@ -130,12 +130,12 @@ class LiveKernel:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with namespaces.entered(fd):
-                made = Door(
+                made = NamespaceHandles(
                     fd,
                     os.fstat(fd).st_ino,
                     NetlinkSocket(socket.NETLINK_ROUTE),
                     NetlinkSocket(NETLINK_GENERIC),
-                    Tables(netns, fd),
+                    TableCache(netns, fd),
                 )
         except OSError:
             os.close(fd)
@@ -165,7 +165,7 @@ class LiveKernel:
     def _has_vrf(self) -> bool:
         """Whether the kernel can make VRFs; asking lets it load its module."""
         if self._vrf is None:
-            self._vrf = rtnl.knows_vrf(self._door(ROOT).route)
+            self._vrf = rtnl.supports_vrf(self._door(ROOT).route)
         return self._vrf
 
     # -- dump
@@ -174,8 +174,8 @@ class LiveKernel:
         try:
             door = self._door(netns)
         except OSError as failure:
-            raise LookFailed(f"namespace {netns or 'root'}: {failure.strerror}") from failure
-        look = Look(netns, door.route, door.tables, self.counted, self._read_device)
+            raise DumpError(f"namespace {netns or 'root'}: {failure.strerror}") from failure
+        look = NamespaceDumper(netns, door.route, door.tables, self.counted, self._read_device)
         with namespaces.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
             dump = look.dump()
         door.userspace = look.userspace
@@ -236,7 +236,7 @@ class LiveKernel:
             except OSError as failure:
                 if failure.errno in (errno.ENOENT, errno.ECONNREFUSED):
                     return device  # its process is gone: the link will be replaced
-                raise LookFailed(f"{wireguard_go.PROGRAM} {name}: {failure}") from failure
+                raise DumpError(f"{wireguard_go.PROGRAM} {name}: {failure}") from failure
 
         def restart() -> None:
             device.peers.clear()
@@ -253,7 +253,7 @@ class LiveKernel:
         names = {name for change in changes if (name := _name_to_dial(change)) and name not in self.addresses}
         self.addresses |= resolver.look_up(names) if names else {}
 
-    def dial(self, peer: WireguardPeer, address: str) -> Fault | None:
+    def dial(self, peer: WireguardPeer, address: str) -> OperationError | None:
         """Let a peer that is there be dialled at `ADDRESS:PORT`; all else of it stays."""
         write = wireguard_netlink.PeerWrite(peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True)
         change = Change(Action.UPDATE, peer, peer)
@@ -263,16 +263,16 @@ class LiveKernel:
         except OSError as failure:
             return _absent(change, failure)
 
-    def send(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         subject = changes[0].subject
         if isinstance(subject, WireguardPeer):
             return self._send_peers(changes)
-        handlers: Mapping[type, Callable[[Change], Fault | None]] = {
+        handlers: Mapping[type, Callable[[Change], OperationError | None]] = {
             Netns: self._send_netns,
             WireguardDevice: self._send_device,
             WireguardLink: self._send_link,
             Veth: self._send_link,
-            StrayLink: self._send_link,
+            OrphanLink: self._send_link,
             Sysctl: self._send_setting,
             BridgePort: self._send_port,
             TcIngress: self._send_ingress,
@@ -282,7 +282,7 @@ class LiveKernel:
             return [handlers[type(change.subject)](change) for change in changes]
         return self._send_messages(changes)
 
-    def _send_messages(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def _send_messages(self, changes: Sequence[Change]) -> list[OperationError | None]:
         """Addresses, routes and link flags: one batch."""
         netns = changes[0].subject.key.netns
         try:
@@ -291,7 +291,7 @@ class LiveKernel:
             return [_absent(change, failure) for change in changes]
         messages: list[tuple[int, int, bytes]] = []
         places: list[int] = []
-        out: list[Fault | None] = [None] * len(changes)
+        out: list[OperationError | None] = [None] * len(changes)
         for place, change in enumerate(changes):
             try:
                 messages += [rtnl.encode(message, self._resolve) for message in _messages(change)]
@@ -321,7 +321,7 @@ class LiveKernel:
             raise OSError(errno.ENODEV, f"there is no link {value.name}")
         return row.index
 
-    def _send_netns(self, change: Change) -> Fault | None:
+    def _send_netns(self, change: Change) -> OperationError | None:
         name = change.subject.key.name
         try:
             if change.action is Action.CREATE:
@@ -333,7 +333,7 @@ class LiveKernel:
             return _fault(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
         return None
 
-    def _send_link(self, change: Change) -> Fault | None:
+    def _send_link(self, change: Change) -> OperationError | None:
         subject: Any = change.subject
         driver = getattr(subject, "driver", "")
         if change.action is Action.CREATE and driver == "tun":
@@ -383,10 +383,10 @@ class LiveKernel:
         answers = self._door(netns).route.request(encoded)
         return next((answer for answer in answers if answer is not None), None)
 
-    def _start_userspace(self, change: Change, subject: WireguardLink) -> Fault | None:
+    def _start_userspace(self, change: Change, subject: WireguardLink) -> OperationError | None:
         why = wireguard_go.start(subject.name)
         if why is not None:
-            return Fault(Fate.REFUSED, change.action.value, subject.key, errno.ENODEV, why)
+            return OperationError(FailureKind.REFUSED, change.action.value, subject.key, errno.ENODEV, why)
         try:
             refusal = self._request(ROOT, link.adopt_tun(subject))
             refusal = refusal or self._request(subject.netns, link.finish_tun(subject))
@@ -395,7 +395,7 @@ class LiveKernel:
         self._door(subject.netns).userspace.add(subject.name)
         return _judge(change, refusal)
 
-    def _send_setting(self, change: Change) -> Fault | None:
+    def _send_setting(self, change: Change) -> OperationError | None:
         subject: Any = change.subject
         value = subject.value if change.action is not Action.DELETE else subject.restore
         if value is None:
@@ -410,7 +410,7 @@ class LiveKernel:
             return _absent(change, failure)
         return None
 
-    def _send_port(self, change: Change) -> Fault | None:
+    def _send_port(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE:
             return None  # what a port lets through goes with the port
         after: BridgePort = change.after
@@ -424,7 +424,7 @@ class LiveKernel:
             return _absent(change, failure)
         return _judge(change, next((answer for answer in answers if answer is not None), None))
 
-    def _send_ingress(self, change: Change) -> Fault | None:
+    def _send_ingress(self, change: Change) -> OperationError | None:
         """The qdisc first, alone: into one that is somebody else's no filter of ours is put."""
         subject: TcIngress = change.subject  # type: ignore[assignment]  # the table of handlers has just said so
         try:
@@ -441,7 +441,7 @@ class LiveKernel:
         refusal = next((answer for answer in answers if answer is not None), None)
         return None if refusal is None else _judge(change, tc_netlink.lacking(refusal))
 
-    def _send_device(self, change: Change) -> Fault | None:
+    def _send_device(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE:
             return None  # its settings go with the link
         before, after = change.before, change.after
@@ -461,7 +461,7 @@ class LiveKernel:
         family = self._wireguard_family()
         return self._door(netns).generic.request([(family, NLM_F_PLAIN, body) for body in bodies])
 
-    def _send_peers(self, changes: Sequence[Change]) -> list[Fault | None]:
+    def _send_peers(self, changes: Sequence[Change]) -> list[OperationError | None]:
         """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
         subject: Any = changes[0].subject
         writes = [_peer_write(change, self.addresses) for change in changes]
@@ -472,7 +472,7 @@ class LiveKernel:
 
     def _write_peers(
         self, netns: str, device: str, writes: Sequence[wireguard_netlink.PeerWrite], changes: Sequence[Change]
-    ) -> list[Fault | None]:
+    ) -> list[OperationError | None]:
         if device in self._door(netns).userspace:
             wireguard_go.write_peers(device, writes)
             return [None] * len(changes)
@@ -482,7 +482,7 @@ class LiveKernel:
 
     # -- transact
 
-    def transact(self, netns: str, changes: Sequence[Change]) -> Fault | None:
+    def transact(self, netns: str, changes: Sequence[Change]) -> OperationError | None:
         commands = [command for change in changes for command in _commands(change)]
         if not commands:
             return None
@@ -507,13 +507,13 @@ class LiveKernel:
         self._events.hear(self._door(ROOT).route, rooms)
         return self._events.filenos()
 
-    def rooms_gone(self) -> set[str]:
+    def stale_namespaces(self) -> set[str]:
         """Namespaces looked at before whose name now stands for another one, or for none."""
         before = set(self._doors)
         self._let_go()
         return before - set(self._doors)
 
-    def deafen(self) -> None:
+    def stop_listening(self) -> None:
         """Stop listening: for sockets that have died."""
         if self._events is not None:
             self._events.close()
@@ -540,7 +540,7 @@ def _messages(change: Change) -> list[Message]:
             Address: address.delete_address,
             Route: route.delete_route,
             Rule: rule.delete_rule,
-            Surplus: delete_surplus,
+            DuplicateObject: delete_duplicate,
         }
         return deleters.get(type(subject), link.delete_link)(subject)
     if isinstance(subject, Address):
@@ -570,7 +570,7 @@ def _device_messages(before: Device | None, after: Device) -> list[Message]:
     return [*link.change_device(before, after), *more]
 
 
-def _part_commands(change: Change, part: NftPart) -> list[dict[str, Any]]:
+def _part_commands(change: Change, part: NetworkSubtable) -> list[dict[str, Any]]:
     if change.action is Action.DELETE:
         return nft_commands.delete_part(part)
     if change.before is None:
@@ -582,9 +582,13 @@ def _commands(change: Change) -> list[dict[str, Any]]:
     subject = change.subject
     if isinstance(subject, NftElements):
         return nft_commands.change_elements(change.before, change.after)
-    if isinstance(subject, NftGate):
-        return nft_commands.delete_gate(subject) if change.action is Action.DELETE else nft_commands.write_gate(subject)
-    if isinstance(subject, NftPart):
+    if isinstance(subject, IngressFilter):
+        return (
+            nft_commands.delete_ingress_filter(subject)
+            if change.action is Action.DELETE
+            else nft_commands.write_ingress_filter(subject)
+        )
+    if isinstance(subject, NetworkSubtable):
         return _part_commands(change, subject)
     if not isinstance(subject, NftTable):
         raise TypeError(f"{type(subject).__name__} is not part of nftables")
@@ -624,7 +628,7 @@ def _address_to_dial(peer: WireguardPeer, addresses: Mapping[str, str]) -> str |
 ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENXIO)
 
 
-def _judge(change: Change, refusal: Refusal | None) -> Fault | None:
+def _judge(change: Change, refusal: Refusal | None) -> OperationError | None:
     """What an errno means for this change: a removal of what is gone is done."""
     if refusal is None:
         return None
@@ -633,12 +637,12 @@ def _judge(change: Change, refusal: Refusal | None) -> Fault | None:
     return _fault(change, refusal)
 
 
-def _fault(change: Change, refusal: Refusal) -> Fault:
-    fate = Fate.UNSETTLED if refusal.unsettled else Fate.REFUSED
+def _fault(change: Change, refusal: Refusal) -> OperationError:
+    fate = FailureKind.UNSETTLED if refusal.unsettled else FailureKind.REFUSED
     if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
-        fate = Fate.FOREIGN
-    return Fault(fate, change.action.value, change.subject.key, refusal.errno, refusal.text)
+        fate = FailureKind.FOREIGN
+    return OperationError(fate, change.action.value, change.subject.key, refusal.errno, refusal.text)
 
 
-def _absent(change: Change, failure: OSError) -> Fault | None:
+def _absent(change: Change, failure: OSError) -> OperationError | None:
     return _judge(change, Refusal(failure.errno or errno.EIO, failure.strerror or str(failure)))

@@ -17,7 +17,7 @@ def local_prefixes(sock: NetlinkSocket, addresses: Iterable[AddressRow], ours: C
     """Both families' prefixes of local delivery, without those of the links `ours` (indexes).
 
     Raises:
-        LookFailed: the dump was torn again and again.
+        DumpError: the dump was torn again and again.
     """
     kept = {prefix for family in FAMILIES for index, prefix in _dump(sock, family) if index not in ours}
     return tuple(sorted(kept | {prefix for row in addresses if row.index not in ours for prefix in _anycast(row)}))

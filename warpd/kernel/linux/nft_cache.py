@@ -24,7 +24,7 @@ Counts = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class CachedListing:
     """What a listing of one generation said."""
 
     generation: int
@@ -32,24 +32,24 @@ class Listed:
     counts: Counts
 
 
-class Tables:
+class TableCache:
     """One namespace's, which `fd` keeps open. Made in it; not for use by two threads."""
 
     def __init__(self, netns: str, fd: int) -> None:
         self.nft = Nft(fd)
         self._netns = netns
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
-        self._last: Listed | None = None
+        self._last: CachedListing | None = None
         self._foreign: tuple[int, ForeignRules] = (0, ForeignRules())
 
     def close(self) -> None:
         self._socket.close()
 
-    def read(self, counted: bool) -> Listed:
+    def read(self, counted: bool) -> CachedListing:
         """The table as it is; with `counted` false, drop counters may be those of an earlier look.
 
         Raises:
-            LookFailed: it could not be listed.
+            DumpError: it could not be listed.
         """
         now = self._generation()
         last = self._last
@@ -57,7 +57,7 @@ class Tables:
             return last
         objects, counts = decode_table(self._netns, self.nft.list_table())
         after = self._generation()
-        self._last = Listed(after if after == now else 0, tuple(objects), counts)
+        self._last = CachedListing(after if after == now else 0, tuple(objects), counts)
         return self._last
 
     def foreign_rules(self) -> ForeignRules:

@@ -59,7 +59,7 @@ def ports(sock: NetlinkSocket) -> list[PortRow]:
     """Every port of every bridge in this namespace.
 
     Raises:
-        LookFailed: the dump was torn again and again.
+        DumpError: the dump was torn again and again.
     """
     out: list[PortRow] = []
     body = IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED)

@@ -362,7 +362,7 @@ def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
     return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
 
 
-def knows_vrf(sock: NetlinkSocket) -> bool:
+def supports_vrf(sock: NetlinkSocket) -> bool:
     """A VRF without a table is asked for: refused in any case, as unknown (EOPNOTSUPP) or as incomplete (vrf_newlink)."""
     kind = struct.pack("=HH4s", 8, IFLA_INFO_KIND, b"vrf")
     body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(kind), IFLA_LINKINFO) + kind
@@ -382,7 +382,7 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchedRoute:
     """The route by which the kernel sends to an address: its length, and the links of all its next hops."""
 
     length: int
@@ -390,7 +390,7 @@ class Found:
     first: int  # the link that is taken for this address
 
 
-def route_to(sock: NetlinkSocket, target: str) -> Found | None:
+def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
     """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no unicast route."""
     way = way_to(sock, target)
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
@@ -400,7 +400,7 @@ def route_to(sock: NetlinkSocket, target: str) -> Found | None:
     if way is None or isinstance(answer, Refusal):
         return None
     data = memoryview(answer)
-    return Found(RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index)
+    return MatchedRoute(RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index)
 
 
 def _next_hops(data: memoryview) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """A netlink socket: batches of requests with their answers, and dumps that know when they are torn.
 
 pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off; so the socket is our
-own and pyroute2 gives the message classes (`live_rtnl`). Errors come back as values, one for each request.
+own and pyroute2 gives the message classes (`netlink.rtnl`). Errors come back as values, one for each request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from warpd.kernel.api import LookFailed
+from warpd.kernel.api import DumpError
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
@@ -150,13 +150,13 @@ class NetlinkSocket:
         A torn dump (the kernel says that the table changed meanwhile) calls `restart` and is asked for again.
 
         Raises:
-            LookFailed: torn every time, no answer, or refused.
+            DumpError: torn every time, no answer, or refused.
         """
         for _ in range(DUMP_TRIES):
             restart()
             if self._dump_once(kind, body, each, absent):
                 return
-        raise LookFailed(f"dump {kind} was interrupted {DUMP_TRIES} times in a row: the kernel's tables keep changing")
+        raise DumpError(f"dump {kind} was interrupted {DUMP_TRIES} times in a row: the kernel's tables keep changing")
 
     def _dump_once(self, kind: int, body: bytes, each: Callable[[memoryview], None], absent: int) -> bool:
         number = next(self._sequence) & 0xFFFFFFFF
@@ -177,12 +177,12 @@ class NetlinkSocket:
         except OSError as failure:
             if failure.errno == errno.ENOBUFS:
                 return False
-            raise LookFailed(f"dump {kind}: {failure.strerror or failure}") from failure
+            raise DumpError(f"dump {kind}: {failure.strerror or failure}") from failure
 
     def _judge_end(self, got: int, kind: int, start: int, end: int, absent: int) -> None:
         code = -int.from_bytes(self._buffer[start : start + 4], "little", signed=True) if end - start >= 4 else 0
         if code and code != absent:
-            raise LookFailed(f"dump {kind} refused by the kernel: {os.strerror(code)}")
+            raise DumpError(f"dump {kind} refused by the kernel: {os.strerror(code)}")
 
     def ask(self, kind: int, body: bytes, flags: int = 0) -> bytes | Refusal:
         """One lookup that changes nothing: the answer's payload, or why there is none."""

@@ -78,7 +78,7 @@ def qdiscs(sock: NetlinkSocket) -> dict[int, QdiscRow]:
     """What sits at the ingress of every link of this namespace, by the link's index. A kernel without traffic control has none.
 
     Raises:
-        LookFailed: the dump was torn again and again.
+        DumpError: the dump was torn again and again.
     """
     out: dict[int, QdiscRow] = {}
 
@@ -96,7 +96,7 @@ def filters(sock: NetlinkSocket, index: int) -> list[FilterRow]:
     """The filters of a link's own ingress.
 
     Raises:
-        LookFailed: the dump was torn again and again.
+        DumpError: the dump was torn again and again.
     """
     out: list[FilterRow] = []
 

@@ -13,10 +13,10 @@ from warpd.kernel.kinds.nft_table import (
     JOINT,
     TABLE,
     Guard,
+    IngressFilter,
+    NetworkSubtable,
     NftChain,
     NftElements,
-    NftGate,
-    NftPart,
     NftSet,
     NftTable,
     needs_rebuild,
@@ -94,7 +94,7 @@ def create_table(item: NftTable) -> list[dict[str, Any]]:
     return [*out, *_content(item), *_element("add", "doors", item.doors)]
 
 
-def create_part(item: NftPart) -> list[dict[str, Any]]:
+def create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     return [*_content(item), *_add_entries(item.entries)]
 
 
@@ -124,7 +124,7 @@ def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
     return _changes(before, after)
 
 
-def change_part(before: NftPart, after: NftPart) -> list[dict[str, Any]]:
+def change_part(before: NetworkSubtable, after: NetworkSubtable) -> list[dict[str, Any]]:
     if needs_rebuild(before, after):
         return [*delete_part(before), *create_part(after)]
     gone = [entry for entry in before.entries if entry not in after.entries]
@@ -175,7 +175,7 @@ def delete_table(_item: NftTable) -> list[dict[str, Any]]:
     return [{"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
 
 
-def delete_part(item: NftPart) -> list[dict[str, Any]]:
+def delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     out = _delete_entries(item.entries)
     out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
@@ -183,14 +183,14 @@ def delete_part(item: NftPart) -> list[dict[str, Any]]:
     return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
 
 
-def write_gate(item: NftGate) -> list[dict[str, Any]]:
+def write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
     """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing (Linux 6.13 on)."""
     name = f"{GATE}{item.device}"
     chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
-    return [*delete_gate(item), {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
+    return [*delete_ingress_filter(item), {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
 
 
-def delete_gate(item: NftGate) -> list[dict[str, Any]]:
+def delete_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
     """Added first, so that it is also right where the kernel was quicker."""
     name = _at(name=f"{GATE}{item.device}")
     return [{verb: {"chain": name}} for verb in ("add", "flush", "delete")]

@@ -13,10 +13,10 @@ from warpd.kernel.kinds.nft_table import (
     JOINT,
     STRANGE,
     Guard,
+    IngressFilter,
+    NetworkSubtable,
     NftChain,
     NftElements,
-    NftGate,
-    NftPart,
     NftSet,
     NftTable,
     key_of,
@@ -127,7 +127,7 @@ def _target(verdict: Any) -> str:
     return str(verdict["jump"]["target"]) if isinstance(verdict, dict) and "jump" in verdict else json.dumps(verdict)
 
 
-NftObject = NftTable | NftPart | NftGate | NftElements
+NftObject = NftTable | NetworkSubtable | IngressFilter | NftElements
 
 
 def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
@@ -143,7 +143,7 @@ def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list
     vcids = {0, *(_vcids(netns, [*rest, *(item.name for item in found.sets), *found.counts]))}
     vcids |= {part_of(link) for _map, link, _chain in found.entries}
     out: list[NftObject] = [_guard(netns, vcid, found, rest) for vcid in sorted(vcids)]
-    out += [NftGate(netns, name.removeprefix(GATE), found.chain(name).rules) for name in gates]
+    out += [IngressFilter(netns, name.removeprefix(GATE), found.chain(name).rules) for name in gates]
     for shape in found.sets:
         out += _elements(netns, shape, found.elements.get(shape.name, frozenset()))
     return out, found.counts
@@ -164,7 +164,7 @@ def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Gua
     if not vcid:  # an entry for a link that is no network's was never put there by us
         odd = tuple(NftSet(f"entry {' '.join(entry)}", STRANGE) for entry in entries)
         return NftTable(netns, (*sets, *odd), counters, built)
-    return NftPart(vcid, sets, counters, built, entries)
+    return NetworkSubtable(vcid, sets, counters, built, entries)
 
 
 def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElements]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from warpd.kernel.kinds.nft_table import JOINT, NftElements, NftPart, NftTable
+from warpd.kernel.kinds.nft_table import JOINT, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.nftables.rules import PROTOCOLS
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 
 ACCEPT, DROP, CONTINUE, RETURN = "accept", "drop", "continue", "return"
 MASQUERADE: Final = "masquerade"
@@ -61,26 +61,26 @@ class Verdict:
     packet: Packet
 
 
-class Unreadable(ValueError):
+class UnsupportedRule(ValueError):
     """A rule that we did not write."""
 
 
-class Book:
+class Ruleset:
     """The rules, sets and maps of one namespace."""
 
-    def __init__(self, objects: Iterable[Object]) -> None:
+    def __init__(self, objects: Iterable[KernelObject]) -> None:
         self.chains: dict[str, tuple[str, ...]] = {}
         self.policies: dict[str, str] = {}
         self.sets: dict[str, set[str]] = {}
         self.maps: dict[str, dict[str, str]] = {}
         for item in objects:
-            if isinstance(item, NftTable | NftPart):
+            if isinstance(item, NftTable | NetworkSubtable):
                 for chain in item.chains:
                     self.chains[chain.name] = chain.rules
                     self.policies[chain.name] = chain.policy
                 for each in item.sets:
                     self.sets.setdefault(each.name, set()).update(each.elements)
-            if isinstance(item, NftPart):
+            if isinstance(item, NetworkSubtable):
                 for name, link, chain_name in item.entries:
                     self.maps.setdefault(name, {})[link] = chain_name
             if isinstance(item, NftElements):
@@ -101,7 +101,7 @@ class Book:
 
     def _walk(self, chain: str, packet: Packet, depth: int) -> Verdict:
         if depth > _DEPTH_MAX:
-            raise Unreadable(f"chain {chain} jumps in circles")
+            raise UnsupportedRule(f"chain {chain} jumps in circles")
         for text in self.chains.get(chain, ()):
             body = json.loads(text)
             found = self._rule(body["expr"], Verdict(CONTINUE, chain, str(body.get("comment", "")), packet), depth)
@@ -133,7 +133,7 @@ class Book:
                     return found if found.what != CONTINUE else dataclasses.replace(found, what=RETURN)
                 packet = found.packet
             elif kind not in _IDLE:
-                raise Unreadable(f"{kind} in chain {at.chain}")
+                raise UnsupportedRule(f"{kind} in chain {at.chain}")
         return dataclasses.replace(at, packet=packet)
 
     def _where(self, kind: str, body: Any, packet: Packet) -> str:
@@ -153,7 +153,7 @@ class Book:
             return not inside
         if op == ">":
             return isinstance(value, int) and all(isinstance(one, int) and value > one for one in members)
-        raise Unreadable(f"operator {op}")
+        raise UnsupportedRule(f"operator {op}")
 
     def _members(self, right: Any) -> Iterator[Any]:
         if isinstance(right, str) and right.startswith("@"):
@@ -190,7 +190,7 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
         return _field(body["protocol"], body["field"], packet)
     if kind == "tcp option":
         return None  # only segment sizes ask for one
-    raise Unreadable(kind)
+    raise UnsupportedRule(kind)
 
 
 def _connection(key: str, direction: str, packet: Packet) -> Any:

@@ -11,19 +11,19 @@ from typing import Final
 from warpd.kernel.kinds.nft_table import NftChain, NftElements
 from warpd.kernel.nftables.rules import between, rule, transport
 from warpd.kernel.state import ROOT
-from warpd.networks.placement import Site
+from warpd.networks.placement import NetworkSite
 
 BLOCKS: Final = 24
 MAP: Final = "port-blocks"
 _CHAIN: Final = "block"
 
 
-def block_of(site: Site) -> int:
+def block_of(site: NetworkSite) -> int:
     """The number of a network's block."""
     return site.link_number % BLOCKS
 
 
-def elements(site: Site, links: Iterable[str]) -> list[NftElements]:
+def elements(site: NetworkSite, links: Iterable[str]) -> list[NftElements]:
     """By which links of the root its packets come, and so which block they get."""
     chain = _chain(block_of(site))
     return [NftElements(ROOT, MAP, frozenset({f"{link} : jump {chain}"}), link) for link in links]

@@ -35,7 +35,7 @@ from warpd.kernel.nftables.rules import (
     rule,
     together,
 )
-from warpd.kernel.state import ROOT, Host, Key, Object
+from warpd.kernel.state import ROOT, Host, KernelObject, Key
 from warpd.networks.firewall import connection_limits, neighbours
 from warpd.networks.firewall import port_blocks as blocks
 from warpd.networks.firewall.rules import BY_PORT, REDIRECTED, UNTRACKED, Range, drops, merged
@@ -164,7 +164,9 @@ _UNMARKED = match(meta("mark"), 0)
 _BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root have for doors
 
 
-def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None) -> list[Object]:
+def unguarded(
+    netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None
+) -> list[KernelObject]:
     """Routing rules that drop what came in by these links without a mark of ours: without our table nothing is forwarded.
 
     Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the marks away, and with them
@@ -177,7 +179,7 @@ def unguarded(netns: str, links: Sequence[str], versions: Sequence[int], owner: 
     ]
 
 
-def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[Object]:
+def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[KernelObject]:
     """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of the VRF's own network.
 
     Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
@@ -189,7 +191,7 @@ def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[O
     ]
 
 
-def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[Object]:
+def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[KernelObject]:
     """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
 
     The check of the source (rp_filter) looks up the way back, as if it came in by the link that the packet would leave by, on
@@ -204,7 +206,7 @@ def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[Ob
     ]
 
 
-def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[Object]:
+def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelObject]:
     """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come from them.
 
     What goes there, answers from the uplink above all, bears a mark of ours as well. Without our table nobody reaches the
@@ -216,7 +218,7 @@ def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[Object]
     made to fail: there it takes the packet's mark (src_valid_mark), and without one its source is unreachable. IPv6 has no such
     check, and `unguarded`. The host's own packets to those ranges come in by no link but lo.
     """
-    out: list[Object] = []
+    out: list[KernelObject] = []
     for prefix in prefixes:
         to = str(prefix)
         out.append(Rule(ROOT, prefix.version, OWN_PRIORITY, 0, TABLE_MAIN, owner, link="lo", to=to))
@@ -350,12 +352,12 @@ def _postrouting() -> list[str]:
     ]
 
 
-def steering(host: Host) -> list[Object]:
+def steering(host: Host) -> list[KernelObject]:
     """Where the host's own default route leads over another link than the one named as uplink: the way over the uplink.
 
     Every better route of the host counts all the same.
     """
-    out: list[Object] = []
+    out: list[KernelObject] = []
     for hop in host.hops:
         if hop.version in host.steered:
             prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
@@ -374,9 +376,9 @@ def tag(host: Host) -> str:
     return str(TAG_SET + (TAG_FENCE4 if fenced4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
 
 
-def settings(host: Host, six: bool) -> list[Object]:
+def settings(host: Host, six: bool) -> list[KernelObject]:
     """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
-    out: list[Object] = [
+    out: list[KernelObject] = [
         Sysctl(ROOT, f"net/ipv4/conf/{link.name}/forwarding", "1", restore="0" if link.name in host.fence4 else None)
         for link in host.exits
     ]
@@ -384,7 +386,7 @@ def settings(host: Host, six: bool) -> list[Object]:
         return out
     # A forwarding host believes no router unless told 2: it would lose the routes that it has from one. So every link
     # is told before forwarding goes on; where forwarding was on already, that choice is the operator's.
-    told: list[Object] = []
+    told: list[KernelObject] = []
     if host.fence6:
         paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
         told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]

@@ -24,11 +24,11 @@ from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric, route_ke
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.nftables.rules import ACCEPT, ANSWERS, jump, mangle, match, members, meta, payload, rule
-from warpd.kernel.state import ROOT, TRANSIT6, Host, Key, Object
+from warpd.kernel.state import ROOT, TRANSIT6, Host, KernelObject, Key
 from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
 from warpd.networks.firewall.root import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_ranges
 from warpd.networks.firewall.rules import clamp, drops
-from warpd.networks.placement import Contribution, Fragment, Room, Site, Wants
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement, RootContribution
 
 NAME = "namespace"
 # The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes it and nothing brings
@@ -36,15 +36,17 @@ NAME = "namespace"
 RULE_PRIORITY = 32765
 
 
-def room(site: Site) -> Room:
+def room(site: NetworkSite) -> Placement:
     tunnel = f"wg-{site.vcid}"
-    return Room(netns_name(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
+    return Placement(netns_name(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
 
-def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object]) -> Contribution:
+def build(
+    site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]
+) -> RootContribution:
     """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""
     place = room(site)
-    out: list[Object] = [Netns(place.netns), LinkUp(place.netns, "lo", None), *_settings(site, place, wants)]
+    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, "lo", None), *_settings(site, place, wants)]
     inside = Key(Netns.KIND, ROOT, place.netns)
     versions = (4,) if site.subnet6 is None else (4, 6)
     out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]
@@ -54,7 +56,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)
         out += unguarded_ranges(_kept(site, wants), owner=place.netns)
         out += _way_out(site, place, wants)
-    return Contribution(
+    return RootContribution(
         place.netns,
         (*out, *inner, _guard(site, place, wants, fragment)),
         _kept(site, wants),
@@ -65,7 +67,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     )
 
 
-def _kept(site: Site, wants: Wants) -> tuple[IPv4Network | IPv6Network, ...]:
+def _kept(site: NetworkSite, wants: EgressRequirements) -> tuple[IPv4Network | IPv6Network, ...]:
     """The ranges that keep their source on the way out."""
     return tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6))
 
@@ -75,19 +77,19 @@ def transit6(transit: IPv4Network) -> IPv6Network:
     return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
 
 
-def _transits(site: Site) -> tuple[str, ...]:
+def _transits(site: NetworkSite) -> tuple[str, ...]:
     return str(site.transit), str(transit6(site.transit))
 
 
-def _outer(site: Site) -> str:
+def _outer(site: NetworkSite) -> str:
     return f"dn-{site.vcid}"
 
 
-def _exit(site: Site) -> str:
+def _exit(site: NetworkSite) -> str:
     return f"up-{site.vcid}"
 
 
-def _links(site: Site, place: Room, wants: Wants) -> list[str]:
+def _links(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
     """The links by which packets come in that are routed here."""
     return [place.tunnel, _exit(site)] if wants.egress else [place.tunnel]
 
@@ -95,7 +97,7 @@ def _links(site: Site, place: Room, wants: Wants) -> list[str]:
 # -- the guard
 
 
-def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTable:
+def _guard(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
     chains += [NftChain(name, rules) for name, rules in connection_limits.chains(site.shares, str(site.vcid)).items()]
     chains += [NftChain(name, rules) for name, rules in icmp_errors.chains(str(site.vcid)).items()]
@@ -112,7 +114,7 @@ def _guard(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftTabl
     )
 
 
-def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[str]:
+def _forward(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> list[str]:
     label = str(site.vcid)
     comes = {"out": (place.tunnel, _exit(site)), "back": (_exit(site), place.tunnel), "peers": (place.tunnel, place.tunnel)}
     used = [name for name in comes if name in fragment.chains and (wants.egress or name == "peers")]
@@ -125,12 +127,12 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     return [*clamp(site.mtu), *off, *judged, *hooks, *drops(label, "not-granted")]
 
 
-def _steer(site: Site, place: Room, wants: Wants) -> list[str]:
+def _steer(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
     """Only what this table has marked is routed (`gateway.unguarded`)."""
     return [rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED)) for link in _links(site, place, wants)]
 
 
-def _input(site: Site, place: Room, wants: Wants) -> list[str]:
+def _input(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
         icmp_errors.related(match(meta("iifname"), place.tunnel)),
@@ -145,7 +147,7 @@ def _input(site: Site, place: Room, wants: Wants) -> list[str]:
     return [*out, *drops(str(site.vcid), "host-service")]
 
 
-def _postrouting(site: Site, wants: Wants) -> list[str]:
+def _postrouting(site: NetworkSite, wants: EgressRequirements) -> list[str]:
     leaving = match(meta("oifname"), _exit(site))
     return [
         rule("onto the transit link", leaving, match(meta("nfproto"), family), {"masquerade": None})
@@ -157,7 +159,7 @@ def _postrouting(site: Site, wants: Wants) -> list[str]:
 # -- settings
 
 
-def _settings(site: Site, place: Room, wants: Wants) -> list[Object]:
+def _settings(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
     inside = Key(Netns.KIND, ROOT, place.netns)
     four = "net/ipv4/conf"
     values: list[tuple[str, str, Key]] = [
@@ -193,17 +195,17 @@ def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
 # -- the way out
 
 
-def _door(site: Site) -> Key:
+def _door(site: NetworkSite) -> Key:
     """The object that makes the pair of links."""
     return link_key(ROOT, _outer(site))
 
 
-def _way_out(site: Site, place: Room, wants: Wants) -> list[Object]:
+def _way_out(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
     mtu = max(site.host.uplink_mtu, 1280)
     mark = alias(site.vcid, site.name)
     outer, inner = _outer(site), _exit(site)
     near, far = site.transit[0], site.transit[1]  # the root's end, the network's end
-    out: list[Object] = [
+    out: list[KernelObject] = [
         Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
         local_delivery.of_transit(outer, site.host.local, place.netns),
         LinkUp(ROOT, outer, _door(site)),
@@ -222,26 +224,26 @@ def _way_out(site: Site, place: Room, wants: Wants) -> list[Object]:
     return out
 
 
-def _way_out6(site: Site, place: Room, wants: Wants) -> list[Object]:
+def _way_out6(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
     network = transit6(site.transit)
     near, far = str(network[0]), str(network[1])
     out = [*_link_pair(site, near, far, str(network), 128), _via(site, place.netns, "::/0", near, str(network))]
     return out if wants.nat6 else [*out, *_back_to(site, 6, far, str(network))]
 
 
-def _back_to(site: Site, version: int, hop: str, network: str) -> list[Object]:
+def _back_to(site: NetworkSite, version: int, hop: str, network: str) -> list[KernelObject]:
     """Without NAT the root needs the way to everything inside."""
     return [_via(site, ROOT, str(item), hop, network) for item in site.inside if item.version == version]
 
 
-def _via(site: Site, netns: str, prefix: str, hop: str, network: str) -> Route:
+def _via(site: NetworkSite, netns: str, prefix: str, hop: str, network: str) -> Route:
     """A route across the transit link, which needs the route to that link's other end first."""
     device = _outer(site) if netns == ROOT else _exit(site)
     reach = route_key(netns, TABLE_MAIN, network, default_metric(network))
     return Route(netns, prefix, device, _door(site), hop, metric=default_metric(prefix), reach=reach)
 
 
-def _link_pair(site: Site, near: str, far: str, network: str, bits: int) -> list[Object]:
+def _link_pair(site: NetworkSite, near: str, far: str, network: str, bits: int) -> list[KernelObject]:
     """Both ends' addresses, and on each side the one route to the other."""
     netns, link, outer, inner = netns_name(site.vcid), _door(site), _outer(site), _exit(site)
     length = bits - 1
@@ -254,7 +256,7 @@ def _link_pair(site: Site, near: str, far: str, network: str, bits: int) -> list
     ]
 
 
-def _outer_settings(site: Site, place: Room) -> list[Object]:
+def _outer_settings(site: NetworkSite, place: Placement) -> list[KernelObject]:
     outer, link = _outer(site), _door(site)
     values = [
         (f"net/ipv4/conf/{outer}/tag", tag(site.host), link),
@@ -272,11 +274,11 @@ def _outer_settings(site: Site, place: Room) -> list[Object]:
 # -- what every mode answers
 
 
-def why_not(_site: Site) -> str:
+def unsupported_reason(_site: NetworkSite) -> str:
     """Why this network cannot be built so here: every kernel that warpd runs on has namespaces."""
     return ""
 
 
-def shared(_six: bool, _host: Host) -> list[Object]:
+def shared(_six: bool, _host: Host) -> list[KernelObject]:
     """What networks of this mode need of the root together: nothing but the gateway's guard."""
     return []

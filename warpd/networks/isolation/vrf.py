@@ -28,17 +28,17 @@ from ipaddress import IPv4Network, collapse_addresses
 from warpd.intent.reserved import MARKS, TABLES_LAST
 from warpd.kernel.kinds.link import LinkUp, alias, link_key
 from warpd.kernel.kinds.netns import netns_name
-from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftPart, NftSet
+from warpd.kernel.kinds.nft_table import NetworkSubtable, NftChain, NftElements, NftSet
 from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route, default_metric
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.vrf import MTU, Vrf
 from warpd.kernel.nftables.rules import ACCEPT, ANSWERS, RETURN, goto, jump, mangle, match, meta, payload, renamed, rule
-from warpd.kernel.state import ROOT, Host, Object
+from warpd.kernel.state import ROOT, Host, KernelObject
 from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
 from warpd.networks.firewall.root import OF_A_TABLE, OWN_PRIORITY, mark_of, tag, unguarded, unguarded_within
 from warpd.networks.firewall.rules import clamp, drops, merged
-from warpd.networks.placement import Contribution, Fragment, Room, Site, Wants
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement, RootContribution
 
 NAME = "vrf"
 # Before the kernel's own rule for l3mdev (1000), after the local table (0).
@@ -48,16 +48,18 @@ ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
 
-def room(site: Site) -> Room:
+def room(site: NetworkSite) -> Placement:
     vrf = _vrf(site)
-    return Room(ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table))
+    return Placement(
+        ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
+    )
 
 
-def _vrf(site: Site) -> str:
+def _vrf(site: NetworkSite) -> str:
     return f"vrf-{site.vcid}"
 
 
-def why_not(site: Site) -> str:
+def unsupported_reason(site: NetworkSite) -> str:
     """Why this network cannot be built so here; "" when it can."""
     if not site.host.vrf:
         return "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
@@ -66,12 +68,14 @@ def why_not(site: Site) -> str:
     return ""
 
 
-def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object]) -> Contribution:
+def build(
+    site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]
+) -> RootContribution:
     """The VRF with its table's last resort, its settings, its part of the gateway's guard, and `inner`."""
     place, vrf = room(site), _vrf(site)
     group = netns_name(site.vcid)
     link = link_key(ROOT, vrf)
-    out: list[Object] = [
+    out: list[KernelObject] = [
         Vrf(ROOT, vrf, alias(site.vcid, site.name), MTU, table=site.routing_table),
         LinkUp(ROOT, vrf, link),
         *_last_resort(site, group),
@@ -87,7 +91,7 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
         out += port_blocks.elements(site, (vrf, place.tunnel))
         out += _leak(site, group)
         out += _answered(site, place, group)
-    return Contribution(
+    return RootContribution(
         group,
         (*out, *inner, _part(site, place, wants, fragment)),
         tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
@@ -97,12 +101,12 @@ def build(site: Site, wants: Wants, fragment: Fragment, inner: Sequence[Object])
     )
 
 
-def shared(six: bool, host: Host) -> list[Object]:
+def shared(six: bool, host: Host) -> list[KernelObject]:
     """What networks of this mode need of the root together.
 
     What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what leaves a namespace does.
     """
-    out: list[Object] = []
+    out: list[KernelObject] = []
     for version in (4, 6) if six else (4,):
         # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark (ip_tunnel_init_flow): not `unguarded`.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
@@ -113,16 +117,16 @@ def shared(six: bool, host: Host) -> list[Object]:
     return out
 
 
-def _own(site: Site) -> list[str]:
+def _own(site: NetworkSite) -> list[str]:
     """The gateway's addresses in the network."""
     return [str(address) for address in (site.gateway_address, site.gateway_address6) if address]
 
 
-def _versions(site: Site) -> tuple[int, ...]:
+def _versions(site: NetworkSite) -> tuple[int, ...]:
     return (4,) if site.subnet6 is None else (4, 6)
 
 
-def _marked(site: Site, place: Room, wants: Wants, group: str) -> Iterator[Object]:
+def _marked(site: NetworkSite, place: Placement, wants: EgressRequirements, group: str) -> Iterator[KernelObject]:
     """What bears the network's mark is looked up in its table.
 
     Where the network has a way out, that table's default routes are passed over, so that what it has no other route for goes
@@ -133,7 +137,7 @@ def _marked(site: Site, place: Room, wants: Wants, group: str) -> Iterator[Objec
         yield Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer)
 
 
-def _answered(site: Site, place: Room, group: str) -> Iterator[Object]:
+def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:
     """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the
     tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by
     the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
@@ -143,12 +147,12 @@ def _answered(site: Site, place: Room, group: str) -> Iterator[Object]:
     yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)
 
 
-def _last_resort(site: Site, group: str) -> Iterator[Object]:
+def _last_resort(site: NetworkSite, group: str) -> Iterator[KernelObject]:
     for prefix in ("0.0.0.0/0", "::/0"):
         yield Route(ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group)
 
 
-def _leak(site: Site, group: str) -> Iterator[Object]:
+def _leak(site: NetworkSite, group: str) -> Iterator[KernelObject]:
     """The host's default routes: for what the gateway itself sends outwards on behalf of the network (ICMP errors)."""
     for hop in site.host.hops:
         prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
@@ -166,7 +170,7 @@ def _leak(site: Site, group: str) -> Iterator[Object]:
             )
 
 
-def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
+def _settings(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:
     four, six = "net/ipv4/conf", "net/ipv6/conf"
     off = "1" if site.subnet6 is None else "0"
     link = link_key(ROOT, _vrf(site))
@@ -182,7 +186,7 @@ def _settings(site: Site, place: Room, group: str) -> Iterator[Object]:
 # -- the part of the gateway's guard
 
 
-def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
+def _part(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> NetworkSubtable:
     chains: Mapping[str, Sequence[str]] = {
         **fragment.chains,
         "forward": _forward(site, place, wants, fragment),
@@ -208,7 +212,7 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
     entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
     entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("steers", place.tunnel, "steer")]
     entries += [("backs", place.tunnel, "return")] if wants.egress else []
-    return NftPart(
+    return NetworkSubtable(
         site.vcid,
         tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
         tuple(sorted(place.named(name) for name in counters)),
@@ -217,11 +221,11 @@ def _part(site: Site, place: Room, wants: Wants, fragment: Fragment) -> NftPart:
     )
 
 
-def _named(item: NftSet, place: Room) -> NftSet:
+def _named(item: NftSet, place: Placement) -> NftSet:
     return dataclasses.replace(item, name=place.named(item.name))
 
 
-def _inside(site: Site) -> list[NftSet]:
+def _inside(site: NetworkSite) -> list[NftSet]:
     return [
         NftSet(f"inside{version}", kind, True, merged(site.inside, version))
         for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
@@ -234,7 +238,7 @@ def _passed_on(text: str) -> str:
     return rule(body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"]))
 
 
-def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[str]:
+def _forward(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> list[str]:
     label = str(site.vcid)
     off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
     hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
@@ -249,14 +253,14 @@ def _forward(site: Site, place: Room, wants: Wants, fragment: Fragment) -> list[
     ]
 
 
-def _zone(site: Site) -> Iterator[str]:
+def _zone(site: NetworkSite) -> Iterator[str]:
     for family, version in (("ip", 4), ("ip6", 6)):
         inside = match(payload(family, "daddr"), f"@inside{version}")
         yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)
     yield rule("leaves", mangle(ZONE_OUT, site.routing_table))
 
 
-def _steer(site: Site, place: Room, wants: Wants) -> Iterator[str]:
+def _steer(site: NetworkSite, place: Placement, wants: EgressRequirements) -> Iterator[str]:
     """Which packets belong to the network, and which of them may look for the uplink."""
     yield rule("of this network", mangle(meta("mark"), place.mark))
     if not wants.egress:

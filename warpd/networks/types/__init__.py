@@ -18,6 +18,6 @@ def type_named(name: str) -> ModuleType:
     return next(module for module in TYPES if name == module.TYPE)
 
 
-def least_mtu(name: str) -> int:
+def min_mtu(name: str) -> int:
     """Bytes that the tunnel of a type must carry whatever the uplink does; 0: nothing of the kind."""
     return int(getattr(type_named(name), "LEAST_MTU", 0))

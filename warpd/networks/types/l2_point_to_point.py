@@ -14,11 +14,11 @@ from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import ETH_P_8021AD, ETH_P_8021Q, PAYLOAD, Gretap
 from warpd.kernel.kinds.link import alias
 from warpd.kernel.nftables.rules import ACCEPT, rule, transport
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
 from warpd.networks.firewall.rules import Range
-from warpd.networks.placement import Fragment, Room, Site, Wants
-from warpd.networks.tunnel import Peer
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l2-point-to-point"
 WIRE = 1  # the VLAN of 802.1ad that stands for the wire itself; S-tagged frames keep the others
@@ -26,16 +26,16 @@ EVERY = ((2, 4094),)
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: Network) -> Wants:
-    return Wants(egress=False)
+def wants(_network: Network) -> EgressRequirements:
+    return EgressRequirements(egress=False)
 
 
-def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
+def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
     gre = rule("its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT)
     return tunnel.fragment(site, {}, reasons=ethernet.REASONS, local=[gre])
 
 
-def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) -> list[Object]:
+def objects(site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     """The bridge and its two legs."""
     name = ethernet.bridge_name(site, network)
     whole = not network.vlan_id and not network.vlan_range
@@ -43,11 +43,11 @@ def objects(site: Site, place: Room, network: Network, peers: Sequence[Peer]) ->
     port = BridgePort(place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False)
     bridge = ethernet.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers))
     # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good as any other.
-    admission = ethernet.Admission(port, frames.of_leg(judged=not whole, storms=False))
+    admission = ethernet.LegAdmission(port, frames.of_leg(judged=not whole, storms=False))
     return ethernet.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
 
 
-def _leg(site: Site, place: Room, bridge: str, peer: Peer) -> Gretap:
+def _leg(site: NetworkSite, place: Placement, bridge: str, peer: TunnelPeer) -> Gretap:
     return Gretap(
         place.netns,
         f"gt-{site.vcid}-{peer.leg}",

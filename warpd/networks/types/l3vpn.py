@@ -7,22 +7,22 @@ from ipaddress import IPv4Address, IPv6Address
 
 from warpd.intent.model import Network
 from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 from warpd.networks import tunnel
 from warpd.networks.firewall.rules import Range, drops
-from warpd.networks.placement import Fragment, Room, Site, Wants
-from warpd.networks.tunnel import Peer
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l3vpn-gateway"
 REASONS = ("not-routed", "spoofed")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: Network) -> Wants:
-    return Wants(egress=False)
+def wants(_network: Network) -> EgressRequirements:
+    return EgressRequirements(egress=False)
 
 
-def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
+def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
     routed = [
         rule("sites", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
@@ -31,7 +31,7 @@ def fragment(site: Site, _network: Network, _dns: Servers) -> Fragment:
     return tunnel.fragment(site, chains, reasons=REASONS)
 
 
-def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 

@@ -13,23 +13,23 @@ from typing import Any
 from warpd.intent.model import Network, Resource
 from warpd.intent.types import Range
 from warpd.kernel.nftables.rules import ANSWERS, PROTOCOLS
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 from warpd.networks import egress, policy, tunnel
 from warpd.networks.firewall.rules import drops
-from warpd.networks.placement import Fragment, Room, Site, Wants
-from warpd.networks.policy import Entry
-from warpd.networks.tunnel import Peer
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.policy import PolicyEntry
+from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "remote-resource-gateway"
 REASONS = (*egress.REASONS, "unlisted")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(network: Network) -> Wants:
+def wants(network: Network) -> EgressRequirements:
     return egress.wants(network)
 
 
-def fragment(site: Site, network: Network, _dns: Servers) -> Fragment:
+def fragment(site: NetworkSite, network: Network, _dns: Servers) -> FirewallPolicy:
     label = str(site.vcid)
     unlisted = drops(label, "unlisted")
     beyond = [_entry(item) for item in network.resources if item.via is None]
@@ -42,7 +42,7 @@ def fragment(site: Site, network: Network, _dns: Servers) -> Fragment:
     return tunnel.fragment(site, chains, reasons=REASONS)
 
 
-def _within(label: str, entries: Sequence[Entry]) -> list[str]:
+def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
     """From endpoint to endpoint, in both directions."""
     return [
         *policy.replies(label, entries),
@@ -52,7 +52,7 @@ def _within(label: str, entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 
@@ -62,8 +62,8 @@ def targets(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
     return [item.subnet for item in network.resources if item.via is None]
 
 
-def _entry(resource: Resource) -> Entry:
-    return Entry("resource", resource.subnet.version, _target(resource), _protocols(resource), _ports(resource.ports or ()))
+def _entry(resource: Resource) -> PolicyEntry:
+    return PolicyEntry("resource", resource.subnet.version, _target(resource), _protocols(resource), _ports(resource.ports or ()))
 
 
 def _target(resource: Resource) -> Any:

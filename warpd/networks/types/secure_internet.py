@@ -12,36 +12,36 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from warpd.intent.model import Network
 from warpd.kernel.kinds.nft_table import NftSet
 from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
-from warpd.kernel.state import Object
+from warpd.kernel.state import KernelObject
 from warpd.networks import egress, tunnel
 from warpd.networks.firewall.rules import drops, merged, plain
-from warpd.networks.placement import Fragment, Room, Site, Wants
-from warpd.networks.policy import Entry
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.policy import PolicyEntry
 from warpd.networks.special_ranges import INSIDE, REACHABLE_INSIDE
-from warpd.networks.tunnel import Peer
+from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "secure-internet"
 REASONS = (*egress.REASONS, "peer-to-peer", "private")
 
 Servers = Sequence[IPv4Address | IPv6Address]
 DNS_PROTOCOLS, DNS_PORTS = (6, 17), ((53, 53),)
-POLICY: tuple[Entry, ...] = tuple(
+POLICY: tuple[PolicyEntry, ...] = tuple(
     entry
     for version in egress.VERSIONS
     for entry in (
-        Entry("opened", version, f"@opened{version}"),
-        Entry("name server", version, f"@dns{version}", DNS_PROTOCOLS, DNS_PORTS),
-        Entry("private", version, f"@private{version}", denied="private"),
-        Entry("the internet", version),
+        PolicyEntry("opened", version, f"@opened{version}"),
+        PolicyEntry("name server", version, f"@dns{version}", DNS_PROTOCOLS, DNS_PORTS),
+        PolicyEntry("private", version, f"@private{version}", denied="private"),
+        PolicyEntry("the internet", version),
     )
 )
 
 
-def wants(network: Network) -> Wants:
+def wants(network: Network) -> EgressRequirements:
     return egress.wants(network)
 
 
-def fragment(site: Site, network: Network, dns: Servers) -> Fragment:
+def fragment(site: NetworkSite, network: Network, dns: Servers) -> FirewallPolicy:
     chains = {
         "out": egress.out(site, network, POLICY),
         "back": egress.back(site, network, POLICY),
@@ -50,7 +50,7 @@ def fragment(site: Site, network: Network, dns: Servers) -> Fragment:
     return tunnel.fragment(site, chains, _sets(network, dns), REASONS)
 
 
-def objects(_site: Site, _place: Room, _network: Network, _peers: Sequence[Peer]) -> list[Object]:
+def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 
@@ -76,7 +76,7 @@ def _sets(network: Network, dns: Servers) -> list[NftSet]:
     return out
 
 
-def _peers(site: Site, open_: bool) -> list[str]:
+def _peers(site: NetworkSite, open_: bool) -> list[str]:
     granted = [
         rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))

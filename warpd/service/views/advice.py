@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.intent.model import L2_TYPES, Gateway, Intent, Network, Resource
 from warpd.intent.reserved import UPLINK_TABLE
 from warpd.intent.types import Range
@@ -27,7 +27,7 @@ WIREGUARD_OVERHEAD4: Final = 60  # bytes: IPv4 20, UDP 8, WireGuard 32
 Warning = dict[str, str]
 
 
-def host_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> Iterator[Warning]:
+def host_warnings(host: Host, allocations: Allocations, intent: Intent | None = None) -> Iterator[Warning]:
     """What of the host's own set-up keeps packets of ours from where they are to go: routes, and foreign chains for certain.
 
     Our table cannot overrule a foreign chain: each comes with the rule that helps.
@@ -36,7 +36,7 @@ def host_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> I
     see `uncertain_chains`.
     """
     yield from uplink_warnings(host)
-    yield from foreign_warnings(host, grants, intent)
+    yield from foreign_warnings(host, allocations, intent)
     if intent is not None:
         yield from mtu_warnings(host, intent)
 
@@ -51,10 +51,10 @@ def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
             yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
 
 
-def ways_warnings(host: Host, grants: Grants, intent: Intent) -> Iterator[Warning]:
+def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Iterator[Warning]:
     """As `host_warnings`, but for chains that concern what arrives at listening ports."""
     yield from uplink_warnings(host)
-    yield from _closed_ways(host, grants, intent)
+    yield from _closed_ways(host, allocations, intent)
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
@@ -74,10 +74,10 @@ def uplink_warnings(host: Host) -> Iterator[Warning]:
         yield {"message": text, "hint": hint}
 
 
-def foreign_warnings(host: Host, grants: Grants, intent: Intent | None = None) -> Iterator[Warning]:
+def foreign_warnings(host: Host, allocations: Allocations, intent: Intent | None = None) -> Iterator[Warning]:
     """As `host_warnings`, of chains of others alone."""
-    yield from _closed_ports(host, grants, intent)
-    yield from _closed_ways(host, grants, intent)
+    yield from _closed_ports(host, allocations, intent)
+    yield from _closed_ways(host, allocations, intent)
 
 
 def drops_forwarded(host: Host, probe: Probe) -> ForeignChain | None:
@@ -85,12 +85,14 @@ def drops_forwarded(host: Host, probe: Probe) -> ForeignChain | None:
     return next((found.chain for found in judge(host.foreign_rules, probe) if found.end == "dropped"), None)
 
 
-def uncertain_chains(host: Host, grants: Grants, intent: Intent | None, connected_ports: Iterable[int] = ()) -> list[str]:
+def uncertain_chains(
+    host: Host, allocations: Allocations, intent: Intent | None, connected_ports: Iterable[int] = ()
+) -> list[str]:
     """Foreign chains that may drop what arrives at our ports: the drop is understood, something before it is not.
 
     A port with a session is not counted: its packets do pass.
     """
-    ports = set(listening_ports(grants, intent)) - set(connected_ports)
+    ports = set(listening_ports(allocations, intent)) - set(connected_ports)
     found = (
         one
         for port in sorted(ports)
@@ -109,9 +111,9 @@ def port_warning(port: int, who: str) -> Warning:
 # ---- listening ports -----------------------------------------------------------------------------------------
 
 
-def _closed_ports(host: Host, grants: Grants, intent: Intent | None) -> Iterator[Warning]:
+def _closed_ports(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
     closed: dict[tuple[str, str], tuple[Judged, set[int]]] = {}
-    for port, version in itertools.product(listening_ports(grants, intent), _versions(host)):
+    for port, version in itertools.product(listening_ports(allocations, intent), _versions(host)):
         for found in judge(host.foreign_rules, _arriving(host, port, version)):
             if found.end == "dropped":
                 closed.setdefault((_chain_text(found.chain), found.rule), (found, set()))[1].add(port)
@@ -129,10 +131,10 @@ def _closed_ports(host: Host, grants: Grants, intent: Intent | None) -> Iterator
         }
 
 
-def listening_ports(grants: Grants, intent: Intent | None) -> list[int]:
+def listening_ports(allocations: Allocations, intent: Intent | None) -> list[int]:
     """Of the networks that shall be up; without an intent of all."""
     off = {name for name, network in intent.networks.items() if not network.enabled} if intent is not None else set[str]()
-    return sorted({grant.port for name, grant in grants.networks.items() if name not in off})
+    return sorted({allocation.port for name, allocation in allocations.networks.items() if name not in off})
 
 
 def _versions(host: Host) -> list[int]:
@@ -154,15 +156,15 @@ def _numbers(ports: Iterable[int]) -> str:
 # ---- forwarded packets ---------------------------------------------------------------------------------------
 
 
-def _closed_ways(host: Host, grants: Grants, intent: Intent | None) -> Iterator[Warning]:
+def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
     if intent is None:
         return
     closed: dict[str, tuple[Judged, str, list[str]]] = {}
     for name, network in sorted(intent.networks.items()):
-        grant = grants.networks.get(name)
-        if grant is None or not network.enabled:
+        allocation = allocations.networks.get(name)
+        if allocation is None or not network.enabled:
             continue
-        for way, probes in _ways(host, network, intent.gateway, grant.vcid):
+        for way, probes in _ways(host, network, intent.gateway, allocation.vcid):
             found = _dropped_by_one(host, probes)
             if found is not None:
                 closed.setdefault(f"{_chain_text(found.chain)} {way}", (found, way, []))[2].append(name)

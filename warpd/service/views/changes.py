@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from warpd.allocation.model import NetworkGrant
+from warpd.allocation.model import NetworkAllocation
 from warpd.intent.model import Gateway, Network, Resource
 
 # Compared elsewhere (endpoints, grants), or without any effect on traffic.
@@ -31,7 +31,7 @@ def gateway_changes(before: Gateway, after: Gateway) -> tuple[str, ...]:
     return tuple(_field_changes(before, after, _GATEWAY_FIELDS))
 
 
-def allocation_changes(before: NetworkGrant, after: NetworkGrant) -> tuple[str, ...]:
+def allocation_changes(before: NetworkAllocation, after: NetworkAllocation) -> tuple[str, ...]:
     """The numbers of a network that are others than before."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in _ALLOCATED)
     return tuple(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)

@@ -14,18 +14,18 @@ from datetime import date
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from warpd.allocation.model import Grants
+from warpd.allocation.model import Allocations
 from warpd.intent.model import Endpoint, Intent, Network
 from warpd.intent.types import natural
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.link import WireguardLink
 from warpd.kernel.kinds.netns import vcid_of
-from warpd.kernel.kinds.nft_table import NftElements, NftGate, NftPart, NftTable
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.state import ROOT, Action, Key, Object, PeerTraffic
+from warpd.kernel.state import ROOT, Action, KernelObject, Key, PeerTraffic
 from warpd.networks.compiler import in_force
 from warpd.reconcile.plan import Plan, Step
 from warpd.service.views.changes import allocation_changes, gateway_changes, list_changes, network_changes
@@ -42,7 +42,7 @@ class Side:
     """One side of a change: the intent (None where it is not known) and the allocations that go with it."""
 
     intent: Intent | None = None
-    allocations: Grants = field(default_factory=Grants)
+    allocations: Allocations = field(default_factory=Allocations)
 
     def network(self, name: str) -> Network | None:
         return self.intent.networks.get(name) if self.intent is not None else None
@@ -112,7 +112,7 @@ def overview(plan: Plan, before: Side, after: Side, traffic: Mapping[Key, PeerTr
         now_s: seconds since the epoch, for the age of handshakes.
         today: the day, for endpoints that expire.
     """
-    reader = _Reader(before, after, traffic, now_s, today)
+    reader = _PlanReader(before, after, traffic, now_s, today)
     groups: dict[str, list[Step]] = {}
     for step in plan.steps:
         groups.setdefault(step.group, []).append(step)
@@ -122,8 +122,8 @@ def overview(plan: Plan, before: Side, after: Side, traffic: Mapping[Key, PeerTr
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
-    rank = {"rename": 0, "delete": 1, "create": 2, "update": 3}
-    return (row.subject != "gateway", natural(row.network), row.subject != "network", rank[row.action], natural(row.endpoint))
+    phase = {"rename": 0, "delete": 1, "create": 2, "update": 3}
+    return (row.subject != "gateway", natural(row.network), row.subject != "network", phase[row.action], natural(row.endpoint))
 
 
 # ---- renames -------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def _renames(before: Side, after: Side) -> Iterator[Row]:
         if old != name:
             yield Row("rename", "network", name, vcid=_vcid(after, name), details=(f"renamed from {old}",))
         held = before.allocations.networks.get(old)
-        for new, endpoint in network.particular.items():
+        for new, endpoint in network.explicit_endpoints.items():
             former = endpoint.renamed_from
             if held is not None and former in held.endpoints and new not in held.endpoints:
                 yield Row("rename", "endpoint", name, new, _vcid(after, name), details=(f"renamed from {former}",))
@@ -167,7 +167,7 @@ def _vcid(side: Side, name: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _PlanReader:
     """Makes rows of the steps of one group; holds what all groups share."""
 
     before: Side
@@ -413,10 +413,10 @@ def _objects_text(steps: Iterable[Step]) -> str:
 
 
 def _object_text(step: Step) -> str:
-    subject: Object = step.change.subject
-    if isinstance(subject, NftTable | NftPart):
+    subject: KernelObject = step.change.subject
+    if isinstance(subject, NftTable | NetworkSubtable):
         return "firewall rules"
-    if isinstance(subject, NftGate):
+    if isinstance(subject, IngressFilter):
         return f"ingress filter of {subject.device}"
     if isinstance(subject, NftElements):
         return f"firewall set {subject.set}{_elements_text(step)}"

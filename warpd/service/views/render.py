@@ -14,8 +14,8 @@ from typing import Any
 
 from warpd.errors import Finding, Where
 from warpd.kernel.kinds.netns import vcid_of
-from warpd.kernel.kinds.nft_table import NftPart, NftTable
-from warpd.kernel.state import Action, Object
+from warpd.kernel.kinds.nft_table import NetworkSubtable, NftTable
+from warpd.kernel.state import Action, KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.compiler import Problem
 from warpd.reconcile.plan import Plan, Step, digest
@@ -105,16 +105,16 @@ def step_json(step: Step, number: int) -> dict[str, Any]:
     }
 
 
-def _values(item: Object | None, fields: Sequence[str]) -> dict[str, Any] | None:
+def _values(item: KernelObject | None, fields: Sequence[str]) -> dict[str, Any] | None:
     if item is None:
         return None
-    if isinstance(item, NftTable | NftPart):
+    if isinstance(item, NftTable | NetworkSubtable):
         return _table_values(item)
     names = fields or [f.name for f in dataclasses.fields(item)]  # type: ignore[arg-type]  # every Object is a dataclass
     return {name: _plain(getattr(item, name)) for name in names if (fields or name not in IDENTITY) and hasattr(item, name)}
 
 
-def _table_values(table: NftTable | NftPart) -> dict[str, Any]:
+def _table_values(table: NftTable | NetworkSubtable) -> dict[str, Any]:
     rules = {chain.name: list(chain.rules) for chain in table.chains}
     return {"sets": {s.name: list(s.elements) for s in table.sets}, "counters": list(table.counters), "rules": rules}
 

@@ -14,20 +14,20 @@ from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, Finding, WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import udp_ports
-from warpd.reconcile.engine import Goal, Outcome, Prospect
-from warpd.service.history import Entry, History, files_digest, files_of
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
+from warpd.service.history import History, HistoryEntry, files_digest, files_of
 from warpd.service.views.advice import host_warnings, port_warning
 from warpd.service.views.overview import Overview, Side, overview
 from warpd.service.views.render import VERSION, headline, plan_json, problems_json, step_json
 from warpd.service.views.status import quarantine_json, status_json
-from warpd.service.workspace import Read, Session
+from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.state_folder import Versions
 
 NOT_DONE: Final = ("failed", "skipped", "remaining", "unverified", "blocked")  # parts of an outcome
 OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
 
 
-def with_rollback(session: Session, read: Read) -> Read:
+def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
     """With the risk that these files were rolled back from, where they were: to apply them undoes the rollback.
 
     Raises:
@@ -42,7 +42,7 @@ def with_rollback(session: Session, read: Read) -> Read:
     return dataclasses.replace(read, warnings=(*read.warnings, risk))
 
 
-def _keys_to_come(session: Session, read: Read) -> list[dict[str, str]]:
+def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
     """Before the first apply there is no secret yet that keys could come from."""
     if session.master(read.intent) is not None:
         return []
@@ -50,7 +50,7 @@ def _keys_to_come(session: Session, read: Read) -> list[dict[str, str]]:
     return [{"message": text, "hint": "no key that this plan shows is in any device; client configs can be had after the apply"}]
 
 
-def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict[str, Any]:
+def described(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent) -> dict[str, Any]:
     """The whole plan as JSON: its steps, what they mean for networks and endpoints, risks and warnings."""
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
@@ -59,7 +59,7 @@ def described(session: Session, goal: Goal, found: Prospect, read: Read) -> dict
     return {**plan_json(found.plan, warnings, rows), **more}
 
 
-def without_steps(session: Session, goal: Goal, found: Prospect, read: Read, before: Intent | None) -> dict[str, Any]:
+def without_steps(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None) -> dict[str, Any]:
     """As `described`, but without the steps: for whoever is about to apply them. `before` is the intent applied before."""
     seen = _overview(before, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
@@ -68,13 +68,13 @@ def without_steps(session: Session, goal: Goal, found: Prospect, read: Read, bef
     return {**headline(found.plan, warnings, rows), **more}
 
 
-def overview_of(session: Session, goal: Goal, found: Prospect, read: Read) -> Overview:
+def overview_of(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent) -> Overview:
     """What the plan does to networks and endpoints, beside what was in force. Before anything of it is recorded."""
     return _overview(intent_in_force(session) if found.plan.steps else None, goal, found, read)
 
 
-def _overview(before: Intent | None, goal: Goal, found: Prospect, read: Read) -> Overview:
-    after = Side(goal.intent, goal.grants)
+def _overview(before: Intent | None, goal: Target, found: PlannedRun, read: LoadedIntent) -> Overview:
+    after = Side(goal.intent, goal.allocations)
     return overview(found.plan, Side(before, read.previous), after, found.observed.traffic, int(time.time()), goal.today)
 
 
@@ -88,7 +88,7 @@ def intent_in_force(session: Session) -> Intent | None:
         return None
 
 
-def outlook(session: Session, goal: Goal, found: Prospect, read: Read, seen: Overview) -> dict[str, Any]:
+def outlook(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, seen: Overview) -> dict[str, Any]:
     """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests, `quarantine`."""
     own = [{"code": item.code, "path": item.path, "message": item.message, "hint": item.hint} for item in read.risks]
     return {
@@ -98,19 +98,19 @@ def outlook(session: Session, goal: Goal, found: Prospect, read: Read, seen: Ove
     }
 
 
-def warnings_of(found: Prospect, read: Read) -> list[dict[str, str]]:
+def warnings_of(found: PlannedRun, read: LoadedIntent) -> list[dict[str, str]]:
     own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
-    return [*own, *host_warnings(found.observed.host, read.grants, read.intent)]
+    return [*own, *host_warnings(found.observed.host, read.allocations, read.intent)]
 
 
-def ports_to_open(found: Prospect) -> list[int]:
+def ports_to_open(found: PlannedRun) -> list[int]:
     """UDP ports that this plan binds and that no device of ours holds now."""
     held = {item.port for item in found.observed.state if isinstance(item, WireguardDevice)}
     subjects = (step.change.after for step in found.plan.steps)
     return sorted({item.port for item in subjects if isinstance(item, WireguardDevice) and item.port} - held)
 
 
-def taken_ports(found: Prospect) -> list[dict[str, str]]:
+def taken_ports(found: PlannedRun) -> list[dict[str, str]]:
     """A warning for each port that the plan binds and somebody else has: the kernel will refuse it."""
     taken = udp_ports.taken(ports_to_open(found))
     return [port_warning(port, who) for port, who in taken.items()]
@@ -133,7 +133,7 @@ def unwritten_json(why: WarpError, within_s: int = 0) -> dict[str, Any]:
     return {"error": why.message, "code": why.code, "hint": why.hint, "unconfirmable": within_s > 0}
 
 
-def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
+def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "complete": outcome.complete and not any(data.get(key) for key in ("blocked", "problems", "unwritten")),
@@ -149,10 +149,10 @@ def outcome_json(outcome: Outcome, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def status_data(session: Session, read: Read, goal: Goal, found: Prospect) -> dict[str, Any]:
+def status_data(session: Session, read: LoadedIntent, goal: Target, found: PlannedRun) -> dict[str, Any]:
     """What `warpctl status -o json` shows, of a look at everything."""
     data = status_json(goal, found, int(time.time()))
-    data["warnings"] = list(host_warnings(found.observed.host, read.grants, read.intent))
+    data["warnings"] = list(host_warnings(found.observed.host, read.allocations, read.intent))
     data["quarantine"] = quarantine_json(read.resting)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()
@@ -162,7 +162,7 @@ def status_data(session: Session, read: Read, goal: Goal, found: Prospect) -> di
     return data
 
 
-def version_of(versions: Versions, goal: Goal, found: Prospect, network: str, name: str) -> dict[str, Any]:
+def version_of(versions: Versions, goal: Target, found: PlannedRun, network: str, name: str) -> dict[str, Any]:
     """The version of the config that the endpoint should have, and whether it was ever exported."""
     digest = current_digest(goal, found.observed.host, network, name)
     return versions.of(*known_as(goal, network, name), digest)
@@ -183,12 +183,12 @@ def history_json(history: History) -> dict[str, Any]:
     return {"version": VERSION, "history": entries, "pending_confirm": pending_json(history)}
 
 
-def entry_json(entry: Entry, in_force: int) -> dict[str, Any]:
+def entry_json(entry: HistoryEntry, in_force: int) -> dict[str, Any]:
     fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks", "digest")}
     return {**fields, "in_force": entry.number == in_force}
 
 
-def undone_json(outcome: Outcome, number: int, unwritten: WarpError | None = None) -> dict[str, Any]:
+def undone_json(outcome: ApplyResult, number: int, unwritten: WarpError | None = None) -> dict[str, Any]:
     """What a rollback did; `in_force` is a number of the history, 0 for nothing."""
     more = {"unwritten": unwritten_json(unwritten)} if unwritten is not None else {}
     return {

@@ -10,20 +10,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from warpd.allocation.renames import Resting
+from warpd.allocation.renames import Quarantine
 from warpd.intent.model import Network, Resource
 from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
 from warpd.kernel.state import ROOT, Key, PeerTraffic
 from warpd.networks.compiler import dns_of, in_force, isolation_of, public_key_of, site_of
 from warpd.networks.limits import network_share
-from warpd.reconcile.engine import Goal, Prospect
+from warpd.reconcile.engine import PlannedRun, Target
 from warpd.service.views.render import VERSION, problems_json
 
 GONE = PeerTraffic(0, 0, 0, "")
 
 
-def status_json(goal: Goal, found: Prospect, now_s: int) -> dict[str, Any]:
+def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
     """Every network and endpoint as it is in the kernel; `now_s` is seconds since the epoch, for handshake ages."""
     networks = [network_json(goal, found, name, now_s) for name in sorted(goal.intent.networks)]
     waiting = sorted({step.network for step in found.plan.steps})
@@ -40,16 +40,16 @@ def status_json(goal: Goal, found: Prospect, now_s: int) -> dict[str, Any]:
     }
 
 
-def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str, Any]:
-    network, grant = goal.intent.networks[name], goal.grants.networks[name]
-    group = netns_name(grant.vcid)
+def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
+    network, allocation = goal.intent.networks[name], goal.allocations.networks[name]
+    group = netns_name(allocation.vcid)
     changes = sum(step.group == group for step in found.plan.steps)
     room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    up = found.observed.state.get(Key(WireguardDevice.KIND, room, f"wg-{grant.vcid}")) is not None
+    up = found.observed.state.get(Key(WireguardDevice.KIND, room, f"wg-{allocation.vcid}")) is not None
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
-        **network_grant_json(goal, found, name),
+        **network_allocation_json(goal, found, name),
         "enabled": network.enabled,
         "up": up,
         "in_sync": not changes and not blocked and group not in found.compiled.stopped,
@@ -61,31 +61,31 @@ def network_json(goal: Goal, found: Prospect, name: str, now_s: int) -> dict[str
     }
 
 
-def network_grant_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
-    network, grant = goal.intent.networks[name], goal.grants.networks[name]
-    site = site_of(name, network, grant, found.observed.host, goal.today, goal.intent.gateway)
+def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
+    network, allocation = goal.intent.networks[name], goal.allocations.networks[name]
+    site = site_of(name, network, allocation, found.observed.host, goal.today, goal.intent.gateway)
     return {
         "network": name,
         "name": name,
         "type": network.type,
         "description": network.description,
-        "vcid": grant.vcid,
+        "vcid": allocation.vcid,
         "isolation": isolation_of(network, goal.intent.gateway),
-        "netns": netns_name(grant.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
-        "device": f"wg-{grant.vcid}",
-        "subnet": str(grant.subnet),
+        "netns": netns_name(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
+        "device": f"wg-{allocation.vcid}",
+        "subnet": str(allocation.subnet),
         "subnet6": str(site.subnet6) if site.subnet6 else None,
-        "gateway_address": str(grant.gateway_address),
+        "gateway_address": str(allocation.gateway_address),
         "gateway_address6": str(site.gateway_address6) if site.gateway_address6 else None,
-        "port": grant.port,
-        "routing_table": grant.routing_table,
-        "transit": str(grant.transit),
+        "port": allocation.port,
+        "routing_table": allocation.routing_table,
+        "transit": str(allocation.transit),
         "mtu": site.mtu,
         **_policy_json(goal, found, name),
     }
 
 
-def _policy_json(goal: Goal, found: Prospect, name: str) -> dict[str, Any]:
+def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
     """What the YAML lets pass and how much of it, with the gateway's own values and the defaults where it says nothing."""
     network = goal.intent.networks[name]
     share = network_share(network, goal.intent.gateway, found.observed.host.conntrack_max)
@@ -118,7 +118,7 @@ def _resource_json(resource: Resource) -> dict[str, Any]:
     }
 
 
-def quarantine_json(rest: Resting) -> list[dict[str, Any]]:
+def quarantine_json(rest: Quarantine) -> list[dict[str, Any]]:
     """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a network's own."""
     return [
         {
@@ -131,18 +131,18 @@ def quarantine_json(rest: Resting) -> list[dict[str, Any]]:
     ]
 
 
-def _drops(found: Prospect, netns: str) -> dict[str, dict[str, int]]:
+def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
     counts = found.observed.drops.get(netns, {})
     return {reason: {"packets": packets, "bytes": size} for reason, (packets, size) in sorted(counts.items())}
 
 
-def endpoint_json(goal: Goal, found: Prospect, network_name: str, name: str, now_s: int) -> dict[str, Any]:
-    network, grant = goal.intent.networks[network_name], goal.grants.networks[network_name]
+def endpoint_json(goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int) -> dict[str, Any]:
+    network, allocation = goal.intent.networks[network_name], goal.allocations.networks[network_name]
     endpoint = network.endpoints[name]
-    addresses = grant.endpoints[name]
-    public = public_key_of(addresses.key_name or name, endpoint, grant.vcid, goal.master)
-    netns = netns_name(grant.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    traffic = found.observed.traffic.get(peer_key(netns, f"wg-{grant.vcid}", public))
+    addresses = allocation.endpoints[name]
+    public = public_key_of(addresses.key_name or name, endpoint, allocation.vcid, goal.master)
+    netns = netns_name(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
+    traffic = found.observed.traffic.get(peer_key(netns, f"wg-{allocation.vcid}", public))
     seen = traffic or GONE
     return {
         "network": network_name,
