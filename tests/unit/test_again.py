@@ -12,11 +12,11 @@ import pytest
 
 from tests import world
 from tests.laws.test_pieces_laws import places
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host
 from warpd.keys.derivation import Keyring, Secret, public_key
@@ -189,7 +189,7 @@ def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
     kept = {each: first.intent.networks[each] for each in first.intent.networks if each != name.replace("_", "-")}
     second = dataclasses.replace(second, intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}))
     after = compiled(second, before)
-    mine = netns_name(second.allocations.networks[name.replace("_", "-")].vcid)
+    mine = naming.namespace(second.allocations.networks[name.replace("_", "-")].vcid)
     assert after == compiled(second)
     assert [group for group, part in after.parts.items() if part is not before.parts.get(group)] == [mine]
     assert after.moved(before) == {mine}
@@ -286,7 +286,7 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
     without = {name: body for name, body in EVERY.items() if name != "v_sites"}
     second = dataclasses.replace(first, intent=world.intent(GATEWAY, **without))
     after = compiled(second, before)
-    gone = netns_name(first.allocations.networks["v-sites"].vcid)
+    gone = naming.namespace(first.allocations.networks["v-sites"].vcid)
     assert after == compiled(second)
     assert after.moved(before) == {gone, ROOT} == before.moved(after)  # the gateway's guard names every network's ranges
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tests import world
+from warpd import naming
 from warpd.cli.tables import network_state
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats, seen
 from warpd.errors import EXIT_PARTIAL
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.link import link_key
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host, Phase
 from warpd.networks.compiler import compile_state
@@ -59,7 +59,7 @@ def test_without_an_uplink_all_networks_come_up() -> None:
     assert problems(found) == {("web", "uplink-missing", False)}
     for name in ("web", "sites"):
         vcid = goal.allocations.networks[name].vcid
-        assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
+        assert link_key(naming.namespace(vcid), f"wg-{vcid}") in kernel.objects
     again = planned_run(kernel, goal)
     assert again.plan.empty and problems(again) == problems(found)
 
@@ -87,7 +87,7 @@ def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) ->
     kernel, goal = FakeKernel(PLAIN), world.goal(two())
     run(kernel, goal)
     kernel.host = host
-    web, sites = (netns_name(goal.allocations.networks[name].vcid) for name in ("web", "sites"))
+    web, sites = (naming.namespace(goal.allocations.networks[name].vcid) for name in ("web", "sites"))
     less = world.goal(
         world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}), goal.allocations
     )
@@ -107,8 +107,8 @@ def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     found, outcome = run(kernel, moved)
     assert problems(found) == {("sites", "isolation-unsupported", True)}
     assert exit_code(outcome, found) == EXIT_PARTIAL
-    assert peers(kernel, netns_name(vcid)) == {"s"}
-    assert link_key(netns_name(vcid), f"wg-{vcid}") in kernel.objects
+    assert peers(kernel, naming.namespace(vcid)) == {"s"}
+    assert link_key(naming.namespace(vcid), f"wg-{vcid}") in kernel.objects
 
 
 def test_a_table_of_another_vrf_is_not_shared() -> None:
@@ -117,7 +117,7 @@ def test_a_table_of_another_vrf_is_not_shared() -> None:
     kernel.host = dataclasses.replace(PLAIN, foreign_vrfs=((table, "blue"), (table + 1, "red")))
     found, outcome = run(kernel, goal)
     assert problems(found) == {("sites", "table-taken", True)} and exit_code(outcome, found) == EXIT_PARTIAL
-    assert not peers(kernel, netns_name(goal.allocations.networks["sites"].vcid))
+    assert not peers(kernel, naming.namespace(goal.allocations.networks["sites"].vcid))
     kernel.host = PLAIN
     found, outcome = run(kernel, goal)
     assert outcome.complete and not problems(found)

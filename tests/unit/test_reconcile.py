@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests import world
+from warpd import naming
 from warpd.kernel.api import Dump, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp, link_key
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -21,7 +21,7 @@ from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
 AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.allocations)
-A, B = (netns_name(BEFORE.allocations.networks[name].vcid) for name in ("a", "b"))
+A, B = (naming.namespace(BEFORE.allocations.networks[name].vcid) for name in ("a", "b"))
 
 
 class Watched(FakeKernel):

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.loader import MAIN_FILE
-from warpd.kernel.kinds.netns import netns_name
 from warpd.reconcile.engine import PlannedRun, converge, planned_run, removal
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
@@ -307,7 +307,7 @@ def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
             return group
     allocations = session.store.read_allocations().networks
     if name in allocations:
-        return netns_name(allocations[name].vcid)
+        return naming.namespace(allocations[name].vcid)
     raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint="see `warpctl network list`")
 
 

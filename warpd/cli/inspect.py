@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from warpd import naming
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.lists import Order, chosen, ordered, summary
@@ -32,7 +33,6 @@ from warpd.cli.watch import watch
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
-from warpd.kernel.kinds.netns import netns_name
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.service import client
 from warpd.service.commitment import in_kernel, last_read, shows_devices
@@ -344,9 +344,9 @@ def exec_(
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     try:
-        namespaces.stay(os.open(namespaces.path_of(netns_name(vcid)), os.O_RDONLY | os.O_CLOEXEC))
+        namespaces.stay(os.open(namespaces.path_of(naming.namespace(vcid)), os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError:
-        command = [*_inside_vrf(network, f"vrf-{vcid}"), *command]
+        command = [*_inside_vrf(network, naming.vrf(vcid)), *command]
     os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for
 
 

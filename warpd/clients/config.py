@@ -16,6 +16,7 @@ from datetime import date
 from ipaddress import ip_network
 from typing import Any, Final
 
+from warpd import naming
 from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.clients.segment import Segment, segment
 from warpd.errors import WarpError
@@ -60,7 +61,7 @@ class ClientConfig:
     @property
     def device(self) -> str:
         """The WireGuard device's name, where the format lets us choose it."""
-        return f"wg-{self.vcid}"
+        return naming.tunnel(self.vcid)
 
     @property
     def private_text(self) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from warpd import naming
 from warpd.allocation.model import NetworkAllocation
 from warpd.errors import WarpError
 from warpd.intent.model import L2_TYPES, NetworkType
@@ -64,6 +65,6 @@ def segment(network_type: NetworkType, given: NetworkAllocation, endpoint: str) 
         str(seat.address),
         str(given.gateway_address),
         device=f"{'gt' if kind == 'gretap' else 'vx'}-{given.vcid}",
-        bridge=f"br-{given.vcid}",
+        bridge=naming.bridge(given.vcid),
         vni=seat.vni if kind == "vxlan" else None,
     )

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import structlog
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.resolver import EndpointResolver
@@ -27,7 +28,6 @@ from warpd.daemon.watcher import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.api import DumpError
-from warpd.kernel.kinds.netns import vcid_of
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Action, Host, Observed, State
 from warpd.keys.files import key_files_named
@@ -513,7 +513,7 @@ class Reconciler:
             self.mailbox.tell(_now(), "failed", **_described(step), error=str(fault))
         for blocked in found.plan.blocked:
             about = {"network": self._name(blocked.group), "object": str(blocked.key), "foreign": blocked.foreign}
-            self.log.error("blocked", vcid=vcid_of(blocked.group), **about)
+            self.log.error("blocked", vcid=naming.vcid_of_namespace(blocked.group), **about)
             self.mailbox.tell(_now(), "blocked", **about)
         for step in outcome.unverified:
             self.log.error("not as promised", **_named(step))
@@ -600,7 +600,7 @@ def _named(step: Step) -> dict[str, Any]:
     endpoint = getattr(step.change.subject, "label", "")
     return {
         "network": step.network,
-        "vcid": vcid_of(step.group),
+        "vcid": naming.vcid_of_namespace(step.group),
         **({"endpoint": endpoint} if endpoint else {}),
         "step": str(step.key),
     }
@@ -624,7 +624,7 @@ def _described(step: Step) -> dict[str, Any]:
     endpoint = getattr(step.change.subject, "label", "")
     return {
         "network": _network(step),
-        "vcid": vcid_of(step.group),
+        "vcid": naming.vcid_of_namespace(step.group),
         **({"endpoint": endpoint} if endpoint else {}),
         "action": step.change.action.value,
         "object": str(step.key),

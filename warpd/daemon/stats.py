@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from warpd.kernel.kinds.netns import netns_name
+from warpd import naming
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Observed, PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target
@@ -87,7 +87,7 @@ def seen(goal: Target, found: PlannedRun) -> tuple[NetworkStats, ...]:
     out = []
     for name, network in sorted(goal.intent.networks.items()):
         vcid = goal.allocations.networks[name].vcid
-        group = netns_name(vcid)
+        group = naming.namespace(vcid)
         own = {each: traffic.get(group, {}).get(each, NEVER) for each in sorted(network.endpoints)} if single else {}
         out.append(NetworkStats(name, vcid, group not in open_, dropped(found.observed, group), len(network.endpoints), own))
     return tuple(out)

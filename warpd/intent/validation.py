@@ -12,12 +12,13 @@ from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
+from warpd import naming
 from warpd.errors import Finding
 from warpd.intent.capacity import LEG_MAX, LEGS_BY_VLAN, capacity, expected_users, prefix_for
 from warpd.intent.model import L2_TYPES, Endpoint, Intent, Network, Pools, Resource
 from warpd.intent.reserved import TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.intent.types import IPAddress, IPNetwork, Range
-from warpd.kernel.kinds.link import KERNEL_NAMES, OWN_NAME, OWN_PREFIXES
+from warpd.kernel.kinds.link import KERNEL_NAMES
 from warpd.kernel.state import TRANSIT6
 
 IPV6_MINIMUM_MTU: Final = 1280
@@ -416,10 +417,10 @@ def _bridge_name(path: str, name: str, network: Network, intent: Intent) -> Iter
         yield _error("bridge-is-uplink", path, f"{name} is the uplink", "take another name")
     elif name in KERNEL_NAMES:
         yield _error("bridge-name", path, f"{name} is a link of the kernel's own", "take another name, as br-lan")
-    elif name.startswith(OWN_PREFIXES):
-        text = f"{name} is read as the name of a link that warpd makes for other things ({', '.join(OWN_PREFIXES)})"
+    elif name.startswith(naming.OWN_PREFIXES):
+        text = f"{name} is read as the name of a link that warpd makes for other things ({', '.join(naming.OWN_PREFIXES)})"
         yield _error("bridge-name", path, text, "take another name, as br-lan")
-    elif OWN_NAME.fullmatch(name) and name != f"br-{network.vcid}":
+    elif naming.is_link(name) and naming.vcid_of_link(name) != network.vcid:
         text = f"{name} is the name of the bridge of the network with VCID {name.removeprefix('br-')}"
         yield _error("bridge-name", path, text, "leave bridge_name out, or take a name that does not end in a VCID, as br-lan")
 

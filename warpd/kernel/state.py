@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 ROOT = ""  # the namespace warpd itself runs in
 ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
-ALIAS_PREFIX = "warpd:"  # link alias `warpd:<vcid>:<network>`
 # Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32 bits.
 TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 

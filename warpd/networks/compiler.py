@@ -14,11 +14,11 @@ from ipaddress import IPv4Network, collapse_addresses
 from types import MappingProxyType
 from typing import Any, Final
 
+from warpd import naming
 from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.errors import Finding
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
 from warpd.intent.types import is_plain_link_name
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, TRANSIT6, EgressLink, ForeignRules, Host, KernelObject, Key, State
 from warpd.keys import derivation
@@ -173,7 +173,7 @@ def _clash(terms: CompileInputs, text: str) -> Problem:
 
 
 def _problem(terms: CompileInputs, whole: bool, code: str, path: str, message: str, hint: str) -> Problem:
-    return Problem(terms.name, netns_name(terms.allocation.vcid), whole, Finding(code, path, message, hint))
+    return Problem(terms.name, naming.namespace(terms.allocation.vcid), whole, Finding(code, path, message, hint))
 
 
 def targets(intent: Intent) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from warpd import naming
 from warpd.intent.model import Network
 from warpd.kernel.kinds.bridge_port import BridgePort, Vlans
 from warpd.kernel.kinds.ethernet import PAYLOAD, Bridge, Leg, max_learned
-from warpd.kernel.kinds.link import LinkUp, alias, link_key
-from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.link import LinkUp, link_key
 from warpd.kernel.kinds.nft_table import IngressFilter, NftElements
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import Filters, TcIngress
@@ -29,7 +29,7 @@ REASONS = (OTHER_NETWORK,)
 
 
 def bridge_name(site: NetworkSite, network: Network) -> str:
-    return network.bridge_name or f"br-{site.vcid}"
+    return network.bridge_name or naming.bridge(site.vcid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def objects(
 ) -> list[KernelObject]:
     """The bridge with its legs."""
     port = admission.port
-    group = netns_name(site.vcid)
+    group = naming.namespace(site.vcid)
     own = link_key(place.netns, bridge.name)
     out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
     out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
@@ -73,7 +73,7 @@ def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
 
 def bridge(site: NetworkSite, place: Placement, name: str, protocol: int, legs: int) -> Bridge:
     limit = max_learned(legs)
-    return Bridge(place.netns, name, alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
+    return Bridge(place.netns, name, naming.alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
 
 
 def _own_only(place: Placement, leg: str) -> list[KernelObject]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from warpd import naming
 from warpd.kernel.kinds.address import Address
-from warpd.kernel.kinds.link import LinkUp, WireguardLink, alias
+from warpd.kernel.kinds.link import LinkUp, WireguardLink
 from warpd.kernel.kinds.nft_table import NftElements, NftSet
 from warpd.kernel.kinds.route import Route, default_metric
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
@@ -57,7 +58,7 @@ def objects(
     site: NetworkSite, place: Placement, driver: str, private_key: Secret, port: int, peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """The device and everything on it, and the grants."""
-    mark = alias(site.vcid, site.name)
+    mark = naming.alias(site.vcid, site.name)
     out: list[KernelObject] = [
         WireguardLink(place.netns, place.tunnel, mark, site.mtu, driver, master=place.master),
         LinkUp(place.netns, place.tunnel, place.link),

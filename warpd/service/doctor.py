@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.kernel.api import Dump, DumpError
@@ -202,4 +203,4 @@ def connected_ports(traffic: Mapping[Key, PeerTraffic], allocations: Allocations
     devices = {
         key.name.partition(" ")[0] for key, one in traffic.items() if one.handshake and now_s - one.handshake < CONNECTED_S
     }
-    return {allocation.port for allocation in allocations.networks.values() if f"wg-{allocation.vcid}" in devices}
+    return {allocation.port for allocation in allocations.networks.values() if naming.tunnel(allocation.vcid) in devices}

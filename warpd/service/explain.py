@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final, Literal
 
+from warpd import naming
 from warpd.clients.current import own_config
 from warpd.intent.model import L2_TYPES
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.link import WireguardLink
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.route import RTN_UNICAST, TABLE_MAIN, Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -95,7 +95,7 @@ def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
         text = f"has no IPv{ip_address(question.target).version} address in this network"
         yield Stage("client", text, False)
         return
-    tunnel = f"wg-{question.vcid}"
+    tunnel = naming.tunnel(question.vcid)
     peers = [item for item in state if isinstance(item, WireguardPeer) and item.device == tunnel]
     mine = next((peer for peer in peers if peer.public_key == question.public_key), None)
     if mine is None:
@@ -128,7 +128,7 @@ def _client(question: PacketQuery) -> Iterator[Stage]:
 def _in_namespace(
     state: State, host: Host, question: PacketQuery, packet: Packet, peers: Sequence[WireguardPeer]
 ) -> Iterator[Stage]:
-    netns = netns_name(question.vcid)
+    netns = naming.namespace(question.vcid)
     inside = _of(state, netns)
     book = Ruleset(inside)
     if packet.target in _addresses(inside):
@@ -144,7 +144,7 @@ def _in_namespace(
         yield _delivered(peers, question, packet)
         return
     packet = yield from _translated(book, packet, _transit(inside, route.device, packet), f"in {netns}")
-    packet = dataclasses.replace(packet, iif=f"dn-{question.vcid}", oif="")
+    packet = dataclasses.replace(packet, iif=naming.transit_outer(question.vcid), oif="")
     yield from _in_root(state, host, packet)
 
 
@@ -153,7 +153,7 @@ def _in_vrf(
 ) -> Iterator[Stage]:
     root = _of(state, ROOT)
     book = Ruleset(root)
-    vrf, tunnel = f"vrf-{question.vcid}", packet.iif
+    vrf, tunnel = naming.vrf(question.vcid), packet.iif
     packet = dataclasses.replace(book.judge("steer", packet).packet, iif=vrf)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
         yield _judged(book.judge("input", packet), "an address of this host")

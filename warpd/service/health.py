@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable
 
+from warpd import naming
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -135,7 +136,7 @@ def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun
         allocation = goal.allocations.networks[name]
         endpoints = {}
         for each, endpoint in network.endpoints.items():
-            key = holders.get((f"wg-{allocation.vcid}", f"{allocation.endpoints[each].address}/32"))
+            key = holders.get((naming.tunnel(allocation.vcid), f"{allocation.endpoints[each].address}/32"))
             endpoints[each] = endpoint.model_copy(update={"public_key": endpoint.public_key or key})
         networks[name] = network.model_copy(update={"endpoints": endpoints})
     shown = dataclasses.replace(goal, intent=goal.intent.model_copy(update={"networks": networks}))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.clients.current import dialled_address
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError
 from warpd.kernel.api import DumpError, Kernel
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import peer_key
 from warpd.kernel.nftables.simulator import UnsupportedRule
 from warpd.kernel.state import ROOT, Host, PeerTraffic
@@ -201,8 +201,8 @@ def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTr
     allocation, body = goal.allocations.networks[network], goal.intent.networks[network]
     addresses = allocation.endpoints[name]
     public = public_key_of(addresses.key_name or name, body.endpoints[name], allocation.vcid, goal.master)
-    netns = netns_name(allocation.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
-    return found.observed.traffic.get(peer_key(netns, f"wg-{allocation.vcid}", public))
+    netns = naming.namespace(allocation.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
+    return found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
 
 
 def _warnings_about(goal: Target, found: PlannedRun, network: str, session: Arrived) -> list[dict[str, str]]:

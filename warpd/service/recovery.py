@@ -17,6 +17,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface, ip_network
 from typing import Any, Final
 
+from warpd import naming
 from warpd.allocation.addresses import EndpointAllocation
 from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.errors import WarpError
@@ -25,7 +26,6 @@ from warpd.intent.model import Endpoint, Intent, Network
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Leg, Vxlan
-from warpd.kernel.kinds.netns import vcid_of
 from warpd.kernel.kinds.nft_table import NftElements
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.vrf import Vrf
@@ -80,7 +80,9 @@ class _Shown:
 
     def transit(self, pool: IPv4Network) -> IPv4Network | None:
         """From the link's own address; in a VRF, which has none, from the block of NAT ports that follows from it."""
-        texts = (item.address for item in self.items if isinstance(item, Address) and item.device == f"dn-{self.vcid}")
+        texts = (
+            item.address for item in self.items if isinstance(item, Address) and item.device == naming.transit_outer(self.vcid)
+        )
         four = (found for found in map(ip_interface, texts) if found.version == 4)
         own = next((IPv4Network((int(found.ip) & ~1, 31)) for found in four), None)
         number = block_number(item for item in self.items if isinstance(item, NftElements))
@@ -141,7 +143,7 @@ def _all_shown(state: State) -> dict[int, _Shown]:
     items: dict[str, list[KernelObject]] = {}
     for item in state:
         items.setdefault(item.group, []).append(item)
-    devices = [(vcid_of(item.group), item) for item in state if isinstance(item, WireguardDevice)]
+    devices = [(naming.vcid_of_namespace(item.group), item) for item in state if isinstance(item, WireguardDevice)]
     return {
         vcid: _Shown(vcid, _alias(items[device.group]), device, tuple(items[device.group]))
         for vcid, device in devices
@@ -186,7 +188,7 @@ def _network(network: Network, here: _Shown) -> Network:
     """As the intent says, but where the kernel has it."""
     bridge = next((item.name for item in here.items if isinstance(item, Bridge)), None)
     changed: dict[str, Any] = {"isolation": "vrf" if here.device.netns == ROOT else "namespace"}
-    if bridge is not None and bridge != f"br-{here.vcid}":
+    if bridge is not None and bridge != naming.bridge(here.vcid):
         changed["bridge_name"] = bridge
     if here.address(6) is None and not any(":" in prefix for peer in here.peers for prefix in peer.allowed_ips):
         changed["ipv6"] = False

@@ -13,18 +13,15 @@ IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from warpd.kernel.kinds.netns import netns_name, room
+from warpd import naming
+from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Handle, Index, Message
-from warpd.kernel.state import ALIAS_PREFIX, ROOT, Key, Phase
+from warpd.kernel.state import ROOT, Key, Phase
 
-# wg-<vcid> and its like, and the legs of a segment, which are numbered: gt-<vcid>-<n>
-OWN_NAME = re.compile(r"(?:wg|up|dn|vrf|br)-([1-9][0-9]*)|(?:gt|vx)-([1-9][0-9]*)-[1-9][0-9]*")
-_VCID_AT_END = re.compile(r".+-([1-9][0-9]*)")
 KIND = "link"
 IFF_UP = 1
 NEWBORN = 0x77617270  # the link group ("warp") of a link that was created and has no alias yet
@@ -49,18 +46,12 @@ KERNEL_NAMES = frozenset(
         "ifb1",
     ]
 )
-# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and may be named otherwise.
-OWN_PREFIXES = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
-
-
-def alias(vcid: int, network: str) -> str:
-    return f"{ALIAS_PREFIX}{vcid}:{network}"
 
 
 def group_of_alias(text: str) -> str:
     """The network that an alias of ours speaks of, by its namespace's name; "" for any other alias."""
-    vcid = text.removeprefix(ALIAS_PREFIX).partition(":")[0]
-    return netns_name(int(vcid)) if text.startswith(ALIAS_PREFIX) and vcid.isdigit() else ROOT
+    vcid = naming.vcid_of_alias(text)
+    return naming.namespace(vcid) if vcid is not None else ROOT
 
 
 def link_key(netns: str, name: str) -> Key:
@@ -71,19 +62,19 @@ def maker_of(netns: str, device: str) -> Key | None:
     """The object whose creation made this device; None for one that is always there (lo)."""
     if device == "lo":
         return None
-    return link_key(ROOT, f"dn-{device[3:]}") if device.startswith("up-") else link_key(netns, device)
+    if not device.startswith(naming.TRANSIT_INNER_PREFIX):
+        return link_key(netns, device)
+    return link_key(ROOT, naming.TRANSIT_OUTER_PREFIX + device.removeprefix(naming.TRANSIT_INNER_PREFIX))
 
 
 def group_of(netns: str, name: str) -> str:
     """The network that something belongs to: from where it lives, or else from the VCID in its name."""
     if netns != ROOT:
         return netns
-    own = OWN_NAME.fullmatch(name)
-    vcid = (own[1] or own[2]) if own else None
+    vcid = naming.vcid_of_link(name)
     if vcid is None:
-        match = _VCID_AT_END.fullmatch(name)
-        vcid = match[1] if match else None
-    return netns_name(int(vcid)) if vcid else ROOT
+        vcid = naming.vcid_at_end(name)
+    return naming.namespace(vcid) if vcid is not None else ROOT
 
 
 class OnDevice:
@@ -207,7 +198,7 @@ def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
         if end.netns != ROOT:
             continue
         other = inner.pop((end.peer_index, end.index), None)
-        if other is None and end.alias.startswith(ALIAS_PREFIX):
+        if other is None and end.alias.startswith(naming.ALIAS_PREFIX):
             out.append(OrphanLink(ROOT, end.name, "veth"))
         elif other is not None:
             out.append(Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu))

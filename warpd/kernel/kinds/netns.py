@@ -7,23 +7,10 @@ crash between open(2) and mount(2) leaves behind; that is replaced.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from warpd.kernel.state import ROOT, Key, Phase
-
-NAME = re.compile(r"warp-([1-9][0-9]*)")
-
-
-def netns_name(vcid: int) -> str:
-    return f"warp-{vcid}"
-
-
-def vcid_of(netns: str) -> int | None:
-    """The VCID in the name of a namespace of ours, or None for any other name."""
-    match = NAME.fullmatch(netns)
-    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)

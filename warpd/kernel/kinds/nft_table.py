@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from warpd import naming
 from warpd.kernel.kinds.link import OnDevice, group_of, link_key
-from warpd.kernel.kinds.netns import netns_name, room
+from warpd.kernel.kinds.netns import room
 from warpd.kernel.state import ROOT, Key, Phase
 
 STRANGE = "strange"  # the type we give to what we never put into our table
@@ -163,7 +164,7 @@ class NetworkSubtable:
 
     @property
     def group(self) -> str:
-        return netns_name(self.vcid)
+        return naming.namespace(self.vcid)
 
 
 @dataclass(frozen=True, slots=True)

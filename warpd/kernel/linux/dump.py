@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_interface
 from typing import Literal
 
+from warpd import naming
 from warpd.kernel.api import Dump
 from warpd.kernel.kinds.address import IFA_F_NOPREFIXROUTE, Address
 from warpd.kernel.kinds.bridge_port import BridgePort
@@ -24,7 +25,6 @@ from warpd.kernel.kinds.ethernet import Bridge, Gretap, Leg, Vxlan, max_learned
 from warpd.kernel.kinds.link import (
     KERNEL_NAMES,
     NEWBORN,
-    OWN_NAME,
     LinkUp,
     OrphanLink,
     VethEnd,
@@ -54,7 +54,6 @@ from warpd.kernel.netlink.socket import NetlinkSocket
 from warpd.kernel.netlink.wireguard import DeviceRead
 from warpd.kernel.nftables.listing import NftObject
 from warpd.kernel.state import (
-    ALIAS_PREFIX,
     ROOT,
     ROUTE_PROTOCOL,
     DefaultRoute,
@@ -166,17 +165,17 @@ class NamespaceDumper:
         """A namespace with our form of name, but somebody else's content."""
         if self.netns == ROOT or self.table is not None:
             return ""
-        if any(row.alias.startswith(ALIAS_PREFIX) or row.group == NEWBORN for row in self.links):
+        if any(row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN for row in self.links):
             return ""
         # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in it that is up.
-        known = [row.name for row in self.links if row.name in KERNEL_NAMES or OWN_NAME.fullmatch(row.name)]
+        known = [row.name for row in self.links if row.name in KERNEL_NAMES or naming.is_link(row.name)]
         strange = [row.name for row in self.links if row.up or row.name not in known]
         return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}" if strange else ""
 
     def _is_ours(self, row: LinkRow) -> bool:
-        if row.alias.startswith(ALIAS_PREFIX) or row.group == NEWBORN:
+        if row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN:
             return True
-        if not OWN_NAME.fullmatch(row.name):
+        if not naming.is_link(row.name):
             return False
         if self.netns != ROOT:
             return True
@@ -542,7 +541,11 @@ def _remembered(look: NamespaceDumper, uplink: LinkRow | None, exits: Sequence[E
 
 def _remembered_mtu(look: NamespaceDumper) -> int:
     """While there is no uplink: what its packets measured when our doors were made; without any, what most links carry."""
-    doors = [row.mtu for row in look.links if row.name.startswith("dn-") and row.alias.startswith(ALIAS_PREFIX)]
+    doors = [
+        row.mtu
+        for row in look.links
+        if row.name.startswith(naming.TRANSIT_OUTER_PREFIX) and row.alias.startswith(naming.ALIAS_PREFIX)
+    ]
     return max(doors, default=1500)
 
 
@@ -628,7 +631,7 @@ def _kept_forwarding(look: NamespaceDumper, rows: Sequence[LinkRow]) -> set[str]
 
 
 def _looks_ours(row: LinkRow) -> bool:
-    return bool(OWN_NAME.fullmatch(row.name)) or row.alias.startswith(ALIAS_PREFIX)
+    return naming.is_link(row.name) or row.alias.startswith(naming.ALIAS_PREFIX)
 
 
 def _exit(row: LinkRow) -> EgressLink:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from warpd import naming
 from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
 from warpd.kernel.kinds import address, ethernet, link, route, rule, vrf
 from warpd.kernel.kinds.address import Address
@@ -23,7 +24,7 @@ from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.duplicates import DuplicateObject, delete_duplicate
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
 from warpd.kernel.kinds.link import Device, LinkUp, OrphanLink, Veth, WireguardLink
-from warpd.kernel.kinds.netns import Netns, vcid_of
+from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
@@ -200,7 +201,7 @@ class LiveKernel:
         self._let_go()
         out = []
         for name in namespaces.listed():
-            if vcid_of(name) is not None:
+            if naming.vcid_of_namespace(name) is not None:
                 with contextlib.suppress(FileNotFoundError):
                     out.append(Netns(name, self._mounted(name)))
         return out
@@ -220,8 +221,11 @@ class LiveKernel:
         """Delete our WireGuard device in a namespace that has lost its name. Somebody who is still inside would keep it, and it
         its port; and where nobody is, the kernel still takes up to a second to take the namespace apart (cleanup_net).
         """
+        vcid = naming.vcid_of_namespace(netns)
+        if vcid is None:
+            return
         route = self._doors[netns].route
-        row = rtnl.link_named(route, f"wg-{vcid_of(netns)}")
+        row = rtnl.link_named(route, naming.tunnel(vcid))
         if row is not None and link.group_of_alias(row.alias) == netns:
             route.request([(rtnl.RTM_DELLINK, 0, rtnl.IFINFO.pack(0, 0, row.index, 0, 0))])
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import select
 import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
 
+from warpd import naming
 from warpd.kernel.api import Event
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.nft_table import TABLE
 from warpd.kernel.netlink.socket import HEADER, SO_RCVBUFFORCE, SOL_NETLINK, NetlinkSocket, Refusal, attributes
 from warpd.kernel.state import ROOT, ROUTE_PROTOCOL
@@ -42,7 +41,6 @@ RT_TABLE_COMPAT = 252  # stands for a table above 255: a VRF's may be meant
 ROUTE_GROUPS = (1, 4, 5, 7, 8, 9, 11, 19, 24, 25, 33)
 NFNLGRP_NFTABLES = 7
 RECEIVE_BYTES = 8 * 1024 * 1024
-_OURS = re.compile(r"(?:wg|vrf|br|gt|vx|up|dn)-(\d{8})(?:-\d+)?\Z")
 
 
 class Listener:
@@ -173,9 +171,9 @@ def _of_link(data: bytes, start: int, end: int) -> Iterator[Event]:
     """A link in the root whose name says which network it is a part of."""
     for kind, a, b in attributes(data, start, end):
         if kind == IFLA_IFNAME:
-            named = _OURS.match(data[a:b].rstrip(b"\0").decode(errors="replace"))
-            if named:
-                yield Event(netns_name(int(named[1])))
+            vcid = naming.vcid_of_link(data[a:b].rstrip(b"\0").decode(errors="replace"))
+            if vcid is not None:
+                yield Event(naming.namespace(vcid))
 
 
 def _concerns(kind: int, data: bytes, start: int, end: int) -> bool:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from warpd import naming
 from warpd.kernel.kinds.address import Address
-from warpd.kernel.kinds.link import LinkUp, Veth, alias, link_key
-from warpd.kernel.kinds.netns import Netns, netns_name
+from warpd.kernel.kinds.link import LinkUp, Veth, link_key
+from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftTable
 from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.kernel.kinds.rule import Rule
@@ -37,8 +38,8 @@ RULE_PRIORITY = 32765
 
 
 def room(site: NetworkSite) -> Placement:
-    tunnel = f"wg-{site.vcid}"
-    return Placement(netns_name(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
+    tunnel = naming.tunnel(site.vcid)
+    return Placement(naming.namespace(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
 
 def build(
@@ -82,11 +83,11 @@ def _transits(site: NetworkSite) -> tuple[str, ...]:
 
 
 def _outer(site: NetworkSite) -> str:
-    return f"dn-{site.vcid}"
+    return naming.transit_outer(site.vcid)
 
 
 def _exit(site: NetworkSite) -> str:
-    return f"up-{site.vcid}"
+    return naming.transit_inner(site.vcid)
 
 
 def _links(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
@@ -202,7 +203,7 @@ def _door(site: NetworkSite) -> Key:
 
 def _way_out(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
     mtu = max(site.host.uplink_mtu, 1280)
-    mark = alias(site.vcid, site.name)
+    mark = naming.alias(site.vcid, site.name)
     outer, inner = _outer(site), _exit(site)
     near, far = site.transit[0], site.transit[1]  # the root's end, the network's end
     out: list[KernelObject] = [
@@ -245,7 +246,7 @@ def _via(site: NetworkSite, netns: str, prefix: str, hop: str, network: str) -> 
 
 def _link_pair(site: NetworkSite, near: str, far: str, network: str, bits: int) -> list[KernelObject]:
     """Both ends' addresses, and on each side the one route to the other."""
-    netns, link, outer, inner = netns_name(site.vcid), _door(site), _outer(site), _exit(site)
+    netns, link, outer, inner = naming.namespace(site.vcid), _door(site), _outer(site), _exit(site)
     length = bits - 1
     metric = default_metric(network)
     return [

@@ -25,9 +25,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 
+from warpd import naming
 from warpd.intent.reserved import MARKS, TABLES_LAST
-from warpd.kernel.kinds.link import LinkUp, alias, link_key
-from warpd.kernel.kinds.netns import netns_name
+from warpd.kernel.kinds.link import LinkUp, link_key
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftChain, NftElements, NftSet
 from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route, default_metric
 from warpd.kernel.kinds.rule import Rule
@@ -51,12 +51,12 @@ ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 def room(site: NetworkSite) -> Placement:
     vrf = _vrf(site)
     return Placement(
-        ROOT, f"wg-{site.vcid}", site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
+        ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
     )
 
 
 def _vrf(site: NetworkSite) -> str:
-    return f"vrf-{site.vcid}"
+    return naming.vrf(site.vcid)
 
 
 def unsupported_reason(site: NetworkSite) -> str:
@@ -73,10 +73,10 @@ def build(
 ) -> RootContribution:
     """The VRF with its table's last resort, its settings, its part of the gateway's guard, and `inner`."""
     place, vrf = room(site), _vrf(site)
-    group = netns_name(site.vcid)
+    group = naming.namespace(site.vcid)
     link = link_key(ROOT, vrf)
     out: list[KernelObject] = [
-        Vrf(ROOT, vrf, alias(site.vcid, site.name), MTU, table=site.routing_table),
+        Vrf(ROOT, vrf, naming.alias(site.vcid, site.name), MTU, table=site.routing_table),
         LinkUp(ROOT, vrf, link),
         *_last_resort(site, group),
         *_marked(site, place, wants, group),

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
+from warpd import naming
 from warpd.intent.model import Network
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import ETH_P_8021Q, PAYLOAD, VXLAN_PORT, Vxlan
-from warpd.kernel.kinds.link import alias
 from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
 from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
@@ -51,8 +51,8 @@ def objects(site: NetworkSite, place: Placement, network: Network, peers: Sequen
 def _leg(site: NetworkSite, place: Placement, bridge: str, peer: TunnelPeer) -> Vxlan:
     return Vxlan(
         place.netns,
-        f"vx-{site.vcid}-{peer.leg}",
-        alias(site.vcid, site.name),
+        naming.vxlan(site.vcid, peer.leg),
+        naming.alias(site.vcid, site.name),
         PAYLOAD,
         str(site.gateway_address),
         str(peer.address),

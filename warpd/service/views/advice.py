@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import L2_TYPES, Gateway, Intent, Network, Resource
 from warpd.intent.reserved import UPLINK_TABLE
@@ -191,7 +192,7 @@ def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:
 def _ways(host: Host, network: Network, gateway: Gateway, vcid: int) -> Iterator[tuple[Literal["out", "back"], list[Probe]]]:
     """Packets that a network sends through the host, and their answers; nothing for networks that stay inside."""
     vrf = isolation_of(network, gateway) == "vrf"
-    link, back = (f"vrf-{vcid}", f"wg-{vcid}") if vrf else (f"dn-{vcid}", f"dn-{vcid}")
+    link, back = (naming.vrf(vcid), naming.tunnel(vcid)) if vrf else (naming.transit_outer(vcid), naming.transit_outer(vcid))
     sent: list[Probe] = []
     if network.type == "secure-internet":
         sent = [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]

@@ -14,13 +14,13 @@ from datetime import date
 from functools import cached_property
 from typing import Any, Final, Literal
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Endpoint, Intent, Network
 from warpd.intent.types import natural
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.link import WireguardLink
-from warpd.kernel.kinds.netns import vcid_of
 from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
@@ -179,7 +179,7 @@ class _PlanReader:
     def rows(self, group: str, steps: list[Step]) -> list[Row]:
         if group == ROOT:
             return [self._gateway(steps)]
-        name, vcid = steps[0].network, vcid_of(group)
+        name, vcid = steps[0].network, naming.vcid_of_namespace(group)
         network = self._network_row(name, vcid, steps)
         endpoints = self._endpoint_rows(name, vcid, steps, network)
         if network is None and not endpoints:
@@ -376,7 +376,7 @@ def _link_steps(steps: Iterable[Step], action: Action) -> list[Step]:
 
 
 def _is_of(key: Key, vcid: int | None) -> bool:
-    return key.name.partition(" ")[0] == f"wg-{vcid}"
+    return vcid is not None and key.name.partition(" ")[0] == naming.tunnel(vcid)
 
 
 def _is_alias_only(step: Step) -> bool:

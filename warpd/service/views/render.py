@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from warpd import naming
 from warpd.errors import Finding, Where
-from warpd.kernel.kinds.netns import vcid_of
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftTable
 from warpd.kernel.state import Action, KernelObject
 from warpd.keys.derivation import Secret
@@ -93,7 +93,7 @@ def step_json(step: Step, number: int) -> dict[str, Any]:
         "step": number,
         "action": step.change.action.value,
         "network": step.network,
-        "vcid": vcid_of(step.group),
+        "vcid": naming.vcid_of_namespace(step.group),
         "kind": step.key.kind,
         "netns": step.key.netns,
         "name": step.key.name,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from warpd import naming
 from warpd.allocation.renames import Quarantine
 from warpd.intent.model import Network, Resource
-from warpd.kernel.kinds.netns import netns_name
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
 from warpd.kernel.state import ROOT, Key, PeerTraffic
 from warpd.networks.compiler import dns_of, in_force, isolation_of, public_key_of, site_of
@@ -42,10 +42,10 @@ def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
 
 def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
     network, allocation = goal.intent.networks[name], goal.allocations.networks[name]
-    group = netns_name(allocation.vcid)
+    group = naming.namespace(allocation.vcid)
     changes = sum(step.group == group for step in found.plan.steps)
     room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    up = found.observed.state.get(Key(WireguardDevice.KIND, room, f"wg-{allocation.vcid}")) is not None
+    up = found.observed.state.get(Key(WireguardDevice.KIND, room, naming.tunnel(allocation.vcid))) is not None
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
@@ -71,8 +71,8 @@ def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[
         "description": network.description,
         "vcid": allocation.vcid,
         "isolation": isolation_of(network, goal.intent.gateway),
-        "netns": netns_name(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
-        "device": f"wg-{allocation.vcid}",
+        "netns": naming.namespace(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
+        "device": naming.tunnel(allocation.vcid),
         "subnet": str(allocation.subnet),
         "subnet6": str(site.subnet6) if site.subnet6 else None,
         "gateway_address": str(allocation.gateway_address),
@@ -141,8 +141,8 @@ def endpoint_json(goal: Target, found: PlannedRun, network_name: str, name: str,
     endpoint = network.endpoints[name]
     addresses = allocation.endpoints[name]
     public = public_key_of(addresses.key_name or name, endpoint, allocation.vcid, goal.master)
-    netns = netns_name(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    traffic = found.observed.traffic.get(peer_key(netns, f"wg-{allocation.vcid}", public))
+    netns = naming.namespace(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
+    traffic = found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
     seen = traffic or GONE
     return {
         "network": network_name,
