@@ -12,7 +12,8 @@ from warpd.allocation.model import Allocations
 from warpd.clients import FORMATS
 from warpd.clients.config import client_config
 from warpd.intent.loader import load
-from warpd.intent.model import NETWORK_TYPES, Intent
+from warpd.intent.model import Intent
+from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.validation import check
 from warpd.keys.derivation import Secret
 from warpd.networks.compiler import compile_state, tunnel_mtu

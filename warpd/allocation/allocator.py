@@ -22,7 +22,7 @@ from warpd.allocation.model import Allocations, NetworkAllocation, Tombstone
 from warpd.allocation.renames import Quarantine, merged, released, renamed, resting, restored, when, with_leaving
 from warpd.errors import Finding
 from warpd.intent.capacity import capacity, expected_users, prefix_for
-from warpd.intent.model import L2_TYPES, Intent, Network, Pools
+from warpd.intent.model import Intent, Network, Pools
 from warpd.intent.types import Range
 from warpd.kernel.state import TRANSIT6
 
@@ -118,8 +118,8 @@ def _with_segments(
     findings: list[Finding],
 ) -> dict[str, NetworkAllocation]:
     """What Ethernet networks need beside: VLAN ids, legs, VNIs."""
-    own = [name for name in given if networks[name].type in L2_TYPES]
-    meshes = {name: networks[name] for name in own if networks[name].type == "l2-mesh"}
+    own = [name for name in given if networks[name].traits.ethernet]
+    meshes = {name: networks[name] for name in own if networks[name].traits.leg == "vxlan"}
     scope = intent.gateway.vlan_scope
     ids = vlans(meshes, {name: item.vlan for name, item in held.items()}, scope, rest.numbers("vlan"), findings)
     meshes = {name: network for name, network in meshes.items() if name in ids}

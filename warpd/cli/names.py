@@ -13,7 +13,8 @@ import typer
 from warpd.clients import FORMATS
 from warpd.errors import WarpError
 from warpd.intent.loader import load
-from warpd.intent.model import NETWORK_TYPES, EndpointType, Intent
+from warpd.intent.model import EndpointType, Intent
+from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import client
 from warpd.service.history import History
 from warpd.service.views.report import history_json

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from warpd.cli.lists import Order, ordered, presence, summary
 from warpd.cli.output import plural, table
+from warpd.intent.network_types import traits
 from warpd.service.views.render import problem_text, wrapped
 
 Row = Mapping[str, Any]
@@ -153,10 +154,10 @@ def _up(network: Row) -> str:
 
 def _what_passes(network: Row) -> Iterator[tuple[str, str]]:
     """What this type of network is about."""
-    if network["type"] == "secure-internet":
+    if traits(network["type"]).internet:
         yield "internet", "by NAT" if network["nat"] else "with the clients' own addresses"
         yield "peers", "reach each other" if network["peer_communication"] else "blocked"
-    if network["type"] == "remote-resource-gateway":
+    if traits(network["type"]).lists_resources:
         resources = [resource_text(row) for row in network["resources"]]
         yield "resources", "; ".join(resources) or "none: nothing is reached"
     if network["vlan_id"]:

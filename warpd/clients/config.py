@@ -20,7 +20,7 @@ from warpd import naming
 from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.clients.segment import Segment, segment
 from warpd.errors import WarpError
-from warpd.intent.model import L2_TYPES, Endpoint, Intent, Network
+from warpd.intent.model import Endpoint, Intent, Network
 from warpd.intent.types import IPNetwork
 from warpd.keys import derivation
 from warpd.keys.derivation import Master, Secret
@@ -183,15 +183,18 @@ def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> N
 
 
 def _allowed_ips(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> tuple[str, ...]:
-    if own.type == "secure-internet":
+    if own.traits.internet:
         return EVERYTHING
-    if own.type == "l3vpn-gateway":
-        inside = [*_subnets(given), *_behind_others(own, endpoint, today)]
-    elif own.type in L2_TYPES:
-        inside = _gateways(given)
-    else:
-        inside = _resources(own, given, endpoint, today)
-    return tuple(_texts(_wanted(own, inside)))
+    return tuple(_texts(_wanted(own, _inside(own, given, endpoint, today))))
+
+
+def _inside(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> list[IPNetwork]:
+    """What a client reaches in its network, where that is not everything."""
+    if own.traits.reach == "sites":
+        return [*_subnets(given), *_behind_others(own, endpoint, today)]
+    if own.traits.lists_resources:
+        return _resources(own, given, endpoint, today)
+    return _gateways(given)
 
 
 def _gateways(given: NetworkAllocation) -> list[IPNetwork]:
@@ -234,7 +237,7 @@ def _order(network: IPNetwork) -> tuple[int, int, int]:
 
 def _dns(intent: Intent, own: Network) -> tuple[str, ...]:
     """Name servers that the device can reach: without IPv6 inside, the IPv4 ones."""
-    servers = own.dns if own.dns is not None else intent.gateway.dns if own.type == "secure-internet" else ()
+    servers = own.dns if own.dns is not None else intent.gateway.dns if own.traits.internet else ()
     return tuple(str(server) for server in servers if own.ipv6 or server.version == 4)
 
 

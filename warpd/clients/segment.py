@@ -13,27 +13,25 @@ tag, must pass whatever the path's MTU, so outer packets fragment. Where, differ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from warpd import naming
 from warpd.allocation.model import NetworkAllocation
 from warpd.errors import WarpError
-from warpd.intent.model import L2_TYPES, NetworkType
+from warpd.intent.network_types import LegTunnel, traits
 
-Kind = Literal["gretap", "vxlan"]
-KINDS: Final[dict[NetworkType, Kind]] = {"l2-point-to-point": "gretap", "l2-mesh": "vxlan"}
 MTU: Final = 1500  # of the frames' payload; a VLAN tag comes on top
 VXLAN_PORT: Final = 4789  # IANA's; the kernel's own default is another one
 ETHERNET_AND_TAG: Final = 18
 IPV4: Final = 20
-OVERHEAD: Final[dict[Kind, int]] = {"gretap": 4, "vxlan": 8 + 8}  # GRE; UDP and VXLAN
+OVERHEAD: Final[dict[LegTunnel, int]] = {"gretap": 4, "vxlan": 8 + 8}  # GRE; UDP and VXLAN
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One endpoint's way into its network's Ethernet. `vni` and `port` mean something for VXLAN only."""
 
-    kind: Kind
+    kind: LegTunnel
     local: str  # inner address of the endpoint
     remote: str  # inner address of the gateway
     device: str
@@ -49,15 +47,15 @@ class Segment:
         return self.mtu + ETHERNET_AND_TAG + OVERHEAD[self.kind] + IPV4
 
 
-def segment(network_type: NetworkType, given: NetworkAllocation, endpoint: str) -> Segment | None:
+def segment(network_type: str, given: NetworkAllocation, endpoint: str) -> Segment | None:
     """None where the network carries no Ethernet.
 
     Raises:
         WarpError: l2-mesh, and the endpoint has no VNI.
     """
-    if network_type not in L2_TYPES:
+    kind, seat = traits(network_type).leg, given.endpoints[endpoint]
+    if kind is None:
         return None
-    kind, seat = KINDS[network_type], given.endpoints[endpoint]
     if kind == "vxlan" and seat.vni is None:
         raise WarpError(f"endpoint {endpoint} was granted no VNI", code="vni-missing", who="bug")
     return Segment(

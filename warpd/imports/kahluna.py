@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from warpd.errors import WarpError
 from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, decoded, free, slug
-from warpd.intent.model import L2_TYPES, NETWORK_TYPES
+from warpd.intent.network_types import NETWORK_TYPES, traits
 from warpd.intent.types import is_host, is_link_name
 from warpd.keys import derivation
 
@@ -144,7 +144,7 @@ def _network(item: _Network, tables: Counter[Any], finds: ImportBuilder) -> None
     body["private_key_file"] = finds.key(path, f"{name}.key", row.get("private_key"), "private key")
     _refuse_other_pair(row, path, finds)
     _dns(item, path, body, finds)
-    if body["type"] in L2_TYPES:
+    if _is(body, "ethernet"):
         _l2(row, path, body, finds)
     _not_taken_over(row, tables, path, body, finds)
     body["ipv6"] = False
@@ -252,11 +252,16 @@ def _not_taken_over(row: Row, tables: Counter[Any], path: str, body: dict[str, A
     if row.get("custom_allowed_ips"):
         text = f"its clients were given AllowedIPs {str(row['custom_allowed_ips'])[:200]}"
         finds.warning(path, f"{text}; new configs follow the type", "clients in the field keep theirs")
-    if body["type"] == "secure-internet" and row.get("peer_communication_enabled"):
+    if _is(body, "internet") and row.get("peer_communication_enabled"):
         text = "endpoints could talk to each other, but a migration may have set that without being asked; left out"
         finds.warning(f"{path}.peer_communication", text, "write peer_communication: true if it is meant")
-    if body["type"] == "remote-resource-gateway":
+    if _is(body, "lists_resources"):
         finds.warning(f"{path}.resources", "the database does not say what may be reached: nothing is", "write resources")
+
+
+def _is(body: Mapping[str, Any], property_: str) -> bool:
+    """Whether the type of a network has a property; a type that there is not, which is an error already, has none."""
+    return body["type"] in NETWORK_TYPES and bool(getattr(traits(body["type"]), property_))
 
 
 # Endpoints

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, decoded, free, loses_letters, slug
-from warpd.intent.model import NETWORK_TYPES
+from warpd.intent.network_types import NETWORK_TYPES
 
 KIND: Final = "a wg-quick config"
 _NO_KEY: Final = "A" * 43 + "="  # to WireGuard the all-zero key means 'none'

@@ -8,9 +8,6 @@ from warpd.intent.model import Network
 
 LEGS_BY_VLAN: Final = 99
 LEG_MAX: Final = 999  # three digits in a link's name
-# Endpoints that a subnet is sized for when nothing is said.
-EXPECTED_USERS: Final = {"secure-internet": 1, "l2-point-to-point": 2}
-EXPECTED_USERS_ELSE: Final = 254
 
 
 def prefix_for(users: int) -> int:
@@ -25,4 +22,4 @@ def capacity(prefix: int) -> int:
 
 def expected_users(network: Network) -> int:
     """How many endpoints an automatic subnet is sized for."""
-    return network.expected_users or EXPECTED_USERS.get(network.type, EXPECTED_USERS_ELSE)
+    return network.expected_users or network.traits.expected_users

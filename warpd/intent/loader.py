@@ -22,7 +22,8 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from warpd.errors import Finding, Where
-from warpd.intent.model import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, NetworkType, Pointer, Pools, Resource
+from warpd.intent.model import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, Pointer, Pools, Resource
+from warpd.intent.network_types import NetworkType
 from warpd.intent.ownership import why_hidden, why_untrusted
 from warpd.intent.validation import check
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from warpd.intent.network_types import ROWS, NetworkType, TypeTraits, traits
 from warpd.intent.types import (
     NAME_PATTERN,
     TABLE_MAX,
@@ -51,13 +52,10 @@ from warpd.intent.types import (
     Vnis,
 )
 
-NetworkType = Literal["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
 Isolation = Literal["namespace", "vrf"]
 EndpointType = Literal["mobile", "cpe", "gateway"]
 Protocol = Literal["tcp", "udp", "icmp"]
 
-NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)
-L2_TYPES: Final[tuple[NetworkType, ...]] = ("l2-point-to-point", "l2-mesh")
 MTU_MIN: Final = 576  # what every IPv4 host must take
 MTU_MAX: Final = 65455  # the largest that a WireGuard device takes
 ROTATION_MAX: Final = 2**31 - 1
@@ -65,13 +63,7 @@ CONNECTIONS_MAX: Final = 2**20
 USERS_MAX: Final = 2**24 - 2  # a /8 and its two ends
 
 DEFAULT_DNS: Final[tuple[IPAddress, ...]] = (IPv4Address("9.9.9.9"), IPv6Address("2620:fe::fe"))
-DEFAULT_SUBNETS: Final[dict[NetworkType, IPv4Network]] = {
-    "secure-internet": IPv4Network("10.100.0.0/16"),
-    "remote-resource-gateway": IPv4Network("10.200.0.0/16"),
-    "l3vpn-gateway": IPv4Network("10.50.0.0/16"),
-    "l2-point-to-point": IPv4Network("10.60.0.0/16"),
-    "l2-mesh": IPv4Network("10.70.0.0/16"),
-}
+DEFAULT_SUBNETS: Final[dict[NetworkType, IPv4Network]] = {row.name: row.pool for row in ROWS}
 
 
 def _with_default_subnets(value: Any) -> Any:
@@ -249,6 +241,11 @@ class Network(_Model):
         {}, description="The network's devices, by name."
     )
 
+    @property
+    def traits(self) -> TypeTraits:
+        """What its type is like."""
+        return traits(self.type)
+
     @cached_property
     def explicit_endpoints(self) -> Mapping[str, Endpoint]:
         """Endpoints that say something of which no two may say the same: an address, a key, a route, a former name.
@@ -290,9 +287,7 @@ class Pointer(_Model):
 __all__ = [
     "DEFAULT_DNS",
     "DEFAULT_SUBNETS",
-    "L2_TYPES",
     "NAME_PATTERN",
-    "NETWORK_TYPES",
     "Endpoint",
     "EndpointType",
     "Gateway",
@@ -303,7 +298,6 @@ __all__ = [
     "Isolation",
     "Limits",
     "Network",
-    "NetworkType",
     "Pointer",
     "Pools",
     "Protocol",

@@ -15,7 +15,8 @@ from typing import Any, Final
 from warpd import naming
 from warpd.errors import Finding
 from warpd.intent.capacity import LEG_MAX, LEGS_BY_VLAN, capacity, expected_users, prefix_for
-from warpd.intent.model import L2_TYPES, Endpoint, Intent, Network, Pools, Resource
+from warpd.intent.model import Endpoint, Intent, Network, Pools, Resource
+from warpd.intent.network_types import ROWS, traits, types_with_field
 from warpd.intent.reserved import TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.intent.types import IPAddress, IPNetwork, Range
 from warpd.kernel.kinds.link import KERNEL_NAMES
@@ -37,20 +38,9 @@ RESERVED: Final[dict[str, tuple[IPNetwork, ...]]] = {
     "IPv4 inside IPv6": (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96")),
 }
 
-_L2_FIELDS: Final = ("vlan_id", "vlan_range", "bridge_name", "vni_pool")
 # Fields that mean something to some types only; elsewhere they are an error, or idle and worth a warning.
-BELONGS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(_L2_FIELDS, L2_TYPES),
-    "peer_communication": ("secure-internet",),
-    "protocols": ("secure-internet", "remote-resource-gateway"),
-    "resources": ("remote-resource-gateway",),
-}
-IDLE_ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
-    "nat": ("secure-internet", "remote-resource-gateway"),
-    "nat6": ("secure-internet", "remote-resource-gateway"),
-    "allow_private": ("secure-internet",),
-}
-EGRESS_TYPES: Final = ("secure-internet", "remote-resource-gateway")
+BELONGS: Final = {field: types_with_field(field) for row in ROWS for field in sorted(row.fields)}
+IDLE_ELSEWHERE: Final = {field: types_with_field(field) for row in ROWS for field in sorted(row.options)}
 
 
 def check(intent: Intent) -> tuple[Finding, ...]:
@@ -76,7 +66,7 @@ def _gateway(intent: Intent) -> Iterator[Finding]:
     pools = intent.gateway.pools
     for kind, pool in sorted(pools.subnets.items()):
         yield from _reserved(f"gateway.pools.subnets.{kind}", pool)
-        if kind in EGRESS_TYPES and pool.overlaps(pools.transit):
+        if traits(kind).egress and pool.overlaps(pools.transit):
             text = f"{pools.transit} overlaps {pool}, gateway.pools.subnets.{kind}"
             yield _error("pool-overlap", "gateway.pools.transit", text, "move one of them")
     yield from _reserved("gateway.pools.transit", pools.transit)
@@ -88,7 +78,7 @@ def _nat_ports(intent: Intent) -> Iterator[Finding]:
     pool = intent.gateway.pools.ports
     own = {network.port for network in intent.networks.values() if network.port is not None}
     first, last = free_ports({*pool, *own})
-    behind = [one for one in intent.networks.values() if one.type in EGRESS_TYPES and (one.nat or (one.ipv6 and one.nat6))]
+    behind = [one for one in intent.networks.values() if one.traits.egress and (one.nat or (one.ipv6 and one.nat6))]
     if behind and last - first + 1 < NAT_PORTS_MIN:
         text = f"{pool} leaves {last - first + 1} ports in a row for NAT, which needs {NAT_PORTS_MIN} or more"
         hint = f"a network takes one port: {DEFAULT_PORTS} is enough for {len(DEFAULT_PORTS)} of them"
@@ -225,7 +215,7 @@ def _return_paths(intent: Intent) -> Iterator[Finding]:
         held: list[tuple[str, Any]] = []
         for name, network in sorted(intent.networks.items()):
             block = getattr(network, subnet)
-            if block is None or getattr(network, field) or network.type not in EGRESS_TYPES:
+            if block is None or getattr(network, field) or not network.traits.egress:
                 continue
             for other, taken in held:
                 if block.overlaps(taken):
@@ -247,7 +237,7 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     yield from _overlaps(path, network, intent)
     for index, resource in enumerate(network.resources):
         yield from _resource(f"{path}.resources[{index}]", resource, network)
-    if network.type == "remote-resource-gateway" and not network.resources:
+    if network.traits.lists_resources and not network.resources:
         yield _warning("no-resources", path, "lists no resources: its endpoints reach nothing", "add resources:")
     if network.rotation and network.private_key_file is not None:
         text = "changes nothing: the key of this network is the one in private_key_file"
@@ -266,11 +256,11 @@ def _name_servers(path: str, network: Network, intent: Intent) -> Iterator[Findi
     for index, server in enumerate(network.dns or ()):
         if server.version == 6 and not network.ipv6:
             continue  # said as idle
-        if network.type == "remote-resource-gateway" and not any(_answers(one, server) for one in network.resources):
+        if network.traits.lists_resources and not any(_answers(one, server) for one in network.resources):
             text = f"no client reaches {server}: no resource holds it for port 53"
             hint = f"add {{subnet: {server}, protocol: udp, ports: [53]}} to resources"
             yield _warning("dns-unreachable", f"{path}.dns[{index}]", text, hint)
-        if network.type == "l3vpn-gateway" and not _lies_inside(server, network, intent):
+        if network.traits.reach == "sites" and not _lies_inside(server, network, intent):
             text = f"no client reaches {server}: it lies in no subnet or route of this network"
             yield _warning("dns-unreachable", f"{path}.dns[{index}]", text, "add a route to the endpoint that has it behind it")
 
@@ -323,7 +313,7 @@ def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
 def _protocols(path: str, network: Network) -> Iterator[Finding]:
     """What has no ports needs an address of the network's own: behind a shared one nothing tells whose an answer is."""
     six = network.ipv6 and not network.nat6
-    if network.protocols and network.type in EGRESS_TYPES and network.nat and not six:
+    if network.protocols and network.traits.egress and network.nat and not six:
         text = "only TCP, UDP and ICMP echo can share the gateway's address, and this network is behind NAT"
         hint = "write nat: false (IPv4) or nat6: false (IPv6), with a route back to the network's subnet, or remove it"
         yield _error("protocols-behind-nat", f"{path}.protocols", text, hint)
@@ -346,7 +336,7 @@ def _subnets(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
         if network.subnet.prefixlen == 32:
             yield _error("subnet-size", f"{path}.subnet", "holds no endpoint beside the gateway", "write /31 or wider")
         transit = intent.gateway.pools.transit
-        if network.type in EGRESS_TYPES and network.subnet.overlaps(transit):
+        if network.traits.egress and network.subnet.overlaps(transit):
             yield _error("transit-overlap", f"{path}.subnet", f"overlaps {transit}, gateway.pools.transit", "take another")
     if network.subnet6 is not None:
         yield from _subnet6(f"{path}.subnet6", network.subnet6, network)
@@ -373,8 +363,8 @@ def _capacity(path: str, network: Network) -> Iterator[Finding]:
     count = len(network.endpoints)
     users = network.expected_users
     room = capacity(network.subnet.prefixlen) if network.subnet is not None else None
-    if network.type == "l2-point-to-point" and count > 2:
-        text = f"has {count} endpoints; l2-point-to-point joins exactly two"
+    if network.traits.endpoints_max is not None and count > network.traits.endpoints_max:
+        text = f"has {count} endpoints; {network.type} joins exactly {network.traits.endpoints_max}"
         yield _error("too-many-endpoints", f"{path}.endpoints", text, "take l2-mesh for more")
     elif (users is not None or room is None) and count > expected_users(network):
         limit = (
@@ -391,16 +381,16 @@ def _capacity(path: str, network: Network) -> Iterator[Finding]:
 
 
 def _l2(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    if network.type not in L2_TYPES:
+    if not network.traits.ethernet:
         return
     count = len(network.endpoints)
-    if network.type == "l2-point-to-point" and sum(one.enabled for one in network.endpoints.values()) == 1:
+    if network.traits.endpoints_max is not None and sum(one.enabled for one in network.endpoints.values()) == 1:
         text = "a wire with one end: nothing comes out anywhere"
         yield _warning("wire-open", f"{path}.endpoints", text, "it joins exactly two endpoints")
     if count > BRIDGE_PORTS:
         yield _error("bridge-full", f"{path}.endpoints", f"has {count} endpoints, a bridge holds {BRIDGE_PORTS}")
     legs = max(0, count - LEGS_BY_VLAN)
-    if network.type == "l2-mesh" and legs and (network.vni_pool is None or len(network.vni_pool) < legs):
+    if network.traits.leg == "vxlan" and legs and (network.vni_pool is None or len(network.vni_pool) < legs):
         text = f"{legs} legs beyond the {LEGS_BY_VLAN}th need VNIs of their own"
         hint = f"give vni_pool {legs} numbers, as 1000000-{1000000 + legs - 1}"
         yield _error("vni-pool", f"{path}.{'vni_pool' if network.vni_pool else 'endpoints'}", text, hint)
@@ -504,7 +494,7 @@ def _route(path: str, route: IPNetwork, network: Network, intent: Intent) -> Ite
         text = f"{route} takes in {pool}, from which this network's subnet is granted"
         yield _error("overlap", path, text, "narrow it, or give the network a subnet elsewhere")
     transit = intent.gateway.pools.transit if route.version == 4 else TRANSIT6
-    if network.type in EGRESS_TYPES and route.overlaps(transit):
+    if network.traits.egress and route.overlaps(transit):
         yield _error("transit-overlap", path, f"overlaps {transit}, the links to the uplink", "narrow it")
     if route.is_multicast or route.is_loopback or (route.is_link_local and route.prefixlen):
         yield _error("reserved-range", path, f"{route} is never behind an endpoint", "remove it")

@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 from warpd import naming
 from warpd.clients.current import own_config
-from warpd.intent.model import L2_TYPES
 from warpd.kernel.kinds.address import Address
 from warpd.kernel.kinds.link import WireguardLink
 from warpd.kernel.kinds.route import RTN_UNICAST, TABLE_MAIN, Route
@@ -56,7 +55,7 @@ def question_of(
     }
     mine = next(key for key, each in names.items() if each == endpoint)
     own = tuple(str(ip_interface(address).ip) for address in config.addresses)
-    return PacketQuery(allocation.vcid, mine, own, config.allowed_ips, target, protocol, port, names, about.type in L2_TYPES)
+    return PacketQuery(allocation.vcid, mine, own, config.allowed_ips, target, protocol, port, names, about.traits.ethernet)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from warpd import naming
 from warpd.allocation.model import Allocations
-from warpd.intent.model import L2_TYPES, Gateway, Intent, Network, Resource
+from warpd.intent.model import Gateway, Intent, Network, Resource
 from warpd.intent.reserved import UPLINK_TABLE
 from warpd.intent.types import Range
 from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
@@ -46,7 +46,7 @@ def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
     """Networks whose own `mtu` leaves no room for the tunnel: each large packet is cut in two. Segments are made for that."""
     fits = host.uplink_mtu - WIREGUARD_OVERHEAD4
     for name, network in sorted(intent.networks.items()):
-        if host.uplink_mtu and network.mtu and network.mtu > fits and network.type not in L2_TYPES:
+        if host.uplink_mtu and network.mtu and network.mtu > fits and not network.traits.ethernet:
             room = f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's own bytes)"
             text = f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
             yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
@@ -194,14 +194,14 @@ def _ways(host: Host, network: Network, gateway: Gateway, vcid: int) -> Iterator
     vrf = isolation_of(network, gateway) == "vrf"
     link, back = (naming.vrf(vcid), naming.tunnel(vcid)) if vrf else (naming.transit_outer(vcid), naming.transit_outer(vcid))
     sent: list[Probe] = []
-    if network.type == "secure-internet":
+    if network.traits.internet:
         sent = [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]
-    for resource in network.resources if network.type == "remote-resource-gateway" else ():
+    for resource in network.resources if network.traits.lists_resources else ():
         if resource.via is None:
             sent += list(_to_resource(link, resource))
     if sent:
         yield "out", sent
-        comes_by = host.uplink if network.type == "secure-internet" else ""
+        comes_by = host.uplink if network.traits.internet else ""
         versions = sorted({probe.version for probe in sent})
         yield "back", [Probe("forward", version, comes_by, back, "", None, "established") for version in versions]
 

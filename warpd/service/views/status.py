@@ -105,7 +105,7 @@ def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
 
 def _gives_dns(network: Network) -> bool:
     """Whether its clients are told of name servers: those of the gateway are for clients that send everything here."""
-    return network.dns is not None or network.type == "secure-internet"
+    return network.dns is not None or network.traits.internet
 
 
 def _resource_json(resource: Resource) -> dict[str, Any]:

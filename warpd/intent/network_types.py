@@ -1,0 +1,115 @@
+"""The types of network, a row each: all that the rest of warpd has to know of a type to treat its networks.
+
+What passes in a network of a type is in `networks/types`, one file a type. A new type is such a file, a row here, and a
+test; no type's name stands in an `if` elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Final, Literal, get_args
+
+NetworkType = Literal["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
+Reach = Literal["everything", "resources", "sites", "gateway"]
+LegTunnel = Literal["gretap", "vxlan"]
+
+_ETHERNET: Final = frozenset({"vlan_id", "vlan_range", "bridge_name", "vni_pool"})
+
+
+@dataclass(frozen=True, slots=True)
+class TypeTraits:
+    """One type of network.
+
+    - `pool`: where subnets come from, unless `gateway.pools.subnets` says otherwise.
+    - `expected_users`: endpoints that an automatic subnet is sized for when the YAML gives no number.
+    - `reach`: what a client sends into its tunnel: everything; the listed resources; the subnet and what lies behind other
+      endpoints (sites); or no more than the gateway's own address.
+    - `fields`: fields of a network that mean something to few types; an error in others.
+    - `options`: the same, but only idle in others.
+    - `egress`: whether anything leaves by the host's links.
+    - `leg`: the tunnel of an endpoint's leg in a network that carries Ethernet; None for one that carries IP.
+    - `endpoints_max`: how many endpoints there may be; None for no bound of the type's own.
+    """
+
+    name: NetworkType
+    pool: IPv4Network
+    expected_users: int
+    reach: Reach
+    fields: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
+    egress: bool = False
+    leg: LegTunnel | None = None
+    endpoints_max: int | None = None
+
+    @property
+    def internet(self) -> bool:
+        """Whether its clients send to the internet."""
+        return self.reach == "everything"
+
+    @property
+    def lists_resources(self) -> bool:
+        """Whether its clients reach what `resources` lists, and nothing else."""
+        return self.reach == "resources"
+
+    @property
+    def ethernet(self) -> bool:
+        """Whether it carries Ethernet frames."""
+        return self.leg is not None
+
+
+ROWS: Final[tuple[TypeTraits, ...]] = (
+    TypeTraits(
+        "secure-internet",
+        IPv4Network("10.100.0.0/16"),
+        expected_users=1,
+        reach="everything",
+        fields=frozenset({"peer_communication", "protocols"}),
+        options=frozenset({"nat", "nat6", "allow_private"}),
+        egress=True,
+    ),
+    TypeTraits(
+        "remote-resource-gateway",
+        IPv4Network("10.200.0.0/16"),
+        expected_users=254,
+        reach="resources",
+        fields=frozenset({"resources", "protocols"}),
+        options=frozenset({"nat", "nat6"}),
+        egress=True,
+    ),
+    TypeTraits("l3vpn-gateway", IPv4Network("10.50.0.0/16"), expected_users=254, reach="sites"),
+    TypeTraits(
+        "l2-point-to-point",
+        IPv4Network("10.60.0.0/16"),
+        expected_users=2,
+        reach="gateway",
+        fields=_ETHERNET,
+        leg="gretap",
+        endpoints_max=2,
+    ),
+    TypeTraits(
+        "l2-mesh",
+        IPv4Network("10.70.0.0/16"),
+        expected_users=254,
+        reach="gateway",
+        fields=_ETHERNET,
+        leg="vxlan",
+    ),
+)
+NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)
+
+_BY_NAME: Final[dict[str, TypeTraits]] = {row.name: row for row in ROWS}
+
+
+def traits(name: str) -> TypeTraits:
+    """Return the row of a type.
+
+    Raises:
+        KeyError: there is no type of that name; the intent knows no other names than those of the rows.
+    """
+    return _BY_NAME[name]
+
+
+def types_with_field(field: str) -> tuple[str, ...]:
+    """Return the types that a field of a network means something to, as their row says; () for a field of all types."""
+    return tuple(row.name for row in ROWS if field in row.fields or field in row.options)
