@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import sh
-from tests.unit.test_import import later
+from tests.unit.imports.test_imports import later
 from warpd.kernel.linux.live_kernel import LiveKernel
 
 CLIENT = f"tcl-{os.getpid()}"

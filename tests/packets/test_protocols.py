@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.registries import BEYOND, DOCUMENTATION, IPV4, IPV6
+from tests.unit.networks.registries import BEYOND, DOCUMENTATION, IPV4, IPV6
 
 from .gateway import LINK, Gateway, Tunnel
 from .lan import INTERNET4, INTERNET6, LAN_HOST4, LAN_HOST6, UPLINK4, UPLINK6, Lab, until

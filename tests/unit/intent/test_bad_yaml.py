@@ -16,7 +16,7 @@ from warpd.errors import Finding, render_finding
 from warpd.intent.loader import load
 from warpd.intent.validation import check
 
-BAD = sorted((Path(__file__).parent.parent / "bad").glob("*.yaml"))
+BAD = sorted((Path(__file__).parent.parent.parent / "bad").glob("*.yaml"))
 PREFIX = "# expect: "
 CALLS_MAX = 5_000_000  # of functions, for the worst of these files; an explosion needs thousands of times as many
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from tests.unit.test_guards import MODES, base, compiled, guards
+from tests.unit.networks.firewall.test_firewalls import MODES, base, compiled, guards
 from warpd.intent.model import Endpoint, Gateway, Limits, Network
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftElements, NftTable
 from warpd.kernel.nftables.listing import decode_table

@@ -15,8 +15,8 @@ from warpd.intent.loader import Loaded, load, path_of, steps_of
 from warpd.intent.validation import check
 from warpd.yamlfile.parser import read_text, read_tree
 
-BAD = sorted((Path(__file__).parent.parent / "bad").glob("*.yaml"))
-EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yaml"))
+BAD = sorted((Path(__file__).parent.parent.parent / "bad").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parent.parent.parent.parent / "examples").glob("*.yaml"))
 MAIN = "version: 1\ngateway: {name: gw-1}\nnetworks:\n  main: {type: l2-mesh}\n"
 SOUND = """\
 version: 1

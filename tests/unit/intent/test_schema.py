@@ -9,12 +9,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.test_checks import EVERY_TYPE
+from tests.unit.intent.test_validation import EVERY_TYPE
 from warpd.intent.loader import load
 from warpd.intent.schema import DIALECT, json_schema, schema_text
 from warpd.yamlfile.parser import read_text, read_tree
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 SCHEMA = json_schema()
 BAD = sorted((ROOT / "tests" / "bad").glob("*.yaml"))
 # Findings that a schema cannot make: beyond YAML's own, those between values and those of a value's meaning.

@@ -9,7 +9,7 @@ import pytest
 
 from warpd.service.doctor import networkd
 
-OURS = Path(__file__).parents[2] / "systemd" / "networkd.conf.d" / "50-warpd.conf"
+OURS = Path(__file__).parent.parents[2] / "systemd" / "networkd.conf.d" / "50-warpd.conf"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from tests.laws.test_pieces_laws import places
+from tests.laws.test_section_laws import places
 from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_guards import MODES, base, compiled, guards
+from tests.unit.networks.firewall.test_firewalls import MODES, base, compiled, guards
 from warpd.kernel.kinds.nft_table import NftElements
 from warpd.networks.firewall.icmp_errors import CHAIN
 

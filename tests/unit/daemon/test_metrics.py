@@ -24,7 +24,7 @@ from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
 from warpd.service.views.status import status_json
 from warpd.testing.fake_kernel import FakeKernel
 
-MONITORING = Path(__file__).parents[2] / "examples" / "monitoring"
+MONITORING = Path(__file__).parent.parents[2] / "examples" / "monitoring"
 
 
 def stats(name: str = "lap", handshake: int = 0) -> Stats:

@@ -1,8 +1,8 @@
-"""Plant every hole of `holes.py`, one at a time, in a copy of the tree, and run the test that must find it.
+"""Plant every mutant of `mutants.py`, one at a time, in a copy of the tree, and run the test that must find it.
 
-    python tests/holes/replay.py [--packets] [--only TEXT]
+    python tests/mutants/replay.py [--packets] [--only TEXT]
 
-Without --packets only the holes that unit tests find. EgressLink code 1 when a hole was not found, or no longer fits.
+Without --packets only the mutants that unit tests find. EgressLink code 1 when a mutant was not found, or no longer fits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from holes import HOLES, Hole
+from mutants import MUTANTS, Mutant
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".work", "__pycache__", ".*_cache", ".hypothesis")
@@ -25,35 +25,35 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".work", "__pycache__", ".*_c
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packets", action="store_true", help="also those that only packets find (in the lab)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only holes whose name holds TEXT")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only mutants whose name holds TEXT")
     options = parser.parse_args()
-    chosen = [hole for hole in HOLES if options.only in hole.name and (options.packets or not hole.packets)]
-    with tempfile.TemporaryDirectory(prefix="warpd-holes.") as folder:
+    chosen = [mutant for mutant in MUTANTS if options.only in mutant.name and (options.packets or not mutant.packets)]
+    with tempfile.TemporaryDirectory(prefix="warpd-mutants.") as folder:
         sound = Path(folder) / "sound"
         shutil.copytree(REPOSITORY, sound, ignore=LEFT_OUT)
-        healthy = all(not fails(sound, *way) for way in sorted({(hole.found_by, hole.packets) for hole in chosen}))
+        healthy = all(not fails(sound, *way) for way in sorted({(mutant.found_by, mutant.packets) for mutant in chosen}))
         if not healthy:
-            print("without any hole the tests fail already")
+            print("without any mutant the tests fail already")
             return 1
-        found = sum(is_found(hole, sound, Path(folder)) for hole in chosen)
-    print(f"holes found: {found} of {len(chosen)}")
+        found = sum(is_found(mutant, sound, Path(folder)) for mutant in chosen)
+    print(f"mutants found: {found} of {len(chosen)}")
     return 0 if found == len(chosen) else 1
 
 
-def is_found(hole: Hole, sound: Path, folder: Path) -> bool:
+def is_found(mutant: Mutant, sound: Path, folder: Path) -> bool:
     tree = folder / "planted"
     shutil.copytree(sound, tree)
     try:
-        for file, right, wrong in hole.edits:
+        for file, right, wrong in mutant.edits:
             text = (tree / file).read_text()
             if text.count(right) != 1:
-                print(f"NO PLACE  {hole.name}: its text stands {text.count(right)} times in {file}")
+                print(f"NO PLACE  {mutant.name}: its text stands {text.count(right)} times in {file}")
                 return False
             (tree / file).write_text(text.replace(right, wrong))
         started = time.monotonic()
-        found = fails(tree, hole.found_by, hole.packets)
+        found = fails(tree, mutant.found_by, mutant.packets)
         took = time.monotonic() - started
-        print(f"{'found' if found else 'MISSED':<9} {hole.name} ({hole.found_by}, {took:.0f} s)", flush=True)
+        print(f"{'found' if found else 'MISSED':<9} {mutant.name} ({mutant.found_by}, {took:.0f} s)", flush=True)
         return found
     finally:
         shutil.rmtree(tree)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from tests.unit.test_guards import GATEWAY, MODES, compiled, is_drop
+from tests.unit.networks.firewall.test_firewalls import GATEWAY, MODES, compiled, is_drop
 from warpd.intent.reserved import MARKS, TABLES_LAST
 from warpd.kernel.kinds.ethernet import Bridge, Leg
 from warpd.kernel.kinds.link import Veth, WireguardLink

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from tests.unit.registries import BEYOND, CLOUDS, DOCUMENTATION, IPV4, IPV6
+from tests.unit.networks.registries import BEYOND, CLOUDS, DOCUMENTATION, IPV4, IPV6
 from warpd.kernel.nftables.simulator import Packet, Ruleset
 from warpd.networks.compiler import compile_state
 from warpd.testing.fake_kernel import PLAIN
