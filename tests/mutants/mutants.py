@@ -681,8 +681,8 @@ MUTANTS = (
     Mutant(
         "new connections from a VRF meet no share",
         "warpd/networks/isolation/vrf.py",
-        "    return [*clamp(site.mtu), *off, connection_limits.new_connections(), *icmp_errors.forwarded(), *hooks,",
-        "    return [*clamp(site.mtu), *off, *icmp_errors.forwarded(), *hooks,",
+        "        *off,\n        connection_limits.new_connections(),\n",
+        "        *off,\n",
         LIMITS,
     ),
     Mutant(

@@ -2,7 +2,8 @@
 
 The IANA special-purpose address registries of both families, as far as they say "globally reachable: false", with multicast and
 what other rows of theirs can lead to: translation and tunnel prefixes whose far end may be anybody's gateway, and addresses of
-clouds that stand in public ranges. Documentation ranges are left out: nothing is there. `tests/unit/networks/registries.py` has the rows.
+clouds that stand in public ranges. Documentation ranges are left out: nothing is there. The rows are in
+`tests/unit/networks/registries.py`.
 """
 
 from __future__ import annotations

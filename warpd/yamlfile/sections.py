@@ -52,7 +52,10 @@ class NetworkSection:
 
 @dataclass(frozen=True, slots=True)
 class SectionedFile:
-    """A file's values, where each network is a `NetworkSection`, and the same by its lines; `Branch.shifts` tells where these stand."""
+    """A file's values, where each network is a `NetworkSection`, and the same by its lines.
+
+    `Branch.shifts` tells where these stand.
+    """
 
     value: Branch
     by_lines: Mapping[str, NetworkSection]
