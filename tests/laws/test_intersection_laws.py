@@ -70,11 +70,15 @@ def peers(found: State) -> dict[tuple[str, str], set[str]]:
     return {(item.group, item.public_key): set(item.allowed_ips) for item in found if isinstance(item, WireguardPeer)}
 
 
+# Sets that only tell endpoints apart, by numbers that each state gives anew.
+NUMBERING = ("shares", "sides")
+
+
 def permits(found: State) -> dict[tuple[str, str], set[str]]:
-    """What stands in each set; several networks may add to one."""
+    """What stands in each set that lets something pass; several networks may add to one."""
     out: dict[tuple[str, str], set[str]] = {}
     for item in found:
-        if isinstance(item, NftElements):
+        if isinstance(item, NftElements) and not item.set.startswith(NUMBERING):
             out.setdefault((item.key.netns, item.set), set()).update(item.elements)
     return out
 
