@@ -1,6 +1,7 @@
 """Which frames of a leg never meet the bridge, and that no frame of a segment ever meets the gateway's own protocols.
 
-Filters of traffic control (`objects/tc.py`) judge every frame, whatever its protocol, before nftables and the bridge do. Three
+Filters of traffic control (`kernel/kinds/tc_filter.py`) judge every frame, whatever its protocol,
+before nftables and the bridge do. Three
 kinds of frame must not come further:
 
 - Frames to the group addresses 01:80:c2:00:00:01 to :0f, which IEEE 802.1Q keeps for the next bridge. A Linux bridge does

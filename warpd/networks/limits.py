@@ -1,6 +1,6 @@
 """How much of the gateway each network and endpoint may use: what the YAML says, and defaults from the host's figures. Pure.
 
-Lives here: the numbers. Does not: the rules that hold traffic to them (`isolation.limits`).
+Lives here: the numbers. Does not: the rules that hold traffic to them (`networks.firewall.connection_limits`).
 """
 
 from __future__ import annotations

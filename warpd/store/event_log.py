@@ -5,7 +5,7 @@ from what is still remembered when it has grown too large, so that it is bounded
 It is a record for people: nothing is decided by it, a line that cannot be read is passed over, and a
 disk that takes no writes stops nothing.
 
-Lives here: the file. Does not: which events are remembered (`daemon.desk`), who may read them.
+Lives here: the file. Does not: which events are remembered (`daemon.mailbox`), who may read them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A kernel setting of a namespace or of a link.
 
 Ours inside our namespaces and on our links, where it dies with them. On the host's own uplink we set one
-only with a fence beside it in our nft table (see `isolation/namespace.py`): then `restore` is what it was.
+only with a fence beside it in our nft table (see `networks/isolation/namespace.py`): then `restore` is what it was.
 """
 
 from __future__ import annotations
