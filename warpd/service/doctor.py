@@ -5,7 +5,6 @@ Changes nothing. Reads the kernel through the same look as a plan does.
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import os
 import platform
@@ -142,6 +141,8 @@ def _forwarding(host: Host) -> Iterator[Check]:
 
 def networkd(root: Path) -> Iterator[Check]:
     """Whether systemd-networkd, where it runs, leaves routes and rules alone that it did not make (networkd.conf(5))."""
+    import configparser  # a daemon that nobody asks for a check does without it
+
     if not (root / "run/systemd/netif").is_dir():
         return
     found = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)

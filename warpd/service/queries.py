@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -142,6 +141,8 @@ def difference(history: History, number: int) -> str:
 
 def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """A unified difference of files by path; "" where they are the same."""
+    import difflib  # a daemon that nobody asks for differences does without it
+
     lines: list[str] = []
     for name in sorted(old.keys() | new.keys()):
         before, after = (files.get(name, "").splitlines() for files in (old, new))
