@@ -16,8 +16,13 @@ def main() -> None:
     open_standard_streams()
     # structlog loads rich where there is one, to print tracebacks in colour: 4 MB of a service that logs JSON.
     sys.modules["rich"] = None  # type: ignore[assignment]  # None is how an import is forbidden (Python reference, 5.3.1)
+    # asyncio loads ssl where there is one, 2 MB; the control socket is a unix socket without TLS.
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # as above
+    import asyncio  # noqa: F401  # first, likewise
+
     import structlog  # noqa: F401  # first, so that the others find it loaded
 
+    del sys.modules["ssl"]
     del sys.modules["rich"]  # typer loads it for --help
 
     from warpd.daemon.serve import serve
