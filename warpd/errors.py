@@ -106,10 +106,6 @@ def render_finding(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def render_findings(findings: Iterable[Finding]) -> str:
-    return "\n".join(render_finding(finding) for finding in findings)
-
-
 def render_headline(finding: Finding) -> str:
     """`FILE:LINE:COL: PATH: message` alone."""
     where = finding.where

@@ -103,3 +103,8 @@ def vcid_of_alias(text: str) -> int | None:
         return None
     vcid = text.removeprefix(ALIAS_PREFIX).partition(":")[0]
     return int(vcid) if vcid.isdigit() else None
+
+
+def network_of_alias(text: str) -> str:
+    """Return the name of the network in an alias of ours, "" for any other alias."""
+    return text.removeprefix(ALIAS_PREFIX).partition(":")[2] if vcid_of_alias(text) is not None else ""

@@ -35,6 +35,7 @@ def test_the_name_of_a_leg_gives_its_vcid(build: Callable[[int, int], str], vcid
 def test_namespaces_and_aliases_give_their_vcid(vcid: int, network: str) -> None:
     assert naming.vcid_of_namespace(naming.namespace(vcid)) == vcid
     assert naming.vcid_of_alias(naming.alias(vcid, network)) == vcid
+    assert naming.network_of_alias(naming.alias(vcid, network)) == network
 
 
 @pytest.mark.parametrize(
@@ -51,4 +52,4 @@ def test_other_namespaces_are_not_ours(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "warpd", "warpd:", "warpd:x:y", "somebody's", "warpd-7"])
 def test_other_aliases_are_not_ours(text: str) -> None:
-    assert naming.vcid_of_alias(text) is None
+    assert naming.vcid_of_alias(text) is None and naming.network_of_alias(text) == ""

@@ -240,9 +240,5 @@ class Scheduler:
         held = self._failing if self._whole is None else {**self._failing, ROOT: self._whole}
         return {group: (hold.times, max(0.0, hold.until - now)) for group, hold in held.items()}
 
-    def next_write_s(self, now: float) -> float:
-        """Seconds until the state folder is written to again; 0 where nothing waits for that."""
-        return max(0.0, min(self._unwritten.until, self._next_look) - now) if self._unwritten is not None else 0.0
-
     def next_look_s(self, now: float) -> float:
         return max(0.0, self._next_look - now)

@@ -8,6 +8,7 @@ from warpd.intent.model import Network
 
 LEGS_BY_VLAN: Final = 99
 LEG_MAX: Final = 999  # three digits in a link's name
+LIMITS_MAX: Final = 255  # different limits of endpoints in a network: what the upper bits of their numbers hold
 
 
 def prefix_for(users: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from warpd import naming
 from warpd.errors import Finding
-from warpd.intent.capacity import LEG_MAX, LEGS_BY_VLAN, capacity, expected_users, prefix_for
+from warpd.intent.capacity import LEG_MAX, LEGS_BY_VLAN, LIMITS_MAX, capacity, expected_users, prefix_for
 from warpd.intent.model import Endpoint, Intent, Network, Pools, Resource
 from warpd.intent.network_types import ROWS, traits, types_with_field
 from warpd.intent.reserved import TABLES_LAST, UPLINK_TABLE, free_ports
@@ -231,6 +231,7 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     yield from _belonging(path, network)
     yield from _subnets(path, network, intent)
     yield from _capacity(path, network)
+    yield from _limits(path, network)
     yield from _l2(path, network, intent)
     yield from _six(path, network)
     yield from _addresses(path, network, intent)
@@ -378,6 +379,13 @@ def _capacity(path: str, network: Network) -> Iterator[Finding]:
     if room is not None and users is not None and users > room > 0:
         text = f"{network.subnet} holds {room}, expected_users is {users}"
         yield _error("subnet-too-small", f"{path}.subnet", text, f"a /{prefix_for(users)} holds them")
+
+
+def _limits(path: str, network: Network) -> Iterator[Finding]:
+    different = {(endpoint.type, endpoint.limits) for endpoint in network.endpoints.values()}
+    if len(different) > LIMITS_MAX:
+        text = f"its endpoints have {len(different)} different limits; a network has {LIMITS_MAX} at most"
+        yield _error("too-many-limits", f"{path}.endpoints", text, "let endpoints have the same limits")
 
 
 def _l2(path: str, network: Network, intent: Intent) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.kernel.api import Dump, Kernel, OperationError
@@ -189,9 +190,9 @@ def _names(compiled: Compiled, observed: Observed) -> dict[str, str]:
     """Group -> network name; of what the intent no longer has, the name in the link's alias."""
     out: dict[str, str] = {}
     for item in observed.state:
-        alias = getattr(item, "alias", "")
-        if item.group and alias.count(":") == 2:
-            out[item.group] = alias.split(":")[2]
+        network = naming.network_of_alias(getattr(item, "alias", ""))
+        if item.group and network:
+            out[item.group] = network
     return {**out, **compiled.names}
 
 

@@ -25,7 +25,8 @@ from warpd.kernel.api import Kernel
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.state import Observed
 from warpd.keys.derivation import Keyring
-from warpd.reconcile.engine import Target, removal
+from warpd.reconcile.engine import Target
+from warpd.reconcile.observe import observe
 from warpd.service.history import NOTHING, History
 from warpd.service.recovery import HINT, Recovered, recover
 from warpd.service.workspace import NO_MASTER, LoadedIntent, Session, lost_master
@@ -116,7 +117,7 @@ def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> N
 
 def has_devices(kernel: Kernel) -> bool:
     """Whether an apply of ours is in this kernel. Raises: DumpError."""
-    return shows_devices(removal(kernel).observed)
+    return shows_devices(observe(kernel))
 
 
 def shows_devices(observed: Observed) -> bool:
@@ -133,7 +134,7 @@ def in_kernel(session: Session, read: LoadedIntent, kernel: Kernel, record: Load
         DumpError: the kernel could not be read.
         WarpError: it shows too little, or the YAML lacks most of its networks and nothing else tells of them.
     """
-    observed = removal(kernel).observed
+    observed = observe(kernel)
     if not shows_devices(observed):
         return None
     if record is None:

@@ -152,8 +152,8 @@ def _all_shown(state: State) -> dict[int, _Shown]:
 
 
 def _alias(items: Iterable[KernelObject]) -> str:
-    aliases = (str(getattr(item, "alias", "")).split(":") for item in items)
-    return next((parts[2] for parts in aliases if len(parts) == 3), "")
+    names = (naming.network_of_alias(getattr(item, "alias", "")) for item in items)
+    return next(filter(None, names), "")
 
 
 def _found(intent: Intent, known: Allocations, shown: Mapping[int, _Shown]) -> Iterator[tuple[str, _Shown]]:

@@ -1,4 +1,4 @@
-"""Replace a file of the operator's whole, or make a new one: synced, renamed, with the mode and owner it had.
+"""Replace a file whole, or make a new one: synced and renamed; one of the operator's with the mode and owner it had.
 
 Lives here: files, and what may go wrong with them. Does not: what stands in them. A crash at any byte leaves the old
 file or the new one; a file that somebody else changed meanwhile is left as they made it.
@@ -51,6 +51,43 @@ def create(path: Path, new: bytes, mode: int) -> None:
         finally:
             os.unlink(beside)
         os.fsync(folder)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Put a file of warpd's own in place, whatever was there; for root alone, and for one writer at a time.
+
+    Raises:
+        OSError: nothing was written, and nothing is left of the attempt.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        write_synced(beside, data)
+        os.rename(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)  # a half takes room that there is none of
+        raise
+    sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Make a file for root alone, in place of what a crash may have left there. Raises: OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a new or renamed file outlive a power cut. Raises: OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from warpd.store.atomic_file import put
+
 FILE: Final = "events.jsonl"
 SIZE_MAX: Final = 4 * 1024 * 1024  # bytes at which the file is written anew
 ROOM_MIN: Final = 1024 * 1024  # bytes of the disk that are left to what counts: allocations, history
@@ -68,7 +70,7 @@ class EventLog:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _FLAGS, 0o600)
         try:
             size = _size(fd)
-            _leave_room(fd, len(text))
+            _leave_room(self._path.parent, len(text))
             if size + len(text) > SIZE_MAX:
                 self._write_anew()
                 return
@@ -81,21 +83,9 @@ class EventLog:
 
     def _write_anew(self) -> None:
         """Only what is remembered, put in place at once. Raises: OSError."""
-        beside = self._path.with_name(f".{FILE}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
-        fd = os.open(beside, flags, 0o600)
-        try:
-            try:
-                text = _lines(self._remembered())
-                _leave_room(fd, len(text))
-                _write_all(fd, text, 0)
-            finally:
-                os.close(fd)
-            os.rename(beside, self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise
+        text = _lines(self._remembered())
+        _leave_room(self._path.parent, len(text))
+        put(self._path, text)
         self._is_torn = False
 
 
@@ -141,9 +131,9 @@ def _size(fd: int) -> int:
     return seen.st_size
 
 
-def _leave_room(fd: int, count: int) -> None:
+def _leave_room(folder: Path, count: int) -> None:
     """Raises: OSError where so many bytes more would take the last of the disk."""
-    disk = os.fstatvfs(fd)
+    disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < count + ROOM_MIN:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -27,6 +27,7 @@ from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.keys.derivation import KEY_BYTES, Secret
+from warpd.store.atomic_file import put, sync_folder, write_synced
 
 ALLOCATIONS: Final = "grants.json"
 VERSIONS: Final = "configs.json"
@@ -174,13 +175,13 @@ class Store:
         beside = self.folder / f".{MASTER}.{os.getpid()}"
         with _told(target):
             self._make_folder()
-            _write_synced(beside, secrets.token_bytes(KEY_BYTES))
+            write_synced(beside, secrets.token_bytes(KEY_BYTES))
             try:
                 with contextlib.suppress(FileExistsError):
                     os.link(beside, target)
             finally:
                 os.unlink(beside)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return _read_key(target, shared=stat.S_IRWXO | stat.S_IRWXG)
 
     # config versions
@@ -412,7 +413,7 @@ class Store:
         path = self.folder / name
         with _told(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     # files
 
@@ -455,19 +456,11 @@ class Store:
         if self._read(name) == text:
             return
         path = self.folder / name
-        beside = path.with_name(f".{path.name}.new")
         with _told(path):
             self._make_folder()
             if path.parent != self.folder:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-            try:
-                _write_synced(beside, text.encode())
-                os.rename(beside, path)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(beside)  # a half takes room that there is none of
-                raise
-            _sync_folder(path.parent)
+            put(path, text.encode())
 
 
 def _flock(fd: int, path: Path, patience_s: float) -> None:
@@ -523,16 +516,6 @@ def _broken(path: Path, why: str) -> WarpError:
     return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of a crash
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _append_synced(path: Path, data: bytes) -> None:
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "r+b", buffering=0) as file:
@@ -550,14 +533,6 @@ def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:
         yield name, int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _read_key(path: Path, shared: int) -> Secret | None:

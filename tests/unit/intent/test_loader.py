@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.counts import growth
-from warpd.errors import Finding, render_finding, render_findings
+from warpd.errors import Finding, render_finding
 from warpd.intent.loader import Loaded, load, path_of, steps_of
 from warpd.intent.validation import check
 from warpd.yamlfile.parser import read_text, read_tree
@@ -47,7 +47,7 @@ def one(loaded: Loaded) -> Finding:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_sound(path: Path) -> None:
     loaded = load(path)
-    assert loaded.intent is not None, render_findings(loaded.findings)
+    assert loaded.intent is not None, [render_finding(finding) for finding in loaded.findings]
     assert check(loaded.intent) == ()
 
 
@@ -179,7 +179,8 @@ def survives(path: Path, raw: bytes) -> None:
     loaded = load(path)
     found = [*loaded.findings, *(check(loaded.intent) if loaded.intent else ())]
     assert (loaded.intent is None) == any(item.is_error for item in loaded.findings)
-    render_findings(loaded.locate(item) for item in found)
+    for item in found:
+        render_finding(loaded.locate(item))
 
 
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

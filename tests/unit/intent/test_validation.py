@@ -159,3 +159,11 @@ def test_every_overlap_of_many_routes_is_found() -> None:
 def test_disabled_networks_keep_their_numbers() -> None:
     networks = {name: {"type": "l2-mesh", "port": 51821, "enabled": name == "a"} for name in ("a", "b")}
     assert codes(networks) == ["port-twice"]
+
+
+@pytest.mark.parametrize(("different", "is_refused"), [(255, False), (256, True)])
+def test_different_limits_have_a_bound(different: int, is_refused: bool) -> None:
+    endpoints = {f"e{n}": {"type": "mobile", "limits": {"connections": n}} for n in range(1, different + 1)}
+    network = {"type": "secure-internet", "expected_users": 300, "endpoints": endpoints}
+    found = check(Intent.model_validate({"version": 1, "networks": {"a": network}}))
+    assert ("too-many-limits" in {item.code for item in found}) == is_refused

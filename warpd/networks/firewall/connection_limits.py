@@ -47,7 +47,6 @@ BURST_S: Final = 10  # seconds' worth of new connections that may be opened at o
 PART: Final = 256  # connections that are counted together, about
 PARTS_MAX: Final = 256
 _NUMBERS: Final = 24  # bits of an endpoint's number; the bits above are its kind
-KINDS_MAX: Final = 255
 ENDPOINTS_MAX: Final = 1 << 16  # that open connections at the same time
 SERVICES_MAX: Final = 1 << 16
 ENDPOINT: Final = meta("priority")
