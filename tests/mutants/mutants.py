@@ -1,12 +1,13 @@
 """Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
 
-A mutant replaces a piece of text of a file, which must stand there exactly once; `found_by` is the cheapest test that is
-expected to fail then. `replay.py` plants them in a copy and says how many were found. Those of `packets` run in the lab.
+A mutant replaces a piece of code of one function (planting.py); `found_by` is the cheapest test that is expected to fail then. `replay.py` plants them in a copy and says how many were found. Those of `packets` run in the lab.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from tests.mutants.planting import Edit
 
 GUARDS = "tests/unit/networks/firewall/test_firewalls.py"
 DELIVERY = "tests/unit/networks/firewall/test_local_delivery.py"
@@ -25,1036 +26,1440 @@ FLUSH = "tests/packets/test_under_fire.py"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    name: str
-    file: str
-    right: str
-    wrong: str
-    found_by: str = GUARDS
-    packets: bool = False
-    also: tuple[tuple[str, str, str], ...] = ()  # file, right, wrong: where two guards stand, both must be open to let packets in
+    """One mistake; where two guards stand, `edits` opens both, since one alone lets nothing in.
 
-    @property
-    def edits(self) -> tuple[tuple[str, str, str], ...]:
-        return ((self.file, self.right, self.wrong), *self.also)
+    packets: only packets find it: the test runs in the lab.
+    """
+
+    name: str
+    found_by: str
+    edits: tuple[Edit, ...]
+    packets: bool = False
 
 
 MUTANTS = (
     Mutant(
         "the host answers on a transit link's address to whoever routes there from outside",
-        "warpd/networks/firewall/root.py",
-        '        *_transit_from_outside("ip", 4),\n',
-        "",
         "tests/packets/test_neighbour.py",
+        (Edit("warpd.networks.firewall.root:_input", "*_transit_from_outside('ip', 4)", None),),
         packets=True,
     ),
     Mutant(
         "the host's own addresses are open to whoever comes in by a transit link",
-        "warpd/networks/firewall/local_delivery.py",
-        "(*_discovery(), *_closed((*LINK_WIDE, *local)))",
-        "(*_discovery(), *_closed(LINK_WIDE))",
         DELIVERY,
+        (
+            Edit(
+                "warpd.networks.firewall.local_delivery:of_transit",
+                "(*LINK_WIDE, *local)",
+                "LINK_WIDE",
+            ),
+        ),
     ),
     Mutant(
         "neighbour discovery comes in by a tunnel",
-        "warpd/networks/firewall/local_delivery.py",
-        "return TcIngress(netns, device, _closed(",
-        "return TcIngress(netns, device, _discovery() + _closed(",
         DELIVERY,
+        (
+            Edit(
+                "warpd.networks.firewall.local_delivery:of_tunnel",
+                "_closed((*LINK_WIDE, *(item for item in closed if item not in own)))",
+                "_discovery() + _closed((*LINK_WIDE, *(item for item in closed if item not in own)))",
+            ),
+        ),
     ),
     Mutant(
         "multicast and link-local addresses of the host are open to a network",
-        "warpd/networks/firewall/local_delivery.py",
-        '("224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")',
-        '("224.0.0.0/4", "255.255.255.255/32", "fe80::/10")',
         DELIVERY,
+        (Edit("warpd.networks.firewall.local_delivery:", "'ff00::/8'", None),),
     ),
     Mutant(
         "transit links of other networks are open to a network",
-        "warpd/networks/firewall/local_delivery.py",
-        "*(ip_network(item) for item in local), transit, TRANSIT6]",
-        "*(ip_network(item) for item in local), TRANSIT6]",
         DELIVERY,
+        (Edit("warpd.networks.firewall.local_delivery:with_transit", "transit", None),),
     ),
     Mutant(
         "the unreachable default of one family is missing",
-        "warpd/networks/isolation/vrf.py",
-        'for prefix in ("0.0.0.0/0", "::/0"):\n',
-        'for prefix in ("0.0.0.0/0",):\n',
+        GUARDS,
+        (Edit("warpd.networks.isolation.vrf:_last_resort", "'::/0'", None),),
     ),
     Mutant(
         "unreachable routes come after what they stop",
-        "warpd/kernel/kinds/route.py",
-        "return Phase.ROUTE if self.device else Phase.NAMESPACE",
-        "return Phase.ROUTE",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.kinds.route:Route.phase",
+                "Phase.ROUTE if self.device else Phase.NAMESPACE",
+                "Phase.ROUTE",
+            ),
+        ),
     ),
     Mutant(
         "the guard comes after the links",
-        "warpd/kernel/state.py",
-        "    GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n",
-        "    GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.state:",
+                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before\n    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.\n    """\n    GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n    PEER = 5\n    ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9',
+                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before\n    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.\n    """\n    GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n    PEER = 5\n    ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9',
+            ),
+        ),
     ),
     Mutant(
         "allocations come before the devices",
-        "warpd/kernel/kinds/nft_table.py",
-        'return Phase.GUARD if role_of(self.set) == "fence" else Phase.PERMIT',
-        "return Phase.GUARD",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.kinds.nft_table:NftElements.phase",
+                "Phase.GUARD if role_of(self.set) == 'fence' else Phase.PERMIT",
+                "Phase.GUARD",
+            ),
+        ),
     ),
     Mutant(
         "removal does not reverse the order",
-        "warpd/reconcile/plan.py",
-        "return (-step.change.subject.phase, step.group, step.key)",
-        "return (step.change.subject.phase, step.group, step.key)",
+        GUARDS,
+        (
+            Edit(
+                "warpd.reconcile.plan:_last_first",
+                "-step.change.subject.phase",
+                "step.change.subject.phase",
+            ),
+        ),
     ),
     Mutant(
         "the rule against spoofed IPv6 sources is forgotten",
-        "warpd/networks/tunnel.py",
-        '        *drops(label, "spoofed", match(payload("ip6", "saddr"), "@endpoints6", op="!=")),\n',
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.tunnel:spoofed",
+                "*drops(label, 'spoofed', match(payload('ip6', 'saddr'), '@endpoints6', op='!='))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "sites are let through without a look at the source",
-        "warpd/networks/types/l3vpn.py",
-        "[*tunnel.spoofed(site), *routed,",
-        "[*routed,",
+        GUARDS,
+        (Edit("warpd.networks.types.l3vpn:fragment", "*tunnel.spoofed(site)", None),),
     ),
     Mutant(
         "a resource's ports are ignored",
-        "warpd/networks/types/remote_resource.py",
-        "_protocols(resource), _ports(resource.ports or ()))",
-        "_protocols(resource), ())",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.types.remote_resource:_entry", "_ports(resource.ports or ())", "()"
+            ),
+        ),
     ),
     Mutant(
         "a resource's protocol is ignored where it has no ports",
-        "warpd/networks/policy.py",
-        '    return [match(meta("l4proto"), numbers), *port]',
-        "    return [*port]",
+        GUARDS,
+        (Edit("warpd.networks.policy:_service", "match(meta('l4proto'), numbers)", None),),
     ),
     Mutant(
         "what no resource lists passes",
-        "warpd/networks/types/remote_resource.py",
-        '"out": [*egress.out(site, network, beyond), *unlisted],',
-        '"out": egress.out(site, network, beyond),',
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.types.remote_resource:fragment",
+                "[*egress.out(site, network, beyond), *unlisted]",
+                "egress.out(site, network, beyond)",
+            ),
+        ),
     ),
     Mutant(
         "the conntrack zone of what stays inside is dropped",
-        "warpd/networks/isolation/vrf.py",
-        '        yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)\n',
-        '        yield rule("stays inside", inside, RETURN)\n',
         "tests/packets/test_twins.py",
+        (Edit("warpd.networks.isolation.vrf:_zone", "mangle(ZONE, site.routing_table)", None),),
         packets=True,
     ),
     Mutant(
         "two networks in the root have one mark",
-        "warpd/networks/firewall/root.py",
-        "    return MARKS + table\n",
-        "    return MARKS + 1\n",
+        GUARDS,
+        (Edit("warpd.networks.firewall.root:mark_of", "table", "1"),),
     ),
     Mutant(
         "networks without a way out are marked for the uplink",
-        "warpd/networks/isolation/vrf.py",
-        "    if not wants.egress:\n        return\n",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:_steer",
+                """if not wants.egress:
+    return""",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a leg in the root believes every network",
-        "warpd/networks/ethernet.py",
-        "    if not place.mark:\n        return []\n",
-        "    return []\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.ethernet:_own_only",
+                """if not place.mark:
+    return []""",
+                "return []",
+            ),
+        ),
     ),
     Mutant(
         "GRETAP legs hang on the WireGuard device in a VRF",
-        "warpd/networks/isolation/vrf.py",
-        "site.routing_table, vrf, vrf, suffix",
-        'site.routing_table, vrf, f"wg-{site.vcid}", suffix',
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:room",
+                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf, suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
+                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, f'wg-{site.vcid}', suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
+            ),
+        ),
     ),
     Mutant(
         "a bridge does not look at VLANs",
-        "warpd/kernel/kinds/ethernet.py",
-        "    filtering: bool = True\n",
-        "    filtering: bool = False\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.kinds.ethernet:Bridge",
+                "filtering: bool = True",
+                "filtering: bool = False",
+            ),
+        ),
     ),
     Mutant(
         "VLANs that were not granted pass a port",
-        "warpd/networks/types/l2_mesh.py",
-        "    tagged = ethernet.tagged_of(network)\n",
-        "    tagged = ((2, 4094),)\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.types.l2_mesh:objects",
+                "ethernet.tagged_of(network)",
+                "((2, 4094),)",
+            ),
+        ),
     ),
     Mutant(
         "every VLAN is granted to a trunk",
-        "warpd/networks/ethernet.py",
-        "    return ((network.vlan_range.first, network.vlan_range.last),) if network.vlan_range else ()",
-        "    return ((1, 4094),) if network.vlan_range else ()",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.ethernet:tagged_of",
+                "(network.vlan_range.first, network.vlan_range.last)",
+                "(1, 4094)",
+            ),
+        ),
     ),
     Mutant(
         "the gateway's services answer endpoints in a VRF",
-        "warpd/networks/isolation/vrf.py",
-        '    entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]\n',
-        '    entries = [("forwards", _vrf(site), "forward")]\n',
         "tests/packets/matrix",
+        (Edit("warpd.networks.isolation.vrf:_part", "('inputs', _vrf(site), 'input')", None),),
         packets=True,
     ),
     Mutant(
         "endpoint to endpoint passes in a hub",
-        "warpd/networks/types/secure_internet.py",
-        "*(granted if open_ else ())",
-        "*granted",
         "tests/packets/matrix",
+        (
+            Edit(
+                "warpd.networks.types.secure_internet:_peers", "granted if open_ else ()", "granted"
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "private ranges pass",
-        "warpd/networks/types/secure_internet.py",
-        '        PolicyEntry("private", version, f"@private{version}", denied="private"),\n',
-        "",
         "tests/packets/matrix",
+        (
+            Edit(
+                "warpd.networks.types.secure_internet:",
+                "PolicyEntry('private', version, f'@private{version}', denied='private')",
+                None,
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "a network's guard lets in what comes unasked",
-        "warpd/networks/policy.py",
-        "ANSWERS, REPLY, *nat)",
-        "*nat)",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.policy:replies",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), ANSWERS, REPLY, *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), *nat)",
+            ),
+        ),
     ),
     Mutant(
         "a reply does not meet the resources that are listed now",
-        "warpd/networks/policy.py",
-        '    original = (match(connection(f"{FAMILY[entry.version]} daddr", "original"), entry.target),) if entry.target else ()',
-        "    original = ()",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.policy:_connections",
+                "(match(connection(f'{FAMILY[entry.version]} daddr', 'original'), entry.target),) if entry.target else ()",
+                "()",
+            ),
+        ),
     ),
     Mutant(
         "replies of a connection pass whatever its port was",
-        "warpd/networks/policy.py",
-        "        if not entry.ports:\n            yield protocol\n",
-        "        yield protocol\n",
         "tests/packets/test_revoked.py",
+        (
+            Edit(
+                "warpd.networks.policy:_connections",
+                """for number in entry.protocols:
+    protocol = (*original, match(connection('protocol'), number))
+    if not entry.ports:
+        yield protocol
+    for first, last in entry.ports:
+        yield (*protocol, match(connection('proto-dst', 'original'), between(first, last)))""",
+                """for number in entry.protocols:
+    protocol = (*original, match(connection('protocol'), number))
+    yield protocol
+    for first, last in entry.ports:
+        yield (*protocol, match(connection('proto-dst', 'original'), between(first, last)))""",
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "a connection without NAT goes on where NAT is wanted now",
-        "warpd/networks/egress.py",
-        "        *_untranslated(label, network),\n",
-        "",
         "tests/packets/test_revoked.py",
+        (Edit("warpd.networks.egress:out", "*_untranslated(label, network)", None),),
         packets=True,
     ),
     Mutant(
         "protocols without ports leave by NAT",
-        "warpd/networks/egress.py",
-        "        *portless(label, carried),\n",
-        "",
-        also=(("warpd/networks/egress.py", "policy.requests(label, entries, carried)", "policy.requests(label, entries)"),),
+        GUARDS,
+        (
+            Edit("warpd.networks.egress:out", "*portless(label, carried)", None),
+            Edit(
+                "warpd.networks.egress:out",
+                "policy.requests(label, entries, carried)",
+                "policy.requests(label, entries)",
+            ),
+        ),
     ),
     Mutant(
         "what nft finds no protocol in leaves by NAT",
-        "warpd/networks/egress.py",
-        "policy.requests(label, entries, carried)",
-        "policy.requests(label, entries)",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.egress:out",
+                "policy.requests(label, entries, carried)",
+                "policy.requests(label, entries)",
+            ),
+        ),
     ),
     Mutant(
         "protocols that are listed for one family leave by the NAT of the other",
-        "warpd/networks/egress.py",
-        "    listed = () if version in translated(network) else network.protocols\n",
-        "    listed = network.protocols\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.egress:_protocols",
+                "() if version in translated(network) else network.protocols",
+                "network.protocols",
+            ),
+        ),
     ),
     Mutant(
         "ICMP other than echo leaves",
-        "warpd/networks/egress.py",
-        "        *_echo_only(label),\n",
-        "",
-        also=(("warpd/networks/egress.py", "policy.requests(label, entries, carried)", "policy.requests(label, entries)"),),
+        GUARDS,
+        (
+            Edit("warpd.networks.egress:out", "*_echo_only(label)", None),
+            Edit(
+                "warpd.networks.egress:out",
+                "policy.requests(label, entries, carried)",
+                "policy.requests(label, entries)",
+            ),
+        ),
     ),
     Mutant(
         "the gateway lets out what a network's own guard would have to stop",
-        "warpd/networks/firewall/root.py",
-        '        rule("what NAT keeps apart", jump("carried")),\n',
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_out",
+                "rule('what NAT keeps apart', jump('carried'))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "the gateway's guard lets in what comes unasked",
-        "warpd/networks/firewall/root.py",
-        'match(meta("oifname"), "@links"), ANSWERS, ACCEPT)',
-        'match(meta("oifname"), "@links"), ACCEPT)',
+        GUARDS,
+        (Edit("warpd.networks.firewall.root:_back", "ANSWERS", None),),
     ),
     Mutant(
         "what comes unasked from the uplink is let in",
-        "warpd/networks/policy.py",
-        "ANSWERS, REPLY, *nat)",
-        "*nat)",
         "tests/packets/test_unasked.py",
-        packets=True,
-        also=(
-            (
-                "warpd/networks/firewall/root.py",
-                'match(meta("oifname"), "@links"), ANSWERS, ACCEPT)',
-                'match(meta("oifname"), "@links"), ACCEPT)',
+        (
+            Edit(
+                "warpd.networks.policy:replies",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), ANSWERS, REPLY, *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), *nat)",
             ),
+            Edit("warpd.networks.firewall.root:_back", "ANSWERS", None),
         ),
+        packets=True,
     ),
     Mutant(
         "a network's link may lead to another one's",
-        "warpd/networks/firewall/root.py",
-        '        *drops("gateway", "between-networks", _to_door()),\n',
-        "",
-    ),
-    Mutant(
-        "networks meet in the root",
-        "warpd/networks/firewall/root.py",
-        '        *drops("gateway", "between-networks", _to_door()),\n',
-        "",
-        "tests/packets/test_unasked.py",
-        packets=True,
-        also=(
-            (
-                "warpd/networks/firewall/root.py",
-                '        *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),\n',
-                "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_out",
+                "*drops('gateway', 'between-networks', _to_door())",
+                None,
             ),
         ),
     ),
     Mutant(
+        "networks meet in the root",
+        "tests/packets/test_unasked.py",
+        (
+            Edit(
+                "warpd.networks.firewall.root:_out",
+                "*drops('gateway', 'between-networks', _to_door())",
+                None,
+            ),
+            Edit(
+                "warpd.networks.firewall.root:_out",
+                "*drops('gateway', 'hairpin', match(payload('ip', 'daddr'), '@ranges4'))",
+                None,
+            ),
+        ),
+        packets=True,
+    ),
+    Mutant(
         "NAT takes the ports on which the gateway listens",
-        "warpd/networks/firewall/port_blocks.py",
-        '    own = {"masquerade": {"port": between(block[0], block[1])}}\n',
-        '    own = {"masquerade": None}\n',
         "tests/packets/test_shadow.py",
+        (
+            Edit(
+                "warpd.networks.firewall.port_blocks:_translated",
+                "{'port': between(block[0], block[1])}",
+                "None",
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "unknown neighbours of one family are not limited",
-        "warpd/networks/firewall/root.py",
-        "        *neighbours.judges(),\n",
-        "        *neighbours.judges()[:1],\n",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_out",
+                "neighbours.judges()",
+                "neighbours.judges()[:1]",
+            ),
+        ),
     ),
     Mutant(
         "networks share the log lines of the gateway's rules",
-        "warpd/networks/firewall/rules.py",
-        "    if label == GATEWAY:\n",
-        "    if False:\n",
         LIMITS,
+        (Edit("warpd.networks.firewall.rules:drops", "label == GATEWAY", "False"),),
     ),
     Mutant(
         "all networks have one block of ports",
-        "warpd/networks/firewall/port_blocks.py",
-        "return site.link_number % BLOCKS",
-        "return 0",
         LIMITS,
+        (Edit("warpd.networks.firewall.port_blocks:block_of", "site.link_number % BLOCKS", "0"),),
     ),
     Mutant(
         "new connections to the gateway itself meet no share",
-        "warpd/networks/isolation/namespace.py",
-        '        connection_limits.new_connections(match(meta("iifname"), place.tunnel)),\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:_input",
+                "connection_limits.new_connections(match(meta('iifname'), place.tunnel))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "an endpoint's routes have no share",
-        "warpd/networks/tunnel.py",
-        "p.share, p.ranges) for p in peers]",
-        "p.share, p.ranges[:1]) for p in peers]",
         LIMITS,
+        (Edit("warpd.networks.tunnel:objects", "p.ranges", "p.ranges[:1]"),),
     ),
     Mutant(
         "shares of connections are counted by address",
-        "warpd/networks/firewall/connection_limits.py",
-        '            found[source.version].add(f"{plain(source)} : {number}")\n',
-        '            found[source.version].add(f"{plain(source)} : 100:{hash(source) % 65536:x}")\n',
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:elements",
+                "f'{plain(source)} : {number}'",
+                "f'{plain(source)} : 100:{hash(source) % 65536:x}'",
+            ),
+        ),
     ),
     Mutant(
         "an endpoint's connections are not counted",
-        "warpd/networks/firewall/connection_limits.py",
-        '        yield rule("connections of an endpoint", _of(kind), over, jump("over-count"))\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:_limits",
+                """for kind, share in enumerate(shares.kinds, 1):
+    over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
+    yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))""",
+                """for kind, share in enumerate(shares.kinds, 1):
+    over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))""",
+            ),
+        ),
     ),
     Mutant(
         "AllowedIPs forget what is behind an endpoint",
-        "warpd/networks/tunnel.py",
-        "        return tuple(sorted(str(item) for item in self.ranges))\n",
-        "        return tuple(sorted(str(item) for item in self.ranges[:2]))\n",
+        GUARDS,
+        (Edit("warpd.networks.tunnel:TunnelPeer.allowed_ips", "self.ranges", "self.ranges[:2]"),),
     ),
     Mutant(
         "a bridge hands frames to its host",
-        "warpd/networks/frames.py",
-        "    return (TcFilter(_FIRST_RESERVED),)\n",
-        "    return ()\n",
+        GUARDS,
+        (Edit("warpd.networks.frames:of_bridge", "TcFilter(_FIRST_RESERVED)", None),),
     ),
     Mutant(
         "a bridge that somebody listens on hands frames to its host",
-        "warpd/networks/frames.py",
-        "    return (TcFilter(_FIRST_RESERVED),)\n",
-        "    return ()\n",
         "tests/packets/test_frames.py",
+        (Edit("warpd.networks.frames:of_bridge", "TcFilter(_FIRST_RESERVED)", None),),
         packets=True,
     ),
     Mutant(
         "frames to some reserved addresses are handed to the host",
-        "warpd/networks/frames.py",
-        '    "01:80:c2:00:00:08/ff:ff:ff:ff:ff:f8",\n',
-        "",
+        GUARDS,
+        (Edit("warpd.networks.frames:", "'01:80:c2:00:00:08/ff:ff:ff:ff:ff:f8'", None),),
     ),
     Mutant(
         "a tag behind a tag passes",
-        "warpd/networks/frames.py",
-        "*(_stacked() if judged else ())",
-        "*()",
+        GUARDS,
+        (Edit("warpd.networks.frames:of_leg", "_stacked() if judged else ()", "()"),),
     ),
     Mutant(
         "a tag behind a tag comes out as the VLAN of the frame",
-        "warpd/networks/frames.py",
-        "*(_stacked() if judged else ())",
-        "*()",
         "tests/packets/test_frames.py",
+        (Edit("warpd.networks.frames:of_leg", "_stacked() if judged else ()", "()"),),
         packets=True,
     ),
     Mutant(
         "first tags of 802.1ad pass",
-        "warpd/networks/frames.py",
-        "return (*outer, *inner)",
-        "return tuple(inner)",
+        GUARDS,
+        (Edit("warpd.networks.frames:_stacked", "(*outer, *inner)", "tuple(inner)"),),
     ),
     Mutant(
         "broadcasts of a mesh have no limit",
-        "warpd/networks/types/l2_mesh.py",
-        "storms=True",
-        "storms=False",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.types.l2_mesh:objects",
+                "frames.of_leg(judged=True, storms=True)",
+                "frames.of_leg(judged=True, storms=False)",
+            ),
+        ),
     ),
     Mutant(
         "what exceeds a limit passes",
-        "warpd/kernel/netlink/tc.py",
-        "    tbf = TBF.pack(0, TC_ACT_SHOT, 0,",
-        "    tbf = TBF.pack(0, TC_ACT_OK, 0,",
         "tests/live/test_filters.py",
+        (Edit("warpd.kernel.netlink.tc:_police", "TC_ACT_SHOT", "TC_ACT_OK"),),
         packets=True,
     ),
     Mutant(
         "filters come after the links are up",
-        "warpd/kernel/kinds/tc_filter.py",
-        """    @property
-    def phase(self) -> Phase:
-        return Phase.SETTING
-
-    @property
-    def needs(self) -> tuple[Key, ...]:
-        maker""",
-        """    @property
-    def phase(self) -> Phase:
-        return Phase.ROUTE
-
-    @property
-    def needs(self) -> tuple[Key, ...]:
-        maker""",
+        GUARDS,
+        (Edit("warpd.kernel.kinds.tc_filter:TcIngress.phase", "Phase.SETTING", "Phase.ROUTE"),),
     ),
     Mutant(
         "filters of somebody else are taken for ours",
-        "warpd/kernel/netlink/tc.py",
-        "    return keys if told == written else None\n",
-        "    return keys\n",
         "tests/unit/kernel/netlink/test_tc.py",
+        (Edit("warpd.kernel.netlink.tc:_keys", "keys if told == written else None", "keys"),),
     ),
     Mutant(
         "a bridge learns for one leg only",
-        "warpd/kernel/kinds/ethernet.py",
-        "    return LEARNED_PER_LEG * max(legs, 1)\n",
-        "    return LEARNED_PER_LEG\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.kinds.ethernet:max_learned",
+                "LEARNED_PER_LEG * max(legs, 1)",
+                "LEARNED_PER_LEG",
+            ),
+        ),
     ),
     Mutant(
         "what a VRF's packets are routed by asks for no mark",
-        "warpd/networks/isolation/vrf.py",
-        "        *unguarded(ROOT, [vrf], (4, 6), group),\n",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:build", "*unguarded(ROOT, [vrf], (4, 6), group)", None
+            ),
+        ),
     ),
     Mutant(
         "endpoints of a VRF reach each other unmarked, by IPv4",
-        "warpd/networks/isolation/vrf.py",
-        "    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:",
+                'def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by\n    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.\n    """\n    own = [item for item in site.inside if isinstance(item, IPv4Network)]\n    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)',
+                'def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by\n    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.\n    """\n    own = [item for item in site.inside if isinstance(item, IPv4Network)]\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)',
+            ),
+        ),
     ),
     Mutant(
         "a VRF without a way out routes IPv4 unmarked",
-        "warpd/networks/isolation/vrf.py",
-        "        *unguarded(ROOT, [place.tunnel], (4,), group),\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:build",
+                "*unguarded(ROOT, [place.tunnel], (4,), group)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a VRF's IPv4 leaves unmarked where the kernel takes no rule for its VRF",
-        "warpd/networks/compiler.py",
-        "    own += root.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.compiler:_gateway_objects",
+                "own += root.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a namespace routes what nothing has marked",
-        "warpd/networks/isolation/namespace.py",
-        '    out += unguarded(place.netns, _links(site, place, wants), versions, owner="", inside=inside)\n',
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:build",
+                "out += unguarded(place.netns, _links(site, place, wants), versions, owner='', inside=inside)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a namespace routes what comes in by its transit link unmarked",
-        "warpd/networks/isolation/namespace.py",
-        "    return [place.tunnel, _exit(site)] if wants.egress else [place.tunnel]\n",
-        "    return [place.tunnel]\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:_links",
+                "[place.tunnel, _exit(site)] if wants.egress else [place.tunnel]",
+                "[place.tunnel]",
+            ),
+        ),
     ),
     Mutant(
         "the root routes IPv6 of a namespace unmarked",
-        "warpd/networks/isolation/namespace.py",
-        "        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:build",
+                "out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "the root routes IPv4 of transit links unmarked",
-        "warpd/networks/compiler.py",
-        "*root.unguarded_ranges(_transits(parts, intent)), ",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.compiler:_gateway_objects",
+                "*root.unguarded_ranges(_transits(parts, intent))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "marks of other programs open the way",
-        "warpd/networks/firewall/root.py",
-        "MARK_BYTE = 0xFF000000\n",
-        "MARK_BYTE = 0xFFFFFFFF\n",
         ROOT_GUARD,
+        (Edit("warpd.networks.firewall.root:", "4278190080", "4294967295"),),
     ),
     Mutant(
         "the host's tables are asked before the mark is",
-        "warpd/networks/firewall/root.py",
-        "WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 985",
-        "WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 995",
         ROOT_GUARD,
+        (Edit("warpd.networks.firewall.root:", "985", "995"),),
     ),
     Mutant(
         "rules that drop come after the links that they guard",
-        "warpd/kernel/kinds/rule.py",
-        "return Phase.NAMESPACE if self.blackhole else Phase.ROUTE",
-        "return Phase.ROUTE",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.kinds.rule:Rule.phase",
+                "Phase.NAMESPACE if self.blackhole else Phase.ROUTE",
+                "Phase.ROUTE",
+            ),
+        ),
     ),
     Mutant(
         "a routing rule that is to drop does nothing",
-        "warpd/kernel/kinds/rule.py",
-        "        return FR_ACT_BLACKHOLE\n",
-        "        return FR_ACT_NOP\n",
         FLUSH,
+        (Edit("warpd.kernel.kinds.rule:_action", "FR_ACT_BLACKHOLE", "FR_ACT_NOP"),),
         packets=True,
     ),
     Mutant(
         "a VRF's WireGuard device has no filters",
-        "warpd/networks/isolation/vrf.py",
-        "        local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:build",
+                "local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a namespace's WireGuard device has no filters",
-        "warpd/networks/isolation/namespace.py",
-        "    out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:",
+                'def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""\n    place = room(site)\n    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, \'lo\', None), *_settings(site, place, wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))\n    out += unguarded(place.netns, _links(site, place, wants), versions, owner=\'\', inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out += unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out += _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out, *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit, transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress else (), (port_blocks.block_of(site),) if wants.egress else (), transit=wants.egress)',
+                'def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""\n    place = room(site)\n    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, \'lo\', None), *_settings(site, place, wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out += unguarded(place.netns, _links(site, place, wants), versions, owner=\'\', inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out += unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out += _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out, *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit, transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress else (), (port_blocks.block_of(site),) if wants.egress else (), transit=wants.egress)',
+            ),
+        ),
     ),
     Mutant(
         "a transit link has no filters",
-        "warpd/networks/isolation/namespace.py",
-        "        local_delivery.of_transit(outer, site.host.local, place.netns),\n",
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:_way_out",
+                "local_delivery.of_transit(outer, site.host.local, place.netns)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "a bridge has no filter",
-        "warpd/networks/ethernet.py",
-        "    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))\n",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.ethernet:",
+                'def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge with its legs."""\n    port = admission.port\n    group = naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]\n    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))\n    if place.netns == ROOT:\n        out.append(NftElements(ROOT, \'bridges\', frozenset({bridge.name}), bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))\n        out += _own_only(place, leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))\n    return out',
+                'def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge with its legs."""\n    port = admission.port\n    group = naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]\n    if place.netns == ROOT:\n        out.append(NftElements(ROOT, \'bridges\', frozenset({bridge.name}), bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))\n        out += _own_only(place, leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))\n    return out',
+            ),
+        ),
     ),
     Mutant(
         "legs have no filters",
-        "warpd/networks/ethernet.py",
-        "        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))\n",
-        "",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.ethernet:objects",
+                """for leg in legs:
+    key = link_key(place.netns, leg.name)
+    out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
+    out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
+    out += _own_only(place, leg.name)
+    out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))""",
+                """for leg in legs:
+    key = link_key(place.netns, leg.name)
+    out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
+    out += _own_only(place, leg.name)
+    out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))""",
+            ),
+        ),
     ),
-    Mutant(
-        "legs answer ARP",
-        "warpd/networks/ethernet.py",
-        '/arp_ignore": "8"',
-        '/arp_ignore": "0"',
-        ROOT_GUARD,
-    ),
+    Mutant("legs answer ARP", ROOT_GUARD, (Edit("warpd.networks.ethernet:_quiet", "'8'", "'0'"),)),
     Mutant(
         "legs have IPv6 addresses of their own",
-        "warpd/networks/ethernet.py",
-        '/disable_ipv6": "1"',
-        '/disable_ipv6": "0"',
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.ethernet:_quiet",
+                "{f'net/ipv6/conf/{name}/disable_ipv6': '1', f'net/ipv4/conf/{name}/forwarding': '0'}",
+                "{f'net/ipv6/conf/{name}/disable_ipv6': '0', f'net/ipv4/conf/{name}/forwarding': '0'}",
+            ),
+        ),
     ),
     Mutant(
         "a wire with VLANs carries tags behind tags",
-        "warpd/networks/types/l2_point_to_point.py",
-        "judged=not whole",
-        "judged=False",
+        GUARDS,
+        (Edit("warpd.networks.types.l2_point_to_point:objects", "not whole", "False"),),
     ),
     Mutant(
         "the host forwards IPv4 for others because of us",
-        "warpd/networks/firewall/root.py",
-        '        rules.append(rule(f"{FENCE4} {link}", *matches, count("fenced"), DROP))\n',
-        '        rules.append(rule(f"{FENCE4} {link}", *matches, count("fenced")))\n',
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_forward",
+                "rule(f'{FENCE4} {link}', *matches, count('fenced'), DROP)",
+                "rule(f'{FENCE4} {link}', *matches, count('fenced'))",
+            ),
+        ),
     ),
     Mutant(
         "the host forwards IPv6 for others because of us",
-        "warpd/networks/firewall/root.py",
-        '        rules.append(rule(FENCE6, match(meta("nfproto"), "ipv6"), count("fenced"), DROP))\n',
-        '        rules.append(rule(FENCE6, match(meta("nfproto"), "ipv6"), count("fenced")))\n',
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_forward",
+                "rule(FENCE6, match(meta('nfproto'), 'ipv6'), count('fenced'), DROP)",
+                "rule(FENCE6, match(meta('nfproto'), 'ipv6'), count('fenced'))",
+            ),
+        ),
     ),
     Mutant(
         "a network without a block of ports leaves with its inner source",
-        "warpd/networks/firewall/root.py",
-        '        rule("no block", _from_door(), count("not-granted"), DROP),\n',
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_postrouting",
+                "rule('no block', _from_door(), count('not-granted'), DROP)",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "networks leave by every link",
-        "warpd/networks/firewall/root.py",
-        'match(together(*pair), f"@uplinks{version}"), ACCEPT)',
-        "ACCEPT)",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_by_a_way",
+                "match(together(*pair), f'@uplinks{version}')",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "IPv6 leaves by the uplink of IPv4",
-        "warpd/networks/firewall/root.py",
-        "for door, link, own in uplinks if own == version})",
-        "for door, link, own in uplinks})",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_ways",
+                "{f'{door}{JOINT}{link}' for door, link, own in uplinks if own == version}",
+                "{f'{door}{JOINT}{link}' for door, link, own in uplinks}",
+            ),
+        ),
     ),
     Mutant(
         "a link's name stands for others in a rule",
-        "warpd/networks/compiler.py",
-        "    return [(link, version) for link, version in named if is_plain_link_name(link)]\n",
-        "    return named\n",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.compiler:_uplinks",
+                "[(link, version) for link, version in named if is_plain_link_name(link)]",
+                "named",
+            ),
+        ),
     ),
     Mutant(
         "a way to what a network may reach leads everywhere",
-        "warpd/networks/firewall/root.py",
-        'key = together(*pair, payload(family, "daddr"))',
-        'key = together(*pair, payload(family, "saddr"))',
+        GUARDS,
+        (Edit("warpd.networks.firewall.root:_by_a_way", "'daddr'", "'saddr'"),),
     ),
     Mutant(
         "the rate of an endpoint is not limited",
-        "warpd/networks/firewall/connection_limits.py",
-        '        yield rule("rate of an endpoint", _of(kind), over, jump("over-rate"))\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:_limits",
+                """for kind, share in enumerate(shares.kinds, 1):
+    over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+    yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))""",
+                """for kind, share in enumerate(shares.kinds, 1):
+    over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))""",
+            ),
+        ),
     ),
     Mutant(
         "the connections of a network are not counted",
-        "warpd/networks/firewall/connection_limits.py",
-        '    yield rule("connections of the network", _together(own.connections), jump("over-count"))\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:",
+                """def _limits(shares: Shares) -> Iterator[str]:
+    yield rule('has an entry', _HELD, RETURN)
+    yield from numbered()
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
+    own = shares.network
+    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
+        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
+    yield rule('connections of the network', _together(own.connections), jump('over-count'))
+    yield rule('not a priority', NOT_A_PRIORITY)""",
+                """def _limits(shares: Shares) -> Iterator[str]:
+    yield rule('has an entry', _HELD, RETURN)
+    yield from numbered()
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
+    own = shares.network
+    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
+        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
+    yield rule('not a priority', NOT_A_PRIORITY)""",
+            ),
+        ),
     ),
     Mutant(
         "the rate of a network is not limited",
-        "warpd/networks/firewall/connection_limits.py",
-        '    yield rule("rate of the network", rate_over(own.per_second, own.per_second * BURST_S), jump("over-rate"))\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:",
+                """def _limits(shares: Shares) -> Iterator[str]:
+    yield rule('has an entry', _HELD, RETURN)
+    yield from numbered()
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
+    own = shares.network
+    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
+        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
+    yield rule('connections of the network', _together(own.connections), jump('over-count'))
+    yield rule('not a priority', NOT_A_PRIORITY)""",
+                """def _limits(shares: Shares) -> Iterator[str]:
+    yield rule('has an entry', _HELD, RETURN)
+    yield from numbered()
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
+        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
+    own = shares.network
+    for kind, share in enumerate(shares.kinds, 1):
+        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
+        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
+    yield rule('connections of the network', _together(own.connections), jump('over-count'))
+    yield rule('not a priority', NOT_A_PRIORITY)""",
+            ),
+        ),
     ),
     Mutant(
         "all networks together may fill the table",
-        "warpd/networks/firewall/connection_limits.py",
-        '        rule("all networks", _together(table * 3 // 4), jump("over-count")),\n',
-        "",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:gateway_chains",
+                "rule('all networks', _together(table * 3 // 4), jump('over-count'))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "one network may take every port to a service",
-        "warpd/networks/firewall/connection_limits.py",
-        '        rules.append(rule("one service", transports, over, jump("over-ports")))\n',
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:gateway_chains",
+                """for family, version in (('ip', 4), ('ip6', 6)):
+    service = [meta('iifname'), meta('l4proto'), payload(family, 'daddr'), payload('th', 'dport')]
+    over = meter(f'service{version}', SERVICES_MAX, {'concat': service}, connections_over(ports))
+    rules.append(rule('one service', transports, over, jump('over-ports')))""",
+                """for family, version in (('ip', 4), ('ip6', 6)):
+    service = [meta('iifname'), meta('l4proto'), payload(family, 'daddr'), payload('th', 'dport')]
+    over = meter(f'service{version}', SERVICES_MAX, {'concat': service}, connections_over(ports))""",
+            ),
+        ),
     ),
     Mutant(
         "new connections meet no share of the gateway",
-        "warpd/networks/firewall/root.py",
-        "        connection_limits.new_connections(),\n",
-        "",
         ROOT_GUARD,
+        (Edit("warpd.networks.firewall.root:_out", "connection_limits.new_connections()", None),),
     ),
     Mutant(
         "new connections from a VRF meet no share",
-        "warpd/networks/isolation/vrf.py",
-        "        *off,\n        connection_limits.new_connections(),\n",
-        "        *off,\n",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:_forward", "connection_limits.new_connections()", None
+            ),
+        ),
     ),
     Mutant(
         "who chooses the part that a connection is counted in is its sender",
-        "warpd/networks/firewall/connection_limits.py",
-        "random_of(parts)",
-        'payload("ip", "saddr")',
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.firewall.connection_limits:_together",
+                "random_of(parts)",
+                "payload('ip', 'saddr')",
+            ),
+        ),
     ),
     Mutant(
         "an endpoint has the share of its whole network",
-        "warpd/networks/limits.py",
-        "    default = Share(max(network.connections // connections, 1), max(network.per_second // rate, 1))\n",
-        "    default = network\n",
         LIMITS,
+        (
+            Edit(
+                "warpd.networks.limits:endpoint_share",
+                "Share(max(network.connections // connections, 1), max(network.per_second // rate, 1))",
+                "network",
+            ),
+        ),
     ),
     Mutant(
         "one network may scan for all",
-        "warpd/networks/firewall/neighbours.py",
-        '            rule("of a network", own, jump("over-unresolved")),\n',
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.neighbours:chains",
+                "rule('of a network', own, jump('over-unresolved'))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "all networks together may fill the neighbour table",
-        "warpd/networks/firewall/neighbours.py",
-        '            rule("of all networks", rate_over(*OF_ALL), jump("over-unresolved")),\n',
-        "",
         ROOT_GUARD,
+        (
+            Edit(
+                "warpd.networks.firewall.neighbours:chains",
+                "rule('of all networks', rate_over(*OF_ALL), jump('over-unresolved'))",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "who sends unasked has answered",
-        "warpd/networks/firewall/neighbours.py",
-        "            ANSWERS,\n",
-        "",
         LIMITS,
+        (Edit("warpd.networks.firewall.neighbours:learns", "ANSWERS", None),),
     ),
     Mutant(
         "a bridge learns without a bound",
-        "warpd/networks/ethernet.py",
-        "    limit = max_learned(legs)\n",
-        "    limit = 0\n",
+        GUARDS,
+        (Edit("warpd.networks.ethernet:bridge", "max_learned(legs)", "0"),),
     ),
     Mutant(
-        "6to4 leads inside",
-        "warpd/networks/special_ranges.py",
-        '    "2002::/16",  # 6to4\n',
-        "",
-        RANGES,
+        "6to4 leads inside", RANGES, (Edit("warpd.networks.special_ranges:", "'2002::/16'", None),)
     ),
     Mutant(
         "IPv4-translated addresses lead inside",
-        "warpd/networks/special_ranges.py",
-        '    "::ffff:0:0:0/96",  # IPv4-translated\n',
-        "",
         RANGES,
+        (Edit("warpd.networks.special_ranges:", "'::ffff:0:0:0/96'", None),),
     ),
     Mutant(
         "a cloud's host is part of the internet",
-        "warpd/networks/special_ranges.py",
-        '    "168.63.129.16/32",  # Azure\'s host: metadata, DNS, health\n',
-        "",
         RANGES,
+        (Edit("warpd.networks.special_ranges:", "'168.63.129.16/32'", None),),
     ),
     Mutant(
         "a link of somebody else is marked when its creation was refused",
-        "warpd/kernel/linux/live_kernel.py",
-        """        if refusal is not None:
-            return refusal
-        return self._bridge_options(change) or self._in_turn(mark)
-""",
-        "        return self._bridge_options(change) or self._in_turn(mark)\n",
         LINKS,
+        (
+            Edit(
+                "warpd.kernel.linux.live_kernel:LiveKernel._make_link",
+                """if refusal is not None:
+    return refusal""",
+                None,
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "a link is ours by its name alone",
-        "warpd/kernel/linux/dump.py",
-        '        unmarked = not row.alias and (row.kind == "veth" or',
-        '        unmarked = not row.alias and (row.kind != "" or',
         LINKS,
+        (
+            Edit(
+                "warpd.kernel.linux.dump:NamespaceDumper._is_ours",
+                "row.kind == 'veth'",
+                "row.kind != ''",
+            ),
+        ),
         packets=True,
     ),
     Mutant(
         "routes that an endpoint gets wait for no disk",
-        "warpd/intent/intersection.py",
-        '    "routes": _ranges,\n',
-        '    "routes": lambda _previous, wanted: wanted,\n',
         RESTRICT,
+        (
+            Edit(
+                "warpd.intent.intersection:",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': lambda _previous, wanted: wanted, 'expires': _earlier}",
+            ),
+        ),
     ),
     Mutant(
         "an endpoint that was switched off stays while the disk is full",
-        "warpd/intent/intersection.py",
-        """    "enabled": _both,
-    "routes": _ranges,
-""",
-        """    "enabled": KEPT,
-    "routes": _ranges,
-""",
         RESTRICT,
+        (
+            Edit(
+                "warpd.intent.intersection:",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': KEPT, 'routes': _ranges, 'expires': _earlier}",
+            ),
+        ),
     ),
     Mutant(
         "a device with other keys goes on while the disk is full",
-        "warpd/intent/intersection.py",
-        'IDENTITY: Final = ("public_key", "preshared_key", "preshared_key_file", "rotation")',
-        'IDENTITY: Final = ("public_key", "preshared_key", "preshared_key_file")',
         RESTRICT,
+        (
+            Edit(
+                "warpd.intent.intersection:",
+                "('public_key', 'preshared_key', 'preshared_key_file', 'rotation')",
+                "('public_key', 'preshared_key', 'preshared_key_file')",
+            ),
+        ),
     ),
     Mutant(
         "resources that a network gets wait for no disk",
-        "warpd/intent/intersection.py",
-        '    "resources": _resources,\n',
-        '    "resources": lambda _previous, wanted: wanted,\n',
         RESTRICT,
+        (Edit("warpd.intent.intersection:", "_resources", "lambda _previous, wanted: wanted"),),
     ),
     Mutant(
         "what was private again stays open while the disk is full",
-        "warpd/intent/intersection.py",
-        '    "allow_private": _ranges,\n',
-        '    "allow_private": KEPT,\n',
         RESTRICT,
+        (
+            Edit(
+                "warpd.intent.intersection:",
+                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet', 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port', 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT), **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type': KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': _ranges, 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources, 'vlan_range': _vlans, 'endpoints': _endpoints}",
+                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet', 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port', 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT), **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type': KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': KEPT, 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources, 'vlan_range': _vlans, 'endpoints': _endpoints}",
+            ),
+        ),
     ),
     Mutant(
         "a network of another type goes on while the disk is full",
-        "warpd/intent/intersection.py",
-        "    if previous.type != wanted.type or _without_vlans(previous, wanted):\n",
-        "    if _without_vlans(previous, wanted):\n",
         RESTRICT,
+        (
+            Edit(
+                "warpd.intent.intersection:_network",
+                "previous.type != wanted.type or _without_vlans(previous, wanted)",
+                "_without_vlans(previous, wanted)",
+            ),
+        ),
     ),
     Mutant(
         "nothing is taken away while the disk is full",
-        "warpd/service/commitment.py",
-        "intent=restrict(previous.read.intent, read.intent))",
-        "intent=previous.read.intent)",
         UNWRITTEN,
+        (
+            Edit(
+                "warpd.service.commitment:restricted",
+                "restrict(previous.read.intent, read.intent)",
+                "previous.read.intent",
+            ),
+        ),
     ),
     Mutant(
         "everything is given while the disk is full",
-        "warpd/service/commitment.py",
-        "intent=restrict(previous.read.intent, read.intent))",
-        "intent=read.intent)",
         UNWRITTEN,
+        (
+            Edit(
+                "warpd.service.commitment:restricted",
+                "restrict(previous.read.intent, read.intent)",
+                "read.intent",
+            ),
+        ),
     ),
     Mutant(
         "a lost master secret is replaced while devices are there",
-        "warpd/service/commitment.py",
-        """        if has_devices(kernel):
-            raise lost_master(IN_KERNEL)
-""",
-        "",
         UNWRITTEN,
+        (
+            Edit(
+                "warpd.service.commitment:refuse_lost_state",
+                """if has_devices(kernel):
+    raise lost_master(IN_KERNEL)""",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "lost allocations are replaced while devices are there",
-        "warpd/service/commitment.py",
-        "and read.intent.networks and has_devices(kernel):",
-        "and False:",
         UNWRITTEN,
+        (
+            Edit(
+                "warpd.service.commitment:refuse_lost_state",
+                "not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel)",
+                "not read.previous.networks and read.lock is None and False",
+            ),
+        ),
     ),
     Mutant(
         "who is removed stays when the state is lost",
-        "warpd/service/recovery.py",
-        "    if len(missing) > len(by_routes):\n",
-        "    if True:\n",
         "tests/unit/service/test_recovery.py",
+        (Edit("warpd.service.recovery:_matched", "len(missing) > len(by_routes)", "True"),),
     ),
     Mutant(
         "another master secret tells of endpoints",
-        "warpd/service/recovery.py",
-        "        master = None\n    pool",
-        "        pass\n    pool",
         "tests/unit/service/test_recovery.py",
+        (Edit("warpd.service.recovery:recover", "master = None", "pass"),),
     ),
     Mutant(
         "a lost master secret is replaced",
-        "warpd/service/commitment.py",
-        "        session.refuse_lost_master()\n",
-        "        pass\n",
         UNWRITTEN,
-        also=(
-            (
-                "warpd/service/commitment.py",
-                "        if has_devices(kernel):\n            raise lost_master(IN_KERNEL)\n",
-                "",
+        (
+            Edit(
+                "warpd.service.commitment:refuse_lost_state",
+                """if session.master(read.intent) is None:
+    session.refuse_lost_master()
+    if has_devices(kernel):
+        raise lost_master(IN_KERNEL)
+elif not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel):
+    raise WarpError(LOST_ALLOCATIONS, code='state-lost', who='operator', hint=HINT)""",
+                """if session.master(read.intent) is None:
+    pass
+    if has_devices(kernel):
+        raise lost_master(IN_KERNEL)
+elif not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel):
+    raise WarpError(LOST_ALLOCATIONS, code='state-lost', who='operator', hint=HINT)""",
             ),
-            ("warpd/service/workspace.py", "            self.refuse_lost_master()\n", ""),
+            Edit(
+                "warpd.service.commitment:refuse_lost_state",
+                """if has_devices(kernel):
+    raise lost_master(IN_KERNEL)""",
+                None,
+            ),
+            Edit(
+                "warpd.service.workspace:Session.goal",
+                """if master is None and create:
+    self.refuse_lost_master()
+    master = self.store.master_key(create=True, path=key_file(read.intent))""",
+                """if master is None and create:
+    master = self.store.master_key(create=True, path=key_file(read.intent))""",
+            ),
         ),
     ),
     Mutant(
         "one user takes the places of all",
-        "warpd/daemon/http/admission.py",
-        " or self._by_user[peer.uid] >= places.per_user:",
-        ":",
         ADMISSION,
+        (
+            Edit(
+                "warpd.daemon.http.admission:Admission.enter",
+                "self._by_place[peer.place] >= places.total or self._by_user[peer.uid] >= places.per_user",
+                "self._by_place[peer.place] >= places.total",
+            ),
+        ),
     ),
     Mutant(
         "others take root's places on the socket",
-        "warpd/daemon/http/admission.py",
-        '        return "root" if self.uid == 0 else self.right.name.lower()\n',
-        '        return "read"\n',
         ADMISSION,
+        (
+            Edit(
+                "warpd.daemon.http.admission:PeerCredentials.place",
+                "'root' if self.uid == 0 else self.right.name.lower()",
+                "'read'",
+            ),
+        ),
     ),
     Mutant(
         "a place on the socket is not given back",
-        "warpd/daemon/http/admission.py",
-        "        self._by_place[peer.place] -= 1\n",
-        "",
         ADMISSION,
+        (
+            Edit(
+                "warpd.daemon.http.admission:Admission.leave",
+                "self._by_place[peer.place] -= 1",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "who has no right has a place on the socket",
-        "warpd/daemon/http/server.py",
-        """        if peer.right is AccessLevel.NOTHING:
-            self._refuse(sock, NO_RIGHT, "right")
-            self._watch_flood(STRANGERS)
-        elif""",
-        "        if",
         API,
+        (
+            Edit(
+                "warpd.daemon.http.server:Server._judge",
+                """if peer.right is AccessLevel.NOTHING:
+    self._refuse(sock, NO_RIGHT, 'right')
+    self._watch_flood(STRANGERS)
+elif self._admission.enter(peer):
+    self._begin(self._attend(sock, peer))
+else:
+    self._refuse(sock, NO_PLACE, 'place')
+    self._watch_flood(peer.uid)""",
+                """if self._admission.enter(peer):
+    self._begin(self._attend(sock, peer))
+else:
+    self._refuse(sock, NO_PLACE, 'place')
+    self._watch_flood(peer.uid)""",
+            ),
+        ),
     ),
     Mutant(
         "a flood of strangers is not kept out",
-        "warpd/daemon/http/admission.py",
-        "        return self._count > self._refused_max\n",
-        "        return False\n",
         ADMISSION,
+        (
+            Edit(
+                "warpd.daemon.http.admission:FloodGate.refused",
+                "self._count > self._refused_max",
+                "False",
+            ),
+        ),
     ),
     Mutant(
         "readers may apply",
-        "warpd/daemon/http/routes.py",
-        'if route.method == "POST" and peer.right is not AccessLevel.CHANGE:',
-        'if route.method == "POST" and peer.right is AccessLevel.NOTHING:',
         API,
+        (
+            Edit(
+                "warpd.daemon.http.routes:Api._answer",
+                "peer.right is not AccessLevel.CHANGE",
+                "peer.right is AccessLevel.NOTHING",
+            ),
+        ),
     ),
     Mutant(
         "readers have all of the CPU",
-        "warpd/daemon/http/admission.py",
-        "        return max(0.0, -self._left_s / self._rate)\n",
-        "        return 0.0\n",
         ADMISSION,
+        (
+            Edit(
+                "warpd.daemon.http.admission:Budget.wait_s",
+                "max(0.0, -self._left_s / self._rate)",
+                "0.0",
+            ),
+        ),
     ),
     Mutant(
         "a link in the configuration that leads out is read",
-        "warpd/intent/ownership.py",
-        """    if _is_inside(real, os.path.realpath(folder)) or (named and public and ours):
-        return None
-""",
-        """    if real:
-        return None
-""",
         OWNERSHIP,
+        (
+            Edit(
+                "warpd.intent.ownership:why_untrusted",
+                "_is_inside(real, os.path.realpath(folder)) or (named and public and ours)",
+                "real",
+            ),
+        ),
     ),
     Mutant(
         "another name of a file of root is read",
-        "warpd/intent/ownership.py",
-        "    if seen.st_nlink > 1 and not public and not ours:\n",
-        "    if seen.st_nlink > 9 and not public and not ours:\n",
         OWNERSHIP,
+        (Edit("warpd.intent.ownership:why_untrusted", "1", "9"),),
     ),
     Mutant(
         "a link to a file of root that was named is read",
-        "warpd/intent/ownership.py",
-        "(named and public and ours)",
-        "(named and ours)",
         OWNERSHIP,
+        (
+            Edit(
+                "warpd.intent.ownership:why_untrusted",
+                "named and public and ours",
+                "named and ours",
+            ),
+        ),
     ),
     Mutant(
         "lines of somebody's file are quoted to all",
-        "warpd/intent/ownership.py",
-        '    return "" if known else f"the file',
-        '    return "" if file else f"the file',
         OWNERSHIP,
+        (Edit("warpd.intent.ownership:why_hidden", "known", "file"),),
     ),
     Mutant(
         "what is written goes where a link of somebody leads",
-        "warpd/store/private_file.py",
-        """    _refuse_foreign(path, seen)
-    return Path(os.readlink(path))
-""",
-        "    return Path(os.readlink(path))\n",
         PRIVATE_FILE,
+        (
+            Edit(
+                "warpd.store.private_file:",
+                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n        seen = os.lstat(path)\n    except OSError:\n        return None\n    if not stat.S_ISLNK(seen.st_mode):\n        return None\n    _refuse_foreign(path, seen)\n    return Path(os.readlink(path))',
+                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n        seen = os.lstat(path)\n    except OSError:\n        return None\n    if not stat.S_ISLNK(seen.st_mode):\n        return None\n    return Path(os.readlink(path))',
+            ),
+        ),
     ),
     Mutant(
         "what is written goes into somebody's pipe",
-        "warpd/store/private_file.py",
-        "        _refuse_foreign(target, seen)\n        _write_to(target, data)\n",
-        "        _write_to(target, data)\n",
         PRIVATE_FILE,
-        also=(("warpd/store/private_file.py", "        _refuse_foreign(path, os.fstat(fd))\n", ""),),
+        (
+            Edit(
+                "warpd.store.private_file:write_private",
+                """if seen is None or stat.S_ISREG(seen.st_mode):
+    _replace(target, data, mode)
+else:
+    _refuse_foreign(target, seen)
+    _write_to(target, data)""",
+                """if seen is None or stat.S_ISREG(seen.st_mode):
+    _replace(target, data, mode)
+else:
+    _write_to(target, data)""",
+            ),
+            Edit(
+                "warpd.store.private_file:_write_to",
+                """with _opened(path, os.O_WRONLY | os.O_NOCTTY) as fd:
+    _refuse_foreign(path, os.fstat(fd))
+    _write_all(fd, data)""",
+                """with _opened(path, os.O_WRONLY | os.O_NOCTTY) as fd:
+    _write_all(fd, data)""",
+            ),
+        ),
     ),
     Mutant(
         "what is written can be read by all",
-        "warpd/store/private_file.py",
-        "def write_private(path: Path, data: bytes, mode: int = 0o600)",
-        "def write_private(path: Path, data: bytes, mode: int = 0o644)",
         PRIVATE_FILE,
+        (Edit("warpd.store.private_file:write_private", "384", "420"),),
     ),
     Mutant(
         "errors about connections of others pass",
-        "warpd/networks/firewall/icmp_errors.py",
-        '    return rule("errors", *matches, RELATED, jump(CHAIN))\n',
-        '    return rule("errors", *matches, RELATED)\n',
         "tests/unit/networks/test_icmp_errors.py",
+        (Edit("warpd.networks.firewall.icmp_errors:related", "jump(CHAIN)", None),),
     ),
     Mutant(
         "errors about connections of others pass, with packets",
-        "warpd/networks/firewall/icmp_errors.py",
-        '    return rule("errors", *matches, RELATED, jump(CHAIN))\n',
-        '    return rule("errors", *matches, RELATED)\n',
         "tests/packets/test_icmp_errors.py",
+        (Edit("warpd.networks.firewall.icmp_errors:related", "jump(CHAIN)", None),),
         packets=True,
     ),
     Mutant(
         "routers behind an endpoint send no errors",
-        "warpd/networks/firewall/icmp_errors.py",
-        "        for source in sources:\n",
-        "        for source in sources[:1]:\n",
         "tests/unit/networks/test_icmp_errors.py",
+        (Edit("warpd.networks.firewall.icmp_errors:elements", "sources", "sources[:1]"),),
     ),
     Mutant(
         "errors about nothing pass between endpoints",
-        "warpd/networks/firewall/icmp_errors.py",
-        "    return [related(*matches), *about_nothing]\n",
-        "    return [related(*matches)]\n",
         "tests/unit/networks/test_icmp_errors.py",
+        (Edit("warpd.networks.firewall.icmp_errors:forwarded", "*about_nothing", None),),
     ),
     Mutant(
         "a network's end of a transit link is reached over IPv6 while nothing is marked",
-        "warpd/networks/compiler.py",
-        "*([TRANSIT6] if any(part.terms.network.ipv6 for part in links) else ())",
-        "*()",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.compiler:_transits",
+                "[TRANSIT6] if any((part.terms.network.ipv6 for part in links)) else ()",
+                "()",
+            ),
+        ),
     ),
     Mutant(
         "a network's IPv6 addresses are reached from outside while nothing is marked",
-        "warpd/networks/isolation/namespace.py",
-        "unguarded_ranges(_kept(site, wants), owner",
-        "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4], owner",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:build",
+                "unguarded_ranges(_kept(site, wants), owner=place.netns)",
+                "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4], owner=place.netns)",
+            ),
+        ),
     ),
     Mutant(
         "answers over IPv6 bear no mark",
-        "warpd/networks/firewall/root.py",
-        'for family, version in (("ip", 4), ("ip6", 6)):\n        yield match({"ct"',
-        'for family, version in (("ip", 4),):\n        yield match({"ct"',
         "tests/packets/test_forged_answers.py",
+        (Edit("warpd.networks.firewall.root:_of_a_network", "('ip6', 6)", None),),
         packets=True,
     ),
     Mutant(
         "events of one network push out those of others",
-        "warpd/daemon/event_buffer.py",
-        "key=lambda item: (len(item[1]), -item[1][0].number)",
-        "key=lambda item: -item[1][0].number",
         "tests/unit/daemon/test_event_buffer.py",
+        (
+            Edit(
+                "warpd.daemon.event_buffer:EventRow._forget_one",
+                "(len(item[1]), -item[1][0].number)",
+                "-item[1][0].number",
+            ),
+        ),
     ),
     Mutant(
         "log lines of one network have no limit",
-        "warpd/daemon/event_buffer.py",
-        "        if bucket.lines < 1:\n",
-        "        if bucket.lines < -1e9:\n",
         "tests/unit/daemon/test_event_buffer.py",
+        (
+            Edit(
+                "warpd.daemon.event_buffer:LineRate.admit",
+                "bucket.lines < 1",
+                "bucket.lines < -1000000000.0",
+            ),
+        ),
     ),
     Mutant(
         "root waits behind all who connected before",
-        "warpd/daemon/http/server.py",
-        "        if uid == 0:\n            self._judge(sock)\n            return\n",
-        "",
         API,
+        (
+            Edit(
+                "warpd.daemon.http.server:Server._sort",
+                """if uid == 0:
+    self._judge(sock)
+    return""",
+                None,
+            ),
+        ),
     ),
     Mutant(
         "nothing holds the storm of an endpoint",
-        "warpd/networks/types/l2_mesh.py",
-        "storms=True",
-        "storms=False",
         "tests/packets/test_storm.py",
+        (
+            Edit(
+                "warpd.networks.types.l2_mesh:objects",
+                "frames.of_leg(judged=True, storms=True)",
+                "frames.of_leg(judged=True, storms=False)",
+            ),
+        ),
         packets=True,
     ),
 )

@@ -2,7 +2,7 @@
 
     python tests/mutants/replay.py [--packets] [--only TEXT]
 
-Without --packets only the mutants that unit tests find. EgressLink code 1 when a mutant was not found, or no longer fits.
+Without --packets only the mutants that unit tests find. Exit code 1 when a mutant was not found, or no longer fits.
 """
 
 from __future__ import annotations
@@ -16,22 +16,39 @@ import tempfile
 import time
 from pathlib import Path
 
-from mutants import MUTANTS, Mutant
-
 REPOSITORY = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".work", "__pycache__", ".*_cache", ".hypothesis")
+sys.path.insert(0, str(REPOSITORY))
+
+from tests.mutants.mutants import MUTANTS, Mutant  # noqa: E402  the script is run by its path
+from tests.mutants.planting import NoPlaceError, file_of, plant  # noqa: E402
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".work", "__pycache__", ".*_cache", ".hypothesis"
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", action="store_true", help="also those that only packets find (in the lab)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only mutants whose name holds TEXT")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--packets", action="store_true", help="also those that only packets find (in the lab)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only mutants whose name holds TEXT"
+    )
     options = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if options.only in mutant.name and (options.packets or not mutant.packets)]
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if options.only in mutant.name and (options.packets or not mutant.packets)
+    ]
     with tempfile.TemporaryDirectory(prefix="warpd-mutants.") as folder:
         sound = Path(folder) / "sound"
         shutil.copytree(REPOSITORY, sound, ignore=LEFT_OUT)
-        healthy = all(not fails(sound, *way) for way in sorted({(mutant.found_by, mutant.packets) for mutant in chosen}))
+        healthy = all(
+            not fails(sound, *way)
+            for way in sorted({(mutant.found_by, mutant.packets) for mutant in chosen})
+        )
         if not healthy:
             print("without any mutant the tests fail already")
             return 1
@@ -44,17 +61,20 @@ def is_found(mutant: Mutant, sound: Path, folder: Path) -> bool:
     tree = folder / "planted"
     shutil.copytree(sound, tree)
     try:
-        for file, right, wrong in mutant.edits:
-            text = (tree / file).read_text()
-            if text.count(right) != 1:
-                print(f"NO PLACE  {mutant.name}: its text stands {text.count(right)} times in {file}")
-                return False
-            (tree / file).write_text(text.replace(right, wrong))
+        for edit in mutant.edits:
+            file = tree / file_of(edit)
+            file.write_text(plant(file.read_text(), edit))
         started = time.monotonic()
         found = fails(tree, mutant.found_by, mutant.packets)
         took = time.monotonic() - started
-        print(f"{'found' if found else 'MISSED':<9} {mutant.name} ({mutant.found_by}, {took:.0f} s)", flush=True)
+        print(
+            f"{'found' if found else 'MISSED':<9} {mutant.name} ({mutant.found_by}, {took:.0f} s)",
+            flush=True,
+        )
         return found
+    except NoPlaceError as error:
+        print(f"NO PLACE  {mutant.name}: {error}")
+        return False
     finally:
         shutil.rmtree(tree)
 
@@ -65,10 +85,14 @@ def fails(tree: Path, test: str, packets: bool) -> bool:
     pytest = ("-q", "-x", "-p", "no:cacheprovider", test)
     lab = (str(tree / "tests/vm/lab"), "pytest", "uml", str(tree / "out"), "900", "--", *pytest)
     command = lab if packets else (sys.executable, "-B", "-m", "pytest", *pytest)
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
     ended = "failed" in done.stdout or "error" in done.stdout or " passed" in done.stdout
     if not ended:
-        raise SystemExit(f"{test}: the run itself broke\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise SystemExit(
+            f"{test}: the run itself broke\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
     return done.returncode != 0
 
 
