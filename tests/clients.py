@@ -26,8 +26,14 @@ RESOURCES = [
     {"subnet": "2001:db8:7::/64"},
 ]
 NETWORKS: dict[str, dict[str, Any]] = {
-    "secure-internet": {"expected_users": 2, "endpoints": {"phone": {"type": "mobile"}, "tablet": {"type": "mobile"}}},
-    "remote-resource-gateway": {"resources": RESOURCES, "endpoints": {"laptop": {"type": "mobile"}, "hq": HQ}},
+    "secure-internet": {
+        "expected_users": 2,
+        "endpoints": {"phone": {"type": "mobile"}, "tablet": {"type": "mobile"}},
+    },
+    "remote-resource-gateway": {
+        "resources": RESOURCES,
+        "endpoints": {"laptop": {"type": "mobile"}, "hq": HQ},
+    },
     "l3vpn-gateway": {"endpoints": SITES},
     "l2-point-to-point": {"endpoints": {"left": {"type": "cpe"}, "right": {"type": "cpe"}}},
     "l2-mesh": {"vlan_id": 100, "endpoints": {"a": {"type": "cpe"}, "b": {"type": "cpe"}}},
@@ -35,11 +41,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
 FIRST = {kind: next(iter(body["endpoints"])) for kind, body in NETWORKS.items()}
 
 
-def made(kind: str, endpoint: str = "", host: str = "vpn.example.com", mtu: int = 1420, **fields: Any) -> ClientConfig:
-    """The config of one endpoint (the first by default) of a network of this type, with `fields` of the network."""
+def made(
+    kind: str, endpoint: str = "", host: str = "vpn.example.com", mtu: int = 1420, **fields: Any
+) -> ClientConfig:
+    """The config of one endpoint (the first by default) of a network of this type, with `fields` of
+    the network.
+    """
     intent, allocations = given(kind, **fields)
     name = endpoint or FIRST[kind]
-    return client_config(intent, allocations, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY)
+    return client_config(
+        intent, allocations, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY
+    )
 
 
 def given(kind: str, **fields: Any) -> tuple[Intent, Allocations]:
@@ -54,7 +66,8 @@ def with_vnis(allocations: Allocations) -> Allocations:
     """The n-th endpoint's VNI is VNI + n."""
     net = allocations.networks["net"]
     seats = {
-        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg) for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
+        name: dataclasses.replace(seat, leg=leg, vni=VNI + leg)
+        for leg, (name, seat) in enumerate(sorted(net.endpoints.items()))
     }
     return Allocations({"net": dataclasses.replace(net, endpoints=seats)})
 

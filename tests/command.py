@@ -1,4 +1,6 @@
-"""What the fixture `run` of the unit tests is: a command's words to its exit code, stdout and stderr."""
+"""What the fixture `run` of the unit tests is: a command's words to its exit code, stdout and
+stderr.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How much work something is, as a number that is the same on a busy machine and on an idle one: calls of functions."""
+"""How much work something is, as a number that is the same on a busy machine and on an idle one:
+calls of functions.
+"""
 
 from __future__ import annotations
 
@@ -25,5 +27,7 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def growth(work: Callable[[int], Callable[[], object]], size: int) -> float:
-    """How many times the calls of `work(size)` twice the size takes: 2 where cost follows size, 4 where its square."""
+    """How many times the calls of `work(size)` twice the size takes: 2 where cost follows size, 4
+    where its square.
+    """
     return calls(work(2 * size)) / calls(work(size))

@@ -1,14 +1,23 @@
-"""Sound YAML in layouts that no tool would choose: for every seed another file, always the same one.
+"""Sound YAML in layouts that no tool would choose: for every seed another file, always the same
+one.
 
-Indentation, quotes, comments, blank lines, line ends, flow and block style, anchors and merges are mixed at random;
-the values are sound, so that only the layout can be at fault.
+Indentation, quotes, comments, blank lines, line ends, flow and block style, anchors and merges are
+mixed at random; the values are sound, so that only the layout can be at fault.
 """
 
 from __future__ import annotations
 
 import random
 
-COMMENTS = ("# a comment", "#", "#\ttab\tand  blanks  ", "# ключ: {не: yaml}", "# 'quote", '# "quote', "#: - [")
+COMMENTS = (
+    "# a comment",
+    "#",
+    "#\ttab\tand  blanks  ",
+    "# ключ: {не: yaml}",
+    "# 'quote",
+    '# "quote',
+    "#: - [",
+)
 DESCRIPTIONS = ("Anna's phone", "größer", "日本 語", "a # b", "x: y", "{no}", "tab\\t", "-", "null")
 
 
@@ -33,7 +42,10 @@ class Layout:
         self.line(0, "version: 1")
         if self.chance(0.3):
             self.line(0, "gateway:")
-            self.line(self.step, self.random.choice(("name: gw-1", "dns: [9.9.9.9]", "pools: {ports: 51820-51999}")))
+            self.line(
+                self.step,
+                self.random.choice(("name: gw-1", "dns: [9.9.9.9]", "pools: {ports: 51820-51999}")),
+            )
         self.line(0, self.key("networks") + ":")
         for number in range(self.random.randint(1, 5)):
             self.network(f"{self.random.choice(('n', 'corp-', '0', 'no-'))}{number}")
@@ -41,7 +53,9 @@ class Layout:
             self.noise(self.random.randint(0, 9))
             self.lines += ["..."] * self.chance(0.3)
         end = self.random.choice(("\n", "\n", "\n", "\r\n", "\r"))
-        last = self.random.choice((end, end, "", end + end, end + "   " + end, end + "  ", end + "# end"))
+        last = self.random.choice(
+            (end, end, "", end + end, end + "   " + end, end + "  ", end + "# end")
+        )
         return end.join(self.lines) + last
 
     def line(self, column: int, text: str) -> None:
@@ -125,7 +139,10 @@ class Layout:
         for number in range(count):
             self.noise(column + 2)
             comma = "," if number + 1 < count or self.chance(0.4) else ""
-            self.line(column + self.random.choice((2, 2, 4)), f"{self.key(f'e{number}')}: {{type: cpe}}{comma}")
+            self.line(
+                column + self.random.choice((2, 2, 4)),
+                f"{self.key(f'e{number}')}: {{type: cpe}}{comma}",
+            )
         self.noise(column + 2)
         self.line(column + self.random.choice((1, 2)), "}")
 
@@ -140,7 +157,11 @@ class Layout:
     def endpoint(self, name: str, column: int) -> None:
         kind = self.random.random()
         if kind < 0.4:
-            self.line(column, f"{self.key(name)}: {{type: cpe{self.random.choice(('', ', keepalive: 25', ', rotation: 3'))}}}")
+            self.line(
+                column,
+                f"{self.key(name)}: {{type:"
+                f" cpe{self.random.choice(('', ', keepalive: 25', ', rotation: 3'))}}}",
+            )
             return
         if kind < 0.5:
             self.lines += [" " * column + f"{name}: {{", " " * (column + 3) + "type: cpe }  # so"]

@@ -1,4 +1,7 @@
-"""Worlds for tests: intents in a few words, and goals made from them. No mock: the same functions as the product."""
+"""Worlds for tests: intents in a few words, and goals made from them.
+
+No mock: the same functions as the product.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,17 @@ TODAY = date(2026, 1, 1)
 
 def network(endpoints: int = 2, **fields: Any) -> dict[str, Any]:
     names = [f"e{number}" for number in range(1, endpoints + 1)]
-    body: dict[str, Any] = {"type": "secure-internet", "endpoints": {name: {"type": "mobile"} for name in names}}
+    body: dict[str, Any] = {
+        "type": "secure-internet",
+        "endpoints": {name: {"type": "mobile"} for name in names},
+    }
     return body | {"expected_users": max(endpoints, 6)} | fields
 
 
 def every_type(isolation: str) -> dict[str, dict[str, Any]]:
-    """One network of each type, with all that is special to it; names begin with the mode's first letter."""
+    """One network of each type, with all that is special to it; names begin with the mode's first
+    letter.
+    """
     cpe = {"type": "cpe"}
     bodies: dict[str, dict[str, Any]] = {
         "web": network(2, allow_private=["10.9.0.0/16"], dns=["10.8.8.8"]),
@@ -40,15 +48,30 @@ def every_type(isolation: str) -> dict[str, dict[str, Any]]:
             "type": "l3vpn-gateway",
             "endpoints": {
                 "berlin": {**cpe, "routes": ["192.168.10.0/24", "fd00:10::/64"]},
-                "paris": {"type": "gateway", "routes": ["192.168.20.0/24"], "endpoint": "198.51.100.7:51820", "keepalive": 25},
+                "paris": {
+                    "type": "gateway",
+                    "routes": ["192.168.20.0/24"],
+                    "endpoint": "198.51.100.7:51820",
+                    "keepalive": 25,
+                },
             },
         },
-        "wire": {"type": "l2-point-to-point", "vlan_range": "100-110", "endpoints": {"left": cpe, "right": cpe}},
-        "whole": {"type": "l2-point-to-point", "bridge_name": f"{isolation[0]}lan0", "endpoints": {"a": cpe, "b": cpe}},
+        "wire": {
+            "type": "l2-point-to-point",
+            "vlan_range": "100-110",
+            "endpoints": {"left": cpe, "right": cpe},
+        },
+        "whole": {
+            "type": "l2-point-to-point",
+            "bridge_name": f"{isolation[0]}lan0",
+            "endpoints": {"a": cpe, "b": cpe},
+        },
         "campus": {"type": "l2-mesh", "endpoints": {"a": cpe, "b": cpe, "c": cpe}},
         "trunk": {"type": "l2-mesh", "vlan_range": "200-210", "endpoints": {"a": cpe, "b": cpe}},
     }
-    return {f"{isolation[0]}_{name}": {**body, "isolation": isolation} for name, body in bodies.items()}
+    return {
+        f"{isolation[0]}_{name}": {**body, "isolation": isolation} for name, body in bodies.items()
+    }
 
 
 def intent(gateway: dict[str, Any] | None = None, **networks: dict[str, Any]) -> Intent:

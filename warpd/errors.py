@@ -1,8 +1,8 @@
 """The kinds of failure: a stable code, who must act, and how it is shown.
 
-Two shapes live here. A `Finding` is a value: something wrong with the intent, collected by the pure part,
-many at once. A `WarpError` is raised, once, at the edge. Nothing here reads a file or knows about YAML;
-whoever loads the file fills in `Where`.
+Two shapes live here. A `Finding` is a value: something wrong with the intent, collected by the pure
+part, many at once. A `WarpError` is raised, once, at the edge. Nothing here reads a file or knows
+about YAML; whoever loads the file fills in `Where`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem of the intent: what, where in the YAML (`networks.corp.subnet`), and how to mend it."""
+    """One problem of the intent: what, where in the YAML (`networks.corp.subnet`), and how to mend
+    it.
+    """
 
     code: str
     path: str
@@ -126,7 +128,9 @@ def _excerpt(where: Where | None) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Hostile bytes of a file must not steer the operator's terminal; one character stays one column."""
+    """Hostile bytes of a file must not steer the operator's terminal; one character stays one
+    column.
+    """
     return "".join(_shown(char) for char in text)
 
 

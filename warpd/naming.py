@@ -1,6 +1,9 @@
-"""Every name that warpd gives to something in the kernel: built and parsed here, by one grammar. Pure.
+"""Every name that warpd gives to something in the kernel: built and parsed here, by one grammar.
 
-`<vcid>` is the decimal number of a network without leading zeros, `<leg>` the number of a leg in its segment, from 1.
+Pure.
+
+`<vcid>` is the decimal number of a network without leading zeros, `<leg>` the number of a leg in
+its segment, from 1.
 
     warp-<vcid>            network namespace
     wg-<vcid>              WireGuard device
@@ -18,7 +21,8 @@ import re
 from typing import Final
 
 ALIAS_PREFIX: Final = "warpd:"
-# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and may be named otherwise.
+# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and
+# may be named otherwise.
 OWN_PREFIXES: Final = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
 TRANSIT_INNER_PREFIX: Final = "up-"
 TRANSIT_OUTER_PREFIX: Final = "dn-"
@@ -30,7 +34,10 @@ _AT_END: Final = re.compile(rf".+-{_NUMBER}")
 
 
 def namespace(vcid: int) -> str:
-    """Return the name of a network's namespace. It also names the network's group of objects in a VRF."""
+    """Return the name of a network's namespace.
+
+    It also names the network's group of objects in a VRF.
+    """
     return f"warp-{vcid}"
 
 
@@ -92,7 +99,9 @@ def vcid_of_link(name: str) -> int | None:
 
 
 def vcid_at_end(name: str) -> int | None:
-    """Return the VCID at the end of the name of a set, map or chain in the root's table; None where there is none."""
+    """Return the VCID at the end of the name of a set, map or chain in the root's table; None where
+    there is none.
+    """
     match = _AT_END.fullmatch(name)
     return int(match[1]) if match else None
 
@@ -107,4 +116,6 @@ def vcid_of_alias(text: str) -> int | None:
 
 def network_of_alias(text: str) -> str:
     """Return the name of the network in an alias of ours, "" for any other alias."""
-    return text.removeprefix(ALIAS_PREFIX).partition(":")[2] if vcid_of_alias(text) is not None else ""
+    return (
+        text.removeprefix(ALIAS_PREFIX).partition(":")[2] if vcid_of_alias(text) is not None else ""
+    )

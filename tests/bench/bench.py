@@ -1,15 +1,18 @@
-"""Side by side: what warpctl takes, and what a shell script of `ip`, `wg` and `nft` takes for the same thing.
+"""Side by side: what warpctl takes, and what a shell script of `ip`, `wg` and `nft` takes for the
+same thing.
 
-What lives here: the rounds, the checks that both sides did the same, and the table of ratios. The scripts are written by
-`floor.py`. Started by `run`, inside namespaces of its own.
+What lives here: the rounds, the checks that both sides did the same, and the table of ratios. The
+scripts are written by `floor.py`. Started by `run`, inside namespaces of its own.
 
-A round is, for each side, in a world of its own: cold apply, plan with nothing to do (the floor: read everything), one
-endpoint added. Sides take turns in going first, and every measurement waits until the machine is idle.
+A round is, for each side, in a world of its own: cold apply, plan with nothing to do (the floor:
+read everything), one endpoint added. Sides take turns in going first, and every measurement waits
+until the machine is idle.
 
-A world is left as it is when its round is over: to clear up, the kernel waits for every processor once or more for each
-WireGuard peer (30 ms a peer on a small virtual machine), which at 100x100 takes longer than all that is measured. What is
-left uses memory and (on recent kernels) a thread for each peer, idles, and is the same for both sides. It goes with the
-virtual machine, or with this process.
+A world is left as it is when its round is over: to clear up, the kernel waits for every processor
+once or more for each WireGuard peer (30 ms a peer on a small virtual machine), which at 100x100
+takes longer than all that is measured. What is left uses memory and (on recent kernels) a thread
+for each peer, idles, and is the same for both sides. It goes with the virtual machine, or with this
+process.
 """
 
 from __future__ import annotations
@@ -62,10 +65,14 @@ def make_root() -> None:
     """The gateway's root: an uplink with a default route, and nothing else."""
     floor.run("ip", "netns", "add", floor.ROOT)
     for command in (
-        "link set lo up", "link add eth0 type dummy", "link set eth0 up",
-        "addr add 203.0.113.1/24 dev eth0", "route add default via 203.0.113.254",
-        "-6 addr add 2001:db8:113::1/64 dev eth0 nodad", "-6 route add default via 2001:db8:113::fe dev eth0",
-    ):  # fmt: skip
+        "link set lo up",
+        "link add eth0 type dummy",
+        "link set eth0 up",
+        "addr add 203.0.113.1/24 dev eth0",
+        "route add default via 203.0.113.254",
+        "-6 addr add 2001:db8:113::1/64 dev eth0 nodad",
+        "-6 route add default via 2001:db8:113::fe dev eth0",
+    ):
         floor.run("ip", *command.split(), ns=floor.ROOT)
 
 
@@ -77,7 +84,9 @@ def enter_new_world() -> None:
 
 
 def busy_ticks() -> int:
-    user, nice, system, _idle, _iowait, *interrupts = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    user, nice, system, _idle, _iowait, *interrupts = (
+        Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    )
     return sum(map(int, (user, nice, system, *interrupts)))
 
 
@@ -97,14 +106,20 @@ def timed(argv: list[str], *, expect: int = 0, ns: str = floor.ROOT) -> float:
     with tempfile.TemporaryFile() as out:
         start = time.monotonic()
         done = subprocess.run(
-            ["nsenter", f"--net={floor.NETNS / ns}", *argv], stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-            timeout=900, check=False,
-        )  # fmt: skip
+            ["nsenter", f"--net={floor.NETNS / ns}", *argv],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+            check=False,
+        )
         took = time.monotonic() - start
         if done.returncode != expect:
             out.seek(0)
             text = out.read().decode(errors="replace")[-3000:]
-            raise RuntimeError(f"{shlex.join(argv)}: exit {done.returncode}, expected {expect}\n{text}")
+            raise RuntimeError(
+                f"{shlex.join(argv)}: exit {done.returncode}, expected {expect}\n{text}"
+            )
     return took
 
 
@@ -153,12 +168,24 @@ class Warpctl:
 def intent(size: Size, room: int = 1) -> str:
     """The YAML, with room for that many endpoints more; they are added at the end of the text."""
     lines = [
-        "version: 1", "gateway:", "  name: bench", "  public_endpoint: 203.0.113.1", f"  uplink: {floor.UPLINK}",
-        "  pools: {ports: 20000-29999, subnets: {secure-internet: 10.0.0.0/8}}", "networks:",
-    ]  # fmt: skip
+        "version: 1",
+        "gateway:",
+        "  name: bench",
+        "  public_endpoint: 203.0.113.1",
+        f"  uplink: {floor.UPLINK}",
+        "  pools: {ports: 20000-29999, subnets: {secure-internet: 10.0.0.0/8}}",
+        "networks:",
+    ]
     for n in range(size.networks):
-        lines += [f"  n{n:04}:", "    type: secure-internet", f"    expected_users: {size.endpoints + room}"]
-        lines += ["    endpoints:", *(f"      e{e:05}: {{type: mobile}}" for e in range(size.endpoints))]
+        lines += [
+            f"  n{n:04}:",
+            "    type: secure-internet",
+            f"    expected_users: {size.endpoints + room}",
+        ]
+        lines += [
+            "    endpoints:",
+            *(f"      e{e:05}: {{type: mobile}}" for e in range(size.endpoints)),
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -166,7 +193,10 @@ class Floor:
     def __init__(self, before: floor.State, after: floor.State, folder: Path) -> None:
         self.folder, self.before, self.after = folder, before, after
         folder.mkdir()
-        self.read, self.change = floor.read_script(before, folder), floor.change_script(before, after, folder)
+        self.read, self.change = (
+            floor.read_script(before, folder),
+            floor.change_script(before, after, folder),
+        )
         self.sysctls: dict[str, dict[str, str]] = {}
         self.write()
 
@@ -174,7 +204,9 @@ class Floor:
         self.build = floor.build_script(self.before, self.folder, self.sysctls)
 
     def learn(self, in_sync: Callable[[], object]) -> list[str]:
-        """Builds until the sysctls are known, then says where the floor's state is not the one to be built."""
+        """Builds until the sysctls are known, then says where the floor's state is not the one to
+        be built.
+        """
         for _ in range(4):
             enter_new_world()
             say(f"the floor's script built it in {timed(['sh', str(self.build)]):.1f} s; comparing")
@@ -204,7 +236,9 @@ class Floor:
 def refuse(found: list[str]) -> None:
     if found:
         shown = "\n  ".join(found[:40])
-        raise SystemExit(f"bench: the floor does not build the same state ({len(found)} differences):\n  {shown}")
+        raise SystemExit(
+            f"bench: the floor does not build the same state ({len(found)} differences):\n  {shown}"
+        )
 
 
 def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[dict[str, Any]]:
@@ -216,7 +250,10 @@ def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[d
     say(f"{size}: one endpoint added in {product.add():.1f} s")
     after = floor.look(sysctls=False)
     if not floor.peers(before) == size.networks * size.endpoints == floor.peers(after) - 1:
-        raise SystemExit(f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not {size}")
+        raise SystemExit(
+            f"bench: {floor.peers(before)}, then {floor.peers(after)} peers in the kernel; not"
+            f" {size}"
+        )
     base = Floor(before, after, folder / "floor")
     say(f"{size}: building the same with the floor's script, and comparing")
     product.config.write_text(product.text)
@@ -226,17 +263,25 @@ def measure(size: Size, rounds: int, command: list[str], folder: Path) -> list[d
         sides: list[tuple[Warpctl | Floor, Times]] = [(product, times[0]), (base, times[1])]
         for side, into in sides if number % 2 == 0 else reversed(sides):
             side.round(into)
-        say(f"{size}: round {number + 1} of {rounds}: " + ", ".join(
-            f"{work} {times[0][work][-1]:.3f} / {times[1][work][-1]:.3f} s" for work in WORKS))  # fmt: skip
+        say(
+            f"{size}: round {number + 1} of {rounds}: "
+            + ", ".join(
+                f"{work} {times[0][work][-1]:.3f} / {times[1][work][-1]:.3f} s" for work in WORKS
+            )
+        )
     return [row(str(size), work, times[0][work], times[1][work]) for work in WORKS]
 
 
 def row(size: str, work: str, ours: list[float], base: list[float]) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(ours, base, strict=True)]
     return {
-        "size": size, "work": work, "warpctl_s": ours, "floor_s": base, "ratios": ratios,
+        "size": size,
+        "work": work,
+        "warpctl_s": ours,
+        "floor_s": base,
+        "ratios": ratios,
         "ratio": {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)},
-    }  # fmt: skip
+    }
 
 
 def start_up(command: list[str], rounds: int) -> dict[str, Any]:
@@ -251,17 +296,29 @@ def start_up(command: list[str], rounds: int) -> dict[str, Any]:
 
 
 def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[str, Any]:
-    """A running daemon: from the rename of a YAML with one endpoint more until its peer, then all that goes with it, is there."""
+    """A running daemon: from the rename of a YAML with one endpoint more until its peer, then all
+    that goes with it, is there.
+    """
     product = Warpctl(command, size, folder)
     product.text = intent(size, rounds)
     product.forget()
     enter_new_world()
     say(f"{size}: applied in {product.apply():.1f} s; starting the daemon")
     log = folder / "log"
-    words = ["-c", str(product.config), "--state-dir", str(product.state_dir), "--socket", str(folder / "sock")]
+    words = [
+        "-c",
+        str(product.config),
+        "--state-dir",
+        str(product.state_dir),
+        "--socket",
+        str(folder / "sock"),
+    ]
     with log.open("wb") as out:
         enter = ["nsenter", f"--net={floor.NETNS / floor.ROOT}"]
-        daemon = subprocess.Popen([*enter, sys.executable, "-m", "warpd.daemon.main", *words, "--interval", "3600"], stderr=out)
+        daemon = subprocess.Popen(
+            [*enter, sys.executable, "-m", "warpd.daemon.main", *words, "--interval", "3600"],
+            stderr=out,
+        )
     try:
         wait_for(log, 0, "ready")
         wait_until_idle()
@@ -275,10 +332,21 @@ def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[st
             seen, began = log.stat().st_size, time.time()
             beside.rename(product.config)
             steps = [line for line in wait_for(log, seen, "pass") if "step" in line]
-            took.append(max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in steps) - began)
+            took.append(
+                max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in steps) - began
+            )
         wait_until_idle()
-        memory = {"before": before, "after": mib(daemon.pid, "VmRSS"), "peak": mib(daemon.pid, "VmHWM")}
-        return {"size": str(size), "work": "one endpoint more, daemon running", "seconds": took, "mib": memory}
+        memory = {
+            "before": before,
+            "after": mib(daemon.pid, "VmRSS"),
+            "peak": mib(daemon.pid, "VmHWM"),
+        }
+        return {
+            "size": str(size),
+            "work": "one endpoint more, daemon running",
+            "seconds": took,
+            "mib": memory,
+        }
     finally:
         daemon.terminate()
         daemon.wait(60)
@@ -286,7 +354,9 @@ def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[st
 
 def mib(pid: int, field: str) -> float:
     """A size that the kernel tells of a process."""
-    return round(int(Path(f"/proc/{pid}/status").read_text().split(f"{field}:")[1].split()[0]) / 1024, 1)
+    return round(
+        int(Path(f"/proc/{pid}/status").read_text().split(f"{field}:")[1].split()[0]) / 1024, 1
+    )
 
 
 def wait_for(log: Path, seen: int, event: str, deadline_s: float = 300.0) -> list[dict[str, Any]]:
@@ -299,11 +369,16 @@ def wait_for(log: Path, seen: int, event: str, deadline_s: float = 300.0) -> lis
         if any(line["event"] == event for line in lines):
             return lines
         time.sleep(0.02)
-    raise SystemExit(f"bench: the daemon did not say {event!r} in {deadline_s:.0f} s:\n{log.read_text()[-3000:]}")
+    raise SystemExit(
+        f"bench: the daemon did not say {event!r} in {deadline_s:.0f} s:\n{log.read_text()[-3000:]}"
+    )
 
 
 def show_daemon(rows: list[dict[str, Any]]) -> None:
-    print(f"{'size':>9}  {'work':34} milliseconds: min  median     max   RSS MiB before   after    peak")
+    print(
+        f"{'size':>9}  {'work':34} milliseconds: min  median     max   RSS MiB before   after   "
+        " peak"
+    )
     for one in rows:
         low, middle, high = (1000 * f(one["seconds"]) for f in (min, statistics.median, max))
         print(
@@ -313,15 +388,19 @@ def show_daemon(rows: list[dict[str, Any]]) -> None:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    print(f"{'size':>9}  {'work':22} {'warpctl s':>10} {'floor s':>10}   ratio: min  median     max")
+    print(
+        f"{'size':>9}  {'work':22} {'warpctl s':>10} {'floor s':>10}   ratio: min  median     max"
+    )
     for one in rows:
         ours, base, ratio = (
             statistics.median(one["warpctl_s"]),
             statistics.median(one["floor_s"]),
             one["ratio"],
         )
-        print(f"{one['size']:>9}  {one['work']:22} {ours:10.3f} {base:10.3f}"
-              f"   {ratio['min']:10.2f} {ratio['median']:7.2f} {ratio['max']:7.2f}")  # fmt: skip
+        print(
+            f"{one['size']:>9}  {one['work']:22} {ours:10.3f} {base:10.3f}"
+            f"   {ratio['min']:10.2f} {ratio['median']:7.2f} {ratio['max']:7.2f}"
+        )
 
 
 def check_handmade(folder: Path) -> None:
@@ -336,13 +415,25 @@ def check_handmade(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sizes", default="10x10,100x100", help="networks x endpoints, with commas between")
+    parser = argparse.ArgumentParser(
+        prog="run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", default="10x10,100x100", help="networks x endpoints, with commas between"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
-    parser.add_argument("--warpctl", default=f"{sys.executable} -m warpd.cli", help="the command to measure")
-    parser.add_argument("--hand-made", action="store_true", help="only check the floor against a state made by hand")
-    parser.add_argument("--daemon", action="store_true", help="a running daemon, instead: one endpoint more; its memory")
+    parser.add_argument(
+        "--warpctl", default=f"{sys.executable} -m warpd.cli", help="the command to measure"
+    )
+    parser.add_argument(
+        "--hand-made", action="store_true", help="only check the floor against a state made by hand"
+    )
+    parser.add_argument(
+        "--daemon",
+        action="store_true",
+        help="a running daemon, instead: one endpoint more; its memory",
+    )
     options = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         say("PYTHONDONTWRITEBYTECODE is set: every start of warpctl compiles its modules anew")
@@ -360,7 +451,12 @@ def main() -> None:
                 rows += measure(size, options.rounds, command, folder)
     (show_daemon if options.daemon else show)(rows)
     if options.json:
-        about = {"version": 1, "kernel": os.uname().release, "cpus": os.cpu_count(), "rounds": options.rounds}
+        about = {
+            "version": 1,
+            "kernel": os.uname().release,
+            "cpus": os.cpu_count(),
+            "rounds": options.rounds,
+        }
         options.json.write_text(json.dumps({**about, "results": rows}, indent=1) + "\n")
 
 

@@ -1,12 +1,14 @@
-"""The floor: the same kernel state, built and read by a shell script of `ip -batch`, `wg setconf` and `nft -f`.
+"""The floor: the same kernel state, built and read by a shell script of `ip -batch`, `wg setconf`
+and `nft -f`.
 
-What lives here: reading a live state back with the plain tools (`look`), and writing the scripts that make it again
-(`build_script`), make one change of it (`change_script`) or read it (`read_script`). Nothing of warpd is imported, and
-nothing is measured here.
+What lives here: reading a live state back with the plain tools (`look`), and writing the scripts
+that make it again (`build_script`), make one change of it (`change_script`) or read it
+(`read_script`). Nothing of warpd is imported, and nothing is measured here.
 
-The floor is meant to be hard to beat: attributes that a kernel default already gives are left out, devices are born in
-the namespace where they live, and a namespace costs one shell with one `ip`, one `wg` and one `nft` process. Everything
-happens beside a namespace `gw` that plays the gateway's root; see `bench.py`.
+The floor is meant to be hard to beat: attributes that a kernel default already gives are left out,
+devices are born in the namespace where they live, and a namespace costs one shell with one `ip`,
+one `wg` and one `nft` process. Everything happens beside a namespace `gw` that plays the gateway's
+root; see `bench.py`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,17 @@ Json = dict[str, Any]
 
 # `ip -N` prints types as numbers, and does not take them back.
 ROUTE_TYPES = (
-    "", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"
-)  # fmt: skip
+    "",
+    "unicast",
+    "local",
+    "broadcast",
+    "anycast",
+    "multicast",
+    "blackhole",
+    "unreachable",
+    "prohibit",
+    "throw",
+)
 # What the kernel gives a new device by itself.
 DEFAULT_MTU = {"veth": 1500, "wireguard": 1420, "loopback": 65536}
 # Kernel statistics, or set by something else that is compared already.
@@ -42,9 +53,13 @@ NOISE = re.compile(r"nf_conntrack_(count|buckets)|\.mtu$|stable_secret|\.(mc_)?f
 def run(*argv: str, ns: str | None = None, timeout_s: float = 300.0, check: bool = True) -> str:
     """The output of one command, in a named namespace if one is given."""
     where = [] if ns is None else ["nsenter", f"--net={NETNS / ns}"]
-    done = subprocess.run([*where, *argv], capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(
+        [*where, *argv], capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     if check and done.returncode:
-        raise RuntimeError(f"{' '.join(argv)} in {ns}: exit {done.returncode}\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"{' '.join(argv)} in {ns}: exit {done.returncode}\n{done.stderr[-2000:]}"
+        )
     return done.stdout
 
 
@@ -78,7 +93,11 @@ def look(*, sysctls: bool = True) -> State:
 
 
 def look_into(ns: str, *, sysctls: bool) -> Room:
-    links = {link["ifname"]: link for link in map(as_link, read_json("ip", "-j", "-d", "link", ns=ns)) if link}
+    links = {
+        link["ifname"]: link
+        for link in map(as_link, read_json("ip", "-j", "-d", "link", ns=ns))
+        if link
+    }
     room = Room(links=links)
     room.addresses = [
         command
@@ -91,7 +110,9 @@ def look_into(ns: str, *, sysctls: bool) -> Room:
     room.routes = [as_route(item) for item in routes if int(item.get("protocol", 0)) == PROTOCOL]
     for family in ("-4", "-6"):
         rules = read_json("ip", "-j", "-N", family, "rule", ns=ns)
-        room.rules += [as_rule(family, item) for item in rules if int(item.get("protocol", 0)) == PROTOCOL]
+        room.rules += [
+            as_rule(family, item) for item in rules if int(item.get("protocol", 0)) == PROTOCOL
+        ]
     room.neighbours = sorted(
         f"neigh replace {item['dst']} lladdr {item['lladdr']} dev {item['dev']} nud permanent"
         for item in read_json("ip", "-j", "neigh", "show", "nud", "permanent", ns=ns)
@@ -101,7 +122,9 @@ def look_into(ns: str, *, sysctls: bool) -> Room:
         if link["kind"] == "wireguard":
             room.wireguard[name] = sections(run("wg", "showconf", name, ns=ns))
     sockets = run("cat", "/proc/net/udp", "/proc/net/udp6", ns=ns).splitlines()
-    room.ports = sorted(words[1].rsplit(":", 1)[1] for line in sockets if (words := line.split())[0] != "sl")
+    room.ports = sorted(
+        words[1].rsplit(":", 1)[1] for line in sockets if (words := line.split())[0] != "sl"
+    )
     if "table inet warpd" in run("nft", "list", "tables", ns=ns):
         listing = run("nft", "list", "table", "inet", "warpd", ns=ns)
         room.nft = re.sub(r"packets \d+ bytes \d+", "packets 0 bytes 0", listing)
@@ -123,7 +146,8 @@ def as_link(link: Json) -> Json | None:
         "up": "UP" in link["flags"],
         "addrgenmode": link.get("inet6_addr_gen_mode", "eui64"),
         "group": link.get("group", "default"),
-        # Its other end is in another namespace. WireGuard does not tell; where its socket is shows in `ports`.
+        # Its other end is in another namespace. WireGuard does not tell; where its socket is shows
+        # in `ports`.
         "elsewhere": "link_netnsid" in link or kind == "wireguard",
     }
 
@@ -146,11 +170,19 @@ def as_route(route: Json) -> str:
     if "via" in route:
         words += ["via", route["via"]["family"], route["via"]["host"]]
     for key, word in (
-        ("gateway", "via"), ("dev", "dev"), ("table", "table"), ("protocol", "proto"), ("scope", "scope"),
-        ("prefsrc", "src"), ("metric", "metric"), ("pref", "pref"),
-    ):  # fmt: skip
+        ("gateway", "via"),
+        ("dev", "dev"),
+        ("table", "table"),
+        ("protocol", "proto"),
+        ("scope", "scope"),
+        ("prefsrc", "src"),
+        ("metric", "metric"),
+        ("pref", "pref"),
+    ):
         words += [word, str(route[key])] if key in route else []
-    words += [f"{key} {value}" for metrics in route.get("metrics", []) for key, value in metrics.items()]
+    words += [
+        f"{key} {value}" for metrics in route.get("metrics", []) for key, value in metrics.items()
+    ]
     words += ["onlink"] if "onlink" in route.get("flags", []) else []
     return ("-6 " if ":" in route["dst"] or route.get("pref") else "") + " ".join(words)
 
@@ -201,12 +233,18 @@ def build_script(state: State, folder: Path, sysctls: dict[str, dict[str, str]])
     rooms = [name for name in state if name != ROOT]
     born = [f"netns add {name}" for name in rooms]
     for name in rooms:
-        born += [birth(device, link, name, state) for device, link in state[name].links.items() if link["elsewhere"]]
+        born += [
+            birth(device, link, name, state)
+            for device, link in state[name].links.items()
+            if link["elsewhere"]
+        ]
     (folder / "born").write_text("\n".join([*born, ""]))
     lines = ["set -e", f"ip -batch {folder / 'born'}"]
     for name, room in state.items():
         inside = room_script(name, room, folder, sysctls.get(name, {}))
-        lines.append(f"sh {inside}" if name == ROOT else f"nsenter --net={NETNS / name} sh {inside}")
+        lines.append(
+            f"sh {inside}" if name == ROOT else f"nsenter --net={NETNS / name} sh {inside}"
+        )
     return write(folder / "build.sh", lines)
 
 
@@ -243,7 +281,11 @@ def ip_batch(commands: list[str], stem: Path) -> list[str]:
     """One `ip` process, or one for each family where the family has to be said in front."""
     lines = []
     for option in ("", "-6", "-4"):
-        chosen = [c.removeprefix(option).strip() for c in commands if (c[:2] if c[0] == "-" else "") == option]
+        chosen = [
+            c.removeprefix(option).strip()
+            for c in commands
+            if (c[:2] if c[0] == "-" else "") == option
+        ]
         if chosen:
             Path(f"{stem}{option}.ip").write_text("\n".join([*chosen, ""]))
             lines.append(f"ip {option} -batch {stem}{option}.ip".replace("  ", " "))
@@ -271,7 +313,9 @@ def as_path(key: str) -> str:
 
 
 def change_script(before: State, after: State, folder: Path) -> Path:
-    """A script that makes `after` of `before`, where only peers, elements, addresses and routes were added."""
+    """A script that makes `after` of `before`, where only peers, elements, addresses and routes
+    were added.
+    """
     lines = ["set -e"]
     for name, room in after.items():
         old, inside = before[name], []
@@ -279,7 +323,11 @@ def change_script(before: State, after: State, folder: Path) -> Path:
             if added := [peer for peer in conf[1:] if peer not in old.wireguard[device]]:
                 (folder / f"add-{device}.conf").write_text("\n".join([*added, ""]))
                 inside.append(f"wg addconf {device} {folder}/add-{device}.conf")
-        commands = [add_elements(s, new) for s, all_ in room.elements.items() if (new := missing(all_, old.elements[s]))]
+        commands = [
+            add_elements(s, new)
+            for s, all_ in room.elements.items()
+            if (new := missing(all_, old.elements[s]))
+        ]
         if commands:
             (folder / f"add-{name}.json").write_text(json.dumps({"nftables": commands}))
             inside.append(f"nft -j -f {folder}/add-{name}.json")
@@ -287,7 +335,9 @@ def change_script(before: State, after: State, folder: Path) -> Path:
         inside += ip_batch(batch, folder / f"add-{name}")
         if inside:
             script = write(folder / f"add-{name}.sh", ["set -e", *inside])
-            lines.append(f"sh {script}" if name == ROOT else f"nsenter --net={NETNS / name} sh {script}")
+            lines.append(
+                f"sh {script}" if name == ROOT else f"nsenter --net={NETNS / name} sh {script}"
+            )
     return write(folder / "change.sh", lines)
 
 
@@ -312,9 +362,15 @@ def read_script(state: State, folder: Path) -> Path:
     """A script that reads everything, namespace by namespace, each with the same commands."""
     inside = write(
         folder / "look.sh",
-        ["set -e", "ip -j -d link", "ip -j addr", "ip -j route show table all", "wg show all dump",
-         "nft -j list table inet warpd"],
-    )  # fmt: skip
+        [
+            "set -e",
+            "ip -j -d link",
+            "ip -j addr",
+            "ip -j route show table all",
+            "wg show all dump",
+            "nft -j list table inet warpd",
+        ],
+    )
     enter = [f"nsenter --net={NETNS / name} sh {inside}" for name in state if name != ROOT]
     return write(folder / "read.sh", ["set -e", f"sh {inside}", *enter])
 
@@ -334,19 +390,32 @@ def differences(first: State, second: State) -> list[str]:
         a, b = first[name], second[name]
         for part in ("links", "wireguard", "sysctls"):
             left, right = getattr(a, part), getattr(b, part)
-            changed = [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
-            found += [f"{name}: {part} {key}: {left.get(key)} / {right.get(key)}" for key in changed]
+            changed = [
+                key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)
+            ]
+            found += [
+                f"{name}: {part} {key}: {left.get(key)} / {right.get(key)}" for key in changed
+            ]
         for part in ("addresses", "routes", "rules", "neighbours", "ports"):
-            found += [f"{name}: {part}: {item}" for item in sorted(set(getattr(a, part)) ^ set(getattr(b, part)))]
+            found += [
+                f"{name}: {part}: {item}"
+                for item in sorted(set(getattr(a, part)) ^ set(getattr(b, part)))
+            ]
         if a.nft != b.nft:
             lines = set(a.nft.splitlines()) ^ set(b.nft.splitlines())
-            found += [f"{name}: nft: {line.strip()}" for line in sorted(lines)] or [f"{name}: nft: order"]
+            found += [f"{name}: nft: {line.strip()}" for line in sorted(lines)] or [
+                f"{name}: nft: order"
+            ]
     return found
 
 
 def sysctls_to_write(wanted: State, built: State) -> dict[str, dict[str, str]]:
-    """The sysctls that a build without them left different, switches first and without what these bring along."""
-    found = {name: changed_sysctls(room.sysctls, built[name].sysctls) for name, room in wanted.items()}
+    """The sysctls that a build without them left different, switches first and without what these
+    bring along.
+    """
+    found = {
+        name: changed_sysctls(room.sysctls, built[name].sysctls) for name, room in wanted.items()
+    }
     return {name: values for name, values in found.items() if values}
 
 
@@ -354,6 +423,9 @@ def changed_sysctls(wanted: dict[str, str], now: dict[str, str]) -> dict[str, st
     changed = {key: value for key, value in wanted.items() if now.get(key) != value}
     first = {key: changed[key] for key in SWITCHES if key in changed}
     brought = {
-        key for switch, value in first.items() for key in changed if changed[key] == value and re.fullmatch(SWITCHES[switch], key)
+        key
+        for switch, value in first.items()
+        for key in changed
+        if changed[key] == value and re.fullmatch(SWITCHES[switch], key)
     }
     return first | {key: value for key, value in changed.items() if key not in brought}

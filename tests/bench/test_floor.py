@@ -21,13 +21,20 @@ import floor  # noqa: E402  the bench is no package: its files lie side by side
 
 def kernel_has_wireguard() -> bool:
     probe = "ip link add wg0 type wireguard"
-    return os.getuid() == 0 and not subprocess.run(["unshare", "--net", "sh", "-c", probe], check=False, timeout=20).returncode
+    return (
+        os.getuid() == 0
+        and not subprocess.run(
+            ["unshare", "--net", "sh", "-c", probe], check=False, timeout=20
+        ).returncode
+    )
 
 
 def test_hand_made_state_is_built_again() -> None:
     if not kernel_has_wireguard():
         pytest.skip("needs root and a kernel with WireGuard")
-    done = subprocess.run([HERE / "run", "--hand-made"], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        [HERE / "run", "--hand-made"], capture_output=True, text=True, timeout=180, check=False
+    )
     assert "without a difference" in done.stdout, done.stderr
 
 
@@ -74,4 +81,6 @@ def test_switches_are_written_before_what_they_bring_along() -> None:
     wanted, built = room(), room()
     wanted.sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.lo.forwarding": "1"}
     built.sysctls = {}
-    assert floor.sysctls_to_write({"n": wanted}, {"n": built}) == {"n": {"net.ipv4.ip_forward": "1"}}
+    assert floor.sysctls_to_write({"n": wanted}, {"n": built}) == {
+        "n": {"net.ipv4.ip_forward": "1"}
+    }

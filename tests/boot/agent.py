@@ -1,4 +1,6 @@
-"""In the virtual machine: runs what comes through the virtio port, one JSON line a command, and answers with its end."""
+"""In the virtual machine: runs what comes through the virtio port, one JSON line a command, and
+answers with its end.
+"""
 
 import json
 import subprocess
@@ -27,9 +29,17 @@ def main() -> None:
 
 def answer(asked: dict[str, str]) -> bytes:
     done = subprocess.run(
-        ("bash", "-c", asked["command"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ("bash", "-c", asked["command"]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
-    return json.dumps({"id": asked["id"], "rc": done.returncode, "out": done.stdout.decode(errors="replace")}).encode() + b"\n"
+    return (
+        json.dumps(
+            {"id": asked["id"], "rc": done.returncode, "out": done.stdout.decode(errors="replace")}
+        ).encode()
+        + b"\n"
+    )
 
 
 if __name__ == "__main__":

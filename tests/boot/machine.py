@@ -1,7 +1,9 @@
-"""A Debian machine under QEMU, from power-on to power-cut: its disk, its seed for cloud-init, its one network.
+"""A Debian machine under QEMU, from power-on to power-cut: its disk, its seed for cloud-init, its
+one network.
 
-The network is QEMU's own, cut off from the host's (`restrict=on`): 203.0.113.2 answers pings, 203.0.113.100:80 serves
-the files of one folder, the machine is 203.0.113.15. The machine is reached by a virtio port, not by the network.
+The network is QEMU's own, cut off from the host's (`restrict=on`): 203.0.113.2 answers pings,
+203.0.113.100:80 serves the files of one folder, the machine is 203.0.113.15. The machine is reached
+by a virtio port, not by the network.
 """
 
 from __future__ import annotations
@@ -42,7 +44,17 @@ class Machine:
         seed.mkdir()
         (seed / "user-data").write_text(user_data)
         (seed / "meta-data").write_text("instance-id: one\n")
-        command = ("genisoimage", "-quiet", "-output", folder / "seed.iso", "-volid", "cidata", "-joliet", "-rock", seed)
+        command = (
+            "genisoimage",
+            "-quiet",
+            "-output",
+            folder / "seed.iso",
+            "-volid",
+            "cidata",
+            "-joliet",
+            "-rock",
+            seed,
+        )
         subprocess.run(command, check=True)
         self._numbers = itertools.count(1)
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -55,20 +67,51 @@ class Machine:
         door.unlink(missing_ok=True)
         serve = f"tcp:{SERVER}:80-cmd:busybox httpd -i -h {self.served}"
         kvm = os.access("/dev/kvm", os.W_OK) and os.environ.get("LAB_ACCEL") == "kvm"
-        speed = ("-accel", "kvm", "-cpu", "host") if kvm else ("-accel", "tcg,thread=single", "-cpu", "max")
+        speed = (
+            ("-accel", "kvm", "-cpu", "host")
+            if kvm
+            else ("-accel", "tcg,thread=single", "-cpu", "max")
+        )
         self._qemu = subprocess.Popen(
-            ("qemu-system-x86_64", *speed, "-machine", "q35", "-smp", "2", "-m", "1G", "-nodefaults", "-no-user-config",
-             "-display", "none", "-no-reboot", "-serial", f"file:{self.folder / 'console'}",
-             "-device", "virtio-serial-pci", "-chardev", f"socket,id=p,path={door},server=on,wait=off",
-             "-device", "virtserialport,chardev=p,name=warpd.test",
-             "-drive", f"file={self.disk},if=virtio,format=raw,cache=writeback",
-             "-drive", f"file={self.folder / 'seed.iso'},if=virtio,format=raw,readonly=on",
-             "-netdev", f"user,id=n,net=203.0.113.0/24,host={NEIGHBOUR},dhcpstart={IP},restrict=on,guestfwd={serve}",
-             "-device", "virtio-net-pci,netdev=n",
-             "-kernel", str(self.image / "vmlinux"), "-initrd", str(self.image / "initrd"),
-             "-append", "console=ttyS0 quiet panic=-1"),
+            (
+                "qemu-system-x86_64",
+                *speed,
+                "-machine",
+                "q35",
+                "-smp",
+                "2",
+                "-m",
+                "1G",
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-serial",
+                f"file:{self.folder / 'console'}",
+                "-device",
+                "virtio-serial-pci",
+                "-chardev",
+                f"socket,id=p,path={door},server=on,wait=off",
+                "-device",
+                "virtserialport,chardev=p,name=warpd.test",
+                "-drive",
+                f"file={self.disk},if=virtio,format=raw,cache=writeback",
+                "-drive",
+                f"file={self.folder / 'seed.iso'},if=virtio,format=raw,readonly=on",
+                "-netdev",
+                f"user,id=n,net=203.0.113.0/24,host={NEIGHBOUR},dhcpstart={IP},restrict=on,guestfwd={serve}",
+                "-device",
+                "virtio-net-pci,netdev=n",
+                "-kernel",
+                str(self.image / "vmlinux"),
+                "-initrd",
+                str(self.image / "initrd"),
+                "-append",
+                "console=ttyS0 quiet panic=-1",
+            ),
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         deadline = time.monotonic() + 20
         while True:
             self._port = socket.socket(socket.AF_UNIX)
@@ -77,7 +120,9 @@ class Machine:
                 break
             except OSError:
                 self._port.close()
-                assert time.monotonic() < deadline and self._qemu.poll() is None, "QEMU does not start"
+                assert time.monotonic() < deadline and self._qemu.poll() is None, (
+                    "QEMU does not start"
+                )
                 time.sleep(0.1)
         self.run("true")
         return time.monotonic() - began
@@ -93,7 +138,9 @@ class Machine:
             try:
                 more = self._port.recv(65536)
             except TimeoutError:
-                raise AssertionError(f"no answer in {timeout_s} s: {command}\n{self.last_words()}") from None
+                raise AssertionError(
+                    f"no answer in {timeout_s} s: {command}\n{self.last_words()}"
+                ) from None
             assert more, f"the machine is gone: {command}\n{self.last_words()}"
             heard += more
             if heard.endswith(b"\n"):

@@ -11,7 +11,9 @@ from warpd.kernel.api import Kernel
 from warpd.testing.fake_kernel import FakeKernel
 
 
-@pytest.fixture(params=["memory", pytest.param("live", marks=[pytest.mark.live, pytest.mark.stock])])
+@pytest.fixture(
+    params=["memory", pytest.param("live", marks=[pytest.mark.live, pytest.mark.stock])]
+)
 def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     if request.param == "memory":
         yield FakeKernel()

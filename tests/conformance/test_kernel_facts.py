@@ -1,4 +1,7 @@
-"""Facts about kernels that the plan's order and the judging of errors rest on. True in memory and on the machine."""
+"""Facts about kernels that the plan's order and the judging of errors rest on.
+
+True in memory and on the machine.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def up(kernel: Kernel) -> Target:
 
 
 def all_of(kernel: Kernel, kind: type) -> list[Any]:
-    return sorted((item for item in observe(kernel).state if type(item) is kind), key=lambda item: item.key)
+    return sorted(
+        (item for item in observe(kernel).state if type(item) is kind), key=lambda item: item.key
+    )
 
 
 def one(kernel: Kernel, change: Change) -> OperationError | None:
@@ -46,7 +51,9 @@ def one(kernel: Kernel, change: Change) -> OperationError | None:
 
 
 def steps(kernel: Kernel, kind: type) -> list[Step]:
-    return [step for step in planned_run(kernel, goal()).plan.steps if type(step.change.subject) is kind]
+    return [
+        step for step in planned_run(kernel, goal()).plan.steps if type(step.change.subject) is kind
+    ]
 
 
 def test_what_is_planned_is_what_is_read(kernel: Kernel) -> None:
@@ -54,15 +61,19 @@ def test_what_is_planned_is_what_is_read(kernel: Kernel) -> None:
     found = planned_run(kernel, wanted)
     seen = observe(kernel).state
     assert found.plan.empty
-    assert {key: item for key, item in seen.objects.items() if key in found.compiled.state.objects} == dict(
-        found.compiled.state.objects
-    )
+    assert {
+        key: item for key, item in seen.objects.items() if key in found.compiled.state.objects
+    } == dict(found.compiled.state.objects)
 
 
 def test_a_route_needs_its_link_up(kernel: Kernel) -> None:
     up(kernel)
     route = next(item for item in all_of(kernel, Route) if item.via is None and item.netns)
-    link = next(item for item in all_of(kernel, LinkUp) if (item.netns, item.name) == (route.netns, route.device))
+    link = next(
+        item
+        for item in all_of(kernel, LinkUp)
+        if (item.netns, item.name) == (route.netns, route.device)
+    )
     assert one(kernel, Change(Action.DELETE, link, None)) is None
     assert route.key not in observe(kernel).state.objects, "going down takes the routes along"
     fault = one(kernel, Change(Action.CREATE, None, route))
@@ -71,20 +82,39 @@ def test_a_route_needs_its_link_up(kernel: Kernel) -> None:
 
 
 def test_a_setting_of_a_link_is_seen_as_it_is_written(kernel: Kernel) -> None:
-    """It is written by its file, and read from an array in which the kernel tells all that a link has."""
+    """It is written by its file, and read from an array in which the kernel tells all that a link
+    has.
+    """
     types = world.every_type("namespace")
-    networks = {"a": world.network(1), "b": world.network(1, isolation="vrf"), "c": types["n_wire"], "d": types["n_campus"]}
+    networks = {
+        "a": world.network(1),
+        "b": world.network(1, isolation="vrf"),
+        "c": types["n_wire"],
+        "d": types["n_campus"],
+    }
     wanted = world.goal(world.intent(**networks))
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
-    ours = [item for item in all_of(kernel, Sysctl) if item.holder is not None and item.holder.kind != Netns.KIND]
+    ours = [
+        item
+        for item in all_of(kernel, Sysctl)
+        if item.holder is not None and item.holder.kind != Netns.KIND
+    ]
     watched = {path.rpartition("/")[2] for role, paths in WATCHED.items() if role for path in paths}
     assert {item.path.rpartition("/")[2] for item in ours} == watched
     for item in ours:
-        for value in ("0", "1", "2") if item.path.endswith(("rp_filter", "accept_ra", "accept_dad")) else ("0", "1"):
+        for value in (
+            ("0", "1", "2")
+            if item.path.endswith(("rp_filter", "accept_ra", "accept_dad"))
+            else ("0", "1")
+        ):
             other = dataclasses.replace(item, value=value)
             assert one(kernel, Change(Action.UPDATE, item, other)) is None
-            seen = [each.value for each in kernel.dump(item.netns).objects if isinstance(each, Sysctl) and each.key == item.key]
+            seen = [
+                each.value
+                for each in kernel.dump(item.netns).objects
+                if isinstance(each, Sysctl) and each.key == item.key
+            ]
             assert (item.key, seen) == (item.key, [value])
 
 
@@ -100,7 +130,11 @@ def test_both_ends_of_a_pair_go_together(kernel: Kernel) -> None:
     up(kernel)
     pair = all_of(kernel, Veth)[0]
     assert one(kernel, Change(Action.DELETE, pair, None)) is None
-    left = [item for item in observe(kernel).state if getattr(item, "device", "") in (pair.name, pair.peer_name)]
+    left = [
+        item
+        for item in observe(kernel).state
+        if getattr(item, "device", "") in (pair.name, pair.peer_name)
+    ]
     assert left == []
 
 
@@ -124,7 +158,9 @@ def test_creating_what_is_there_is_refused(kernel: Kernel) -> None:
 def test_allowed_ips_move_to_the_peer_that_got_them_last(kernel: Kernel) -> None:
     up(kernel)
     first, second = all_of(kernel, WireguardPeer)[:2]
-    greedy = dataclasses.replace(second, allowed_ips=tuple(sorted((*second.allowed_ips, *first.allowed_ips))))
+    greedy = dataclasses.replace(
+        second, allowed_ips=tuple(sorted((*second.allowed_ips, *first.allowed_ips)))
+    )
     assert one(kernel, Change(Action.UPDATE, second, greedy)) is None
     now = observe(kernel).state.objects
     assert now[first.key].allowed_ips == ()  # type: ignore[attr-defined]
@@ -142,7 +178,9 @@ def test_a_port_belongs_to_one_device(kernel: Kernel) -> None:
 def test_two_networks_swap_ports_in_one_pass(kernel: Kernel) -> None:
     wanted = up(kernel)
     ports = [allocation.port for allocation in wanted.allocations.networks.values()]
-    swapped = world.goal(world.intent(a=world.network(2, port=ports[1]), b=world.network(2, port=ports[0])))
+    swapped = world.goal(
+        world.intent(a=world.network(2, port=ports[1]), b=world.network(2, port=ports[0]))
+    )
     outcome = converge(kernel, lambda: planned_run(kernel, swapped), planned_run(kernel, swapped))
     assert outcome.complete, outcome.failed
     assert [item.port for item in all_of(kernel, WireguardDevice)] != []
@@ -153,23 +191,35 @@ def test_a_transaction_is_all_or_nothing(kernel: Kernel) -> None:
     allocation = next(item for item in all_of(kernel, NftElements) if item.set == "endpoints4")
     fewer = dataclasses.replace(allocation, elements=frozenset(list(allocation.elements)[:1]))
     # the table that these belong to is not there: the second change cannot be made
-    orphan = Change(Action.CREATE, None, NftElements("warp-1", "endpoints4", frozenset({"no address"})))
+    orphan = Change(
+        Action.CREATE, None, NftElements("warp-1", "endpoints4", frozenset({"no address"}))
+    )
     changes = [Change(Action.UPDATE, allocation, fewer), orphan]
     assert kernel.transact(allocation.netns, changes) is not None
     assert observe(kernel).state.objects[allocation.key] == allocation
 
 
 def test_every_element_goes_and_comes_by_itself(kernel: Kernel) -> None:
-    """A revocation names elements one by one, whatever their parts are: addresses, prefixes, names, numbers."""
+    """A revocation names elements one by one, whatever their parts are: addresses, prefixes, names,
+    numbers.
+    """
     wanted = world.goal(world.intent(**world.every_type("namespace")))
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     for item in all_of(kernel, NftElements):
         for element in sorted(item.elements):
             fewer = dataclasses.replace(item, elements=item.elements - {element})
-            gone = Change(Action.UPDATE, item, fewer) if fewer.elements else Change(Action.DELETE, item, None)
+            gone = (
+                Change(Action.UPDATE, item, fewer)
+                if fewer.elements
+                else Change(Action.DELETE, item, None)
+            )
             assert kernel.transact(item.netns, [gone]) is None, f"{item.key}: {element}"
-            again = Change(Action.UPDATE, fewer, item) if fewer.elements else Change(Action.CREATE, None, item)
+            again = (
+                Change(Action.UPDATE, fewer, item)
+                if fewer.elements
+                else Change(Action.CREATE, None, item)
+            )
             assert kernel.transact(item.netns, [again]) is None, f"{item.key}: {element}"
     assert planned_run(kernel, wanted).plan.empty
 
@@ -216,12 +266,23 @@ FILTERS = (
     TcFilter(9, "drop", "vlan", ethertype=0x8100, vlan_id=0),
     TcFilter(10, "pass", "", ethertype=0x8100, vlan_id=4094, vlan_ethertype=0x0800),
     TcFilter(11, "pass", "", ethertype=0x0800, destination="10.1.0.0/16"),
-    TcFilter(12, "drop", "echo", ethertype=0x0800, ip_protocol=1, icmp_type=8, destination="192.0.2.1/32"),
+    TcFilter(
+        12, "drop", "echo", ethertype=0x0800, ip_protocol=1, icmp_type=8, destination="192.0.2.1/32"
+    ),
     TcFilter(13, "drop", "gre", ethertype=0x0800, ip_protocol=47),
-    TcFilter(14, "pass", "", ethertype=0x86DD, ip_protocol=58, icmp_type=135, destination="2001:db8::/32"),
+    TcFilter(
+        14, "pass", "", ethertype=0x86DD, ip_protocol=58, icmp_type=135, destination="2001:db8::/32"
+    ),
     TcFilter(15, "drop", "six", ethertype=0x86DD),
     TcFilter(16, "drop", "arp", ethertype=0x0806),
-    TcFilter(17, "limit", "storm", destination_mac="01:00:00:00:00:00/01:00:00:00:00:00", packets_per_s=2000, burst=2000),
+    TcFilter(
+        17,
+        "limit",
+        "storm",
+        destination_mac="01:00:00:00:00:00/01:00:00:00:00:00",
+        packets_per_s=2000,
+        burst=2000,
+    ),
     TcFilter(18, "limit", "storm", packets_per_s=333, burst=7),
     TcFilter(65535, "drop", "rest"),
 )
@@ -245,7 +306,11 @@ def test_every_filter_at_an_ingress_is_seen_as_it_is_written(kernel: Kernel) -> 
     refused = one(kernel, Change(Action.CREATE, None, ingress))
     assert refused is not None
     assert (refused.fate, refused.errno) == (FailureKind.FOREIGN, errno.EEXIST)
-    for filters in (FILTERS[::2], tuple(dataclasses.replace(item, reason="other") for item in FILTERS), FILTERS[::-3][::-1]):
+    for filters in (
+        FILTERS[::2],
+        tuple(dataclasses.replace(item, reason="other") for item in FILTERS),
+        FILTERS[::-3][::-1],
+    ):
         other = dataclasses.replace(ingress, filters=filters)
         assert one(kernel, Change(Action.UPDATE, ingress, other)) is None
         assert all_of(kernel, TcIngress) == [other]
@@ -266,4 +331,6 @@ def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
         assert one(kernel, Change(Action.CREATE, None, item)) is None
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
-    assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(own, key=lambda item: item.key)
+    assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(
+        own, key=lambda item: item.key
+    )

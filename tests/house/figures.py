@@ -1,7 +1,7 @@
 """Figures of the house: how the package is laid out and how dense it is.
 
-    python tests/house/figures.py            print them as JSON
-    python tests/house/figures.py --write    keep them as the limits that `test_figures.py` holds the package to
+    python tests/house/figures.py print them as JSON python tests/house/figures.py --write keep them
+    as the limits that `test_figures.py` holds the package to
 
 Every figure is such that less is better, but for the lines of documentation.
 """
@@ -25,12 +25,25 @@ PACKAGE: Final = REPOSITORY / "warpd"
 LIMITS: Final = Path(__file__).with_name("limits.json")
 LONG_LINE: Final = 100  # characters
 COMPLEX: Final = 10  # branches of a function, and one
-MORE_IS_BETTER: Final = frozenset({"documentation lines per code line", "tests that construct the Reconciler"})
+MORE_IS_BETTER: Final = frozenset(
+    {"documentation lines per code line", "tests that construct the Reconciler"}
+)
 
-BRANCHES: Final = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.Assert, ast.match_case)
+BRANCHES: Final = (
+    ast.If,
+    ast.For,
+    ast.While,
+    ast.ExceptHandler,
+    ast.IfExp,
+    ast.comprehension,
+    ast.Assert,
+    ast.match_case,
+)
 COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
-TYPE_NAME: Final = re.compile(r"secure-internet|remote-resource-gateway|l3vpn-gateway|l2-point-to-point|l2-mesh")
+TYPE_NAME: Final = re.compile(
+    r"secure-internet|remote-resource-gateway|l3vpn-gateway|l2-point-to-point|l2-mesh"
+)
 KERNEL_NAME: Final = re.compile(r"\b(?:warp|wg|vrf|br|gt|vx|up|dn)-\{")
 
 
@@ -41,7 +54,9 @@ def sources() -> Iterator[tuple[Path, str]]:
 
 
 def complexity(function: ast.AST) -> int:
-    """McCabe's number of a function, those inside it included: one, and one for each place where the way may part."""
+    """McCabe's number of a function, those inside it included: one, and one for each place where
+    the way may part.
+    """
     number = 1
     for node in ast.walk(function):
         if isinstance(node, BRANCHES):
@@ -52,12 +67,17 @@ def complexity(function: ast.AST) -> int:
 
 
 def line_counts(text: str) -> tuple[int, int]:
-    """(lines of code, lines of documentation) of a module; docstrings and comments are documentation."""
+    """(lines of code, lines of documentation) of a module; docstrings and comments are
+    documentation.
+    """
     docstrings: set[int] = set()
     comments: set[int] = set()
     code: set[int] = set()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS))
+            and ast.get_docstring(node) is not None
+        ):
             first = node.body[0]
             docstrings.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -78,10 +98,18 @@ def layers() -> int:
 def strings(text: str) -> Iterator[str]:
     """The text of every string that is no docstring."""
     tree = ast.parse(text)
-    documented = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS))]
-    docstrings = {id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)}
+    documented = [
+        node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS))
+    ]
+    docstrings = {
+        id(node.body[0].value) for node in documented if isinstance(node.body[0], ast.Expr)
+    }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ):
             yield node.value
 
 
@@ -103,7 +131,9 @@ def files_with_kernel_names() -> int:
 def constructing_tests() -> int:
     """Test modules that construct the Reconciler."""
     paths = (REPOSITORY / "tests").rglob("test_*.py")
-    return sum(bool(re.search(r"\bReconciler\(", path.read_text(encoding="utf-8"))) for path in paths)
+    return sum(
+        bool(re.search(r"\bReconciler\(", path.read_text(encoding="utf-8"))) for path in paths
+    )
 
 
 def figures() -> dict[str, float]:
@@ -123,7 +153,10 @@ def figures() -> dict[str, float]:
             counts["complex"] += isinstance(node, FUNCTIONS) and complexity(node) > COMPLEX
             if isinstance(node, ast.ClassDef):
                 classes[node.name] += 1
-    per_hundred = {name: round(100 * counts[name] / counts["code"], 1) for name in ("branches", "comprehensions", "ternaries")}
+    per_hundred = {
+        name: round(100 * counts[name] / counts["code"], 1)
+        for name in ("branches", "comprehensions", "ternaries")
+    }
     return {
         "modules at the top": len(list(PACKAGE.glob("*.py"))),
         "layers": layers(),

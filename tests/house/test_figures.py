@@ -1,4 +1,6 @@
-"""The house gets no worse: every figure of `figures.py` is as good as the one that was kept, or better."""
+"""The house gets no worse: every figure of `figures.py` is as good as the one that was kept, or
+better.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def present() -> dict[str, float]:
 @pytest.mark.parametrize("name", sorted(KEPT))
 def test_no_figure_gets_worse(present: dict[str, float], name: str) -> None:
     worse = present[name] < KEPT[name] if name in MORE_IS_BETTER else present[name] > KEPT[name]
-    assert not worse, f"{name}: {present[name]}, and was {KEPT[name]}; better figures are kept by `figures.py --write`"
+    assert not worse, (
+        f"{name}: {present[name]}, and was {KEPT[name]}; better figures are kept by `figures.py"
+        " --write`"
+    )
 
 
 def test_every_figure_is_kept(present: dict[str, float]) -> None:
@@ -30,8 +35,13 @@ def test_every_figure_is_kept(present: dict[str, float]) -> None:
 
 
 def test_complexity_counts_every_parting_of_the_way() -> None:
-    function = ast.parse("def f(a, b):\n    if a and b:\n        return [x for x in a if x]\n    return 1 if b else 2\n").body[0]
-    assert complexity(function) == 5  # one; if; and; for; the last line's if (a comprehension's own `if` parts no way)
+    function = ast.parse(
+        "def f(a, b):\n    if a and b:\n        return [x for x in a if x]\n    return 1 if b"
+        " else 2\n"
+    ).body[0]
+    assert (
+        complexity(function) == 5
+    )  # one; if; and; for; the last line's if (a comprehension's own `if` parts no way)
 
 
 def test_docstrings_and_comments_are_documentation() -> None:

@@ -45,7 +45,10 @@ def shuffled(world: dict[str, Any], seed: int) -> dict[str, Any]:
     out = {}
     for name in order.sample(sorted(world), len(world)):
         ends = world[name]["endpoints"]
-        out[name] = {**world[name], "endpoints": {end: ends[end] for end in order.sample(sorted(ends), len(ends))}}
+        out[name] = {
+            **world[name],
+            "endpoints": {end: ends[end] for end in order.sample(sorted(ends), len(ends))},
+        }
     return out
 
 
@@ -61,7 +64,9 @@ def assert_disjoint(world: dict[str, Any], allocations: Allocations) -> None:
         four = [one.gateway_address, *(end.address for end in one.endpoints.values())]
         six = [one.gateway_address6, *(end.address6 for end in one.endpoints.values())]
         assert len(set(four)) == len(four) == len(set(six))
-        assert all(address in one.subnet for address in four) and all(address in one.subnet6 for address in six)
+        assert all(address in one.subnet for address in four) and all(
+            address in one.subnet6 for address in six
+        )
         assert set(one.endpoints) == set(networks[name].endpoints)
 
 

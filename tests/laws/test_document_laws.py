@@ -1,7 +1,8 @@
-"""P1 and P9 over whole documents: what `validate` accepts converges, or is blocked by name; nothing of others is touched.
+"""P1 and P9 over whole documents: what `validate` accepts converges, or is blocked by name; nothing
+of others is touched.
 
-Names are drawn from the host's links, from those of other networks and from our own grammar. Printed: documents tried and
-accepted, uncaught errors, foreign objects changed.
+Names are drawn from the host's links, from those of other networks and from our own grammar.
+Printed: documents tried and accepted, uncaught errors, foreign objects changed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ from warpd.reconcile.plan import Step
 from warpd.testing.fake_kernel import FakeKernel
 
 VCIDS = (11111111, 22222222, 33333333)
-HOST_LINKS = ("lo", "eth0", "br-lan", "docker0", "virbr0", "br-22222222", "wg-33333333", "dn-11111111", "vx-11111111-1")
+HOST_LINKS = (
+    "lo",
+    "eth0",
+    "br-lan",
+    "docker0",
+    "virbr0",
+    "br-22222222",
+    "wg-33333333",
+    "dn-11111111",
+    "vx-11111111-1",
+)
 OURS = [f"{kind}-{vcid}" for kind in ("wg", "vrf", "br", "up", "dn") for vcid in VCIDS]
 ODD = [
     "gretap0",
@@ -46,7 +57,13 @@ ODD = [
     "x.y",
 ]
 NAMES = st.sampled_from([*HOST_LINKS, *OURS, *ODD, "gt-11111111-1", "lan9", "same0"])
-TYPES = ["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
+TYPES = [
+    "secure-internet",
+    "remote-resource-gateway",
+    "l3vpn-gateway",
+    "l2-point-to-point",
+    "l2-mesh",
+]
 SEGMENTS = ("l2-point-to-point", "l2-mesh")
 
 
@@ -56,7 +73,9 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": kind,
         "isolation": draw(st.sampled_from(["namespace", "vrf"])),
-        "endpoints": {name: {"type": "cpe"} for name in draw(st.lists(st.sampled_from("ab"), unique=True))},
+        "endpoints": {
+            name: {"type": "cpe"} for name in draw(st.lists(st.sampled_from("ab"), unique=True))
+        },
     }
     if draw(st.booleans()):
         body["vcid"] = draw(st.sampled_from(VCIDS))
@@ -65,7 +84,9 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
     if kind in SEGMENTS and draw(st.integers(0, 4)):
         body["bridge_name"] = draw(NAMES)
     if kind == "remote-resource-gateway":
-        body["resources"] = [{"subnet": draw(st.sampled_from(["10.0.0.0/8", "0.0.0.0/0", "172.20.1.1/32"]))}]
+        body["resources"] = [
+            {"subnet": draw(st.sampled_from(["10.0.0.0/8", "0.0.0.0/0", "172.20.1.1/32"]))}
+        ]
     return body | ({"expected_users": 2} if kind != "l2-point-to-point" else {})
 
 
@@ -73,7 +94,9 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     gateway: dict[str, Any] = {"public_endpoint": "203.0.113.1"}
     if draw(st.booleans()):
-        gateway["uplink"] = draw(st.sampled_from(["auto", "eth0", "br-lan", "lo", "wg-33333333", "e*"]))
+        gateway["uplink"] = draw(
+            st.sampled_from(["auto", "eth0", "br-lan", "lo", "wg-33333333", "e*"])
+        )
     named = draw(st.dictionaries(st.sampled_from(["n1", "n2", "n3", "n4"]), networks(), max_size=4))
     return {"version": 1, "gateway": gateway, "networks": named}
 
@@ -82,7 +105,9 @@ def accepted(document: dict[str, Any], path: Path) -> Target | None:
     """The goal of a document, if `validate` lets it pass."""
     path.write_text(json.dumps(document))
     loaded = load(path)
-    if loaded.intent is None or any(item.is_error for item in (*loaded.findings, *check(loaded.intent))):
+    if loaded.intent is None or any(
+        item.is_error for item in (*loaded.findings, *check(loaded.intent))
+    ):
         return None
     allocations, findings = allocate(loaded.intent, Allocations({}))
     if any(item.is_error for item in findings):
@@ -141,5 +166,9 @@ def test_what_validate_accepts_converges_or_is_blocked_by_name(
 
     law()
     with capsys.disabled():
-        print("\n  " + ", ".join(f"{what} {number}" for what, number in TOLD.items()) + ", uncaught 0, foreign objects changed 0")
+        print(
+            "\n  "
+            + ", ".join(f"{what} {number}" for what, number in TOLD.items())
+            + ", uncaught 0, foreign objects changed 0"
+        )
     assert TOLD["accepted"] > count / 10 and TOLD["networks blocked by name"] > 0

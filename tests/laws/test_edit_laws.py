@@ -1,4 +1,6 @@
-"""Laws of edits: adding and removing gives the same bytes, and one edit touches one place, in any layout."""
+"""Laws of edits: adding and removing gives the same bytes, and one edit touches one place, in any
+layout.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ import random
 import pytest
 
 from tests.layouts import Layout
-from warpd.yamlfile.editor import EditRefused, add_endpoints, add_networks, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.editor import (
+    EditRefused,
+    add_endpoints,
+    add_networks,
+    remove_endpoint,
+    remove_network,
+    rotate,
+)
 from warpd.yamlfile.parser import read_text, read_tree
 from warpd.yamlfile.positions import BREAK, outline
 
@@ -18,7 +27,9 @@ NEW = {"type": "cpe", "routes": ["10.0.0.0/8", "fd00::/64"], "description": "Ün
 
 def touched(old: str, new: str) -> tuple[int, int]:
     """How many lines went, how many came."""
-    codes = difflib.SequenceMatcher(None, BREAK.split(old), BREAK.split(new), autojunk=False).get_opcodes()
+    codes = difflib.SequenceMatcher(
+        None, BREAK.split(old), BREAK.split(new), autojunk=False
+    ).get_opcodes()
     gone = sum(two - one for tag, one, two, _, _ in codes if tag != "equal")
     return gone, sum(two - one for tag, _, _, one, two in codes if tag != "equal")
 
@@ -34,7 +45,9 @@ def endpoints(text: str, network: str) -> list[str]:
     return list(value["networks"][network].get("endpoints") or {})
 
 
-def test_adding_and_removing_an_endpoint_gives_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_adding_and_removing_an_endpoint_gives_the_same_bytes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     edits = refused = 0
     for seed in range(FILES):
         layout = Layout(seed)
@@ -50,7 +63,10 @@ def test_adding_and_removing_an_endpoint_gives_the_same_bytes(capsys: pytest.Cap
             assert gone <= 2 and come <= 5, (seed, network)
             edits += 1
     with capsys.disabled():
-        print(f"\n{FILES} layouts: {edits} times added and removed, bytes differing 0, refused {refused}")
+        print(
+            f"\n{FILES} layouts: {edits} times added and removed, bytes differing 0, refused"
+            f" {refused}"
+        )
     assert edits > 2 * FILES and refused < edits / 50
 
 
@@ -97,8 +113,33 @@ def test_removing_what_was_there_leaves_the_rest_as_it_was() -> None:
     assert removed > FILES
 
 
-PIECES = ("{", "}", "[", "]", ": ", ", ", "&a ", "*a", "\n", "  ", "- ", "? ", "#", "'", '"', "|", "null", "<<: *a", "\t",
-          "---\n", "endpoints:", "\r\n", "!x ", "~", "%")  # fmt: skip
+PIECES = (
+    "{",
+    "}",
+    "[",
+    "]",
+    ": ",
+    ", ",
+    "&a ",
+    "*a",
+    "\n",
+    "  ",
+    "- ",
+    "? ",
+    "#",
+    "'",
+    '"',
+    "|",
+    "null",
+    "<<: *a",
+    "\t",
+    "---\n",
+    "endpoints:",
+    "\r\n",
+    "!x ",
+    "~",
+    "%",
+)
 
 
 def mangled(chance: random.Random) -> str:
@@ -123,7 +164,9 @@ def test_a_mangled_file_is_edited_exactly_or_refused(capsys: pytest.CaptureFixtu
                 refused += 1
                 continue
             edits += 1
-            before = networks[network].get("endpoints") if isinstance(networks[network], dict) else None
+            before = (
+                networks[network].get("endpoints") if isinstance(networks[network], dict) else None
+            )
             if isinstance(before, dict) or "endpoints" not in networks[network]:
                 assert remove_endpoint(new, network, "new-one") == text, turn
     with capsys.disabled():

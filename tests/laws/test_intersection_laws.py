@@ -1,4 +1,6 @@
-"""P19: what two intents both permit is never more than either, in what the kernel would hold; and it compiles."""
+"""P19: what two intents both permit is never more than either, in what the kernel would hold; and
+it compiles.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,18 @@ def endpoints(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def networks(draw: st.DrawFn) -> dict[str, Any]:
     kind = draw(st.sampled_from(["secure-internet", "remote-resource-gateway", "l3vpn-gateway"]))
-    body: dict[str, Any] = {"type": kind, "enabled": draw(st.booleans()), "ipv6": draw(st.booleans()), "expected_users": 6}
+    body: dict[str, Any] = {
+        "type": kind,
+        "enabled": draw(st.booleans()),
+        "ipv6": draw(st.booleans()),
+        "expected_users": 6,
+    }
     body["endpoints"] = draw(endpoints())
     if kind == "secure-internet":
         body["peer_communication"] = draw(st.booleans())
-        body["allow_private"] = draw(st.lists(st.sampled_from(["10.9.0.0/16", "10.9.1.0/24"]), max_size=1))
+        body["allow_private"] = draw(
+            st.lists(st.sampled_from(["10.9.0.0/16", "10.9.1.0/24"]), max_size=1)
+        )
     if kind == "remote-resource-gateway":
         body["resources"] = draw(st.lists(st.sampled_from(RESOURCES), max_size=1))
     return body
@@ -67,7 +76,11 @@ def state(goal: Target) -> State:
 
 
 def peers(found: State) -> dict[tuple[str, str], set[str]]:
-    return {(item.group, item.public_key): set(item.allowed_ips) for item in found if isinstance(item, WireguardPeer)}
+    return {
+        (item.group, item.public_key): set(item.allowed_ips)
+        for item in found
+        if isinstance(item, WireguardPeer)
+    }
 
 
 # Sets that only tell endpoints apart, by numbers that each state gives anew.
@@ -86,7 +99,9 @@ def permits(found: State) -> dict[tuple[str, str], set[str]]:
 def inside(narrow: set[str], wide: set[str]) -> bool:
     """Whether each element, a range or a name, stands or lies among the others."""
     ranges = [item for item in (_range(text) for text in wide) if item is not None]
-    return all(text in wide or any(_holds(item, _range(text)) for item in ranges) for text in narrow)
+    return all(
+        text in wide or any(_holds(item, _range(text)) for item in ranges) for text in narrow
+    )
 
 
 def _range(text: str) -> IPNetwork | None:

@@ -1,4 +1,6 @@
-"""P1, P11, P12: from any state to any intent in one pass; the same YAML, in any order and under any hash seed, one plan."""
+"""P1, P11, P12: from any state to any intent in one pass; the same YAML, in any order and under any
+hash seed, one plan.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
         "ipv6": draw(st.booleans()),
         "nat6": draw(st.booleans()),
         "peer_communication": draw(st.booleans()),
-        "allow_private": draw(st.lists(st.sampled_from(["10.9.0.0/16", "192.168.0.0/24", "fd00:9::/64"]), unique=True)),
+        "allow_private": draw(
+            st.lists(st.sampled_from(["10.9.0.0/16", "192.168.0.0/24", "fd00:9::/64"]), unique=True)
+        ),
         "endpoints": {
             name: {
                 "type": "mobile",
@@ -51,13 +55,17 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def intents(draw: st.DrawFn) -> Intent:
-    return Intent.model_validate({"version": 1, "networks": draw(st.dictionaries(NAMES, networks(), max_size=4))})
+    return Intent.model_validate(
+        {"version": 1, "networks": draw(st.dictionaries(NAMES, networks(), max_size=4))}
+    )
 
 
 @settings(max_examples=120, deadline=None)
 @given(intents(), intents(), st.integers(0, 400))
 def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> None:
-    """Also from a first apply that was cut short; then nothing is left to do, and nothing moved without need."""
+    """Also from a first apply that was cut short; then nothing is left to do, and nothing moved
+    without need.
+    """
     kernel = FakeKernel()
     goal = world.goal(first)
     apply(kernel, planned_run(kernel, goal).plan.steps[:stop])
@@ -77,7 +85,10 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
 @given(intents(), st.randoms())
 def test_the_order_of_the_file_does_not_matter(wanted: Intent, chance: random.Random) -> None:
     mixed = shuffled(wanted.model_dump(mode="json", exclude_unset=True), chance)
-    plans = [planned_run(FakeKernel(), world.goal(each)).plan for each in (wanted, Intent.model_validate(mixed))]
+    plans = [
+        planned_run(FakeKernel(), world.goal(each)).plan
+        for each in (wanted, Intent.model_validate(mixed))
+    ]
     assert plans[0] == plans[1]
     assert digest(plans[0].steps) == digest(plans[1].steps)
 
@@ -106,13 +117,19 @@ print(json.dumps(plan_json(plan)))
 
 def test_twenty_hash_seeds_one_plan() -> None:
     networks = {name: world.network(6, allow_private=["10.9.0.0/16"]) for name in "abcdef"}
-    networks |= {name.replace("_", "-"): body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()}
+    networks |= {
+        name.replace("_", "-"): body
+        for mode in ("namespace", "vrf")
+        for name, body in world.every_type(mode).items()
+    }
     body = {"version": 1, "gateway": {"pools": {"ports": "51820-51899"}}, "networks": networks}
     seen = set()
     for seed in range(20):
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         command = [sys.executable, "-c", PROGRAM, json.dumps(body), str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True, env=environment
+        )
         assert len(done.stdout) > 10_000
         seen.add(done.stdout)
     assert len(seen) == 1
@@ -120,7 +137,9 @@ def test_twenty_hash_seeds_one_plan() -> None:
 
 def test_grants_do_not_move_when_others_come_and_go() -> None:
     few, _ = allocate(world.intent(b=world.network(3)), Allocations({}))
-    more, _ = allocate(world.intent(a=world.network(2), b=world.network(4), c=world.network(1)), few)
+    more, _ = allocate(
+        world.intent(a=world.network(2), b=world.network(4), c=world.network(1)), few
+    )
     assert more.networks["b"].subnet == few.networks["b"].subnet
     for name, given_ in few.networks["b"].endpoints.items():
         assert more.networks["b"].endpoints[name] == given_

@@ -1,7 +1,9 @@
-"""Allocations are for life: through a thousand histories of edits nobody moves without need, and nobody inherits too soon.
+"""Allocations are for life: through a thousand histories of edits nobody moves without need, and
+nobody inherits too soon.
 
-A history is a gateway's life: endpoints and networks are added, removed, renamed, enlarged, shuffled and moved between
-files, with hours between; after each step the YAML is written, read by the product, granted, stored and locked.
+A history is a gateway's life: endpoints and networks are added, removed, renamed, enlarged,
+shuffled and moved between files, with hours between; after each step the YAML is written, read by
+the product, granted, stored and locked.
 """
 
 from __future__ import annotations
@@ -42,14 +44,19 @@ def test_a_thousand_histories(tmp_path: Path) -> None:
             life.edit()
             steps += life.step(tally)
             refused += life.refused
-    print(f"{HISTORIES} histories, {steps} steps, {refused} refused because everything left was resting")
+    print(
+        f"{HISTORIES} histories, {steps} steps, {refused} refused because everything left was"
+        " resting"
+    )
     print(", ".join(f"{what}: {count}" for what, count in tally.items()))
     assert steps > HISTORIES * STEPS * 0.9
     assert tally == dict.fromkeys(tally, 0)
 
 
 class Life:
-    """One gateway: its YAML, its grants, and who last had what, kept apart from the product's own records."""
+    """One gateway: its YAML, its grants, and who last had what, kept apart from the product's own
+    records.
+    """
 
     def __init__(self, order: random.Random, folder: Path, files: bool) -> None:
         self.order, self.folder, self.files = order, folder, files
@@ -58,30 +65,53 @@ class Life:
         self.allocations = Allocations()
         self.now = 1_800_000_000
         self.renames: dict[tuple[str, str], tuple[str, str]] = {}
-        self.last: dict[tuple[str, str], tuple[str, int]] = {}  # (what, value) -> owner's first name, when last seen
-        self.owners: dict[tuple[str, str], str] = {}  # (network, endpoint) -> an identity that renames keep
+        self.last: dict[
+            tuple[str, str], tuple[str, int]
+        ] = {}  # (what, value) -> owner's first name, when last seen
+        self.owners: dict[
+            tuple[str, str], str
+        ] = {}  # (network, endpoint) -> an identity that renames keep
         self.born = 0
         self.refused = 0
 
     def network(self) -> dict[str, Any]:
         kind = self.order.choice(TYPES)
         ends = self.order.sample(ENDS, self.order.randint(0, 4))
-        return {"type": kind, "expected_users": 12, "endpoints": {end: {"type": "cpe"} for end in ends}}
+        return {
+            "type": kind,
+            "expected_users": 12,
+            "endpoints": {end: {"type": "cpe"} for end in ends},
+        }
 
     # the edits
 
     def edit(self) -> None:
-        self.before = {name: {**body, "endpoints": dict(body["endpoints"])} for name, body in self.world.items()}
+        self.before = {
+            name: {**body, "endpoints": dict(body["endpoints"])}
+            for name, body in self.world.items()
+        }
         self.renames = {}
         self.now += self.order.choice((0, HOUR_S, 5 * HOUR_S, 30 * HOUR_S))
-        for body in self.world.values():  # a successor's line may stay for good or go: both must change nothing
+        for body in (
+            self.world.values()
+        ):  # a successor's line may stay for good or go: both must change nothing
             body.pop("renamed_from", None)
             for end in body["endpoints"].values():
                 if self.order.random() < 0.5:
                     end.pop("renamed_from", None)
         for _ in range(self.order.randint(1, 3)):
-            self.order.choice((self.add, self.remove, self.add_network, self.remove_network, self.rename,
-                               self.rename_network, self.enlarge, self.shuffle))()  # fmt: skip
+            self.order.choice(
+                (
+                    self.add,
+                    self.remove,
+                    self.add_network,
+                    self.remove_network,
+                    self.rename,
+                    self.rename_network,
+                    self.enlarge,
+                    self.shuffle,
+                )
+            )()
         self.drop_idle_successors()
 
     def some(self) -> str | None:
@@ -95,7 +125,9 @@ class Life:
     def remove(self) -> None:
         name = self.some()
         if name and self.world[name]["endpoints"]:
-            self.world[name]["endpoints"].pop(self.order.choice(sorted(self.world[name]["endpoints"])))
+            self.world[name]["endpoints"].pop(
+                self.order.choice(sorted(self.world[name]["endpoints"]))
+            )
 
     def add_network(self) -> None:
         self.world.setdefault(self.order.choice(NAMES), self.network())
@@ -137,7 +169,9 @@ class Life:
         self.world = {name: self.world[name] for name in names}
 
     def drop_idle_successors(self) -> None:
-        """`renamed_from` of a name that is there again would be an error, and so would two of one name."""
+        """`renamed_from` of a name that is there again would be an error, and so would two of one
+        name.
+        """
         for name, body in self.world.items():
             if body.get("renamed_from") in self.world:
                 body.pop("renamed_from")
@@ -149,7 +183,9 @@ class Life:
                     end.pop("renamed_from")
                     self.renames.pop((name, each), None)
                 seen.add(before)
-        firsts = [body.get("renamed_from") for body in self.world.values() if "renamed_from" in body]
+        firsts = [
+            body.get("renamed_from") for body in self.world.values() if "renamed_from" in body
+        ]
         assert len(firsts) == len(set(firsts))
 
     # the product, and the judgement
@@ -179,7 +215,9 @@ class Life:
         apart.mkdir(exist_ok=True)
         here = {name: one for name, one in self.world.items() if self.order.random() < 0.5}
         (self.folder / "warp.yaml").write_text(document({**body, "networks": here}))
-        (apart / "more.yaml").write_text(document({"networks": {n: one for n, one in self.world.items() if n not in here}}))
+        (apart / "more.yaml").write_text(
+            document({"networks": {n: one for n, one in self.world.items() if n not in here}})
+        )
         loaded = load(self.folder / "warp.yaml")
         assert loaded.intent is not None, loaded.findings
         return loaded.intent
@@ -192,15 +230,22 @@ class Life:
             if had is None:
                 continue
             fields = ["vcid", "port", "routing_table", "transit", "subnet6", "gateway_address6"]
-            if had.vlan and has.vlan:  # a name that is there again with another type has none, or needs one
+            if (
+                had.vlan and has.vlan
+            ):  # a name that is there again with another type has none, or needs one
                 fields.append("vlan")
             count += sum(getattr(had, field) != getattr(has, field) for field in fields)
             grew = prefix_for(expected_users(intent.networks[name])) < had.subnet.prefixlen
-            count += not (had.subnet == has.subnet or (grew and (had.subnet.subnet_of(has.subnet) or name in excused)))
+            count += not (
+                had.subnet == has.subnet
+                or (grew and (had.subnet.subnet_of(has.subnet) or name in excused))
+            )
             count += self.seats_moved(intent, name, had, has)
         return count
 
-    def seats_moved(self, intent: Intent, name: str, had: NetworkAllocation, has: NetworkAllocation) -> int:
+    def seats_moved(
+        self, intent: Intent, name: str, had: NetworkAllocation, has: NetworkAllocation
+    ) -> int:
         count = 0
         for each, one in has.endpoints.items():
             before = self.renames.get((name, each), (name, each))[1]
@@ -215,7 +260,9 @@ class Life:
         return count
 
     def reuses(self, new: Allocations) -> int:
-        """An owner is one identity through all its names; what another one had less than a day ago is too soon."""
+        """An owner is one identity through all its names; what another one had less than a day ago
+        is too soon.
+        """
         count = 0
         owners = {}
         for name, has in new.networks.items():
@@ -228,12 +275,23 @@ class Life:
                 count += self.see(what, str(getattr(has, what)), me)
             for each, one in has.endpoints.items():
                 mine = owners[name, each]
-                for what, value in (("address", one.address), ("address6", one.address6), ("vni", one.vni)):
-                    count += self.see(f"{has.vcid} {what}" if what != "vni" else what, str(value or ""), mine)
+                for what, value in (
+                    ("address", one.address),
+                    ("address6", one.address6),
+                    ("vni", one.vni),
+                ):
+                    count += self.see(
+                        f"{has.vcid} {what}" if what != "vni" else what, str(value or ""), mine
+                    )
                 count += self.see("key", f"{has.vcid}/{one.key_name or each}", mine)
         now_called = {old[0]: new[0] for new, old in self.renames.items() if not new[1]}
-        gone = {key: owner for key, owner in self.owners.items() if key not in self.renames.values()}
-        self.owners = {**{(now_called.get(name, name), each): one for (name, each), one in gone.items()}, **owners}
+        gone = {
+            key: owner for key, owner in self.owners.items() if key not in self.renames.values()
+        }
+        self.owners = {
+            **{(now_called.get(name, name), each): one for (name, each), one in gone.items()},
+            **owners,
+        }
         return count
 
     def see(self, what: str, value: str, owner: str) -> bool:
@@ -271,16 +329,23 @@ def test_the_judges_see_what_they_judge(tmp_path: Path) -> None:
 
 
 def _restless(intent: Intent) -> Intent:
-    return intent.model_copy(update={"gateway": intent.gateway.model_copy(update={"quarantine": "0s"})})
+    return intent.model_copy(
+        update={"gateway": intent.gateway.model_copy(update={"quarantine": "0s"})}
+    )
 
 
 @pytest.mark.parametrize("count", [40])
 def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count: int) -> None:
-    """On a fresh state folder: every grant and every key. Without the lock: as many as the names alone decide."""
+    """On a fresh state folder: every grant and every key.
+
+    Without the lock: as many as the names alone decide.
+    """
     alike = without = every = 0
     for seed in range(count):
         life = Life(random.Random(seed), tmp_path, files=False)
-        tally = dict.fromkeys(("moved without need", "reused while resting", "locks that do not load"), 0)
+        tally = dict.fromkeys(
+            ("moved without need", "reused while resting", "locks that do not load"), 0
+        )
         for _ in range(STEPS):
             life.edit()
             life.step(tally)
@@ -290,7 +355,9 @@ def test_a_gateway_rebuilt_from_yaml_and_lock_is_the_same(tmp_path: Path, count:
         locked, findings = allocate(intent, Allocations(), life.now, lock.allocations)
         assert findings == () and to_json(locked) == to_json(life.allocations)
         bare, _ = allocate(intent, Allocations(), life.now)
-        theirs, ours, plain = (_facts(intent, allocations) for allocations in (life.allocations, locked, bare))
+        theirs, ours, plain = (
+            _facts(intent, allocations) for allocations in (life.allocations, locked, bare)
+        )
         every += len(theirs)
         alike += len(theirs & ours)
         without += len(theirs & plain)
@@ -307,9 +374,22 @@ def _written(folder: Path, allocations: Allocations) -> Path:
 def _facts(intent: Intent, allocations: Allocations) -> set[tuple[str, ...]]:
     out = set()
     for name, item in allocations.networks.items():
-        for what in ("vcid", "port", "routing_table", "subnet", "subnet6", "gateway_address", "transit", "vlan"):
+        for what in (
+            "vcid",
+            "port",
+            "routing_table",
+            "subnet",
+            "subnet6",
+            "gateway_address",
+            "transit",
+            "vlan",
+        ):
             out.add((name, what, str(getattr(item, what))))
         for each, one in item.endpoints.items():
-            key = public_key_of(one.key_name or each, intent.networks[name].endpoints[each], item.vcid, world.MASTER)
-            out.add((name, each, str(one.address), str(one.address6), str(one.leg), str(one.vni), key))
+            key = public_key_of(
+                one.key_name or each, intent.networks[name].endpoints[each], item.vcid, world.MASTER
+            )
+            out.add(
+                (name, each, str(one.address), str(one.address6), str(one.leg), str(one.vni), key)
+            )
     return out

@@ -1,7 +1,8 @@
-"""Law: a file read network by network is what it is as a whole, every place in it too, or it is not read so at all.
+"""Law: a file read network by network is what it is as a whole, every place in it too, or it is not
+read so at all.
 
-Sound files in odd layouts, and the same mangled: lines gone, doubled and swapped, brackets, quotes and blanks put in. Each is
-read with what another file, and the sound one before, left behind.
+Sound files in odd layouts, and the same mangled: lines gone, doubled and swapped, brackets, quotes
+and blanks put in. Each is read with what another file, and the sound one before, left behind.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ SPLINTERS = (
 
 def plain(text: str) -> str:
     """The same without most of what is always read as a whole."""
-    unquoted = re.sub(r"""["']([a-z0-9-]+)["'](?= *:)""", r"\1", text.replace("\r\n", "\n").replace("\r", "\n"))
+    unquoted = re.sub(
+        r"""["']([a-z0-9-]+)["'](?= *:)""", r"\1", text.replace("\r\n", "\n").replace("\r", "\n")
+    )
     return re.sub(r" &[ae]-[a-z0-9-]+", "", unquoted.removeprefix("%YAML 1.2\n"))
 
 
@@ -80,7 +83,9 @@ def places(value: Any, shift: int = 0) -> Iterator[Any]:
         for name in value:
             inside = value[name].value if isinstance(value[name], NetworkSection) else value[name]
             yield name, moved(value.keys_at[name], shift)
-            if inside is not None:  # nothing stands wherever the next thing begins, and is shown at its key
+            if (
+                inside is not None
+            ):  # nothing stands wherever the next thing begins, and is shown at its key
                 yield moved(value.values_at[name], shift)
             yield from places(inside, shift + value.shifts.get(name, 0))
     elif isinstance(value, PositionedList):
@@ -125,10 +130,15 @@ def test_piece_by_piece_is_as_a_whole(start: int, capsys: pytest.CaptureFixture[
 
 
 def test_only_what_changed_is_read_again() -> None:
-    text = "version: 1\nnetworks:\n  a:\n    type: l2-mesh\n  b:\n    type: l2-mesh\n    description: x\n"
+    text = (
+        "version: 1\nnetworks:\n  a:\n    type: l2-mesh\n  b:\n    type: l2-mesh\n   "
+        " description: x\n"
+    )
     first = read_pieces(text, {}, every_other)
     assert first is not None
-    again = read_pieces(text.replace("  a:\n", "  # new\n  a:\n    mtu: 1400\n"), first.by_lines, every_other)
+    again = read_pieces(
+        text.replace("  a:\n", "  # new\n  a:\n    mtu: 1400\n"), first.by_lines, every_other
+    )
     assert again is not None
     before, after = first.value["networks"], again.value["networks"]
     assert after["b"] is before["b"]

@@ -1,4 +1,5 @@
-"""A gateway of our own for live tests: a namespace that plays the root, with an uplink, and the live kernel in it.
+"""A gateway of our own for live tests: a namespace that plays the root, with an uplink, and the
+live kernel in it.
 
 [ root of the test: tgw-<pid> ]
   eth0 203.0.113.1/24, 2001:db8:113::1/64, default via .254 / ::fe
@@ -26,7 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def sh(command: str) -> str:
     """Run a shell command in the test's namespace; its output. Fails loudly."""
-    done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-ec", command], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 

@@ -1,4 +1,6 @@
-"""warpd itself as a process of its own, in the namespace of the test, with its log read back line by line."""
+"""warpd itself as a process of its own, in the namespace of the test, with its log read back line
+by line.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ DEADLINE_S = 60.0
 
 
 class Daemon:
-    """`with Daemon(folder, document) as daemon:` writes the YAML, starts warpd and waits for its first pass."""
+    """`with Daemon(folder, document) as daemon:` writes the YAML, starts warpd and waits for its
+    first pass.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,11 @@ class Daemon:
         **environment: str,
     ) -> None:
         self.more, self.under = more, under
-        self.config, self.state, self.log_file = folder / "warp.yaml", state or folder / "state", log or folder / "log"
+        self.config, self.state, self.log_file = (
+            folder / "warp.yaml",
+            state or folder / "state",
+            log or folder / "log",
+        )
         self.interval_s, self.environment = interval_s, environment
         self.write(document)
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +60,15 @@ class Daemon:
     def start(self) -> None:
         before = len(self.lines("ready"))
         environment = {**os.environ, "WARPD_SOCKET": str(self.state / "sock"), **self.environment}
-        words = ["-c", self.config, "--state-dir", self.state, "--interval", str(self.interval_s), *self.more]
+        words = [
+            "-c",
+            self.config,
+            "--state-dir",
+            self.state,
+            "--interval",
+            str(self.interval_s),
+            *self.more,
+        ]
         with self.log_file.open("ab") as log:
             command = [*self.under, sys.executable, "-m", "warpd.daemon.main", *words]
             self._process = subprocess.Popen(command, stderr=log, env=environment)
@@ -65,7 +81,9 @@ class Daemon:
         def there() -> bool:
             with self.log_file.open("rb") as log:
                 log.seek(seen)
-                lines = [json.loads(line) for line in log.read().splitlines() if line.endswith(b"}")]
+                lines = [
+                    json.loads(line) for line in log.read().splitlines() if line.endswith(b"}")
+                ]
             passes = [number for number, line in enumerate(lines) if line["event"] == "pass"]
             found.extend(lines[: passes[0] + 1] if passes else ())
             return bool(passes)
@@ -106,7 +124,10 @@ class Daemon:
     def wakes(self) -> int:
         """Voluntary switches of all its threads."""
         tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(int((task / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0]) for task in tasks)
+        return sum(
+            int((task / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0])
+            for task in tasks
+        )
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -124,5 +145,7 @@ class Daemon:
     def wait(self, true: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
         until = time.monotonic() + deadline_s
         while not true():
-            assert time.monotonic() < until, f"waited {deadline_s} s for {what}\n{self.log_file.read_text()[-3000:]}"
+            assert time.monotonic() < until, (
+                f"waited {deadline_s} s for {what}\n{self.log_file.read_text()[-3000:]}"
+            )
             time.sleep(0.03)

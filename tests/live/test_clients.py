@@ -1,12 +1,13 @@
-"""Client configs in the hands of their consumers: wg-quick, systemd-networkd and NetworkManager read what a format wrote,
-bring it up, and packets pass, also whole frames with a VLAN tag through the L2 types. The gateway's side is made by
-hand, so that only the client's is tested.
+"""Client configs in the hands of their consumers: wg-quick, systemd-networkd and NetworkManager
+read what a format wrote, bring it up, and packets pass, also whole frames with a VLAN tag through
+the L2 types. The gateway's side is made by hand, so that only the client's is tested.
 
 [ gw ] 203.0.113.1 eth0 ---- eth0 203.0.113.2 [ client ] lan0 ---- eth0 10.9.0.2 [ near ]
   wg0 <- - - - - - - - - - - - - - > wg-<vcid>
   br0 (tun0, far) -- eth0 10.9.0.1 [ far ]    br-<vcid> (tunnel, lan0)
 
-NetworkManager is taken from a folder of unpacked packages: .work/networkmanager, or what WARPD_NETWORKMANAGER names.
+NetworkManager is taken from a folder of unpacked packages: .work/networkmanager, or what
+WARPD_NETWORKMANAGER names.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from warpd.clients.files import split
 from warpd.keys import derivation
 
 NETWORKD = Path("/lib/systemd/systemd-networkd")
-# Where `./run test` unpacks the packages: NetworkManager, once installed, would take over the host's own links.
-UNPACKED = Path(os.environ.get("WARPD_NETWORKMANAGER") or Path(__file__).parents[2] / ".work/networkmanager")
+# Where `./run test` unpacks the packages: NetworkManager, once installed, would take over the
+# host's own links.
+UNPACKED = Path(
+    os.environ.get("WARPD_NETWORKMANAGER") or Path(__file__).parents[2] / ".work/networkmanager"
+)
 NETWORKMANAGER = UNPACKED / "usr/sbin/NetworkManager"
 HOST = "203.0.113.1"
 PATIENCE_S = 25
@@ -46,7 +50,9 @@ class Lab:
         return sh(f"ip netns exec {where} bash -ec '{command}'")
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
-        """A daemon in the client, in a mount namespace of its own: no udev, /etc and /run as the test wants them."""
+        """A daemon in the client, in a mount namespace of its own: no udev, /etc and /run as the
+        test wants them.
+        """
         private = f"""
             mount --make-rprivate /
             mount -o remount,bind,ro /sys
@@ -76,7 +82,10 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     """)
     for place, address in (("near", "10.10.0.2/24"), ("far", "10.10.0.1/24")):
         sh(f"ip -n {place} link add eth0.7 link eth0 type vlan id 7")
-        sh(f"ip -n {place} addr add {address} dev eth0.7; ip -n {place} link set eth0.7 mtu 1500 up")
+        sh(
+            f"ip -n {place} addr add {address} dev eth0.7; ip -n {place} link set eth0.7 mtu"
+            " 1500 up"
+        )
     try:
         yield Lab(tmp_path)
     finally:
@@ -124,7 +133,13 @@ def until(check: Callable[[], object], lab: Lab) -> None:
             return
         except AssertionError:
             if time.monotonic() > deadline:
-                print(lab.log(), sh("ip -n client addr; ip -n client route show table all; ip netns exec client wg || true"))
+                print(
+                    lab.log(),
+                    sh(
+                        "ip -n client addr; ip -n client route show table all; ip netns exec client"
+                        " wg || true"
+                    ),
+                )
                 raise
             time.sleep(0.2)
 
@@ -136,7 +151,12 @@ def reaches(lab: Lab, where: str, target: str, size: int = 56) -> None:
 def frames_pass(lab: Lab) -> None:
     """Payloads of 1500 bytes with DF, untagged and tagged, both ways."""
     until(lambda: reaches(lab, "near", "10.9.0.1"), lab)
-    for where, target in (("near", "10.9.0.1"), ("far", "10.9.0.2"), ("near", "10.10.0.1"), ("far", "10.10.0.2")):
+    for where, target in (
+        ("near", "10.9.0.1"),
+        ("far", "10.9.0.2"),
+        ("near", "10.10.0.1"),
+        ("far", "10.10.0.2"),
+    ):
         reaches(lab, where, target, 1472)
 
 
@@ -162,7 +182,9 @@ def test_wg_quick_carries_whole_frames_and_cleans_up(lab: Lab, kind: str) -> Non
     path.write_text(FORMATS["wg-quick"](config))
     before = links(lab)
     for _ in range(2):
-        sh(f"ip -n client link add {config.segment.device} type dummy")  # what an interrupted start may leave
+        sh(
+            f"ip -n client link add {config.segment.device} type dummy"
+        )  # what an interrupted start may leave
         lab.run("client", f"wg-quick up {path}")
         frames_pass(lab)
         lab.run("client", f"wg-quick down {path}")
@@ -211,7 +233,11 @@ def networkd(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
 def complaints(lab: Lab) -> list[str]:
     """Keys and values that networkd did not take."""
     words = ("Unknown", "ignoring", "Failed to parse", "Invalid", "Could not", "accessible by")
-    return [line for line in lab.log().splitlines() if "05-warp" in line and any(word in line for word in words)]
+    return [
+        line
+        for line in lab.log().splitlines()
+        if "05-warp" in line and any(word in line for word in words)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["secure-internet", "remote-resource-gateway", "l3vpn-gateway"])
@@ -222,7 +248,9 @@ def test_networkd_connects(lab: Lab, networkd: Callable[[ClientConfig], None], k
     for address in clients.gateway_addresses(kind):
         until(partial(reaches, lab, "client", address), lab)
     if kind == "secure-internet":
-        until(lambda: reaches(lab, "client", "198.51.100.1"), lab)  # an address that only the tunnel leads to
+        until(
+            lambda: reaches(lab, "client", "198.51.100.1"), lab
+        )  # an address that only the tunnel leads to
         assert f"dev {config.device}" in lab.run("client", "ip route get 198.51.100.1")
         mark = config.vcid
         assert "dev eth0" in lab.run("client", f"ip route get {HOST} mark {mark}")
@@ -230,7 +258,9 @@ def test_networkd_connects(lab: Lab, networkd: Callable[[ClientConfig], None], k
 
 
 @pytest.mark.parametrize("kind", ["l2-point-to-point", "l2-mesh"])
-def test_networkd_carries_whole_frames(lab: Lab, networkd: Callable[[ClientConfig], None], kind: str) -> None:
+def test_networkd_carries_whole_frames(
+    lab: Lab, networkd: Callable[[ClientConfig], None], kind: str
+) -> None:
     config = l2_config(kind)
     gateway(lab, kind, config)
     networkd(config)
@@ -244,7 +274,9 @@ def test_networkd_carries_whole_frames(lab: Lab, networkd: Callable[[ClientConfi
 @pytest.fixture
 def networkmanager(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
     if not NETWORKMANAGER.exists():
-        pytest.skip("no NetworkManager: `./run test` unpacks it, or name a folder in WARPD_NETWORKMANAGER")
+        pytest.skip(
+            "no NetworkManager: `./run test` unpacks it, or name a folder in WARPD_NETWORKMANAGER"
+        )
     daemons: list[subprocess.Popen[bytes]] = []
 
     def started(config: ClientConfig) -> None:
@@ -298,7 +330,9 @@ managed=0
 
 
 @pytest.mark.parametrize("kind", ["secure-internet", "remote-resource-gateway", "l3vpn-gateway"])
-def test_networkmanager_connects(lab: Lab, networkmanager: Callable[[ClientConfig], None], kind: str) -> None:
+def test_networkmanager_connects(
+    lab: Lab, networkmanager: Callable[[ClientConfig], None], kind: str
+) -> None:
     config = l3_config(kind)
     gateway(lab, kind, config)
     networkmanager(config)
@@ -310,7 +344,9 @@ def test_networkmanager_connects(lab: Lab, networkmanager: Callable[[ClientConfi
 
 
 @pytest.mark.parametrize("kind", ["l2-point-to-point", "l2-mesh"])
-def test_networkmanager_carries_whole_frames(lab: Lab, networkmanager: Callable[[ClientConfig], None], kind: str) -> None:
+def test_networkmanager_carries_whole_frames(
+    lab: Lab, networkmanager: Callable[[ClientConfig], None], kind: str
+) -> None:
     config = l2_config(kind)
     gateway(lab, kind, config)
     networkmanager(config)

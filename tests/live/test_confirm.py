@@ -1,4 +1,6 @@
-"""P15 on a real kernel: what nobody confirms is undone, though the command, its session and the daemon are killed."""
+"""P15 on a real kernel: what nobody confirms is undone, though the command, its session and the
+daemon are killed.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +38,34 @@ class Gateway:
         self.file.write_text(json.dumps({"version": 1, "networks": networks}))
 
     def words(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "warpd.cli", "-c", str(self.file), "--state-dir", str(self.state), *words]
+        return [
+            sys.executable,
+            "-m",
+            "warpd.cli",
+            "-c",
+            str(self.file),
+            "--state-dir",
+            str(self.state),
+            *words,
+        ]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.words(*words), capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            self.words(*words), capture_output=True, text=True, timeout=60, check=False
+        )
 
     def is_as(self, networks: dict[str, Any]) -> bool:
-        """Whether the kernel is as these networks would have it, with the grants as they are written down."""
+        """Whether the kernel is as these networks would have it, with the grants as they are
+        written down.
+        """
         beside = Gateway(self.file.parent)
         beside.file = self.file.with_name("asked.yaml")
         beside.say(networks)
         session = Session(beside.file, self.state)
-        with live_kernel() as kernel, contextlib.suppress(DumpError):  # a namespace that goes while it is looked at
+        with (
+            live_kernel() as kernel,
+            contextlib.suppress(DumpError),
+        ):  # a namespace that goes while it is looked at
             return planned_run(kernel, session.goal(session.read(), create=False)).plan.empty
         return False
 
@@ -78,13 +96,17 @@ def test_undoing_a_rollback_is_said(made: Gateway) -> None:
     assert back.returncode == 0 and "Going back to number 1" in back.stderr
     for line in ("- network c", "+ network b", "~ network a", "- endpoint a/e3"):
         assert f"\n{line}" in back.stderr, back.stderr
-    assert "nft-" not in back.stderr and "sysctl" not in back.stderr, "kernel steps are for --verbose"
+    assert "nft-" not in back.stderr and "sysctl" not in back.stderr, (
+        "kernel steps are for --verbose"
+    )
     shown = made.run("history", "--show", "2").stdout
     assert "Going back to number 2" in shown and "\n+ network c" in shown
     asked = made.run("plan")
     assert asked.returncode == 2 and "a rollback is in force" in asked.stdout
     declined = made.run("apply")
-    assert declined.returncode != 0 and "a rollback is in force" in declined.stderr and made.is_as(OLD)
+    assert (
+        declined.returncode != 0 and "a rollback is in force" in declined.stderr and made.is_as(OLD)
+    )
     done = made.run("apply", "--yes")
     assert done.returncode == 0 and "a rollback is in force" in done.stderr and made.is_as(NEW)
     assert "a rollback is in force" not in made.run("plan").stdout
@@ -107,13 +129,17 @@ def test_a_yes_keeps_it(made: Gateway) -> None:
     assert done.returncode == 0 and "warpctl confirm" in done.stdout
     pending = History(made.session).pending()
     assert pending is not None
-    assert json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["goes_back_to"] == 1
+    assert (
+        json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["goes_back_to"] == 1
+    )
     assert made.run("confirm").returncode == 0
     time.sleep(max(0.0, pending.left_s()) + 2)
     assert made.is_as(NEW) and made.run("confirm").returncode == 1
 
 
-def test_without_a_yes_it_is_undone_in_time(made: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_yes_it_is_undone_in_time(
+    made: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = made.run("apply", "--yes", "--confirm-within", "6s", "-o", "json")
     assert done.returncode == 0, done.stderr
     pending = History(made.session).pending()
@@ -123,15 +149,24 @@ def test_without_a_yes_it_is_undone_in_time(made: Gateway, capsys: pytest.Captur
     within(30, lambda: History(made.session).pending() is None)
     late = time.time() - pending.until_s
     assert made.is_as(OLD) and 0 <= late < 10
-    assert json.loads(made.file.read_text())["networks"].keys() == NEW.keys(), "the YAML on disk is not touched"
+    assert json.loads(made.file.read_text())["networks"].keys() == NEW.keys(), (
+        "the YAML on disk is not touched"
+    )
     with capsys.disabled():
         print(f"\n  unconfirmed apply undone {late:.2f} s after its deadline", end="")
 
 
-@pytest.mark.parametrize("after_s", [0.05, 0.4, *(pytest.param(each, marks=pytest.mark.long) for each in (0, 0.1, 0.2, 0.8))])
-def test_the_command_is_killed_in_the_middle(made: Gateway, after_s: float, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "after_s",
+    [0.05, 0.4, *(pytest.param(each, marks=pytest.mark.long) for each in (0, 0.1, 0.2, 0.8))],
+)
+def test_the_command_is_killed_in_the_middle(
+    made: Gateway, after_s: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With all its process group, as when a session ends; the timer is in a session of its own."""
-    process = subprocess.Popen(made.words("apply", "--yes", "--confirm-within", "5s"), start_new_session=True)
+    process = subprocess.Popen(
+        made.words("apply", "--yes", "--confirm-within", "5s"), start_new_session=True
+    )
     within(20, lambda: History(made.session).pending() is not None)
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGKILL)
@@ -151,12 +186,19 @@ def test_rollback_by_hand_and_to_a_number(made: Gateway) -> None:
     assert made.run("rollback", "--to", "2", "--yes").returncode == 0 and made.is_as(NEW)
     assert made.run("rollback", "--to", "77", "--yes").returncode == 1
     listed = json.loads(made.run("history", "-o", "json").stdout)
-    assert [(row["number"], row["in_force"]) for row in listed["history"]] == [(1, False), (2, True)]
+    assert [(row["number"], row["in_force"]) for row in listed["history"]] == [
+        (1, False),
+        (2, True),
+    ]
     assert '"mtu": 1380' in made.run("history", "--show", "2").stdout
 
 
-def test_the_daemon_undoes_it_though_command_and_timer_are_killed(gateway: LiveKernel, tmp_path: Path) -> None:
-    """And it holds what waits against its own YAML, and does not apply again what was rolled back from."""
+def test_the_daemon_undoes_it_though_command_and_timer_are_killed(
+    gateway: LiveKernel, tmp_path: Path
+) -> None:
+    """And it holds what waits against its own YAML, and does not apply again what was rolled back
+    from.
+    """
     gateway.close()
     machine = Gateway(tmp_path)
     with Daemon(tmp_path, {"version": 1, "networks": OLD}) as daemon:
@@ -183,9 +225,13 @@ def test_a_daemon_that_starts_finds_what_was_not_confirmed(made: Gateway) -> Non
         within(20, lambda: History(made.session).pending() is None)
         daemon.wait(lambda: made.is_as(OLD), "the old intent")
         time.sleep(2)
-        assert made.is_as(OLD), "the YAML on disk was rolled back from: it is not applied again unasked"
+        assert made.is_as(OLD), (
+            "the YAML on disk was rolled back from: it is not applied again unasked"
+        )
         daemon.write({"version": 1, "networks": {**NEW, "d": world.network(1)}})
-        daemon.wait(lambda: made.is_as({**NEW, "d": world.network(1)}), "a YAML that has changed since")
+        daemon.wait(
+            lambda: made.is_as({**NEW, "d": world.network(1)}), "a YAML that has changed since"
+        )
 
 
 def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: Path) -> None:
@@ -194,7 +240,10 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
     daemon = Daemon(tmp_path, {"version": 1, "networks": OLD})
     with daemon:
         pass
-    subprocess.run(["ip", "link", "del", f"dn-{machine.session.read().allocations.networks['a'].vcid}"], check=True)
+    subprocess.run(
+        ["ip", "link", "del", f"dn-{machine.session.read().allocations.networks['a'].vcid}"],
+        check=True,
+    )
     daemon.write("version: 1\nnetworks: {a: {typ: secure-internet}}\n")
     with daemon:
         daemon.wait(lambda: machine.is_as(OLD), "what was in force before")
@@ -217,7 +266,10 @@ def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_pa
             daemon.repair(seen, "a repair")
             assert machine.is_as(OLD)
         daemon.write("version: 1\nnetworks: [broken")
-        daemon.wait(lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")), "a finding")
+        daemon.wait(
+            lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")),
+            "a finding",
+        )
         good = Gateway(tmp_path)
         good.file = tmp_path / "good.yaml"
         good.say({"a": world.network(2), "b": world.network(1), "e": world.network(1)})
@@ -228,7 +280,9 @@ def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_pa
         assert good.is_as({"a": world.network(2), "b": world.network(1), "e": world.network(1)})
 
 
-def test_drift_is_repaired_while_somebody_writes_the_file(gateway: LiveKernel, tmp_path: Path) -> None:
+def test_drift_is_repaired_while_somebody_writes_the_file(
+    gateway: LiveKernel, tmp_path: Path
+) -> None:
     gateway.close()
     machine = Gateway(tmp_path)
     with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:

@@ -1,4 +1,6 @@
-"""The daemon on a real kernel: it repairs what others change, at once where the kernel tells, else at the next look."""
+"""The daemon on a real kernel: it repairs what others change, at once where the kernel tells, else
+at the next look.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import Target, planned_run
 from warpd.service.workspace import Session, live_kernel
 
-# Three of each: the same object undone five times in a minute would be a fight, and repaired more slowly.
+# Three of each: the same object undone five times in a minute would be a fight, and repaired more
+# slowly.
 NETWORKS = {
     f"{name}{number}": {**world.network(2), **({"isolation": "vrf"} if name == "v" else {})}
     for number in range(3)
@@ -29,7 +32,9 @@ def document(**networks: object) -> dict[str, object]:
 
 
 def in_sync(goal: Target) -> bool:
-    """By a kernel of its own each time: a descriptor of a namespace keeps it, and its ports, from going."""
+    """By a kernel of its own each time: a descriptor of a namespace keeps it, and its ports, from
+    going.
+    """
     with live_kernel() as kernel:
         return planned_run(kernel, goal).plan.empty
 
@@ -38,8 +43,12 @@ def moment(line: Mapping[str, str]) -> float:
     return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
-def test_a_namespace_that_somebody_stays_in_gives_the_port_back(gateway: LiveKernel, tmp_path: Path) -> None:
-    """Its name is gone, a shell is still inside: the old device would go on to answer the clients, at the port of the new one."""
+def test_a_namespace_that_somebody_stays_in_gives_the_port_back(
+    gateway: LiveKernel, tmp_path: Path
+) -> None:
+    """Its name is gone, a shell is still inside: the old device would go on to answer the clients,
+    at the port of the new one.
+    """
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
@@ -91,7 +100,9 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
         goal = session.goal(session.read(), create=False)
         for number in range(3):
             names = {name: goal.allocations.networks[f"{name}{number}"] for name in "abv"}
-            words = {name: allocation.vcid for name, allocation in names.items()} | {"table": names["v"].routing_table}
+            words = {name: allocation.vcid for name, allocation in names.items()} | {
+                "table": names["v"].routing_table
+            }
             for what, command in BY_HAND.items():
                 seen = daemon.log_file.stat().st_size
                 began = float(sh(f"date +%s.%N; {command.format(**words)}").split()[0])
@@ -99,9 +110,20 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
                 took.append(moment(line) - began - line["look_seconds"])
                 daemon.wait(lambda: in_sync(goal), what, 10)
                 with capsys.disabled():
-                    print(f"\n  {what}: {took[-1] * 1000:.0f} ms and a look of {line['look_seconds'] * 1000:.0f} ms", end="")
+                    print(
+                        f"\n  {what}: {took[-1] * 1000:.0f} ms and a look of"
+                        f" {line['look_seconds'] * 1000:.0f} ms",
+                        end="",
+                    )
         assert daemon.alive()
     took.sort()
     with capsys.disabled():
-        print(f"\n  drift repaired {len(took)} of {3 * len(BY_HAND)}; milliseconds from the start of the command,", end="")
-        print(f" one look not counted: p50 {took[len(took) // 2] * 1000:.0f}, p99 {took[-1] * 1000:.0f}")
+        print(
+            f"\n  drift repaired {len(took)} of {3 * len(BY_HAND)}; milliseconds from the start of"
+            " the command,",
+            end="",
+        )
+        print(
+            f" one look not counted: p50 {took[len(took) // 2] * 1000:.0f}, p99"
+            f" {took[-1] * 1000:.0f}"
+        )

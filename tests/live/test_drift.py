@@ -1,7 +1,9 @@
-"""Every attribute of every object of ours, changed by hand one at a time: `plan` names it, `apply` repairs it.
+"""Every attribute of every object of ours, changed by hand one at a time: `plan` names it, `apply`
+repairs it.
 
-Deleted, added and changed: links, addresses, routes, rules, VLANs, peers, keys, nft rules, sets, elements, settings,
-marks. What is modified follows from what is wanted, kind by kind, so that a new kind without modifications fails here.
+Deleted, added and changed: links, addresses, routes, rules, VLANs, peers, keys, nft rules, sets,
+elements, settings, marks. What is modified follows from what is wanted, kind by kind, so that a new
+kind without modifications fails here.
 Printed: attributes tried / found / repaired.
 """
 
@@ -29,7 +31,13 @@ from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
 from warpd.kernel.kinds.link import LinkUp, Veth, WireguardLink
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable, role_of
+from warpd.kernel.kinds.nft_table import (
+    IngressFilter,
+    NetworkSubtable,
+    NftElements,
+    NftTable,
+    role_of,
+)
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
@@ -49,7 +57,9 @@ TWO = {
 GATEWAY = {"pools": {"ports": "51820-51899"}}
 WORLDS = {
     "secure-internet": TWO,
-    "types": {name: body for name, body in world.every_type("namespace").items() if name != "n_web"},
+    "types": {
+        name: body for name, body in world.every_type("namespace").items() if name != "n_web"
+    },
     "types in VRFs": world.every_type("vrf"),
 }
 Modification = tuple[str, str]
@@ -57,10 +67,13 @@ VCID = re.compile(r"\d{8}")
 
 
 # What the kernel has no event for.
-SILENT = re.compile(r"AllowedIPs|preshared key|keepalive|remove |add peer|device (key|port|mark)|setting ")
+SILENT = re.compile(
+    r"AllowedIPs|preshared key|keepalive|remove |add peer|device (key|port|mark)|setting "
+)
 KEYS = re.compile(r"\d{8}|[\w+/]{43}=")
 
-# All of them take minutes; every change is tried against one in so many, another one each time that something is added.
+# All of them take minutes; every change is tried against one in so many, another one each time that
+# something is added.
 SAMPLED = 14
 
 
@@ -75,7 +88,9 @@ SAMPLED = 14
         pytest.param("types in VRFs", 1, marks=pytest.mark.long),
     ],
 )
-def test_every_attribute(gateway: LiveKernel, name: str, step: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_attribute(
+    gateway: LiveKernel, name: str, step: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     goal = world.goal(world.intent(GATEWAY, **WORLDS[name]))
     bring_up(gateway, goal)
     tried, missed, unrepaired = 0, [], []
@@ -89,11 +104,15 @@ def test_every_attribute(gateway: LiveKernel, name: str, step: int, capsys: pyte
         outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
         left = planned_run(gateway, goal).plan
         if not outcome.complete or not left.empty:
-            unrepaired.append((what, [str(f) for _, f in outcome.failed], [str(s.key) for s in left.steps]))
+            unrepaired.append(
+                (what, [str(f) for _, f in outcome.failed], [str(s.key) for s in left.steps])
+            )
             bring_up(gateway, goal)
     with capsys.disabled():
         good = tried - len(missed)
-        print(f"\n  {name}: attributes tried {tried}, found {good}, repaired {good - len(unrepaired)}")
+        print(
+            f"\n  {name}: attributes tried {tried}, found {good}, repaired {good - len(unrepaired)}"
+        )
     assert not missed
     assert not unrepaired
     assert tried > 300 / step
@@ -112,7 +131,9 @@ def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
     seen: set[str] = set()
     for item in state:
         made = list(BY_KIND[type(item)](item))
-        alike = [VCID.sub("N", what) for what, _ in made]  # the same rule of another network is not another attribute
+        alike = [
+            VCID.sub("N", what) for what, _ in made
+        ]  # the same rule of another network is not another attribute
         yield [one for one, name in zip(made, alike, strict=True) if name not in seen]
         seen.update(alike)
     yield [("add route", "ip route add 192.0.2.0/24 dev eth0 proto 119")]
@@ -120,18 +141,25 @@ def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
     yield [("add rule 6", "ip -6 rule add fwmark 0x7 lookup 77 pref 970 protocol 119")]
 
 
-@pytest.mark.parametrize(("name", "step"), [("types", 60), *(pytest.param(name, 1, marks=pytest.mark.long) for name in WORLDS)])
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("types", 60), *(pytest.param(name, 1, marks=pytest.mark.long) for name in WORLDS)],
+)
 def test_every_attribute_with_the_daemon(
     gateway: LiveKernel, tmp_path: Path, name: str, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The next look at everything is far away: it is the kernel that tells, or, where it does not, a SIGHUP plays the clock."""
+    """The next look at everything is far away: it is the kernel that tells, or, where it does not,
+    a SIGHUP plays the clock.
+    """
     gateway.close()
     networks = {each.replace("_", "-"): body for each, body in WORLDS[name].items()}
     daemon = Daemon(tmp_path, {"version": 1, "gateway": GATEWAY, "networks": networks}, 600)
     with daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
-        with live_kernel() as kernel:  # for the moment: a descriptor of a namespace keeps it, and its ports, from going
+        with (
+            live_kernel() as kernel
+        ):  # for the moment: a descriptor of a namespace keeps it, and its ports, from going
             objects = list(by_object(planned_run(kernel, goal).compiled.state))
     told, untold, missed = list[tuple[float, str]](), list[str](), list[str]()
     for life in lives(objects, step):
@@ -148,25 +176,41 @@ def test_every_attribute_with_the_daemon(
                 if not until_in_sync(goal):
                     missed.append(f"{what}\n{daemon.log_file.read_text()[seen:]}")
                     break  # the next one may need what is broken now
-    # What the kernel says nothing of may be found by chance, by a look for something else: that says nothing of the daemon.
+    # What the kernel says nothing of may be found by chance, by a look for something else: that
+    # says nothing of the daemon.
     timed = sorted(item for item in told if not SILENT.search(item[1]))
     tried = len(told) + len(untold)
     with capsys.disabled():
         print(
-            f"\n  {name}, daemon running: tried {tried}, repaired {tried - len(missed)}; told by the kernel {len(told)}:", end=""
+            f"\n  {name}, daemon running: tried {tried}, repaired {tried - len(missed)}; told by"
+            f" the kernel {len(told)}:",
+            end="",
         )
         p50, p95, p99 = (timed[len(timed) * share // 100][0] * 1000 for share in (50, 95, 99))
-        slowest = ", ".join(f"{took_s * 1000:.0f} {KEYS.sub('', what)[:40]}" for took_s, what in timed[:-6:-1])
-        print(f" milliseconds without the look p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}; slowest {slowest};", end="")
-        print(f" at the next look {len(untold)}: {sorted({KEYS.sub('', what)[:40] for what in untold})}")
+        slowest = ", ".join(
+            f"{took_s * 1000:.0f} {KEYS.sub('', what)[:40]}" for took_s, what in timed[:-6:-1]
+        )
+        print(
+            f" milliseconds without the look p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}; slowest"
+            f" {slowest};",
+            end="",
+        )
+        print(
+            f" at the next look {len(untold)}:"
+            f" {sorted({KEYS.sub('', what)[:40] for what in untold})}"
+        )
     assert not missed, "\n".join(missed)
     assert not [what for what in untold if not SILENT.search(what)]
 
 
 SURPLUS = {
     "a route beside ours": "ip -n {room} route append default dev lo proto 119",
-    "a route beside ours 6": "ip -n {room} -6 route append 2001:db8:99::/64 dev lo proto 119 metric 7",
-    "the same 6 by another way": "ip -n {room} -6 route append 2001:db8:99::/64 dev {wg} proto 119 metric 7",
+    "a route beside ours 6": (
+        "ip -n {room} -6 route append 2001:db8:99::/64 dev lo proto 119 metric 7"
+    ),
+    "the same 6 by another way": (
+        "ip -n {room} -6 route append 2001:db8:99::/64 dev {wg} proto 119 metric 7"
+    ),
     "a rule beside ours, another table": "ip -n {room} rule add pref 32765 lookup 77 protocol 119",
     "another source": "ip -n {room} rule add from 10.1.2.0/24 pref 32765 lookup main protocol 119",
     "the other way round": "ip -n {room} rule add not fwmark 7 pref 32765 lookup main protocol 119",
@@ -176,27 +220,40 @@ SURPLUS = {
 
 
 def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> None:
-    """Two things under one key of ours; which of them a short request would take away is the kernel's choice."""
+    """Two things under one key of ours; which of them a short request would take away is the
+    kernel's choice.
+    """
     goal = world.goal(world.intent(GATEWAY, **TWO))
     bring_up(gateway, goal)
     allocation = goal.allocations.networks["a"]
-    names = {"room": f"warp-{allocation.vcid}", "wg": f"wg-{allocation.vcid}", "gateway": allocation.gateway_address}
-    before = sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr")
+    names = {
+        "room": f"warp-{allocation.vcid}",
+        "wg": f"wg-{allocation.vcid}",
+        "gateway": allocation.gateway_address,
+    }
+    before = sh(
+        f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4"
+        " addr"
+    )
     for what, command in SURPLUS.items():
         sh(command.format(**names))
         found = planned_run(gateway, goal)
         assert not found.plan.empty, what
         outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
         assert outcome.complete and planned_run(gateway, goal).plan.empty, what
-        assert before == sh(f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o -4 addr"), what
+        assert before == sh(
+            f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o"
+            " -4 addr"
+        ), what
     for command in SURPLUS.values():
         sh(command.format(**names))
     bring_up(gateway, goal)
 
 
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
-    """One in `step` of all modifications, one of each object in a life of the daemon: five repairs within a minute, those in
-    passing among them, are a fight, and done more slowly."""
+    """One in `step` of all modifications, one of each object in a life of the daemon: five repairs
+    within a minute, those in passing among them, are a fight, and done more slowly.
+    """
     rounds = itertools.zip_longest(*objects)
     while batch := list(itertools.islice(rounds, step)):
         every = [one for each in batch for one in each if one is not None]
@@ -205,15 +262,20 @@ def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Mod
 
 
 def repaired_s(daemon: Daemon, command: str) -> float | None:
-    """From the end of the command to the last step, without the look; None when nothing has happened for a while."""
+    """From the end of the command to the last step, without the look; None when nothing has
+    happened for a while.
+    """
     seen = daemon.log_file.stat().st_size
-    # Of two commands in a row the second may come too late: what the first took away is back already.
+    # Of two commands in a row the second may come too late: what the first took away is back
+    # already.
     ended = float(sh(f"{{ {command}; }} || true; date +%s.%N").split()[-1])
     try:
         done = daemon.repair(seen, command, 3)
     except AssertionError:
         return None
-    last_step = max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in done if "step" in line)
+    last_step = max(
+        datetime.fromisoformat(line["timestamp"]).timestamp() for line in done if "step" in line
+    )
     return max(0.0, last_step - ended - float(done[-1]["look_seconds"]))
 
 
@@ -235,14 +297,19 @@ def entering(netns: str) -> str:
 
 
 def nothing(_item: Any) -> Iterator[Modification]:
-    """Covered where the object that it is a part of is: elements with their set, a device that is up with the device."""
+    """Covered where the object that it is a part of is: elements with their set, a device that is
+    up with the device.
+    """
     return iter(())
 
 
 def setting(item: Sysctl) -> Iterator[Modification]:
     # an uplink told to believe no router at all is the operator's choice, and ours to leave
     wrong = "0" if item.value == "1" else "1"
-    yield f"setting {item.path}", f"{entering(item.netns)}sh -c 'echo {wrong} >/proc/sys/{item.path}'"
+    yield (
+        f"setting {item.path}",
+        f"{entering(item.netns)}sh -c 'echo {wrong} >/proc/sys/{item.path}'",
+    )
 
 
 def device(netns: str, name: str, vcid: str) -> Iterator[Modification]:
@@ -267,15 +334,24 @@ def wireguard_link(item: WireguardLink) -> Iterator[Modification]:
     where, name = inside(item.netns), item.name
     yield from device(item.netns, name, vcid_of(item.alias))
     if item.netns:
-        yield f"another kind {name}", f"ip {where} link del {name}; ip {where} link add {name} type dummy"
-        yield f"renamed {name}", f"ip {where} link set {name} down; ip {where} link set {name} name wgx"
+        yield (
+            f"another kind {name}",
+            f"ip {where} link del {name}; ip {where} link add {name} type dummy",
+        )
+        yield (
+            f"renamed {name}",
+            f"ip {where} link set {name} down; ip {where} link set {name} name wgx",
+        )
     if item.master:
         yield f"released {name}", f"ip link set {name} nomaster"
 
 
 def vrf(item: Vrf) -> Iterator[Modification]:
     yield from device(item.netns, item.name, vcid_of(item.alias))
-    again = f"ip link del {item.name}; ip link add {item.name} type vrf table 4242; ip link set {item.name} alias {item.alias}"
+    again = (
+        f"ip link del {item.name}; ip link add {item.name} type vrf table 4242; ip link set"
+        f" {item.name} alias {item.alias}"
+    )
     yield f"another table {item.name}", again
 
 
@@ -283,7 +359,13 @@ def bridge(item: Bridge) -> Iterator[Modification]:
     where, name = inside(item.netns), item.name
     yield from device(item.netns, name, vcid_of(item.alias))
     other = "802.1Q" if item.protocol == 0x88A8 else "802.1ad"
-    changes = ("vlan_filtering 0", "mcast_snooping 1", "stp_state 1", "vlan_default_pvid 7", f"vlan_protocol {other}")
+    changes = (
+        "vlan_filtering 0",
+        "mcast_snooping 1",
+        "stp_state 1",
+        "vlan_default_pvid 7",
+        f"vlan_protocol {other}",
+    )
     for change in changes:
         yield f"{change} {name}", f"ip {where} link set {name} type bridge {change}"
 
@@ -291,7 +373,10 @@ def bridge(item: Bridge) -> Iterator[Modification]:
 def gretap(item: Gretap) -> Iterator[Modification]:
     yield from leg(item)
     where, name = inside(item.netns), item.name
-    base = f"ip {where} link del {name}; ip {where} link add {name} mtu 1500 type gretap local {item.local} dev {item.underlay}"
+    base = (
+        f"ip {where} link del {name}; ip {where} link add {name} mtu 1500 type gretap local"
+        f" {item.local} dev {item.underlay}"
+    )
     mark = f"ip {where} link set {name} alias {item.alias}"
     yield f"another remote {name}", f"{base} remote 192.0.2.9 nopmtudisc ignore-df; {mark}"
     yield f"pmtudisc {name}", f"{base} remote {item.remote} pmtudisc; {mark}"
@@ -300,12 +385,27 @@ def gretap(item: Gretap) -> Iterator[Modification]:
 def vxlan(item: Vxlan) -> Iterator[Modification]:
     yield from leg(item)
     where, name = inside(item.netns), item.name
-    base = f"ip {where} link del {name}; ip {where} link add {name} mtu 1500 type vxlan local {item.local} dev {item.underlay}"
+    base = (
+        f"ip {where} link del {name}; ip {where} link add {name} mtu 1500 type vxlan local"
+        f" {item.local} dev {item.underlay}"
+    )
     mark = f"ip {where} link set {name} alias {item.alias}"
-    yield f"another VNI {name}", f"{base} remote {item.remote} id 77 dstport 4789 nolearning; {mark}"
-    yield f"another remote {name}", f"{base} remote 192.0.2.9 id {item.vni} dstport 4789 nolearning; {mark}"
-    yield f"another port {name}", f"{base} remote {item.remote} id {item.vni} dstport 4790 nolearning; {mark}"
-    yield f"learning {name}", f"{base} remote {item.remote} id {item.vni} dstport 4789 learning; {mark}"
+    yield (
+        f"another VNI {name}",
+        f"{base} remote {item.remote} id 77 dstport 4789 nolearning; {mark}",
+    )
+    yield (
+        f"another remote {name}",
+        f"{base} remote 192.0.2.9 id {item.vni} dstport 4789 nolearning; {mark}",
+    )
+    yield (
+        f"another port {name}",
+        f"{base} remote {item.remote} id {item.vni} dstport 4790 nolearning; {mark}",
+    )
+    yield (
+        f"learning {name}",
+        f"{base} remote {item.remote} id {item.vni} dstport 4789 learning; {mark}",
+    )
 
 
 def leg(item: Gretap | Vxlan) -> Iterator[Modification]:
@@ -317,7 +417,11 @@ def port(item: BridgePort) -> Iterator[Modification]:
     run, dev = f"{entering(item.netns)}bridge", item.device
     yield (
         f"add VLAN {dev}",
-        f"{run} vlan add vid 777 dev {dev}" if item.tagged != ((2, 4094),) else "true; " + (f"{run} vlan del vid 777 dev {dev}"),
+        (
+            f"{run} vlan add vid 777 dev {dev}"
+            if item.tagged != ((2, 4094),)
+            else "true; " + f"{run} vlan del vid 777 dev {dev}"
+        ),
     )
     yield f"another PVID {dev}", f"{run} vlan add vid 778 dev {dev} pvid untagged"
     if item.tagged:
@@ -331,14 +435,23 @@ def gate(item: IngressFilter) -> Iterator[Modification]:
     run, name = f"{entering(item.netns)}nft", f"gate-{item.device}"
     yield f"flush {name}", f"{run} flush chain inet warpd {name}"
     yield f"first rule of {name}", f"{run} insert rule inet warpd {name} accept"
-    yield f"delete {name}", f"{run} flush chain inet warpd {name}; {run} delete chain inet warpd {name}"
+    yield (
+        f"delete {name}",
+        f"{run} flush chain inet warpd {name}; {run} delete chain inet warpd {name}",
+    )
 
 
 def ingress(item: TcIngress) -> Iterator[Modification]:
     run, dev = f"tc {inside(item.netns)}", item.device
     yield f"delete qdisc {dev}", f"{run} qdisc del dev {dev} clsact"
-    yield f"another qdisc {dev}", f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress"
-    yield f"another block {dev}", f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress_block 9 clsact"
+    yield (
+        f"another qdisc {dev}",
+        f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress",
+    )
+    yield (
+        f"another block {dev}",
+        f"{run} qdisc del dev {dev} clsact; {run} qdisc add dev {dev} ingress_block 9 clsact",
+    )
     yield from filters(f"{run} filter", f"dev {dev} ingress", item.filters)
 
 
@@ -348,10 +461,16 @@ def filters(run: str, where: str, wanted: Filters) -> Iterator[Modification]:
         name = f"filter {each.preference} of {where}"
         gone = f"{run} del {where} pref {each.preference}"
         yield f"delete {name}", gone
-        yield f"{name} that passes", f"{gone}; {run} add {where} pref {each.preference} protocol all flower {passes}"
+        yield (
+            f"{name} that passes",
+            f"{gone}; {run} add {where} pref {each.preference} protocol all flower {passes}",
+        )
     if wanted:
         yield f"first filter of {where}", f"{run} add {where} pref 1 protocol all flower {passes}"
-        yield f"first filter of {where}, another kind", f"{run} add {where} pref 1 protocol all matchall {passes}"
+        yield (
+            f"first filter of {where}, another kind",
+            f"{run} add {where} pref 1 protocol all matchall {passes}",
+        )
         yield f"flush filters of {where}", f"{run} del {where}"
 
 
@@ -371,7 +490,10 @@ def route(item: Route) -> Iterator[Modification]:
     kind = "" if item.device else "unreachable "
     yield f"delete route {which} {where}", f"ip {where} route del {kind}{which} proto 119"
     yield f"route {which} elsewhere {where}", f"ip {where} route replace {which} dev lo proto 119"
-    extra = f"ip {where} route add {item.prefix} table {item.table} dev {item.device or 'lo'} proto 119 metric 77"
+    extra = (
+        f"ip {where} route add {item.prefix} table {item.table} dev {item.device or 'lo'} proto 119"
+        " metric 77"
+    )
     yield f"add route {which} {where}", extra
 
 
@@ -383,13 +505,27 @@ def routing_rule(item: Rule) -> Iterator[Modification]:
     yield f"rule {what} {place} twice", f"{run} add {what} {place} tos 0x10"
     if item.table:
         elsewhere = what.replace(f"lookup {item.table}", "lookup 77")
-        yield f"rule {what} {place} to another table", f"{run} del {what} {place}; {run} add {elsewhere} {place}"
+        yield (
+            f"rule {what} {place} to another table",
+            f"{run} del {what} {place}; {run} add {elsewhere} {place}",
+        )
     if item.goto:
-        yield f"rule {what} {place} to main", f"{run} del {what} {place}; {run} add {selector(item)} lookup main {place}"
-        yield f"rule {what} {place} to nowhere", f"{run} del {what} {place}; {run} add {selector(item)} goto 1002 {place}"
+        yield (
+            f"rule {what} {place} to main",
+            f"{run} del {what} {place}; {run} add {selector(item)} lookup main {place}",
+        )
+        yield (
+            f"rule {what} {place} to nowhere",
+            f"{run} del {what} {place}; {run} add {selector(item)} goto 1002 {place}",
+        )
     if item.blackhole:
-        passing = selector(dataclasses.replace(item, of_vrf=False))  # one that names a table cannot select by VRF
-        yield f"rule {what} {place} that passes", f"{run} del {what} {place}; {run} add {passing} lookup 254 {place}"
+        passing = selector(
+            dataclasses.replace(item, of_vrf=False)
+        )  # one that names a table cannot select by VRF
+        yield (
+            f"rule {what} {place} that passes",
+            f"{run} del {what} {place}; {run} add {passing} lookup 254 {place}",
+        )
     if item.netns:
         yield f"rules flushed in {item.netns}", f"{run} flush"
 
@@ -444,7 +580,10 @@ def namespace(item: Netns) -> Iterator[Modification]:
 def table(item: NftTable) -> Iterator[Modification]:
     run = f"{entering(item.netns)}nft"
     yield from part(item)
-    yield "add chain", f"{run} add chain inet warpd hole '{{ type filter hook forward priority -9; }}'"
+    yield (
+        "add chain",
+        f"{run} add chain inet warpd hole '{{ type filter hook forward priority -9; }}'",
+    )
     yield "add set", f"{run} add set inet warpd extra '{{ type ipv4_addr; }}'"
     yield "add map", f"{run} add map inet warpd extramap '{{ type ipv4_addr : verdict; }}'"
     yield "add counter", f"{run} add counter inet warpd extracounter"
@@ -458,12 +597,19 @@ def part(item: NftTable | NetworkSubtable) -> Iterator[Modification]:
     run = f"{entering(item.netns)}nft"
     listed = json.loads(sh(f"{run} -j -a list table inet warpd"))["nftables"]
     for chain in item.chains:
-        comments = [e["rule"]["comment"] for e in listed if "rule" in e and e["rule"]["chain"] == chain.name]
+        comments = [
+            e["rule"]["comment"] for e in listed if "rule" in e and e["rule"]["chain"] == chain.name
+        ]
         yield from rules(run, chain.name, comments)
         if chain.policy == "drop":
-            yield f"policy of {chain.name}", f"{run} 'chain inet warpd {chain.name} {{ policy accept; }}'"
+            yield (
+                f"policy of {chain.name}",
+                f"{run} 'chain inet warpd {chain.name} {{ policy accept; }}'",
+            )
     names = {one.name for one in item.sets if not one.map}
-    for each in (entry["set"] for entry in listed if "set" in entry and entry["set"]["name"] in names):
+    for each in (
+        entry["set"] for entry in listed if "set" in entry and entry["set"]["name"] in names
+    ):
         yield from _set(run, each)
     for name, link, chain_name in getattr(item, "entries", ()):
         yield f"delete {link} from {name}", f"{run} delete element inet warpd {name} '{{ {link} }}'"
@@ -473,10 +619,18 @@ def part(item: NftTable | NetworkSubtable) -> Iterator[Modification]:
 
 
 def rules(run: str, chain: str, comments: list[str]) -> Iterator[Modification]:
-    for position, comment in enumerate(comments):  # a repaired chain has new handles: look it up by position
-        numbers = f'{run} -j -a list chain inet warpd {chain} | grep -o \'"rule": {{[^}}]*"handle": [0-9]*\''
+    for position, comment in enumerate(
+        comments
+    ):  # a repaired chain has new handles: look it up by position
+        numbers = (
+            f'{run} -j -a list chain inet warpd {chain} | grep -o \'"rule": {{[^}}]*"handle":'
+            " [0-9]*'"
+        )
         script = f"h=$({numbers} | grep -o '[0-9]*$' | sed -n {position + 1}p); "
-        yield f"delete rule {position} ({comment}) of {chain}", script + f"{run} delete rule inet warpd {chain} handle $h"
+        yield (
+            f"delete rule {position} ({comment}) of {chain}",
+            script + f"{run} delete rule inet warpd {chain} handle $h",
+        )
     yield f"first rule of {chain}", f"{run} insert rule inet warpd {chain} accept"
     yield f"last rule of {chain}", f"{run} add rule inet warpd {chain} counter"
     if comments:
@@ -484,7 +638,12 @@ def rules(run: str, chain: str, comments: list[str]) -> Iterator[Modification]:
 
 
 def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
-    samples = {"ipv4_addr": "198.18.99.200", "ipv6_addr": "2001:db8:200::1", "ifname": "eth0", "classid": "7:7"}
+    samples = {
+        "ipv4_addr": "198.18.99.200",
+        "ipv6_addr": "2001:db8:200::1",
+        "ifname": "eth0",
+        "classid": "7:7",
+    }
     name, elements = str(each["name"]), each.get("elem", [])
     if role_of(name) == "learned":
         return  # rules fill it: its elements are nobody's intent
@@ -493,12 +652,18 @@ def _set(run: str, each: Mapping[str, Any]) -> Iterator[Modification]:
     if "0.0.0.0/0" not in map(text_of, elements):
         yield (
             f"add to {name}",
-            f"{run} add element inet warpd {name} '{{ {sample} }}'"
-            if not holds(elements)
-            else "true; " + f"{run} delete element inet warpd {name} '{{ {text_of(elements[0])} }}'",
+            (
+                f"{run} add element inet warpd {name} '{{ {sample} }}'"
+                if not holds(elements)
+                else "true; "
+                + f"{run} delete element inet warpd {name} '{{ {text_of(elements[0])} }}'"
+            ),
         )
     for element in elements:
-        yield f"delete {text_of(element)} from {name}", f"{run} delete element inet warpd {name} '{{ {text_of(element)} }}'"
+        yield (
+            f"delete {text_of(element)} from {name}",
+            f"{run} delete element inet warpd {name} '{{ {text_of(element)} }}'",
+        )
     if elements:
         yield f"flush {name}", f"{run} flush set inet warpd {name}"
 
@@ -511,12 +676,20 @@ def holds(elements: list[Any]) -> bool:
 def text_of(element: Any) -> str:
     if isinstance(element, dict) and "concat" in element:
         return " . ".join(number_of(part) or text_of(part) for part in element["concat"])
-    return f"{element['prefix']['addr']}/{element['prefix']['len']}" if isinstance(element, dict) else str(element)
+    return (
+        f"{element['prefix']['addr']}/{element['prefix']['len']}"
+        if isinstance(element, dict)
+        else str(element)
+    )
 
 
 def number_of(part: Any) -> str:
     """A traffic class as a range of one: by itself nftables 1.0.6 does not find it to be deleted."""
-    return f"{part}-{part}" if isinstance(part, str) and re.fullmatch(r"[0-9a-f]+:[0-9a-f]+", part) else ""
+    return (
+        f"{part}-{part}"
+        if isinstance(part, str) and re.fullmatch(r"[0-9a-f]+:[0-9a-f]+", part)
+        else ""
+    )
 
 
 BY_KIND: Mapping[type, Callable[[Any], Iterator[Modification]]] = {

@@ -1,4 +1,6 @@
-"""Events of a real daemon: named, kept over restarts and a kill, asked for by filter, and read without a daemon."""
+"""Events of a real daemon: named, kept over restarts and a kill, asked for by filter, and read
+without a daemon.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,24 @@ DOCUMENT = {"version": 1, "networks": {"a": world.network(2), "b": world.network
 
 
 def events(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "warpd.cli", "-c", daemon.config, "--state-dir", daemon.state, "events", *words]
-    environment = {"WARPD_SOCKET": str(daemon.state / "sock"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "warpd.cli",
+        "-c",
+        daemon.config,
+        "--state-dir",
+        daemon.state,
+        "events",
+        *words,
+    ]
+    environment = {
+        "WARPD_SOCKET": str(daemon.state / "sock"),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
 
 
 def rows(daemon: Daemon, *words: str) -> list[dict[str, Any]]:
@@ -40,14 +57,25 @@ def test_events_outlive_the_daemon(gateway: LiveKernel, tmp_path: Path) -> None:
         [line, *_] = [line for line in daemon.repair(seen, "a repair") if line["event"] == "update"]
         assert line["network"] == "a" and "mtu" in line["why"], "the log says why"
         made = [line for line in daemon.lines("create") if "/peer/" in line["step"]]
-        assert {(line["network"], line["endpoint"]) for line in made} == {("a", "e1"), ("a", "e2"), ("b", "e1")}
+        assert {(line["network"], line["endpoint"]) for line in made} == {
+            ("a", "e1"),
+            ("a", "e2"),
+            ("b", "e1"),
+        }
         before = rows(daemon)
         assert [row["number"] for row in before] == list(range(1, len(before) + 1))
         peers = [row for row in before if row["kind"] == "change" and "/peer/" in row["object"]]
-        assert {(row["network"], row["endpoint"]) for row in peers} == {("a", "e1"), ("a", "e2"), ("b", "e1")}
+        assert {(row["network"], row["endpoint"]) for row in peers} == {
+            ("a", "e1"),
+            ("a", "e2"),
+            ("b", "e1"),
+        }
         repairs = rows(daemon, "--repairs", "--network", "a", "--since", "10m")
         assert repairs and all(row["repair"] and row["network"] == "a" for row in repairs)
-        assert rows(daemon, "--since", "2099-01-01") == [] and events(daemon, "--since", "yesterday").returncode == 1
+        assert (
+            rows(daemon, "--since", "2099-01-01") == []
+            and events(daemon, "--since", "yesterday").returncode == 1
+        )
         text = events(daemon).stdout.splitlines()
         assert len(text) < 20 < len(before), "what was done in one go is one line a network"
         assert len(events(daemon, "--verbose").stdout.splitlines()) == len(before)
@@ -70,14 +98,22 @@ def test_a_full_disk_keeps_events_in_memory(gateway: LiveKernel, tmp_path: Path)
         with Daemon(tmp_path, DOCUMENT, 600, state=state) as daemon:
             sh(f"dd if=/dev/zero of={state}/filler bs=4k 2>/dev/null || true")
             daemon.write({"version": 1, "networks": {"a": world.network(1), "b": world.network(1)}})
-            daemon.wait(lambda: bool(daemon.lines("the state folder takes no writes: what gives access waits")), "it to be told")
+            daemon.wait(
+                lambda: bool(
+                    daemon.lines("the state folder takes no writes: what gives access waits")
+                ),
+                "it to be told",
+            )
             daemon.idle()
             told = client.ask("GET", "/v1/daemon", path=state / "sock")["conditions"]
             assert {"state-unwritable", "events-unwritten"} & {row["code"] for row in told}
             kept = rows(daemon)
             assert any(row["kind"] == "unwritten" for row in kept)
             sh(f"rm {state}/filler; kill -HUP {daemon.pid}")
-            daemon.wait(lambda: any(row["kind"] == "written" for row in rows(daemon)), "the disk to take writes again")
+            daemon.wait(
+                lambda: any(row["kind"] == "written" for row in rows(daemon)),
+                "the disk to take writes again",
+            )
             daemon.stop(signal.SIGKILL)
             daemon.start()
             assert rows(daemon)[: len(kept)] == kept

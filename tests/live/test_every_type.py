@@ -1,8 +1,11 @@
-"""Every type in both modes, beside things of others: polite, gentle, revocable, and gone without a trace.
+"""Every type in both modes, beside things of others: polite, gentle, revocable, and gone without a
+trace.
 
-gw: eth0 | 7 networks in namespaces, 7 in VRFs | of others: a VRF with a port, a bridge with VLANs, a VXLAN, a GRETAP, rules,
+gw: eth0 | 7 networks in namespaces, 7 in VRFs | of others: a VRF with a port, a bridge with VLANs,
+a VXLAN, a GRETAP, rules,
     routes in tables, nft tables, a WireGuard device with a peer, a namespace
-Printed: what differed of others' things, steps that touched other networks, peers kept and cut off, leftovers.
+Printed: what differed of others' things, steps that touched other networks, peers kept and cut off,
+leftovers.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
 
 GATEWAY = {"pools": {"ports": "51820-51899"}}
-EVERYTHING = {name: body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()}
+EVERYTHING = {
+    name: body for mode in ("namespace", "vrf") for name, body in world.every_type(mode).items()
+}
 FOREIGN = """
 ip link add vrf-blue type vrf table 77; ip link set vrf-blue up
 ip link add blue0 type veth peer name blue1; ip link set blue0 master vrf-blue; ip link set blue0 up
@@ -54,7 +59,9 @@ LOOKS = {
     "wireguard": "wg showconf wgother | sort",
     "namespaces": "ip netns list | cut -d' ' -f1 | sort",
 }
-OURS = re.compile(r"warpd:|\bwarp-\d|\"(?:wg|up|dn|vrf|br|gt|vx)-\d{8}|[nv]lan0|\"protocol\": ?\"?119")
+OURS = re.compile(
+    r"warpd:|\bwarp-\d|\"(?:wg|up|dn|vrf|br|gt|vx)-\d{8}|[nv]lan0|\"protocol\": ?\"?119"
+)
 
 
 THEIRS = re.compile(r'"dev": "(eth0|isp|blue|vrf-blue|br-other|port|vx-other|wgother)|"(77|119)"')
@@ -80,12 +87,18 @@ def entries(found: Any) -> list[str]:
 def still(value: Any) -> Any:
     moving = ("_timer", "_life_time", "ageing", "gc_timer", "handle")
     if isinstance(value, dict):
-        return {key: still(item) for key, item in value.items() if not key.endswith(moving) and key != "metainfo"}
+        return {
+            key: still(item)
+            for key, item in value.items()
+            if not key.endswith(moving) and key != "metainfo"
+        }
     return [still(item) for item in value] if isinstance(value, list) else value
 
 
 def is_ours(look: str, text: str) -> bool:
-    """By our marks; and what the kernel does by itself where we are: its l3mdev rule, our links' own local routes."""
+    """By our marks; and what the kernel does by itself where we are: its l3mdev rule, our links'
+    own local routes.
+    """
     if look == "nft":
         return '"warpd"' in text or text == "{}"
     if look.startswith("rules"):
@@ -106,13 +119,19 @@ def goal_of(networks: dict[str, Any], before: Target | None = None) -> Target:
 def run_to(kernel: LiveKernel, goal: Target) -> PlannedRun:
     found = planned_run(kernel, goal)
     outcome = converge(kernel, lambda: planned_run(kernel, goal), found)
-    assert outcome.complete, ([str(fault) for _, fault in outcome.failed], [str(step.key) for step in outcome.unverified])
+    assert outcome.complete, (
+        [str(fault) for _, fault in outcome.failed],
+        [str(step.key) for step in outcome.unverified],
+    )
     return found
 
 
 def with_endpoint(networks: dict[str, Any], name: str) -> dict[str, Any]:
     body = networks[name]
-    return {**networks, name: {**body, "endpoints": {**body["endpoints"], "z-new": {"type": "mobile"}}}}
+    return {
+        **networks,
+        name: {**body, "endpoints": {**body["endpoints"], "z-new": {"type": "mobile"}}},
+    }
 
 
 @pytest.fixture
@@ -126,21 +145,30 @@ def test_what_is_not_ours_stays(crowded: LiveKernel, capsys: pytest.CaptureFixtu
     goal = goal_of(EVERYTHING)
     run_to(crowded, goal)
     moments.append(("after apply", others()))
-    swapped = {name: {**body, "isolation": other(body["isolation"])} for name, body in EVERYTHING.items()}
+    swapped = {
+        name: {**body, "isolation": other(body["isolation"])} for name, body in EVERYTHING.items()
+    }
     run_to(crowded, goal_of(swapped, goal))
     moments.append(("after every network changed its mode", others()))
     found = removal(crowded)  # with no memory at all: only the marks in the kernel
     assert converge(crowded, lambda: removal(crowded), found).complete
     moments.append(("after destroy", others()))
-    differing = [(when, name) for when, now in moments for name in before if now[name] != before[name]]
+    differing = [
+        (when, name) for when, now in moments for name in before if now[name] != before[name]
+    ]
     left = removal(crowded).observed.state
     leftovers = [str(item.key) for item in left if item.group or item.key.kind not in ("sysctl",)]
     commands = ("ip -o link", "ip rule", "ip -6 rule", "nft list tables", "ip netns")
     raw = [line for command in commands for line in ours_in(command)]
     with capsys.disabled():
         of = len(before) * len(moments)
-        print(f"\n  others' things: differences {len(differing)} of {of}; leftovers {len(leftovers) + len(raw)}")
-    assert not differing, [(when, name, changed(before[name], dict(moments)[when][name])) for when, name in differing]
+        print(
+            f"\n  others' things: differences {len(differing)} of {of}; leftovers"
+            f" {len(leftovers) + len(raw)}"
+        )
+    assert not differing, [
+        (when, name, changed(before[name], dict(moments)[when][name])) for when, name in differing
+    ]
     assert not leftovers
     assert not raw
 
@@ -158,8 +186,12 @@ def ours_in(command: str) -> list[str]:
     return [line for line in sh(command).splitlines() if marks.search(line)]
 
 
-def test_one_change_touches_one_network(crowded: LiveKernel, capsys: pytest.CaptureFixture[str]) -> None:
-    """An endpoint comes, is given a new key, goes: no step is of another network, and no other peer is written."""
+def test_one_change_touches_one_network(
+    crowded: LiveKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An endpoint comes, is given a new key, goes: no step is of another network, and no other peer
+    is written.
+    """
     goal = goal_of(EVERYTHING)
     run_to(crowded, goal)
     strays, kept, cut = 0, 0, 0
@@ -185,7 +217,10 @@ def test_one_change_touches_one_network(crowded: LiveKernel, capsys: pytest.Capt
         cut += 2
         assert not (new & again) - none
     with capsys.disabled():
-        print(f"\n  networks changed {len(growing)}: steps in others {strays}, untouched peers kept {kept}, keys cut off {cut}")
+        print(
+            f"\n  networks changed {len(growing)}: steps in others {strays}, untouched peers kept"
+            f" {kept}, keys cut off {cut}"
+        )
     assert not strays
     assert kept > 50
 
@@ -193,13 +228,19 @@ def test_one_change_touches_one_network(crowded: LiveKernel, capsys: pytest.Capt
 def keys_of(kernel: LiveKernel, goal: Target, network: str) -> set[str]:
     group = f"warp-{goal.allocations.networks[network].vcid}"
     state = planned_run(kernel, goal).observed.state
-    return {item.public_key for item in state if isinstance(item, WireguardPeer) and item.group == group}
+    return {
+        item.public_key for item in state if isinstance(item, WireguardPeer) and item.group == group
+    }
 
 
 def peer_lines(kernel: LiveKernel, goal: Target, network: str) -> dict[str, str]:
     """Each peer of a network as `wg` dumps it: key, endpoint, AllowedIPs, handshake, bytes."""
     item = goal.allocations.networks[network]
-    where = "" if goal.intent.networks[network].isolation == "vrf" else f"ip netns exec warp-{item.vcid} "
+    where = (
+        ""
+        if goal.intent.networks[network].isolation == "vrf"
+        else f"ip netns exec warp-{item.vcid} "
+    )
     rows = [line.split("\t") for line in sh(f"{where}wg show wg-{item.vcid} dump").splitlines()[1:]]
     return {row[0]: "\t".join(row[:4]) for row in rows}
 
@@ -216,10 +257,14 @@ def rows(text: str) -> list[str]:
 
 
 def test_nothing_of_ours_can_be_told_from_nothing(gateway: LiveKernel) -> None:
-    """After destroy, what `ip`, `nft` and `/run/netns` show is what they showed before, but for the kernel's l3mdev rule."""
+    """After destroy, what `ip`, `nft` and `/run/netns` show is what they showed before, but for the
+    kernel's l3mdev rule.
+    """
     before = everything()
     run_to(gateway, goal_of(EVERYTHING))
     assert converge(gateway, lambda: removal(gateway), removal(gateway)).complete
     after = everything()
-    assert {name: changed(before[name], after[name]) for name in before} == {name: [] for name in before}
+    assert {name: changed(before[name], after[name]) for name in before} == {
+        name: [] for name in before
+    }
     assert not [name for name in os.listdir("/run/netns") if name.startswith("warp-")]

@@ -1,4 +1,6 @@
-"""`warpctl endpoint config` as operators run it: formats, folders, ports, history, differences, and what it refuses."""
+"""`warpctl endpoint config` as operators run it: formats, folders, ports, history, differences, and
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,26 @@ def warpctl(gateway: LiveKernel, tmp_path: Path) -> Iterator[Run]:
     path.write_text(YAML.format(rotation=0))
 
     def run(*arguments: str, user: str = "ann") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "warpd.cli", "-c", str(path), "--state-dir", str(state), "endpoint", "config"]
+        command = [
+            sys.executable,
+            "-m",
+            "warpd.cli",
+            "-c",
+            str(path),
+            "--state-dir",
+            str(state),
+            "endpoint",
+            "config",
+        ]
         environment = {**os.environ, "SUDO_USER": user}
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, env=environment, check=False)
+        return subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            check=False,
+        )
 
     assert gateway
     yield run
@@ -68,18 +87,31 @@ def test_a_folder_gets_the_files_apart(warpctl: Run, tmp_path: Path) -> None:
     assert "eth7" in next(out.glob("*-port.network")).read_text()
 
 
-def test_a_new_key_is_a_new_version_and_the_difference_shows_no_key(warpctl: Run, tmp_path: Path) -> None:
+def test_a_new_key_is_a_new_version_and_the_difference_shows_no_key(
+    warpctl: Run, tmp_path: Path
+) -> None:
     first = warpctl("privacy/phone").stdout
     rotated(tmp_path)
     second = warpctl("privacy/phone", user="bob").stdout
     rows = history(warpctl, "privacy/phone")
     assert [[each["user"] for each in row["exports"]] for row in rows] == [["ann"], ["bob"]]
     done = warpctl("privacy/phone", "--diff", "1", "2", "-o", "json")
-    assert {change["field"] for change in json.loads(done.stdout)["changes"]} == {"private_key", "preshared_key"}
+    assert {change["field"] for change in json.loads(done.stdout)["changes"]} == {
+        "private_key",
+        "preshared_key",
+    }
     shown = warpctl("privacy/phone", "--diff", "1", "2").stdout + done.stdout
     lines = [*first.splitlines(), *second.splitlines()]
-    secrets = {line.partition(" = ")[2] for line in lines if line.startswith(("PrivateKey", "PresharedKey"))}
-    kept = [path.read_text() for path in (tmp_path / "state").rglob("*") if path.is_file() and path.suffix != ".key"]
+    secrets = {
+        line.partition(" = ")[2]
+        for line in lines
+        if line.startswith(("PrivateKey", "PresharedKey"))
+    }
+    kept = [
+        path.read_text()
+        for path in (tmp_path / "state").rglob("*")
+        if path.is_file() and path.suffix != ".key"
+    ]
     assert len(secrets) == 4 and len(kept) >= 4
     assert not [secret for secret in secrets for text in (shown, *kept) if secret in text]
     assert warpctl("privacy/phone", "--diff", "1", "1").stdout == "no difference\n"
@@ -98,14 +130,23 @@ def test_a_new_key_is_a_new_version_and_the_difference_shows_no_key(warpctl: Run
         (["privacy/phone", "--format", "vyos", "--out", "/tmp"], "is a folder"),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_a_hint(warpctl: Run, arguments: list[str], words: str) -> None:
+def test_what_cannot_be_made_is_refused_with_a_hint(
+    warpctl: Run, arguments: list[str], words: str
+) -> None:
     done = warpctl(*arguments)
-    assert done.returncode == 1 and words in done.stderr and "hint:" in done.stderr and done.stdout == ""
+    assert (
+        done.returncode == 1
+        and words in done.stderr
+        and "hint:" in done.stderr
+        and done.stdout == ""
+    )
     assert "Traceback" not in done.stderr
     rows = [row for name in ("wire/left", "privacy/phone") for row in history(warpctl, name)]
     assert rows == []  # what was not given to anybody was not exported
 
 
 def history(warpctl: Run, name: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(warpctl(name, "--history", "-o", "json").stdout)["configs"]
+    rows: list[dict[str, Any]] = json.loads(warpctl(name, "--history", "-o", "json").stdout)[
+        "configs"
+    ]
     return rows

@@ -1,6 +1,8 @@
-"""Every way in which people and programs change files: applied exactly once each, and what is broken or half there never.
+"""Every way in which people and programs change files: applied exactly once each, and what is
+broken or half there never.
 
-What a change does to the kernel is one step: the keepalive of one peer. Printed: patterns, applied, deletions.
+What a change does to the kernel is one step: the keepalive of one peer. Printed: patterns, applied,
+deletions.
 """
 
 from __future__ import annotations
@@ -114,11 +116,24 @@ class Site:
             subprocess.run([*run, "init", "-q", "-b", "main"], check=True)
         subprocess.run([*run, "checkout", "-q", "-B", "next"], check=True, capture_output=True)
         before = self.file.read_text()
-        blob = subprocess.run([*run, "hash-object", "-w", "--stdin"], input=new, text=True, capture_output=True, check=True)
+        blob = subprocess.run(
+            [*run, "hash-object", "-w", "--stdin"],
+            input=new,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
         subprocess.run([*run, "add", "warp.yaml"], check=True)
-        subprocess.run([*run, "update-index", "--cacheinfo", f"100644,{blob.stdout.strip()},warp.yaml"], check=True)
-        tree = subprocess.run([*run, "write-tree"], text=True, capture_output=True, check=True).stdout.strip()
-        commit = subprocess.run([*run, "commit-tree", tree, "-m", "x"], text=True, capture_output=True, check=True)
+        subprocess.run(
+            [*run, "update-index", "--cacheinfo", f"100644,{blob.stdout.strip()},warp.yaml"],
+            check=True,
+        )
+        tree = subprocess.run(
+            [*run, "write-tree"], text=True, capture_output=True, check=True
+        ).stdout.strip()
+        commit = subprocess.run(
+            [*run, "commit-tree", tree, "-m", "x"], text=True, capture_output=True, check=True
+        )
         assert self.file.read_text() == before
         subprocess.run([*run, "reset", "-q", "--hard", commit.stdout.strip()], check=True)
 
@@ -134,7 +149,11 @@ PATTERNS: tuple[Callable[[Site, str], None], ...] = (
     Site.broken_first,
     Site.half_first,
 )
-IN_OTHER_PLACES: tuple[Callable[[Site, str], None], ...] = (Site.symlink_swap, Site.back_to_plain, Site.checkout)
+IN_OTHER_PLACES: tuple[Callable[[Site, str], None], ...] = (
+    Site.symlink_swap,
+    Site.back_to_plain,
+    Site.checkout,
+)
 
 
 def sequence(count: int) -> Iterator[Callable[[Site, str], None]]:
@@ -152,13 +171,19 @@ def test_every_change_is_applied_once(
     site = Site(folder)
     state = tmp_path / "run"
     state.mkdir()
-    with Daemon(folder, text(1), interval_s=600, log=state / "log", state=state / "state") as daemon:
+    with Daemon(
+        folder, text(1), interval_s=600, log=state / "log", state=state / "state"
+    ) as daemon:
         before = len(daemon.lines("intent"))
         took = []
         for number, pattern in enumerate(sequence(count)):
             pattern(site, text(2 + number % 2000))
             done = time.time()
-            daemon.wait(lambda want=before + number + 1: len(daemon.lines("intent")) >= want, f"{number}: {pattern.__name__}", 20)
+            daemon.wait(
+                lambda want=before + number + 1: len(daemon.lines("intent")) >= want,
+                f"{number}: {pattern.__name__}",
+                20,
+            )
             took.append(time.time() - done)
         time.sleep(1.5)  # whatever would be applied twice
         applied = len(daemon.lines("intent")) - before
@@ -166,8 +191,15 @@ def test_every_change_is_applied_once(
         passes = daemon.lines("pass")[1:]
         took.sort()
         with capsys.disabled():
-            print(f"\n  {count} changes of files: applied {applied}, passes with steps {len(passes)},", end="")
-            print(f" deletions {deleted}; seconds until applied p50 {took[len(took) // 2]:.2f}, max {took[-1]:.2f}")
+            print(
+                f"\n  {count} changes of files: applied {applied}, passes with steps"
+                f" {len(passes)},",
+                end="",
+            )
+            print(
+                f" deletions {deleted}; seconds until applied p50 {took[len(took) // 2]:.2f}, max"
+                f" {took[-1]:.2f}"
+            )
         assert applied == count and len(passes) == count and deleted == 0
         assert all(line["steps"] == 1 for line in passes)
         assert daemon.alive()

@@ -39,8 +39,16 @@ class Pair:
         made = TcIngress(self.veth.peer_netns, self.veth.peer_name, filters)
         assert self.kernel.send([Change(Action.CREATE, None, made)]) == [None]
 
-    def send(self, target: str, count: int = 1, tags: bytes = b"", ethertype: int = ETHERTYPE) -> None:
-        body = bytes.fromhex(target.replace(":", "")) + SOURCE + tags + ethertype.to_bytes(2, "big") + bytes(46)
+    def send(
+        self, target: str, count: int = 1, tags: bytes = b"", ethertype: int = ETHERTYPE
+    ) -> None:
+        body = (
+            bytes.fromhex(target.replace(":", ""))
+            + SOURCE
+            + tags
+            + ethertype.to_bytes(2, "big")
+            + bytes(46)
+        )
         for _ in range(count):
             self.out.send(body)
 

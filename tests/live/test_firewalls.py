@@ -1,4 +1,6 @@
-"""Firewalls of others as real kernels list them, and a taken port: what is said, and that it goes when the hint is followed."""
+"""Firewalls of others as real kernels list them, and a taken port: what is said, and that it goes
+when the hint is followed.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,10 @@ def test_what_is_refused_is_said_and_the_hint_helps(gateway: LiveKernel, rules: 
     assert warnings(gateway) == []
     sh(rules)
     found = warnings(gateway)
-    assert ["what clients send to UDP port" in found[0]["message"], "what clients send of a, v" in found[1]["message"]] == [
-        True
-    ] * 2
+    assert [
+        "what clients send to UDP port" in found[0]["message"],
+        "what clients send of a, v" in found[1]["message"],
+    ] == [True] * 2
     for warning in found:
         for command in warning["hint"].splitlines()[1:]:
             sh(command.replace("{", "'{").replace("}", "}'"))
@@ -79,7 +82,10 @@ def test_what_is_refused_is_said_and_the_hint_helps(gateway: LiveKernel, rules: 
 def test_rules_that_let_us_through_are_silent(gateway: LiveKernel) -> None:
     sh(OPEN)
     assert warnings(gateway) == []
-    sh("nft delete element inet filter ports '{ 51820-51829 }'; nft add element inet filter ports '{ 51820 }'")
+    sh(
+        "nft delete element inet filter ports '{ 51820-51829 }'; nft add element inet filter ports"
+        " '{ 51820 }'"
+    )
     assert [warning["message"].rpartition(" ")[2] for warning in warnings(gateway)] == ["51821"]
 
 

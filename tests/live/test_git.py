@@ -1,4 +1,6 @@
-"""A repository drives the gateway: pushed, verified, applied; what is broken or not signed leaves everything as it was."""
+"""A repository drives the gateway: pushed, verified, applied; what is broken or not signed leaves
+everything as it was.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,28 @@ class Repository:
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key), check=True)
         self.signers = folder / "signers"
         self.signers.write_text(f"ops@example.com {self.key.with_suffix('.pub').read_text()}")
-        subprocess.run(("git", "init", "--quiet", "--initial-branch=main", self.folder), check=True, env={**os.environ, **LIFE})
+        subprocess.run(
+            ("git", "init", "--quiet", "--initial-branch=main", self.folder),
+            check=True,
+            env={**os.environ, **LIFE},
+        )
 
     def push(self, text: str, signed: bool = True) -> str:
         (self.folder / "warp.yaml").write_text(text)
         sign = ("-c", f"user.signingkey={self.key}") if signed else ()
-        for words in (("add", "-A"), (*sign, "commit", "--quiet", "-m", "change", *(("-S",) if signed else ()))):
-            subprocess.run(("git", *WHO, "-C", self.folder, *words), check=True, env={**os.environ, **LIFE})
-        done = subprocess.run(("git", "-C", self.folder, "rev-parse", "HEAD"), check=True, capture_output=True, text=True)
+        for words in (
+            ("add", "-A"),
+            (*sign, "commit", "--quiet", "-m", "change", *(("-S",) if signed else ())),
+        ):
+            subprocess.run(
+                ("git", *WHO, "-C", self.folder, *words), check=True, env={**os.environ, **LIFE}
+            )
+        done = subprocess.run(
+            ("git", "-C", self.folder, "rev-parse", "HEAD"),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return done.stdout.strip()
 
 
@@ -39,7 +55,11 @@ def document(*names: str) -> str:
 
 
 def rooms() -> int:
-    return sum(name.startswith("warp-") for name in os.listdir("/run/netns")) if Path("/run/netns").exists() else 0
+    return (
+        sum(name.startswith("warp-") for name in os.listdir("/run/netns"))
+        if Path("/run/netns").exists()
+        else 0
+    )
 
 
 def pulled(daemon: Daemon) -> str:
@@ -67,12 +87,20 @@ def test_what_is_pushed_is_applied_when_it_verifies(gateway: LiveKernel, tmp_pat
 
         broken = repository.push("version: 1\nnetworks: {a: {type: nonsense}}\n")
         daemon.wait(lambda: pulled(daemon) == broken, "the broken revision")
-        daemon.wait(lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")), "its finding")
+        daemon.wait(
+            lambda: bool(daemon.lines("the YAML is not valid; the kernel is left as it is")),
+            "its finding",
+        )
         assert rooms() == 2
 
         repository.push(document("a"))
         daemon.wait(lambda: rooms() == 1, "the last revision")
         before = daemon.state
-    with Daemon(tmp_path, {"version": 1, "source": {**source, "git": str(tmp_path / "gone")}}, state=before) as daemon:
-        daemon.wait(lambda: bool(daemon.lines("not pulled; what was applied stays")), "another repository that is not there")
+    with Daemon(
+        tmp_path, {"version": 1, "source": {**source, "git": str(tmp_path / "gone")}}, state=before
+    ) as daemon:
+        daemon.wait(
+            lambda: bool(daemon.lines("not pulled; what was applied stays")),
+            "another repository that is not there",
+        )
         assert rooms() == 1

@@ -1,4 +1,6 @@
-"""Allocations in a real kernel, by the command line: a rename that no peer notices, a move that must be agreed to, a lock."""
+"""Allocations in a real kernel, by the command line: a rename that no peer notices, a move that
+must be agreed to, a lock.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ networks:
 def run(folder: Path, *words: str, state: str = "state") -> subprocess.CompletedProcess[str]:
     options = ["-c", str(folder / "warp.yaml"), "--state-dir", str(folder / state)]
     command = [sys.executable, "-c", "from warpd.cli.app import main; main()", *options, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def dump(vcid: int) -> list[list[str]]:
     """The device's key, and of each peer its keys and AllowedIPs."""
-    device, *peers = (line.split("\t") for line in sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} dump").splitlines())
+    device, *peers = (
+        line.split("\t")
+        for line in sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} dump").splitlines()
+    )
     return [device[:1], *([*peer[:2], peer[3]] for peer in peers)]
 
 
@@ -42,7 +49,9 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     vcid = json.loads((tmp_path / "state" / "grants.json").read_text())["networks"]["a"]["vcid"]
     before = dump(vcid)
 
-    renamed = TEXT.replace("  a: {", "  c: {renamed_from: a, ").replace("phone: {", "handset: {renamed_from: phone, ")
+    renamed = TEXT.replace("  a: {", "  c: {renamed_from: a, ").replace(
+        "phone: {", "handset: {renamed_from: phone, "
+    )
     yaml.write_text(renamed)
     plan = json.loads(run(tmp_path, "plan", "-o", "json").stdout)
     assert plan["stale_configs"] == [] and plan["risks"] == [] and plan["changes"]
@@ -62,7 +71,9 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     shown = moved.stdout + moved.stderr
     assert moved.returncode == 0 and "risk" in shown and "c/handset" in shown
     rests = json.loads(run(tmp_path, "status", "-o", "json").stdout)["quarantine"]
-    assert [(row["network"], row["endpoint"], row["values"]["subnet"]) for row in rests] == [("c", None, "10.100.0.0/31")]
+    assert [(row["network"], row["endpoint"], row["values"]["subnet"]) for row in rests] == [
+        ("c", None, "10.100.0.0/31")
+    ]
 
     assert run(tmp_path, "lock").returncode == 0
     (tmp_path / "fresh").mkdir(mode=0o700)

@@ -1,6 +1,8 @@
-"""An older WireGuard server is taken over while its client looks on: not a byte of the client's config changes.
+"""An older WireGuard server is taken over while its client looks on: not a byte of the client's
+config changes.
 
-[ tcl-<pid> ] wg0 10.66.66.2 -- isp 203.0.113.254 ---- eth0 203.0.113.1 [ gateway ] first wg0, then warpd on the same port
+[ tcl-<pid> ] wg0 10.66.66.2 -- isp 203.0.113.254 ---- eth0 203.0.113.1 [ gateway ] first wg0, then
+warpd on the same port
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ DEADLINE_S = 20
 
 @pytest.fixture
 def client(gateway: LiveKernel, tmp_path: Path) -> Iterator[Path]:
-    """A folder with the older server's wg0.conf, and clients connected to it: device cN is who has 10.66.66.N."""
+    """A folder with the older server's wg0.conf, and clients connected to it: device cN is who has
+    10.66.66.N.
+    """
     at = tmp_path
     last = PEERS + 1
     sh(f"""
@@ -75,7 +79,17 @@ def configs() -> str:
 
 
 def warpctl(at: Path, *words: str) -> str:
-    command = [sys.executable, "-B", "-m", "warpd.cli", "-c", str(at / "warp.yaml"), "--state-dir", str(at / "state"), *words]
+    command = [
+        sys.executable,
+        "-B",
+        "-m",
+        "warpd.cli",
+        "-c",
+        str(at / "warp.yaml"),
+        "--state-dir",
+        str(at / "state"),
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -94,13 +108,20 @@ def test_clients_in_the_field_go_on(client: Path, capsys: pytest.CaptureFixture[
     same = configs() == told
     warpctl(client, "network", "show", "wg0")
     with capsys.disabled():
-        print(f"\n  clients connected before {before}, after the import {after}, of {PEERS}; their configs changed: {not same}")
+        print(
+            f"\n  clients connected before {before}, after the import {after}, of {PEERS}; their"
+            f" configs changed: {not same}"
+        )
     assert before == after == PEERS
     assert same
 
 
-def test_clients_of_the_older_gateway_go_on(client: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same clients, their gateway known from the older gateway's database: as it stands there, and as they were told."""
+def test_clients_of_the_older_gateway_go_on(
+    client: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same clients, their gateway known from the older gateway's database: as it stands there,
+    and as they were told.
+    """
 
     def word(name: str) -> str:
         return (client / name).read_text().strip()
@@ -109,8 +130,13 @@ def test_clients_of_the_older_gateway_go_on(client: Path, capsys: pytest.Capture
     keys = {"private_key": word("server"), "public_key": word("server.pub")}
     base.network(1, "office", port=51833, subnet="10.66.66.0/24", **keys)
     for n in range(2, PEERS + 2):
-        mine = {"private_key": word(f"client{n}"), "public_key": sh(f"wg pubkey <{client}/client{n}").strip()}
-        base.endpoint(n, 1, f"user {n}", ip_address=f"10.66.66.{n}", preshared_key=word(f"psk{n}"), **mine)
+        mine = {
+            "private_key": word(f"client{n}"),
+            "public_key": sh(f"wg pubkey <{client}/client{n}").strip(),
+        }
+        base.endpoint(
+            n, 1, f"user {n}", ip_address=f"10.66.66.{n}", preshared_key=word(f"psk{n}"), **mine
+        )
     base.base.close()
     before, told = connected(), configs()
     warpctl(client, "import", str(base.path))
@@ -118,7 +144,11 @@ def test_clients_of_the_older_gateway_go_on(client: Path, capsys: pytest.Capture
     warpctl(client, "apply", "--yes")
     after, same = connected(), configs() == told
     with capsys.disabled():
-        print(f"\n  clients of the older gateway connected before {before}, after the import {after}, of {PEERS}", end="")
+        print(
+            f"\n  clients of the older gateway connected before {before}, after the import {after},"
+            f" of {PEERS}",
+            end="",
+        )
     assert before == after == PEERS
     assert same
 

@@ -1,4 +1,6 @@
-"""A long life in fast motion: nothing grows, nothing wakes for nothing, no event is lost for good; and the real socket."""
+"""A long life in fast motion: nothing grows, nothing wakes for nothing, no event is lost for good;
+and the real socket.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,13 @@ NETWORKS = {f"n{number}": world.network(3) for number in range(10)}
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=pytest.mark.long)])
-def test_nothing_grows(gateway: LiveKernel, tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_grows(
+    gateway: LiveKernel, tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     gateway.close()
-    with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(3), "b": world.network(2)}}, 600) as daemon:
+    with Daemon(
+        tmp_path, {"version": 1, "networks": {"a": world.network(3), "b": world.network(2)}}, 600
+    ) as daemon:
         for _ in range(30):
             one_pass(daemon)
         fds, rss = daemon.descriptors(), daemon.rss_kib()
@@ -35,7 +41,11 @@ def test_nothing_grows(gateway: LiveKernel, tmp_path: Path, count: int, capsys: 
             one_pass(daemon)
         grown = daemon.rss_kib() - rss
         with capsys.disabled():
-            print(f"\n  {count} passes: descriptors {fds} -> {daemon.descriptors()}, RSS {rss} -> {rss + grown} KiB", end="")
+            print(
+                f"\n  {count} passes: descriptors {fds} -> {daemon.descriptors()}, RSS {rss} ->"
+                f" {rss + grown} KiB",
+                end="",
+            )
         assert daemon.descriptors() <= fds and grown < 2048 and daemon.alive()
 
 
@@ -56,7 +66,9 @@ def total(daemon: Daemon, name: str) -> int:
     return sum(int(row.rsplit(" ", 1)[1]) for row in metrics(daemon) if row.startswith(name))
 
 
-def test_idle_with_ten_networks(gateway: LiveKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_idle_with_ten_networks(
+    gateway: LiveKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gateway.close()
     with Daemon(tmp_path, {"version": 1, "networks": NETWORKS}, 600) as daemon:
         time.sleep(3)
@@ -64,7 +76,10 @@ def test_idle_with_ten_networks(gateway: LiveKernel, tmp_path: Path, capsys: pyt
         time.sleep(10)
         woken = daemon.wakes() - before
         with capsys.disabled():
-            print(f"\n  idle with ten networks: RSS {rss / 1024:.1f} MiB, wake-ups in 10 s: {woken}", end="")
+            print(
+                f"\n  idle with ten networks: RSS {rss / 1024:.1f} MiB, wake-ups in 10 s: {woken}",
+                end="",
+            )
         assert rss < 60 * 1024
         assert woken <= 2
 
@@ -73,10 +88,14 @@ def test_idle_with_ten_networks(gateway: LiveKernel, tmp_path: Path, capsys: pyt
 def test_no_drift_is_missed_with_a_deaf_ear(
     gateway: LiveKernel, tmp_path: Path, flaps: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """P14: a receive buffer of one KiB loses most events; what was drifting meanwhile is found all the same."""
+    """P14: a receive buffer of one KiB loses most events; what was drifting meanwhile is found all
+    the same.
+    """
     gateway.close()
     networks = {"a": world.network(2), "v": {**world.network(2), "isolation": "vrf"}}
-    with Daemon(tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")) as daemon:
+    with Daemon(
+        tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")
+    ) as daemon:
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
         vcid = {name: allocation.vcid for name, allocation in goal.allocations.networks.items()}
@@ -86,7 +105,10 @@ def test_no_drift_is_missed_with_a_deaf_ear(
             batch = tmp_path / "batch"
             batch.write_text("link set flap up\nlink set flap down\n" * (flaps // 2 // rounds))
             storm = subprocess.Popen(["ip", "-batch", str(batch)])
-            sh(f"ip -n warp-{vcid['a']} route flush dev wg-{vcid['a']}; ip link set wg-{vcid['v']} mtu {1300 + number}")
+            sh(
+                f"ip -n warp-{vcid['a']} route flush dev wg-{vcid['a']}; ip link set wg-{vcid['v']}"
+                f" mtu {1300 + number}"
+            )
             storm.wait(120)
             until = time.monotonic() + 20
             while not in_sync(goal) and time.monotonic() < until:
@@ -94,7 +116,11 @@ def test_no_drift_is_missed_with_a_deaf_ear(
             missed += not in_sync(goal)
         overruns = total(daemon, "warpd_event_overruns_total")
         with capsys.disabled():
-            print(f"\n  {flaps} link flaps, events lost {overruns} times: drift missed {missed} of {rounds}", end="")
+            print(
+                f"\n  {flaps} link flaps, events lost {overruns} times: drift missed {missed} of"
+                f" {rounds}",
+                end="",
+            )
         assert missed == 0 and overruns > 0 and daemon.alive()
 
 
@@ -103,21 +129,47 @@ def test_the_socket_of_a_real_daemon(gateway: LiveKernel, tmp_path: Path) -> Non
     with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
         path = daemon.state / "sock"
         status = client.ask("GET", "/v1/status", path=path)
-        assert status["in_sync"] and status["daemon"]["intent"]["in_force"] and status["daemon"]["pid"] == daemon.pid
+        assert (
+            status["in_sync"]
+            and status["daemon"]["intent"]["in_force"]
+            and status["daemon"]["pid"] == daemon.pid
+        )
         alone = subprocess.run(
-            [sys.executable, "-m", "warpd.cli", "-c", daemon.config, "--state-dir", daemon.state, "status", "-o", "json"],
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "warpd.cli",
+                "-c",
+                daemon.config,
+                "--state-dir",
+                daemon.state,
+                "status",
+                "-o",
+                "json",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
         looked = json.loads(alone.stdout)
         assert {**status, "daemon": None} == {**looked, "daemon": None}
         assert not client.ask("GET", "/v1/plan", path=path)["changes"]
         daemon.write({"version": 1, "networks": {"a": world.network(1), "b": {"typ": 1}}})
-        daemon.wait(lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]), "a finding")
+        daemon.wait(
+            lambda: bool(
+                client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]
+            ),
+            "a finding",
+        )
         with pytest.raises(client.Answered) as caught:
             client.ask("POST", "/v1/apply", {"yes": True}, path=path)
         assert caught.value.exit_code == 4
         daemon.write({"version": 1, "networks": {"a": world.network(1), "b": world.network(1)}})
-        daemon.wait(lambda: len(client.ask("GET", "/v1/history", path=path)["history"]) == 2, "an entry in the history")
+        daemon.wait(
+            lambda: len(client.ask("GET", "/v1/history", path=path)["history"]) == 2,
+            "an entry in the history",
+        )
         kinds = {event["kind"] for event in client.events(follow=False, path=path)}
         assert {"intent", "change", "invalid"} <= kinds
         assert daemon.stop() < 3 and not path.exists()
@@ -133,7 +185,9 @@ def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
             sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu {1300 + number}")
             daemon.repair(seen, "a repair")
         fights = client.ask("GET", "/v1/status", path=daemon.state / "sock")["daemon"]["fights"]
-        assert [fight["network"] for fight in fights] == ["a"] and f"wg-{vcid}" in fights[0]["object"]
+        assert [fight["network"] for fight in fights] == ["a"] and f"wg-{vcid}" in fights[0][
+            "object"
+        ]
 
 
 def capabilities() -> list[str]:
@@ -144,8 +198,12 @@ def capabilities() -> list[str]:
 
 
 @pytest.mark.parametrize("missing", ["", "net_admin", "sys_admin", "net_broadcast"])
-def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: Path, missing: str) -> None:
-    """Every type in both modes, with the capabilities of the unit and no others; without one of them it does not work."""
+def test_with_no_more_rights_than_its_unit_gives(
+    gateway: LiveKernel, tmp_path: Path, missing: str
+) -> None:
+    """Every type in both modes, with the capabilities of the unit and no others; without one of
+    them it does not work.
+    """
     gateway.close()
     held = ",".join(f"+{name}" for name in capabilities() if name != missing)
     under = ("setpriv", "--bounding-set", f"-all,{held}", "--inh-caps=-all", "--no-new-privs")
@@ -156,7 +214,9 @@ def test_with_no_more_rights_than_its_unit_gives(gateway: LiveKernel, tmp_path: 
         session = Session(daemon.config, daemon.state)
         goal = session.goal(session.read(), create=False)
         assert in_sync(goal) is (missing in ("", "net_broadcast"))
-        assert bool(daemon.lines("hears no events of the kernel; the periodic look remains")) is bool(missing)
+        assert bool(
+            daemon.lines("hears no events of the kernel; the periodic look remains")
+        ) is bool(missing)
         if not missing:
             vcid = goal.allocations.networks["n-web"].vcid
             sh(f"ip netns del warp-{vcid}; nft flush ruleset")

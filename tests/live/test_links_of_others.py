@@ -1,6 +1,9 @@
-"""A link is ours when we created it, and never because we wanted its name. Blocked by name, and as it was afterwards.
+"""A link is ours when we created it, and never because we wanted its name.
 
-gw: eth0 | br-lan 10.20.0.1/16, VLANs 7 and 8, with a port | a link of others under each name that we would give
+Blocked by name, and as it was afterwards.
+
+gw: eth0 | br-lan 10.20.0.1/16, VLANs 7 and 8, with a port | a link of others under each name that
+we would give
 """
 
 from __future__ import annotations
@@ -22,15 +25,22 @@ bridge vlan add vid 7-8 dev port0; ip link set br-lan up; ip addr add 10.20.0.1/
 
 def segment(isolation: str, **fields: object) -> Target:
     cpe = {"type": "cpe"}
-    mesh = {"type": "l2-mesh", "isolation": isolation, "vcid": VCID, "expected_users": 2, "endpoints": {"a": cpe, "b": cpe}}
+    mesh = {
+        "type": "l2-mesh",
+        "isolation": isolation,
+        "vcid": VCID,
+        "expected_users": 2,
+        "endpoints": {"a": cpe, "b": cpe},
+    }
     return world.goal(world.intent(seg={**mesh, **fields}, web=world.network(1)))
 
 
 def seen(name: str) -> str:
     counters = "sed -E 's/(in|out|rx|tx)_?[a-z]* [0-9]+//g'"
     return sh(
-        f"ip -d addr show dev {name} | grep -v valid_lft | sed -E 's/hello_timer.*gc_timer +[0-9.]+//' | {counters};"
-        f"bridge vlan show dev {name}; bridge vlan show dev port0 2>/dev/null || true; bridge -d link show | {counters}"
+        f"ip -d addr show dev {name} | grep -v valid_lft | sed -E 's/hello_timer.*gc_timer"
+        f" +[0-9.]+//' | {counters};bridge vlan show dev {name}; bridge vlan show dev port0"
+        f" 2>/dev/null || true; bridge -d link show | {counters}"
     )
 
 
@@ -54,13 +64,20 @@ def test_a_bridge_of_the_host_is_not_taken(gateway: LiveKernel) -> None:
 
 def test_a_link_in_our_own_namespace_is_not_taken(gateway: LiveKernel) -> None:
     goal = segment("namespace")
-    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
+    assert converge(
+        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+    ).complete
     sh(f"ip -n warp-{VCID} link add lan0 type bridge stp_state 1")
-    inside = f"ip -n warp-{VCID} -d -o link show lan0 | grep -o 'stp_state [01]\\|alias.*\\|vlan_filtering [01]'"
+    inside = (
+        f"ip -n warp-{VCID} -d -o link show lan0 | grep -o 'stp_state"
+        " [01]\\|alias.*\\|vlan_filtering [01]'"
+    )
     before = sh(inside)
     named = segment("namespace", bridge_name="lan0")
     found = planned_run(gateway, named)
-    assert [(item.key.netns, item.key.name) for item in found.plan.blocked] == [(f"warp-{VCID}", "lan0")]
+    assert [(item.key.netns, item.key.name) for item in found.plan.blocked] == [
+        (f"warp-{VCID}", "lan0")
+    ]
     assert not converge(gateway, lambda: planned_run(gateway, named), found).failed
     assert sh(inside) == before
 
@@ -75,7 +92,9 @@ def test_a_link_in_our_own_namespace_is_not_taken(gateway: LiveKernel) -> None:
         ("vrf", f"vx-{VCID}-1", "dummy"),
     ],
 )
-def test_a_link_with_a_name_of_ours_is_not_taken(gateway: LiveKernel, isolation: str, name: str, kind: str) -> None:
+def test_a_link_with_a_name_of_ours_is_not_taken(
+    gateway: LiveKernel, isolation: str, name: str, kind: str
+) -> None:
     sh(f"ip link add {name} type {kind}")
     before = seen(name)
     pass_over(gateway, segment(isolation), name)
@@ -110,10 +129,17 @@ def test_a_link_that_came_in_between_is_not_marked(gateway: LiveKernel) -> None:
 
 
 def test_what_a_crash_left_without_its_mark_is_ours(gateway: LiveKernel) -> None:
-    """The process was killed after the creation and before the mark: the link is removed, and made anew where it is wanted."""
+    """The process was killed after the creation and before the mark: the link is removed, and made
+    anew where it is wanted.
+    """
     goal = segment("vrf", bridge_name="lan9")
-    sh(f"ip link add lan9 group {NEWBORN} type bridge; ip link add lan8 group {NEWBORN} type bridge")
-    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
+    sh(
+        f"ip link add lan9 group {NEWBORN} type bridge; ip link add lan8 group {NEWBORN} type"
+        " bridge"
+    )
+    assert converge(
+        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+    ).complete
     assert f"alias warpd:{VCID}:seg" in sh("ip link show lan9")
     assert "group default" in sh("ip link show lan9")
     assert "lan8" not in sh("ip link show")

@@ -35,12 +35,14 @@ def test_an_uplink_with_ipv6_only_is_found(gateway: LiveKernel) -> None:
 
 def test_look_alikes_of_others_stay(gateway: LiveKernel) -> None:
     sh(
-        "ip link add dn-1 type veth peer name up-1; ip addr add 192.0.2.1/32 dev dn-1; ip link set dn-1 up;"
-        "ip netns add warp-7; ip -n warp-7 link add mine type dummy; ip -n warp-7 link set mine up"
+        "ip link add dn-1 type veth peer name up-1; ip addr add 192.0.2.1/32 dev dn-1; ip link set"
+        " dn-1 up;ip netns add warp-7; ip -n warp-7 link add mine type dummy; ip -n warp-7 link set"
+        " mine up"
     )
     try:
         looks = (
-            "ip -j link show dn-1 | sed 's/.*ifindex.:\\([0-9]*\\).*/\\1/'; ip -j addr show dn-1; ip -n warp-7 -j link show mine"
+            "ip -j link show dn-1 | sed 's/.*ifindex.:\\([0-9]*\\).*/\\1/'; ip -j addr show dn-1;"
+            " ip -n warp-7 -j link show mine"
         )
         before = sh(looks)
         up(gateway, world.goal(WANTED))
@@ -52,15 +54,22 @@ def test_look_alikes_of_others_stay(gateway: LiveKernel) -> None:
 
 
 def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
-    """Every link that takes routes from a router is told to go on before IPv6 forwarding is turned on."""
-    sh("echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
+    """Every link that takes routes from a router is told to go on before IPv6 forwarding is turned
+    on.
+    """
+    sh(
+        "echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0"
+        " >/proc/sys/net/ipv6/conf/all/forwarding"
+    )
     goal = world.goal(WANTED)
     names = [step.key.name for step in planned_run(gateway, goal).plan.steps]
     assert names.index("net/ipv6/conf/eth0/accept_ra") < names.index("net/ipv6/conf/all/forwarding")
     up(gateway, goal)
     assert sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "2"
     down(gateway)
-    assert sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra /proc/sys/net/ipv6/conf/all/forwarding").split() == ["1", "0"]
+    assert sh(
+        "cat /proc/sys/net/ipv6/conf/eth0/accept_ra /proc/sys/net/ipv6/conf/all/forwarding"
+    ).split() == ["1", "0"]
 
 
 def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None:
@@ -68,7 +77,9 @@ def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None
     up(gateway, world.goal(WANTED))
     assert "fence" not in sh("nft list chain inet warpd forward")
     down(gateway)
-    assert sh("cat /proc/sys/net/ipv4/conf/eth0/forwarding /proc/sys/net/ipv6/conf/all/forwarding").split() == ["1", "1"]
+    assert sh(
+        "cat /proc/sys/net/ipv4/conf/eth0/forwarding /proc/sys/net/ipv6/conf/all/forwarding"
+    ).split() == ["1", "1"]
 
 
 def test_forwarding_that_others_turn_on_later_stays_on(gateway: LiveKernel, tmp_path: Path) -> None:
@@ -83,14 +94,19 @@ def test_forwarding_that_others_turn_on_later_stays_on(gateway: LiveKernel, tmp_
     kernel = LiveKernel()
     down(kernel)
     kernel.close()
-    assert sh("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/forwarding").split() == ["1", "1"]
+    assert sh(
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/forwarding"
+    ).split() == ["1", "1"]
 
 
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:
     goal = world.goal(WANTED)
     up(gateway, goal)
     vcid = goal.allocations.networks["a"].vcid
-    sh(f"ip -n warp-{vcid} route del default; ip -n warp-{vcid} route add default dev up-{vcid} proto boot")
+    sh(
+        f"ip -n warp-{vcid} route del default; ip -n warp-{vcid} route add default dev up-{vcid}"
+        " proto boot"
+    )
     fewer = world.goal(world.intent(a=world.network(1)), goal.allocations)
     outcome = converge(gateway, lambda: planned_run(gateway, fewer), planned_run(gateway, fewer))
     assert planned_run(gateway, fewer).plan.blocked

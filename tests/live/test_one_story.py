@@ -1,4 +1,5 @@
-"""P21: status, doctor, metrics, events and log tell the same of every fault of a list, and that it is over.
+"""P21: status, doctor, metrics, events and log tell the same of every fault of a list, and that it
+is over.
 
 [ root of the test: eth0, the uplink ] one warpd, one fault at a time
 """
@@ -33,7 +34,9 @@ class Story:
         self.disk.mkdir()
         sh(f"mount -t tmpfs -o size={DISK_KIB}k,mode=700 tmpfs {self.disk}")
         self.socket = folder / "sock"
-        self.daemon = Daemon(folder, self.document(), 1.0, state=self.disk / "state", WARPD_SOCKET=str(self.socket))
+        self.daemon = Daemon(
+            folder, self.document(), 1.0, state=self.disk / "state", WARPD_SOCKET=str(self.socket)
+        )
 
     def document(self, **networks: Any) -> dict[str, Any]:
         return {"version": 1, "networks": {**NETWORKS, **networks}}
@@ -42,7 +45,9 @@ class Story:
         paths = ["-c", str(self.daemon.config), "--state-dir", str(self.daemon.state)]
         environment = {"WARPD_SOCKET": str(self.socket), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         command = [sys.executable, "-m", "warpd.cli", *paths, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
 
     def done(self, *words: str) -> None:
         """Run a command that changes; a pass of the daemon may be at work."""
@@ -58,8 +63,12 @@ class Story:
             ),
             "doctor": lambda code, _text: f" {code}: " in self.run("doctor").stdout,
             "metrics": lambda code, _text: f'warpd_condition{{code="{code}"' in self.metrics(),
-            "events": lambda code, _text: any(event.get("code") == code for event in client.events(0, False, self.socket)),
-            "log": lambda code, _text: any(line.get("code") == code for line in self.daemon.lines("condition")),
+            "events": lambda code, _text: any(
+                event.get("code") == code for event in client.events(0, False, self.socket)
+            ),
+            "log": lambda code, _text: any(
+                line.get("code") == code for line in self.daemon.lines("condition")
+            ),
         }
 
     def status(self) -> dict[str, Any]:
@@ -152,7 +161,9 @@ class Story:
 
     @contextmanager
     def contested(self) -> Iterator[None]:
-        link = next(row["ifname"] for row in json.loads(sh("ip -j link")) if row["ifname"].startswith("dn-"))
+        link = next(
+            row["ifname"] for row in json.loads(sh("ip -j link")) if row["ifname"].startswith("dn-")
+        )
         loop = f"for i in $(seq 3000); do ip link set dev {link} mtu 1300; sleep 0.1; done"
         other = subprocess.Popen(["bash", "-c", loop], stderr=subprocess.DEVNULL)
         yield
@@ -189,7 +200,9 @@ def test_every_fault_is_told_alike_and_ends(story: Story) -> None:
     missing = []
     for code, fault in faults.items():
         with fault():
-            story.daemon.wait(lambda code=code: bool(story.holds(code)), f"the daemon to tell of {code}")
+            story.daemon.wait(
+                lambda code=code: bool(story.holds(code)), f"the daemon to tell of {code}"
+            )
             words = story.holds(code).split(":")[0]
             for teller, tells in story.tellers().items():
                 planted += 1
@@ -199,7 +212,10 @@ def test_every_fault_is_told_alike_and_ends(story: Story) -> None:
                     missing.append(f"{teller}: {code}")
         if code != "contested":  # that one is forgotten after minutes
             story.daemon.wait(lambda code=code: not story.holds(code), f"the end of {code}")
-    print(f"\n  faults {len(faults)}, tellers {len(story.tellers())}: told {told} of {planted}; {missing}")
+    print(
+        f"\n  faults {len(faults)}, tellers {len(story.tellers())}: told {told} of {planted};"
+        f" {missing}"
+    )
     assert not missing and planted == 7 * len(faults)
 
 
@@ -208,9 +224,19 @@ def test_while_no_daemon_runs(story: Story) -> None:
     status = story.run("status")
     assert status.returncode == 0 and "warpd is not running" in status.stdout.splitlines()[0]
     story.daemon.write("version: 1\nnetworks: [\n")
-    for words in (("status",), ("network", "list"), ("network", "show", "a"), ("endpoint", "list"), ("endpoint", "show", "a/e1")):
+    for words in (
+        ("status",),
+        ("network", "list"),
+        ("network", "show", "a"),
+        ("endpoint", "list"),
+        ("endpoint", "show", "a/e1"),
+    ):
         done = story.run(*words)
-        assert done.returncode == 0 and "the YAML is invalid" in done.stdout.splitlines()[0], (words, done.stdout, done.stderr)
+        assert done.returncode == 0 and "the YAML is invalid" in done.stdout.splitlines()[0], (
+            words,
+            done.stdout,
+            done.stderr,
+        )
     assert story.run("plan").returncode == 4
 
 
@@ -220,10 +246,14 @@ def test_a_lost_secret_is_said_first_and_nothing_is_offered(story: Story) -> Non
     (story.daemon.state / "master.key").unlink()
     status = story.run("status").stdout
     assert "master secret is gone" in status.splitlines()[0] and "warpctl plan" not in status
-    assert before.count("present") == status.count("present") == 6, "what is in the kernel is shown as it is"
+    assert before.count("present") == status.count("present") == 6, (
+        "what is in the kernel is shown as it is"
+    )
     plan = story.run("plan")
     assert plan.returncode == 1 and "master secret is gone" in plan.stderr and not plan.stdout
     apply = story.run("apply", "--yes")
-    assert apply.returncode == 3 and "master secret is gone" in apply.stdout, "it would take away, if the YAML did"
+    assert apply.returncode == 3 and "master secret is gone" in apply.stdout, (
+        "it would take away, if the YAML did"
+    )
     assert story.run("status").stdout.count("present") == 6
     assert "fail  master-lost" in story.run("doctor").stdout

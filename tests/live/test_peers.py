@@ -1,4 +1,6 @@
-"""Peer lists beyond one message: 25, 100 and 5,000 peers, and a peer with 2,000 AllowedIPs, written and read equal."""
+"""Peer lists beyond one message: 25, 100 and 5,000 peers, and a peer with 2,000 AllowedIPs, written
+and read equal.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ from warpd.reconcile.engine import Target, converge, planned_run
 from warpd.reconcile.observe import observe
 
 
-# Taking 5,000 peers away costs the kernel minutes (one RCU grace period each): that one runs with the long proofs.
+# Taking 5,000 peers away costs the kernel minutes (one RCU grace period each): that one runs with
+# the long proofs.
 @pytest.mark.parametrize("count", [25, 100, pytest.param(5000, marks=pytest.mark.long)])
 def test_many_peers(gateway: LiveKernel, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     goal = world.goal(world.intent(big=with_keys(count)))
     start = time.monotonic()
-    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
+    assert converge(
+        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+    ).complete
     took = time.monotonic() - start
     wanted = peers_of(planned_run(gateway, goal).compiled.state.objects.values())
     seen = peers_of(observe(gateway).state)
@@ -37,7 +42,9 @@ def test_many_peers(gateway: LiveKernel, count: int, capsys: pytest.CaptureFixtu
 
 def test_a_peer_with_2000_allowed_ips(gateway: LiveKernel) -> None:
     goal = world.goal(world.intent(big=world.network(2)))
-    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
+    assert converge(
+        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+    ).complete
     one = next(item for item in observe(gateway).state if isinstance(item, WireguardPeer))
     prefixes = [f"10.{number // 256}.{number % 256}.0/24" for number in range(1000)]
     prefixes += [f"fd00:{number:x}::/32" for number in range(1, 1001)]

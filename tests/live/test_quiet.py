@@ -1,4 +1,6 @@
-"""P2 and the plan's promise: a second apply sends nothing that changes, and a plan changes and creates nothing."""
+"""P2 and the plan's promise: a second apply sends nothing that changes, and a plan changes and
+creates nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,13 @@ WANTED = world.intent(
 )
 
 
-def test_a_second_pass_sends_nothing(gateway: LiveKernel, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_pass_sends_nothing(
+    gateway: LiveKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
     goal = world.goal(WANTED)
-    assert converge(gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)).complete
+    assert converge(
+        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+    ).complete
     first = gateway.sent_changes
     assert first > 50
     again = LiveKernel()  # a fresh process: it remembers nothing
@@ -44,7 +50,18 @@ def test_a_plan_changes_and_creates_nothing(gateway: LiveKernel, tmp_path: Path)
     config, state = tmp_path / "warp.yaml", tmp_path / "state"
     config.write_text(json.dumps(WANTED.model_dump(mode="json", exclude_unset=True)))
     before = everything()
-    command = [sys.executable, "-m", "warpd.cli", "-c", str(config), "--state-dir", str(state), "plan", "-o", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "warpd.cli",
+        "-c",
+        str(config),
+        "--state-dir",
+        str(state),
+        "plan",
+        "-o",
+        "json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
     assert json.loads(done.stdout)["summary"]["create"] > 50
@@ -53,13 +70,17 @@ def test_a_plan_changes_and_creates_nothing(gateway: LiveKernel, tmp_path: Path)
 
 
 def test_it_needs_no_names_of_protocols_and_services(gateway: LiveKernel, tmp_path: Path) -> None:
-    """A small image has no /etc/protocols: libnftables then lists numbers, and what was written by name looked like drift."""
+    """A small image has no /etc/protocols: libnftables then lists numbers, and what was written by
+    name looked like drift.
+    """
     gateway.close()
     config, state = tmp_path / "warp.yaml", tmp_path / "state"
     networks = {name.replace("_", "-"): body for name, body in world.every_type("vrf").items()}
     config.write_text(json.dumps({"version": 1, "networks": networks}))
     hidden = "; ".join(
-        f"mount --bind /dev/null /etc/{name}" for name in ("protocols", "services") if Path(f"/etc/{name}").exists()
+        f"mount --bind /dev/null /etc/{name}"
+        for name in ("protocols", "services")
+        if Path(f"/etc/{name}").exists()
     )
     warpctl = f"{sys.executable} -m warpd.cli -c {config} --state-dir {state}"
     work = f"! getent protocols tcp && {warpctl} apply --yes && {warpctl} plan"

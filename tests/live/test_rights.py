@@ -1,4 +1,5 @@
-"""Members of the two groups on a real daemon: every command, with the output and exit codes of root; and users without a right.
+"""Members of the two groups on a real daemon: every command, with the output and exit codes of
+root; and users without a right.
 
 The daemon sees an /etc/group of the test's own, in a mount namespace of its own.
 """
@@ -36,7 +37,14 @@ GIDS = {"warpd": 61001, "warpd-read": 61002}
 NEEDS_READ = "permission denied: membership in group warpd-read required"
 NEEDS_CHANGE = "read-only access: membership in group warpd required"
 NETWORKS = {"a": world.network(2), "b": world.network(1)}
-WITH_GROUPS = ("unshare", "--mount", "sh", "-c", 'mount --bind "$GROUP_FILE" /etc/group && exec "$@"', "sh")
+WITH_GROUPS = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount --bind "$GROUP_FILE" /etc/group && exec "$@"',
+    "sh",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,11 @@ class User:
         return [GIDS[group] for group in self.groups]
 
 
-ROOT, READER, WRITER = User("root", 0), User("reader", 61010, ("warpd-read",)), User("writer", 61011, ("warpd",))
+ROOT, READER, WRITER = (
+    User("root", 0),
+    User("reader", 61010, ("warpd-read",)),
+    User("writer", 61011, ("warpd",)),
+)
 STRANGER = User("stranger", 61012)
 
 
@@ -65,15 +77,31 @@ class Place:
 
     def run(self, user: User, *words: str) -> subprocess.CompletedProcess[str]:
         if user is not ROOT:
-            return forked(user, {"WARPD_SOCKET": str(self.sock)}, ["-c", str(self.daemon.config), *words])
-        inside = ["nsenter", f"--mount=/proc/{self.daemon.pid}/ns/mnt"]  # where the daemon names its namespaces
+            return forked(
+                user, {"WARPD_SOCKET": str(self.sock)}, ["-c", str(self.daemon.config), *words]
+            )
+        inside = [
+            "nsenter",
+            f"--mount=/proc/{self.daemon.pid}/ns/mnt",
+        ]  # where the daemon names its namespaces
         named = ["-c", str(self.daemon.config), "--state-dir", str(self.daemon.state)]
         command = [*inside, sys.executable, "-m", "warpd.cli", *named, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
 
 
-def forked(user: User, environment: dict[str, str], words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run warpctl as another user, in a copy of this process: a hundred times quicker than a new interpreter."""
+def forked(
+    user: User, environment: dict[str, str], words: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run warpctl as another user, in a copy of this process: a hundred times quicker than a new
+    interpreter.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = as_user(user, lambda: end_as_command(out, err, environment, words))
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -110,10 +138,15 @@ def place(gateway: LiveKernel, tmp_path: Path) -> Iterator[Place]:
     group_file.chmod(0o644)
     environment = {"WARPD_SOCKET": str(folder / "sock"), "GROUP_FILE": str(group_file)}
     try:
-        with Daemon(tmp_path, {"version": 1, "networks": NETWORKS}, 600, under=WITH_GROUPS, **environment) as daemon:
+        with Daemon(
+            tmp_path, {"version": 1, "networks": NETWORKS}, 600, under=WITH_GROUPS, **environment
+        ) as daemon:
             yield Place(daemon, folder / "sock")
             daemon.write({"version": 1, "networks": {}, "gateway": {"removal_guard": False}})
-            daemon.wait(lambda: not client.ask("GET", "/v1/status", path=folder / "sock")["networks"], "all to be removed")
+            daemon.wait(
+                lambda: not client.ask("GET", "/v1/status", path=folder / "sock")["networks"],
+                "all to be removed",
+            )
     finally:
         shutil.rmtree(folder)
 
@@ -166,7 +199,11 @@ def test_every_command_by_every_user(place: Place, capsys: pytest.CaptureFixture
         done = place.run(WRITER, *command.split())
         assert done.returncode == 1 and "needs root" in done.stderr
     with capsys.disabled():
-        print(f"\n  {len(rows)} looks the same for root, reader and writer; {len(CHANGING)} changes by a writer alone", end="")
+        print(
+            f"\n  {len(rows)} looks the same for root, reader and writer; {len(CHANGING)} changes"
+            " by a writer alone",
+            end="",
+        )
 
 
 def without_time(text: str) -> str:
@@ -190,7 +227,9 @@ def test_a_broken_yaml_keeps_nobody_from_looking(place: Place) -> None:
 
 def test_another_yaml_is_not_the_daemons_to_look_at(place: Place, tmp_path: Path) -> None:
     place.daemon.config.with_name("other.yaml").write_text('{"version": 1, "networks": {}}')
-    done = forked(READER, {"WARPD_SOCKET": str(place.sock)}, ["-c", str(tmp_path / "other.yaml"), "plan"])
+    done = forked(
+        READER, {"WARPD_SOCKET": str(place.sock)}, ["-c", str(tmp_path / "other.yaml"), "plan"]
+    )
     assert done.returncode == 1 and f"warpd serves {place.daemon.config}" in done.stderr
 
 
@@ -203,7 +242,8 @@ def test_a_stopped_daemon_is_named(place: Place) -> None:
 
 # -- a table: 25 commands, two users, three states of the daemon
 
-# What each state answers: running, YAML broken, stopped. A pair is that of a reader and of a writer.
+# What each state answers: running, YAML broken, stopped. A pair is that of a reader and of a
+# writer.
 Codes = tuple[int | tuple[int, int], int | tuple[int, int], int | tuple[int, int]]
 TABLE: dict[str, Codes] = {
     "status": (0, 0, 1),
@@ -258,11 +298,18 @@ def test_table_of_answers(place: Place, capsys: pytest.CaptureFixture[str]) -> N
         for user in (READER, WRITER):
             for command, wanted in TABLE.items():
                 done = place.run(user, *command.split())
-                lines.append(f"  {condition:<12}{user.name:<8}{command[:44]:<45}{done.returncode}  {told(done)[:60]}")
+                lines.append(
+                    f"  {condition:<12}{user.name:<8}{command[:44]:<45}{done.returncode} "
+                    f" {told(done)[:60]}"
+                )
                 if done.returncode != code_of(wanted[number], user):
                     wrong.append(lines[-1])
                 assert "Traceback" not in done.stderr + done.stdout, done
-                if condition == "YAML broken" and command.split()[0] in FROM_LAST_GOOD and done.returncode == 0:
+                if (
+                    condition == "YAML broken"
+                    and command.split()[0] in FROM_LAST_GOOD
+                    and done.returncode == 0
+                ):
                     assert "the YAML is invalid" in told(done), done
     place.daemon.write({"version": 1, "networks": NETWORKS})
     place.daemon.start()
@@ -274,7 +321,10 @@ def test_table_of_answers(place: Place, capsys: pytest.CaptureFixture[str]) -> N
 def break_yaml(place: Place) -> None:
     place.daemon.write({"version": 1, "networks": {"a": {"typ": 1}}})
     path = place.sock
-    place.daemon.wait(lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]), "a finding")
+    place.daemon.wait(
+        lambda: bool(client.ask("GET", "/v1/status", path=path)["daemon"]["intent"]["findings"]),
+        "a finding",
+    )
 
 
 # -- floods
@@ -362,14 +412,20 @@ def holder(user: User, path: Path, count: int, first: bytes) -> int:
 
 
 FLOODS: dict[str, Callable[[Path], list[int]]] = {
-    "10,000 connections of a stranger": lambda path: [holder(STRANGER, path, 2500, first) for first in FIRST],
+    "10,000 connections of a stranger": lambda path: [
+        holder(STRANGER, path, 2500, first) for first in FIRST
+    ],
     "1,000 slow connections of a reader": lambda path: [holder(READER, path, 1000, SLOW)],
-    "100 readers at full speed": lambda path: [as_user(READER, lambda: ask_on(path, FLOOD_S)) for _ in range(4)],
+    "100 readers at full speed": lambda path: [
+        as_user(READER, lambda: ask_on(path, FLOOD_S)) for _ in range(4)
+    ],
 }
 
 
 @pytest.mark.parametrize("what", FLOODS)
-def test_a_flood_stops_neither_root_nor_repairs(place: Place, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flood_stops_neither_root_nor_repairs(
+    place: Place, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     session = Session(place.daemon.config, place.daemon.state)
     vcid = session.read().allocations.networks["a"].vcid
     alone = [repaired(place, vcid) for _ in range(3)]
@@ -379,13 +435,23 @@ def test_a_flood_stops_neither_root_nor_repairs(place: Place, what: str, capsys:
         asked, times = [], []
         for _ in range(3):
             began = time.monotonic()
-            assert client.ask("GET", "/v1/status", path=place.sock)["daemon"]["pid"] == place.daemon.pid
+            assert (
+                client.ask("GET", "/v1/status", path=place.sock)["daemon"]["pid"]
+                == place.daemon.pid
+            )
             asked.append(time.monotonic() - began)
             times.append(repaired(place, vcid))
         used = place.daemon.descriptors() - before
-    said = [line for line in place.daemon.lines()[lines:] if str(line["event"]).startswith("control socket")]
+    said = [
+        line
+        for line in place.daemon.lines()[lines:]
+        if str(line["event"]).startswith("control socket")
+    ]
     with capsys.disabled():
-        text = f"root answered in {max(asked):.2f} s, drift repaired in {max(times):.2f} s (alone {max(alone):.2f} s)"
+        text = (
+            f"root answered in {max(asked):.2f} s, drift repaired in {max(times):.2f} s (alone"
+            f" {max(alone):.2f} s)"
+        )
         print(f"\n  {what}: {text}, descriptors +{used}, {len(said)} lines logged", end="")
     assert used <= sum(places.total for places in PLACES.values()) + 4
     assert len(said) <= 12

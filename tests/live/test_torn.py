@@ -1,4 +1,5 @@
-"""The kernel says when a table changed under a dump; such a dump counts for nothing, and what is told in the end is whole.
+"""The kernel says when a table changed under a dump; such a dump counts for nothing, and what is
+told in the end is whole.
 
 The kernel tears real dumps here: addresses come and go all the while. Printed: dumps, torn, wrong.
 """
@@ -62,6 +63,10 @@ def test_a_torn_dump_counts_for_nothing(
         program.wait()
         route.close()
     with capsys.disabled():
-        print(f"\n  whole dumps {dumps}, torn and asked for again {torn[0]}, given up {given_up}, wrong {wrong}", end="")
+        print(
+            f"\n  whole dumps {dumps}, torn and asked for again {torn[0]}, given up {given_up},"
+            f" wrong {wrong}",
+            end="",
+        )
     assert dumps and torn[0], "nothing was torn: this proves nothing"
     assert not wrong

@@ -1,6 +1,9 @@
-"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
+"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could
+make, and each must be found.
 
-A mutant replaces a piece of code of one function (planting.py); `found_by` is the cheapest test that is expected to fail then. `replay.py` plants them in a copy and says how many were found. Those of `packets` run in the lab.
+A mutant replaces a piece of code of one function (planting.py); `found_by` is the cheapest test
+that is expected to fail then. `replay.py` plants them in a copy and says how many were found. Those
+of `packets` run in the lab.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ MUTANTS = (
             Edit(
                 "warpd.networks.firewall.local_delivery:of_tunnel",
                 "_closed((*LINK_WIDE, *(item for item in closed if item not in own)))",
-                "_discovery() + _closed((*LINK_WIDE, *(item for item in closed if item not in own)))",
+                "_discovery() + _closed((*LINK_WIDE, *(item for item in closed if item not in"
+                " own)))",
             ),
         ),
     ),
@@ -98,8 +102,18 @@ MUTANTS = (
         (
             Edit(
                 "warpd.kernel.state:",
-                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before\n    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.\n    """\n    GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n    PEER = 5\n    ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9',
-                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before\n    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.\n    """\n    GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n    PEER = 5\n    ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9',
+                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact'
+                " reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise,"
+                " fib_check_nh), so links come up before\n    the routes; that is safe because"
+                ' every packet still meets the guard, whose grant sets are filled last.\n    """\n '
+                "   GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n    PEER = 5\n  "
+                "  ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9",
+                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact'
+                " reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise,"
+                " fib_check_nh), so links come up before\n    the routes; that is safe because"
+                ' every packet still meets the guard, whose grant sets are filled last.\n    """\n '
+                "   GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n    PEER = 5\n   "
+                " ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9",
             ),
         ),
     ),
@@ -207,8 +221,10 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:room",
-                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf, suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
-                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, f'wg-{site.vcid}', suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
+                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf,"
+                " suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
+                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf,"
+                " f'wg-{site.vcid}', suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
             ),
         ),
     ),
@@ -279,8 +295,10 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.policy:replies",
-                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), ANSWERS, REPLY, *nat)",
-                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'),"
+                " ANSWERS, REPLY, *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'),"
+                " *nat)",
             ),
         ),
     ),
@@ -290,7 +308,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.policy:_connections",
-                "(match(connection(f'{FAMILY[entry.version]} daddr', 'original'), entry.target),) if entry.target else ()",
+                "(match(connection(f'{FAMILY[entry.version]} daddr', 'original'), entry.target),)"
+                " if entry.target else ()",
                 "()",
             ),
         ),
@@ -390,8 +409,10 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.policy:replies",
-                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), ANSWERS, REPLY, *nat)",
-                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'), *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'),"
+                " ANSWERS, REPLY, *nat)",
+                "(match(payload(FAMILY[entry.version], 'daddr'), f'@endpoints{entry.version}'),"
+                " *nat)",
             ),
             Edit("warpd.networks.firewall.root:_back", "ANSWERS", None),
         ),
@@ -589,8 +610,25 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:",
-                'def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by\n    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.\n    """\n    own = [item for item in site.inside if isinstance(item, IPv4Network)]\n    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)',
-                'def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by\n    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.\n    """\n    own = [item for item in site.inside if isinstance(item, IPv4Network)]\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)',
+                "def _answered(site: NetworkSite, place: Placement, group: str) ->"
+                ' Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter'
+                " of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel:"
+                " without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet"
+                " `unguarded`. A packet that came in by\n    the tunnel meets this rule as well:"
+                " `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own"
+                ' source.\n    """\n    own = [item for item in site.inside if isinstance(item,'
+                " IPv4Network)]\n    yield from unguarded_within(place.tunnel,"
+                " collapse_addresses(own), group)\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0,"
+                " site.routing_table, group, link=place.tunnel)",
+                "def _answered(site: NetworkSite, place: Placement, group: str) ->"
+                ' Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter'
+                " of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel:"
+                " without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet"
+                " `unguarded`. A packet that came in by\n    the tunnel meets this rule as well:"
+                " `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own"
+                ' source.\n    """\n    own = [item for item in site.inside if isinstance(item,'
+                " IPv4Network)]\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table,"
+                " group, link=place.tunnel)",
             ),
         ),
     ),
@@ -611,7 +649,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.compiler:_gateway_objects",
-                "own += root.unguarded_beyond(sorted(_ways_out4(host)), collapse_addresses(_of_vrfs(leaving)))",
+                "own += root.unguarded_beyond(sorted(_ways_out4(host)),"
+                " collapse_addresses(_of_vrfs(leaving)))",
                 None,
             ),
         ),
@@ -622,7 +661,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += unguarded(place.netns, _links(site, place, wants), versions, owner='', inside=inside)",
+                "out += unguarded(place.netns, _links(site, place, wants), versions, owner='',"
+                " inside=inside)",
                 None,
             ),
         ),
@@ -704,8 +744,41 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:",
-                'def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""\n    place = room(site)\n    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, \'lo\', None), *_settings(site, place, wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))\n    out += unguarded(place.netns, _links(site, place, wants), versions, owner=\'\', inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out += unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out += _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out, *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit, transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress else (), (port_blocks.block_of(site),) if wants.egress else (), transit=wants.egress)',
-                'def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""\n    place = room(site)\n    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, \'lo\', None), *_settings(site, place, wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out += unguarded(place.netns, _links(site, place, wants), versions, owner=\'\', inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out += unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out += _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out, *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit, transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress else (), (port_blocks.block_of(site),) if wants.egress else (), transit=wants.egress)',
+                "def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy,"
+                ' inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with'
+                " `inner` in it, its settings and its guard, and the way out when one is"
+                ' wanted."""\n    place = room(site)\n    out: list[KernelObject] ='
+                " [Netns(place.netns), LinkUp(place.netns, 'lo', None), *_settings(site, place,"
+                " wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if"
+                " site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version,"
+                " RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n   "
+                " out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if"
+                " wants.egress else (), ()))\n    out += unguarded(place.netns, _links(site, place,"
+                " wants), versions, owner='', inside=inside)\n    if wants.egress:\n        out"
+                " += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out +="
+                " unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out +="
+                " _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out,"
+                " *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit,"
+                " transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress"
+                " else (), (port_blocks.block_of(site),) if wants.egress else (),"
+                " transit=wants.egress)",
+                "def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy,"
+                ' inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with'
+                " `inner` in it, its settings and its guard, and the way out when one is"
+                ' wanted."""\n    place = room(site)\n    out: list[KernelObject] ='
+                " [Netns(place.netns), LinkUp(place.netns, 'lo', None), *_settings(site, place,"
+                " wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if"
+                " site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version,"
+                " RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out"
+                " += unguarded(place.netns, _links(site, place, wants), versions, owner='',"
+                " inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT,"
+                " [_outer(site)], (6,), owner=place.netns)\n        out +="
+                " unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out +="
+                " _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out,"
+                " *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit,"
+                " transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress"
+                " else (), (port_blocks.block_of(site),) if wants.egress else (),"
+                " transit=wants.egress)",
             ),
         ),
     ),
@@ -726,8 +799,33 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:",
-                'def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge with its legs."""\n    port = admission.port\n    group = naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]\n    out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))\n    if place.netns == ROOT:\n        out.append(NftElements(ROOT, \'bridges\', frozenset({bridge.name}), bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))\n        out += _own_only(place, leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))\n    return out',
-                'def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge with its legs."""\n    port = admission.port\n    group = naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]\n    if place.netns == ROOT:\n        out.append(NftElements(ROOT, \'bridges\', frozenset({bridge.name}), bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))\n        out += _own_only(place, leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))\n    return out',
+                "def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs:"
+                ' Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge'
+                ' with its legs."""\n    port = admission.port\n    group ='
+                " naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n   "
+                " out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group),"
+                " *_quiet(place, bridge.name, group)]\n    out.append(TcIngress(place.netns,"
+                " bridge.name, frames.of_bridge(), owner=group))\n    if place.netns == ROOT:\n    "
+                "    out.append(NftElements(ROOT, 'bridges', frozenset({bridge.name}),"
+                " bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns,"
+                " leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key),"
+                " *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns,"
+                " leg.name, admission.filters, owner=group))\n        out += _own_only(place,"
+                " leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged,"
+                " port.tagged, port.learning))\n    return out",
+                "def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs:"
+                ' Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge'
+                ' with its legs."""\n    port = admission.port\n    group ='
+                " naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n   "
+                " out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group),"
+                " *_quiet(place, bridge.name, group)]\n    if place.netns == ROOT:\n       "
+                " out.append(NftElements(ROOT, 'bridges', frozenset({bridge.name}), bridge.name,"
+                " group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n   "
+                "     out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name,"
+                " group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters,"
+                " owner=group))\n        out += _own_only(place, leg.name)\n       "
+                " out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged,"
+                " port.learning))\n    return out",
             ),
         ),
     ),
@@ -758,8 +856,10 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:_quiet",
-                "{f'net/ipv6/conf/{name}/disable_ipv6': '1', f'net/ipv4/conf/{name}/forwarding': '0'}",
-                "{f'net/ipv6/conf/{name}/disable_ipv6': '0', f'net/ipv4/conf/{name}/forwarding': '0'}",
+                "{f'net/ipv6/conf/{name}/disable_ipv6': '1', f'net/ipv4/conf/{name}/forwarding':"
+                " '0'}",
+                "{f'net/ipv6/conf/{name}/disable_ipv6': '0', f'net/ipv4/conf/{name}/forwarding':"
+                " '0'}",
             ),
         ),
     ),
@@ -979,7 +1079,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.limits:endpoint_share",
-                "Share(max(network.connections // connections, 1), max(network.per_second // rate, 1))",
+                "Share(max(network.connections // connections, 1), max(network.per_second //"
+                " rate, 1))",
                 "network",
             ),
         ),
@@ -1060,8 +1161,13 @@ MUTANTS = (
         (
             Edit(
                 "warpd.intent.intersection:",
-                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
-                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': lambda _previous, wanted: wanted, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint',"
+                " 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT),"
+                " 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint',"
+                " 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT),"
+                " 'enabled': _both, 'routes': lambda _previous, wanted: wanted, 'expires':"
+                " _earlier}",
             ),
         ),
     ),
@@ -1071,8 +1177,12 @@ MUTANTS = (
         (
             Edit(
                 "warpd.intent.intersection:",
-                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
-                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint', 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT), 'enabled': KEPT, 'routes': _ranges, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint',"
+                " 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT),"
+                " 'enabled': _both, 'routes': _ranges, 'expires': _earlier}",
+                "{**dict.fromkeys(('type', 'description', 'address', 'address6', 'endpoint',"
+                " 'keepalive', 'limits', 'renamed_from'), KEPT), **dict.fromkeys(IDENTITY, KEPT),"
+                " 'enabled': KEPT, 'routes': _ranges, 'expires': _earlier}",
             ),
         ),
     ),
@@ -1098,8 +1208,20 @@ MUTANTS = (
         (
             Edit(
                 "warpd.intent.intersection:",
-                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet', 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port', 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT), **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type': KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': _ranges, 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources, 'vlan_range': _vlans, 'endpoints': _endpoints}",
-                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet', 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port', 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT), **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type': KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': KEPT, 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources, 'vlan_range': _vlans, 'endpoints': _endpoints}",
+                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet',"
+                " 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port',"
+                " 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT),"
+                " **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type':"
+                " KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': _ranges,"
+                " 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources,"
+                " 'vlan_range': _vlans, 'endpoints': _endpoints}",
+                "{**dict.fromkeys(('description', 'isolation', 'expected_users', 'vcid', 'subnet',"
+                " 'subnet6', 'gateway_address'), KEPT), **dict.fromkeys(('nat', 'nat6', 'port',"
+                " 'private_key_file', 'rotation', 'renamed_from', 'routing_table', 'mtu'), KEPT),"
+                " **dict.fromkeys(('limits', 'vlan_id', 'bridge_name', 'vni_pool'), KEPT), 'type':"
+                " KEPT, 'dns': KEPT, 'enabled': _both, 'ipv6': _both, 'allow_private': KEPT,"
+                " 'protocols': _listed, 'peer_communication': _mesh, 'resources': _resources,"
+                " 'vlan_range': _vlans, 'endpoints': _endpoints}",
             ),
         ),
     ),
@@ -1154,7 +1276,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.service.commitment:refuse_lost_state",
-                "not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel)",
+                "not read.previous.networks and read.lock is None and read.intent.networks and"
+                " has_devices(kernel)",
                 "not read.previous.networks and read.lock is None and False",
             ),
         ),
@@ -1210,7 +1333,8 @@ elif not read.previous.networks and read.lock is None and read.intent.networks a
         (
             Edit(
                 "warpd.daemon.http.admission:Admission.enter",
-                "self._by_place[peer.place] >= places.total or self._by_user[peer.uid] >= places.per_user",
+                "self._by_place[peer.place] >= places.total or self._by_user[peer.uid] >="
+                " places.per_user",
                 "self._by_place[peer.place] >= places.total",
             ),
         ),
@@ -1330,8 +1454,16 @@ else:
         (
             Edit(
                 "warpd.store.private_file:",
-                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n        seen = os.lstat(path)\n    except OSError:\n        return None\n    if not stat.S_ISLNK(seen.st_mode):\n        return None\n    _refuse_foreign(path, seen)\n    return Path(os.readlink(path))',
-                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n        seen = os.lstat(path)\n    except OSError:\n        return None\n    if not stat.S_ISLNK(seen.st_mode):\n        return None\n    return Path(os.readlink(path))',
+                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what'
+                ' is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n'
+                "        seen = os.lstat(path)\n    except OSError:\n        return None\n    if"
+                " not stat.S_ISLNK(seen.st_mode):\n        return None\n    _refuse_foreign(path,"
+                " seen)\n    return Path(os.readlink(path))",
+                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what'
+                ' is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n'
+                "        seen = os.lstat(path)\n    except OSError:\n        return None\n    if"
+                " not stat.S_ISLNK(seen.st_mode):\n        return None\n    return"
+                " Path(os.readlink(path))",
             ),
         ),
     ),
@@ -1405,7 +1537,8 @@ else:
             Edit(
                 "warpd.networks.isolation.namespace:build",
                 "unguarded_ranges(_kept(site, wants), owner=place.netns)",
-                "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4], owner=place.netns)",
+                "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4],"
+                " owner=place.netns)",
             ),
         ),
     ),

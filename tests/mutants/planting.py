@@ -1,4 +1,5 @@
-"""Plant a mistake in a function of the product, which is found by its name and not by its place in a file.
+"""Plant a mistake in a function of the product, which is found by its name and not by its place in
+a file.
 
 Code is compared and replaced as a syntax tree: layout, quotes and comments play no part.
 """
@@ -13,7 +14,9 @@ Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class NoPlaceError(Exception):
-    """The function is gone, or the right code is not exactly once in it: the mutant must follow the product."""
+    """The function is gone, or the right code is not exactly once in it: the mutant must follow the
+    product.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Edit:
 
     where: `package.module:Class.method`, or `package.module:` for the module as a whole.
     right: an expression, or one statement, that is in there exactly once.
-    wrong: what stands there instead; None takes it out of the list, the call or the block that it is in.
+    wrong: what stands there instead; None takes it out of the list, the call or the block that it
+    is in.
     """
 
     where: str

@@ -1,8 +1,10 @@
-"""Plant every mutant of `mutants.py`, one at a time, in a copy of the tree, and run the test that must find it.
+"""Plant every mutant of `mutants.py`, one at a time, in a copy of the tree, and run the test that
+must find it.
 
     python tests/mutants/replay.py [--packets] [--only TEXT]
 
-Without --packets only the mutants that unit tests find. Exit code 1 when a mutant was not found, or no longer fits.
+Without --packets only the mutants that unit tests find. Exit code 1 when a mutant was not found, or
+no longer fits.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from tests.mutants.mutants import MUTANTS, Mutant  # noqa: E402  the script is run by its path
 from tests.mutants.planting import NoPlaceError, file_of, plant  # noqa: E402
+
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".work", "__pycache__", ".*_cache", ".hypothesis"
 )

@@ -1,13 +1,15 @@
-"""The hand inside a host of the lab: one process per host, told what to do by JSON lines on its standard
-input.
+"""The hand inside a host of the lab: one process per host, told what to do by JSON lines on its
+standard input.
 
-Lives in the host's own network, mount and process namespaces and needs nothing but Python's standard library,
-so that a probe costs a system call and not the start of a process. It knows nothing about warpd.
+Lives in the host's own network, mount and process namespaces and needs nothing but Python's
+standard library, so that a probe costs a system call and not the start of a process. It knows
+nothing about warpd.
 
-What arrives is recorded at two places. `wire` records every packet that reaches a link (a packet socket, so
-before any filter of that host); `input` records what a host's own filter let through to its sockets (raw
-sockets are served after the input hook). Only packets that matter are kept: those that carry the marker of a
-probe, TCP SYNs and ICMP errors."""
+What arrives is recorded at two places. `wire` records every packet that reaches a link (a packet
+socket, so before any filter of that host); `input` records what a host's own filter let through to
+its sockets (raw sockets are served after the input hook). Only packets that matter are kept: those
+that carry the marker of a probe, TCP SYNs and ICMP errors.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,13 @@ TAPS: list[socket.socket] = []
 
 def record(where: str, link: str, src: str, dst: str, protocol: int, body: bytes) -> None:
     """Keep one arrived packet when it says something; `body` begins at the transport header."""
-    out: dict[str, Any] = {"where": where, "link": link, "src": src, "dst": dst, "protocol": protocol}
+    out: dict[str, Any] = {
+        "where": where,
+        "link": link,
+        "src": src,
+        "dst": dst,
+        "protocol": protocol,
+    }
     start = body.find(MARKER)
     out["ident"] = body[start : start + MARKER_LENGTH].decode("latin-1") if start >= 0 else ""
     out["length"] = len(body)
@@ -57,9 +65,15 @@ def record(where: str, link: str, src: str, dst: str, protocol: int, body: bytes
         keep = keep or bool(body[13] & 2)
     if protocol in (ICMP, ICMP6) and len(body) >= 8:
         out["type"], out["code"] = body[0], body[1]
-        out["mtu"] = struct.unpack_from("!I", body, 4)[0] & (0xFFFF if protocol == ICMP else 0xFFFFFFFF)
+        out["mtu"] = struct.unpack_from("!I", body, 4)[0] & (
+            0xFFFF if protocol == ICMP else 0xFFFFFFFF
+        )
         if body[0] in ((3, 5, 11) if protocol == ICMP else (1, 2, 3, 137)):
-            out["quoted"], out["ident"], keep = out["ident"], "", True  # it quotes a probe, it is none
+            out["quoted"], out["ident"], keep = (
+                out["ident"],
+                "",
+                True,
+            )  # it quotes a probe, it is none
     if keep:
         with LOCK:
             RECORDS.append(out)
@@ -120,7 +134,13 @@ def read_frames(tap: socket.socket) -> None:
         while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
             tags.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
             at += 4
-        out = {"where": "frame", "link": link, "src": frame[6:12].hex(":"), "dst": frame[:6].hex(":"), "vlans": tags}
+        out = {
+            "where": "frame",
+            "link": link,
+            "src": frame[6:12].hex(":"),
+            "dst": frame[:6].hex(":"),
+            "vlans": tags,
+        }
         with LOCK:
             ident = frame[start : start + MARKER_LENGTH].decode("latin-1")
             RECORDS.append({**out, "protocol": -1, "ident": ident, "length": len(frame)})
@@ -159,20 +179,28 @@ def read_input6(raw: socket.socket, protocol: int) -> None:
     while True:
         body, extra, _flags, source = raw.recvmsg(65535, 256)
         dst = next(
-            (socket.inet_ntop(socket.AF_INET6, d[:16]) for _l, kind, d in extra if kind == socket.IPV6_PKTINFO),
+            (
+                socket.inet_ntop(socket.AF_INET6, d[:16])
+                for _l, kind, d in extra
+                if kind == socket.IPV6_PKTINFO
+            ),
             "",
         )
         record("input", "", source[0], dst, protocol, body)
 
 
 def within(netns: str, act: Any) -> None:
-    """Call `act` in a thread that has entered a network namespace; sockets belong to where they were made."""
+    """Call `act` in a thread that has entered a network namespace; sockets belong to where they
+    were made.
+    """
     failed: list[BaseException] = []
 
     def enter() -> None:
         try:
             with open(f"/run/netns/{netns}", "rb") as door:
-                if ctypes.CDLL(None, use_errno=True).setns(door.fileno(), 0x40000000):  # CLONE_NEWNET
+                if ctypes.CDLL(None, use_errno=True).setns(
+                    door.fileno(), 0x40000000
+                ):  # CLONE_NEWNET
                     raise OSError(ctypes.get_errno(), "setns")
             act()
         except BaseException as problem:
@@ -224,14 +252,17 @@ def answer(server: socket.socket, serve: Any) -> None:
 def echo_udp(server: socket.socket) -> None:
     while True:
         data, extra, _flags, peer = server.recvmsg(65535, 256)
-        # An ICMP error of an earlier answer is reported by the next call; it must not end the service.
+        # An ICMP error of an earlier answer is reported by the next call; it must not end the
+        # service.
         with contextlib.suppress(OSError):
             server.sendmsg([data], [answer_from(item) for item in extra], 0, peer)
 
 
 def answer_from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
     level, kind, data = item
-    if level == socket.IPPROTO_IP:  # struct in_pktinfo: index, address to answer from, address of the header
+    if (
+        level == socket.IPPROTO_IP
+    ):  # struct in_pktinfo: index, address to answer from, address of the header
         return level, kind, struct.pack("=I4s4s", 0, data[8:12], bytes(4))
     return level, kind, data[:16] + bytes(4)
 
@@ -271,15 +302,21 @@ def send_routed(packets: list[str]) -> None:
     for text in packets:
         packet = bytes.fromhex(text)
         four = packet[0] >> 4 == 4
-        family, target = (socket.AF_INET, packet[16:20]) if four else (socket.AF_INET6, packet[24:40])
+        family, target = (
+            (socket.AF_INET, packet[16:20]) if four else (socket.AF_INET6, packet[24:40])
+        )
         with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
             out.sendto(packet, (socket.inet_ntop(family, target), 0))
 
 
 class Barrage:
-    """The same packets, or frames, again and again, `each` (0: all) between two pauses, until told to stop."""
+    """The same packets, or frames, again and again, `each` (0: all) between two pauses, until told
+    to stop.
+    """
 
-    def __init__(self, link: str, packets: list[str], pause_s: float, each: int, frames: bool) -> None:
+    def __init__(
+        self, link: str, packets: list[str], pause_s: float, each: int, frames: bool
+    ) -> None:
         self.link, self.packets, self.pause_s = link, packets, pause_s
         self.each, self.act = each or len(packets), send_frames if frames else send_packets
         self.sent, self.refused, self.running = 0, 0, True
@@ -304,7 +341,9 @@ class Barrage:
         return {"sent": self.sent, "refused": self.refused}
 
 
-def barrage(link: str, packets: list[str], pause_s: float, each: int = 0, frames: bool = False) -> None:
+def barrage(
+    link: str, packets: list[str], pause_s: float, each: int = 0, frames: bool = False
+) -> None:
     """Start sending again and again, until `barrage_end`."""
     BARRAGES.append(Barrage(link, packets, pause_s, each, frames))
 
@@ -315,7 +354,9 @@ def barrage_end() -> list[dict[str, int]]:
     return out
 
 
-def ask_udp(dst: str, port: int, payload: str, timeout_s: float, sport: int = 0, source: str = "") -> str | None:
+def ask_udp(
+    dst: str, port: int, payload: str, timeout_s: float, sport: int = 0, source: str = ""
+) -> str | None:
     """Send one datagram by the host's own routing; the answer, or None."""
     with socket.socket(family_of(dst), socket.SOCK_DGRAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -360,8 +401,12 @@ def tcp_say(dst: str, port: int, payload: str, timeout_s: float) -> str | None:
         return None
 
 
-def path_mtu(dst: str, port: int, size: int, timeout_s: float, sport: int = 0, source: str = "") -> int:
-    """Send datagrams of `size` bytes that may not be fragmented; the path MTU that the kernel learned."""
+def path_mtu(
+    dst: str, port: int, size: int, timeout_s: float, sport: int = 0, source: str = ""
+) -> int:
+    """Send datagrams of `size` bytes that may not be fragmented; the path MTU that the kernel
+    learned.
+    """
     six = ":" in dst
     with socket.socket(family_of(dst), socket.SOCK_DGRAM) as probe:
         level, kind = (socket.IPPROTO_IPV6, IPV6_MTU) if six else (socket.IPPROTO_IP, IP_MTU)
@@ -386,18 +431,26 @@ def run(argv: list[str], timeout_s: float, text: str, env: dict[str, str]) -> di
     """One command to its end; its process group is ended when it takes too long."""
     whole = {**os.environ, **env}
     pipe = subprocess.PIPE
-    job = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True)
+    job = subprocess.Popen(
+        argv, stdin=pipe, stdout=pipe, stderr=pipe, env=whole, start_new_session=True
+    )
     try:
         out, err = job.communicate(text.encode(), timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(job.pid, signal.SIGKILL)
         # Not communicate: a daemon that inherited the pipes would hold it up.
         return {"rc": 124, "out": "", "err": f"{argv} took longer than {timeout_s} s"}
-    return {"rc": job.returncode, "out": out.decode(errors="replace"), "err": err.decode(errors="replace")}
+    return {
+        "rc": job.returncode,
+        "out": out.decode(errors="replace"),
+        "err": err.decode(errors="replace"),
+    }
 
 
 class Flow:
-    """An echo request every so often, each answer awaited to the end: what is missing then was lost."""
+    """An echo request every so often, each answer awaited to the end: what is missing then was
+    lost.
+    """
 
     def __init__(self, dst: str, interval_s: float) -> None:
         self.dst, self.interval_s, self.number = dst, interval_s, os.getpid() & 0xFFFF
@@ -408,7 +461,9 @@ class Flow:
         self.sent, self.answered, self.running = 0, set[int](), True
         self.times: list[float] = []
         self.took_ms: list[float] = []
-        self.threads = [threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)]
+        self.threads = [
+            threading.Thread(target=work, daemon=True) for work in (self.send, self.receive)
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -442,7 +497,12 @@ class Flow:
         while len(self.answered) < self.sent and time.monotonic() < deadline:
             time.sleep(0.01)
         lost = [when for number, when in enumerate(self.times) if number not in self.answered]
-        return {"sent": self.sent, "answered": len(self.answered), "lost_at": lost, "took_ms": self.took_ms}
+        return {
+            "sent": self.sent,
+            "answered": len(self.answered),
+            "lost_at": lost,
+            "took_ms": self.took_ms,
+        }
 
 
 def flow(dst: str, interval_s: float) -> None:

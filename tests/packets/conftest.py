@@ -21,7 +21,9 @@ ABOUT: dict[str, str] = {}
 @pytest.fixture(scope="session", autouse=True)
 def wireguard() -> str:
     """What the tunnels of this run are made of."""
-    assert os.geteuid() == 0, "the packet tests make namespaces: run them as root (tests/vm/lab does)"
+    assert os.geteuid() == 0, (
+        "the packet tests make namespaces: run them as root (tests/vm/lab does)"
+    )
     host = Host("probe")
     try:
         found = wireguard_in_use(host)
@@ -33,9 +35,14 @@ def wireguard() -> str:
 
 @pytest.fixture(scope="session")
 def standing(tmp_path_factory: pytest.TempPathFactory, wireguard: str) -> Iterator[Standing]:
-    """The shared intent, applied, every client connected. Tests that use it change nothing there."""
+    """The shared intent, applied, every client connected.
+
+    Tests that use it change nothing there.
+    """
     out = Standing(tmp_path_factory.mktemp("standing"))
-    ABOUT["set-up"] = f"apply after {out.applied_s:.1f} s, all clients connected after {out.ready_s:.1f} s"
+    ABOUT["set-up"] = (
+        f"apply after {out.applied_s:.1f} s, all clients connected after {out.ready_s:.1f} s"
+    )
     yield out
     try:
         late = out.late()
@@ -47,10 +54,14 @@ def standing(tmp_path_factory: pytest.TempPathFactory, wireguard: str) -> Iterat
 
 @pytest.fixture(scope="session")
 def listeners(standing: Standing) -> Standing:
-    """Proof that somebody would hear in every place that must stay out of reach: the gateway reaches it."""
+    """Proof that somebody would hear in every place that must stay out of reach: the gateway
+    reaches it.
+    """
     gw = standing.lab.gw
     everywhere = (INTERNET4, INTERNET6, *ROUTED4, *ROUTED6)
-    deaf = [a for a in everywhere if not (gw.udp(a, 7777, new_ident()) or gw.udp(a, 7777, new_ident()))]
+    deaf = [
+        a for a in everywhere if not (gw.udp(a, 7777, new_ident()) or gw.udp(a, 7777, new_ident()))
+    ]
     assert not deaf, f"the lab is wrong: nobody listens at {deaf}"
     return standing
 

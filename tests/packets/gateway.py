@@ -1,8 +1,10 @@
-"""The product and its clients as an operator and a user meet them: `warpctl` and `wg-quick`, nothing else.
+"""The product and its clients as an operator and a user meet them: `warpctl` and `wg-quick`,
+nothing else.
 
-Lives here: how the tests write intents, run commands, read printed configs and bring tunnels up. No test
-imports the package `warpd`; what it promises is reached by its commands and by the kernel names that its
-contract fixes."""
+Lives here: how the tests write intents, run commands, read printed configs and bring tunnels up. No
+test imports the package `warpd`; what it promises is reached by its commands and by the kernel
+names that its contract fixes.
+"""
 
 from __future__ import annotations
 
@@ -44,19 +46,29 @@ class Gateway:
 
     def shell(self, *arguments: str) -> str:
         """The same as a line for a shell."""
-        return shlex.join([*(f"{name}={value}" for name, value in environment().items()), *self._words(arguments)])
+        return shlex.join(
+            [*(f"{name}={value}" for name, value in environment().items()), *self._words(arguments)]
+        )
 
     def _words(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
         return (*WARPCTL, "-c", str(self.file), "--state-dir", str(self.state), *arguments)
 
     def write(self, **gateway: Any) -> None:
         """The YAML file; JSON is YAML."""
-        about = {"name": "gw", "public_endpoint": UPLINK4, "wireguard": WIREGUARD, "isolation": ISOLATION, **gateway}
+        about = {
+            "name": "gw",
+            "public_endpoint": UPLINK4,
+            "wireguard": WIREGUARD,
+            "isolation": ISOLATION,
+            **gateway,
+        }
         document = {"version": 1, "gateway": about, "networks": self.networks}
         self.file.write_text(json.dumps(document, indent=2))
 
     def apply(self, networks: Mapping[str, Any] | None = None) -> Done:
-        """Write `networks`, or what was changed in place, and apply it; raises Stuck unless it ended well."""
+        """Write `networks`, or what was changed in place, and apply it; raises Stuck unless it
+        ended well.
+        """
         if networks is not None:
             self.networks = dict(networks)
         self.write()
@@ -95,7 +107,9 @@ class Gateway:
         return out
 
     def transit(self, vcid: int) -> list[str]:
-        """Both families' addresses on the gateway's and on the network's end of the link between them, if there is one."""
+        """Both families' addresses on the gateway's and on the network's end of the link between
+        them, if there is one.
+        """
         if ISOLATION == "vrf":
             return []
         near = self.host.run("ip", "-j", "addr", "show", "dev", f"dn-{vcid}").checked()
@@ -121,7 +135,9 @@ class Config:
 
 
 def parse(text: str) -> Config:
-    """Read a printed config the way wg-quick does; any file that lacks what a client needs is refused."""
+    """Read a printed config the way wg-quick does; any file that lacks what a client needs is
+    refused.
+    """
     values: dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.split("#")[0].partition("=")
@@ -132,17 +148,27 @@ def parse(text: str) -> Config:
         raise Stuck(f"the printed config lacks {sorted(missing)}")
     addresses = [ip_interface(item.strip()).ip for item in values["Address"].split(",")]
     own = {ip.version: str(ip) for ip in addresses}
-    return Config(text, own.get(4, ""), own.get(6, ""), public_key(values["PrivateKey"]), int(values.get("MTU", 0)))
+    return Config(
+        text,
+        own.get(4, ""),
+        own.get(6, ""),
+        public_key(values["PrivateKey"]),
+        int(values.get("MTU", 0)),
+    )
 
 
 def public_key(private: str) -> str:
-    job = subprocess.run(("wg", "pubkey"), input=private, capture_output=True, text=True, timeout=10, check=True)
+    job = subprocess.run(
+        ("wg", "pubkey"), input=private, capture_output=True, text=True, timeout=10, check=True
+    )
     return job.stdout.strip()
 
 
 def new_key(kind: str) -> str:
     """`genkey` or `genpsk`."""
-    return subprocess.run(("wg", kind), capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return subprocess.run(
+        ("wg", kind), capture_output=True, text=True, timeout=10, check=True
+    ).stdout.strip()
 
 
 class Tunnel:

@@ -1,13 +1,13 @@
 """The lab of the packet tests: hosts in namespaces without names, and the links between them.
 
-Every host is a process tree of its own (network, mount and process namespace) with an agent (agent.py)
-inside. Nothing has a name that the machine could see, so that nothing can collide with it or stay behind:
-when the agent ends, its processes, links and mounts end with it. Addresses of the documentation ranges play
-the internet.
+Every host is a process tree of its own (network, mount and process namespace) with an agent
+(agent.py) inside. Nothing has a name that the machine could see, so that nothing can collide with
+it or stay behind: when the agent ends, its processes, links and mounts end with it. Addresses of
+the documentation ranges play the internet.
 
-      c1 .. cN                      isp (router)                 world
-      eth0 192.0.2.(4i+2)/30 ------ c1 .. cN                     every address of the internet and of the
-           2001:db8:c:i::2/64       world 198.51.100.1/24 ------ eth0  "inside" that egress must not reach
+      c1 .. cN isp (router) world eth0 192.0.2.(4i+2)/30 ------ c1 .. cN every address of the
+      internet and of the
+           2001:db8:c:i::2/64 world 198.51.100.1/24 ------ eth0 "inside" that egress must not reach
                                     gw 203.0.113.254/24          |  |
                                     |  2001:db8:113::fe/64       |  |
       gw (the gateway's root)       |                            |  |
@@ -36,7 +36,8 @@ from .packet import Packet
 
 AGENT = Path(__file__).with_name("agent.py")
 REPOSITORY = AGENT.parents[2]
-# Debian's own interpreter starts four times faster than one from a venv, in a guest kernel even more so.
+# Debian's own interpreter starts four times faster than one from a venv, in a guest kernel even
+# more so.
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 
 UPLINK4, UPLINK6 = "203.0.113.1", "2001:db8:113::1"
@@ -46,18 +47,52 @@ NARROW4, NARROW6, NARROW_MTU = "198.51.100.8", "2001:db8:51::8", 1300
 LAN_GATEWAY4, LAN_GATEWAY6, DOCKER_GATEWAY = "10.44.0.1", "fd00:44::1", "172.17.0.1"
 LAN_HOST4, LAN_HOST6, CONTAINER = "10.44.0.9", "fd00:44::9", "172.17.0.2"
 DNS4, DNS6 = "10.9.9.53", "fd00:9::53"
-# One real host in every range that internet egress must not reach (some in the middle, some at an edge).
+# One real host in every range that internet egress must not reach (some in the middle, some at an
+# edge).
 INSIDE4 = (
-    "0.1.2.3", "10.9.9.9", "10.255.255.254", "100.64.9.9", "100.127.255.254", "127.9.9.9", "169.254.169.254",
-    "172.16.9.9", "172.31.255.254", "192.168.9.9", "198.18.9.9", "198.19.250.9", "224.0.0.99", "239.9.9.9",
-    "240.0.0.9", "255.255.255.254", "168.63.129.16", "192.0.0.192", "192.88.99.1", DNS4, LAN_HOST4, CONTAINER,
-)  # fmt: skip
+    "0.1.2.3",
+    "10.9.9.9",
+    "10.255.255.254",
+    "100.64.9.9",
+    "100.127.255.254",
+    "127.9.9.9",
+    "169.254.169.254",
+    "172.16.9.9",
+    "172.31.255.254",
+    "192.168.9.9",
+    "198.18.9.9",
+    "198.19.250.9",
+    "224.0.0.99",
+    "239.9.9.9",
+    "240.0.0.9",
+    "255.255.255.254",
+    "168.63.129.16",
+    "192.0.0.192",
+    "192.88.99.1",
+    DNS4,
+    LAN_HOST4,
+    CONTAINER,
+)
 INSIDE6 = (
-    "::1", "::ffff:10.9.9.9", "64:ff9b::a09:909", "64:ff9b:1::9", "fc00::9", "fd00:9::9", "fe80::99",
-    "ff02::99", "ff0e::99", "2002:a09:909::1", "2001:0:a09:909::1", "fec0::9", "100::9", "5f00::9", DNS6, LAN_HOST6,
-)  # fmt: skip
-# Of those, what Linux forwards by an ordinary route: the others are martian to every router on the way, so
-# that they cannot be listened to there and are watched for at the gateway itself instead.
+    "::1",
+    "::ffff:10.9.9.9",
+    "64:ff9b::a09:909",
+    "64:ff9b:1::9",
+    "fc00::9",
+    "fd00:9::9",
+    "fe80::99",
+    "ff02::99",
+    "ff0e::99",
+    "2002:a09:909::1",
+    "2001:0:a09:909::1",
+    "fec0::9",
+    "100::9",
+    "5f00::9",
+    DNS6,
+    LAN_HOST6,
+)
+# Of those, what Linux forwards by an ordinary route: the others are martian to every router on the
+# way, so that they cannot be listened to there and are watched for at the gateway itself instead.
 ROUTED4 = tuple(a for a in INSIDE4 if a.split(".")[0] not in ("0", "127", "224", "239", "255"))
 ROUTED6 = tuple(a for a in INSIDE6 if a.split(":")[0] not in ("", "fe80", "ff02", "ff0e"))
 WORLD_PORTS = (53, 54, 7777)
@@ -86,12 +121,16 @@ class Done:
         return self
 
 
-# The stock kernels run under an emulator, several times slower: every limit is that much longer there.
+# The stock kernels run under an emulator, several times slower: every limit is that much longer
+# there.
 PATIENCE = 6.0 if os.environ.get("LAB_KERNEL") in ("6.1", "6.12") else 1.0
 
 
 class Host:
-    """One machine of the lab. With `here` it is the machine that runs the tests: a virtual one, thrown away afterwards."""
+    """One machine of the lab.
+
+    With `here` it is the machine that runs the tests: a virtual one, thrown away afterwards.
+    """
 
     def __init__(self, name: str, here: bool = False) -> None:
         self.name = name
@@ -106,10 +145,22 @@ class Host:
             "--mount-proc",
         )
         unshared = () if here else ("unshare", *spaces)
-        command = ("setpriv", "--pdeathsig", "KILL", *unshared, "sh", "-c", SETTINGS if here else PRELUDE + SETTINGS, name)
+        command = (
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            *unshared,
+            "sh",
+            "-c",
+            SETTINGS if here else PRELUDE + SETTINGS,
+            name,
+        )
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            (*command, PYTHON, "-I", "-S", str(AGENT)), stdin=pipe, stdout=pipe, start_new_session=True
+            (*command, PYTHON, "-I", "-S", str(AGENT)),
+            stdin=pipe,
+            stdout=pipe,
+            start_new_session=True,
         )
         self._seen = 0
         self._ready = selectors.DefaultSelector()
@@ -129,18 +180,35 @@ class Host:
             raise Stuck(f"{self.name}: {operation}: {reply['error']}")
         return reply["value"]
 
-    def run(self, *argv: str, timeout_s: float = 20, text: str = "", env: Mapping[str, str] | None = None) -> Done:
+    def run(
+        self,
+        *argv: str,
+        timeout_s: float = 20,
+        text: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Done:
         """A command inside this host."""
-        value = self.do("run", timeout_s + 10, argv=argv, timeout_s=timeout_s * PATIENCE, text=text, env=dict(env or {}))
+        value = self.do(
+            "run",
+            timeout_s + 10,
+            argv=argv,
+            timeout_s=timeout_s * PATIENCE,
+            text=text,
+            env=dict(env or {}),
+        )
         return Done(**value)
 
     def ip(self, *lines: str) -> None:
         self.run("ip", "-batch", "-", text="\n".join(lines)).checked()
 
     def outside(self, *argv: str) -> Done:
-        """A command in this host's network, but with the tests' process ids: for `ip link ... netns PID`."""
+        """A command in this host's network, but with the tests' process ids: for `ip link ... netns
+        PID`.
+        """
         command = ("nsenter", "--net", "-t", str(self.process.pid), *argv)
-        job = subprocess.run(command, capture_output=True, text=True, timeout=20 * PATIENCE, check=False)
+        job = subprocess.run(
+            command, capture_output=True, text=True, timeout=20 * PATIENCE, check=False
+        )
         return Done(job.returncode, job.stdout, job.stderr)
 
     def link(self, name: str, other: Host, peer: str) -> None:
@@ -152,7 +220,15 @@ class Host:
         """Send packets as they are, past this host's own routing."""
         self.do("packets", link=link, packets=[packet.encode().hex() for packet in packets])
 
-    def udp(self, target: str, port: int, ident: str, timeout_s: float = 2, sport: int = 0, source: str = "") -> bool:
+    def udp(
+        self,
+        target: str,
+        port: int,
+        ident: str,
+        timeout_s: float = 2,
+        sport: int = 0,
+        source: str = "",
+    ) -> bool:
         """Send a datagram; True when it was answered. With no time to wait: False at once."""
         about = {"dst": target, "port": port, "payload": ident, "sport": sport, "source": source}
         return bool(self.do("udp", timeout_s + 10, timeout_s=timeout_s, **about) == ident)
@@ -183,9 +259,9 @@ class Host:
         self._ready.close()
 
 
-# A private /run: namespaces' names, WireGuard's sockets and locks of one host are not seen by another or the
-# machine. wg-quick calls `resolvconf` for a DNS line; a stand-in records what it was told, and
-# /etc/resolv.conf is a copy.
+# A private /run: namespaces' names, WireGuard's sockets and locks of one host are not seen by
+# another or the machine. wg-quick calls `resolvconf` for a DNS line; a stand-in records what it was
+# told, and /etc/resolv.conf is a copy.
 PRELUDE = """
 set -e
 mount -t tmpfs run /run
@@ -239,8 +315,8 @@ class Lab:
         self._world()
         for number, client in enumerate(self.clients, 1):
             self._client(number, client)
-        # The first neighbour solicitation on a fresh link may be lost; the tests must not be the ones to wait
-        # for it.
+        # The first neighbour solicitation on a fresh link may be lost; the tests must not be the
+        # ones to wait for it.
         for target in (INTERNET4, INTERNET6, LAN_HOST4, LAN_HOST6, CONTAINER):
             if not until(partial(self.gw.ping, target)):
                 raise Stuck(f"the gateway does not reach {target}")
@@ -283,7 +359,9 @@ class Lab:
     def _world(self) -> None:
         world = self.world
         # Multicast addresses cannot be assigned, the rest of what no router forwards need not be.
-        on_loopback = [a for a in (*ROUTED4, *ROUTED6) if a not in (LAN_HOST4, LAN_HOST6, CONTAINER)]
+        on_loopback = [
+            a for a in (*ROUTED4, *ROUTED6) if a not in (LAN_HOST4, LAN_HOST6, CONTAINER)
+        ]
         world.ip(
             f"addr add {INTERNET4}/24 dev eth0",
             f"addr add {INTERNET6}/64 dev eth0",
@@ -356,4 +434,8 @@ def until(check: Any, timeout_s: float = 5, pause_s: float = 0.05) -> bool:
 
 def environment() -> dict[str, str]:
     """What a command of ours needs to find the package when it is not installed."""
-    return {"PYTHONPATH": str(REPOSITORY), "PATH": f"/run/stand-in:{os.environ['PATH']}", "NO_COLOR": "1"}
+    return {
+        "PYTHONPATH": str(REPOSITORY),
+        "PATH": f"/run/stand-in:{os.environ['PATH']}",
+        "NO_COLOR": "1",
+    }

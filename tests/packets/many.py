@@ -1,5 +1,6 @@
-"""Several `warpctl` commands, each in a child of one process that has imported everything: under emulation a start takes ten
-seconds. Reads lines of JSON [number, arguments]; writes OUT/number, OUT/number.err and, for a failure, OUT/number.bad.
+"""Several `warpctl` commands, each in a child of one process that has imported everything: under
+emulation a start takes ten seconds. Reads lines of JSON [number, arguments]; writes OUT/number,
+OUT/number.err and, for a failure, OUT/number.bad.
 
 usage: many.py OUT
 """
@@ -12,7 +13,18 @@ import sys
 from pathlib import Path
 
 from warpd.cli import app as cli
-from warpd.cli import change, edit, explain, export, history, import_, inspect, lock, pull, watch  # noqa: F401  # as main() does
+from warpd.cli import (  # noqa: F401  # as main() does
+    change,
+    edit,
+    explain,
+    export,
+    history,
+    import_,
+    inspect,
+    lock,
+    pull,
+    watch,
+)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
-"""IP packets built by hand, with any source, and the marker by which a probe is known again where it arrives.
+"""IP packets built by hand, with any source, and the marker by which a probe is known again where
+it arrives.
 
-Pure: values in, bytes out. Checksums are right, since a packet dropped for a bad checksum proves nothing.
+Pure: values in, bytes out. Checksums are right, since a packet dropped for a bad checksum proves
+nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ def new_ident() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet to send. `port` is the destination's; TCP is a SYN, unless `flags` say otherwise, that carries the marker."""
+    """One packet to send.
+
+    `port` is the destination's; TCP is a SYN, unless `flags` say otherwise, that carries the
+    marker.
+    """
 
     kind: Kind
     source: str
@@ -48,7 +54,11 @@ class Packet:
         body = body[:at] + struct.pack("!H", checksum(pseudo + body)) + body[at + 2 :]
         if six:
             return struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + source + target + body
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, 64, protocol, 0) + source + target
+        head = (
+            struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0x4000, 64, protocol, 0)
+            + source
+            + target
+        )
         return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
     def _body(self, six: bool) -> bytes:
@@ -58,11 +68,17 @@ class Packet:
         if self.kind == "ping":
             return struct.pack("!BBHHH", 128 if six else 8, 0, 0, self.sport, 1) + payload
         options = struct.pack("!BBH", 2, 4, self.mss)
-        return struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, self.flags, 64240, 0, 0) + options + payload
+        return (
+            struct.pack("!HHIIBBHHH", self.sport, self.port, 1, 0, 6 << 4, self.flags, 64240, 0, 0)
+            + options
+            + payload
+        )
 
 
 def checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071); 0 is written as 0xffff, which means the same and is never "none"."""
+    """The internet checksum (RFC 1071); 0 is written as 0xffff, which means the same and is never
+    "none".
+    """
     words = struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2))
     total = sum(words)
     while total >> 16:

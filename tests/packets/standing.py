@@ -1,5 +1,5 @@
-"""The intent that most packet tests share, applied once: six networks, ten endpoints, all connected by
-wg-quick.
+"""The intent that most packet tests share, applied once: six networks, ten endpoints, all connected
+by wg-quick.
 
     hub      hub-and-spoke, everything automatic           h1 = c1, h2 = c2
     mesh     peer_communication, globally routed ranges    m1 = c3, m2 = c4
@@ -9,8 +9,9 @@ wg-quick.
     lenient  allow_private and a DNS server inside         l = c8
     (c9 has no account: the stranger)
 
-The provider routes every network's range back to the gateway, and so does each client's whole default route:
-whatever the gateway lets out to the wrong place has a way to arrive there."""
+The provider routes every network's range back to the gateway, and so does each client's whole
+default route: whatever the gateway lets out to the wrong place has a way to arrive there.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +52,17 @@ VCIDS = {
     "lenient": 66666666,
 }
 MEMBERS = (
-    ("hub", "h1"), ("hub", "h2"), ("mesh", "m1"), ("mesh", "m2"),
-    ("left", "a"), ("right", "z"), ("four", "v"), ("lenient", "l"),
-)  # fmt: skip
-# Wide on purpose: it covers the other networks' own ranges (10.77.0.0/16, 10.100.0.0/16), which stay out of
-# reach.
+    ("hub", "h1"),
+    ("hub", "h2"),
+    ("mesh", "m1"),
+    ("mesh", "m2"),
+    ("left", "a"),
+    ("right", "z"),
+    ("four", "v"),
+    ("lenient", "l"),
+)
+# Wide on purpose: it covers the other networks' own ranges (10.77.0.0/16, 10.100.0.0/16), which
+# stay out of reach.
 LISTED4 = ("172.16.9.9/32", f"{LAN_HOST4}/32", "10.64.0.0/10")
 LISTED6 = ("fd00:9::9/128", f"{LAN_HOST6}/128")
 ALLOWED_INSIDE = ("172.16.9.9", LAN_HOST4, "fd00:9::9", LAN_HOST6)
@@ -78,7 +85,10 @@ def intent() -> dict[str, object]:
         endpoints[network][name] = {"type": "mobile"}
     endpoints["right"]["z"] = {"type": "mobile", "address": "10.77.0.3"}
     common = {"type": "secure-internet"}
-    return {name: {**common, "vcid": VCIDS[name], **rest, "endpoints": endpoints[name]} for name, rest in NETWORKS.items()}
+    return {
+        name: {**common, "vcid": VCIDS[name], **rest, "endpoints": endpoints[name]}
+        for name, rest in NETWORKS.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +113,14 @@ class Member:
         return (INTERNET4, INTERNET6) if self.config.address6 else (INTERNET4,)
 
     def own(self, target: str) -> str:
-        """Its inner address of the target's family; in a network without IPv6 one that it might have had."""
+        """Its inner address of the target's family; in a network without IPv6 one that it might
+        have had.
+        """
         return (self.config.address6 or "fd00:5::5") if ":" in target else self.config.address4
 
-    def packet(self, kind: Kind, target: str, port: int = 7777, source: str = "", sport: int = 40000) -> Packet:
+    def packet(
+        self, kind: Kind, target: str, port: int = 7777, source: str = "", sport: int = 40000
+    ) -> Packet:
         return Packet(kind, source or self.own(target), target, port, new_ident(), sport)
 
 
@@ -128,7 +142,9 @@ class Standing:
             made = [self._member(number, name) for number, name in enumerate(MEMBERS, 1)]
             self.members = {member.name: member for member in made}
             self._connect()
-            for vcid in VCIDS.values() if ISOLATION == "namespace" else ():  # else they live in the root, watched already
+            for vcid in (
+                VCIDS.values() if ISOLATION == "namespace" else ()
+            ):  # else they live in the root, watched already
                 self.lab.gw.do("watch_input", netns=f"warp-{vcid}")
                 # A service inside a network's own room is one of the host, too.
                 self.lab.gw.do("listen", udp=[7777], tcp=[7777], netns=f"warp-{vcid}")
@@ -157,7 +173,9 @@ class Standing:
         host = self.lab.clients[number - 1]
         config = self.gateway.config(f"{network}/{endpoint}")
         vcid = VCIDS[network]
-        shown = self.gateway.inside(vcid, "ip", "-j", "addr", "show", "dev", f"wg-{vcid}").checked().out
+        shown = (
+            self.gateway.inside(vcid, "ip", "-j", "addr", "show", "dev", f"wg-{vcid}").checked().out
+        )
         found = [a["local"] for a in json.loads(shown)[0]["addr_info"] if a["scope"] == "global"]
         four = next(a for a in found if ":" not in a)
         six = next((a for a in found if ":" in a), "")
@@ -166,32 +184,58 @@ class Standing:
     def _connect(self) -> None:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda member: member.tunnel.up(), self.members.values()))
-            awake = pool.map(lambda m: all(m.tunnel.wake(a) for a in m.internet), self.members.values())
-            silent = [member.name for member, ok in zip(self.members.values(), awake, strict=True) if not ok]
+            awake = pool.map(
+                lambda m: all(m.tunnel.wake(a) for a in m.internet), self.members.values()
+            )
+            silent = [
+                member.name
+                for member, ok in zip(self.members.values(), awake, strict=True)
+                if not ok
+            ]
         if silent:
-            raise Stuck(f"no way to the internet for {silent}\n{self.gateway.warpctl('status').out}")
+            raise Stuck(
+                f"no way to the internet for {silent}\n{self.gateway.warpctl('status').out}"
+            )
 
-    def stopped(self, category: str, shots: Iterable[Shot], permitted: Sequence[str] = ()) -> list[str]:
-        """Send all; what arrived at all, as text. `permitted` names hosts at which an arrival is no fault."""
+    def stopped(
+        self, category: str, shots: Iterable[Shot], permitted: Sequence[str] = ()
+    ) -> list[str]:
+        """Send all; what arrived at all, as text.
+
+        `permitted` names hosts at which an arrival is no fault.
+        """
         sent = list(shots)
         self._fire(sent)
         self._forbidden += [(who, packet, permitted) for who, packet in sent]
         arrivals = self.lab.arrivals()
-        faults = [(f"{who.network}/{who.name} {describe(p)}", self._where(arrivals, p, permitted)) for who, p in sent]
-        return TALLY.forbidden(category, [(f"{what} at {where}", bool(where)) for what, where in faults])
+        faults = [
+            (f"{who.network}/{who.name} {describe(p)}", self._where(arrivals, p, permitted))
+            for who, p in sent
+        ]
+        return TALLY.forbidden(
+            category, [(f"{what} at {where}", bool(where)) for what, where in faults]
+        )
 
     def late(self) -> list[str]:
         """Forbidden probes that were not there when their test looked, but are now."""
         arrivals = self.lab.arrivals()
-        found = [(who, packet, self._where(arrivals, packet, ok)) for who, packet, ok in self._forbidden]
-        return [f"{who.network}/{who.name} {describe(packet)} at {where}" for who, packet, where in found if where]
+        found = [
+            (who, packet, self._where(arrivals, packet, ok)) for who, packet, ok in self._forbidden
+        ]
+        return [
+            f"{who.network}/{who.name} {describe(packet)} at {where}"
+            for who, packet, where in found
+            if where
+        ]
 
     def passed(self, category: str, shots: Iterable[Shot], at: str) -> list[str]:
         """Send all; what did not arrive at the host `at`, as text."""
         sent = list(shots)
         self._fire(sent)
         place = next(host for host in self.lab.hosts if host.name == at)
-        until(lambda: {packet.ident for _who, packet in sent} <= self.lab.arrivals([place]).keys(), 2)
+        until(
+            lambda: {packet.ident for _who, packet in sent} <= self.lab.arrivals([place]).keys(), 2
+        )
         arrivals = self.lab.arrivals([place])
         return TALLY.allowed(
             category,
@@ -217,9 +261,13 @@ class Standing:
         return host.udp(INTERNET4, 7777, new_ident(), 1)
 
     @staticmethod
-    def _where(arrivals: dict[str, list[dict[str, object]]], packet: Packet, permitted: Sequence[str]) -> str:
+    def _where(
+        arrivals: dict[str, list[dict[str, object]]], packet: Packet, permitted: Sequence[str]
+    ) -> str:
         return ", ".join(
-            f"{r['host']} {r['where']} {r['link']}" for r in arrivals.get(packet.ident, ()) if r["host"] not in permitted
+            f"{r['host']} {r['where']} {r['link']}"
+            for r in arrivals.get(packet.ident, ())
+            if r["host"] not in permitted
         )
 
 

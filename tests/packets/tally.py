@@ -1,8 +1,9 @@
 """What was sent, what should have come of it and what did: the counts behind the verdict.
 
-A forbidden probe counts as delivered when its marker was seen anywhere it must not be. The order is fixed:
-send all, then a *fence* (an allowed packet by the same way, waited for), then look: what was to arrive has
-arrived by then."""
+A forbidden probe counts as delivered when its marker was seen anywhere it must not be. The order is
+fixed: send all, then a *fence* (an allowed packet by the same way, waited for), then look: what was
+to arrive has arrived by then.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Why an endpoint cannot reach what it should: each cause is planted, felt by a real packet, and told. Topology: lan.py.
+"""Why an endpoint cannot reach what it should: each cause is planted, felt by a real packet, and
+told. Topology: lan.py.
 
-What the gateway can see, `status`, `explain` or `doctor` says; what it cannot see, `explain` names as not seen.
+What the gateway can see, `status`, `explain` or `doctor` says; what it cannot see, `explain` names
+as not seen.
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ NETWORKS: dict[str, Any] = {
         "expected_users": 6,
         "dns": [DNS4],
         "mtu": 1420,
-        "endpoints": {"phone": PHONE, "off": {**PHONE, "enabled": False}, "old": {**PHONE, "expires": "2026-01-01"}},
+        "endpoints": {
+            "phone": PHONE,
+            "off": {**PHONE, "enabled": False},
+            "old": {**PHONE, "expires": "2026-01-01"},
+        },
     },
     "corp": {
         "type": "remote-resource-gateway",
@@ -53,7 +59,9 @@ class Field:
         return self.told("explain", endpoint, target, *more)
 
     def tcp(self, tunnel: Tunnel, target: str, port: int = PORT) -> bool:
-        return tunnel.host.tcp(target, port, new_ident(), 2) or tunnel.host.tcp(target, port, new_ident(), 2)
+        return tunnel.host.tcp(target, port, new_ident(), 2) or tunnel.host.tcp(
+            target, port, new_ident(), 2
+        )
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +81,28 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 
 def wrong_key(field: Field) -> tuple[bool, str, str]:
-    text = re.sub(r"PrivateKey = .*", f"PrivateKey = {new_key('genkey')}", field.gateway.config("net/phone").text)
+    text = re.sub(
+        r"PrivateKey = .*",
+        f"PrivateKey = {new_key('genkey')}",
+        field.gateway.config("net/phone").text,
+    )
     spare = Tunnel(field.lab.clients[2], parse(text))
     spare.up()
     field.phone.down()
-    field.gateway.warpctl("endpoint", "rotate", "net/phone").checked()  # a peer without a handshake yet
+    field.gateway.warpctl(
+        "endpoint", "rotate", "net/phone"
+    ).checked()  # a peer without a handshake yet
     field.gateway.warpctl("apply", "--yes").checked()
     reached = spare.host.ping(INTERNET4)
     said = field.explained("net/phone", INTERNET4)
     spare.down()
     field.phone.config = field.gateway.config("net/phone")
     field.phone.up()
-    return reached, said, "session: no handshake since the tunnel was made.*another key gets no answer"
+    return (
+        reached,
+        said,
+        "session: no handshake since the tunnel was made.*another key gets no answer",
+    )
 
 
 def disabled(field: Field) -> tuple[bool, str, str]:
@@ -96,7 +114,11 @@ def disabled(field: Field) -> tuple[bool, str, str]:
 
 
 def expired(field: Field) -> tuple[bool, str, str]:
-    return False, field.explained("net/old", INTERNET4), "the endpoint has expired on 2026-01-01.*does not pass"
+    return (
+        False,
+        field.explained("net/old", INTERNET4),
+        "the endpoint has expired on 2026-01-01.*does not pass",
+    )
 
 
 def closed_port(field: Field) -> tuple[bool, str, str]:
@@ -117,10 +139,18 @@ def uplink_down(field: Field) -> tuple[bool, str, str]:
     field.lab.gw.ip("link set eth0 down")
     try:
         reached = field.phone.host.ping(INTERNET4)
-        return reached, field.explained("net/phone", INTERNET4), "(no default route|uplink eth0 is down)"
+        return (
+            reached,
+            field.explained("net/phone", INTERNET4),
+            "(no default route|uplink eth0 is down)",
+        )
     finally:
         lines = ["link set eth0 up", "route replace default via 203.0.113.254"]
-        field.lab.gw.ip(*lines, "addr replace 2001:db8:113::1/64 dev eth0", "route replace default via 2001:db8:113::fe")
+        field.lab.gw.ip(
+            *lines,
+            "addr replace 2001:db8:113::1/64 dev eth0",
+            "route replace default via 2001:db8:113::fe",
+        )
 
 
 def resource_not_granted(field: Field) -> tuple[bool, str, str]:
@@ -135,30 +165,49 @@ def outside_the_resources(field: Field) -> tuple[bool, str, str]:
     try:
         reached = field.tcp(field.laptop, CONTAINER)
         said = field.explained("corp/laptop", CONTAINER, "--proto", "tcp", "--port", str(PORT))
-        return reached, said, f"does not send {CONTAINER} into the tunnel: AllowedIPs lack it.*does not pass"
+        return (
+            reached,
+            said,
+            f"does not send {CONTAINER} into the tunnel: AllowedIPs lack it.*does not pass",
+        )
     finally:
         field.lab.isp.ip(f"route add {CONTAINER} via {INTERNET4}")
 
 
 def silent_name_server(field: Field) -> tuple[bool, str, str]:
     world = field.lab.world
-    world.run("nft", "add table inet q; add chain inet q input { type filter hook input priority 0; }").checked()
+    world.run(
+        "nft", "add table inet q; add chain inet q input { type filter hook input priority 0; }"
+    ).checked()
     world.run("nft", "add rule inet q input udp dport 53 drop").checked()
     try:
         reached = field.phone.host.udp(DNS4, 53, new_ident())
         said = field.explained("net/phone", DNS4, "--proto", "udp", "--port", "53")
-        return reached, said, "not seen from here: the other side: whether the name server answers queries.*passes"
+        return (
+            reached,
+            said,
+            "not seen from here: the other side: whether the name server answers queries.*passes",
+        )
     finally:
         world.run("nft", "delete table inet q").checked()
 
 
 def overlapping_network(field: Field) -> tuple[bool, str, str]:
     """The laptop sits in a network that uses the addresses of the resource."""
-    field.laptop.host.ip("link add home type dummy", "addr add 10.44.0.77/25 dev home", "link set home up")
+    field.laptop.host.ip(
+        "link add home type dummy", "addr add 10.44.0.77/25 dev home", "link set home up"
+    )
     try:
         reached = field.tcp(field.laptop, LAN_HOST4)
         said = field.explained("corp/laptop", LAN_HOST4, "--proto", "tcp", "--port", str(PORT))
-        return reached, said, "not seen from here: the device itself.*networks around it that use the same addresses.*passes"
+        return (
+            reached,
+            said,
+            (
+                "not seen from here: the device itself.*networks around it that use the same"
+                " addresses.*passes"
+            ),
+        )
     finally:
         field.laptop.host.ip("link del home")
 
@@ -166,13 +215,22 @@ def overlapping_network(field: Field) -> tuple[bool, str, str]:
 def large_packets_vanish(field: Field) -> tuple[bool, str, str]:
     """A narrow link of the provider, whose router may not say so."""
     isp = field.lab.isp
-    isp.run("nft", "add table inet q; add chain inet q output { type filter hook output priority 0; }").checked()
+    isp.run(
+        "nft", "add table inet q; add chain inet q output { type filter hook output priority 0; }"
+    ).checked()
     isp.run("nft", "add rule inet q output icmp type destination-unreachable drop").checked()
     try:
         small = field.phone.host.ping(NARROW4)
-        large = field.phone.host.run("ping", "-n", "-c2", "-W1", "-M", "do", "-s", "1372", NARROW4).rc == 0
+        large = (
+            field.phone.host.run("ping", "-n", "-c2", "-W1", "-M", "do", "-s", "1372", NARROW4).rc
+            == 0
+        )
         said = field.explained("net/phone", NARROW4)
-        return large or not small, said, "not seen from here: routers on the way that drop large packets.*-s 1392 .*passes"
+        return (
+            large or not small,
+            said,
+            "not seen from here: routers on the way that drop large packets.*-s 1392 .*passes",
+        )
     finally:
         isp.run("nft", "delete table inet q").checked()
 
@@ -180,7 +238,11 @@ def large_packets_vanish(field: Field) -> tuple[bool, str, str]:
 def mtu_beyond_the_uplink(field: Field) -> tuple[bool, str, str]:
     field.lab.gw.ip("link set eth0 mtu 1300")
     try:
-        return False, field.told("status"), "networks.net.mtu is 1420, and the uplink eth0 has room for 1240"
+        return (
+            False,
+            field.told("status"),
+            "networks.net.mtu is 1420, and the uplink eth0 has room for 1240",
+        )
     finally:
         field.lab.gw.ip("link set eth0 mtu 1500")
 
@@ -200,7 +262,11 @@ def foreign_forward_chain(field: Field) -> tuple[bool, str, str]:
     field.lab.gw.run("nft", f"add table inet fw; {chain}").checked()
     try:
         reached = field.phone.host.ping(INTERNET4)
-        return reached, field.explained("net/phone", INTERNET4), "chain inet fw forward .not ours. drops it.*does not pass"
+        return (
+            reached,
+            field.explained("net/phone", INTERNET4),
+            "chain inet fw forward .not ours. drops it.*does not pass",
+        )
     finally:
         field.lab.gw.run("nft", "delete table inet fw").checked()
 
@@ -223,10 +289,14 @@ CAUSES: tuple[Callable[[Field], tuple[bool, str, str]], ...] = (
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda each: each.__name__)
-def test_a_cause_is_told_or_named_as_not_seen(field: Field, cause: Callable[[Field], tuple[bool, str, str]]) -> None:
+def test_a_cause_is_told_or_named_as_not_seen(
+    field: Field, cause: Callable[[Field], tuple[bool, str, str]]
+) -> None:
     reached, said, wanted = cause(field)
     assert not reached, "the cause was not planted"
     assert re.search(wanted, said), f"{wanted}\n{said}"
     results = [(cause.__name__, True)]
     assert not TALLY.allowed("causes: told, or named as not seen", results)
-    assert field.phone.wake(INTERNET4, 20) and field.tcp(field.laptop, LAN_HOST4), "what was planted is gone again"
+    assert field.phone.wake(INTERNET4, 20) and field.tcp(field.laptop, LAN_HOST4), (
+        "what was planted is gone again"
+    )

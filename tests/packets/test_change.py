@@ -28,7 +28,14 @@ Bench = tuple[Lab, Gateway]
 
 def network(*names: str, **changes: dict[str, object]) -> dict[str, object]:
     endpoints = {name: {"type": "mobile", **changes.get(name, {})} for name in names}
-    return {"net": {"type": "secure-internet", "vcid": VCID, "expected_users": 6, "endpoints": endpoints}}
+    return {
+        "net": {
+            "type": "secure-internet",
+            "vcid": VCID,
+            "expected_users": 6,
+            "endpoints": endpoints,
+        }
+    }
 
 
 def connect(host: Host, gateway: Gateway, name: str) -> Tunnel:
@@ -53,7 +60,9 @@ def traffic(host: Host, category: str) -> Iterator[None]:
     lost = []
     for address, count in ended.items():
         numbers = range(count["sent"])
-        lost += TALLY.allowed(category, [(f"{address} packet {n}", n < count["answered"]) for n in numbers])
+        lost += TALLY.allowed(
+            category, [(f"{address} packet {n}", n < count["answered"]) for n in numbers]
+        )
     assert not lost, f"{len(lost)} packets lost"
 
 
@@ -78,7 +87,9 @@ def test_adding_an_endpoint_disturbs_nobody(bench: Bench) -> None:
         for key, old in before.items()
         for what in ("handshake", "received", "sent")
     ]
-    kept += [(f"endpoint and AllowedIPs of {key}", same(after[key], old)) for key, old in before.items()]
+    kept += [
+        (f"endpoint and AllowedIPs of {key}", same(after[key], old)) for key, old in before.items()
+    ]
     kept.append(("handshakes redone", one.handshake == handshake))
     assert not TALLY.allowed("gentle: sessions kept", kept)
     connect(lab.clients[2], gateway, "three")
@@ -100,7 +111,9 @@ def test_revoked_at_once(wireguard: str, tmp_path: Path) -> None:
 def revoke(lab: Lab, gateway: Gateway) -> None:
     names = ("one", *CHANGES)
     gateway.apply(network(*names))
-    one, *others = (connect(host, gateway, name) for host, name in zip(lab.clients, names, strict=True))
+    one, *others = (
+        connect(host, gateway, name) for host, name in zip(lab.clients, names, strict=True)
+    )
     revoked = dict(zip(CHANGES, others, strict=True))
     changes = {name: change for name, change in CHANGES.items() if change is not None}
     with traffic(one.host, "gentle: another's ping, revoked"):
@@ -110,18 +123,25 @@ def revoke(lab: Lab, gateway: Gateway) -> None:
             for ident in idents[how]:
                 tunnel.host.udp(INTERNET4, 7777, ident, 0)
                 tunnel.host.udp(INTERNET6, 7777, ident, 0)
-        answered = {how: tunnel.host.udp(INTERNET4, 7777, new_ident(), 1) for how, tunnel in revoked.items()}
+        answered = {
+            how: tunnel.host.udp(INTERNET4, 7777, new_ident(), 1) for how, tunnel in revoked.items()
+        }
     arrivals, peers, faults = lab.arrivals([lab.world, lab.isp]), gateway.peers(VCID), []
     for how, tunnel in revoked.items():
         seen = [(f"{how} {ident}", ident in arrivals) for ident in idents[how]]
-        known = [(f"{how}: answered", answered[how]), (f"{how}: key known", tunnel.config.public_key in peers)]
+        known = [
+            (f"{how}: answered", answered[how]),
+            (f"{how}: key known", tunnel.config.public_key in peers),
+        ]
         faults += TALLY.forbidden(f"revoked: {how}", [*seen, *known])
     assert not faults
     come_back(gateway, revoked, names)
 
 
 def come_back(gateway: Gateway, revoked: dict[str, Tunnel], names: tuple[str, ...]) -> None:
-    """A rotated endpoint has a new config that works; a disabled one kept its grant: the old config works again."""
+    """A rotated endpoint has a new config that works; a disabled one kept its grant: the old config
+    works again.
+    """
     rotated, disabled = revoked["rotated"], revoked["disabled"]
     rotated.down()
     fresh = connect(rotated.host, gateway, "rotated")
@@ -179,4 +199,6 @@ def test_rebuilt_from_nothing_the_same_clients_come_back(bench: Bench, tmp_path:
     assert gateway.config("net/one").text == one.config.text
     one.down()  # WireGuard itself would try again after 15 s
     one.up()
-    assert not TALLY.allowed("rebuilt: same config works", [(a, one.wake(a)) for a in (INTERNET4, INTERNET6)])
+    assert not TALLY.allowed(
+        "rebuilt: same config works", [(a, one.wake(a)) for a in (INTERNET4, INTERNET6)]
+    )

@@ -1,4 +1,7 @@
-"""`explain` says of real packets what becomes of them: each question is asked, and the packet sent. Topology: lan.py."""
+"""`explain` says of real packets what becomes of them: each question is asked, and the packet sent.
+
+Topology: lan.py.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,14 @@ def test_it_says_what_happens(listeners: Standing, question: tuple[str, str, str
     if target in listeners.members:
         target = listeners[target].config.address4
     target = {"gateway": member.gateway4}.get(target, target)
-    words = ["explain", f"{member.network}/{name}", target, "--proto", protocol, *(["--port", str(port)] if port else [])]
+    words = [
+        "explain",
+        f"{member.network}/{name}",
+        target,
+        "--proto",
+        protocol,
+        *(["--port", str(port)] if port else []),
+    ]
     said = json.loads(listeners.gateway.warpctl(*words, "-o", "json").checked().out)
     send = getattr(member.host, "ping" if protocol == "icmp" else protocol)
     happened = bool(send(target, *((port, new_ident()) if port else ())))

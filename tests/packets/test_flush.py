@@ -1,10 +1,11 @@
-"""An address that the host gets later is out of reach while its firewall is empty, from the next apply on.
+"""An address that the host gets later is out of reach while its firewall is empty, from the next
+apply on.
 
     a ---wg--- [namespace] ---veth--- gw: listeners on 0.0.0.0 and ::, and
                                           eth0 203.0.113.1, lan0 10.44.0.1, docker0 172.17.0.1
 
-Nothing of warpd runs here, so that nothing repairs: what is flushed stays flushed until the next apply. What else must stay
-closed then is in `test_under_fire`.
+Nothing of warpd runs here, so that nothing repairs: what is flushed stays flushed until the next
+apply. What else must stay closed then is in `test_under_fire`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ class Flushed:
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(1)
         self.gateway = Gateway(self.lab.gw, folder)
-        self.gateway.apply({"a": {"type": "secure-internet", "vcid": VCID, "endpoints": {"phone": {"type": "mobile"}}}})
+        self.gateway.apply(
+            {
+                "a": {
+                    "type": "secure-internet",
+                    "vcid": VCID,
+                    "endpoints": {"phone": {"type": "mobile"}},
+                }
+            }
+        )
         self.tunnel = Tunnel(self.lab.clients[0], self.gateway.config("a/phone"))
         self.tunnel.up()
         shown = json.loads(self.gateway.warpctl("network", "show", "a", "-o", "json").checked().out)
@@ -43,8 +52,13 @@ class Flushed:
 
     def heard(self, probes: dict[str, Packet]) -> list[tuple[str, bool]]:
         """Each probe, and whether the gateway's own protocols were given it."""
-        arrived = {record["ident"] for record in self.lab.gw.records() if record["where"] == "input"}
-        return [(f"{packet.kind} to {packet.target}", ident in arrived) for ident, packet in probes.items()]
+        arrived = {
+            record["ident"] for record in self.lab.gw.records() if record["where"] == "input"
+        }
+        return [
+            (f"{packet.kind} to {packet.target}", ident in arrived)
+            for ident, packet in probes.items()
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +76,10 @@ def test_an_address_that_the_host_gets_later_is_closed_by_the_next_apply(flushed
     flushed.lab.gw.run("nft", "flush", "ruleset").checked()
     config = flushed.tunnel.config
     probes = {}
-    for source, target in ((config.address4, "203.0.113.77"), (config.address6, "2001:db8:113::77")):
+    for source, target in (
+        (config.address4, "203.0.113.77"),
+        (config.address6, "2001:db8:113::77"),
+    ):
         ident = new_ident()
         probes[ident] = Packet("udp", source, target, 7777, ident)
     flushed.send(probes)

@@ -1,4 +1,5 @@
-"""Polite: what is not ours is the same, byte for byte, after apply and destroy; and destroy leaves nothing.
+"""Polite: what is not ours is the same, byte for byte, after apply and destroy; and destroy leaves
+nothing.
 
 gw: eth0, lan0, docker0 | a bridge with ports, addresses and routes, one of them over our own pool
     routes in tables, rules, nft tables | a WireGuard device with peers | names that look like ours
@@ -68,7 +69,9 @@ table inet warpd-other {
 def furnish(host: Host) -> None:
     """Things of others, some of which look like ours."""
     host.ip(*FOREIGN)
-    host.run("ip", "-6", "rule", "add", "from", "fd00:122::/64", "lookup", "119", "pref", "100").checked()
+    host.run(
+        "ip", "-6", "rule", "add", "from", "fd00:122::/64", "lookup", "119", "pref", "100"
+    ).checked()
     host.run("nft", "-f", "-", text=NFT).checked()
     host.run("ip", "netns", "add", "tenant").checked()
     host.ip("link set up-foreign netns tenant", "link set dn-foreign up")
@@ -89,13 +92,19 @@ def snapshot(host: Host) -> dict[str, Any]:
     # wireguard-go lists its peers in any order.
     peers = host.run("wg", "showconf", "wgother").checked().out
     out: dict[str, Any] = {"wg": sorted(part.strip() for part in peers.split("[Peer]"))}
-    out["netns"] = sorted(n for n in host.run("ip", "netns", "list").out.split("\n") if n and not n.startswith("warp-"))
+    out["netns"] = sorted(
+        n
+        for n in host.run("ip", "netns", "list").out.split("\n")
+        if n and not n.startswith("warp-")
+    )
     for place, prefix in (("root", ()), ("tenant", ("nsenter", "--net=/run/netns/tenant"))):
         out[f"{place} links"] = links(host, prefix)
         names = {link["ifname"] for link in out[f"{place} links"]}
         out[f"{place} addresses"] = addresses(host, prefix, names)
         for family in ("-4", "-6"):
-            out[f"{place} routes {family}"] = objects(host, prefix, family, "route", "show", "table", "all", of=names)
+            out[f"{place} routes {family}"] = objects(
+                host, prefix, family, "route", "show", "table", "all", of=names
+            )
             out[f"{place} rules {family}"] = objects(host, prefix, family, "rule", "show", of=names)
         out[f"{place} nft"] = ruleset(host, prefix)
     return out
@@ -111,14 +120,22 @@ def addresses(host: Host, prefix: tuple[str, ...], names: set[str]) -> list[dict
     return [link for link in found if link.get("ifname") in names]
 
 
-def objects(host: Host, prefix: tuple[str, ...], *command: str, of: set[str]) -> list[dict[str, Any]]:
+def objects(
+    host: Host, prefix: tuple[str, ...], *command: str, of: set[str]
+) -> list[dict[str, Any]]:
     """Routes or rules: the kernel's own local routes of our links go with the links."""
     found = shown(host, *prefix, "ip", "-d", "-j", "-N", *command)
-    return [item for item in found if item.get("protocol") != PROTOCOL and not made_by_the_kernel(item, of)]
+    return [
+        item
+        for item in found
+        if item.get("protocol") != PROTOCOL and not made_by_the_kernel(item, of)
+    ]
 
 
 def made_by_the_kernel(route: dict[str, Any], links: set[str]) -> bool:
-    """Routes of our links' addresses, and the anycast addresses that every link has while IPv6 is forwarded."""
+    """Routes of our links' addresses, and the anycast addresses that every link has while IPv6 is
+    forwarded.
+    """
     return route.get("type") == ANYCAST or route.get("dev", "lo") not in links | {"lo"}
 
 
@@ -160,7 +177,9 @@ def changed(before: Any, after: Any) -> str:
 def settings(host: Host) -> dict[str, str]:
     """Forwarding, which is the host's own business when we are gone."""
     names = [
-        f"net/{v}/conf/{link}/forwarding" for v in ("ipv4", "ipv6") for link in ("all", "default", "eth0", "lan0", "br-foreign")
+        f"net/{v}/conf/{link}/forwarding"
+        for v in ("ipv4", "ipv6")
+        for link in ("all", "default", "eth0", "lan0", "br-foreign")
     ]
     names += ["net/ipv6/conf/eth0/accept_ra", "net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter"]
     values = host.run("cat", *(f"/proc/sys/{name}" for name in names)).checked().out.split("\n")
@@ -175,8 +194,12 @@ def leftovers(host: Host) -> list[tuple[str, bool]]:
         "nft": "inet warpd\n" in host.run("nft", "list", "tables").out,
     }
     for family in ("-4", "-6"):
-        found[f"routes {family}"] = bool(host.run("ip", family, "route", "show", "table", "all", "proto", PROTOCOL).out)
-        found[f"rules {family}"] = f"proto {PROTOCOL}" in host.run("ip", "-N", family, "-d", "rule", "show").out
+        found[f"routes {family}"] = bool(
+            host.run("ip", family, "route", "show", "table", "all", "proto", PROTOCOL).out
+        )
+        found[f"rules {family}"] = (
+            f"proto {PROTOCOL}" in host.run("ip", "-N", family, "-d", "rule", "show").out
+        )
     return list(found.items())
 
 
@@ -186,13 +209,24 @@ def test_foreign_things_stay_as_they_were(bench: Bench) -> None:
     before, forwarding = snapshot(lab.gw), settings(lab.gw)
     gateway.apply(INTENT)
     faults = TALLY.forbidden("foreign: differs after apply", differences(before, snapshot(lab.gw)))
-    gateway.networks["net"] = {**INTENT["net"], "endpoints": {"two": {"type": "mobile", "rotation": 2}}}
+    gateway.networks["net"] = {
+        **INTENT["net"],
+        "endpoints": {"two": {"type": "mobile", "rotation": 2}},
+    }
     gateway.apply()
-    faults += TALLY.forbidden("foreign: differs after a change", differences(before, snapshot(lab.gw)))
+    faults += TALLY.forbidden(
+        "foreign: differs after a change", differences(before, snapshot(lab.gw))
+    )
     gateway.warpctl("destroy", "--yes").checked()
-    faults += TALLY.forbidden("foreign: differs after destroy", differences(before, snapshot(lab.gw)))
-    faults += TALLY.forbidden("foreign: differs after destroy", differences(forwarding, settings(lab.gw)))
-    assert not faults + TALLY.forbidden("leftovers after destroy", leftovers(lab.gw)), "\n".join(faults)
+    faults += TALLY.forbidden(
+        "foreign: differs after destroy", differences(before, snapshot(lab.gw))
+    )
+    faults += TALLY.forbidden(
+        "foreign: differs after destroy", differences(forwarding, settings(lab.gw))
+    )
+    assert not faults + TALLY.forbidden("leftovers after destroy", leftovers(lab.gw)), "\n".join(
+        faults
+    )
 
 
 def test_destroy_needs_no_memory(bench: Bench) -> None:
@@ -201,7 +235,9 @@ def test_destroy_needs_no_memory(bench: Bench) -> None:
     furnish(lab.gw)
     before = snapshot(lab.gw)
     gateway.apply(INTENT)
-    assert any(marked for _what, marked in leftovers(lab.gw)), "nothing bears our marks: the test could not fail"
+    assert any(marked for _what, marked in leftovers(lab.gw)), (
+        "nothing bears our marks: the test could not fail"
+    )
     lab.gw.run("rm", "-rf", str(gateway.state)).checked()
     gateway.networks = {}
     gateway.write()
@@ -220,7 +256,10 @@ def test_the_hosts_own_way_out_keeps_working(bench: Bench) -> None:
     own += [(f"tcp {a}", lab.world.tcp(a, 7777, new_ident())) for a in (UPLINK4, UPLINK6)]
     lost = TALLY.allowed("the host's own traffic", own)
     # A neighbour of the provider tries to use it as a router into the LAN behind it.
-    lab.isp.ip("route replace 10.44.0.9/32 via 203.0.113.1", "route replace fd00:44::9/128 via 2001:db8:113::1")
+    lab.isp.ip(
+        "route replace 10.44.0.9/32 via 203.0.113.1",
+        "route replace fd00:44::9/128 via 2001:db8:113::1",
+    )
     idents = {new_ident(): a for a in ("10.44.0.9", "fd00:44::9")}
     for ident, address in idents.items():
         lab.clients[0].udp(address, 7777, ident, 0.3)

@@ -1,12 +1,15 @@
-"""A neighbour on the uplink forges answers: nothing comes in that the other side of a connection did not send.
+"""A neighbour on the uplink forges answers: nothing comes in that the other side of a connection
+did not send.
 
-isp (a router, and a neighbour) ---- gw ---- a c1, b c2      (network `out` behind NAT, network `own` that keeps its addresses)
+isp (a router, and a neighbour) ---- gw ---- a c1, b c2 (network `out` behind NAT, network `own`
+that keeps its addresses)
         |
         world 198.51.100.7
 
-The neighbour sends frames to the gateway's own MAC. It knows every address inside, on transit
-links and on the outside of NAT, and all ports of open connections, but it is not the other side
-of one: each packet differs from a true answer in one thing. The same while the ruleset is flushed and nothing of warpd runs.
+The neighbour sends frames to the gateway's own MAC. It knows every address inside, on transit links
+and on the outside of NAT, and all ports of open connections, but it is not the other side of one:
+each packet differs from a true answer in one thing. The same while the ruleset is flushed and
+nothing of warpd runs.
 """
 
 from __future__ import annotations
@@ -32,11 +35,19 @@ VCIDS = {"out": 70000001, "own": 70000002}
 KEPT = {"subnet": "198.51.101.0/29", "subnet6": "2001:db8:77::/64", "nat": False, "nat6": False}
 SERVICE, BATCH = 7777, 50
 ROUTER = {4: "203.0.113.254", 6: "2001:db8:113::fe"}
-OTHERS = {4: ("203.0.113.254", "203.0.113.77", "198.51.100.9"), 6: ("2001:db8:113::fe", "2001:db8:113::77", "2001:db8:51::9")}
+OTHERS = {
+    4: ("203.0.113.254", "203.0.113.77", "198.51.100.9"),
+    6: ("2001:db8:113::fe", "2001:db8:113::77", "2001:db8:51::9"),
+}
 PEER = {4: INTERNET4, 6: INTERNET6}
 SYN, RST, ACK, FIN, PUSH = 2, 4, 16, 1, 8
 TCP_FLAGS = (SYN, SYN | ACK, ACK, PUSH | ACK, FIN | ACK, RST, RST | ACK, 0, 0x3F)
-FLUSHED = {"guarded": "guarded", "root": "root flushed", "inside": "namespaces flushed", "all": "all flushed"}
+FLUSHED = {
+    "guarded": "guarded",
+    "root": "root flushed",
+    "inside": "namespaces flushed",
+    "all": "all flushed",
+}
 # kind and code of an error, by IP version: unreachable, too big, time exceeded, redirect
 ERRORS = {4: ((3, 3), (3, 4), (11, 0), (5, 1)), 6: ((1, 4), (2, 0), (3, 0))}
 
@@ -74,13 +85,19 @@ def opened(lab: Lab, tunnel: Tunnel, sport: int) -> Iterator[Open]:
         yield _seen(lab, ident, inner, sport, "udp")
         assert tunnel.host.do("tcp_open", dst=target, port=SERVICE, timeout_s=5)
         ident = new_ident()
-        assert tunnel.host.do("tcp_say", dst=target, port=SERVICE, payload=ident, timeout_s=3) == ident
-        answers = [row for row in tunnel.host.records() if row["ident"] == ident and row["src"] == target]
+        assert (
+            tunnel.host.do("tcp_say", dst=target, port=SERVICE, payload=ident, timeout_s=3) == ident
+        )
+        answers = [
+            row for row in tunnel.host.records() if row["ident"] == ident and row["src"] == target
+        ]
         yield _seen(lab, ident, inner, answers[0]["dport"], "tcp")
 
 
 def _seen(lab: Lab, ident: str, inner: str, sport: int, kind: str) -> Open:
-    row = next(row for row in lab.world.records() if row["ident"] == ident and row.get("dport") == SERVICE)
+    row = next(
+        row for row in lab.world.records() if row["ident"] == ident and row.get("dport") == SERVICE
+    )
     return Open(inner, sport, row["src"], row["sport"], kind)
 
 
@@ -93,42 +110,72 @@ def probes(connections: list[Open], places: list[str]) -> Iterator[Probe]:
 def to_mappings(connections: list[Open]) -> Iterator[Probe]:
     """To an open connection, from another address or port than the far side's."""
     for one in connections:
-        wrong = [(source, SERVICE) for source in OTHERS[one.version]] + [(PEER[one.version], SERVICE + 1)]
+        wrong = [(source, SERVICE) for source in OTHERS[one.version]] + [
+            (PEER[one.version], SERVICE + 1)
+        ]
         for source, sport in wrong:
             yield from _transports(source, one.outer, sport, one.outer_port)
 
 
 def to_places(connections: list[Open], places: list[str]) -> Iterator[Probe]:
-    """To addresses that are not those of the outside, in the name of the far side and of others, with ports of connections."""
+    """To addresses that are not those of the outside, in the name of the far side and of others,
+    with ports of connections.
+    """
     for target in places:
         version = 6 if ":" in target else 4
-        ports = {(one.sport, one.outer_port) for one in connections if one.version == version and target != one.outer}
+        ports = {
+            (one.sport, one.outer_port)
+            for one in connections
+            if one.version == version and target != one.outer
+        }
         for source in (PEER[version], ROUTER[version]):
             for port in sorted(set(itertools.chain.from_iterable(ports))):
                 yield from _transports(source, target, SERVICE, port)
             ident = new_ident()
-            yield Probe(ident, f"ping {source} to {target}", Packet("ping", source, target, 0, ident).encode())
+            yield Probe(
+                ident,
+                f"ping {source} to {target}",
+                Packet("ping", source, target, 0, ident).encode(),
+            )
 
 
 def errors(connections: list[Open], places: list[str]) -> Iterator[Probe]:
-    """About packets of connections as the gateway never sent them: inner addresses outside, or one thing changed."""
+    """About packets of connections as the gateway never sent them: inner addresses outside, or one
+    thing changed.
+    """
     for one in connections:
         source = OTHERS[one.version][0]
         inner = Packet(one.kind, one.inner, PEER[one.version], SERVICE, "", sport=one.sport)  # type: ignore[arg-type]
         outer = replace(inner, source=one.outer, sport=one.outer_port)
-        quotes = [(one.outer, replace(outer, port=SERVICE + 1)), (one.outer, replace(outer, target=OTHERS[one.version][2]))]
+        quotes = [
+            (one.outer, replace(outer, port=SERVICE + 1)),
+            (one.outer, replace(outer, target=OTHERS[one.version][2])),
+        ]
         if one.outer != one.inner:
             quotes += [(one.outer, inner), (one.inner, inner), (one.inner, outer)]
-        quotes += [(place, inner) for place in places if (":" in place) == (one.version == 6) and place != one.inner]
+        quotes += [
+            (place, inner)
+            for place in places
+            if (":" in place) == (one.version == 6) and place != one.inner
+        ]
         for (target, quoted), (kind, code) in itertools.product(quotes, ERRORS[one.version]):
             ident = new_ident()
             packet = quoting(source, target, replace(quoted, ident=ident).encode(), kind, code)
-            yield Probe(ident, f"error {kind}/{code} to {target} about {quoted.source} to {quoted.target} {quoted.port}", packet)
+            yield Probe(
+                ident,
+                f"error {kind}/{code} to {target} about {quoted.source} to {quoted.target}"
+                f" {quoted.port}",
+                packet,
+            )
 
 
 def _transports(source: str, target: str, sport: int, port: int) -> Iterator[Probe]:
     ident = new_ident()
-    yield Probe(ident, f"udp {source} {sport} to {target} {port}", Packet("udp", source, target, port, ident, sport).encode())
+    yield Probe(
+        ident,
+        f"udp {source} {sport} to {target} {port}",
+        Packet("udp", source, target, port, ident, sport).encode(),
+    )
     for flags in TCP_FLAGS:
         ident = new_ident()
         packet = Packet("tcp", source, target, port, ident, sport, flags=flags)
@@ -139,16 +186,28 @@ class Field:
     def __init__(self, folder: Path, mode: str) -> None:
         lab = self.lab = Lab(2)
         self.mode, self.gateway = mode, Gateway(lab.gw, folder)
-        lab.isp.ip(f"route add {KEPT['subnet']} via {UPLINK4}", f"route add {KEPT['subnet6']} via {UPLINK6}")
-        common = {"type": "secure-internet", "isolation": mode, "endpoints": {"e": {"type": "mobile"}}}
-        networks = {"out": {**common, "vcid": VCIDS["out"]}, "own": {**common, "vcid": VCIDS["own"], **KEPT}}
+        lab.isp.ip(
+            f"route add {KEPT['subnet']} via {UPLINK4}",
+            f"route add {KEPT['subnet6']} via {UPLINK6}",
+        )
+        common = {
+            "type": "secure-internet",
+            "isolation": mode,
+            "endpoints": {"e": {"type": "mobile"}},
+        }
+        networks = {
+            "out": {**common, "vcid": VCIDS["out"]},
+            "own": {**common, "vcid": VCIDS["own"], **KEPT},
+        }
         self.gateway.apply(networks)
         self.tunnels: dict[str, Tunnel] = {}
         self.own: dict[str, list[str]] = {}
         for name, host in zip(networks, lab.clients, strict=True):
             tunnel = self.tunnels[name] = Tunnel(host, self.gateway.config(f"{name}/e"))
             tunnel.up()
-            shown = json.loads(self.gateway.warpctl("network", "show", name, "-o", "json").checked().out)
+            shown = json.loads(
+                self.gateway.warpctl("network", "show", name, "-o", "json").checked().out
+            )
             self.own[name] = [shown["gateway_address"], shown["gateway_address6"]]
             assert all(tunnel.wake(address) for address in self.own[name])
         if mode == "namespace":
@@ -158,8 +217,8 @@ class Field:
     def places(self, guarded: bool) -> list[str]:
         """Addresses of endpoints, of the gateway inside, and of transit links.
 
-        The gateway's end of a transit link is an address of the host. Without any ruleset it answers to whoever is
-        answered on the uplink's address, so that it is no place of ours then.
+        The gateway's end of a transit link is an address of the host. Without any ruleset it
+        answers to whoever is answered on the uplink's address, so that it is no place of ours then.
         """
         inner = [address for tunnel in self.tunnels.values() for address in tunnel.config.addresses]
         out = [*inner, *itertools.chain.from_iterable(self.own.values())]
@@ -203,9 +262,13 @@ def test_no_forged_answer_comes_in(wireguard: str, tmp_path: Path, mode: str) ->
     field = Field(tmp_path, mode)
     try:
         numbered = enumerate(field.tunnels.values(), 41000)
-        connections = [one for sport, tunnel in numbered for one in opened(field.lab, tunnel, sport)]
+        connections = [
+            one for sport, tunnel in numbered for one in opened(field.lab, tunnel, sport)
+        ]
         faults = []
-        for state in ("guarded", "root", "inside", "all") if mode == "namespace" else ("guarded", "all"):
+        for state in (
+            ("guarded", "root", "inside", "all") if mode == "namespace" else ("guarded", "all")
+        ):
             if state != "guarded":
                 field.flush(state)
             places = field.places(state in ("guarded", "inside"))

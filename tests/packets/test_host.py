@@ -3,8 +3,8 @@
 Only ping on the network's own gateway address is answered.
 
     h1 m1 a v l ---wg--- [network's room] ---veth--- gw: listeners on 0.0.0.0 and ::, and
-                          gateway address             eth0 203.0.113.1, lan0 10.44.0.1, docker0 172.17.0.1,
-                          (listeners here, too)       transit links
+                          gateway address eth0 203.0.113.1, lan0 10.44.0.1, docker0 172.17.0.1,
+                          (listeners here, too) transit links
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from .standing import VCIDS, Member, Shot, Standing
 from .tally import TALLY
 
 NAMES = ("h1", "m1", "a", "v", "l")
-# The services of the host, the WireGuard ports (a tunnel within the tunnel) and a port where nobody listens.
+# The services of the host, the WireGuard ports (a tunnel within the tunnel) and a port where nobody
+# listens.
 PORTS = (*GATEWAY_PORTS, 51820, 51822, 9)
 
 
@@ -38,13 +39,25 @@ def addresses(standing: Standing) -> dict[str, tuple[str, ...]]:
 def test_the_listeners_hear_when_they_may(standing: Standing) -> None:
     """The control: the host's services do answer the internet, on every port."""
     world = standing.lab.world
-    deaf = [(a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.udp(a, port, new_ident())]
-    deaf += [(a, port) for a in (UPLINK4, UPLINK6) for port in GATEWAY_PORTS if not world.tcp(a, port, new_ident())]
+    deaf = [
+        (a, port)
+        for a in (UPLINK4, UPLINK6)
+        for port in GATEWAY_PORTS
+        if not world.udp(a, port, new_ident())
+    ]
+    deaf += [
+        (a, port)
+        for a in (UPLINK4, UPLINK6)
+        for port in GATEWAY_PORTS
+        if not world.tcp(a, port, new_ident())
+    ]
     assert not deaf
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_services_of_the_host(standing: Standing, addresses: dict[str, tuple[str, ...]], name: str) -> None:
+def test_services_of_the_host(
+    standing: Standing, addresses: dict[str, tuple[str, ...]], name: str
+) -> None:
     member = standing[name]
     faults = []
     for kind, targets in addresses.items():
@@ -58,7 +71,9 @@ def test_gateway_address_answers_ping_and_nothing_else(standing: Standing, name:
     member = standing[name]
     own = [a for a in (member.gateway4, member.gateway6) if a]
     lost = TALLY.allowed("ping on the gateway address", [(a, member.host.ping(a)) for a in own])
-    lost += standing.passed("ping on the gateway address", [(member, member.packet("ping", a)) for a in own], "gw")
+    lost += standing.passed(
+        "ping on the gateway address", [(member, member.packet("ping", a)) for a in own], "gw"
+    )
     services = [shot for a in own for shot in every_service(member, a) if shot[1].kind != "ping"]
     assert not lost + standing.stopped("host: network's gateway address", services)
 
@@ -67,7 +82,9 @@ def test_gateway_address_answers_ping_and_nothing_else(standing: Standing, name:
 def test_other_networks_gateway_addresses(standing: Standing, name: str) -> None:
     member = standing[name]
     own = (member.gateway4, member.gateway6)
-    others = {a for m in standing.members.values() for a in (m.gateway4, m.gateway6) if a} - set(own)
+    others = {a for m in standing.members.values() for a in (m.gateway4, m.gateway6) if a} - set(
+        own
+    )
     shots = [shot for a in sorted(others) for shot in every_service(member, a)]
     assert not standing.stopped("other networks' gateway addresses", shots)
 

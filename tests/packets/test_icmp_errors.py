@@ -1,10 +1,12 @@
-"""ICMP errors about a connection come only from its own two sides: nobody else ends it, or makes its packets small.
+"""ICMP errors about a connection come only from its own two sides: nobody else ends it, or makes
+its packets small.
 
 a c1 ------ gw ------ b c2 --- LAN of b
            / \\
 other c3 -+   isp --- world 198.51.100.7
 
-`other` knows addresses and ports of the connections of a, and sends errors that quote their packets.
+`other` knows addresses and ports of the connections of a, and sends errors that quote their
+packets.
 """
 
 from __future__ import annotations
@@ -68,8 +70,15 @@ def body(kind: str, mode: str) -> dict[str, Any]:
             ],
         },
     }
-    endpoints = {"a": {"type": "mobile"}, "b": {"type": "cpe", "routes": ["192.168.77.0/24", "fd00:77::/64"]}}
-    return {**types[kind], "isolation": mode, "endpoints": {**endpoints, "other": {"type": "mobile"}}}
+    endpoints = {
+        "a": {"type": "mobile"},
+        "b": {"type": "cpe", "routes": ["192.168.77.0/24", "fd00:77::/64"]},
+    }
+    return {
+        **types[kind],
+        "isolation": mode,
+        "endpoints": {**endpoints, "other": {"type": "mobile"}},
+    }
 
 
 def conversations(lab: Lab, kind: str, a: Tunnel) -> Iterator[Talk]:
@@ -79,14 +88,20 @@ def conversations(lab: Lab, kind: str, a: Tunnel) -> Iterator[Talk]:
     places += [(far, lab.world, "eth0") for far in (INTERNET4, INTERNET6) if kind != "l3vpn"]
     for far, host, link in places:
         ident = new_ident()
-        assert until(partial(a.host.udp, far, SERVICE, ident, 1, sport=SPORT), 15), f"the lab is wrong: a and {far}"
-        row = next(row for row in host.records() if row["ident"] == ident and row.get("dport") == SERVICE)
+        assert until(partial(a.host.udp, far, SERVICE, ident, 1, sport=SPORT), 15), (
+            f"the lab is wrong: a and {far}"
+        )
+        row = next(
+            row for row in host.records() if row["ident"] == ident and row.get("dport") == SERVICE
+        )
         yield Talk(own[6 if ":" in far else 4], far, host, link, (row["src"], row["sport"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """One to be sent by a host, into its tunnel as it is or by its own routes, and where it would be seen."""
+    """One to be sent by a host, into its tunnel as it is or by its own routes, and where it would
+    be seen.
+    """
 
     sender: Host
     link: str
@@ -106,11 +121,16 @@ class Error:
 
     def arrived(self) -> bool:
         rows = self.at.records()
-        return any(row.get("quoted") == self.quoted.ident and row["link"] == self.at_link for row in rows)
+        return any(
+            row.get("quoted") == self.quoted.ident and row["link"] == self.at_link for row in rows
+        )
 
     @property
     def text(self) -> str:
-        return f"{self.source} to {self.target}, kind {self.kind[0]}, about {self.quoted.source} to {self.quoted.target}"
+        return (
+            f"{self.source} to {self.target}, kind {self.kind[0]}, about {self.quoted.source} to"
+            f" {self.quoted.target}"
+        )
 
 
 def of_others(talk: Talk, a: Tunnel, other: Tunnel) -> Iterator[Error]:
@@ -158,20 +178,28 @@ def connected(lab: Lab, gateway: Gateway, kind: str, mode: str) -> list[Tunnel]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["l3vpn", "mesh", "via"])
-def test_errors_come_only_from_the_sides_of_a_connection(wireguard: str, tmp_path: Path, kind: str, mode: str) -> None:
+def test_errors_come_only_from_the_sides_of_a_connection(
+    wireguard: str, tmp_path: Path, kind: str, mode: str
+) -> None:
     lab = Lab(3)
     try:
         gateway = Gateway(lab.gw, tmp_path)
         a, b, other = connected(lab, gateway, kind, mode)
         b.host.ip(*(f"addr add {address} dev lo" for address in LAN_OF_B))
         talks = list(conversations(lab, kind, a))
-        assert {talk.seen[0] for talk in talks} - {talk.near for talk in talks} <= {UPLINK4, UPLINK6}
+        assert {talk.seen[0] for talk in talks} - {talk.near for talk in talks} <= {
+            UPLINK4,
+            UPLINK6,
+        }
         forged = [error for talk in talks for error in of_others(talk, a, other)]
         true = [error for talk in talks for error in of_both_sides(talk, a)]
         for error in (*forged, *true):
             error.send()
         until(lambda: all(error.arrived() for error in true))
-        lost = TALLY.allowed(f"errors of both sides, {kind}, {mode}", [(error.text, error.arrived()) for error in true])
+        lost = TALLY.allowed(
+            f"errors of both sides, {kind}, {mode}",
+            [(error.text, error.arrived()) for error in true],
+        )
         passed = [(error.text, error.arrived()) for error in forged]
         assert not lost + TALLY.forbidden(f"errors of others, {kind}, {mode}", passed)
     finally:
@@ -179,16 +207,32 @@ def test_errors_come_only_from_the_sides_of_a_connection(wireguard: str, tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_gateway_learns_a_path_from_nobody_else(wireguard: str, tmp_path: Path, mode: str) -> None:
-    """What the way to an endpoint carries, for the gateway's own tunnels to it, that endpoint alone says."""
+def test_the_gateway_learns_a_path_from_nobody_else(
+    wireguard: str, tmp_path: Path, mode: str
+) -> None:
+    """What the way to an endpoint carries, for the gateway's own tunnels to it, that endpoint alone
+    says.
+    """
     lab = Lab(2)
     try:
         gateway, vcid = Gateway(lab.gw, tmp_path), 70000001
         endpoints = {"a": {"type": "cpe"}, "other": {"type": "cpe"}}
-        gateway.apply({"net": {"type": "l2-point-to-point", "vcid": vcid, "isolation": mode, "endpoints": endpoints}})
+        gateway.apply(
+            {
+                "net": {
+                    "type": "l2-point-to-point",
+                    "vcid": vcid,
+                    "isolation": mode,
+                    "endpoints": endpoints,
+                }
+            }
+        )
         shown = json.loads(gateway.warpctl("network", "show", "net", "-o", "json").checked().out)
         own = shown["gateway_address"]
-        a, other = (Tunnel(host, gateway.config(f"net/{name}")) for host, name in zip(lab.clients, endpoints, strict=True))
+        a, other = (
+            Tunnel(host, gateway.config(f"net/{name}"))
+            for host, name in zip(lab.clients, endpoints, strict=True)
+        )
         for tunnel in (a, other):
             tunnel.up()
             assert tunnel.wake(own)
@@ -206,7 +250,11 @@ def test_the_gateway_learns_a_path_from_nobody_else(wireguard: str, tmp_path: Pa
             tunnel.host.do("packets", link=LINK, packets=[error.hex()])
             assert tunnel.wake(own)
             results.append(f"mtu {SMALL_MTU}" in lab.gw.run(*ask).checked().out)
-        assert not TALLY.allowed(f"path MTU of an endpoint, by itself, {mode}", [("a of itself", results[1])])
-        assert not TALLY.forbidden(f"path MTU of an endpoint, by others, {mode}", [("other of a", results[0])])
+        assert not TALLY.allowed(
+            f"path MTU of an endpoint, by itself, {mode}", [("a of itself", results[1])]
+        )
+        assert not TALLY.forbidden(
+            f"path MTU of an endpoint, by others, {mode}", [("other of a", results[0])]
+        )
     finally:
         lab.stop()

@@ -1,4 +1,5 @@
-"""Internet egress never reaches inside: a listener in every private, local and special range hears nothing.
+"""Internet egress never reaches inside: a listener in every private, local and special range hears
+nothing.
 
 h1 m1 a v l --- gw --- isp --- world: 10.9.9.9, 169.254.169.254, fd00:9::9, ...
                  |_ lan0, docker0 _____ world: 10.44.0.9, 172.17.0.2, fd00:44::9
@@ -22,12 +23,16 @@ def test_private_ranges_are_out_of_reach(listeners: Standing, name: str) -> None
     """UDP (also to port 53), TCP and ping; IPv4 and IPv6."""
     member = listeners[name]
     targets = [a for a in (*INSIDE4, *INSIDE6) if a not in SPECIAL.get(name, ())]
-    shots = [(member, member.packet(kind, target, port)) for target in targets for kind, port in PROBES]
+    shots = [
+        (member, member.packet(kind, target, port)) for target in targets for kind, port in PROBES
+    ]
     assert not listeners.stopped("private and special ranges", shots)
 
 
 def test_metadata_service_by_every_disguise(listeners: Standing) -> None:
-    """The cloud's metadata address also through IPv4-mapped, NAT64 and 6to4 spellings and as TCP port 80."""
+    """The cloud's metadata address also through IPv4-mapped, NAT64 and 6to4 spellings and as TCP
+    port 80.
+    """
     member = listeners["h1"]
     spellings = (
         "169.254.169.254",
@@ -45,7 +50,12 @@ def test_ipv6_off_is_blocked_not_leaked(listeners: Standing) -> None:
     member = listeners["v"]
     sources = ("fd00:5::5", "2001:db8:5::5", "fe80::5", listeners["h1"].config.address6)
     targets = (INTERNET6, "fd00:9::9", listeners["h1"].config.address6, listeners["h1"].gateway6)
-    shots = [(member, member.packet(kind, t, 7777, s)) for kind in KINDS for t in targets for s in sources]
+    shots = [
+        (member, member.packet(kind, t, 7777, s))
+        for kind in KINDS
+        for t in targets
+        for s in sources
+    ]
     assert not listeners.stopped("ipv6: false", shots)
 
 

@@ -1,4 +1,5 @@
-"""A neighbour on the uplink routes what it likes to the gateway: no address inside is reached, no host service by one.
+"""A neighbour on the uplink routes what it likes to the gateway: no address inside is reached, no
+host service by one.
 
 isp (203.0.113.254) ---- gw: listeners on 0.0.0.0 and ::
                           |--- transit link --- [namespace] ---wg--- phone
@@ -28,16 +29,26 @@ def send_to_gateway(lab: Lab, packets: Sequence[bytes]) -> None:
     for host, link in ((lab.gw, "eth0"), (lab.isp, "gw")):
         shown = json.loads(host.run("ip", "-j", "link", "show", "dev", link).checked().out)
         macs.append(shown[0]["address"].replace(":", ""))
-    frames = [f"{''.join(macs)}{'86dd' if packet[0] >> 4 == 6 else '0800'}{packet.hex()}" for packet in packets]
+    frames = [
+        f"{''.join(macs)}{'86dd' if packet[0] >> 4 == 6 else '0800'}{packet.hex()}"
+        for packet in packets
+    ]
     lab.isp.do("frames", link="gw", frames=frames)
 
 
 @pytest.mark.parametrize("mode", ["namespace", "vrf"])
-def test_nothing_inside_is_reached_from_the_uplink(wireguard: str, tmp_path: Path, mode: str) -> None:
+def test_nothing_inside_is_reached_from_the_uplink(
+    wireguard: str, tmp_path: Path, mode: str
+) -> None:
     lab = Lab(1)
     try:
         gateway = Gateway(lab.gw, tmp_path)
-        network = {"type": "secure-internet", "vcid": VCID, "isolation": mode, "endpoints": {"phone": {"type": "mobile"}}}
+        network = {
+            "type": "secure-internet",
+            "vcid": VCID,
+            "isolation": mode,
+            "endpoints": {"phone": {"type": "mobile"}},
+        }
         gateway.apply({"a": network})
         phone = Tunnel(lab.clients[0], gateway.config("a/phone"))
         phone.up()
@@ -47,8 +58,16 @@ def test_nothing_inside_is_reached_from_the_uplink(wireguard: str, tmp_path: Pat
         targets = [*own, *phone.config.addresses]
         if mode == "namespace":
             shows = lab.gw.run("ip", "-j", "addr", "show", "dev", f"dn-{VCID}").checked().out
-            near = [item["local"] for item in json.loads(shows)[0]["addr_info"] if item["scope"] == "global"]
-            far = [f"198.19.{address.split('.')[2]}.{int(address.split('.')[3]) ^ 1}" for address in near if "." in address]
+            near = [
+                item["local"]
+                for item in json.loads(shows)[0]["addr_info"]
+                if item["scope"] == "global"
+            ]
+            far = [
+                f"198.19.{address.split('.')[2]}.{int(address.split('.')[3]) ^ 1}"
+                for address in near
+                if "." in address
+            ]
             targets += [*near, *far]
         probes: dict[str, Packet] = {}
         for target in targets:
@@ -56,12 +75,18 @@ def test_nothing_inside_is_reached_from_the_uplink(wireguard: str, tmp_path: Pat
                 for kind in KINDS:
                     ident = new_ident()
                     probes[ident] = Packet(kind, source, target, 7777, ident)
-        control = [Packet("udp", SOURCES4[0], UPLINK4, 7777, new_ident()), Packet("udp", SOURCES6[0], UPLINK6, 7777, new_ident())]
+        control = [
+            Packet("udp", SOURCES4[0], UPLINK4, 7777, new_ident()),
+            Packet("udp", SOURCES6[0], UPLINK6, 7777, new_ident()),
+        ]
         send_to_gateway(lab, [packet.encode() for packet in (*probes.values(), *control)])
         assert until(lambda: {packet.ident for packet in control} <= lab.arrivals([lab.gw]).keys())
         assert all(phone.wake(address) for address in own)
         heard = {**lab.arrivals([lab.gw]), **lab.arrivals(lab.clients)}
-        results = [(f"{packet.kind} {packet.source} to {packet.target}", ident in heard) for ident, packet in probes.items()]
+        results = [
+            (f"{packet.kind} {packet.source} to {packet.target}", ident in heard)
+            for ident, packet in probes.items()
+        ]
         assert not TALLY.forbidden(f"from the uplink to addresses inside, {mode}", results)
     finally:
         lab.stop()

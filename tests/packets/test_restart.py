@@ -1,6 +1,8 @@
-"""warpd is stopped, killed and started again under traffic: the data plane is the kernel's, and nothing there may notice.
+"""warpd is stopped, killed and started again under traffic: the data plane is the kernel's, and
+nothing there may notice.
 
-client-n -- [gateway, network in a namespace] -- internet      client-v -- [the same, network in a VRF] -- internet
+client-n -- [gateway, network in a namespace] -- internet client-v -- [the same, network in a VRF]
+-- internet
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from .gateway import Gateway, Tunnel
 from .lan import INTERNET4, INTERNET6, Lab, until
 from .tally import TALLY
 
-DAEMON = shlex.split(os.environ.get("WARPD_TEST_WARPD", "")) or [sys.executable, "-m", "warpd.daemon.main"]
+DAEMON = shlex.split(os.environ.get("WARPD_TEST_WARPD", "")) or [
+    sys.executable,
+    "-m",
+    "warpd.daemon.main",
+]
 STARTED = "setsid {} >>/run/warpd.log 2>&1 & echo $! >/run/warpd.pid"
 INTERVAL_S = 0.005
 RENEWED_S = 115  # WireGuard itself makes a new handshake once a session is two minutes old
@@ -28,21 +34,37 @@ class Service:
 
     def __init__(self, gateway: Gateway) -> None:
         self.host, self.starts = gateway.host, 0
-        words = ["-c", str(gateway.file), "--state-dir", str(gateway.state), "--socket", "/run/warpd.sock", "--interval", "2"]
+        words = [
+            "-c",
+            str(gateway.file),
+            "--state-dir",
+            str(gateway.state),
+            "--socket",
+            "/run/warpd.sock",
+            "--interval",
+            "2",
+        ]
         self._command = shlex.join([*DAEMON, *words])
 
     def start(self) -> None:
         self.starts += 1
         self.host.run("sh", "-c", STARTED.format(self._command)).checked()
-        assert until(lambda: self.told("ready") >= self.starts, 60), self.host.run("cat", "/run/warpd.log").out
+        assert until(lambda: self.told("ready") >= self.starts, 60), self.host.run(
+            "cat", "/run/warpd.log"
+        ).out
 
     def end(self, signal: str) -> None:
         self.host.run("sh", "-c", f"kill -{signal} $(cat /run/warpd.pid)").checked()
-        gone = "! kill -0 $(cat /run/warpd.pid) 2>/dev/null || grep -q '^State:.Z' /proc/$(cat /run/warpd.pid)/status"
+        gone = (
+            "! kill -0 $(cat /run/warpd.pid) 2>/dev/null || grep -q '^State:.Z' /proc/$(cat"
+            " /run/warpd.pid)/status"
+        )
         assert until(lambda: self.host.run("sh", "-c", gone).rc == 0, 30)
 
     def told(self, event: str) -> int:
-        return self.host.run("sh", "-c", "cat /run/warpd.log 2>/dev/null").out.count(f'"event": "{event}"')
+        return self.host.run("sh", "-c", "cat /run/warpd.log 2>/dev/null").out.count(
+            f'"event": "{event}"'
+        )
 
     def conditions(self, code: str, state: str) -> int:
         """How often the log tells that this condition begins, or is over."""
@@ -55,7 +77,8 @@ def restarts(lab: Lab, folder: Path, packets: int) -> None:
     gateway = Gateway(lab.gw, folder)
     phone = {"phone": {"type": "mobile"}}
     gateway.networks = {
-        f"under-{mode}": {"type": "secure-internet", "isolation": mode, "endpoints": phone} for mode in ("namespace", "vrf")
+        f"under-{mode}": {"type": "secure-internet", "isolation": mode, "endpoints": phone}
+        for mode in ("namespace", "vrf")
     }
     gateway.write()
     service = Service(gateway)
@@ -79,13 +102,21 @@ def restarts(lab: Lab, folder: Path, packets: int) -> None:
         ends += 1
     took = time.monotonic() - began
     counts = [host.do("flow_end", dst=target, wait_s=10) for host, target in flows]
-    sent, answered = sum(count["sent"] for count in counts), sum(count["answered"] for count in counts)
+    sent, answered = (
+        sum(count["sent"] for count in counts),
+        sum(count["answered"] for count in counts),
+    )
     after = [tunnel.handshake for tunnel in tunnels]
     redone = sum(0 < now - then < RENEWED_S for now, then in zip(after, before, strict=True))
-    print(f"\n  warpd ended {ends} times in {took:.0f} s; packets lost {sent - answered} of {sent}; handshakes redone {redone}")
+    print(
+        f"\n  warpd ended {ends} times in {took:.0f} s; packets lost {sent - answered} of {sent};"
+        f" handshakes redone {redone}"
+    )
     assert ends >= 2 and sent >= packets
     assert not redone
-    faults = TALLY.allowed("restarts of warpd under traffic", [(f"packet {n}", n < answered) for n in range(sent)])
+    faults = TALLY.allowed(
+        "restarts of warpd under traffic", [(f"packet {n}", n < answered) for n in range(sent)]
+    )
     service.end("TERM")
     assert not faults, f"{len(faults)} lost"
 

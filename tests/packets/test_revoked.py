@@ -1,11 +1,14 @@
-"""What is taken off a list ends with the apply that takes it off: in both directions, and only that.
+"""What is taken off a list ends with the apply that takes it off: in both directions, and only
+that.
 
-pc c1 ---- gw ---- hq c2 --- LANs behind it          (network `net`: resources beyond the uplink and behind hq)
+pc c1 ---- gw ---- hq c2 --- LANs behind it (network `net`: resources beyond the uplink and behind
+hq)
            |  \\
            |   lan0 --- world 10.44.0.9              (a private range, opened)
            isp --- world 198.51.100.7
 
-A conversation is open before the change. After it, the endpoint goes on asking, and the other side goes on sending.
+A conversation is open before the change. After it, the endpoint goes on asking, and the other side
+goes on sending.
 """
 
 from __future__ import annotations
@@ -19,7 +22,18 @@ from typing import Any
 import pytest
 
 from .gateway import LINK, Gateway, Tunnel
-from .lan import DNS4, INTERNET4, INTERNET6, LAN_HOST4, LAN_HOST6, UPLINK4, UPLINK6, Host, Lab, until
+from .lan import (
+    DNS4,
+    INTERNET4,
+    INTERNET6,
+    LAN_HOST4,
+    LAN_HOST6,
+    UPLINK4,
+    UPLINK6,
+    Host,
+    Lab,
+    until,
+)
 from .packet import Packet, new_ident
 from .tally import TALLY
 
@@ -50,7 +64,11 @@ class Talk:
             return self.ask(idents[-1])
 
         assert until(ask, 15), f"{self.text} does not work"
-        rows = [row for row in self.far.records() if row["ident"] == idents[-1] and row.get("dport") == self.port]
+        rows = [
+            row
+            for row in self.far.records()
+            if row["ident"] == idents[-1] and row.get("dport") == self.port
+        ]
         assert rows, f"the lab is wrong: {self.far.name} did not see {self.text}"
         return replace(self, back=(rows[-1]["src"], rows[-1]["sport"]))
 
@@ -71,7 +89,9 @@ class Talk:
         for ident in asked:
             self.ask(ident, 0)
         address, port = self.back
-        packets = [Packet("udp", self.target, address, port, ident, sport=self.port) for ident in told]
+        packets = [
+            Packet("udp", self.target, address, port, ident, sport=self.port) for ident in told
+        ]
         self.far.do("routed", packets=[packet.encode().hex() for packet in packets])
         until(lambda: self._served(asked) == set(asked) and self._heard(told) == set(told), 0.5)
         served, heard = self._served(asked), self._heard(told)
@@ -81,21 +101,35 @@ class Talk:
     def _served(self, idents: list[str]) -> set[str]:
         """Those that arrived at the other side."""
         rows = self.far.records()
-        return {row["ident"] for row in rows if row["link"] == self.link and row.get("dport") == self.port} & set(idents)
+        return {
+            row["ident"]
+            for row in rows
+            if row["link"] == self.link and row.get("dport") == self.port
+        } & set(idents)
 
     def _heard(self, idents: list[str]) -> set[str]:
         """Those that came out of the client's tunnel."""
         rows = self.client.records()
-        return {row["ident"] for row in rows if row["link"] == LINK and row.get("dport") == self.sport} & set(idents)
+        return {
+            row["ident"] for row in rows if row["link"] == LINK and row.get("dport") == self.sport
+        } & set(idents)
 
 
 def revoked(category: str, gone: list[Talk], kept: list[Talk]) -> list[str]:
-    faults = TALLY.forbidden(f"taken away: {category}", [each for talk in gone for each in talk.reach()])
-    return faults + TALLY.allowed(f"taken away: {category}, others", [each for talk in kept for each in talk.reach()])
+    faults = TALLY.forbidden(
+        f"taken away: {category}", [each for talk in gone for each in talk.reach()]
+    )
+    return faults + TALLY.allowed(
+        f"taken away: {category}, others", [each for talk in kept for each in talk.reach()]
+    )
 
 
 def resource(address: str, ports: list[int], via: str = "hq") -> dict[str, Any]:
-    subnet = f"{address.rpartition('.')[0]}.0/24" if "." in address else f"{address.rpartition(':')[0]}:/64"
+    subnet = (
+        f"{address.rpartition('.')[0]}.0/24"
+        if "." in address
+        else f"{address.rpartition(':')[0]}:/64"
+    )
     out: dict[str, Any] = {"subnet": subnet, "protocol": "udp", "ports": ports}
     return {**out, "via": via} if via else out
 
@@ -116,11 +150,24 @@ def test_a_resource_behind_an_endpoint(wireguard: str, tmp_path: Path, mode: str
     """First one of its ports, then all of it, then `via` as a whole."""
     lab = Lab(2)
     try:
-        gateway, routes = Gateway(lab.gw, tmp_path), ["192.168.77.0/24", "192.168.78.0/24", "fd00:77::/64", "fd00:78::/64"]
+        gateway, routes = (
+            Gateway(lab.gw, tmp_path),
+            [
+                "192.168.77.0/24",
+                "192.168.78.0/24",
+                "fd00:77::/64",
+                "fd00:78::/64",
+            ],
+        )
 
         def apply(*resources: dict[str, Any]) -> None:
             endpoints = {"pc": {"type": "mobile"}, "hq": {"type": "cpe", "routes": routes}}
-            body = {"type": "remote-resource-gateway", "isolation": mode, "endpoints": endpoints, "resources": list(resources)}
+            body = {
+                "type": "remote-resource-gateway",
+                "isolation": mode,
+                "endpoints": endpoints,
+                "resources": list(resources),
+            }
             gateway.apply({"net": body})
 
         kept = [resource(address, [7777]) for address in KEPT]
@@ -131,7 +178,10 @@ def test_a_resource_behind_an_endpoint(wireguard: str, tmp_path: Path, mode: str
         first = [Talk(pc.host, address, 7777, hq.host, LINK).opened() for address in BEHIND]
         second = [Talk(pc.host, address, 53, hq.host, LINK).opened() for address in BEHIND]
         others = [Talk(pc.host, address, 7777, hq.host, LINK).opened() for address in KEPT]
-        assert not TALLY.allowed(f"open conversations, {mode}", [each for talk in first + second for each in talk.reach()])
+        assert not TALLY.allowed(
+            f"open conversations, {mode}",
+            [each for talk in first + second for each in talk.reach()],
+        )
         apply(*kept, *(resource(address, [53]) for address in BEHIND))
         faults = revoked(f"a port of via, {mode}", first, second + others)
         apply(*kept)
@@ -144,24 +194,48 @@ def test_a_resource_behind_an_endpoint(wireguard: str, tmp_path: Path, mode: str
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_resource_beyond_the_uplink(wireguard: str, tmp_path: Path, mode: str) -> None:
-    """Without NAT the other side needs no mapping to go on sending; with NAT again, what was open without it ends."""
+    """Without NAT the other side needs no mapping to go on sending; with NAT again, what was open
+    without it ends.
+    """
     lab = Lab(1)
     try:
         gateway = Gateway(lab.gw, tmp_path)
-        lab.isp.ip(f"route add {ROUTED['subnet']} via {UPLINK4}", f"route add {ROUTED['subnet6']} via {UPLINK6}")
+        lab.isp.ip(
+            f"route add {ROUTED['subnet']} via {UPLINK4}",
+            f"route add {ROUTED['subnet6']} via {UPLINK6}",
+        )
 
         def apply(*ports: int, nat: bool = False) -> None:
-            resources = [resource(address, list(ports), via="") for address in (INTERNET4, INTERNET6)]
-            body = {"type": "remote-resource-gateway", "isolation": mode, "nat": nat, "nat6": nat, **ROUTED}
-            gateway.apply({"net": {**body, "resources": resources, "endpoints": {"pc": {"type": "mobile"}}}})
+            resources = [
+                resource(address, list(ports), via="") for address in (INTERNET4, INTERNET6)
+            ]
+            body = {
+                "type": "remote-resource-gateway",
+                "isolation": mode,
+                "nat": nat,
+                "nat6": nat,
+                **ROUTED,
+            }
+            gateway.apply(
+                {"net": {**body, "resources": resources, "endpoints": {"pc": {"type": "mobile"}}}}
+            )
 
         apply(53, 7777)
         [pc] = connected(lab, gateway, "pc")
-        first = [Talk(pc.host, address, 7777, lab.world, "eth0").opened() for address in (INTERNET4, INTERNET6)]
-        second = [Talk(pc.host, address, 53, lab.world, "eth0").opened() for address in (INTERNET4, INTERNET6)]
+        first = [
+            Talk(pc.host, address, 7777, lab.world, "eth0").opened()
+            for address in (INTERNET4, INTERNET6)
+        ]
+        second = [
+            Talk(pc.host, address, 53, lab.world, "eth0").opened()
+            for address in (INTERNET4, INTERNET6)
+        ]
         seen = {talk.back[0] for talk in first + second}
         assert seen == set(pc.config.addresses), "the lab is wrong: the sources are translated"
-        assert not TALLY.allowed(f"open conversations, {mode}", [each for talk in first + second for each in talk.reach()])
+        assert not TALLY.allowed(
+            f"open conversations, {mode}",
+            [each for talk in first + second for each in talk.reach()],
+        )
         apply(53)
         faults = revoked(f"a port beyond the uplink, {mode}", first, second)
         apply(53, nat=True)
@@ -177,22 +251,40 @@ def test_an_opened_private_range(wireguard: str, tmp_path: Path, mode: str) -> N
         gateway = Gateway(lab.gw, tmp_path)
 
         def apply(*opened: str, dns: str = "9.9.9.9") -> None:
-            body = {"type": "secure-internet", "isolation": mode, "dns": [dns], "allow_private": list(opened)}
+            body = {
+                "type": "secure-internet",
+                "isolation": mode,
+                "dns": [dns],
+                "allow_private": list(opened),
+            }
             gateway.apply({"net": {**body, "endpoints": {"pc": {"type": "mobile"}}}})
 
         apply("10.44.0.0/24", "fd00:44::/64", dns=DNS4)
         [pc] = connected(lab, gateway, "pc")
-        opened = [Talk(pc.host, address, 7777, lab.world, "lan0").opened() for address in (LAN_HOST4, LAN_HOST6)]
+        opened = [
+            Talk(pc.host, address, 7777, lab.world, "lan0").opened()
+            for address in (LAN_HOST4, LAN_HOST6)
+        ]
         server = [Talk(pc.host, DNS4, 53, lab.world, "eth0").opened()]
-        others = [Talk(pc.host, address, 7777, lab.world, "eth0").opened() for address in (INTERNET4, INTERNET6)]
+        others = [
+            Talk(pc.host, address, 7777, lab.world, "eth0").opened()
+            for address in (INTERNET4, INTERNET6)
+        ]
         everything = opened + server + others
-        assert not TALLY.allowed(f"open conversations, {mode}", [each for talk in everything for each in talk.reach()])
+        assert not TALLY.allowed(
+            f"open conversations, {mode}", [each for talk in everything for each in talk.reach()]
+        )
         lines = {address: tcp(pc.host, address) for address in (LAN_HOST4, INTERNET4)}
         assert all(lines.values()), "the lab is wrong: TCP does not work"
         apply(dns=DNS4)
         faults = revoked(f"allow_private, {mode}", opened, server + others)
-        faults += TALLY.forbidden(f"taken away: allow_private, {mode}", [("TCP goes on", says(pc.host, LAN_HOST4))])
-        faults += TALLY.allowed(f"taken away: allow_private, {mode}, others", [("TCP goes on", says(pc.host, INTERNET4))])
+        faults += TALLY.forbidden(
+            f"taken away: allow_private, {mode}", [("TCP goes on", says(pc.host, LAN_HOST4))]
+        )
+        faults += TALLY.allowed(
+            f"taken away: allow_private, {mode}, others",
+            [("TCP goes on", says(pc.host, INTERNET4))],
+        )
         apply()
         assert not faults + revoked(f"a name server, {mode}", opened + server, others)
     finally:

@@ -1,8 +1,9 @@
-"""A segment takes frames from its own network's tunnels only, whoever has the same addresses, guarded or flushed.
+"""A segment takes frames from its own network's tunnels only, whoever has the same addresses,
+guarded or flushed.
 
-wire  left c1 10.77.0.1 == GRE == [bridge] == GRE == c2 right 10.77.0.2
-mesh  a c3 10.77.1.1 == VXLAN == [bridge] == VXLAN == c4 b 10.77.1.2
-evil  x c5: an endpoint of a network with the addresses of the wire, y c6: of one with those of the mesh
+wire left c1 10.77.0.1 == GRE == [bridge] == GRE == c2 right 10.77.0.2 mesh a c3 10.77.1.1 == VXLAN
+== [bridge] == VXLAN == c4 b 10.77.1.2 evil x c5: an endpoint of a network with the addresses of the
+wire, y c6: of one with those of the mesh
 isp: a neighbour on the uplink
 
 Frames of every kind: IPv4, ARP, and what no firewall of the gateway looks at.
@@ -33,10 +34,27 @@ VNI = 110001
 def networks(mode: str) -> dict[str, Any]:
     cpe, mobile = {"type": "cpe"}, {"type": "mobile"}
     bodies: dict[str, dict[str, Any]] = {
-        "wire": {"type": "l2-point-to-point", "subnet": SUBNETS["wire"], "endpoints": {"left": cpe, "right": cpe}},
-        "mesh": {"type": "l2-mesh", "vlan_id": 100, "subnet": SUBNETS["mesh"], "endpoints": {"a": cpe, "b": cpe}},
-        "evilwire": {"type": "secure-internet", "subnet": SUBNETS["wire"], "endpoints": {"x": mobile}},
-        "evilmesh": {"type": "secure-internet", "subnet": SUBNETS["mesh"], "endpoints": {"y": mobile}},
+        "wire": {
+            "type": "l2-point-to-point",
+            "subnet": SUBNETS["wire"],
+            "endpoints": {"left": cpe, "right": cpe},
+        },
+        "mesh": {
+            "type": "l2-mesh",
+            "vlan_id": 100,
+            "subnet": SUBNETS["mesh"],
+            "endpoints": {"a": cpe, "b": cpe},
+        },
+        "evilwire": {
+            "type": "secure-internet",
+            "subnet": SUBNETS["wire"],
+            "endpoints": {"x": mobile},
+        },
+        "evilmesh": {
+            "type": "secure-internet",
+            "subnet": SUBNETS["mesh"],
+            "endpoints": {"y": mobile},
+        },
     }
     return {name: {**body, "vcid": VCIDS[name], "isolation": mode} for name, body in bodies.items()}
 
@@ -64,20 +82,26 @@ class Field:
             tunnel = self.tunnels[name] = Tunnel(host, self.gateway.config(name))
             tunnel.up()
             network = name.partition("/")[0]
-            shown = json.loads(self.gateway.warpctl("network", "show", network, "-o", "json").checked().out)
+            shown = json.loads(
+                self.gateway.warpctl("network", "show", network, "-o", "json").checked().out
+            )
             self.own[network] = str(shown["gateway_address"])
             assert tunnel.wake(self.own[network]), f"no session: {name}"
             links = json.loads(host.run("ip", "-j", "link", "show").checked().out)
             for link in links:
                 if link["ifname"].startswith(("gt-", "vx-")):
                     host.do("watch_frames", link=link["ifname"])
-        assert self.tunnels["wire/left"].config.address4 == self.tunnels["evilwire/x"].config.address4
+        assert (
+            self.tunnels["wire/left"].config.address4 == self.tunnels["evilwire/x"].config.address4
+        )
         assert self.tunnels["mesh/a"].config.address4 == self.tunnels["evilmesh/y"].config.address4
 
     def flush(self) -> None:
         self.lab.gw.run("nft", "flush", "ruleset").checked()
         for vcid in VCIDS.values() if self.mode == "namespace" else ():
-            self.lab.gw.run("nsenter", f"--net=/run/netns/warp-{vcid}", "nft", "flush", "ruleset").checked()
+            self.lab.gw.run(
+                "nsenter", f"--net=/run/netns/warp-{vcid}", "nft", "flush", "ruleset"
+            ).checked()
 
     def wrapped(self, kind: str, source: str, target: str, frame: bytes) -> list[bytes]:
         if kind == "wire":
@@ -85,7 +109,9 @@ class Field:
         return [vxlan(source, target, VNI, frame), vxlan(source, target, VNI + 1, frame)]
 
     def attack(self, kind: str) -> list[tuple[str, str]]:
-        """From the other network with the same addresses, and from the uplink; each marker with what was sent."""
+        """From the other network with the same addresses, and from the uplink; each marker with
+        what was sent.
+        """
         evil = self.tunnels["evilwire/x" if kind == "wire" else "evilmesh/y"]
         source, own = evil.config.address4, self.own[kind]
         sent: list[tuple[str, str]] = []

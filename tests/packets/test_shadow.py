@@ -1,8 +1,9 @@
-"""Port shadowing: sending from the gateway's own port numbers must not capture another's handshakes.
+"""Port shadowing: sending from the gateway's own port numbers must not capture another's
+handshakes.
 
-The attack: NAT shared by tenants would keep source port 51820 when the attacker sends through the tunnel from
-port 51820 to the victim's public address and port. The mapping (gateway:51820 <-> victim) then takes the
-victim's handshakes away from WireGuard and sends them to the attacker.
+The attack: NAT shared by tenants would keep source port 51820 when the attacker sends through the
+tunnel from port 51820 to the victim's public address and port. The mapping (gateway:51820 <->
+victim) then takes the victim's handshakes away from WireGuard and sends them to the attacker.
 
     victim   h1 (hub)   192.0.2.6:P  ==wg==> gw 203.0.113.1:51820
     attacker m1 (mesh), h2 (hub)     ==wg==> gw --NAT--> 192.0.2.6:P
@@ -23,7 +24,9 @@ LISTENING = range(51820, 51830)
 
 @pytest.mark.parametrize("attacker", ["m1", "h2", "h1"])
 def test_mapping_never_takes_a_listening_port(standing: Standing, attacker: str) -> None:
-    """Seen at the victim: what came from the attacker's ports 51820-51829 left the gateway from others."""
+    """Seen at the victim: what came from the attacker's ports 51820-51829 left the gateway from
+    others.
+    """
     one = standing[attacker]
     victim = standing["h2" if attacker == "h1" else "h1"]
     port = int(victim.host.run("wg", "show", LINK, "listen-port").checked().out)
@@ -52,14 +55,21 @@ def test_the_victims_session_lives_on(standing: Standing, attacker: str) -> None
     results = []
     for _round in range(5):
         forget_mappings(standing)
-        standing.passed("to a public address of a client", [
-            (one, one.packet("udp", public4(victim.number), port, sport=sport)) for sport in LISTENING
-        ], victim.host.name)  # fmt: skip
+        standing.passed(
+            "to a public address of a client",
+            [
+                (one, one.packet("udp", public4(victim.number), port, sport=sport))
+                for sport in LISTENING
+            ],
+            victim.host.name,
+        )
         results.append((f"round {_round}", victim.host.udp(INTERNET4, 7777, new_ident())))
         results.append((f"round {_round} ping", victim.host.ping(INTERNET4)))
     captured = [r for r in one.host.records() if r["link"] == LINK and r.get("sport") == port]
     lost = TALLY.allowed("port shadowing: session lives on", results)
-    assert not lost + TALLY.forbidden("port shadowing: captured", [("victim's packets", bool(captured))])
+    assert not lost + TALLY.forbidden(
+        "port shadowing: captured", [("victim's packets", bool(captured))]
+    )
 
 
 def forget_mappings(standing: Standing) -> None:

@@ -1,4 +1,5 @@
-"""What eight endpoints and the host notice of one endpoint that does its worst, side by side with what they notice of nobody.
+"""What eight endpoints and the host notice of one endpoint that does its worst, side by side with
+what they notice of nobody.
 
 loud   c1 blasts; c2 c3 calm     calm  c4 c5     more  c6 c7      --- gw --- isp --- world
 campus c8 blasts frames; c9 c10 calm, with each other
@@ -43,7 +44,12 @@ def networks(mode: str) -> dict[str, Any]:
         }
         for name, ends in WEB.items()
     }
-    out["campus"] = {"type": "l2-mesh", "isolation": mode, "vlan_id": 100, "endpoints": {e: {"type": "cpe"} for e in CAMPUS}}
+    out["campus"] = {
+        "type": "l2-mesh",
+        "isolation": mode,
+        "vlan_id": 100,
+        "endpoints": {e: {"type": "cpe"} for e in CAMPUS},
+    }
     return out
 
 
@@ -58,7 +64,11 @@ class Noticed:
     def text(self) -> str:
         good = sum(passed for _what, passed in self.opened)
         lost = self.sent - len(self.took_ms)
-        times = f"{median(self.took_ms):6.1f} {max(self.took_ms):7.1f}" if self.took_ms else "     -       -"
+        times = (
+            f"{median(self.took_ms):6.1f} {max(self.took_ms):7.1f}"
+            if self.took_ms
+            else "     -       -"
+        )
         return f"{lost:4} of {self.sent:<5}{times} ms   {good} of {len(self.opened)}"
 
 
@@ -72,12 +82,19 @@ class Street:
         hosts = iter(self.lab.clients)
         names = [f"{name}/{end}" for name, ends in WEB.items() for end in ends]
         self.tunnels = {name: self._connect(name, next(hosts), INTERNET4) for name in names}
-        campus = json.loads(self.gateway.warpctl("network", "show", "campus", "-o", "json").checked().out)
-        self.legs = {end: self._connect(f"campus/{end}", next(hosts), campus["gateway_address"]) for end in CAMPUS}
+        campus = json.loads(
+            self.gateway.warpctl("network", "show", "campus", "-o", "json").checked().out
+        )
+        self.legs = {
+            end: self._connect(f"campus/{end}", next(hosts), campus["gateway_address"])
+            for end in CAMPUS
+        }
         self.cables = {end: self._cable(tunnel.host) for end, tunnel in self.legs.items()}
         for end, address in CAMPUS.items():
             if address:
-                self.legs[end].host.ip(f"addr add {address}/24 dev {self._segment(self.legs[end].host)}")
+                self.legs[end].host.ip(
+                    f"addr add {address}/24 dev {self._segment(self.legs[end].host)}"
+                )
         assert self.legs["b"].wake(CAMPUS["c"])
 
     def _connect(self, name: str, host: Host, target: str) -> Tunnel:
@@ -93,7 +110,9 @@ class Street:
 
     def _segment(self, host: Host) -> str:
         """The bridge that the leg is a port of."""
-        (link,) = json.loads(host.run("ip", "-j", "link", "show", "dev", self._cable(host)).checked().out)
+        (link,) = json.loads(
+            host.run("ip", "-j", "link", "show", "dev", self._cable(host)).checked().out
+        )
         return str(link["master"])
 
     def calm(self) -> Iterator[tuple[str, Host, tuple[str, ...]]]:
@@ -120,13 +139,25 @@ class Street:
     def _opened(name: str, host: Host, targets: tuple[str, ...]) -> list[tuple[str, bool]]:
         far = [target for target in targets if not target.startswith("192.168.")]
         out = [(f"{name} udp {target}", host.udp(target, 7777, new_ident())) for target in far]
-        return out + [(f"{name} tcp {target}", host.tcp(target, 7777, new_ident())) for target in far]
+        return out + [
+            (f"{name} tcp {target}", host.tcp(target, 7777, new_ident())) for target in far
+        ]
 
     @staticmethod
-    def _ended(hosts: list[tuple[str, Host, tuple[str, ...]]], opened: list[list[tuple[str, bool]]]) -> Noticed:
-        counts = [each.do("flow_end", dst=target, wait_s=5) for _name, each, targets in hosts for target in targets]
+    def _ended(
+        hosts: list[tuple[str, Host, tuple[str, ...]]], opened: list[list[tuple[str, bool]]]
+    ) -> Noticed:
+        counts = [
+            each.do("flow_end", dst=target, wait_s=5)
+            for _name, each, targets in hosts
+            for target in targets
+        ]
         took = [ms for count in counts for ms in count["took_ms"]]
-        return Noticed(sum(count["sent"] for count in counts), tuple(took), tuple(item for found in opened for item in found))
+        return Noticed(
+            sum(count["sent"] for count in counts),
+            tuple(took),
+            tuple(item for found in opened for item in found),
+        )
 
     # -- what the loud ones do
 
@@ -136,7 +167,9 @@ class Street:
         packets = {
             "connections": self._connections(),
             "scan, IPv4": self._to([f"203.0.113.{number}" for number in range(10, 250)]),
-            "scan, IPv6": self._to([f"2001:db8:113::{number:x}" for number in range(0x1000, 0x1000 + MANY)]),
+            "scan, IPv6": self._to(
+                [f"2001:db8:113::{number:x}" for number in range(0x1000, 0x1000 + MANY)]
+            ),
             "log lines": self._to([LAN_HOST4, LAN_HOST6, DNS4, DNS6, CONTAINER] * 40),
         }
         for name, own in packets.items():
@@ -150,15 +183,28 @@ class Street:
             [ethernet("02:00:00:00:00:bb", ETHERTYPE, payload, source=m).hex() for m in made_up],
             True,
         )
-        yield "broadcasts", leg, self.cables["a"], [ethernet(BROADCAST, ETHERTYPE, payload).hex()] * EACH, True
+        yield (
+            "broadcasts",
+            leg,
+            self.cables["a"],
+            [ethernet(BROADCAST, ETHERTYPE, payload).hex()] * EACH,
+            True,
+        )
 
     def _to(self, targets: list[str], sport: int = 40000) -> list[Packet]:
         config = self.tunnels["loud/a"].config
         own = {True: config.address6, False: config.address4}
-        return [Packet("udp", own[":" in target], target, UNHEARD, new_ident(), sport=sport) for target in targets]
+        return [
+            Packet("udp", own[":" in target], target, UNHEARD, new_ident(), sport=sport)
+            for target in targets
+        ]
 
     def _connections(self) -> list[Packet]:
-        return [packet for number in range(MANY // 2) for packet in self._to([INTERNET4, INTERNET6], 1024 + number)]
+        return [
+            packet
+            for number in range(MANY // 2)
+            for packet in self._to([INTERNET4, INTERNET6], 1024 + number)
+        ]
 
 
 @pytest.mark.long
@@ -169,14 +215,22 @@ def test_one_endpoint_at_full_blast(wireguard: str, tmp_path: Path, mode: str) -
         rows, faults = [], []
         for name, host, link, packets, frames in street.blasts():
             without = street.notice()
-            host.do("barrage", link=link, packets=packets, pause_s=PAUSE_S, each=EACH, frames=frames)
+            host.do(
+                "barrage", link=link, packets=packets, pause_s=PAUSE_S, each=EACH, frames=frames
+            )
             during = street.notice()
             (fired,) = host.do("barrage_end")
             assert fired["sent"] >= EACH, "the lab is wrong: nothing was sent"
             for who, before, now in zip(("8 endpoints", "the host"), without, during, strict=True):
-                rows.append(f"  {name:<12}{who:<12}{before.text():<44}| {now.text()}   ({fired['sent']} sent)")
+                rows.append(
+                    f"  {name:<12}{who:<12}{before.text():<44}| {now.text()}   ({fired['sent']}"
+                    " sent)"
+                )
                 faults += TALLY.allowed(f"beside {name} ({mode}): new", now.opened)
-                pings = [(f"{name}: ping {number}", number < len(now.took_ms)) for number in range(now.sent)]
+                pings = [
+                    (f"{name}: ping {number}", number < len(now.took_ms))
+                    for number in range(now.sent)
+                ]
                 faults += TALLY.allowed(f"beside {name} ({mode}): ping", pings)
         head = f"  {mode}: lost, median, worst, new connections, without and with"
         print("\n" + "\n".join([head, *rows]))

@@ -28,7 +28,12 @@ def test_own_address_passes_by_the_same_way(standing: Standing, name: str) -> No
 @pytest.mark.parametrize("name", ["h1", "m1", "a", "l"])
 def test_spoofed_sources(standing: Standing, name: str) -> None:
     member = standing[name]
-    everyone = [a for m in standing.members.values() for a in (*m.config.addresses, m.gateway4, m.gateway6) if a]
+    everyone = [
+        a
+        for m in standing.members.values()
+        for a in (*m.config.addresses, m.gateway4, m.gateway6)
+        if a
+    ]
     strange = ("203.0.113.99", "10.1.2.3", "127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1")
     strange6 = ("2001:db8:99::1", "fd00:1::1", "::1", "::", "fe80::1", "ff02::1")
     places = (UPLINK4, UPLINK6, INTERNET4, INTERNET6, LAN_HOST4, public4(member.number))
@@ -37,7 +42,11 @@ def test_spoofed_sources(standing: Standing, name: str) -> None:
     shots: list[Shot] = []
     for source in sorted(sources):
         target = INTERNET6 if ":" in source else INTERNET4
-        shots += [(member, member.packet(kind, target, 7777, source)) for kind in KINDS if target != source]
+        shots += [
+            (member, member.packet(kind, target, 7777, source))
+            for kind in KINDS
+            if target != source
+        ]
     assert not standing.stopped("spoofed source to the internet", shots)
 
 
@@ -46,10 +55,21 @@ def test_spoofed_source_to_a_mesh_neighbour(standing: Standing) -> None:
     shots: list[Shot] = []
     for target in two.config.addresses:
         six = ":" in target
-        others = (INTERNET6, one.gateway6, standing["h1"].config.address6) if six else (
-            INTERNET4, one.gateway4, standing["h1"].config.address4, "198.51.101.4",
-        )  # fmt: skip
-        shots += [(one, one.packet(kind, target, 7777, source)) for kind in KINDS for source in (*others, target)]
+        others = (
+            (INTERNET6, one.gateway6, standing["h1"].config.address6)
+            if six
+            else (
+                INTERNET4,
+                one.gateway4,
+                standing["h1"].config.address4,
+                "198.51.101.4",
+            )
+        )
+        shots += [
+            (one, one.packet(kind, target, 7777, source))
+            for kind in KINDS
+            for source in (*others, target)
+        ]
     assert not standing.stopped("spoofed source to a neighbour", shots)
 
 
@@ -73,7 +93,9 @@ def test_stranger_gets_no_session(standing: Standing, what: str) -> None:
     finally:
         tunnel.down()
     assert not TALLY.forbidden("strangers", faults)
-    assert not TALLY.allowed("strangers", [("the true owner afterwards", victim.tunnel.wake(INTERNET4))])
+    assert not TALLY.allowed(
+        "strangers", [("the true owner afterwards", victim.tunnel.wake(INTERNET4))]
+    )
 
 
 def altered(config: Config, name: str, value: str) -> Config:

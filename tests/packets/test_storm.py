@@ -1,4 +1,5 @@
-"""A broadcast storm of endpoint a is cut down at its own leg: nobody else loses a packet, and the drops say why.
+"""A broadcast storm of endpoint a is cut down at its own leg: nobody else loses a packet, and the
+drops say why.
 
 a c1 == leg 1 == [bridge, VLAN 100] == leg 2 == c2 b 10.99.0.2
                                     == leg 3 == c3 c 10.99.0.3
@@ -37,19 +38,27 @@ class Segment:
         endpoints = {name: {"type": "cpe"} for name in ("a", "b", "c")}
         mesh = {"type": "l2-mesh", "vcid": VCID, "vlan_id": 100, "endpoints": endpoints}
         phone = {"type": "secure-internet", "endpoints": {"phone": {"type": "mobile"}}}
-        self.gateway.apply({"mesh": {**mesh, "isolation": mode}, "web": {**phone, "isolation": mode}})
+        self.gateway.apply(
+            {"mesh": {**mesh, "isolation": mode}, "web": {**phone, "isolation": mode}}
+        )
         *self.ends, self.phone = self.lab.clients
-        for host, name in zip(self.lab.clients, ("mesh/a", "mesh/b", "mesh/c", "web/phone"), strict=True):
+        for host, name in zip(
+            self.lab.clients, ("mesh/a", "mesh/b", "mesh/c", "web/phone"), strict=True
+        ):
             tunnel = Tunnel(host, self.gateway.config(name))
             tunnel.up()
-            assert tunnel.wake(self.facts(name.partition("/")[0])["gateway_address"]), f"no session: {name}"
+            assert tunnel.wake(self.facts(name.partition("/")[0])["gateway_address"]), (
+                f"no session: {name}"
+            )
         cables = [cable_of(host) for host in self.ends]
         self.cable = cables[0]["ifname"]
         for host, cable, address in zip(self.ends[1:], cables[1:], LAN, strict=True):
             host.ip(f"addr add {address}/24 dev {cable.get('master', cable['ifname'])}")
 
     def facts(self, name: str) -> dict[str, Any]:
-        return dict(json.loads(self.gateway.warpctl("network", "show", name, "-o", "json").checked().out))
+        return dict(
+            json.loads(self.gateway.warpctl("network", "show", name, "-o", "json").checked().out)
+        )
 
     def leg(self, number: int, direction: str) -> int:
         """Frames that came in by the gateway's end of a leg, or went out."""
@@ -66,7 +75,10 @@ class Segment:
 
     def flood(self) -> None:
         """Broadcasts and multicasts as fast as they go."""
-        frames = [frame(f"02:00:00:00:00:{n % 250:02x}", GROUPS[n % len(GROUPS)], new_ident()).hex() for n in range(BATCH)]
+        frames = [
+            frame(f"02:00:00:00:00:{n % 250:02x}", GROUPS[n % len(GROUPS)], new_ident()).hex()
+            for n in range(BATCH)
+        ]
         for _ in range(BATCHES):
             self.ends[0].do("frames", link=self.cable, frames=frames)
 
@@ -106,7 +118,10 @@ def test_a_storm_harms_nobody(wireguard: str, tmp_path: Path, mode: str) -> None
             segment.flood()
         came, went = segment.leg(1, "rx") - came, segment.leg(2, "tx") - went
         dropped = segment.drops()["storm"] - before
-        print(f"\n  {mode}: sent {BATCH * BATCHES}, came in {came}, dropped {dropped}, to each other leg {went}")
+        print(
+            f"\n  {mode}: sent {BATCH * BATCHES}, came in {came}, dropped {dropped}, to each other"
+            f" leg {went}"
+        )
         for name, result in ended.items():
             print(f"  {name}: {result['answered']} of {result['sent']} answered")
         assert dropped > 0

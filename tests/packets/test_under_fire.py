@@ -1,11 +1,13 @@
-"""The ruleset is flushed, deleted and reloaded while forbidden packets are sent all the time: none of them gets through.
+"""The ruleset is flushed, deleted and reloaded while forbidden packets are sent all the time: none
+of them gets through.
 
-near  phone c1, laptop c2 --- [namespace] --+
-far   phone c3, laptop c4 --- [VRF] --------+-- gw (listeners; eth0, lan0, docker0) -- isp (routes everything back) -- world
+near phone c1, laptop c2 --- [namespace] --+ far phone c3, laptop c4 --- [VRF] --------+-- gw
+(listeners; eth0, lan0, docker0) -- isp (routes everything back) -- world
 
-The phones send, without a pause, whatever they must not: to every address of the host, to laptops of either network, into
-private ranges. Packets to the internet are sent too: none may leave with its inner source. In between the ruleset is damaged,
-and repaired by the daemon, or by the next apply where no daemon runs.
+The phones send, without a pause, whatever they must not: to every address of the host, to laptops
+of either network, into private ranges. Packets to the internet are sent too: none may leave with
+its inner source. In between the ruleset is damaged, and repaired by the daemon, or by the next
+apply where no daemon runs.
 """
 
 from __future__ import annotations
@@ -40,7 +42,16 @@ from .packet import Kind, Packet, new_ident
 from .tally import TALLY
 from .test_restart import Service
 
-HOST = (UPLINK4, UPLINK6, LAN_GATEWAY4, LAN_GATEWAY6, DOCKER_GATEWAY, "203.0.113.255", "224.0.0.1", "ff02::1")
+HOST = (
+    UPLINK4,
+    UPLINK6,
+    LAN_GATEWAY4,
+    LAN_GATEWAY6,
+    DOCKER_GATEWAY,
+    "203.0.113.255",
+    "224.0.0.1",
+    "ff02::1",
+)
 INSIDE = (LAN_HOST4, LAN_HOST6, CONTAINER, DNS4, DNS6)
 KINDS: tuple[Kind, ...] = ("udp", "tcp", "ping")
 SERVICES: tuple[Kind, ...] = ("udp", "tcp")  # the gateway's own address in a network answers ping
@@ -88,21 +99,37 @@ class UnderFire:
         body = {"type": "secure-internet", "expected_users": 2, "endpoints": ends}
         self.gateway.apply({name: {**body, "isolation": mode} for name, mode in MODES.items()})
         self.shown = {name: self._show(name) for name in MODES}
-        self.tunnels = {name: Tunnel(host, self.gateway.config(name)) for name, host in zip(ENDS, self.lab.clients, strict=True)}
+        self.tunnels = {
+            name: Tunnel(host, self.gateway.config(name))
+            for name, host in zip(ENDS, self.lab.clients, strict=True)
+        }
         for tunnel in self.tunnels.values():
             tunnel.up()
         for shown in self.shown.values():
-            self.lab.isp.ip(f"route add {shown['subnet']} via {UPLINK4}", f"route add {shown['subnet6']} via {UPLINK6}")
-        assert all(tunnel.wake(target) for tunnel in self.tunnels.values() for target in (INTERNET4, INTERNET6))
-        self.forbidden = {name: list(self._forbidden(name)) for name in ENDS if name.endswith("phone")}
+            self.lab.isp.ip(
+                f"route add {shown['subnet']} via {UPLINK4}",
+                f"route add {shown['subnet6']} via {UPLINK6}",
+            )
+        assert all(
+            tunnel.wake(target)
+            for tunnel in self.tunnels.values()
+            for target in (INTERNET4, INTERNET6)
+        )
+        self.forbidden = {
+            name: list(self._forbidden(name)) for name in ENDS if name.endswith("phone")
+        }
         self.outwards = {name: list(self._outwards(name)) for name in self.forbidden}
 
     def _show(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.gateway.warpctl("network", "show", name, "-o", "json").checked().out)
+        found: dict[str, Any] = json.loads(
+            self.gateway.warpctl("network", "show", name, "-o", "json").checked().out
+        )
         return found
 
     def _forbidden(self, name: str) -> Iterator[Packet]:
-        others = [address for end in ENDS if end != name for address in self.tunnels[end].config.addresses]
+        others = [
+            address for end in ENDS if end != name for address in self.tunnels[end].config.addresses
+        ]
         for target in (*HOST, *INSIDE, *others):
             yield from (self._packet(name, kind, target) for kind in KINDS)
         shown = self.shown[name.partition("/")[0]]
@@ -115,7 +142,9 @@ class UnderFire:
 
     def _packet(self, name: str, kind: Kind, target: str) -> Packet:
         config = self.tunnels[name].config
-        return Packet(kind, config.address6 if ":" in target else config.address4, target, 7777, new_ident())
+        return Packet(
+            kind, config.address6 if ":" in target else config.address4, target, 7777, new_ident()
+        )
 
     def fire(self) -> None:
         for name, packets in self.forbidden.items():
@@ -145,22 +174,35 @@ class UnderFire:
 
     def arrived(self) -> list[str]:
         """Every arrival of a forbidden packet, and of one that left with its inner source."""
-        forbidden = {packet.ident: packet for packets in self.forbidden.values() for packet in packets}
-        outwards = {packet.ident: packet for packets in self.outwards.values() for packet in packets}
+        forbidden = {
+            packet.ident: packet for packets in self.forbidden.values() for packet in packets
+        }
+        outwards = {
+            packet.ident: packet for packets in self.outwards.values() for packet in packets
+        }
         found = []
         for ident, records in self.lab.arrivals().items():
             for record in records:
                 where = f"{record['host']} {record['where']} {record['link']}, from {record['src']}"
                 if ident in forbidden:
                     found.append(f"{forbidden[ident].kind} to {forbidden[ident].target} at {where}")
-                elif ident in outwards and record["host"] == "isp" and record["src"] == outwards[ident].source:
-                    found.append(f"{outwards[ident].kind} to {outwards[ident].target} with its inner source at {where}")
+                elif (
+                    ident in outwards
+                    and record["host"] == "isp"
+                    and record["src"] == outwards[ident].source
+                ):
+                    found.append(
+                        f"{outwards[ident].kind} to {outwards[ident].target} with its inner source"
+                        f" at {where}"
+                    )
         return found
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-def test_nothing_forbidden_passes_while_the_ruleset_is_gone(wireguard: str, tmp_path: Path, running: bool, rounds: int) -> None:
+def test_nothing_forbidden_passes_while_the_ruleset_is_gone(
+    wireguard: str, tmp_path: Path, running: bool, rounds: int
+) -> None:
     under = UnderFire(tmp_path)
     try:
         service = Service(under.gateway)
@@ -180,9 +222,14 @@ def test_nothing_forbidden_passes_while_the_ruleset_is_gone(wireguard: str, tmp_
         sent, arrived = under.cease(), under.arrived()
         state = "running" if running else "stopped"
         times = f"median {median(took):.2f} s, worst {max(took):.2f} s until all is back"
-        print(f"\n  {len(took)} times under fire, warpd {state}: forbidden {len(arrived)} of {sent}; {times}")
+        print(
+            f"\n  {len(took)} times under fire, warpd {state}: forbidden {len(arrived)} of {sent};"
+            f" {times}"
+        )
         faults = TALLY.forbidden(f"under fire, warpd {state}", [(text, True) for text in arrived])
-        faults += TALLY.forbidden(f"under fire, warpd {state}", [("", False)] * (sent - len(arrived)))
+        faults += TALLY.forbidden(
+            f"under fire, warpd {state}", [("", False)] * (sent - len(arrived))
+        )
         faults += TALLY.allowed(f"under fire, warpd {state}: back", back)
         if running:
             service.end("TERM")

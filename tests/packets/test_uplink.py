@@ -1,6 +1,6 @@
 """The uplink's default route changes: after an `apply`, egress of both isolation modes follows.
 
-c1 one (namespace)   c2 two (vrf) --- gw eth0 203.0.113.1 === isp 203.0.113.254, later .253 --- world
+c1 one (namespace) c2 two (vrf) --- gw eth0 203.0.113.1 === isp 203.0.113.254, later .253 --- world
                                       gw eth1 203.0.114.1 === isp 203.0.114.254
 """
 
@@ -32,7 +32,9 @@ def connected(wireguard: str, tmp_path: Path) -> Iterator[Bench]:
         for (name, _mode), host in zip(MODES.items(), lab.clients, strict=True):
             tunnels[name] = Tunnel(host, gateway.config(f"{name}/phone"))
             tunnels[name].up()
-            assert tunnels[name].wake(INTERNET4) and tunnels[name].wake(INTERNET6), f"{name} has no way to the internet"
+            assert tunnels[name].wake(INTERNET4) and tunnels[name].wake(INTERNET6), (
+                f"{name} has no way to the internet"
+            )
         yield lab, gateway, tunnels
     finally:
         lab.stop()
@@ -53,7 +55,9 @@ def follows(bench: Bench, what: str, source4: str, source6: str) -> None:
             results.append((f"{name} {target}: answered", tunnel.wake(target)))
             ident = new_ident()
             for kind in ("udp", "tcp"):
-                results.append((f"{name} {kind} {target}", getattr(tunnel.host, kind)(target, 7777, ident)))
+                results.append(
+                    (f"{name} {kind} {target}", getattr(tunnel.host, kind)(target, 7777, ident))
+                )
             seen = {record["src"] for record in lab.arrivals([lab.world]).get(ident, ())}
             results.append((f"{name} {target}: from {seen}, not {source}", seen == {source}))
     results.append(("a second plan is empty", gateway.warpctl("plan").rc == 0))
@@ -65,7 +69,9 @@ def dial(tunnels: dict[str, Tunnel], address: str) -> None:
     for tunnel in tunnels.values():
         shown = tunnel.shown("endpoints")
         peer = tunnel.host.run("wg", "show", LINK, "peers").checked().out.strip()
-        tunnel.host.run("wg", "set", LINK, "peer", peer, "endpoint", f"{address}:{shown.rpartition(':')[2]}").checked()
+        tunnel.host.run(
+            "wg", "set", LINK, "peer", peer, "endpoint", f"{address}:{shown.rpartition(':')[2]}"
+        ).checked()
 
 
 def test_new_gateway(connected: Bench) -> None:
@@ -73,7 +79,9 @@ def test_new_gateway(connected: Bench) -> None:
     lab, _gateway, _tunnels = connected
     lab.isp.ip("addr del 203.0.113.254/24 dev gw", "addr del 2001:db8:113::fe/64 dev gw")
     lab.isp.ip("addr add 203.0.113.253/24 dev gw", "addr add 2001:db8:113::fd/64 dev gw")
-    lab.gw.ip("route replace default via 203.0.113.253", "route replace default via 2001:db8:113::fd")
+    lab.gw.ip(
+        "route replace default via 203.0.113.253", "route replace default via 2001:db8:113::fd"
+    )
     assert until(lambda: lab.gw.ping(INTERNET4) and lab.gw.ping(INTERNET6)), "the lab is wrong"
     follows(connected, "new gateway", UPLINK4, UPLINK6)
 
@@ -95,7 +103,9 @@ def test_new_address(connected: Bench) -> None:
 
 
 def test_down_and_up(connected: Bench) -> None:
-    """The kernel forgets routes and IPv6 addresses of a link that goes down; also with an apply while it is down."""
+    """The kernel forgets routes and IPv6 addresses of a link that goes down; also with an apply
+    while it is down.
+    """
     lab, gateway, _tunnels = connected
     lab.gw.ip("link set eth0 down")
     gateway.warpctl("apply", "--yes")  # may complain, must not break
@@ -113,7 +123,11 @@ def test_another_link(connected: Bench) -> None:
     """The default route moves to another interface, and back to where nothing was left behind."""
     lab, _gateway, _tunnels = connected
     lab.isp.link("gw2", lab.gw, "eth1")
-    lab.isp.ip("addr add 203.0.114.254/24 dev gw2", "addr add 2001:db8:114::fe/64 dev gw2", "link set gw2 up")
+    lab.isp.ip(
+        "addr add 203.0.114.254/24 dev gw2",
+        "addr add 2001:db8:114::fe/64 dev gw2",
+        "link set gw2 up",
+    )
     lab.gw.ip(
         "addr add 203.0.114.1/24 dev eth1",
         "addr add 2001:db8:114::1/64 dev eth1",
@@ -123,5 +137,7 @@ def test_another_link(connected: Bench) -> None:
     )
     assert until(lambda: lab.gw.ping(INTERNET4) and lab.gw.ping(INTERNET6)), "the lab is wrong"
     follows(connected, "another link", "203.0.114.1", "2001:db8:114::1")
-    lab.gw.ip("route replace default via 203.0.113.254", "route replace default via 2001:db8:113::fe")
+    lab.gw.ip(
+        "route replace default via 203.0.113.254", "route replace default via 2001:db8:113::fe"
+    )
     follows(connected, "and back", UPLINK4, UPLINK6)

@@ -1,7 +1,9 @@
-"""Nothing leaves but by the links that are meant; and what the host reaches by them, permitted clients reach. Both modes.
+"""Nothing leaves but by the links that are meant; and what the host reaches by them, permitted
+clients reach. Both modes.
 
-c1 one (namespace)  c2 two (vrf)   gw eth0 203.0.113.1 === isp === world 198.51.100.7, 10.x
-c3 corp (namespace) c4 vorp (vrf)  gw lan1 10.20.0.1   === world lan1 10.20.0.9, and what is behind it: 10.30.0.9
+c1 one (namespace) c2 two (vrf) gw eth0 203.0.113.1 === isp === world 198.51.100.7, 10.x c3 corp
+(namespace) c4 vorp (vrf) gw lan1 10.20.0.1 === world lan1 10.20.0.9, and what is behind it:
+10.30.0.9
                                    gw eth1 203.0.114.1 === isp gw2, the second way to the world
 """
 
@@ -26,17 +28,27 @@ Bench = tuple[Lab, Gateway, dict[str, Tunnel]]
 
 def intent() -> dict[str, Any]:
     phone = {"endpoints": {"phone": {"type": "mobile"}}}
-    out: dict[str, Any] = {name: {"type": "secure-internet", "isolation": mode, **phone} for name, mode in WEB.items()}
+    out: dict[str, Any] = {
+        name: {"type": "secure-internet", "isolation": mode, **phone} for name, mode in WEB.items()
+    }
     for name, mode in CORP.items():
         resources = [{"subnet": "10.0.0.0/8"}, {"subnet": "198.51.100.0/24"}]
-        out[name] = {"type": "remote-resource-gateway", "isolation": mode, "resources": resources, "expected_users": 2, **phone}
+        out[name] = {
+            "type": "remote-resource-gateway",
+            "isolation": mode,
+            "resources": resources,
+            "expected_users": 2,
+            **phone,
+        }
     out["two"]["allow_private"] = out["one"]["allow_private"] = ["10.0.0.0/8"]
     return out
 
 
 @pytest.fixture
 def bench(wireguard: str, tmp_path: Path) -> Iterator[Bench]:
-    """Two networks of each type, one of either mode; a second link to the world, and a LAN, both not there yet."""
+    """Two networks of each type, one of either mode; a second link to the world, and a LAN, both
+    not there yet.
+    """
     lab = Lab(len(WEB) + len(CORP))
     try:
         gateway = Gateway(lab.gw, tmp_path)
@@ -56,10 +68,15 @@ def connect(bench: Bench, **about: Any) -> None:
 
 
 def add_lan(lab: Lab) -> None:
-    """A LAN on a second link, a route by a router in it, and a multipath route of which it is one way."""
+    """A LAN on a second link, a route by a router in it, and a multipath route of which it is one
+    way.
+    """
     lab.gw.link("lan1", lab.world, "lan1")
     lab.world.ip(
-        f"addr add {NEAR}/16 dev lan1", "link set lan1 up", f"addr add {BEHIND}/32 dev lo", f"addr add {SPREAD}/32 dev lo"
+        f"addr add {NEAR}/16 dev lan1",
+        "link set lan1 up",
+        f"addr add {BEHIND}/32 dev lo",
+        f"addr add {SPREAD}/32 dev lo",
     )
     lab.gw.ip(
         "addr add 10.20.0.1/16 dev lan1",
@@ -68,18 +85,30 @@ def add_lan(lab: Lab) -> None:
         f"route add 10.40.0.0/16 nexthop via {NEAR} nexthop via 203.0.113.254",
     )
     lab.isp.ip(f"route add {SPREAD} via {INTERNET4}")
-    assert until(lambda: all(lab.gw.ping(each) for each in (NEAR, BEHIND, SPREAD))), "the lab is wrong"
+    assert until(lambda: all(lab.gw.ping(each) for each in (NEAR, BEHIND, SPREAD))), (
+        "the lab is wrong"
+    )
 
 
 def second_way(lab: Lab) -> None:
     """Another link to the provider, which the host does not use yet."""
     lab.isp.link("gw2", lab.gw, "eth1")
-    lab.isp.ip("addr add 203.0.114.254/24 dev gw2", "addr add 2001:db8:114::fe/64 dev gw2", "link set gw2 up")
-    lab.gw.ip("addr add 203.0.114.1/24 dev eth1", "addr add 2001:db8:114::1/64 dev eth1", "link set eth1 up")
+    lab.isp.ip(
+        "addr add 203.0.114.254/24 dev gw2",
+        "addr add 2001:db8:114::fe/64 dev gw2",
+        "link set gw2 up",
+    )
+    lab.gw.ip(
+        "addr add 203.0.114.1/24 dev eth1",
+        "addr add 2001:db8:114::1/64 dev eth1",
+        "link set eth1 up",
+    )
 
 
 def left_by(bench: Bench, name: str, target: str, port: int = 7777) -> set[str]:
-    """The provider's links at which new packets of a client came in; nothing left where it is empty."""
+    """The provider's links at which new packets of a client came in; nothing left where it is
+    empty.
+    """
     lab, _gateway, tunnels = bench
     ident = new_ident()
     for _ in range(3):
@@ -89,7 +118,9 @@ def left_by(bench: Bench, name: str, target: str, port: int = 7777) -> set[str]:
 
 
 def test_what_the_host_reaches_clients_reach(bench: Bench) -> None:
-    """A range with parts on several links: connected, behind a router, by several ways at once; and `explain` says so."""
+    """A range with parts on several links: connected, behind a router, by several ways at once; and
+    `explain` says so.
+    """
     lab, gateway, tunnels = bench
     add_lan(lab)
     connect(bench)
@@ -103,7 +134,9 @@ def test_what_the_host_reaches_clients_reach(bench: Bench) -> None:
 
 
 def test_a_link_that_is_not_meant(bench: Bench) -> None:
-    """The default route moves to another link than the one named as uplink: nothing leaves by it, not even before a pass."""
+    """The default route moves to another link than the one named as uplink: nothing leaves by it,
+    not even before a pass.
+    """
     lab, gateway, tunnels = bench
     second_way(lab)
     lab.gw.ip(  # a default route over the uplink stays, behind a better one
@@ -117,7 +150,9 @@ def test_a_link_that_is_not_meant(bench: Bench) -> None:
         assert tunnels[name].wake(INTERNET4), f"{name} has no way to the internet"
     lab.gw.ip("route add default via 203.0.114.254", "route add default via 2001:db8:114::fe")
     forbidden = [
-        (f"{name} {target}", "isp gw2" in left_by(bench, name, target)) for name in tunnels for target in (INTERNET4, INTERNET6)
+        (f"{name} {target}", "isp gw2" in left_by(bench, name, target))
+        for name in tunnels
+        for target in (INTERNET4, INTERNET6)
     ]
     assert not TALLY.forbidden("ways out: a link that is not meant", forbidden)
     gateway.warpctl("apply", "--yes").checked()
@@ -128,13 +163,17 @@ def test_a_link_that_is_not_meant(bench: Bench) -> None:
         for target in (INTERNET4, INTERNET6):
             results.append((f"{name} {target}: by the uplink", tunnels[name].wake(target)))
             links = left_by(bench, name, target)
-            results.append((f"{name} {target}: by {links}", "isp gw" in links and "isp gw2" not in links))
+            results.append(
+                (f"{name} {target}: by {links}", "isp gw" in links and "isp gw2" not in links)
+            )
     results.append(("a second plan is empty", gateway.warpctl("plan").rc == 0))
     assert not TALLY.allowed("ways out: by the uplink that is named", results)
 
 
 def test_behind_another_vpn(bench: Bench) -> None:
-    """The host sends everything through a VPN by routing rules, as wg-quick sets them up; the main table says otherwise."""
+    """The host sends everything through a VPN by routing rules, as wg-quick sets them up; the main
+    table says otherwise.
+    """
     lab, _gateway, tunnels = bench
     second_way(lab)
     lab.gw.ip(

@@ -1,6 +1,8 @@
-"""P4 and P5: killed after any step, or any call failing, hanging or losing its answer, the next pass finishes.
+"""P4 and P5: killed after any step, or any call failing, hanging or losing its answer, the next
+pass finishes.
 
-The kernel is the one in memory; every fault is asserted to have fired. Printed: points survived of all.
+The kernel is the one in memory; every fault is asserted to have fired. Printed: points survived of
+all.
 """
 
 from __future__ import annotations
@@ -38,23 +40,39 @@ class Faulty(FakeKernel):
         if self.way == "killed before":
             raise Killed
         if self.way == "refused":
-            return OperationError(FailureKind.REFUSED, change.action.value, change.subject.key, 12, "Cannot allocate memory")
+            return OperationError(
+                FailureKind.REFUSED,
+                change.action.value,
+                change.subject.key,
+                12,
+                "Cannot allocate memory",
+            )
         fault = super()._one(change)
         if self.way == "killed after":
             raise Killed
         return fault or OperationError(
-            FailureKind.UNSETTLED, change.action.value, change.subject.key, 0, "no answer from the kernel"
+            FailureKind.UNSETTLED,
+            change.action.value,
+            change.subject.key,
+            0,
+            "no answer from the kernel",
         )
 
 
-START = world.intent(a=world.network(2), b=world.network(3, peer_communication=True), gone=world.network(1))
+START = world.intent(
+    a=world.network(2), b=world.network(3, peer_communication=True), gone=world.network(1)
+)
 CHANGED = world.intent(
     a=world.network(3, port=51821, mtu=1380),
     b=world.network(2, port=51820, nat=False, allow_private=["10.9.0.0/16"]),
     fresh=world.network(2, ipv6=False),
 )
 NONE = world.intent()
-VRF = {name: body for name, body in world.every_type("vrf").items() if name in ("v_corp", "v_wire", "v_campus")}
+VRF = {
+    name: body
+    for name, body in world.every_type("vrf").items()
+    if name in ("v_corp", "v_wire", "v_campus")
+}
 ROOMS = {name: {**body, "isolation": "namespace"} for name, body in VRF.items()}
 IN_VRFS, IN_ROOMS = world.intent(**VRF), world.intent(**ROOMS)
 MOVES = [
@@ -98,7 +116,9 @@ def faulty_from(base: FakeKernel, at: int, way: str) -> Faulty:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("name", "before", "after"), MOVES, ids=[name for name, _, _ in MOVES])
-def test_every_point(name: str, before: Intent, after: Intent, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_point(
+    name: str, before: Intent, after: Intent, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = settled(before)
     total = steps_to(base, after)
     assert total > 10
@@ -119,7 +139,9 @@ def test_every_point(name: str, before: Intent, after: Intent, way: str, capsys:
         print(f"\n  {name}, {way}: survived {survived} of {total}")
 
 
-def assert_no_more_reach(kernel: FakeKernel, before: dict[Key, KernelObject], after: dict[Key, KernelObject]) -> None:
+def assert_no_more_reach(
+    kernel: FakeKernel, before: dict[Key, KernelObject], after: dict[Key, KernelObject]
+) -> None:
     """Half-way, nothing is granted that is granted neither before nor after (P7)."""
     for key, item in kernel.objects.items():
         if item.phase is not Phase.PERMIT:

@@ -25,12 +25,19 @@ def test_doors_come_in_the_tables_own_transaction() -> None:
     table = root_table()
     assert len(table.doors) == 2
     last = create_table(table)[-1]["add"]["element"]
-    assert (last["family"], last["name"], sorted(last["elem"])) == (FAMILY, "doors", sorted(table.doors))
+    assert (last["family"], last["name"], sorted(last["elem"])) == (
+        FAMILY,
+        "doors",
+        sorted(table.doors),
+    )
 
 
 def test_a_table_made_anew_has_them_too() -> None:
     table = root_table()
-    chains = tuple(c if c.hook is None else type(c)(c.name, c.rules, c.hook, c.type, c.priority, "accept ") for c in table.chains)
+    chains = tuple(
+        c if c.hook is None else type(c)(c.name, c.rules, c.hook, c.type, c.priority, "accept ")
+        for c in table.chains
+    )
     commands = change_table(NftTable("", table.sets, table.counters, chains), table)
     assert list(commands[0]) == ["delete"]
     assert commands[-1]["add"]["element"]["name"] == "doors"
@@ -41,7 +48,9 @@ class Stubborn(FakeKernel):
 
     def _one(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE and isinstance(change.subject, Veth):
-            return OperationError(FailureKind.REFUSED, "delete", change.subject.key, 16, "Device or resource busy")
+            return OperationError(
+                FailureKind.REFUSED, "delete", change.subject.key, 16, "Device or resource busy"
+            )
         return super()._one(change)
 
 

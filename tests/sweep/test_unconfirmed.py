@@ -19,8 +19,16 @@ from warpd.service.rollback import undo_pending
 from warpd.service.workspace import Session
 from warpd.testing.fake_kernel import FakeKernel
 
-BEFORE = {"a": world.network(2), "b": world.network(3, peer_communication=True), "gone": world.network(1)}
-AFTER = {"a": world.network(3, mtu=1380), "b": world.network(2, nat=False), "fresh": world.network(2, ipv6=False)}
+BEFORE = {
+    "a": world.network(2),
+    "b": world.network(3, peer_communication=True),
+    "gone": world.network(1),
+}
+AFTER = {
+    "a": world.network(3, mtu=1380),
+    "b": world.network(2, nat=False),
+    "fresh": world.network(2, ipv6=False),
+}
 
 
 class Machine:
@@ -46,7 +54,9 @@ class Machine:
             entry = history.record(read, "test")
             if within_s:
                 history.await_yes(entry.number, before, within_s, "test")
-            converge(self.kernel, lambda: planned_run(self.kernel, goal), planned_run(self.kernel, goal))
+            converge(
+                self.kernel, lambda: planned_run(self.kernel, goal), planned_run(self.kernel, goal)
+            )
 
     def undo(self) -> None:
         with self.session.store.writer("test"):
@@ -55,10 +65,20 @@ class Machine:
 
     def kill_at(self, change: int) -> None:
         """The changing call number `change` from now on is the last."""
-        self.kernel.at, self.kernel.way, self.kernel.fired, self.kernel._number = change, "killed after", False, 0
+        self.kernel.at, self.kernel.way, self.kernel.fired, self.kernel._number = (
+            change,
+            "killed after",
+            False,
+            0,
+        )
 
     def state(self) -> tuple[object, object]:
-        return planned_run(self.kernel, self.session.goal(self.session.read(), create=False)).observed.state, self.allocations()
+        return (
+            planned_run(
+                self.kernel, self.session.goal(self.session.read(), create=False)
+            ).observed.state,
+            self.allocations(),
+        )
 
     def allocations(self) -> object:
         return self.session.store.read_allocations()
@@ -83,7 +103,9 @@ def folders(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
 
 
-def test_killed_at_every_step_of_the_apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_at_every_step_of_the_apply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     total, restored = steps_of(tmp_path, False), 0
     for number in range(1, total + 1):
         folder = tmp_path / str(number)
@@ -104,7 +126,9 @@ def test_killed_at_every_step_of_the_apply(tmp_path: Path, capsys: pytest.Captur
     assert restored == total > 20
 
 
-def test_killed_at_every_step_of_the_undoing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_at_every_step_of_the_undoing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     total, restored = steps_of(tmp_path, True), 0
     for number in range(1, total + 1):
         folder = tmp_path / str(number)
@@ -121,7 +145,11 @@ def test_killed_at_every_step_of_the_undoing(tmp_path: Path, capsys: pytest.Capt
         machine.undo()
         refused = History(machine.session).refused
         machine.say(BEFORE)
-        restored += machine.state() == before and bool(refused) and History(machine.session).in_force_number() == 1
+        restored += (
+            machine.state() == before
+            and bool(refused)
+            and History(machine.session).in_force_number() == 1
+        )
     with capsys.disabled():
         print(f"\nundoing killed at each of {total} steps: restored {restored}")
     assert restored == total > 20
@@ -132,5 +160,9 @@ def test_undoing_the_first_apply_leaves_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "first")
     machine.apply(60)
     machine.undo()
-    assert not len(planned_run(machine.kernel, machine.session.goal(machine.session.read(), create=False)).observed.state)
+    assert not len(
+        planned_run(
+            machine.kernel, machine.session.goal(machine.session.read(), create=False)
+        ).observed.state
+    )
     assert isinstance(machine.kernel, FakeKernel)

@@ -13,7 +13,9 @@ from warpd.cli.app import main
 
 @pytest.fixture
 def yaml(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """`warp.yaml` with the `TEXT` of the test's module, where it has one; else a path without a file."""
+    """`warp.yaml` with the `TEXT` of the test's module, where it has one; else a path without a
+    file.
+    """
     path = tmp_path / "warp.yaml"
     text = getattr(request.module, "TEXT", None)
     if text is not None:

@@ -1,4 +1,6 @@
-"""Every `warpctl` and `warpd` command line in README and docs: its command exists, and takes those options."""
+"""Every `warpctl` and `warpd` command line in README and docs: its command exists, and takes those
+options.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,39 @@ from typing import Any
 import pytest
 import typer
 
-from warpd.cli import change, edit, events, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401
+from warpd.cli import (  # noqa: F401
+    change,
+    edit,
+    events,
+    explain,
+    export,
+    history,
+    import_,
+    inspect,
+    lock,
+    pull,
+    settings,
+    watch,
+)
 from warpd.cli.app import app
 from warpd.cli.arguments import in_order
 from warpd.daemon.serve import serve
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "examples" / "git" / "README.md"]
+PAGES = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "examples" / "git" / "README.md",
+]
 HELP = {"--help", "-h"}
 WITH_VALUE = ("-c", "--config", "--state-dir")
 
 
 def command_lines(text: str) -> Iterator[str]:
     """In backticks, or at the beginning of a line of a block; without comments."""
-    for found in re.finditer(r"`((?:warpctl|warpd) [^`]*)`|^(?:\$ )?((?:warpctl|warpd) .*)$", text, re.MULTILINE):
+    for found in re.finditer(
+        r"`((?:warpctl|warpd) [^`]*)`|^(?:\$ )?((?:warpctl|warpd) .*)$", text, re.MULTILINE
+    ):
         line = (found.group(1) or found.group(2)).split("#")[0].replace("\n", " ")
         yield re.split(r" [|>&;] | \|$| && ", line)[0].strip()
 
@@ -43,7 +64,9 @@ def root_of(program: str) -> Any:
 
 
 def names_of(node: Any) -> set[str]:
-    return {name for parameter in node.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return {
+        name for parameter in node.params for name in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 def what_is_wrong(line: str) -> str:
@@ -62,7 +85,11 @@ def what_is_wrong(line: str) -> str:
         options |= names_of(node)
         if node.name == "exec":
             return ""
-    unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in options]
+    unknown = [
+        word
+        for word in rest
+        if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in options
+    ]
     return f"takes no {' '.join(unknown)}" if unknown else ""
 
 
@@ -74,5 +101,9 @@ def test_every_command_line_is_one(page: Path) -> None:
 
 
 def test_a_wrong_one_is_found() -> None:
-    assert what_is_wrong("warpctl endpoint list --nevver") and what_is_wrong("warpctl rotate corp/a")
-    assert not what_is_wrong("warpctl -c x.yaml plan --out p.json") and not what_is_wrong("warpctl exec corp -- ip -br addr")
+    assert what_is_wrong("warpctl endpoint list --nevver") and what_is_wrong(
+        "warpctl rotate corp/a"
+    )
+    assert not what_is_wrong("warpctl -c x.yaml plan --out p.json") and not what_is_wrong(
+        "warpctl exec corp -- ip -br addr"
+    )

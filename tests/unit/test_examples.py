@@ -1,4 +1,6 @@
-"""Every example is valid without a warning, can be built in both modes, and names the schema by a path that is right."""
+"""Every example is valid without a warning, can be built in both modes, and names the schema by a
+path that is right.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from warpd.networks.compiler import compile_state, tunnel_mtu
 from warpd.testing.fake_kernel import PLAIN
 
 FOLDER = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if not {"cloud-init", "monitoring"} & set(path.parts))
+EXAMPLES = sorted(
+    path for path in FOLDER.rglob("*.yaml") if not {"cloud-init", "monitoring"} & set(path.parts)
+)
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2027, 1, 1)
 
@@ -35,7 +39,10 @@ def read(path: Path) -> Intent:
 def test_there_is_one_for_each_type_and_one_for_all() -> None:
     names = {path.stem for path in EXAMPLES}
     assert {*NETWORK_TYPES, "everything", "quickstart", "frankfurt", "amsterdam"} <= names
-    built = {(one.type, one.isolation or "namespace") for one in read(FOLDER / "everything.yaml").networks.values()}
+    built = {
+        (one.type, one.isolation or "namespace")
+        for one in read(FOLDER / "everything.yaml").networks.values()
+    }
     assert built == {(kind, mode) for kind in NETWORK_TYPES for mode in ("namespace", "vrf")}
 
 
@@ -47,7 +54,9 @@ def test_an_example_is_sound(path: Path) -> None:
     assert not findings
     for mode in ("namespace", "vrf"):
         gateway = intent.gateway.model_copy(update={"isolation": mode})
-        built = compile_state(intent.model_copy(update={"gateway": gateway}), allocations, MASTER, PLAIN, TODAY)
+        built = compile_state(
+            intent.model_copy(update={"gateway": gateway}), allocations, MASTER, PLAIN, TODAY
+        )
         assert not built.problems
         assert len(built.names) == len(intent.networks)
     schema = path.read_text().splitlines()[0].partition("$schema=")[2]

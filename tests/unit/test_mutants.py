@@ -1,4 +1,5 @@
-"""Hold the list of mutants to the product: each place is there once, and so is the test that must find the mistake.
+"""Hold the list of mutants to the product: each place is there once, and so is the test that must
+find the mistake.
 
 That each is found is another matter, and takes longer: `./run mutants`.
 """
@@ -48,7 +49,12 @@ def test_none_takes_an_item_and_a_statement_away() -> None:
 
 @pytest.mark.parametrize(
     "edit",
-    [Edit("m:gone", "a", "b"), Edit("m:first", "c", "b"), Edit("m:first", "a", "b"), Edit("m:first", "items", "b")],
+    [
+        Edit("m:gone", "a", "b"),
+        Edit("m:first", "c", "b"),
+        Edit("m:first", "a", "b"),
+        Edit("m:first", "items", "b"),
+    ],
     ids=["no function", "no code", "twice", "in another function"],
 )
 def test_a_place_that_is_not_there_once_is_refused(edit: Edit) -> None:

@@ -12,7 +12,13 @@ from warpd import naming
 
 VCIDS = st.integers(1, 99_999_999)
 LEGS = st.integers(1, 999)
-OF_A_NETWORK = (naming.tunnel, naming.transit_inner, naming.transit_outer, naming.vrf, naming.bridge)
+OF_A_NETWORK = (
+    naming.tunnel,
+    naming.transit_inner,
+    naming.transit_outer,
+    naming.vrf,
+    naming.bridge,
+)
 OF_A_LEG = (naming.gretap, naming.vxlan)
 IFNAMSIZ = 16  # with the zero at its end, linux/if.h
 
@@ -26,7 +32,9 @@ def test_the_name_of_a_link_gives_its_vcid(build: Callable[[int], str], vcid: in
 
 @pytest.mark.parametrize("build", OF_A_LEG)
 @given(vcid=VCIDS, leg=LEGS)
-def test_the_name_of_a_leg_gives_its_vcid(build: Callable[[int, int], str], vcid: int, leg: int) -> None:
+def test_the_name_of_a_leg_gives_its_vcid(
+    build: Callable[[int, int], str], vcid: int, leg: int
+) -> None:
     assert naming.vcid_of_link(build(vcid, leg)) == vcid
     assert len(build(vcid, leg)) < IFNAMSIZ
 
@@ -39,7 +47,21 @@ def test_namespaces_and_aliases_give_their_vcid(vcid: int, network: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["", "wg-", "wg-0", "wg-01", "wg-7x", "xwg-7", "gt-7", "gt-7-0", "vx-7-", "warp-7", "br-lan", "wg-7-1"]
+    "name",
+    [
+        "",
+        "wg-",
+        "wg-0",
+        "wg-01",
+        "wg-7x",
+        "xwg-7",
+        "gt-7",
+        "gt-7-0",
+        "vx-7-",
+        "warp-7",
+        "br-lan",
+        "wg-7-1",
+    ],
 )
 def test_other_links_are_not_ours(name: str) -> None:
     assert naming.vcid_of_link(name) is None

@@ -1,8 +1,9 @@
 """What only reads and writes files runs in a plain virtual environment, as a user who is not root.
 
-The environment is a real one: made by `python -m venv` without the system's packages, filled by pip with the pinned versions
-and nothing for development. It is kept in .work while neither the pins nor the dependencies change. Where the machine is no
-Linux, netlink is missing too; that alone is simulated, by refusing the import.
+The environment is a real one: made by `python -m venv` without the system's packages, filled by pip
+with the pinned versions and nothing for development. It is kept in .work while neither the pins nor
+the dependencies change. Where the machine is no Linux, netlink is missing too; that alone is
+simulated, by refusing the import.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def plain() -> Path:
         shutil.rmtree(made, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", made], check=True, timeout=300)
         words = ["install", "-q", "--disable-pip-version-check", "-c", PINS, "-e", REPOSITORY]
-        subprocess.run([made / "bin" / "python", "-m", "pip", *words], check=True, timeout=600, capture_output=True)
+        subprocess.run(
+            [made / "bin" / "python", "-m", "pip", *words],
+            check=True,
+            timeout=600,
+            capture_output=True,
+        )
         mark.write_text(now)
     return made / "bin"
 
@@ -86,9 +92,19 @@ class Plain:
 
     def outcome(self, *command: str | Path) -> tuple[int, str, str]:
         user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        environment = {"PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        environment = {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+        }
         done = subprocess.run(  # type: ignore[call-overload]
-            command, capture_output=True, text=True, env=environment, check=False, cwd=self.folder, **user
+            command,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            cwd=self.folder,
+            **user,
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -105,7 +121,9 @@ def test_the_environment_is_a_plain_one(plain: Path, folder: Path) -> None:
     code, _out, err = run.outcome(plain / "python", "-c", "import nftables")
     assert code == 1 and "ModuleNotFoundError" in err
     assert run.outcome(plain / "python", "-c", "import pytest")[0] == 1, "nothing for development"
-    code, out, _err = run.outcome(plain / "python", "-c", "import os, sys; print(os.geteuid(), sys.prefix != sys.base_prefix)")
+    code, out, _err = run.outcome(
+        plain / "python", "-c", "import os, sys; print(os.geteuid(), sys.prefix != sys.base_prefix)"
+    )
     assert code == 0 and out.split() == [str(NOBODY if os.geteuid() == 0 else os.geteuid()), "True"]
     assert run.outcome(plain / "warpd", "--version")[1].startswith("warpd ")
 
@@ -116,12 +134,19 @@ def test_files_need_no_kernel(warpctl: Plain, folder: Path) -> None:
     assert warpctl("network", "add", "b", "--type", "l3vpn-gateway")[0] == 0
     assert warpctl("endpoint", "add", "b", "x", "--type", "cpe")[0] == 0
     assert warpctl("network", "set", "b", "--description", "sites")[0] == 0
-    assert warpctl("endpoint", "rename", "b/x", "y")[0] == 0 and warpctl("endpoint", "disable", "b/y")[0] == 0
+    assert (
+        warpctl("endpoint", "rename", "b/x", "y")[0] == 0
+        and warpctl("endpoint", "disable", "b/y")[0] == 0
+    )
     assert warpctl("lock", "--check")[0] == 1
     assert warpctl("lock")[0] == 0 and warpctl("lock", "--check")[0] == 0
     code, out, err = warpctl("endpoint", "config", "a/p")
-    assert code == 0 and "Endpoint = vpn.example.com:51820" in out and "MTU is taken to be 1500" in err
-    (folder / "warp.yaml").write_text((folder / "warp.yaml").read_text().replace("vpn.example.com", "auto"))
+    assert (
+        code == 0 and "Endpoint = vpn.example.com:51820" in out and "MTU is taken to be 1500" in err
+    )
+    (folder / "warp.yaml").write_text(
+        (folder / "warp.yaml").read_text().replace("vpn.example.com", "auto")
+    )
     code, out, err = warpctl("endpoint", "config", "a/p")
     assert code == 1 and out == "" and "python3-nftables" in err
 

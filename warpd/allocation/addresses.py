@@ -1,8 +1,11 @@
-"""Addresses inside one network: the gateway's and every endpoint's. A part of `allocator`, pure like it.
+"""Addresses inside one network: the gateway's and every endpoint's.
 
-Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links are /32,
-there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset plus 1. When a subnet
-is enlarged everyone keeps the address, when it is moved everyone keeps the offset.
+A part of `allocator`, pure like it.
+
+Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links
+are /32, there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset
+plus 1. When a subnet is enlarged everyone keeps the address, when it is moved everyone keeps the
+offset.
 """
 
 from __future__ import annotations
@@ -94,34 +97,58 @@ def seat(
     findings: list[Finding],
     closed: QuarantinedAddresses = NOTHING_CLOSED,
 ) -> AddressPlan:
-    """Give every address of one network, keeping the offsets of `old`; where nothing is to give, `old` itself."""
+    """Give every address of one network, keeping the offsets of `old`; where nothing is to give,
+    `old` itself.
+    """
     if old is not None and _settled(network, subnet, subnet6, old):
         return old
     four = _AddressFamilyPool(int(subnet.network_address), subnet.num_addresses, "address")
     six = _AddressFamilyPool(int(subnet6.network_address), subnet6.num_addresses, "address6")
-    said4 = {name: int(one.address) for name, one in network.endpoints.items() if one.address is not None}
-    said6 = {name: int(one.address6) for name, one in network.endpoints.items() if one.address6 is not None}
+    said4 = {
+        name: int(one.address) for name, one in network.endpoints.items() if one.address is not None
+    }
+    said6 = {
+        name: int(one.address6)
+        for name, one in network.endpoints.items()
+        if one.address6 is not None
+    }
     names = sorted(network.endpoints, key=natural)
     _keep(four, six, network, old)
     _gateway(path, four, six, network, findings)
     for side, said, shown in ((four, said4, IPv4Address), (six, said6, IPv6Address)):
         for name in sorted(said):
-            _pin(f"{path}.endpoints.{name}.{side.word}", side, name, said[name], shown(said[name]), findings)
+            _pin(
+                f"{path}.endpoints.{name}.{side.word}",
+                side,
+                name,
+                said[name],
+                shown(said[name]),
+                findings,
+            )
     _fill(path, four, six, [name for name in names if name not in said4], names, closed, findings)
     full = (name for name in names if name in four.given and name in six.given)
     endpoints = {
-        name: EndpointAllocation(IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name]))
+        name: EndpointAllocation(
+            IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name])
+        )
         for name in full
     }
     gateway6 = IPv6Address(six.base + six.given.get("", 0))
-    return AddressPlan(subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints)
+    return AddressPlan(
+        subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints
+    )
 
 
 def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: AddressPlan) -> bool:
-    """Whether everybody has a seat, and nobody asks for another one: a short way for large networks."""
+    """Whether everybody has a seat, and nobody asks for another one: a short way for large
+    networks.
+    """
     if not (old.plain and old.sound):
         return False  # what is not plain is given elsewhere
-    if (subnet, subnet6) != (old.subnet, old.subnet6) or network.endpoints.keys() != old.endpoints.keys():
+    if (subnet, subnet6) != (
+        old.subnet,
+        old.subnet6,
+    ) or network.endpoints.keys() != old.endpoints.keys():
         return False
     if network.gateway_address not in (None, old.gateway):
         return False
@@ -132,8 +159,12 @@ def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: A
     return True
 
 
-def _keep(four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, old: AddressPlan | None) -> None:
-    """What was held and is not said otherwise stays at its offset; in the order of `old`, where the first have precedence."""
+def _keep(
+    four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, old: AddressPlan | None
+) -> None:
+    """What was held and is not said otherwise stays at its offset; in the order of `old`, where the
+    first have precedence.
+    """
     if old is None:
         return
     base4, base6 = int(old.subnet.network_address), int(old.subnet6.network_address)
@@ -152,20 +183,33 @@ def _keep(four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, o
             six.take(name, int(had.address6) - base6)
 
 
-def _gateway(path: str, four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, findings: list[Finding]) -> None:
+def _gateway(
+    path: str,
+    four: _AddressFamilyPool,
+    six: _AddressFamilyPool,
+    network: Network,
+    findings: list[Finding],
+) -> None:
     said = network.gateway_address
     if said is not None:
         _pin(f"{path}.gateway_address", four, "", int(said), said, findings)
     elif "" not in four.given:
         four.take("", next((offset for offset in range(four.size) if offset not in four.owner), 0))
-    first = 1 if network.subnet6 is not None else four.given.get("", 0) + 1  # of a given subnet, `validation` keeps host 1 free
+    first = (
+        1 if network.subnet6 is not None else four.given.get("", 0) + 1
+    )  # of a given subnet, `validation` keeps host 1 free
     if "" not in six.given and not six.take("", first):
         offset = next((n for n in range(1, six.size) if n not in six.owner), 0)
         six.take("", offset)
 
 
 def _pin(
-    path: str, side: _AddressFamilyPool, name: str, value: int, shown: IPv4Address | IPv6Address, findings: list[Finding]
+    path: str,
+    side: _AddressFamilyPool,
+    name: str,
+    value: int,
+    shown: IPv4Address | IPv6Address,
+    findings: list[Finding],
 ) -> None:
     offset = value - side.base
     if side.take(name, offset):
@@ -177,7 +221,14 @@ def _pin(
         return
     subnet = f"{type(shown)(side.base)}/{shown.max_prefixlen - (side.size - 1).bit_length()}"
     hint = "write an address of that subnet, or the subnet that holds this one"
-    findings.append(Finding("address-outside-subnet", path, f"{shown} is outside of the network's subnet {subnet}", hint))
+    findings.append(
+        Finding(
+            "address-outside-subnet",
+            path,
+            f"{shown} is outside of the network's subnet {subnet}",
+            hint,
+        )
+    )
 
 
 def _fill(
@@ -191,12 +242,18 @@ def _fill(
 ) -> None:
     """New endpoints, in the order of their names as people count: laptop-2 before laptop-10."""
     free4 = (offset for offset in _free_offsets(four) if four.base + offset not in closed.four)
-    spare6 = (n for n in range(four.size + 1, six.size) if n not in six.owner and six.base + n not in closed.six)
+    spare6 = (
+        n
+        for n in range(four.size + 1, six.size)
+        if n not in six.owner and six.base + n not in closed.six
+    )
     for name in automatic:
         if name not in four.given:
             offset = next(free4, None)
             if offset is None:
-                findings += _only_closed(path, four, [each for each in automatic if each not in four.given], closed)
+                findings += _only_closed(
+                    path, four, [each for each in automatic if each not in four.given], closed
+                )
                 break  # else already a finding: more endpoints than the subnet holds
             four.take(name, offset)
     without = []
@@ -211,15 +268,27 @@ def _fill(
             without.append(name)
     if without:
         text = f"no IPv6 address is left for {', '.join(without)}"
-        findings.append(Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone"))
+        findings.append(
+            Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone")
+        )
 
 
-def _only_closed(path: str, four: _AddressFamilyPool, without: list[str], closed: QuarantinedAddresses) -> Iterator[Finding]:
+def _only_closed(
+    path: str, four: _AddressFamilyPool, without: list[str], closed: QuarantinedAddresses
+) -> Iterator[Finding]:
     """There are addresses, but each was somebody's until a short while ago."""
     if next(_free_offsets(four), None) is not None:
         text = f"no address is left for {', '.join(without)} but what rests by gateway.quarantine"
-        hint = f"the next is free at {closed.next_free}; or raise `expected_users`, or shorten `gateway.quarantine`"
-        yield Finding("quarantined", f"{path}.endpoints.{without[0]}", text, f"{hint}; the same device: `renamed_from`")
+        hint = (
+            f"the next is free at {closed.next_free}; or raise `expected_users`, or shorten"
+            " `gateway.quarantine`"
+        )
+        yield Finding(
+            "quarantined",
+            f"{path}.endpoints.{without[0]}",
+            text,
+            f"{hint}; the same device: `renamed_from`",
+        )
 
 
 def _free_offsets(side: _AddressFamilyPool) -> Iterator[int]:

@@ -1,7 +1,8 @@
 """What was given, and what was given up: plain values, and their JSON in the state folder.
 
-Lives here: the shape of grants. Does not: who gets what (`allocator`), how a grant outlives an edit (`renames`), how
-the operator's lock is written (`lock`). Version 1 of the JSON knew nothing of what was given up; it is still read.
+Lives here: the shape of grants. Does not: who gets what (`allocator`), how a grant outlives an edit
+(`renames`), how the operator's lock is written (`lock`). Version 1 of the JSON knew nothing of what
+was given up; it is still read.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ class NetworkAllocation:
 
     @cached_property
     def seats(self) -> AddressPlan:
-        return AddressPlan(self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints)
+        return AddressPlan(
+            self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints
+        )
 
     def first_names(self, name: str, endpoint: str) -> tuple[str, str] | None:
         """What network and endpoint were first called; None where that is what they are called."""
         key_name = self.endpoints[endpoint].key_name
-        return (self.first_name or name, key_name or endpoint) if self.first_name or key_name else None
+        return (
+            (self.first_name or name, key_name or endpoint) if self.first_name or key_name else None
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,7 +58,9 @@ class Tombstone:
     network: str
     endpoint: str  # "" where it was the network's own
     since: int  # seconds since the epoch
-    values: tuple[tuple[str, str], ...]  # fields of the grant, as text, in the order of the fields' names
+    values: tuple[
+        tuple[str, str], ...
+    ]  # fields of the grant, as text, in the order of the fields' names
 
     def get(self, name: str) -> str:
         """The value of a field; "" where it was not given up."""
@@ -74,11 +81,18 @@ class Writer:
 
     def text(self, allocations: Allocations) -> str:
         """Sorted and versioned, a line a network: the same grants are the same bytes."""
-        self._parts = {name: self._part(name, item) for name, item in sorted(allocations.networks.items())}
+        self._parts = {
+            name: self._part(name, item) for name, item in sorted(allocations.networks.items())
+        }
         networks = ",\n".join(text for _, text in self._parts.values())
-        rows = ([one.network, one.endpoint, one.since, dict(one.values)] for one in sorted(allocations.freed))
+        rows = (
+            [one.network, one.endpoint, one.since, dict(one.values)]
+            for one in sorted(allocations.freed)
+        )
         freed = ",\n".join(json.dumps(row, sort_keys=True) for row in rows)
-        return f'{{"version": {VERSION},\n"freed": [\n{freed}\n],\n"networks": {{\n{networks}\n}}}}\n'
+        return (
+            f'{{"version": {VERSION},\n"freed": [\n{freed}\n],\n"networks": {{\n{networks}\n}}}}\n'
+        )
 
     def _part(self, name: str, item: NetworkAllocation) -> tuple[NetworkAllocation, str]:
         known = self._parts.get(name)
@@ -116,7 +130,9 @@ def endpoint_values(item: EndpointAllocation) -> dict[str, str | int]:
     return values | {name: value for name, value in more.items() if value}
 
 
-def network_allocation(values: Mapping[str, Any], endpoints: Mapping[str, EndpointAllocation]) -> NetworkAllocation:
+def network_allocation(
+    values: Mapping[str, Any], endpoints: Mapping[str, EndpointAllocation]
+) -> NetworkAllocation:
     """The grant of such values.
 
     Raises:
@@ -141,15 +157,22 @@ def endpoint_allocation(values: Mapping[str, Any]) -> EndpointAllocation:
     """Likewise of an endpoint. Raises: KeyError, ValueError."""
     vni = int(values.get("vni", 0)) or None
     four, six = IPv4Address(values["address"]), IPv6Address(values["address6"])
-    return EndpointAllocation(four, six, int(values.get("leg", 0)), vni, str(values.get("key_name", "")))
+    return EndpointAllocation(
+        four, six, int(values.get("leg", 0)), vni, str(values.get("key_name", ""))
+    )
 
 
 def _plain(item: NetworkAllocation) -> dict[str, Any]:
-    return {**network_values(item), "endpoints": {name: _row(one) for name, one in item.endpoints.items()}}
+    return {
+        **network_values(item),
+        "endpoints": {name: _row(one) for name, one in item.endpoints.items()},
+    }
 
 
 def _row(one: EndpointAllocation) -> list[Any]:
-    """Short, for there may be very many: a key's name at the end needs leg and VNI before it, if only as 0."""
+    """Short, for there may be very many: a key's name at the end needs leg and VNI before it, if
+    only as 0.
+    """
     row = [str(one.address), str(one.address6), one.leg, one.vni or 0, one.key_name]
     while not row[-1]:
         row.pop()
@@ -165,7 +188,9 @@ def from_json(text: str) -> Allocations:
     try:
         document = json.loads(text)
         if document["version"] not in VERSIONS_READ:
-            raise ValueError(f"grants of version {document['version']}, this warpd reads {VERSIONS_READ}")
+            raise ValueError(
+                f"grants of version {document['version']}, this warpd reads {VERSIONS_READ}"
+            )
         networks = {name: _parsed(item) for name, item in sorted(document["networks"].items())}
         freed = tuple(_freed(*row) for row in document.get("freed", ()))
         return Allocations(networks, freed)
@@ -174,11 +199,15 @@ def from_json(text: str) -> Allocations:
 
 
 def _parsed(item: Mapping[str, Any]) -> NetworkAllocation:
-    return network_allocation(item, {name: _seat(one) for name, one in sorted(item["endpoints"].items())})
+    return network_allocation(
+        item, {name: _seat(one) for name, one in sorted(item["endpoints"].items())}
+    )
 
 
 def _seat(row: list[Any]) -> EndpointAllocation:
-    return endpoint_allocation(dict(zip(("address", "address6", "leg", "vni", "key_name"), row, strict=False)))
+    return endpoint_allocation(
+        dict(zip(("address", "address6", "leg", "vni", "key_name"), row, strict=False))
+    )
 
 
 def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -> Tombstone:
@@ -187,7 +216,12 @@ def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -
     for key, parse in _PARSERS.items():
         if key in values:
             parse(values[key])
-    return Tombstone(str(network), str(endpoint), int(since), tuple((str(key), str(values[key])) for key in sorted(values)))
+    return Tombstone(
+        str(network),
+        str(endpoint),
+        int(since),
+        tuple((str(key), str(values[key])) for key in sorted(values)),
+    )
 
 
 # What a value that was given up must be, for it is taken apart again where it must not be given.

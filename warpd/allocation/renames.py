@@ -1,8 +1,10 @@
-"""How grants outlive an edit: new names, names that come back, and what is given up and rests for a while. Pure.
+"""How grants outlive an edit: new names, names that come back, and what is given up and rests for a
+while. Pure.
 
-Lives here: old grants as today's names see them, and what nobody else may have yet. Does not: who gets what is new
-(`allocator`). An owner is its name: one that comes back while its numbers rest gets them again, for they were never
-anybody else's. A name's successor (`renamed_from`) is the same owner under a new name.
+Lives here: old grants as today's names see them, and what nobody else may have yet. Does not: who
+gets what is new (`allocator`). An owner is its name: one that comes back while its numbers rest
+gets them again, for they were never anybody else's. A name's successor (`renamed_from`) is the same
+owner under a new name.
 """
 
 from __future__ import annotations
@@ -34,12 +36,18 @@ _COMPANIONS: Final = frozenset({"gateway_address", "gateway_address6", "first_na
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """What nobody but its last owner may have yet; every map leads from a value, as text, to who had it."""
+    """What nobody but its last owner may have yet; every map leads from a value, as text, to who
+    had it.
+    """
 
     rows: tuple[Tombstone, ...] = ()
     period_s: int = 0
-    own: Mapping[str, Mapping[str, Tombstone]] = field(default_factory=dict)  # field of a network -> value
-    seats: Mapping[str, Mapping[str, Mapping[str, Tombstone]]] = field(default_factory=dict)  # network -> field -> value
+    own: Mapping[str, Mapping[str, Tombstone]] = field(
+        default_factory=dict
+    )  # field of a network -> value
+    seats: Mapping[str, Mapping[str, Mapping[str, Tombstone]]] = field(
+        default_factory=dict
+    )  # network -> field -> value
 
     @staticmethod
     def of(rows: Iterable[Tombstone], period_s: int, now_s: int) -> Quarantine:
@@ -93,21 +101,32 @@ def renamed(intent: Intent, allocations: Allocations) -> Allocations:
     for name, network in sorted(intent.networks.items()):
         before = network.renamed_from
         if before is not None and name not in networks:
-            freed = [dataclasses.replace(row, network=name) if row.network == before else row for row in freed]
+            freed = [
+                dataclasses.replace(row, network=name) if row.network == before else row
+                for row in freed
+            ]
             if before in networks:
                 had = networks.pop(before)
                 networks[name] = dataclasses.replace(had, first_name=had.first_name or before)
-        moved = {one.renamed_from: new for new, one in network.explicit_endpoints.items() if one.renamed_from is not None}
+        moved = {
+            one.renamed_from: new
+            for new, one in network.explicit_endpoints.items()
+            if one.renamed_from is not None
+        }
         if moved:
             had_seats = networks[name].endpoints if name in networks else {}
             moved = {old: new for old, new in moved.items() if new not in had_seats}
             freed = [_row_renamed(row, name, moved) for row in freed]
             if name in networks:
-                networks[name] = dataclasses.replace(networks[name], endpoints=_seats_renamed(had_seats, moved))
+                networks[name] = dataclasses.replace(
+                    networks[name], endpoints=_seats_renamed(had_seats, moved)
+                )
     return Allocations(networks, tuple(freed))
 
 
-def _seats_renamed(seats: Mapping[str, EndpointAllocation], moved: Mapping[str, str]) -> dict[str, EndpointAllocation]:
+def _seats_renamed(
+    seats: Mapping[str, EndpointAllocation], moved: Mapping[str, str]
+) -> dict[str, EndpointAllocation]:
     out = {name: one for name, one in seats.items() if name not in moved}
     for old, new in moved.items():
         if old in seats:
@@ -165,8 +184,12 @@ def _seats_again(
 # ---- what is about to be given up ----------------------------------------------------------------------------
 
 
-def with_leaving(intent: Intent, allocations: Allocations, rest: Quarantine, now_s: int) -> Quarantine:
-    """What rests, and what the intent gives up by this very edit: nobody may inherit that in the same breath."""
+def with_leaving(
+    intent: Intent, allocations: Allocations, rest: Quarantine, now_s: int
+) -> Quarantine:
+    """What rests, and what the intent gives up by this very edit: nobody may inherit that in the
+    same breath.
+    """
     if not rest.period_s:
         return rest
     known = {(row.network, row.endpoint, row.values) for row in rest.rows}
@@ -174,20 +197,29 @@ def with_leaving(intent: Intent, allocations: Allocations, rest: Quarantine, now
         row
         for name, had in allocations.networks.items()
         for endpoint, values in _leaving(had, intent.networks.get(name))
-        if ((row := _row(name, endpoint, values, now_s)).network, row.endpoint, row.values) not in known
+        if ((row := _row(name, endpoint, values, now_s)).network, row.endpoint, row.values)
+        not in known
     ]
     return Quarantine.of((*rest.rows, *rows), rest.period_s, now_s) if rows else rest
 
 
 def _row(network: str, endpoint: str, values: Mapping[str, Any], now_s: int) -> Tombstone:
-    return Tombstone(network, endpoint, now_s, tuple(sorted((key, str(value)) for key, value in values.items())))
+    return Tombstone(
+        network, endpoint, now_s, tuple(sorted((key, str(value)) for key, value in values.items()))
+    )
 
 
-def _leaving(had: NetworkAllocation, network: Network | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _leaving(
+    had: NetworkAllocation, network: Network | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     if network is None:
         yield from _given_up(had, None)
         return
-    own = {key: getattr(had, key) for key in _SAYABLE if getattr(network, key) not in (None, getattr(had, key))}
+    own = {
+        key: getattr(had, key)
+        for key in _SAYABLE
+        if getattr(network, key) not in (None, getattr(had, key))
+    }
     if own:
         yield "", own
     for name in had.endpoints.keys() - network.endpoints.keys():
@@ -201,8 +233,12 @@ def _leaving(had: NetworkAllocation, network: Network | None) -> Iterator[tuple[
 # ---- what is given up ----------------------------------------------------------------------------------------
 
 
-def released(old: Allocations, new: Mapping[str, NetworkAllocation], rest: Quarantine, now_s: int) -> tuple[Tombstone, ...]:
-    """Everything that rests from now on: what rested before, and what `new` has no more; nothing that `new` gives."""
+def released(
+    old: Allocations, new: Mapping[str, NetworkAllocation], rest: Quarantine, now_s: int
+) -> tuple[Tombstone, ...]:
+    """Everything that rests from now on: what rested before, and what `new` has no more; nothing
+    that `new` gives.
+    """
     if not rest.period_s:
         return ()
     rows = [*rest.rows]
@@ -215,7 +251,9 @@ def released(old: Allocations, new: Mapping[str, NetworkAllocation], rest: Quara
     return tuple(sorted(_not_in_use(rows, new))) if rows else ()
 
 
-def _given_up(had: NetworkAllocation, has: NetworkAllocation | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _given_up(
+    had: NetworkAllocation, has: NetworkAllocation | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """(endpoint or "", fields) for each owner that had something which it has no more."""
     if has is None:
         yield "", network_values(had)
@@ -239,16 +277,24 @@ def _given_up(had: NetworkAllocation, has: NetworkAllocation | None) -> Iterator
 
 def _network_lost(had: NetworkAllocation, has: NetworkAllocation) -> dict[str, Any]:
     before, after = network_values(had), network_values(has)
-    lost = {key: value for key, value in before.items() if key not in _COMPANIONS and after.get(key) != value}
+    lost = {
+        key: value
+        for key, value in before.items()
+        if key not in _COMPANIONS and after.get(key) != value
+    }
     if had.subnet.subnet_of(has.subnet):
         lost.pop("subnet", None)
     return lost
 
 
-def _seat_lost(had: EndpointAllocation, has: EndpointAllocation, network: NetworkAllocation) -> dict[str, Any]:
+def _seat_lost(
+    had: EndpointAllocation, has: EndpointAllocation, network: NetworkAllocation
+) -> dict[str, Any]:
     """An address outside of today's subnet rests with the subnet that it was of."""
     before, after = endpoint_values(had), endpoint_values(has)
-    lost = {key: value for key, value in before.items() if key != "key_name" and after.get(key) != value}
+    lost = {
+        key: value for key, value in before.items() if key != "key_name" and after.get(key) != value
+    }
     if had.address not in network.subnet:
         lost.pop("address", None)
     if had.address6 not in network.subnet6:
@@ -256,13 +302,19 @@ def _seat_lost(had: EndpointAllocation, has: EndpointAllocation, network: Networ
     return lost
 
 
-def _not_in_use(rows: Iterable[Tombstone], new: Mapping[str, NetworkAllocation]) -> Iterator[Tombstone]:
+def _not_in_use(
+    rows: Iterable[Tombstone], new: Mapping[str, NetworkAllocation]
+) -> Iterator[Tombstone]:
     """Without what somebody holds; a row of which only companions are left goes."""
     own, seats = _in_use(new, {row.network for row in rows if row.endpoint})
     for row in rows:
         used = seats.get(row.network, set()) if row.endpoint else own
         shared = own if row.endpoint else set()
-        left = tuple(pair for pair in row.values if pair not in used and (pair[0] != "vni" or pair not in shared))
+        left = tuple(
+            pair
+            for pair in row.values
+            if pair not in used and (pair[0] != "vni" or pair not in shared)
+        )
         if any(key not in _COMPANIONS for key, _ in left):
             yield row if left == row.values else dataclasses.replace(row, values=left)
 
@@ -270,17 +322,30 @@ def _not_in_use(rows: Iterable[Tombstone], new: Mapping[str, NetworkAllocation])
 Pairs = set[tuple[str, str]]
 
 
-def _in_use(new: Mapping[str, NetworkAllocation], touched: set[str]) -> tuple[Pairs, dict[str, Pairs]]:
-    """Values that somebody has: of networks and of legs everywhere, of seats in each network that is `touched`."""
+def _in_use(
+    new: Mapping[str, NetworkAllocation], touched: set[str]
+) -> tuple[Pairs, dict[str, Pairs]]:
+    """Values that somebody has: of networks and of legs everywhere, of seats in each network that
+    is `touched`.
+    """
     own: Pairs = set()
     seats: dict[str, Pairs] = {}
     for name, item in new.items():
         own |= {(key, str(value)) for key, value in network_values(item).items()}
         own |= {("vni", str(one.vni)) for one in item.endpoints.values() if one.vni}
         if name in touched:
-            seats[name] = {(key, str(value)) for one in item.endpoints.values() for key, value in endpoint_values(one).items()}
-            seats[name] |= {("key_name", one.key_name or each) for each, one in item.endpoints.items()}
-            seats[name] |= {("address", str(item.gateway_address)), ("address6", str(item.gateway_address6))}
+            seats[name] = {
+                (key, str(value))
+                for one in item.endpoints.values()
+                for key, value in endpoint_values(one).items()
+            }
+            seats[name] |= {
+                ("key_name", one.key_name or each) for each, one in item.endpoints.items()
+            }
+            seats[name] |= {
+                ("address", str(item.gateway_address)),
+                ("address6", str(item.gateway_address6)),
+            }
     return own, seats
 
 
@@ -288,7 +353,9 @@ def _in_use(new: Mapping[str, NetworkAllocation], touched: set[str]) -> tuple[Pa
 
 
 def merged(firm: Allocations, held: Allocations) -> Allocations:
-    """`firm` (a lock), and beside it what only `allocation.model` has; what the two say differently, `firm` decides."""
+    """`firm` (a lock), and beside it what only `allocation.model` has; what the two say
+    differently, `firm` decides.
+    """
     networks = dict(firm.networks)
     for name, item in sorted(held.networks.items()):
         first = networks.get(name)

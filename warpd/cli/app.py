@@ -1,6 +1,7 @@
 """`warpctl`: the commands and their options; what they do is in the files beside this one.
 
-Global options stand before the command or after it: `warpctl -c warp.yaml plan`, `warpctl plan -c warp.yaml`.
+Global options stand before the command or after it: `warpctl -c warp.yaml plan`, `warpctl plan -c
+warp.yaml`.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ app = typer.Typer(
     4 the YAML is invalid, 5 busy.""",
 )
 network_app = typer.Typer(no_args_is_help=True, help="Look at networks, add and remove them.")
-endpoint_app = typer.Typer(no_args_is_help=True, help="Look at endpoints, add and remove them, get their client configs.")
+endpoint_app = typer.Typer(
+    no_args_is_help=True, help="Look at endpoints, add and remove them, get their client configs."
+)
 app.add_typer(network_app, name="network")
 app.add_typer(endpoint_app, name="endpoint")
 
-Output = Annotated[output.Format, typer.Option("-o", "--output", help="text for people, json for programs")]
+Output = Annotated[
+    output.Format, typer.Option("-o", "--output", help="text for people, json for programs")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -53,13 +58,27 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     config: Annotated[
-        Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG", readable=False, help="the YAML: a file or a folder")
+        Path,
+        typer.Option(
+            "-c",
+            "--config",
+            envvar="WARPD_CONFIG",
+            readable=False,
+            help="the YAML: a file or a folder",
+        ),
     ] = DEFAULT_CONFIG,
     state_dir: Annotated[
         Path,
-        typer.Option("--state-dir", envvar="WARPD_STATE_DIR", readable=False, help="where grants and the master secret are kept"),
+        typer.Option(
+            "--state-dir",
+            envvar="WARPD_STATE_DIR",
+            readable=False,
+            help="where grants and the master secret are kept",
+        ),
     ] = DEFAULT_STATE,
-    _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+    ] = False,
 ) -> None:
     context.obj = Session(config, state_dir)
 
@@ -67,7 +86,20 @@ def options(
 def main() -> None:
     """The entry point: every failure becomes one message and an exit code."""
     open_standard_streams()
-    from warpd.cli import change, edit, events, explain, export, history, import_, inspect, lock, pull, settings, watch  # noqa: F401  # each registers its commands on import
+    from warpd.cli import (  # noqa: F401  # each registers its commands on import
+        change,
+        edit,
+        events,
+        explain,
+        export,
+        history,
+        import_,
+        inspect,
+        lock,
+        pull,
+        settings,
+        watch,
+    )
 
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
     try:
@@ -76,7 +108,9 @@ def main() -> None:
         output.show_failure(failure)
         sys.exit(failure.exit_code)
     except DumpError as failure:
-        output.note(f"error: the kernel could not be read: {failure}\nhint: nothing was changed; try again")
+        output.note(
+            f"error: the kernel could not be read: {failure}\nhint: nothing was changed; try again"
+        )
         sys.exit(EXIT_FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,7 +125,10 @@ def _who_may(failure: OSError) -> str:
     """A hint for users who may not do themselves what the command does."""
     if not isinstance(failure, PermissionError) or os.geteuid() == 0:
         return ""
-    return "\nhint: root may; members of warpd-read and warpd do what warpctl asks the daemon (status, plan, apply)"
+    return (
+        "\nhint: root may; members of warpd-read and warpd do what warpctl asks the daemon (status,"
+        " plan, apply)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The order of words on a command line: global options may stand behind the command, and `-o` before it. Pure."""
+"""The order of words on a command line: global options may stand behind the command, and `-o`
+before it.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -30,4 +34,8 @@ def in_order(words: Sequence[str]) -> list[str]:
         if not equals and not is_short and waiting:
             moved.append(waiting.pop(0))
     place = 2 if rest[:1] and rest[0] in _GROUPS else 1
-    return [*front, *rest[:place], *back, *rest[place:], *waiting] if rest else [*front, *back, *waiting]
+    return (
+        [*front, *rest[:place], *back, *rest[place:], *waiting]
+        if rest
+        else [*front, *back, *waiting]
+    )

@@ -1,4 +1,5 @@
-"""Whom a command asks: root looks at the kernel and the files itself, everybody else asks the daemon.
+"""Whom a command asks: root looks at the kernel and the files itself, everybody else asks the
+daemon.
 
 The answers are the same data, so that both are shown by the same text.
 """
@@ -26,7 +27,9 @@ class DaemonGateway:
         self._session = session
 
     def ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises: WarpError when nobody answers, the daemon refuses, or serves another YAML than was named."""
+        """Raises: WarpError when nobody answers, the daemon refuses, or serves another YAML than
+        was named.
+        """
         named = self._session.named
         try:
             return client.ask(method, what, body, config=None if named == DEFAULT_CONFIG else named)
@@ -48,7 +51,12 @@ class DaemonGateway:
         return self.ask("GET", "/v1/plan")
 
     def explain(self, way: ExplainRequest) -> dict[str, Any]:
-        query = {"endpoint": way.endpoint, "target": way.target, "proto": way.protocol, "port": way.port}
+        query = {
+            "endpoint": way.endpoint,
+            "target": way.target,
+            "proto": way.protocol,
+            "port": way.port,
+        }
         return self.ask("GET", f"/v1/explain?{urlencode(query)}")
 
     def history(self) -> dict[str, Any]:
@@ -70,7 +78,8 @@ def through_daemon() -> bool:
 
 
 def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> dict[str, Any]:
-    """Check the YAML where it can be read, without a daemon; the daemon's word on a file that only root may read.
+    """Check the YAML where it can be read, without a daemon; the daemon's word on a file that only
+    root may read.
 
     `instead` holds what files are to be read as.
     """

@@ -67,7 +67,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 @app.command()
 def validate(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="instead of the configured one; - for stdin")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="instead of the configured one; - for stdin"),
+    ] = None,
     form: Output = Format.text,
 ) -> None:
     """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
@@ -80,12 +83,17 @@ def validate(
         raise InvalidIntent(findings)
     for warning in findings:
         output.note(render_finding(warning))
-    counts = (output.plural(data["networks"], "network"), output.plural(data["endpoints"], "endpoint"))
+    counts = (
+        output.plural(data["networks"], "network"),
+        output.plural(data["endpoints"], "endpoint"),
+    )
     output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", form)
 
 
 def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, bytes] | None]:
-    """What is to be checked: the configured YAML, another file, or for `-` what comes by stdin in the place of the main file."""
+    """What is to be checked: the configured YAML, another file, or for `-` what comes by stdin in
+    the place of the main file.
+    """
     if file == Path("-"):
         main = session.config / MAIN_FILE if os.path.isdir(session.config) else session.config
         return session, {main: sys.stdin.buffer.read()}
@@ -95,7 +103,9 @@ def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, 
 @app.command()
 def plan(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option("--out", help="save the plan for `warpctl apply FILE`")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="save the plan for `warpctl apply FILE`")
+    ] = None,
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
@@ -122,19 +132,35 @@ def _planned(session: Session) -> dict[str, Any]:
 @app.command()
 def apply(
     context: typer.Context,
-    planfile: Annotated[Path | None, typer.Argument(help="a plan saved by `warpctl plan --out`")] = None,
+    planfile: Annotated[
+        Path | None, typer.Argument(help="a plan saved by `warpctl plan --out`")
+    ] = None,
     yes: Yes = False,
     confirm_within: Annotated[
-        str, typer.Option("--confirm-within", help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` says yes")
+        str,
+        typer.Option(
+            "--confirm-within",
+            help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` says yes",
+        ),
     ] = "",
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Plan, show, ask, apply, and look again. A saved plan is refused when the world has moved since."""
+    """Plan, show, ask, apply, and look again.
+
+    A saved plan is refused when the world has moved since.
+    """
     session: Session = context.obj
     within_s = seconds_of(confirm_within) if confirm_within else 0
     if asking.through_daemon():
-        _apply_through_daemon(asking.DaemonGateway(session), _saved(planfile) if planfile else None, yes, within_s, verbose, form)
+        _apply_through_daemon(
+            asking.DaemonGateway(session),
+            _saved(planfile) if planfile else None,
+            yes,
+            within_s,
+            verbose,
+            form,
+        )
         return
     History(session).refuse_pending()
     promised = _saved(planfile) if planfile else None
@@ -150,16 +176,22 @@ def apply(
         previous, back_to, by = _last_applied(session), way_back(session, kernel, within_s), _who()
         done = commit(session, read, by, kernel, lambda: previous, obstacle)
         found = planned_run(kernel, done.goal)
-        data = without_steps(session, done.goal, found, read, previous.read.intent if previous is not None else None)
+        data = without_steps(
+            session, done.goal, found, read, previous.read.intent if previous is not None else None
+        )
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten, within_s)
         if (yes or planfile is not None) and form is Format.text and data["changes"]:
             output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
+        data["confirm_until"] = await_confirmation(
+            session, done.number, back_to, within_s if done.unwritten is None else 0, by
+        )
         _run(kernel, found, lambda: planned_run(kernel, done.goal, found), data, form, verbose)
 
 
-def _writer(session: Session, kernel: LiveKernel) -> contextlib.AbstractContextManager[WarpError | None]:
+def _writer(
+    session: Session, kernel: LiveKernel
+) -> contextlib.AbstractContextManager[WarpError | None]:
     """A state folder that must have been there is somewhere: a new one would stand in its way."""
     make = session.store.folder.exists() or not has_devices(kernel)
     return session.store.writer_if_possible("warpctl apply", make=make)
@@ -177,7 +209,12 @@ def _who() -> str:
 
 
 def _apply_through_daemon(
-    daemon: asking.DaemonGateway, promised: str | None, yes: bool, within_s: int, verbose: bool, form: Format
+    daemon: asking.DaemonGateway,
+    promised: str | None,
+    yes: bool,
+    within_s: int,
+    verbose: bool,
+    form: Format,
 ) -> None:
     """Show, ask, and have the daemon apply what was shown."""
     data, began = daemon.plan(), time.monotonic()
@@ -214,7 +251,9 @@ def _saved(path: Path) -> str:
 
 
 def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[str]]:
-    """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its risks."""
+    """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its
+    risks.
+    """
     read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
     with live_kernel() as kernel:
@@ -238,7 +277,9 @@ def _risks(session: Session, form: Format) -> frozenset[str]:
 
 
 def _refuse_unsaid(read: LoadedIntent, agreed: frozenset[str] | None) -> None:
-    """Raises: Busy when a risk has come up since the operator agreed; None is `--yes`, which agrees to all."""
+    """Raises: Busy when a risk has come up since the operator agreed; None is `--yes`, which agrees
+    to all.
+    """
     if agreed is not None and any(item.message not in agreed for item in read.risks):
         text = "the YAML has changed since: it now holds a risk that was not agreed to"
         raise Busy(text, code="plan-stale", hint="look at it with `warpctl plan`")
@@ -262,7 +303,10 @@ def destroy(
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Remove everything of ours from the kernel, and nothing else. Allocations and keys stay; needs no state folder."""
+    """Remove everything of ours from the kernel, and nothing else.
+
+    Allocations and keys stay; needs no state folder.
+    """
     session: Session = context.obj
     require_root("destroy")
     _refuse_beside_daemon(session)
@@ -273,7 +317,13 @@ def destroy(
         found = removal(kernel, group)
         data = _destruction(session, found)
         if data["changes"] and form is Format.text:
-            output.note(plan_text({**data, **plan_json(found.plan, (), data["overview"])}, output.paint(sys.stderr), verbose))
+            output.note(
+                plan_text(
+                    {**data, **plan_json(found.plan, (), data["overview"])},
+                    output.paint(sys.stderr),
+                    verbose,
+                )
+            )
         if not yes and data["changes"]:
             agree("Remove all this?", form)
         with contextlib.suppress(WarpError):
@@ -290,14 +340,24 @@ def _refuse_beside_daemon(session: Session) -> None:
 
 
 def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
-    """The headline of a plan that takes everything away; names of endpoints come from the state folder, if it can be read."""
+    """The headline of a plan that takes everything away; names of endpoints come from the state
+    folder, if it can be read.
+    """
     allocations = Allocations()
     with contextlib.suppress(WarpError, OSError):
         allocations = session.store.read_allocations()
     seen = overview(
-        found.plan, Side(None, allocations), Side(), found.observed.traffic, int(time.time()), datetime.now(UTC).date()
+        found.plan,
+        Side(None, allocations),
+        Side(),
+        found.observed.traffic,
+        int(time.time()),
+        datetime.now(UTC).date(),
     )
-    return {**headline(found.plan, (), [row.as_json() for row in seen.rows]), "risks": [risk.as_json() for risk in seen.risks]}
+    return {
+        **headline(found.plan, (), [row.as_json() for row in seen.rows]),
+        "risks": [risk.as_json() for risk in seen.risks],
+    }
 
 
 def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
@@ -308,7 +368,12 @@ def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
     allocations = session.store.read_allocations().networks
     if name in allocations:
         return naming.namespace(allocations[name].vcid)
-    raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint="see `warpctl network list`")
+    raise WarpError(
+        f"there is no network {name}",
+        code="unknown-network",
+        who="operator",
+        hint="see `warpctl network list`",
+    )
 
 
 def _run(
@@ -321,7 +386,9 @@ def _run(
 ) -> None:
     """Apply a plan under the operator's signals, and report."""
     began = time.monotonic()
-    progress = _Progress(found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr))
+    progress = _Progress(
+        found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr)
+    )
     with signals() as stop:
         outcome = converge(kernel, replan, found, progress, stop)
     result = outcome_json(outcome, data)
@@ -330,7 +397,9 @@ def _run(
 
 
 class _Progress:
-    """Tells of each network when its last step is done, with the seconds since the apply began; only on a terminal."""
+    """Tells of each network when its last step is done, with the seconds since the apply began;
+    only on a terminal.
+    """
 
     def __init__(self, steps: Sequence[Step], verbose: bool, shown: bool) -> None:
         self._left = Counter(step.network for step in steps)
@@ -353,29 +422,52 @@ def result_text(result: dict[str, Any], seconds: float) -> str:
     `result` is an outcome's JSON together with the headline of its plan.
     """
     paint = output.paint()
-    lines = [f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}" for b in result["blocked"]]
+    lines = [
+        f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}"
+        for b in result["blocked"]
+    ]
     lines += problem_lines(result["problems"], paint) if result["done"] else []
     lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]
-    for title, part in (("not tried", "skipped"), ("remains", "remaining"), ("not as promised", "unverified")):
-        lines += [f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}" for step in result[part]]
+    for title, part in (
+        ("not tried", "skipped"),
+        ("remains", "remaining"),
+        ("not as promised", "unverified"),
+    ):
+        lines += [
+            f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}"
+            for step in result[part]
+        ]
     if "unwritten" in result:
-        lines.append(f"waits   what gives access: {result['unwritten']['error']}. What takes it away was done.")
+        lines.append(
+            f"waits   what gives access: {result['unwritten']['error']}. What takes it away was"
+            " done."
+        )
         if result["unwritten"]["unconfirmable"]:
-            lines.append("waits   --confirm-within: there is no place to note what to go back to, so nothing will be undone.")
+            lines.append(
+                "waits   --confirm-within: there is no place to note what to go back to, so nothing"
+                " will be undone."
+            )
     if result["remaining"]:
         lines.append("Stopped as asked; `warpctl apply` goes on from here.")
     if result.get("confirm_until"):
-        lines.append(f"Undone at {result['confirm_until']} unless `warpctl confirm` says yes before.")
+        lines.append(
+            f"Undone at {result['confirm_until']} unless `warpctl confirm` says yes before."
+        )
     stopped = any(result[part] for part in NOT_DONE if part != "blocked")
     if not result["done"] and not stopped and not result["changes"]:
         return "\n".join([*attention_lines(result, paint), *lines, summary_text(result)])
     verdict = paint("Applied", "32") if result["complete"] else paint("Applied in part", "31")
-    counts = f"{len(result['done'])} kernel steps done, {len(result['failed'])} failed, in {seconds:.1f} s"
+    counts = (
+        f"{len(result['done'])} kernel steps done, {len(result['failed'])} failed, in"
+        f" {seconds:.1f} s"
+    )
     return "\n".join([*lines, f"{verdict}: {counts}."])
 
 
 class signals:
-    """SIGHUP and SIGPIPE do not end an apply; the first SIGINT or SIGTERM ends it after the step in hand."""
+    """SIGHUP and SIGPIPE do not end an apply; the first SIGINT or SIGTERM ends it after the step in
+    hand.
+    """
 
     def __init__(self) -> None:
         self._asked = False

@@ -1,7 +1,9 @@
-"""network add/remove, endpoint add/remove/rotate: edits of the YAML in place; what they lead to, `apply` does.
+"""network add/remove, endpoint add/remove/rotate: edits of the YAML in place; what they lead to,
+`apply` does.
 
-Lives here: arguments, which file, and the check before writing. Does not: the edit itself (`warpd.yamlfile.editor`), the file
-(`warpd.store.atomic_file`). The whole intent, with every other file, must be sound with the change: else nothing is written.
+Lives here: arguments, which file, and the check before writing. Does not: the edit itself
+(`warpd.yamlfile.editor`), the file (`warpd.store.atomic_file`). The whole intent, with every other
+file, must be sound with the change: else nothing is written.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
 # A comma is between two resources only where an address follows: ports have commas too.
 _BETWEEN_RESOURCES = re.compile(r"[,\s]+(?=[^,\s]*[./:])")
-_RESOURCE = re.compile(r"(?P<subnet>[0-9a-fA-F.:/]+?)(:(?P<protocol>[a-z]+)(/(?P<ports>[0-9,-]+))?)?(@(?P<via>[a-z0-9-]+))?")
+_RESOURCE = re.compile(
+    r"(?P<subnet>[0-9a-fA-F.:/]+?)(:(?P<protocol>[a-z]+)(/(?P<ports>[0-9,-]+))?)?(@(?P<via>[a-z0-9-]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +56,67 @@ def network_add(
     kind: Annotated[
         str,
         typer.Option(
-            "--type", help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...", autocompletion=names.network_types
+            "--type",
+            help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...",
+            autocompletion=names.network_types,
         ),
     ],
     description: Annotated[str | None, typer.Option(help="free text")] = None,
-    expected_users: Annotated[int | None, typer.Option(help="how many endpoints the subnet is sized for")] = None,
+    expected_users: Annotated[
+        int | None, typer.Option(help="how many endpoints the subnet is sized for")
+    ] = None,
     isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
     vcid: Annotated[int | None, typer.Option(help="virtual circuit id; default: granted")] = None,
     subnet: Annotated[str | None, typer.Option(help="IPv4 subnet; default: granted")] = None,
     subnet6: Annotated[str | None, typer.Option(help="IPv6 subnet; default: a ULA /64")] = None,
     port: Annotated[int | None, typer.Option(help="UDP port; default: granted")] = None,
     mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
-    dns: Annotated[list[str] | None, typer.Option(help="a DNS server for its clients; may be repeated")] = None,
-    peer_communication: Annotated[bool, typer.Option("--peer-communication", help="endpoints may talk to each other")] = False,
+    dns: Annotated[
+        list[str] | None, typer.Option(help="a DNS server for its clients; may be repeated")
+    ] = None,
+    peer_communication: Annotated[
+        bool, typer.Option("--peer-communication", help="endpoints may talk to each other")
+    ] = False,
     resource: Annotated[
-        list[str] | None, typer.Option(help="what may be reached, as 10.9.0.0/24:tcp/443; may be repeated")
+        list[str] | None,
+        typer.Option(help="what may be reached, as 10.9.0.0/24:tcp/443; may be repeated"),
     ] = None,
     vlan_id: Annotated[int | None, typer.Option(help="L2: the access VLAN")] = None,
-    vlan_range: Annotated[str | None, typer.Option(help="L2: tagged VLANs let through, FIRST-LAST")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="the file it goes to, as networks.d/corp.yaml")] = None,
+    vlan_range: Annotated[
+        str | None, typer.Option(help="L2: tagged VLANs let through, FIRST-LAST")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="the file it goes to, as networks.d/corp.yaml")
+    ] = None,
     dry_run: Dry = False,
     form: Output = Format.text,
 ) -> None:
     """Add a network to the YAML."""
     session: Session = context.obj
     fields = {
-        "type": kind, "description": description, "expected_users": expected_users, "isolation": isolation, "vcid": vcid,
-        "subnet": subnet, "subnet6": subnet6, "port": port, "mtu": mtu, "dns": split_list(dns),
-        "peer_communication": peer_communication or None, "vlan_id": vlan_id, "vlan_range": vlan_range,
+        "type": kind,
+        "description": description,
+        "expected_users": expected_users,
+        "isolation": isolation,
+        "vcid": vcid,
+        "subnet": subnet,
+        "subnet6": subnet6,
+        "port": port,
+        "mtu": mtu,
+        "dns": split_list(dns),
+        "peer_communication": peer_communication or None,
+        "vlan_id": vlan_id,
+        "vlan_range": vlan_range,
         "resources": resources_of(resource),
-    }  # fmt: skip
+    }
     loaded = _readable(session)
     if name in loaded.owners:
-        raise WarpError(f"network {name} is there already, in {loaded.sources[loaded.owners[name]].file}", code="exists",
-                        who="operator", hint="take another name, or remove that one first")  # fmt: skip
+        raise WarpError(
+            f"network {name} is there already, in {loaded.sources[loaded.owners[name]].file}",
+            code="exists",
+            who="operator",
+            hint="take another name, or remove that one first",
+        )
     target = target_of(loaded, file)
     draft = drafted(target, lambda text: editor.add_networks(text, {name: _given(fields)}))
     following = (f"warpctl endpoint add {name} NAME --type mobile", "warpctl apply")
@@ -113,15 +144,31 @@ def endpoint_add(
     name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="mobile, cpe or gateway")] = None,
     description: Annotated[str | None, typer.Option(help="free text")] = None,
-    address: Annotated[str | None, typer.Option(help="IPv4 address inside; default: granted")] = None,
-    address6: Annotated[str | None, typer.Option(help="IPv6 address inside; default: granted")] = None,
-    public_key: Annotated[str | None, typer.Option(help="the device's own; default: a key pair made by the gateway")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="IPv4 address inside; default: granted")
+    ] = None,
+    address6: Annotated[
+        str | None, typer.Option(help="IPv6 address inside; default: granted")
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option(help="the device's own; default: a key pair made by the gateway")
+    ] = None,
     no_preshared_key: Annotated[bool, typer.Option("--no-preshared-key", help="use none")] = False,
-    routes: Annotated[list[str] | None, typer.Option(help="a network behind it; may be repeated")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")] = None,
-    keepalive: Annotated[int | None, typer.Option(help="seconds between keepalives of the gateway")] = None,
-    expires: Annotated[str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")] = None,
-    from_csv: Annotated[Path | None, typer.Option("--from-csv", help="many: columns as the YAML's fields, and name")] = None,
+    routes: Annotated[
+        list[str] | None, typer.Option(help="a network behind it; may be repeated")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")
+    ] = None,
+    keepalive: Annotated[
+        int | None, typer.Option(help="seconds between keepalives of the gateway")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")
+    ] = None,
+    from_csv: Annotated[
+        Path | None, typer.Option("--from-csv", help="many: columns as the YAML's fields, and name")
+    ] = None,
     dry_run: Dry = False,
     form: Output = Format.text,
 ) -> None:
@@ -132,25 +179,44 @@ def endpoint_add(
     file, there = network_at(session, network)
     if from_csv is not None:
         if name is not None:
-            raise WarpError("NAME and --from-csv exclude each other", code="usage", who="operator", hint="leave one of them out")
+            raise WarpError(
+                "NAME and --from-csv exclude each other",
+                code="usage",
+                who="operator",
+                hint="leave one of them out",
+            )
         _add_many(session, file, network, there, _roster(from_csv, there, kind), dry_run, form)
         return
     if name is None or kind is None:
         hint = "warpctl endpoint add NETWORK NAME --type mobile (or cpe, gateway)"
-        raise WarpError("an endpoint needs a name and a --type", code="usage", who="operator", hint=hint)
+        raise WarpError(
+            "an endpoint needs a name and a --type", code="usage", who="operator", hint=hint
+        )
     fields = {
-        "type": kind, "description": description, "address": address, "address6": address6, "public_key": public_key,
-        "preshared_key": False if no_preshared_key else None, "routes": split_list(routes), "endpoint": endpoint,
-        "keepalive": keepalive, "expires": expires,
-    }  # fmt: skip
+        "type": kind,
+        "description": description,
+        "address": address,
+        "address6": address6,
+        "public_key": public_key,
+        "preshared_key": False if no_preshared_key else None,
+        "routes": split_list(routes),
+        "endpoint": endpoint,
+        "keepalive": keepalive,
+        "expires": expires,
+    }
     draft = drafted(file, lambda text: editor.add_endpoints(text, network, {name: _given(fields)}))
     following = ("warpctl apply", f"warpctl endpoint config {network}/{name}")
     finish(session, draft, f"added endpoint {network}/{name}", following, dry_run, form)
 
 
 @endpoint_app.command("remove")
-def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
-    """Remove an endpoint from the YAML; `apply` then cuts it off. `enabled: false` would keep its grants."""
+def endpoint_remove(
+    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+) -> None:
+    """Remove an endpoint from the YAML; `apply` then cuts it off.
+
+    `enabled: false` would keep its grants.
+    """
     session: Session = context.obj
     file, network, endpoint, _ = endpoint_at(session, name)
     draft = drafted(file, lambda text: editor.remove_endpoint(text, network, endpoint))
@@ -158,8 +224,12 @@ def endpoint_remove(context: typer.Context, name: EndpointName, dry_run: Dry = F
 
 
 @endpoint_app.command("rotate")
-def endpoint_rotate(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
-    """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs its config again."""
+def endpoint_rotate(
+    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+) -> None:
+    """Raise an endpoint's `rotation` by one: after `apply` its old keys are refused and it needs
+    its config again.
+    """
     session: Session = context.obj
     file, network, endpoint, fields = endpoint_at(session, name)
     _refuse_idle(name, fields)
@@ -173,7 +243,9 @@ def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
     derived = fields.get("preshared_key", True) is True and not fields.get("preshared_key_file")
     if fields.get("public_key") and not derived:
         text = f"{name} has only keys of its own: a rotation would change none of them"
-        raise WarpError(text, code="nothing-to-rotate", who="operator", hint="write its new public_key instead")
+        raise WarpError(
+            text, code="nothing-to-rotate", who="operator", hint="write its new public_key instead"
+        )
 
 
 # Which file
@@ -192,7 +264,9 @@ def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
     loaded = _readable(session)
     if name not in loaded.owners:
         hint = editor.nearest(name, loaded.owners)
-        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=hint)
+        raise WarpError(
+            f"there is no network {name}", code="unknown-network", who="operator", hint=hint
+        )
     source = loaded.sources[loaded.owners[name]]
     body = source.network(name)
     endpoints = body.get("endpoints") if isinstance(body, dict) else None
@@ -202,17 +276,29 @@ def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
 def endpoint_at(session: Session, text: str) -> tuple[Path, str, str, Mapping[str, Any]]:
     network, slash, name = text.partition("/")
     if not slash:
-        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
+        raise WarpError(
+            f"{text} is not NETWORK/NAME",
+            code="bad-name",
+            who="operator",
+            hint="for example privacy/phone-1",
+        )
     file, endpoints = network_at(session, network)
     if name not in endpoints:
         hint = editor.nearest(name, endpoints)
-        raise WarpError(f"network {network} has no endpoint {name}", code="unknown-endpoint", who="operator", hint=hint)
+        raise WarpError(
+            f"network {network} has no endpoint {name}",
+            code="unknown-endpoint",
+            who="operator",
+            hint=hint,
+        )
     fields = endpoints[name]
     return file, network, name, fields if isinstance(fields, dict) else {}
 
 
 def target_of(loaded: Loaded, file: Path | None) -> Path:
-    """The main file, or the one named: relative to the working directory or to the main file's folder."""
+    """The main file, or the one named: relative to the working directory or to the main file's
+    folder.
+    """
     main = Path(loaded.sources[0].file)
     if file is None:
         return main
@@ -222,12 +308,22 @@ def target_of(loaded: Loaded, file: Path | None) -> Path:
             if each.resolve() == candidate.resolve():
                 return each
     folder = main.parent / FOLDER
-    if folder.is_dir() and main.name == MAIN_FILE and file.suffix == ".yaml" and not file.name.startswith("."):
+    if (
+        folder.is_dir()
+        and main.name == MAIN_FILE
+        and file.suffix == ".yaml"
+        and not file.name.startswith(".")
+    ):
         for candidate in (file, main.parent / file, folder / file):
             if candidate.resolve().parent == folder.resolve() and not candidate.exists():
                 return folder / file.name
     hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
-    raise WarpError(f"{file} is not a file that this gateway reads", code="unread-file", who="operator", hint=hint)
+    raise WarpError(
+        f"{file} is not a file that this gateway reads",
+        code="unread-file",
+        who="operator",
+        hint=hint,
+    )
 
 
 # The draft
@@ -251,7 +347,9 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_list(values: Sequence[str] | None) -> list[str] | None:
-    return [part for value in values for part in value.replace(",", " ").split()] if values else None
+    return (
+        [part for value in values for part in value.replace(",", " ").split()] if values else None
+    )
 
 
 def resources_of(values: Sequence[str] | None) -> list[dict[str, Any]] | None:
@@ -260,7 +358,9 @@ def resources_of(values: Sequence[str] | None) -> list[dict[str, Any]] | None:
     Raises:
         WarpError: a value is not of that form.
     """
-    texts = [part for value in values or () for part in _BETWEEN_RESOURCES.split(value.strip()) if part]
+    texts = [
+        part for value in values or () for part in _BETWEEN_RESOURCES.split(value.strip()) if part
+    ]
     return [_resource(text) for text in texts] or None
 
 
@@ -269,17 +369,29 @@ def _resource(text: str) -> dict[str, Any]:
     if match is None:
         hint = "SUBNET[:PROTOCOL[/PORTS]][@VIA], as 10.9.0.0/24:tcp/443,8000-8100"
         raise WarpError(f"{text} is not a resource", code="bad-resource", who="operator", hint=hint)
-    ports = [int(each) if each.isdigit() else each for each in (match["ports"] or "").split(",") if each]
-    found = {"subnet": match["subnet"], "protocol": match["protocol"], "ports": ports or None, "via": match["via"]}
+    ports = [
+        int(each) if each.isdigit() else each for each in (match["ports"] or "").split(",") if each
+    ]
+    found = {
+        "subnet": match["subnet"],
+        "protocol": match["protocol"],
+        "ports": ports or None,
+        "via": match["via"],
+    }
     return _given(found)
 
 
-def finish(session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
+def finish(
+    session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format
+) -> None:
     """Check the whole intent with the draft, then write it, or only show it."""
     try:
         read = session.read({draft.file: draft.new})
     except InvalidIntent:
-        output.note("nothing was written: with this change the YAML is not valid (places are those of the changed file)")
+        output.note(
+            "nothing was written: with this change the YAML is not valid (places are those of the"
+            " changed file)"
+        )
         raise
     if not dry_run:
         write(draft)
@@ -293,7 +405,14 @@ def write(draft: Draft) -> None:
         replace(draft.file, draft.old, draft.new)
 
 
-def _report(draft: Draft, warnings: Sequence[Finding], done: str, following: Sequence[str], dry_run: bool, form: Format) -> None:
+def _report(
+    draft: Draft,
+    warnings: Sequence[Finding],
+    done: str,
+    following: Sequence[str],
+    dry_run: bool,
+    form: Format,
+) -> None:
     for warning in warnings:
         output.note(render_finding(warning))
     difference = diff_text(draft)
@@ -305,7 +424,9 @@ def _report(draft: Draft, warnings: Sequence[Finding], done: str, following: Seq
         "next": list(following),
         "warnings": [finding_json(item) for item in warnings],
     }
-    steps = "\n".join(f"{'next' if number == 0 else 'then'}: {step}" for number, step in enumerate(following))
+    steps = "\n".join(
+        f"{'next' if number == 0 else 'then'}: {step}" for number, step in enumerate(following)
+    )
     text = difference.rstrip("\n") if dry_run else f"{draft.file}: {done}\n{steps}"
     output.emit(data, text, form)
 
@@ -339,9 +460,18 @@ def _roster(path: Path, there: Mapping[str, Any], kind: str | None) -> Roster:
 
 
 def _add_many(
-    session: Session, file: Path, network: str, there: Mapping[str, Any], rows: Roster, dry_run: bool, form: Format
+    session: Session,
+    file: Path,
+    network: str,
+    there: Mapping[str, Any],
+    rows: Roster,
+    dry_run: bool,
+    form: Format,
 ) -> None:
-    """All rows or none. The sound rows are tried even beside broken ones, so that every problem comes at once."""
+    """All rows or none.
+
+    The sound rows are tried even beside broken ones, so that every problem comes at once.
+    """
     findings = list(rows.findings)
     draft = None
     if rows.endpoints:
@@ -350,7 +480,10 @@ def _add_many(
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")
         raise InvalidIntent(sorted(findings, key=_place))
-    following = ("warpctl apply", f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on")
+    following = (
+        "warpctl apply",
+        f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on",
+    )
     done = f"added {output.plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
         write(draft)

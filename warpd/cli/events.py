@@ -56,14 +56,26 @@ def events(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="only these, as change or failed; may be repeated", autocompletion=names.event_kinds),
+        typer.Option(
+            "--kind",
+            help="only these, as change or failed; may be repeated",
+            autocompletion=names.event_kinds,
+        ),
     ] = None,
     repairs: Annotated[bool, typer.Option("--repairs", help="only what was changed back")] = False,
-    since: Annotated[str, typer.Option("--since", metavar="AGO|TIME", help="as 30m, 2h, 1d, or 2026-01-31T08:00Z")] = "",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="every change in a line of its own")] = False,
+    since: Annotated[
+        str,
+        typer.Option("--since", metavar="AGO|TIME", help="as 30m, 2h, 1d, or 2026-01-31T08:00Z"),
+    ] = "",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="every change in a line of its own")
+    ] = False,
     form: Output = Format.text,
 ) -> None:
-    """What the daemon did and saw: changes, repairs, refusals, problems. The last thousand, kept over restarts."""
+    """What the daemon did and saw: changes, repairs, refusals, problems.
+
+    The last thousand, kept over restarts.
+    """
     begin = moment(since, datetime.now(UTC)) if since else None
     wanted = Filter(network, tuple(kind or ()), repairs, begin)
     found = filter(wanted.takes, _source(context.obj, follow))
@@ -114,8 +126,13 @@ def moment(text: str, now: datetime) -> datetime:
             return now - timedelta(seconds=int(count) * UNITS[unit])
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        hint = "a number and s, m, h or d, as 30m; or a time, as 2026-01-31T08:00Z (UTC where it says nothing)"
-        raise WarpError(f"{text[:40]} is no time", code="bad-time", who="operator", hint=hint) from None
+        hint = (
+            "a number and s, m, h or d, as 30m; or a time, as 2026-01-31T08:00Z (UTC where it says"
+            " nothing)"
+        )
+        raise WarpError(
+            f"{text[:40]} is no time", code="bad-time", who="operator", hint=hint
+        ) from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
@@ -154,7 +171,11 @@ def _together(rows: list[Event]) -> str:
 
 def event_text(event: Event) -> str:
     """Time, kind and what else is known, in one line."""
-    rest = {key: value for key, value in event.items() if key not in HEAD and value not in (None, "", False)}
+    rest = {
+        key: value
+        for key, value in event.items()
+        if key not in HEAD and value not in (None, "", False)
+    }
     said = "  ".join(f"{key}={_value(value)}" for key, value in rest.items())
     return f"{_second(event['time'])}  {event['kind']:9}  {said}".rstrip()
 

@@ -31,16 +31,22 @@ def explain_(
         ),
     ],
     protocol: Annotated[Protocol, typer.Option("--proto", help="tcp, udp or icmp (ping)")] = "icmp",
-    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="of the target; 443 if left out")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="of the target; 443 if left out")
+    ] = None,
     form: Output = Format.text,
 ) -> None:
-    """Would a packet of this endpoint pass, and which AllowedIPs, route or rule decides? Looks at the kernel, sends nothing.
+    """Would a packet of this endpoint pass, and which AllowedIPs, route or rule decides?
+
+    Looks at the kernel, sends nothing.
 
     The packet is the first one of a connection; answers to it come back the same way.
     """
     way = ExplainRequest(name, target, protocol, port or 0)
     data = _asked(context.obj, way) if asking.through_daemon() else _explained(context.obj, way)
-    output.emit(data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form)
+    output.emit(
+        data, "\n".join([*first_lines(data["conditions"], output.paint()), _text(data)]), form
+    )
 
 
 def _asked(session: Session, way: ExplainRequest) -> dict[str, Any]:
@@ -55,7 +61,9 @@ def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    """The session, the way, what stands in the way of the network, what is not seen; the verdict last."""
+    """The session, the way, what stands in the way of the network, what is not seen; the verdict
+    last.
+    """
     paint = output.paint()
     about = data["session"]["text"]
     lines = wrapped(f"session: {about}", "    ") if about else []
@@ -64,7 +72,9 @@ def _text(data: Mapping[str, Any]) -> str:
         lines += wrapped(f"{mark}{stage['where']}: {stage['what']}", "    ")
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
     if not data["in_sync"]:
-        lines += wrapped("the kernel is not as the YAML says: this is the way as it is now (`warpctl plan`)")
+        lines += wrapped(
+            "the kernel is not as the YAML says: this is the way as it is now (`warpctl plan`)"
+        )
     for text in data["not_seen"]:
         lines += wrapped(f"not seen from here: {text}", "    ")
     return "\n".join([*lines, "passes" if data["passes"] else "does not pass"])

@@ -1,4 +1,6 @@
-"""endpoint config: what the device needs, as text, files or QR code; who took it, and what changed between versions."""
+"""endpoint config: what the device needs, as text, files or QR code; who took it, and what changed
+between versions.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ from warpd.store.private_file import write_private
 SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
 NOTHING = (0, 0)  # of --diff: not asked for
 
-# Two operators may take configs at once; behind an apply of many networks it is better to say so than to hang.
+# Two operators may take configs at once; behind an apply of many networks it is better to say so
+# than to hang.
 PATIENCE_S = 10.0
 
 
@@ -63,27 +66,59 @@ def config(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NETWORK/NAME", help="or NETWORK, or a pattern", autocompletion=names.endpoint_names),
+        typer.Argument(
+            metavar="NETWORK/NAME",
+            help="or NETWORK, or a pattern",
+            autocompletion=names.endpoint_names,
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="of all endpoints; with --out")] = False,
-    style: Annotated[str, typer.Option("--format", help=", ".join(FORMATS), autocompletion=names.formats)] = wg_quick.NAME,
-    lan_port: Annotated[str | None, typer.Option("--lan-port", metavar="IF", help="L2: port bridged into the tunnel")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="a file, a folder or (of many) FILE.zip; mode 0600")] = None,
+    style: Annotated[
+        str, typer.Option("--format", help=", ".join(FORMATS), autocompletion=names.formats)
+    ] = wg_quick.NAME,
+    lan_port: Annotated[
+        str | None,
+        typer.Option("--lan-port", metavar="IF", help="L2: port bridged into the tunnel"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="a file, a folder or (of many) FILE.zip; mode 0600")
+    ] = None,
     qr_: Annotated[bool, typer.Option("--qr", help="show it as a QR code in the terminal")] = False,
-    qr_file: Annotated[Path | None, typer.Option("--qr-file", help="write a QR code: FILE.png or FILE.svg")] = None,
-    history: Annotated[bool, typer.Option("--history", help="list the versions of this config, and who took them")] = False,
-    diff: Annotated[tuple[int, int], typer.Option("--diff", metavar="A B", help="what changed between two versions")] = NOTHING,
+    qr_file: Annotated[
+        Path | None, typer.Option("--qr-file", help="write a QR code: FILE.png or FILE.svg")
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="list the versions of this config, and who took them")
+    ] = False,
+    diff: Annotated[
+        tuple[int, int],
+        typer.Option("--diff", metavar="A B", help="what changed between two versions"),
+    ] = NOTHING,
     form: Output = Format.text,
 ) -> None:
-    """Print what a device needs to connect. It holds the endpoint's private key: treat it as a password."""
+    """Print what a device needs to connect.
+
+    It holds the endpoint's private key: treat it as a password.
+    """
     session: Session = context.obj
     read = session.read()
     goal = session.goal(read, create=False)
     if name is None and not every:
         text = "which endpoint is not said"
-        raise WarpError(text, code="usage", who="operator", hint="NETWORK/NAME; or NETWORK, 'NETWORK/*' or --all, with --out")
+        raise WarpError(
+            text,
+            code="usage",
+            who="operator",
+            hint="NETWORK/NAME; or NETWORK, 'NETWORK/*' or --all, with --out",
+        )
     if every or name is None or "/" not in name or any(char in name for char in "*?["):
-        return _many(session, read, matching(goal, "*/*" if name is None else name), Bulk(style, lan_port, out), form)
+        return _many(
+            session,
+            read,
+            matching(goal, "*/*" if name is None else name),
+            Bulk(style, lan_port, out),
+            form,
+        )
     network, endpoint = split_name(goal, name)
     if history:
         return _history(session, (network, endpoint), known_as(goal, network, endpoint), form)
@@ -127,17 +162,27 @@ def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
     ]
     if not found:
         known = ", ".join(sorted(goal.intent.networks)) or "none"
-        raise WarpError(f"{pattern} is no endpoint in force", code="unknown-endpoint", who="operator", hint=f"networks: {known}")
+        raise WarpError(
+            f"{pattern} is no endpoint in force",
+            code="unknown-endpoint",
+            who="operator",
+            hint=f"networks: {known}",
+        )
     return found
 
 
-def _many(session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], bulk: Bulk, form: Format) -> None:
+def _many(
+    session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], bulk: Bulk, form: Format
+) -> None:
     """A file each, in a folder or a zip archive; all of them or none."""
     out = bulk.out
     if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
         text = f"{output.plural(len(wanted), 'config')} need a folder or a FILE.zip"
         raise WarpError(text, code="usage", who="operator", hint="--out FOLDER, or --out FILE.zip")
-    wishes = [ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False) for network, endpoint in wanted]
+    wishes = [
+        ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False)
+        for network, endpoint in wanted
+    ]
     _refuse(wishes[0], None)
     files = dict(_files(session, read, wishes))
     if out.suffix == ".zip":
@@ -152,7 +197,9 @@ def _many(session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], b
     output.emit(data, f"{out}: {output.plural(len(wanted), 'config')}", form)
 
 
-def _files(session: Session, read: LoadedIntent, wishes: list[ExportRequest]) -> Iterator[tuple[str, str]]:
+def _files(
+    session: Session, read: LoadedIntent, wishes: list[ExportRequest]
+) -> Iterator[tuple[str, str]]:
     """Relative path and text of each file; each config is remembered as exported."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
@@ -176,21 +223,41 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
 def _refuse(wish: ExportRequest, out: Path | None) -> None:
     """Raises: WarpError for what cannot be made, before anything is remembered as exported."""
     if wish.style not in FORMATS:
-        raise WarpError(f"there is no format {wish.style}", who="operator", hint=f"formats: {', '.join(FORMATS)}")
+        raise WarpError(
+            f"there is no format {wish.style}",
+            who="operator",
+            hint=f"formats: {', '.join(FORMATS)}",
+        )
     if out is not None and out.is_dir() and wish.style not in IN_FILES:
-        raise WarpError(f"{out} is a folder", who="operator", hint=f"name a file; several files have: {', '.join(IN_FILES)}")
+        raise WarpError(
+            f"{out} is a folder",
+            who="operator",
+            hint=f"name a file; several files have: {', '.join(IN_FILES)}",
+        )
     if wish.drawn and wish.style != wg_quick.NAME:
         text = f"no app reads a QR code of the format {wish.style}"
-        raise WarpError(text, code="qr-format", who="operator", hint=f"leave --format out: {wg_quick.NAME} is what they read")
+        raise WarpError(
+            text,
+            code="qr-format",
+            who="operator",
+            hint=f"leave --format out: {wg_quick.NAME} is what they read",
+        )
     if wish.lan_port is not None and not _is_port(wish.lan_port):
         text = f"{wish.lan_port!r} is no name for a port"
-        raise WarpError(text, code="lan-port", who="operator", hint="1 to 15 letters, digits, dots, dashes or underscores")
+        raise WarpError(
+            text,
+            code="lan-port",
+            who="operator",
+            hint="1 to 15 letters, digits, dots, dashes or underscores",
+        )
 
 
 def _is_port(name: str) -> bool:
     """A link's name that means nothing to a shell or a config's parser."""
     letters = name.replace(".", "").replace("-", "").replace("_", "")
-    return is_link_name(name) and letters.isascii() and letters.isalnum() and not name.startswith("-")
+    return (
+        is_link_name(name) and letters.isascii() and letters.isalnum() and not name.startswith("-")
+    )
 
 
 def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[ClientConfig, str]:
@@ -200,7 +267,9 @@ def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[Cl
         return _versioned(session, session.commit(read), host, wish)
 
 
-def _versioned(session: Session, goal: Target, host: Host, wish: ExportRequest) -> tuple[ClientConfig, str]:
+def _versioned(
+    session: Session, goal: Target, host: Host, wish: ExportRequest
+) -> tuple[ClientConfig, str]:
     """Inside `store.writer`."""
     made = current_config(goal, host, wish.network, wish.endpoint)
     if wish.lan_port is not None:
@@ -228,14 +297,19 @@ def _login() -> str:
 
 
 def _host(read: LoadedIntent) -> Host:
-    """The machine, or what can be said without seeing it: then the gateway's address and the MTU must be in the YAML."""
+    """The machine, or what can be said without seeing it: then the gateway's address and the MTU
+    must be in the YAML.
+    """
     try:
         with live_kernel() as kernel:
             return kernel.dump(ROOT, read.intent.gateway.uplink).host or Host()
     except (WarpError, DumpError, OSError) as failure:
         if read.intent.gateway.public_endpoint == "auto":
             raise
-        output.note(f"warning: the uplink cannot be seen ({failure}): its MTU is taken to be {Host().uplink_mtu}")
+        output.note(
+            f"warning: the uplink cannot be seen ({failure}): its MTU is taken to be"
+            f" {Host().uplink_mtu}"
+        )
         return Host()
 
 
@@ -264,7 +338,13 @@ def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield (*head, "yes" if row["exported"] else "no", "", "")
 
 
-def _diff(session: Session, name: tuple[str, str], known: tuple[str, str], pair: tuple[int, int], form: Format) -> None:
+def _diff(
+    session: Session,
+    name: tuple[str, str],
+    known: tuple[str, str],
+    pair: tuple[int, int],
+    form: Format,
+) -> None:
     old, new = (session.store.masked(*known, version) for version in pair)
     changes = [
         {"field": field, "old": old.get(field), "new": new.get(field)}

@@ -19,7 +19,14 @@ from warpd.reconcile.plan import Step
 from warpd.service.history import NOTHING, History
 from warpd.service.queries import applied_before
 from warpd.service.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
-from warpd.service.views.render import VERSION, Paint, outlook_lines, row_lines, step_json, step_text
+from warpd.service.views.render import (
+    VERSION,
+    Paint,
+    outlook_lines,
+    row_lines,
+    step_json,
+    step_text,
+)
 from warpd.service.views.report import history_json, undone_json
 from warpd.service.workspace import Session, live_kernel, require_root
 
@@ -39,13 +46,19 @@ def confirm(context: typer.Context, form: Output = Format.text) -> None:
 @app.command()
 def rollback(
     context: typer.Context,
-    to: Annotated[int | None, typer.Option("--to", min=1, help="a number of `warpctl history`", autocompletion=numbers)] = None,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="a number of `warpctl history`", autocompletion=numbers),
+    ] = None,
     yes: Yes = False,
     verbose: Verbose = False,
     expired: Annotated[bool, typer.Option("--expired", hidden=True)] = False,
     form: Output = Format.text,
 ) -> None:
-    """Undo the apply that waits to be confirmed, or go back to an earlier intent. The YAML on disk stays as it is."""
+    """Undo the apply that waits to be confirmed, or go back to an earlier intent.
+
+    The YAML on disk stays as it is.
+    """
     session: Session = context.obj
     if expired:
         from warpd.kernel.linux.live_kernel import LiveKernel
@@ -58,7 +71,9 @@ def rollback(
     if to is not None and not yes:
         agree("Go back?", form)
     if asking.through_daemon():
-        data = asking.DaemonGateway(session).ask("POST", "/v1/rollback", {"to": to} if to is not None else {})
+        data = asking.DaemonGateway(session).ask(
+            "POST", "/v1/rollback", {"to": to} if to is not None else {}
+        )
     else:
         data = _undone(session, to, verbose)
     output.emit(data, _undone_text(data), form)
@@ -67,7 +82,9 @@ def rollback(
 
 
 def _entry(session: Session, number: int) -> dict[str, Any]:
-    """An entry of the history, with what going back to it would do where somebody can look at the kernel."""
+    """An entry of the history, with what going back to it would do where somebody can look at the
+    kernel.
+    """
     if asking.through_daemon():
         return asking.DaemonGateway(session).entry(number)
     if not bindings.are_here():
@@ -78,7 +95,9 @@ def _entry(session: Session, number: int) -> dict[str, Any]:
 
 def _back_text(entry: Mapping[str, Any], paint: Paint) -> str:
     """What going back does, as a plan says it: risks first, then a line per network and endpoint."""
-    lines = [f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"]
+    lines = [
+        f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"
+    ]
     if entry.get("overview") is None:
         return "\n".join([*lines, entry["diff"] or "(nothing in its files)"])
     lines += outlook_lines({"risks": entry["risks"]}, paint)
@@ -92,20 +111,34 @@ def _undone(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
         if verbose:
             output.note(step_text(step_json(step, 0), paint))
 
-    with session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False), live_kernel() as kernel, signals():
+    with (
+        session.store.writer_if_possible("warpctl rollback", LOCK_PATIENCE_S, make=False),
+        live_kernel() as kernel,
+        signals(),
+    ):
         undone, number = undo(session, kernel, to, progress)
     return undone_json(undone.outcome, number, undone.unwritten)
 
 
 def _undone_text(data: Mapping[str, Any]) -> str:
     before = "nothing is in force, as before the first apply"
-    what = f"number {data['in_force']} of the history is in force" if data["in_force"] != NOTHING else before
+    what = (
+        f"number {data['in_force']} of the history is in force"
+        if data["in_force"] != NOTHING
+        else before
+    )
     lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
     if data.get("unwritten"):
-        lines.append(f"not written: {data['unwritten']['error']}; roll back again when the folder takes writes")
+        lines.append(
+            f"not written: {data['unwritten']['error']}; roll back again when the folder takes"
+            " writes"
+        )
     whole = data["complete"] or (data.get("unwritten") and not data["failed"])
     verdict = "Rolled back" if whole else "Rolled back in part"
-    kept = "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply` says so."
+    kept = (
+        "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply`"
+        " says so."
+    )
     return "\n".join([*lines, f"{verdict}: {len(data['done'])} steps; {what}.", kept])
 
 
@@ -133,11 +166,26 @@ def history(
             text += f"\n# from what is in force to this\n{difference}"
         output.emit(data, f"{text}\n\n{_back_text(data, output.paint())}", form)
         return
-    data = asking.DaemonGateway(session).history() if asking.through_daemon() else history_json(History(session))
+    data = (
+        asking.DaemonGateway(session).history()
+        if asking.through_daemon()
+        else history_json(History(session))
+    )
     rows = [
-        (str(e["number"]), e["time"], e["by"], str(e["networks"]), "in force" if e["in_force"] else "") for e in data["history"]
+        (
+            str(e["number"]),
+            e["time"],
+            e["by"],
+            str(e["networks"]),
+            "in force" if e["in_force"] else "",
+        )
+        for e in data["history"]
     ]
-    text = output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", "")) if rows else "Nothing has been applied yet."
+    text = (
+        output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", ""))
+        if rows
+        else "Nothing has been applied yet."
+    )
     waits = data["pending_confirm"]
     if waits is not None:
         text += f"\nNumber {waits['number']} waits to be confirmed until {waits['until']}."

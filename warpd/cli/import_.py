@@ -1,7 +1,11 @@
-"""import: an older gateway's networks, endpoints and keys, as YAML and key files. Its files are only read.
+"""import: an older gateway's networks, endpoints and keys, as YAML and key files.
 
-Lives here: which source, where it all goes, and the order of writing: keys first, then the YAML that names them. Does
-not: what the older files mean (`warpd.imports`). What could not be taken over is said, and never guessed.
+Its files are only read.
+
+Lives here: which source, where it all goes, and the order of writing: keys first, then the YAML
+that names them. Does
+not: what the older files mean (`warpd.imports`). What could not be taken over is said, and never
+guessed.
 """
 
 from __future__ import annotations
@@ -33,16 +37,30 @@ SIZE_MAX = 64 * 2**20  # bytes of a config that is read whole
 @app.command("import")
 def import_(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="a server's wg0.conf, or warp_gateway.db")],
-    name: Annotated[str | None, typer.Option("--name", help="of the network; default: the file's (wg-quick)")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="a server's wg0.conf, or warp_gateway.db")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="of the network; default: the file's (wg-quick)")
+    ] = None,
     kind: Annotated[str | None, typer.Option("--type", help="of the network (wg-quick)")] = None,
-    key_folder: Annotated[Path | None, typer.Option("--keys", help="where key files go; default: keys beside the YAML")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="the YAML it goes to, as networks.d/old.yaml")] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="leave out what is wrong, take the rest")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")] = False,
+    key_folder: Annotated[
+        Path | None,
+        typer.Option("--keys", help="where key files go; default: keys beside the YAML"),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="the YAML it goes to, as networks.d/old.yaml")
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="leave out what is wrong, take the rest")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the difference, write nothing")
+    ] = False,
     form: Output = Format.text,
 ) -> None:
-    """Take over an older gateway: the same keys, ports and addresses, so that clients in the field go on.
+    """Take over an older gateway: the same keys, ports and addresses, so that clients in the field
+    go on.
 
     Reads a wg-quick server config, or the SQLite database of the older KahLuna WARP gateway.
     """
@@ -53,13 +71,24 @@ def import_(
     found = _found(source, ImportOptions(str(source), str(folder), name, kind))
     broken = sum(item.is_error for item in found.findings)
     if broken and not skip_broken:
-        output.note("nothing was written: mend the older gateway's data, or leave out what is wrong with --skip-broken")
+        output.note(
+            "nothing was written: mend the older gateway's data, or leave out what is wrong with"
+            " --skip-broken"
+        )
         raise InvalidIntent(found.findings)
-    draft, found, read = _checked(session, found, lambda some: _drafted(main, file, some, source.name), skip_broken)
+    draft, found, read = _checked(
+        session, found, lambda some: _drafted(main, file, some, source.name), skip_broken
+    )
     if not dry_run:
         _write_keys(folder, found)
         write(draft)
-    _report(draft, found, (*found.findings, *(found.in_old_file(item) for item in read.warnings)), dry_run, form)
+    _report(
+        draft,
+        found,
+        (*found.findings, *(found.in_old_file(item) for item in read.warnings)),
+        dry_run,
+        form,
+    )
 
 
 def _found(source: Path, wanted: ImportOptions) -> ImportResult:
@@ -75,9 +104,14 @@ def _found(source: Path, wanted: ImportOptions) -> ImportResult:
 
 
 def _checked(
-    session: Session, found: ImportResult, attempt: Callable[[ImportResult], Draft], skip_broken: bool
+    session: Session,
+    found: ImportResult,
+    attempt: Callable[[ImportResult], Draft],
+    skip_broken: bool,
 ) -> tuple[Draft, ImportResult, LoadedIntent]:
-    """A draft that is sound together with all other files, if need be and wanted without what is wrong."""
+    """A draft that is sound together with all other files, if need be and wanted without what is
+    wrong.
+    """
     if not found.networks:
         output.note("nothing was written: there is nothing sound to import")
         raise InvalidIntent(found.findings)
@@ -97,9 +131,13 @@ def _checked(
 def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) -> Draft:
     if not main.exists() and file is None:
         gateway = {"gateway": found.gateway} if found.gateway else {}
-        text = writer.document({"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"])
+        text = writer.document(
+            {"version": 1, **gateway, "networks": found.networks}, [f"imported from {origin}"]
+        )
         return Draft(main, None, text.encode())
-    return drafted(target_of(load(main), file), lambda text: editor.add_networks(text, found.networks))
+    return drafted(
+        target_of(load(main), file), lambda text: editor.add_networks(text, found.networks)
+    )
 
 
 def _write_keys(folder: Path, found: ImportResult) -> None:
@@ -115,17 +153,27 @@ def _write_keys(folder: Path, found: ImportResult) -> None:
             if not os.path.lexists(path):
                 missing[path] = data
             elif Path(path).read_bytes() != data:
-                raise WarpError(f"{path} holds another key; nothing was written", code="key-exists", who="operator",
-                                hint="name another folder with --keys")  # fmt: skip
+                raise WarpError(
+                    f"{path} holds another key; nothing was written",
+                    code="key-exists",
+                    who="operator",
+                    hint="name another folder with --keys",
+                )
     for path, data in missing.items():
         create(Path(path), data, 0o600)
 
 
-def _report(draft: Draft, found: ImportResult, findings: tuple[Finding, ...], dry_run: bool, form: Format) -> None:
+def _report(
+    draft: Draft, found: ImportResult, findings: tuple[Finding, ...], dry_run: bool, form: Format
+) -> None:
     for finding in findings:
         output.note(render_finding(finding))
     endpoints = sum(len(body["endpoints"]) for body in found.networks.values())
-    counts = (len(found.networks), "network"), (endpoints, "endpoint"), (len(found.keys), "key file")
+    counts = (
+        (len(found.networks), "network"),
+        (endpoints, "endpoint"),
+        (len(found.keys), "key file"),
+    )
     networks, ends, files = (output.plural(count, word) for count, word in counts)
     difference = diff_text(draft)
     data = {
@@ -137,5 +185,9 @@ def _report(draft: Draft, found: ImportResult, findings: tuple[Finding, ...], dr
         "warnings": [finding_json(item) for item in findings],
     }
     done = f"{draft.file}: {networks}, {ends}; {files}"
-    text = difference.rstrip("\n") if dry_run else f"{done}\nnext: warpctl plan\nthen: stop the older gateway, and warpctl apply"
+    text = (
+        difference.rstrip("\n")
+        if dry_run
+        else f"{done}\nnext: warpctl plan\nthen: stop the older gateway, and warpctl apply"
+    )
     output.emit(data, text, form)

@@ -39,7 +39,15 @@ from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
 from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
-from warpd.service.views.render import VERSION, Paint, noted, problem_lines, quarantine_lines, warning_text, wrapped
+from warpd.service.views.render import (
+    VERSION,
+    Paint,
+    noted,
+    problem_lines,
+    quarantine_lines,
+    warning_text,
+    wrapped,
+)
 from warpd.service.views.report import status_data
 from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 
@@ -93,7 +101,9 @@ def see(session: Session) -> Inspection:
     with live_kernel() as kernel:
         found = planned_run(kernel, goal)
         devices = shows_devices(found.observed)
-        facts = facts_on_disk(session, now, findings, found.observed.host, running, found.compiled.problems, devices)
+        facts = facts_on_disk(
+            session, now, findings, found.observed.host, running, found.compiled.problems, devices
+        )
         if facts.lost_allocations:
             goal, found = _in_kernel(session, read, kernel, goal, found)
     if facts.lost_master or facts.lost_allocations:
@@ -105,7 +115,9 @@ def see(session: Session) -> Inspection:
 def _in_kernel(
     session: Session, read: LoadedIntent, kernel: LiveKernel, goal: Target, found: PlannedRun
 ) -> tuple[Target, PlannedRun]:
-    """The goal that the kernel shows, where the allocations are lost; as it was, where it shows too little."""
+    """The goal that the kernel shows, where the allocations are lost; as it was, where it shows too
+    little.
+    """
     with contextlib.suppress(WarpError):
         shown = in_kernel(session, read, kernel)
         if shown is not None:
@@ -125,7 +137,10 @@ def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
     """Whether a daemon keeps this gateway, and what it tells of itself."""
     try:
         daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
-        if "conditions" in daemon and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute():
+        if (
+            "conditions" in daemon
+            and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute()
+        ):
             return True, daemon
     except WarpError:
         pass
@@ -134,7 +149,10 @@ def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
 
 def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     """What is wrong or waits, above everything else."""
-    return [noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint) for row in rows]
+    return [
+        noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint)
+        for row in rows
+    ]
 
 
 def _condition_text(row: Mapping[str, Any]) -> str:
@@ -151,9 +169,12 @@ def intent_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def status(
     context: typer.Context,
     network: Annotated[
-        str | None, typer.Argument(metavar="NETWORK", help="only this one", autocompletion=names.network_names)
+        str | None,
+        typer.Argument(metavar="NETWORK", help="only this one", autocompletion=names.network_names),
     ] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="draw it again every two seconds, with rates")] = False,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="draw it again every two seconds, with rates")
+    ] = False,
     form: Output = Format.text,
 ) -> None:
     """What runs: in sync or not, sessions, traffic and drops, network by network.
@@ -193,7 +214,10 @@ def status_text(data: Mapping[str, Any]) -> str:
     lost = any(row["code"] in ("master-lost", "allocations-lost") for row in rows)
     see_plan = "" if lost else " (see `warpctl plan`)"
     sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + see_plan
-    lines = [*first_lines(rows, paint), f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}"]
+    lines = [
+        *first_lines(rows, paint),
+        f"{data['gateway']}: {sync}, uplink {data['uplink'] or 'none'}",
+    ]
     lines += problem_lines(data.get("problems", ()), paint)
     for network in data["networks"]:
         lines += ["", *network_lines(network)]
@@ -205,7 +229,10 @@ def status_text(data: Mapping[str, Any]) -> str:
 def _quarantine_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
-    text = f"{output.plural(len(rows), 'former owner')} of quarantined allocations: `warpctl endpoint list --all`"
+    text = (
+        f"{output.plural(len(rows), 'former owner')} of quarantined allocations: `warpctl endpoint"
+        " list --all`"
+    )
     return ["", *wrapped(text)]
 
 
@@ -217,7 +244,15 @@ def network_list(context: typer.Context, form: Output = Format.text) -> None:
     """All networks of the YAML, with what each was granted."""
     data = _status(context.obj)
     rows = [
-        (n["name"], n["type"], str(n["vcid"]), n["subnet"], str(n["port"]), str(len(n["endpoints"])), network_state(n))
+        (
+            n["name"],
+            n["type"],
+            str(n["vcid"]),
+            n["subnet"],
+            str(n["port"]),
+            str(len(n["endpoints"])),
+            network_state(n),
+        )
         for n in sorted(data["networks"], key=lambda each: natural(each["name"]))
     ]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
@@ -234,21 +269,29 @@ def network_show(context: typer.Context, name: NetworkName, form: Output = Forma
     networks = {network["name"]: network for network in seen["networks"]}
     known_network(networks, name)
     data = {"version": VERSION, **networks[name], "conditions": seen["conditions"]}
-    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *network_page(networks[name])]), form)
+    output.emit(
+        data, "\n".join([*intent_lines(seen["conditions"]), *network_page(networks[name])]), form
+    )
 
 
 @endpoint_app.command("list")
 def endpoint_list(
     context: typer.Context,
-    network: Annotated[str | None, typer.Argument(help="only this network's", autocompletion=names.network_names)] = None,
+    network: Annotated[
+        str | None, typer.Argument(help="only this network's", autocompletion=names.network_names)
+    ] = None,
     network_option: Annotated[
-        str | None, typer.Option("--network", help="only this network's", autocompletion=names.network_names)
+        str | None,
+        typer.Option("--network", help="only this network's", autocompletion=names.network_names),
     ] = None,
     order: Annotated[Order, typer.Option("--sort", help="by what")] = Order.name,
     online: Annotated[bool, typer.Option("--online", help="those with a session")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="those whose session has ended")] = False,
     never: Annotated[bool, typer.Option("--never", help="those that never connected")] = False,
-    long: Annotated[bool, typer.Option("-l", "--long", help="also IPv6 address, public key and where they come from")] = False,
+    long: Annotated[
+        bool,
+        typer.Option("-l", "--long", help="also IPv6 address, public key and where they come from"),
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="also what is quarantined")] = False,
     form: Output = Format.text,
 ) -> None:
@@ -266,7 +309,12 @@ def endpoint_list(
     more = ["", long_table(shown)] if long and shown else []
     lines = [table, *more, "", summary(rows)] if shown else [summary(rows)]
     lines += quarantine_lines(waiting) if every else []
-    data = {"version": VERSION, "endpoints": shown, "quarantine": waiting, "conditions": seen["conditions"]}
+    data = {
+        "version": VERSION,
+        "endpoints": shown,
+        "quarantine": waiting,
+        "conditions": seen["conditions"],
+    }
     output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *lines]), form)
 
 
@@ -293,17 +341,25 @@ def _inside_vrf(network: str, vrf: str) -> list[str]:
     try:
         socket.if_nametoindex(vrf)
     except OSError:
-        raise WarpError(f"network {network} is not in the kernel", who="operator", hint="see `warpctl plan`") from None
+        raise WarpError(
+            f"network {network} is not in the kernel", who="operator", hint="see `warpctl plan`"
+        ) from None
     return ["ip", "vrf", "exec", vrf]
 
 
 @app.command()
 def doctor(context: typer.Context, form: Output = Format.text) -> None:
-    """Check this machine: kernel features, programs, conflicts with other firewalls. Exit code 1 when something is wrong."""
+    """Check this machine: kernel features, programs, conflicts with other firewalls.
+
+    Exit code 1 when something is wrong.
+    """
     data = _examined(context.obj)
     paint = output.paint()
     marks = {"ok": paint("ok   ", "32"), "warn": paint("warn ", "33"), "fail": paint("fail ", "31")}
-    lines = [f"{marks[check['state']]} {check['name']}: {check['text']}" + _hint(check["hint"]) for check in data["checks"]]
+    lines = [
+        f"{marks[check['state']]} {check['name']}: {check['text']}" + _hint(check["hint"])
+        for check in data["checks"]
+    ]
     output.emit(data, "\n".join(lines), form)
     if any(check["state"] == "fail" for check in data["checks"]):
         raise typer.Exit(EXIT_FAILED)
@@ -326,11 +382,15 @@ def _examined(session: Session) -> dict[str, Any]:
     return examined(session, asking.allocations(session), running, watched)
 
 
-@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 def exec_(
     context: typer.Context,
     network: Annotated[str, typer.Argument(metavar="NETWORK", autocompletion=names.network_names)],
-    command: Annotated[list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="CMD...", help="what to run there, after --")
+    ],
 ) -> None:
     """Run a command inside a network, for example `warpctl exec privacy -- ping 10.100.0.1`."""
     from warpd.kernel.linux import namespaces
@@ -339,12 +399,16 @@ def exec_(
     require_root("exec")
     command = command[1:] if command[0] == "--" else command
     if not command:
-        raise WarpError("exec needs a command", who="operator", hint="warpctl exec NETWORK -- ip addr")
+        raise WarpError(
+            "exec needs a command", who="operator", hint="warpctl exec NETWORK -- ip addr"
+        )
     vcid = _vcid_of(session, network)
     if shutil.which(command[0]) is None:
         raise WarpError(f"there is no program {command[0]}", who="operator")
     try:
-        namespaces.stay(os.open(namespaces.path_of(naming.namespace(vcid)), os.O_RDONLY | os.O_CLOEXEC))
+        namespaces.stay(
+            os.open(namespaces.path_of(naming.namespace(vcid)), os.O_RDONLY | os.O_CLOEXEC)
+        )
     except FileNotFoundError:
         command = [*_inside_vrf(network, naming.vrf(vcid)), *command]
     os.execvp(command[0], command)  # noqa: S606  # running the operator's own command is what this is for
@@ -357,7 +421,12 @@ def _vcid_of(session: Session, network: str) -> int:
         allocations = session.read().allocations.networks
     if network not in allocations:
         known = ", ".join(sorted(allocations)) or "none"
-        raise WarpError(f"there is no network {network}", code="unknown-network", who="operator", hint=f"networks: {known}")
+        raise WarpError(
+            f"there is no network {network}",
+            code="unknown-network",
+            who="operator",
+            hint=f"networks: {known}",
+        )
     return allocations[network].vcid
 
 

@@ -1,4 +1,7 @@
-"""Lists of endpoints: which are shown, in which order, and one line that counts them all. Pure; over the JSON of `status`."""
+"""Lists of endpoints: which are shown, in which order, and one line that counts them all.
+
+Pure; over the JSON of `status`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ class Order(StrEnum):
 _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
     Order.name: lambda row: (natural(row["network"]), natural(row["name"])),
     Order.address: lambda row: (natural(row["network"]), int(ip_address(row["address"]))),
-    Order.handshake: lambda row: (row["handshake_age_s"] is None, row["handshake_age_s"] or 0, natural(row["name"])),
+    Order.handshake: lambda row: (
+        row["handshake_age_s"] is None,
+        row["handshake_age_s"] or 0,
+        natural(row["name"]),
+    ),
     Order.traffic: lambda row: (-row["received_bytes"] - row["sent_bytes"], natural(row["name"])),
 }
 

@@ -23,16 +23,25 @@ from warpd.store.private_file import write_private
 @app.command()
 def lock(
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; exit code 1 when the lock is behind")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="write it there instead, for a clone of the repository")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing; exit code 1 when the lock is behind")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="write it there instead, for a clone of the repository"),
+    ] = None,
     merge: Annotated[
-        tuple[Path, Path] | None, typer.Option("--merge", metavar="OURS THEIRS", help="as a merge driver: both into OURS")
+        tuple[Path, Path] | None,
+        typer.Option("--merge", metavar="OURS THEIRS", help="as a merge driver: both into OURS"),
     ] = None,
     form: Output = Format.text,
 ) -> None:
-    """Write what was granted to warp.lock.yaml beside the YAML: commit both. Holds no secrets; needs no root.
+    """Write what was granted to warp.lock.yaml beside the YAML: commit both.
 
-    A lock that git left with conflicts is resolved: what both sides gave stays with ours, the other one gets another number.
+    Holds no secrets; needs no root.
+
+    A lock that git left with conflicts is resolved: what both sides gave stays with ours, the other
+    one gets another number.
 
     A gateway that is built anew from the YAML, its lock and the master secret is the same gateway.
     """
@@ -59,13 +68,21 @@ def lock(
         for finding in late:
             output.note(render_finding(finding))
     text = f"{path}: {'written' if written else 'behind' if check and late else 'up to date'}"
-    data = {"version": VERSION, "file": str(path), "written": written, "behind": [finding_json(item) for item in late]}
+    data = {
+        "version": VERSION,
+        "file": str(path),
+        "written": written,
+        "behind": [finding_json(item) for item in late],
+    }
     output.emit(data, text, form)
     raise typer.Exit(EXIT_FAILED if check and late else 0)
 
 
 def _merged(ours: Path, theirs: Path) -> None:
-    """What git asks of a merge driver: the result in the first file, exit code 0. Raises: InvalidIntent, WarpError."""
+    """What git asks of a merge driver: the result in the first file, exit code 0.
+
+    Raises: InvalidIntent, WarpError.
+    """
     with told(ours):
         raw = [path.read_bytes() for path in (ours, theirs)]
     allocations, said = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
@@ -75,7 +92,9 @@ def _merged(ours: Path, theirs: Path) -> None:
 
 
 def write(read: LoadedIntent, path: Path, new: bytes) -> None:
-    """Raises: Busy when somebody else has changed the lock meanwhile, WarpError when it cannot be written."""
+    """Raises: Busy when somebody else has changed the lock meanwhile, WarpError when it cannot be
+    written.
+    """
     if read.lock is None:
         create(path, new, 0o644)
     else:
@@ -84,5 +103,13 @@ def write(read: LoadedIntent, path: Path, new: bytes) -> None:
 
 def _late(read: LoadedIntent, path: Path) -> list[Finding]:
     if read.lock is None:
-        return [Finding(BEHIND, "", f"there is no {LOCK_FILE} in {path.parent}", "`warpctl lock` writes it", "warning")]
+        return [
+            Finding(
+                BEHIND,
+                "",
+                f"there is no {LOCK_FILE} in {path.parent}",
+                "`warpctl lock` writes it",
+                "warning",
+            )
+        ]
     return [item for item in read.warnings if item.code == BEHIND]

@@ -22,13 +22,32 @@ from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 # As the daemon tells them (docs/daemon.md).
 EVENT_KINDS: Final = (
-    "blocked", "change", "condition", "failed", "fight", "forwarding", "from_kernel", "intent", "invalid",
-    "problem", "problem_over", "rollback", "source", "started", "stopping", "unwritten", "waits", "written",
-)  # fmt: skip
+    "blocked",
+    "change",
+    "condition",
+    "failed",
+    "fight",
+    "forwarding",
+    "from_kernel",
+    "intent",
+    "invalid",
+    "problem",
+    "problem_over",
+    "rollback",
+    "source",
+    "started",
+    "stopping",
+    "unwritten",
+    "waits",
+    "written",
+)
 
 
 def _intent(context: typer.Context) -> Intent | None:
-    """Of the file that the command line, or the environment, names. While completing no command has run yet."""
+    """Of the file that the command line, or the environment, names.
+
+    While completing no command has run yet.
+    """
     named = context.find_root().params.get("config") or DEFAULT_CONFIG
     with contextlib.suppress(WarpError, OSError):
         return load(Path(named)).intent
@@ -37,7 +56,9 @@ def _intent(context: typer.Context) -> Intent | None:
 
 def network_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     intent = _intent(context)
-    yield from (name for name in sorted(intent.networks if intent else ()) if name.startswith(incomplete))
+    yield from (
+        name for name in sorted(intent.networks if intent else ()) if name.startswith(incomplete)
+    )
 
 
 def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
@@ -49,14 +70,24 @@ def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
     if not slash:
         yield from (f"{each}/" for each in sorted(intent.networks) if each.startswith(network))
     elif network in intent.networks:
-        yield from (f"{network}/{each}" for each in sorted(intent.networks[network].endpoints) if each.startswith(name))
+        yield from (
+            f"{network}/{each}"
+            for each in sorted(intent.networks[network].endpoints)
+            if each.startswith(name)
+        )
 
 
 def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    """Numbers of the history with their times, the latest first; of root's state folder, or asked of the daemon."""
+    """Numbers of the history with their times, the latest first; of root's state folder, or asked
+    of the daemon.
+    """
     session = Session(DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE)
     with contextlib.suppress(WarpError, OSError):
-        rows = client.ask("GET", "/v1/history")["history"] if os.geteuid() else history_json(History(session))["history"]
+        rows = (
+            client.ask("GET", "/v1/history")["history"]
+            if os.geteuid()
+            else history_json(History(session))["history"]
+        )
         for row in reversed(rows):
             if str(row["number"]).startswith(incomplete):
                 yield str(row["number"]), f"{row['time']} by {row['by']}"

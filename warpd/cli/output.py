@@ -38,7 +38,10 @@ def paint(stream: TextIO | None = None) -> Paint:
 
 
 def say(text: str, stream: TextIO | None = None) -> bool:
-    """Print a line; whether it could be printed. A reader who has gone away is no reason to stop an apply."""
+    """Print a line; whether it could be printed.
+
+    A reader who has gone away is no reason to stop an apply.
+    """
     out = stream or sys.stdout
     try:
         print(text, file=out, flush=True)
@@ -51,7 +54,9 @@ def say(text: str, stream: TextIO | None = None) -> bool:
 
 
 def exit_code(code: int) -> int:
-    """The exit code of a command; a failure where somebody who still reads did not get all that was printed."""
+    """The exit code of a command; a failure where somebody who still reads did not get all that was
+    printed.
+    """
     if not _unprinted:
         return code
     note(f"error: the output could not be written: {_unprinted[0].strerror}")
@@ -59,7 +64,9 @@ def exit_code(code: int) -> int:
 
 
 def _silence(stream: TextIO) -> None:
-    """What is left in the buffer goes nowhere, so that the interpreter's own flush at the end has nothing to complain of."""
+    """What is left in the buffer goes nowhere, so that the interpreter's own flush at the end has
+    nothing to complain of.
+    """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -77,7 +84,9 @@ def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
 def show_failure(failure: WarpError) -> None:
     if isinstance(failure, InvalidIntent):
         for finding in failure.findings:
-            note(_fitted(render_finding(finding)) if sys.stderr.isatty() else render_finding(finding))
+            note(
+                _fitted(render_finding(finding)) if sys.stderr.isatty() else render_finding(finding)
+            )
     else:
         note(f"{paint(sys.stderr)('error', '31')}: {failure}")
 
@@ -94,7 +103,10 @@ def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
     """Columns as wide as their widest cell."""
     body = [list(heads), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in body) for column in range(len(heads))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in body)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in body
+    )
     return "\n".join(lines)
 
 

@@ -14,13 +14,26 @@ from warpd.service.workspace import Session, require_root
 
 @app.command()
 def pull(context: typer.Context, form: Output = Format.text) -> None:
-    """Fetch the YAML from the repository that `source:` names, and verify it. A warpd that runs applies it at once."""
+    """Fetch the YAML from the repository that `source:` names, and verify it.
+
+    A warpd that runs applies it at once.
+    """
     session: Session = context.obj
     if session.checkout is None:
         hint = "write `source: {git: URL}` there, and the networks into the repository"
-        raise WarpError(f"{session.named} names no repository", code="no-source", who="operator", hint=hint)
+        raise WarpError(
+            f"{session.named} names no repository", code="no-source", who="operator", hint=hint
+        )
     require_root("warpctl pull")
     found = session.checkout.pull()
-    text = f"{session.checkout.source.git}: {found.revision[:12]}{'' if found.changed else ', as before'}"
-    data = {"version": VERSION, "git": session.checkout.source.git, "revision": found.revision, "changed": found.changed}
+    text = (
+        f"{session.checkout.source.git}:"
+        f" {found.revision[:12]}{'' if found.changed else ', as before'}"
+    )
+    data = {
+        "version": VERSION,
+        "git": session.checkout.source.git,
+        "revision": found.revision,
+        "changed": found.changed,
+    }
     output.emit(data, text, form)

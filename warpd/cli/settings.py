@@ -1,6 +1,7 @@
 """endpoint and network rename, set, enable, disable: edits of what stands in the YAML already.
 
-Lives here: arguments. Does not: the edit itself (`warpd.yamlfile.editor`), the check before writing (`cli.edit`).
+Lives here: arguments. Does not: the edit itself (`warpd.yamlfile.editor`), the check before writing
+(`cli.edit`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from warpd.service.workspace import Session
 from warpd.yamlfile import editor
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
-Unset = Annotated[list[str] | None, typer.Option("--unset", metavar="FIELD", help="take this field out; may be repeated")]
+Unset = Annotated[
+    list[str] | None,
+    typer.Option("--unset", metavar="FIELD", help="take this field out; may be repeated"),
+]
 
 
 @endpoint_app.command("rename")
 def endpoint_rename(
-    context: typer.Context, name: EndpointName, new: NewName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: EndpointName,
+    new: NewName,
+    dry_run: Dry = False,
+    form: Output = Format.text,
 ) -> None:
     """Give an endpoint another name: it keeps its addresses, keys and history."""
     session: Session = context.obj
@@ -39,7 +47,11 @@ def endpoint_rename(
 
 @network_app.command("rename")
 def network_rename(
-    context: typer.Context, name: NetworkName, new: NewName, dry_run: Dry = False, form: Output = Format.text
+    context: typer.Context,
+    name: NetworkName,
+    new: NewName,
+    dry_run: Dry = False,
+    form: Output = Format.text,
 ) -> None:
     """Give a network another name: it keeps its numbers, addresses and keys."""
     session: Session = context.obj
@@ -51,19 +63,25 @@ def network_rename(
 
 
 def _former(name: str, fields: Mapping[str, Any], held: Mapping[str, Any]) -> str:
-    """The name under which it holds its allocations: one that was given but not applied yet never held any."""
+    """The name under which it holds its allocations: one that was given but not applied yet never
+    held any.
+    """
     before = fields.get("renamed_from")
     return str(before) if before in held and name not in held else name
 
 
 @endpoint_app.command("enable")
-def endpoint_enable(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
+def endpoint_enable(
+    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+) -> None:
     """Let an endpoint in again: it has kept its addresses and keys."""
     _switch(context.obj, name, True, dry_run, form)
 
 
 @endpoint_app.command("disable")
-def endpoint_disable(context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text) -> None:
+def endpoint_disable(
+    context: typer.Context, name: EndpointName, dry_run: Dry = False, form: Output = Format.text
+) -> None:
     """Cut an endpoint off at the next apply; it keeps its addresses and keys."""
     _switch(context.obj, name, False, dry_run, form)
 
@@ -74,8 +92,17 @@ def _switch(session: Session, name: str, on: bool, dry_run: bool, form: Format) 
         text = f"{name} is {'enabled' if on else 'disabled'} already"
         raise WarpError(text, code="nothing-to-change", who="operator")
     path = ("networks", network, "endpoints", endpoint)
-    draft = drafted(file, lambda text: editor.set_fields(text, path, {"enabled": None if on else False}))
-    finish(session, draft, f"{'enabled' if on else 'disabled'} {name}", ("warpctl apply",), dry_run, form)
+    draft = drafted(
+        file, lambda text: editor.set_fields(text, path, {"enabled": None if on else False})
+    )
+    finish(
+        session,
+        draft,
+        f"{'enabled' if on else 'disabled'} {name}",
+        ("warpctl apply",),
+        dry_run,
+        form,
+    )
 
 
 @endpoint_app.command("set")
@@ -83,16 +110,25 @@ def endpoint_set(
     context: typer.Context,
     name: EndpointName,
     kind: Annotated[
-        str | None, typer.Option("--type", help="mobile, cpe or gateway", autocompletion=names.endpoint_types)
+        str | None,
+        typer.Option("--type", help="mobile, cpe or gateway", autocompletion=names.endpoint_types),
     ] = None,
     description: Annotated[str | None, typer.Option(help="free text")] = None,
     address: Annotated[str | None, typer.Option(help="IPv4 address inside")] = None,
     address6: Annotated[str | None, typer.Option(help="IPv6 address inside")] = None,
     public_key: Annotated[str | None, typer.Option(help="the device's own")] = None,
-    routes: Annotated[list[str] | None, typer.Option(help="all networks behind it; may be repeated")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")] = None,
-    keepalive: Annotated[int | None, typer.Option(help="seconds between keepalives of the gateway")] = None,
-    expires: Annotated[str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")] = None,
+    routes: Annotated[
+        list[str] | None, typer.Option(help="all networks behind it; may be repeated")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")
+    ] = None,
+    keepalive: Annotated[
+        int | None, typer.Option(help="seconds between keepalives of the gateway")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")
+    ] = None,
     unset: Unset = None,
     dry_run: Dry = False,
     form: Output = Format.text,
@@ -101,12 +137,23 @@ def endpoint_set(
     session: Session = context.obj
     file, network, own, there = endpoint_at(session, name)
     fields = {
-        "type": kind, "description": description, "address": address, "address6": address6, "public_key": public_key,
-        "routes": split_list(routes), "endpoint": endpoint, "keepalive": keepalive, "expires": expires,
-    }  # fmt: skip
+        "type": kind,
+        "description": description,
+        "address": address,
+        "address6": address6,
+        "public_key": public_key,
+        "routes": split_list(routes),
+        "endpoint": endpoint,
+        "keepalive": keepalive,
+        "expires": expires,
+    }
     changes = _changes(name, fields, unset, there)
-    draft = drafted(file, lambda text: editor.set_fields(text, ("networks", network, "endpoints", own), changes))
-    finish(session, draft, f"changed {', '.join(changes)} of {name}", ("warpctl apply",), dry_run, form)
+    draft = drafted(
+        file, lambda text: editor.set_fields(text, ("networks", network, "endpoints", own), changes)
+    )
+    finish(
+        session, draft, f"changed {', '.join(changes)} of {name}", ("warpctl apply",), dry_run, form
+    )
 
 
 @network_app.command("set")
@@ -114,18 +161,27 @@ def network_set(
     context: typer.Context,
     name: NetworkName,
     description: Annotated[str | None, typer.Option(help="free text")] = None,
-    expected_users: Annotated[int | None, typer.Option(help="how many endpoints the subnet is sized for")] = None,
+    expected_users: Annotated[
+        int | None, typer.Option(help="how many endpoints the subnet is sized for")
+    ] = None,
     isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
     subnet: Annotated[str | None, typer.Option(help="IPv4 subnet")] = None,
     subnet6: Annotated[str | None, typer.Option(help="IPv6 subnet")] = None,
     port: Annotated[int | None, typer.Option(help="UDP port")] = None,
     mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
-    dns: Annotated[list[str] | None, typer.Option(help="all DNS servers for its clients; may be repeated")] = None,
-    resource: Annotated[
-        list[str] | None, typer.Option(help="all that may be reached, as 10.9.0.0/24:tcp/443; may be repeated")
+    dns: Annotated[
+        list[str] | None, typer.Option(help="all DNS servers for its clients; may be repeated")
     ] = None,
-    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="whether it is in the kernel")] = None,
-    peer_communication: Annotated[bool | None, typer.Option(help="whether endpoints may talk to each other")] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="all that may be reached, as 10.9.0.0/24:tcp/443; may be repeated"),
+    ] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="whether it is in the kernel")
+    ] = None,
+    peer_communication: Annotated[
+        bool | None, typer.Option(help="whether endpoints may talk to each other")
+    ] = None,
     unset: Unset = None,
     dry_run: Dry = False,
     form: Output = Format.text,
@@ -134,18 +190,34 @@ def network_set(
     session: Session = context.obj
     file, _ = network_at(session, name)
     fields = {
-        "description": description, "expected_users": expected_users, "isolation": isolation,
-        "subnet": subnet, "subnet6": subnet6,
-        "port": port, "mtu": mtu, "dns": split_list(dns), "resources": resources_of(resource), "enabled": enabled,
+        "description": description,
+        "expected_users": expected_users,
+        "isolation": isolation,
+        "subnet": subnet,
+        "subnet6": subnet6,
+        "port": port,
+        "mtu": mtu,
+        "dns": split_list(dns),
+        "resources": resources_of(resource),
+        "enabled": enabled,
         "peer_communication": peer_communication,
-    }  # fmt: skip
+    }
     there = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
     changes = _changes(name, fields, unset, there)
     draft = drafted(file, lambda text: editor.set_fields(text, ("networks", name), changes))
-    finish(session, draft, f"changed {', '.join(changes)} of network {name}", ("warpctl apply",), dry_run, form)
+    finish(
+        session,
+        draft,
+        f"changed {', '.join(changes)} of network {name}",
+        ("warpctl apply",),
+        dry_run,
+        form,
+    )
 
 
-def _changes(name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, there: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(
+    name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, there: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is to be written; None takes a field out.
 
     Raises:
@@ -154,11 +226,21 @@ def _changes(name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, 
     changes = {key: value for key, value in fields.items() if value is not None}
     for field in unset or ():
         if field not in there or field in ("type", "endpoints"):
-            hint = editor.nearest(field, (each for each in there if each not in ("type", "endpoints")))
+            hint = editor.nearest(
+                field, (each for each in there if each not in ("type", "endpoints"))
+            )
             raise WarpError(
-                f"{name} has no field {field} that could be taken out", code="unknown-field", who="operator", hint=hint
+                f"{name} has no field {field} that could be taken out",
+                code="unknown-field",
+                who="operator",
+                hint=hint,
             )
         changes[field] = None
     if not changes:
-        raise WarpError("nothing to change was named", code="usage", who="operator", hint="see --help for the fields")
+        raise WarpError(
+            "nothing to change was named",
+            code="usage",
+            who="operator",
+            hint="see --help for the fields",
+        )
     return changes

@@ -27,8 +27,9 @@ _MARKS: Final = re.compile("\x1b\\[[0-9;]*m")
 def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, Any]], str]) -> None:
     """Draw again and again, with rates since the time before, until interrupted or nobody reads.
 
-    On a terminal it is drawn on the alternate screen, which goes again at the end, and cut to the terminal's
-    height. A look that fails later on is told in its place; the first one ends the command.
+    On a terminal it is drawn on the alternate screen, which goes again at the end, and cut to the
+    terminal's height. A look that fails later on is told in its place; the first one ends the
+    command.
 
     Raises:
         WarpError: as the first look.
@@ -54,7 +55,9 @@ def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, An
 
 @contextlib.contextmanager
 def _screen(terminal: bool) -> Iterator[None]:
-    """The alternate screen of a terminal, however this ends; signals that end a command are heard as Ctrl-C."""
+    """The alternate screen of a terminal, however this ends; signals that end a command are heard
+    as Ctrl-C.
+    """
 
     def interrupted(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -80,7 +83,9 @@ def _draw(frame: str, terminal: bool) -> bool:
 
 
 def with_rates(frame: str, busiest: str) -> str:
-    """The status with the busiest endpoints below its head, where they are seen of many networks too."""
+    """The status with the busiest endpoints below its head, where they are seen of many networks
+    too.
+    """
     head, blank, rest = frame.partition("\n\n")
     return f"{head}\n\n{busiest}{blank}{rest}" if busiest else frame
 
@@ -100,15 +105,25 @@ def fitted(frame: str, columns: int, rows: int) -> str:
 
 
 def rates(data: Mapping[str, Any], before: dict[str, tuple[int, int]], seconds: float) -> str:
-    """Bits per second of endpoints that are busy, the busiest first; `before` is brought up to date."""
+    """Bits per second of endpoints that are busy, the busiest first; `before` is brought up to
+    date.
+    """
     rows = []
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
-            name, now = f"{network['name']}/{endpoint['name']}", (endpoint["received_bytes"], endpoint["sent_bytes"])
+            name, now = (
+                f"{network['name']}/{endpoint['name']}",
+                (
+                    endpoint["received_bytes"],
+                    endpoint["sent_bytes"],
+                ),
+            )
             last = before.get(name)
             before[name] = now
             if last is not None and seconds > 0 and now >= last and now != last:
-                rows.append((name, *(8 * (a - b) / seconds for a, b in zip(now, last, strict=True))))
+                rows.append(
+                    (name, *(8 * (a - b) / seconds for a, b in zip(now, last, strict=True)))
+                )
     rows.sort(key=lambda row: (-row[1] - row[2], row[0]))
     shown = [(name, _bits(received), _bits(sent)) for name, received, sent in rows[:20]]
     return output.table(shown, ("BUSIEST", "RECEIVES", "SENDS")) if shown else ""

@@ -1,8 +1,9 @@
 """(intent, grants, master secret) -> one endpoint's client config as a value. Pure.
 
-Lives here: what the device is told, and the words that every format uses for it. Does not: how a format writes it
-down (its siblings), the Ethernet part of L2 networks (`segment`), which version number it has (`state_folder`): the digest
-covers everything but that number and the port chosen on the device, and is the same for every format.
+Lives here: what the device is told, and the words that every format uses for it. Does not: how a
+format writes it down (its siblings), the Ethernet part of L2 networks (`segment`), which version
+number it has (`state_folder`): the digest covers everything but that number and the port chosen on
+the device, and is the same for every format.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from warpd.networks.compiler import in_force, network_key_of, preshared_key_of
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
-# IPv6 is captured also where the network has none: it ends at the gateway instead of going around the tunnel.
+# IPv6 is captured also where the network has none: it ends at the gateway instead of going around
+# the tunnel.
 EVERYTHING: Final = ("0.0.0.0/0", "::/0")
 
 
@@ -52,11 +54,16 @@ class ClientConfig:
     routes: tuple[str, ...] = ()  # networks behind this endpoint
     segment: Segment | None = None  # the Ethernet that L2 networks carry
     version: int = 0
-    first_names: tuple[str, str] | None = None  # of network and endpoint, where they had others: versions go by these
+    first_names: tuple[str, str] | None = (
+        None  # of network and endpoint, where they had others: versions go by these
+    )
 
     @property
     def title(self) -> str:
-        return f"network {self.network}, VCID {self.vcid}, endpoint {self.endpoint}, config version {self.version}"
+        return (
+            f"network {self.network}, VCID {self.vcid}, endpoint {self.endpoint}, config version"
+            f" {self.version}"
+        )
 
     @property
     def device(self) -> str:
@@ -82,7 +89,9 @@ class ClientConfig:
         return set(EVERYTHING) <= set(self.allowed_ips)
 
     def mtu_without_fragments(self) -> int:
-        """Bytes; for devices whose tunnel obeys an inner DF: then no packet inside may need fragments."""
+        """Bytes; for devices whose tunnel obeys an inner DF: then no packet inside may need
+        fragments.
+        """
         return max(self.mtu, self.segment.carrier_mtu) if self.segment else self.mtu
 
     def numbered(self, version: int) -> ClientConfig:
@@ -95,9 +104,14 @@ class ClientConfig:
             WarpError: the network carries none.
         """
         if self.segment is None:
-            text = f"network {self.network} carries no Ethernet: there is nothing to bridge {lan_port} into"
+            text = (
+                f"network {self.network} carries no Ethernet: there is nothing to bridge {lan_port}"
+                " into"
+            )
             raise WarpError(text, code="no-segment", who="operator", hint="leave --lan-port out")
-        return dataclasses.replace(self, segment=dataclasses.replace(self.segment, lan_port=lan_port))
+        return dataclasses.replace(
+            self, segment=dataclasses.replace(self.segment, lan_port=lan_port)
+        )
 
     def digest(self) -> str:
         """The same for the same config, whatever its number; shows nothing of the keys in it."""
@@ -106,13 +120,19 @@ class ClientConfig:
 
     def masked(self) -> Mapping[str, Any]:
         """What two versions are compared by: every value, with fingerprints in place of secrets."""
-        document: dict[str, Any] = json.loads(json.dumps(self._fields(), sort_keys=True, default=fingerprint))
+        document: dict[str, Any] = json.loads(
+            json.dumps(self._fields(), sort_keys=True, default=fingerprint)
+        )
         return document
 
     def _fields(self) -> dict[str, Any]:
         """Under its first names: a new name alone is no new config."""
         apart = ("version", "first_names")
-        fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in apart}
+        fields = {
+            item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.name not in apart
+        }
         fields["network"], fields["endpoint"] = self.first_names or (self.network, self.endpoint)
         if self.segment is not None:
             fields["segment"] = dataclasses.asdict(dataclasses.replace(self.segment, lan_port=None))
@@ -139,7 +159,8 @@ def client_config(
     mtu: int,
     today: date | None = None,
 ) -> ClientConfig:
-    """The config of `network`/`endpoint`, both of which the intent has; `mtu` in bytes, of the tunnel.
+    """The config of `network`/`endpoint`, both of which the intent has; `mtu` in bytes, of the
+    tunnel.
 
     Raises:
         WarpError: the endpoint has expired, or its network's grants lack what a config needs.
@@ -160,7 +181,9 @@ def client_config(
         addresses=(f"{seat.address}/32", *six),
         dns=_dns(intent, own),
         mtu=mtu,
-        gateway_public_key=derivation.public_key(network_key_of(own, intent.gateway, given.vcid, master)),
+        gateway_public_key=derivation.public_key(
+            network_key_of(own, intent.gateway, given.vcid, master)
+        ),
         preshared_key=shared,
         dial=_dial(public_host, given.port),
         allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),
@@ -182,7 +205,9 @@ def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> N
 # ---- what goes into the tunnel -------------------------------------------------------------------------------
 
 
-def _allowed_ips(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> tuple[str, ...]:
+def _allowed_ips(
+    own: Network, given: NetworkAllocation, endpoint: str, today: date
+) -> tuple[str, ...]:
     if own.traits.internet:
         return EVERYTHING
     return tuple(_texts(_wanted(own, _inside(own, given, endpoint, today))))
@@ -211,12 +236,24 @@ def _behind_others(own: Network, endpoint: str, today: date) -> Iterator[IPNetwo
             yield from other.routes
 
 
-def _resources(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> list[IPNetwork]:
-    """A router that resources lie behind hears from the clients themselves, so that it must accept their addresses."""
+def _resources(
+    own: Network, given: NetworkAllocation, endpoint: str, today: date
+) -> list[IPNetwork]:
+    """A router that resources lie behind hears from the clients themselves, so that it must accept
+    their addresses.
+    """
     there = {name for name, other in own.endpoints.items() if in_force(other, today)}
-    reached = [item.subnet for item in own.resources if item.via != endpoint and (item.via is None or item.via in there)]
+    reached = [
+        item.subnet
+        for item in own.resources
+        if item.via != endpoint and (item.via is None or item.via in there)
+    ]
     clients = _subnets(given) if any(item.via == endpoint for item in own.resources) else []
-    return [*_gateways(given), *clients, *(subnet for subnet in reached if subnet not in own.endpoints[endpoint].routes)]
+    return [
+        *_gateways(given),
+        *clients,
+        *(subnet for subnet in reached if subnet not in own.endpoints[endpoint].routes),
+    ]
 
 
 def _wanted(own: Network, networks: Iterable[IPNetwork]) -> Iterator[IPNetwork]:

@@ -1,6 +1,7 @@
 """The config that an endpoint should have today, from the goal and the host. Pure.
 
-Lives here: what `auto` means for the address that clients dial, and the tunnel's MTU. Does not: formats, versions.
+Lives here: what `auto` means for the address that clients dial, and the tunnel's MTU. Does not:
+formats, versions.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from warpd.networks.compiler import IPV6_MINIMUM_MTU, tunnel_mtu
 from warpd.reconcile.engine import Target
 
 PRIVATE: Final = tuple(
-    ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+    ip_network(block)
+    for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
 
 
 def current_config(goal: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
-    """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients dial."""
+    """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients
+    dial.
+    """
     return client_config(
         goal.intent,
         goal.allocations,
@@ -36,7 +40,9 @@ def current_config(goal: Target, host: Host, network: str, endpoint: str) -> Cli
 
 
 def dialled_address(goal: Target, host: Host, network: str) -> str:
-    """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody knows it."""
+    """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody
+    knows it.
+    """
     port = goal.allocations.networks[network].port
     try:
         return f"{public_host(goal.intent, host)}:{port}"
@@ -45,14 +51,22 @@ def dialled_address(goal: Target, host: Host, network: str) -> str:
 
 
 def own_config(goal: Target, network: str, endpoint: str) -> ClientConfig:
-    """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses, routes.
+    """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses,
+    routes.
 
     Raises:
         WarpError: this endpoint has no config (expired).
     """
     today = goal.today
     return client_config(
-        goal.intent, goal.allocations, goal.master, network, endpoint, public_host="auto", mtu=IPV6_MINIMUM_MTU, today=today
+        goal.intent,
+        goal.allocations,
+        goal.master,
+        network,
+        endpoint,
+        public_host="auto",
+        mtu=IPV6_MINIMUM_MTU,
+        today=today,
     )
 
 
@@ -72,7 +86,8 @@ def known_as(goal: Target, network: str, endpoint: str) -> tuple[str, str]:
 def stale_configs(goal: Target, host: Host, delivered: Mapping[str, str]) -> list[str]:
     """Endpoints whose device was given another config than it should have: `NETWORK/NAME`, sorted.
 
-    `delivered` leads from first names to the digest of what was exported last; who was never given one is not stale.
+    `delivered` leads from first names to the digest of what was exported last; who was never given
+    one is not stale.
     """
     out = []
     for network, own in sorted(goal.intent.networks.items()) if delivered else ():
@@ -85,10 +100,12 @@ def stale_configs(goal: Target, host: Host, delivered: Mapping[str, str]) -> lis
 
 
 def public_host(intent: Intent, host: Host) -> str:
-    """What clients dial: with `auto` the uplink's address, or the cloud's for it when the uplink has only a private one.
+    """What clients dial: with `auto` the uplink's address, or the cloud's for it when the uplink
+    has only a private one.
 
-    Of several, a public one goes before a private one, IPv4 before IPv6, and the one that the default route sends from before
-    the others. A temporary, deprecated or tentative address is never taken: it goes while clients have it.
+    Of several, a public one goes before a private one, IPv4 before IPv6, and the one that the
+    default route sends from before the others. A temporary, deprecated or tentative address is
+    never taken: it goes while clients have it.
 
     Raises:
         WarpError: `auto`, and the uplink has no address that stays.
@@ -96,10 +113,16 @@ def public_host(intent: Intent, host: Host) -> str:
     wanted = intent.gateway.public_endpoint
     if wanted != "auto":
         return str(wanted)
-    lasting = [address for address in host.uplink_addresses if address not in host.passing_addresses]
-    if host.cloud_address and all(_is_private(address) for address in lasting if ":" not in address):
+    lasting = [
+        address for address in host.uplink_addresses if address not in host.passing_addresses
+    ]
+    if host.cloud_address and all(
+        _is_private(address) for address in lasting if ":" not in address
+    ):
         return host.cloud_address
-    for address in sorted(lasting, key=lambda one: (_is_private(one), ":" in one, one not in host.source_addresses)):
+    for address in sorted(
+        lasting, key=lambda one: (_is_private(one), ":" in one, one not in host.source_addresses)
+    ):
         return address
     raise WarpError(
         "gateway.public_endpoint is auto, and the uplink has no address that stays",

@@ -1,7 +1,8 @@
 """Several files in one text, for formats whose consumers read a folder.
 
-Each file begins with a line `# file: NAME`, which is a comment to its consumer and where the text is cut again:
-by `--out FOLDER`, by `split`, or on the device by the line of awk that stands at the top.
+Each file begins with a line `# file: NAME`, which is a comment to its consumer and where the text
+is cut again: by `--out FOLDER`, by `split`, or on the device by the line of awk that stands at the
+top.
 """
 
 from __future__ import annotations

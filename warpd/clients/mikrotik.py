@@ -1,8 +1,8 @@
 """The format of MikroTik RouterOS (7.8 and newer): a script for `/import`.
 
-RouterOS has VXLAN and no GRETAP, so that endpoints of l2-point-to-point get none. Where everything goes into the tunnel,
-it has a routing table of its own: the main one is asked first for all but a default route, and for the gateway's own
-address, so that the tunnel's packets stay outside of it.
+RouterOS has VXLAN and no GRETAP, so that endpoints of l2-point-to-point get none. Where everything
+goes into the tunnel, it has a routing table of its own: the main one is asked first for all but a
+default route, and for the gateway's own address, so that the tunnel's packets stay outside of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def _refuse(config: ClientConfig) -> None:
         f"endpoint {config.network}/{config.endpoint} needs GRETAP, which RouterOS does not have",
         code="format-cannot",
         who="operator",
-        hint="put a Linux, OpenWrt or VyOS device there, or make the network one of type l2-mesh, which uses VXLAN",
+        hint=(
+            "put a Linux, OpenWrt or VyOS device there, or make the network one of type l2-mesh,"
+            " which uses VXLAN"
+        ),
     )
 
 
@@ -44,7 +47,11 @@ def _commands(config: ClientConfig) -> Iterator[str]:
     yield _add("/interface wireguard peers", config, _peer(config))
     for address in config.addresses:
         six = [("advertise", "no")] if ":" in address else []
-        yield _add(f"{_family(address)} address", config, [("address", address), ("interface", device), *six])
+        yield _add(
+            f"{_family(address)} address",
+            config,
+            [("address", address), ("interface", device), *six],
+        )
     yield from _full(config) if config.takes_everything else _routes(config, config.allowed_ips)
     if config.segment:
         yield from _segment(config, config.segment)
@@ -58,7 +65,9 @@ def _add(menu: str, config: ClientConfig, properties: Properties) -> str:
 
 
 def _word(value: object) -> str:
-    """Numbers and addresses stand as they are, an expression in brackets too; anything else is quoted."""
+    """Numbers and addresses stand as they are, an expression in brackets too; anything else is
+    quoted.
+    """
     text = str(value)
     if text.startswith("(") or all(char.isalnum() or char in "./:,-" for char in text):
         return text
@@ -86,7 +95,9 @@ def _peer(config: ClientConfig) -> Iterator[tuple[str, object]]:
     yield "persistent-keepalive", f"{config.keepalive_s}s" if config.keepalive_s else None
 
 
-def _routes(config: ClientConfig, prefixes: Iterable[str], table: str | None = None) -> Iterator[str]:
+def _routes(
+    config: ClientConfig, prefixes: Iterable[str], table: str | None = None
+) -> Iterator[str]:
     for prefix in prefixes:
         route = [("dst-address", prefix), ("gateway", config.device), ("routing-table", table)]
         yield _add(f"{_family(prefix)} route", config, route)
@@ -96,8 +107,14 @@ def _full(config: ClientConfig) -> Iterator[str]:
     table = f"warp-{config.vcid}"
     yield f"/routing table add name={table} fib"
     yield from _routes(config, config.allowed_ips, table)
-    yield _add("/routing rule", config, [("action", "lookup"), ("table", "main"), ("min-prefix", 0)])
-    outside = [("action", "lookup-only-in-table"), ("dst-address", _gateway(config.host_port[0])), ("table", "main")]
+    yield _add(
+        "/routing rule", config, [("action", "lookup"), ("table", "main"), ("min-prefix", 0)]
+    )
+    outside = [
+        ("action", "lookup-only-in-table"),
+        ("dst-address", _gateway(config.host_port[0])),
+        ("table", "main"),
+    ]
     yield _add("/routing rule", config, outside)
     yield _add("/routing rule", config, [("action", "lookup-only-in-table"), ("table", table)])
 
@@ -112,7 +129,9 @@ def _gateway(host: str) -> str:
 
 
 def _hidden(config: ClientConfig) -> Iterator[str]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is hidden by NAT."""
+    """A device without routes of its own may send from its own addresses only: what is behind it is
+    hidden by NAT.
+    """
     for family in sorted({_family(address) for address in config.addresses}):
         nat = [("chain", "srcnat"), ("out-interface", config.device), ("action", "masquerade")]
         yield _add(f"{family} firewall nat", config, nat)
@@ -122,10 +141,16 @@ def _segment(config: ClientConfig, segment: Segment) -> Iterator[str]:
     yield _add("/interface vxlan", config, _vxlan(segment))
     vtep = [("interface", segment.device), ("remote-ip", segment.remote), ("port", segment.port)]
     yield _add("/interface vxlan vteps", config, vtep)
-    yield _add("/interface bridge", config, [("name", segment.bridge), ("protocol-mode", "none"), ("mtu", segment.mtu)])
+    yield _add(
+        "/interface bridge",
+        config,
+        [("name", segment.bridge), ("protocol-mode", "none"), ("mtu", segment.mtu)],
+    )
     for port in (segment.device, segment.lan_port):
         if port:
-            yield _add("/interface bridge port", config, [("bridge", segment.bridge), ("interface", port)])
+            yield _add(
+                "/interface bridge port", config, [("bridge", segment.bridge), ("interface", port)]
+            )
     yield from _admitted(config, segment)
 
 
@@ -136,7 +161,9 @@ def _vxlan(segment: Segment) -> Iterator[tuple[str, object]]:
 
 
 def _admitted(config: ClientConfig, segment: Segment) -> Iterator[str]:
-    """First in the chain, since the default firewall ends in a drop; where the chain is empty there is no first place."""
+    """First in the chain, since the default firewall ends in a drop; where the chain is empty there
+    is no first place.
+    """
     flow = [("protocol", "udp"), ("dst-port", segment.port), ("src-address", segment.remote)]
     rule = [("chain", "input"), ("action", "accept"), ("in-interface", config.device), *flow]
     first = _add("/ip firewall filter", config, [*rule, ("place-before", 0)])

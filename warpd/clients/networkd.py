@@ -1,9 +1,11 @@
-"""The format of systemd-networkd: .netdev and .network files, for /etc/systemd/network (systemd 247 and newer).
+"""The format of systemd-networkd: .netdev and .network files, for /etc/systemd/network (systemd 247
+and newer).
 
-networkd in Debian 12 cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole frames instead.
-Routes are written out one by one: `RouteTable=` of the WireGuard section is younger than some systems in use. Where
-everything goes into the tunnel, its own packets carry a mark and are the only ones that pass its table by, as with
-wg-quick; the main table is asked first for everything but a default route.
+networkd in Debian 12 cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds
+whole frames instead. Routes are written out one by one: `RouteTable=` of the WireGuard section is
+younger than some systems in use. Where everything goes into the tunnel, its own packets carry a
+mark and are the only ones that pass its table by, as with wg-quick; the main table is asked first
+for everything but a default route.
 """
 
 from __future__ import annotations
@@ -32,14 +34,20 @@ def text(config: ClientConfig) -> str:
 def files(config: ClientConfig) -> Mapping[str, str]:
     """Names and contents, in the order in which networkd reads them."""
     stem = f"{PREFIX}-{config.vcid}"
-    out: dict[str, Iterable[Section]] = {f"{stem}.netdev": _device(config), f"{stem}.network": _network(config)}
+    out: dict[str, Iterable[Section]] = {
+        f"{stem}.netdev": _device(config),
+        f"{stem}.network": _network(config),
+    }
     if config.segment:
         out |= _segment(config, config.segment, stem)
     return {name: f"# {config.title}\n\n{_written(sections)}" for name, sections in out.items()}
 
 
 def _written(sections: Iterable[Section]) -> str:
-    return "\n".join(f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines) for name, lines in sections)
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines)
+        for name, lines in sections
+    )
 
 
 def _device(config: ClientConfig) -> Iterator[Section]:
@@ -72,11 +80,34 @@ def _network(config: ClientConfig) -> Iterator[Section]:
     yield "Network", _addressing(config)
     table = [("Table", config.vcid)] if config.takes_everything else []
     for prefix in config.allowed_ips:
-        yield "Route", [("Destination", prefix), *([] if ":" in prefix else [("Scope", "link")]), *table]
+        yield (
+            "Route",
+            [
+                ("Destination", prefix),
+                *([] if ":" in prefix else [("Scope", "link")]),
+                *table,
+            ],
+        )
     if config.takes_everything:
-        yield "RoutingPolicyRule", [("Family", "both"), ("Table", "main"), ("SuppressPrefixLength", 0), ("Priority", 30000)]
+        yield (
+            "RoutingPolicyRule",
+            [
+                ("Family", "both"),
+                ("Table", "main"),
+                ("SuppressPrefixLength", 0),
+                ("Priority", 30000),
+            ],
+        )
         mark = [("FirewallMark", config.vcid), ("InvertRule", "yes")]
-        yield "RoutingPolicyRule", [("Family", "both"), *mark, ("Table", config.vcid), ("Priority", 30001)]
+        yield (
+            "RoutingPolicyRule",
+            [
+                ("Family", "both"),
+                *mark,
+                ("Table", config.vcid),
+                ("Priority", 30001),
+            ],
+        )
 
 
 def _addressing(config: ClientConfig) -> Iterator[tuple[str, object]]:
@@ -117,7 +148,16 @@ def _tunnel(segment: Segment) -> Iterator[Section]:
         yield "Tunnel", [("Independent", "yes"), *ends, ("DiscoverPathMTU", "no")]
     else:
         numbers = [("VNI", segment.vni), ("DestinationPort", segment.port)]
-        yield "VXLAN", [*numbers, *ends, ("MacLearning", "no"), ("IPDoNotFragment", "no"), ("Independent", "yes")]
+        yield (
+            "VXLAN",
+            [
+                *numbers,
+                *ends,
+                ("MacLearning", "no"),
+                ("IPDoNotFragment", "no"),
+                ("Independent", "yes"),
+            ],
+        )
 
 
 def _bridged(link: str, lines: Iterable[tuple[str, object]]) -> Iterator[Section]:

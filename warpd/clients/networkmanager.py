@@ -1,8 +1,10 @@
-"""The format of NetworkManager: keyfiles, for /etc/NetworkManager/system-connections (version 1.22 and newer).
+"""The format of NetworkManager: keyfiles, for /etc/NetworkManager/system-connections (version 1.22
+and newer).
 
-One connection a device: WireGuard, and for L2 networks the tunnel, the bridge and the port. NetworkManager cannot tell a
-GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole frames instead. It makes routes from the allowed
-IPs itself, and where everything goes into the tunnel also the rules that keep the tunnel's own packets out of it.
+One connection a device: WireGuard, and for L2 networks the tunnel, the bridge and the port.
+NetworkManager cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole
+frames instead. It makes routes from the allowed IPs itself, and where everything goes into the
+tunnel also the rules that keep the tunnel's own packets out of it.
 """
 
 from __future__ import annotations
@@ -32,17 +34,28 @@ def files(config: ClientConfig) -> Mapping[str, str]:
     if config.segment:
         out |= _segment(config, config.segment)
     stem = f"warp-{config.vcid}-{config.endpoint}"
-    return {f"{stem}{part}.nmconnection": f"# {config.title}\n\n{_written(sections)}" for part, sections in out.items()}
+    return {
+        f"{stem}{part}.nmconnection": f"# {config.title}\n\n{_written(sections)}"
+        for part, sections in out.items()
+    }
 
 
 def _written(sections: Iterable[Section]) -> str:
-    return "\n".join(f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines) for name, lines in sections)
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines)
+        for name, lines in sections
+    )
 
 
-def _connection(config: ClientConfig, part: str, kind: str, device: str, master: str = "") -> Section:
+def _connection(
+    config: ClientConfig, part: str, kind: str, device: str, master: str = ""
+) -> Section:
     name = f"{config.vcid}/{config.endpoint}{part}"
     port = [("master", master), ("slave-type", "bridge")] if master else []
-    identity = [("id", f"warp {config.network}/{config.endpoint}{part}"), ("uuid", uuid.uuid5(_UUIDS, name))]
+    identity = [
+        ("id", f"warp {config.network}/{config.endpoint}{part}"),
+        ("uuid", uuid.uuid5(_UUIDS, name)),
+    ]
     return "connection", [*identity, ("type", kind), ("interface-name", device), *port]
 
 
@@ -91,7 +104,10 @@ def _list(values: Iterable[str]) -> str:
 
 
 def _segment(config: ClientConfig, segment: Segment) -> dict[str, Iterable[Section]]:
-    out: dict[str, Iterable[Section]] = {"-bridge": _bridge(config, segment), "-tunnel": _tunnel(config, segment)}
+    out: dict[str, Iterable[Section]] = {
+        "-bridge": _bridge(config, segment),
+        "-tunnel": _tunnel(config, segment),
+    }
     if segment.lan_port:
         out["-port"] = _port(config, segment.lan_port, segment.bridge)
     return out

@@ -1,8 +1,8 @@
 """The format of OpenWrt (22.03 and newer): a shell script that feeds `uci batch`.
 
-Running it again gives the same configuration: every section has a name and is deleted first. netifd cannot tell a GRETAP
-to ignore an inner DF: the WireGuard device's MTU holds whole frames instead. Names are short: netifd puts `gre4t-`
-before a GRETAP's, fw4 takes eleven characters for a zone.
+Running it again gives the same configuration: every section has a name and is deleted first. netifd
+cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole frames instead.
+Names are short: netifd puts `gre4t-` before a GRETAP's, fw4 takes eleven characters for a zone.
 """
 
 from __future__ import annotations
@@ -14,13 +14,20 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
 
 NAME: Final = "openwrt"
-PACKAGES: Final = {None: "wireguard-tools", "gretap": "wireguard-tools gre kmod-gre", "vxlan": "wireguard-tools vxlan"}
+PACKAGES: Final = {
+    None: "wireguard-tools",
+    "gretap": "wireguard-tools gre kmod-gre",
+    "vxlan": "wireguard-tools vxlan",
+}
 Options = Iterable[tuple[str, object]]
 
 
 def text(config: ClientConfig) -> str:
     packages = PACKAGES[config.segment.kind if config.segment else None]
-    head = [f"# {config.title}", f"# needs the packages {packages}; run it by: sh THIS_FILE, then: reload_config"]
+    head = [
+        f"# {config.title}",
+        f"# needs the packages {packages}; run it by: sh THIS_FILE, then: reload_config",
+    ]
     return "\n".join([*head, "uci -q batch <<'END'", *_commands(config), "END"]) + "\n"
 
 
@@ -33,7 +40,9 @@ def _commands(config: ClientConfig) -> Iterator[str]:
     else:
         yield from _section(f"firewall.{name}_out", "forwarding", [("src", "lan"), ("dest", name)])
         if config.routes:
-            yield from _section(f"firewall.{name}_in", "forwarding", [("src", name), ("dest", "lan")])
+            yield from _section(
+                f"firewall.{name}_in", "forwarding", [("src", name), ("dest", "lan")]
+            )
     yield from _section(f"firewall.{name}", "zone", _zone(config, name))
     yield from ("commit network", "commit firewall")
 
@@ -76,7 +85,9 @@ def _peer(config: ClientConfig) -> Iterator[tuple[str, object]]:
 
 
 def _zone(config: ClientConfig, name: str) -> Iterator[tuple[str, object]]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is hidden by NAT."""
+    """A device without routes of its own may send from its own addresses only: what is behind it is
+    hidden by NAT.
+    """
     hides = config.segment is None and not config.routes
     yield "name", name
     yield "network", [name]
@@ -93,9 +104,17 @@ def _segment(config: ClientConfig, segment: Segment, name: str) -> Iterator[str]
     device = f"gre4t-{tunnel}" if segment.kind == "gretap" else tunnel
     ports = [device, *([segment.lan_port] if segment.lan_port else [])]
     yield from _section(f"network.{tunnel}", "interface", _tunnel(segment, name))
-    bridge = [("type", "bridge"), ("name", segment.bridge), ("mtu", segment.mtu), ("ipv6", 0), ("ports", ports)]
+    bridge = [
+        ("type", "bridge"),
+        ("name", segment.bridge),
+        ("mtu", segment.mtu),
+        ("ipv6", 0),
+        ("ports", ports),
+    ]
     yield from _section(f"network.br{config.vcid}", "device", bridge)
-    yield from _section(f"network.l2_{config.vcid}", "interface", [("proto", "none"), ("device", segment.bridge)])
+    yield from _section(
+        f"network.l2_{config.vcid}", "interface", [("proto", "none"), ("device", segment.bridge)]
+    )
     yield from _section(f"firewall.{name}_tunnel", "rule", _admitted(segment, name))
 
 
@@ -112,7 +131,12 @@ def _tunnel(segment: Segment, carrier: str) -> Iterator[tuple[str, object]]:
 
 
 def _admitted(segment: Segment, zone: str) -> Iterator[tuple[str, object]]:
-    yield from (("name", f"tunnel of {zone}"), ("src", zone), ("src_ip", segment.remote), ("target", "ACCEPT"))
+    yield from (
+        ("name", f"tunnel of {zone}"),
+        ("src", zone),
+        ("src_ip", segment.remote),
+        ("target", "ACCEPT"),
+    )
     if segment.kind == "gretap":
         yield "proto", "47"  # GRE
     else:

@@ -1,7 +1,7 @@
 """A config as a QR code, for phones: text for the terminal, PNG and SVG.
 
-The code holds the config's text byte for byte. A terminal cell is two modules high; light modules are drawn
-and dark ones left out, because most terminals are dark.
+The code holds the config's text byte for byte. A terminal cell is two modules high; light modules
+are drawn and dark ones left out, because most terminals are dark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _CELLS: Final = {(False, False): "█", (False, True): "▀", (True, False): "�
 
 def terminal(config: ClientConfig, text: str) -> str:
     """Raises: WarpError when the config does not fit or lacks its private key."""
-    rows = [[bool(module) for module in row] for row in code(config, text).matrix_iter(border=QUIET_ZONE // 2)]
+    rows = [
+        [bool(module) for module in row]
+        for row in code(config, text).matrix_iter(border=QUIET_ZONE // 2)
+    ]
     if len(rows) % 2:
         rows.append([True] * len(rows[0]))  # below the quiet zone: not drawn
     pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -48,19 +51,25 @@ def code(config: ClientConfig, text: str) -> segno.QRCode:
     """Raises: WarpError when the config does not fit, has hooks or lacks its private key."""
     if config.private_key is None:
         raise WarpError(
-            f"endpoint {config.network}/{config.endpoint} has a key of its own: the config lacks it, a QR code would be useless",
+            f"endpoint {config.network}/{config.endpoint} has a key of its own: the config lacks"
+            " it, a QR code would be useless",
             code="qr-no-key",
             who="operator",
-            hint="take the text and put the device's private key in, or drop `public_key` to have a derived one",
+            hint=(
+                "take the text and put the device's private key in, or drop `public_key` to have a"
+                " derived one"
+            ),
         )
     if config.segment is not None:
         raise WarpError(
-            f"network {config.network} carries Ethernet: its config has hooks, which the apps that read QR codes refuse",
+            f"network {config.network} carries Ethernet: its config has hooks, which the apps that"
+            " read QR codes refuse",
             code="qr-hooks",
             who="operator",
             hint="carry it over as a file: --out FILE",
         )
-    import segno  # only when a code is drawn: it takes as long to load as the YAML of a thousand endpoints
+    # only when a code is drawn: it takes as long to load as the YAML of a thousand endpoints
+    import segno
 
     try:
         return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")

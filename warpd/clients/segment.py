@@ -1,13 +1,14 @@
-"""The Ethernet part of an L2 endpoint's config as a value: the tunnel to the gateway, the bridge, the port. Pure.
+"""The Ethernet part of an L2 endpoint's config as a value: the tunnel to the gateway, the bridge,
+the port. Pure.
 
-Lives here: names, addresses and sizes. Does not: how a format says them. Frames of 1500 bytes, or 1504 with a VLAN
-tag, must pass whatever the path's MTU, so outer packets fragment. Where, differs:
+Lives here: names, addresses and sizes. Does not: how a format says them. Frames of 1500 bytes, or
+1504 with a VLAN tag, must pass whatever the path's MTU, so outer packets fragment. Where, differs:
 
-- a GRETAP that ignores an inner DF and sets none itself gives packets larger than the WireGuard device's MTU to the
-  kernel's fragmentation, inside WireGuard;
-- where the device cannot ignore an inner DF, and for every VXLAN (as a bridge port it answers "fragmentation needed"
-  to frames that do not fit the route), the WireGuard device's own MTU must hold the largest packet; then
-  WireGuard's outer packets fragment.
+- a GRETAP that ignores an inner DF and sets none itself gives packets larger than the WireGuard
+  device's MTU to the kernel's fragmentation, inside WireGuard;
+- where the device cannot ignore an inner DF, and for every VXLAN (as a bridge port it answers
+  "fragmentation needed" to frames that do not fit the route), the WireGuard device's own MTU must
+  hold the largest packet; then WireGuard's outer packets fragment.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ OVERHEAD: Final[dict[LegTunnel, int]] = {"gretap": 4, "vxlan": 8 + 8}  # GRE; UD
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One endpoint's way into its network's Ethernet. `vni` and `port` mean something for VXLAN only."""
+    """One endpoint's way into its network's Ethernet.
+
+    `vni` and `port` mean something for VXLAN only.
+    """
 
     kind: LegTunnel
     local: str  # inner address of the endpoint

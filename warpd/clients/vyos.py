@@ -1,7 +1,8 @@
 """The format of VyOS (1.4 and newer): `set` commands for configuration mode.
 
-Where everything goes into the tunnel, a policy decides for what comes from the inside; which interface that is only
-the operator knows, so binding it is left to them. TTL 0 (inherit) is what VyOS asks for when a tunnel is to ignore DF.
+Where everything goes into the tunnel, a policy decides for what comes from the inside; which
+interface that is only the operator knows, so binding it is left to them. TTL 0 (inherit) is what
+VyOS asks for when a tunnel is to ignore DF.
 """
 
 from __future__ import annotations
@@ -32,16 +33,25 @@ def _head(config: ClientConfig) -> Iterator[str]:
     if config.dns:
         yield f"# name servers inside: {', '.join(config.dns)}"
     if not _is_address(config.host_port[0]):
-        yield "# `host-name` is known from 1.5 on; in 1.4 write `address` with the gateway's address"
+        yield (
+            "# `host-name` is known from 1.5 on; in 1.4 write `address` with the gateway's address"
+        )
     if config.takes_everything:
-        yield f"# bind the policy to the inside: set policy route warp{config.vcid} interface LAN (route6 likewise)"
+        yield (
+            f"# bind the policy to the inside: set policy route warp{config.vcid} interface LAN"
+            " (route6 likewise)"
+        )
 
 
 def _commands(config: ClientConfig) -> Iterator[str]:
     device = f"wg{config.vcid}"
     yield from _interface(config, f"interfaces wireguard {device}")
     yield from _peer(config, f"interfaces wireguard {device} peer gateway")
-    yield from _full(config, device) if config.takes_everything else _routes("protocols static", config.allowed_ips, device)
+    yield from (
+        _full(config, device)
+        if config.takes_everything
+        else _routes("protocols static", config.allowed_ips, device)
+    )
     if config.segment:
         yield from _segment(config, config.segment)
     elif not config.routes:
@@ -98,7 +108,9 @@ def _full(config: ClientConfig, device: str) -> Iterator[str]:
 
 
 def _hidden(config: ClientConfig, device: str) -> Iterator[str]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is hidden by NAT."""
+    """A device without routes of its own may send from its own addresses only: what is behind it is
+    hidden by NAT.
+    """
     number = RULES[config.vcid % len(RULES)]
     for address in config.addresses:
         at = f"{'nat66' if ':' in address else 'nat'} source rule {number}"

@@ -1,8 +1,8 @@
 """The format of wg-quick and of WireGuard's own apps.
 
-Networks of the L3 types get no hooks: phones refuse configs that have any. Endpoints of L2 networks are Linux routers;
-theirs make the tunnel and the bridge by iproute2. Each hook is right whatever an interrupted start left behind, and
-taking down passes over what is gone already.
+Networks of the L3 types get no hooks: phones refuse configs that have any. Endpoints of L2 networks
+are Linux routers; theirs make the tunnel and the bridge by iproute2. Each hook is right whatever an
+interrupted start left behind, and taking down passes over what is gone already.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _up(segment: Segment) -> Iterator[str]:
     yield _without(segment.device)
     yield f"ip link add {segment.device} type {_tunnel(segment)}"
     yield f"ip link set {segment.device} mtu {segment.mtu} addrgenmode none"
-    yield f"ip link show {segment.bridge} >/dev/null 2>&1 || ip link add {segment.bridge} type bridge"
+    yield (
+        f"ip link show {segment.bridge} >/dev/null 2>&1 || ip link add {segment.bridge} type bridge"
+    )
     yield f"ip link set {segment.bridge} mtu {segment.mtu} addrgenmode none"
     for port in (segment.device, segment.lan_port):
         if port:

@@ -1,6 +1,7 @@
 """What is kept and logged of each network, so that none hides what is told of another. Pure.
 
-Lives here: a bounded row of events, and a bounded rate of log lines. Does not: what is told, and to whom.
+Lives here: a bounded row of events, and a bounded rate of log lines. Does not: what is told, and to
+whom.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ NETWORKS_MAX: Final = 4096  # whose lines are counted at a time
 class LoggedEvent:
     """Something that happened.
 
-    `number` counts from 1 since the events on disk began, over restarts too; `time` is ISO 8601 in UTC.
+    `number` counts from 1 since the events on disk began, over restarts too; `time` is ISO 8601 in
+    UTC.
     """
 
     number: int
@@ -38,7 +40,10 @@ class LoggedEvent:
 
 
 class EventRow:
-    """The latest events, at most `kept`. Where one must go, it is the oldest one of the network that has the most."""
+    """The latest events, at most `kept`.
+
+    Where one must go, it is the oldest one of the network that has the most.
+    """
 
     def __init__(self, kept: int) -> None:
         self._kept, self._size = kept, 0
@@ -78,7 +83,8 @@ class LineRate:
         self._buckets: dict[str, _Bucket] = {}
 
     def admit(self, network: str, now_s: float) -> int | None:
-        """Whether one more line of this network is logged: None when it is left out, else how many were since the last one.
+        """Whether one more line of this network is logged: None when it is left out, else how many
+        were since the last one.
 
         `now_s` is seconds of a clock that never goes back.
         """

@@ -1,6 +1,8 @@
-"""Asks the git repository again and again, on a thread of its own: git may take minutes, and repairs must not wait for it.
+"""Asks the git repository again and again, on a thread of its own: git may take minutes, and
+repairs must not wait for it.
 
-What it pulls becomes files (`source`), and files are what the loop follows; this here only tells it to look.
+What it pulls becomes files (`source`), and files are what the loop follows; this here only tells it
+to look.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class GitPoller:
     def _pull(self, before: GitStatus) -> GitStatus:
         try:
             pulled = self._checkout.pull()
-        except Exception as failure:  # whatever it is: a thread that has ended would never ask again
+        except (
+            Exception
+        ) as failure:  # whatever it is: a thread that has ended would never ask again
             return GitStatus(before.url, before.revision, before.asked_s, str(failure))
         return GitStatus(before.url, pulled.revision, time.time(), "")

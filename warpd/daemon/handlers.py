@@ -1,4 +1,7 @@
-"""What the loop answers: the same data as the commands print. On the loop's own thread, between two passes."""
+"""What the loop answers: the same data as the commands print.
+
+On the loop's own thread, between two passes.
+"""
 
 from __future__ import annotations
 
@@ -48,27 +51,45 @@ def status(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, A
 
 
 def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
-    """What a look at everything says of the intent in force. Raises: WarpError when there is none."""
+    """What a look at everything says of the intent in force.
+
+    Raises: WarpError when there is none.
+    """
     force = _in_force(reconciler)
     data = status_data(reconciler.session, force.read, force.wanted, found)
-    return data if reconciler.unwritten is None or not reconciler.findings else {**data, "in_sync": False}
+    return (
+        data
+        if reconciler.unwritten is None or not reconciler.findings
+        else {**data, "in_sync": False}
+    )
 
 
 def _in_force(reconciler: Reconciler) -> ActiveConfig:
     if reconciler.in_force is None:
-        raise WarpError("there has been no valid intent yet", code="no-intent", who="operator", hint="warpctl validate")
+        raise WarpError(
+            "there has been no valid intent yet",
+            code="no-intent",
+            who="operator",
+            hint="warpctl validate",
+        )
     return reconciler.in_force
 
 
 def plan(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
-    return planned(reconciler.session, reconciler.kernel, reconciler.session.read(previous=reconciler.allocations()[0]))
+    return planned(
+        reconciler.session,
+        reconciler.kernel,
+        reconciler.session.read(previous=reconciler.allocations()[0]),
+    )
 
 
 def validate(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML as it is. Raises: WarpError when the state folder cannot be read."""
     try:
-        return validated(reconciler.session, reconciler.session.read(previous=reconciler.allocations()[0]))
+        return validated(
+            reconciler.session, reconciler.session.read(previous=reconciler.allocations()[0])
+        )
     except InvalidIntent as failure:
         return not_valid(failure)
 
@@ -76,7 +97,9 @@ def validate(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str,
 def explain(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """By the intent in force. Raises: as `warpctl explain`."""
     wanted = _in_force(reconciler).wanted
-    return explained(reconciler.kernel, wanted, planned_run(reconciler.kernel, wanted), arguments["way"])
+    return explained(
+        reconciler.kernel, wanted, planned_run(reconciler.kernel, wanted), arguments["way"]
+    )
 
 
 def doctor(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,12 +116,19 @@ def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
 def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
     session, kernel = reconciler.session, reconciler.kernel
-    with session.store.writer_if_possible("warpd (asked)", make=reconciler.in_force is None) as obstacle:
+    with session.store.writer_if_possible(
+        "warpd (asked)", make=reconciler.in_force is None
+    ) as obstacle:
         History(session).refuse_pending()
         previous, lost = reconciler.allocations()
         read = with_rollback(session, session.read(previous=previous))
         if read.risks and not arguments.get("yes"):
-            raise WarpError(read.risks[0].message, code="declined", who="operator", hint="say yes to go on all the same")
+            raise WarpError(
+                read.risks[0].message,
+                code="declined",
+                who="operator",
+                hint="say yes to go on all the same",
+            )
         if "digest" in arguments:
             refuse_stale(kernel, session.goal(read, create=False), arguments["digest"])
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
@@ -109,7 +139,9 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
         data = without_steps(session, done.goal, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten, within_s)
-        data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s if done.unwritten is None else 0, by)
+        data["confirm_until"] = await_confirmation(
+            session, done.number, back_to, within_s if done.unwritten is None else 0, by
+        )
         outcome = converge(kernel, lambda: planned_run(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 

@@ -1,4 +1,7 @@
-"""What the daemon knows about itself, as facts for `conditions`. No kernel, no file but the state folder's own health."""
+"""What the daemon knows about itself, as facts for `conditions`.
+
+No kernel, no file but the state folder's own health.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from warpd.service.health import headlines, pending_facts, problems_of, uplink_s
 from warpd.service.recovery import unnamed
 
 
-def facts_of(reconciler: Reconciler, scheduler: Scheduler, mailbox: Mailbox, now: float, overruns: int) -> Facts:
-    """`now` is the clock that the pacer goes by; `overruns` counts losses of events that are worth telling still."""
+def facts_of(
+    reconciler: Reconciler, scheduler: Scheduler, mailbox: Mailbox, now: float, overruns: int
+) -> Facts:
+    """`now` is the clock that the pacer goes by; `overruns` counts losses of events that are worth
+    telling still.
+    """
     why = reconciler.unwritten
     lost = why is not None and why.code in ("master-lost", "state-lost")
     intent = reconciler.in_force.read.intent if reconciler.in_force is not None else None
@@ -23,12 +30,20 @@ def facts_of(reconciler: Reconciler, scheduler: Scheduler, mailbox: Mailbox, now
     return Facts(
         lost_master=why.message if why is not None and why.code == "master-lost" else "",
         lost_allocations=why.message if why is not None and why.code == "state-lost" else "",
-        unnamed=unnamed(reconciler.in_force.wanted.intent) if reconciler.in_force is not None and lost else {},
+        unnamed=(
+            unnamed(reconciler.in_force.wanted.intent)
+            if reconciler.in_force is not None and lost
+            else {}
+        ),
         obstacle=reconciler.session.store.obstacle(),
         unwritten=why.message if why is not None and not lost else "",
         state_dir=str(reconciler.session.store.folder),
         findings=headlines(reconciler.findings) if not reconciler.waits else (),
-        awaiting=reconciler.waits if reconciler.pending is None and reconciler.rolled_back_to is None else "",
+        awaiting=(
+            reconciler.waits
+            if reconciler.pending is None and reconciler.rolled_back_to is None
+            else ""
+        ),
         pending=pending_facts(reconciler.pending),
         rolled_back_to=reconciler.rolled_back_to,
         uplink=link,

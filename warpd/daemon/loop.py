@@ -1,6 +1,9 @@
-"""The loop: wait, hear, decide, make a pass, answer. One thread; only here do clock, sockets and files meet.
+"""The loop: wait, hear, decide, make a pass, answer.
 
-Nothing wakes it but a trigger and the periodic look (and the watchdog of systemd, where it is set shorter).
+One thread; only here do clock, sockets and files meet.
+
+Nothing wakes it but a trigger and the periodic look (and the watchdog of systemd, where it is set
+shorter).
 """
 
 from __future__ import annotations
@@ -48,7 +51,12 @@ class Loop:
     """Everything of one daemon, until it is told to stop."""
 
     def __init__(
-        self, reconciler: Reconciler, mailbox: Mailbox, self_pipe: SelfPipe, interval_s: float, answers: Mapping[str, Answerer]
+        self,
+        reconciler: Reconciler,
+        mailbox: Mailbox,
+        self_pipe: SelfPipe,
+        interval_s: float,
+        answers: Mapping[str, Answerer],
     ) -> None:
         self._reconciler, self._mailbox, self._self_pipe = reconciler, mailbox, self_pipe
         self._answers = answers
@@ -56,7 +64,9 @@ class Loop:
         self._notifier = Notifier()
         self._flags: deque[str] = deque()  # added to by other threads
         self._descriptors: tuple[int, ...] = ()
-        self._watch = Watcher(reconciler.session.config, lambda: self._flag("files"), lambda: self._flag("rooms"))
+        self._watch = Watcher(
+            reconciler.session.config, lambda: self._flag("files"), lambda: self._flag("rooms")
+        )
         self._watched = Watched()
         self._overrun_s = -OVERRUN_TOLD_S  # when events were lost last
         self._signal = 0
@@ -65,14 +75,17 @@ class Loop:
         checkout = reconciler.session.checkout
         self._event_log = EventLog(reconciler.session.store.folder, self._remembered)
         self._written = mailbox.last_number  # the event up to which they are on disk
-        self._git_poller = GitPoller(checkout, lambda: self._flag("pulled")) if checkout is not None else None
+        self._git_poller = (
+            GitPoller(checkout, lambda: self._flag("pulled")) if checkout is not None else None
+        )
         reconciler.drain = self._drain
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT; the signal's number."""
         before = {number: signal.signal(number, self._signalled) for number in SIGNALS}
-        # Python's handlers run between two of its instructions: one that comes after the last of them and before poll(2) sleeps
-        # would wait for the clock. What the C part of the handler writes ends the sleep.
+        # Python's handlers run between two of its instructions: one that comes after the last of
+        # them and before poll(2) sleeps would wait for the clock. What the C part of the handler
+        # writes ends the sleep.
         signal.set_wakeup_fd(self._self_pipe.written, warn_on_full_buffer=False)
         self._watch.start()
         if self._git_poller is not None:
@@ -83,7 +96,9 @@ class Loop:
             while not self._signal:
                 self._turn()
             self._notifier.say("STOPPING=1")
-            self._mailbox.tell(_iso(time.time()), "stopping", signal=signal.Signals(self._signal).name)
+            self._mailbox.tell(
+                _iso(time.time()), "stopping", signal=signal.Signals(self._signal).name
+            )
             return self._signal
         finally:
             self._write_events()
@@ -102,7 +117,9 @@ class Loop:
         work = self._scheduler.due(time.monotonic())
         if work is not None:
             self._pass(work)
-        question = next(self._mailbox.questions(), None)  # one between two passes: repairs come first
+        question = next(
+            self._mailbox.questions(), None
+        )  # one between two passes: repairs come first
         if question is not None:
             self._answer(question)
         self._write_events()
@@ -124,7 +141,9 @@ class Loop:
 
     def _wait(self) -> None:
         wait_s = min(self._scheduler.wait_s(time.monotonic()), self._notifier.interval_s)
-        if self._reconciler.pending is not None and (self._reconciler.undo_due or self._reconciler.pending.left_s() > 0):
+        if self._reconciler.pending is not None and (
+            self._reconciler.undo_due or self._reconciler.pending.left_s() > 0
+        ):
             wait_s = max(0.1, min(wait_s, self._reconciler.pending.left_s()))
         poll = select.poll()
         for descriptor in (self._self_pipe.fileno(), *self._descriptors):
@@ -168,7 +187,10 @@ class Loop:
         return self._reconciler.kernel.stale_namespaces() | {""}
 
     def _drain(self, covered: Collection[str] | None) -> None:
-        """Take in the events so far. Those of groups that are about to be looked at need no look of their own."""
+        """Take in the events so far.
+
+        Those of groups that are about to be looked at need no look of their own.
+        """
         now = time.monotonic()
         try:
             events = list(self._reconciler.kernel.events(0.0))
@@ -191,7 +213,9 @@ class Loop:
         try:
             self._descriptors = self._reconciler.kernel.listen()
         except OSError as failure:
-            self._reconciler.log.error("hears no events of the kernel; the periodic look remains", error=str(failure))
+            self._reconciler.log.error(
+                "hears no events of the kernel; the periodic look remains", error=str(failure)
+            )
             self._descriptors = ()
 
     # -- work
@@ -252,11 +276,19 @@ class Loop:
         now, time_ = time.monotonic(), _iso(time.time())
         overruns = self._mailbox.stats.overruns if now - self._overrun_s < OVERRUN_TOLD_S else 0
         begun, over = self._watched.update(
-            conditions(facts_of(self._reconciler, self._scheduler, self._mailbox, now, overruns)), time_
+            conditions(facts_of(self._reconciler, self._scheduler, self._mailbox, now, overruns)),
+            time_,
         )
         for state, items in (("begins", begun), ("over", over)):
             for item in items:
-                self._mailbox.tell(time_, "condition", code=item.code, state=state, severity=item.severity, text=item.text)
+                self._mailbox.tell(
+                    time_,
+                    "condition",
+                    code=item.code,
+                    state=state,
+                    severity=item.severity,
+                    text=item.text,
+                )
                 log = self._reconciler.log.info if state == "over" else self._reconciler.log.warning
                 log("condition", code=item.code, state=state, text=item.text)
         self._mailbox.stats = dataclasses.replace(self._mailbox.stats, conditions=self._watched.now)
@@ -264,9 +296,18 @@ class Loop:
     def _headline(self) -> str:
         reconciler = self._reconciler
         if reconciler.in_force is None:
-            return "no valid intent yet: " + (reconciler.findings[0].message if reconciler.findings else "waiting")
-        text = f"{len(reconciler.in_force.read.intent.networks)} networks; last pass {reconciler.last_pass.get('result')}"
-        return f"{text}; the YAML is not in force: {reconciler.findings[0].message}" if reconciler.findings else text
+            return "no valid intent yet: " + (
+                reconciler.findings[0].message if reconciler.findings else "waiting"
+            )
+        text = (
+            f"{len(reconciler.in_force.read.intent.networks)} networks; last pass"
+            f" {reconciler.last_pass.get('result')}"
+        )
+        return (
+            f"{text}; the YAML is not in force: {reconciler.findings[0].message}"
+            if reconciler.findings
+            else text
+        )
 
     def _answer(self, question: Request) -> None:
         try:
@@ -274,12 +315,18 @@ class Loop:
             if question.verb in CHANGING:
                 self._mailbox.moment += 1
                 self._scheduler.hear(None, time.monotonic())
-            question.answer.set_result(self._publish(answer) if question.verb == "status" else answer)
+            question.answer.set_result(
+                self._publish(answer) if question.verb == "status" else answer
+            )
         except (WarpError, DumpError, OSError) as failure:
             question.answer.set_exception(_as_error(failure))
         except Exception as failure:
-            self._reconciler.log.exception("a question that could not be answered", verb=question.verb)
-            question.answer.set_exception(WarpError(f"{type(failure).__name__}: {failure}", code="bug", who="bug"))
+            self._reconciler.log.exception(
+                "a question that could not be answered", verb=question.verb
+            )
+            question.answer.set_exception(
+                WarpError(f"{type(failure).__name__}: {failure}", code="bug", who="bug")
+            )
 
     def daemon_json(self) -> dict[str, Any]:
         reconciler, now = self._reconciler, time.monotonic()
@@ -301,7 +348,9 @@ class Loop:
             "fights": reconciler.named(self._scheduler.fights),
             "failing": [
                 {"network": name, "times": times, "next_try_s": round(wait, 1)}
-                for name, (times, wait) in reconciler.named_failing(self._scheduler.failing(now)).items()
+                for name, (times, wait) in reconciler.named_failing(
+                    self._scheduler.failing(now)
+                ).items()
             ],
             "event_overruns": self._mailbox.stats.overruns,
             "conditions": [item.as_json() for item in self._watched.now],
@@ -309,7 +358,9 @@ class Loop:
 
 
 def trim_heap() -> None:
-    """Give back what a large pass took: without this, glibc keeps the freed parts of its heap for ever (malloc_trim(3))."""
+    """Give back what a large pass took: without this, glibc keeps the freed parts of its heap for
+    ever (malloc_trim(3)).
+    """
     gc.collect()
     with contextlib.suppress(AttributeError):  # another C library
         _libc.malloc_trim(0)
@@ -318,7 +369,9 @@ def trim_heap() -> None:
 def _as_error(failure: Exception) -> WarpError:
     if isinstance(failure, WarpError):
         return failure
-    return WarpError(str(failure), code="look-failed", who="kernel", hint="nothing was changed; try again")
+    return WarpError(
+        str(failure), code="look-failed", who="kernel", hint="nothing was changed; try again"
+    )
 
 
 def _overrun(stats: Stats) -> Stats:

@@ -1,8 +1,9 @@
-"""The desk between the loop, which alone touches kernel and files, and everybody who asks it something.
+"""The desk between the loop, which alone touches kernel and files, and everybody who asks it
+something.
 
-Others (the control socket, on a thread of its own) hand in a question and wait for its answer; the loop takes them
-one by one between its passes. What has happened is kept as a bounded row of events with numbers, and what is counted
-as `Stats`. Nothing here looks, changes or prints.
+Others (the control socket, on a thread of its own) hand in a question and wait for its answer; the
+loop takes them one by one between its passes. What has happened is kept as a bounded row of events
+with numbers, and what is counted as `Stats`. Nothing here looks, changes or prints.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ READERS_MAX: Final = 24  # of whoever may only look: the rest is for those who m
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the loop is asked: `status`, `plan`, `apply`, `confirm`, `rollback`, `history`, with its arguments."""
+    """What the loop is asked: `status`, `plan`, `apply`, `confirm`, `rollback`, `history`, with its
+    arguments.
+    """
 
     verb: str
     arguments: Mapping[str, Any]
@@ -44,13 +47,20 @@ class Mailbox:
         self._questions: deque[Request] = deque()
         self._events = EventRow(KEPT)
         self._count = 0
-        self.listeners: list[Callable[[], None]] = []  # called on the loop's thread after each event
+        self.listeners: list[
+            Callable[[], None]
+        ] = []  # called on the loop's thread after each event
         self.stats = Stats()  # replaced whole by the loop, so that a reader never sees half of them
         self.socket = SocketStats()  # likewise, by the socket's thread
         self.view: View | None = None  # what the last look showed, for all readers
-        self.daemon: tuple[Mapping[str, Any], float] = {}, 0.0  # how the daemon is, as `status` shows it, and since when
+        self.daemon: tuple[Mapping[str, Any], float] = (
+            {},
+            0.0,
+        )  # how the daemon is, as `status` shows it, and since when
         self.moment = 0  # counts what makes an earlier view outdated
-        self.watched_until_s = float("-inf")  # until when somebody is thought to read, by `time.monotonic`
+        self.watched_until_s = float(
+            "-inf"
+        )  # until when somebody is thought to read, by `time.monotonic`
 
     def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Request:
         """Hand in a question; its `answer` is set by the loop. Raises: Busy when too many wait."""
@@ -85,10 +95,16 @@ class Mailbox:
             listener()
 
     def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Remember what an earlier daemon wrote down, before anything else is told; numbers go on from there."""
+        """Remember what an earlier daemon wrote down, before anything else is told; numbers go on
+        from there.
+        """
         with self._guard:
             for row in rows:
-                fields = {key: value for key, value in row.items() if key not in ("number", "time", "kind")}
+                fields = {
+                    key: value
+                    for key, value in row.items()
+                    if key not in ("number", "time", "kind")
+                }
                 self._count = max(self._count, row["number"])
                 self._events.add(LoggedEvent(row["number"], row["time"], row["kind"], fields))
 

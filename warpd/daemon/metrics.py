@@ -1,7 +1,8 @@
 """Figures -> Prometheus's text format. Pure.
 
-Label values come from the intent only (names of networks and endpoints, reasons of drops), so that their number is
-bounded by the YAML; above `ENDPOINTS_MAX` endpoints the series of single endpoints are left out, and one says so.
+Label values come from the intent only (names of networks and endpoints, reasons of drops), so that
+their number is bounded by the YAML; above `ENDPOINTS_MAX` endpoints the series of single endpoints
+are left out, and one says so.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Family:
 def _labels(labels: Labels) -> str:
     if not labels:
         return ""
-    return "{" + ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items()) + "}"
+    return (
+        "{" + ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items()) + "}"
+    )
 
 
 def _escaped(value: str) -> str:
@@ -125,23 +128,47 @@ def metrics_text(stats: Stats, socket: SocketStats = _NO_SOCKET) -> str:
 
 def _all(stats: Stats) -> Iterator[tuple[Family, Iterable[Sample]]]:
     none: Labels = {}
-    yield Family("warpd_build_info", "gauge", "Always 1; which version runs."), [({"version": __version__}, 1)]
+    yield (
+        Family("warpd_build_info", "gauge", "Always 1; which version runs."),
+        [({"version": __version__}, 1)],
+    )
     yield Family("warpd_passes_total", "counter", "Passes by what came of them."), _passes(stats)
-    yield Family("warpd_pass_seconds_total", "counter", "Seconds spent in passes."), [(none, stats.pass_seconds)]
+    yield (
+        Family("warpd_pass_seconds_total", "counter", "Seconds spent in passes."),
+        [(none, stats.pass_seconds)],
+    )
     yield (
         Family("warpd_repairs_total", "counter", "Steps that drift made necessary."),
         _by_network(stats.repairs, stats),
     )
-    yield Family("warpd_changes_total", "counter", "Steps done, for any reason."), _by_network(stats.changes, stats)
-    yield Family("warpd_errors_total", "counter", "Steps that failed."), _by_network(stats.errors, stats)
-    yield Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."), _by_network(stats.pending, stats)
-    yield Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."), _in_sync(stats)
     yield (
-        Family("warpd_problem", "gauge", "1 while this machine keeps the network from something; status says what."),
+        Family("warpd_changes_total", "counter", "Steps done, for any reason."),
+        _by_network(stats.changes, stats),
+    )
+    yield (
+        Family("warpd_errors_total", "counter", "Steps that failed."),
+        _by_network(stats.errors, stats),
+    )
+    yield (
+        Family("warpd_pending_steps", "gauge", "Steps that are needed and not done."),
+        _by_network(stats.pending, stats),
+    )
+    yield (
+        Family("warpd_in_sync", "gauge", "1 when the kernel is as the intent says."),
+        _in_sync(stats),
+    )
+    yield (
+        Family(
+            "warpd_problem",
+            "gauge",
+            "1 while this machine keeps the network from something; status says what.",
+        ),
         _problems(stats),
     )
     yield (
-        Family("warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."),
+        Family(
+            "warpd_endpoint_received_bytes_total", "counter", "Bytes received from the endpoint."
+        ),
         _of_endpoints(lambda peer: peer.received, stats),
     )
     yield (
@@ -149,38 +176,88 @@ def _all(stats: Stats) -> Iterator[tuple[Family, Iterable[Sample]]]:
         _of_endpoints(lambda peer: peer.sent, stats),
     )
     yield (
-        Family("warpd_endpoint_last_handshake_seconds", "gauge", "When the last handshake was, in seconds since the epoch."),
+        Family(
+            "warpd_endpoint_last_handshake_seconds",
+            "gauge",
+            "When the last handshake was, in seconds since the epoch.",
+        ),
         _of_endpoints(lambda peer: peer.handshake or None, stats),
     )
     yield (
-        Family("warpd_endpoints", "gauge", "Endpoints of the intent; above 10000 the series of single ones are left out."),
+        Family(
+            "warpd_endpoints",
+            "gauge",
+            "Endpoints of the intent; above 10000 the series of single ones are left out.",
+        ),
         [(none, sum(network.size for network in stats.networks))],
     )
-    yield Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."), _dropped(stats)
-    yield Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."), [(none, stats.intent_valid)]
     yield (
-        Family("warpd_intent_applied_timestamp_seconds", "gauge", "When the intent in force was first applied; 0: none yet."),
+        Family("warpd_dropped_packets_total", "counter", "Packets dropped, by reason."),
+        _dropped(stats),
+    )
+    yield (
+        Family("warpd_intent_valid", "gauge", "1 when the YAML as it is now is in force."),
+        [(none, stats.intent_valid)],
+    )
+    yield (
+        Family(
+            "warpd_intent_applied_timestamp_seconds",
+            "gauge",
+            "When the intent in force was first applied; 0: none yet.",
+        ),
         [(none, stats.intent_at_s)],
     )
-    yield Family("warpd_source_info", "gauge", "Always 1; the commit that is laid out."), _sourced("revision", stats)
     yield (
-        Family("warpd_source_asked_timestamp_seconds", "gauge", "When the git repository last gave a good answer."),
+        Family("warpd_source_info", "gauge", "Always 1; the commit that is laid out."),
+        _sourced("revision", stats),
+    )
+    yield (
+        Family(
+            "warpd_source_asked_timestamp_seconds",
+            "gauge",
+            "When the git repository last gave a good answer.",
+        ),
         _sourced("asked", stats),
     )
-    yield Family("warpd_source_failing", "gauge", "1 when the last pull failed."), _sourced("failing", stats)
-    yield Family("warpd_condition", "gauge", "1 while it holds; `warpctl status` says more."), _conditions(stats)
-    yield Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."), [(none, stats.confirm_pending)]
-    yield Family("warpd_fights", "gauge", "Objects that another program undoes again and again."), [(none, len(stats.fights))]
-    yield Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."), [(none, stats.overruns)]
+    yield (
+        Family("warpd_source_failing", "gauge", "1 when the last pull failed."),
+        _sourced("failing", stats),
+    )
+    yield (
+        Family("warpd_condition", "gauge", "1 while it holds; `warpctl status` says more."),
+        _conditions(stats),
+    )
+    yield (
+        Family("warpd_confirm_pending", "gauge", "1 when an apply waits to be confirmed."),
+        [(none, stats.confirm_pending)],
+    )
+    yield (
+        Family("warpd_fights", "gauge", "Objects that another program undoes again and again."),
+        [(none, len(stats.fights))],
+    )
+    yield (
+        Family("warpd_event_overruns_total", "counter", "Times that kernel events were lost."),
+        [(none, stats.overruns)],
+    )
 
 
 def _of_socket(socket: SocketStats) -> Iterator[tuple[Family, Iterable[Sample]]]:
     yield (
-        Family("warpd_socket_refused_total", "counter", "Connections to the control socket refused, by what was missing."),
+        Family(
+            "warpd_socket_refused_total",
+            "counter",
+            "Connections to the control socket refused, by what was missing.",
+        ),
         _refused(socket),
     )
-    closed = Family("warpd_socket_closed", "gauge", "1 while a flood has users without a right kept out of the control socket.")
+    closed = Family(
+        "warpd_socket_closed",
+        "gauge",
+        "1 while a flood has users without a right kept out of the control socket.",
+    )
     yield closed, [({}, float(socket.closed))]
 
 
-METRICS: Final = frozenset(family.name for family, _ in (*_all(Stats()), *_of_socket(SocketStats())))
+METRICS: Final = frozenset(
+    family.name for family, _ in (*_all(Stats()), *_of_socket(SocketStats()))
+)

@@ -1,8 +1,8 @@
 """One pass after another: from files and kernel to what the log, the events and the figures say.
 
-Lives here: what the daemon holds between passes (the goal in force, the last look) and what one pass does with it.
-Does not: when a pass is due (`scheduler`), who asks for it (`loop`). What is held only saves work: each pass looks at the
-kernel, and a full one at everything.
+Lives here: what the daemon holds between passes (the goal in force, the last look) and what one
+pass does with it. Does not: when a pass is due (`scheduler`), who asks for it (`loop`). What is
+held only saves work: each pass looks at the kernel, and a full one at everything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Action, Host, Observed, State
 from warpd.keys.files import key_files_named
 from warpd.networks.compiler import Problem
-from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, advance, converge, glance, planned_run, survey
+from warpd.reconcile.engine import (
+    ApplyResult,
+    PlannedRun,
+    Target,
+    advance,
+    converge,
+    glance,
+    planned_run,
+    survey,
+)
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import Applied, Commitment, as_error, commit, goal_again, has_devices
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest
@@ -65,7 +74,13 @@ class ActiveConfig:
 class Reconciler:
     """Holds the goal in force and makes the passes. For one thread."""
 
-    def __init__(self, session: Session, kernel: LiveKernel, mailbox: Mailbox, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self,
+        session: Session,
+        kernel: LiveKernel,
+        mailbox: Mailbox,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
         self.session = session
         self.kernel = kernel
         self.mailbox = mailbox
@@ -77,12 +92,22 @@ class Reconciler:
         self.waits = ""  # for whose consent
         self.last: PlannedRun | None = None
         self._full: PlannedRun | None = None
-        self.seen_whole: PlannedRun | None = None  # by the last pass, when it looked at everything and had nothing to do
-        self._mark: tuple[Mark, Mark] | None = None  # of what is in force, refused or awaiting consent
+        self.seen_whole: PlannedRun | None = (
+            None  # by the last pass, when it looked at everything and had nothing to do
+        )
+        self._mark: tuple[Mark, Mark] | None = (
+            None  # of what is in force, refused or awaiting consent
+        )
         self._tried: tuple[Mark, Mark] | None = None  # of what could not be written down
-        self.unwritten: WarpError | None = None  # why the state folder does not take what the files ask for
-        self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes at all
-        self._shown_for: Intent | None = None  # the YAML by which what is in force was found in the kernel
+        self.unwritten: WarpError | None = (
+            None  # why the state folder does not take what the files ask for
+        )
+        self._obstacle: WarpError | None = (
+            None  # of this pass: why the folder takes no writes at all
+        )
+        self._shown_for: Intent | None = (
+            None  # the YAML by which what is in force was found in the kernel
+        )
         self._looked_s = 0.0
         self._looked_for: Target | None = None  # the goal of the last look
         self.problems: tuple[Problem, ...] = ()
@@ -100,12 +125,18 @@ class Reconciler:
 
     def run(self, work: PassRequest) -> PassResult:
         """Never raises for what the operator or another program must mend."""
-        if work == PassRequest(files=True) and self._fingerprint() in (self._mark, self._tried) and not self.undo_due:
+        if (
+            work == PassRequest(files=True)
+            and self._fingerprint() in (self._mark, self._tried)
+            and not self.undo_due
+        ):
             return self._nothing()  # something else happened in the folder
         began = time.monotonic()
         result, kind = PassResult(), "done"
         try:
-            with self.session.store.writer_if_possible(COMMAND, make=self._may_make_folder()) as obstacle:
+            with self.session.store.writer_if_possible(
+                COMMAND, make=self._may_make_folder()
+            ) as obstacle:
                 self._obstacle = obstacle
                 result = self._pass(work)
                 kind = "failed" if result.failed else "done"
@@ -121,7 +152,9 @@ class Reconciler:
             self.log.error("pass failed", error=str(failure))
             self.mailbox.tell(_now(), "failed", error=str(failure))
             self.why_failing[self._name(ROOT)] = str(failure)
-            self._tried = self._fingerprint()  # what else happens in the folder is no reason to try again
+            self._tried = (
+                self._fingerprint()
+            )  # what else happens in the folder is no reason to try again
             result, kind = PassResult(all_failed=True), "failed"
         except Exception as failure:  # a mistake of ours must not end the guard of every network
             self.log.exception("pass failed", error=repr(failure))
@@ -137,7 +170,9 @@ class Reconciler:
         return result
 
     def _may_make_folder(self) -> bool:
-        """A folder that was there, or that must have been, is somewhere: a new one would stand in its way."""
+        """A folder that was there, or that must have been, is somewhere: a new one would stand in
+        its way.
+        """
         if self.in_force is not None:
             return False
         return self.session.store.folder.exists() or not has_devices(self.kernel)
@@ -167,15 +202,27 @@ class Reconciler:
 
     def _dial(self, found: PlannedRun) -> None:
         """Peers that are silent and have a host name are dialled where that is now."""
-        for peer, address in list(self._dialer.due(found.compiled.state, found.observed.traffic, time.time())):
+        for peer, address in list(
+            self._dialer.due(found.compiled.state, found.observed.traffic, time.time())
+        ):
             fault = self.kernel.dial(peer, address)
-            about = {"network": self._name(peer.group), "endpoint": peer.label, "name": peer.endpoint, "address": address}
+            about = {
+                "network": self._name(peer.group),
+                "endpoint": peer.label,
+                "name": peer.endpoint,
+                "address": address,
+            }
             self.log.info("dials", **about, **({"error": str(fault)} if fault is not None else {}))
 
     def _tell_forwarding(self, host: Host) -> None:
-        """Somebody has turned on for the whole host what warpd had turned on for its links: from now on it is theirs."""
+        """Somebody has turned on for the whole host what warpd had turned on for its links: from
+        now on it is theirs.
+        """
         if host.forwarding4 and host.fence4:
-            text = "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off now, and destroy leaves it on"
+            text = (
+                "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off"
+                " now, and destroy leaves it on"
+            )
             self.log.warning("forwarding", text=text)
             self.mailbox.tell(_now(), "forwarding", text=text)
 
@@ -186,7 +233,11 @@ class Reconciler:
         self.mailbox.stats = dataclasses.replace(self.mailbox.stats, problems=codes)
         for problem in now:
             if problem not in before:
-                about = {"network": problem.network, "code": problem.finding.code, "error": problem.finding.message}
+                about = {
+                    "network": problem.network,
+                    "code": problem.finding.code,
+                    "error": problem.finding.message,
+                }
                 self.log.error("problem of this machine", **about, hint=problem.finding.hint)
                 self.mailbox.tell(_now(), "problem", **about)
         for problem in before:
@@ -198,7 +249,9 @@ class Reconciler:
     # -- files
 
     def _read_if_possible(self, work: PassRequest) -> bool:
-        """As `_read_if_whole`; a state folder that cannot be read keeps nobody from repairing what drifts."""
+        """As `_read_if_whole`; a state folder that cannot be read keeps nobody from repairing what
+        drifts.
+        """
         try:
             return self._read_if_whole(work)
         except (Busy, InvalidIntent):
@@ -230,7 +283,8 @@ class Reconciler:
 
         Raises:
             _Writing: somebody is writing them.
-            WarpError: the state folder cannot be read or written, and nothing is in force that could be kept.
+            WarpError: the state folder cannot be read or written, and nothing is in force that
+            could be kept.
         """
         now = self._fingerprint()
         same = now == self._mark or (now == self._tried and not work.writes)
@@ -274,7 +328,10 @@ class Reconciler:
             return force.goal.allocations, failure
         if force is None or found.networks or not force.goal.allocations.networks:
             return found, None
-        text, hint = f"{store.folder} has lost its allocations ({ALLOCATIONS})", "restore the folder from a backup"
+        text, hint = (
+            f"{store.folder} has lost its allocations ({ALLOCATIONS})",
+            "restore the folder from a backup",
+        )
         return force.goal.allocations, WarpError(text, code="state-lost", who="operator", hint=hint)
 
     def _why_not(self, read: LoadedIntent, previous: Allocations) -> str:
@@ -285,12 +342,21 @@ class Reconciler:
         return why_wait(read, previous)
 
     def _while_pending(self, pending: Pending) -> bool:
-        """What is applied, and waits for a yes, stays in force whatever the files say; what nobody said yes to is undone."""
+        """What is applied, and waits for a yes, stays in force whatever the files say; what nobody
+        said yes to is undone.
+        """
         self._mark = None  # when it waits no more, the files count again, the same as before or not
         if pending.left_s() <= 0:
-            self.log.warning("nobody confirmed in time: going back", number=pending.number, to=pending.back_to)
+            self.log.warning(
+                "nobody confirmed in time: going back", number=pending.number, to=pending.back_to
+            )
             undone = undo_pending(self.session, self.kernel)
-            self.mailbox.tell(_now(), "rollback", number=pending.back_to, complete=undone is None or undone.complete)
+            self.mailbox.tell(
+                _now(),
+                "rollback",
+                number=pending.back_to,
+                complete=undone is None or undone.complete,
+            )
             self.pending = self._history.pending()
             self.last, self.in_force, self.unwritten = None, None, None
             if undone is not None and undone.unwritten is not None:
@@ -314,14 +380,18 @@ class Reconciler:
         return True
 
     def _fall_back(self) -> bool:
-        """To what was applied or gone back to last, by whomever, also before this process was started."""
+        """To what was applied or gone back to last, by whomever, also before this process was
+        started.
+        """
         entry = self._history.in_force()
         if entry is None or (self.in_force is not None and entry.number == self._number):
             return False
         read = self._history.read(entry)
         goal, lost = goal_again(self.session, read, self.kernel)
         self.in_force, self._number = ActiveConfig(read, goal, time.time()), entry.number
-        self.log.warning("the last good intent stays in force", number=entry.number, time=entry.time)
+        self.log.warning(
+            "the last good intent stays in force", number=entry.number, time=entry.time
+        )
         if lost is not None:
             self._not_written(lost)
         return True
@@ -334,17 +404,25 @@ class Reconciler:
     @property
     def undo_due(self) -> bool:
         """Whether an apply that nobody confirmed is to be undone in the kernel now."""
-        return self.pending is not None and self.pending.left_s() <= 0 and self.pending.number != self._undone
+        return (
+            self.pending is not None
+            and self.pending.left_s() <= 0
+            and self.pending.number != self._undone
+        )
 
     def _fingerprint(self) -> tuple[Mark, Mark]:
-        """Of everything that decides what should exist, but for the kernel and the day: the operator's files, and ours."""
+        """Of everything that decides what should exist, but for the kernel and the day: the
+        operator's files, and ours.
+        """
         return self._files_mark(), self._store_mark()
 
     def _files_mark(self) -> Mark:
         return mark([*files_of(self.session.config), self.session.lock_file, *self._key_files()])
 
     def _store_mark(self) -> Mark:
-        return mark(self.session.store.folder / name for name in (ALLOCATIONS, MASTER, IN_FORCE, PENDING))
+        return mark(
+            self.session.store.folder / name for name in (ALLOCATIONS, MASTER, IN_FORCE, PENDING)
+        )
 
     def _key_files(self) -> tuple[Path, ...]:
         named = key_files_named(self.in_force.read.intent) if self.in_force is not None else ()
@@ -361,14 +439,21 @@ class Reconciler:
     def _take(self, read: LoadedIntent, now: tuple[Mark, Mark]) -> bool:
         """Put a new intent in force, if it can be written down; whether there is a new goal.
 
-        `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a change.
+        `now` is the fingerprint of before it was read: what is edited meanwhile is seen as a
+        change.
         """
         in_force = self.applied if not self._to_be_told_again(read) else lambda: None
         done = commit(self.session, read, COMMAND, self.kernel, in_force, self._obstacle)
         if done.unwritten is not None:
             return self._withhold(read, done, done.unwritten, now)
         goal, self._number, self._shown_for = done.goal, done.number, None
-        self._mark, self._tried = (now[0], self._store_mark()), None  # what the folder holds is of our own writing
+        self._mark, self._tried = (
+            (
+                now[0],
+                self._store_mark(),
+            ),
+            None,
+        )  # what the folder holds is of our own writing
         force = self.in_force
         same = force is not None and (force.read.intent, force.goal) == (read.intent, goal)
         since = force.since_s if force is not None and same else time.time()
@@ -389,10 +474,16 @@ class Reconciler:
         """What was in force before, from memory or from the history."""
         if self.in_force is None:
             self._fall_back()
-        return Applied(self.in_force.read, self.in_force.goal) if self.in_force is not None else None
+        return (
+            Applied(self.in_force.read, self.in_force.goal) if self.in_force is not None else None
+        )
 
-    def _withhold(self, read: LoadedIntent, done: Commitment, why: WarpError, now: tuple[Mark, Mark]) -> bool:
-        """Take away what the new intent takes away; what it gives waits until it can be written down."""
+    def _withhold(
+        self, read: LoadedIntent, done: Commitment, why: WarpError, now: tuple[Mark, Mark]
+    ) -> bool:
+        """Take away what the new intent takes away; what it gives waits until it can be written
+        down.
+        """
         before = self.in_force.wanted if self.in_force is not None else None
         force = self._force_of(read, done)
         reduced = done.goal if done.goal.intent != force.read.intent else None
@@ -400,31 +491,49 @@ class Reconciler:
         self._mark, self._tried = None, (now[0], self._store_mark())
         if (read.intent, read.allocations) != (force.read.intent, force.goal.allocations):
             text = f"what it adds waits: {why.message}"
-            self.findings, self.waits = (Finding("state-unwritable", "", text, why.hint or "make room; it is tried again"),), ""
+            self.findings, self.waits = (
+                (
+                    Finding(
+                        "state-unwritable", "", text, why.hint or "make room; it is tried again"
+                    ),
+                ),
+                "",
+            )
         self._not_written(why)
         return self.in_force.wanted != before
 
     def _to_be_told_again(self, read: LoadedIntent) -> bool:
         """Another YAML may tell of endpoints that nobody could name by the one before."""
         return (
-            self._shown_for not in (None, read.intent) and self.in_force is not None and bool(unnamed(self.in_force.goal.intent))
+            self._shown_for not in (None, read.intent)
+            and self.in_force is not None
+            and bool(unnamed(self.in_force.goal.intent))
         )
 
     def _force_of(self, read: LoadedIntent, done: Commitment) -> ActiveConfig:
-        """What was in force: as it is known here, or as `commit` has found it in the kernel, where nothing else tells of it."""
+        """What was in force: as it is known here, or as `commit` has found it in the kernel, where
+        nothing else tells of it.
+        """
         previous, force = done.previous, self.in_force
         assert previous is not None  # noqa: S101  # `commit` raises where nothing was in force
         if force is not None and previous.goal is force.goal:
             return force
         self._shown_for = read.intent
-        about = {"networks": len(previous.goal.intent.networks), "unnamed": sum(unnamed(previous.goal.intent).values())}
+        about = {
+            "networks": len(previous.goal.intent.networks),
+            "unnamed": sum(unnamed(previous.goal.intent).values()),
+        }
         self.log.error("what was applied is known from the kernel alone", **about)
         self.mailbox.tell(_now(), "from_kernel", **about)
         return ActiveConfig(previous.read, previous.goal, time.time())
 
     def _not_written(self, why: WarpError) -> None:
         if self.unwritten is None or self.unwritten.message != why.message:
-            self.log.error("the state folder takes no writes: what gives access waits", error=why.message, hint=why.hint)
+            self.log.error(
+                "the state folder takes no writes: what gives access waits",
+                error=why.message,
+                hint=why.hint,
+            )
             self.mailbox.tell(_now(), "unwritten", error=why.message)
         self.unwritten = why
 
@@ -433,10 +542,15 @@ class Reconciler:
         for finding in findings:
             about = {"finding": render_headline(finding), "hint": finding.hint}
             self.log.error("the YAML is not valid; the kernel is left as it is", **about)
-        self.mailbox.tell(_now(), "invalid", findings=[render_headline(finding) for finding in findings[:20]])
+        self.mailbox.tell(
+            _now(), "invalid", findings=[render_headline(finding) for finding in findings[:20]]
+        )
 
     def _wait(self, why: str) -> None:
-        self.findings, self.waits = (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),), why
+        self.findings, self.waits = (
+            (Finding("waits", "", why, "agree to it with `warpctl apply --yes`"),),
+            why,
+        )
         self.unwritten = None
         self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
         self.mailbox.tell(_now(), "waits", why=why)
@@ -453,7 +567,9 @@ class Reconciler:
         self._looked_for = goal
         return found
 
-    def _look_again(self, goal: Target, last: PlannedRun, work: PassRequest, fresh: bool) -> PlannedRun:
+    def _look_again(
+        self, goal: Target, last: PlannedRun, work: PassRequest, fresh: bool
+    ) -> PlannedRun:
         if fresh:
             return self._timed(work.groups, lambda: advance(self.kernel, goal, last, work.groups))
         if work.groups is None:
@@ -470,7 +586,8 @@ class Reconciler:
         finally:
             self.kernel.counted = True
         self._looked_s = time.monotonic() - began
-        # The next look asks only for the host: what else was seen would weigh as much as what is wanted.
+        # The next look asks only for the host: what else was seen would weigh as much as what is
+        # wanted.
         self.last = dataclasses.replace(found, observed=Observed(State(), host=found.observed.host))
         if groups is None:
             self._full = found
@@ -489,9 +606,13 @@ class Reconciler:
     # -- in words
 
     def named(self, fights: Mapping[str, str]) -> list[dict[str, str]]:
-        return [{"object": item, "network": self._name(group)} for item, group in sorted(fights.items())]
+        return [
+            {"object": item, "network": self._name(group)} for item, group in sorted(fights.items())
+        ]
 
-    def named_failing(self, failing: Mapping[str, tuple[int, float]]) -> dict[str, tuple[int, float]]:
+    def named_failing(
+        self, failing: Mapping[str, tuple[int, float]]
+    ) -> dict[str, tuple[int, float]]:
         return {self._name(group): value for group, value in failing.items()}
 
     def _name(self, group: str) -> str:
@@ -500,36 +621,66 @@ class Reconciler:
 
     def fight(self, item: str, group: str) -> None:
         network = self._name(group)
-        self.log.error("undone by another program again and again; repaired more slowly now", object=item, network=network)
+        self.log.error(
+            "undone by another program again and again; repaired more slowly now",
+            object=item,
+            network=network,
+        )
         self.mailbox.tell(_now(), "fight", object=item, network=network)
 
     # -- what came of it
 
-    def _told(self, found: PlannedRun, outcome: ApplyResult, fresh: bool, reverted: Mapping[str, str]) -> PassResult:
+    def _told(
+        self, found: PlannedRun, outcome: ApplyResult, fresh: bool, reverted: Mapping[str, str]
+    ) -> PassResult:
         for step in outcome.done[:TOLD_STEPS_MAX]:
             self.mailbox.tell(_now(), "change", **_described(step), repair=not fresh)
         for step, fault in outcome.failed:
             self.log.error("step failed", **_named(step), error=str(fault))
             self.mailbox.tell(_now(), "failed", **_described(step), error=str(fault))
         for blocked in found.plan.blocked:
-            about = {"network": self._name(blocked.group), "object": str(blocked.key), "foreign": blocked.foreign}
+            about = {
+                "network": self._name(blocked.group),
+                "object": str(blocked.key),
+                "foreign": blocked.foreign,
+            }
             self.log.error("blocked", vcid=naming.vcid_of_namespace(blocked.group), **about)
             self.mailbox.tell(_now(), "blocked", **about)
         for step in outcome.unverified:
             self.log.error("not as promised", **_named(step))
-        failed = {step.group for step, _ in outcome.failed} | {step.group for step in outcome.unverified}
+        failed = {step.group for step, _ in outcome.failed} | {
+            step.group for step in outcome.unverified
+        }
         failed |= {blocked.group for blocked in found.plan.blocked}
-        self.why_failing |= {self._name(step.group): "the kernel is not as promised" for step in outcome.unverified}
-        self.why_failing |= {self._name(item.group): f"{item.key} is not ours: {item.foreign}" for item in found.plan.blocked}
+        self.why_failing |= {
+            self._name(step.group): "the kernel is not as promised" for step in outcome.unverified
+        }
+        self.why_failing |= {
+            self._name(item.group): f"{item.key} is not ours: {item.foreign}"
+            for item in found.plan.blocked
+        }
         self.why_failing |= {self._name(step.group): str(fault) for step, fault in outcome.failed}
         self._figure(found, outcome, fresh)
         changed, unwritten = len(outcome.done), self.unwritten is not None
-        return PassResult(failed=frozenset(failed), unwritten=unwritten, mended=reverted, changed=changed, seconds=self._looked_s)
+        return PassResult(
+            failed=frozenset(failed),
+            unwritten=unwritten,
+            mended=reverted,
+            changed=changed,
+            seconds=self._looked_s,
+        )
 
     def _figure(self, found: PlannedRun, outcome: ApplyResult, fresh: bool) -> None:
         stats = self.mailbox.stats
         done = Counter(_network(step) for step in outcome.done)
-        left = Counter(_network(step) for step in (*outcome.skipped, *outcome.unverified, *(step for step, _ in outcome.failed)))
+        left = Counter(
+            _network(step)
+            for step in (
+                *outcome.skipped,
+                *outcome.unverified,
+                *(step for step, _ in outcome.failed),
+            )
+        )
         errors = Counter(_network(step) for step, _ in outcome.failed)
         self.mailbox.stats = dataclasses.replace(
             stats,
@@ -576,7 +727,9 @@ class Reconciler:
 def _on(force: ActiveConfig, today: date) -> ActiveConfig:
     """The same, of this day."""
     reduced = dataclasses.replace(force.reduced, today=today) if force.reduced is not None else None
-    return dataclasses.replace(force, goal=dataclasses.replace(force.goal, today=today), reduced=reduced)
+    return dataclasses.replace(
+        force, goal=dataclasses.replace(force.goal, today=today), reduced=reduced
+    )
 
 
 class _Writing(Exception):
@@ -584,14 +737,19 @@ class _Writing(Exception):
 
 
 def why_wait(read: LoadedIntent, before: Allocations) -> str:
-    """What nobody should do unasked: move what clients depend on, or remove more than half of the networks. "" for neither.
+    """What nobody should do unasked: move what clients depend on, or remove more than half of the
+    networks. "" for neither.
 
-    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML."""
+    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML.
+    """
     if read.risks:
         return read.risks[0].message
     gone = sorted(before.networks.keys() - read.allocations.networks.keys())
     if read.intent.gateway.removal_guard and len(gone) * 2 > len(before.networks):
-        return f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])} among them"
+        return (
+            f"the YAML lacks {len(gone)} of {len(before.networks)} networks, {', '.join(gone[:3])}"
+            " among them"
+        )
     return ""
 
 
@@ -609,12 +767,15 @@ def _named(step: Step) -> dict[str, Any]:
 def _reverted(outcome: ApplyResult, before: State, now: State) -> dict[str, str]:
     """Object -> group, of what was as it should be and somebody has changed or removed.
 
-    What should be something else than before, because the uplink has gone, say, is nobody's doing but the host's.
+    What should be something else than before, because the uplink has gone, say, is nobody's doing
+    but the host's.
     """
     out = {}
     for step in outcome.done:
         wanted = before.get(step.key)
-        if wanted == now.get(step.key) or (wanted is not None and step.change.action is Action.CREATE):
+        if wanted == now.get(step.key) or (
+            wanted is not None and step.change.action is Action.CREATE
+        ):
             out[str(step.key)] = step.group
     return out
 

@@ -1,7 +1,9 @@
-"""Endpoints that are dialled by a host name: asked again while they are silent, for the name may have a new address.
+"""Endpoints that are dialled by a host name: asked again while they are silent, for the name may
+have a new address.
 
-Lives here: which endpoints are silent, and what their names were last said to stand for. A look-up runs on a thread of its
-own and is used by the next look, so that no pass ever waits for a name server. An endpoint that was heard of lately is left
+Lives here: which endpoints are silent, and what their names were last said to stand for. A look-up
+runs on a thread of its own and is used by the next look, so that no pass ever waits for a name
+server. An endpoint that was heard of lately is left
 alone: where it is, the kernel knows better.
 """
 
@@ -21,7 +23,10 @@ Names = Iterable[str]
 
 
 class EndpointResolver:
-    """What names were last said to stand for. For one thread; the look-up itself runs on another."""
+    """What names were last said to stand for.
+
+    For one thread; the look-up itself runs on another.
+    """
 
     def __init__(self, by: Callable[[Names], dict[str, str]] = look_up) -> None:
         self._by = by
@@ -31,7 +36,8 @@ class EndpointResolver:
     def due(
         self, wanted: Iterable[KernelObject], traffic: Mapping[Key, PeerTraffic], now_s: float
     ) -> Iterator[tuple[WireguardPeer, str]]:
-        """Peers to be dialled at another address than the kernel has; asks for the names of all that are silent.
+        """Peers to be dialled at another address than the kernel has; asks for the names of all
+        that are silent.
 
         `now_s` is seconds since the epoch.
         """

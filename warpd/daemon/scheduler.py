@@ -1,9 +1,12 @@
-"""What to do next, and when: triggers and clock readings in, work out. Pure: no clock, socket, file or random number.
+"""What to do next, and when: triggers and clock readings in, work out.
 
-A trigger only says where to look. Those that come together become one piece of work; one that comes while a pass
-runs becomes the next. A network whose pass failed is tried again after a pause that doubles; so is one in which
-another program undoes the same object again and again, and that is called a fight. The periodic look is there for
-what the kernel has no events for, and for every event that was lost.
+Pure: no clock, socket, file or random number.
+
+A trigger only says where to look. Those that come together become one piece of work; one that comes
+while a pass runs becomes the next. A network whose pass failed is tried again after a pause that
+doubles; so is one in which another program undoes the same object again and again, and that is
+called a fight. The periodic look is there for what the kernel has no events for, and for every
+event that was lost.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from warpd.kernel.state import ROOT
 
 SETTLE_S: Final = 0.03  # after the last change of a file
 SETTLE_MAX_S: Final = 0.5  # after the first, whatever else goes on in that folder
-# What was told may be the half of it (a versions' folder first, then the symlink), or late: look again meanwhile.
+# What was told may be the half of it (a versions' folder first, then the symlink), or late: look
+# again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
-REST_RATIO: Final = 2.0  # a storm of events may take a third of one processor: this times the last pass is rest
+REST_RATIO: Final = (
+    2.0  # a storm of events may take a third of one processor: this times the last pass is rest
+)
 SHARE: Final = 10.0  # the periodic look takes at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
@@ -28,17 +34,22 @@ BUSY_PAUSE_S: Final = 0.3
 FIGHT_COUNT: Final = 5
 FIGHT_WITHIN_S: Final = 60.0
 FIGHT_PAUSE_MAX_S: Final = 30.0
-GUARD_PAUSE_MAX_S: Final = 2.0  # the root holds every network's guard: it is never left open for long
+GUARD_PAUSE_MAX_S: Final = (
+    2.0  # the root holds every network's guard: it is never left open for long
+)
 FORGOTTEN_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
-    """A pass to make: whether to read the files, and which networks to look at (by group; None is everything)."""
+    """A pass to make: whether to read the files, and which networks to look at (by group; None is
+    everything).
+    """
 
     files: bool = False
     groups: frozenset[str] | None = frozenset()
-    asked: bool = False  # by a person or a signal: pauses do not count, and files are read though they look the same
+    # by a person or a signal: pauses do not count, and files are read though they look the same
+    asked: bool = False
     retry: bool = False  # what could not be written into the state folder is due to be tried again
 
     @property
@@ -55,8 +66,12 @@ class PassResult:
     writing: bool = False  # a file was being written
     failed: frozenset[str] = frozenset()  # groups
     all_failed: bool = False  # the kernel could not be read, or the whole pass failed
-    unwritten: bool = False  # the state folder does not take what the files ask for: what gives access waits
-    mended: Mapping[str, str] = field(default_factory=dict)  # object that drift made us repair -> its group
+    unwritten: bool = (
+        False  # the state folder does not take what the files ask for: what gives access waits
+    )
+    mended: Mapping[str, str] = field(
+        default_factory=dict
+    )  # object that drift made us repair -> its group
     changed: int = 0  # steps done
     seconds: float = 0.0  # the last look of the pass
 
@@ -132,11 +147,21 @@ class Scheduler:
         if groups is not None:
             groups |= self._retried(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        return PassRequest(files or retry, groups, retry=retry) if files or retry or groups is None or groups else None
+        return (
+            PassRequest(files or retry, groups, retry=retry)
+            if files or retry or groups is None or groups
+            else None
+        )
 
     def _may_work(self) -> float:
-        """When what was heard may be worked on: after a whole pass that failed, not before its pause is over."""
-        return max(self._gathered, self._rested, self._whole.until if self._whole is not None else self._rested)
+        """When what was heard may be worked on: after a whole pass that failed, not before its
+        pause is over.
+        """
+        return max(
+            self._gathered,
+            self._rested,
+            self._whole.until if self._whole is not None else self._rested,
+        )
 
     def _retried(self, now: float) -> frozenset[str]:
         """Groups whose pause is over."""
@@ -149,7 +174,9 @@ class Scheduler:
         times = [self._next_look, *list(self._files_due)[:1]]
         times += [hold.until for hold in self._failing.values()] if self._whole is None else []
         times += [self._unwritten.until] if self._unwritten is not None else []
-        if self._everything or any(group not in self._slowed and group not in self._failing for group in self._groups):
+        if self._everything or any(
+            group not in self._slowed and group not in self._failing for group in self._groups
+        ):
             times.append(self._may_work())
         times += [self._slowed[group].until for group in self._groups if group in self._slowed]
         return 0.0 if self._asked else max(0.0, min(times) - now)
@@ -175,7 +202,9 @@ class Scheduler:
         for group in set(looked) - result.failed:
             self._failing.pop(group, None)
         for group in result.failed:
-            self._failing[group] = self._longer(self._failing.get(group), FIRST_PAUSE_S, PAUSE_MAX_S, now)
+            self._failing[group] = self._longer(
+                self._failing.get(group), FIRST_PAUSE_S, PAUSE_MAX_S, now
+            )
         self._watch_fights(result.mended, now)
 
     def _pause_writes(self, work: PassRequest, result: PassResult, now: float) -> None:
@@ -196,12 +225,16 @@ class Scheduler:
     # -- pauses
 
     def _held(self, group: str, now: float) -> bool:
-        return any(group in held and held[group].until > now for held in (self._failing, self._slowed))
+        return any(
+            group in held and held[group].until > now for held in (self._failing, self._slowed)
+        )
 
     def _longer(self, before: Backoff | None, first_s: float, max_s: float, now: float) -> Backoff:
         times = before.times + 1 if before else 1
         pause = min(max_s, first_s * 2 ** min(times - 1, 16))
-        return Backoff(times, now + pause * (0.75 + 0.5 * self._jitter()), before.since if before else now)
+        return Backoff(
+            times, now + pause * (0.75 + 0.5 * self._jitter()), before.since if before else now
+        )
 
     def _watch_fights(self, mended: Mapping[str, str], now: float) -> None:
         for item, group in mended.items():

@@ -1,4 +1,7 @@
-"""`warpd`: keep the kernel as the YAML says. SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is."""
+"""`warpd`: keep the kernel as the YAML says.
+
+SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,13 @@ from warpd.daemon.scheduler import PassRequest
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.netlink.events import RECEIVE_BYTES
-from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE, Session, require_root
+from warpd.service.workspace import (
+    DEFAULT_CONFIG,
+    DEFAULT_SOCKET,
+    DEFAULT_STATE,
+    Session,
+    require_root,
+)
 from warpd.store import event_log
 
 DESCRIPTORS: Final = 65_536
@@ -49,18 +58,31 @@ def _show_version(wanted: bool) -> None:
 
 def serve(
     config: Annotated[Path, typer.Option("-c", "--config", envvar="WARPD_CONFIG")] = DEFAULT_CONFIG,
-    state_dir: Annotated[Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR")] = DEFAULT_STATE,
-    interval_s: Annotated[float, typer.Option("--interval", min=1, help="seconds between two looks at everything")] = 30.0,
-    socket: Annotated[Path, typer.Option("--socket", envvar="WARPD_SOCKET", help="the control socket")] = DEFAULT_SOCKET,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", envvar="WARPD_STATE_DIR")
+    ] = DEFAULT_STATE,
+    interval_s: Annotated[
+        float, typer.Option("--interval", min=1, help="seconds between two looks at everything")
+    ] = 30.0,
+    socket: Annotated[
+        Path, typer.Option("--socket", envvar="WARPD_SOCKET", help="the control socket")
+    ] = DEFAULT_SOCKET,
     event_bytes: Annotated[
-        int, typer.Option("--event-buffer", min=1024, help="bytes kept of kernel events not taken in yet")
+        int,
+        typer.Option(
+            "--event-buffer", min=1024, help="bytes kept of kernel events not taken in yet"
+        ),
     ] = RECEIVE_BYTES,
     log_format: Annotated[
         LogFormat,
         typer.Option("--log-format", envvar="WARPD_LOG_FORMAT", help="auto: by who reads it"),
     ] = LogFormat.auto,
-    once: Annotated[bool, typer.Option("--once", help="one pass, then end with its exit code")] = False,
-    _shown: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print it")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="one pass, then end with its exit code")
+    ] = False,
+    _shown: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print it")
+    ] = False,
 ) -> None:
     """Keep the kernel as the YAML says."""
     log = logger(log_format)
@@ -77,10 +99,22 @@ def serve(
     try:
         if once:
             result = reconciler.run(PassRequest(True, None, True))
-            wrong = result.busy or result.writing or result.failed or result.all_failed or reconciler.findings
+            wrong = (
+                result.busy
+                or result.writing
+                or result.failed
+                or result.all_failed
+                or reconciler.findings
+            )
             raise typer.Exit(EXIT_PARTIAL if result.unwritten else EXIT_FAILED if wrong else 0)
         server = started(mailbox, socket, log, interval_s)
-        log.info("started", version=__version__, config=str(config), state_dir=str(state_dir), interval_s=interval_s)
+        log.info(
+            "started",
+            version=__version__,
+            config=str(config),
+            state_dir=str(state_dir),
+            interval_s=interval_s,
+        )
         gc.freeze()  # what was imported stays: no collection needs to walk it again
         ended_by = Loop(reconciler, mailbox, self_pipe, interval_s, ANSWERS).run()
         if server is not None:
@@ -92,9 +126,11 @@ def serve(
 
 
 def prepare_process() -> None:
-    """Leave room for descriptors of many networks beside those of the control socket, and share the interpreter quickly.
+    """Leave room for descriptors of many networks beside those of the control socket, and share the
+    interpreter quickly.
 
-    The loop makes many short system calls; after each it waits for the interpreter at most this long (sys.setswitchinterval).
+    The loop makes many short system calls; after each it waits for the interpreter at most this
+    long (sys.setswitchinterval).
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
@@ -102,7 +138,9 @@ def prepare_process() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def started(mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float) -> Server | None:
+def started(
+    mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float
+) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
     server = Server(mailbox, path, log, interval_s)
     try:
@@ -127,7 +165,9 @@ def chosen_format(wanted: LogFormat, terminal: bool, journal: bool) -> LogFormat
 
 
 def is_journal(stream: TextIO) -> bool:
-    """Whether systemd's journal reads this stream. The variable alone is inherited by whoever is started from a unit.
+    """Whether systemd's journal reads this stream.
+
+    The variable alone is inherited by whoever is started from a unit.
 
     systemd.exec(5), JOURNAL_STREAM: the device and inode of the stream that leads there.
     """
@@ -139,7 +179,10 @@ def is_journal(stream: TextIO) -> bool:
 
 
 def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
-    """A logger to stderr. For the journal a line carries its priority, and as logfmt no time: the journal has its own."""
+    """A logger to stderr.
+
+    For the journal a line carries its priority, and as logfmt no time: the journal has its own.
+    """
     journal = is_journal(sys.stderr)
     style = chosen_format(wanted, sys.stderr.isatty(), journal)
     processors: list[Any] = [FairLines(), structlog.processors.add_log_level]
@@ -150,22 +193,30 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     elif style is LogFormat.json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        written = structlog.processors.LogfmtRenderer(key_order=["level", "event"], bool_as_flag=False)
+        written = structlog.processors.LogfmtRenderer(
+            key_order=["level", "event"], bool_as_flag=False
+        )
         processors += [structlog.processors.format_exc_info, written]
     if journal:
         processors.append(with_priority)
-    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
     made: structlog.stdlib.BoundLogger = structlog.get_logger()
     return made
 
 
 class FairLines:
-    """A processor that leaves out lines of a network that has too many; the next one says how many (`left_out`)."""
+    """A processor that leaves out lines of a network that has too many; the next one says how many
+    (`left_out`).
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._clock = LineRate(), clock
 
-    def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(
+        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         """Raises: structlog.DropEvent for a line that is left out."""
         if not line.get("network"):
             return line

@@ -1,6 +1,7 @@
 """What systemd is told, when it asked to be told: sd_notify(3) over a datagram socket.
 
-Environment: NOTIFY_SOCKET is the address, WATCHDOG_USEC how often it wants a sign of life, in microseconds.
+Environment: NOTIFY_SOCKET is the address, WATCHDOG_USEC how often it wants a sign of life, in
+microseconds.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         watchdog_us = os.environ.get("WATCHDOG_USEC", "")
         mine = os.environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
-        self.interval_s = int(watchdog_us) / 2e6 if watchdog_us.isdigit() and mine and address else math.inf
+        self.interval_s = (
+            int(watchdog_us) / 2e6 if watchdog_us.isdigit() and mine and address else math.inf
+        )
         self._last_s = time.monotonic()
 
     def say(self, message: str) -> None:
         """A systemd that is restarting hears nothing, and that is nobody's fault."""
         if not self._address:
             return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
+        ):
             line.connect(self._address)
             line.sendall(message.encode())
 

@@ -1,8 +1,10 @@
-"""The files that make the intent: told when something happens near them, and read only when nobody is writing them.
+"""The files that make the intent: told when something happens near them, and read only when nobody
+is writing them.
 
-Folders are watched, never files: editors rename, git unlinks and creates, mounts of containers swap symlinks. Every
-folder that holds the file, or a symlink on the way to it, counts. What a trigger means is not decided here: `mark`
-says whether the files are still the same, `being_written` whether to wait.
+Folders are watched, never files: editors rename, git unlinks and creates, mounts of containers swap
+symlinks. Every folder that holds the file, or a symlink on the way to it, counts. What a trigger
+means is not decided here: `mark` says whether the files are still the same, `being_written` whether
+to wait.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ from watchdog.observers import Observer
 from warpd.intent.loader import FOLDER, MAIN_FILE
 
 NETNS_FOLDER: Final = "/run/netns"
-WRITING_MAX_S: Final = 10.0  # a file that is held open, and that nobody has written to for so long, is read as it is
+WRITING_MAX_S: Final = (
+    10.0  # a file that is held open, and that nobody has written to for so long, is read as it is
+)
 _LOOKED = frozenset({"opened", "closed_no_write"})  # what our own reading causes
 _SYMLINKS_MAX: Final = 40
-# watchdog holds a rename back for half a second, to tell of both its halves as one; to us each says enough.
-# Where it says so: since version 7, and before.
-_HELD_BACK: Final = (("inotify_move_event_grouper", "InotifyMoveEventGrouper"), ("inotify_buffer", "InotifyBuffer"))
+# watchdog holds a rename back for half a second, to tell of both its halves as one; to us each says
+# enough. Where it says so: since version 7, and before.
+_HELD_BACK: Final = (
+    ("inotify_move_event_grouper", "InotifyMoveEventGrouper"),
+    ("inotify_buffer", "InotifyBuffer"),
+)
 
 Mark = tuple[tuple[str, int, int, int, int, int], ...]
 
@@ -37,7 +44,10 @@ def files_of(config: Path) -> list[Path]:
     """The main file, and those beside it, by name."""
     main = config / MAIN_FILE if config.is_dir() else config
     with contextlib.suppress(OSError):
-        return [main, *sorted(path for path in (main.parent / FOLDER).iterdir() if path.suffix == ".yaml")]
+        return [
+            main,
+            *sorted(path for path in (main.parent / FOLDER).iterdir() if path.suffix == ".yaml"),
+        ]
     return [main]
 
 
@@ -47,7 +57,16 @@ def mark(paths: Iterable[Path]) -> Mark:
     for path in paths:
         try:
             seen = path.stat()
-            out.append((str(path), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+            out.append(
+                (
+                    str(path),
+                    seen.st_dev,
+                    seen.st_ino,
+                    seen.st_size,
+                    seen.st_mtime_ns,
+                    seen.st_ctime_ns,
+                )
+            )
         except OSError as failure:
             out.append((str(path), -1, failure.errno or 0, 0, 0, 0))
     return tuple(out)
@@ -56,10 +75,12 @@ def mark(paths: Iterable[Path]) -> Mark:
 def being_written(paths: Iterable[Path], now_s: float) -> bool:
     """Whether somebody has one of these files open for writing, or git is at work on their folder.
 
-    The kernel knows: it grants a read lease only on a file that nobody has open for writing (fcntl(2)). File systems
-    without leases (NFS) say nothing. `now_s` is seconds since the epoch.
+    The kernel knows: it grants a read lease only on a file that nobody has open for writing
+    (fcntl(2)). File systems without leases (NFS) say nothing. `now_s` is seconds since the epoch.
     """
-    return any(_is_open(path, now_s) for path in paths) or any(_git_at_work(path, now_s) for path in list(paths)[:1])
+    return any(_is_open(path, now_s) for path in paths) or any(
+        _git_at_work(path, now_s) for path in list(paths)[:1]
+    )
 
 
 def _is_open(path: Path, now_s: float) -> bool:
@@ -101,7 +122,9 @@ def _folders(path: Path, left: int = _SYMLINKS_MAX) -> Iterator[str]:
         if left and step.is_symlink():
             yield str(here)
             rest = path.parts[len(step.parts) :]
-            yield from _folders(Path(os.path.normpath(here / os.readlink(step) / Path(*rest))), left - 1)
+            yield from _folders(
+                Path(os.path.normpath(here / os.readlink(step) / Path(*rest))), left - 1
+            )
             return
         here = step
     yield str(path.parent)
@@ -114,7 +137,9 @@ class Watcher:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # what a lease that somebody breaks sends
         self._config = config
         for module, name in _HELD_BACK:
-            with contextlib.suppress(ImportError):  # elsewhere in yet another version: `scheduler` looks again by the clock
+            with contextlib.suppress(
+                ImportError
+            ):  # elsewhere in yet another version: `scheduler` looks again by the clock
                 getattr(importlib.import_module(f"watchdog.observers.{module}"), name).delay = 0.0
         self._observer = Observer()
         self._files, self._rooms = _Told(files), _Told(rooms)
@@ -129,16 +154,24 @@ class Watcher:
         self._observer.join()
 
     def follow(self) -> None:
-        """Watch what there is to watch now: called again after each look, as folders come, go and are replaced."""
+        """Watch what there is to watch now: called again after each look, as folders come, go and
+        are replaced.
+        """
         main = files_of(self._config)[0]
-        folders = {*folders_of(main), *folders_of(main.parent / FOLDER / "any.yaml"), str(main.absolute().parent.parent)}
+        folders = {
+            *folders_of(main),
+            *folders_of(main.parent / FOLDER / "any.yaml"),
+            str(main.absolute().parent.parent),
+        }
         wanted = dict.fromkeys(folders, self._files)
         wanted[NETNS_FOLDER] = self._rooms
         alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
         lost = [
             folder
             for folder, (watch, seen) in self._watched.items()
-            if folder not in wanted or seen != _identity(folder) or watch not in alive  # its thread ends with the folder
+            if folder not in wanted
+            or seen != _identity(folder)
+            or watch not in alive  # its thread ends with the folder
         ]
         for folder in lost:
             watch, _ = self._watched.pop(folder)
@@ -147,8 +180,13 @@ class Watcher:
         for folder in wanted.keys() - self._watched.keys():
             identity = _identity(folder)
             if identity != (0, 0):
-                with contextlib.suppress(OSError):  # gone again, or no more inotify watches: the periodic look remains
-                    self._watched[folder] = (self._observer.schedule(wanted[folder], folder), identity)
+                with contextlib.suppress(
+                    OSError
+                ):  # gone again, or no more inotify watches: the periodic look remains
+                    self._watched[folder] = (
+                        self._observer.schedule(wanted[folder], folder),
+                        identity,
+                    )
 
 
 class _Told(FileSystemEventHandler):

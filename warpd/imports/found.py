@@ -1,7 +1,8 @@
-"""What an import found: values as the YAML has them, keys beside them, and what could not be taken over. Pure.
+"""What an import found: values as the YAML has them, keys beside them, and what could not be taken
+over. Pure.
 
-Lives here: the shape, and what every source needs: names, keys, collecting. An error keeps its endpoint or network out
-of the YAML; its keys are kept, so that it can be written by hand.
+Lives here: the shape, and what every source needs: names, keys, collecting. An error keeps its
+endpoint or network out of the YAML; its keys are kept, so that it can be written by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ from warpd.keys.derivation import Secret
 
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 # Letters of Latin alphabets that do not decompose into one of ASCII and a mark.
-_LATIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})  # noqa: RUF001
+_LATIN = str.maketrans(
+    {
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+        "\u0131": "i",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,9 @@ class ImportResult:
     networks: Mapping[str, Mapping[str, Any]]
     keys: Mapping[str, Secret]  # by whole path
     findings: tuple[Finding, ...]
-    places: Mapping[str, Where] = field(default_factory=dict)  # path in the YAML -> where the old file says it
+    places: Mapping[str, Where] = field(
+        default_factory=dict
+    )  # path in the YAML -> where the old file says it
 
     def in_old_file(self, finding: Finding) -> Finding:
         """The finding at its line of the old file; as it is where that says nothing of its path."""
@@ -49,18 +64,34 @@ class ImportResult:
 
     def without(self, findings: Iterable[Finding]) -> ImportResult | None:
         """Without the endpoints and networks that errors name; None when that takes nothing away."""
-        bad = [tuple(item.path.split(".")) for item in findings if item.is_error and item.path.startswith("networks.")]
+        bad = [
+            tuple(item.path.split("."))
+            for item in findings
+            if item.is_error and item.path.startswith("networks.")
+        ]
         ends = {(path[1], path[3]) for path in bad if len(path) > 3 and path[2] == "endpoints"}
         gone = {path[1] for path in bad if (path[1], "".join(path[3:4])) not in ends}
         kept = {
-            name: {**body, "endpoints": {each: one for each, one in body["endpoints"].items() if (name, each) not in ends}}
+            name: {
+                **body,
+                "endpoints": {
+                    each: one for each, one in body["endpoints"].items() if (name, each) not in ends
+                },
+            }
             for name, body in self.networks.items()
             if name not in gone
         }
         located = (self.in_old_file(item) for item in findings if item.is_error)
-        told = tuple(item if item.path and self.places else dataclasses.replace(item, where=None) for item in located)
+        told = tuple(
+            item if item.path and self.places else dataclasses.replace(item, where=None)
+            for item in located
+        )
         same = kept == self.networks
-        return None if same else ImportResult(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
+        return (
+            None
+            if same
+            else ImportResult(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
+        )
 
 
 @dataclass(slots=True)
@@ -93,7 +124,9 @@ class ImportBuilder:
         return sum(item.is_error for item in self.findings)
 
     def sound(self, path: str, since: int = 0) -> bool:
-        """Whether no error after the first `since` keeps a network out; a broken endpoint is left out alone."""
+        """Whether no error after the first `since` keeps a network out; a broken endpoint is left
+        out alone.
+        """
         errors = [item for item in self.findings if item.is_error][since:]
         return all(item.path.startswith(f"{path}.endpoints.") for item in errors)
 
@@ -108,7 +141,9 @@ class ImportBuilder:
         return file
 
     def done(self) -> ImportResult:
-        return ImportResult(self.gateway, self.networks, self.keys, tuple(self.findings), self.places)
+        return ImportResult(
+            self.gateway, self.networks, self.keys, tuple(self.findings), self.places
+        )
 
 
 def decoded(text: object) -> bytes | None:
@@ -121,12 +156,18 @@ def decoded(text: object) -> bytes | None:
 
 def slug(text: str) -> str:
     """A name as the YAML allows it; "" where nothing is left."""
-    plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN)).encode("ascii", "ignore").decode()
+    plain = (
+        unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
+        .encode("ascii", "ignore")
+        .decode()
+    )
     return _NOT_NAME.sub("-", plain).strip("-")[:63].strip("-")
 
 
 def loses_letters(text: str) -> bool:
-    """Whether a letter or digit of the text has no place in its slug, so that the text itself is worth keeping."""
+    """Whether a letter or digit of the text has no place in its slug, so that the text itself is
+    worth keeping.
+    """
     plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
     return any(char.isalnum() and not char.isascii() for char in plain)
 
@@ -135,4 +176,8 @@ def free(name: str, taken: Mapping[str, Any]) -> str:
     """The name, or with the first number that nobody has."""
     if name not in taken:
         return name
-    return next(each for each in (f"{name[:58]}-{number}" for number in range(2, len(taken) + 3)) if each not in taken)
+    return next(
+        each
+        for each in (f"{name[:58]}-{number}" for number in range(2, len(taken) + 3))
+        if each not in taken
+    )

@@ -1,8 +1,10 @@
-"""The SQLite database of the older KahLuna WARP gateway -> networks, endpoints and keys. Reads one file, changes nothing.
+"""The SQLite database of the older KahLuna WARP gateway -> networks, endpoints and keys.
 
-There is no table of versions: generations are told by tables and columns, and files that mix them exist. Pinned are
-VCID, port, subnet, addresses and keys, so that clients in the field go on. Layer 2 never passed a frame in the older
-gateway, so that there is nothing to stay compatible with.
+Reads one file, changes nothing.
+
+There is no table of versions: generations are told by tables and columns, and files that mix them
+exist. Pinned are VCID, port, subnet, addresses and keys, so that clients in the field go on. Layer
+2 never passed a frame in the older gateway, so that there is nothing to stay compatible with.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from warpd.keys import derivation
 
 KIND: Final = "a KahLuna WARP database"
 _TYPES: Final = {"remote-resource-gw": "remote-resource-gateway"}
-_NETWORKS: Final = (("vpn_networks", "endpoints", "vpn_network_id"), ("wg_interfaces", "peers", "wg_interface_id"))
+_NETWORKS: Final = (
+    ("vpn_networks", "endpoints", "vpn_network_id"),
+    ("wg_interfaces", "peers", "wg_interface_id"),
+)
 _CONFIGS: Final = (("endpoint_configs", "endpoint_id"), ("peer_configs", "peer_id"))
 _RANGE = re.compile(r"\s*([0-9]{1,8})(?:\s*-\s*([0-9]{1,8}))?\s*\Z")
 
@@ -62,14 +67,23 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
         finally:
             base.close()
     except sqlite3.Error as failure:
-        hint = "stop the older gateway, copy its database with the -wal file beside it, and import the copy"
-        raise WarpError(f"{wanted.file}: {failure}", code="import-unreadable", who="operator", hint=hint) from None
+        hint = (
+            "stop the older gateway, copy its database with the -wal file beside it, and import the"
+            " copy"
+        )
+        raise WarpError(
+            f"{wanted.file}: {failure}", code="import-unreadable", who="operator", hint=hint
+        ) from None
     tables = Counter(item.row.get("routing_table_id") for item in networks)
     for item in networks:
         _network(item, tables, finds)
     _between(finds)
     if not networks:
-        finds.error("", "holds no networks: no rows in vpn_networks or wg_interfaces", "is it the right file?")
+        finds.error(
+            "",
+            "holds no networks: no rows in vpn_networks or wg_interfaces",
+            "is it the right file?",
+        )
     return finds.done()
 
 
@@ -77,8 +91,13 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
 
 
 def _rows(base: sqlite3.Connection, table: str) -> list[Row]:
-    """All rows as mappings; a table that is not there has none. `table` is one of the names above."""
-    if not base.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone():
+    """All rows as mappings; a table that is not there has none.
+
+    `table` is one of the names above.
+    """
+    if not base.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    ).fetchone():
         return []
     cursor = base.execute(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608  # a name of ours
     names = [column[0] for column in cursor.description]
@@ -92,24 +111,40 @@ def _networks(base: sqlite3.Connection) -> list[_Network]:
         by_network: dict[Any, list[Row]] = defaultdict(list)
         for row in _rows(base, members):
             by_network[row.get(link)].append(row)
-        told = {row.get(owner): _told(row) for row in sorted(_rows(base, configs), key=lambda row: row.get("version") or 0)}
+        told = {
+            row.get(owner): _told(row)
+            for row in sorted(_rows(base, configs), key=lambda row: row.get("version") or 0)
+        }
         there = {item.row.get("private_key") for item in out}
         for row in _rows(base, table):
             if row.get("private_key") not in there or not row.get("private_key"):
                 ends = tuple(by_network[row.get("id")])
-                out.append(_Network(row, ends, {each["id"]: told[each["id"]] for each in ends if each["id"] in told}, table))
+                out.append(
+                    _Network(
+                        row,
+                        ends,
+                        {each["id"]: told[each["id"]] for each in ends if each["id"] in told},
+                        table,
+                    )
+                )
     return out
 
 
 def _told(row: Row) -> dict[str, str]:
     """KEY = VALUE of a client's config, keys in lower case."""
-    lines = (line.partition("=") for line in str(row.get("config_content") or "").splitlines() if "=" in line)
+    lines = (
+        line.partition("=")
+        for line in str(row.get("config_content") or "").splitlines()
+        if "=" in line
+    )
     return {key.strip().lower(): value.strip() for key, _, value in lines}
 
 
 def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBuilder) -> None:
     said = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
-    dialled = {text.rpartition(":")[0].strip("[]") for item in networks for text in item.told("endpoint")}
+    dialled = {
+        text.rpartition(":")[0].strip("[]") for item in networks for text in item.told("endpoint")
+    }
     public = str(said.get("public_ip") or "")
     known = dialled or ({public} if public not in ("", "0.0.0.0") else set())
     name = str(said.get("hostname") or "")
@@ -118,7 +153,11 @@ def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBu
     if len(known) == 1 and is_host(next(iter(known))):
         finds.gateway["public_endpoint"] = known.pop()
         return
-    text = f"clients dial {', '.join(sorted(known))}" if known else "the database does not say what clients dial"
+    text = (
+        f"clients dial {', '.join(sorted(known))}"
+        if known
+        else "the database does not say what clients dial"
+    )
     finds.warning("gateway.public_endpoint", text, "write the one that stays: host name or address")
 
 
@@ -135,7 +174,11 @@ def _network(item: _Network, tables: Counter[Any], finds: ImportBuilder) -> None
     kind = str(row.get("network_type") or "").replace("_", "-")
     body: dict[str, Any] = {"type": _TYPES.get(kind, kind)}
     if body["type"] not in NETWORK_TYPES:
-        finds.error(f"{path}.type", f"there is no type {row.get('network_type')!r}", f"one of {', '.join(NETWORK_TYPES)}")
+        finds.error(
+            f"{path}.type",
+            f"there is no type {row.get('network_type')!r}",
+            f"one of {', '.join(NETWORK_TYPES)}",
+        )
     if name != label:
         body["description"] = label[:1000]
     _state(row, path, body, finds)
@@ -157,7 +200,11 @@ def _state(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> N
     if row.get("status") == "suspended":
         body["enabled"] = False
     elif row.get("status") == "failed":
-        finds.warning(path, "its last state was failed; it is taken over as active", "write enabled: false to keep it off")
+        finds.warning(
+            path,
+            "its last state was failed; it is taken over as active",
+            "write enabled: false to keep it off",
+        )
 
 
 def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
@@ -169,7 +216,9 @@ def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> 
     if isinstance(row.get("vcid"), int):
         body["vcid"] = row["vcid"]
     else:
-        finds.warning(f"{path}.vcid", "it has no VCID", "one is granted; write vcid to have another")
+        finds.warning(
+            f"{path}.vcid", "it has no VCID", "one is granted; write vcid to have another"
+        )
 
 
 def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> IPv4Network | None:
@@ -179,11 +228,17 @@ def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> 
         subnet = ip_network(text)
     except ValueError:
         loose = _loose(text)
-        what, hint = ("has host bits", f"is it {loose}?") if loose else ("is no subnet", "ADDRESS/LENGTH")
+        what, hint = (
+            ("has host bits", f"is it {loose}?") if loose else ("is no subnet", "ADDRESS/LENGTH")
+        )
         finds.error(f"{path}.subnet", f"{text[:60]!r} {what}", hint)
         return None
     if not isinstance(subnet, IPv4Network) or subnet.prefixlen > 31:
-        finds.error(f"{path}.subnet", f"{text} holds no endpoint beside the gateway", "an IPv4 subnet, /31 or wider")
+        finds.error(
+            f"{path}.subnet",
+            f"{text} holds no endpoint beside the gateway",
+            "an IPv4 subnet, /31 or wider",
+        )
         return None
     body |= {"subnet": str(subnet), "gateway_address": str(subnet[1])}
     return subnet
@@ -227,47 +282,81 @@ def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None
         if is_link_name(str(row["bridge_name"])):
             body["bridge_name"] = str(row["bridge_name"])
         else:
-            finds.warning(f"{path}.bridge_name", f"{str(row['bridge_name'])[:60]!r} is no name for an interface", "left out")
+            finds.warning(
+                f"{path}.bridge_name",
+                f"{str(row['bridge_name'])[:60]!r} is no name for an interface",
+                "left out",
+            )
     for field in ("vlan_range", "vni_pool"):
         text = str(row.get(field) or "")
         match = _RANGE.match(text)
         if match:
             body[field] = f"{match[1]}-{match[2] or match[1]}"
         elif text:
-            finds.warning(f"{path}.{field}", f"{text[:60]!r} is no range of numbers; left out", "write FIRST-LAST")
+            finds.warning(
+                f"{path}.{field}",
+                f"{text[:60]!r} is no range of numbers; left out",
+                "write FIRST-LAST",
+            )
     first, _, last = str(body.get("vlan_range", "")).partition("-")
     if first and int(first) <= body.get("vlan_id", 0) <= int(last):
-        text = f"VLAN {body['vlan_id']} was untagged (vlan_id) and in {body.pop('vlan_range')}; vlan_range is left out"
+        text = (
+            f"VLAN {body['vlan_id']} was untagged (vlan_id) and in {body.pop('vlan_range')};"
+            " vlan_range is left out"
+        )
         finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that are to pass")
 
 
-def _not_taken_over(row: Row, tables: Counter[Any], path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+def _not_taken_over(
+    row: Row, tables: Counter[Any], path: str, body: dict[str, Any], finds: ImportBuilder
+) -> None:
     table = row.get("routing_table_id")
     if isinstance(table, int) and tables[table] == 1:
         body["routing_table"] = table
     elif table is not None:
-        finds.warning(f"{path}.routing_table", f"{tables[table]} networks have routing table {table}; left out", "one is granted")
+        finds.warning(
+            f"{path}.routing_table",
+            f"{tables[table]} networks have routing table {table}; left out",
+            "one is granted",
+        )
     if row.get("rate_limit_enabled"):
-        finds.warning(path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)")
+        finds.warning(
+            path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)"
+        )
     if row.get("custom_allowed_ips"):
         text = f"its clients were given AllowedIPs {str(row['custom_allowed_ips'])[:200]}"
-        finds.warning(path, f"{text}; new configs follow the type", "clients in the field keep theirs")
+        finds.warning(
+            path, f"{text}; new configs follow the type", "clients in the field keep theirs"
+        )
     if _is(body, "internet") and row.get("peer_communication_enabled"):
-        text = "endpoints could talk to each other, but a migration may have set that without being asked; left out"
-        finds.warning(f"{path}.peer_communication", text, "write peer_communication: true if it is meant")
+        text = (
+            "endpoints could talk to each other, but a migration may have set that without being"
+            " asked; left out"
+        )
+        finds.warning(
+            f"{path}.peer_communication", text, "write peer_communication: true if it is meant"
+        )
     if _is(body, "lists_resources"):
-        finds.warning(f"{path}.resources", "the database does not say what may be reached: nothing is", "write resources")
+        finds.warning(
+            f"{path}.resources",
+            "the database does not say what may be reached: nothing is",
+            "write resources",
+        )
 
 
 def _is(body: Mapping[str, Any], property_: str) -> bool:
-    """Whether the type of a network has a property; a type that there is not, which is an error already, has none."""
+    """Whether the type of a network has a property; a type that there is not, which is an error
+    already, has none.
+    """
     return body["type"] in NETWORK_TYPES and bool(getattr(traits(body["type"]), property_))
 
 
 # Endpoints
 
 
-def _endpoints(item: _Network, network: str, subnet: IPv4Network | None, finds: ImportBuilder) -> dict[str, Any]:
+def _endpoints(
+    item: _Network, network: str, subnet: IPv4Network | None, finds: ImportBuilder
+) -> dict[str, Any]:
     out: dict[str, Any] = {}
     taken = Counter(str(row.get("ip_address") or "").strip() for row in item.endpoints)
     used: dict[str, Any] = {}
@@ -286,7 +375,9 @@ def _endpoints(item: _Network, network: str, subnet: IPv4Network | None, finds: 
     return out
 
 
-def _endpoint(row: Row, label: str, path: str, key_name: str, finds: ImportBuilder) -> dict[str, Any]:
+def _endpoint(
+    row: Row, label: str, path: str, key_name: str, finds: ImportBuilder
+) -> dict[str, Any]:
     kind = row.get("endpoint_type") or "mobile"
     if kind not in ("mobile", "cpe", "gateway"):
         finds.error(f"{path}.type", f"there is no type {kind!r}", "mobile, cpe or gateway")
@@ -302,42 +393,89 @@ def _endpoint(row: Row, label: str, path: str, key_name: str, finds: ImportBuild
     _refuse_other_pair(row, path, finds)
     fields["public_key"] = public
     if row.get("preshared_key"):
-        fields["preshared_key_file"] = finds.key(path, key_name, row["preshared_key"], "preshared key")
+        fields["preshared_key_file"] = finds.key(
+            path, key_name, row["preshared_key"], "preshared key"
+        )
     else:
         fields["preshared_key"] = False
     if row.get("rate_limit_enabled"):
-        finds.warning(path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)")
+        finds.warning(
+            path, "its rate limit is not taken over", "warpd has none; limit on the uplink (tc)"
+        )
     return fields
 
 
-def _address(row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, finds: ImportBuilder) -> None:
+def _address(
+    row: Row, path: str, taken: Counter[str], subnet: IPv4Network | None, finds: ImportBuilder
+) -> None:
     text = str(row.get("ip_address") or "").strip()
     if not _is_address(text) or ip_address(text).version != 4:
-        finds.error(f"{path}.address", f"{text[:60]!r} is no IPv4 address", "without a prefix length")
+        finds.error(
+            f"{path}.address", f"{text[:60]!r} is no IPv4 address", "without a prefix length"
+        )
     elif taken[text] > 1:
-        finds.error(f"{path}.address", f"{text} is used {taken[text]} times in this network", "which device has it?")
+        finds.error(
+            f"{path}.address",
+            f"{text} is used {taken[text]} times in this network",
+            "which device has it?",
+        )
     elif subnet is not None and IPv4Address(text) not in subnet:
-        finds.error(f"{path}.address", f"{text} lies outside of the subnet {subnet}", "which of them is in the field?")
+        finds.error(
+            f"{path}.address",
+            f"{text} lies outside of the subnet {subnet}",
+            "which of them is in the field?",
+        )
     elif subnet is not None and IPv4Address(text) == subnet[1]:
-        finds.error(f"{path}.address", f"{text} is the gateway's own address", "which device has it?")
+        finds.error(
+            f"{path}.address", f"{text} is the gateway's own address", "which device has it?"
+        )
 
 
 def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
     """The config that the device was given, where it says something else than the table."""
     config = item.configs.get(row["id"], {})
-    addresses = [part.strip().partition("/")[0] for part in config.get("address", "").split(",") if part.strip()]
+    addresses = [
+        part.strip().partition("/")[0]
+        for part in config.get("address", "").split(",")
+        if part.strip()
+    ]
     if addresses and str(row.get("ip_address") or "").strip() not in addresses:
-        text = f"its device was given the address {', '.join(addresses)[:100]}, the table has {row.get('ip_address')}"
+        text = (
+            f"its device was given the address {', '.join(addresses)[:100]}, the table has"
+            f" {row.get('ip_address')}"
+        )
         finds.error(f"{path}.address", text, "which one is in the field?")
     if "publickey" in config and config["publickey"] != _public(item.row):
-        finds.error(path, "its device knows another public key of the gateway than the table has", "which one is in the field?")
-    if "privatekey" in config and _half(config["privatekey"]) != str(row.get("public_key") or "").strip():
-        finds.error(path, "its device was given another private key than the table has", "which one is in the field?")
-    if "privatekey" in config and config.get("presharedkey", "") != str(row.get("preshared_key") or "").strip():
-        finds.error(path, "its device was given another preshared key than the table has", "which one is in the field?")
+        finds.error(
+            path,
+            "its device knows another public key of the gateway than the table has",
+            "which one is in the field?",
+        )
+    if (
+        "privatekey" in config
+        and _half(config["privatekey"]) != str(row.get("public_key") or "").strip()
+    ):
+        finds.error(
+            path,
+            "its device was given another private key than the table has",
+            "which one is in the field?",
+        )
+    if (
+        "privatekey" in config
+        and config.get("presharedkey", "") != str(row.get("preshared_key") or "").strip()
+    ):
+        finds.error(
+            path,
+            "its device was given another preshared key than the table has",
+            "which one is in the field?",
+        )
     port = config.get("endpoint", "").rpartition(":")[2]
     if port and port != str(item.row.get("port")):
-        finds.warning(path, f"its device dials port {port[:20]}, the network has {item.row.get('port')}", "it needs a new config")
+        finds.warning(
+            path,
+            f"its device dials port {port[:20]}, the network has {item.row.get('port')}",
+            "it needs a new config",
+        )
 
 
 def _public(row: Row) -> str:

@@ -1,7 +1,8 @@
 """A server's config for wg-quick (wg(8), wg-quick(8)) -> one network. Pure.
 
-Clients go on as they are: the same private key, port and addresses. Which type of network it was is in nobody's
-config, so that the operator says it. Hooks and tables are what warpd does by itself: they are named and left out.
+Clients go on as they are: the same private key, port and addresses. Which type of network it was is
+in nobody's config, so that the operator says it. Hooks and tables are what warpd does by itself:
+they are named and left out.
 """
 
 from __future__ import annotations
@@ -11,22 +12,52 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
 from pathlib import PurePath
 from typing import Any, Final
 
-from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, decoded, free, loses_letters, slug
+from warpd.imports.found import (
+    ImportBuilder,
+    ImportOptions,
+    ImportResult,
+    decoded,
+    free,
+    loses_letters,
+    slug,
+)
 from warpd.intent.network_types import NETWORK_TYPES
 
 KIND: Final = "a wg-quick config"
 _NO_KEY: Final = "A" * 43 + "="  # to WireGuard the all-zero key means 'none'
-_LEFT_OUT: Final = ("dns", "table", "fwmark", "saveconfig", "preup", "postup", "predown", "postdown")
+_LEFT_OUT: Final = (
+    "dns",
+    "table",
+    "fwmark",
+    "saveconfig",
+    "preup",
+    "postup",
+    "predown",
+    "postdown",
+)
 _KNOWN: Final = {
     "interface": ("privatekey", "listenport", "address", "mtu"),
     "peer": ("publickey", "presharedkey", "allowedips", "endpoint", "persistentkeepalive"),
 }
-_NAMED = re.compile(r"(client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I)
-_KINDS: Final = ("client", "user", "peer")  # words that are a part of the name where only a number follows
+_NAMED = re.compile(
+    r"(client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I
+)
+_KINDS: Final = (
+    "client",
+    "user",
+    "peer",
+)  # words that are a part of the name where only a number follows
 _JSON = re.compile(r"friendly_json\s*=\s*(\{.*\})", re.I)
 _OFF = re.compile(r"#+\s*\[\s*peer\s*\]", re.I)
 _CLOSING = re.compile(r"end(_peer)?\b", re.I)
@@ -42,7 +73,13 @@ class _Section:
 
     def all(self, key: str) -> list[tuple[int, str]]:
         """Every part of a value that may be a list, with its line."""
-        return [(line, part.strip()) for line, k, text in self.values if k == key for part in text.split(",") if part.strip()]
+        return [
+            (line, part.strip())
+            for line, k, text in self.values
+            if k == key
+            for part in text.split(",")
+            if part.strip()
+        ]
 
     def one(self, key: str) -> tuple[int, str]:
         """The last one given, as WireGuard has it; line 0 where there is none."""
@@ -61,13 +98,20 @@ def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     heads = [item for item in sections if item.kind == "interface"]
     name = slug(wanted.name or PurePath(wanted.file).stem) or "imported"
     if wanted.kind not in NETWORK_TYPES:
-        finds.error("", "a wg-quick config does not say what may pass", f"--type {', --type '.join(NETWORK_TYPES)}", 1)
+        finds.error(
+            "",
+            "a wg-quick config does not say what may pass",
+            f"--type {', --type '.join(NETWORK_TYPES)}",
+            1,
+        )
     if len(heads) != 1:
         finds.error("", f"has {len(heads)} [Interface] sections, a server's config has one", "", 1)
         return finds.done()
     body: dict[str, Any] = {"type": wanted.kind}
     subnets = _interface(heads[0], name, body, finds)
-    body["endpoints"] = _peers([item for item in sections if item.kind == "peer"], name, subnets, finds)
+    body["endpoints"] = _peers(
+        [item for item in sections if item.kind == "peer"], name, subnets, finds
+    )
     if finds.sound(f"networks.{name}"):
         finds.networks[name] = body
     return finds.done()
@@ -89,7 +133,9 @@ def _sections(text: str, finds: ImportBuilder) -> Iterator[_Section]:
                 yield section
             kind = content.strip("[]").strip().lower()
             if kind not in _KNOWN:
-                finds.error("", f"there is no section {content[:40]} in a WireGuard config", "", number)
+                finds.error(
+                    "", f"there is no section {content[:40]} in a WireGuard config", "", number
+                )
             section, pending = _Section(kind, number, pending), []
         elif content:
             key, equals, value = (part.strip() for part in content.partition("="))
@@ -104,13 +150,22 @@ def _sections(text: str, finds: ImportBuilder) -> Iterator[_Section]:
         yield section
 
 
-def _interface(head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder) -> list[IPv4Network | IPv6Network]:
+def _interface(
+    head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder
+) -> list[IPv4Network | IPv6Network]:
     _left_out(head, finds)
     finds.place(f"networks.{name}", head.line)
-    for key, field_ in (("privatekey", "private_key_file"), ("listenport", "port"), ("mtu", "mtu"), ("address", "subnet")):
+    for key, field_ in (
+        ("privatekey", "private_key_file"),
+        ("listenport", "port"),
+        ("mtu", "mtu"),
+        ("address", "subnet"),
+    ):
         finds.place(f"networks.{name}.{field_}", head.one(key)[0])
     line, private = head.one("privatekey")
-    file = finds.key(f"networks.{name}", f"{name}.key", private, "PrivateKey of [Interface]", line or head.line)
+    file = finds.key(
+        f"networks.{name}", f"{name}.key", private, "PrivateKey of [Interface]", line or head.line
+    )
     body["private_key_file"] = file
     for key, field_, low, high in (("listenport", "port", 1, 65535), ("mtu", "mtu", 576, 65455)):
         line, text = head.one(key)
@@ -118,26 +173,40 @@ def _interface(head: _Section, name: str, body: dict[str, Any], finds: ImportBui
             body[field_] = int(text)
         elif text or field_ == "port":
             what = f"{key} must be a number from {low} to {high}"
-            finds.error(f"networks.{name}.{field_}", what, "what `wg show` says of the running device", line or head.line)
+            finds.error(
+                f"networks.{name}.{field_}",
+                what,
+                "what `wg show` says of the running device",
+                line or head.line,
+            )
     return _addresses(head, name, body, finds)
 
 
 def _left_out(section: _Section, finds: ImportBuilder) -> None:
     for line, key, _ in section.values:
         if key in _LEFT_OUT and section.kind == "interface":
-            finds.warning("", f"{key} is not taken over", "warpd routes, filters and translates by the network's type", line)
+            finds.warning(
+                "",
+                f"{key} is not taken over",
+                "warpd routes, filters and translates by the network's type",
+                line,
+            )
         elif key not in _KNOWN.get(section.kind, ()):
             finds.error("", f"{key[:40]} is no key of [{section.kind.capitalize()}]", "", line)
 
 
-def _addresses(head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder) -> list[IPv4Network | IPv6Network]:
+def _addresses(
+    head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder
+) -> list[IPv4Network | IPv6Network]:
     four: list[IPv4Interface] = []
     six: list[IPv6Interface] = []
     for line, text in head.all("address"):
         try:
             item = ip_interface(text)
         except ValueError:
-            finds.error(f"networks.{name}.subnet", f"Address {text[:60]} is none", "ADDRESS/LENGTH", line)
+            finds.error(
+                f"networks.{name}.subnet", f"Address {text[:60]} is none", "ADDRESS/LENGTH", line
+            )
             continue
         (four if isinstance(item, IPv4Interface) else six).append(item)  # type: ignore[arg-type]
     if len(four) != 1 or four[0].network.prefixlen == 32:
@@ -154,13 +223,23 @@ def _addresses(head: _Section, name: str, body: dict[str, Any], finds: ImportBui
         finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
         return [four[0].network]
     if six[0].ip != six[0].network[1]:
-        text = f"the gateway was {six[0].ip} and becomes {six[0].network[1]}; clients keep their addresses"
-        finds.warning(f"networks.{name}.subnet6", text, "who pings the gateway over IPv6 uses the new address", line)
+        text = (
+            f"the gateway was {six[0].ip} and becomes {six[0].network[1]}; clients keep their"
+            " addresses"
+        )
+        finds.warning(
+            f"networks.{name}.subnet6",
+            text,
+            "who pings the gateway over IPv6 uses the new address",
+            line,
+        )
     body["subnet6"] = str(six[0].network)
     return [four[0].network, six[0].network]
 
 
-def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder) -> dict[str, Any]:
+def _peers(
+    peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for number, peer in enumerate(peers, 1):
         text = _called(peer)
@@ -168,7 +247,9 @@ def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Net
         each = free(wish, out)
         path = f"networks.{name}.endpoints.{each}"
         if each != wish:
-            finds.warning(path, f"another peer is called {wish}: this one becomes {each}", "", peer.line)
+            finds.warning(
+                path, f"another peer is called {wish}: this one becomes {each}", "", peer.line
+            )
         before = finds.errors()
         fields = _peer(peer, path, f"{name}.{each}.psk", subnets, finds)
         if loses_letters(text):
@@ -179,22 +260,39 @@ def _peers(peers: list[_Section], name: str, subnets: list[IPv4Network | IPv6Net
 
 
 def _name_of(text: str) -> str:
-    """A name made of what an operator wrote; "" where no Latin letter of it is left, but others were there."""
+    """A name made of what an operator wrote; "" where no Latin letter of it is left, but others
+    were there.
+    """
     made = slug(text)
     return made if re.search("[a-z]", made) or not loses_letters(text) else ""
 
 
 def _called(peer: _Section) -> str:
-    """What comments call a peer: by a word that says so, or the line above it. "" where they say nothing."""
-    said = [comment for comment in (*peer.inside, *reversed(peer.above)) if not _CLOSING.match(comment)]
+    """What comments call a peer: by a word that says so, or the line above it. "" where they say
+    nothing.
+    """
+    said = [
+        comment for comment in (*peer.inside, *reversed(peer.above)) if not _CLOSING.match(comment)
+    ]
     named = [made for comment in said if (made := _named(comment))]
-    plain = [comment for comment in (*reversed(peer.above), *peer.inside[:1]) if comment in said and "=" not in comment]
-    words = [re.sub(r"\s*\(.*\)$", "", word) for word in (*named, *plain) if not re.search(r"[A-Za-z0-9+/]{42,}", word)]
+    plain = [
+        comment
+        for comment in (*reversed(peer.above), *peer.inside[:1])
+        if comment in said and "=" not in comment
+    ]
+    words = [
+        re.sub(r"\s*\(.*\)$", "", word)
+        for word in (*named, *plain)
+        if not re.search(r"[A-Za-z0-9+/]{42,}", word)
+    ]
     return next((word for word in words if any(char.isalnum() for char in word)), "")
 
 
 def _named(comment: str) -> str:
-    """What follows a word that announces a name; "" where the comment has none. `user 7` is a name, `7` alone is not."""
+    """What follows a word that announces a name; "" where the comment has none.
+
+    `user 7` is a name, `7` alone is not.
+    """
     as_json = _JSON.match(comment)
     if as_json:
         with contextlib.suppress(ValueError, RecursionError):
@@ -208,12 +306,21 @@ def _named(comment: str) -> str:
 
 
 def _peer(
-    peer: _Section, path: str, key_name: str, subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+    peer: _Section,
+    path: str,
+    key_name: str,
+    subnets: list[IPv4Network | IPv6Network],
+    finds: ImportBuilder,
 ) -> dict[str, Any]:
     _left_out(peer, finds)
     line, public = peer.one("publickey")
     if decoded(public) is None:
-        finds.error(f"{path}.public_key", "PublicKey is missing or none", "44 characters of base64", line or peer.line)
+        finds.error(
+            f"{path}.public_key",
+            "PublicKey is missing or none",
+            "44 characters of base64",
+            line or peer.line,
+        )
     finds.place(path, peer.line)
     for key, field_ in (
         ("publickey", "public_key"),
@@ -239,36 +346,60 @@ def _peer(
 
 
 def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBuilder) -> None:
-    """Where the gateway finds the peer. wg-quick writes there where a phone was last (SaveConfig): that is not pinned."""
+    """Where the gateway finds the peer. wg-quick writes there where a phone was last (SaveConfig):
+    that is not pinned.
+    """
     line, dial = peer.one("endpoint")
     finds.place(f"{path}.endpoint", line)
     if not dial:
         return
-    is_fixed = "routes" in fields or re.search("[A-Za-z]", dial.rpartition(":")[0].partition("[")[0]) is not None
+    is_fixed = (
+        "routes" in fields
+        or re.search("[A-Za-z]", dial.rpartition(":")[0].partition("[")[0]) is not None
+    )
     if is_fixed:
         fields["endpoint"] = dial
     else:
         text = f"Endpoint {dial[:60]} is not taken over: it is where the device was last"
-        finds.warning(f"{path}.endpoint", text, "the device calls; write `endpoint` for one that stays where it is", line)
+        finds.warning(
+            f"{path}.endpoint",
+            text,
+            "the device calls; write `endpoint` for one that stays where it is",
+            line,
+        )
 
 
 def _allowed(
-    peer: _Section, path: str, fields: dict[str, Any], subnets: list[IPv4Network | IPv6Network], finds: ImportBuilder
+    peer: _Section,
+    path: str,
+    fields: dict[str, Any],
+    subnets: list[IPv4Network | IPv6Network],
+    finds: ImportBuilder,
 ) -> None:
     routes: list[str] = []
     versions = {subnet.version for subnet in subnets} or {4, 6}
     for line, text in peer.all("allowedips"):
         try:
-            block = ip_network(text, strict=False)  # the kernel masks host bits, so that this is what was in force
+            block = ip_network(
+                text, strict=False
+            )  # the kernel masks host bits, so that this is what was in force
         except ValueError:
             finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
             continue
         if block.version not in versions:
-            said = f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the network gets `ipv6: false`"
-            finds.warning(path, said, "give the network a subnet6 and the endpoint an address6", line)
+            said = (
+                f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the"
+                " network gets `ipv6: false`"
+            )
+            finds.warning(
+                path, said, "give the network a subnet6 and the endpoint an address6", line
+            )
             continue
         word = "address" if block.version == 4 else "address6"
-        inside = any(block.version == subnet.version and block.network_address in subnet for subnet in subnets)
+        inside = any(
+            block.version == subnet.version and block.network_address in subnet
+            for subnet in subnets
+        )
         if block.prefixlen == block.max_prefixlen and inside:
             if fields.get(word, str(block.network_address)) != str(block.network_address):
                 text = f"has {fields[word]} and {block.network_address}"
@@ -277,6 +408,11 @@ def _allowed(
         elif str(block) not in routes:
             routes.append(str(block))
     if "address" not in fields:
-        finds.error(f"{path}.address", "has no address of the network's subnet among its AllowedIPs", "as 10.0.0.2/32", peer.line)
+        finds.error(
+            f"{path}.address",
+            "has no address of the network's subnet among its AllowedIPs",
+            "as 10.0.0.2/32",
+            peer.line,
+        )
     if routes:
         fields |= {"type": "cpe", "routes": routes}

@@ -1,1 +1,3 @@
-"""What the YAML means: its shape, its values, the files that make it, and every problem in them, each at its place."""
+"""What the YAML means: its shape, its values, the files that make it, and every problem in them,
+each at its place.
+"""

@@ -8,11 +8,15 @@ from warpd.intent.model import Network
 
 LEGS_BY_VLAN: Final = 99
 LEG_MAX: Final = 999  # three digits in a link's name
-LIMITS_MAX: Final = 255  # different limits of endpoints in a network: what the upper bits of their numbers hold
+LIMITS_MAX: Final = (
+    255  # different limits of endpoints in a network: what the upper bits of their numbers hold
+)
 
 
 def prefix_for(users: int) -> int:
-    """The prefix length of the smallest subnet for so many endpoints: 1 -> /31, 2 -> /30, 6 -> /29, 254 -> /24."""
+    """The prefix length of the smallest subnet for so many endpoints: 1 -> /31, 2 -> /30, 6 -> /29,
+    254 -> /24.
+    """
     return 31 if users <= 1 else 32 - (users + 1).bit_length()
 
 

@@ -1,10 +1,12 @@
 """Two intents -> the most that both of them permit. Pure.
 
-It is what the kernel may be brought to while the state folder takes no writes: everything that the new intent takes away
-is gone, and nothing that it adds is there. Every value that names an allocation stays as the previous intent has it, so
-that the previous allocations hold for the result.
+It is what the kernel may be brought to while the state folder takes no writes: everything that the
+new intent takes away is gone, and nothing that it adds is there. Every value that names an
+allocation stays as the previous intent has it, so that the previous allocations hold for the
+result.
 
-Lives here: one rule for each field of the YAML. Does not: why nothing can be written (`commitment`).
+Lives here: one rule for each field of the YAML. Does not: why nothing can be written
+(`commitment`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ Rule = Callable[[Any, Any], Any]
 Model = TypeVar("Model", Network, Endpoint)
 T = TypeVar("T")
 
-# Names of endpoints that only the kernel knows begin so; no YAML can say them, and so none takes them away.
+# Names of endpoints that only the kernel knows begin so; no YAML can say them, and so none takes
+# them away.
 UNNAMED: Final = "?"
 
 # A field with this rule names an allocation, or permits nothing by itself: it stays as it was.
@@ -28,10 +31,12 @@ KEPT: Final[Rule] = lambda previous, _wanted: previous  # noqa: E731  # one rule
 
 
 def restrict(previous: Intent, wanted: Intent) -> Intent:
-    """The networks and endpoints of `previous`, by their names there, as far as `wanted` permits them too.
+    """The networks and endpoints of `previous`, by their names there, as far as `wanted` permits
+    them too.
 
-    What `wanted` has renamed keeps its previous name. A network or endpoint whose identity differs (its type, its keys) is
-    left out or disabled: its old self is taken away, its new self is not given.
+    What `wanted` has renamed keeps its previous name. A network or endpoint whose identity differs
+    (its type, its keys) is left out or disabled: its old self is taken away, its new self is not
+    given.
     """
     networks: dict[str, Network] = {}
     for name, former in _paired(previous.networks, wanted.networks).items():
@@ -54,7 +59,9 @@ def _dns(intent: Intent, network: Network) -> tuple[Any, ...]:
     return network.dns if network.dns is not None else intent.gateway.dns
 
 
-def _network(previous: Network, wanted: Network, had: tuple[Any, ...], gets: tuple[Any, ...]) -> Network:
+def _network(
+    previous: Network, wanted: Network, had: tuple[Any, ...], gets: tuple[Any, ...]
+) -> Network:
     changed = _restricted(NETWORK, previous, wanted)
     if had != gets:
         changed["dns"] = tuple(server for server in had if server in gets)
@@ -79,7 +86,10 @@ def _restricted(rules: Mapping[str, Rule], previous: Any, wanted: Any) -> dict[s
 
 
 def _copied(previous: Model, changed: Mapping[str, Any]) -> Model:
-    """The very same object where nothing changes. `model_copy` would take along what was computed of the previous fields."""
+    """The very same object where nothing changes.
+
+    `model_copy` would take along what was computed of the previous fields.
+    """
     real = {name: value for name, value in changed.items() if value != getattr(previous, name)}
     if not real:
         return previous
@@ -101,7 +111,9 @@ def _earlier(previous: date | None, wanted: date | None) -> date | None:
     return min(days) if days else None
 
 
-def _endpoints(previous: Mapping[str, Endpoint], wanted: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+def _endpoints(
+    previous: Mapping[str, Endpoint], wanted: Mapping[str, Endpoint]
+) -> dict[str, Endpoint]:
     out = {name: endpoint for name, endpoint in previous.items() if name.startswith(UNNAMED)}
     for name, former in _paired(previous, wanted).items():
         both = _endpoint(previous[former], wanted[name])
@@ -124,9 +136,15 @@ def _resources(previous: Iterable[Resource], wanted: Iterable[Resource]) -> tupl
     return tuple(_narrower(tuple(previous), tuple(wanted), _covers))
 
 
-def _narrower(previous: tuple[T, ...], wanted: tuple[T, ...], holds: Callable[[T, T], bool]) -> list[T]:
+def _narrower(
+    previous: tuple[T, ...], wanted: tuple[T, ...], holds: Callable[[T, T], bool]
+) -> list[T]:
     kept = [item for item in previous if any(holds(other, item) for other in wanted)]
-    more = [item for item in wanted if item not in kept and any(holds(other, item) for other in previous)]
+    more = [
+        item
+        for item in wanted
+        if item not in kept and any(holds(other, item) for other in previous)
+    ]
     return kept + [item for item in more if not any(holds(other, item) for other in kept)]
 
 
@@ -145,12 +163,18 @@ def _covers(wide: Resource, narrow: Resource) -> bool:
 def _in_ports(wide: tuple[Range, ...] | None, narrow: tuple[Range, ...] | None) -> bool:
     if wide is None or narrow is None:
         return wide is None
-    return all(any(one.first >= other.first and one.last <= other.last for other in wide) for one in narrow)
+    return all(
+        any(one.first >= other.first and one.last <= other.last for other in wide) for one in narrow
+    )
 
 
-def _reachable(resources: Iterable[Resource], endpoints: Mapping[str, Endpoint]) -> tuple[Resource, ...]:
+def _reachable(
+    resources: Iterable[Resource], endpoints: Mapping[str, Endpoint]
+) -> tuple[Resource, ...]:
     """Without those behind an endpoint that has no such route any more."""
-    return tuple(item for item in resources if item.via is None or _behind(item, endpoints.get(item.via)))
+    return tuple(
+        item for item in resources if item.via is None or _behind(item, endpoints.get(item.via))
+    )
 
 
 def _behind(resource: Resource, endpoint: Endpoint | None) -> bool:
@@ -176,7 +200,19 @@ def _without_vlans(previous: Network, wanted: Network) -> bool:
 IDENTITY: Final = ("public_key", "preshared_key", "preshared_key_file", "rotation")
 
 ENDPOINT: Final[Mapping[str, Rule]] = {
-    **dict.fromkeys(("type", "description", "address", "address6", "endpoint", "keepalive", "limits", "renamed_from"), KEPT),
+    **dict.fromkeys(
+        (
+            "type",
+            "description",
+            "address",
+            "address6",
+            "endpoint",
+            "keepalive",
+            "limits",
+            "renamed_from",
+        ),
+        KEPT,
+    ),
     **dict.fromkeys(IDENTITY, KEPT),  # equal here
     "enabled": _both,
     "routes": _ranges,
@@ -184,8 +220,31 @@ ENDPOINT: Final[Mapping[str, Rule]] = {
 }
 
 NETWORK: Final[Mapping[str, Rule]] = {
-    **dict.fromkeys(("description", "isolation", "expected_users", "vcid", "subnet", "subnet6", "gateway_address"), KEPT),
-    **dict.fromkeys(("nat", "nat6", "port", "private_key_file", "rotation", "renamed_from", "routing_table", "mtu"), KEPT),
+    **dict.fromkeys(
+        (
+            "description",
+            "isolation",
+            "expected_users",
+            "vcid",
+            "subnet",
+            "subnet6",
+            "gateway_address",
+        ),
+        KEPT,
+    ),
+    **dict.fromkeys(
+        (
+            "nat",
+            "nat6",
+            "port",
+            "private_key_file",
+            "rotation",
+            "renamed_from",
+            "routing_table",
+            "mtu",
+        ),
+        KEPT,
+    ),
     **dict.fromkeys(("limits", "vlan_id", "bridge_name", "vni_pool"), KEPT),
     "type": KEPT,  # where it differs, the network is off
     "dns": KEPT,  # with what the gateway says, as one

@@ -1,9 +1,9 @@
 """Files to intent: which files belong together, what is wrong with them and where.
 
-Here are the files, the one document they make, the words for pydantic's findings and every finding's place. How
-YAML is read is `parser`'s business, what a field may hold `intent`'s, what fits together `validation`'. Nothing raises:
-each problem is a finding, and all of them come from one run, so that even beside a broken network the sound ones
-are checked against each other.
+Here are the files, the one document they make, the words for pydantic's findings and every
+finding's place. How YAML is read is `parser`'s business, what a field may hold `intent`'s, what
+fits together `validation`'. Nothing raises: each problem is a finding, and all of them come from
+one run, so that even beside a broken network the sound ones are checked against each other.
 """
 
 from __future__ import annotations
@@ -22,12 +22,30 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from warpd.errors import Finding, Where
-from warpd.intent.model import Endpoint, EndpointType, Gateway, GitSource, Intent, Network, Pointer, Pools, Resource
+from warpd.intent.model import (
+    Endpoint,
+    EndpointType,
+    Gateway,
+    GitSource,
+    Intent,
+    Network,
+    Pointer,
+    Pools,
+    Resource,
+)
 from warpd.intent.network_types import NetworkType
 from warpd.intent.ownership import why_hidden, why_untrusted
 from warpd.intent.validation import check
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts
-from warpd.yamlfile.parser import SIZE_MAX, Mark, PositionedList, SyntaxProblem, lines_of, read_text, read_tree
+from warpd.yamlfile.parser import (
+    SIZE_MAX,
+    Mark,
+    PositionedList,
+    SyntaxProblem,
+    lines_of,
+    read_text,
+    read_tree,
+)
 from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.sections import NetworkSection, read_pieces
 
@@ -38,7 +56,9 @@ LOCK_FILE: Final = "warp.lock.yaml"
 FOLDER: Final = "networks.d"
 LISTED_MAX: Final = 1000  # nobody mends more at once, and each costs a search for the nearest key
 
-_POINTER = re.compile(rb"^[\"']?source[\"']?[ \t]*:|[{,][ \t]*[\"']?source[\"']?[ \t]*:", re.MULTILINE)  # cheaper than to parse
+_POINTER = re.compile(
+    rb"^[\"']?source[\"']?[ \t]*:|[{,][ \t]*[\"']?source[\"']?[ \t]*:", re.MULTILINE
+)  # cheaper than to parse
 _SECRET = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}+=")
 _PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
@@ -54,8 +74,12 @@ class Source:
 
     file: str
     raw: bytes = b""
-    value: Branch | None = None  # None: could not be read, so that nothing follows from what is absent
-    pieces: Mapping[str, NetworkSection] = field(default_factory=dict)  # of a sound file: its networks by their lines
+    value: Branch | None = (
+        None  # None: could not be read, so that nothing follows from what is absent
+    )
+    pieces: Mapping[str, NetworkSection] = field(
+        default_factory=dict
+    )  # of a sound file: its networks by their lines
     hidden: str = ""  # why findings must not quote it
 
     @functools.cached_property
@@ -66,7 +90,9 @@ class Source:
     def network(self, name: str) -> Any:
         """What it says of a network that stands here."""
         networks = self.value["networks"] if self.value is not None else {}
-        return networks[name].value if isinstance(networks[name], NetworkSection) else networks[name]
+        return (
+            networks[name].value if isinstance(networks[name], NetworkSection) else networks[name]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +108,27 @@ class Loaded:
         """The finding with its place: the deepest part of its path that the files hold."""
         if finding.where is not None or not self.sources:
             return finding
-        return unquoted(placed(finding, steps_of(finding.path), self.sources, self.owners), self.sources)
+        return unquoted(
+            placed(finding, steps_of(finding.path), self.sources, self.owners), self.sources
+        )
 
 
-def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = False, last: Loaded | None = None) -> Loaded:
+def load(
+    path: Path,
+    instead: Mapping[Path, bytes] | None = None,
+    whole: bool = False,
+    last: Loaded | None = None,
+) -> Loaded:
     """Read a file or a folder of files. Raises nothing; an unreadable file is a finding.
 
-    `instead` holds what files are to be read as, there or not: an edit is tried before it is written. With `whole` it
-    is all there is, the main file first: what was in force once is read again. A network that reads as in `last` is
-    the very same object in both intents.
+    `instead` holds what files are to be read as, there or not: an edit is tried before it is
+    written. With `whole` it is all there is, the main file first: what was in force once is read
+    again. A network that reads as in `last` is the very same object in both intents.
     """
     given = instead or {}
-    main, extras, findings = (next(iter(given)), list[Path](), list[Finding]()) if whole else _files(path)
+    main, extras, findings = (
+        (next(iter(given)), list[Path](), list[Finding]()) if whole else _files(path)
+    )
     extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
     sources: list[Source] = []
     before = {source.file: source for source in last.sources} if last is not None else {}
@@ -108,14 +143,19 @@ def load(path: Path, instead: Mapping[Path, bytes] | None = None, whole: bool = 
         return Loaded(None, _in_order(shown, sources), tuple(sources), owners)
     flawed = {finding.path for finding in findings}
     intent, more = _validated(raw, sources, owners)
-    findings += [finding for finding in more if finding.code != "type" or finding.path not in flawed]
+    findings += [
+        finding for finding in more if finding.code != "type" or finding.path not in flawed
+    ]
     broken = any(finding.is_error for finding in findings)
     shown = [unquoted(finding, sources) for finding in findings]
     return Loaded(None if broken else intent, _in_order(shown, sources), tuple(sources), owners)
 
 
 def pointer(path: Path) -> GitSource | None:
-    """Where the YAML really is, when this file only says so. None too for one that does not say it well: `loader` tells why."""
+    """Where the YAML really is, when this file only says so.
+
+    None too for one that does not say it well: `loader` tells why.
+    """
     main = path / MAIN_FILE if os.path.isdir(path) else path
     raw, problem = bytes_of(main, main.parent)
     if problem is not None or not _POINTER.search(raw):
@@ -142,9 +182,14 @@ def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
             else:
                 yield placed(worded(error, loc), loc, sources, {})
         return
-    text = "a repository cannot point to another one, and a warpd that runs does not follow a new one"
+    text = (
+        "a repository cannot point to another one, and a warpd that runs does not follow a new one"
+    )
     yield placed(
-        Finding("source-here", "source", text, "systemctl restart warpd, if this is its own file"), ("source",), sources, {}
+        Finding("source-here", "source", text, "systemctl restart warpd, if this is its own file"),
+        ("source",),
+        sources,
+        {},
     )
 
 
@@ -161,9 +206,13 @@ def steps_of(path: str) -> Loc:
 
 
 def unquoted(finding: Finding, sources: Iterable[Source]) -> Finding:
-    """The finding as it may be told: of a file that must not be quoted, only where it is and of what kind."""
+    """The finding as it may be told: of a file that must not be quoted, only where it is and of
+    what kind.
+    """
     where = finding.where
-    hidden = next((source.hidden for source in sources if where is not None and source.file == where.file), "")
+    hidden = next(
+        (source.hidden for source in sources if where is not None and source.file == where.file), ""
+    )
     if where is None or not hidden:
         return finding
     text = f"a problem of the kind {finding.code}, which is not shown: {hidden}"
@@ -183,20 +232,33 @@ def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
     try:
         names = sorted(entry for entry in os.listdir(beside) if not entry.startswith("."))
     except OSError as error:
-        return main, [], [_file_finding(beside, "file-unreadable", error.strerror or "cannot be read")]
+        return (
+            main,
+            [],
+            [_file_finding(beside, "file-unreadable", error.strerror or "cannot be read")],
+        )
     unread = [beside / name for name in names if name.endswith((".yml", ".YAML", ".YML"))]
     findings = [
-        _file_finding(file, "file-ignored", "is not read", "a file of networks.d ends in .yaml", "warning") for file in unread
+        _file_finding(
+            file, "file-ignored", "is not read", "a file of networks.d ends in .yaml", "warning"
+        )
+        for file in unread
     ]
     return main, [beside / name for name in names if name.endswith(".yaml")], findings
 
 
-def _file_finding(file: Path, code: str, message: str, hint: str = "", severity: Any = "error") -> Finding:
+def _file_finding(
+    file: Path, code: str, message: str, hint: str = "", severity: Any = "error"
+) -> Finding:
     return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
-def _read_intent(file: Path, given: bytes | None, last: Source | None, folder: Path) -> tuple[Source, list[Finding]]:
-    """As `read_source`, but a network whose lines are as in `last`, an earlier reading of the file, is taken as it is."""
+def _read_intent(
+    file: Path, given: bytes | None, last: Source | None, folder: Path
+) -> tuple[Source, list[Finding]]:
+    """As `read_source`, but a network whose lines are as in `last`, an earlier reading of the file,
+    is taken as it is.
+    """
     raw, problem = bytes_of(file, folder) if given is None else (given, None)
     if problem is not None:
         return Source(str(file)), [problem]
@@ -236,19 +298,27 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
 
 def _conflict(found: MarkedConflict, source: Source) -> Finding:
     text = f"a conflict of git begins here and ends at line {found.last}: the merge is not finished"
-    hint = "keep what is right of both sides, take out the lines of <<<<<<<, ======= and >>>>>>>; a lock: `warpctl lock`"
+    hint = (
+        "keep what is right of both sides, take out the lines of <<<<<<<, ======= and >>>>>>>; a"
+        " lock: `warpctl lock`"
+    )
     return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
 
 
 def bytes_of(file: Path, folder: Path | None = None) -> tuple[bytes, Finding | None]:
     """A file's content, or why there is none; never waits, never reads more than a file may hold.
 
-    With `folder`, it is a part of the configuration there; what the operator has named stands in that folder itself.
+    With `folder`, it is a part of the configuration there; what the operator has named stands in
+    that folder itself.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
+        descriptor = os.open(
+            file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # a FIFO must not hold us
     except FileNotFoundError:
-        return b"", _file_finding(file, "file-missing", "there is no such file", "name it with -c or WARPD_CONFIG")
+        return b"", _file_finding(
+            file, "file-missing", "there is no such file", "name it with -c or WARPD_CONFIG"
+        )
     except OSError as error:
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
     except ValueError as error:  # a NUL in the name
@@ -264,7 +334,11 @@ def bytes_of(file: Path, folder: Path | None = None) -> tuple[bytes, Finding | N
 
 def _content(file: Path, stream: Any, folder: Path | None) -> tuple[bytes, Finding | None]:
     try:
-        untrusted = why_untrusted(stream.fileno(), file, folder, file.parent == folder) if folder is not None else None
+        untrusted = (
+            why_untrusted(stream.fileno(), file, folder, file.parent == folder)
+            if folder is not None
+            else None
+        )
         if untrusted is not None:
             return b"", _file_finding(file, "file-untrusted", *untrusted)
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -275,11 +349,20 @@ def _content(file: Path, stream: Any, folder: Path | None) -> tuple[bytes, Findi
                 return raw, None
     except OSError as error:
         return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
-    return b"", _file_finding(file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml")
+    return b"", _file_finding(
+        file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml"
+    )
 
 
 def _flawed(flaw: SyntaxProblem, source: Source) -> Finding:
-    return Finding(flaw.code, path_of(flaw.path), _masked(flaw.message), flaw.hint, "error", _where(source, flaw.at))
+    return Finding(
+        flaw.code,
+        path_of(flaw.path),
+        _masked(flaw.message),
+        flaw.hint,
+        "error",
+        _where(source, flaw.at),
+    )
 
 
 # One document of many files
@@ -296,7 +379,11 @@ def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list
     if root is None:
         networks = networks or {}
     owners: dict[str, int] = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
-    joined = {name: _made(value) for name, value in networks.items()} if isinstance(networks, dict) else networks
+    joined = (
+        {name: _made(value) for name, value in networks.items()}
+        if isinstance(networks, dict)
+        else networks
+    )
     for index, source in enumerate(sources[1:], 1):
         findings += _join(index, source, sources, joined, owners)
     if joined is not None or "networks" in raw:
@@ -309,19 +396,39 @@ def _made(network: Any) -> Any:
     return (network.made or network.value) if isinstance(network, NetworkSection) else network
 
 
-def _join(index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]) -> Iterator[Finding]:
+def _join(
+    index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]
+) -> Iterator[Finding]:
     root = source.value
     if root is None:
         return
     for key in root:
         if key != "networks":
             where = _where(source, root.keys_at[key])
-            hint = f"{key} belongs into {MAIN_FILE}" if key in Intent.model_fields else nearest_of(key, ["networks"])
-            yield Finding("unknown-key", path_of((key,)), f"a file of {FOLDER} may hold networks: only", hint, "error", where)
+            hint = (
+                f"{key} belongs into {MAIN_FILE}"
+                if key in Intent.model_fields
+                else nearest_of(key, ["networks"])
+            )
+            yield Finding(
+                "unknown-key",
+                path_of((key,)),
+                f"a file of {FOLDER} may hold networks: only",
+                hint,
+                "error",
+                where,
+            )
     networks = root.get("networks")
     if not isinstance(networks, Branch):
         where = _where(source, root.values_at.get("networks", root.at))
-        yield Finding("type", "networks", "must be a mapping", "names of networks, each with its type", "error", where)
+        yield Finding(
+            "type",
+            "networks",
+            "must be a mapping",
+            "names of networks, each with its type",
+            "error",
+            where,
+        )
         return
     for name in networks:
         if name in owners:
@@ -333,35 +440,58 @@ def _join(index: int, source: Source, sources: list[Source], joined: Any, owners
 
 def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
     there = _mark(first.value, ("networks", name), True)
-    message = f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
+    message = (
+        f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
+    )
     where = _where(source, at)
-    return Finding("network-twice", path_of(("networks", name)), message, "remove one of them or rename it", "error", where)
+    return Finding(
+        "network-twice",
+        path_of(("networks", name)),
+        message,
+        "remove one of them or rename it",
+        "error",
+        where,
+    )
 
 
 # The shape
 
 
-def _validated(raw: dict[str, Any], sources: list[Source], owners: dict[str, int]) -> tuple[Intent | None, list[Finding]]:
+def _validated(
+    raw: dict[str, Any], sources: list[Source], owners: dict[str, int]
+) -> tuple[Intent | None, list[Finding]]:
     try:
         return Intent.model_validate(raw), []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
     findings = []
     if len(errors) > LISTED_MAX:
-        text = f"the files have {len(errors)} problems of this kind; the first {LISTED_MAX} are listed"
-        findings.append(Finding("many-problems", "", text, "", "error", Where(sources[0].file, 1, 1)))
+        text = (
+            f"the files have {len(errors)} problems of this kind; the first {LISTED_MAX} are listed"
+        )
+        findings.append(
+            Finding("many-problems", "", text, "", "error", Where(sources[0].file, 1, 1))
+        )
     for error in errors[:LISTED_MAX]:
         loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
         findings.append(placed(worded(error, loc), loc, sources, owners))
-    return None, findings + _checked_rest(raw, [tuple(error["loc"]) for error in errors], sources, owners)
+    return None, findings + _checked_rest(
+        raw, [tuple(error["loc"]) for error in errors], sources, owners
+    )
 
 
-def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]) -> list[Finding]:
+def _checked_rest(
+    raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]
+) -> list[Finding]:
     """What is wrong between the sound parts, as far as the broken ones cannot have caused it."""
     networks = raw.get("networks")
     if not isinstance(networks, dict):
         return []
-    gone = {str(loc[1]) for loc in bad if loc[0] == "networks" and len(loc) > 1 and not _is_endpoint(loc)}
+    gone = {
+        str(loc[1])
+        for loc in bad
+        if loc[0] == "networks" and len(loc) > 1 and not _is_endpoint(loc)
+    }
     thinned = {str(loc[1]) for loc in bad if _is_endpoint(loc)} - gone
     rest: dict[str, Any] = {name: value for name, value in networks.items() if name not in gone}
     for name in thinned:
@@ -371,12 +501,20 @@ def _checked_rest(raw: dict[str, Any], bad: list[Loc], sources: list[Source], ow
     sound = not any(loc[0] in ("gateway", "version") for loc in bad)
     try:
         partial = Intent.model_validate(
-            {"version": 1, "networks": rest, **({"gateway": raw.get("gateway", {})} if sound else {})}
+            {
+                "version": 1,
+                "networks": rest,
+                **({"gateway": raw.get("gateway", {})} if sound else {}),
+            }
         )
     except ValidationError:
         return []
     findings = [item for item in check(partial) if sound or item.code not in _NEEDS_GATEWAY]
-    findings = [item for item in findings if item.code not in _NEEDS_ENDPOINTS or steps_of(item.path)[1] not in thinned]
+    findings = [
+        item
+        for item in findings
+        if item.code not in _NEEDS_ENDPOINTS or steps_of(item.path)[1] not in thinned
+    ]
     return [placed(item, steps_of(item.path), sources, owners) for item in findings]
 
 
@@ -400,7 +538,11 @@ def worded(error: Any, loc: Loc) -> Finding:
         return Finding("value", path, f"must be one of {', '.join(words)}", hint)
     if "message" in context:
         return Finding(kind, path, _masked(context["message"]), context["hint"])
-    return Finding("type" if kind.endswith("_type") else "value", path, *_plainly(kind, context, error["input"]))
+    return Finding(
+        "type" if kind.endswith("_type") else "value",
+        path,
+        *_plainly(kind, context, error["input"]),
+    )
 
 
 def _plainly(kind: str, context: dict[str, Any], value: Any) -> tuple[str, str]:
@@ -411,11 +553,19 @@ def _plainly(kind: str, context: dict[str, Any], value: Any) -> tuple[str, str]:
     if kind == "string_type":
         return "must be text", f'quote it: "{value}"' if isinstance(value, int | float) else ""
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return "must be a mapping", "write {} for none" if value is None else "lines of key: value, indented below it"
+        return "must be a mapping", (
+            "write {} for none" if value is None else "lines of key: value, indented below it"
+        )
     if kind == "tuple_type":
-        return "must be a list", "write [] for none" if value is None else f"write [{_masked(_brief(value))}]"
-    bounds = {"greater_than_equal": "must be at least {ge}", "less_than_equal": "must be at most {le}",
-              "string_too_long": "is longer than {max_length} characters", "too_short": "must not be empty"}  # fmt: skip
+        return "must be a list", (
+            "write [] for none" if value is None else f"write [{_masked(_brief(value))}]"
+        )
+    bounds = {
+        "greater_than_equal": "must be at least {ge}",
+        "less_than_equal": "must be at most {le}",
+        "string_too_long": "is longer than {max_length} characters",
+        "too_short": "must not be empty",
+    }
     return bounds.get(kind, f"is not valid ({kind})").format(**context), ""
 
 
@@ -428,7 +578,9 @@ def _bool_hint(value: Any) -> str:
 
 def _int_hint(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(:[0-5]?[0-9])+", value):
-        return "a number with colons is text in YAML 1.2 (and base 60 in 1.1): write the plain number"
+        return (
+            "a number with colons is text in YAML 1.2 (and base 60 in 1.1): write the plain number"
+        )
     if isinstance(value, str) and re.fullmatch(r"[0-9_,']+", value):
         return "digits only, without quotes, underscores or commas"
     return ""
@@ -444,7 +596,9 @@ def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding
         return Finding("unknown-key", path, "is not a type of network", nearest_of(loc[-1], words))
     better = re.sub(r"[^a-z0-9-]+", "-", str(loc[-1]).lower()).strip("-")[:63]
     hint = f"write {better}" if better else ""
-    return Finding("name", path, "a name has 1 to 63 of a-z, 0-9 and -, and does not begin with -", hint)
+    return Finding(
+        "name", path, "a name has 1 to 63 of a-z, 0-9 and -, and does not begin with -", hint
+    )
 
 
 def _missing_hint(loc: Loc) -> str:
@@ -470,7 +624,9 @@ _HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
 
 def _unknown(path: str, loc: Loc) -> Finding:
     known = list(_model_at(loc[:-1]).model_fields)
-    return Finding("unknown-key", path, "unknown key", nearest_of(loc[-1], known) or _elsewhere(loc[-1], known))
+    return Finding(
+        "unknown-key", path, "unknown key", nearest_of(loc[-1], known) or _elsewhere(loc[-1], known)
+    )
 
 
 def _elsewhere(key: Any, known: list[str]) -> str:
@@ -510,7 +666,9 @@ def nearest_of(word: Any, known: list[str]) -> str:
 # The places
 
 
-def placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]) -> Finding:
+def placed(
+    finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]
+) -> Finding:
     """The finding with the place of a value, or of what should hold it."""
     files = tuple(sources)
     index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
@@ -520,7 +678,9 @@ def placed(finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mappin
 
 
 def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
-    """A scalar is shown where it stands, a mapping or list at its key, what is absent at what should hold it."""
+    """A scalar is shown where it stands, a mapping or list at its key, what is absent at what
+    should hold it.
+    """
     mark: Mark = getattr(value, "at", (0, 0))
     shift = 0
     for depth, step in enumerate(loc, 1):
@@ -548,7 +708,10 @@ def _where(source: Source, at: Mark) -> Where:
 
 def _masked(text: str) -> str:
     """A key that stands where none belongs must not reach a terminal or a log; public ones may."""
-    return _SECRET.sub(lambda found: found[0] if _PUBLIC.search(text, 0, found.start()) else "*" * len(found[0]), text)
+    return _SECRET.sub(
+        lambda found: found[0] if _PUBLIC.search(text, 0, found.start()) else "*" * len(found[0]),
+        text,
+    )
 
 
 def _in_order(findings: list[Finding], sources: list[Source]) -> tuple[Finding, ...]:

@@ -1,8 +1,8 @@
 """The shape of the YAML, and nothing else: names, types, bounds and defaults of every field.
 
-A value that is wrong by itself is refused here; what is wrong only beside another value belongs to `validation`,
-what needs a file or a position to `loader`. Models are frozen, unknown keys are forbidden, nothing is coerced:
-a port written as a string is an error and not a guess.
+A value that is wrong by itself is refused here; what is wrong only beside another value belongs to
+`validation`, what needs a file or a position to `loader`. Models are frozen, unknown keys are
+forbidden, nothing is coerced: a port written as a string is an error and not a guess.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+)
 
 from warpd.intent.network_types import ROWS, NetworkType, TypeTraits, traits
 from warpd.intent.types import (
@@ -73,16 +81,24 @@ def _with_default_subnets(value: Any) -> Any:
 
 class _Model(BaseModel):
     # Errors never show the input: it may hold a key.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex"
+    )
 
 
 class Pools(_Model):
     """Where automatic grants are taken from."""
 
-    ports: Ports = Field(Range(51820, 51829), description="UDP ports of the networks' WireGuard devices.")
+    ports: Ports = Field(
+        Range(51820, 51829), description="UDP ports of the networks' WireGuard devices."
+    )
     vcids: Vcids = Field(Range(10000000, 99999999), description="Virtual circuit ids of networks.")
-    routing_tables: Tables = Field(Range(1000, 32000), description="Kernel routing tables of networks.")
-    transit: Network4 = Field(IPv4Network("198.19.0.0/16"), description="Links (/31) between a network and the uplink.")
+    routing_tables: Tables = Field(
+        Range(1000, 32000), description="Kernel routing tables of networks."
+    )
+    transit: Network4 = Field(
+        IPv4Network("198.19.0.0/16"), description="Links (/31) between a network and the uplink."
+    )
     subnets: Annotated[dict[NetworkType, Network4], BeforeValidator(_with_default_subnets)] = Field(
         DEFAULT_SUBNETS, description="Where subnets are taken from, by network type."
     )
@@ -92,13 +108,19 @@ class Limits(_Model):
     """How many connections a network or an endpoint may have, so that others keep theirs."""
 
     connections: StrictInt | None = Field(
-        None, ge=1, le=CONNECTIONS_MAX, description="Connections held at once; default: a share of the host's connection table."
+        None,
+        ge=1,
+        le=CONNECTIONS_MAX,
+        description="Connections held at once; default: a share of the host's connection table.",
     )
     connections_per_second: StrictInt | None = Field(
         None,
         ge=1,
         le=CONNECTIONS_MAX,
-        description="New connections a second, ten seconds' worth of them at once; default: a share of the same table.",
+        description=(
+            "New connections a second, ten seconds' worth of them at once; default: a share of the"
+            " same table."
+        ),
     )
 
 
@@ -107,31 +129,51 @@ class Gateway(_Model):
 
     name: Host | None = Field(None, description="The gateway's name; default: the host's name.")
     public_endpoint: Host = Field(
-        "auto", description="What clients dial: host name, IPv4, IPv6, or auto (address of the uplink)."
+        "auto",
+        description="What clients dial: host name, IPv4, IPv6, or auto (address of the uplink).",
     )
-    uplink: LinkName = Field("auto", description="auto (interface of the default route) or an interface's name.")
-    isolation: Isolation = Field("namespace", description="How networks are kept apart, unless one says otherwise.")
+    uplink: LinkName = Field(
+        "auto", description="auto (interface of the default route) or an interface's name."
+    )
+    isolation: Isolation = Field(
+        "namespace", description="How networks are kept apart, unless one says otherwise."
+    )
     wireguard: Literal["auto", "kernel", "userspace"] = Field(
-        "auto", description="Which WireGuard: the kernel's, or wireguard-go where the kernel has none."
+        "auto",
+        description="Which WireGuard: the kernel's, or wireguard-go where the kernel has none.",
     )
-    dns: tuple[Address, ...] = Field(DEFAULT_DNS, description="DNS servers that clients are told to use.")
+    dns: tuple[Address, ...] = Field(
+        DEFAULT_DNS, description="DNS servers that clients are told to use."
+    )
     pools: Pools = Field(Pools(), description="Where automatic grants are taken from.")
     master_key_file: FilePath | None = Field(
-        None, description="File with the 32-byte master secret; default: master.key in the state folder."
+        None,
+        description="File with the 32-byte master secret; default: master.key in the state folder.",
     )
     removal_guard: StrictBool = Field(
         True,
-        description="Whether warpd waits for `warpctl apply --yes` before it removes more than half of the networks.",
+        description=(
+            "Whether warpd waits for `warpctl apply --yes` before it removes more than half of the"
+            " networks."
+        ),
     )
     quarantine: Duration = Field(
-        "24h", description="How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at all."
+        "24h",
+        description=(
+            "How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at"
+            " all."
+        ),
     )
     limits: Limits | None = Field(None, description="Of each network that says nothing of its own.")
     rotation: StrictInt = Field(
-        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side of every network."
+        0,
+        ge=0,
+        le=ROTATION_MAX,
+        description="Raising it makes a new key for the gateway's side of every network.",
     )
     vlan_scope: Literal["gateway", "network"] = Field(
-        "gateway", description="Where a VLAN id is unique: on the whole gateway, or inside each L2 network."
+        "gateway",
+        description="Where a VLAN id is unique: on the whole gateway, or inside each L2 network.",
     )
 
 
@@ -140,13 +182,19 @@ class Resource(_Model):
 
     subnet: AnyNetwork = Field(description="The addresses that may be reached.")
     protocol: Protocol | None = Field(
-        None, description="Only this protocol; absent: every protocol (behind NAT: TCP, UDP, ICMP echo)."
+        None,
+        description="Only this protocol; absent: every protocol (behind NAT: TCP, UDP, ICMP echo).",
     )
     ports: tuple[Ports, ...] | None = Field(
-        None, min_length=1, description="Only these ports (with tcp or udp): numbers and FIRST-LAST ranges."
+        None,
+        min_length=1,
+        description="Only these ports (with tcp or udp): numbers and FIRST-LAST ranges.",
     )
     via: Name | None = Field(
-        None, description="Endpoint of this network behind which the subnet lies; absent: through the uplink."
+        None,
+        description=(
+            "Endpoint of this network behind which the subnet lies; absent: through the uplink."
+        ),
     )
     description: Text = Field("", description="Free text.")
 
@@ -154,29 +202,55 @@ class Resource(_Model):
 class Endpoint(_Model):
     """A device of a network."""
 
-    type: EndpointType = Field(description="mobile (phone, laptop), cpe (router at a site) or gateway (another one).")
-    description: Text = Field("", description="Free text.")
-    enabled: StrictBool = Field(True, description="false keeps every grant and removes the endpoint from the kernel.")
-    address: Address4 | None = Field(None, description="IPv4 address inside the network; default: granted.")
-    address6: Address6 | None = Field(None, description="IPv6 address inside the network; default: granted.")
-    public_key: PublicKey | None = Field(
-        None, description="The device's own WireGuard public key; default: a key pair derived by the gateway."
+    type: EndpointType = Field(
+        description="mobile (phone, laptop), cpe (router at a site) or gateway (another one)."
     )
-    preshared_key: StrictBool = Field(True, description="true: a preshared key is derived; false: none is used.")
+    description: Text = Field("", description="Free text.")
+    enabled: StrictBool = Field(
+        True, description="false keeps every grant and removes the endpoint from the kernel."
+    )
+    address: Address4 | None = Field(
+        None, description="IPv4 address inside the network; default: granted."
+    )
+    address6: Address6 | None = Field(
+        None, description="IPv6 address inside the network; default: granted."
+    )
+    public_key: PublicKey | None = Field(
+        None,
+        description=(
+            "The device's own WireGuard public key; default: a key pair derived by the gateway."
+        ),
+    )
+    preshared_key: StrictBool = Field(
+        True, description="true: a preshared key is derived; false: none is used."
+    )
     preshared_key_file: FilePath | None = Field(
-        None, description="File with a preshared key that the device has already, readable by root only."
+        None,
+        description="File with a preshared key that the device has already, readable by root only.",
     )
     routes: tuple[AnyNetwork, ...] = Field((), description="Networks behind this endpoint.")
-    endpoint: HostPort | None = Field(None, description="HOST:PORT at which the gateway reaches the device first.")
+    endpoint: HostPort | None = Field(
+        None, description="HOST:PORT at which the gateway reaches the device first."
+    )
     keepalive: StrictInt | None = Field(
-        None, ge=0, le=65535, description="Seconds between keepalives sent by the gateway; 0 or absent: none."
+        None,
+        ge=0,
+        le=65535,
+        description="Seconds between keepalives sent by the gateway; 0 or absent: none.",
     )
     limits: Limits | None = Field(
-        None, description="Of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its network's."
+        None,
+        description=(
+            "Of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its network's."
+        ),
     )
-    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
+    renamed_from: Name | None = Field(
+        None, description="The name it had before: it keeps its grants and keys."
+    )
     rotation: StrictInt = Field(0, ge=0, le=ROTATION_MAX, description="Raising it makes new keys.")
-    expires: Day | None = Field(None, description="From this day on (UTC) the endpoint is removed from the kernel.")
+    expires: Day | None = Field(
+        None, description="From this day on (UTC) the endpoint is removed from the kernel."
+    )
 
 
 def _without_doubles(endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
@@ -193,50 +267,102 @@ def _is_particular(one: Endpoint) -> bool:
 class Network(_Model):
     """An isolated network and its endpoints."""
 
-    type: NetworkType = Field(description="What passes between endpoints, to the internet and to resources.")
+    type: NetworkType = Field(
+        description="What passes between endpoints, to the internet and to resources."
+    )
     description: Text = Field("", description="Free text.")
-    enabled: StrictBool = Field(True, description="false keeps every grant and removes the network from the kernel.")
-    isolation: Isolation | None = Field(None, description="namespace or vrf; default: the gateway's.")
-    expected_users: StrictInt | None = Field(None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for.")
-    vcid: StrictInt | None = Field(None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted.")
-    subnet: Network4 | None = Field(None, description="IPv4 subnet; default: granted from the type's pool.")
+    enabled: StrictBool = Field(
+        True, description="false keeps every grant and removes the network from the kernel."
+    )
+    isolation: Isolation | None = Field(
+        None, description="namespace or vrf; default: the gateway's."
+    )
+    expected_users: StrictInt | None = Field(
+        None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for."
+    )
+    vcid: StrictInt | None = Field(
+        None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted."
+    )
+    subnet: Network4 | None = Field(
+        None, description="IPv4 subnet; default: granted from the type's pool."
+    )
     subnet6: Network6 | None = Field(None, description="IPv6 subnet; default: a ULA /64.")
-    gateway_address: Address4 | None = Field(None, description="The gateway's own address inside; default: the subnet's lowest.")
+    gateway_address: Address4 | None = Field(
+        None, description="The gateway's own address inside; default: the subnet's lowest."
+    )
     ipv6: StrictBool = Field(True, description="false turns IPv6 off inside and blocks it.")
-    nat: StrictBool = Field(True, description="false keeps the clients' IPv4 source: the other side has a route back.")
-    nat6: StrictBool = Field(True, description="false keeps the clients' IPv6 source: the other side has a route back.")
+    nat: StrictBool = Field(
+        True, description="false keeps the clients' IPv4 source: the other side has a route back."
+    )
+    nat6: StrictBool = Field(
+        True, description="false keeps the clients' IPv6 source: the other side has a route back."
+    )
     protocols: tuple[IpProtocol, ...] = Field(
         (),
-        description="IP protocols that may leave beside TCP, UDP and ICMP echo, by name or number; needs nat or nat6: false.",
+        description=(
+            "IP protocols that may leave beside TCP, UDP and ICMP echo, by name or number; needs"
+            " nat or nat6: false."
+        ),
     )
-    port: StrictInt | None = Field(None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted.")
+    port: StrictInt | None = Field(
+        None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted."
+    )
     private_key_file: FilePath | None = Field(
-        None, description="File with the private key of the WireGuard device, readable by root only; default: derived."
+        None,
+        description=(
+            "File with the private key of the WireGuard device, readable by root only; default:"
+            " derived."
+        ),
     )
     rotation: StrictInt = Field(
-        0, ge=0, le=ROTATION_MAX, description="Raising it makes a new key for the gateway's side; endpoints keep theirs."
+        0,
+        ge=0,
+        le=ROTATION_MAX,
+        description="Raising it makes a new key for the gateway's side; endpoints keep theirs.",
     )
-    renamed_from: Name | None = Field(None, description="The name it had before: it keeps its grants and keys.")
-    routing_table: StrictInt | None = Field(None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted.")
+    renamed_from: Name | None = Field(
+        None, description="The name it had before: it keeps its grants and keys."
+    )
+    routing_table: StrictInt | None = Field(
+        None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted."
+    )
     mtu: StrictInt | None = Field(
         None,
         ge=MTU_MIN,
         le=MTU_MAX,
         description="MTU inside; default: the uplink's less WireGuard's 80 bytes.",
     )
-    limits: Limits | None = Field(None, description="Of all endpoints of this network together; default: the gateway's.")
-    dns: tuple[Address, ...] | None = Field(None, description="DNS servers for this network's clients; default: the gateway's.")
-    allow_private: tuple[AnyNetwork, ...] = Field((), description="Private ranges that internet egress may reach all the same.")
+    limits: Limits | None = Field(
+        None, description="Of all endpoints of this network together; default: the gateway's."
+    )
+    dns: tuple[Address, ...] | None = Field(
+        None, description="DNS servers for this network's clients; default: the gateway's."
+    )
+    allow_private: tuple[AnyNetwork, ...] = Field(
+        (), description="Private ranges that internet egress may reach all the same."
+    )
     peer_communication: StrictBool | None = Field(
-        None, description="secure-internet only: true lets endpoints talk to each other; default: false."
+        None,
+        description="secure-internet only: true lets endpoints talk to each other; default: false.",
     )
-    resources: tuple[Resource, ...] = Field((), description="remote-resource-gateway only: what may be reached.")
+    resources: tuple[Resource, ...] = Field(
+        (), description="remote-resource-gateway only: what may be reached."
+    )
     vlan_id: StrictInt | None = Field(
-        None, ge=1, le=VLAN_MAX, description="L2 only: the access VLAN; frames of any other VLAN are dropped."
+        None,
+        ge=1,
+        le=VLAN_MAX,
+        description="L2 only: the access VLAN; frames of any other VLAN are dropped.",
     )
-    vlan_range: Vlans | None = Field(None, description="L2 only: tagged VLANs let through, FIRST-LAST.")
-    bridge_name: BridgeName | None = Field(None, description="L2 only: the bridge's name; default: br-<vcid>.")
-    vni_pool: Vnis | None = Field(None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST.")
+    vlan_range: Vlans | None = Field(
+        None, description="L2 only: tagged VLANs let through, FIRST-LAST."
+    )
+    bridge_name: BridgeName | None = Field(
+        None, description="L2 only: the bridge's name; default: br-<vcid>."
+    )
+    vni_pool: Vnis | None = Field(
+        None, description="l2-mesh only: VNIs for the legs beyond the 99th, FIRST-LAST."
+    )
     endpoints: Annotated[dict[Name, Endpoint], AfterValidator(_without_doubles)] = Field(
         {}, description="The network's devices, by name."
     )
@@ -248,11 +374,17 @@ class Network(_Model):
 
     @cached_property
     def explicit_endpoints(self) -> Mapping[str, Endpoint]:
-        """Endpoints that say something of which no two may say the same: an address, a key, a route, a former name.
+        """Endpoints that say something of which no two may say the same: an address, a key, a
+        route, a former name.
 
-        In the order of their names. Most endpoints say nothing of the kind, and a network lives through many readings.
+        In the order of their names. Most endpoints say nothing of the kind, and a network lives
+        through many readings.
         """
-        return {name: self.endpoints[name] for name in sorted(self.endpoints) if _is_particular(self.endpoints[name])}
+        return {
+            name: self.endpoints[name]
+            for name in sorted(self.endpoints)
+            if _is_particular(self.endpoints[name])
+        }
 
 
 class Intent(_Model):
@@ -266,14 +398,22 @@ class Intent(_Model):
 class GitSource(_Model):
     """A git repository that the YAML is pulled from."""
 
-    git: GitUrl = Field(description="The repository: https://, ssh://, git@host:path or a path here; no password in it.")
+    git: GitUrl = Field(
+        description=(
+            "The repository: https://, ssh://, git@host:path or a path here; no password in it."
+        )
+    )
     ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
     path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
-    interval: Interval = Field("60s", description="How often the repository is asked: a number and s, m, h or d.")
+    interval: Interval = Field(
+        "60s", description="How often the repository is asked: a number and s, m, h or d."
+    )
     verify: FilePath | None = Field(
         None,
-        description="A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are applied, and never"
-        " an older one than before.",
+        description=(
+            "A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are"
+            " applied, and never an older one than before."
+        ),
     )
 
 
@@ -281,7 +421,9 @@ class Pointer(_Model):
     """A file that only says where the YAML is."""
 
     version: Version = Field(description="The version of this format: 1.")
-    source: GitSource = Field(description="Where warpd pulls the YAML from; nothing else may stand beside it.")
+    source: GitSource = Field(
+        description="Where warpd pulls the YAML from; nothing else may stand beside it."
+    )
 
 
 __all__ = [

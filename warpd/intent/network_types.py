@@ -1,7 +1,8 @@
-"""The types of network, a row each: all that the rest of warpd has to know of a type to treat its networks.
+"""The types of network, a row each: all that the rest of warpd has to know of a type to treat its
+networks.
 
-What passes in a network of a type is in `networks/types`, one file a type. A new type is such a file, a row here, and a
-test; no type's name stands in an `if` elsewhere.
+What passes in a network of a type is in `networks/types`, one file a type. A new type is such a
+file, a row here, and a test; no type's name stands in an `if` elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Final, Literal, get_args
 
-NetworkType = Literal["secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"]
+NetworkType = Literal[
+    "secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"
+]
 Reach = Literal["everything", "resources", "sites", "gateway"]
 LegTunnel = Literal["gretap", "vxlan"]
 
@@ -22,13 +25,15 @@ class TypeTraits:
     """One type of network.
 
     - `pool`: where subnets come from, unless `gateway.pools.subnets` says otherwise.
-    - `expected_users`: endpoints that an automatic subnet is sized for when the YAML gives no number.
-    - `reach`: what a client sends into its tunnel: everything; the listed resources; the subnet and what lies behind other
-      endpoints (sites); or no more than the gateway's own address.
+    - `expected_users`: endpoints that an automatic subnet is sized for when the YAML gives no
+      number.
+    - `reach`: what a client sends into its tunnel: everything; the listed resources; the subnet and
+      what lies behind other endpoints (sites); or no more than the gateway's own address.
     - `fields`: fields of a network that mean something to few types; an error in others.
     - `options`: the same, but only idle in others.
     - `egress`: whether anything leaves by the host's links.
-    - `leg`: the tunnel of an endpoint's leg in a network that carries Ethernet; None for one that carries IP.
+    - `leg`: the tunnel of an endpoint's leg in a network that carries Ethernet; None for one that
+      carries IP.
     - `endpoints_max`: how many endpoints there may be; None for no bound of the type's own.
     """
 
@@ -105,11 +110,14 @@ def traits(name: str) -> TypeTraits:
     """Return the row of a type.
 
     Raises:
-        KeyError: there is no type of that name; the intent knows no other names than those of the rows.
+        KeyError: there is no type of that name; the intent knows no other names than those of the
+        rows.
     """
     return _BY_NAME[name]
 
 
 def types_with_field(field: str) -> tuple[str, ...]:
-    """Return the types that a field of a network means something to, as their row says; () for a field of all types."""
+    """Return the types that a field of a network means something to, as their row says; () for a
+    field of all types.
+    """
     return tuple(row.name for row in ROWS if field in row.fields or field in row.options)

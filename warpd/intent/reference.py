@@ -1,4 +1,6 @@
-"""docs/yaml-reference.md, made from the models by way of the JSON Schema: what an editor shows, on paper."""
+"""docs/yaml-reference.md, made from the models by way of the JSON Schema: what an editor shows, on
+paper.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ TARGET = Path(__file__).resolve().parents[2] / "docs" / "yaml-reference.md"
 def reference() -> str:
     """The whole page."""
     schema = json_schema()
-    lines = ["# YAML reference", "", "Made from the models (`python -m warpd.reference`); do not edit.", ""]
+    lines = [
+        "# YAML reference",
+        "",
+        "Made from the models (`python -m warpd.reference`); do not edit.",
+        "",
+    ]
     for name, title in TITLES.items():
         body = schema if name == "Intent" else schema.get("$defs", {}).get(name, {})
         lines += _section(title, body)
@@ -47,7 +54,9 @@ def _section(title: str, body: Mapping[str, Any]) -> Iterator[str]:
 
 def _default(field: Mapping[str, Any]) -> str:
     value = field.get("default")
-    return "" if value is None or value == "" or isinstance(value, dict) else f"`{json.dumps(value)}`"
+    return (
+        "" if value is None or value == "" or isinstance(value, dict) else f"`{json.dumps(value)}`"
+    )
 
 
 def _kind(field: Mapping[str, Any]) -> str:

@@ -1,4 +1,8 @@
-"""Numbers of a host that warpd takes for itself: packet marks, routing tables, ports for address translation. Pure."""
+"""Numbers of a host that warpd takes for itself: packet marks, routing tables, ports for address
+translation.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,18 @@ from collections.abc import Iterable
 
 FIRST_NAT_PORT = 1024
 LAST_PORT = 65535
-# Connection marks of networks that live in the root: this, and the routing table in the low 16 bits.
+# Connection marks of networks that live in the root: this, and the routing table in the low 16
+# bits.
 MARKS = 0x77000000
 TABLES_LAST = 0xFFFF
 UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the root
 
 
 def free_ports(listening: Iterable[int]) -> tuple[int, int]:
-    """The widest run of ports from 1024 on which the gateway does not listen. First and last, inclusive."""
+    """The widest run of ports from 1024 on which the gateway does not listen.
+
+    First and last, inclusive.
+    """
     taken = sorted({port for port in listening if port >= FIRST_NAT_PORT})
     edges = [FIRST_NAT_PORT - 1, *taken, LAST_PORT + 1]
     runs = [(low + 1, high - 1) for low, high in itertools.pairwise(edges)]

@@ -22,8 +22,16 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"] |= pointer["$defs"]
     schema["properties"]["source"] = pointer["properties"]["source"]
     schema["required"] = ["version"]
-    schema |= {"oneOf": [{"required": ["networks"]}, {"required": ["source"]}], "not": {"required": ["source", "gateway"]}}
-    return {"$schema": DIALECT, **_mended(schema), "title": "warpd", "description": _plain(Intent.__doc__)}
+    schema |= {
+        "oneOf": [{"required": ["networks"]}, {"required": ["source"]}],
+        "not": {"required": ["source", "gateway"]},
+    }
+    return {
+        "$schema": DIALECT,
+        **_mended(schema),
+        "title": "warpd",
+        "description": _plain(Intent.__doc__),
+    }
 
 
 def schema_text() -> str:
@@ -31,14 +39,20 @@ def schema_text() -> str:
 
 
 def _mended(node: Any) -> Any:
-    """pydantic's titles and the defaults that only repeat another model's go; names as keys become closed."""
+    """pydantic's titles and the defaults that only repeat another model's go; names as keys become
+    closed.
+    """
     if isinstance(node, list):
         return [_mended(item) for item in node]
     if not isinstance(node, dict):
         return node
     if set(node) == {"first", "last"}:  # a Range's default, as the YAML writes it
         return str(Range(**node))
-    out = {key: _mended(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
+    out = {
+        key: _mended(value)
+        for key, value in node.items()
+        if key != "title" or not isinstance(value, str)
+    }
     if "patternProperties" in out:
         out["additionalProperties"] = False
     if "$ref" in out:
@@ -52,7 +66,11 @@ def _plain(text: str | None) -> str:
 
 def main() -> int:
     """Write the schema to the file named, or where the project keeps it."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "schemas" / "warp.schema.json"
+    target = (
+        Path(sys.argv[1])
+        if len(sys.argv) > 1
+        else Path(__file__).parents[2] / "schemas" / "warp.schema.json"
+    )
     target.write_text(schema_text(), encoding="utf-8")
     return 0
 

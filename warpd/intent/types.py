@@ -1,7 +1,8 @@
 """The kinds of single values that the YAML knows: addresses, networks, ranges, keys, names, dates.
 
-Each is a parser that takes the YAML's own value (or one already parsed) and refuses what is wrong by itself,
-together with the pattern by which the JSON Schema describes it. Which field is of which kind says `intent`.
+Each is a parser that takes the YAML's own value (or one already parsed) and refuses what is wrong
+by itself, together with the pattern by which the JSON Schema describes it. Which field is of which
+kind says `intent`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _HOST_NAME = re.compile(
 )
 _LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
 LINK_NAME_BYTES: Final = 15  # IFNAMSIZ of linux/if.h, without the zero at the end
-# A name that we give to a link stands in nftables sets, paths and commands too: nothing in it means anything there.
+# A name that we give to a link stands in nftables sets, paths and commands too: nothing in it means
+# anything there.
 _PLAIN_LINK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}\Z")
 _RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
@@ -127,8 +129,12 @@ def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[
             return cast(IPNetwork, value)
         found = _loose_network(value)
         if not isinstance(found, wanted):
-            raise _wrong("network", f"{_shown(value)} is not {kind} network", "write ADDRESS/LENGTH")
-        if ip_address(value.partition("/")[0]) != found.network_address:  # WireGuard would mask it in silence
+            raise _wrong(
+                "network", f"{_shown(value)} is not {kind} network", "write ADDRESS/LENGTH"
+            )
+        if (
+            ip_address(value.partition("/")[0]) != found.network_address
+        ):  # WireGuard would mask it in silence
             raise _wrong("host-bits", f"{value} has host bits set", f"write {found}")
         return cast(IPNetwork, found)
 
@@ -149,7 +155,11 @@ def _range(low: int, high: int, what: str) -> Callable[[Any], Range]:
     def parse(value: Any) -> Range:
         found = _loose_range(value)
         if found is None:
-            raise _wrong("range", f"{_shown(value)} is not a range of {what}", f"write FIRST-LAST, as {low}-{high}")
+            raise _wrong(
+                "range",
+                f"{_shown(value)} is not a range of {what}",
+                f"write FIRST-LAST, as {low}-{high}",
+            )
         if found.first > found.last:
             raise _wrong("range", f"{found} runs backwards", f"write {found.last}-{found.first}")
         if found.first < low or found.last > high:
@@ -171,11 +181,15 @@ def _loose_range(value: object) -> Range | None:
 def _tables(value: Any) -> Range:
     found = _range(1, TABLE_MAX, "routing tables")(value)
     if found.overlaps(Range(253, 255)):
-        raise _wrong("range", f"{found} takes in the kernel's own tables 253 to 255", "leave those out")
+        raise _wrong(
+            "range", f"{found} takes in the kernel's own tables 253 to 255", "leave those out"
+        )
     return found
 
 
-def _text(test: Callable[[str], bool], code: str, what: str, hint: str = "") -> Callable[[Any], str]:
+def _text(
+    test: Callable[[str], bool], code: str, what: str, hint: str = ""
+) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if isinstance(value, str) and test(value):
             return value
@@ -204,7 +218,9 @@ def is_host_port(text: str) -> bool:
 
 
 def is_link_name(text: str) -> bool:
-    """Whether the kernel takes it as a link's name (dev_valid_name in net/core/dev.c, which reads bytes as Latin-1)."""
+    """Whether the kernel takes it as a link's name (dev_valid_name in net/core/dev.c, which reads
+    bytes as Latin-1).
+    """
     raw = text.encode("utf-8", "surrogatepass")
     fits = len(raw) <= LINK_NAME_BYTES and b"\xa0" not in raw
     return fits and bool(_LINK_NAME.match(text)) and text not in (".", "..", "all", "default")
@@ -224,8 +240,14 @@ def _key(value: Any) -> str:
         raw = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) != 32 or base64.b64encode(raw).decode() != value:  # the value stays out: it could be a private key
-        raise _wrong("public-key", "is not a WireGuard public key", "44 characters of base64: what `wg pubkey` prints")
+    if (
+        len(raw) != 32 or base64.b64encode(raw).decode() != value
+    ):  # the value stays out: it could be a private key
+        raise _wrong(
+            "public-key",
+            "is not a WireGuard public key",
+            "44 characters of base64: what `wg pubkey` prints",
+        )
     if not any(raw):
         raise _wrong("public-key", "is the all-zero key, which means 'none' to WireGuard")
     return str(value)
@@ -245,7 +267,11 @@ def _date(value: Any) -> date:
 def _duration(value: Any) -> str:
     text = "0s" if value in ("0", 0) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _DURATION.match(text):
-        raise _wrong("duration", f"{_shown(value)} is not a length of time", "write a number and s, m, h or d, as 24h")
+        raise _wrong(
+            "duration",
+            f"{_shown(value)} is not a length of time",
+            "write a number and s, m, h or d, as 24h",
+        )
     if seconds_of(text) > DURATION_MAX_S:
         raise _wrong("duration", f"{text} is longer than ten years")
     return text
@@ -259,22 +285,41 @@ def seconds_of(duration: str) -> int:
 def _interval(value: Any) -> str:
     text = _duration(value)
     if seconds_of(text) < INTERVAL_MIN_S:
-        raise _wrong("duration", f"{text} is too short", f"at least {INTERVAL_MIN_S}s: others use that server too")
+        raise _wrong(
+            "duration",
+            f"{text} is too short",
+            f"at least {INTERVAL_MIN_S}s: others use that server too",
+        )
     return text
 
 
 def _git_url(value: Any) -> str:
-    """What git takes as a repository, but for its helpers (`ext::` runs any command) and what looks like an option."""
+    """What git takes as a repository, but for its helpers (`ext::` runs any command) and what looks
+    like an option.
+    """
     if not isinstance(value, str) or not _GIT_URL.match(value):
-        raise _wrong("git-url", "is not the URL of a git repository", "https://…, ssh://…, git@host:path or /a/whole/path")
+        raise _wrong(
+            "git-url",
+            "is not the URL of a git repository",
+            "https://…, ssh://…, git@host:path or /a/whole/path",
+        )
     if _PASSWORD.search(value):
         hint = "use an ssh deploy key or a credential helper of git"
-        raise _wrong("git-password", "holds a password, which every process list on this machine would show", hint)
+        raise _wrong(
+            "git-password",
+            "holds a password, which every process list on this machine would show",
+            hint,
+        )
     return value
 
 
 def _is_git_ref(text: str) -> bool:
-    return bool(_GIT_REF.match(text)) and ".." not in text and "//" not in text and not text.endswith(("/", ".", ".lock"))
+    return (
+        bool(_GIT_REF.match(text))
+        and ".." not in text
+        and "//" not in text
+        and not text.endswith(("/", ".", ".lock"))
+    )
 
 
 def _is_folder(text: str) -> bool:
@@ -288,11 +333,23 @@ def _ip_protocol(value: Any) -> int:
         raise _wrong("ip-protocol", f"{_shown(value)} is a string", f"write {int(number)}")
     if type(number) is not int or not 0 <= number <= IP_PROTOCOL_MAX:
         known = ", ".join(IP_PROTOCOLS)
-        raise _wrong("ip-protocol", f"{_shown(value)} is not an IP protocol", f"a number from 2 to 254, or one of {known}")
+        raise _wrong(
+            "ip-protocol",
+            f"{_shown(value)} is not an IP protocol",
+            f"a number from 2 to 254, or one of {known}",
+        )
     if number in ALWAYS_PERMITTED:
-        raise _wrong("ip-protocol", f"{_shown(value)} needs no line", "TCP, UDP and ICMP echo are never a matter of this list")
+        raise _wrong(
+            "ip-protocol",
+            f"{_shown(value)} needs no line",
+            "TCP, UDP and ICMP echo are never a matter of this list",
+        )
     if number in NOT_PROTOCOLS:
-        raise _wrong("ip-protocol", f"{_shown(value)} is no protocol of its own", "IPv6 extension headers are skipped over")
+        raise _wrong(
+            "ip-protocol",
+            f"{_shown(value)} is no protocol of its own",
+            "IPv6 extension headers are skipped over",
+        )
     return int(number)
 
 
@@ -302,14 +359,30 @@ def _version(value: Any) -> Literal[1]:
     return 1
 
 
-# Assigned Internet Protocol Numbers (IANA): those that people route beside TCP, UDP and ICMP, by the names of /etc/protocols.
+# Assigned Internet Protocol Numbers (IANA): those that people route beside TCP, UDP and ICMP, by
+# the names of /etc/protocols.
 IP_PROTOCOLS: Final[dict[str, int]] = {
-    "igmp": 2, "ipip": 4, "dccp": 33, "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "eigrp": 88, "ospf": 89,
-    "etherip": 97, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
-}  # fmt: skip
+    "igmp": 2,
+    "ipip": 4,
+    "dccp": 33,
+    "ipv6": 41,
+    "rsvp": 46,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "eigrp": 88,
+    "ospf": 89,
+    "etherip": 97,
+    "pim": 103,
+    "vrrp": 112,
+    "l2tp": 115,
+    "sctp": 132,
+    "udplite": 136,
+}
 IP_PROTOCOL_MAX: Final = 254  # 255 is reserved
 ALWAYS_PERMITTED: Final = frozenset({1, 6, 17, 58})
-# Hop-by-hop options, routing, fragment and destination options: headers that `meta l4proto` walks over.
+# Hop-by-hop options, routing, fragment and destination options: headers that `meta l4proto` walks
+# over.
 NOT_PROTOCOLS: Final = frozenset({0, 43, 44, 60})
 _AS_TEXT = PlainSerializer(str, return_type=str, when_used="json")
 _SCHEMA4: Final[dict[str, Any]] = {"type": "string", "format": "ipv4"}
@@ -328,46 +401,95 @@ def _texts(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern}
 
 
-Address4 = Annotated[IPv4Address, PlainValidator(_address(IPv4Address)), _AS_TEXT, WithJsonSchema(_SCHEMA4)]
-Address6 = Annotated[IPv6Address, PlainValidator(_address(IPv6Address)), _AS_TEXT, WithJsonSchema(_SCHEMA6)]
-Address = Annotated[IPAddress, PlainValidator(_address(None)), _AS_TEXT, WithJsonSchema({"anyOf": [_SCHEMA4, _SCHEMA6]})]
-Network4 = Annotated[IPv4Network, PlainValidator(_network(IPv4Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR4))]
-Network6 = Annotated[IPv6Network, PlainValidator(_network(IPv6Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR6))]
+Address4 = Annotated[
+    IPv4Address, PlainValidator(_address(IPv4Address)), _AS_TEXT, WithJsonSchema(_SCHEMA4)
+]
+Address6 = Annotated[
+    IPv6Address, PlainValidator(_address(IPv6Address)), _AS_TEXT, WithJsonSchema(_SCHEMA6)
+]
+Address = Annotated[
+    IPAddress,
+    PlainValidator(_address(None)),
+    _AS_TEXT,
+    WithJsonSchema({"anyOf": [_SCHEMA4, _SCHEMA6]}),
+]
+Network4 = Annotated[
+    IPv4Network, PlainValidator(_network(IPv4Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR4))
+]
+Network6 = Annotated[
+    IPv6Network, PlainValidator(_network(IPv6Network)), _AS_TEXT, WithJsonSchema(_texts(_CIDR6))
+]
 AnyNetwork = Annotated[
     IPNetwork,
     PlainValidator(_network(None)),
     _AS_TEXT,
     WithJsonSchema({"anyOf": [_texts(_CIDR4), _texts(_CIDR6)]}),
 ]
-Ports = Annotated[Range, PlainValidator(_range(1, 65535, "ports")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
-Vcids = Annotated[Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+Ports = Annotated[
+    Range, PlainValidator(_range(1, 65535, "ports")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
+Vcids = Annotated[
+    Range, PlainValidator(_range(1, VCID_MAX, "VCIDs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
 Tables = Annotated[Range, PlainValidator(_tables), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
-Vlans = Annotated[Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
-Vnis = Annotated[Range, PlainValidator(_range(1, VNI_MAX, "VNIs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)]
+Vlans = Annotated[
+    Range, PlainValidator(_range(1, VLAN_MAX, "VLAN ids")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
+Vnis = Annotated[
+    Range, PlainValidator(_range(1, VNI_MAX, "VNIs")), _AS_TEXT, WithJsonSchema(_RANGE_SCHEMA)
+]
 IpProtocol = Annotated[
     int,
     PlainValidator(_ip_protocol),
-    WithJsonSchema({"anyOf": [{"enum": list(IP_PROTOCOLS)}, {"type": "integer", "minimum": 2, "maximum": IP_PROTOCOL_MAX}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(IP_PROTOCOLS)},
+                {"type": "integer", "minimum": 2, "maximum": IP_PROTOCOL_MAX},
+            ]
+        }
+    ),
 ]
 Host = Annotated[
     str,
-    PlainValidator(_text(is_host, "host", "a host name or an address", "no port and no brackets: the port is the network's")),
+    PlainValidator(
+        _text(
+            is_host,
+            "host",
+            "a host name or an address",
+            "no port and no brackets: the port is the network's",
+        )
+    ),
     WithJsonSchema(_texts(r"^[0-9A-Za-z.:-]{1,253}$")),
 ]
 HostPort = Annotated[
     str,
-    PlainValidator(_text(is_host_port, "host-port", "HOST:PORT", 'write "host:51820" or "[2001:db8::1]:51820"')),
+    PlainValidator(
+        _text(is_host_port, "host-port", "HOST:PORT", 'write "host:51820" or "[2001:db8::1]:51820"')
+    ),
     WithJsonSchema(_texts(r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]{1,253}):[0-9]{1,5}$")),
 ]
 LinkName = Annotated[
     str,
-    PlainValidator(_text(is_link_name, "link-name", "a name for an interface", "1 to 15 characters, no space, / or :")),
+    PlainValidator(
+        _text(
+            is_link_name,
+            "link-name",
+            "a name for an interface",
+            "1 to 15 characters, no space, / or :",
+        )
+    ),
     WithJsonSchema(_texts(r"^[^\s/:%]{1,15}$")),
 ]
 BridgeName = Annotated[
     str,
     PlainValidator(
-        _text(is_plain_link_name, "link-name", "a name for a bridge", "1 to 15 letters, digits, or _ . + -, as br-lan")
+        _text(
+            is_plain_link_name,
+            "link-name",
+            "a name for a bridge",
+            "1 to 15 letters, digits, or _ . + -, as br-lan",
+        )
     ),
     WithJsonSchema(_texts(r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}$")),
 ]
@@ -376,23 +498,35 @@ FilePath = Annotated[
     PlainValidator(_text(_is_absolute, "file-path", "a whole path", "begin it with /")),
     WithJsonSchema(_texts("^/.+$")),
 ]
-PublicKey = Annotated[str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))]
-Day = Annotated[date, PlainValidator(_date), _AS_TEXT, WithJsonSchema({"type": "string", "format": "date"})]
+PublicKey = Annotated[
+    str, PlainValidator(_key), WithJsonSchema(_texts("^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"))
+]
+Day = Annotated[
+    date, PlainValidator(_date), _AS_TEXT, WithJsonSchema({"type": "string", "format": "date"})
+]
 Duration = Annotated[
     str,
     PlainValidator(_duration),
     WithJsonSchema({"anyOf": [_texts("^([0-9]{1,9}[smhd]|0)$"), {"const": 0}]}),
 ]
 Interval = Annotated[str, PlainValidator(_interval), WithJsonSchema(_texts("^[0-9]{1,9}[smhd]$"))]
-GitUrl = Annotated[str, PlainValidator(_git_url), WithJsonSchema(_texts(_GIT_URL.pattern.replace("\\Z", "$")))]
+GitUrl = Annotated[
+    str, PlainValidator(_git_url), WithJsonSchema(_texts(_GIT_URL.pattern.replace("\\Z", "$")))
+]
 GitRef = Annotated[
     str,
-    PlainValidator(_text(_is_git_ref, "git-ref", "a branch, a tag or a commit", "as main, v1.2 or a whole SHA-1")),
+    PlainValidator(
+        _text(
+            _is_git_ref, "git-ref", "a branch, a tag or a commit", "as main, v1.2 or a whole SHA-1"
+        )
+    ),
     WithJsonSchema(_texts("^[0-9A-Za-z][0-9A-Za-z._/-]{0,199}$")),
 ]
 Folder = Annotated[
     str,
-    PlainValidator(_text(_is_folder, "folder", "a folder inside the repository", "as sites/fra1; . is its top")),
+    PlainValidator(
+        _text(_is_folder, "folder", "a folder inside the repository", "as sites/fra1; . is its top")
+    ),
     WithJsonSchema(_texts("^[0-9A-Za-z._][0-9A-Za-z._/ -]{0,199}$")),
 ]
 Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]

@@ -1,7 +1,7 @@
 """The door to the machine: four calls. Everything impure about the kernel is behind them.
 
-`dump` looks, `send` changes links, addresses, routes, settings and WireGuard, `transact` changes one
-namespace's nftables table in one transaction, `events` tells when to look again.
+`dump` looks, `send` changes links, addresses, routes, settings and WireGuard, `transact` changes
+one namespace's nftables table in one transaction, `events` tells when to look again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class FailureKind(enum.Enum):
 
 
 # What a change stands on was there when we looked: a device, a namespace, a link that is up.
-UNDERMINED: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.ENETDOWN, errno.ENETUNREACH})
+UNDERMINED: Final = frozenset(
+    {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.ENETDOWN, errno.ENETUNREACH}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class OperationError:
 
     @property
     def passing(self) -> bool:
-        """Whether it may come of another program that was at work in between: then another look tells what is left to do."""
+        """Whether it may come of another program that was at work in between: then another look
+        tells what is left to do.
+        """
         return self.fate is not FailureKind.REFUSED or self.errno in UNDERMINED
 
     def __str__(self) -> str:
@@ -69,7 +73,9 @@ class Dump:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something changed in `netns`; `overrun` means that events were lost and everything must be looked at."""
+    """Something changed in `netns`; `overrun` means that events were lost and everything must be
+    looked at.
+    """
 
     netns: str
     overrun: bool = False
@@ -79,7 +85,8 @@ class Kernel(Protocol):
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         """Look at one namespace ("" is the root).
 
-        Of the root, `uplink` names the link to the internet, and the links towards `targets` are exits as well.
+        Of the root, `uplink` names the link to the internet, and the links towards `targets` are
+        exits as well.
 
         Raises:
             DumpError: no look that can be trusted was to be had.
@@ -87,7 +94,9 @@ class Kernel(Protocol):
         ...
 
     def prepare(self, changes: Sequence[Change]) -> None:
-        """Find out beforehand, in bounded time, what these changes need from outside: the addresses behind host names."""
+        """Find out beforehand, in bounded time, what these changes need from outside: the addresses
+        behind host names.
+        """
         ...
 
     def send(self, changes: Sequence[Change]) -> list[OperationError | None]:

@@ -1,7 +1,8 @@
 """A netlink request as plain values, before anyone knows an index.
 
-Lives here: the shape that object kinds encode to. Does not: sockets, indexes, bytes (`kernel/live_*`).
-`Index`, `Handle` and `Flagged` stand where the kernel wants a number that only exists at the moment of sending.
+Lives here: the shape that object kinds encode to. Does not: sockets, indexes, bytes
+(`kernel/live_*`). `Index`, `Handle` and `Flagged` stand where the kernel wants a number that only
+exists at the moment of sending.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Handle:
 class Message:
     """One rtnetlink request.
 
-    `attrs` holds (kernel attribute name, value) pairs, nested as {"attrs": [...]}; `create` asks for
-    NLM_F_CREATE|NLM_F_EXCL, so that a request never takes over what somebody else made.
+    `attrs` holds (kernel attribute name, value) pairs, nested as {"attrs": [...]}; `create` asks
+    for NLM_F_CREATE|NLM_F_EXCL, so that a request never takes over what somebody else made.
     """
 
     netns: str
@@ -40,4 +41,6 @@ class Message:
     attrs: tuple[tuple[str, Any], ...]
     create: bool = False
     body: bytes = b""  # instead of header and attributes: as the kernel gave it
-    absent_is_done: bool = False  # ENODEV, ESRCH, EADDRNOTAVAIL: somebody was quicker, which is what we wanted
+    absent_is_done: bool = (
+        False  # ENODEV, ESRCH, EADDRNOTAVAIL: somebody was quicker, which is what we wanted
+    )

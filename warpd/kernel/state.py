@@ -1,10 +1,11 @@
 """What a kernel object is, and State: an immutable map from kernel key to object.
 
-Lives here: the identity of objects, the order of their creation and the two sides that `diff` compares.
-Does not: any object kind (`objects/`), any comparison (`diff`).
+Lives here: the identity of objects, the order of their creation and the two sides that `diff`
+compares. Does not: any object kind (`objects/`), any comparison (`diff`).
 
-Theory: a key is the kernel's own identity (namespace, kind, name), never an index, so that the key of what
-we want and the key of what we see are equal exactly when creating one would collide with the other.
+Theory: a key is the kernel's own identity (namespace, kind, name), never an index, so that the key
+of what we want and the key of what we see are equal exactly when creating one would collide with
+the other.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 ROOT = ""  # the namespace warpd itself runs in
 ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
-# Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32 bits.
+# Links between a network and the uplink: this prefix and the IPv4 transit address as the low 32
+# bits.
 TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 
 
 class Phase(enum.IntEnum):
     """When an object is created; removal is the exact reverse.
 
-    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come up before
-    the routes; that is safe because every packet still meets the guard, whose grant sets are filled last.
+    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come
+    up before the routes; that is safe because every packet still meets the guard, whose grant sets
+    are filled last.
     """
 
     GUARD = 1
@@ -54,7 +57,9 @@ class KernelObject(Protocol):
     """One thing in the kernel, as plain frozen data."""
 
     KIND: ClassVar[str]
-    CHANGEABLE: ClassVar[frozenset[str]]  # fields that change in place; any other difference means replace
+    CHANGEABLE: ClassVar[
+        frozenset[str]
+    ]  # fields that change in place; any other difference means replace
 
     @property
     def key(self) -> Key: ...
@@ -74,7 +79,9 @@ class KernelObject(Protocol):
 
     @property
     def group(self) -> str:
-        """Name of the namespace of the network that it belongs to; "" for the gateway's own objects."""
+        """Name of the namespace of the network that it belongs to; "" for the gateway's own
+        objects.
+        """
         ...
 
 
@@ -109,7 +116,11 @@ class State:
         every, out = list(states), dict[Key, KernelObject]()
         for each in every:
             out.update(each.objects)
-        return cls(out) if len(out) == sum(map(len, every)) else cls.of(item for each in every for item in each)
+        return (
+            cls(out)
+            if len(out) == sum(map(len, every))
+            else cls.of(item for each in every for item in each)
+        )
 
     def __iter__(self) -> Iterator[KernelObject]:
         return iter(self.objects.values())
@@ -123,7 +134,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class EgressLink:
-    """A link of the host by which packets of a network may leave, and whether it forwards the answers."""
+    """A link of the host by which packets of a network may leave, and whether it forwards the
+    answers.
+    """
 
     name: str
     forwarding4: bool = False
@@ -133,9 +146,10 @@ class EgressLink:
 class RangeRoute:
     """How the host reaches a range that networks may reach.
 
-    `links` are those with a route to a part of the range or to all of it, default routes apart; `first` is the link by which
-    the kernel sends to the range's first address, "" for not at all; `by_default` says that it does so for want of a better
-    route. Links of our own are never among them.
+    `links` are those with a route to a part of the range or to all of it, default routes apart;
+    `first` is the link by which the kernel sends to the range's first address, "" for not at all;
+    `by_default` says that it does so for want of a better route. Links of our own are never among
+    them.
     """
 
     target: str  # a prefix
@@ -155,8 +169,11 @@ class DefaultRoute:
 
 @dataclass(frozen=True, slots=True)
 class ForeignChain:
-    """An nftables chain of another program. `hook` is "" for one that others jump to; `complete` is false for one that was too
-    large to read. `rules` are the expressions of each rule as JSON (libnftables-json(5))."""
+    """An nftables chain of another program.
+
+    `hook` is "" for one that others jump to; `complete` is false for one that was too large to
+    read. `rules` are the expressions of each rule as JSON (libnftables-json(5)).
+    """
 
     family: str
     table: str
@@ -179,7 +196,9 @@ class ForeignSet:
 
 @dataclass(frozen=True, slots=True)
 class ForeignRules:
-    """What other programs' nftables tables do on the way of our packets: base chains, and whatever they jump to."""
+    """What other programs' nftables tables do on the way of our packets: base chains, and whatever
+    they jump to.
+    """
 
     chains: tuple[ForeignChain, ...] = ()
     sets: tuple[ForeignSet, ...] = ()
@@ -189,47 +208,65 @@ class ForeignRules:
 class Host:
     """Facts about the machine that are not ours but decide what we want.
 
-    `fence4` (links) and `fence6` are what our own fence rules in the kernel say: the memory that it was us who
-    turned forwarding on, kept in the kernel itself so that it survives the loss of the state folder.
+    `fence4` (links) and `fence6` are what our own fence rules in the kernel say: the memory that it
+    was us who turned forwarding on, kept in the kernel itself so that it survives the loss of the
+    state folder.
     """
 
     hostname: str = ""
     uplink: str = ""
     uplink_mtu: int = 1500
     uplink_addresses: tuple[str, ...] = ()
-    local: tuple[str, ...] = ()  # prefixes that are delivered to the host itself, without those on links of ours
+    local: tuple[
+        str, ...
+    ] = ()  # prefixes that are delivered to the host itself, without those on links of ours
     uplink_down: bool = False  # it is there, but switched off or without a carrier
-    cloud_address: str = ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
+    cloud_address: str = (
+        ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
+    )
     wireguard_kernel: bool = False
     wireguard_go: bool = False
     forwarding4: bool = False  # net.ipv4.ip_forward
     forwarding6: bool = False  # net.ipv6.conf.all.forwarding
     exits: tuple[EgressLink, ...] = ()  # the uplink, and other links by which a network may leave
-    # by which what is meant for the internet may leave, of each family; several for a multipath route
+    # by which what is meant for the internet may leave, of each family; several for a multipath
+    # route
     uplinks4: tuple[str, ...] = ()
     uplinks6: tuple[str, ...] = ()
     ways: tuple[RangeRoute, ...] = ()  # of the ranges asked for, in their order
-    elsewhere: tuple[int, ...] = ()  # IP versions whose default route leads over another link than the one named as uplink
+    elsewhere: tuple[
+        int, ...
+    ] = ()  # IP versions whose default route leads over another link than the one named as uplink
     steered: tuple[int, ...] = ()  # those of them that the uplink can carry: it has an address
     hops: tuple[DefaultRoute, ...] = ()  # by the uplink
-    bridge_netfilter: tuple[str, ...] = ()  # the tables through which br_netfilter would send bridged frames
+    bridge_netfilter: tuple[
+        str, ...
+    ] = ()  # the tables through which br_netfilter would send bridged frames
     onlink: tuple[str, ...] = ()  # prefixes of the exits: who is in them, the host looks for itself
     conntrack_max: int = 262144  # connections that the kernel tracks in one namespace
     vrf: bool = True  # the kernel can make VRFs
-    foreign_vrfs: tuple[tuple[int, str], ...] = ()  # routing tables of VRFs that are not ours, with their names
-    ra_links: tuple[str, ...] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
+    foreign_vrfs: tuple[
+        tuple[int, str], ...
+    ] = ()  # routing tables of VRFs that are not ours, with their names
+    ra_links: tuple[
+        str, ...
+    ] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
     fence4: tuple[str, ...] = ()
     fence6: bool = False
     tagged4: bool = False  # our doors remember that we turned IPv4 forwarding on for the uplink
     foreign_rules: ForeignRules = ForeignRules()
-    # Of the uplink: addresses that will go (temporary, deprecated) or do not answer (tentative); and those sent from by default.
+    # Of the uplink: addresses that will go (temporary, deprecated) or do not answer (tentative);
+    # and those sent from by default.
     passing_addresses: tuple[str, ...] = ()
     source_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PeerTraffic:
-    """What the kernel counted for one WireGuard peer. Bytes, and seconds since the epoch (0 = never)."""
+    """What the kernel counted for one WireGuard peer.
+
+    Bytes, and seconds since the epoch (0 = never).
+    """
 
     received: int
     sent: int
@@ -239,14 +276,20 @@ class PeerTraffic:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at the kernel: our objects, foreign ones that sit on a key of ours, and the host's facts."""
+    """One look at the kernel: our objects, foreign ones that sit on a key of ours, and the host's
+    facts.
+    """
 
     state: State
     foreign: Mapping[Key, str] = field(default_factory=dict)
     host: Host = field(default_factory=Host)
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
-    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)  # netns -> reason -> (packets, bytes)
-    others: Mapping[Key, str] = field(default_factory=dict)  # links of others: in the way of whoever wants their name
+    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(
+        default_factory=dict
+    )  # netns -> reason -> (packets, bytes)
+    others: Mapping[Key, str] = field(
+        default_factory=dict
+    )  # links of others: in the way of whoever wants their name
 
     def in_the_way(self, key: Key) -> str | None:
         """What of others sits under this key; None where nothing does."""

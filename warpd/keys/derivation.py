@@ -1,9 +1,11 @@
-"""Master secret -> network, endpoint and preshared keys, by HKDF-SHA256 (RFC 5869) and X25519 (RFC 7748).
+"""Master secret -> network, endpoint and preshared keys, by HKDF-SHA256 (RFC 5869) and X25519 (RFC
+7748).
 
-Lives here: derivation, base64, and the value that holds a key without showing it. Does not: where the master
-secret is kept (`state_folder`), who gets which key (`compiler`, `clients`). The context string names everything that a
-key depends on, so the same master, VCID, endpoint name and rotation give the same key on any machine; every
-context ends in a field that cannot hold its separator, so two contexts are never one string.
+Lives here: derivation, base64, and the value that holds a key without showing it. Does not: where
+the master secret is kept (`state_folder`), who gets which key (`compiler`, `clients`). The context
+string names everything that a key depends on, so the same master, VCID, endpoint name and rotation
+give the same key on any machine; every context ends in a field that cannot hold its separator, so
+two contexts are never one string.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ _SALT: Final = b"warpd/v1"
 
 @final
 class Secret:
-    """Bytes that appear nowhere by accident: not in repr, str, format, pickle or copies. `reveal` is the only way."""
+    """Bytes that appear nowhere by accident: not in repr, str, format, pickle or copies.
+
+    `reveal` is the only way.
+    """
 
     __slots__ = ("_bytes",)
 
@@ -71,15 +76,21 @@ class PeerKeys:
 
 @dataclass(frozen=True, slots=True)
 class KernelKeys:
-    """Keys as the kernel has them, for a gateway that has lost its master secret or its allocations."""
+    """Keys as the kernel has them, for a gateway that has lost its master secret or its
+    allocations.
+    """
 
     devices: Mapping[int, Secret]  # by VCID
-    peers: Mapping[tuple[int, str], PeerKeys]  # by VCID, and the name by which the endpoint's keys go
+    peers: Mapping[
+        tuple[int, str], PeerKeys
+    ]  # by VCID, and the name by which the endpoint's keys go
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The master secret, the keys that files gave, by the path that the YAML names, and those that go before both."""
+    """The master secret, the keys that files gave, by the path that the YAML names, and those that
+    go before both.
+    """
 
     master: Secret
     given: Mapping[str, Secret] = field(default_factory=dict)
@@ -112,7 +123,9 @@ def _derive(master: Master, context: str) -> bytes:
 
 
 def _clamped(value: bytes) -> Secret:
-    """As RFC 7748 section 5 and `wg genkey` do, so that what the kernel reads back equals what was sent."""
+    """As RFC 7748 section 5 and `wg genkey` do, so that what the kernel reads back equals what was
+    sent.
+    """
     head, tail = value[0] & 0xF8, (value[31] & 0x7F) | 0x40
     return Secret(bytes([head]) + value[1:31] + bytes([tail]))
 
@@ -120,12 +133,21 @@ def _clamped(value: bytes) -> Secret:
 def _given(master: Master, file: str) -> Secret:
     found = master.given.get(file) if isinstance(master, Keyring) else None
     if found is None:
-        raise WarpError(f"the key in {file} was not read", code="key-file", who="operator", hint="is its network enabled?")
+        raise WarpError(
+            f"the key in {file} was not read",
+            code="key-file",
+            who="operator",
+            hint="is its network enabled?",
+        )
     return found
 
 
-def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None = None, gateway_rotation: int = 0) -> Secret:
-    """The private key of the gateway's device in one network: the one in `file`, where the YAML names one."""
+def network_key(
+    master: Master, vcid: int, rotation: int = 0, file: str | None = None, gateway_rotation: int = 0
+) -> Secret:
+    """The private key of the gateway's device in one network: the one in `file`, where the YAML
+    names one.
+    """
     if isinstance(master, Keyring) and master.kernel is not None and vcid in master.kernel.devices:
         return master.kernel.devices[vcid]
     if file is not None:
@@ -135,7 +157,9 @@ def network_key(master: Master, vcid: int, rotation: int = 0, file: str | None =
 
 
 def kernel_keys(master: Master, vcid: int, name: str) -> PeerKeys | None:
-    """The keys that the kernel has for an endpoint, where those are to be kept; None for all others."""
+    """The keys that the kernel has for an endpoint, where those are to be kept; None for all
+    others.
+    """
     if isinstance(master, Keyring) and master.kernel is not None:
         return master.kernel.peers.get((vcid, name))
     return None
@@ -146,7 +170,9 @@ def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Sec
     return _clamped(_derive(master, f"endpoint/{vcid}/{name}/{rotation}"))
 
 
-def preshared_key(master: Master, vcid: int, name: str, rotation: int = 0, file: str | None = None) -> Secret:
+def preshared_key(
+    master: Master, vcid: int, name: str, rotation: int = 0, file: str | None = None
+) -> Secret:
     """The key shared by the gateway and one endpoint: the one in `file`, where the YAML names one."""
     if file is not None:
         return _given(master, file)

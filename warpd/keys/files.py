@@ -1,7 +1,8 @@
 """Key files that the YAML names -> keys. Only files that root alone can read are used.
 
-Lives here: reading them, all of them, with every problem at once. Does not: who gets which (`compiler`, `clients`),
-nor the master secret (`state_folder`). A network or endpoint that is off does not need its file.
+Lives here: reading them, all of them, with every problem at once. Does not: who gets which
+(`compiler`, `clients`), nor the master secret (`state_folder`). A network or endpoint that is off
+does not need its file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _SIZE_MAX: Final = 4096  # bytes; more than any way to write a key
 
 
 def read_key_files(intent: Intent) -> tuple[dict[str, Secret], tuple[Finding, ...]]:
-    """Keys by path, and what is wrong with the others. No key and no part of one is in a finding."""
+    """Keys by path, and what is wrong with the others.
+
+    No key and no part of one is in a finding.
+    """
     found: dict[str, Secret] = {}
     findings = []
     for path, file, needed in _named(intent):
@@ -28,10 +32,19 @@ def read_key_files(intent: Intent) -> tuple[dict[str, Secret], tuple[Finding, ..
             found[file] = _read(file)
         except OSError as failure:
             if needed:
-                findings.append(Finding("key-file", path, f"{file}: {failure.strerror}", "put the key there, or leave this out"))
+                findings.append(
+                    Finding(
+                        "key-file",
+                        path,
+                        f"{file}: {failure.strerror}",
+                        "put the key there, or leave this out",
+                    )
+                )
         except _Unfit as failure:
             if needed:
-                findings.append(Finding("key-file", path, f"{file}: {failure.args[0]}", failure.args[1]))
+                findings.append(
+                    Finding("key-file", path, f"{file}: {failure.args[0]}", failure.args[1])
+                )
     return found, tuple(findings)
 
 
@@ -52,11 +65,17 @@ def _named(intent: Intent) -> Iterator[tuple[str, str, bool]]:
         for each, one in network.explicit_endpoints.items():
             if one.preshared_key_file is not None:
                 needed = network.enabled and one.enabled
-                yield f"networks.{name}.endpoints.{each}.preshared_key_file", one.preshared_key_file, needed
+                yield (
+                    f"networks.{name}.endpoints.{each}.preshared_key_file",
+                    one.preshared_key_file,
+                    needed,
+                )
 
 
 def _read(file: str) -> Secret:
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO must not hold us
+    fd = os.open(
+        file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    )  # a FIFO must not hold us
     with open(fd, "rb") as stream:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
@@ -74,5 +93,8 @@ def _key(raw: bytes) -> Secret:
     except ValueError:
         key = bytes(KEY_BYTES)
     if not any(key):
-        raise _Unfit("holds no key", "one line, 44 characters of base64: what `wg genkey` and `wg genpsk` print")
+        raise _Unfit(
+            "holds no key",
+            "one line, 44 characters of base64: what `wg genkey` and `wg genpsk` print",
+        )
     return Secret(key)

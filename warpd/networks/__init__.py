@@ -1,1 +1,5 @@
-"""Intent, allocations and facts about the host to kernel objects: types, isolation modes, firewalls. Pure."""
+"""Intent, allocations and facts about the host to kernel objects: types, isolation modes,
+firewalls.
+
+Pure.
+"""

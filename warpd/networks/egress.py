@@ -1,12 +1,21 @@
-"""What types with a way to the uplink share: what goes out is tracked, unspoofed and of a protocol that NAT can keep apart; what
-comes back belongs to a connection that could be opened now."""
+"""What types with a way to the uplink share: what goes out is tracked, unspoofed and of a protocol
+that NAT can keep apart; what comes back belongs to a connection that could be opened now.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from warpd.intent.model import Network
-from warpd.kernel.nftables.rules import ANSWERS, UNTRANSLATED, connection, match, members, meta, payload
+from warpd.kernel.nftables.rules import (
+    ANSWERS,
+    UNTRANSLATED,
+    connection,
+    match,
+    members,
+    meta,
+    payload,
+)
 from warpd.networks import policy, tunnel
 from warpd.networks.firewall.rules import BY_PORT, UNTRACKED, drops, portless
 from warpd.networks.placement import EgressRequirements, NetworkSite
@@ -57,17 +66,23 @@ def translated(network: Network) -> tuple[Version, ...]:
 
 
 def _protocols(network: Network, version: Version) -> tuple[int, ...]:
-    """What may leave, by IANA number: `protocols` only where the network keeps addresses of its own."""
+    """What may leave, by IANA number: `protocols` only where the network keeps addresses of its
+    own.
+    """
     listed = () if version in translated(network) else network.protocols
     return tuple(sorted({*BY_PORT[version], *listed}))
 
 
 def _untranslated(label: str, network: Network) -> list[str]:
-    """A connection opened under `nat: false` would go on with its inner source: NAT looks at a connection's first packet only."""
+    """A connection opened under `nat: false` would go on with its inner source: NAT looks at a
+    connection's first packet only.
+    """
     return [
         text
         for version in translated(network)
-        for text in drops(label, "untranslated", match(meta("nfproto"), f"ipv{version}"), ANSWERS, UNTRANSLATED)
+        for text in drops(
+            label, "untranslated", match(meta("nfproto"), f"ipv{version}"), ANSWERS, UNTRANSLATED
+        )
     ]
 
 
@@ -75,5 +90,7 @@ def _echo_only(label: str) -> list[str]:
     return [
         text
         for protocol in ("icmp", "icmpv6")
-        for text in drops(label, "protocol", match(payload(protocol, "type"), "echo-request", op="!="))
+        for text in drops(
+            label, "protocol", match(payload(protocol, "type"), "echo-request", op="!=")
+        )
     ]

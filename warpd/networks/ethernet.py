@@ -1,8 +1,9 @@
 """What the Ethernet types share: a bridge, a leg for each endpoint, and what a leg lets in.
 
-Three things judge a frame: the filters of its leg (`frames`), the VLANs of its port, and that the bridge is a member of no
-VLAN, so that nothing goes up to the gateway. What the port dropped follows from the bridge's own counters. In the root, a gate of
-the leg (IPv4 and IPv6 frames, nft_do_chain_inet_ingress lets the rest by) asks besides whether the frame came in by its own
+Three things judge a frame: the filters of its leg (`frames`), the VLANs of its port, and that the
+bridge is a member of no VLAN, so that nothing goes up to the gateway. What the port dropped follows
+from the bridge's own counters. In the root, a gate of the leg (IPv4 and IPv6 frames,
+nft_do_chain_inet_ingress lets the rest by) asks besides whether the frame came in by its own
 network.
 """
 
@@ -41,13 +42,21 @@ class LegAdmission:
 
 
 def objects(
-    site: NetworkSite, place: Placement, bridge: Bridge, legs: Sequence[Leg], admission: LegAdmission
+    site: NetworkSite,
+    place: Placement,
+    bridge: Bridge,
+    legs: Sequence[Leg],
+    admission: LegAdmission,
 ) -> list[KernelObject]:
     """The bridge with its legs."""
     port = admission.port
     group = naming.namespace(site.vcid)
     own = link_key(place.netns, bridge.name)
-    out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group), *_quiet(place, bridge.name, group)]
+    out: list[KernelObject] = [
+        bridge,
+        LinkUp(place.netns, bridge.name, own, group),
+        *_quiet(place, bridge.name, group),
+    ]
     out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
     if place.netns == ROOT:
         out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
@@ -61,9 +70,11 @@ def objects(
 
 
 def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
-    """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing answered or forwarded.
+    """No address of the gateway's own on a tenant's segment, not even a link-local one, and nothing
+    answered or forwarded.
 
-    The filters keep every frame from the gateway's own protocols already; these settings hold should they be missing.
+    The filters keep every frame from the gateway's own protocols already; these settings hold
+    should they be missing.
     """
     values = {f"net/ipv6/conf/{name}/disable_ipv6": "1", f"net/ipv4/conf/{name}/forwarding": "0"}
     values |= {f"net/ipv4/conf/{name}/arp_ignore": "8", f"net/ipv4/conf/{name}/rp_filter": "1"}
@@ -73,14 +84,28 @@ def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
 
 def bridge(site: NetworkSite, place: Placement, name: str, protocol: int, legs: int) -> Bridge:
     limit = max_learned(legs)
-    return Bridge(place.netns, name, naming.alias(site.vcid, site.name), PAYLOAD, protocol=protocol, max_learned=limit)
+    return Bridge(
+        place.netns,
+        name,
+        naming.alias(site.vcid, site.name),
+        PAYLOAD,
+        protocol=protocol,
+        max_learned=limit,
+    )
 
 
 def _own_only(place: Placement, leg: str) -> list[KernelObject]:
-    """In the root, where tunnels of several networks may have the same two addresses: a leg takes what came in by its own."""
+    """In the root, where tunnels of several networks may have the same two addresses: a leg takes
+    what came in by its own.
+    """
     if not place.mark:
         return []
-    other = rule("came in by this network", match(meta("mark"), place.mark, op="!="), count(place.named(OTHER_NETWORK)), DROP)
+    other = rule(
+        "came in by this network",
+        match(meta("mark"), place.mark, op="!="),
+        count(place.named(OTHER_NETWORK)),
+        DROP,
+    )
     return [IngressFilter(place.netns, leg, (other,))]
 
 

@@ -1,6 +1,8 @@
-"""How much of the gateway each network and endpoint may use: what the YAML says, and defaults from the host's figures. Pure.
+"""How much of the gateway each network and endpoint may use: what the YAML says, and defaults from
+the host's figures. Pure.
 
-Lives here: the numbers. Does not: the rules that hold traffic to them (`networks.firewall.connection_limits`).
+Lives here: the numbers. Does not: the rules that hold traffic to them
+(`networks.firewall.connection_limits`).
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from warpd.intent.model import Endpoint, Gateway, Limits, Network
 from warpd.networks.firewall.connection_limits import Share, Shares
 
 TABLE_MIN: Final = 1024  # the kernel's own smallest table
-# A network holds a sixteenth of the table. What it opens and closes stays there for two minutes more (TIME_WAIT): at
-# this rate that is at most a quarter of the table.
+# A network holds a sixteenth of the table. What it opens and closes stays there for two minutes
+# more (TIME_WAIT): at this rate that is at most a quarter of the table.
 OF_TABLE: Final = 16
 PER_SECOND_OF_TABLE: Final = 512
 CONNECTIONS_MAX: Final = 16384
@@ -23,14 +25,19 @@ SITE: Final = (2, 2)
 
 
 def table_size(conntrack_max: int) -> int:
-    """The connection table's size as far as it matters here: a power of two, so that a small change is none."""
+    """The connection table's size as far as it matters here: a power of two, so that a small change
+    is none.
+    """
     return 1 << (max(conntrack_max, TABLE_MIN).bit_length() - 1)
 
 
 def network_share(network: Network, gateway: Gateway, conntrack_max: int) -> Share:
     """The share of one network."""
     table = table_size(conntrack_max)
-    default = Share(min(table // OF_TABLE, CONNECTIONS_MAX), min(max(table // PER_SECOND_OF_TABLE, 1), PER_SECOND_MAX))
+    default = Share(
+        min(table // OF_TABLE, CONNECTIONS_MAX),
+        min(max(table // PER_SECOND_OF_TABLE, 1), PER_SECOND_MAX),
+    )
     return _said(network.limits, _said(gateway.limits, default))
 
 
@@ -44,7 +51,9 @@ def endpoint_share(endpoint: Endpoint, network: Share) -> Share:
 def shares_of(network: Network, gateway: Gateway, conntrack_max: int) -> Shares:
     """The share of the network, and the different ones of its endpoints."""
     own = network_share(network, gateway, conntrack_max)
-    different = {(endpoint.type, endpoint.limits): endpoint for endpoint in network.endpoints.values()}
+    different = {
+        (endpoint.type, endpoint.limits): endpoint for endpoint in network.endpoints.values()
+    }
     kinds = {endpoint_share(endpoint, own) for endpoint in different.values()}
     return Shares(own, tuple(sorted(kinds)))
 
@@ -52,4 +61,7 @@ def shares_of(network: Network, gateway: Gateway, conntrack_max: int) -> Shares:
 def _said(limits: Limits | None, default: Share) -> Share:
     if limits is None:
         return default
-    return Share(limits.connections or default.connections, limits.connections_per_second or default.per_second)
+    return Share(
+        limits.connections or default.connections,
+        limits.connections_per_second or default.per_second,
+    )

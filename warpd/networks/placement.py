@@ -1,8 +1,8 @@
 """What an isolation mode offers to a network type, and what a type asks of it. Values only.
 
-Types speak of a `Placement` (where their devices live) and say what passes in a `FirewallPolicy`; they never know of a mode.
-Modes build a fragment into a guard and never know of a type. A new mode is a file beside this one and a line in
-`MODES`; a new type likewise.
+Types speak of a `Placement` (where their devices live) and say what passes in a `FirewallPolicy`;
+they never know of a mode. Modes build a fragment into a guard and never know of a type. A new mode
+is a file beside this one and a line in `MODES`; a new type likewise.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Placement:
     master: str = ""  # what the tunnel device is a port of
     underlay: str = ""  # the link that carries the tunnel's routes
     suffix: str = ""  # after the names of sets and counters, where networks share a table
-    mark: int = 0  # on every packet that came in by this network's tunnel; 0 where nobody else's could
+    mark: int = (
+        0  # on every packet that came in by this network's tunnel; 0 where nobody else's could
+    )
 
     @property
     def link(self) -> Key:
@@ -61,7 +63,9 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class EgressRequirements:
-    """What a type asks of the mode: a way out, and whether the network's own addresses are kept on it."""
+    """What a type asks of the mode: a way out, and whether the network's own addresses are kept on
+    it.
+    """
 
     egress: bool
     nat4: bool = True
@@ -70,11 +74,12 @@ class EgressRequirements:
 
 @dataclass(frozen=True, slots=True)
 class FirewallPolicy:
-    """What passes in a network, in chains that a mode hooks in; names of chains, sets and counters are the network's own.
+    """What passes in a network, in chains that a mode hooks in; names of chains, sets and counters
+    are the network's own.
 
-    `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`: from the uplink to an
-    endpoint; `peers`: from endpoint to endpoint; `local`: from an endpoint to the gateway itself. A chain that a type
-    leaves out lets nothing through.
+    `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`:
+    from the uplink to an endpoint; `peers`: from endpoint to endpoint; `local`: from an endpoint to
+    the gateway itself. A chain that a type leaves out lets nothing through.
     """
 
     sets: tuple[NftSet, ...]
@@ -88,8 +93,12 @@ class RootContribution:
 
     group: str
     objects: tuple[KernelObject, ...]
-    routed: tuple[IPv4Network | IPv6Network, ...] = ()  # ranges that keep their source on the way out
-    sources: tuple[IPv4Network | IPv6Network, ...] = ()  # what may stand as source in what leaves it
+    routed: tuple[
+        IPv4Network | IPv6Network, ...
+    ] = ()  # ranges that keep their source on the way out
+    sources: tuple[
+        IPv4Network | IPv6Network, ...
+    ] = ()  # what may stand as source in what leaves it
     doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in
     port_blocks: tuple[int, ...] = ()  # of the root's address translation
     transit: bool = False  # whether it leaves its namespace by a transit link

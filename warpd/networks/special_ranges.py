@@ -1,8 +1,10 @@
-"""Ranges that lead inside: private, local and special ones, and those that carry an IPv4 address in another form.
+"""Ranges that lead inside: private, local and special ones, and those that carry an IPv4 address in
+another form.
 
-The IANA special-purpose address registries of both families, as far as they say "globally reachable: false", with multicast and
-what other rows of theirs can lead to: translation and tunnel prefixes whose far end may be anybody's gateway, and addresses of
-clouds that stand in public ranges. Documentation ranges are left out: nothing is there. The rows are in
+The IANA special-purpose address registries of both families, as far as they say "globally
+reachable: false", with multicast and what other rows of theirs can lead to: translation and tunnel
+prefixes whose far end may be anybody's gateway, and addresses of clouds that stand in public
+ranges. Documentation ranges are left out: nothing is there. The rows are in
 `tests/unit/networks/registries.py`.
 """
 

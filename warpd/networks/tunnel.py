@@ -1,7 +1,8 @@
-"""What every network type has: the WireGuard device, its peers, its addresses and routes, and what endpoints may always do.
+"""What every network type has: the WireGuard device, its peers, its addresses and routes, and what
+endpoints may always do.
 
-Lives here: objects and rules that all types share. Does not: what a type lets through (its own file), where it all
-lives (`isolation`).
+Lives here: objects and rules that all types share. Does not: what a type lets through (its own
+file), where it all lives (`isolation`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class TunnelPeer:
     keepalive: int = 0
     endpoint: str | None = None
     share: Share = LEAST  # of the connection table
-    # Everything that may stand as source in what comes from it: follows from the rest, and is asked for several times.
+    # Everything that may stand as source in what comes from it: follows from the rest, and is asked
+    # for several times.
     ranges: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,7 +57,12 @@ class TunnelPeer:
 
 
 def objects(
-    site: NetworkSite, place: Placement, driver: str, private_key: Secret, port: int, peers: Sequence[TunnelPeer]
+    site: NetworkSite,
+    place: Placement,
+    driver: str,
+    private_key: Secret,
+    port: int,
+    peers: Sequence[TunnelPeer],
 ) -> list[KernelObject]:
     """The device and everything on it, and the grants."""
     mark = naming.alias(site.vcid, site.name)
@@ -69,21 +76,45 @@ def objects(
         out.append(Address(place.netns, place.tunnel, f"{site.gateway_address6}/128", place.link))
     out += [_route(place, str(item)) for item in site.inside]
     out += [
-        WireguardPeer(place.netns, place.tunnel, p.public_key, p.preshared_key, p.keepalive, p.allowed_ips, p.endpoint, p.name)
+        WireguardPeer(
+            place.netns,
+            place.tunnel,
+            p.public_key,
+            p.preshared_key,
+            p.keepalive,
+            p.allowed_ips,
+            p.endpoint,
+            p.name,
+        )
         for p in peers
     ]
     owned = [(int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers]
     numbers = (place.netns, place.suffix, site.shares, owned)
-    return [*out, *connection_limits.elements(*numbers), *icmp_errors.elements(*numbers), *_allocations(place, peers)]
+    return [
+        *out,
+        *connection_limits.elements(*numbers),
+        *icmp_errors.elements(*numbers),
+        *_allocations(place, peers),
+    ]
 
 
 def _route(place: Placement, prefix: str) -> Route:
-    return Route(place.netns, prefix, place.tunnel, place.link, table=place.table, metric=default_metric(prefix))
+    return Route(
+        place.netns,
+        prefix,
+        place.tunnel,
+        place.link,
+        table=place.table,
+        metric=default_metric(prefix),
+    )
 
 
 def _allocations(place: Placement, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
     ranges = [item for peer in peers for item in peer.ranges]
-    pairs = ((name, frozenset(plain(item) for item in ranges if item.version == version)) for name, version in ENDPOINTS)
+    pairs = (
+        (name, frozenset(plain(item) for item in ranges if item.version == version))
+        for name, version in ENDPOINTS
+    )
     return [NftElements(place.netns, place.named(name), own) for name, own in pairs if own]
 
 
@@ -98,13 +129,18 @@ def fragment(
     reasons: Iterable[str] = (),
     local: Sequence[str] = (),
 ) -> FirewallPolicy:
-    """What a type lets through, with what all have: the sets of endpoints, and ping on the gateway's own address."""
+    """What a type lets through, with what all have: the sets of endpoints, and ping on the
+    gateway's own address.
+    """
     off = ("ipv6-off",) if site.subnet6 is None else ()
     own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
     return FirewallPolicy(
         (*own, *sets),
         tuple(sorted({*EVERY_COUNTER, *off, *reasons})),
-        {**{name: tuple(rules) for name, rules in chains.items()}, "local": (*_local(site), *local, *_nothing_else(site))},
+        {
+            **{name: tuple(rules) for name, rules in chains.items()},
+            "local": (*_local(site), *local, *_nothing_else(site)),
+        },
     )
 
 
@@ -115,20 +151,34 @@ def _nothing_else(site: NetworkSite) -> tuple[str, str]:
 def _local(site: NetworkSite) -> list[str]:
     """The gateway's own address answers ping, to endpoints that are granted."""
     out = [_ping("ip", "icmp", 4, str(site.gateway_address))]
-    return [*out, _ping("ip6", "icmpv6", 6, str(site.gateway_address6))] if site.gateway_address6 else out
+    return (
+        [*out, _ping("ip6", "icmpv6", 6, str(site.gateway_address6))]
+        if site.gateway_address6
+        else out
+    )
 
 
 def _ping(family: str, protocol: str, version: int, address: str) -> str:
-    return rule("ping", *to_gateway(family, version, address), match(payload(protocol, "type"), "echo-request"), ACCEPT)
+    return rule(
+        "ping",
+        *to_gateway(family, version, address),
+        match(payload(protocol, "type"), "echo-request"),
+        ACCEPT,
+    )
 
 
 def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, object], ...]:
     """From an endpoint that is granted, to the gateway's own address."""
-    return match(payload(family, "saddr"), f"@endpoints{version}"), match(payload(family, "daddr"), address)
+    return match(payload(family, "saddr"), f"@endpoints{version}"), match(
+        payload(family, "daddr"), address
+    )
 
 
 def spoofed(site: NetworkSite) -> list[str]:
-    """An endpoint sends only from its own addresses and routes. WireGuard holds it to them already; this holds WireGuard."""
+    """An endpoint sends only from its own addresses and routes.
+
+    WireGuard holds it to them already; this holds WireGuard.
+    """
     label = str(site.vcid)
     return [
         *drops(label, "spoofed", match(payload("ip", "saddr"), "@endpoints4", op="!=")),

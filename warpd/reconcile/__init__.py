@@ -1,1 +1,4 @@
-"""Observe, compare, plan, apply, verify. The kernel and the target are arguments; no file, no clock."""
+"""Observe, compare, plan, apply, verify.
+
+The kernel and the target are arguments; no file, no clock.
+"""

@@ -1,7 +1,7 @@
 """desired State x observed -> differences. Pure; knows no object kind but for one hook.
 
-An object whose container goes (deleted or replaced) goes with it: it is not removed by itself, and what is
-wanted in its place is made anew.
+An object whose container goes (deleted or replaced) goes with it: it is not removed by itself, and
+what is wanted in its place is made anew.
 """
 
 from __future__ import annotations
@@ -12,14 +12,23 @@ from dataclasses import dataclass
 
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.link import Device, link_key
-from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftTable, needs_rebuild, table_key
+from warpd.kernel.kinds.nft_table import (
+    IngressFilter,
+    NetworkSubtable,
+    NftTable,
+    needs_rebuild,
+    table_key,
+)
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.state import ROOT, KernelObject, Key, Observed, State
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One key on which the two sides disagree. `before` is what the kernel has, `after` what we want."""
+    """One key on which the two sides disagree.
+
+    `before` is what the kernel has, `after` what we want.
+    """
 
     key: Key
     before: KernelObject | None
@@ -47,9 +56,14 @@ class Differences:
 def diff(desired: State, observed: Observed) -> Differences:
     """Every difference, keys sorted. Blocked keys are reported and left alone."""
     blocked = tuple(_blocked(desired, observed))
-    have, want = observed.state.objects, _without_doors(desired.objects, {item.key for item in blocked})
+    have, want = (
+        observed.state.objects,
+        _without_doors(desired.objects, {item.key for item in blocked}),
+    )
     gone = _gone(want, have)
-    orphaned = {key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone}
+    orphaned = {
+        key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone
+    }
     out: list[Difference] = []
     for key in sorted(have.keys() | want.keys()):
         if observed.in_the_way(key) is not None:
@@ -57,14 +71,21 @@ def diff(desired: State, observed: Observed) -> Differences:
         before = _released(have.get(key), gone)
         lost = isinstance(before, BridgePort) and before.container in orphaned
         found = _compare(key, before, want.get(key), vanishes=lost or _vanishes(before, gone))
-        if isinstance(before, IngressFilter) and before.container in gone and key in want and not _vanishes(before, gone):
+        if (
+            isinstance(before, IngressFilter)
+            and before.container in gone
+            and key in want
+            and not _vanishes(before, gone)
+        ):
             found = Difference(key, before, want[key], ("link",), replace=True)
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked, frozenset(gone))
 
 
-def _without_doors(want: Mapping[Key, KernelObject], blocked: Collection[Key]) -> Mapping[Key, KernelObject]:
+def _without_doors(
+    want: Mapping[Key, KernelObject], blocked: Collection[Key]
+) -> Mapping[Key, KernelObject]:
     """A guard does not stand around links of others that have the name of a door of ours."""
     table = want.get(table_key(ROOT))
     if not blocked or not isinstance(table, NftTable):
@@ -85,7 +106,9 @@ def groups_lost_with(state: State, gone: Collection[Key]) -> set[str]:
     return {item.group for item in state if _vanishes(item, gone)} if gone else set()
 
 
-def _compare(key: Key, before: KernelObject | None, after: KernelObject | None, vanishes: bool) -> Difference | None:
+def _compare(
+    key: Key, before: KernelObject | None, after: KernelObject | None, vanishes: bool
+) -> Difference | None:
     if vanishes:
         return Difference(key, None, after) if after is not None else None
     if before is None or after is None:
@@ -145,7 +168,11 @@ def _loses_content(before: KernelObject, after: KernelObject) -> bool:
 
 
 def _vanishes(item: KernelObject | None, gone: Collection[Key]) -> bool:
-    """With its container. A gate stands in the table; when its link goes, whether the chain goes too depends on the kernel."""
+    """With its container.
+
+    A gate stands in the table; when its link goes, whether the chain goes too depends on the
+    kernel.
+    """
     if isinstance(item, IngressFilter):
         return table_key(item.netns) in gone
     return item is not None and item.container in gone

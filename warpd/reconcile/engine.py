@@ -1,7 +1,9 @@
-"""One pass: observe, compile, diff, plan, apply, verify. Kernel and goal are arguments; no file, no clock.
+"""One pass: observe, compile, diff, plan, apply, verify.
 
-Daemon and command line call these same functions. A network that fails keeps what it has and stops there;
-the others go on. Where the gateway's own guard fails, nothing is given to anybody.
+Kernel and goal are arguments; no file, no clock.
+
+Daemon and command line call these same functions. A network that fails keeps what it has and stops
+there; the others go on. Where the gateway's own guard fails, nothing is given to anybody.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from warpd.reconcile.diff import Differences, diff, groups_lost_with
 from warpd.reconcile.observe import NOTHING, observe
 from warpd.reconcile.plan import Plan, Step, plan, runs
 
-ROUNDS = 3  # an answer that was lost, or an object that came in between, is looked at again this often
+ROUNDS = (
+    3  # an answer that was lost, or an object that came in between, is looked at again this often
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ Stop = Callable[[], bool]
 def planned_run(kernel: Kernel, goal: Target, last: PlannedRun | None = None) -> PlannedRun:
     """Look, and plan the way from there to the goal. Changes nothing.
 
-    `last` is an earlier look for the same goal: only what its plan touches is looked at again, the gateway's own part
-    always.
+    `last` is an earlier look for the same goal: only what its plan touches is looked at again, the
+    gateway's own part always.
 
     Raises:
         DumpError: the kernel could not be read.
@@ -83,12 +87,15 @@ def planned_run(kernel: Kernel, goal: Target, last: PlannedRun | None = None) ->
 
 
 def _lasting(host: Host, before: Host) -> Host:
-    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel changes for a pulled cable."""
+    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel
+    changes for a pulled cable.
+    """
     return host if host.uplink else dataclasses.replace(host, uplink_mtu=before.uplink_mtu)
 
 
 def survey(kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str]) -> PlannedRun:
-    """As `glance`, but also at every network of which the root shows something else than what is wanted.
+    """As `glance`, but also at every network of which the root shows something else than what is
+    wanted.
 
     Raises:
         DumpError: as `prospect`.
@@ -98,24 +105,33 @@ def survey(kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[st
 
 
 def _shown(root: Dump, wanted: State) -> set[str]:
-    """Groups that differ in the root. Of a pair of links the root shows one end: that it is there is all that counts."""
+    """Groups that differ in the root.
+
+    Of a pair of links the root shows one end: that it is there is all that counts.
+    """
     have = {item.key: item for item in root.objects}
     ends = {link_key(ROOT, end.name) for end in root.ends}
     differ = {
         item.group
         for item in wanted
-        if item.key.netns == ROOT and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
+        if item.key.netns == ROOT
+        and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
     }
     return differ | {item.group for key, item in have.items() if wanted.get(key) is None}
 
 
 def glance(
-    kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str] | None, root: Dump | None = None
+    kernel: Kernel,
+    goal: Target,
+    last: PlannedRun,
+    groups: Collection[str] | None,
+    root: Dump | None = None,
 ) -> PlannedRun:
-    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at everything.
+    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at
+    everything.
 
-    What was compiled is used again while the host is the same; when it is another, everything is looked at. `root` is
-    a look at the root of just now.
+    What was compiled is used again while the host is the same; when it is another, everything is
+    looked at. `root` is a look at the root of just now.
 
     Raises:
         DumpError: as `prospect`.
@@ -124,18 +140,28 @@ def glance(
     observed = dataclasses.replace(observed, host=_lasting(observed.host, last.observed.host))
     if policy_facts(last.observed.host) == policy_facts(observed.host):
         found = _planned(last.compiled, observed, groups)
-        # The gateway's table holds what networks in the root have there: rebuilt, it takes that along.
-        more = groups_lost_with(last.compiled.state, found.gone) - {ROOT, *groups} if groups is not None else set()
+        # The gateway's table holds what networks in the root have there: rebuilt, it takes that
+        # along.
+        more = (
+            groups_lost_with(last.compiled.state, found.gone) - {ROOT, *groups}
+            if groups is not None
+            else set()
+        )
         return glance(kernel, goal, last, {*(groups or ()), *more}) if more else found
     compiled = _compile(goal, observed.host, last.compiled)
     if groups is not None:
         lasting = observed.host
-        observed = dataclasses.replace(_observe(kernel, goal, None, known=compiled.state), host=lasting)
+        observed = dataclasses.replace(
+            _observe(kernel, goal, None, known=compiled.state), host=lasting
+        )
     return _planned(compiled, observed)
 
 
-def advance(kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str] | None = ()) -> PlannedRun:
-    """Look for a goal that has taken the place of that of `last`: only where the two differ, and at `groups`.
+def advance(
+    kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str] | None = ()
+) -> PlannedRun:
+    """Look for a goal that has taken the place of that of `last`: only where the two differ, and at
+    `groups`.
 
     With None for groups, look at everything; what was compiled for `last` saves work all the same.
 
@@ -148,7 +174,11 @@ def advance(kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[s
 
 
 def _observe(
-    kernel: Kernel, goal: Target, groups: Collection[str] | None, root: Dump | None = None, known: State = NOTHING
+    kernel: Kernel,
+    goal: Target,
+    groups: Collection[str] | None,
+    root: Dump | None = None,
+    known: State = NOTHING,
 ) -> Observed:
     return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root, known)
 
@@ -157,7 +187,9 @@ def _compile(goal: Target, host: Host, last: Compiled | None = None) -> Compiled
     return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today, last)
 
 
-def _planned(compiled: Compiled, observed: Observed, groups: Collection[str] | None = None) -> PlannedRun:
+def _planned(
+    compiled: Compiled, observed: Observed, groups: Collection[str] | None = None
+) -> PlannedRun:
     """With groups, without what the root shows of other networks: of those it shows only half."""
     wanted = compiled.state
     if groups is not None:
@@ -183,7 +215,9 @@ def removal(kernel: Kernel, group: str | None = None) -> PlannedRun:
     kept = State.of(item for item in observed.state if group is not None and item.group != group)
     compiled = Compiled(kept, (), {})
     found = diff(kept, observed)
-    return PlannedRun(observed, compiled, plan(Differences(found.items, ()), _names(compiled, observed)))
+    return PlannedRun(
+        observed, compiled, plan(Differences(found.items, ()), _names(compiled, observed))
+    )
 
 
 def _names(compiled: Compiled, observed: Observed) -> dict[str, str]:
@@ -197,9 +231,14 @@ def _names(compiled: Compiled, observed: Observed) -> dict[str, str]:
 
 
 def apply(
-    kernel: Kernel, steps: Sequence[Step], progress: Progress = lambda _step: None, stop: Stop = lambda: False
+    kernel: Kernel,
+    steps: Sequence[Step],
+    progress: Progress = lambda _step: None,
+    stop: Stop = lambda: False,
 ) -> ApplyResult:
-    """Run the steps of one plan in its order; the first fault of a network ends that network's part."""
+    """Run the steps of one plan in its order; the first fault of a network ends that network's
+    part.
+    """
     done: list[Step] = []
     failed: list[tuple[Step, OperationError]] = []
     skipped: list[Step] = []
@@ -222,7 +261,9 @@ def apply(
 
 
 def _is_lost(step: Step, lost: set[str]) -> bool:
-    """Of a network that failed; what gives, once the gateway's guard has failed; that guard, while a door may still stand."""
+    """Of a network that failed; what gives, once the gateway's guard has failed; that guard, while
+    a door may still stand.
+    """
     gives = step.change.action in (Action.CREATE, Action.UPDATE)
     unguards = step.group == ROOT and step.change.action is Action.DELETE and bool(lost)
     return step.group in lost or (gives and ROOT in lost) or unguards
@@ -244,7 +285,8 @@ def converge(
     progress: Progress = lambda _step: None,
     stop: Stop = lambda: False,
 ) -> ApplyResult:
-    """Apply a plan, look again, and mend what a lost answer or a race left open; at most ROUNDS times.
+    """Apply a plan, look again, and mend what a lost answer or a race left open; at most ROUNDS
+    times.
 
     Raises:
         DumpError: the kernel could not be read afterwards.
@@ -269,13 +311,19 @@ def converge(
 def _worth_another(failed: Iterable[tuple[Step, OperationError]], left: Plan) -> bool:
     """Another round helps when something is left and no fault says that it would fail the same way."""
     blocked = {item.key for item in left.blocked}
-    return bool(left.steps) and all(fault.passing and step.key not in blocked for step, fault in failed)
+    return bool(left.steps) and all(
+        fault.passing and step.key not in blocked for step, fault in failed
+    )
 
 
 def _without_settled(outcome: ApplyResult, left: Plan) -> ApplyResult:
-    """Without the faults of which nothing is left: the change was made and its answer lost, or another program was quicker."""
+    """Without the faults of which nothing is left: the change was made and its answer lost, or
+    another program was quicker.
+    """
     open_ = {step.key for step in left.steps} | {item.key for item in left.blocked}
-    failed = tuple((step, fault) for step, fault in outcome.failed if not fault.passing or step.key in open_)
+    failed = tuple(
+        (step, fault) for step, fault in outcome.failed if not fault.passing or step.key in open_
+    )
     return dataclasses.replace(outcome, failed=failed)
 
 
@@ -285,5 +333,7 @@ def _open(left: Plan, outcome: ApplyResult) -> tuple[Step, ...]:
     return tuple(step for step in left.steps if step.group not in excused)
 
 
-def _with(outcome: ApplyResult, done: tuple[Step, ...], unverified: tuple[Step, ...]) -> ApplyResult:
+def _with(
+    outcome: ApplyResult, done: tuple[Step, ...], unverified: tuple[Step, ...]
+) -> ApplyResult:
     return ApplyResult(done, outcome.failed, outcome.skipped, outcome.remaining, unverified)

@@ -1,7 +1,7 @@
 """Dumps of all namespaces -> Observed. Pure, but for the calls to `Kernel.dump`.
 
-"Not there", "could not be read" and "empty" are three things: what could not be read raises, and nothing is
-ever removed on the strength of it.
+"Not there", "could not be read" and "empty" are three things: what could not be read raises, and
+nothing is ever removed on the strength of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def observe(
 ) -> Observed:
     """Look at the root and at every namespace with a name of ours, or `only` at some of these.
 
-    `root` is a look at the root of just now. A peer that is as in `known` is the very same object, with the same key.
+    `root` is a look at the root of just now. A peer that is as in `known` is the very same object,
+    with the same key.
 
     Raises:
         DumpError: some namespace could not be read.
@@ -37,14 +38,20 @@ def observe(
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
     rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
     wanted = rooms if only is None else [room for room in rooms if room.name in set(only)]
-    return assemble([_as_known(root, known), *(_as_known(kernel.dump(room.name), known) for room in wanted)])
+    return assemble(
+        [_as_known(root, known), *(_as_known(kernel.dump(room.name), known) for room in wanted)]
+    )
 
 
 def _as_known(dump: Dump, known: State) -> Dump:
-    """A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly ever two."""
+    """A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly
+    ever two.
+    """
     if not known.objects:
         return dump
-    objects = tuple(_known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects)
+    objects = tuple(
+        _known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects
+    )
     traffic = {item.key: dump.traffic[item.key] for item in objects if item.key in dump.traffic}
     return dataclasses.replace(dump, objects=objects, traffic=traffic)
 
@@ -59,8 +66,14 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     alien = {dump.netns: dump.alien for dump in dumps if dump.alien}
     foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
     foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
-    objects: list[KernelObject] = [item for dump in dumps for item in dump.objects if item.group not in alien]
-    objects += [item for item in pair([end for dump in dumps for end in dump.ends]) if item.group not in alien]
+    objects: list[KernelObject] = [
+        item for dump in dumps for item in dump.objects if item.group not in alien
+    ]
+    objects += [
+        item
+        for item in pair([end for dump in dumps for end in dump.ends])
+        if item.group not in alien
+    ]
     known = {item.key for item in objects}
     ends = [end for dump in dumps for end in dump.ends if end.netns == ROOT]
     # An end that is half of no pair of ours is somebody else's, and so is what is on it.
@@ -69,11 +82,25 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     own = State.of(item for item in objects if item.container not in lonely)
     host = next((dump.host for dump in dumps if dump.host is not None), Host())
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
-    # A foreign route beside ours under one key (another program appended it) does not stand in our way.
-    blocking = {key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND}
+    # A foreign route beside ours under one key (another program appended it) does not stand in our
+    # way.
+    blocking = {
+        key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND
+    }
     drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
-    others = {link_key(dump.netns, name): _other_link(name, kind) for dump in dumps for name, kind in dump.others.items()}
-    return Observed(own, blocking, host, traffic, drops, {key: text for key, text in others.items() if own.get(key) is None})
+    others = {
+        link_key(dump.netns, name): _other_link(name, kind)
+        for dump in dumps
+        for name, kind in dump.others.items()
+    }
+    return Observed(
+        own,
+        blocking,
+        host,
+        traffic,
+        drops,
+        {key: text for key, text in others.items() if own.get(key) is None},
+    )
 
 
 def _other_link(name: str, kind: str) -> str:

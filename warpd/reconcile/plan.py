@@ -1,10 +1,10 @@
 """Differences -> ordered steps. Pure; the plan is data, and apply runs that data and nothing else.
 
-Order: first everything that takes reach away (revocations and deletions, highest rank first), for all networks,
-so that what one gives up another may take; then the gateway's own guard; then each network by rank; last the
-addresses and routes that are no longer wanted, so that a route that changes its prefix leaves no gap (they
-grant nothing by themselves). A step never gives more than the plan's end gives, so stopping anywhere leaves
-less reach, never more.
+Order: first everything that takes reach away (revocations and deletions, highest rank first), for
+all networks, so that what one gives up another may take; then the gateway's own guard; then each
+network by rank; last the addresses and routes that are no longer wanted, so that a route that
+changes its prefix leaves no gap (they grant nothing by themselves). A step never gives more than
+the plan's end gives, so stopping anywhere leaves less reach, never more.
 """
 
 from __future__ import annotations
@@ -48,17 +48,25 @@ class Plan:
 def plan(differences: Differences, names: Mapping[str, str], stopped: Collection[str] = ()) -> Plan:
     """Order the differences.
 
-    `names` maps groups to network names; a group without one is of a network that the intent no longer has. To the
-    groups in `stopped` nothing is given, as to those that a foreign object blocks.
+    `names` maps groups to network names; a group without one is of a network that the intent no
+    longer has. To the groups in `stopped` nothing is given, as to those that a foreign object
+    blocks.
     """
     stopped = {*stopped, *(blocked.group for blocked in differences.blocked)}
     wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
-    # A network that cannot be completed still loses what it should no longer have; only nothing is given to it.
-    revoked = [item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace]
-    removals = sorted((step for item in (*wanted, *revoked) for step in _taking(item, names)), key=_last_first)
+    # A network that cannot be completed still loses what it should no longer have; only nothing is
+    # given to it.
+    revoked = [
+        item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace
+    ]
+    removals = sorted(
+        (step for item in (*wanted, *revoked) for step in _taking(item, names)), key=_last_first
+    )
     taking = [step for step in removals if not _is_tidying(step)]
     tidying = [step for step in removals if _is_tidying(step)]
-    giving = _by_needs(sorted((step for item in wanted for step in _giving(item, names)), key=_first_first))
+    giving = _by_needs(
+        sorted((step for item in wanted for step in _giving(item, names)), key=_first_first)
+    )
     return Plan((*taking, *giving, *tidying), differences.blocked, dict(names))
 
 
@@ -68,7 +76,12 @@ def _group(item: Difference) -> str:
 
 
 def _step(
-    action: Action, before: KernelObject | None, after: KernelObject | None, item: Difference, names: Mapping[str, str], why: str
+    action: Action,
+    before: KernelObject | None,
+    after: KernelObject | None,
+    item: Difference,
+    names: Mapping[str, str],
+    why: str,
 ) -> Step:
     group = _group(item)
     name = names.get(group, "") if group else "gateway"
@@ -81,18 +94,37 @@ def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
     if item.after is None:
         yield _step(Action.DELETE, item.before, None, item, names, "removed from the YAML")
     elif item.replace:
-        yield _step(Action.DELETE, item.before, None, item, names, f"{', '.join(item.fields)} cannot change in place")
+        yield _step(
+            Action.DELETE,
+            item.before,
+            None,
+            item,
+            names,
+            f"{', '.join(item.fields)} cannot change in place",
+        )
     else:
         less = _less(item.before, item.after)
         if less is not None:
-            yield _step(Action.REVOKE, item.before, less, item, names, "taken away before anything is given")
+            yield _step(
+                Action.REVOKE, item.before, less, item, names, "taken away before anything is given"
+            )
 
 
 def _less(before: KernelObject, after: KernelObject) -> KernelObject | None:
-    """The state between, for a change that first takes something away; None when there is no such step."""
-    if isinstance(before, NftElements) and isinstance(after, NftElements) and before.elements - after.elements:
+    """The state between, for a change that first takes something away; None when there is no such
+    step.
+    """
+    if (
+        isinstance(before, NftElements)
+        and isinstance(after, NftElements)
+        and before.elements - after.elements
+    ):
         return fewer(before, after)
-    if isinstance(before, WireguardDevice) and isinstance(after, WireguardDevice) and before.port != after.port:
+    if (
+        isinstance(before, WireguardDevice)
+        and isinstance(after, WireguardDevice)
+        and before.port != after.port
+    ):
         return without_port(before) if before.port else None
     return None
 
@@ -101,12 +133,18 @@ def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
     if item.after is None:
         return
     if item.before is None or item.replace:
-        why = "in the intent, not in the kernel" if item.before is None else f"{', '.join(item.fields)} differ"
+        why = (
+            "in the intent, not in the kernel"
+            if item.before is None
+            else f"{', '.join(item.fields)} differ"
+        )
         yield _step(Action.CREATE, None, item.after, item, names, why)
         return
     before = _less(item.before, item.after) or item.before
     if before != item.after:
-        yield _step(Action.UPDATE, before, item.after, item, names, f"{', '.join(item.fields)} differ")
+        yield _step(
+            Action.UPDATE, before, item.after, item, names, f"{', '.join(item.fields)} differ"
+        )
 
 
 def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
@@ -115,7 +153,9 @@ def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
 
 def _is_tidying(step: Step) -> bool:
     subject = step.change.subject
-    kept_to_the_end = subject.phase in (Phase.ADDRESS, Phase.ROUTE) and not isinstance(subject, Rule)
+    kept_to_the_end = subject.phase in (Phase.ADDRESS, Phase.ROUTE) and not isinstance(
+        subject, Rule
+    )
     return step.change.action is Action.DELETE and kept_to_the_end and not step.fields
 
 
@@ -142,7 +182,9 @@ def _by_needs(steps: list[Step]) -> list[Step]:
 
 
 def runs(steps: Iterable[Step]) -> list[list[Step]]:
-    """Neighbouring steps that do not depend on one another: what one look at a signal or a clock stands between."""
+    """Neighbouring steps that do not depend on one another: what one look at a signal or a clock
+    stands between.
+    """
     out: list[list[Step]] = []
     for step in steps:
         if out and _joins(out[-1][-1], step):
@@ -153,7 +195,11 @@ def runs(steps: Iterable[Step]) -> list[list[Step]]:
 
 
 def _joins(last: Step, step: Step) -> bool:
-    same = (last.group, last.key.kind, last.key.netns) == (step.group, step.key.kind, step.key.netns)
+    same = (last.group, last.key.kind, last.key.netns) == (
+        step.group,
+        step.key.kind,
+        step.key.netns,
+    )
     both = (last.change.action is Action.DELETE) == (step.change.action is Action.DELETE)
     return same and both and step.change.subject.phase is not Phase.GUARD
 

@@ -1,4 +1,5 @@
-"""The daemon's control socket from the other side: plain HTTP, for whoever may not touch the kernel, and for events.
+"""The daemon's control socket from the other side: plain HTTP, for whoever may not touch the
+kernel, and for events.
 
 Lives here: questions and answers. Does not: when to ask the daemon rather than the kernel (`cli`).
 """
@@ -39,7 +40,8 @@ class _Line(http.client.HTTPConnection):
 
 
 def _connected(path: Path) -> socket.socket:
-    """Wait for a place in the queue of the socket: one that does not block gets EAGAIN when it is full (unix(7)).
+    """Wait for a place in the queue of the socket: one that does not block gets EAGAIN when it is
+    full (unix(7)).
 
     Raises:
         OSError: nobody listens, or not for us.
@@ -64,7 +66,11 @@ def answers(path: Path | None = None) -> bool:
 
 
 def ask(
-    method: str, what: str, body: Mapping[str, Any] | None = None, path: Path | None = None, config: Path | None = None
+    method: str,
+    what: str,
+    body: Mapping[str, Any] | None = None,
+    path: Path | None = None,
+    config: Path | None = None,
 ) -> dict[str, Any]:
     """The daemon's answer. With `config`, only of a daemon that serves this YAML.
 
@@ -90,7 +96,12 @@ def _refuse_other(config: Path, path: Path | None) -> None:
     served = ask("GET", "/v1/daemon", path=path)["config"]
     if os.path.abspath(config) != os.path.abspath(served):
         text = f"warpd serves {served}, not {config}"
-        raise WarpError(text, code="other-config", who="operator", hint="leave out -c, or run it as root on another file")
+        raise WarpError(
+            text,
+            code="other-config",
+            who="operator",
+            hint="leave out -c, or run it as root on another file",
+        )
 
 
 def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
@@ -102,7 +113,9 @@ def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
     return AnsweredInvalid(status, data, problems) if problems else Answered(status, data)
 
 
-def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Iterator[dict[str, Any]]:
+def events(
+    after: int = 0, follow: bool = True, path: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """What happened since `after`, and with `follow` what happens, until the daemon ends.
 
     Raises:
@@ -120,9 +133,13 @@ def events(after: int = 0, follow: bool = True, path: Path | None = None) -> Ite
             raise _nobody(failure) from failure
 
 
-def _answer(line: http.client.HTTPConnection, method: str, what: str, body: str | None = None) -> http.client.HTTPResponse:
+def _answer(
+    line: http.client.HTTPConnection, method: str, what: str, body: str | None = None
+) -> http.client.HTTPResponse:
     """Raises: OSError, http.client.HTTPException."""
-    with contextlib.suppress(BrokenPipeError):  # refused at the door: what was answered can still be read
+    with contextlib.suppress(
+        BrokenPipeError
+    ):  # refused at the door: what was answered can still be read
         line.request(method, what, body)
     return line.getresponse()
 

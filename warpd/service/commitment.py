@@ -1,12 +1,15 @@
 """Write down what is about to be applied; and what may be applied where it cannot be written.
 
-Nothing that gives access is applied before its allocations, keys and history are on the disk: a crash would leave devices in the
-field with addresses that the next start gives to others. What takes access away, and what restores a guard, waits for no
-disk: the previous intent is on the disk or in memory, and what both it and the new one permit needs no new allocation.
+Nothing that gives access is applied before its allocations, keys and history are on the disk: a
+crash would leave devices in the field with addresses that the next start gives to others. What
+takes access away, and what restores a guard, waits for no
+disk: the previous intent is on the disk or in memory, and what both it and the new one permit needs
+no new allocation.
 
 Where neither is known any more, what the kernel has is (`recovery`).
 
-Lives here: that decision, for the daemon and for the commands. Does not: when to try again (`daemon`).
+Lives here: that decision, for the daemon and for the commands. Does not: when to try again
+(`daemon`).
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ from warpd.service.recovery import HINT, Recovered, recover
 from warpd.service.workspace import NO_MASTER, LoadedIntent, Session, lost_master
 
 IN_KERNEL: Final = "has WireGuard devices in the kernel"
-LOST_ALLOCATIONS: Final = f"the allocations are gone, but this gateway {IN_KERNEL}: new ones would move clients"
+LOST_ALLOCATIONS: Final = (
+    f"the allocations are gone, but this gateway {IN_KERNEL}: new ones would move clients"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,9 @@ class Applied:
 class Commitment:
     """What may be applied now.
 
-    `goal` is everything that was asked for when `unwritten` is None; else only what the intent in force permits too.
-    `number` is the entry in the history, NOTHING while unwritten; `previous` is then what was in force before.
+    `goal` is everything that was asked for when `unwritten` is None; else only what the intent in
+    force permits too. `number` is the entry in the history, NOTHING while unwritten; `previous` is
+    then what was in force before.
     """
 
     goal: Target
@@ -65,10 +71,13 @@ def commit(
     in_force: Callable[[], Applied | None],
     obstacle: WarpError | None = None,
 ) -> Commitment:
-    """Write down allocations, master secret and history. Inside `store.writer` or `store.writer_if_possible`.
+    """Write down allocations, master secret and history.
 
-    `by` is who asked for it; `kernel` is looked at only where something is lost; `in_force` finds what was applied
-    before; `obstacle` is why the folder takes no writes, as far as it is known already.
+    Inside `store.writer` or `store.writer_if_possible`.
+
+    `by` is who asked for it; `kernel` is looked at only where something is lost; `in_force` finds
+    what was applied before; `obstacle` is why the folder takes no writes, as far as it is known
+    already.
 
     Raises:
         InvalidIntent: the keys that it names cannot be used.
@@ -98,10 +107,11 @@ def _known(in_force: Callable[[], Applied | None]) -> Applied | None:
 
 
 def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> None:
-    """A gateway that has allocated, or that has devices in the kernel, has had a master secret: never make another in silence.
+    """A gateway that has allocated, or that has devices in the kernel, has had a master secret:
+    never make another in silence.
 
-    One that has devices has had allocations: where neither the state folder nor a lock file has them, new ones would move
-    clients.
+    One that has devices has had allocations: where neither the state folder nor a lock file has
+    them, new ones would move clients.
 
     Raises:
         WarpError: the master secret or the allocations are gone, or cannot be read.
@@ -111,7 +121,12 @@ def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> N
         session.refuse_lost_master()
         if has_devices(kernel):
             raise lost_master(IN_KERNEL)
-    elif not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel):
+    elif (
+        not read.previous.networks
+        and read.lock is None
+        and read.intent.networks
+        and has_devices(kernel)
+    ):
         raise WarpError(LOST_ALLOCATIONS, code="state-lost", who="operator", hint=HINT)
 
 
@@ -125,14 +140,17 @@ def shows_devices(observed: Observed) -> bool:
     return any(isinstance(item, WireguardDevice) for item in observed.state)
 
 
-def in_kernel(session: Session, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None) -> Applied | None:
+def in_kernel(
+    session: Session, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None
+) -> Applied | None:
     """What was applied, as far as the kernel shows it; None where it shows nothing.
 
     `read` is the YAML; `record` is what was applied last, by default as the history says.
 
     Raises:
         DumpError: the kernel could not be read.
-        WarpError: it shows too little, or the YAML lacks most of its networks and nothing else tells of them.
+        WarpError: it shows too little, or the YAML lacks most of its networks and nothing else
+        tells of them.
     """
     observed = observe(kernel)
     if not shows_devices(observed):
@@ -145,7 +163,14 @@ def in_kernel(session: Session, read: LoadedIntent, kernel: Kernel, record: Load
     with contextlib.suppress(WarpError, OSError):
         master = session.master(base.intent)
     today = datetime.now(UTC).date()
-    found = recover(base.intent, _on_record(base, record is not None), base.allocations, master, observed.state, today)
+    found = recover(
+        base.intent,
+        _on_record(base, record is not None),
+        base.allocations,
+        master,
+        observed.state,
+        today,
+    )
     if record is None:
         _refuse_mass_removal(found)
     ring = Keyring(master or NO_MASTER, {}, found.keys)
@@ -162,10 +187,16 @@ def _on_record(base: LoadedIntent, applied: bool) -> Allocations:
 
 
 def _refuse_mass_removal(found: Recovered) -> None:
-    """As a daemon waits for consent before it removes more than half of the networks. Raises: WarpError."""
+    """As a daemon waits for consent before it removes more than half of the networks.
+
+    Raises: WarpError.
+    """
     total = len(found.gone) + len(found.allocations.networks)
     if found.intent.gateway.removal_guard and len(found.gone) * 2 > total:
-        text = f"the state folder is lost, and the YAML lacks {len(found.gone)} of {total} networks that the kernel has"
+        text = (
+            f"the state folder is lost, and the YAML lacks {len(found.gone)} of {total} networks"
+            " that the kernel has"
+        )
         raise WarpError(text, code="state-lost", who="operator", hint=HINT)
 
 
@@ -184,11 +215,15 @@ def last_applied(session: Session) -> Applied | None:
     return Applied(read, session.goal_again(read)) if read is not None else None
 
 
-def goal_again(session: Session, read: LoadedIntent, kernel: Kernel) -> tuple[Target, WarpError | None]:
-    """The goal of what was applied before; and why it has only the keys that the kernel has, where the master secret is gone.
+def goal_again(
+    session: Session, read: LoadedIntent, kernel: Kernel
+) -> tuple[Target, WarpError | None]:
+    """The goal of what was applied before; and why it has only the keys that the kernel has, where
+    the master secret is gone.
 
     Raises:
-        WarpError: the master secret is gone, and the kernel shows nothing. InvalidIntent, DumpError: as for any pass.
+        WarpError: the master secret is gone, and the kernel shows nothing. InvalidIntent,
+        DumpError: as for any pass.
     """
     try:
         return session.goal_again(read), None

@@ -1,4 +1,5 @@
-"""What is known of an endpoint's own way to the gateway, beside what `explain` says of its packets there. Pure.
+"""What is known of an endpoint's own way to the gateway, beside what `explain` says of its packets
+there. Pure.
 
 Lives here: why an endpoint is not in the kernel, its session, and what nobody at the gateway can
 see. Does not: routes and rules (`explain`).
@@ -61,18 +62,23 @@ def session_text(session: EndpointSession, name: str, dialled: str) -> str:
     if session.presence == "stale":
         what = f"the last handshake was {session.handshake_age_s} s ago: its session has ended"
     return (
-        f"{what}. Not seen from here: whether the device is on, has the config as it is now (`warpctl endpoint"
-        f" config {name}`; another key gets no answer), and reaches UDP {dialled} (firewalls of a cloud or on the way)"
+        f"{what}. Not seen from here: whether the device is on, has the config as it is now"
+        f" (`warpctl endpoint config {name}`; another key gets no answer), and reaches UDP"
+        f" {dialled} (firewalls of a cloud or on the way)"
     )
 
 
 def not_seen(target: str, protocol: str, port: int, mtu: int) -> Iterator[str]:
     """What may still be in the way of a packet that passes the gateway."""
     yield (
-        "the device itself: its firewall, and networks around it that use the same addresses as the tunnel,"
-        f" which it then sends past the tunnel (`ip route get {target}` there)"
+        "the device itself: its firewall, and networks around it that use the same addresses as"
+        f" the tunnel, which it then sends past the tunnel (`ip route get {target}` there)"
     )
-    what = "the name server answers queries" if protocol == "udp" and port == 53 else f"{target} answers"
+    what = (
+        "the name server answers queries"
+        if protocol == "udp" and port == 53
+        else f"{target} answers"
+    )
     yield f"the other side: whether {what}, and knows a way back"
     yield (
         "routers on the way that drop large packets and tell nobody"

@@ -1,6 +1,8 @@
-"""Would a packet of an endpoint pass, and what decides: its way through AllowedIPs, routes and rules as the kernel has them.
+"""Would a packet of an endpoint pass, and what decides: its way through AllowedIPs, routes and
+rules as the kernel has them.
 
-Pure: of a look that was taken. Lives here: the way. Does not: the language of rules (`simulator`), who asks (`cli`).
+Pure: of a look that was taken. Lives here: the way. Does not: the language of rules (`simulator`),
+who asks (`cli`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ UNSAID: Final = ("policy", "")
 
 @dataclass(frozen=True, slots=True)
 class PacketQuery:
-    """An endpoint, as it is known to the gateway and by its own config, and what it sends. Addresses without length."""
+    """An endpoint, as it is known to the gateway and by its own config, and what it sends.
+
+    Addresses without length.
+    """
 
     vcid: int
     public_key: str
@@ -44,18 +49,35 @@ class PacketQuery:
 
 
 def question_of(
-    goal: Target, network: str, endpoint: str, target: str, protocol: Protocol = "icmp", port: int = 0
+    goal: Target,
+    network: str,
+    endpoint: str,
+    target: str,
+    protocol: Protocol = "icmp",
+    port: int = 0,
 ) -> PacketQuery:
     """Raises: WarpError when this endpoint has no config (expired)."""
     allocation, about = goal.allocations.networks[network], goal.intent.networks[network]
     config = own_config(goal, network, endpoint)
     names = {
-        public_key_of(allocation.endpoints[each].key_name or each, body, allocation.vcid, goal.master): each
+        public_key_of(
+            allocation.endpoints[each].key_name or each, body, allocation.vcid, goal.master
+        ): each
         for each, body in about.endpoints.items()
     }
     mine = next(key for key, each in names.items() if each == endpoint)
     own = tuple(str(ip_interface(address).ip) for address in config.addresses)
-    return PacketQuery(allocation.vcid, mine, own, config.allowed_ips, target, protocol, port, names, about.traits.ethernet)
+    return PacketQuery(
+        allocation.vcid,
+        mine,
+        own,
+        config.allowed_ips,
+        target,
+        protocol,
+        port,
+        names,
+        about.traits.ethernet,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +90,9 @@ class Stage:
 
 
 def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...]:
-    """The way, as far as it leads: the last stage decides. `host` was asked for the way to the target (`Host.ways`).
+    """The way, as far as it leads: the last stage decides.
+
+    `host` was asked for the way to the target (`Host.ways`).
 
     Raises:
         Unreadable: somebody's rule stands in our table.
@@ -102,9 +126,15 @@ def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
         yield Stage("wireguard", text, False)
         return
     prefix = _longest(mine.allowed_ips, source)
-    yield Stage("wireguard", f"{tunnel} takes {source} from it: AllowedIPs {prefix or 'lack it'}", prefix is not None)
+    yield Stage(
+        "wireguard",
+        f"{tunnel} takes {source} from it: AllowedIPs {prefix or 'lack it'}",
+        prefix is not None,
+    )
     packet = Packet(source, question.target, question.protocol, question.port, tunnel)
-    link = next((item for item in state if isinstance(item, WireguardLink) and item.name == tunnel), None)
+    link = next(
+        (item for item in state if isinstance(item, WireguardLink) and item.name == tunnel), None
+    )
     if link is None:
         yield Stage("wireguard", f"there is no {tunnel}", False)
     elif link.netns == ROOT:
@@ -118,10 +148,15 @@ def _client(question: PacketQuery) -> Iterator[Stage]:
     if prefix is not None:
         yield Stage("client", f"sends {question.target} into the tunnel: AllowedIPs {prefix}")
     elif question.segment:
-        text = f"does not route {question.target} into the tunnel; Ethernet goes by its own leg, whatever its IP addresses"
+        text = (
+            f"does not route {question.target} into the tunnel; Ethernet goes by its own leg,"
+            " whatever its IP addresses"
+        )
         yield Stage("client", text, False)
     else:
-        yield Stage("client", f"does not send {question.target} into the tunnel: AllowedIPs lack it", False)
+        yield Stage(
+            "client", f"does not send {question.target} into the tunnel: AllowedIPs lack it", False
+        )
 
 
 def _in_namespace(
@@ -142,13 +177,20 @@ def _in_namespace(
     if route.device == packet.iif:
         yield _delivered(peers, question, packet)
         return
-    packet = yield from _translated(book, packet, _transit(inside, route.device, packet), f"in {netns}")
+    packet = yield from _translated(
+        book, packet, _transit(inside, route.device, packet), f"in {netns}"
+    )
     packet = dataclasses.replace(packet, iif=naming.transit_outer(question.vcid), oif="")
     yield from _in_root(state, host, packet)
 
 
 def _in_vrf(
-    state: State, host: Host, question: PacketQuery, packet: Packet, link: WireguardLink, peers: Sequence[WireguardPeer]
+    state: State,
+    host: Host,
+    question: PacketQuery,
+    packet: Packet,
+    link: WireguardLink,
+    peers: Sequence[WireguardPeer],
 ) -> Iterator[Stage]:
     root = _of(state, ROOT)
     book = Ruleset(root)
@@ -170,9 +212,17 @@ def _in_vrf(
 
 
 def _goes_on(root: Iterable[KernelObject], packet: Packet, route: Route | None) -> bool:
-    """Whether the lookup in the network's table, which passes over its default routes, leads on to the host's rules."""
-    rules = (item for item in root if isinstance(item, Rule) and item.mark == packet.mark and not item.mask)
-    return any(item.suppress == 0 for item in rules) and (route is None or route.prefix.endswith("/0"))
+    """Whether the lookup in the network's table, which passes over its default routes, leads on to
+    the host's rules.
+    """
+    rules = (
+        item
+        for item in root
+        if isinstance(item, Rule) and item.mark == packet.mark and not item.mask
+    )
+    return any(item.suppress == 0 for item in rules) and (
+        route is None or route.prefix.endswith("/0")
+    )
 
 
 def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
@@ -185,7 +235,9 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     if not link:
         yield Stage("route", "no route of the host leads there", False)
         return
-    yield Stage("route", f"the host's own routes lead there by {link}{', by default' if by_default else ''}")
+    yield Stage(
+        "route", f"the host's own routes lead there by {link}{', by default' if by_default else ''}"
+    )
     packet = dataclasses.replace(packet, oif=link)
     yield _judged(book.judge("forward", packet), "in the root")
     if packet.version == 4 and EgressLink(link, forwarding4=True) not in host.exits:
@@ -196,8 +248,12 @@ def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
 
 
 def _leaves_by(host: Host, packet: Packet) -> tuple[str, bool]:
-    """The link by which the host sends what a network lets out ("" for none), and whether only for want of a better route."""
-    way = next((each for each in host.ways if ip_network(each.target) == ip_network(packet.target)), None)
+    """The link by which the host sends what a network lets out ("" for none), and whether only for
+    want of a better route.
+    """
+    way = next(
+        (each for each in host.ways if ip_network(each.target) == ip_network(packet.target)), None
+    )
     if way is None or (way.by_default and packet.version in host.steered):
         return host.uplink, True
     return way.first, way.by_default
@@ -212,10 +268,15 @@ def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:
         if found.end == "dropped":
             yield Stage("host", f"chain {name} (not ours) drops it (see `warpctl doctor`)", False)
         elif found.end == "unknown":
-            yield Stage("host", f"chain {name} (not ours) has rules that are not understood here: it may drop it")
+            yield Stage(
+                "host",
+                f"chain {name} (not ours) has rules that are not understood here: it may drop it",
+            )
 
 
-def _translated(book: Ruleset, packet: Packet, source: str, where: str) -> Generator[Stage, None, Packet]:
+def _translated(
+    book: Ruleset, packet: Packet, source: str, where: str
+) -> Generator[Stage, None, Packet]:
     """Whether its source stays; the packet as it leaves."""
     if "postrouting" not in book.chains:
         return packet
@@ -228,7 +289,11 @@ def _translated(book: Ruleset, packet: Packet, source: str, where: str) -> Gener
 
 
 def _judged(found: Verdict, where: str) -> Stage:
-    rule = f"chain {found.chain}: {found.rule}" if found.rule not in UNSAID else f"policy of chain {found.chain}"
+    rule = (
+        f"chain {found.chain}: {found.rule}"
+        if found.rule not in UNSAID
+        else f"policy of chain {found.chain}"
+    )
     return Stage("rule", f"{where}: {rule} -> {found.what}", found.what == ACCEPT)
 
 
@@ -237,20 +302,39 @@ def _routed(route: Route | None) -> Stage:
         return Stage("route", "no route leads there", False)
     if route.kind != RTN_UNICAST or not route.device:
         return Stage("route", f"{route.prefix} is unreachable in table {route.table}", False)
-    return Stage("route", f"{route.prefix} dev {route.device}{'' if route.table == TABLE_MAIN else f' table {route.table}'}")
+    return Stage(
+        "route",
+        f"{route.prefix} dev"
+        f" {route.device}{'' if route.table == TABLE_MAIN else f' table {route.table}'}",
+    )
 
 
 def _delivered(peers: Sequence[WireguardPeer], question: PacketQuery, packet: Packet) -> Stage:
-    holders = [(peer, prefix) for peer in peers if (prefix := _longest(peer.allowed_ips, packet.target)) is not None]
+    holders = [
+        (peer, prefix)
+        for peer in peers
+        if (prefix := _longest(peer.allowed_ips, packet.target)) is not None
+    ]
     if not holders:
-        return Stage("wireguard", f"no endpoint of {packet.oif} has {packet.target} in its AllowedIPs", False)
+        return Stage(
+            "wireguard", f"no endpoint of {packet.oif} has {packet.target} in its AllowedIPs", False
+        )
     peer, prefix = max(holders, key=lambda found: ip_network(found[1]).prefixlen)
-    return Stage("wireguard", f"to {question.names.get(peer.public_key, peer.public_key)}: AllowedIPs {prefix}")
+    return Stage(
+        "wireguard",
+        f"to {question.names.get(peer.public_key, peer.public_key)}: AllowedIPs {prefix}",
+    )
 
 
 def _route(objects: Iterable[KernelObject], table: int, target: str) -> Route | None:
-    found = [item for item in objects if isinstance(item, Route) and item.table == table and _holds(item.prefix, target)]
-    return min(found, key=lambda item: (-ip_network(item.prefix).prefixlen, item.metric), default=None)
+    found = [
+        item
+        for item in objects
+        if isinstance(item, Route) and item.table == table and _holds(item.prefix, target)
+    ]
+    return min(
+        found, key=lambda item: (-ip_network(item.prefix).prefixlen, item.metric), default=None
+    )
 
 
 def _transit(inside: Iterable[KernelObject], device: str, packet: Packet) -> str:

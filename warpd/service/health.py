@@ -1,6 +1,8 @@
-"""Facts about a gateway as its files and one look at the kernel show them, for `conditions`: without a daemon to ask.
+"""Facts about a gateway as its files and one look at the kernel show them, for `conditions`:
+without a daemon to ask.
 
-Lives here: what is read for that. Does not: what is told of it (`conditions`), what only a daemon knows (`daemon.health`).
+Lives here: what is read for that. Does not: what is told of it (`conditions`), what only a daemon
+knows (`daemon.health`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def facts_on_disk(
     problems: Iterable[Problem] = (),
     devices: bool = False,
 ) -> Facts:
-    """`read` is the YAML as it is now, None where it is invalid for `findings`; `host` is what a look showed, if any did.
+    """`read` is the YAML as it is now, None where it is invalid for `findings`; `host` is what a
+    look showed, if any did.
 
     `devices` is whether the kernel has WireGuard devices of ours.
     """
@@ -56,7 +59,9 @@ def facts_on_disk(
 
 
 def _obstacle(session: Session) -> str:
-    """As `Store.obstacle`; nothing of a folder that is not there yet, or that this user may not see."""
+    """As `Store.obstacle`; nothing of a folder that is not there yet, or that this user may not
+    see.
+    """
     try:
         return session.store.obstacle() if session.store.folder.exists() else ""
     except PermissionError:
@@ -64,7 +69,9 @@ def _obstacle(session: Session) -> str:
 
 
 def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
-    """Why there must have been a master secret, where there is none any more; "" for what is well, or cannot be known."""
+    """Why there must have been a master secret, where there is none any more; "" for what is well,
+    or cannot be known.
+    """
     with contextlib.suppress(WarpError, OSError):
         if intent is not None and session.master(intent) is None:
             if session.store.read_allocations().networks:
@@ -74,9 +81,16 @@ def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
 
 
 def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool) -> str:
-    """Why there must have been allocations, where there are none any more; "" for what is well, or cannot be known."""
+    """Why there must have been allocations, where there are none any more; "" for what is well, or
+    cannot be known.
+    """
     with contextlib.suppress(WarpError, OSError):
-        lost = devices and read is not None and read.lock is None and not session.store.read_allocations().networks
+        lost = (
+            devices
+            and read is not None
+            and read.lock is None
+            and not session.store.read_allocations().networks
+        )
         return LOST_ALLOCATIONS if lost else ""
     return ""
 
@@ -88,11 +102,17 @@ def headlines(findings: tuple[Finding, ...]) -> tuple[str, ...]:
 
 def problems_of(found: Iterable[Problem]) -> dict[str, str]:
     """By network, what this machine lacks for it, but for the uplink, which is told as one."""
-    return {item.network: item.finding.message for item in found if item.finding.code != "uplink-missing"}
+    return {
+        item.network: item.finding.message
+        for item in found
+        if item.finding.code != "uplink-missing"
+    }
 
 
 def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
-    """The uplink's name, as far as one is known, and what is wrong with it: missing, down, no route, or ""."""
+    """The uplink's name, as far as one is known, and what is wrong with it: missing, down, no
+    route, or "".
+    """
     if host is None:
         return "", ""
     named = intent.gateway.uplink if intent is not None and intent.gateway.uplink != "auto" else ""
@@ -103,9 +123,11 @@ def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
     return host.uplink, "" if host.hops else "no route"
 
 
-def _waiting(session: Session, read: LoadedIntent | None) -> tuple[dict[str, object] | None, int | None, bool]:
-    """The apply that waits to be confirmed; the number that a rollback went back to, while the files are what it left; and
-    whether anything was applied before.
+def _waiting(
+    session: Session, read: LoadedIntent | None
+) -> tuple[dict[str, object] | None, int | None, bool]:
+    """The apply that waits to be confirmed; the number that a rollback went back to, while the
+    files are what it left; and whether anything was applied before.
     """
     history = History(session)
     try:
@@ -125,18 +147,24 @@ def pending_facts(waits: Pending | None) -> dict[str, object] | None:
 
 
 def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun]:
-    """The goal with the public keys that the kernel has for its endpoints, and the look without any plan.
+    """The goal with the public keys that the kernel has for its endpoints, and the look without any
+    plan.
 
-    For whoever only shows: without the master secret no key of an endpoint is known, and every step would be a wrong one.
+    For whoever only shows: without the master secret no key of an endpoint is known, and every step
+    would be a wrong one.
     """
     peers = [item for item in found.observed.state if isinstance(item, WireguardPeer)]
-    holders = {(peer.device, prefix): peer.public_key for peer in peers for prefix in peer.allowed_ips}
+    holders = {
+        (peer.device, prefix): peer.public_key for peer in peers for prefix in peer.allowed_ips
+    }
     networks = {}
     for name, network in goal.intent.networks.items():
         allocation = goal.allocations.networks[name]
         endpoints = {}
         for each, endpoint in network.endpoints.items():
-            key = holders.get((naming.tunnel(allocation.vcid), f"{allocation.endpoints[each].address}/32"))
+            key = holders.get(
+                (naming.tunnel(allocation.vcid), f"{allocation.endpoints[each].address}/32")
+            )
             endpoints[each] = endpoint.model_copy(update={"public_key": endpoint.public_key or key})
         networks[name] = network.model_copy(update={"endpoints": endpoints})
     shown = dataclasses.replace(goal, intent=goal.intent.model_copy(update={"networks": networks}))

@@ -1,10 +1,12 @@
-"""What was in force, and what is: every applied intent with its files and grants, and the one that waits for a yes.
+"""What was in force, and what is: every applied intent with its files and grants, and the one that
+waits for a yes.
 
-    history/000007.json   an intent as it was applied: files, grants, when, by whom
-    in-force.json         its number; and the digest of files that were rolled back from, which nobody applies unasked
-    pending.json          an apply that is undone unless it is confirmed in time
+    history/000007.json an intent as it was applied: files, grants, when, by whom in-force.json its
+    number; and the digest of files that were rolled back from, which nobody applies unasked
+    pending.json an apply that is undone unless it is confirmed in time
 
-Lives here: these documents, and an intent read again from one. Does not: the kernel, timers, output.
+Lives here: these documents, and an intent read again from one. Does not: the kernel, timers,
+output.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An apply to be confirmed. Times: seconds since the epoch for people, since boot for the deadline itself."""
+    """An apply to be confirmed.
+
+    Times: seconds since the epoch for people, since boot for the deadline itself.
+    """
 
     number: int
     back_to: int
@@ -65,7 +70,11 @@ class Pending:
 
     def left_s(self) -> float:
         """Seconds to the deadline; none after a reboot, which took what was applied with it."""
-        return self.until_boot_s - time.clock_gettime(time.CLOCK_BOOTTIME) if self.boot == boot_id() else 0.0
+        return (
+            self.until_boot_s - time.clock_gettime(time.CLOCK_BOOTTIME)
+            if self.boot == boot_id()
+            else 0.0
+        )
 
     @property
     def until(self) -> str:
@@ -93,10 +102,13 @@ class History:
 
     def __init__(self, session: Session) -> None:
         self._session, self._store = session, session.store
-        self._last: tuple[object, HistoryEntry] | None = None  # what was read or written last, with its stamp
+        self._last: tuple[object, HistoryEntry] | None = (
+            None  # what was read or written last, with its stamp
+        )
 
     def record(self, read: LoadedIntent, by: str) -> HistoryEntry:
-        """Keep what is about to be applied, before the first change; the same as what is in force is not kept twice.
+        """Keep what is about to be applied, before the first change; the same as what is in force
+        is not kept twice.
 
         Raises:
             WarpError: the state folder cannot be written.
@@ -105,7 +117,9 @@ class History:
         last = self.in_force()
         if last is not None and (last.files, last.allocations) == (files, read.allocations):
             self._point_at(last.number)
-            last = dataclasses.replace(last, allocations=read.allocations)  # equal, and many: they are held once
+            last = dataclasses.replace(
+                last, allocations=read.allocations
+            )  # equal, and many: they are held once
             self._last = self._store.stamp(_name(last.number)), last
             return last
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
@@ -120,12 +134,19 @@ class History:
     def holds(self, read: LoadedIntent) -> bool:
         """Whether `record` would write nothing."""
         last = self.in_force()
-        return last is not None and not self.refused and (last.files, last.allocations) == (_texts(read), read.allocations)
+        return (
+            last is not None
+            and not self.refused
+            and (last.files, last.allocations) == (_texts(read), read.allocations)
+        )
 
     def _to_json(self, entry: HistoryEntry) -> str:
         fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
         allocations = self._store.allocations_text(entry.allocations)
-        return json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": allocations}) + "\n"
+        return (
+            json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": allocations})
+            + "\n"
+        )
 
     def entries(self) -> list[HistoryEntry]:
         """Oldest first. Raises: WarpError when one cannot be read."""
@@ -134,18 +155,32 @@ class History:
     def entry(self, number: int) -> HistoryEntry:
         """Raises: WarpError when there is none of this number, or it is damaged."""
         stamp = self._store.stamp(_name(number))
-        if self._last is not None and stamp is not None and (self._last[0], self._last[1].number) == (stamp, number):
+        if (
+            self._last is not None
+            and stamp is not None
+            and (self._last[0], self._last[1].number) == (stamp, number)
+        ):
             return self._last[1]
         text = self._store.document(_name(number))
         if text is None:
             known = ", ".join(str(_number(name)) for name in self._names()[-10:]) or "none"
-            raise WarpError(f"number {number} is not kept", code="history-unknown", who="operator", hint=f"kept: {known}")
+            raise WarpError(
+                f"number {number} is not kept",
+                code="history-unknown",
+                who="operator",
+                hint=f"kept: {known}",
+            )
         entry = self._parsed(_name(number), text, _from_json)
-        self._last = stamp, entry  # the stamp of before it was read: what is written meanwhile is another
+        self._last = (
+            stamp,
+            entry,
+        )  # the stamp of before it was read: what is written meanwhile is another
         return entry
 
     def in_force(self) -> HistoryEntry | None:
-        """What was applied or gone back to last; None when nothing ever was, or its entry is not kept."""
+        """What was applied or gone back to last; None when nothing ever was, or its entry is not
+        kept.
+        """
         number = self.in_force_number()
         return self.entry(number) if number != NOTHING and _name(number) in self._names() else None
 
@@ -170,14 +205,22 @@ class History:
     def pending(self) -> Pending | None:
         """Raises: WarpError when it cannot be read."""
         text = self._store.document(PENDING)
-        return None if text is None else self._parsed(PENDING, text, lambda raw: Pending(**json.loads(raw)["pending"]))
+        return (
+            None
+            if text is None
+            else self._parsed(PENDING, text, lambda raw: Pending(**json.loads(raw)["pending"]))
+        )
 
     def refuse_pending(self) -> None:
         """Raises: Busy when an apply waits for a yes already."""
         waits = self.pending()
         if waits is not None:
             text = f"the apply of {waits.by} waits to be confirmed until {waits.until}"
-            raise Busy(text, code="confirm-pending", hint="`warpctl confirm` keeps it, `warpctl rollback` undoes it")
+            raise Busy(
+                text,
+                code="confirm-pending",
+                hint="`warpctl confirm` keeps it, `warpctl rollback` undoes it",
+            )
 
     def await_yes(self, number: int, back_to: int, within_s: float, by: str) -> Pending:
         until_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) + within_s
@@ -194,10 +237,17 @@ class History:
         """
         waits = self.pending()
         if waits is None:
-            raise WarpError("nothing waits to be confirmed", code="nothing-pending", who="operator", hint="see `warpctl history`")
+            raise WarpError(
+                "nothing waits to be confirmed",
+                code="nothing-pending",
+                who="operator",
+                hint="see `warpctl history`",
+            )
         if waits.left_s() <= 0:
             text = f"too late: the time to confirm ended at {waits.until}"
-            raise WarpError(text, code="confirm-late", who="operator", hint="it is being undone; apply again")
+            raise WarpError(
+                text, code="confirm-late", who="operator", hint="it is being undone; apply again"
+            )
         self.settled()
         return waits.number
 
@@ -212,10 +262,14 @@ class History:
 
     def _pointer(self) -> dict[str, Any]:
         text = self._store.document(IN_FORCE)
-        return {} if text is None else self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
+        return (
+            {} if text is None else self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
+        )
 
     def _point_at(self, number: int, refused: str = "") -> None:
-        self._store.keep(IN_FORCE, json.dumps({"version": FORMAT, "number": number, "refused": refused}) + "\n")
+        self._store.keep(
+            IN_FORCE, json.dumps({"version": FORMAT, "number": number, "refused": refused}) + "\n"
+        )
 
     def _forget_oldest(self) -> None:
         waits = self.pending()
@@ -231,7 +285,9 @@ class History:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
             where = self._store.folder / name
             hint = "remove it: what is in force stays, but it cannot be gone back to"
-            raise WarpError(f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint) from None
+            raise WarpError(
+                f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint
+            ) from None
 
 
 def _texts(read: LoadedIntent) -> dict[str, str]:
@@ -248,4 +304,6 @@ def _from_json(text: str) -> HistoryEntry:
     if data["version"] != FORMAT:
         raise ValueError(f"version {data['version']}, this warpd reads {FORMAT}")
     allocations = allocation_model.from_json(data["grants"])
-    return HistoryEntry(data["number"], data["time"], data["by"], data["networks"], dict(data["files"]), allocations)
+    return HistoryEntry(
+        data["number"], data["time"], data["by"], data["networks"], dict(data["files"]), allocations
+    )

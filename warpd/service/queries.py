@@ -1,6 +1,8 @@
-"""The questions that can be asked about a gateway, answered as data: the same for the commands of root and for the socket.
+"""The questions that can be asked about a gateway, answered as data: the same for the commands of
+root and for the socket.
 
-Lives here: what is put together of a reading and a look. Does not: who may ask, text, the kernel's opening and closing.
+Lives here: what is put together of a reading and a look. Does not: who may ask, text, the kernel's
+opening and closing.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """What `explain` is asked: an endpoint (NETWORK/NAME), an address or another endpoint, and what is sent there."""
+    """What `explain` is asked: an endpoint (NETWORK/NAME), an address or another endpoint, and what
+    is sent there.
+    """
 
     endpoint: str
     target: str
@@ -75,13 +79,20 @@ def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:
 
 def not_valid(failure: InvalidIntent) -> dict[str, Any]:
     """What `validate` says of a YAML with problems."""
-    return {"version": VERSION, "valid": False, "findings": [finding_json(item) for item in failure.findings]}
+    return {
+        "version": VERSION,
+        "valid": False,
+        "findings": [finding_json(item) for item in failure.findings],
+    }
 
 
-def examined(session: Session, allocations: Allocations, running: bool, watched: Iterable[Condition]) -> dict[str, Any]:
+def examined(
+    session: Session, allocations: Allocations, running: bool, watched: Iterable[Condition]
+) -> dict[str, Any]:
     """Every check of this machine.
 
-    `allocator` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the conditions that it tells.
+    `allocator` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the
+    conditions that it tells.
     """
     read: LoadedIntent | None = None
     findings: tuple[Finding, ...] = ()
@@ -105,9 +116,11 @@ def examined(session: Session, allocations: Allocations, running: bool, watched:
 
 
 def applied_before(session: Session, number: int, kernel: Kernel | None = None) -> dict[str, Any]:
-    """One entry of the history with its files, how they differ from what is in force, and what going back to it would do.
+    """One entry of the history with its files, how they differ from what is in force, and what
+    going back to it would do.
 
-    `overview` and `risks` are as in a plan; null where nobody can look at the kernel, or the entry cannot be applied.
+    `overview` and `risks` are as in a plan; null where nobody can look at the kernel, or the entry
+    cannot be applied.
 
     Raises:
         WarpError: it is not kept.
@@ -115,7 +128,12 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
     kept = History(session)
     entry = kept.entry(number)
     head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
-    return {**head, "files": dict(entry.files), "diff": difference(kept, number), **_way_back_to(session, kernel, entry)}
+    return {
+        **head,
+        "files": dict(entry.files),
+        "diff": difference(kept, number),
+        **_way_back_to(session, kernel, entry),
+    }
 
 
 def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -> dict[str, Any]:
@@ -127,14 +145,25 @@ def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -
         read = History(session).read(entry)
         goal = session.goal_again(read)
         found = planned_run(kernel, goal)
-        seen = overview_of(session, goal, found, dataclasses.replace(read, previous=session.store.read_allocations()))
+        seen = overview_of(
+            session,
+            goal,
+            found,
+            dataclasses.replace(read, previous=session.store.read_allocations()),
+        )
     except (WarpError, DumpError, OSError):
         return unknown
-    return {"overview": [row.as_json() for row in seen.rows], "risks": [risk.as_json() for risk in seen.risks]}
+    return {
+        "overview": [row.as_json() for row in seen.rows],
+        "risks": [risk.as_json() for risk in seen.risks],
+    }
 
 
 def difference(history: History, number: int) -> str:
-    """From what is in force to an entry, as a unified difference of its files. Raises: WarpError when it is not kept."""
+    """From what is in force to an entry, as a unified difference of its files.
+
+    Raises: WarpError when it is not kept.
+    """
     now = history.in_force()
     return files_diff(now.files if now is not None else {}, history.entry(number).files)
 
@@ -150,11 +179,14 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def explained(kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainRequest) -> dict[str, Any]:
+def explained(
+    kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainRequest
+) -> dict[str, Any]:
     """Would it pass, and what decides.
 
     Raises:
-        WarpError: there is no such endpoint, the target is no address, or our table holds a rule that is not ours.
+        WarpError: there is no such endpoint, the target is no address, or our table holds a rule
+        that is not ours.
     """
     network, endpoint = split_name(goal, way.endpoint)
     target = _address(goal, way.target)
@@ -165,7 +197,9 @@ def explained(kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainReque
     if absent:
         stages: tuple[Stage, ...] = (Stage("wireguard", absent, False),)
     else:
-        stages = _stages(kernel, goal, found, question_of(goal, network, endpoint, target, way.protocol, port))
+        stages = _stages(
+            kernel, goal, found, question_of(goal, network, endpoint, target, way.protocol, port)
+        )
     name = f"{network}/{endpoint}"
     session = session_of(_traffic(goal, found, network, endpoint), int(time.time()))
     dialled = dialled_address(goal, found.observed.host, network)
@@ -182,31 +216,46 @@ def explained(kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainReque
         "in_sync": found.plan.empty,
         "decided_by": _stage_json(stages[-1]),
         "path": [_stage_json(stage) for stage in stages],
-        "session": {**session.as_json(), "text": "" if absent else session_text(session, name, dialled)},
+        "session": {
+            **session.as_json(),
+            "text": "" if absent else session_text(session, name, dialled),
+        },
         "warnings": _warnings_about(goal, found, network, session),
         "not_seen": list(not_seen(target, way.protocol, port, mtu)) if passing else [],
     }
 
 
-def _stages(kernel: Kernel, goal: Target, found: PlannedRun, question: PacketQuery) -> tuple[Stage, ...]:
+def _stages(
+    kernel: Kernel, goal: Target, found: PlannedRun, question: PacketQuery
+) -> tuple[Stage, ...]:
     """Raises: WarpError when our table holds a rule that is not ours."""
     try:
         return explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
     except UnsupportedRule as failure:
         text = f"our table holds a rule that is not ours: {failure}"
-        raise WarpError(text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply") from None
+        raise WarpError(
+            text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply"
+        ) from None
 
 
 def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
     """What the kernel counted for an endpoint; None where it is not there."""
     allocation, body = goal.allocations.networks[network], goal.intent.networks[network]
     addresses = allocation.endpoints[name]
-    public = public_key_of(addresses.key_name or name, body.endpoints[name], allocation.vcid, goal.master)
-    netns = naming.namespace(allocation.vcid) if isolation_of(body, goal.intent.gateway) == "namespace" else ROOT
+    public = public_key_of(
+        addresses.key_name or name, body.endpoints[name], allocation.vcid, goal.master
+    )
+    netns = (
+        naming.namespace(allocation.vcid)
+        if isolation_of(body, goal.intent.gateway) == "namespace"
+        else ROOT
+    )
     return found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
 
 
-def _warnings_about(goal: Target, found: PlannedRun, network: str, session: Arrived) -> list[dict[str, str]]:
+def _warnings_about(
+    goal: Target, found: PlannedRun, network: str, session: Arrived
+) -> list[dict[str, str]]:
     """What of the host stands in the way of this one network.
 
     A chain that seems to drop what arrives at its port is not told of while packets do arrive.
@@ -222,9 +271,15 @@ def _warnings_about(goal: Target, found: PlannedRun, network: str, session: Arri
 
 
 def _host_towards(kernel: Kernel, goal: Target, target: str) -> Host:
-    """The machine, and how it reaches this address. Raises: DumpError when the kernel could not be read."""
+    """The machine, and how it reaches this address.
+
+    Raises: DumpError when the kernel could not be read.
+    """
     prefix = str(ip_network(target))
-    return kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host or Host()
+    return (
+        kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host
+        or Host()
+    )
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:
@@ -240,7 +295,9 @@ def _address(goal: Target, target: str) -> str:
         return str(ip_address(target.strip("[]")))
     except ValueError:
         hint = "write an IPv4 or IPv6 address, or NETWORK/NAME; host names are not looked up"
-        raise WarpError(f"{target} is not an address", code="bad-target", who="operator", hint=hint) from None
+        raise WarpError(
+            f"{target} is not an address", code="bad-target", who="operator", hint=hint
+        ) from None
 
 
 # -- applying
@@ -257,7 +314,8 @@ def refuse_stale(kernel: Kernel, goal: Target, promised: str) -> None:
 
 
 def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
-    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was applied before.
+    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was
+    applied before.
 
     Raises:
         WarpError: what is in force now is not kept, so that nothing could be gone back to.
@@ -265,11 +323,15 @@ def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
     before = History(session).in_force() if within_s else None
     if within_s and before is None and has_devices(kernel):
         text = "there is no record of what is in force now, so that it could not be gone back to"
-        raise WarpError(text, code="nothing-kept", who="operator", hint="apply once without --confirm-within")
+        raise WarpError(
+            text, code="nothing-kept", who="operator", hint="apply once without --confirm-within"
+        )
     return before.number if before is not None else NOTHING
 
 
-def await_confirmation(session: Session, number: int, back_to: int, within_s: int, by: str) -> str | None:
+def await_confirmation(
+    session: Session, number: int, back_to: int, within_s: int, by: str
+) -> str | None:
     """With a time to confirm, see to it that what was recorded is undone. Until when, for people.
 
     Raises:
@@ -300,14 +362,27 @@ def known_network(names: Mapping[str, Any], name: str) -> None:
     """Raises: WarpError that lists what there is."""
     if name not in names:
         known = ", ".join(sorted(names)) or "none"
-        raise WarpError(f"there is no network {name}", code="unknown-network", who="operator", hint=f"networks: {known}")
+        raise WarpError(
+            f"there is no network {name}",
+            code="unknown-network",
+            who="operator",
+            hint=f"networks: {known}",
+        )
 
 
 def known_endpoint(names: Mapping[str, tuple[str, ...]], text: str) -> tuple[str, str]:
-    """NETWORK/NAME -> both; `names` are those of the endpoints, by network. Raises: WarpError that lists what there is."""
+    """NETWORK/NAME -> both; `names` are those of the endpoints, by network.
+
+    Raises: WarpError that lists what there is.
+    """
     network, slash, name = text.partition("/")
     if not slash:
-        raise WarpError(f"{text} is not NETWORK/NAME", code="bad-name", who="operator", hint="for example privacy/phone-1")
+        raise WarpError(
+            f"{text} is not NETWORK/NAME",
+            code="bad-name",
+            who="operator",
+            hint="for example privacy/phone-1",
+        )
     known_network(names, network)
     if name not in names[network]:
         known = ", ".join(sorted(names[network])) or "none"

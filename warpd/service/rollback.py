@@ -1,8 +1,11 @@
-"""Going back: an ordinary pass to an intent that was in force before. And the timer that does it when nobody says yes.
+"""Going back: an ordinary pass to an intent that was in force before.
 
-The timer is a process of its own, or systemd's: it outlives the command, its terminal and the daemon, and tries until
-it is done. What it finds is on disk from before the first change of the apply it watches over, so that a kill at any
-moment leaves either nothing to undo or everything that undoing needs.
+And the timer that does it when nobody says yes.
+
+The timer is a process of its own, or systemd's: it outlives the command, its terminal and the
+daemon, and tries until it is done. What it finds is on disk from before the first change of the
+apply it watches over, so that a kill at any moment leaves either nothing to undo or everything that
+undoing needs.
 """
 
 from __future__ import annotations
@@ -46,10 +49,18 @@ def seconds_of(text: str) -> int:
 
 
 def within(seconds: int, text: str = "") -> int:
-    """The seconds to confirm within. Raises: WarpError when they are not between 5 s and 24 h; `text` is what was written."""
+    """The seconds to confirm within.
+
+    Raises: WarpError when they are not between 5 s and 24 h; `text` is what was written.
+    """
     if not WITHIN_MIN_S <= seconds <= WITHIN_MAX_S:
         hint = "a time between 5s and 24h, such as 60s, 5m or 1h"
-        raise WarpError(f"{text or seconds} is no time to confirm within", code="bad-duration", who="operator", hint=hint)
+        raise WarpError(
+            f"{text or seconds} is no time to confirm within",
+            code="bad-duration",
+            who="operator",
+            hint=hint,
+        )
     return seconds
 
 
@@ -70,12 +81,20 @@ class Undone:
         return self.outcome.complete and self.unwritten is None
 
 
-def go_back(session: Session, kernel: Kernel, number: int, progress: Progress = quiet, refused: str | None = None) -> Undone:
-    """Make the kernel and the allocations as they were with this entry. Inside `store.writer_if_possible`.
+def go_back(
+    session: Session,
+    kernel: Kernel,
+    number: int,
+    progress: Progress = quiet,
+    refused: str | None = None,
+) -> Undone:
+    """Make the kernel and the allocations as they were with this entry.
 
-    The files on disk stay as they are; while they are what was rolled back from (`refused`, by default what is in force now), the
-    daemon does not apply them. What is gone back to is on the disk already: the kernel is brought there also when nothing
-    can be written.
+    Inside `store.writer_if_possible`.
+
+    The files on disk stay as they are; while they are what was rolled back from (`refused`, by
+    default what is in force now), the daemon does not apply them. What is gone back to is on the
+    disk already: the kernel is brought there also when nothing can be written.
 
     Raises:
         WarpError: the entry is not kept. InvalidIntent, DumpError: as for any pass.
@@ -126,7 +145,8 @@ def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -
 
 
 def target(session: Session, to: int | None) -> int:
-    """The number that a rollback goes back to: `to`, or what was in force before the apply that waits for a yes.
+    """The number that a rollback goes back to: `to`, or what was in force before the apply that
+    waits for a yes.
 
     Raises:
         WarpError: there is no such number, or nothing waits.
@@ -137,12 +157,17 @@ def target(session: Session, to: int | None) -> int:
     waits = history.pending()
     if waits is None:
         hint = "`warpctl rollback --to N` goes back to a number of `warpctl history`"
-        raise WarpError("no apply waits to be confirmed", code="nothing-pending", who="operator", hint=hint)
+        raise WarpError(
+            "no apply waits to be confirmed", code="nothing-pending", who="operator", hint=hint
+        )
     return waits.back_to
 
 
-def undo(session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet) -> tuple[Undone, int]:
-    """Go back, inside `store.writer_if_possible`: what came of it, and the number that is in force now.
+def undo(
+    session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet
+) -> tuple[Undone, int]:
+    """Go back, inside `store.writer_if_possible`: what came of it, and the number that is in force
+    now.
 
     Raises:
         as `target` and a pass.
@@ -166,26 +191,49 @@ def start_timer(session: Session, pending: Pending) -> None:
     words += ["--state-dir", os.path.abspath(session.store.folder), "rollback", "--expired"]
     try:
         if Path("/run/systemd/system").is_dir() and shutil.which("systemd-run"):
-            unit = ["systemd-run", "--quiet", "--collect", f"--unit=warpd-rollback-{pending.number}-{int(pending.until_s)}"]
+            unit = [
+                "systemd-run",
+                "--quiet",
+                "--collect",
+                f"--unit=warpd-rollback-{pending.number}-{int(pending.until_s)}",
+            ]
             subprocess.run([*unit, *words], check=True, capture_output=True, timeout=20)
         else:
             nowhere = subprocess.DEVNULL
-            subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True, cwd="/")
+            subprocess.Popen(
+                words,
+                stdin=nowhere,
+                stdout=nowhere,
+                stderr=nowhere,
+                start_new_session=True,
+                cwd="/",
+            )
     except (OSError, subprocess.SubprocessError) as failure:
         text = f"no timer could be started that would undo this: {failure}"
-        raise WarpError(text, code="timer", who="operator", hint="apply without --confirm-within") from failure
+        raise WarpError(
+            text, code="timer", who="operator", hint="apply without --confirm-within"
+        ) from failure
 
 
 def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
-    """Wait for the deadline of what waits now, then undo it; whether anything was undone. Tries until it is done."""
+    """Wait for the deadline of what waits now, then undo it; whether anything was undone.
+
+    Tries until it is done.
+    """
     mine, pause_s = History(session).pending(), TRY_AGAIN_S
-    while mine is not None and (now := History(session).pending()) is not None and now.number == mine.number:
+    while (
+        mine is not None
+        and (now := History(session).pending()) is not None
+        and now.number == mine.number
+    ):
         left = now.left_s()
         if left > 0:
             time.sleep(min(left, 5.0))  # confirmed meanwhile: nothing more to wait for
             continue
         try:
-            with session.store.writer_if_possible("warpctl rollback --expired", LOCK_PATIENCE_S, make=False):
+            with session.store.writer_if_possible(
+                "warpctl rollback --expired", LOCK_PATIENCE_S, make=False
+            ):
                 kernel = open_kernel()
                 try:
                     undone = undo_pending(session, kernel)

@@ -14,7 +14,8 @@ import typer
 
 from warpd.errors import EXIT_FAILED
 
-# Typer shows no name for the class of all wrong command lines; this one is among its public children.
+# Typer shows no name for the class of all wrong command lines; this one is among its public
+# children.
 USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
 

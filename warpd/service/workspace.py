@@ -1,4 +1,5 @@
-"""What every command and every pass of the daemon starts from: the checked intent, the grants, the kernel.
+"""What every command and every pass of the daemon starts from: the checked intent, the grants, the
+kernel.
 
 Reading creates nothing.
 
@@ -17,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warpd.allocation.allocator import allocate
-from warpd.allocation.lockfile import Lock, behind, beside, contradictions, read_lock, without_contradictions
+from warpd.allocation.lockfile import (
+    Lock,
+    behind,
+    beside,
+    contradictions,
+    read_lock,
+    without_contradictions,
+)
 from warpd.allocation.model import Allocations
 from warpd.allocation.renames import Quarantine, resting
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
@@ -37,9 +45,11 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("/etc/warpd/warp.yaml")
 DEFAULT_STATE = Path("/var/lib/warpd")
 DEFAULT_SOCKET = Path("/run/warpd/warpd.sock")
-# Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never applied.
+# Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never
+# applied.
 NO_MASTER = Secret(bytes(32))
-# Findings that say what moves under clients in the field: shown apart, and agreed to before they happen.
+# Findings that say what moves under clients in the field: shown apart, and agreed to before they
+# happen.
 RISKS = ("subnet-moves", "grant-moves", "rolled-back")
 
 
@@ -53,7 +63,9 @@ class LoadedIntent:
     warnings: tuple[Finding, ...]
     lock: Lock | None = None
     resting: Quarantine = field(default_factory=Quarantine)  # what nobody else may have yet
-    previous: Allocations = field(default_factory=Allocations)  # what was allocated before this reading
+    previous: Allocations = field(
+        default_factory=Allocations
+    )  # what was allocated before this reading
 
     @property
     def risks(self) -> tuple[Finding, ...]:
@@ -65,43 +77,69 @@ class Session:
     """One view of the files. The kernel is opened by whoever needs it."""
 
     def __init__(self, config: Path, state_dir: Path) -> None:
-        self.named = config  # by the operator; a file with `source:` stands for what was pulled from there
+        self.named = (
+            config  # by the operator; a file with `source:` stands for what was pulled from there
+        )
         self.store = Store(state_dir)
         source = pointer(config)
         self.checkout = Checkout(source, state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
         self._lock: Lock | None = None
-        self._loaded: Loaded | None = None  # the last good one: what is still the same is not read again
+        self._loaded: Loaded | None = (
+            None  # the last good one: what is still the same is not read again
+        )
 
     def read(
-        self, instead: Mapping[Path, bytes] | None = None, yaml_wins: bool = False, previous: Allocations | None = None
+        self,
+        instead: Mapping[Path, bytes] | None = None,
+        yaml_wins: bool = False,
+        previous: Allocations | None = None,
     ) -> LoadedIntent:
         """Load, check and grant; `instead` holds what files are to be read as.
 
-        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it anew. `previous` are the
-        allocations to go on from where those on the disk cannot be read.
+        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it
+        anew. `previous` are the allocations to go on from where those on the disk cannot be read.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
         """
         if self.checkout is not None and not self.checkout.revision:
-            text, hint = f"nothing was pulled from {self.checkout.source.git} yet", "warpd does it, and `warpctl pull`"
-            raise InvalidIntent([Finding("source-not-pulled", "source", text, hint, "error", Where(str(self.named), 1, 1))])
+            text, hint = (
+                f"nothing was pulled from {self.checkout.source.git} yet",
+                "warpd does it, and `warpctl pull`",
+            )
+            raise InvalidIntent(
+                [
+                    Finding(
+                        "source-not-pulled",
+                        "source",
+                        text,
+                        hint,
+                        "error",
+                        Where(str(self.named), 1, 1),
+                    )
+                ]
+            )
         loaded = load(self.config, instead, last=self._loaded)
         if loaded.intent is not None:
             self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)
-        return self._judged(loaded, lock, self.store.read_allocations() if previous is None else previous, yaml_wins)
+        return self._judged(
+            loaded, lock, self.store.read_allocations() if previous is None else previous, yaml_wins
+        )
 
     def read_again(self, files: Mapping[Path, bytes], allocations: Allocations) -> LoadedIntent:
-        """What was in force once, from its files (the main one first) and with its grants; no lock counts.
+        """What was in force once, from its files (the main one first) and with its grants; no lock
+        counts.
 
         Raises:
             InvalidIntent: this warpd refuses what another one accepted.
         """
         return self._judged(load(self.config, files, whole=True), None, allocations, False)
 
-    def _judged(self, loaded: Loaded, lock: Lock | None, before: Allocations, yaml_wins: bool) -> LoadedIntent:
+    def _judged(
+        self, loaded: Loaded, lock: Lock | None, before: Allocations, yaml_wins: bool
+    ) -> LoadedIntent:
         findings = [*loaded.findings, *(lock.findings if lock is not None else ())]
         allocations, now_s = Allocations({}), int(time.time())
         if loaded.intent is not None:
@@ -116,7 +154,15 @@ class Session:
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
-        return LoadedIntent(loaded, loaded.intent, allocations, located, lock, resting(loaded.intent, allocations, now_s), before)
+        return LoadedIntent(
+            loaded,
+            loaded.intent,
+            allocations,
+            located,
+            lock,
+            resting(loaded.intent, allocations, now_s),
+            before,
+        )
 
     def take_lock(self, lock: Lock) -> None:
         """Read with this lock as long as the file's bytes are those that it was made from."""
@@ -130,7 +176,8 @@ class Session:
         """
         if self.checkout is not None:
             raise WarpError(
-                f"the YAML comes from {self.checkout.source.git}: what is changed here would be lost",
+                f"the YAML comes from {self.checkout.source.git}: what is changed here would be"
+                " lost",
                 code="source",
                 who="operator",
                 hint="change it in a clone, with `warpctl -c CLONE ...`, and push",
@@ -158,7 +205,9 @@ class Session:
             self.refuse_lost_master()
             master = self.store.master_key(create=True, path=key_file(read.intent))
         ring = Keyring(master or NO_MASTER, given)
-        return Target(read.intent, read.allocations, ring if given else ring.master, datetime.now(UTC).date())
+        return Target(
+            read.intent, read.allocations, ring if given else ring.master, datetime.now(UTC).date()
+        )
 
     def goal_again(self, read: LoadedIntent) -> Target:
         """The goal of what was applied before, to be applied again: never with other keys.
@@ -172,23 +221,30 @@ class Session:
         return self.goal(read, create=False)
 
     def master(self, intent: Intent) -> Secret | None:
-        """The master secret, None where there is none yet. Raises: WarpError when it cannot be read."""
+        """The master secret, None where there is none yet.
+
+        Raises: WarpError when it cannot be read.
+        """
         return self.store.master_key(create=False, path=key_file(intent))
 
     def commit(self, read: LoadedIntent) -> Target:
-        """The goal, with the master secret made if need be and the grants written down: before the first change.
+        """The goal, with the master secret made if need be and the grants written down: before the
+        first change.
 
         Called inside `store.writer`.
 
         Raises:
             WarpError: the state folder cannot be written, or the master secret is gone.
         """
-        goal = self.goal(read, create=True)  # first, so that grants never stand without the secret they go with
+        goal = self.goal(
+            read, create=True
+        )  # first, so that grants never stand without the secret they go with
         self.store.write_allocations(read.allocations)
         return goal
 
     def refuse_lost_master(self) -> None:
-        """A gateway that has granted has had a master secret: a new one would cut off every client in silence.
+        """A gateway that has granted has had a master secret: a new one would cut off every client
+        in silence.
 
         Raises:
             WarpError: there are allocations.
@@ -200,10 +256,14 @@ class Session:
 def lost_master(evidence: str) -> WarpError:
     """`evidence` is what shows that there has been one, as a verb with its object."""
     return WarpError(
-        f"the master secret is gone, but this gateway {evidence}: a new secret would cut off every client",
+        f"the master secret is gone, but this gateway {evidence}: a new secret would cut off every"
+        " client",
         code="master-lost",
         who="operator",
-        hint="restore master.key from the backup; to start anew instead, `warpctl destroy` and remove the state folder",
+        hint=(
+            "restore master.key from the backup; to start anew instead, `warpctl destroy` and"
+            " remove the state folder"
+        ),
     )
 
 
@@ -221,7 +281,9 @@ def key_file(intent: Intent) -> Path | None:
 def require_root(what: str) -> None:
     """Raises: WarpError when this process may not change the network."""
     if os.geteuid() != 0:
-        raise WarpError(f"{what} needs root", code="not-root", who="operator", hint="run it again with sudo")
+        raise WarpError(
+            f"{what} needs root", code="not-root", who="operator", hint="run it again with sudo"
+        )
 
 
 def require_nftables() -> None:
@@ -232,12 +294,16 @@ def require_nftables() -> None:
 
 @contextlib.contextmanager
 def live_kernel() -> Iterator[LiveKernel]:
-    """The kernel of this machine. What only reads and writes files never comes here, and runs where there is none of ours.
+    """The kernel of this machine.
+
+    What only reads and writes files never comes here, and runs where there is none of ours.
 
     Raises:
         WarpError: a program of the distribution that it needs is not installed.
     """
-    from warpd.kernel.linux.live_kernel import LiveKernel  # what has no kernel to look at does without netlink and nftables
+    from warpd.kernel.linux.live_kernel import (
+        LiveKernel,
+    )  # what has no kernel to look at does without netlink and nftables
 
     require_nftables()
     kernel = LiveKernel()

@@ -1,7 +1,9 @@
-"""Replace a file whole, or make a new one: synced and renamed; one of the operator's with the mode and owner it had.
+"""Replace a file whole, or make a new one: synced and renamed; one of the operator's with the mode
+and owner it had.
 
-Lives here: files, and what may go wrong with them. Does not: what stands in them. A crash at any byte leaves the old
-file or the new one; a file that somebody else changed meanwhile is left as they made it.
+Lives here: files, and what may go wrong with them. Does not: what stands in them. A crash at any
+byte leaves the old file or the new one; a file that somebody else changed meanwhile is left as they
+made it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def replace(path: Path, old: bytes, new: bytes) -> None:
         was = os.stat(target)
         beside = _beside(target, new, stat.S_IMODE(was.st_mode), was, target)
         try:
-            _refuse_changed(target, old)  # the last moment: other edits wait for the folder, editors do not
+            _refuse_changed(
+                target, old
+            )  # the last moment: other edits wait for the folder, editors do not
             os.rename(beside, target)
         except BaseException:
             os.unlink(beside)
@@ -54,7 +58,8 @@ def create(path: Path, new: bytes, mode: int) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Put a file of warpd's own in place, whatever was there; for root alone, and for one writer at a time.
+    """Put a file of warpd's own in place, whatever was there; for root alone, and for one writer at
+    a time.
 
     Raises:
         OSError: nothing was written, and nothing is left of the attempt.
@@ -99,7 +104,12 @@ def told(path: Path) -> Iterator[None]:
         denied = failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         hint = "run it as somebody who may write there" if denied else ""
         text = "is there already" if isinstance(failure, FileExistsError) else failure.strerror
-        raise WarpError(f"{path}: {text}; nothing was written", code="file-unwritable", who="operator", hint=hint) from failure
+        raise WarpError(
+            f"{path}: {text}; nothing was written",
+            code="file-unwritable",
+            who="operator",
+            hint=hint,
+        ) from failure
 
 
 @contextlib.contextmanager
@@ -115,11 +125,20 @@ def _folder(path: Path) -> Iterator[int]:
 
 def _refuse_changed(path: Path, old: bytes) -> None:
     if path.read_bytes() != old:
-        raise Busy(f"{path} was changed by somebody else meanwhile; nothing was written", code="file-changed", hint="try again")
+        raise Busy(
+            f"{path} was changed by somebody else meanwhile; nothing was written",
+            code="file-changed",
+            hint="try again",
+        )
 
 
-def _beside(path: Path, data: bytes, mode: int, owner: os.stat_result | None, like: Path | None) -> Path:
-    """A synced file next to `path`, ready to take its place. Never readable by more people than that one."""
+def _beside(
+    path: Path, data: bytes, mode: int, owner: os.stat_result | None, like: Path | None
+) -> Path:
+    """A synced file next to `path`, ready to take its place.
+
+    Never readable by more people than that one.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(beside)  # of a crash

@@ -1,9 +1,10 @@
-"""The events of a daemon on disk, so that a restart does not lose them: `events.jsonl` in the state folder.
+"""The events of a daemon on disk, so that a restart does not lose them: `events.jsonl` in the state
+folder.
 
 A line of JSON each, in the order in which they happened. The file is appended to, and written anew
 from what is still remembered when it has grown too large, so that it is bounded as the memory is.
-It is a record for people: nothing is decided by it, a line that cannot be read is passed over, and a
-disk that takes no writes stops nothing.
+It is a record for people: nothing is decided by it, a line that cannot be read is passed over, and
+a disk that takes no writes stops nothing.
 
 Lives here: the file. Does not: which events are remembered (`daemon.mailbox`), who may read them.
 """
@@ -23,7 +24,9 @@ from warpd.store.atomic_file import put
 
 FILE: Final = "events.jsonl"
 SIZE_MAX: Final = 4 * 1024 * 1024  # bytes at which the file is written anew
-ROOM_MIN: Final = 1024 * 1024  # bytes of the disk that are left to what counts: allocations, history
+ROOM_MIN: Final = (
+    1024 * 1024
+)  # bytes of the disk that are left to what counts: allocations, history
 RETRY_S: Final = 5.0
 LINE_MAX: Final = 64 * 1024  # bytes of a line that is read; no event is nearly as long
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -32,7 +35,10 @@ Row = Mapping[str, Any]
 
 
 class EventLog:
-    """One file, with one writer: the daemon. `remembered` gives all that it is to hold when written anew."""
+    """One file, with one writer: the daemon.
+
+    `remembered` gives all that it is to hold when written anew.
+    """
 
     def __init__(self, folder: Path, remembered: Callable[[], Iterable[Row]]) -> None:
         self._path = folder / FILE
@@ -43,10 +49,12 @@ class EventLog:
         self.failure = ""  # why it does, as far as the file itself is to blame
 
     def append(self, rows: Iterable[Row], now_s: float) -> None:
-        """Write these down, and what could not be written before. Never raises for what a disk does.
+        """Write these down, and what could not be written before.
 
-        `now_s` is any clock that only goes forward: a disk that took no writes is tried again with the
-        next event, or after a pause.
+        Never raises for what a disk does.
+
+        `now_s` is any clock that only goes forward: a disk that took no writes is tried again with
+        the next event, or after a pause.
         """
         text = _lines(rows)
         is_due = self.is_behind and now_s >= self._next_try_s

@@ -1,7 +1,9 @@
-"""Write a file that a command was told to write, with the rights of root, where others may have been before.
+"""Write a file that a command was told to write, with the rights of root, where others may have
+been before.
 
-A name in a folder that others can write to may be a link, a pipe or a device that they have put there. The content goes into a
-new file beside it, which takes the name when it is whole; links, pipes and devices of others are refused.
+A name in a folder that others can write to may be a link, a pipe or a device that they have put
+there. The content goes into a new file beside it, which takes the name when it is whole; links,
+pipes and devices of others are refused.
 
 Lives here: writing. Does not: what is written.
 """
@@ -47,7 +49,10 @@ def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def _followed(path: Path) -> Path:
-    """Where the name leads, through links of our own. Raises: WarpError for a link of somebody else."""
+    """Where the name leads, through links of our own.
+
+    Raises: WarpError for a link of somebody else.
+    """
     target = Path(path.anchor)
     waiting = list(reversed(path.parts[1:]))
     links = 0
@@ -63,14 +68,22 @@ def _followed(path: Path) -> Path:
             continue
         links += 1
         if links > LINKS_MAX:
-            raise WarpError(f"{path}: too many links", code="out-untrusted", who="operator", hint="name the file itself")
+            raise WarpError(
+                f"{path}: too many links",
+                code="out-untrusted",
+                who="operator",
+                hint="name the file itself",
+            )
         target = Path(link.anchor) if link.is_absolute() else target
         waiting += [part for part in reversed(link.parts) if part != link.anchor]
     return target
 
 
 def _link(path: Path) -> Path | None:
-    """Where this link leads; None for what is none, or not there. Raises: WarpError for one of somebody else."""
+    """Where this link leads; None for what is none, or not there.
+
+    Raises: WarpError for one of somebody else.
+    """
     try:
         seen = os.lstat(path)
     except OSError:
@@ -87,7 +100,12 @@ def _refuse_foreign(path: Path, seen: os.stat_result) -> None:
         return
     kind = "a link" if stat.S_ISLNK(seen.st_mode) else "a pipe or device"
     text = f"{path} is {kind} of uid {seen.st_uid}: what is written there would be theirs"
-    raise WarpError(text, code="out-untrusted", who="operator", hint="write it into a folder that only you can write to")
+    raise WarpError(
+        text,
+        code="out-untrusted",
+        who="operator",
+        hint="write it into a folder that only you can write to",
+    )
 
 
 def _ours() -> set[int]:

@@ -1,8 +1,9 @@
 """The state folder: grants, the master secret, config versions, and the lock of whoever writes.
 
-Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed, folder synced), so
-a crash at any byte leaves the old one or the new one. Reading creates nothing; an absent file is an empty
-answer, a broken one is an error and never taken for an empty one. What the kernel holds is never written here.
+Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed,
+folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing;
+an absent file is an empty answer, a broken one is an error and never taken for an empty one. What
+the kernel holds is never written here.
 """
 
 from __future__ import annotations
@@ -58,14 +59,18 @@ class VersionedConfig(Protocol):
     def numbered(self, version: int) -> Self: ...
 
 
-Stamp = tuple[int, int, int, int]  # inode, bytes, and times: another one when a file was written anew
+Stamp = tuple[
+    int, int, int, int
+]  # inode, bytes, and times: another one when a file was written anew
 
 Config = TypeVar("Config", bound=VersionedConfig)
 Parsed = TypeVar("Parsed")
 
 
 def known_as(config: VersionedConfig) -> tuple[str, str]:
-    """The names that an endpoint's versions go by: those it had first, so that a new name takes its history along."""
+    """The names that an endpoint's versions go by: those it had first, so that a new name takes its
+    history along.
+    """
     return config.first_names or (config.network, config.endpoint)
 
 
@@ -86,9 +91,16 @@ class Versions:
     configs: Mapping[str, tuple[ConfigVersion, ...]]
 
     def of(self, network: str, endpoint: str, digest: str = "") -> dict[str, Any]:
-        """For `status` and `show`. With the digest of the config as it is now, that one counts, on record or not."""
+        """For `status` and `show`.
+
+        With the digest of the config as it is now, that one counts, on record or not.
+        """
         rows = self.configs.get(f"{network}/{endpoint}", ())
-        last = next((row for row in reversed(rows) if row.digest == digest), None) if digest else (rows[-1:] or (None,))[0]
+        last = (
+            next((row for row in reversed(rows) if row.digest == digest), None)
+            if digest
+            else (rows[-1:] or (None,))[0]
+        )
         number = last.version if last else len(rows) + 1
         return {"config_version": number, "config_exported": last is not None and last.exported}
 
@@ -107,7 +119,8 @@ class Store:
     # grants
 
     def read_allocations(self) -> Allocations:
-        """The very same object while the file is the same; where that is lost, those of what was applied last.
+        """The very same object while the file is the same; where that is lost, those of what was
+        applied last.
 
         Raises:
             WarpError: they cannot be read.
@@ -125,7 +138,11 @@ class Store:
 
     def _grants_on_record(self) -> Allocations:
         pointer = self._read(IN_FORCE)
-        number = self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"])) if pointer is not None else 0
+        number = (
+            self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"]))
+            if pointer is not None
+            else 0
+        )
         name = record_name(number)
         stamp = self.stamp(name) if number else None
         if stamp is None:
@@ -150,16 +167,22 @@ class Store:
     # the master secret
 
     def master_key(self, create: bool, path: Path | None = None) -> Secret | None:
-        """The master secret: from `path` if given, a systemd credential, or the folder; None when there is none yet.
+        """The master secret: from `path` if given, a systemd credential, or the folder; None when
+        there is none yet.
 
         Raises:
-            WarpError: it is unreadable, malformed or readable by others; or `path` is given and not there.
+            WarpError: it is unreadable, malformed or readable by others; or `path` is given and not
+            there.
         """
         if path is not None:
             found = _read_key(path, shared=stat.S_IRWXO)
             if found is None:
-                hint = "mount it, or drop `gateway.master_key_file` to use the one in the state folder"
-                raise WarpError(f"{path}: no such file", code="master-missing", who="operator", hint=hint)
+                hint = (
+                    "mount it, or drop `gateway.master_key_file` to use the one in the state folder"
+                )
+                raise WarpError(
+                    f"{path}: no such file", code="master-missing", who="operator", hint=hint
+                )
             return found
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         if credentials:
@@ -170,7 +193,9 @@ class Store:
         return self._make_master() if own is None and create else own
 
     def _make_master(self) -> Secret | None:
-        """Never replaces one that another process made meanwhile: link() fails where rename() would not."""
+        """Never replaces one that another process made meanwhile: link() fails where rename() would
+        not.
+        """
         target = self.folder / MASTER
         beside = self.folder / f".{MASTER}.{os.getpid()}"
         with _told(target):
@@ -191,14 +216,20 @@ class Store:
         text = self._read(VERSIONS)
         return Versions({}) if text is None else self._parse(VERSIONS, text, _versions_from_json)
 
-    def versioned(self, config: Config, formatter: Callable[[Config], str], exported: bool = True) -> tuple[Config, str]:
-        """The config with its number, and its text; a config not seen before gets the next number, dated today."""
+    def versioned(
+        self, config: Config, formatter: Callable[[Config], str], exported: bool = True
+    ) -> tuple[Config, str]:
+        """The config with its number, and its text; a config not seen before gets the next number,
+        dated today.
+        """
         versions = self.versions()
         name, digest = "/".join(known_as(config)), config.digest()
         rows = versions.configs.get(name, ())
         row = next((row for row in rows if row.digest == digest), None)
         if row is None:
-            row = ConfigVersion(len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported)
+            row = ConfigVersion(
+                len(rows) + 1, datetime.now(UTC).date().isoformat(), digest, exported
+            )
             rows = (*rows, row)
         elif exported and not row.exported:
             new = dataclasses.replace(row, exported=True)
@@ -237,7 +268,11 @@ class Store:
 
     def _masked(self, network: str, endpoint: str) -> dict[str, Mapping[str, Any]]:
         text = self._read(_masked_file(network, endpoint))
-        return {} if text is None else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
+        return (
+            {}
+            if text is None
+            else self._parse(_masked_file(network, endpoint), text, _masked_from_json)
+        )
 
     def _keep_masked(self, config: VersionedConfig, version: int) -> None:
         """A file an endpoint: the list of versions, which every look reads, stays small."""
@@ -246,9 +281,15 @@ class Store:
         self._write(_masked_file(*known_as(config)), text + "\n")
 
     def log_export(self, config: VersionedConfig, version: int, style: str, user: str) -> None:
-        """Who took which version, when, in which format: a line of JSON at the end of a file that only grows."""
+        """Who took which version, when, in which format: a line of JSON at the end of a file that
+        only grows.
+        """
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        names: dict[str, Any] = {"network": config.network, "endpoint": config.endpoint, "version": version}
+        names: dict[str, Any] = {
+            "network": config.network,
+            "endpoint": config.endpoint,
+            "version": version,
+        }
         if config.first_names is not None:
             names["known_as"] = "/".join(config.first_names)
         line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
@@ -258,13 +299,21 @@ class Store:
             _append_synced(path, line.encode())
 
     def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
-        return [(version, row) for name, version, row in self._export_rows() if name == f"{network}/{endpoint}"]
+        return [
+            (version, row)
+            for name, version, row in self._export_rows()
+            if name == f"{network}/{endpoint}"
+        ]
 
     def _export_rows(self) -> Iterator[tuple[str, int, dict[str, str]]]:
-        return (found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line))
+        return (
+            found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line)
+        )
 
     def delivered(self) -> dict[str, str]:
-        """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what the device has."""
+        """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what
+        the device has.
+        """
         configs = self.versions().configs
         out = {name: row.digest for name, rows in configs.items() for row in rows if row.exported}
         for name, version, _ in self._export_rows():
@@ -277,7 +326,9 @@ class Store:
 
     @contextlib.contextmanager
     def writer(self, command: str, patience_s: float = 0.0) -> Iterator[None]:
-        """Be the only writer of this folder. The kernel's lock counts, the file's text only tells who it is.
+        """Be the only writer of this folder.
+
+        The kernel's lock counts, the file's text only tells who it is.
 
         Raises:
             Busy: another process is, and still was after `patience_s` seconds.
@@ -289,12 +340,16 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def writer_if_possible(self, command: str, patience_s: float = 0.0, make: bool = True) -> Iterator[WarpError | None]:
-        """As `writer`, for whoever takes access away or restores a guard: a folder that takes no writes stops neither.
+    def writer_if_possible(
+        self, command: str, patience_s: float = 0.0, make: bool = True
+    ) -> Iterator[WarpError | None]:
+        """As `writer`, for whoever takes access away or restores a guard: a folder that takes no
+        writes stops neither.
 
-        Yields why the folder takes no writes, None while none is known. The lock is held all the same where its file can be
-        read (flock(2) asks for no right to write); without its file, two processes could be at work, each of which only
-        takes away. With `make` false a folder that is gone is not made anew.
+        Yields why the folder takes no writes, None while none is known. The lock is held all the
+        same where its file can be read (flock(2) asks for no right to write); without its file, two
+        processes could be at work, each of which only takes away. With `make` false a folder that
+        is gone is not made anew.
 
         Raises:
             Busy: another process is the writer, and still was after `patience_s` seconds.
@@ -322,16 +377,20 @@ class Store:
             os.close(fd)
 
     def hold(self) -> None:
-        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where that can be said.
+        """Say, until this process ends, that a daemon keeps the kernel as this folder says; where
+        that can be said.
 
-        The descriptor is open for reading alone: one that is open for writing would keep the disk from being mounted read-only.
+        The descriptor is open for reading alone: one that is open for writing would keep the disk
+        from being mounted read-only.
         """
         path = self.folder / KEPT
         with contextlib.suppress(OSError):
             if self._kept is not None and os.path.samestat(os.fstat(self._kept), path.stat()):
                 return
         if self._kept is not None:
-            os.close(self._kept)  # the file was removed: an open one without a name keeps its disk writable, too
+            os.close(
+                self._kept
+            )  # the file was removed: an open one without a name keeps its disk writable, too
             self._kept = None
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -355,7 +414,8 @@ class Store:
         return False
 
     def _open_lock(self, path: Path, make: bool) -> tuple[int | None, WarpError | None]:
-        """The open lock file, None where there is none and none can be made; and why the folder takes no writes.
+        """The open lock file, None where there is none and none can be made; and why the folder
+        takes no writes.
 
         It is open for reading, which is all that flock(2) asks for: see `hold`.
         """
@@ -366,7 +426,9 @@ class Store:
                 self._make_folder()
                 self._locked_in = self.folder.stat()
                 self._close_folder()
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+                os.close(
+                    os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                )
         except WarpError as failure:
             obstacle = failure
         try:
@@ -376,7 +438,9 @@ class Store:
             return None, obstacle or failure
 
     def obstacle(self) -> str:
-        """What is known to keep anybody from writing here, without a write: "gone", "read-only", "full", or ""."""
+        """What is known to keep anybody from writing here, without a write: "gone", "read-only",
+        "full", or "".
+        """
         try:
             seen = os.statvfs(self.folder)
         except OSError:
@@ -395,7 +459,9 @@ class Store:
         """Names of what `keep` wrote there, sorted."""
         path = self.folder / folder
         with _told(path), contextlib.suppress(FileNotFoundError):
-            return sorted(f"{folder}/{name}" for name in os.listdir(path) if not name.startswith("."))
+            return sorted(
+                f"{folder}/{name}" for name in os.listdir(path) if not name.startswith(".")
+            )
         return []
 
     def stamp(self, name: str) -> Stamp | None:
@@ -418,7 +484,9 @@ class Store:
     # files
 
     def _make_folder(self) -> None:
-        """Once. One that goes away under a write is put back by somebody: a new one would stand in its way.
+        """Once.
+
+        One that goes away under a write is put back by somebody: a new one would stand in its way.
 
         Raises:
             OSError: another one has its name since the lock was taken.
@@ -426,8 +494,12 @@ class Store:
         if not self._made:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._made = True
-        if self._locked_in is not None and not os.path.samestat(self._locked_in, self.folder.stat()):
-            raise FileNotFoundError(errno.ENOENT, "was replaced while it was written to", str(self.folder))
+        if self._locked_in is not None and not os.path.samestat(
+            self._locked_in, self.folder.stat()
+        ):
+            raise FileNotFoundError(
+                errno.ENOENT, "was replaced while it was written to", str(self.folder)
+            )
 
     def _close_folder(self) -> None:
         """A folder that was made by hand, or unpacked from a backup, may be open to others."""
@@ -471,16 +543,27 @@ def _flock(fd: int, path: Path, patience_s: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Busy(_owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again") from None
+                raise Busy(
+                    _owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again"
+                ) from None
             time.sleep(LOCK_PAUSE_S)
         except OSError as failure:
-            raise WarpError(f"{path}: {failure.strerror}", code="state-unwritable", who="operator") from failure
+            raise WarpError(
+                f"{path}: {failure.strerror}", code="state-unwritable", who="operator"
+            ) from failure
 
 
 def _sign(path: Path, locked: int, command: str | None) -> None:
-    """Say who holds the lock; None: nobody. Only for people: where nothing can be written, the lock holds without it."""
+    """Say who holds the lock; None: nobody.
+
+    Only for people: where nothing can be written, the lock holds without it.
+    """
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps({"pid": os.getpid(), "command": command, "since": since}) if command is not None else ""
+    text = (
+        json.dumps({"pid": os.getpid(), "command": command, "since": since})
+        if command is not None
+        else ""
+    )
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -505,9 +588,16 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        hint = "run it as root, or name another folder with --state-dir" if failure.errno == errno.EACCES else ""
+        hint = (
+            "run it as root, or name another folder with --state-dir"
+            if failure.errno == errno.EACCES
+            else ""
+        )
         raise WarpError(
-            f"{failure.filename or path}: {failure.strerror}", code="state-unusable", who="operator", hint=hint
+            f"{failure.filename or path}: {failure.strerror}",
+            code="state-unusable",
+            who="operator",
+            hint=hint,
         ) from failure
 
 
@@ -536,7 +626,10 @@ def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:
 
 
 def _read_key(path: Path, shared: int) -> Secret | None:
-    """32 bytes, raw or in base64; None when there is no such file. `shared`: mode bits that must not be set."""
+    """32 bytes, raw or in base64; None when there is no such file.
+
+    `shared`: mode bits that must not be set.
+    """
     with _told(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -546,11 +639,18 @@ def _read_key(path: Path, shared: int) -> Secret | None:
             mode = os.fstat(fd).st_mode
             raw = file.read(_KEY_FILE_MAX) if stat.S_ISREG(mode) else b""
     if stat.S_ISREG(mode) and mode & shared:
-        raise WarpError(f"{path}: others can read it", code="master-shared", who="operator", hint=f"chmod 600 {path}")
+        raise WarpError(
+            f"{path}: others can read it",
+            code="master-shared",
+            who="operator",
+            hint=f"chmod 600 {path}",
+        )
     key = raw if len(raw) == KEY_BYTES else _from_base64(raw)
     if key is None or key == bytes(KEY_BYTES):
         hint = "32 bytes, raw or in base64: head -c 32 /dev/urandom"
-        raise WarpError(f"{path} holds no master secret", code="master-malformed", who="operator", hint=hint)
+        raise WarpError(
+            f"{path} holds no master secret", code="master-malformed", who="operator", hint=hint
+        )
     return Secret(key)
 
 
@@ -574,7 +674,10 @@ def _grants_of_record(text: str) -> Allocations:
 
 
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
-    rows = {name: [[row.version, row.date, row.digest, row.exported] for row in each] for name, each in configs.items()}
+    rows = {
+        name: [[row.version, row.date, row.digest, row.exported] for row in each]
+        for name, each in configs.items()
+    }
     return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
 
 
@@ -597,6 +700,8 @@ def _versions_from_json(text: str) -> Versions:
         if document["version"] != FORMAT:
             raise ValueError(f"version {document['version']}, this warpd reads {FORMAT}")
         configs = document["configs"].items()
-        return Versions({name: tuple(ConfigVersion(*row) for row in rows) for name, rows in configs})
+        return Versions(
+            {name: tuple(ConfigVersion(*row) for row in rows) for name, rows in configs}
+        )
     except (KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise ValueError(f"unexpected shape: {failure!r}") from None

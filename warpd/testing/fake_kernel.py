@@ -1,7 +1,9 @@
-"""A kernel in memory: the same four calls, the same rules of existence. For tests of order, crashes and faults.
+"""A kernel in memory: the same four calls, the same rules of existence.
 
-It passes the live kernel's own conformance tests (`tests/conformance`). It keeps objects, not packets: what
-passes is only ever tested on a real kernel.
+For tests of order, crashes and faults.
+
+It passes the live kernel's own conformance tests (`tests/conformance`). It keeps objects, not
+packets: what passes is only ever tested on a real kernel.
 """
 
 from __future__ import annotations
@@ -15,7 +17,13 @@ from warpd.kernel.api import Dump, Event, FailureKind, OperationError
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.link import Device, LinkUp, Veth, VethEnd, WireguardLink
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable, needs_rebuild
+from warpd.kernel.kinds.nft_table import (
+    IngressFilter,
+    NetworkSubtable,
+    NftElements,
+    NftTable,
+    needs_rebuild,
+)
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import TAG_FENCE4, Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
@@ -47,7 +55,9 @@ PLAIN = Host(
 
 
 class FakeKernel:
-    """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what along."""
+    """Objects in a dictionary, with the kernel's own rules for what needs what and what takes what
+    along.
+    """
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or PLAIN
@@ -61,9 +71,18 @@ class FakeKernel:
         pass
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
-        there = [item for item in self.objects.values() if item.key.netns == netns and not isinstance(item, Veth)]
+        there = [
+            item
+            for item in self.objects.values()
+            if item.key.netns == netns and not isinstance(item, Veth)
+        ]
         own = there
-        ends = [end for number, veth in enumerate(self._veths()) for end in _ends(veth, number) if end.netns == netns]
+        ends = [
+            end
+            for number, veth in enumerate(self._veths())
+            for end in _ends(veth, number)
+            if end.netns == netns
+        ]
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
         others = {key.name: kind for key, kind in self.others.items() if key.netns == netns}
         host = self._host() if netns == ROOT else None
@@ -89,7 +108,10 @@ class FakeKernel:
     def _exits(self, fence4: Sequence[str]) -> Sequence[EgressLink]:
         """While there is no uplink, the links that we let forward before stay what they are."""
         kept = () if self.host.uplink else tuple(EgressLink(name) for name in fence4)
-        return (*kept, *(link for link in self.host.exits if link.name not in fence4 or self.host.uplink))
+        return (
+            *kept,
+            *(link for link in self.host.exits if link.name not in fence4 or self.host.uplink),
+        )
 
     def _tags(self) -> list[str]:
         own = (item for item in self.objects.values() if isinstance(item, Sysctl))
@@ -147,13 +169,23 @@ class FakeKernel:
 
     def _taken(self, subject: KernelObject) -> bool:
         if isinstance(
-            subject, WireguardDevice | WireguardPeer | LinkUp | NftElements | NetworkSubtable | IngressFilter | BridgePort
+            subject,
+            WireguardDevice
+            | WireguardPeer
+            | LinkUp
+            | NftElements
+            | NetworkSubtable
+            | IngressFilter
+            | BridgePort,
         ):
             return False  # set, not created: the kernel takes them again
         return any(subject.key in held for held in (self.objects, self.foreign, self.others))
 
     def _route_refusal(self, route: Route) -> int:
-        if route.link is not None and Key(LinkUp.KIND, route.netns, route.device) not in self.objects:
+        if (
+            route.link is not None
+            and Key(LinkUp.KIND, route.netns, route.device) not in self.objects
+        ):
             return errno.ENETDOWN
         if route.via and route.reach is not None and route.reach not in self.objects:
             return errno.ENETUNREACH
@@ -161,11 +193,15 @@ class FakeKernel:
 
     def _port_in_use(self, device: WireguardDevice) -> bool:
         others = (item for key, item in self.objects.items() if key != device.key)
-        return bool(device.port) and any(isinstance(o, WireguardDevice) and o.port == device.port for o in others)
+        return bool(device.port) and any(
+            isinstance(o, WireguardDevice) and o.port == device.port for o in others
+        )
 
     def _put(self, change: Change, subject: KernelObject) -> None:
         before = self.objects.get(subject.key)
-        both = isinstance(subject, NftTable | NetworkSubtable) and isinstance(before, NftTable | NetworkSubtable)
+        both = isinstance(subject, NftTable | NetworkSubtable) and isinstance(
+            before, NftTable | NetworkSubtable
+        )
         rebuilt = both and needs_rebuild(before, subject)  # type: ignore[arg-type]  # `both` has just said so
         if rebuilt:
             self._remove(subject.key)
@@ -184,9 +220,14 @@ class FakeKernel:
             self.objects[device.key] = device
 
     def _steal(self, peer: WireguardPeer) -> None:
-        """A prefix belongs to one peer of a device: giving it to one takes it from the other, silently."""
+        """A prefix belongs to one peer of a device: giving it to one takes it from the other,
+        silently.
+        """
         for key, item in list(self.objects.items()):
-            if not isinstance(item, WireguardPeer) or (item.netns, item.device) != (peer.netns, peer.device):
+            if not isinstance(item, WireguardPeer) or (item.netns, item.device) != (
+                peer.netns,
+                peer.device,
+            ):
                 continue
             left = tuple(ip for ip in item.allowed_ips if ip not in peer.allowed_ips)
             if key != peer.key and left != item.allowed_ips:
@@ -194,7 +235,13 @@ class FakeKernel:
 
     def _setting(self, change: Change, subject: Sysctl) -> OperationError | None:
         if subject.holder is not None and subject.holder not in self.objects:
-            return OperationError(FailureKind.REFUSED, change.action.value, subject.key, errno.ENOENT, TEXTS[errno.ENOENT])
+            return OperationError(
+                FailureKind.REFUSED,
+                change.action.value,
+                subject.key,
+                errno.ENOENT,
+                TEXTS[errno.ENOENT],
+            )
         value = subject.restore if change.action is Action.DELETE else subject.value
         if subject.holder is None and value is not None:
             self.settings[subject.path] = value
@@ -211,19 +258,31 @@ class FakeKernel:
             return
         self._release(item)
         for other_key, other in list(self.objects.items()):
-            inside = isinstance(item, Netns) and (other_key.netns == item.name or getattr(other, "peer_netns", "") == item.name)
+            inside = isinstance(item, Netns) and (
+                other_key.netns == item.name or getattr(other, "peer_netns", "") == item.name
+            )
             if other.container == key or inside:
                 self._remove(other_key)
         if isinstance(item, LinkUp):
             self._routes_of(item.netns, item.name)
 
     def _release(self, item: Any) -> None:
-        """The ports of a VRF or bridge that goes stay, and are nobody's; a table's gates go with it."""
+        """The ports of a VRF or bridge that goes stay, and are nobody's; a table's gates go with
+        it.
+        """
         for key, other in list(self.objects.items()):
-            if isinstance(item, Device) and isinstance(other, Device) and (other.netns, other.master) == (item.netns, item.name):
+            if (
+                isinstance(item, Device)
+                and isinstance(other, Device)
+                and (other.netns, other.master) == (item.netns, item.name)
+            ):
                 self.objects[key] = dataclasses.replace(other, master="")
                 self.objects.pop(Key(BridgePort.KIND, other.netns, other.name), None)
-            if isinstance(item, NftTable) and isinstance(other, IngressFilter) and other.netns == item.netns:
+            if (
+                isinstance(item, NftTable)
+                and isinstance(other, IngressFilter)
+                and other.netns == item.netns
+            ):
                 del self.objects[key]
 
     def _routes_of(self, netns: str, device: str) -> None:

@@ -1,1 +1,4 @@
-"""YAML text with positions, and edits of it that change nothing else. Knows nothing of warpd's fields."""
+"""YAML text with positions, and edits of it that change nothing else.
+
+Knows nothing of warpd's fields.
+"""

@@ -36,7 +36,9 @@ def conflicts(text: str) -> list[MarkedConflict]:
 
 
 def sides(text: str) -> tuple[str, str]:
-    """The text as ours and as theirs had it; what neither changed is in both, what the base had in none."""
+    """The text as ours and as theirs had it; what neither changed is in both, what the base had in
+    none.
+    """
     ours: list[str] = []
     theirs: list[str] = []
     into: tuple[list[str], ...] = (ours, theirs)

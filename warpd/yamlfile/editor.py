@@ -1,11 +1,13 @@
 """(YAML text, request) -> new YAML text, in which nothing else has changed by a byte. Pure.
 
-Lives here: where a splice goes. Does not: how a value is written (`writer`), where things stand (`positions`), files
-(`atomic_file`), whether the result is a sound intent (`loader`, `validation`). Comments, order, quotes, indentation and line
-ends are the operator's. Comments inside an entry go with it; those above it stay, since nobody knows whether they are
-about it alone. Removing what was added gives the bytes that were there before.
+Lives here: where a splice goes. Does not: how a value is written (`writer`), where things stand
+(`positions`), files (`atomic_file`), whether the result is a sound intent (`loader`, `validation`).
+Comments, order, quotes, indentation and line ends are the operator's. Comments inside an entry go
+with it; those above it stay, since nobody knows whether they are about it alone. Removing what was
+added gives the bytes that were there before.
 
-Every new text is read again: it must hold what the old one held and the one change, or the edit is refused.
+Every new text is read again: it must hold what the old one held and the one change, or the edit is
+refused.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def rotate(text: str, network: str, endpoint: str) -> str:
     before = _at(value, path)
     old = before.get("rotation", 0) if isinstance(before, dict) else 0
     if not isinstance(old, int) or isinstance(old, bool):
-        raise EditRefused(f"rotation of {network}/{endpoint} is not a whole number", hint="write a number")
+        raise EditRefused(
+            f"rotation of {network}/{endpoint} is not a whole number", hint="write a number"
+        )
     pair = holder.get("rotation")
     if pair is None:
         splices = _inserted(text, holder, {"rotation": old + 1})
@@ -79,29 +83,47 @@ def rotate(text: str, network: str, endpoint: str) -> str:
 
 
 def set_fields(text: str, path: Path, fields: Fields) -> str:
-    """Fields of the mapping at `path` set to values, or taken out where the value is None. Raises: Refused."""
+    """Fields of the mapping at `path` set to values, or taken out where the value is None.
+
+    Raises: Refused.
+    """
     for name, value in fields.items():
         pair = _walked(text, outline(text), path).get(name)
         if value is None:
             text = _remove(text, path, name)
-        elif pair is not None and pair.value.kind == "scalar" and not pair.value.anchor and pair.value.end > pair.value.start:
+        elif (
+            pair is not None
+            and pair.value.kind == "scalar"
+            and not pair.value.anchor
+            and pair.value.end > pair.value.start
+        ):
             splice = Splice(pair.value.start, pair.value.end, writer.flow(value))
             text = _verified(text, [splice], _with(_value(text), path, {name: value}))
         else:
             text = _remove(text, path, name) if pair is not None else text
             holder = _walked(text, outline(text), path)
-            text = _verified(text, _inserted(text, holder, {name: value}), _with(_value(text), path, {name: value}))
+            text = _verified(
+                text,
+                _inserted(text, holder, {name: value}),
+                _with(_value(text), path, {name: value}),
+            )
     return text
 
 
 def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
-    """The entry `old` of the mapping at `path` under a new name, with `renamed_from: former`. Raises: Refused."""
+    """The entry `old` of the mapping at `path` under a new name, with `renamed_from: former`.
+
+    Raises: Refused.
+    """
     value = _value(text)
     root = outline(text)
     holder = _walked(text, root, path)
     pair = holder.get(old)
     if pair is None:
-        raise EditRefused(f"{'.'.join(path)}.{old} is not written out in this file", hint="it comes from a merge (<<)")
+        raise EditRefused(
+            f"{'.'.join(path)}.{old} is not written out in this file",
+            hint="it comes from a merge (<<)",
+        )
     if holder.get(new) is not None:
         raise EditRefused(f"there is a {new} already", hint="take another name")
     _refuse_shared(text, root, pair)
@@ -111,7 +133,10 @@ def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
 
 
 def fields_at(text: str, path: Path) -> Fields:
-    """What the mapping at `path` holds; nothing where there is none. Raises: Refused when the text cannot be read."""
+    """What the mapping at `path` holds; nothing where there is none.
+
+    Raises: Refused when the text cannot be read.
+    """
     found = _at(_value(text), path)
     return found if isinstance(found, dict) else {}
 
@@ -122,7 +147,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, 3, 0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"there are: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else "there are none"
+    return (
+        f"there are: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
+        if names
+        else "there are none"
+    )
 
 
 # Reading
@@ -150,7 +179,8 @@ def _walked(text: str, root: Node, path: Path) -> Node:
         pair = node.get(step)
         if pair is None:
             raise EditRefused(
-                f"{what} is not written out in this file", hint="it comes from a merge (<<): edit it where it stands"
+                f"{what} is not written out in this file",
+                hint="it comes from a merge (<<): edit it where it stands",
             )
         node = _own(text, pair.value, shared, what)
     return node
@@ -158,7 +188,12 @@ def _walked(text: str, root: Node, path: Path) -> Node:
 
 def _own(text: str, node: Node, shared: set[str], what: str) -> Node:
     if node.kind == "alias":
-        raise _refused(text, node, f"{what} is *{node.word}: it stands elsewhere too", f"edit it at &{node.word}, by hand")
+        raise _refused(
+            text,
+            node,
+            f"{what} is *{node.word}: it stands elsewhere too",
+            f"edit it at &{node.word}, by hand",
+        )
     if node.anchor in shared:
         hint = f"a change here would change every *{node.anchor}: edit it by hand"
         raise _refused(text, node, f"{what} is the anchor &{node.anchor}", hint)
@@ -171,7 +206,9 @@ def _is_null(node: Node) -> bool:
     return node.kind == "scalar" and node.word in ("", "~", "null", "Null", "NULL")
 
 
-def _refused(text: str, node: Node, message: str, hint: str = "this layout is edited by hand only") -> EditRefused:
+def _refused(
+    text: str, node: Node, message: str, hint: str = "this layout is edited by hand only"
+) -> EditRefused:
     line = len(BREAK.findall(text, 0, node.start)) + 1
     return EditRefused(f"line {line}: {message}", hint=hint)
 
@@ -182,11 +219,16 @@ def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> s
         new = new[: splice.start] + splice.text + new[splice.end :]
     read = read_tree(new)
     if read.flaws or read.value != wanted:
-        raise EditRefused("this layout cannot be edited without changing something else", hint="edit the YAML by hand")
+        raise EditRefused(
+            "this layout cannot be edited without changing something else",
+            hint="edit the YAML by hand",
+        )
     return new
 
 
-def _with(value: dict[str, Any], path: Path, changes: Fields, gone: str | None = None) -> dict[str, Any]:
+def _with(
+    value: dict[str, Any], path: Path, changes: Fields, gone: str | None = None
+) -> dict[str, Any]:
     """The value with `changes` to the mapping at `path`; every mapping on the way is a new one."""
     out: dict[str, Any] = dict(value)
     if path:
@@ -207,17 +249,23 @@ def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str
     for name in entries:
         if isinstance(there, dict) and name in there:
             raise EditRefused(
-                f"{what} {name} is there already", code="exists", hint="take another name, or remove that one first"
+                f"{what} {name} is there already",
+                code="exists",
+                hint="take another name, or remove that one first",
             )
     pair = parent.get(path[-1])
     if pair is None and there is not None:
-        raise EditRefused(f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand")
+        raise EditRefused(
+            f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand"
+        )
     if pair is None:
         splices = _inserted(text, parent, {path[-1]: entries})
     else:
         _walked(text, root, path)
         splices = _filled(text, parent, pair, entries)
-    return _verified(text, splices, _with(value, path, {name: dict(fields) for name, fields in entries.items()}))
+    return _verified(
+        text, splices, _with(value, path, {name: dict(fields) for name, fields in entries.items()})
+    )
 
 
 def _filled(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]:
@@ -226,7 +274,11 @@ def _filled(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice
     if holder.pairs:
         return _inserted(text, holder, entries)
     empty = "".join(text[holder.start : holder.end].split()) == "{}"
-    if not parent.flow and not holder.anchor and (_is_null(holder) or (empty and _unfolds(pair, entries))):
+    if (
+        not parent.flow
+        and not holder.anchor
+        and (_is_null(holder) or (empty and _unfolds(pair, entries)))
+    ):
         return _below(text, parent, pair, entries)
     if holder.kind == "mapping" and holder.flow:
         return [Splice(holder.inside, holder.inside, ", ".join(_inline(entries)))]
@@ -241,13 +293,17 @@ def _below(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]
     between = text[pair.key.end : pair.value.start]
     if not between.startswith(":") or between.strip() != ":" or BREAK.search(between):
         raise _refused(text, pair.value, "an empty mapping stands apart from its key")
-    lines = _lines(entries, pair.key.column + _step_of(parent), _STEP if pair.key.word == "networks" else 0)
+    lines = _lines(
+        entries, pair.key.column + _step_of(parent), _STEP if pair.key.word == "networks" else 0
+    )
     cut = [Splice(start, end, "")] if end > pair.value.start else []
     return [*cut, _new_lines(text, line_end(text, end), lines)]
 
 
 def _unfolds(pair: Pair, entries: Fields) -> bool:
-    """Networks and many endpoints at once go on lines of their own; one endpoint fits between its braces."""
+    """Networks and many endpoints at once go on lines of their own; one endpoint fits between its
+    braces.
+    """
     return pair.key.word == "networks" or len(entries) > 1
 
 
@@ -259,7 +315,11 @@ def _inserted(text: str, holder: Node, entries: Fields) -> list[Splice]:
     if holder.flow:
         return _behind(text, holder, last, entries)
     _refuse_odd(text, last)
-    step = last.value.pairs[0].key.column - last.key.column if last.value.pairs and not last.value.flow else 0
+    step = (
+        last.value.pairs[0].key.column - last.key.column
+        if last.value.pairs and not last.value.flow
+        else 0
+    )
     if not step and any(isinstance(item, Mapping) and _nests(item) for item in entries.values()):
         step = _step_of(holder)
     return [_new_lines(text, extent(text, last), _lines(entries, last.key.column, step))]
@@ -272,7 +332,9 @@ def _nests(fields: Fields) -> bool:
 def _lines(entries: Fields, column: int, step: int) -> list[str]:
     lines: list[str] = []
     for name, fields in entries.items():
-        if isinstance(fields, Mapping) and _nests(fields):  # a mapping of entries: each keeps to one line
+        if isinstance(fields, Mapping) and _nests(
+            fields
+        ):  # a mapping of entries: each keeps to one line
             lines.append(" " * column + writer.scalar(name) + ":")
             lines += _lines(fields, column + (step or _STEP), 0)
         else:
@@ -295,7 +357,9 @@ def _refuse_odd(text: str, pair: Pair) -> None:
 
 
 def _new_lines(text: str, at: int, lines: list[str]) -> Splice:
-    """Whole lines, with the line ends of their neighbours; a text without a final line end stays without."""
+    """Whole lines, with the line ends of their neighbours; a text without a final line end stays
+    without.
+    """
     before = text[max(0, at - 2) : at]
     own = before.removeprefix(_without_break(before))
     first = BREAK.search(text)
@@ -310,7 +374,9 @@ def _inline(entries: Fields) -> list[str]:
 
 
 def _braced(fields: Any) -> str:
-    """A mapping of entries has blanks inside its braces: the mark by which `remove` knows what `add` has made."""
+    """A mapping of entries has blanks inside its braces: the mark by which `remove` knows what
+    `add` has made.
+    """
     if isinstance(fields, Mapping) and _nests(fields):
         return "{ " + ", ".join(_inline(fields)) + " }"
     return writer.flow(fields)
@@ -326,7 +392,10 @@ def _behind(text: str, holder: Node, last: Pair, entries: Fields) -> list[Splice
         return [Splice(comma + 1, comma + 1, "".join(f" {word}," for word in words))]
     indent = text[line_start(text, last.key.start) : last.key.start]
     ends = "," if comma is not None else ""
-    lines = [f"{indent}{word}{',' if number < len(words) else ends}" for number, word in enumerate(words, 1)]
+    lines = [
+        f"{indent}{word}{',' if number < len(words) else ends}"
+        for number, word in enumerate(words, 1)
+    ]
     added = [] if comma is not None else [Splice(end, end, ",")]
     return [*added, _new_lines(text, line_end(text, end if comma is None else comma), lines)]
 
@@ -362,7 +431,10 @@ def _remove(text: str, path: Path, name: str) -> str:
     holder = _walked(text, root, path)
     pair = holder.get(name)
     if pair is None:
-        raise EditRefused(f"{'.'.join(path)}.{name} is not written out in this file", hint="it comes from a merge (<<)")
+        raise EditRefused(
+            f"{'.'.join(path)}.{name} is not written out in this file",
+            hint="it comes from a merge (<<)",
+        )
     _refuse_shared(text, root, pair)
     parent = _walked(text, root, path[:-1])
     above = parent.get(path[-1])
@@ -376,20 +448,37 @@ def _remove(text: str, path: Path, name: str) -> str:
 
 def _refuse_shared(text: str, root: Node, pair: Pair) -> None:
     """What other parts of the file refer to stays."""
-    anchors = {node.anchor for part in (pair.key, pair.value) for node in part.walk() if node.anchor}
+    anchors = {
+        node.anchor for part in (pair.key, pair.value) for node in part.walk() if node.anchor
+    }
     inside = (pair.key.start, pair.value.end)
     for node in root.walk():
-        if node.kind == "alias" and node.word in anchors and not inside[0] <= node.start < inside[1]:
-            raise _refused(text, node, f"*{node.word} refers to what would be removed", "write it out here first")
+        if (
+            node.kind == "alias"
+            and node.word in anchors
+            and not inside[0] <= node.start < inside[1]
+        ):
+            raise _refused(
+                text,
+                node,
+                f"*{node.word} refers to what would be removed",
+                "write it out here first",
+            )
 
 
 def _drops(text: str, parent: Node, above: Pair, pair: Pair) -> bool:
-    """Whether `endpoints` goes with its last entry: as `add` writes it, or in block style with nothing said beside it."""
+    """Whether `endpoints` goes with its last entry: as `add` writes it, or in block style with
+    nothing said beside it.
+    """
     if above.value.anchor:
         return False
     if above.value.flow:
         inner = text[above.value.inside : above.value.end - 1]
-        return parent.flow and inner == f" {text[pair.key.start : pair.value.end]} " and _nests_in(pair)
+        return (
+            parent.flow
+            and inner == f" {text[pair.key.start : pair.value.end]} "
+            and _nests_in(pair)
+        )
     whole = text[above.key.end : extent(text, above)]
     entry = text[line_start(text, pair.key.start) : extent(text, pair)]
     rest = whole.replace(entry, "", 1)
@@ -423,7 +512,9 @@ def _cut(text: str, holder: Node, pair: Pair) -> list[Splice]:
 
 
 def _without_break(text: str) -> str:
-    return text[:-2] if text.endswith("\r\n") else text[:-1] if text.endswith(("\r", "\n")) else text
+    return (
+        text[:-2] if text.endswith("\r\n") else text[:-1] if text.endswith(("\r", "\n")) else text
+    )
 
 
 def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
@@ -433,10 +524,16 @@ def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
     end = max(pair.value.end, pair.key.end)
     comma = _comma_after(text, end, holder.end)
     if _alone(text, pair, comma, holder) and (before or after):
-        cut = Splice(line_start(text, pair.key.start), line_end(text, end if comma is None else comma), "")
+        cut = Splice(
+            line_start(text, pair.key.start), line_end(text, end if comma is None else comma), ""
+        )
         return [cut, *_comma_before(text, holder, before if comma is None else None)]
     if comma is not None:
-        if after is not None and not BREAK.search(text, comma, after.key.start) and "#" not in text[comma : after.key.start]:
+        if (
+            after is not None
+            and not BREAK.search(text, comma, after.key.start)
+            and "#" not in text[comma : after.key.start]
+        ):
             return [Splice(pair.key.start, after.key.start, "")]
         blank = 1 if before and text[pair.key.start - 1] == " " else 0
         return [Splice(pair.key.start - blank, comma + 1, "")]

@@ -1,9 +1,10 @@
 """Bytes of YAML to plain values that remember their places. Knows YAML, nothing of warpd's fields.
 
-Values are dicts, lists and scalars by YAML 1.2's core schema; keys are always text. Everything hostile or
-surprising becomes a `SyntaxProblem` and never an exception: bytes that are no text, tabs, duplicate keys, anchors that
-explode, nesting without end. Events come from libyaml where a binding is there (ruamel.yaml.clib or PyYAML; 1 MB
-takes 0.1 s) and from ruamel.yaml's own parser where none is (40 times slower).
+Values are dicts, lists and scalars by YAML 1.2's core schema; keys are always text. Everything
+hostile or surprising becomes a `SyntaxProblem` and never an exception: bytes that are no text,
+tabs, duplicate keys, anchors that explode, nesting without end. Events come from libyaml where a
+binding is there (ruamel.yaml.clib or PyYAML; 1 MB takes 0.1 s) and from ruamel.yaml's own parser
+where none is (40 times slower).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ PER_KIND_MAX: Final = 1000  # flaws of one kind that are listed
 
 Mark = tuple[int, int]  # line and column from 0
 
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _TAB_INDENT = re.compile(r" *\t\s*\S")
 _BREAK = re.compile(r"\r\n|\n|\r")
 _INT = re.compile(r"[-+]?[0-9]{1,30}\Z")
@@ -33,9 +36,18 @@ _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+\Z")
 _BASED = re.compile(r"0o[0-7]{1,30}\Z|0x[0-9a-fA-F]{1,30}\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]{1,300}|[0-9]{1,300}(\.[0-9]{0,300})?)([eE][-+]?[0-9]{1,3})?\Z")
 _WORDS: Final[dict[str, Any]] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
 _TOO_DEEP: Final = f"nests deeper than {DEPTH_MAX} levels"
 _EMPTY_HINT: Final = "a gateway without networks says: version: 1, networks: {}"
 _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
@@ -44,7 +56,8 @@ _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 class PositionedDict(dict[str, Any]):
     """A mapping; `keys_at` and `values_at` hold the places of each key and its value.
 
-    The marks inside a value that was read by itself (`sections`) count from its own first line: `shifts` says which that is.
+    The marks inside a value that was read by itself (`sections`) count from its own first line:
+    `shifts` says which that is.
     """
 
     __slots__ = ("at", "keys_at", "shifts", "size", "values_at")
@@ -86,7 +99,10 @@ class SyntaxProblem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What a text holds. `whole` is False when reading had to stop: then nothing may be concluded from absence."""
+    """What a text holds.
+
+    `whole` is False when reading had to stop: then nothing may be concluded from absence.
+    """
 
     value: PositionedDict | None
     flaws: tuple[SyntaxProblem, ...]
@@ -122,7 +138,10 @@ def _bad_bytes(body: bytes) -> Iterator[SyntaxProblem]:
         except UnicodeDecodeError as error:
             column = len(line[: error.start].decode("utf-8"))
             yield SyntaxProblem(
-                "encoding", (number, column), f"byte 0x{line[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+                "encoding",
+                (number, column),
+                f"byte 0x{line[error.start]:02x} is not UTF-8",
+                "save the file as UTF-8",
             )
             listed += 1
         if listed == PER_KIND_MAX:
@@ -135,7 +154,12 @@ def _unprintable(text: str) -> Iterator[SyntaxProblem]:
         line, column = _place(text, match.start())
         if line != seen:
             name = "NUL" if match[0] == "\0" else f"U+{ord(match[0]):04X}"
-            yield SyntaxProblem("control-character", (line, column), f"holds the control character {name}", "remove it")
+            yield SyntaxProblem(
+                "control-character",
+                (line, column),
+                f"holds the control character {name}",
+                "remove it",
+            )
         seen = line
         if listed == PER_KIND_MAX:
             return
@@ -149,8 +173,8 @@ def _place(text: str, offset: int) -> Mark:
 def read_tree(text: str, pure: bool = False) -> ParsedDocument:
     """Text to values. `pure` forces ruamel.yaml's own parser.
 
-    libyaml refuses a little that YAML 1.2 allows (`[::1]`) and words its errors otherwise, so that what it refuses
-    is read again by the other parser where that is quick.
+    libyaml refuses a little that YAML 1.2 allows (`[::1]`) and words its errors otherwise, so that
+    what it refuses is read again by the other parser where that is quick.
     """
     if pure or _libyaml() is None:
         return _read(text, True)
@@ -181,9 +205,13 @@ def _libyaml() -> Callable[[str], Any] | None:
 def _events(text: str, pure: bool) -> Iterator[Any]:
     parser = None if pure else _libyaml()
     if parser is None:
-        from ruamel.yaml import YAML  # a tenth of the start-up, and what libyaml reads does not need it
+        from ruamel.yaml import (
+            YAML,
+        )  # a tenth of the start-up, and what libyaml reads does not need it
 
-        yield from YAML(typ="safe", pure=True).parse(text)  # the round-trip one leaves marks in folded text
+        yield from YAML(typ="safe", pure=True).parse(
+            text
+        )  # the round-trip one leaves marks in folded text
         return
     following = parser(text).get_event
     while (event := following()) is not None:
@@ -226,7 +254,9 @@ class _Reader:
         self.note(code, at, message, hint)
         raise _Stop
 
-    def note(self, code: str, at: Mark, message: str, hint: str = "", key: str | None = None) -> None:
+    def note(
+        self, code: str, at: Mark, message: str, hint: str = "", key: str | None = None
+    ) -> None:
         path = tuple(self.path) if key is None else (*self.path, key)
         self.noted[code] += 1
         if self.noted[code] <= PER_KIND_MAX:
@@ -238,11 +268,18 @@ class _Reader:
         tabs = dict(_tab_indents(self.text))
         if at[0] in tabs:  # else the tabs stand in block text, where they are welcome
             for mark in tabs.items():
-                self.note("yaml-tab", mark, "a tab in the indentation", "YAML is indented by spaces")
+                self.note(
+                    "yaml-tab", mark, "a tab in the indentation", "YAML is indented by spaces"
+                )
         else:
             problem = str(getattr(error, "problem", None) or "cannot be parsed")
             context = getattr(error, "context", None)
-            self.note("yaml-syntax", at, f"not valid YAML: {problem}" + (f" ({context})" if context else ""), _mend(problem))
+            self.note(
+                "yaml-syntax",
+                at,
+                f"not valid YAML: {problem}" + (f" ({context})" if context else ""),
+                _mend(problem),
+            )
         raise _Stop
 
     def error_place(self, error: Exception) -> Mark:
@@ -250,7 +287,9 @@ class _Reader:
         marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
         places = [(mark.line, mark.column) for mark in marks if mark is not None] or [(0, 0)]
         lines = lines_of(self.text)
-        at_end = places[0][0] >= len(lines) or not any(line.strip() for line in lines[places[0][0] :])
+        at_end = places[0][0] >= len(lines) or not any(
+            line.strip() for line in lines[places[0][0] :]
+        )
         return places[-1] if at_end else places[0]
 
     def document(self) -> Any:
@@ -263,7 +302,12 @@ class _Reader:
         self.next()  # the document's end
         event = self.next()
         if _kind(event) != "StreamEnd":
-            self.note("yaml-documents", _at(event), "a second document begins here", "one document a file: remove the ---")
+            self.note(
+                "yaml-documents",
+                _at(event),
+                "a second document begins here",
+                "one document a file: remove the ---",
+            )
         if value is None:
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
         if not isinstance(value, PositionedDict):
@@ -303,7 +347,12 @@ class _Reader:
     def repeat(self, event: Any, value: Any) -> None:
         self.expanded += getattr(value, "size", 1)
         if self.expanded > EXPANDED_MAX:
-            self.stop("yaml-explodes", _at(event), f"anchors expand to more than {EXPANDED_MAX} values", "write it out")
+            self.stop(
+                "yaml-explodes",
+                _at(event),
+                f"anchors expand to more than {EXPANDED_MAX} values",
+                "write it out",
+            )
 
     def scalar(self, event: Any) -> Any:
         if event.tag is not None and str(event.tag) not in _STRING_TAGS:
@@ -313,12 +362,19 @@ class _Reader:
         text = event.value
         if _LEADING_ZERO.match(text):
             message = f"{text[:60]} begins with a zero, which some YAML readers take for octal"
-            self.note("yaml-octal", _at(event), message, f"write {text.lstrip('+0') or 0}, or quote it")
+            self.note(
+                "yaml-octal", _at(event), message, f"write {text.lstrip('+0') or 0}, or quote it"
+            )
         return resolve(text)
 
     def refuse_tag(self, event: Any) -> None:
         if event.tag is not None:
-            self.note("yaml-tag", _at(event), f"the tag {str(event.tag)[:60]} has no meaning here", "remove it")
+            self.note(
+                "yaml-tag",
+                _at(event),
+                f"the tag {str(event.tag)[:60]} has no meaning here",
+                "remove it",
+            )
 
     def sequence(self, event: Any) -> PositionedList:
         items = PositionedList(_at(event))
@@ -353,11 +409,19 @@ class _Reader:
             self.merge(mapping, value_event, value)
         return self.anchored(event, mapping)  # type: ignore[no-any-return]
 
-    def put(self, mapping: PositionedDict, key: str, value: Any, key_at: Mark, value_at: Mark) -> None:
+    def put(
+        self, mapping: PositionedDict, key: str, value: Any, key_at: Mark, value_at: Mark
+    ) -> None:
         """The first of two wins, so that the rest of the file can still be checked."""
         if key in mapping:
             first = mapping.keys_at[key][0] + 1
-            self.note("duplicate-key", key_at, f"{key[:63]} is given twice", f"it stands in line {first} already", key)
+            self.note(
+                "duplicate-key",
+                key_at,
+                f"{key[:63]} is given twice",
+                f"it stands in line {first} already",
+                key,
+            )
         else:
             mapping.put(key, value, key_at, value_at)
 
@@ -367,7 +431,12 @@ class _Reader:
             return str(event.value)
         value = self.node(event)
         if not isinstance(value, str):
-            self.note("yaml-key", _at(event), "a key must be a plain word", "braces and brackets in a value need quotes")
+            self.note(
+                "yaml-key",
+                _at(event),
+                "a key must be a plain word",
+                "braces and brackets in a value need quotes",
+            )
         return value if isinstance(value, str) else None
 
     def merge(self, mapping: PositionedDict, event: Any, value: Any) -> None:

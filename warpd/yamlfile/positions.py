@@ -1,7 +1,8 @@
 """YAML text to the places of its parts: where each key, value, brace and comment begins and ends.
 
-Lives here: offsets into the text, and nothing of what the values mean. Does not: changing it (`editor`), values and
-flaws (`parser`, whose parsers these are). Offsets come from lines and columns, on which all parsers agree.
+Lives here: offsets into the text, and nothing of what the values mean. Does not: changing it
+(`editor`), values and flaws (`parser`, whose parsers these are). Offsets come from lines and
+columns, on which all parsers agree.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _BLOCK_SCALAR = re.compile(r"[|>]([0-9])?([+-])?([0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A part of the text, from `start` (its anchor, if it has one) to `end`, without blanks and comments after it."""
+    """A part of the text, from `start` (its anchor, if it has one) to `end`, without blanks and
+    comments after it.
+    """
 
     kind: str  # mapping, list, scalar, alias
     start: int
@@ -69,7 +72,9 @@ def line_end(text: str, at: int) -> int:
 
 
 def extent(text: str, pair: Pair) -> int:
-    """Where a pair in block style ends: after its last line and the comments that are indented deeper than its key."""
+    """Where a pair in block style ends: after its last line and the comments that are indented
+    deeper than its key.
+    """
     end = max(pair.key.end, pair.value.end)
     at = end if end and text[end - 1] in "\r\n" else line_end(text, end)
     done = at
@@ -98,7 +103,11 @@ class _PositionReader:
         return next(self.events)
 
     def offset(self, mark: Any) -> int:
-        return min(len(self.text), self.starts[mark.line] + mark.column) if mark.line < len(self.starts) else len(self.text)
+        return (
+            min(len(self.text), self.starts[mark.line] + mark.column)
+            if mark.line < len(self.starts)
+            else len(self.text)
+        )
 
     def node(self, event: Any) -> Node:
         kind = type(event).__name__.removesuffix("Event")
@@ -111,7 +120,9 @@ class _PositionReader:
             return Node("scalar", start, end, column, word=event.value, anchor=anchor)
         flow = bool(event.flow_style)
         parts, last = self.parts()
-        close = self.offset(last.end_mark) if flow else max((part.end for part in parts), default=end)
+        close = (
+            self.offset(last.end_mark) if flow else max((part.end for part in parts), default=end)
+        )
         if kind == "SequenceStart":
             return Node("list", start, close, column, flow, end, anchor=anchor, items=tuple(parts))
         pairs = tuple(Pair(key, value) for key, value in zip(parts[::2], parts[1::2], strict=True))
@@ -124,7 +135,9 @@ class _PositionReader:
         return out, event
 
     def block_end(self, start: int, end: int) -> int:
-        """Without the empty lines after it, unless it keeps those (`|+`); lines with blanks may be content and stay."""
+        """Without the empty lines after it, unless it keeps those (`|+`); lines with blanks may be
+        content and stay.
+        """
         header = _BLOCK_SCALAR.search(self.text, start)
         if header and header[2] == "+":
             return end

@@ -1,13 +1,16 @@
-"""A file whose networks stand one below the other, read network by network: one whose lines are as before is not read again.
+"""A file whose networks stand one below the other, read network by network: one whose lines are as
+before is not read again.
 
-Of a network that something was made of, only that and the lines are kept: the values and their places weigh several times
-as much, and are read again in the rare case that somebody asks where one stands.
+Of a network that something was made of, only that and the lines are kept: the values and their
+places weigh several times as much, and are read again in the rare case that somebody asks where one
+stands.
 
-What is wrong or out of the ordinary (an anchor, a name in quotes, networks in braces) is not judged here: then the answer is
-None, and the file is read as a whole. Where it is not None, it is what reading the whole would give.
+What is wrong or out of the ordinary (an anchor, a name in quotes, networks in braces) is not judged
+here: then the answer is None, and the file is read as a whole. Where it is not None, it is what
+reading the whole would give.
 
-Theory: lines that begin a network alone at their depth can only be inside a scalar or a collection of the network before if
-that one, read without them, ends too early; and that is a flaw.
+Theory: lines that begin a network alone at their depth can only be inside a scalar or a collection
+of the network before if that one, read without them, ends too early; and that is a flaw.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from typing import Any, Final
 from warpd.yamlfile.parser import VALUES_MAX, read_tree
 from warpd.yamlfile.parser import PositionedDict as Branch
 
-# Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule over the whole.
+# Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule
+# over the whole.
 _UNUSUAL: Final = ("&", "*", "\r", "\n%")
-# Each line after its line break: patterns that begin with a character are looked for many times as quickly as those with ^.
+# Each line after its line break: patterns that begin with a character are looked for many times as
+# quickly as those with ^.
 _NETWORKS: Final = re.compile(r"\nnetworks: *(?:#.*)?(?=\n)")
 _END: Final = re.compile(r"\n[^ #\n]")
 _FIRST: Final = re.compile(r"(?: *(?:#.*)?\n)*( +)[a-z0-9]")
@@ -61,13 +66,21 @@ class SectionedFile:
     by_lines: Mapping[str, NetworkSection]
 
 
-def read_pieces(text: str, known: Mapping[str, NetworkSection], make: Callable[[Any], Any]) -> SectionedFile | None:
-    """Text to values; `known` are pieces of an earlier reading. None where the text must be read as a whole.
+def read_pieces(
+    text: str, known: Mapping[str, NetworkSection], make: Callable[[Any], Any]
+) -> SectionedFile | None:
+    """Text to values; `known` are pieces of an earlier reading.
+
+    None where the text must be read as a whole.
 
     `make` makes something of a network's values, or None where it cannot.
     """
     after_breaks = "\n" + text
-    places = [] if any(each in after_breaks for each in _UNUSUAL) else list(_NETWORKS.finditer(after_breaks))
+    places = (
+        []
+        if any(each in after_breaks for each in _UNUSUAL)
+        else list(_NETWORKS.finditer(after_breaks))
+    )
     if len(places) != 1:
         return None
     start = places[0].end()

@@ -1,7 +1,8 @@
-"""Plain values to YAML text, for what is written into an operator's file: short, safe in flow and block style.
+"""Plain values to YAML text, for what is written into an operator's file: short, safe in flow and
+block style.
 
-Lives here: quoting and layout of one new entry. Does not: where it goes (`editor`). Text stands bare only where no
-reader of YAML, of 1.1 or of 1.2, would take it for anything else.
+Lives here: quoting and layout of one new entry. Does not: where it goes (`editor`). Text stands
+bare only where no reader of YAML, of 1.1 or of 1.2, would take it for anything else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ Value = Any  # str, int, bool, list or mapping of these
 _BARE = re.compile(r"[A-Za-z0-9_/]([A-Za-z0-9_./+@ -]*[A-Za-z0-9_./+@-])?\Z")
 _NUMBER_OF_OLD = re.compile(r"[0-9][0-9_,.]*\Z")  # also with underscores, and with a leading zero
 _WORDS_OF_OLD: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
-_ESCAPED = re.compile('["\\\\]|[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]')
+_ESCAPED = re.compile(
+    '["\\\\]|[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]'
+)
 
 
 def scalar(value: str | int) -> str:
@@ -41,7 +44,14 @@ def entry(name: str, value: Value, column: int, step: int) -> list[str]:
     """Lines of `name: value` at a column; `step` 0 puts a mapping on the line of its name."""
     head = " " * column + scalar(name) + ":"
     if step and isinstance(value, Mapping) and value:
-        return [head, *(line for key, item in value.items() for line in entry(key, item, column + step, _step(item, step)))]
+        return [
+            head,
+            *(
+                line
+                for key, item in value.items()
+                for line in entry(key, item, column + step, _step(item, step))
+            ),
+        ]
     return [f"{head} {flow(value)}"]
 
 
@@ -57,7 +67,11 @@ def _step(value: Value, step: int) -> int:
     """Mappings of mappings get lines of their own, and so does what would be a long line."""
     if not isinstance(value, Mapping):
         return 0
-    return step if any(isinstance(item, Mapping) for item in value.values()) or len(flow(value)) > 100 else 0
+    return (
+        step
+        if any(isinstance(item, Mapping) for item in value.values()) or len(flow(value)) > 100
+        else 0
+    )
 
 
 def _is_bare(text: str) -> bool:

@@ -16,12 +16,19 @@ ABOUT: dict[str, str] = {}
 
 @pytest.fixture(scope="session")
 def printed(tmp_path_factory: pytest.TempPathFactory, wireguard: str) -> Iterator[Field]:
-    """The whole matrix, applied and connected; every open way was gone with the configs exactly as printed."""
+    """The whole matrix, applied and connected; every open way was gone with the configs exactly as
+    printed.
+    """
     field = Field(tmp_path_factory.mktemp("matrix"))
-    ABOUT["set-up"] = f"apply after {field.applied_s:.1f} s, {len(field.members)} clients connected after {field.ready_s:.1f} s"
+    ABOUT["set-up"] = (
+        f"apply after {field.applied_s:.1f} s, {len(field.members)} clients connected after"
+        f" {field.ready_s:.1f} s"
+    )
     try:
         well = [member for member in field.members.values() if member.name not in field.silent]
-        field.faults = field.run(p for m in well for p in (*passing(field, m), *from_lans(field, m)))
+        field.faults = field.run(
+            p for m in well for p in (*passing(field, m), *from_lans(field, m))
+        )
         field.loose()
         yield field
         late = field.late()

@@ -1,10 +1,13 @@
-"""The whole matrix applied once, every client connected by wg-quick with the config exactly as printed.
+"""The whole matrix applied once, every client connected by wg-quick with the config exactly as
+printed.
 
-In order: apply; connect; prove every allowed way with the printed AllowedIPs; then let every client loose (its own
-AllowedIPs are widened to everything, as a hostile device would), so that what is stopped is stopped by the gateway.
+In order: apply; connect; prove every allowed way with the printed AllowedIPs; then let every client
+loose (its own AllowedIPs are widened to everything, as a hostile device would), so that what is
+stopped is stopped by the gateway.
 
-A probe's fate is predicted before it is sent. What arrives is looked for everywhere: on every link of every client,
-of the provider and of the world, and behind the gateway's own input filters."""
+A probe's fate is predicted before it is sent. What arrives is looked for everywhere: on every link
+of every client, of the provider and of the world, and behind the gateway's own input filters.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is sent, and what must come of it. `must` and `may` are names of hosts; `answer` is what comes back."""
+    """What is sent, and what must come of it.
+
+    `must` and `may` are names of hosts; `answer` is what comes back.
+    """
 
     category: str
     sender: Member
@@ -126,28 +132,60 @@ class Field:
     # ------------------------------------------------------------------------------------------------------- set-up
 
     def _prepare(self) -> None:
-        """Listeners and addresses; hosts that never ration ICMP errors; sockets that hear every VRF."""
+        """Listeners and addresses; hosts that never ration ICMP errors; sockets that hear every
+        VRF.
+        """
         lab, world = self.lab, self.lab.world
         lans = [f"addr add {a} dev lan0" for a in LAN_NEIGHBOURS]
         world.ip(*(f"addr add {a} dev lo" for a in NEIGHBOURS), *lans)
-        # No IPv6 router cuts a packet in pieces, and a single large answer may be lost to learning that: learned already.
-        world.ip("route change default via 2001:db8:51::1 mtu 1400", f"route add {LAN_GATEWAY6} dev lan0 mtu 1400")
-        lab.isp.ip(*(f"route add {a} via {'2001:db8:51::7' if ':' in a else '198.51.100.7'}" for a in NEIGHBOURS))
+        # No IPv6 router cuts a packet in pieces, and a single large answer may be lost to learning
+        # that: learned already.
+        world.ip(
+            "route change default via 2001:db8:51::1 mtu 1400",
+            f"route add {LAN_GATEWAY6} dev lan0 mtu 1400",
+        )
+        lab.isp.ip(
+            *(
+                f"route add {a} via {'2001:db8:51::7' if ':' in a else '198.51.100.7'}"
+                for a in NEIGHBOURS
+            )
+        )
         for host in (world, *lab.clients):
-            host.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0").checked()
+            host.run(
+                "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"
+            ).checked()
         ports = [port for port in PORTS if port not in (9, 53, 54, 7777)]
         world.do("listen", udp=ports, tcp=ports)
-        lab.gw.run("sysctl", "-w", *(f"net.ipv4.{kind}_l3mdev_accept=1" for kind in ("tcp", "udp", "raw")))
+        lab.gw.run(
+            "sysctl", "-w", *(f"net.ipv4.{kind}_l3mdev_accept=1" for kind in ("tcp", "udp", "raw"))
+        )
         members = [(net, end) for net in self.nets for end in net.ends]
         for host, (net, end) in zip(lab.clients, members, strict=True):
-            host.do("listen", udp=[p for p in LISTENING_PORTS if p != 7777], tcp=[p for p in LISTENING_PORTS if p != 7777])
+            host.do(
+                "listen",
+                udp=[p for p in LISTENING_PORTS if p != 7777],
+                tcp=[p for p in LISTENING_PORTS if p != 7777],
+            )
             if end.lans:
                 host.ip(*(f"addr add {a} dev lo" for a in end.lans))
             if net.layer2:
                 self._lan_port(host, net.ends.index(end) + 1)
-        ranges4 = ("10.77.0.0/16", "10.78.0.0/16", "10.79.0.0/16", "10.80.0.0/16", "10.60.0.0/16", "10.70.0.0/16")
+        ranges4 = (
+            "10.77.0.0/16",
+            "10.78.0.0/16",
+            "10.79.0.0/16",
+            "10.80.0.0/16",
+            "10.60.0.0/16",
+            "10.70.0.0/16",
+        )
         ranges6 = ("fd77:7::/64", "fd78:8::/64", "fd79:9::/64", "fd80:9::/64")
-        lans4, lans6 = ("192.168.10.0/24", "192.168.20.0/24", "192.168.77.0/24"), ("fd00:10::/64", "fd00:20::/64")
+        lans4, lans6 = (
+            ("192.168.10.0/24", "192.168.20.0/24", "192.168.77.0/24"),
+            (
+                "fd00:10::/64",
+                "fd00:20::/64",
+            ),
+        )
         lab.isp.ip(
             *(f"route add {r} via {UPLINK4}" for r in (*ranges4, *lans4, "198.19.0.0/17")),
             *(f"route add {r} via {UPLINK6}" for r in (*ranges6, *lans6)),
@@ -165,7 +203,8 @@ class Field:
             f"link set {CABLE} up",
             f"link set {PORT} up",
         )
-        # Host and client's bridge are one machine here: each address answers ARP on its own link only.
+        # Host and client's bridge are one machine here: each address answers ARP on its own link
+        # only.
         host.run("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1").checked()
         host.do("watch_frames", link=CABLE)
 
@@ -190,33 +229,61 @@ class Field:
             config, host, about = parse(text), self.lab.clients[number - 1], facts[net.name]
             gateways = (about["gateway_address"], about["gateway_address6"])
             full = End(end.name, config.addresses, end.lans)
-            member = Member(net, full if net.layer2 else end, number, host, config, Tunnel(host, config), gateways)
+            member = Member(
+                net,
+                full if net.layer2 else end,
+                number,
+                host,
+                config,
+                Tunnel(host, config),
+                gateways,
+            )
             self.members[member.name] = member
         self.hosts = {member.host.name: name for name, member in self.members.items()}
         for net in self.nets:
             if net.mode == "namespace":
                 self.lab.gw.do("watch_input", netns=f"warp-{facts[net.name]['vcid']}")
-                self.lab.gw.do("listen", udp=[22, 7777], tcp=[22, 7777], netns=f"warp-{facts[net.name]['vcid']}")
+                self.lab.gw.do(
+                    "listen",
+                    udp=[22, 7777],
+                    tcp=[22, 7777],
+                    netns=f"warp-{facts[net.name]['vcid']}",
+                )
 
     @staticmethod
     def _print(net: Net, end: End) -> list[str]:
-        return ["endpoint", "config", f"{net.name}/{end.name}", *(["--lan-port", PORT] if net.layer2 else [])]
+        return [
+            "endpoint",
+            "config",
+            f"{net.name}/{end.name}",
+            *(["--lan-port", PORT] if net.layer2 else []),
+        ]
 
     def _ask(self, folder: Path, commands: Sequence[Sequence[str]]) -> list[str]:
-        """Several `warpctl` commands, one after the other: a printed config is a version, and versions are written."""
+        """Several `warpctl` commands, one after the other: a printed config is a version, and
+        versions are written.
+        """
         paths = ["-c", str(self.gateway.file), "--state-dir", str(self.gateway.state)]
         out = folder / "asked"
         out.mkdir()
         if INSTALLED:
             base = " ".join([*WARPCTL, *paths])
             lines = "\n".join(f"{n} {' '.join(command)}" for n, command in enumerate(commands))
-            script = f"xargs -L1 sh -c 'n=$1; shift; {base} \"$@\" >{out}/$n 2>{out}/$n.err || touch {out}/$n.bad' ask"
+            script = (
+                f'xargs -L1 sh -c \'n=$1; shift; {base} "$@" >{out}/$n 2>{out}/$n.err || touch'
+                f" {out}/$n.bad' ask"
+            )
             words = ["sh", "-c", script]
         else:
-            lines = "\n".join(json.dumps([n, [*paths, *command]]) for n, command in enumerate(commands))
+            lines = "\n".join(
+                json.dumps([n, [*paths, *command]]) for n, command in enumerate(commands)
+            )
             words = [sys.executable, str(MANY), str(out)]
         self.lab.gw.run(*words, text=lines, timeout_s=300, env=environment()).checked()
-        bad = [f"{commands[int(p.stem)]}: {(out / (p.stem + '.err')).read_text()}" for p in out.glob("*.bad")]
+        bad = [
+            f"{commands[int(p.stem)]}: {(out / (p.stem + '.err')).read_text()}"
+            for p in out.glob("*.bad")
+        ]
         if bad:
             raise Stuck("\n".join(bad))
         return [(out / str(n)).read_text() for n in range(len(commands))]
@@ -242,7 +309,9 @@ class Field:
         for member in self.members.values():
             peer = member.host.run("wg", "show", LINK, "peers").out.strip()
             if peer:
-                member.host.run("wg", "set", LINK, "peer", peer, "allowed-ips", "0.0.0.0/0,::/0").checked()
+                member.host.run(
+                    "wg", "set", LINK, "peer", peer, "allowed-ips", "0.0.0.0/0,::/0"
+                ).checked()
 
     # ------------------------------------------------------------------------------------------------------ probing
 
@@ -252,14 +321,25 @@ class Field:
     def others(self, net: Net) -> list[Member]:
         return [member for member in self.members.values() if member.net is not net]
 
-    def packet(self, member: Member, kind: Any, target: str, port: int = 7777, source: str = "", sport: int = 40000) -> Packet:
+    def packet(
+        self,
+        member: Member,
+        kind: Any,
+        target: str,
+        port: int = 7777,
+        source: str = "",
+        sport: int = 40000,
+    ) -> Packet:
         return Packet(kind, source or member.own(target), target, port, new_ident(), sport)
 
     def host_of(self, net: Net, name: str) -> str:
         return name if name in ("world", "gw") else self.members[f"{net.name}/{name}"].host.name
 
     def run(self, probes: Iterable[Probe]) -> list[str]:
-        """Send all, fence, look; what went otherwise than predicted, as text. Counts by category."""
+        """Send all, fence, look; what went otherwise than predicted, as text.
+
+        Counts by category.
+        """
         sent = list(probes)
         groups: dict[str, list[Probe]] = defaultdict(list)
         for probe in sent:
@@ -276,12 +356,16 @@ class Field:
     def _fire(self, member: Member, probes: Sequence[Probe]) -> None:
         packets = [packet for probe in probes for packet in probe.packets]
         for at in range(0, len(packets), CHUNK):
-            member.host.do("packets", link=LINK, packets=[packet.hex() for packet in packets[at : at + CHUNK]])
+            member.host.do(
+                "packets", link=LINK, packets=[packet.hex() for packet in packets[at : at + CHUNK]]
+            )
             if not until(lambda: self._fence(member), 8):
                 raise Stuck(f"{member.name}: no answer to the packet behind the probes")
 
     def _fence(self, member: Member) -> bool:
-        """A ping that the gateway itself answers has come back: everything before it has been handled."""
+        """A ping that the gateway itself answers has come back: everything before it has been
+        handled.
+        """
         fence = self.packet(member, "ping", member.gateways[0])
         member.host.send(LINK, [fence])
         return until(lambda: self._came(member.host, fence.ident), 1, 0.003)
@@ -305,7 +389,9 @@ class Field:
             "": False,
             "echo": host not in self.seen.where(probe.ident),
             "open": (host, probe.sport) not in self.seen.opened,
-            "error": host not in {record["host"] for record in self.seen.quoted.get(probe.ident, ())},
+            "error": (
+                host not in {record["host"] for record in self.seen.quoted.get(probe.ident, ())}
+            ),
         }[probe.answer]
 
     def leaks(self, probe: Probe) -> set[str]:
@@ -321,25 +407,38 @@ class Field:
         for probe in sent:
             category = f"{probe.sender.net.column} {probe.category}"
             if probe.must:
-                faults += MATRIX.allowed(category, [(f"{probe.sender.name} {probe.text}", not self._lacks(probe))])
+                faults += MATRIX.allowed(
+                    category, [(f"{probe.sender.name} {probe.text}", not self._lacks(probe))]
+                )
             leaked = self.leaks(probe)
             if leaked or not probe.must:
                 where = [self.hosts.get(name, name) for name in sorted(leaked)]
-                faults += MATRIX.forbidden(category, [(f"{probe.sender.name} {probe.text} at {where}", bool(leaked))])
+                faults += MATRIX.forbidden(
+                    category, [(f"{probe.sender.name} {probe.text} at {where}", bool(leaked))]
+                )
         return faults
 
     def late(self) -> list[str]:
         """Probes that were not at a wrong place when their test looked, but are now."""
         self.look()
-        return [f"{p.sender.name} {p.text} at {sorted(self.leaks(p))}" for p in self.sent if self.leaks(p)]
+        return [
+            f"{p.sender.name} {p.text} at {sorted(self.leaks(p))}"
+            for p in self.sent
+            if self.leaks(p)
+        ]
 
-    # The control: all that was sent did reach the gateway's device, so that nobody but the gateway can have stopped it.
+    # The control: all that was sent did reach the gateway's device, so that nobody but the gateway
+    # can have stopped it.
 
     def _entered(self, network: str) -> int:
         about = self.facts[network]
         vcid = about["vcid"]
         show = ("ip", "-s", "-j", "link", "show", "dev", f"wg-{vcid}")
-        done = self.gateway.inside(vcid, *show) if about["isolation"] == "namespace" else self.lab.gw.run(*show)
+        done = (
+            self.gateway.inside(vcid, *show)
+            if about["isolation"] == "namespace"
+            else self.lab.gw.run(*show)
+        )
         (link,) = json.loads(done.checked().out)
         received = link["stats64"]["rx"]
         return int(received["packets"]) + int(received["errors"])
@@ -350,7 +449,8 @@ class Field:
             expected[self.members[name].net.name] += sum(len(probe.packets) for probe in probes)
         counts = {name: self._entered(name) - before[name] for name in expected}
         return [
-            f"only {counts[name]} of {n} packets reached the gateway's device of {name}: the lab is wrong"
+            f"only {counts[name]} of {n} packets reached the gateway's device of {name}: the lab is"
+            " wrong"
             for name, n in expected.items()
             if counts[name] < n
         ]

@@ -1,6 +1,8 @@
-"""The probes of one sender, each with its predicted fate: the model asked about every destination there is.
+"""The probes of one sender, each with its predicted fate: the model asked about every destination
+there is.
 
-Nothing is sent here."""
+Nothing is sent here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from ..lan import (
     UPLINK6,
     public4,
     public6,
-)  # fmt: skip
+)
 from ..packet import Kind, Packet, new_ident
 from .field import Field, Member, Probe
 from .model import INTERNET, LAN_NEIGHBOURS, LISTED, NEIGHBOURS, PORTS, fate
@@ -29,7 +31,9 @@ CLOSED = 9
 
 
 def passing(field: Field, member: Member) -> Iterator[Probe]:
-    """Every way that the contract opens, to its answer: echo, open port, or the error of a closed one."""
+    """Every way that the contract opens, to its answer: echo, open port, or the error of a closed
+    one.
+    """
     for target in known(field, member):
         for kind in KINDS:
             for port in (0,) if kind == "ping" else PORTS:
@@ -41,11 +45,21 @@ def passing(field: Field, member: Member) -> Iterator[Probe]:
 
 
 def closed(kind: Kind, port: int) -> bool:
-    """A TCP port without a listener answers in no way that can be told from a drop by the probe's own marker."""
+    """A TCP port without a listener answers in no way that can be told from a drop by the probe's
+    own marker.
+    """
     return kind == "tcp" and port == CLOSED
 
 
-def allowed(field: Field, member: Member, receiver: str, kind: Kind, target: str, port: int, source: str = "") -> Probe:
+def allowed(
+    field: Field,
+    member: Member,
+    receiver: str,
+    kind: Kind,
+    target: str,
+    port: int,
+    source: str = "",
+) -> Probe:
     sport = next(field.sports)
     packet = field.packet(member, kind, target, port, source, sport)
     answer = "open" if kind == "tcp" else "error" if kind == "udp" and port == CLOSED else "echo"
@@ -98,7 +112,9 @@ def family(target: str) -> str:
 
 def forbidden(member: Member, category: str, packet: Packet) -> Probe:
     text = f"{packet.kind} {packet.source} -> {packet.target} port {packet.port}"
-    return Probe(f"{family(packet.target)} {category}", member, text, packet.ident, (packet.encode(),))
+    return Probe(
+        f"{family(packet.target)} {category}", member, text, packet.ident, (packet.encode(),)
+    )
 
 
 def shut(field: Field, member: Member) -> Iterator[Probe]:
@@ -111,16 +127,28 @@ def shut(field: Field, member: Member) -> Iterator[Probe]:
                     yield forbidden(member, category, field.packet(member, kind, target, port))
     inside = {*INSIDE4, *INSIDE6} - {*LISTED}
     for target in sorted(inside):
-        if not fate(member.net, member.end, target, "udp", 54) and not fate(member.net, member.end, target, "ping", 0):
+        if not fate(member.net, member.end, target, "udp", 54) and not fate(
+            member.net, member.end, target, "ping", 0
+        ):
             for kind in KINDS:
-                yield forbidden(member, "to private and special ranges, plain", field.packet(member, kind, target, 54))
-    for target in (public4(field.members[other.name].number) for other in field.others(member.net)[:1]):
+                yield forbidden(
+                    member,
+                    "to private and special ranges, plain",
+                    field.packet(member, kind, target, 54),
+                )
+    for target in (
+        public4(field.members[other.name].number) for other in field.others(member.net)[:1]
+    ):
         if member.net.type != "secure-internet":
-            yield forbidden(member, "to the internet, plain", field.packet(member, "udp", target, 7777))
+            yield forbidden(
+                member, "to the internet, plain", field.packet(member, "udp", target, 7777)
+            )
 
 
 def between(field: Field, member: Member) -> Iterator[Probe]:
-    """Every address of every other network, unless the own network has the same; true and spoofed sources."""
+    """Every address of every other network, unless the own network has the same; true and spoofed
+    sources.
+    """
     own = {*member.gateways, *member.end.addresses, *member.end.lans}
     own |= {a for end in member.net.ends for a in (*end.addresses, *end.lans)}
     seen: set[str] = set()
@@ -130,12 +158,25 @@ def between(field: Field, member: Member) -> Iterator[Probe]:
             if target in own | seen | {""} or fate(member.net, member.end, target, "udp", 7777):
                 continue
             seen.add(target)
-            where = "to another network's gateway address" if target in other.gateways else "to another network"
+            where = (
+                "to another network's gateway address"
+                if target in other.gateways
+                else "to another network"
+            )
             for kind in KINDS:
                 yield forbidden(member, f"{where}, plain", field.packet(member, kind, target, 7777))
-            for source in (other.gateway(target), other.own(target), target, UPLINK6 if ":" in target else UPLINK4):
+            for source in (
+                other.gateway(target),
+                other.own(target),
+                target,
+                UPLINK6 if ":" in target else UPLINK4,
+            ):
                 if source not in own:
-                    yield forbidden(member, f"{where}, spoofed source", field.packet(member, "udp", target, 7777, source))
+                    yield forbidden(
+                        member,
+                        f"{where}, spoofed source",
+                        field.packet(member, "udp", target, 7777, source),
+                    )
             yield pieces(field, member, target, f"{where}, fragments")
             yield forged(member, target, f"{where}, forged ICMP errors")
 
@@ -162,7 +203,18 @@ def services(field: Field, member: Member, target: str, where: str) -> Iterator[
 def spoofed(field: Field, member: Member) -> Iterator[Probe]:
     """Sources that are not the endpoint's own, to destinations that are open to it."""
     own = {*member.end.addresses, *member.end.lans}
-    strange = {INTERNET4, INTERNET6, UPLINK4, UPLINK6, "127.0.0.1", "::1", "0.0.0.0", "fe80::1", "10.1.2.3", "fd00:1::1"}
+    strange = {
+        INTERNET4,
+        INTERNET6,
+        UPLINK4,
+        UPLINK6,
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "fe80::1",
+        "10.1.2.3",
+        "fd00:1::1",
+    }
     strange |= {*member.gateways, public4(member.number), public6(member.number)}
     for other in field.members.values():
         strange |= {*other.end.addresses, *other.end.lans, *other.gateways}
@@ -171,7 +223,9 @@ def spoofed(field: Field, member: Member) -> Iterator[Probe]:
             if (":" in source) == (":" in target):
                 category = f"{place(field, member, target)}, spoofed source"
                 for kind in KINDS:
-                    yield forbidden(member, category, field.packet(member, kind, target, 7777, source))
+                    yield forbidden(
+                        member, category, field.packet(member, kind, target, 7777, source)
+                    )
 
 
 def open_to(member: Member, field: Field) -> list[str]:
@@ -179,12 +233,16 @@ def open_to(member: Member, field: Field) -> list[str]:
 
 
 def in_pieces(field: Field, member: Member) -> Iterator[Probe]:
-    """Fragments: whole datagrams where the way is open (answered, so reassembled), nothing where it is not."""
+    """Fragments: whole datagrams where the way is open (answered, so reassembled), nothing where it
+    is not.
+    """
     for target in known(field, member):
         receiver = fate(member.net, member.end, target, "udp", 7777)
         where = place(field, member, target)
         if receiver:
-            yield pieces(field, member, target, f"{where}, fragments", field.host_of(member.net, receiver))
+            yield pieces(
+                field, member, target, f"{where}, fragments", field.host_of(member.net, receiver)
+            )
         else:
             yield pieces(field, member, target, f"{where}, fragments")
             yield tail(field, member, target, f"{where}, fragments")
@@ -194,7 +252,11 @@ def pieces(field: Field, member: Member, target: str, category: str, must: str =
     sport = next(field.sports)
     packet = field.packet(member, "udp", target, 7777, sport=sport)
     text = f"fragments {packet.source} -> {target}"
-    may = frozenset({"isp", member.host.name}) if must == "world" else frozenset({member.host.name} if must else ())
+    may = (
+        frozenset({"isp", member.host.name})
+        if must == "world"
+        else frozenset({member.host.name} if must else ())
+    )
     parts = tuple(fragments(packet, sport))
     category = f"{family(target)} {category}"
     return Probe(category, member, text, packet.ident, parts, must, may, "echo" if must else "")
@@ -205,10 +267,22 @@ def tail(field: Field, member: Member, target: str, category: str) -> Probe:
     sport = next(field.sports)
     packet = field.packet(member, "udp", target, 7777, sport=sport)
     last = fragments(packet, sport)[1:]
-    return Probe(f"{family(target)} {category}", member, f"tail {packet.source} -> {target}", packet.ident, tuple(last))
+    return Probe(
+        f"{family(target)} {category}",
+        member,
+        f"tail {packet.source} -> {target}",
+        packet.ident,
+        tuple(last),
+    )
 
 
 def forged(member: Member, target: str, category: str) -> Probe:
     ident = new_ident()
     packet = error(member.own(target), target, ident)
-    return Probe(f"{family(target)} {category}", member, f"ICMP error {member.own(target)} -> {target}", ident, (packet,))
+    return Probe(
+        f"{family(target)} {category}",
+        member,
+        f"ICMP error {member.own(target)} -> {target}",
+        ident,
+        (packet,),
+    )

@@ -1,4 +1,6 @@
-"""The table of the matrix: what was to arrive and did, what was not to and did not, per type and mode."""
+"""The table of the matrix: what was to arrive and did, what was not to and did not, per type and
+mode.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,27 @@ from ..tally import Row, Tally
 
 
 def table(tally: Tally) -> Iterator[str]:
-    """One block a mode, a column a type, a row a category; a cell reads `delivered/allowed  delivered/forbidden`."""
-    cells = {(name.partition(" ")[2], name.partition(" ")[0]): row for name, row in tally.rows.items()}
+    """One block a mode, a column a type, a row a category; a cell reads `delivered/allowed
+    delivered/forbidden`.
+    """
+    cells = {
+        (name.partition(" ")[2], name.partition(" ")[0]): row for name, row in tally.rows.items()
+    }
     total = Row()
     for mode in ("ns", "vrf"):
         columns = sorted({column for _row, column in cells if column.endswith(f"/{mode}")})
-        rows = sorted({row for row, column in cells if column in columns}, key=lambda row: (row[3:], row[:2]))
+        rows = sorted(
+            {row for row, column in cells if column in columns}, key=lambda row: (row[3:], row[:2])
+        )
         if not columns:
             continue
-        yield f"{'delivered of allowed, of forbidden':<64}" + "".join(f"{column:>22}" for column in columns)
+        yield f"{'delivered of allowed, of forbidden':<64}" + "".join(
+            f"{column:>22}" for column in columns
+        )
         for row in rows:
-            yield f"{row:<64}" + "".join(f"{cell(cells.get((row, column))):>22}" for column in columns)
+            yield f"{row:<64}" + "".join(
+                f"{cell(cells.get((row, column))):>22}" for column in columns
+            )
     for row in tally.rows.values():
         total.allowed += row.allowed
         total.allowed_delivered += row.allowed_delivered

@@ -1,6 +1,7 @@
 """What passes and what does not, per type and mode, as model.py predicts it.
 
-42 clients --- gw (18 networks: 9 per isolation mode) --- isp --- world (internet, resources, private ranges)
+42 clients --- gw (18 networks: 9 per isolation mode) --- isp --- world (internet, resources,
+private ranges)
 """
 
 from __future__ import annotations
@@ -27,8 +28,15 @@ def test_the_apply_was_whole(printed: Field) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_every_client_has_a_session(printed: Field, name: str) -> None:
     """The config as printed, brought up by wg-quick, reaches the gateway's own address."""
-    mine = {m.name: printed.silent.get(m.name, "") for m in printed.members.values() if m.net.name == name}
-    lost = MATRIX.allowed(f"{NETS[name].column} v4 session by the printed config", [(who, not why) for who, why in mine.items()])
+    mine = {
+        m.name: printed.silent.get(m.name, "")
+        for m in printed.members.values()
+        if m.net.name == name
+    }
+    lost = MATRIX.allowed(
+        f"{NETS[name].column} v4 session by the printed config",
+        [(who, not why) for who, why in mine.items()],
+    )
     assert not lost, mine
 
 
@@ -42,8 +50,17 @@ def test_open_ways_with_the_printed_config(printed: Field, name: str) -> None:
 def test_the_listeners_hear_when_they_may(printed: Field) -> None:
     """The control: every place that must stay out of reach is reached by somebody who may."""
     lab = printed.lab
-    places = [(a, port) for a in (*LISTED, *NEIGHBOURS, *LAN_NEIGHBOURS, *INTERNET) for port in PORTS if port != CLOSED]
-    deaf = [(a, port) for a, port in places if not lab.gw.udp(a, port, new_ident(), 1) and not lab.gw.udp(a, port, new_ident())]
+    places = [
+        (a, port)
+        for a in (*LISTED, *NEIGHBOURS, *LAN_NEIGHBOURS, *INTERNET)
+        for port in PORTS
+        if port != CLOSED
+    ]
+    deaf = [
+        (a, port)
+        for a, port in places
+        if not lab.gw.udp(a, port, new_ident(), 1) and not lab.gw.udp(a, port, new_ident())
+    ]
     services = [(a, port) for a in (UPLINK4, UPLINK6) for port in (22, 53, 7777)]
     deaf += [(a, port) for a, port in services if not lab.world.udp(a, port, new_ident())]
     clients = [public(m.number) for m in printed.members.values() for public in (public4, public6)]
@@ -68,7 +85,9 @@ def test_what_is_not_listed_is_out_of_reach(matrix: Field, name: str) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_nothing_passes_between_networks(matrix: Field, name: str) -> None:
-    """Addresses, LANs and gateway addresses of all other networks: true and spoofed sources, fragments, ICMP errors."""
+    """Addresses, LANs and gateway addresses of all other networks: true and spoofed sources,
+    fragments, ICMP errors.
+    """
     check(matrix, name, between)
 
 
@@ -105,7 +124,9 @@ def test_nothing_comes_in_unasked(matrix: Field) -> None:
     faults = []
     for member, text, ident in sent:
         where = matrix.seen.where(ident) - {"isp", "world"}
-        category = f"{member.net.column} v{6 if '::' in text else 4} unasked, from the internet and a LAN"
+        category = (
+            f"{member.net.column} v{6 if '::' in text else 4} unasked, from the internet and a LAN"
+        )
         faults += MATRIX.forbidden(category, [(f"{member.name} {text} at {where}", bool(where))])
     assert not faults, "\n".join(faults[:40])
 
@@ -118,9 +139,17 @@ def test_path_mtu_is_learned(matrix: Field, name: str) -> None:
     for member in (m for m in matrix.members.values() if m.net.name == name):
         for target, expected in too_wide(net, matrix, member):
             member.host.ip("link set wg0 mtu 1500")
-            learned = member.host.do("path_mtu", dst=target, port=7777, size=1440 if expected > 1300 else 1340, timeout_s=4)
+            learned = member.host.do(
+                "path_mtu",
+                dst=target,
+                port=7777,
+                size=1440 if expected > 1300 else 1340,
+                timeout_s=4,
+            )
             member.host.ip(f"link set wg0 mtu {member.config.mtu or 1420}")
-            results.append((f"{member.name} {target}: {learned}, not {expected}", learned == expected))
+            results.append(
+                (f"{member.name} {target}: {learned}, not {expected}", learned == expected)
+            )
     assert results
     assert not MATRIX.allowed(f"{net.column} v4 path MTU learned by ICMP errors", results)
 

@@ -1,6 +1,9 @@
-"""A gateway that died and is built anew from git: its YAML, its lock and the one secret. Every old config connects.
+"""A gateway that died and is built anew from git: its YAML, its lock and the one secret.
 
-42 clients of 18 networks (5 types, 2 modes) --- gw: destroyed, its state folder gone, applied again --- isp --- world
+Every old config connects.
+
+42 clients of 18 networks (5 types, 2 modes) --- gw: destroyed, its state folder gone, applied again
+--- isp --- world
 """
 
 from __future__ import annotations
@@ -27,12 +30,27 @@ def field(tmp_path: Path, wireguard: str) -> Iterator[Field]:
 
 
 def granted(field: Field) -> dict[str, Any]:
-    """Everything that clients depend on, by network: what `network show` says of addresses, ports and ids."""
-    kept = ("vcid", "port", "subnet", "subnet6", "gateway_address", "gateway_address6", "routing_table")
+    """Everything that clients depend on, by network: what `network show` says of addresses, ports
+    and ids.
+    """
+    kept = (
+        "vcid",
+        "port",
+        "subnet",
+        "subnet6",
+        "gateway_address",
+        "gateway_address6",
+        "routing_table",
+    )
     out = {}
     for net in field.nets:
-        shown = json.loads(field.gateway.warpctl("network", "show", net.name, "-o", "json").checked().out)
-        ends = [[end["name"], end["address"], end["address6"], end["public_key"]] for end in shown["endpoints"]]
+        shown = json.loads(
+            field.gateway.warpctl("network", "show", net.name, "-o", "json").checked().out
+        )
+        ends = [
+            [end["name"], end["address"], end["address6"], end["public_key"]]
+            for end in shown["endpoints"]
+        ]
         out[net.name] = {**{key: shown[key] for key in kept}, "endpoints": ends}
     return out
 
@@ -52,7 +70,9 @@ def rebuild(field: Field, keep_lock: bool) -> None:
 
 
 def is_back(member: Member) -> bool:
-    """By the config that it has had all the while; the first handshake with the new gateway may be lost once."""
+    """By the config that it has had all the while; the first handshake with the new gateway may be
+    lost once.
+    """
     return all(member.tunnel.wake(address, 30) for address in member.gateways if address)
 
 
@@ -70,7 +90,11 @@ def test_rebuilt_from_git(field: Field, capsys: pytest.CaptureFixture[str]) -> N
     equal = sum(anew[name][key] == before[name][key] for name in before for key in before[name])
     of = sum(len(item) for item in before.values())
     with capsys.disabled():
-        print(f"\n  {len(field.members)} endpoints; with the lock: moved {len(moved)}, back {len(back) - len(lost)}", end="")
+        print(
+            f"\n  {len(field.members)} endpoints; with the lock: moved {len(moved)}, back"
+            f" {len(back) - len(lost)}",
+            end="",
+        )
         print(f" of {len(back)}; without: grants equal {equal} of {of}")
     assert not moved
     assert not lost

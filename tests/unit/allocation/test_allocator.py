@@ -34,7 +34,9 @@ def given(networks: dict[str, Any], old: Allocations | None = None, **pools: Any
     return allocations
 
 
-def codes(networks: dict[str, Any], old: Allocations | None = None, **pools: Any) -> list[tuple[str, str]]:
+def codes(
+    networks: dict[str, Any], old: Allocations | None = None, **pools: Any
+) -> list[tuple[str, str]]:
     return [(f.code, f.path) for f in allocate(intent(networks, **pools), old or Allocations())[1]]
 
 
@@ -75,7 +77,11 @@ def test_one_network_gets_everything() -> None:
     assert one.subnet6.prefixlen == 64 and one.subnet6.subnet_of(IPv6Network("fd00::/8"))
     assert one.gateway_address6 == IPv6Address(base + 1)
     assert [int(e.address6) - base for e in one.endpoints.values()] == [2, 3]
-    assert one.port == 51820 and one.routing_table == 1000 and one.transit == IPv4Network("198.19.0.0/31")
+    assert (
+        one.port == 51820
+        and one.routing_table == 1000
+        and one.transit == IPv4Network("198.19.0.0/31")
+    )
     assert 10000000 <= one.vcid <= 99999999
 
 
@@ -85,7 +91,9 @@ def test_a_subnet_is_filled_to_the_last_seat() -> None:
     assert sorted(int(e.address) & 7 for e in one.endpoints.values()) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize(("gateway", "seats"), [("10.9.0.3", [0, 1, 2, 4, 5, 6]), ("10.9.0.7", [1, 2, 3, 4, 5, 6])])
+@pytest.mark.parametrize(
+    ("gateway", "seats"), [("10.9.0.3", [0, 1, 2, 4, 5, 6]), ("10.9.0.7", [1, 2, 3, 4, 5, 6])]
+)
 def test_a_gateway_elsewhere_leaves_as_many_seats(gateway: str, seats: list[int]) -> None:
     names = [f"e{n}" for n in range(6)]
     one = given({"n": net(*names, subnet="10.9.0.0/29", gateway_address=gateway)}).networks["n"]
@@ -111,8 +119,14 @@ def test_vcids_probe_on_collision() -> None:
 
 
 def test_explicit_values_come_first_and_others_go_around() -> None:
-    got = given({"a": net(), "z": net(port=51820, routing_table=1000, subnet="10.100.0.0/31")}).networks
-    assert (got["a"].port, got["a"].routing_table, str(got["a"].subnet)) == (51821, 1001, "10.100.0.2/31")
+    got = given(
+        {"a": net(), "z": net(port=51820, routing_table=1000, subnet="10.100.0.0/31")}
+    ).networks
+    assert (got["a"].port, got["a"].routing_table, str(got["a"].subnet)) == (
+        51821,
+        1001,
+        "10.100.0.2/31",
+    )
 
 
 def test_nothing_moves_when_others_come_and_go() -> None:
@@ -147,7 +161,9 @@ def test_what_is_held_is_not_taken_away() -> None:
     body = net("a", "b", expected_users=6)
     body["endpoints"]["b"]["address"] = "10.100.0.1"
     assert codes({"n": body}, first) == [("taken", "networks.n.endpoints.b.address")]
-    assert codes({"n": net("a", expected_users=6), "o": net(port=51820)}, first) == [("taken", "networks.o.port")]
+    assert codes({"n": net("a", expected_users=6), "o": net(port=51820)}, first) == [
+        ("taken", "networks.o.port")
+    ]
 
 
 def test_growing_in_place_keeps_every_address() -> None:
@@ -159,19 +175,30 @@ def test_growing_in_place_keeps_every_address() -> None:
 
 def test_growing_without_room_moves_with_a_warning() -> None:
     first = given({"a": net("x"), "b": net("x")})
-    allocations, findings = allocate(intent({"a": net("x", "y", expected_users=6), "b": net("x")}), first)
-    assert [(f.code, f.severity, f.path) for f in findings] == [("subnet-moves", "warning", "networks.a.expected_users")]
+    allocations, findings = allocate(
+        intent({"a": net("x", "y", expected_users=6), "b": net("x")}), first
+    )
+    assert [(f.code, f.severity, f.path) for f in findings] == [
+        ("subnet-moves", "warning", "networks.a.expected_users")
+    ]
     assert "10.100.0.0/31" in findings[0].message and "10.100.0.8/29" in findings[0].message
     assert allocations.networks["a"].endpoints["x"].address == IPv4Address("10.100.0.9")
-    assert allocations.networks["a"].endpoints["x"].address6 == first.networks["a"].endpoints["x"].address6
+    assert (
+        allocations.networks["a"].endpoints["x"].address6
+        == first.networks["a"].endpoints["x"].address6
+    )
     assert allocations.networks["b"] == first.networks["b"]
 
 
 def test_too_many_endpoints_names_the_number_to_write() -> None:
     _, findings = allocate(intent({"n": net("a", "b")}), Allocations())
     assert findings[0].hint == "write `expected_users: 2`" and findings[0].path == "networks.n"
-    assert codes({"n": net("a", "b", "c", expected_users=2)}) == [("too-many-endpoints", "networks.n.expected_users")]
-    assert codes({"n": net("a", "b", subnet="10.9.0.0/31")}) == [("subnet-too-small", "networks.n.subnet")]
+    assert codes({"n": net("a", "b", "c", expected_users=2)}) == [
+        ("too-many-endpoints", "networks.n.expected_users")
+    ]
+    assert codes({"n": net("a", "b", subnet="10.9.0.0/31")}) == [
+        ("subnet-too-small", "networks.n.subnet")
+    ]
     assert codes({"n": net("a", "b", subnet="10.9.0.0/30")}) == []
 
 
@@ -222,7 +249,13 @@ def test_the_transit_links_ipv6_side() -> None:
 
 
 def test_default_sizes() -> None:
-    kinds = ("secure-internet", "l2-point-to-point", "l2-mesh", "l3vpn-gateway", "remote-resource-gateway")
+    kinds = (
+        "secure-internet",
+        "l2-point-to-point",
+        "l2-mesh",
+        "l3vpn-gateway",
+        "remote-resource-gateway",
+    )
     networks = intent({kind: {"type": kind} for kind in kinds}).networks
     assert [expected_users(networks[kind]) for kind in kinds] == [1, 2, 254, 254, 254]
 
@@ -234,14 +267,32 @@ def test_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"version": 3, "networks": {}}', '{"version": 1, "networks": {"a": {}}}', "[" * 100000]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"version": 3, "networks": {}}',
+        '{"version": 1, "networks": {"a": {}}}',
+        "[" * 100000,
+    ],
 )
 def test_other_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(text)
 
 
-@pytest.mark.parametrize("row", [["n", "e"], ["n", "", 1, {"vcid": "x"}], ["n", "", 1e300, {}], ["n", "", 1, {"subnet": "x"}], 7])
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["n", "e"],
+        ["n", "", 1, {"vcid": "x"}],
+        ["n", "", 1e300, {}],
+        ["n", "", 1, {"subnet": "x"}],
+        7,
+    ],
+)
 def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
     with pytest.raises(ValueError):
         from_json(json.dumps({"version": 2, "networks": {}, "freed": [row]}))
@@ -250,7 +301,8 @@ def test_what_was_given_up_must_be_readable_too(row: Any) -> None:
 def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     body = {"version": 1, "networks": {f"n{i}": net("b", "a", expected_users=3) for i in range(8)}}
     program = (
-        "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator import allocate\n"
+        "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator"
+        " import allocate\n"
         "from warpd.allocation.model import Allocations,to_json\n"
         "print(to_json(allocate(Intent.model_validate(json.loads(sys.argv[1])),Allocations())[0]))"
     )
@@ -259,8 +311,11 @@ def test_twenty_hash_seeds_give_the_same_bytes() -> None:
         done = subprocess.run(
             [sys.executable, "-c", program, json.dumps(body)],
             env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True, text=True, timeout=30, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
         seen.add(done.stdout)
     print(f"distinct grants over 20 hash seeds: {len(seen)}")
     assert len(seen) == 1

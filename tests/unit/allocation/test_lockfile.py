@@ -1,4 +1,6 @@
-"""The lock beside the YAML: obeyed, merged, behind, contradicting, badly written; and the command that writes it."""
+"""The lock beside the YAML: obeyed, merged, behind, contradicting, badly written; and the command
+that writes it.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,15 @@ def problems(yaml: Path) -> list[tuple[str, str, int]]:
     """(code, path, line in the lock) of every error."""
     with pytest.raises(InvalidIntent) as caught:
         session(yaml, "none").read()
-    assert all(item.where is not None and item.where.file.endswith("warp.lock.yaml") for item in caught.value.findings)
-    return [(item.code, item.path, item.where.line) for item in caught.value.findings if item.where and item.is_error]
+    assert all(
+        item.where is not None and item.where.file.endswith("warp.lock.yaml")
+        for item in caught.value.findings
+    )
+    return [
+        (item.code, item.path, item.where.line)
+        for item in caught.value.findings
+        if item.where and item.is_error
+    ]
 
 
 def locked(yaml: Path) -> Path:
@@ -48,7 +57,9 @@ def locked(yaml: Path) -> Path:
 
 
 def line_of(path: Path, text: str, nth: int = 0) -> int:
-    return [number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line][nth]
+    return [number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line][
+        nth
+    ]
 
 
 def change(path: Path, old: str, new: str, count: int = 1) -> None:
@@ -59,10 +70,16 @@ def change(path: Path, old: str, new: str, count: int = 1) -> None:
 def test_the_lock_is_sorted_has_one_grant_a_line_and_reads_back(yaml: Path) -> None:
     path = locked(yaml)
     read = session(yaml, "none").read()
-    assert read.lock is not None and read.lock.allocations == read.allocations and read.warnings == ()
+    assert (
+        read.lock is not None and read.lock.allocations == read.allocations and read.warnings == ()
+    )
     lines = path.read_text().splitlines()
     assert sum("{address: 10." in line for line in lines) == 4
-    names = [line.split(":")[0].strip() for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    names = [
+        line.split(":")[0].strip()
+        for line in lines
+        if line.startswith("  ") and not line.startswith("   ")
+    ]
     assert names == sorted(names) == ["corp", "privacy"]
 
 
@@ -74,7 +91,10 @@ def test_a_lock_is_obeyed_over_the_state_folder_and_over_what_is_new(yaml: Path)
     change(path, "phone: {address: 10.100.0.1,", "phone: {address: 10.100.0.5,")
     for state in ("state", "none"):
         allocations = session(yaml, state).read().allocations.networks["privacy"]
-        assert allocations.port == 51827 and str(allocations.endpoints["phone"].address) == "10.100.0.5"
+        assert (
+            allocations.port == 51827
+            and str(allocations.endpoints["phone"].address) == "10.100.0.5"
+        )
     risks = session(yaml).read().risks
     assert {(item.code, item.path) for item in risks} == {
         ("grant-moves", "networks.privacy"),
@@ -107,7 +127,11 @@ def test_a_lock_that_contradicts_the_yaml_is_an_error_at_its_line(
 ) -> None:
     path = locked(yaml)
     change(yaml, "    expected_users: 6\n", f"    expected_users: 6\n    {field}: {value}\n")
-    assert ("lock-contradicts", f"networks.privacy.{entry}", line_of(path, f"    {entry}:", 1)) in problems(yaml)
+    assert (
+        "lock-contradicts",
+        f"networks.privacy.{entry}",
+        line_of(path, f"    {entry}:", 1),
+    ) in problems(yaml)
     code, _, err = run("validate")
     assert code == 4 and f"{path}:{line_of(path, f'    {entry}:', 1)}:" in err and said in err
     assert run("lock", "--check")[0] == 1
@@ -115,7 +139,10 @@ def test_a_lock_that_contradicts_the_yaml_is_an_error_at_its_line(
 
 
 def test_two_networks_may_say_the_same_subnets(yaml: Path, run: Run) -> None:
-    both = "type: remote-resource-gateway, subnet: 10.9.0.0/24, subnet6: 'fd00:9::/64', resources: [{subnet: 172.20.0.0/16}]"
+    both = (
+        "type: remote-resource-gateway, subnet: 10.9.0.0/24, subnet6: 'fd00:9::/64', resources:"
+        " [{subnet: 172.20.0.0/16}]"
+    )
     yaml.write_text("version: 1\nnetworks:\n  one: {" + both + "}\n  two: {" + both + "}\n")
     assert run("lock")[0] == 0
     assert run("validate")[0] == 0
@@ -133,16 +160,53 @@ def test_an_explicit_address_contradicts_too(yaml: Path) -> None:
     ("old", "new", "code", "path"),
     [
         ("port: 51821", "port: 51820", "lock-twice", "networks.privacy.port"),
-        ("routing_table: 1001", "routing_table: 1000", "lock-twice", "networks.privacy.routing_table"),
-        ("transit: 198.19.0.2/31", "transit: 198.19.0.0/31", "lock-twice", "networks.privacy.transit"),
-        ("tablet: {address: 10.100.0.2,", "tablet: {address: 10.100.0.1,", "lock-twice", f"{SEATS}.tablet.address"),
-        ("tablet: {address: 10.100.0.2,", "tablet: {address: 10.100.9.2,", "lock-outside", f"{SEATS}.tablet.address"),
-        ("gateway_address: 10.100.0.0", "gateway_address: 10.100.8.0", "lock-outside", "networks.privacy.gateway_address"),
-        ("leg: 2, vni: 110002", "leg: 1, vni: 110002", "lock-twice", "networks.corp.endpoints.b.leg"),
-        ("leg: 2, vni: 110002", "leg: 2, vni: 110001", "lock-twice", "networks.corp.endpoints.b.vni"),
+        (
+            "routing_table: 1001",
+            "routing_table: 1000",
+            "lock-twice",
+            "networks.privacy.routing_table",
+        ),
+        (
+            "transit: 198.19.0.2/31",
+            "transit: 198.19.0.0/31",
+            "lock-twice",
+            "networks.privacy.transit",
+        ),
+        (
+            "tablet: {address: 10.100.0.2,",
+            "tablet: {address: 10.100.0.1,",
+            "lock-twice",
+            f"{SEATS}.tablet.address",
+        ),
+        (
+            "tablet: {address: 10.100.0.2,",
+            "tablet: {address: 10.100.9.2,",
+            "lock-outside",
+            f"{SEATS}.tablet.address",
+        ),
+        (
+            "gateway_address: 10.100.0.0",
+            "gateway_address: 10.100.8.0",
+            "lock-outside",
+            "networks.privacy.gateway_address",
+        ),
+        (
+            "leg: 2, vni: 110002",
+            "leg: 1, vni: 110002",
+            "lock-twice",
+            "networks.corp.endpoints.b.leg",
+        ),
+        (
+            "leg: 2, vni: 110002",
+            "leg: 2, vni: 110001",
+            "lock-twice",
+            "networks.corp.endpoints.b.vni",
+        ),
     ],
-)  # fmt: skip
-def test_two_holders_and_what_lies_outside(yaml: Path, old: str, new: str, code: str, path: str) -> None:
+)
+def test_two_holders_and_what_lies_outside(
+    yaml: Path, old: str, new: str, code: str, path: str
+) -> None:
     lock = locked(yaml)
     line = line_of(lock, old)
     change(lock, old, new)
@@ -158,18 +222,34 @@ def test_two_holders_and_what_lies_outside(yaml: Path, old: str, new: str, code:
         ("version: 1", "version: 2", "version", "version"),
         ("port: 51821", "port: 51821\n    port: 51822", "duplicate-key", "networks.privacy.port"),
         ("subnet: 10.100.0.0/29", "subnet: 10.100.0.1/29", "host-bits", "networks.privacy.subnet"),
-        ("{address: 10.100.0.1,", "{address: x,", "address", "networks.privacy.endpoints.phone.address"),
+        (
+            "{address: 10.100.0.1,",
+            "{address: x,",
+            "address",
+            "networks.privacy.endpoints.phone.address",
+        ),
         ("leg: 1", "leg: 1, key_name: ../x", "value", "networks.corp.endpoints.a.key_name"),
         ("networks:", "\tnetworks:", "yaml-tab", ""),
     ],
 )
-def test_a_lock_written_badly_by_hand_gives_findings(yaml: Path, old: str, new: str, code: str, path: str) -> None:
+def test_a_lock_written_badly_by_hand_gives_findings(
+    yaml: Path, old: str, new: str, code: str, path: str
+) -> None:
     change(locked(yaml), old, new)
     found = problems(yaml)
     assert (code, path) in [(each, where) for each, where, _ in found]
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"[]", b"version: 1\nnetworks: []\n", b"freed: 3\nversion: 1\nnetworks: {}\n"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"version: 1\nnetworks: []\n",
+        b"freed: 3\nversion: 1\nnetworks: {}\n",
+    ],
+)
 def test_a_lock_of_anything_else_is_a_finding(yaml: Path, raw: bytes) -> None:
     (yaml.parent / "warp.lock.yaml").write_bytes(raw)
     assert problems(yaml)
@@ -183,7 +263,9 @@ def test_a_lock_that_is_no_file_is_a_finding_and_nobody_waits_for_it(yaml: Path)
         path.rmdir() if path.is_dir() else path.unlink()
 
 
-@pytest.mark.parametrize("since", ["9999-12-31T23:59:59Z", "2026-13-01T00:00:00Z", "yesterday", "3"])
+@pytest.mark.parametrize(
+    "since", ["9999-12-31T23:59:59Z", "2026-13-01T00:00:00Z", "yesterday", "3"]
+)
 def test_a_time_that_is_none(yaml: Path, since: str) -> None:
     path = locked(yaml)
     path.write_text(path.read_text() + f"freed:\n  - {{network: a, since: {since}, port: 51820}}\n")
@@ -209,9 +291,15 @@ def test_what_the_yaml_no_longer_has_is_behind_and_never_an_error(yaml: Path, ru
         ("lock-behind", "networks.privacy.endpoints", "warning"),
         ("lock-behind", "networks.privacy.endpoints.tablet", "warning"),
     }
-    assert str(read.allocations.networks["privacy"].endpoints["laptop"].address) == "10.100.0.3"  # not the tablet's
+    assert (
+        str(read.allocations.networks["privacy"].endpoints["laptop"].address) == "10.100.0.3"
+    )  # not the tablet's
     code, _, err = run("validate")
-    assert code == 0 and "not in warp.lock.yaml: laptop" in err and f"{path}:{line_of(path, 'tablet:')}:" in err
+    assert (
+        code == 0
+        and "not in warp.lock.yaml: laptop" in err
+        and f"{path}:{line_of(path, 'tablet:')}:" in err
+    )
 
 
 def test_lock_writes_only_what_changed(yaml: Path, run: Run) -> None:
@@ -224,15 +312,25 @@ def test_lock_writes_only_what_changed(yaml: Path, run: Run) -> None:
     after = path.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert run("lock", "--check")[0] == 0
-    change(yaml, "      tablet: {type: mobile}\n", "      tablet: {type: mobile}\n      watch: {type: mobile}\n")
+    change(
+        yaml,
+        "      tablet: {type: mobile}\n",
+        "      tablet: {type: mobile}\n      watch: {type: mobile}\n",
+    )
     code, out, err = run("lock", "--check")
     assert code == 1 and "behind" in out and "watch" in err and path.stat().st_ino == before.st_ino
-    assert run("lock")[0] == 0 and "watch:" in path.read_text() and path.stat().st_mode & 0o777 == 0o644
+    assert (
+        run("lock")[0] == 0
+        and "watch:" in path.read_text()
+        and path.stat().st_mode & 0o777 == 0o644
+    )
     assert sorted(each.name for each in yaml.parent.iterdir()) == ["warp.lock.yaml", "warp.yaml"]
 
 
 def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
-    """Different networks merge soundly; one number taken on both branches is an error at the second line."""
+    """Different networks merge soundly; one number taken on both branches is an error at the second
+    line.
+    """
     base = locked(yaml)
     original, text = base.read_text(), yaml.read_text()
     plain, same = "      tablet: {type: mobile}\n", "{a: {type: cpe}, b: {type: cpe}}"
@@ -249,13 +347,22 @@ def test_locks_of_two_branches_merge_by_lines(yaml: Path) -> None:
     (yaml.parent / "original").write_text(original)
     for other, sound in (("sites", True), ("alarms", False)):
         yaml.write_text(text.replace(*edits["phones"]).replace(*edits[other]))
-        merge = ["git", "merge-file", "-p", str(branches["phones"]), str(yaml.parent / "original"), str(branches[other])]
+        merge = [
+            "git",
+            "merge-file",
+            "-p",
+            str(branches["phones"]),
+            str(yaml.parent / "original"),
+            str(branches[other]),
+        ]
         base.write_bytes(subprocess.run(merge, capture_output=True, check=True, timeout=30).stdout)
         if sound:
             assert session(yaml, "none").read().warnings == ()
         else:
             line = line_of(base, "watch: ")
-            assert ("lock-twice", "networks.privacy.endpoints.watch.address", line) in problems(yaml)
+            assert ("lock-twice", "networks.privacy.endpoints.watch.address", line) in problems(
+                yaml
+            )
 
 
 def test_what_rests_is_in_the_lock(yaml: Path) -> None:
@@ -267,9 +374,14 @@ def test_what_rests_is_in_the_lock(yaml: Path) -> None:
     path.write_text(lock_text(allocations))
     read = read_lock(path)
     assert read is not None and read.allocations is not None
-    assert read.allocations.freed == allocations.freed and [row.endpoint for row in allocations.freed] == ["tablet"]
+    assert read.allocations.freed == allocations.freed and [
+        row.endpoint for row in allocations.freed
+    ] == ["tablet"]
     change(yaml, "phone: {type: mobile}\n", "phone: {type: mobile}\n      watch: {type: mobile}\n")
-    assert str(session(yaml, "none").read().allocations.networks["privacy"].endpoints["watch"].address) == "10.100.0.3"
+    assert (
+        str(session(yaml, "none").read().allocations.networks["privacy"].endpoints["watch"].address)
+        == "10.100.0.3"
+    )
 
 
 def test_the_lock_is_read_again_only_when_its_bytes_change(yaml: Path) -> None:

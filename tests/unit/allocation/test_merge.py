@@ -1,4 +1,6 @@
-"""Merges that git could not finish: markers are named at their lines, a lock is resolved, a driver keeps both sides."""
+"""Merges that git could not finish: markers are named at their lines, a lock is resolved, a driver
+keeps both sides.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from warpd.intent.loader import LOCK_FILE
 from warpd.service.workspace import Session
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts, sides
 
-YAML = "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, expected_users: 6, endpoints: {x: {type: cpe}}}\n"
+YAML = (
+    "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, expected_users: 6, endpoints: {x: {type:"
+    " cpe}}}\n"
+)
 DIFF3 = "a\n<<<<<<< HEAD\nours\n||||||| base\nold\n=======\ntheirs\n>>>>>>> other\nb\n"
 
 
@@ -27,7 +32,10 @@ def test_both_sides_of_a_text() -> None:
 
 def test_markers_in_the_yaml_are_named_at_their_line(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
-    yaml.write_text("version: 1\nnetworks:\n<<<<<<< HEAD\n  a: {type: l2-mesh}\n=======\n  b: {type: l2-mesh}\n>>>>>>> x\n")
+    yaml.write_text(
+        "version: 1\nnetworks:\n<<<<<<< HEAD\n  a: {type: l2-mesh}\n=======\n  b: {type:"
+        " l2-mesh}\n>>>>>>> x\n"
+    )
     with pytest.raises(InvalidIntent) as caught:
         Session(yaml, tmp_path / "state").read()
     (found,) = caught.value.findings
@@ -53,27 +61,62 @@ def test_a_lock_with_conflicts_is_resolved_and_no_number_is_given_twice(tmp_path
     files = {"ours": ours, "base": shared, "theirs": theirs}
     for name, text in files.items():
         (place / name).write_text(text)
-    merged = subprocess.run(["git", "merge-file", "-p", *files], cwd=place, capture_output=True, text=True, check=False)
+    merged = subprocess.run(
+        ["git", "merge-file", "-p", *files], cwd=place, capture_output=True, text=True, check=False
+    )
     assert merged.returncode > 0 and "<<<<<<<" in merged.stdout
     (place / LOCK_FILE).write_text(merged.stdout)
-    command = [sys.executable, "-m", "warpd.cli", "-c", str(place / "warp.yaml"), "--state-dir", str(place / "state")]
-    assert subprocess.run([*command, "validate"], capture_output=True, text=True, check=False).returncode == 4
+    command = [
+        sys.executable,
+        "-m",
+        "warpd.cli",
+        "-c",
+        str(place / "warp.yaml"),
+        "--state-dir",
+        str(place / "state"),
+    ]
+    assert (
+        subprocess.run(
+            [*command, "validate"], capture_output=True, text=True, check=False
+        ).returncode
+        == 4
+    )
     done = subprocess.run([*command, "lock"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "network c gets numbers of its own" in done.stderr, done.stderr
     held = parsed(place / LOCK_FILE, (place / LOCK_FILE).read_bytes())
     assert held.networks["b"] == parsed(place, ours.encode()).networks["b"]
-    assert len({item.port for item in held.networks.values()}) == 3 and set(held.networks) == {"a", "b", "c"}
-    assert subprocess.run([*command, "lock", "--check"], capture_output=True, check=False).returncode == 0
+    assert len({item.port for item in held.networks.values()}) == 3 and set(held.networks) == {
+        "a",
+        "b",
+        "c",
+    }
+    assert (
+        subprocess.run([*command, "lock", "--check"], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def test_the_driver_keeps_both_sides(tmp_path: Path) -> None:
     wide = YAML.replace("endpoints: {", "endpoints: {%s: {type: cpe}, ")
     for name, each in (("ours", "m"), ("theirs", "n")):
         (tmp_path / name).write_text(locked(tmp_path / f"of-{name}", wide % each))
-    command = [sys.executable, "-m", "warpd.cli", "lock", "--merge", str(tmp_path / "ours"), str(tmp_path / "theirs")]
+    command = [
+        sys.executable,
+        "-m",
+        "warpd.cli",
+        "lock",
+        "--merge",
+        str(tmp_path / "ours"),
+        str(tmp_path / "theirs"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "endpoint a/n gets an address of its own" in done.stderr, done.stderr
-    assert set(parsed(tmp_path, (tmp_path / "ours").read_bytes()).networks["a"].endpoints) == {"m", "x"}
+    assert done.returncode == 0 and "endpoint a/n gets an address of its own" in done.stderr, (
+        done.stderr
+    )
+    assert set(parsed(tmp_path, (tmp_path / "ours").read_bytes()).networks["a"].endpoints) == {
+        "m",
+        "x",
+    }
 
 
 def test_the_same_on_both_sides_is_the_same(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ def net(*names: str, **fields: Any) -> dict[str, Any]:
 
 
 def successor(body: dict[str, Any], name: str, before: str) -> dict[str, Any]:
-    return {**body, "endpoints": {**body["endpoints"], name: {"type": "mobile", "renamed_from": before}}}
+    return {
+        **body,
+        "endpoints": {**body["endpoints"], name: {"type": "mobile", "renamed_from": before}},
+    }
 
 
 def address(allocations: Allocations, network: str, endpoint: str) -> str:
@@ -39,8 +42,13 @@ def address(allocations: Allocations, network: str, endpoint: str) -> str:
 
 
 def keys_of(intent: Intent, allocations: Allocations, network: str) -> list[tuple[str, Any]]:
-    peers = peers_of(intent.networks[network], allocations.networks[network], world.MASTER, world.TODAY)
-    return sorted((peer.public_key, peer.preshared_key.reveal() if peer.preshared_key else b"") for peer in peers)
+    peers = peers_of(
+        intent.networks[network], allocations.networks[network], world.MASTER, world.TODAY
+    )
+    return sorted(
+        (peer.public_key, peer.preshared_key.reveal() if peer.preshared_key else b"")
+        for peer in peers
+    )
 
 
 # names
@@ -63,8 +71,15 @@ def test_a_renamed_network_keeps_everything() -> None:
     new = world.intent(b=net("x", renamed_from="a"), z=net("x"))
     second = give(new, first)
     before, after = first.networks["a"], second.networks["b"]
-    assert (before.vcid, before.port, before.subnet, before.subnet6) == (after.vcid, after.port, after.subnet, after.subnet6)
-    assert before.endpoints == after.endpoints and keys_of(new, second, "b") == keys_of(old, first, "a")
+    assert (before.vcid, before.port, before.subnet, before.subnet6) == (
+        after.vcid,
+        after.port,
+        after.subnet,
+        after.subnet6,
+    )
+    assert before.endpoints == after.endpoints and keys_of(new, second, "b") == keys_of(
+        old, first, "a"
+    )
     assert give(world.intent(b=net("x"), z=net("x")), second) == second
 
 
@@ -87,19 +102,29 @@ def test_without_any_grants_the_old_name_still_decides_keys_and_circuit() -> Non
 
 
 def test_a_new_name_alone_is_no_new_config() -> None:
-    old, new = world.intent(a=net("phone")), world.intent(b=successor(net(renamed_from="a"), "handset", "phone"))
+    old, new = (
+        world.intent(a=net("phone")),
+        world.intent(b=successor(net(renamed_from="a"), "handset", "phone")),
+    )
     first = give(old)
     second = give(new, first)
     one = client_config(old, first, world.MASTER, "a", "phone", public_host="h", mtu=1420)
     two = client_config(new, second, world.MASTER, "b", "handset", public_host="h", mtu=1420)
-    assert one.digest() == two.digest() and two.first_names == ("a", "phone") and one.first_names is None
+    assert (
+        one.digest() == two.digest()
+        and two.first_names == ("a", "phone")
+        and one.first_names is None
+    )
     assert two.title.startswith("network b, ") and "endpoint handset" in two.title
 
 
 @pytest.mark.parametrize(
     ("networks", "paths"),
     [
-        ({"a": net(renamed_from="b"), "b": net(renamed_from="a")}, ["networks.a.renamed_from", "networks.b.renamed_from"]),
+        (
+            {"a": net(renamed_from="b"), "b": net(renamed_from="a")},
+            ["networks.a.renamed_from", "networks.b.renamed_from"],
+        ),
         ({"b": net(renamed_from="a"), "c": net(renamed_from="b")}, ["networks.c.renamed_from"]),
         ({"b": net(renamed_from="a"), "c": net(renamed_from="a")}, ["networks.c.renamed_from"]),
         ({"a": net(renamed_from="a")}, ["networks.a.renamed_from"]),
@@ -107,7 +132,9 @@ def test_a_new_name_alone_is_no_new_config() -> None:
     ],
 )
 def test_names_that_cannot_succeed_each_other(networks: dict[str, Any], paths: list[str]) -> None:
-    findings: list[Finding] = [item for item in check(world.intent(**networks)) if item.code == "renamed-from"]
+    findings: list[Finding] = [
+        item for item in check(world.intent(**networks)) if item.code == "renamed-from"
+    ]
     assert [item.path for item in findings] == paths and all(item.is_error for item in findings)
 
 
@@ -128,7 +155,11 @@ def test_the_same_name_gets_its_own_again_while_it_rests() -> None:
     full = world.intent(n=net("phone", "b"), z=net("x"))
     first = give(full)
     gone = give(world.intent(n=net("b")), first)
-    assert {(row.network, row.endpoint) for row in gone.freed} == {("n", "phone"), ("z", ""), ("z", "x")}
+    assert {(row.network, row.endpoint) for row in gone.freed} == {
+        ("n", "phone"),
+        ("z", ""),
+        ("z", "x"),
+    }
     back = give(full, gone, NOW + HOUR_S)
     assert back.networks == first.networks and back.freed == ()
 
@@ -143,9 +174,17 @@ def test_no_rest_when_it_is_turned_off() -> None:
 def test_a_full_subnet_waits_and_says_until_when() -> None:
     first = give(world.intent(n=net("phone", expected_users=1)))
     _, findings = allocate(world.intent(n=net("new", expected_users=1)), first, NOW)
-    assert [(item.code, item.path) for item in findings] == [("quarantined", "networks.n.endpoints.new")]
-    assert "gateway.quarantine" in findings[0].message and "2027-01-16 08:00 UTC" in findings[0].hint
-    give(world.intent(n=net("new", expected_users=1)), give(world.intent(n=net(expected_users=1)), first), NOW + 24 * HOUR_S)
+    assert [(item.code, item.path) for item in findings] == [
+        ("quarantined", "networks.n.endpoints.new")
+    ]
+    assert (
+        "gateway.quarantine" in findings[0].message and "2027-01-16 08:00 UTC" in findings[0].hint
+    )
+    give(
+        world.intent(n=net("new", expected_users=1)),
+        give(world.intent(n=net(expected_users=1)), first),
+        NOW + 24 * HOUR_S,
+    )
 
 
 def test_ports_are_given_again_when_nothing_else_is_left_circuits_and_subnets_are_not() -> None:
@@ -153,18 +192,30 @@ def test_ports_are_given_again_when_nothing_else_is_left_circuits_and_subnets_ar
     first = give(world.intent(pools, a=net("x")))
     second = give(world.intent(pools, b=net("x")), first)
     before, after = first.networks["a"], second.networks["b"]
-    assert before.port == after.port and before.vcid != after.vcid and not before.subnet.overlaps(after.subnet)
+    assert (
+        before.port == after.port
+        and before.vcid != after.vcid
+        and not before.subnet.overlaps(after.subnet)
+    )
     assert before.routing_table != after.routing_table and before.transit != after.transit
 
 
 def test_legs_vlans_and_vnis_rest_too() -> None:
     def mesh(*names: str) -> dict[str, Any]:
-        return {"type": "l2-mesh", "expected_users": 6, "endpoints": {name: {"type": "cpe"} for name in names}}
+        return {
+            "type": "l2-mesh",
+            "expected_users": 6,
+            "endpoints": {name: {"type": "cpe"} for name in names},
+        }
 
     first = give(world.intent(m=mesh("a", "b"), o=mesh("x")))
     second = give(world.intent(m=mesh("b", "c"), p=mesh("x")), first)
     new, old = second.networks["m"].endpoints["c"], first.networks["m"].endpoints["a"]
-    assert new.leg != old.leg and new.vni != old.vni and second.networks["p"].vlan != first.networks["o"].vlan
+    assert (
+        new.leg != old.leg
+        and new.vni != old.vni
+        and second.networks["p"].vlan != first.networks["o"].vlan
+    )
 
 
 def test_what_the_yaml_says_goes_before_any_rest_but_not_in_silence() -> None:
@@ -178,7 +229,10 @@ def test_what_the_yaml_says_goes_before_any_rest_but_not_in_silence() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "wrong"), [("24h", False), ("90s", False), (0, False), ("1w", True), (24, True), ("-1h", True)])
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("24h", False), ("90s", False), (0, False), ("1w", True), (24, True), ("-1h", True)],
+)
 def test_lengths_of_time(text: Any, wrong: bool) -> None:
     if wrong:
         with pytest.raises(ValueError, match="length of time"):
@@ -188,10 +242,16 @@ def test_lengths_of_time(text: Any, wrong: bool) -> None:
 
 
 def test_growing_around_its_addresses_moves_nobody() -> None:
-    """10.100.0.8/29 becomes 10.100.0.0/28 when its lower half is free: the block moves, the addresses stay."""
+    """10.100.0.8/29 becomes 10.100.0.0/28 when its lower half is free: the block moves, the
+    addresses stay.
+    """
     first = give(world.intent({"quarantine": 0}, a=net("x"), b=net("x", "y")))
-    wide = world.intent({"quarantine": 0}, b=net("x", "y", *(f"e{n}" for n in range(9)), expected_users=14))
-    allocations, findings = allocate(wide, give(world.intent({"quarantine": 0}, b=net("x", "y")), first), NOW)
+    wide = world.intent(
+        {"quarantine": 0}, b=net("x", "y", *(f"e{n}" for n in range(9)), expected_users=14)
+    )
+    allocations, findings = allocate(
+        wide, give(world.intent({"quarantine": 0}, b=net("x", "y")), first), NOW
+    )
     assert findings == () and str(allocations.networks["b"].subnet) == "10.100.0.0/28"
     assert address(allocations, "b", "x") == address(first, "b", "x") == "10.100.0.9"
     assert allocations.networks["b"].gateway_address == first.networks["b"].gateway_address
@@ -202,9 +262,20 @@ def test_growing_around_its_addresses_moves_nobody() -> None:
 
 def test_rotating_a_network_or_the_gateway_changes_only_the_gateways_side() -> None:
     made = {}
-    for name, gateway, own in (("plain", 0, 0), ("network", 0, 1), ("gateway", 1, 0), ("both", 1, 1)):
+    for name, gateway, own in (
+        ("plain", 0, 0),
+        ("network", 0, 1),
+        ("gateway", 1, 0),
+        ("both", 1, 1),
+    ):
         intent = world.intent({"rotation": gateway}, n=net("x", rotation=own))
-        made[name] = client_config(intent, give(intent), world.MASTER, "n", "x", public_host="h", mtu=1420)
+        made[name] = client_config(
+            intent, give(intent), world.MASTER, "n", "x", public_host="h", mtu=1420
+        )
     assert len({each.gateway_public_key for each in made.values()}) == 4
     assert len({each.digest() for each in made.values()}) == 4
-    assert len({each.private_text for each in made.values()}) == len({each.shared_text for each in made.values()}) == 1
+    assert (
+        len({each.private_text for each in made.values()})
+        == len({each.shared_text for each in made.values()})
+        == 1
+    )

@@ -1,4 +1,6 @@
-"""The editing commands, end to end: what they write, what they leave, what they say, and what they exit with."""
+"""The editing commands, end to end: what they write, what they leave, what they say, and what they
+exit with.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,14 @@ KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 
 def test_add_rotate_remove_gives_the_file_back(run: Run, yaml: Path) -> None:
-    code, out, err = run("endpoint", "add", "privacy", "phone-2", "--type", "mobile", "--expires", "2030-01-01")
+    code, out, err = run(
+        "endpoint", "add", "privacy", "phone-2", "--type", "mobile", "--expires", "2030-01-01"
+    )
     assert (code, err) == (0, "")
-    assert out.splitlines()[1:] == ["next: warpctl apply", "then: warpctl endpoint config privacy/phone-2"]
+    assert out.splitlines()[1:] == [
+        "next: warpctl apply",
+        "then: warpctl endpoint config privacy/phone-2",
+    ]
     line = "      phone-2: {type: mobile, expires: 2030-01-01}\n"
     assert yaml.read_text() == TEXT.replace("{type: mobile}\n", "{type: mobile}\n" + line)
     assert run("endpoint", "rotate", "privacy/phone-2")[0] == 0
@@ -46,25 +53,46 @@ def test_add_rotate_remove_gives_the_file_back(run: Run, yaml: Path) -> None:
 
 
 def test_every_option_of_an_endpoint(run: Run, yaml: Path) -> None:
-    words = ["--type", "gateway", "--address", "10.100.0.5", "--address6", "fd00::9", "--public-key", KEY]
+    words = [
+        "--type",
+        "gateway",
+        "--address",
+        "10.100.0.5",
+        "--address6",
+        "fd00::9",
+        "--public-key",
+        KEY,
+    ]
     words += ["--no-preshared-key", "--routes", "10.9.0.0/16,fd09::/64", "--routes", "10.8.0.0/16"]
     words += ["--endpoint", "[2001:db8::1]:1", "--keepalive", "25", "--description", "Anna's: #1"]
     code, _, err = run("endpoint", "add", "privacy/gw", *words)
-    assert code == 4 and "address6" in err and "nothing was written" in err  # fd00::9 is none of the granted /64
+    assert (
+        code == 4 and "address6" in err and "nothing was written" in err
+    )  # fd00::9 is none of the granted /64
     assert run("network", "remove", "privacy")[0] == 0
     subnets = ("--subnet6", "fd00::/64", "--subnet", "10.100.0.0/24")
     assert run("network", "add", "privacy", "--type", "secure-internet", *subnets)[0] == 0
     assert run("endpoint", "add", "privacy/gw", *words)[0] == 0
     assert (
-        f'gw: {{type: gateway, description: "Anna\'s: #1", address: 10.100.0.5, address6: "fd00::9", public_key: "{KEY}", '
-        'preshared_key: false, routes: [10.9.0.0/16, "fd09::/64", 10.8.0.0/16], endpoint: "[2001:db8::1]:1", keepalive: 25}'
-    ) in yaml.read_text()
+        'gw: {type: gateway, description: "Anna\'s: #1", address: 10.100.0.5, address6:'
+        f' "fd00::9", public_key: "{KEY}", preshared_key: false, routes: [10.9.0.0/16, "fd09::/64",'
+        ' 10.8.0.0/16], endpoint: "[2001:db8::1]:1", keepalive: 25}' in yaml.read_text()
+    )
     code, _, err = run("endpoint", "rotate", "privacy/gw")
     assert code == 1 and "keys of its own" in err
 
 
 def test_networks_come_and_go(run: Run, yaml: Path) -> None:
-    words = ["--resource", "172.20.0.0/16", "--dns", "9.9.9.9", "--port", "51825", "--description", "the office"]
+    words = [
+        "--resource",
+        "172.20.0.0/16",
+        "--dns",
+        "9.9.9.9",
+        "--port",
+        "51825",
+        "--description",
+        "the office",
+    ]
     assert run("network", "add", "office", "--type", "remote-resource-gateway", *words)[0] == 0
     assert "resources: [{subnet: 172.20.0.0/16}]" in yaml.read_text()
     assert run("network", "remove", "office")[0] == 0
@@ -76,7 +104,10 @@ def test_networks_come_and_go(run: Run, yaml: Path) -> None:
 def test_networks_d(run: Run, yaml: Path) -> None:
     folder = yaml.parent / "networks.d"
     folder.mkdir()
-    assert run("network", "add", "branch", "--type", "l2-mesh", "--file", "networks.d/branch.yaml")[0] == 0
+    assert (
+        run("network", "add", "branch", "--type", "l2-mesh", "--file", "networks.d/branch.yaml")[0]
+        == 0
+    )
     assert (folder / "branch.yaml").read_text() == "networks:\n  branch:\n    type: l2-mesh\n"
     assert run("endpoint", "add", "branch", "a", "--type", "cpe")[0] == 0
     assert (folder / "branch.yaml").read_text().endswith("    endpoints:\n      a: {type: cpe}\n")
@@ -95,17 +126,35 @@ def test_networks_d(run: Run, yaml: Path) -> None:
         (("endpoint", "add", "privcy", "a", "--type", "mobile"), 1, "hint: did you mean privacy?"),
         (("endpoint", "remove", "privacy/phone1"), 1, "hint: did you mean phone-1?"),
         (("endpoint", "rotate", "phone-1"), 1, "is not NETWORK/NAME"),
-        (("endpoint", "add", "privacy", "phone-1", "--type", "mobile"), 1, "endpoint phone-1 is there already"),
+        (
+            ("endpoint", "add", "privacy", "phone-1", "--type", "mobile"),
+            1,
+            "endpoint phone-1 is there already",
+        ),
         (("endpoint", "add", "privacy", "p", "--type", "mobil"), 4, "did you mean mobile?"),
-        (("endpoint", "add", "privacy", "Anna's phone", "--type", "mobile"), 4, "write anna-s-phone"),
-        (("endpoint", "add", "privacy", "p", "--type", "mobile", "--address", "10.9.9.9"), 4, "address"),
+        (
+            ("endpoint", "add", "privacy", "Anna's phone", "--type", "mobile"),
+            4,
+            "write anna-s-phone",
+        ),
+        (
+            ("endpoint", "add", "privacy", "p", "--type", "mobile", "--address", "10.9.9.9"),
+            4,
+            "address",
+        ),
         (("endpoint", "add", "privacy", "p"), 1, "an endpoint needs a name and a --type"),
-        (("endpoint", "add", "privacy", "p", "--type", "mobile", "--description", "\udcff"), 4, "description: is not valid"),
+        (
+            ("endpoint", "add", "privacy", "p", "--type", "mobile", "--description", "\udcff"),
+            4,
+            "description: is not valid",
+        ),
         (("network", "remove", "privac"), 1, "did you mean privacy?"),
         (("network", "add", "a", "--type", "l2-mesh", "--mtu", "1000"), 4, "below 1280"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_written(run: Run, yaml: Path, words: tuple[str, ...], code: int, says: str) -> None:
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    run: Run, yaml: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
     got, _, err = run(*words)
     assert got == code and says in err, err
     assert yaml.read_text() == TEXT and sorted(os.listdir(yaml.parent)) == ["warp.yaml"]
@@ -127,7 +176,9 @@ def test_dry_run_shows_what_patch_takes(run: Run, yaml: Path) -> None:
 def test_json(run: Run, yaml: Path) -> None:
     code, out, _ = run("endpoint", "add", "corp", "a", "--type", "cpe", "-o", "json")
     data = json.loads(out)
-    assert code == 0 and data["version"] == 1 and data["written"] is True and data["file"] == str(yaml)
+    assert (
+        code == 0 and data["version"] == 1 and data["written"] is True and data["file"] == str(yaml)
+    )
     assert "+  corp: {type: l2-mesh, endpoints: {a: {type: cpe}}}" in data["diff"]
 
 
@@ -143,11 +194,17 @@ def test_mode_owner_and_link_stay(run: Run, yaml: Path) -> None:
     assert run("endpoint", "add", "corp", "a", "--type", "cpe")[0] == 0
     after = real.stat()
     assert yaml.is_symlink() and after.st_ino != before.st_ino
-    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
     assert os.listdir(real.parent) == ["real.yaml"]
 
 
-def test_a_file_that_changed_meanwhile_is_left_alone(run: Run, yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changed_meanwhile_is_left_alone(
+    run: Run, yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Busy):
         replace(yaml, b"something else", b"new")
     whole = editing.write
@@ -159,23 +216,43 @@ def test_a_file_that_changed_meanwhile_is_left_alone(run: Run, yaml: Path, monke
     monkeypatch.setattr(editing, "write", late)
     code, _, err = run("endpoint", "add", "corp", "a", "--type", "cpe")
     assert code == 5 and "changed by somebody else" in err
-    assert yaml.read_text() == TEXT + "# an editor was here\n" and os.listdir(yaml.parent) == ["warp.yaml"]
+    assert yaml.read_text() == TEXT + "# an editor was here\n" and os.listdir(yaml.parent) == [
+        "warp.yaml"
+    ]
 
 
 def test_edits_at_the_same_time_lose_none(yaml: Path) -> None:
     """Each either is in the file afterwards or said that it is not."""
-    base = [sys.executable, "-B", "-m", "warpd.cli", "-c", str(yaml), "--state-dir", str(yaml.parent / "s")]
+    base = [
+        sys.executable,
+        "-B",
+        "-m",
+        "warpd.cli",
+        "-c",
+        str(yaml),
+        "--state-dir",
+        str(yaml.parent / "s"),
+    ]
     jobs = {
-        name: subprocess.Popen([*base, "endpoint", "add", "corp", name, "--type", "cpe"], stderr=-3, stdout=-3) for name in "abcd"
+        name: subprocess.Popen(
+            [*base, "endpoint", "add", "corp", name, "--type", "cpe"], stderr=-3, stdout=-3
+        )
+        for name in "abcd"
     }
     done = {name: job.wait(timeout=60) for name, job in jobs.items()}
     text = yaml.read_text()
     assert set(done.values()) <= {0, 5} and 0 in done.values()
-    assert {name for name, code in done.items() if code == 0} == {name for name in done if f"{name}: {{type: cpe}}" in text}
+    assert {name for name, code in done.items() if code == 0} == {
+        name for name in done if f"{name}: {{type: cpe}}" in text
+    }
 
 
 def test_an_invalid_file_can_be_mended_by_an_edit(run: Run, yaml: Path) -> None:
-    yaml.write_text(TEXT.replace("corp: {type: l2-mesh, endpoints: {}}", "corp:\n    type: l2-mesh\n    endpoints:"))
+    yaml.write_text(
+        TEXT.replace(
+            "corp: {type: l2-mesh, endpoints: {}}", "corp:\n    type: l2-mesh\n    endpoints:"
+        )
+    )
     assert run("validate")[0] == 4
     assert run("endpoint", "add", "corp", "a", "--type", "cpe")[0] == 0
     assert run("validate")[0] == 0
@@ -208,14 +285,36 @@ def test_a_list_of_endpoints(run: Run, yaml: Path) -> None:
 
 def test_every_problem_of_a_list_at_once(run: Run, yaml: Path) -> None:
     rows = "name,type,address,keepalive,preshared_key,expires\n"
-    rows += "ok,mobile,,,,\nphone-1,mobile,,,,\nok,mobile,,,,\n,mobile,,,,\nBad Name,mobile,,,,\nc,mobil,,,,\n"
+    rows += (
+        "ok,mobile,,,,\nphone-1,mobile,,,,\nok,mobile,,,,\n,mobile,,,,\nBad"
+        " Name,mobile,,,,\nc,mobil,,,,\n"
+    )
     rows += "d,mobile,10.9.9.9,often,yes,soon\ne,mobile\nf,mobile,10.1.1.1,,,\n"
     path = csv(yaml, rows)
     code, _, err = run("endpoint", "add", "privacy", "--from-csv", path)
-    found = [line.split(": ", 1)[0].removeprefix(path + ":") for line in err.splitlines() if line.startswith(path)]
+    found = [
+        line.split(": ", 1)[0].removeprefix(path + ":")
+        for line in err.splitlines()
+        if line.startswith(path)
+    ]
     assert code == 4 and yaml.read_text() == TEXT
-    assert [place.split(":")[0] for place in found] == ["3", "4", "5", "6", "7", "8", "8", "8", "9", "10"], err
-    assert "stands in line 2 already" in err and "did you mean mobile?" in err and "write bad-name" in err
+    assert [place.split(":")[0] for place in found] == [
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "8",
+        "8",
+        "8",
+        "9",
+        "10",
+    ], err
+    assert (
+        "stands in line 2 already" in err
+        and "did you mean mobile?" in err
+        and "write bad-name" in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,7 +325,10 @@ def test_every_problem_of_a_list_at_once(run: Run, yaml: Path) -> None:
         ("name,typ,name\na,b,c\n", "did you mean type"),
         ("name\na\n", "the column type is missing"),
         ('name,type\na,"mobile\n', "is not valid CSV"),
-        ("name,type\na,mobile\nb,mobile\nc,mobile\nd,mobile\ne,mobile\nf,mobile\ng,mobile\n", "write expected_users: 8"),
+        (
+            "name,type\na,mobile\nb,mobile\nc,mobile\nd,mobile\ne,mobile\nf,mobile\ng,mobile\n",
+            "write expected_users: 8",
+        ),
     ],
 )
 def test_a_list_that_is_none(run: Run, yaml: Path, rows: str, says: str) -> None:
@@ -235,16 +337,29 @@ def test_a_list_that_is_none(run: Run, yaml: Path, rows: str, says: str) -> None
 
 
 def test_the_type_of_a_list_may_be_an_option(run: Run, yaml: Path) -> None:
-    assert run("endpoint", "add", "corp", "--type", "cpe", "--from-csv", csv(yaml, "name\na\nb\n"))[0] == 0
+    assert (
+        run("endpoint", "add", "corp", "--type", "cpe", "--from-csv", csv(yaml, "name\na\nb\n"))[0]
+        == 0
+    )
     assert "endpoints: {a: {type: cpe}, b: {type: cpe}}" in yaml.read_text()
 
 
-def test_what_an_edit_costs_follows_the_size_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_an_edit_costs_follows_the_size_of_the_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def edited(networks: int) -> Callable[[], object]:
         lines = ["version: 1", "networks:"]
         for number in range(networks):
-            lines += [f"  net-{number}:", "    type: secure-internet", "    expected_users: 126", "    endpoints:"]
-            lines += [f"      device-{each}: {{type: mobile, description: device {each} of {number}}}" for each in range(100)]
+            lines += [
+                f"  net-{number}:",
+                "    type: secure-internet",
+                "    expected_users: 126",
+                "    endpoints:",
+            ]
+            lines += [
+                f"      device-{each}: {{type: mobile, description: device {each} of {number}}}"
+                for each in range(100)
+            ]
         text = "\n".join(lines) + "\n"
         return lambda: add_endpoints(text, "net-5", {"new": {"type": "mobile"}})
 

@@ -1,4 +1,7 @@
-"""`status --watch` on a terminal of a size, and output that nobody reads. Real terminals, pipes and files."""
+"""`status --watch` on a terminal of a size, and output that nobody reads.
+
+Real terminals, pipes and files.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,18 @@ def test_what_fits_is_shown_whole() -> None:
 
 
 def test_what_does_not_fit_is_cut_and_said() -> None:
-    assert fitted("a\nb\nc\nd", 80, 3).splitlines() == ["a", "b", "... 2 more lines: `warpctl status` shows all"]
-    assert fitted(f"{'x' * 25}\nb\nc", 10, 4).splitlines()[:2] == ["x" * 25, "... 2 more"], "a long line takes several rows"
-    assert fitted("\x1b[31m" + "x" * 10 + "\x1b[0m\nb", 10, 2).splitlines()[1] == "b", "colours take no room"
+    assert fitted("a\nb\nc\nd", 80, 3).splitlines() == [
+        "a",
+        "b",
+        "... 2 more lines: `warpctl status` shows all",
+    ]
+    assert fitted(f"{'x' * 25}\nb\nc", 10, 4).splitlines()[:2] == [
+        "x" * 25,
+        "... 2 more",
+    ], "a long line takes several rows"
+    assert fitted("\x1b[31m" + "x" * 10 + "\x1b[0m\nb", 10, 2).splitlines()[1] == "b", (
+        "colours take no room"
+    )
 
 
 def test_the_busiest_are_shown_where_they_are_seen() -> None:
@@ -48,7 +60,12 @@ def on_terminal(ending: signal.Signals) -> str:
     controller, terminal = pty.openpty()
     environment = {**os.environ, "LINES": "24", "COLUMNS": "80"}
     child = subprocess.Popen(
-        [sys.executable, "-c", WATCH], stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
+        [sys.executable, "-c", WATCH],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment,
+        start_new_session=True,
     )
     os.close(terminal)
     seen = b""
@@ -79,8 +96,16 @@ def test_a_terminal_gets_its_screen_back(ending: signal.Signals) -> None:
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
     program = f"{sys.executable} -m warpd.cli"
-    script = line.replace("warpctl", program).replace("warpd ", f"{sys.executable} -m warpd.daemon.main ")
-    return subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    script = line.replace("warpctl", program).replace(
+        "warpd ", f"{sys.executable} -m warpd.daemon.main "
+    )
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +128,10 @@ def test_a_reader_who_goes_away_is_no_failure(line: str) -> None:
 
 def test_a_full_disk_is_a_failure() -> None:
     done = shell("warpctl schema >/dev/full")
-    assert done.returncode == 1 and done.stderr == "error: the output could not be written: No space left on device\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == "error: the output could not be written: No space left on device\n"
+    )
 
 
 def test_a_failure_keeps_its_exit_code_without_readers() -> None:

@@ -1,4 +1,6 @@
-"""A day's work: renaming, switching, setting, handing out many configs, lists, and options wherever people write them."""
+"""A day's work: renaming, switching, setting, handing out many configs, lists, and options wherever
+people write them.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,32 @@ networks:
 
 
 def test_global_options_may_stand_behind_the_command(yaml: Path) -> None:
-    behind = ["endpoint", "list", "web", "--never", "-c", str(yaml), f"--state-dir={yaml.parent}/state", "--help"]
-    done = subprocess.run([sys.executable, "-m", "warpd.cli", *behind], capture_output=True, text=True, timeout=60, check=False)
+    behind = [
+        "endpoint",
+        "list",
+        "web",
+        "--never",
+        "-c",
+        str(yaml),
+        f"--state-dir={yaml.parent}/state",
+        "--help",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "warpd.cli", *behind],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0 and "All endpoints" in done.stdout
     behind = ["validate", "-c", str(yaml), "-o", "json"]
-    done = subprocess.run([sys.executable, "-m", "warpd.cli", *behind], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "warpd.cli", *behind],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert json.loads(done.stdout)["file"] == str(yaml)
 
 
@@ -53,9 +76,16 @@ def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) ->
     before = session.read().allocations.networks["corp"].endpoints["laptop-2"].address
     assert run("endpoint", "rename", "corp/laptop-2", "annas-laptop")[0] == 0
     assert "      annas-laptop: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
-    after = Session(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints["annas-laptop"]
+    after = (
+        Session(yaml, yaml.parent / "state")
+        .read()
+        .allocations.networks["corp"]
+        .endpoints["annas-laptop"]
+    )
     assert (after.address, after.key_name) == (before, "laptop-2")
-    assert run("endpoint", "rename", "corp/annas-laptop", "anna")[0] == 0  # not applied in between: it never held that name
+    assert (
+        run("endpoint", "rename", "corp/annas-laptop", "anna")[0] == 0
+    )  # not applied in between: it never held that name
     assert "      anna: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
     code, _, err = run("endpoint", "rename", "corp/anna", "hq")
     assert code == 1 and "there is a hq already" in err
@@ -64,7 +94,11 @@ def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) ->
 def test_a_network_is_renamed(run: Run, yaml: Path) -> None:
     assert run("network", "rename", "corp", "office")[0] == 0
     text = yaml.read_text()
-    assert "  office: # the office\n" in text and "renamed_from: corp" in text and "  corp:" not in text
+    assert (
+        "  office: # the office\n" in text
+        and "renamed_from: corp" in text
+        and "  corp:" not in text
+    )
 
 
 def test_switched_off_and_on_leaves_the_file_as_it_was(run: Run, yaml: Path) -> None:
@@ -73,17 +107,40 @@ def test_switched_off_and_on_leaves_the_file_as_it_was(run: Run, yaml: Path) -> 
     assert run("endpoint", "enable", "corp/laptop-2")[0] == 0
     assert yaml.read_text() == TEXT
     assert run("endpoint", "enable", "corp/laptop-2")[0] == 1
-    assert run("endpoint", "enable", "corp/laptop-10")[0] == 0 and "laptop-10: {type: mobile}\n" in yaml.read_text()
+    assert (
+        run("endpoint", "enable", "corp/laptop-10")[0] == 0
+        and "laptop-10: {type: mobile}\n" in yaml.read_text()
+    )
 
 
 def test_fields_are_set_and_taken_out(run: Run, yaml: Path) -> None:
-    assert run("endpoint", "set", "corp/hq", "--keepalive", "25", "--routes", "192.168.1.0/24,192.168.2.0/24")[0] == 0
-    assert "hq: {type: cpe, routes: [192.168.1.0/24, 192.168.2.0/24], keepalive: 25}" in yaml.read_text()
+    assert (
+        run(
+            "endpoint",
+            "set",
+            "corp/hq",
+            "--keepalive",
+            "25",
+            "--routes",
+            "192.168.1.0/24,192.168.2.0/24",
+        )[0]
+        == 0
+    )
+    assert (
+        "hq: {type: cpe, routes: [192.168.1.0/24, 192.168.2.0/24], keepalive: 25}"
+        in yaml.read_text()
+    )
     assert run("endpoint", "set", "corp/hq", "--keepalive", "30", "--unset", "routes")[0] == 0
     assert "hq: {type: cpe, keepalive: 30}" in yaml.read_text()
-    assert run("network", "set", "corp", "--resource", "10.9.0.0/24:tcp/443", "--mtu", "1380")[0] == 0
+    assert (
+        run("network", "set", "corp", "--resource", "10.9.0.0/24:tcp/443", "--mtu", "1380")[0] == 0
+    )
     assert "resources: [{subnet: 10.9.0.0/24, protocol: tcp, ports: [443]}]" in yaml.read_text()
-    assert "    mtu: 1380\n" in yaml.read_text() and "# the office" in yaml.read_text() and "# hers" in yaml.read_text()
+    assert (
+        "    mtu: 1380\n" in yaml.read_text()
+        and "# the office" in yaml.read_text()
+        and "# hers" in yaml.read_text()
+    )
     before = yaml.read_text()
     for words in (("--mtu", "7"), ("--unset", "subnet"), ()):
         assert run("network", "set", "corp", *words)[0] != 0
@@ -94,9 +151,18 @@ def test_fields_are_set_and_taken_out(run: Run, yaml: Path) -> None:
     ("text", "resources"),
     [
         ("10.9.0.0/24", [{"subnet": "10.9.0.0/24"}]),
-        ("10.9.0.0/24:tcp/443,8000-8100", [{"subnet": "10.9.0.0/24", "protocol": "tcp", "ports": [443, "8000-8100"]}]),
-        ("10.9.0.0/24:icmp,10.8.0.0/16", [{"subnet": "10.9.0.0/24", "protocol": "icmp"}, {"subnet": "10.8.0.0/16"}]),
-        ("fd00::/64:udp/53@hq", [{"subnet": "fd00::/64", "protocol": "udp", "ports": [53], "via": "hq"}]),
+        (
+            "10.9.0.0/24:tcp/443,8000-8100",
+            [{"subnet": "10.9.0.0/24", "protocol": "tcp", "ports": [443, "8000-8100"]}],
+        ),
+        (
+            "10.9.0.0/24:icmp,10.8.0.0/16",
+            [{"subnet": "10.9.0.0/24", "protocol": "icmp"}, {"subnet": "10.8.0.0/16"}],
+        ),
+        (
+            "fd00::/64:udp/53@hq",
+            [{"subnet": "fd00::/64", "protocol": "udp", "ports": [53], "via": "hq"}],
+        ),
         ("fd00::1", [{"subnet": "fd00::1"}]),
     ],
 )
@@ -114,16 +180,24 @@ def test_many_configs_at_once(run: Run, yaml: Path) -> None:
     archive = yaml.parent / "all.zip"
     assert run("endpoint", "config", "--all", "--out", str(archive))[0] == 0
     with zipfile.ZipFile(archive) as packed:
-        assert sorted(packed.namelist()) == [*files, "web/phone.conf"] and b"PrivateKey" in packed.read("web/phone.conf")
+        assert sorted(packed.namelist()) == [
+            *files,
+            "web/phone.conf",
+        ] and b"PrivateKey" in packed.read("web/phone.conf")
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert run("endpoint", "config", "corp/l*", "--out", str(yaml.parent / "some"))[0] == 0
     assert [path.name for path in (yaml.parent / "some" / "corp").iterdir()] == ["laptop-2.conf"]
     code, text, err = run("endpoint", "config", "corp")
     assert code == 1 and "--out FOLDER" in err and "PrivateKey" not in text
-    assert run("endpoint", "config", "corp/x*", "--out", str(out))[0] == 1 and run("endpoint", "config")[0] == 1
+    assert (
+        run("endpoint", "config", "corp/x*", "--out", str(out))[0] == 1
+        and run("endpoint", "config")[0] == 1
+    )
 
 
-def test_validate_takes_a_file_or_stdin(run: Run, yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_takes_a_file_or_stdin(
+    run: Run, yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = yaml.parent / "other.yaml"
     other.write_text("version: 1\nnetworks: 7\n")
     assert run("validate", str(other))[0] == 4 and run("validate")[0] == 0
@@ -155,8 +229,22 @@ def test_a_short_word_for_help(run: Run, words: tuple[str, ...]) -> None:
 
 
 def row(name: str, age: int | None, **more: Any) -> dict[str, Any]:
-    base = {"network": "n", "name": name, "address": "10.0.0.1", "in_force": True, "in_kernel": True, "enabled": True}
-    return {**base, "handshake_age_s": age, "received_bytes": 0, "sent_bytes": 0, "expires_in_days": None, **more}
+    base = {
+        "network": "n",
+        "name": name,
+        "address": "10.0.0.1",
+        "in_force": True,
+        "in_kernel": True,
+        "enabled": True,
+    }
+    return {
+        **base,
+        "handshake_age_s": age,
+        "received_bytes": 0,
+        "sent_bytes": 0,
+        "expires_in_days": None,
+        **more,
+    }
 
 
 def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
@@ -167,10 +255,21 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
         row("old", 9, in_force=False, expires_in_days=-3),
         row("off", 9, in_force=False, enabled=False),
     ]
-    assert [presence(each) for each in rows] == ["online", "stale", "present", "expired", "disabled"]
-    assert summary(rows) == "5 endpoints: 1 online, 1 stale, 1 never connected, 1 expired, 1 disabled"
+    assert [presence(each) for each in rows] == [
+        "online",
+        "stale",
+        "present",
+        "expired",
+        "disabled",
+    ]
+    assert (
+        summary(rows) == "5 endpoints: 1 online, 1 stale, 1 never connected, 1 expired, 1 disabled"
+    )
     assert [each["name"] for each in ordered(rows, Order.name)][:3] == ["l-1", "l-2", "l-10"]
-    assert ordered(rows, Order.handshake)[0]["name"] == "l-10" and ordered(rows, Order.traffic)[0]["name"] == "l-2"
+    assert (
+        ordered(rows, Order.handshake)[0]["name"] == "l-10"
+        and ordered(rows, Order.traffic)[0]["name"] == "l-2"
+    )
     assert ordered(rows, Order.address)[-1]["name"] == "l-2"
     assert [each["name"] for each in chosen(rows, True, True, False)] == ["l-10", "l-2"]
     assert chosen(rows, False, False, False) == rows and summary([]) == "0 endpoints"
@@ -179,12 +278,21 @@ def test_lists_are_counted_filtered_and_in_the_order_of_people() -> None:
 def test_addresses_are_given_in_the_order_of_people(yaml: Path) -> None:
     yaml.write_text(TEXT.replace("hq: {", "laptop-1: {"))
     given = Session(yaml, yaml.parent / "state").read().allocations.networks["corp"].endpoints
-    assert [str(given[name].address)[-2:] for name in ("laptop-1", "laptop-2", "laptop-10")] == [".1", ".2", ".3"]
+    assert [str(given[name].address)[-2:] for name in ("laptop-1", "laptop-2", "laptop-10")] == [
+        ".1",
+        ".2",
+        ".3",
+    ]
 
 
 def test_the_difference_between_two_entries_of_the_history() -> None:
     text = files_diff({"a": "x\ny\n"}, {"a": "x\nz\n", "b": "new\n"})
-    assert "-y" in text and "+z" in text and "+new" in text and files_diff({"a": "x"}, {"a": "x"}) == ""
+    assert (
+        "-y" in text
+        and "+z" in text
+        and "+new" in text
+        and files_diff({"a": "x"}, {"a": "x"}) == ""
+    )
 
 
 class _Words:
@@ -222,9 +330,19 @@ def test_names_and_values_are_completed(yaml: Path) -> None:
 def test_a_shell_is_offered_names_and_values(yaml: Path, line: str, offered: list[str]) -> None:
     """As bash asks: by the variables that its completion function sets."""
     words = f"warpctl -c {yaml} {line}"
-    asked = {"_WARPCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
-    program = [sys.executable, "-c", "import sys; sys.argv[0] = 'warpctl'; from warpd.cli.app import main; main()"]
-    done = subprocess.run(program, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=True)
+    asked = {
+        "_WARPCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'warpctl'; from warpd.cli.app import main; main()",
+    ]
+    done = subprocess.run(
+        program, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.split() == offered
 
 

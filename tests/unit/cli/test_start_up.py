@@ -1,4 +1,7 @@
-"""What a command loads before it works: nothing that only other commands need. Each in a process of its own."""
+"""What a command loads before it works: nothing that only other commands need.
+
+Each in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ for message in create_address(Address("", "wg-1", "10.0.0.1/32", Key("link", "",
 
 def loaded_after(code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return set(done.stdout.split())
 
@@ -31,12 +38,17 @@ def test_the_commands_are_ready_without(package: str) -> None:
 
 
 def test_reading_plain_yaml_takes_libyaml_alone() -> None:
-    loaded = loaded_after("from warpd.yamlfile.parser import read_tree\nassert read_tree('a: 1').value == {'a': 1}")
+    loaded = loaded_after(
+        "from warpd.yamlfile.parser import read_tree\nassert read_tree('a: 1').value == {'a': 1}"
+    )
     assert ("yaml._yaml" in loaded) == ("ruamel.yaml" not in loaded)
 
 
 def test_what_libyaml_refuses_is_still_read() -> None:
-    loaded = loaded_after("from warpd.yamlfile.parser import read_tree\nassert read_tree('a: [::1]').value == {'a': ['::1']}")
+    loaded = loaded_after(
+        "from warpd.yamlfile.parser import read_tree\nassert read_tree('a: [::1]').value == {'a':"
+        " ['::1']}"
+    )
     assert "ruamel.yaml" in loaded
 
 
@@ -45,5 +57,7 @@ def test_messages_are_made_without_the_rest_of_pyroute2() -> None:
 
 
 def test_who_imports_pyroute2_later_gets_the_whole_of_it() -> None:
-    loaded = loaded_after(ENCODE + "import pyroute2\nassert pyroute2.IPRoute and pyroute2.netlink and pyroute2.NDB")
+    loaded = loaded_after(
+        ENCODE + "import pyroute2\nassert pyroute2.IPRoute and pyroute2.netlink and pyroute2.NDB"
+    )
     assert "pyroute2.ndb" in loaded

@@ -1,4 +1,6 @@
-"""Client configs: what they say, that wg reads them, and that a QR code gives them back byte for byte."""
+"""Client configs: what they say, that wg reads them, and that a QR code gives them back byte for
+byte.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,22 @@ OWN_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 
 
 def made(
-    host: str = "vpn.example.com", network: dict[str, Any] | None = None, today: date | None = None, **endpoint: Any
+    host: str = "vpn.example.com",
+    network: dict[str, Any] | None = None,
+    today: date | None = None,
+    **endpoint: Any,
 ) -> ClientConfig:
-    body = {"type": "secure-internet", "endpoints": {"phone-1": {"type": "mobile", **endpoint}}, **(network or {})}
+    body = {
+        "type": "secure-internet",
+        "endpoints": {"phone-1": {"type": "mobile", **endpoint}},
+        **(network or {}),
+    }
     intent = Intent.model_validate({"version": 1, "networks": {"privacy": body}})
     allocations, findings = allocate(intent, Allocations())
     assert findings == ()
-    return client_config(intent, allocations, MASTER, "privacy", "phone-1", public_host=host, mtu=1420, today=today)
+    return client_config(
+        intent, allocations, MASTER, "privacy", "phone-1", public_host=host, mtu=1420, today=today
+    )
 
 
 def test_the_whole_text() -> None:
@@ -65,7 +76,9 @@ def test_wg_quick_strips_it_without_complaint(tmp_path: Path) -> None:
     path = tmp_path / "wg0.conf"
     path.touch(mode=0o600)
     path.write_text(wg_quick.text(made()))
-    done = subprocess.run(["wg-quick", "strip", str(path)], capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run(
+        ["wg-quick", "strip", str(path)], capture_output=True, text=True, timeout=10, check=True
+    )
     assert "PrivateKey" in done.stdout and "Address" not in done.stdout and "DNS" not in done.stdout
 
 
@@ -93,7 +106,9 @@ def test_a_key_of_its_own_leaves_a_placeholder_and_no_qr_code() -> None:
 
 def test_options_of_an_endpoint() -> None:
     assert made(preshared_key=False).preshared_key is None
-    assert made(keepalive=0).keepalive_s == 0 and "Keepalive" not in wg_quick.text(made(keepalive=0))
+    assert made(keepalive=0).keepalive_s == 0 and "Keepalive" not in wg_quick.text(
+        made(keepalive=0)
+    )
     assert made(keepalive=7).keepalive_s == 7
     dialled = made(type="gateway", endpoint="198.51.100.7:51000")
     assert dialled.keepalive_s == 0 and "ListenPort = 51000\n" in wg_quick.text(dialled)
@@ -103,7 +118,9 @@ def test_rotation_makes_new_keys_and_a_new_digest() -> None:
     old, new = made(), made(rotation=1)
     assert old.private_key != new.private_key and old.preshared_key != new.preshared_key
     assert old.gateway_public_key == new.gateway_public_key
-    assert old.digest() != new.digest() and old.digest() == old.numbered(9).digest() == made().digest()
+    assert (
+        old.digest() != new.digest() and old.digest() == old.numbered(9).digest() == made().digest()
+    )
 
 
 def test_an_expired_endpoint_gets_none() -> None:
@@ -117,8 +134,16 @@ def test_an_expired_endpoint_gets_none() -> None:
 def test_json_says_the_same() -> None:
     config = made().numbered(2)
     data = json.loads(FORMATS["json"](config))
-    assert (data["network"], data["vcid"], data["endpoint"], data["config_version"]) == ("privacy", config.vcid, "phone-1", 2)
-    assert derivation.public_key(Secret(derivation.decode(data["private_key"]))) not in (None, data["gateway"]["public_key"])
+    assert (data["network"], data["vcid"], data["endpoint"], data["config_version"]) == (
+        "privacy",
+        config.vcid,
+        "phone-1",
+        2,
+    )
+    assert derivation.public_key(Secret(derivation.decode(data["private_key"]))) not in (
+        None,
+        data["gateway"]["public_key"],
+    )
     assert data["gateway"]["endpoint"] == "vpn.example.com:51820"
     assert json.loads(FORMATS["json"](made(public_key=OWN_KEY)))["private_key"] is None
 
@@ -126,7 +151,9 @@ def test_json_says_the_same() -> None:
 def test_a_config_never_shows_its_keys_by_accident() -> None:
     config = made()
     assert config.private_key is not None
-    assert derivation.encode(config.private_key.reveal()) not in repr(config) and "***" in repr(config)
+    assert derivation.encode(config.private_key.reveal()) not in repr(config) and "***" in repr(
+        config
+    )
 
 
 def read_back(path: Path) -> bytes:
@@ -159,10 +186,17 @@ def photographed(drawn: str, scale: int = 4) -> bytes:
             rows += [b"\x00" + row] * scale
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", len(rows[0]) - 1, len(rows), 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"".join(rows)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_svg_other_suffixes_and_what_does_not_fit() -> None:

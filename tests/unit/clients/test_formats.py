@@ -1,4 +1,6 @@
-"""What holds for every format and every network type: it names itself, holds each key once, and is deterministic."""
+"""What holds for every format and every network type: it names itself, holds each key once, and is
+deterministic.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,21 @@ def with_endpoint(kind: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_the_formats_are_those_of_the_contract() -> None:
-    assert set(FORMATS) == {"wg-quick", "networkd", "networkmanager", "openwrt", "mikrotik", "vyos", "json"}
+    assert set(FORMATS) == {
+        "wg-quick",
+        "networkd",
+        "networkmanager",
+        "openwrt",
+        "mikrotik",
+        "vyos",
+        "json",
+    }
 
 
 @pytest.mark.parametrize(("style", "kind"), PAIRS)
-def test_it_names_the_network_the_circuit_the_endpoint_and_the_version(style: str, kind: str) -> None:
+def test_it_names_the_network_the_circuit_the_endpoint_and_the_version(
+    style: str, kind: str
+) -> None:
     config = clients.made(kind).numbered(73)
     text = FORMATS[style](config)
     if style == "json":
@@ -40,7 +52,12 @@ def test_it_names_the_network_the_circuit_the_endpoint_and_the_version(style: st
         assert named == (config.network, config.vcid, config.endpoint, 73)
     else:
         head = " ".join(line for line in text.splitlines()[:3] if line.startswith("#"))
-        for words in ("network net", f"VCID {config.vcid}", f"endpoint {config.endpoint}", "config version 73"):
+        for words in (
+            "network net",
+            f"VCID {config.vcid}",
+            f"endpoint {config.endpoint}",
+            "config version 73",
+        ):
             assert words in head
 
 
@@ -71,7 +88,10 @@ def test_a_key_of_its_own_leaves_a_placeholder(style: str, kind: str) -> None:
 def test_what_a_format_cannot_say_it_says(style: str, kind: str) -> None:
     with pytest.raises(WarpError) as caught:
         FORMATS[style](clients.made(kind))
-    assert (caught.value.code, caught.value.who) == ("format-cannot", "operator") and caught.value.hint
+    assert (caught.value.code, caught.value.who) == (
+        "format-cannot",
+        "operator",
+    ) and caught.value.hint
 
 
 @pytest.mark.parametrize(("style", "kind"), PAIRS)
@@ -98,7 +118,9 @@ def test_the_chosen_port_is_in_it(style: str, kind: str) -> None:
 def test_a_text_of_several_files_comes_apart_again(style: str) -> None:
     text = FORMATS[style](clients.made("l2-mesh").with_port("eth1"))
     files = split(text)
-    assert len(files) >= 4 and all("/" not in name and body.startswith("# network net") for name, body in files.items())
+    assert len(files) >= 4 and all(
+        "/" not in name and body.startswith("# network net") for name, body in files.items()
+    )
 
 
 def test_cutting_is_the_reverse_of_joining() -> None:

@@ -1,5 +1,7 @@
-"""The RouterOS format: a parser of its scripts' grammar as far as it is used, and the properties that each menu has in
-MikroTik's documentation (WireGuard, VXLAN, bridge, routing table and rule, address, route, firewall)."""
+"""The RouterOS format: a parser of its scripts' grammar as far as it is used, and the properties
+that each menu has in MikroTik's documentation (WireGuard, VXLAN, bridge, routing table and rule,
+address, route, firewall).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ KNOWN = {
         *("chain", "action", "in-interface", "protocol", "dst-port", "src-address", "place-before"),
     },
 }
-WORD = re.compile(r'([a-z0-9-]+)(?:=("(?:[^"\\$]|\\["\\$])*"|\([^)]*\)|[A-Za-z0-9./:,-]+))?(?: |\Z)')
+WORD = re.compile(
+    r'([a-z0-9-]+)(?:=("(?:[^"\\$]|\\["\\$])*"|\([^)]*\)|[A-Za-z0-9./:,-]+))?(?: |\Z)'
+)
 LINE = re.compile(r"(/[a-z0-9 ]+?) add (.*)\Z")
 TRIED = re.compile(r":do \{ (.*?) \} on-error=\{ (.*?) \}\Z")
 Command = tuple[str, dict[str, str]]
@@ -60,7 +64,11 @@ def command(line: str) -> Command:
         word = WORD.match(rest, at)
         assert word, rest[at:]
         assert word[1] not in properties
-        properties[word[1]] = re.sub(r'\\(["\\$])', r"\1", word[2][1:-1]) if (word[2] or "").startswith('"') else word[2] or ""
+        properties[word[1]] = (
+            re.sub(r'\\(["\\$])', r"\1", word[2][1:-1])
+            if (word[2] or "").startswith('"')
+            else word[2] or ""
+        )
         at = word.end()
     return menu, properties
 
@@ -82,9 +90,15 @@ def test_every_menu_and_property_is_known_and_ours_are_marked(kind: str) -> None
 @pytest.mark.parametrize("host", ["vpn.example.com", "198.51.100.7", "2001:db8::1"])
 def test_the_peer_reads_back(host: str) -> None:
     config = clients.made("l3vpn-gateway", host=host)
-    (device,), (peer,) = of(config, "/interface wireguard"), of(config, "/interface wireguard peers")
+    (device,), (peer,) = (
+        of(config, "/interface wireguard"),
+        of(config, "/interface wireguard peers"),
+    )
     assert device["private-key"] == config.private_text and device["name"] == peer["interface"]
-    assert (peer["public-key"], peer["preshared-key"]) == (config.gateway_public_key, config.shared_text)
+    assert (peer["public-key"], peer["preshared-key"]) == (
+        config.gateway_public_key,
+        config.shared_text,
+    )
     assert (peer["endpoint-address"], peer["endpoint-port"]) == (host, str(config.host_port[1]))
     assert tuple(peer["allowed-address"].split(",")) == config.allowed_ips
     routes = [*of(config, "/ip route"), *of(config, "/ipv6 route")]
@@ -118,8 +132,15 @@ def test_a_mesh() -> None:
     config = clients.made("l2-mesh", mtu=1560).with_port("ether2")
     assert config.segment is not None
     (tunnel,), (peer,) = of(config, "/interface vxlan"), of(config, "/interface vxlan vteps")
-    assert (tunnel["vni"], tunnel["port"], tunnel["mtu"]) == (str(config.segment.vni), "4789", "1500")
-    assert (tunnel["local-address"], peer["remote-ip"]) == (config.segment.local, config.segment.remote)
+    assert (tunnel["vni"], tunnel["port"], tunnel["mtu"]) == (
+        str(config.segment.vni),
+        "4789",
+        "1500",
+    )
+    assert (tunnel["local-address"], peer["remote-ip"]) == (
+        config.segment.local,
+        config.segment.remote,
+    )
     ports = of(config, "/interface bridge port")
     assert {port["interface"] for port in ports} == {tunnel["name"], "ether2"}
     assert {rule.get("place-before") for rule in of(config, "/ip firewall filter")} == {"0", None}
@@ -132,6 +153,11 @@ def test_gretap_is_refused_with_a_way_out() -> None:
 
 
 def test_the_grammar_refuses_what_is_broken() -> None:
-    for line in ("/ip route add dst-address=<x>", '/ip route add comment="a$b"', "/ip route dst-address=1.2.3.4", 'add a="b'):
+    for line in (
+        "/ip route add dst-address=<x>",
+        '/ip route add comment="a$b"',
+        "/ip route dst-address=1.2.3.4",
+        'add a="b',
+    ):
         with pytest.raises(AssertionError):
             command(line)

@@ -1,4 +1,5 @@
-"""The NetworkManager format: keyfiles as nm-settings-keyfile(5) and NMSettingWireGuard, -IPTunnel, -Vxlan describe them.
+"""The NetworkManager format: keyfiles as nm-settings-keyfile(5) and NMSettingWireGuard, -IPTunnel,
+-Vxlan describe them.
 
 NetworkManager itself reads it in the live tests.
 """
@@ -17,7 +18,13 @@ from warpd.clients.config import ClientConfig
 KNOWN = {
     "connection": {"id", "uuid", "type", "interface-name", "master", "slave-type"},
     "wireguard": {"private-key", "mtu", "listen-port"},
-    "wireguard-peer": {"endpoint", "preshared-key", "preshared-key-flags", "allowed-ips", "persistent-keepalive"},
+    "wireguard-peer": {
+        "endpoint",
+        "preshared-key",
+        "preshared-key-flags",
+        "allowed-ips",
+        "persistent-keepalive",
+    },
     "ipv4": {"method", "address1", "dns", "dns-search"},
     "ipv6": {"method", "address1", "dns", "dns-search"},
     "bridge": {"stp"},
@@ -45,7 +52,10 @@ def test_every_group_and_key_is_known(kind: str) -> None:
     if config.segment:
         config = config.with_port("eth1")
     for file in keyfiles(config):
-        assert file["connection"]["type"] in TYPES and file["connection"]["type"] in (*file.sections(), "ethernet")
+        assert file["connection"]["type"] in TYPES and file["connection"]["type"] in (
+            *file.sections(),
+            "ethernet",
+        )
         for group in file.sections():
             assert set(file[group]) <= KNOWN[group.partition(".")[0]], group
 
@@ -82,6 +92,10 @@ def test_ports_belong_to_the_bridge(kind: str) -> None:
     config = clients.made(kind).with_port("eth1")
     assert config.segment is not None
     files = [file["connection"] for file in keyfiles(config)]
-    ports = {each["interface-name"] for each in files if each.get("master") == config.segment.bridge}
+    ports = {
+        each["interface-name"] for each in files if each.get("master") == config.segment.bridge
+    }
     assert ports == {config.segment.device, "eth1"}
-    assert [each["interface-name"] for each in files if each["type"] == "bridge"] == [config.segment.bridge]
+    assert [each["interface-name"] for each in files if each["type"] == "bridge"] == [
+        config.segment.bridge
+    ]

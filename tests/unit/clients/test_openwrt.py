@@ -1,7 +1,8 @@
-"""The OpenWrt format: the script runs in a shell, and what it feeds to `uci batch` is replayed and held against the options
-that netifd's protocol handlers, its devices and fw4 read.
+"""The OpenWrt format: the script runs in a shell, and what it feeds to `uci batch` is replayed and
+held against the options that netifd's protocol handlers, its devices and fw4 read.
 
-uci itself is in no Debian package; its grammar (words, quotes, delete, set, add_list, commit) is small and is here.
+uci itself is in no Debian package; its grammar (words, quotes, delete, set, add_list, commit) is
+small and is here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ PATH = re.compile(r"(network|firewall)\.[A-Za-z0-9_]+(\.[a-z0-9_]+)?\Z")
 def batch(config: ClientConfig) -> str:
     """What uci is fed, by the shell itself."""
     script = 'uci() { [ "$*" = "-q batch" ] && cat; }\n' + openwrt.text(config)
-    return subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True, timeout=10).stdout
+    return subprocess.run(
+        ["sh", "-euc", script], capture_output=True, text=True, check=True, timeout=10
+    ).stdout
 
 
 def replay(text: str, tree: dict[str, Section]) -> dict[str, Section]:
@@ -79,7 +82,11 @@ def test_every_option_is_known_and_a_list_where_it_must_be(kind: str) -> None:
         config = config.with_port("lan4")
     for name, section in tree_of(config).items():
         kind_ = str(section[""])
-        known = PEER if kind_.startswith("wireguard_") else KNOWN[str(section["proto"]) if kind_ == "interface" else kind_]
+        known = (
+            PEER
+            if kind_.startswith("wireguard_")
+            else KNOWN[str(section["proto"]) if kind_ == "interface" else kind_]
+        )
         options = set(section) - {""}
         assert options <= known, (name, options - known)
         assert {key for key in options if isinstance(section[key], list)} == options & LISTS
@@ -97,9 +104,18 @@ def test_the_peer_reads_back(kind: str) -> None:
     tree, name = tree_of(config), f"wg{config.vcid}"
     device, peer = tree[f"network.{name}"], tree[f"network.{name}_gateway"]
     assert peer[""] == f"wireguard_{name}" and device["private_key"] == config.private_text
-    assert (peer["public_key"], peer["preshared_key"]) == (config.gateway_public_key, config.shared_text)
-    assert (peer["endpoint_host"], peer["endpoint_port"]) == ("2001:db8::1", str(config.host_port[1]))
-    assert (tuple(device["addresses"]), tuple(peer["allowed_ips"])) == (config.addresses, config.allowed_ips)
+    assert (peer["public_key"], peer["preshared_key"]) == (
+        config.gateway_public_key,
+        config.shared_text,
+    )
+    assert (peer["endpoint_host"], peer["endpoint_port"]) == (
+        "2001:db8::1",
+        str(config.host_port[1]),
+    )
+    assert (tuple(device["addresses"]), tuple(peer["allowed_ips"])) == (
+        config.addresses,
+        config.allowed_ips,
+    )
 
 
 def test_what_may_not_speak_for_itself_is_hidden() -> None:
@@ -115,7 +131,9 @@ def test_the_tunnel_runs_over_wireguard_and_ends_in_the_bridge(kind: str) -> Non
     config = clients.made(kind, mtu=1420 if kind == "l2-point-to-point" else 1560).with_port("lan4")
     tree = tree_of(config)
     tunnel, bridge = tree[f"network.t{config.vcid}"], tree[f"network.br{config.vcid}"]
-    assert tunnel["tunlink"] == f"wg{config.vcid}" and "ttl" not in tunnel  # netifd refuses df=0 beside a ttl
+    assert (
+        tunnel["tunlink"] == f"wg{config.vcid}" and "ttl" not in tunnel
+    )  # netifd refuses df=0 beside a ttl
     prefix = "gre4t-" if kind == "l2-point-to-point" else ""
     assert bridge["ports"] == [f"{prefix}t{config.vcid}", "lan4"]
     mtu = int(str(tree[f"network.wg{config.vcid}"]["mtu"]))

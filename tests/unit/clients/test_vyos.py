@@ -1,5 +1,7 @@
-"""The VyOS format: each `set` command against the tree of VyOS' interface definitions, its value types and the rules
-that VyOS checks at commit (TTL 0 beside no-pmtu-discovery, ignore-df only with it)."""
+"""The VyOS format: each `set` command against the tree of VyOS' interface definitions, its value
+types and the rules that VyOS checks at commit (TTL 0 beside no-pmtu-discovery, ignore-df only with
+it).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,30 @@ KNOWN = [
     rf"interfaces wireguard {WG} (?:address {PREFIX}|mtu {NUMBER}|port {NUMBER}|private-key {KEY})",
     rf"interfaces wireguard {WG} peer gateway (?:public-key|preshared-key) {KEY}",
     rf"interfaces wireguard {WG} peer gateway (?:address {ADDRESS}|host-name {HOST}|port {NUMBER})",
-    rf"interfaces wireguard {WG} peer gateway (?:allowed-ips {PREFIX}|persistent-keepalive {NUMBER})",
-    rf"interfaces tunnel {TUN} (?:encapsulation gretap|source-address {ADDRESS}|remote {ADDRESS}|mtu {NUMBER})",
+    (
+        rf"interfaces wireguard {WG} peer gateway (?:allowed-ips {PREFIX}|persistent-keepalive"
+        rf" {NUMBER})"
+    ),
+    (
+        rf"interfaces tunnel {TUN} (?:encapsulation gretap|source-address {ADDRESS}|remote"
+        rf" {ADDRESS}|mtu {NUMBER})"
+    ),
     rf"interfaces tunnel {TUN} parameters ip (?:no-pmtu-discovery|ignore-df|ttl \d+)",
-    rf"interfaces vxlan {VXLAN} (?:vni {NUMBER}|port {NUMBER}|source-address {ADDRESS}|remote {ADDRESS}|mtu {NUMBER})",
+    (
+        rf"interfaces vxlan {VXLAN} (?:vni {NUMBER}|port {NUMBER}|source-address {ADDRESS}|remote"
+        rf" {ADDRESS}|mtu {NUMBER})"
+    ),
     rf"interfaces vxlan {VXLAN} parameters (?:nolearning|ip df unset)",
     rf"interfaces bridge {BR} member interface {PORT}",
     rf"protocols static (?:table {NUMBER} )?(?:route|route6) {PREFIX} interface {WG}",
-    rf"policy (?:route|route6) warp\d+ rule {NUMBER} (?:destination address {PREFIX}|set table (?:main|{NUMBER}))",
-    rf"(?:nat|nat66) source rule {NUMBER} (?:description .+|outbound-interface name {WG}|translation address masquerade)",
+    (
+        rf"policy (?:route|route6) warp\d+ rule {NUMBER} (?:destination address {PREFIX}|set table"
+        rf" (?:main|{NUMBER}))"
+    ),
+    (
+        rf"(?:nat|nat66) source rule {NUMBER} (?:description .+|outbound-interface name"
+        rf" {WG}|translation address masquerade)"
+    ),
 ]
 GRAMMAR = re.compile("|".join(f"(?:{pattern})" for pattern in KNOWN))
 
@@ -43,7 +60,9 @@ def commands(config: ClientConfig) -> list[str]:
 
 
 def values(config: ClientConfig, path: str) -> list[str]:
-    return [line.removeprefix(f"{path} ") for line in commands(config) if line.startswith(f"{path} ")]
+    return [
+        line.removeprefix(f"{path} ") for line in commands(config) if line.startswith(f"{path} ")
+    ]
 
 
 @pytest.mark.parametrize("host", ["vpn.example.com", "2001:db8::1"])
@@ -63,8 +82,15 @@ def test_values_are_in_their_bounds(kind: str) -> None:
     config = clients.made(kind)
     for line in commands(config):
         words = line.split()
-        for key, low, high in (("mtu", 1200, 16000), ("rule", 1, 999_999), ("table", 1, 200), ("vni", 0, 2**24 - 2)):
-            numbers = [int(after) for word, after in pairwise(words) if word == key and after.isdigit()]
+        for key, low, high in (
+            ("mtu", 1200, 16000),
+            ("rule", 1, 999_999),
+            ("table", 1, 200),
+            ("vni", 0, 2**24 - 2),
+        ):
+            numbers = [
+                int(after) for word, after in pairwise(words) if word == key and after.isdigit()
+            ]
             assert all(low <= number <= high for number in numbers), line
         for prefix in (word for word in words if "/" in word and re.fullmatch(PREFIX, word)):
             assert ip_interface(prefix)
@@ -87,7 +113,9 @@ def test_each_family_has_its_own_words() -> None:
     four = [value.split()[0] for value in values(config, "protocols static route")]
     six = [value.split()[0] for value in values(config, "protocols static route6")]
     assert (*four, *six) == config.allowed_ips
-    assert {ip_network(each).version for each in four} == {4} and {ip_network(each).version for each in six} == {6}
+    assert {ip_network(each).version for each in four} == {4} and {
+        ip_network(each).version for each in six
+    } == {6}
 
 
 def test_everything_through_the_tunnel_for_what_comes_from_the_inside() -> None:
@@ -106,4 +134,7 @@ def test_a_gretap_that_ignores_an_inner_df_as_vyos_demands() -> None:
     config = clients.made("l2-point-to-point").with_port("eth1")
     at = f"interfaces tunnel tun{config.vcid} parameters ip"
     assert sorted(values(config, at)) == ["ignore-df", "no-pmtu-discovery", "ttl 0"]
-    assert values(config, f"interfaces bridge br{config.vcid} member interface") == [f"tun{config.vcid}", "eth1"]
+    assert values(config, f"interfaces bridge br{config.vcid} member interface") == [
+        f"tun{config.vcid}",
+        "eth1",
+    ]

@@ -40,7 +40,11 @@ def test_l2_hooks_are_iproute2_and_a_qr_code_is_refused(kind: str) -> None:
 
 
 def test_a_gretap_lets_the_outer_packets_fragment() -> None:
-    (made,) = [command for command in hooks(clients.made("l2-point-to-point"), "PostUp") if "gretap" in command]
+    (made,) = [
+        command
+        for command in hooks(clients.made("l2-point-to-point"), "PostUp")
+        if "gretap" in command
+    ]
     assert {"nopmtudisc", "ignore-df"} <= set(shlex.split(made)) and "ttl" not in made
 
 
@@ -48,15 +52,22 @@ def test_a_vxlan_says_its_peer_and_its_port() -> None:
     config = clients.made("l2-mesh", "b", mtu=1560)
     (made,) = [command for command in hooks(config, "PostUp") if "vxlan" in command]
     local, remote = config.addresses[0].removesuffix("/32"), clients.gateway_addresses("l2-mesh")[0]
-    wanted = f"vxlan id {clients.VNI + 1} local {local} remote {remote} dstport 4789 nolearning df unset"
+    wanted = (
+        f"vxlan id {clients.VNI + 1} local {local} remote {remote} dstport 4789 nolearning df unset"
+    )
     assert made.endswith(wanted) and "MTU = 1560\n" in wg_quick.text(config)
 
 
 def test_without_a_port_the_config_tells_how_to_add_one() -> None:
     config = clients.made("l2-mesh")
     assert config.segment is not None
-    assert f"# a port comes into the segment by: ip link set PORT master {config.segment.bridge}" in wg_quick.text(config)
+    assert (
+        f"# a port comes into the segment by: ip link set PORT master {config.segment.bridge}"
+        in wg_quick.text(config)
+    )
     chosen = wg_quick.text(config.with_port("eth1"))
     assert "PORT" not in chosen
     assert f"ip link set eth1 master {config.segment.bridge} up" in chosen
-    assert "ip link set eth1 nomaster 2>/dev/null || true" in hooks(config.with_port("eth1"), "PreDown")
+    assert "ip link set eth1 nomaster 2>/dev/null || true" in hooks(
+        config.with_port("eth1"), "PreDown"
+    )

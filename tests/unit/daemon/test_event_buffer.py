@@ -1,4 +1,6 @@
-"""What is kept and logged of each network: bounded, in order, and no network pushes out what is told of another."""
+"""What is kept and logged of each network: bounded, in order, and no network pushes out what is
+told of another.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def test_each_keeps_its_latest_up_to_its_share(networks: list[str]) -> None:
     told, kept = Counter(networks), Counter(event.network for event in found)
     for network, count in told.items():
         assert kept[network] >= min(count, ROW // 4)
-        latest = [number for number, name in enumerate(networks, 1) if name == network][-kept[network] :]
+        latest = [number for number, name in enumerate(networks, 1) if name == network][
+            -kept[network] :
+        ]
         assert [event.number for event in found if event.network == network] == latest
 
 
@@ -55,7 +59,9 @@ def test_lines_of_one_network_do_not_hide_those_of_another() -> None:
 
     def passes(network: str | None) -> dict[str, Any] | None:
         try:
-            return dict(processor(None, "info", {"event": "x", **({"network": network} if network else {})}))
+            return dict(
+                processor(None, "info", {"event": "x", **({"network": network} if network else {})})
+            )
         except structlog.DropEvent:
             return None
 
@@ -70,4 +76,6 @@ def test_lines_of_one_network_do_not_hide_those_of_another() -> None:
 def test_lines_that_were_saved_up_are_bounded() -> None:
     rate = LineRate()
     assert rate.admit("a", 0.0) == 0
-    assert sum(rate.admit("a", 1e6) is not None for _ in range(int(LINES_BURST) * 2)) == int(LINES_BURST)
+    assert sum(rate.admit("a", 1e6) is not None for _ in range(int(LINES_BURST) * 2)) == int(
+        LINES_BURST
+    )

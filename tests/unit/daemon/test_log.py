@@ -21,7 +21,9 @@ from warpd.daemon.serve import LogFormat, chosen_format
         (LogFormat.json, True, True, LogFormat.json),
     ],
 )
-def test_the_form_follows_the_reader(wanted: LogFormat, terminal: bool, journal: bool, style: LogFormat) -> None:
+def test_the_form_follows_the_reader(
+    wanted: LogFormat, terminal: bool, journal: bool, style: LogFormat
+) -> None:
     assert chosen_format(wanted, terminal, journal) is style
 
 
@@ -43,20 +45,31 @@ except ZeroDivisionError:
 def lines_of(reader: str, style: str, **environment: str) -> list[str]:
     """What a process writes whose stderr leads to this reader."""
     command = [sys.executable, "-c", LINES, reader, style]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}, check=True
+    )
     return done.stderr.splitlines()
 
 
 def test_a_line_for_the_journal() -> None:
     plain, failed = lines_of("journal", "auto")
-    assert plain == '<3>level=error event="step failed" network=corp vcid=7 why="a b"', "the journal has its own time"
-    assert failed.startswith("<3>level=error") and "ZeroDivisionError" in failed, "a traceback is one line of one priority"
+    assert plain == '<3>level=error event="step failed" network=corp vcid=7 why="a b"', (
+        "the journal has its own time"
+    )
+    assert failed.startswith("<3>level=error") and "ZeroDivisionError" in failed, (
+        "a traceback is one line of one priority"
+    )
     assert lines_of("journal", "json")[0].startswith('<3>{"network"')
 
 
 def test_a_stream_that_was_inherited_is_not_the_journal() -> None:
-    """A shell that a unit started hands the variable on; what is redirected from there is read by somebody else."""
+    """A shell that a unit started hands the variable on; what is redirected from there is read by
+    somebody else.
+    """
     found = [json.loads(line) for line in lines_of("file", "auto", JOURNAL_STREAM="8:1")]
-    assert [line["event"] for line in found] == ["step failed", "pass failed"] and "timestamp" in found[0]
+    assert [line["event"] for line in found] == [
+        "step failed",
+        "pass failed",
+    ] and "timestamp" in found[0]
     assert "ZeroDivisionError" in found[1]["exception"]
     assert lines_of("file", "logfmt")[0].startswith('level=error event="step failed"')

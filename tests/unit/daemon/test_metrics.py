@@ -1,4 +1,6 @@
-"""Figures as Prometheus reads them, judged by its own client's parser; names that dashboards and alerts use exist."""
+"""Figures as Prometheus reads them, judged by its own client's parser; names that dashboards and
+alerts use exist.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,13 @@ MONITORING = Path(__file__).parent.parents[2] / "examples" / "monitoring"
 
 
 def stats(name: str = "lap", handshake: int = 0) -> Stats:
-    corp = NetworkStats("corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")})
+    corp = NetworkStats(
+        "corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")}
+    )
     counts, drops = {"corp": 4, "": 1}, {"host-service": 2}
-    return Stats({"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops)
+    return Stats(
+        {"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops
+    )
 
 
 def parsed(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -47,7 +53,13 @@ def test_every_figure_is_there() -> None:
     assert found["warpd_endpoint_last_handshake_seconds", where] == 1700000000
     assert found["warpd_passes_total", (("result", "done"),)] == 9
     assert found["warpd_repairs_total", (("network", "corp"), ("vcid", "12345678"))] == 4
-    assert found["warpd_dropped_packets_total", (("network", "corp"), ("reason", "spoofed"), ("vcid", "12345678"))] == 3
+    assert (
+        found[
+            "warpd_dropped_packets_total",
+            (("network", "corp"), ("reason", "spoofed"), ("vcid", "12345678")),
+        ]
+        == 3
+    )
     assert found["warpd_pass_seconds_total", ()] == 1.25
 
 
@@ -62,13 +74,20 @@ def test_names_that_need_quoting() -> None:
 
 
 def looked(**networks: dict[str, Any]) -> tuple[Target, PlannedRun]:
-    """A look at a gateway in sync, where every peer has received as many bytes as its key has of "A"."""
-    kernel, goal = FakeKernel(), world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
+    """A look at a gateway in sync, where every peer has received as many bytes as its key has of
+    "A".
+    """
+    kernel, goal = (
+        FakeKernel(),
+        world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks)),
+    )
     converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
     found = planned_run(kernel, goal)
     peers = [item for item in found.compiled.state if isinstance(item, WireguardPeer)]
     traffic = {peer.key: PeerTraffic(peer.public_key.count("A"), 0, 0, "") for peer in peers}
-    return goal, dataclasses.replace(found, observed=dataclasses.replace(found.observed, traffic=traffic))
+    return goal, dataclasses.replace(
+        found, observed=dataclasses.replace(found.observed, traffic=traffic)
+    )
 
 
 def test_what_is_kept_of_a_look() -> None:
@@ -78,10 +97,20 @@ def test_what_is_kept_of_a_look() -> None:
     goal, found = looked(a=world.network(3), b=off, c=world.network(1) | {"enabled": False})
     told = [(item.name, item.vcid, item.in_sync, item.size) for item in seen(goal, found)]
     status = status_json(goal, found, 0)["networks"]
-    assert told == [(item["name"], item["vcid"], item["in_sync"], len(item["endpoints"])) for item in status]
+    assert told == [
+        (item["name"], item["vcid"], item["in_sync"], len(item["endpoints"])) for item in status
+    ]
     assert [item["up"] for item in status] == [True, True, False]
-    kept = {(item.name, name): peer.received for item in seen(goal, found) for name, peer in item.endpoints.items()}
-    assert kept == {(each["network"], each["name"]): each["received_bytes"] for item in status for each in item["endpoints"]}
+    kept = {
+        (item.name, name): peer.received
+        for item in seen(goal, found)
+        for name, peer in item.endpoints.items()
+    }
+    assert kept == {
+        (each["network"], each["name"]): each["received_bytes"]
+        for item in status
+        for each in item["endpoints"]
+    }
     assert any(kept.values())
 
 
@@ -91,7 +120,10 @@ def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr("warpd.daemon.stats.ENDPOINTS_MAX", limit)
         found = parsed(metrics_text(Stats(networks=seen(goal, look))))
         assert found["warpd_endpoints", ()] == 3
-        assert len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"]) == single
+        assert (
+            len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"])
+            == single
+        )
 
 
 def test_before_the_first_pass() -> None:
@@ -106,9 +138,18 @@ def test_promtool_agrees() -> None:
     """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
     sourced = GitStatus("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
     counted = dataclasses.replace(stats(handshake=1700000000), source=sourced, errors={"corp": 1})
-    told = subprocess.run((str(PROMTOOL), "check", "metrics"), input=metrics_text(counted), capture_output=True, text=True)
+    told = subprocess.run(
+        (str(PROMTOOL), "check", "metrics"),
+        input=metrics_text(counted),
+        capture_output=True,
+        text=True,
+    )
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
-    told = subprocess.run((str(PROMTOOL), "check", "rules", MONITORING / "alerts.yaml"), capture_output=True, text=True)
+    told = subprocess.run(
+        (str(PROMTOOL), "check", "rules", MONITORING / "alerts.yaml"),
+        capture_output=True,
+        text=True,
+    )
     assert told.returncode == 0 and "SUCCESS" in told.stdout, told.stdout + told.stderr
 
 

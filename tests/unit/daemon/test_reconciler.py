@@ -15,12 +15,18 @@ from warpd.service.workspace import Session
 
 def written(tmp_path: Path, count: int, **gateway: bool) -> Session:
     networks = {f"n{number}": world.network(1) for number in range(count)}
-    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "gateway": gateway, "networks": networks}))
+    (tmp_path / "warp.yaml").write_text(
+        json.dumps({"version": 1, "gateway": gateway, "networks": networks})
+    )
     return Session(tmp_path / "warp.yaml", tmp_path / "state")
 
 
-@pytest.mark.parametrize(("left", "waits"), [(5, False), (4, False), (3, False), (2, True), (0, True)])
-def test_removing_more_than_half_of_the_networks_waits(tmp_path: Path, left: int, waits: bool) -> None:
+@pytest.mark.parametrize(
+    ("left", "waits"), [(5, False), (4, False), (3, False), (2, True), (0, True)]
+)
+def test_removing_more_than_half_of_the_networks_waits(
+    tmp_path: Path, left: int, waits: bool
+) -> None:
     before = written(tmp_path, 5).read().allocations
     assert bool(why_wait(written(tmp_path, left).read(), before)) is waits
 

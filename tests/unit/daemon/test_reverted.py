@@ -1,4 +1,7 @@
-"""What another program undoes is told apart from what the host itself makes different. The kernel is in memory."""
+"""What another program undoes is told apart from what the host itself makes different.
+
+The kernel is in memory.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,27 @@ from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 LOOK = PassRequest(groups=None)
 TABLE = Key(NftTable.KIND, ROOT, "warpd")
-NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=(), uplinks4=(), uplinks6=())
+NO_UPLINK = dataclasses.replace(
+    PLAIN, uplink="", uplink_addresses=(), exits=(), hops=(), uplinks4=(), uplinks6=()
+)
 
 
 def reconciler(folder: Path, kernel: FakeKernel) -> Reconciler:
     config = folder / "warp.yaml"
-    config.write_text(json.dumps({"version": 1, "networks": {"web": world.network(1), "vrf": world.network(1, isolation="vrf")}}))
-    made = Reconciler(Session(config, folder / "state"), cast(LiveKernel, kernel), Mailbox(), structlog.get_logger())
+    config.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "networks": {"web": world.network(1), "vrf": world.network(1, isolation="vrf")},
+            }
+        )
+    )
+    made = Reconciler(
+        Session(config, folder / "state"),
+        cast(LiveKernel, kernel),
+        Mailbox(),
+        structlog.get_logger(),
+    )
     made.run(PassRequest(True, None, True))
     return made
 

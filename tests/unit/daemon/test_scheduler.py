@@ -95,7 +95,10 @@ def test_a_folder_that_is_never_quiet_keeps_nobody_from_the_files() -> None:
         if scheduler.due(1.0 + tick / 100) is not None:
             looked.append(1.0 + tick / 100)
     assert 8 <= len(looked) <= 10
-    assert all(later - before <= SETTLE_MAX_S + 0.02 for before, later in itertools.pairwise([1.0, *looked]))
+    assert all(
+        later - before <= SETTLE_MAX_S + 0.02
+        for before, later in itertools.pairwise([1.0, *looked])
+    )
 
 
 def test_a_busy_neighbour_is_tried_again_soon() -> None:
@@ -129,12 +132,16 @@ def test_pauses_after_failures_double_up_to_a_limit_and_others_go_on() -> None:
         scheduler.hear({"warp-2"}, now + pauses[-1] / 2)
         other = scheduler.due(now + pauses[-1] / 2 + GATHER_S)
         assert other is not None and other.groups == {"warp-2"}
-    assert pauses[:4] == pytest.approx([FIRST_PAUSE_S, 2.0, 4.0, 8.0]) and pauses[-1] == pytest.approx(PAUSE_MAX_S)
+    assert pauses[:4] == pytest.approx([FIRST_PAUSE_S, 2.0, 4.0, 8.0]) and pauses[
+        -1
+    ] == pytest.approx(PAUSE_MAX_S)
 
 
 def test_success_ends_the_pauses() -> None:
     scheduler = quiet()
-    scheduler.took(PassRequest(groups=frozenset({"warp-1"})), PassResult(failed=frozenset({"warp-1"})), 1.0)
+    scheduler.took(
+        PassRequest(groups=frozenset({"warp-1"})), PassResult(failed=frozenset({"warp-1"})), 1.0
+    )
     scheduler.took(PassRequest(groups=frozenset({"warp-1"})), PassResult(), 3.0)
     assert not scheduler.failing(3.0)
 
@@ -147,7 +154,9 @@ def test_a_pass_that_failed_as_a_whole_is_tried_again() -> None:
 
 
 def test_pauses_grow_when_whole_passes_fail() -> None:
-    """The periodic look and events do not shorten the pause; after a good pass the pauses begin anew."""
+    """The periodic look and events do not shorten the pause; after a good pass the pauses begin
+    anew.
+    """
     scheduler, now, pauses = quiet(), 30.0, []
     for _ in range(12):
         now += scheduler.wait_s(now)
@@ -159,7 +168,9 @@ def test_pauses_grow_when_whole_passes_fail() -> None:
         scheduler.hear({""}, now)
         assert scheduler.due(now + pauses[-1] / 2) is None
         assert scheduler.failing(now)[""] == (len(pauses), pauses[-1])
-    assert pauses[:5] == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0]) and pauses[-1] == pytest.approx(PAUSE_MAX_S)
+    assert pauses[:5] == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0]) and pauses[-1] == pytest.approx(
+        PAUSE_MAX_S
+    )
     scheduler.took(EVERYTHING, PassResult(), now)
     assert not scheduler.failing(now)
     scheduler.took(EVERYTHING, PassResult(all_failed=True), now)
@@ -189,7 +200,9 @@ def test_writes_that_failed_are_tried_again_after_growing_pauses() -> None:
         work = scheduler.due(now)
         assert work == PassRequest(files=True, retry=True)
         scheduler.took(work, PassResult(unwritten=True), now)
-    assert pauses[:4] == pytest.approx([1.0, 2.0, 4.0, 8.0]) and pauses[-1] == pytest.approx(PAUSE_MAX_S)
+    assert pauses[:4] == pytest.approx([1.0, 2.0, 4.0, 8.0]) and pauses[-1] == pytest.approx(
+        PAUSE_MAX_S
+    )
     scheduler.took(PassRequest(files=True, retry=True), PassResult(), now)
     assert scheduler.wait_s(now) == math.inf
 
@@ -223,7 +236,11 @@ def test_the_guard_is_never_left_open_for_long() -> None:
 def test_a_fight_that_ended_is_forgotten() -> None:
     scheduler = quiet(math.inf)
     now, _ = fight(scheduler, "warp-1", 1.0, FIGHT_COUNT + 1)
-    scheduler.took(PassRequest(groups=frozenset({"warp-2"})), PassResult(mended={"other": "warp-2"}), now + FORGOTTEN_S + 1)
+    scheduler.took(
+        PassRequest(groups=frozenset({"warp-2"})),
+        PassResult(mended={"other": "warp-2"}),
+        now + FORGOTTEN_S + 1,
+    )
     assert not scheduler.fights
     scheduler.hear({"warp-1"}, now + FORGOTTEN_S + 2)
     assert scheduler.due(now + FORGOTTEN_S + 2.1) is not None

@@ -17,7 +17,11 @@ def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yaml", "a.yaml~", ".a.yaml.swp"):
         (tmp_path / "networks.d" / name).touch()
     (tmp_path / "warp.yaml").touch()
-    expected = [tmp_path / "warp.yaml", tmp_path / "networks.d" / "a.yaml", tmp_path / "networks.d" / "b.yaml"]
+    expected = [
+        tmp_path / "warp.yaml",
+        tmp_path / "networks.d" / "a.yaml",
+        tmp_path / "networks.d" / "b.yaml",
+    ]
     assert files_of(tmp_path) == files_of(tmp_path / "warp.yaml") == expected
 
 
@@ -36,7 +40,9 @@ def test_a_mark_differs_when_anything_does(tmp_path: Path) -> None:
 
 
 def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
-    """As a container's mount has it: warp.yaml -> ..data/warp.yaml, ..data -> ..2026, the folder a symlink too."""
+    """As a container's mount has it: warp.yaml -> ..data/warp.yaml, ..data -> ..2026, the folder a
+    symlink too.
+    """
     real = tmp_path / "volume"
     (real / "..2026").mkdir(parents=True)
     (real / "..data").symlink_to("..2026")
@@ -58,7 +64,9 @@ def test_a_file_that_somebody_writes(tmp_path: Path) -> None:
     assert not being_written([path], time.time())
     with path.open("a"):
         assert being_written([path], time.time())
-        assert not being_written([path], path.stat().st_mtime + WRITING_MAX_S + 1), "held open for ever: read as it is"
+        assert not being_written([path], path.stat().st_mtime + WRITING_MAX_S + 1), (
+            "held open for ever: read as it is"
+        )
     with path.open():
         assert not being_written([path], time.time())
     assert not being_written([tmp_path / "none"], time.time())

@@ -1,7 +1,8 @@
-"""Imports of older gateways: the same keys, ports and addresses; what is wrong is said, all at once, and nothing guessed.
+"""Imports of older gateways: the same keys, ports and addresses; what is wrong is said, all at
+once, and nothing guessed.
 
-The databases are made with the older gateway's own tables; the client configs that are compared are those that its
-clients have.
+The databases are made with the older gateway's own tables; the client configs that are compared are
+those that its clients have.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def wg0(at: Path, text: str = CONFIG) -> str:
 def config_of(at: Path, network: str, endpoint: str) -> Any:
     session = Session(at / "warp.yaml", at / "state")
     goal = session.goal(session.read(), create=False)
-    return client_config(goal.intent, goal.allocations, goal.master, network, endpoint, public_host="gw", mtu=1412)
+    return client_config(
+        goal.intent, goal.allocations, goal.master, network, endpoint, public_host="gw", mtu=1412
+    )
 
 
 # wg-quick
@@ -84,19 +87,38 @@ def config_of(at: Path, network: str, endpoint: str) -> Any:
 def test_clients_of_a_wg_quick_server_go_on(run: Run, tmp_path: Path) -> None:
     code, out, err = run("import", wg0(tmp_path), "--type", "secure-internet", "--name", "Home VPN")
     assert code == 0 and "1 network, 3 endpoints; 2 key files" in out
-    assert "wg0.conf:5:1: warning: postup is not taken over" in err and "another peer is called anna-s-phone" in err
+    assert (
+        "wg0.conf:5:1: warning: postup is not taken over" in err
+        and "another peer is called anna-s-phone" in err
+    )
     body = networks(tmp_path)["home-vpn"]
     ends = body.pop("endpoints")
     assert body == {
-        "type": "secure-internet", "private_key_file": f"{tmp_path}/keys/home-vpn.key", "port": 51833, "mtu": 1412,
-        "subnet": "10.66.66.0/24", "gateway_address": "10.66.66.1", "subnet6": "fd42:42:42::/64",
-    }  # fmt: skip
+        "type": "secure-internet",
+        "private_key_file": f"{tmp_path}/keys/home-vpn.key",
+        "port": 51833,
+        "mtu": 1412,
+        "subnet": "10.66.66.0/24",
+        "gateway_address": "10.66.66.1",
+        "subnet6": "fd42:42:42::/64",
+    }
     assert ends["anna-s-phone"] == {
-        "type": "mobile", "public_key": pair(2)[1], "address": "10.66.66.2", "address6": "fd42:42:42::2",
+        "type": "mobile",
+        "public_key": pair(2)[1],
+        "address": "10.66.66.2",
+        "address6": "fd42:42:42::2",
         "preshared_key_file": f"{tmp_path}/keys/home-vpn.anna-s-phone.psk",
-    }  # fmt: skip
-    assert ends["anna-s-phone-2"] == {"type": "mobile", "public_key": pair(3)[1], "preshared_key": False, "address": "10.66.66.9"}
-    assert ends["router"]["routes"] == ["192.168.7.0/24"] and ends["router"]["endpoint"] == "router.example.net:51820"
+    }
+    assert ends["anna-s-phone-2"] == {
+        "type": "mobile",
+        "public_key": pair(3)[1],
+        "preshared_key": False,
+        "address": "10.66.66.9",
+    }
+    assert (
+        ends["router"]["routes"] == ["192.168.7.0/24"]
+        and ends["router"]["endpoint"] == "router.example.net:51820"
+    )
     made = config_of(tmp_path, "home-vpn", "anna-s-phone")
     assert made.gateway_public_key == SERVER_PUBLIC and made.dial == "gw:51833"
     assert made.addresses == ("10.66.66.2/32", "fd42:42:42::2/128")
@@ -110,8 +132,14 @@ def test_an_import_joins_what_is_there(run: Run, tmp_path: Path) -> None:
     text = "version: 1\nnetworks: # mine\n  old:\n    type: l2-mesh # so\n"
     (tmp_path / "warp.yaml").write_text(text)
     assert run("import", wg0(tmp_path), "--type", "l3vpn-gateway")[0] == 0
-    assert (tmp_path / "warp.yaml").read_text().startswith(text + "  wg0:\n    type: l3vpn-gateway\n")
-    assert set(networks(tmp_path)["wg0"]["endpoints"]) == {"anna-s-phone", "anna-s-phone-2", "router"}
+    assert (
+        (tmp_path / "warp.yaml").read_text().startswith(text + "  wg0:\n    type: l3vpn-gateway\n")
+    )
+    assert set(networks(tmp_path)["wg0"]["endpoints"]) == {
+        "anna-s-phone",
+        "anna-s-phone-2",
+        "router",
+    }
     code, _, err = run("import", wg0(tmp_path), "--type", "l3vpn-gateway")
     assert code == 1 and "network wg0 is there already" in err
 
@@ -125,7 +153,11 @@ def test_every_problem_of_a_wg_quick_config_at_once(run: Run, tmp_path: Path) ->
     assert "must be a number from 1 to 65535" in err and "secret is no key of [Interface]" in err
     assert sorted(os.listdir(tmp_path)) == ["wg0.conf"]
     code, _, err = run("import", wg0(tmp_path, bad), "--skip-broken")
-    assert code == 4 and "nothing sound to import" in err and sorted(os.listdir(tmp_path)) == ["wg0.conf"]
+    assert (
+        code == 4
+        and "nothing sound to import" in err
+        and sorted(os.listdir(tmp_path)) == ["wg0.conf"]
+    )
 
 
 def test_a_broken_peer_can_be_left_out(run: Run, tmp_path: Path) -> None:
@@ -151,7 +183,10 @@ def test_a_key_file_with_another_key_is_left_alone(run: Run, tmp_path: Path) -> 
     (tmp_path / "keys" / "wg0.key").write_text("precious\n")
     code, _, err = run("import", wg0(tmp_path), "--type", "secure-internet")
     assert code == 1 and "holds another key" in err and not (tmp_path / "warp.yaml").exists()
-    assert os.listdir(tmp_path / "keys") == ["wg0.key"] and (tmp_path / "keys" / "wg0.key").read_text() == "precious\n"
+    assert (
+        os.listdir(tmp_path / "keys") == ["wg0.key"]
+        and (tmp_path / "keys" / "wg0.key").read_text() == "precious\n"
+    )
 
 
 def test_what_is_no_older_gateway(run: Run, tmp_path: Path) -> None:
@@ -200,19 +235,31 @@ class Base:
 
     def put(self, table: str, **fields: Any) -> Base:
         marks = ", ".join("?" * len(fields))
-        self.base.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", tuple(fields.values()))
+        self.base.execute(
+            f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", tuple(fields.values())
+        )
         self.base.commit()
         return self
 
     def network(self, number: int, name: str, table: str = "vpn_networks", **fields: Any) -> Base:
         private, public = pair(number)
-        base: dict[str, Any] = {"private_key": private, "public_key": public, "name": name, "port": 51820 + number, "id": number}
+        base: dict[str, Any] = {
+            "private_key": private,
+            "public_key": public,
+            "name": name,
+            "port": 51820 + number,
+            "id": number,
+        }
         base |= {"subnet": f"10.100.{number}.0/29", "network_type": "secure_internet"}
         return self.put(table, **{**base, **fields})
 
     def endpoint(self, number: int, network: int, name: str, **fields: Any) -> Base:
         private, public = pair(number)
-        base: dict[str, Any] = {"ip_address": f"10.100.{network}.{number % 8}", "private_key": private, "public_key": public}
+        base: dict[str, Any] = {
+            "ip_address": f"10.100.{network}.{number % 8}",
+            "private_key": private,
+            "public_key": public,
+        }
         base |= {"id": number, "vpn_network_id": network, "name": name, "endpoint_type": "mobile"}
         return self.put("endpoints", **{**base, **fields})
 
@@ -225,11 +272,28 @@ def later(at: Path) -> Base:
 def test_clients_of_the_older_gateway_go_on(run: Run, tmp_path: Path) -> None:
     base = later(tmp_path).put("server_config", id=1, hostname="gw-old", public_ip="198.51.100.7")
     base.network(1, "Privacy Users", vcid=12345678, routing_table_id=1000, is_active=0)
-    base.network(5, "wire", network_type="l2_point_to_point", vlan_id=100, vlan_range="100 - 110", bridge_name="br-x", vcid=7)
+    base.network(
+        5,
+        "wire",
+        network_type="l2_point_to_point",
+        vlan_id=100,
+        vlan_range="100 - 110",
+        bridge_name="br-x",
+        vcid=7,
+    )
     base.endpoint(18, 1, "Anna's phone", preshared_key=SHARED)
     base.endpoint(19, 1, "laptop", ip_address="10.100.1.4", endpoint_type="cpe")
-    base.put("endpoint_configs", id=1, endpoint_id=18, version=1, config_content="[Interface]\nAddress = 10.100.1.7/29\n")
-    told = "[Interface]\nAddress = 10.100.1.2/32\nDNS = 1.1.1.1, 8.8.8.8\n[Peer]\nEndpoint = vpn.example.com:51821\n"
+    base.put(
+        "endpoint_configs",
+        id=1,
+        endpoint_id=18,
+        version=1,
+        config_content="[Interface]\nAddress = 10.100.1.7/29\n",
+    )
+    told = (
+        "[Interface]\nAddress = 10.100.1.2/32\nDNS = 1.1.1.1, 8.8.8.8\n[Peer]\nEndpoint ="
+        " vpn.example.com:51821\n"
+    )
     base.put("endpoint_configs", id=2, endpoint_id=18, version=2, config_content=told)
     before = base.path.read_bytes()
     code, out, err = run("import", str(base.path))
@@ -237,50 +301,92 @@ def test_clients_of_the_older_gateway_go_on(run: Run, tmp_path: Path) -> None:
     assert "2 networks, 2 endpoints; 3 key files" in out and base.path.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["keys", "warp.yaml", "warp_gateway.db"]
     value = read_tree((tmp_path / "warp.yaml").read_text()).value
-    assert value is not None and value["gateway"] == {"name": "gw-old", "public_endpoint": "vpn.example.com"}
+    assert value is not None and value["gateway"] == {
+        "name": "gw-old",
+        "public_endpoint": "vpn.example.com",
+    }
     body = value["networks"]["privacy-users"]
     assert body.pop("endpoints") == {
         "anna-s-phone": {
-            "type": "mobile", "description": "Anna's phone", "address": "10.100.1.2", "public_key": pair(18)[1],
+            "type": "mobile",
+            "description": "Anna's phone",
+            "address": "10.100.1.2",
+            "public_key": pair(18)[1],
             "preshared_key_file": f"{tmp_path}/keys/privacy-users.anna-s-phone.psk",
         },
-        "laptop": {"type": "cpe", "address": "10.100.1.4", "public_key": pair(19)[1], "preshared_key": False},
-    }  # fmt: skip
+        "laptop": {
+            "type": "cpe",
+            "address": "10.100.1.4",
+            "public_key": pair(19)[1],
+            "preshared_key": False,
+        },
+    }
     assert body == {
-        "type": "secure-internet", "description": "Privacy Users", "port": 51821, "vcid": 12345678, "subnet": "10.100.1.0/29",
-        "gateway_address": "10.100.1.1", "private_key_file": f"{tmp_path}/keys/privacy-users.key", "dns": ["1.1.1.1", "8.8.8.8"],
-        "routing_table": 1000, "ipv6": False,
-    }  # fmt: skip
+        "type": "secure-internet",
+        "description": "Privacy Users",
+        "port": 51821,
+        "vcid": 12345678,
+        "subnet": "10.100.1.0/29",
+        "gateway_address": "10.100.1.1",
+        "private_key_file": f"{tmp_path}/keys/privacy-users.key",
+        "dns": ["1.1.1.1", "8.8.8.8"],
+        "routing_table": 1000,
+        "ipv6": False,
+    }
     wire = value["networks"]["wire"]
     assert (wire["vlan_id"], wire["bridge_name"]) == (100, "br-x") and "vlan_range" not in wire
     assert "VLAN 100 was untagged (vlan_id) and in 100-110" in err
     made = config_of(tmp_path, "privacy-users", "anna-s-phone")
     assert (made.gateway_public_key, made.vcid, made.dial) == (pair(1)[1], 12345678, "gw:51821")
-    assert made.addresses == ("10.100.1.2/32",) and made.preshared_key == Secret(derivation.decode(SHARED))
+    assert made.addresses == ("10.100.1.2/32",) and made.preshared_key == Secret(
+        derivation.decode(SHARED)
+    )
 
 
 def test_a_slash_31_has_its_endpoint_below_the_gateway(run: Run, tmp_path: Path) -> None:
-    base = later(tmp_path).network(1, "one", subnet="10.100.1.0/31", vcid=5).endpoint(16, 1, "a", ip_address="10.100.1.0")
+    base = (
+        later(tmp_path)
+        .network(1, "one", subnet="10.100.1.0/31", vcid=5)
+        .endpoint(16, 1, "a", ip_address="10.100.1.0")
+    )
     assert run("import", str(base.path))[0] == 0
     assert networks(tmp_path)["one"]["gateway_address"] == "10.100.1.1"
     assert networks(tmp_path)["one"]["endpoints"]["a"]["address"] == "10.100.1.0"
 
 
 def test_the_newest_generation(run: Run, tmp_path: Path) -> None:
-    base = Base(tmp_path / "gateway.db", NEWEST, NEWEST_ENDPOINT, GATEWAY_CONFIG).put("gateway_config", id=1, hostname="gw-new")
-    base.network(1, "a", status="suspended", peer_communication_enabled=1).endpoint(18, 1, "x", status="suspended")
+    base = Base(tmp_path / "gateway.db", NEWEST, NEWEST_ENDPOINT, GATEWAY_CONFIG).put(
+        "gateway_config", id=1, hostname="gw-new"
+    )
+    base.network(1, "a", status="suspended", peer_communication_enabled=1).endpoint(
+        18, 1, "x", status="suspended"
+    )
     code, _, err = run("import", str(base.path))
     assert code == 0
-    assert "does not say what clients dial" in err and "it has no VCID" in err and "a migration may have set" in err
+    assert (
+        "does not say what clients dial" in err
+        and "it has no VCID" in err
+        and "a migration may have set" in err
+    )
     body = networks(tmp_path)["a"]
     assert body["enabled"] is False and body["endpoints"]["x"]["enabled"] is False
     assert not {"vcid", "peer_communication", "routing_table"} & set(body)
 
 
 def test_the_first_generation(run: Run, tmp_path: Path) -> None:
-    base = Base(tmp_path / "g.db", OLDEST, PEERS, PEER_CONFIGS).network(1, "wg0", table="wg_interfaces")
+    base = Base(tmp_path / "g.db", OLDEST, PEERS, PEER_CONFIGS).network(
+        1, "wg0", table="wg_interfaces"
+    )
     private, public = pair(9)
-    base.put("peers", id=1, wg_interface_id=1, name="x", ip_address="10.100.1.2", private_key=private, public_key=public)
+    base.put(
+        "peers",
+        id=1,
+        wg_interface_id=1,
+        name="x",
+        ip_address="10.100.1.2",
+        private_key=private,
+        public_key=public,
+    )
     told = "[Interface]\nAddress = 10.100.1.2/32\n[Peer]\nEndpoint = 203.0.113.5:51821\n"
     base.put("peer_configs", id=1, peer_id=1, version=1, config_content=told)
     assert run("import", str(base.path))[0] == 0
@@ -290,30 +396,63 @@ def test_the_first_generation(run: Run, tmp_path: Path) -> None:
 
 def test_a_mixed_file_gives_each_network_once(run: Run, tmp_path: Path) -> None:
     base = Base(tmp_path / "m.db", NETWORK, ENDPOINT, OLDEST, PEERS)
-    base.network(1, "new name").network(1, "old name", table="wg_interfaces").network(2, "left behind", table="wg_interfaces")
+    base.network(1, "new name").network(1, "old name", table="wg_interfaces").network(
+        2, "left behind", table="wg_interfaces"
+    )
     assert run("import", str(base.path))[0] == 0
     assert sorted(networks(tmp_path)) == ["left-behind", "new-name"]
 
 
 def test_everything_that_is_wrong_is_said_at_once(run: Run, tmp_path: Path) -> None:
     base = later(tmp_path)
-    base.network(1, "fine", vcid=1, routing_table_id=1000).network(2, "host bits", subnet="10.100.2.5/24", routing_table_id=1000)
-    base.network(3, "Fine", vcid=3, subnet="10.100.1.0/28", custom_allowed_ips="10.0.0.0/8", rate_limit_enabled=1)
+    base.network(1, "fine", vcid=1, routing_table_id=1000).network(
+        2, "host bits", subnet="10.100.2.5/24", routing_table_id=1000
+    )
+    base.network(
+        3,
+        "Fine",
+        vcid=3,
+        subnet="10.100.1.0/28",
+        custom_allowed_ips="10.0.0.0/8",
+        rate_limit_enabled=1,
+    )
     base.network(4, "odd", vcid=4, network_type="l2_mesh", vlan_range="all of them")
-    base.network(6, "typeless", network_type="magic").network(7, "keyless", private_key="?", public_key=None)
-    base.endpoint(18, 1, "a").endpoint(26, 1, "b").endpoint(27, 1, "c").endpoint(28, 1, "d", ip_address="10.9.9.9")
-    base.endpoint(29, 1, "e", public_key=pair(30)[1]).endpoint(30, 1, "f", ip_address="10.100.1.1", preshared_key="no")
-    base.put("endpoint_configs", id=1, endpoint_id=27, version=1, config_content="Address = 10.100.1.5/32\nEndpoint = x.org:1\n")
+    base.network(6, "typeless", network_type="magic").network(
+        7, "keyless", private_key="?", public_key=None
+    )
+    base.endpoint(18, 1, "a").endpoint(26, 1, "b").endpoint(27, 1, "c").endpoint(
+        28, 1, "d", ip_address="10.9.9.9"
+    )
+    base.endpoint(29, 1, "e", public_key=pair(30)[1]).endpoint(
+        30, 1, "f", ip_address="10.100.1.1", preshared_key="no"
+    )
+    base.put(
+        "endpoint_configs",
+        id=1,
+        endpoint_id=27,
+        version=1,
+        config_content="Address = 10.100.1.5/32\nEndpoint = x.org:1\n",
+    )
     code, _, err = run("import", str(base.path))
     for text in (
-        "'10.100.2.5/24' has host bits", "is it 10.100.2.0/24?", "there is no type 'magic'",
+        "'10.100.2.5/24' has host bits",
+        "is it 10.100.2.0/24?",
+        "there is no type 'magic'",
         "the private key is not a WireGuard key",
-        "10.100.1.2 is used 2 times", "10.9.9.9 lies outside of the subnet 10.100.1.0/29", "are not a pair",
-        "10.100.1.1 is the gateway's own address", "the preshared key is not a WireGuard key", "given the address 10.100.1.5",
-        "dials port 1, the network has 51821", "2 networks have routing table 1000", "its rate limit is not taken over",
-        "AllowedIPs 10.0.0.0/8", "'all of them' is no range of numbers", "10.100.1.0/28 overlaps 10.100.1.0/29 of fine",
+        "10.100.1.2 is used 2 times",
+        "10.9.9.9 lies outside of the subnet 10.100.1.0/29",
+        "are not a pair",
+        "10.100.1.1 is the gateway's own address",
+        "the preshared key is not a WireGuard key",
+        "given the address 10.100.1.5",
+        "dials port 1, the network has 51821",
+        "2 networks have routing table 1000",
+        "its rate limit is not taken over",
+        "AllowedIPs 10.0.0.0/8",
+        "'all of them' is no range of numbers",
+        "10.100.1.0/28 overlaps 10.100.1.0/29 of fine",
         "the network 'Fine' becomes fine-2",
-    ):  # fmt: skip
+    ):
         assert text in err, text
     assert code == 4 and sorted(os.listdir(tmp_path)) == ["warp_gateway.db"]
     code, _, _ = run("import", str(base.path), "--skip-broken")
@@ -323,17 +462,29 @@ def test_everything_that_is_wrong_is_said_at_once(run: Run, tmp_path: Path) -> N
 
 
 def test_keys_that_the_device_has_otherwise(run: Run, tmp_path: Path) -> None:
-    base = later(tmp_path).network(1, "n", vcid=1).endpoint(18, 1, "ok", preshared_key=SHARED).endpoint(19, 1, "odd")
+    base = (
+        later(tmp_path)
+        .network(1, "n", vcid=1)
+        .endpoint(18, 1, "ok", preshared_key=SHARED)
+        .endpoint(19, 1, "odd")
+    )
 
     def told(number: int, private: str, public: str, shared: str) -> str:
         head = f"[Interface]\nPrivateKey = {private}\nAddress = 10.100.1.{number}/32\n"
-        return f"{head}[Peer]\nPublicKey = {public}\nPresharedKey = {shared}\nEndpoint = 192.0.2.1:51821\n"
+        return (
+            f"{head}[Peer]\nPublicKey = {public}\nPresharedKey = {shared}\nEndpoint ="
+            " 192.0.2.1:51821\n"
+        )
 
     fine, odd = told(2, pair(18)[0], pair(1)[1], SHARED), told(3, pair(20)[0], pair(2)[1], SHARED)
     base.put("endpoint_configs", id=1, endpoint_id=18, version=1, config_content=fine)
     base.put("endpoint_configs", id=2, endpoint_id=19, version=1, config_content=odd)
     code, out, err = run("import", str(base.path))
-    assert code == 4 and err.count("networks.n.endpoints.odd: its device") == 3 and "endpoints.ok" not in err
+    assert (
+        code == 4
+        and err.count("networks.n.endpoints.odd: its device") == 3
+        and "endpoints.ok" not in err
+    )
     for secret in (SHARED, pair(18)[0], pair(20)[0], pair(1)[0]):
         assert secret not in out + err
 
@@ -345,7 +496,9 @@ def test_what_only_the_whole_shows_can_be_left_out_too(run: Run, tmp_path: Path)
     assert code == 4 and "VCID 1 is used twice" in err and "is used a second time" in err
     code, _, err = run("import", str(base.path), "--skip-broken")
     assert code == 0 and "VCID 1 is used twice" in err and "is used a second time" in err
-    assert sorted(networks(tmp_path)) == ["a"] and list(networks(tmp_path)["a"]["endpoints"]) == ["x"]
+    assert sorted(networks(tmp_path)) == ["a"] and list(networks(tmp_path)["a"]["endpoints"]) == [
+        "x"
+    ]
 
 
 def test_a_database_without_networks(run: Run, tmp_path: Path) -> None:
@@ -354,14 +507,21 @@ def test_a_database_without_networks(run: Run, tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert [slug(text) for text in ("Köln & Bonn", "--A--", "日本", "x" * 80)] == ["koln-bonn", "a", "", "x" * 63]
+    assert [slug(text) for text in ("Köln & Bonn", "--A--", "日本", "x" * 80)] == [
+        "koln-bonn",
+        "a",
+        "",
+        "x" * 63,
+    ]
     assert free("a", {}) == "a" and free("a", {"a": 1, "a-2": 2}) == "a-3"
 
 
 # what operators' own files look like
 
 
-def imported(run: Run, at: Path, text: str, kind: str = "secure-internet") -> tuple[dict[str, Any], str]:
+def imported(
+    run: Run, at: Path, text: str, kind: str = "secure-internet"
+) -> tuple[dict[str, Any], str]:
     code, _, err = run("import", wg0(at, text), "--type", kind)
     assert code == 0, err
     return networks(at)["wg0"], err
@@ -369,17 +529,25 @@ def imported(run: Run, at: Path, text: str, kind: str = "secure-internet") -> tu
 
 def server(*peers: str, address: str = "10.44.0.1/24", **fields: str) -> str:
     more = "".join(f"{key} = {value}\n" for key, value in fields.items())
-    return f"[Interface]\nPrivateKey = {SERVER}\nAddress = {address}\nListenPort = 51820\n{more}\n" + "".join(peers)
+    return (
+        f"[Interface]\nPrivateKey = {SERVER}\nAddress = {address}\nListenPort = 51820\n{more}\n"
+        + "".join(peers)
+    )
 
 
 def peer(number: int, allowed: str | None = None, above: str = "", inside: str = "") -> str:
-    return f"{above}[Peer]\n{inside}PublicKey = {pair(number)[1]}\nAllowedIPs = {allowed or f'10.44.0.{number}/32'}\n"
+    return (
+        f"{above}[Peer]\n{inside}PublicKey = {pair(number)[1]}\nAllowedIPs ="
+        f" {allowed or f'10.44.0.{number}/32'}\n"
+    )
 
 
 @needs_root
 @pytest.mark.parametrize("own", ["fd11:5ee:bad:c0de::a54:2201", "fd11:5ee:bad:c0de::"])
 def test_a_server_whose_ipv6_address_is_not_the_first(run: Run, tmp_path: Path, own: str) -> None:
-    text = server(peer(2, "10.44.0.2/32, fd11:5ee:bad:c0de::a54:2202/128"), address=f"10.44.0.1/24,{own}/64")
+    text = server(
+        peer(2, "10.44.0.2/32, fd11:5ee:bad:c0de::a54:2202/128"), address=f"10.44.0.1/24,{own}/64"
+    )
     body, err = imported(run, tmp_path, text)
     assert body["subnet6"] == "fd11:5ee:bad:c0de::/64"
     assert body["endpoints"]["peer-1"]["address6"] == "fd11:5ee:bad:c0de::a54:2202"
@@ -401,9 +569,13 @@ def test_a_server_whose_ipv6_address_is_not_the_first(run: Run, tmp_path: Path, 
         ('# friendly_json={"name":"anna","dept":5}', "anna", None),
     ],
 )
-def test_names_that_an_operator_recognises(run: Run, tmp_path: Path, comment: str, name: str, description: str | None) -> None:
+def test_names_that_an_operator_recognises(
+    run: Run, tmp_path: Path, comment: str, name: str, description: str | None
+) -> None:
     body, _ = imported(run, tmp_path, server(peer(2, above=f"{comment}\n")))
-    assert {each: one.get("description") for each, one in body["endpoints"].items()} == {name: description}
+    assert {each: one.get("description") for each, one in body["endpoints"].items()} == {
+        name: description
+    }
 
 
 @needs_root
@@ -415,26 +587,49 @@ def test_names_that_an_operator_recognises(run: Run, tmp_path: Path, comment: st
         "# Name = berta\n##[peer]\n#PublicKey=(gone)\n",
     ],
 )
-def test_the_name_of_a_peer_that_is_commented_out_is_given_to_nobody(run: Run, tmp_path: Path, off: str) -> None:
-    body, _ = imported(run, tmp_path, server(peer(2, above="# anna\n"), off, peer(3), off, peer(4, above="# carl\n")))
+def test_the_name_of_a_peer_that_is_commented_out_is_given_to_nobody(
+    run: Run, tmp_path: Path, off: str
+) -> None:
+    body, _ = imported(
+        run,
+        tmp_path,
+        server(peer(2, above="# anna\n"), off, peer(3), off, peer(4, above="# carl\n")),
+    )
     assert list(body["endpoints"]) == ["anna", "peer-2", "carl"]
 
 
 @needs_root
 def test_one_address_twice_in_one_peer_is_one_address(run: Run, tmp_path: Path) -> None:
-    body, _ = imported(run, tmp_path, server(peer(2, "10.44.0.2/32, 10.44.0.2/32, 10.9.0.0/16, 10.9.0.0/16")), "l3vpn-gateway")
-    assert body["endpoints"]["peer-1"]["address"] == "10.44.0.2" and body["endpoints"]["peer-1"]["routes"] == ["10.9.0.0/16"]
+    body, _ = imported(
+        run,
+        tmp_path,
+        server(peer(2, "10.44.0.2/32, 10.44.0.2/32, 10.9.0.0/16, 10.9.0.0/16")),
+        "l3vpn-gateway",
+    )
+    assert body["endpoints"]["peer-1"]["address"] == "10.44.0.2" and body["endpoints"]["peer-1"][
+        "routes"
+    ] == ["10.9.0.0/16"]
     (tmp_path / "warp.yaml").unlink()
-    code, _, err = run("import", wg0(tmp_path, server(peer(2, "10.44.0.2/32, 10.44.0.3/32"))), "--type", "l3vpn-gateway")
+    code, _, err = run(
+        "import",
+        wg0(tmp_path, server(peer(2, "10.44.0.2/32, 10.44.0.3/32"))),
+        "--type",
+        "l3vpn-gateway",
+    )
     assert code == 4 and "has 10.44.0.2 and 10.44.0.3" in err
 
 
 @needs_root
 def test_ipv6_that_a_server_without_it_routed_is_said(run: Run, tmp_path: Path) -> None:
-    body, err = imported(run, tmp_path, server(peer(2, "10.44.0.2/32, fd00:44::2/128")), "l3vpn-gateway")
+    body, err = imported(
+        run, tmp_path, server(peer(2, "10.44.0.2/32, fd00:44::2/128")), "l3vpn-gateway"
+    )
     assert body["ipv6"] is False and body["endpoints"]["peer-1"] == {
-        "type": "mobile", "public_key": pair(2)[1], "preshared_key": False, "address": "10.44.0.2",
-    }  # fmt: skip
+        "type": "mobile",
+        "public_key": pair(2)[1],
+        "preshared_key": False,
+        "address": "10.44.0.2",
+    }
     assert re.search(r"wg0\.conf:8:1: .*warning: AllowedIPs fd00:44::2/128 is not taken over", err)
 
 
@@ -443,9 +638,15 @@ def test_where_a_phone_was_last_is_not_pinned(run: Run, tmp_path: Path) -> None:
     phone = peer(2) + "Endpoint = 198.51.100.7:41234\n"
     site = peer(3, "10.44.0.3/32, 192.168.7.0/24") + "Endpoint = 198.51.100.8:51820\n"
     named = peer(4) + "Endpoint = home.example.net:51820\n"
-    body, err = imported(run, tmp_path, server(phone, site, named, SaveConfig="true"), "l3vpn-gateway")
+    body, err = imported(
+        run, tmp_path, server(phone, site, named, SaveConfig="true"), "l3vpn-gateway"
+    )
     dials = {name: one.get("endpoint") for name, one in body["endpoints"].items()}
-    assert dials == {"peer-1": None, "peer-2": "198.51.100.8:51820", "peer-3": "home.example.net:51820"}
+    assert dials == {
+        "peer-1": None,
+        "peer-2": "198.51.100.8:51820",
+        "peer-3": "home.example.net:51820",
+    }
     assert "Endpoint 198.51.100.7:41234 is not taken over" in err
 
 
@@ -454,5 +655,7 @@ def test_findings_stand_at_lines_of_the_old_file(run: Run, tmp_path: Path) -> No
     """Also those that only show when all of it is read as YAML: two peers with one address."""
     text = server(peer(2), peer(3, "10.44.0.2/32"))
     code, _, err = run("import", wg0(tmp_path, text), "--type", "secure-internet")
-    assert code == 4 and re.search(r"wg0\.conf:11:1: networks\.wg0\.endpoints\.peer-2\.address: ", err), err
+    assert code == 4 and re.search(
+        r"wg0\.conf:11:1: networks\.wg0\.endpoints\.peer-2\.address: ", err
+    ), err
     assert "warp.yaml" not in err

@@ -1,7 +1,8 @@
-"""Bad YAML: each file of `tests/bad` states what is wrong with it, and that and nothing else is found, in time.
+"""Bad YAML: each file of `tests/bad` states what is wrong with it, and that and nothing else is
+found, in time.
 
-A file opens with one `# expect: LINE:COL: PATH: MESSAGE` a finding, in order. Hostile files that are too big or too
-odd to keep are made here.
+A file opens with one `# expect: LINE:COL: PATH: MESSAGE` a finding, in order. Hostile files that
+are too big or too odd to keep are made here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from warpd.intent.validation import check
 
 BAD = sorted((Path(__file__).parent.parent.parent / "bad").glob("*.yaml"))
 PREFIX = "# expect: "
-CALLS_MAX = 5_000_000  # of functions, for the worst of these files; an explosion needs thousands of times as many
+# of functions, for the worst of these files; an explosion needs thousands of times as many
+CALLS_MAX = 5_000_000
 
 
 def problems(path: Path) -> list[Finding]:
@@ -49,7 +51,9 @@ def test_each_bad_file_is_found_out_exactly(path: Path) -> None:
         assert finding.where is not None
         first, source, caret = render_finding(finding).split("\n")[:3]
         assert first.startswith(f"{path}:{finding.where.line}:{finding.where.column}: ")
-        assert caret == " " * (finding.where.column - 1) + "^" or len(source) < len(finding.where.source)
+        assert caret == " " * (finding.where.column - 1) + "^" or len(source) < len(
+            finding.where.source
+        )
 
 
 def test_the_corpus_has_its_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,18 +78,45 @@ GENERATED = {
     "nul-everywhere": (b"\0" * 5_000_000, "control-character", "holds the control character NUL"),
     "not-text": (bytes(range(256)) * 4000, "encoding", "is not UTF-8"),
     "utf-16": ("\ufeffversion: 1\n".encode("utf-16-le"), "encoding", "is UTF-16, not UTF-8"),
-    "one-long-line": (b"version: 1\nnetworks: {a: {description: " + b"x" * 3_000_000 + b"}}", "value", "longer than 1000"),
-    "endless-number": (b"version: " + b"9" * 100_000 + b"\nnetworks: {}", "version", "is not known"),
-    "endless-float": (b"version: 1e" + b"9" * 100_000 + b"\nnetworks: {}", "version", "is not known"),
-    "duplicate-keys": (b"version: 1\nnetworks: {}\n" + b"a: 1\n" * 50_000, "duplicate-key", "a is given twice"),
-    "unknown-keys": (b"version: 1\nnetworks: {}\n" + b"".join(b"a%d: 1\n" % n for n in range(5000)), "unknown-key", "unknown"),
+    "one-long-line": (
+        b"version: 1\nnetworks: {a: {description: " + b"x" * 3_000_000 + b"}}",
+        "value",
+        "longer than 1000",
+    ),
+    "endless-number": (
+        b"version: " + b"9" * 100_000 + b"\nnetworks: {}",
+        "version",
+        "is not known",
+    ),
+    "endless-float": (
+        b"version: 1e" + b"9" * 100_000 + b"\nnetworks: {}",
+        "version",
+        "is not known",
+    ),
+    "duplicate-keys": (
+        b"version: 1\nnetworks: {}\n" + b"a: 1\n" * 50_000,
+        "duplicate-key",
+        "a is given twice",
+    ),
+    "unknown-keys": (
+        b"version: 1\nnetworks: {}\n" + b"".join(b"a%d: 1\n" % n for n in range(5000)),
+        "unknown-key",
+        "unknown",
+    ),
     "merge-bomb": (
         b"a0: &a0 {x: 1, y: 2}\n"
-        + b"".join(b"a%d: &a%d {<<: [%s]}\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 40)) for n in range(1, 60)),
+        + b"".join(
+            b"a%d: &a%d {<<: [%s]}\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 40))
+            for n in range(1, 60)
+        ),
         "yaml-explodes",
         "anchors expand",
     ),
-    "quote-never-closed": (b'version: 1\nnetworks: {a: {type: l2-mesh, description: "' + b"x \n " * 200_000, "yaml-syntax", ""),
+    "quote-never-closed": (
+        b'version: 1\nnetworks: {a: {type: l2-mesh, description: "' + b"x \n " * 200_000,
+        "yaml-syntax",
+        "",
+    ),
 }
 
 
@@ -128,8 +159,15 @@ def test_a_secret_in_a_wrong_place_is_not_shown(tmp_path: Path) -> None:
     key = "cHJpdmF0ZSBwcml2YXRlIHByaXZhdGUgcHJpdmF0ZSE="
     path = tmp_path / "warp.yaml"
     path.write_text(
-        "version: 1\nnetworks:\n  a:\n    type: secure-internet\n    mtu: " + key + "\n"
-        "    endpoints:\n      b: {type: mobile, private_key: " + key + ", preshared_key: " + key + ", address: " + key + "}\n"
+        "version: 1\nnetworks:\n  a:\n    type: secure-internet\n    mtu: "
+        + key
+        + "\n    endpoints:\n      b: {type: mobile, private_key: "
+        + key
+        + ", preshared_key: "
+        + key
+        + ", address: "
+        + key
+        + "}\n"
     )
     shown = "\n".join(render_finding(finding) for finding in problems(path))
     assert shown.count("\n") > 8

@@ -1,4 +1,6 @@
-"""Files to intent: folders, places, all problems at once, speed, and bytes that nobody wrote on purpose."""
+"""Files to intent: folders, places, all problems at once, speed, and bytes that nobody wrote on
+purpose.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def test_every_example_is_sound(path: Path) -> None:
 
 
 def test_a_folder_and_its_main_file_read_the_same(tmp_path: Path) -> None:
-    root = folder(tmp_path, MAIN, b="networks: {b: {type: l2-mesh}}", a="networks: {a: {type: l2-mesh}}")
+    root = folder(
+        tmp_path, MAIN, b="networks: {b: {type: l2-mesh}}", a="networks: {a: {type: l2-mesh}}"
+    )
     (root / "networks.d" / ".#a.yaml").write_text("an editor's own: [")
     for path in (root, root / "warp.yaml"):
         loaded = load(path)
@@ -96,7 +100,12 @@ def test_each_broken_file_speaks_and_none_hides_another(tmp_path: Path) -> None:
     )
     loaded = load(root)
     assert loaded.intent is None
-    assert [found.code for found in loaded.findings] == ["yaml-syntax", "yaml-empty", "port-twice", "type"]
+    assert [found.code for found in loaded.findings] == [
+        "yaml-syntax",
+        "yaml-empty",
+        "port-twice",
+        "type",
+    ]
     places = [Path(found.where.file).name for found in loaded.findings if found.where]
     assert places == ["a.yaml", "b.yaml", "c.yaml", "e.yaml"]
 
@@ -116,8 +125,8 @@ def test_yml_is_warned_of(tmp_path: Path) -> None:
 def test_a_broken_endpoint_does_not_hide_its_neighbours(tmp_path: Path) -> None:
     path = tmp_path / "warp.yaml"
     path.write_text(
-        "version: 1\nnetworks:\n  n:\n    type: secure-internet\n    subnet: 10.1.0.0/28\n    endpoints:\n"
-        "      a: {type: mobil}\n      b: {type: mobile, address: 10.9.0.1}\n"
+        "version: 1\nnetworks:\n  n:\n    type: secure-internet\n    subnet: 10.1.0.0/28\n   "
+        " endpoints:\n      a: {type: mobil}\n      b: {type: mobile, address: 10.9.0.1}\n"
     )
     assert [found.code for found in load(path).findings] == ["value", "address-outside"]
 
@@ -142,9 +151,13 @@ def test_findings_are_placed_by_path(tmp_path: Path) -> None:
 def test_a_finding_is_shown_with_its_line_and_a_caret(tmp_path: Path) -> None:
     path = tmp_path / "warp.yaml"
     path.write_text(SOUND)
-    finding = load(path).locate(Finding("any", "networks.privacy.expected_users", "too few", "write more"))
-    assert render_finding(finding) == (
-        f"{path}:5:21: networks.privacy.expected_users: too few\n    expected_users: 6\n                    ^\nhint: write more"
+    finding = load(path).locate(
+        Finding("any", "networks.privacy.expected_users", "too few", "write more")
+    )
+    assert (
+        render_finding(finding)
+        == f"{path}:5:21: networks.privacy.expected_users: too few\n    expected_users: 6\n        "
+        "            ^\nhint: write more"
     )
 
 
@@ -166,7 +179,11 @@ def test_both_parsers_agree(path: Path) -> None:
 
 
 @given(
-    st.lists(st.one_of(st.text(st.characters(min_codepoint=97, max_codepoint=122)), st.integers(0, 99)), min_size=1, max_size=4)
+    st.lists(
+        st.one_of(st.text(st.characters(min_codepoint=97, max_codepoint=122)), st.integers(0, 99)),
+        min_size=1,
+        max_size=4,
+    )
 )
 def test_paths_round_trip(steps: list[str | int]) -> None:
     loc = tuple(step for step in steps if step != "")
@@ -199,40 +216,82 @@ def test_a_mangled_file_is_findings_or_an_intent(tmp_path: Path, data: st.DataOb
     start = data.draw(st.integers(0, len(source)))
     end = min(len(source), start + data.draw(st.integers(0, 12)))
     patch = data.draw(
-        st.one_of(st.binary(max_size=6), st.sampled_from([b"{", b"[", b": ", b"&a ", b"*a", b"!", b"null", b"\t", b"- "]))
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from([b"{", b"[", b": ", b"&a ", b"*a", b"!", b"null", b"\t", b"- "]),
+        )
     )
     survives(tmp_path / "warp.yaml", source[:start] + patch + source[end:])
 
 
 VALUE = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from(["10.0.0.0/8", "fd00::1", "a", "-1", "51820-51829"])),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "type", "1"]), inner, max_size=3)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.sampled_from(["10.0.0.0/8", "fd00::1", "a", "-1", "51820-51829"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["a", "type", "1"]), inner, max_size=3),
+    ),
     max_leaves=6,
 )
-FIELDS = ["type", "subnet", "subnet6", "port", "resources", "endpoints", "vlan_id", "vni_pool", "dns", "mtu", "ipv6", "pools"]
+FIELDS = [
+    "type",
+    "subnet",
+    "subnet6",
+    "port",
+    "resources",
+    "endpoints",
+    "vlan_id",
+    "vni_pool",
+    "dns",
+    "mtu",
+    "ipv6",
+    "pools",
+]
 
 
 @QUICK
 @given(
-    top=st.sampled_from(["gateway", "networks", "version"]), fields=st.dictionaries(st.sampled_from(FIELDS), VALUE), value=VALUE
+    top=st.sampled_from(["gateway", "networks", "version"]),
+    fields=st.dictionaries(st.sampled_from(FIELDS), VALUE),
+    value=VALUE,
 )
-def test_any_shape_is_findings_or_an_intent(tmp_path: Path, top: str, fields: dict[str, object], value: object) -> None:
+def test_any_shape_is_findings_or_an_intent(
+    tmp_path: Path, top: str, fields: dict[str, object], value: object
+) -> None:
     import json
 
     body = {"version": 1, "networks": {"a": {"type": "l2-mesh", **fields}, "b": value}, top: value}
     survives(tmp_path / "warp.yaml", json.dumps(body).encode())
     survives(
-        tmp_path / "warp.yaml", json.dumps({**body, "networks": {"a": {"type": "l2-mesh", **fields}}, "version": 1}).encode()
+        tmp_path / "warp.yaml",
+        json.dumps(
+            {**body, "networks": {"a": {"type": "l2-mesh", **fields}}, "version": 1}
+        ).encode(),
     )
 
 
-def test_what_loading_costs_follows_the_size_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_loading_costs_follows_the_size_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def loaded(networks: int) -> Callable[[], object]:
         lines = ["version: 1", "gateway: {pools: {ports: 20000-20999}}", "networks:"]
         for number in range(networks):
-            lines += [f"  net-{number}:", "    type: secure-internet", "    expected_users: 126", "    endpoints:"]
+            lines += [
+                f"  net-{number}:",
+                "    type: secure-internet",
+                "    expected_users: 126",
+                "    endpoints:",
+            ]
             for each in range(100):
-                lines += [f"      device-{each}:", "        type: mobile", f"        description: device {each} of {number}"]
+                lines += [
+                    f"      device-{each}:",
+                    "        type: mobile",
+                    f"        description: device {each} of {number}",
+                ]
                 lines += [f"        address: 10.100.{number}.{each + 1}", "        keepalive: 25"]
         path = tmp_path / f"{networks}.yaml"
         path.write_text("\n".join(lines))

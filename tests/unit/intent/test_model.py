@@ -24,7 +24,10 @@ def test_the_least_that_can_be_written() -> None:
     intent = Intent.model_validate({"version": 1, "networks": {}})
     pools = intent.gateway.pools
     assert (pools.ports, pools.vcids) == (Range(51820, 51829), Range(10000000, 99999999))
-    assert (pools.routing_tables, pools.transit) == (Range(1000, 32000), IPv4Network("198.19.0.0/16"))
+    assert (pools.routing_tables, pools.transit) == (
+        Range(1000, 32000),
+        IPv4Network("198.19.0.0/16"),
+    )
     assert {kind: str(pool) for kind, pool in pools.subnets.items()} == {
         "secure-internet": "10.100.0.0/16",
         "remote-resource-gateway": "10.200.0.0/16",
@@ -33,7 +36,11 @@ def test_the_least_that_can_be_written() -> None:
         "l2-mesh": "10.70.0.0/16",
     }
     gateway = intent.gateway
-    assert (gateway.public_endpoint, gateway.uplink, gateway.isolation) == ("auto", "auto", "namespace")
+    assert (gateway.public_endpoint, gateway.uplink, gateway.isolation) == (
+        "auto",
+        "auto",
+        "namespace",
+    )
     assert (gateway.wireguard, gateway.vlan_scope) == ("auto", "gateway")
     assert [str(server) for server in gateway.dns] == ["9.9.9.9", "2620:fe::fe"]
 
@@ -53,9 +60,15 @@ def test_defaults_of_a_network_and_an_endpoint() -> None:
 
 
 def test_values_become_addresses() -> None:
-    fields = {"subnet": "10.1.0.0/29", "gateway_address": "10.1.0.1", "allow_private": ["10.0.0.0/8", "fc00::/7"]}
+    fields = {
+        "subnet": "10.1.0.0/29",
+        "gateway_address": "10.1.0.1",
+        "allow_private": ["10.0.0.0/8", "fc00::/7"],
+    }
     got = network(**fields, vlan_range="100-110", vni_pool=1)
-    assert got.subnet == IPv4Network("10.1.0.0/29") and got.gateway_address == IPv4Address("10.1.0.1")
+    assert got.subnet == IPv4Network("10.1.0.0/29") and got.gateway_address == IPv4Address(
+        "10.1.0.1"
+    )
     assert got.allow_private == (IPv4Network("10.0.0.0/8"), IPv6Network("fc00::/7"))
     assert got.vlan_range == Range(100, 110) and got.vni_pool == Range(1, 1)
     end = Endpoint.model_validate({"type": "mobile", "expires": "2030-12-31", "public_key": KEY})
@@ -94,7 +107,10 @@ def test_nothing_is_coerced(fields: dict[str, Any]) -> None:
 
 
 # The first one's last character holds bits beyond 32 bytes: WireGuard refuses it too.
-@pytest.mark.parametrize("key", ["a" * 43 + "=", "A" * 43 + "=", KEY[:-1], KEY.replace("Dg=", "Dh="), KEY + "=", "é" * 44])
+@pytest.mark.parametrize(
+    "key",
+    ["a" * 43 + "=", "A" * 43 + "=", KEY[:-1], KEY.replace("Dg=", "Dh="), KEY + "=", "é" * 44],
+)
 def test_what_is_no_public_key(key: str) -> None:
     with pytest.raises(ValidationError):
         Endpoint.model_validate({"type": "cpe", "public_key": key})
@@ -102,7 +118,9 @@ def test_what_is_no_public_key(key: str) -> None:
 
 def test_a_wrong_key_is_not_in_the_error() -> None:
     with pytest.raises(ValidationError) as caught:
-        Endpoint.model_validate({"type": "cpe", "public_key": "c2VjcmV0", "preshared_key": "c2VjcmV0"})
+        Endpoint.model_validate(
+            {"type": "cpe", "public_key": "c2VjcmV0", "preshared_key": "c2VjcmV0"}
+        )
     assert "c2VjcmV0" not in str(caught.value)
 
 
@@ -111,7 +129,10 @@ def test_hosts(text: str) -> None:
     assert is_host(text)
 
 
-@pytest.mark.parametrize("text", ["", "a..b", "-a.b", "a b", "203.0.113.256", "[2001:db8::1]", "fe80::1%eth0", "a" * 254, "a\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a..b", "-a.b", "a b", "203.0.113.256", "[2001:db8::1]", "fe80::1%eth0", "a" * 254, "a\n"],
+)
 def test_what_is_no_host(text: str) -> None:
     assert not is_host(text)
 
@@ -121,14 +142,19 @@ def test_host_and_port(text: str) -> None:
     assert is_host_port(text)
 
 
-@pytest.mark.parametrize("text", ["h", "h:0", "h:65536", "2001:db8::7:51820", "[h]:1", "[1.2.3.4]:1", ":1", "h:1x", "h:1\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["h", "h:0", "h:65536", "2001:db8::7:51820", "[h]:1", "[1.2.3.4]:1", ":1", "h:1x", "h:1\n"],
+)
 def test_what_is_no_host_and_port(text: str) -> None:
     assert not is_host_port(text)
 
 
 def test_link_names() -> None:
     assert is_link_name("enp0s31f6") and is_link_name("br-lan.100")
-    assert not any(is_link_name(text) for text in ("", ".", "..", "a/b", "a:b", "x" * 16, "default", "a\n"))
+    assert not any(
+        is_link_name(text) for text in ("", ".", "..", "a/b", "a:b", "x" * 16, "default", "a\n")
+    )
 
 
 def test_a_range_counts_both_ends() -> None:
@@ -139,7 +165,10 @@ def test_a_range_counts_both_ends() -> None:
 
 
 def test_the_intent_is_frozen_and_round_trips_as_json() -> None:
-    body = {"version": 1, "networks": {"n": {"type": "l2-mesh", "vlan_range": "1-9", "subnet": "10.0.0.0/29"}}}
+    body = {
+        "version": 1,
+        "networks": {"n": {"type": "l2-mesh", "vlan_range": "1-9", "subnet": "10.0.0.0/29"}},
+    }
     intent = Intent.model_validate(body)
     with pytest.raises(ValidationError):
         intent.gateway = Gateway()  # type: ignore[misc]
@@ -147,11 +176,28 @@ def test_the_intent_is_frozen_and_round_trips_as_json() -> None:
 
 
 def test_what_an_endpoint_says_of_its_own() -> None:
-    own = {"address": "10.0.0.3", "address6": "fd00::3", "public_key": KEY, "preshared_key_file": "/psk"}
+    own = {
+        "address": "10.0.0.3",
+        "address6": "fd00::3",
+        "public_key": KEY,
+        "preshared_key_file": "/psk",
+    }
     own |= {"renamed_from": "x", "routes": ["10.9.0.0/24"]}
-    plain = {"rotation": 3, "keepalive": 5, "expires": "2030-01-01", "enabled": False, "endpoint": "h:1", "description": "d"}
-    ends = {f"{name.replace('_', '-')}": {"type": "cpe", name: value} for name, value in (plain | own).items()}
-    network, other = (Network.model_validate({"type": "l3vpn-gateway", "endpoints": ends}) for _ in range(2))
+    plain = {
+        "rotation": 3,
+        "keepalive": 5,
+        "expires": "2030-01-01",
+        "enabled": False,
+        "endpoint": "h:1",
+        "description": "d",
+    }
+    ends = {
+        f"{name.replace('_', '-')}": {"type": "cpe", name: value}
+        for name, value in (plain | own).items()
+    }
+    network, other = (
+        Network.model_validate({"type": "l3vpn-gateway", "endpoints": ends}) for _ in range(2)
+    )
     assert list(network.explicit_endpoints) == sorted(name.replace("_", "-") for name in own)
     assert all(network.endpoints[name] is one for name, one in network.explicit_endpoints.items())
     assert network == other, "what was asked of one does not count"

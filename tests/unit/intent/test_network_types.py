@@ -1,4 +1,6 @@
-"""Rows of the types of network: one a type, with a module that says what passes, and fields that there are."""
+"""Rows of the types of network: one a type, with a module that says what passes, and fields that
+there are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What warpd reads with the rights of root by a name that others can set: no line of another file comes out of it."""
+"""What warpd reads with the rights of root by a name that others can set: no line of another file
+comes out of it.
+"""
 
 from __future__ import annotations
 
@@ -61,12 +63,20 @@ def hard_link(folder: Path, secret: Path) -> Path:
     return folder / "networks.d" / "x.yaml"
 
 
-WAYS: list[Callable[[Path, Path], Path]] = [link, link_to_link, folder_elsewhere, main_file, hard_link]
+WAYS: list[Callable[[Path, Path], Path]] = [
+    link,
+    link_to_link,
+    folder_elsewhere,
+    main_file,
+    hard_link,
+]
 
 
 @needs_root
 @pytest.mark.parametrize("way", WAYS)
-def test_no_line_of_another_file_is_quoted(folder: Path, tmp_path: Path, way: Callable[[Path, Path], Path]) -> None:
+def test_no_line_of_another_file_is_quoted(
+    folder: Path, tmp_path: Path, way: Callable[[Path, Path], Path]
+) -> None:
     named = way(folder, tmp_path / "shadow")
     loaded = load(folder)
     assert "TOPSECRET" not in told(loaded)
@@ -77,7 +87,9 @@ def test_no_line_of_another_file_is_quoted(folder: Path, tmp_path: Path, way: Ca
 
 @needs_root
 def test_what_is_not_quoted_is_still_told(folder: Path) -> None:
-    """A file of a user in a folder of root is read, since root has let it there; its lines are not for others."""
+    """A file of a user in a folder of root is read, since root has let it there; its lines are not
+    for others.
+    """
     own = folder / "networks.d" / "own.yaml"
     own.write_text("networks:\n  a: {type: l2-mesh, endpoints: {}}\n")
     os.chown(own, USER, USER)
@@ -85,7 +97,10 @@ def test_what_is_not_quoted_is_still_told(folder: Path) -> None:
     own.write_text(f"networks:\n  a: {{type: l2-mesh, {SECRET.strip()}: 1}}\n")
     loaded = load(folder)
     assert loaded.intent is None and "TOPSECRET" not in told(loaded)
-    assert all(item.where is not None and (item.where.file, item.where.line) == (str(own), 2) for item in loaded.findings)
+    assert all(
+        item.where is not None and (item.where.file, item.where.line) == (str(own), 2)
+        for item in loaded.findings
+    )
     assert f"uid {USER}" in told(loaded)
 
 
@@ -97,12 +112,16 @@ def test_a_lock_that_is_a_link_elsewhere(folder: Path, tmp_path: Path) -> None:
 
 
 def test_links_inside_the_folder_go_on_working(folder: Path) -> None:
-    """As a container's mount has it: files lead to ..data, ..data to a dated folder that is swapped."""
+    """As a container's mount has it: files lead to ..data, ..data to a dated folder that is
+    swapped.
+    """
     for number, version in enumerate(("..1", "..2")):
         data = folder / version
         (data / "networks.d").mkdir(parents=True)
         (data / "warp.yaml").write_text("version: 1\nnetworks: {}\n")
-        (data / "networks.d" / "a.yaml").write_text(f"networks:\n  n{number}: {{type: l2-mesh, endpoints: {{}}}}\n")
+        (data / "networks.d" / "a.yaml").write_text(
+            f"networks:\n  n{number}: {{type: l2-mesh, endpoints: {{}}}}\n"
+        )
         (folder / "..tmp").symlink_to(version)
         (folder / "..tmp").rename(folder / "..data")
         if not number:
@@ -114,7 +133,9 @@ def test_links_inside_the_folder_go_on_working(folder: Path) -> None:
         assert list(loaded.intent.networks) == [f"n{number}"]
 
 
-def test_the_file_that_is_named_may_be_a_link_to_what_all_can_read(folder: Path, tmp_path: Path) -> None:
+def test_the_file_that_is_named_may_be_a_link_to_what_all_can_read(
+    folder: Path, tmp_path: Path
+) -> None:
     (folder / "warp.yaml").rename(tmp_path / "real.yaml")
     (tmp_path / "real.yaml").chmod(0o644)
     (folder / "warp.yaml").symlink_to(tmp_path / "real.yaml")
@@ -124,7 +145,12 @@ def test_the_file_that_is_named_may_be_a_link_to_what_all_can_read(folder: Path,
 @needs_root
 def test_a_checkout_of_another_user_is_quoted_as_ever(folder: Path) -> None:
     (folder / "networks.d" / "a.yaml").write_text("networks:\n  a: {typ: 1}\n")
-    for path in (folder, folder / "networks.d", folder / "networks.d" / "a.yaml", folder / "warp.yaml"):
+    for path in (
+        folder,
+        folder / "networks.d",
+        folder / "networks.d" / "a.yaml",
+        folder / "warp.yaml",
+    ):
         os.chown(path, USER, USER)
     loaded = load(folder)
     assert "a: {typ: 1}" in told(loaded)

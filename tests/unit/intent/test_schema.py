@@ -17,7 +17,8 @@ from warpd.yamlfile.parser import read_text, read_tree
 ROOT = Path(__file__).parent.parent.parent.parent
 SCHEMA = json_schema()
 BAD = sorted((ROOT / "tests" / "bad").glob("*.yaml"))
-# Findings that a schema cannot make: beyond YAML's own, those between values and those of a value's meaning.
+# Findings that a schema cannot make: beyond YAML's own, those between values and those of a value's
+# meaning.
 SHAPE = {"unknown-key", "missing", "type", "name"}
 
 
@@ -37,7 +38,9 @@ def valid(value: Any) -> bool:
 
 
 def test_the_file_is_current() -> None:
-    assert (ROOT / "schemas" / "warp.schema.json").read_text() == schema_text(), "run: python -m warpd.schema"
+    assert (ROOT / "schemas" / "warp.schema.json").read_text() == schema_text(), (
+        "run: python -m warpd.schema"
+    )
 
 
 def test_it_is_a_schema_of_its_dialect() -> None:

@@ -12,7 +12,11 @@ from warpd.intent.validation import check
 
 EVERY_TYPE: dict[str, Any] = {
     "version": 1,
-    "gateway": {"name": "gw-fra1", "public_endpoint": "vpn.example.com", "dns": ["9.9.9.9", "2620:fe::fe"]},
+    "gateway": {
+        "name": "gw-fra1",
+        "public_endpoint": "vpn.example.com",
+        "dns": ["9.9.9.9", "2620:fe::fe"],
+    },
     "networks": {
         "privacy": {
             "type": "secure-internet",
@@ -20,7 +24,10 @@ EVERY_TYPE: dict[str, Any] = {
             "peer_communication": False,
             "endpoints": {
                 "phone-1": {"type": "mobile"},
-                "laptop-1": {"type": "mobile", "public_key": "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="},
+                "laptop-1": {
+                    "type": "mobile",
+                    "public_key": "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+                },
             },
         },
         "corp": {
@@ -78,7 +85,13 @@ def test_every_type_side_by_side_is_sound() -> None:
 
 def test_findings_do_not_depend_on_the_order_of_the_file() -> None:
     networks = {
-        name: {"type": "l2-mesh", "port": 51821, "vlan_id": 5, "subnet": "10.9.0.0/30", "endpoints": mobiles(3)}
+        name: {
+            "type": "l2-mesh",
+            "port": 51821,
+            "vlan_id": 5,
+            "subnet": "10.9.0.0/30",
+            "endpoints": mobiles(3),
+        }
         for name in ("c", "a", "b")
     }
     intent = Intent.model_validate({"version": 1, "networks": networks})
@@ -107,16 +120,28 @@ def test_a_subnet_holds_what_the_contract_says(prefix: int, room: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "room"), [("secure-internet", 1), ("remote-resource-gateway", 254), ("l3vpn-gateway", 254), ("l2-point-to-point", 2)]
+    ("kind", "room"),
+    [
+        ("secure-internet", 1),
+        ("remote-resource-gateway", 254),
+        ("l3vpn-gateway", 254),
+        ("l2-point-to-point", 2),
+    ],
 )
 def test_how_many_endpoints_an_automatic_subnet_takes(kind: str, room: int) -> None:
-    extra = {"resources": [{"subnet": "172.20.0.0/16"}]} if kind == "remote-resource-gateway" else {}
+    extra = (
+        {"resources": [{"subnet": "172.20.0.0/16"}]} if kind == "remote-resource-gateway" else {}
+    )
     assert codes({"n": {"type": kind, **extra, "endpoints": mobiles(room)}}) == []
-    assert codes({"n": {"type": kind, **extra, "endpoints": mobiles(room + 1)}}) == ["too-many-endpoints"]
+    assert codes({"n": {"type": kind, **extra, "endpoints": mobiles(room + 1)}}) == [
+        "too-many-endpoints"
+    ]
 
 
 def test_the_number_to_write_is_named() -> None:
-    intent = Intent.model_validate({"version": 1, "networks": {"n": {"type": "secure-internet", "endpoints": mobiles(7)}}})
+    intent = Intent.model_validate(
+        {"version": 1, "networks": {"n": {"type": "secure-internet", "endpoints": mobiles(7)}}}
+    )
     assert check(intent)[0].hint == "write expected_users: 7"
 
 
@@ -132,14 +157,24 @@ def test_small_mtu_without_ipv6() -> None:
 
 
 def test_the_ends_of_a_subnet_are_ordinary_addresses() -> None:
-    ends = {"e": {"type": "mobile", "address": "10.9.0.0"}, "f": {"type": "mobile", "address": "10.9.0.7"}}
-    network = {"type": "secure-internet", "subnet": "10.9.0.0/29", "gateway_address": "10.9.0.1", "endpoints": ends}
+    ends = {
+        "e": {"type": "mobile", "address": "10.9.0.0"},
+        "f": {"type": "mobile", "address": "10.9.0.7"},
+    }
+    network = {
+        "type": "secure-internet",
+        "subnet": "10.9.0.0/29",
+        "gateway_address": "10.9.0.1",
+        "endpoints": ends,
+    }
     assert codes({"n": network}) == []
 
 
 def test_the_gateways_ipv6_address_is_taken() -> None:
     ends = {"e": {"type": "mobile", "address6": "fd00:9::1"}}
-    assert codes({"n": {"type": "secure-internet", "subnet6": "fd00:9::/64", "endpoints": ends}}) == ["address-twice"]
+    assert codes(
+        {"n": {"type": "secure-internet", "subnet6": "fd00:9::/64", "endpoints": ends}}
+    ) == ["address-twice"]
 
 
 def test_widening_a_pool_as_told_is_enough() -> None:
@@ -149,7 +184,14 @@ def test_widening_a_pool_as_told_is_enough() -> None:
 
 
 def test_every_overlap_of_many_routes_is_found() -> None:
-    routes = ["10.0.0.0/12", "10.1.0.0/16", "10.2.3.0/24", "192.168.0.0/24", "fd00::/48", "fd00:0:0:1::/64"]
+    routes = [
+        "10.0.0.0/12",
+        "10.1.0.0/16",
+        "10.2.3.0/24",
+        "192.168.0.0/24",
+        "fd00::/48",
+        "fd00:0:0:1::/64",
+    ]
     ends = {f"e{number}": {"type": "cpe", "routes": [route]} for number, route in enumerate(routes)}
     assert codes({"n": {"type": "l3vpn-gateway", "endpoints": ends}}) == ["overlap"] * 3
     same = {"a": {"type": "cpe", "routes": ["10.1.0.0/16", "10.1.0.0/16"]}}
@@ -157,13 +199,17 @@ def test_every_overlap_of_many_routes_is_found() -> None:
 
 
 def test_disabled_networks_keep_their_numbers() -> None:
-    networks = {name: {"type": "l2-mesh", "port": 51821, "enabled": name == "a"} for name in ("a", "b")}
+    networks = {
+        name: {"type": "l2-mesh", "port": 51821, "enabled": name == "a"} for name in ("a", "b")
+    }
     assert codes(networks) == ["port-twice"]
 
 
 @pytest.mark.parametrize(("different", "is_refused"), [(255, False), (256, True)])
 def test_different_limits_have_a_bound(different: int, is_refused: bool) -> None:
-    endpoints = {f"e{n}": {"type": "mobile", "limits": {"connections": n}} for n in range(1, different + 1)}
+    endpoints = {
+        f"e{n}": {"type": "mobile", "limits": {"connections": n}} for n in range(1, different + 1)
+    }
     network = {"type": "secure-internet", "expected_users": 300, "endpoints": endpoints}
     found = check(Intent.model_validate({"version": 1, "networks": {"a": network}}))
     assert ("too-many-limits" in {item.code for item in found}) == is_refused

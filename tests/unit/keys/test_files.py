@@ -1,4 +1,6 @@
-"""Given keys: only from files of root's alone, all problems at once, and used wherever the derived ones were."""
+"""Given keys: only from files of root's alone, all problems at once, and used wherever the derived
+ones were.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,17 @@ def key_file(path: Path, raw: bytes, mode: int = 0o600) -> str:
 
 
 def made(tmp_path: Path, **fields: Any) -> Intent:
-    endpoints = {"a": {"type": "mobile", "preshared_key_file": key_file(tmp_path / "a.psk", SHARED)}, "b": {"type": "mobile"}}
+    endpoints = {
+        "a": {"type": "mobile", "preshared_key_file": key_file(tmp_path / "a.psk", SHARED)},
+        "b": {"type": "mobile"},
+    }
     private = key_file(tmp_path / "n.key", PRIVATE)
-    body = {"type": "secure-internet", "expected_users": 6, "private_key_file": private, "endpoints": endpoints}
+    body = {
+        "type": "secure-internet",
+        "expected_users": 6,
+        "private_key_file": private,
+        "endpoints": endpoints,
+    }
     return world.intent(n=body | fields)
 
 
@@ -45,13 +55,24 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
     plain = world.goal(intent)
     goal = Target(intent, plain.allocations, Keyring(world.MASTER, given), world.TODAY)
     configs = {
-        name: client_config(intent, goal.allocations, goal.master, "n", name, public_host="gw", mtu=1420, today=world.TODAY)
+        name: client_config(
+            intent,
+            goal.allocations,
+            goal.master,
+            "n",
+            name,
+            public_host="gw",
+            mtu=1420,
+            today=world.TODAY,
+        )
         for name in "ab"
     }
     public = derivation.public_key(Secret(PRIVATE))
     assert {config.gateway_public_key for config in configs.values()} == {public}
     assert configs["a"].preshared_key == Secret(SHARED)
-    assert configs["b"].preshared_key == derivation.preshared_key(world.MASTER, goal.allocations.networks["n"].vcid, "b")
+    assert configs["b"].preshared_key == derivation.preshared_key(
+        world.MASTER, goal.allocations.networks["n"].vcid, "b"
+    )
     host = Host(uplink="eth0", uplink_mtu=1500, wireguard_kernel=True)
     state = compile_state(intent, goal.allocations, goal.master, host, world.TODAY).state
     sent = [item for item in state if item.key.kind == "wireguard"]
@@ -95,7 +116,9 @@ def test_what_is_off_needs_no_file(tmp_path: Path) -> None:
 def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
     file = tmp_path / "absent.key"
-    yaml.write_text(f"version: 1\nnetworks:\n  n: {{type: secure-internet, private_key_file: {file}}}\n")
+    yaml.write_text(
+        f"version: 1\nnetworks:\n  n: {{type: secure-internet, private_key_file: {file}}}\n"
+    )
     session = Session(yaml, tmp_path / "state")
     read = session.read()  # validate needs neither root nor keys
     with pytest.raises(InvalidIntent) as caught:
@@ -105,9 +128,17 @@ def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
 
 
 def test_contradictions_are_findings(tmp_path: Path) -> None:
-    intent = made(tmp_path, endpoints={"a": {"type": "mobile", "preshared_key": False, "preshared_key_file": "/k"}})
+    intent = made(
+        tmp_path,
+        endpoints={"a": {"type": "mobile", "preshared_key": False, "preshared_key_file": "/k"}},
+    )
     twice = Intent.model_validate(
-        {"version": 1, "networks": {name: {"type": "l2-mesh", "private_key_file": "/k"} for name in ("a", "b")}}
+        {
+            "version": 1,
+            "networks": {
+                name: {"type": "l2-mesh", "private_key_file": "/k"} for name in ("a", "b")
+            },
+        }
     )
     assert [item.code for item in check(intent)] == ["preshared-key"]
     assert [item.code for item in check(twice)] == ["private-key-file-twice"]

@@ -1,5 +1,7 @@
-"""Rows of the IANA special-purpose address registries, as of 2025-10-09: block, name, globally reachable (None: the registry says
-N/A). https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry."""
+"""Rows of the IANA special-purpose address registries, as of 2025-10-09: block, name, globally
+reachable (None: the registry says N/A). https://www.iana.org/assignments/iana-ipv4-special-registry
+and iana-ipv6-special-registry.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +64,24 @@ IPV6: tuple[Row, ...] = (
 )
 # Tests use them as the internet, and so does the contract.
 DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
-# Not in those registries, and not the internet either: multicast, and forms of IPv4 addresses that were given up.
+# Not in those registries, and not the internet either: multicast, and forms of IPv4 addresses that
+# were given up.
 BEYOND = (
-    "224.0.0.0/4", "ff00::/8", "::/96", "::ffff:0:0:0/96", "fec0::/10", "64:ff9b::/96", "192.88.99.0/24", "2001::/32",
+    "224.0.0.0/4",
+    "ff00::/8",
+    "::/96",
+    "::ffff:0:0:0/96",
+    "fec0::/10",
+    "64:ff9b::/96",
+    "192.88.99.0/24",
+    "2001::/32",
     "2002::/16",
-)  # fmt: skip
+)
 # By the providers' own documentation.
 CLOUDS = {
-    "169.254.169.254": "AWS, Azure, Google Cloud, Oracle, OpenStack, DigitalOcean, Hetzner, Vultr, IBM",
+    "169.254.169.254": (
+        "AWS, Azure, Google Cloud, Oracle, OpenStack, DigitalOcean, Hetzner, Vultr, IBM"
+    ),
     "169.254.170.2": "AWS ECS",
     "169.254.169.123": "AWS time",
     "fd00:ec2::254": "AWS",

@@ -40,7 +40,9 @@ def test_the_narrower_place_says() -> None:
     assert own == Share(400, 80)
     assert endpoint_share(Endpoint(type="mobile"), own) == Share(50, 20)
     assert endpoint_share(Endpoint(type="cpe"), own) == Share(200, 40)
-    assert endpoint_share(Endpoint(type="mobile", limits=Limits(connections_per_second=7)), own) == Share(50, 7)
+    assert endpoint_share(
+        Endpoint(type="mobile", limits=Limits(connections_per_second=7)), own
+    ) == Share(50, 7)
     assert endpoint_share(Endpoint(type="mobile"), Share(1, 1)) == Share(1, 1)
 
 
@@ -56,23 +58,39 @@ def test_a_network_alone_leaves_most_of_the_table() -> None:
 
 
 def test_each_different_share_is_one_kind() -> None:
-    body = network(endpoints={"a": {"type": "mobile"}, "b": {"type": "mobile"}, "c": {"type": "cpe"}})
+    body = network(
+        endpoints={"a": {"type": "mobile"}, "b": {"type": "mobile"}, "c": {"type": "cpe"}}
+    )
     shares = shares_of(body, Gateway(), SMALL)
     assert shares.kinds == (Share(512, 32), Share(2048, 64))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_new_connection_of_an_endpoint_meets_the_shares(mode: str) -> None:
-    """On its way through and to the gateway itself, before anything lets it pass; rates before counts."""
+    """On its way through and to the gateway itself, before anything lets it pass; rates before
+    counts.
+    """
     for name, guard in guards(mode).items():
-        named = {base(chain.name): [json.loads(text) for text in chain.rules] for chain in guard.chains}
+        named = {
+            base(chain.name): [json.loads(text) for text in chain.rules] for chain in guard.chains
+        }
         for chain in ("forward", "input"):
             comments = [rule["comment"] for rule in named[chain]]
-            first = next(n for n, c in enumerate(comments) if c in ("out", "peers", "from an endpoint", "not-granted"))
+            first = next(
+                n
+                for n, c in enumerate(comments)
+                if c in ("out", "peers", "from an endpoint", "not-granted")
+            )
             assert comments.index("new connections") < first, f"{name} {chain}"
-        judged = [rule["comment"] for rule in named["new"] if {"jump"} & {key for item in rule["expr"] for key in item}]
+        judged = [
+            rule["comment"]
+            for rule in named["new"]
+            if {"jump"} & {key for item in rule["expr"] for key in item}
+        ]
         rates = [number for number, comment in enumerate(judged) if comment.startswith("rate")]
-        counts = [number for number, comment in enumerate(judged) if comment.startswith("connections")]
+        counts = [
+            number for number, comment in enumerate(judged) if comment.startswith("connections")
+        ]
         assert len(rates) == len(counts) >= 2
         assert max(rates) < min(counts)
 
@@ -81,16 +99,24 @@ def test_every_new_connection_of_an_endpoint_meets_the_shares(mode: str) -> None
 def test_every_source_of_an_endpoint_is_known_as_its_own(mode: str) -> None:
     """The maps of shares hold what the permits hold, and one number for each endpoint."""
     state = compiled(mode).state
-    found = {(item.netns, item.set): item.elements for item in state if isinstance(item, NftElements)}
+    found = {
+        (item.netns, item.set): item.elements for item in state if isinstance(item, NftElements)
+    }
     permits = {key: own for key, own in found.items() if base(key[1]).startswith("endpoints")}
     assert permits
     for (netns, name), own in permits.items():
-        pairs = dict(text.split(" : ") for text in found[netns, name.replace("endpoints", "shares")])
+        pairs = dict(
+            text.split(" : ") for text in found[netns, name.replace("endpoints", "shares")]
+        )
         assert pairs.keys() == own
 
 
 def test_routes_count_as_their_endpoint() -> None:
-    maps = [item.elements for item in compiled("namespace").state if isinstance(item, NftElements) and item.set == "shares4"]
+    maps = [
+        item.elements
+        for item in compiled("namespace").state
+        if isinstance(item, NftElements) and item.set == "shares4"
+    ]
     own = next(found for found in maps if any("192.168.77.0" in text for text in found))
     numbers = [text.split(" : ")[1] for text in own]
     assert len(own) == 3
@@ -101,10 +127,16 @@ def test_nobody_chooses_the_part_that_his_connection_is_counted_in() -> None:
     """Else one could fill the part of others."""
     state = compiled(*MODES).state
     texts = [
-        text for item in state if isinstance(item, NftTable | NetworkSubtable) for chain in item.chains for text in chain.rules
+        text
+        for item in state
+        if isinstance(item, NftTable | NetworkSubtable)
+        for chain in item.chains
+        for text in chain.rules
     ]
     counted = [
-        text for text in texts if "connections of the network" in text or ("all networks" in text and "over-count" in text)
+        text
+        for text in texts
+        if "connections of the network" in text or ("all networks" in text and "over-count" in text)
     ]
     assert len(counted) == 2 * 7 + 1
     assert all('"mode":"random"' in text for text in counted)
@@ -115,8 +147,15 @@ def test_parts_of_a_network_add_up_to_its_share(mode: str) -> None:
     intent = world.intent(n=world.network(1, isolation=mode, limits={"connections": 640}))
     goal = world.goal(intent)
     built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
-    guard = next(item for item in built.state if isinstance(item, NftTable | NetworkSubtable) and item.group)
-    texts = [text for chain in guard.chains for text in chain.rules if "connections of the network" in text]
+    guard = next(
+        item for item in built.state if isinstance(item, NftTable | NetworkSubtable) and item.group
+    )
+    texts = [
+        text
+        for chain in guard.chains
+        for text in chain.rules
+        if "connections of the network" in text
+    ]
     assert len(texts) == 1
     assert parts_of(640) == 2
     assert '"val":320}' in texts[0]
@@ -136,10 +175,16 @@ def test_another_size_of_the_table_is_another_goal_but_for_noise() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_networks_have_blocks_of_ports_of_their_own(mode: str) -> None:
     built = compiled(mode)
-    entries = [item for item in built.state if isinstance(item, NftElements) and item.set == port_blocks.MAP]
+    entries = [
+        item
+        for item in built.state
+        if isinstance(item, NftElements) and item.set == port_blocks.MAP
+    ]
     by_network: dict[str, set[str]] = {}
     for item in entries:
-        by_network.setdefault(item.part.rpartition("-")[2], set()).update(text.split(" : jump ")[1] for text in item.elements)
+        by_network.setdefault(item.part.rpartition("-")[2], set()).update(
+            text.split(" : jump ")[1] for text in item.elements
+        )
     assert len(by_network) == 2  # two types have a way out
     chains = [chain for found in by_network.values() for chain in found]
     assert len(chains) == len(set(chains)) == 2
@@ -147,7 +192,10 @@ def test_networks_have_blocks_of_ports_of_their_own(mode: str) -> None:
     assert set(chains) <= {chain.name for chain in root.chains}
 
 
-@pytest.mark.parametrize(("first", "last"), [(1024, 51819), (1024, 65535), (60000, 60023), (60000, 60001), (1024, 1024 + 24 * 7)])
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(1024, 51819), (1024, 65535), (60000, 60023), (60000, 60001), (1024, 1024 + 24 * 7)],
+)
 def test_blocks_are_within_the_free_ports_and_do_not_overlap(first: int, last: int) -> None:
     found = [port_blocks.ports(first, last, number) for number in range(port_blocks.BLOCKS)]
     assert min(low for low, _high in found) == first
@@ -164,35 +212,75 @@ def test_what_goes_to_the_hosts_own_links_meets_a_limit_before_it_may_leave(mode
     out = rules["out"]
     accepted = next(number for number, rule in enumerate(out) if {"accept": None} in rule["expr"])
     judged = [json.dumps(rule["expr"]) for rule in out[:accepted] if rule["comment"] == "on-link"]
-    assert [f"@onlink{version}" in text for version, text in zip((4, 6), judged, strict=True)] == [True, True]
+    assert [f"@onlink{version}" in text for version, text in zip((4, 6), judged, strict=True)] == [
+        True,
+        True,
+    ]
     learns = [rule for rule in rules["forward"] if rule["comment"] == "has answered"]
-    assert [any("established" in json.dumps(item) for item in rule["expr"]) for rule in learns] == [True, True]
+    assert [any("established" in json.dumps(item) for item in rule["expr"]) for rule in learns] == [
+        True,
+        True,
+    ]
 
 
 def test_networks_have_log_lines_of_their_own_where_they_share_a_rule() -> None:
     root = next(item for item in compiled(*MODES).shared if isinstance(item, NftTable))
-    logs = [json.loads(text)["expr"] for chain in root.chains for text in chain.rules if '"log"' in text]
+    logs = [
+        json.loads(text)["expr"] for chain in root.chains for text in chain.rules if '"log"' in text
+    ]
     assert logs
     names = [item["meter"]["name"] for expr in logs for item in expr if "meter" in item]
     assert len(names) == len(set(names)) == len(logs)
-    assert all(item["meter"]["key"] == {"meta": {"key": "iifname"}} for expr in logs for item in expr if "meter" in item)
+    assert all(
+        item["meter"]["key"] == {"meta": {"key": "iifname"}}
+        for expr in logs
+        for item in expr
+        if "meter" in item
+    )
 
 
 def test_a_meter_is_known_again_however_it_is_listed() -> None:
-    """nftables 1.1.2 and later list it as a set with elements that come and go, and a statement that names it."""
-    key, limit = {"meta": {"key": "iifname"}}, {"limit": {"rate": 4, "burst": 16, "per": "second", "inv": True}}
+    """nftables 1.1.2 and later list it as a set with elements that come and go, and a statement
+    that names it.
+    """
+    key, limit = (
+        {"meta": {"key": "iifname"}},
+        {"limit": {"rate": 4, "burst": 16, "per": "second", "inv": True}},
+    )
     head: list[dict[str, Any]] = [{"table": {"family": "inet", "name": "warpd"}}]
     chain = {"chain": {"name": "c"}}
-    older = {"rule": {"chain": "c", "expr": [{"meter": {"key": key, "name": "m", "size": 64, "stmt": limit}}]}}
-    newer = {"rule": {"chain": "c", "expr": [{"set": {"op": "add", "elem": key, "set": "@m", "stmt": [limit]}}]}}
+    older = {
+        "rule": {
+            "chain": "c",
+            "expr": [{"meter": {"key": key, "name": "m", "size": 64, "stmt": limit}}],
+        }
+    }
+    newer = {
+        "rule": {
+            "chain": "c",
+            "expr": [{"set": {"op": "add", "elem": key, "set": "@m", "stmt": [limit]}}],
+        }
+    }
     elements = [{"elem": {"val": "dn-1", **limit}}]
-    as_set = {"set": {"name": "m", "type": "ifname", "size": 64, "flags": ["dynamic"], "elem": elements}}
-    assert decode_table("warp-1", [*head, as_set, chain, newer]) == decode_table("warp-1", [*head, chain, older])
+    as_set = {
+        "set": {"name": "m", "type": "ifname", "size": 64, "flags": ["dynamic"], "elem": elements}
+    }
+    assert decode_table("warp-1", [*head, as_set, chain, newer]) == decode_table(
+        "warp-1", [*head, chain, older]
+    )
 
 
 def test_who_has_answered_is_no_drift() -> None:
-    empty = {"name": "answered4", "type": "ipv4_addr", "flags": ["timeout"], "timeout": 600, "size": 4}
+    empty = {
+        "name": "answered4",
+        "type": "ipv4_addr",
+        "flags": ["timeout"],
+        "timeout": 600,
+        "size": 4,
+    }
     table = {"table": {"family": "inet", "name": "warpd"}}
     full = {**empty, "elem": [{"elem": {"val": "192.0.2.1", "expires": 300}}]}
     assert decode_table("", [table, {"set": full}]) == decode_table("", [table, {"set": empty}])
-    assert decode_table("", [table, {"set": {**empty, "timeout": 60}}]) != decode_table("", [table, {"set": empty}])
+    assert decode_table("", [table, {"set": {**empty, "timeout": 60}}]) != decode_table(
+        "", [table, {"set": empty}]
+    )

@@ -1,4 +1,6 @@
-"""What a machine lacks is a problem of the networks that need it; the others go on, and revocations are carried out."""
+"""What a machine lacks is a problem of the networks that need it; the others go on, and revocations
+are carried out.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ from warpd.service.views.status import status_json
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 NO_UPLINK = dataclasses.replace(PLAIN, uplink="", uplink_addresses=(), exits=(), hops=())
-SITES: dict[str, Any] = {"type": "l3vpn-gateway", "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}}}
+SITES: dict[str, Any] = {
+    "type": "l3vpn-gateway",
+    "endpoints": {"r": {"type": "mobile"}, "s": {"type": "mobile"}},
+}
 
 
 def run(kernel: FakeKernel, goal: Target) -> tuple[PlannedRun, ApplyResult]:
@@ -40,7 +45,11 @@ def problems(found: PlannedRun) -> set[tuple[str, str, bool]]:
 
 def peers(kernel: FakeKernel, network: str) -> set[str]:
     """The labels of the peers of a network."""
-    return {item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer) and item.group == network}
+    return {
+        item.label
+        for item in kernel.objects.values()
+        if isinstance(item, WireguardPeer) and item.group == network
+    }
 
 
 def two(**sites: Any) -> Intent:
@@ -71,7 +80,9 @@ def test_an_uplink_that_goes_and_comes_back_changes_nothing_inside() -> None:
     for now in (dataclasses.replace(NO_UPLINK, uplink_mtu=1400), host):
         kernel.host = now
         found = planned_run(kernel, goal)
-        touched = [step for step in found.plan.steps if step.group != ROOT and not allowed_to_change(step)]
+        touched = [
+            step for step in found.plan.steps if step.group != ROOT and not allowed_to_change(step)
+        ]
         assert touched == []
         converge(kernel, lambda: planned_run(kernel, goal), found)
         assert planned_run(kernel, goal).plan.empty
@@ -82,14 +93,19 @@ def allowed_to_change(step: Step) -> bool:
     return step.key.kind == "route" and " 0.0.0.0/0 " in f" {step.key.name} "
 
 
-@pytest.mark.parametrize("host", [NO_UPLINK, dataclasses.replace(PLAIN, wireguard_kernel=False, vrf=False)])
+@pytest.mark.parametrize(
+    "host", [NO_UPLINK, dataclasses.replace(PLAIN, wireguard_kernel=False, vrf=False)]
+)
 def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) -> None:
     kernel, goal = FakeKernel(PLAIN), world.goal(two())
     run(kernel, goal)
     kernel.host = host
-    web, sites = (naming.namespace(goal.allocations.networks[name].vcid) for name in ("web", "sites"))
+    web, sites = (
+        naming.namespace(goal.allocations.networks[name].vcid) for name in ("web", "sites")
+    )
     less = world.goal(
-        world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}), goal.allocations
+        world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}),
+        goal.allocations,
     )
     found, _outcome = run(kernel, less)
     assert (peers(kernel, web), peers(kernel, sites)) == ({"e1"}, {"s"})
@@ -103,7 +119,10 @@ def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     kernel, goal = FakeKernel(dataclasses.replace(PLAIN, vrf=False)), world.goal(two())
     run(kernel, goal)
     vcid = goal.allocations.networks["sites"].vcid
-    moved = world.goal(two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}), goal.allocations)
+    moved = world.goal(
+        two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}),
+        goal.allocations,
+    )
     found, outcome = run(kernel, moved)
     assert problems(found) == {("sites", "isolation-unsupported", True)}
     assert exit_code(outcome, found) == EXIT_PARTIAL
@@ -116,7 +135,10 @@ def test_a_table_of_another_vrf_is_not_shared() -> None:
     table = goal.allocations.networks["sites"].routing_table
     kernel.host = dataclasses.replace(PLAIN, foreign_vrfs=((table, "blue"), (table + 1, "red")))
     found, outcome = run(kernel, goal)
-    assert problems(found) == {("sites", "table-taken", True)} and exit_code(outcome, found) == EXIT_PARTIAL
+    assert (
+        problems(found) == {("sites", "table-taken", True)}
+        and exit_code(outcome, found) == EXIT_PARTIAL
+    )
     assert not peers(kernel, naming.namespace(goal.allocations.networks["sites"].vcid))
     kernel.host = PLAIN
     found, outcome = run(kernel, goal)
@@ -127,14 +149,22 @@ def test_without_wireguard_nothing_is_given() -> None:
     kernel, goal = FakeKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
     found, _outcome = run(kernel, goal)
     assert problems(found) == {(name, "wireguard-missing", True) for name in ("web", "sites")}
-    assert not [item for item in kernel.objects.values() if item.group and item.phase is not Phase.GUARD]
+    assert not [
+        item for item in kernel.objects.values() if item.group and item.phase is not Phase.GUARD
+    ]
 
 
 def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
     """`validate` refuses such a YAML; what it does not know of must not end the daemon."""
     cpe = {"type": "cpe"}
     mesh = {"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": cpe}}
-    goal = world.goal(world.intent(a={**mesh, "bridge_name": "same"}, b={**mesh, "bridge_name": "same"}, web=world.network(1)))
+    goal = world.goal(
+        world.intent(
+            a={**mesh, "bridge_name": "same"},
+            b={**mesh, "bridge_name": "same"},
+            web=world.network(1),
+        )
+    )
     built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, world.TODAY)
     assert [(item.network, item.finding.code) for item in built.problems] == [("b", "clash")]
     assert set(built.names.values()) == {"a", "web"}
@@ -144,7 +174,11 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
     ("host", "in_sync", "state"),
     [
         (PLAIN, {"web": True, "sites": True}, {"web": "in sync", "sites": "in sync"}),
-        (NO_UPLINK, {"web": True, "sites": True}, {"web": "in sync (uplink-missing)", "sites": "in sync"}),
+        (
+            NO_UPLINK,
+            {"web": True, "sites": True},
+            {"web": "in sync (uplink-missing)", "sites": "in sync"},
+        ),
         (
             dataclasses.replace(PLAIN, vrf=False),
             {"web": True, "sites": False},
@@ -152,8 +186,13 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
         ),
     ],
 )
-def test_plan_status_and_metrics_agree(host: Host, in_sync: dict[str, bool], state: dict[str, str]) -> None:
-    """In sync: there is nothing that warpd would do, and nothing that it holds back. A problem is named beside that."""
+def test_plan_status_and_metrics_agree(
+    host: Host, in_sync: dict[str, bool], state: dict[str, str]
+) -> None:
+    """In sync: there is nothing that warpd would do, and nothing that it holds back.
+
+    A problem is named beside that.
+    """
     kernel, goal = FakeKernel(host), world.goal(two(isolation="vrf"))
     run(kernel, goal)
     found = planned_run(kernel, goal)

@@ -26,7 +26,9 @@ def leaves(target: IPv4Address | IPv6Address, **fields: Any) -> bool:
     book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
     one = allocation.endpoints["e1"]
     source = one.address if target.version == 4 else one.address6
-    packet = Packet(str(source), str(target), "udp", 7777, f"wg-{allocation.vcid}", f"up-{allocation.vcid}")
+    packet = Packet(
+        str(source), str(target), "udp", 7777, f"wg-{allocation.vcid}", f"up-{allocation.vcid}"
+    )
     return book.judge("forward", packet).what == "accept"
 
 
@@ -40,7 +42,11 @@ def within(address: IPv4Address | IPv6Address, rows: tuple[str, ...]) -> bool:
 
 def narrower(block: Network) -> tuple[str, ...]:
     """Rows inside a block that say something of their own."""
-    return tuple(row for row, _name, _reachable in ROWS if ip_network(row).version == block.version and row_in(row, block))
+    return tuple(
+        row
+        for row, _name, _reachable in ROWS
+        if ip_network(row).version == block.version and row_in(row, block)
+    )
 
 
 def row_in(row: str, block: Network) -> bool:
@@ -49,7 +55,9 @@ def row_in(row: str, block: Network) -> bool:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_every_row_of_the_registries(row: tuple[str, str, bool | None]) -> None:
-    """What is not globally reachable stays inside, what is can be reached; documentation ranges are the internet of the tests."""
+    """What is not globally reachable stays inside, what is can be reached; documentation ranges are
+    the internet of the tests.
+    """
     block, _name, reachable = row
     network = ip_network(block)
     for address in edges(network):
@@ -69,7 +77,9 @@ def test_metadata_of_clouds(address: str) -> None:
     assert not leaves(ip_address(address)), CLOUDS[address]
 
 
-@pytest.mark.parametrize("block", ["2002::/16", "168.63.129.16/32", "192.0.0.0/24", "::ffff:0:0:0/96", "2001::/32"])
+@pytest.mark.parametrize(
+    "block", ["2002::/16", "168.63.129.16/32", "192.0.0.0/24", "::ffff:0:0:0/96", "2001::/32"]
+)
 def test_each_of_them_can_be_opened(block: str) -> None:
     assert all(leaves(address, allow_private=[block]) for address in edges(ip_network(block)))
 

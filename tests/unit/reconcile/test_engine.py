@@ -1,4 +1,6 @@
-"""The look after an apply: at what the plan touched and at the gateway's own part, and nothing there is overlooked."""
+"""The look after an apply: at what the plan touched and at the gateway's own part, and nothing
+there is overlooked.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,21 @@ from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Action, Change, KernelObject
-from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, glance, planned_run, survey
+from warpd.reconcile.engine import (
+    ApplyResult,
+    PlannedRun,
+    Target,
+    converge,
+    glance,
+    planned_run,
+    survey,
+)
 from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
-AFTER = world.goal(world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.allocations)
+AFTER = world.goal(
+    world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.allocations
+)
 A, B = (naming.namespace(BEFORE.allocations.networks[name].vcid) for name in ("a", "b"))
 
 
@@ -45,7 +57,11 @@ def running(goal: Target) -> Watched:
 
 def lose_a_peer(kernel: FakeKernel, netns: str) -> None:
     del kernel.objects[
-        next(key for key, item in kernel.objects.items() if isinstance(item, WireguardPeer) and key.netns == netns)
+        next(
+            key
+            for key, item in kernel.objects.items()
+            if isinstance(item, WireguardPeer) and key.netns == netns
+        )
     ]
 
 
@@ -83,14 +99,20 @@ def test_the_other_networks_are_left_to_the_next_pass() -> None:
 
 
 class Raced(Watched):
-    """Another program makes one object, as it thinks right, just before we do; with `stays`, whatever we do."""
+    """Another program makes one object, as it thinks right, just before we do; with `stays`,
+    whatever we do.
+    """
 
     def __init__(self, quicker: KernelObject, theirs: KernelObject, stays: bool = False) -> None:
         super().__init__()
         self.quicker, self.theirs, self.stays = quicker.key, theirs, stays
 
     def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
-        if self.theirs is not None and changes[0].action is Action.CREATE and self.quicker in {c.subject.key for c in changes}:
+        if (
+            self.theirs is not None
+            and changes[0].action is Action.CREATE
+            and self.quicker in {c.subject.key for c in changes}
+        ):
             if self.stays:
                 self.foreign[self.quicker] = "somebody else's"
             else:
@@ -122,7 +144,9 @@ def test_who_was_quicker_and_made_it_otherwise_is_put_right_at_once() -> None:
 
 def test_who_was_quicker_and_owns_it_is_told_of() -> None:
     kernel, outcome = raced({}, stays=True)
-    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [(kernel.quicker, FailureKind.FOREIGN)]
+    assert [(step.key, fault.fate) for step, fault in outcome.failed] == [
+        (kernel.quicker, FailureKind.FOREIGN)
+    ]
     assert not outcome.complete
     assert {item.key for item in planned_run(kernel, BEFORE).plan.blocked} == {kernel.quicker}
 
@@ -136,14 +160,20 @@ class Undermined(Watched):
 
     def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         for change in changes if self.times else ():
-            if isinstance(change.subject, LinkUp) and change.subject.name.startswith("wg-") and change.subject.group == A:
+            if (
+                isinstance(change.subject, LinkUp)
+                and change.subject.name.startswith("wg-")
+                and change.subject.group == A
+            ):
                 self.times -= 1
                 self._remove(link_key(change.subject.netns, change.subject.name))
         return super().send(changes)
 
 
 @pytest.mark.parametrize(("times", "complete"), [(1, True), (2, True), (9, False)])
-def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(times: int, complete: bool) -> None:
+def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(
+    times: int, complete: bool
+) -> None:
     kernel = Undermined(times)
     found = planned_run(kernel, BEFORE)
     outcome = converge(kernel, lambda: planned_run(kernel, BEFORE, found), found)
@@ -153,7 +183,9 @@ def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(times: i
 
 
 def test_what_goes_with_the_root_table_is_made_again_too() -> None:
-    """To be woken it is rebuilt, and holds what every network in the root has in it; no other look shows these to differ."""
+    """To be woken it is rebuilt, and holds what every network in the root has in it; no other look
+    shows these to differ.
+    """
     goal = world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("vrf")))
     kernel = running(goal)
     last = planned_run(kernel, goal)

@@ -1,4 +1,6 @@
-"""What is done again for a change: only what the change touches, and what comes out is what doing it all would give."""
+"""What is done again for a change: only what the change touches, and what comes out is what doing
+it all would give.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +77,17 @@ def test_a_finding_stands_where_it_is_now(tmp_path: Path) -> None:
     file.write_text("# two\n# lines\n" + TEXT.replace("vlan_id: 7", "vlan_id: x"))
     again, whole = load(file, last=first), load(file)
     assert again.findings == whole.findings
-    assert [(item.where.line, item.where.column) for item in again.findings if item.where] == [(10, 14)]
+    assert [(item.where.line, item.where.column) for item in again.findings if item.where] == [
+        (10, 14)
+    ]
 
 
 def test_a_gateway_that_changes_is_read(tmp_path: Path) -> None:
     file = tmp_path / "warp.yaml"
-    file.write_text("version: 1\ngateway: {name: one}\n" + TEXT.partition("\n")[2].replace("    vlan_id: 7\n", ""))
+    file.write_text(
+        "version: 1\ngateway: {name: one}\n"
+        + TEXT.partition("\n")[2].replace("    vlan_id: 7\n", "")
+    )
     first = load(file)
     file.write_text(file.read_text().replace("name: one", "name: two"))
     again = load(file, last=first)
@@ -94,9 +101,13 @@ def test_a_file_of_the_folder_that_is_the_same_is_not_read_again(tmp_path: Path)
     (tmp_path / "networks.d").mkdir()
     (tmp_path / "warp.yaml").write_text("version: 1\n")
     for name in ("a", "b"):
-        (tmp_path / "networks.d" / f"{name}.yaml").write_text(f"networks:\n  {name}:\n    type: l2-mesh\n")
+        (tmp_path / "networks.d" / f"{name}.yaml").write_text(
+            f"networks:\n  {name}:\n    type: l2-mesh\n"
+        )
     first = load(tmp_path)
-    (tmp_path / "networks.d" / "a.yaml").write_text("networks:\n  a:\n    type: l2-mesh\n    mtu: 1400\n")
+    (tmp_path / "networks.d" / "a.yaml").write_text(
+        "networks:\n  a:\n    type: l2-mesh\n    mtu: 1400\n"
+    )
     again = load(tmp_path, last=first)
     assert again.intent == load(tmp_path).intent and again.intent is not None
     assert again.sources[2] is first.sources[2]
@@ -114,7 +125,9 @@ def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> 
     other.write_text("networks:\n\n\n  n:\n    type: l2-mesh\n    vlan_id: x\n")
     found = load(tmp_path, last=first).findings
     assert found == load(tmp_path).findings
-    assert [(Path(item.where.file).name, item.where.line) for item in found if item.where] == [("b.yaml", 6)]
+    assert [(Path(item.where.file).name, item.where.line) for item in found if item.where] == [
+        ("b.yaml", 6)
+    ]
 
 
 def test_after_a_broken_file_the_good_one_still_counts(tmp_path: Path) -> None:
@@ -141,7 +154,9 @@ def test_grants_that_are_the_same_are_the_same_object(tmp_path: Path) -> None:
     with session.store.writer("test"):
         session.commit(session.read())
     first = session.read().allocations
-    session.config.write_text(session.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}"))
+    session.config.write_text(
+        session.config.read_text().replace("x: {type: cpe}", "x: {type: cpe}, y: {type: cpe}")
+    )
     again = session.read().allocations
     assert again.networks["b"] is first.networks["b"]
     assert list(again.networks["a"].endpoints) == ["x", "y"]
@@ -176,7 +191,9 @@ def test_every_object_of_a_part_is_of_its_group() -> None:
         assert {item.group for item in part.state} == {group}
         assert built.names[group] == part.terms.name
     assert {item.group for item in built.shared} == {ROOT}
-    assert len(built.state) == len(built.shared) + sum(len(part.state) for part in built.parts.values())
+    assert len(built.state) == len(built.shared) + sum(
+        len(part.state) for part in built.parts.values()
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -186,12 +203,21 @@ def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
     body = EVERY[name] | {"rotation": 1}
     second = goal(intent(**{name: body}), first)
     # what a second reading leaves as it was
-    kept = {each: first.intent.networks[each] for each in first.intent.networks if each != name.replace("_", "-")}
-    second = dataclasses.replace(second, intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}))
+    kept = {
+        each: first.intent.networks[each]
+        for each in first.intent.networks
+        if each != name.replace("_", "-")
+    }
+    second = dataclasses.replace(
+        second,
+        intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}),
+    )
     after = compiled(second, before)
     mine = naming.namespace(second.allocations.networks[name.replace("_", "-")].vcid)
     assert after == compiled(second)
-    assert [group for group, part in after.parts.items() if part is not before.parts.get(group)] == [mine]
+    assert [
+        group for group, part in after.parts.items() if part is not before.parts.get(group)
+    ] == [mine]
     assert after.moved(before) == {mine}
     assert after.of([ROOT]).objects == after.shared.objects
     assert after.of([ROOT, mine]).objects == after.shared.objects | after.parts[mine].state.objects
@@ -225,11 +251,21 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
     before: dict[str, Any], after: dict[str, Any] | None, fields: dict[str, Any]
 ) -> None:
     def read(each: dict[str, Any] | None, last: Target | None, **fields: Any) -> Target:
-        ends = {"beside": USER, **({"it": each} if each is not None else {}), **({} if last is not None else {"gone": USER})}
+        ends = {
+            "beside": USER,
+            **({"it": each} if each is not None else {}),
+            **({} if last is not None else {"gone": USER}),
+        }
         wanted = goal(
-            world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": ends, **fields}), last
+            world.intent(
+                GATEWAY,
+                n={"type": "secure-internet", "expected_users": 6, "endpoints": ends, **fields},
+            ),
+            last,
         )
-        return dataclasses.replace(wanted, master=Keyring(world.MASTER, {FILE: Secret(bytes(range(32)))}))
+        return dataclasses.replace(
+            wanted, master=Keyring(world.MASTER, {FILE: Secret(bytes(range(32)))})
+        )
 
     first = read(before, None)
     second = read(after, first, **fields)
@@ -237,23 +273,42 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
     built = compiled(second, last)
     assert built == compiled(second)
     peers = {part.label: part for part in built.state if isinstance(part, WireguardPeer)}
-    assert set(peers) == {part.label for part in compiled(second).state if isinstance(part, WireguardPeer)}
-    was = next(part for part in last.state if isinstance(part, WireguardPeer) and part.label == "beside")
+    assert set(peers) == {
+        part.label for part in compiled(second).state if isinstance(part, WireguardPeer)
+    }
+    was = next(
+        part for part in last.state if isinstance(part, WireguardPeer) and part.label == "beside"
+    )
     assert (peers["beside"].public_key is was.public_key) == ("vcid" not in fields)
 
 
 def test_the_name_that_keys_go_by_counts() -> None:
-    first = goal(world.intent(GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}}))
+    first = goal(
+        world.intent(
+            GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}}
+        )
+    )
     had = first.allocations.networks["n"]
     seats = {"it": dataclasses.replace(had.endpoints["it"], key_name="former")}
-    second = dataclasses.replace(first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=seats)}))
+    second = dataclasses.replace(
+        first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=seats)})
+    )
     assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
 
 
 def test_another_key_in_the_same_file_counts() -> None:
-    networks = {"n": {"type": "secure-internet", "expected_users": 6, "endpoints": {"it": {**USER, "preshared_key_file": FILE}}}}
+    networks = {
+        "n": {
+            "type": "secure-internet",
+            "expected_users": 6,
+            "endpoints": {"it": {**USER, "preshared_key_file": FILE}},
+        }
+    }
     first = goal(world.intent(GATEWAY, **networks))
-    first, second = (dataclasses.replace(first, master=Keyring(world.MASTER, {FILE: Secret(bytes([n]) * 32)})) for n in (1, 2))
+    first, second = (
+        dataclasses.replace(first, master=Keyring(world.MASTER, {FILE: Secret(bytes([n]) * 32)}))
+        for n in (1, 2)
+    )
     assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
 
 
@@ -263,9 +318,16 @@ def test_all_that_a_network_depends_on_counts() -> None:
     assert all(part is before.parts[group] for group, part in compiled(first, before).parts.items())
     others = {
         "the host": compiled(first, before, dataclasses.replace(PLAIN, uplink_mtu=1400)),
-        "the day": compiled(dataclasses.replace(first, today=first.today.replace(year=2031)), before),
-        "the secret": compiled(dataclasses.replace(first, master=type(first.master)(bytes(range(1, 33)))), before),
-        "the gateway": compiled(dataclasses.replace(first, intent=world.intent({**GATEWAY, "rotation": 3}, **EVERY)), before),
+        "the day": compiled(
+            dataclasses.replace(first, today=first.today.replace(year=2031)), before
+        ),
+        "the secret": compiled(
+            dataclasses.replace(first, master=type(first.master)(bytes(range(1, 33)))), before
+        ),
+        "the gateway": compiled(
+            dataclasses.replace(first, intent=world.intent({**GATEWAY, "rotation": 3}, **EVERY)),
+            before,
+        ),
     }
     for what, after in others.items():
         assert not any(part is before.parts[group] for group, part in after.parts.items()), what
@@ -275,7 +337,9 @@ def test_all_that_a_network_depends_on_counts() -> None:
     allocations = {**renamed.allocations.networks}
     allocations["other"] = allocations.pop("n-web")
     moved = dataclasses.replace(
-        renamed, intent=renamed.intent.model_copy(update={"networks": networks}), allocations=Allocations(allocations)
+        renamed,
+        intent=renamed.intent.model_copy(update={"networks": networks}),
+        allocations=Allocations(allocations),
     )
     assert compiled(moved, before) == compiled(moved)  # the name stands in the alias of each device
 
@@ -288,7 +352,9 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
     after = compiled(second, before)
     gone = naming.namespace(first.allocations.networks["v-sites"].vcid)
     assert after == compiled(second)
-    assert after.moved(before) == {gone, ROOT} == before.moved(after)  # the gateway's guard names every network's ranges
+    assert (
+        after.moved(before) == {gone, ROOT} == before.moved(after)
+    )  # the gateway's guard names every network's ranges
 
 
 @pytest.mark.parametrize("groups", [(), None])
@@ -297,7 +363,10 @@ def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | Non
     begin = planned_run(kernel, first)
     assert converge(kernel, lambda: planned_run(kernel, first, begin), begin).complete
     last = planned_run(kernel, first)
-    networks = EVERY | {"n_web": EVERY["n_web"] | {"nat": False}, "v_corp": {**EVERY["v_corp"], "enabled": False}}
+    networks = EVERY | {
+        "n_web": EVERY["n_web"] | {"nat": False},
+        "v_corp": {**EVERY["v_corp"], "enabled": False},
+    }
     second = goal(world.intent(GATEWAY, **networks), first)
     ahead, full = advance(kernel, second, last, groups), planned_run(kernel, second)
     assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
@@ -326,10 +395,17 @@ print((kib() - before) / sum(len(each.endpoints) for each in read.intent.network
 
 
 def test_what_is_held_of_an_endpoint(tmp_path: Path) -> None:
-    """From the YAML to what is wanted, in KiB of the process: at 100 networks of 1,000 each of them counts 100 MiB."""
+    """From the YAML to what is wanted, in KiB of the process: at 100 networks of 1,000 each of them
+    counts 100 MiB.
+    """
     lines = ["version: 1", "gateway: {pools: {ports: 20000-20999}}", "networks:"]
     for number in range(10):
-        lines += [f"  n{number}:", "    type: secure-internet", "    expected_users: 1000", "    endpoints:"]
+        lines += [
+            f"  n{number}:",
+            "    type: secure-internet",
+            "    expected_users: 1000",
+            "    endpoints:",
+        ]
         lines += [f"      phone-{each}: {{type: mobile}}" for each in range(1000)]
     (tmp_path / "warp.yaml").write_text("\n".join([*lines, ""]))
     words = [sys.executable, "-c", HELD, str(tmp_path / "warp.yaml"), str(tmp_path / "state")]

@@ -1,4 +1,8 @@
-"""P19: a state folder that takes no writes stops neither repair nor revocation, and no edit is lost. The kernel is in memory."""
+"""P19: a state folder that takes no writes stops neither repair nor revocation, and no edit is
+lost.
+
+The kernel is in memory.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +55,20 @@ class Machine:
     def start(self) -> None:
         self.mailbox = Mailbox()
         session = Session(self.config, self.state)
-        self.reconciler = Reconciler(session, cast(LiveKernel, self.kernel), self.mailbox, structlog.get_logger())
+        self.reconciler = Reconciler(
+            session, cast(LiveKernel, self.kernel), self.mailbox, structlog.get_logger()
+        )
 
     def say(self, *endpoints: str, gateway: dict[str, Any] | None = None, **more: Any) -> None:
-        body = {"type": "secure-internet", "expected_users": 6, "endpoints": {name: {"type": "mobile"} for name in endpoints}}
+        body = {
+            "type": "secure-internet",
+            "expected_users": 6,
+            "endpoints": {name: {"type": "mobile"} for name in endpoints},
+        }
         beside = self.config.with_name("new")
-        beside.write_text(json.dumps({"version": 1, "gateway": gateway or {}, "networks": {"a": body, **more}}))
+        beside.write_text(
+            json.dumps({"version": 1, "gateway": gateway or {}, "networks": {"a": body, **more}})
+        )
         beside.rename(self.config)
 
     def look(self, work: PassRequest = LOOK) -> PassResult:
@@ -64,7 +76,9 @@ class Machine:
 
     @property
     def peers(self) -> set[str]:
-        return {item.label for item in self.kernel.objects.values() if isinstance(item, WireguardPeer)}
+        return {
+            item.label for item in self.kernel.objects.values() if isinstance(item, WireguardPeer)
+        }
 
     @property
     def conditions(self) -> set[str]:
@@ -102,7 +116,11 @@ def test_what_takes_away_is_done_and_what_gives_waits(machine: Machine) -> None:
         assert machine.reconciler.last_pass["result"] == "unwritten" and machine.reconciler.findings
         assert machine.told("unwritten") == 1, "told once"
     assert not machine.look().unwritten
-    assert machine.peers == {"p", "r", "e1"} and not machine.reconciler.findings and machine.told("written") == 1
+    assert (
+        machine.peers == {"p", "r", "e1"}
+        and not machine.reconciler.findings
+        and machine.told("written") == 1
+    )
     assert machine.look().changed == 0
 
 
@@ -174,7 +192,9 @@ def test_a_state_folder_that_lost_its_files(machine: Machine, lost: tuple[str, .
     del machine.kernel.objects[TABLE]
     assert machine.look().unwritten and machine.look().unwritten
     assert machine.peers == {"p"} and TABLE in machine.kernel.objects
-    assert not any((machine.state / name).exists() for name in lost), "nothing is made anew in silence"
+    assert not any((machine.state / name).exists() for name in lost), (
+        "nothing is made anew in silence"
+    )
     for name in lost:
         (machine.state.parent / name).rename(machine.state / name)
     assert not machine.look().unwritten and machine.peers == {"p", "r"}
@@ -202,7 +222,9 @@ def test_a_state_folder_that_cannot_be_read(machine: Machine) -> None:
     assert not machine.look().unwritten and machine.peers == {"q"}
 
 
-def test_an_edit_during_the_write_is_not_lost(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_during_the_write_is_not_lost(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the reading of the files and the end of the write lies a disk's time."""
     real = History.record
 
@@ -223,20 +245,32 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
     machine.say("p", "r")
     with machine.unwritable(), session.store.writer_if_possible("test") as obstacle:
         assert obstacle is None, "the lock is there to be taken"
-        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session), obstacle)
+        done = commit(
+            session, session.read(), "test", machine.kernel, lambda: last_applied(session), obstacle
+        )
     assert done.unwritten is not None and not done.number
     assert list(done.goal.intent.networks["a"].endpoints) == ["p"]
     with session.store.writer("test"):
-        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session))
+        done = commit(
+            session, session.read(), "test", machine.kernel, lambda: last_applied(session)
+        )
     assert done.unwritten is None and list(done.goal.intent.networks["a"].endpoints) == ["p", "r"]
 
 
-def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(machine: Machine) -> None:
+def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(
+    machine: Machine,
+) -> None:
     with machine.unwritable():
         machine.say("p", "r")
         told = handlers.apply(machine.reconciler, {"yes": True, "confirm_within_s": 60})
-    assert told["unwritten"]["unconfirmable"] and told["confirm_until"] is None and exit_code_of(told) == EXIT_PARTIAL
-    assert machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
+    assert (
+        told["unwritten"]["unconfirmable"]
+        and told["confirm_until"] is None
+        and exit_code_of(told) == EXIT_PARTIAL
+    )
+    assert (
+        machine.peers == {"p"} and History(Session(machine.config, machine.state)).pending() is None
+    )
 
 
 def test_a_command_without_any_record_does_nothing(tmp_path: Path) -> None:
@@ -257,7 +291,11 @@ def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
         back_to = history.in_force_number()
         done = commit(session, read, "test", machine.kernel, lambda: None)
         history.await_yes(done.number, back_to, within_s, "test")
-        converge(machine.kernel, lambda: planned_run(machine.kernel, done.goal), planned_run(machine.kernel, done.goal))
+        converge(
+            machine.kernel,
+            lambda: planned_run(machine.kernel, done.goal),
+            planned_run(machine.kernel, done.goal),
+        )
 
 
 def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machine) -> None:
@@ -271,7 +309,9 @@ def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machin
     machine.look()
     assert machine.peers == {"p", "q"} and History(machine.reconciler.session).pending() is None
     machine.look()
-    assert machine.peers == {"p", "q"} and machine.reconciler.waits, "the files are those that were rolled back from"
+    assert machine.peers == {"p", "q"} and machine.reconciler.waits, (
+        "the files are those that were rolled back from"
+    )
 
 
 def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
@@ -282,7 +322,11 @@ def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
     History(Session(machine.config, machine.state)).confirm()
     machine.look(PassRequest(files=True))
     machine.look()
-    assert machine.reconciler.pending is None and not machine.reconciler.waits and not machine.reconciler.findings
+    assert (
+        machine.reconciler.pending is None
+        and not machine.reconciler.waits
+        and not machine.reconciler.findings
+    )
 
 
 def test_a_rollback_by_hand_without_a_place_to_write(machine: Machine) -> None:
@@ -291,27 +335,44 @@ def test_a_rollback_by_hand_without_a_place_to_write(machine: Machine) -> None:
     machine.look()
     with machine.unwritable(), session.store.writer_if_possible("test"):
         undone, number = undo(session, machine.kernel, 1)
-        assert number == 1 and machine.peers == {"p", "q"} and undone.outcome.complete and not undone.complete
+        assert (
+            number == 1
+            and machine.peers == {"p", "q"}
+            and undone.outcome.complete
+            and not undone.complete
+        )
     with session.store.writer("test"):
         undone, _ = undo(session, machine.kernel, 1)
     assert undone.complete and History(session).in_force_number() == 1
 
 
 def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) -> None:
-    """The state folder is gone, and nobody remembers: a new secret would cut off everybody in silence."""
+    """The state folder is gone, and nobody remembers: a new secret would cut off everybody in
+    silence.
+    """
     shutil.rmtree(machine.state)
     before = dict(machine.kernel.objects)
     machine.start()
-    assert machine.look().unwritten and machine.kernel.objects == before and not machine.state.exists()
+    assert (
+        machine.look().unwritten and machine.kernel.objects == before and not machine.state.exists()
+    )
     session = Session(machine.config, machine.state)
     with session.store.writer_if_possible("test"):
         done = commit(session, session.read(), "test", machine.kernel, lambda: None)
-    assert done.unwritten is not None and done.unwritten.code == "master-lost" and not (machine.state / MASTER).exists()
+    assert (
+        done.unwritten is not None
+        and done.unwritten.code == "master-lost"
+        and not (machine.state / MASTER).exists()
+    )
 
 
 @pytest.mark.parametrize("emptied", [False, True])
-def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machine, emptied: bool) -> None:
-    """The master secret is somewhere else: with it every endpoint is told by its key, and nobody is moved."""
+def test_no_new_allocations_while_the_kernel_has_devices_of_ours(
+    machine: Machine, emptied: bool
+) -> None:
+    """The master secret is somewhere else: with it every endpoint is told by its key, and nobody is
+    moved.
+    """
     machine.say("p", "q", "r")
     machine.look()
     key = machine.state.with_name("key")
@@ -319,14 +380,26 @@ def test_no_new_allocations_while_the_kernel_has_devices_of_ours(machine: Machin
     shutil.rmtree(machine.state)
     if emptied:
         machine.state.mkdir(mode=0o700)
-    addresses = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    addresses = {
+        item.label: item.allowed_ips
+        for item in machine.kernel.objects.values()
+        if isinstance(item, WireguardPeer)
+    }
     machine.start()
     machine.say("o", "q", gateway={"master_key_file": str(key)})
     del machine.kernel.objects[TABLE]
     assert machine.look().unwritten and machine.look().unwritten
-    assert machine.peers == {"q"} and TABLE in machine.kernel.objects and machine.state.exists() == emptied
+    assert (
+        machine.peers == {"q"}
+        and TABLE in machine.kernel.objects
+        and machine.state.exists() == emptied
+    )
     assert not (machine.state / ALLOCATIONS).exists()
-    left = {item.label: item.allowed_ips for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    left = {
+        item.label: item.allowed_ips
+        for item in machine.kernel.objects.values()
+        if isinstance(item, WireguardPeer)
+    }
     assert left == {"q": addresses["q"]}
     assert "allocations-lost" in machine.conditions
 
@@ -338,7 +411,10 @@ def test_lost_allocations_are_read_from_the_history(machine: Machine) -> None:
     (machine.state / ALLOCATIONS).unlink()
     machine.start()
     assert not machine.look().unwritten
-    assert Session(machine.config, machine.state).store.read_allocations() == before and (machine.state / ALLOCATIONS).exists()
+    assert (
+        Session(machine.config, machine.state).store.read_allocations() == before
+        and (machine.state / ALLOCATIONS).exists()
+    )
 
 
 def test_a_start_without_the_secret_repairs_and_takes_away(machine: Machine) -> None:
@@ -348,7 +424,11 @@ def test_a_start_without_the_secret_repairs_and_takes_away(machine: Machine) -> 
     del machine.kernel.objects[TABLE]
     for _ in range(2):
         assert machine.look().unwritten
-        assert machine.peers == {"p"} and TABLE in machine.kernel.objects and not (machine.state / MASTER).exists()
+        assert (
+            machine.peers == {"p"}
+            and TABLE in machine.kernel.objects
+            and not (machine.state / MASTER).exists()
+        )
     assert "master-lost" in machine.conditions and "endpoints-unnamed" not in machine.conditions
     machine.say()
     machine.look()
@@ -368,19 +448,29 @@ def test_a_start_without_the_secret_and_with_a_broken_yaml_repairs(machine: Mach
     assert {"master-lost", "yaml-invalid"} <= machine.conditions
 
 
-def test_a_start_without_any_state_repairs_and_takes_away_what_it_can_tell(machine: Machine) -> None:
-    """Networks are known by their aliases, endpoints by what the YAML says of them; who cannot be told stays, which is said."""
+def test_a_start_without_any_state_repairs_and_takes_away_what_it_can_tell(
+    machine: Machine,
+) -> None:
+    """Networks are known by their aliases, endpoints by what the YAML says of them; who cannot be
+    told stays, which is said.
+    """
     machine.say("p", "q", b=world.network(2), c=world.network(1))
     machine.look()
     away = machine.state.rename(machine.state.with_name("away"))
     machine.start()
     machine.say("p", c=world.network(1, enabled=False), d=world.network(1))
-    before = {item.public_key for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)}
+    before = {
+        item.public_key
+        for item in machine.kernel.objects.values()
+        if isinstance(item, WireguardPeer)
+    }
     del machine.kernel.objects[TABLE]
     for _ in range(2):
         assert machine.look().unwritten
         left = [item for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer)]
-        assert {item.public_key for item in left} < before and len(left) == 2, "p and q cannot be told apart"
+        assert {item.public_key for item in left} < before and len(left) == 2, (
+            "p and q cannot be told apart"
+        )
         assert TABLE in machine.kernel.objects and not machine.state.exists()
     assert {"master-lost", "endpoints-unnamed"} <= machine.conditions
     machine.say()
@@ -388,11 +478,17 @@ def test_a_start_without_any_state_repairs_and_takes_away_what_it_can_tell(machi
     assert not machine.peers, "the YAML lists nobody"
     machine.say("p", b=world.network(2), d=world.network(1))
     away.rename(machine.state)
-    assert not machine.look().unwritten and machine.peers == {"p", "e1", "e2"} and not machine.look().changed
+    assert (
+        not machine.look().unwritten
+        and machine.peers == {"p", "e1", "e2"}
+        and not machine.look().changed
+    )
 
 
 def test_a_start_without_any_state_removes_no_majority(machine: Machine) -> None:
-    """An empty YAML and an empty state folder are a disk that is not mounted more often than they are somebody's wish."""
+    """An empty YAML and an empty state folder are a disk that is not mounted more often than they
+    are somebody's wish.
+    """
     machine.say("p", b=world.network(1), c=world.network(1))
     machine.look()
     shutil.rmtree(machine.state)
@@ -402,7 +498,9 @@ def test_a_start_without_any_state_removes_no_majority(machine: Machine) -> None
     assert machine.look().all_failed and machine.kernel.objects == before
 
 
-def test_a_pass_that_fails_whole_is_not_repeated_by_whatever_happens_beside_the_file(machine: Machine) -> None:
+def test_a_pass_that_fails_whole_is_not_repeated_by_whatever_happens_beside_the_file(
+    machine: Machine,
+) -> None:
     """A log in the same folder would call for a pass at each of its lines."""
     machine.say("p", b=world.network(1), c=world.network(1))
     machine.look()
@@ -439,7 +537,9 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
     machine.say("p")
     session = Session(machine.config, machine.state)
     with session.store.writer("test"):
-        done = commit(session, session.read(), "test", machine.kernel, lambda: last_applied(session))
+        done = commit(
+            session, session.read(), "test", machine.kernel, lambda: last_applied(session)
+        )
         assert done.unwritten is not None and done.unwritten.code == "master-lost"
         with pytest.raises(WarpError) as caught:
             undo(session, machine.kernel, 1)
@@ -448,4 +548,8 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
     machine.start()
     assert machine.look().unwritten
     assert machine.peers == {"p"} and not (machine.state / MASTER).exists()
-    assert all(before[item.key] == item for item in machine.kernel.objects.values() if isinstance(item, WireguardPeer))
+    assert all(
+        before[item.key] == item
+        for item in machine.kernel.objects.values()
+        if isinstance(item, WireguardPeer)
+    )

@@ -41,12 +41,18 @@ def test_our_drop_in_is_enough(root: Path, folder: str) -> None:
 def test_half_of_it_is_not(root: Path) -> None:
     (root / "etc/systemd/networkd.conf").write_text("[Network]\nManageForeignRoutes=no\n")
     (check,) = networkd(root)
-    assert check.state == "warn" and "ManageForeignRoutingPolicyRules" in check.text and "ManageForeignRoutes " not in check.text
+    assert (
+        check.state == "warn"
+        and "ManageForeignRoutingPolicyRules" in check.text
+        and "ManageForeignRoutes " not in check.text
+    )
 
 
 def test_a_later_file_wins_and_etc_hides_its_namesake(root: Path) -> None:
     shutil.copy(OURS, root / "usr/lib/systemd/networkd.conf.d/")
-    (root / "etc/systemd/networkd.conf.d/90-mine.conf").write_text("[Network]\nManageForeignRoutes=yes\n")
+    (root / "etc/systemd/networkd.conf.d/90-mine.conf").write_text(
+        "[Network]\nManageForeignRoutes=yes\n"
+    )
     assert states(root) == ["warn"]
     (root / "etc/systemd/networkd.conf.d/90-mine.conf").unlink()
     (root / "etc/systemd/networkd.conf.d/50-warpd.conf").write_text("")

@@ -1,5 +1,7 @@
-"""`explain` on what is wanted, in both modes: whether it passes, and what is named as the reason. Packets have the last word in
-tests/packets/test_explain.py."""
+"""`explain` on what is wanted, in both modes: whether it passes, and what is named as the reason.
+
+Packets have the last word in tests/packets/test_explain.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ MODES = ("namespace", "vrf")
 def goal_of(mode: str) -> Target:
     mesh = world.network(3, isolation=mode, peer_communication=True)
     four = world.network(2, isolation=mode, ipv6=False)
-    gateway = {"pools": {"ports": "51820-51899"}, "public_endpoint": "203.0.113.1", "vlan_scope": "network"}
+    gateway = {
+        "pools": {"ports": "51820-51899"},
+        "public_endpoint": "203.0.113.1",
+        "vlan_scope": "network",
+    }
     return world.goal(world.intent(gateway, mesh=mesh, four=four, **world.every_type(mode)))
 
 
@@ -29,13 +35,16 @@ GOALS = {mode: goal_of(mode) for mode in MODES}
 def looked(mode: str) -> tuple[State, Host]:
     found = planned_run(FakeKernel(), GOALS[mode])
     exits = tuple(EgressLink(link.name, forwarding4=True) for link in found.observed.host.exits)
-    host = dataclasses.replace(found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"), exits=exits)
+    host = dataclasses.replace(
+        found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"), exits=exits
+    )
     return State.of(found.compiled.state), host
 
 
 SEEN = {mode: looked(mode) for mode in MODES}
 
-# network (without the mode's letter), endpoint, target, protocol, port -> passes, a word of what decides
+# network (without the mode's letter), endpoint, target, protocol, port -> passes, a word of what
+# decides
 CASES = [
     ("web", "e1", "198.51.100.7", "tcp", 443, True, ""),
     ("web", "e1", "2001:db8:51::7", "udp", 53, True, ""),
@@ -71,13 +80,17 @@ CASES = [
 ]
 
 
-def ask(mode: str, network: str, endpoint: str, target: str, protocol: str, port: int) -> tuple[Stage, ...]:
+def ask(
+    mode: str, network: str, endpoint: str, target: str, protocol: str, port: int
+) -> tuple[Stage, ...]:
     goal, (state, host) = GOALS[mode], SEEN[mode]
     name = network if network in goal.intent.networks else f"{mode[0]}-{network}"
     allocation = goal.allocations.networks[name]
     if target in allocation.endpoints:
         target = str(allocation.endpoints[target].address)
-    target = {"gateway": str(allocation.gateway_address), "unused": str(allocation.subnet[-1])}.get(target, target)
+    target = {"gateway": str(allocation.gateway_address), "unused": str(allocation.subnet[-1])}.get(
+        target, target
+    )
     return explain(state, host, question_of(goal, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
 
 
@@ -98,25 +111,33 @@ def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
     question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
     bare = State.of(item for item in state if type(item).__name__ != "WireguardPeer")
     assert "no such peer" in explain(bare, host, question)[-1].what
-    revoked = State.of(item for item in state if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links"))
+    revoked = State.of(
+        item
+        for item in state
+        if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links")
+    )
     way = explain(revoked, host, question)
     assert not passes(way) and way[-1].where == "rule"
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
-    """By a link that the network may not leave by, or that does not forward, it does not pass; nor where no route leads."""
+    """By a link that the network may not leave by, or that does not forward, it does not pass; nor
+    where no route leads.
+    """
     goal, (state, host) = GOALS[mode], SEEN[mode]
     question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
 
     def last(way: RangeRoute, *forwarding: str) -> str:
         exits = tuple(EgressLink(name, forwarding4=True) for name in forwarding)
-        return explain(state, dataclasses.replace(host, ways=(way,), exits=exits), question)[-1].what
+        return explain(state, dataclasses.replace(host, ways=(way,), exits=exits), question)[
+            -1
+        ].what
 
     target = "198.51.100.7/32"
-    assert "masquerade" not in last(RangeRoute(target, (), "lan0"), "eth0", "lan0") and "wrong-uplink" in last(
-        RangeRoute(target, (), "lan0")
-    )
+    assert "masquerade" not in last(
+        RangeRoute(target, (), "lan0"), "eth0", "lan0"
+    ) and "wrong-uplink" in last(RangeRoute(target, (), "lan0"))
     assert "no route of the host" in last(RangeRoute(target), "eth0")
     assert "does not forward" in last(RangeRoute(target, (), "eth0", by_default=True))
     assert "its source becomes" in last(RangeRoute(target, (), "eth0", by_default=True), "eth0")

@@ -1,4 +1,6 @@
-"""What was applied is kept whole, with its grants; one apply waits for a yes at a time; times that make sense."""
+"""What was applied is kept whole, with its grants; one apply waits for a yes at a time; times that
+make sense.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_same_is_kept_once(session: Session) -> None:
     say(session, a=world.network(1))
     assert [applied(session).number, applied(session).number] == [1, 1]
     say(session, a=world.network(2))
-    assert applied(session).number == 2 and [entry.number for entry in History(session).entries()] == [1, 2]
+    assert applied(session).number == 2 and [
+        entry.number for entry in History(session).entries()
+    ] == [1, 2]
     assert (session.store.folder / "history" / "000001.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -59,11 +63,15 @@ def test_what_another_process_applied_has_no_second_copy_of_the_grants(session: 
 def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Path) -> None:
     say(session, a=world.network(1))
     (tmp_path / "networks.d").mkdir()
-    (tmp_path / "networks.d" / "more.yaml").write_text(json.dumps({"networks": {"b": world.network(2)}}))
+    (tmp_path / "networks.d" / "more.yaml").write_text(
+        json.dumps({"networks": {"b": world.network(2)}})
+    )
     before = session.read()
     entry = applied(session)
     (tmp_path / "networks.d" / "more.yaml").unlink()
-    (tmp_path / "networks.d" / "other.yaml").write_text(json.dumps({"networks": {"c": world.network(3)}}))
+    (tmp_path / "networks.d" / "other.yaml").write_text(
+        json.dumps({"networks": {"c": world.network(3)}})
+    )
     say(session, a=world.network(3, subnet="10.77.0.0/24"))
     applied(session)
     again = History(session).read(History(session).entry(entry.number))
@@ -101,7 +109,9 @@ def test_too_late_is_too_late(session: Session) -> None:
         History(session).confirm()
 
 
-def test_a_reboot_ends_the_time(session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_reboot_ends_the_time(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     say(session, a=world.network(1))
     pending = History(session).await_yes(applied(session).number, NOTHING, 3600, "ann")
     (tmp_path / "boot").write_text("another\n")
@@ -109,14 +119,18 @@ def test_a_reboot_ends_the_time(session: Session, monkeypatch: pytest.MonkeyPatc
     assert pending.left_s() == 0
 
 
-def test_a_clock_that_is_set_changes_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_changes_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(session, a=world.network(1))
     pending = History(session).await_yes(applied(session).number, NOTHING, 60, "ann")
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 59 < pending.left_s() <= 60
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"version": 1}', '{"version": 2, "number": 1}', "null"])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[]", '{"version": 1}', '{"version": 2, "number": 1}', "null"]
+)
 def test_a_damaged_entry_is_named(session: Session, text: str) -> None:
     say(session, a=world.network(1))
     applied(session)
@@ -125,12 +139,16 @@ def test_a_damaged_entry_is_named(session: Session, text: str) -> None:
         History(session).entries()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("5m", 300), ("1h", 3600), ("90", 90), ("24h", 86400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60s", 60), ("5m", 300), ("1h", 3600), ("90", 90), ("24h", 86400)]
+)
 def test_times_to_confirm(text: str, seconds: int) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "4s", "0", "-5s", "25h", "1d", "1.5h", "٣m", "9" * 30, "60 s"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "4s", "0", "-5s", "25h", "1d", "1.5h", "٣m", "9" * 30, "60 s"]
+)
 def test_no_times_to_confirm(text: str) -> None:
     with pytest.raises(WarpError, match="no time to confirm"):
         seconds_of(text)

@@ -51,7 +51,9 @@ def guess(intent: Intent) -> Allocations:
 
 def aged(intent: Intent) -> Target:
     """With other allocations than a first apply would make."""
-    fewer = intent.model_copy(update={"networks": {name: intent.networks[name] for name in list(intent.networks)[1::2]}})
+    fewer = intent.model_copy(
+        update={"networks": {name: intent.networks[name] for name in list(intent.networks)[1::2]}}
+    )
     return world.goal(intent, world.goal(fewer).allocations)
 
 
@@ -70,7 +72,8 @@ def test_with_the_secret_alone_every_endpoint_is_known(mode: str) -> None:
     for goal in (world.goal(intent), aged(intent)):
         found = recover(intent, NOTHING, guess(intent), world.MASTER, applied(goal), world.TODAY)
         assert not unnamed(found.intent)
-        # Of a network without a way out, the transit link that it will never have is nowhere: others must not use its range.
+        # Of a network without a way out, the transit link that it will never have is nowhere:
+        # others must not use its range.
         assert set(differences(applied(goal), again(found, intent))) <= {"root/nft-table/warpd"}
 
 
@@ -81,7 +84,12 @@ def test_with_nothing_at_all_the_kernel_stays_as_it_is(mode: str) -> None:
     goal = world.goal(intent)
     found = recover(intent, NOTHING, guess(intent), None, applied(goal), world.TODAY)
     by_routes = {"berlin", "paris", "hq"}
-    assert {name for one in found.intent.networks.values() for name in one.endpoints if not name.startswith(UNNAMED)} == by_routes
+    assert {
+        name
+        for one in found.intent.networks.values()
+        for name in one.endpoints
+        if not name.startswith(UNNAMED)
+    } == by_routes
     changed = differences(applied(goal), again(found, intent))
     assert [key for key in changed if not any(word in key for word in SHARES)] == []
 
@@ -89,7 +97,11 @@ def test_with_nothing_at_all_the_kernel_stays_as_it_is(mode: str) -> None:
 def without(intent: Intent, network: str, *endpoints: str) -> Intent:
     one = intent.networks[network]
     left = {name: body for name, body in one.endpoints.items() if name not in endpoints}
-    return intent.model_copy(update={"networks": {**intent.networks, network: one.model_copy(update={"endpoints": left})}})
+    return intent.model_copy(
+        update={
+            "networks": {**intent.networks, network: one.model_copy(update={"endpoints": left})}
+        }
+    )
 
 
 def peers(state: State) -> set[str]:
@@ -101,19 +113,27 @@ def one(**more: Any) -> Intent:
 
 
 def with_key(name: str) -> dict[str, Any]:
-    return {"type": "mobile", "public_key": derivation.public_key(derivation.endpoint_key(world.MASTER, 7, name))}
+    return {
+        "type": "mobile",
+        "public_key": derivation.public_key(derivation.endpoint_key(world.MASTER, 7, name)),
+    }
 
 
 # How the YAML and what is on record tell endpoints apart, without the master secret.
 EVIDENCE: dict[str, Callable[[], dict[str, Any]]] = {
     "its own key": lambda: {name: with_key(name) for name in ("e1", "e2", "e3")},
-    "its address": lambda: {f"e{n}": {"type": "mobile", "address": f"10.1.0.{n}"} for n in (1, 2, 3)},
+    "its address": lambda: {
+        f"e{n}": {"type": "mobile", "address": f"10.1.0.{n}"} for n in (1, 2, 3)
+    },
 }
 
 
 @pytest.mark.parametrize("evidence", EVIDENCE)
 def test_who_is_removed_or_disabled_is_told_by(evidence: str) -> None:
-    body = {**world.network(3, subnet="10.1.0.0/29", gateway_address="10.1.0.6"), "endpoints": EVIDENCE[evidence]()}
+    body = {
+        **world.network(3, subnet="10.1.0.0/29", gateway_address="10.1.0.6"),
+        "endpoints": EVIDENCE[evidence](),
+    }
     intent = world.intent(a=body)
     goal = world.goal(intent)
     state = applied(goal)

@@ -1,4 +1,6 @@
-"""A wrong command line ends with 1, whatever is wrong with it: 2 is what `plan` says of changes, and nothing else."""
+"""A wrong command line ends with 1, whatever is wrong with it: 2 is what `plan` says of changes,
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_a_wrong_command_line(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["warpctl", *words.split()])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -43,7 +47,9 @@ def test_what_is_no_mistake(words: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert ended.value.code == 0
 
 
-@pytest.mark.parametrize(("words", "code"), [("--nonsense", 1), ("--interval x", 1), ("--interval 0", 1), ("--help", 0)])
+@pytest.mark.parametrize(
+    ("words", "code"), [("--nonsense", 1), ("--interval x", 1), ("--interval 0", 1), ("--help", 0)]
+)
 def test_the_daemon_too(words: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["warpd", *words.split()])
     with pytest.raises(SystemExit) as ended:

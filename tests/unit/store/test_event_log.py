@@ -108,7 +108,11 @@ def test_a_link_or_a_pipe_in_its_place_is_neither_followed_nor_waited_for(tmp_pa
     daemon.tell()
     assert daemon.log.failure and target.read_text() == "root\n" and daemon.numbers() == [1]
     daemon.tell()
-    assert on_disk(state) == [1, 2] and not (state / FILE).is_symlink() and target.read_text() == "root\n"
+    assert (
+        on_disk(state) == [1, 2]
+        and not (state / FILE).is_symlink()
+        and target.read_text() == "root\n"
+    )
     (state / FILE).unlink()
     os.mkfifo(state / FILE)
     assert event_log.read(state) == []
@@ -138,10 +142,18 @@ def test_a_full_disk_keeps_them_in_memory_and_says_so(tmp_path: Path) -> None:
     daemon.log.append([], daemon.now_s)
     assert daemon.log.failure and on_disk(tmp_path) == [1, 2, 3], "tried again after a pause"
     daemon.log.append([], daemon.now_s + RETRY_S)
-    assert daemon.log.failure == "" and on_disk(tmp_path) == [1, 2, 3, 4, 5], "made up for when there is room"
+    assert daemon.log.failure == "" and on_disk(tmp_path) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ], "made up for when there is room"
 
 
-def test_the_last_of_the_disk_is_left_to_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_of_the_disk_is_left_to_what_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     daemon = Daemon(tmp_path)
     daemon.tell()
     monkeypatch.setattr(event_log, "ROOM_MIN", 2**62)
@@ -156,7 +168,9 @@ def test_the_last_of_the_disk_is_left_to_what_counts(tmp_path: Path, monkeypatch
 def test_a_folder_that_comes_later(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "state")
     daemon.tell()
-    assert daemon.log.failure == "" and not (tmp_path / "state").exists(), "the folder is others' to make"
+    assert daemon.log.failure == "" and not (tmp_path / "state").exists(), (
+        "the folder is others' to make"
+    )
     (tmp_path / "state").mkdir()
     daemon.tell()
     assert on_disk(tmp_path / "state") == [1, 2]
@@ -171,12 +185,20 @@ def test_events_by_filter() -> None:
     assert not Filter("web").takes(event) and not Filter(kinds=("failed",)).takes(event)
     assert not Filter(repairs=True).takes({**event, "repair": False})
     assert not Filter("corp").takes({"kind": "intent", "time": ""})
-    assert not Filter(since=NOW + timedelta(seconds=1)).takes(event) and not Filter(since=NOW).takes({**event, "time": "?"})
+    assert not Filter(since=NOW + timedelta(seconds=1)).takes(event) and not Filter(
+        since=NOW
+    ).takes({**event, "time": "?"})
 
 
 def test_since_takes_times_and_durations() -> None:
-    assert moment("30m", NOW) == NOW - timedelta(minutes=30) and moment("1d", NOW) == NOW - timedelta(days=1)
-    assert moment("2026-01-31T07:00", NOW) == moment("2026-01-31T08:00+01:00", NOW) == NOW - timedelta(hours=1)
+    assert moment("30m", NOW) == NOW - timedelta(minutes=30) and moment(
+        "1d", NOW
+    ) == NOW - timedelta(days=1)
+    assert (
+        moment("2026-01-31T07:00", NOW)
+        == moment("2026-01-31T08:00+01:00", NOW)
+        == NOW - timedelta(hours=1)
+    )
     for wrong in ("x", "m", "-5m", "9" * 30 + "d", "2026-13-01"):
         with pytest.raises(WarpError) as caught:
             moment(wrong, NOW)
@@ -185,18 +207,43 @@ def test_since_takes_times_and_durations() -> None:
 
 def test_many_changes_are_one_line() -> None:
     why = "in the intent, not in the kernel"
-    row: dict[str, Any] = {"time": NOW.isoformat(), "kind": "change", "network": "corp", "vcid": 7, "action": "create"}
-    rows = [{**row, "number": each, "object": f"root/link/x{each}", "why": why, "repair": False} for each in range(1, 69)]
-    other = {"number": 99, "time": NOW.isoformat(), "kind": "failed", "network": "corp", "error": "EPERM\n  at x", "why": why}
+    row: dict[str, Any] = {
+        "time": NOW.isoformat(),
+        "kind": "change",
+        "network": "corp",
+        "vcid": 7,
+        "action": "create",
+    }
+    rows = [
+        {**row, "number": each, "object": f"root/link/x{each}", "why": why, "repair": False}
+        for each in range(1, 69)
+    ]
+    other = {
+        "number": 99,
+        "time": NOW.isoformat(),
+        "kind": "failed",
+        "network": "corp",
+        "error": "EPERM\n  at x",
+        "why": why,
+    }
     lines = list(texts([*rows, other, *rows[:2]]))
     assert len(lines) == 4
-    assert lines[0].startswith("2026-01-31T08:00:00Z  change     network=corp  vcid=7  action=create  why=in the intent")
+    assert lines[0].startswith(
+        "2026-01-31T08:00:00Z  change     network=corp  vcid=7  action=create  why=in the intent"
+    )
     assert "objects=68" in lines[0] and "first=root/link/x1" in lines[0]
-    assert lines[1].endswith("error=EPERM at x  why=in the intent, not in the kernel"), "one event, one line"
+    assert lines[1].endswith("error=EPERM at x  why=in the intent, not in the kernel"), (
+        "one event, one line"
+    )
     assert "object=root/link/x2" in lines[3]
 
 
 def test_a_list_is_told_by_its_first() -> None:
-    event = {"number": 1, "time": NOW.isoformat(), "kind": "invalid", "findings": ["warp.yaml:1:1: x", "warp.yaml:2:1: y"]}
+    event = {
+        "number": 1,
+        "time": NOW.isoformat(),
+        "kind": "invalid",
+        "findings": ["warp.yaml:1:1: x", "warp.yaml:2:1: y"],
+    }
     assert event_text(event).endswith("findings=warp.yaml:1:1: x (and 1 more)")
     assert json.loads(json.dumps(event)) == event

@@ -26,9 +26,13 @@ def sticky(tmp_path: Path) -> Path:
 
 def test_a_new_file_is_for_its_owner_alone(sticky: Path) -> None:
     write_private(sticky / "a", b"key")
-    assert (sticky / "a").read_bytes() == b"key" and stat.S_IMODE((sticky / "a").stat().st_mode) == 0o600
+    assert (sticky / "a").read_bytes() == b"key" and stat.S_IMODE(
+        (sticky / "a").stat().st_mode
+    ) == 0o600
     write_private(sticky / "a", b"other", 0o644)
-    assert (sticky / "a").read_bytes() == b"other" and stat.S_IMODE((sticky / "a").stat().st_mode) == 0o644
+    assert (sticky / "a").read_bytes() == b"other" and stat.S_IMODE(
+        (sticky / "a").stat().st_mode
+    ) == 0o644
     assert [path.name for path in sticky.iterdir()] == ["a"]
 
 

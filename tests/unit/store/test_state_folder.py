@@ -1,4 +1,6 @@
-"""The state folder: whole files or old ones, private ones, one writer, and reading that creates nothing."""
+"""The state folder: whole files or old ones, private ones, one writer, and reading that creates
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from warpd.store.state_folder import Store
 def allocations(port: int) -> Allocations:
     ends = {"a": EndpointAllocation(IPv4Address("10.0.0.1"), IPv6Address("fd00::2"))}
     net4, net6 = IPv4Network("10.0.0.0/31"), IPv6Network("fd00::/64")
-    one = NetworkAllocation(7, port, 1000, net4, net6, net4[0], net6[1], IPv4Network("198.19.0.0/31"), ends)
+    one = NetworkAllocation(
+        7, port, 1000, net4, net6, net4[0], net6[1], IPv4Network("198.19.0.0/31"), ends
+    )
     return Allocations({"n": one})
 
 
@@ -80,7 +84,9 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
         os.umask(previous)
     assert Store(store.folder).read_allocations() == allocations(1)
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
-    files = sorted(str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file()
+    )
     assert files == ["configs.json", "configs/n.a.json", "grants.json", "lock", "master.key"]
     assert {stat.S_IMODE((store.folder / name).stat().st_mode) for name in files} == {0o600}
     assert stat.S_IMODE((store.folder / "configs").stat().st_mode) == 0o700
@@ -107,14 +113,19 @@ def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
     assert mine.read_allocations() == Allocations({})
     mine.write_allocations(kept)
     assert other.read_allocations() == kept
-    edited = (tmp_path / "grants.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')  # as many bytes
+    edited = (
+        (tmp_path / "grants.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')
+    )  # as many bytes
     (tmp_path / "grants.json").write_bytes(edited)
     assert mine.read_allocations() == Store(tmp_path).read_allocations() != kept
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"version": 9, "networks": {}}', b"[1]"])
 def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> None:
-    for name, read in (("grants.json", Store(tmp_path).read_allocations), ("configs.json", Store(tmp_path).versions)):
+    for name, read in (
+        ("grants.json", Store(tmp_path).read_allocations),
+        ("configs.json", Store(tmp_path).versions),
+    ):
         (tmp_path / name).write_bytes(text)
         with pytest.raises(WarpError) as caught:
             read()
@@ -127,7 +138,11 @@ def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> No
 def test_the_master_is_made_once(tmp_path: Path) -> None:
     first = Store(tmp_path / "s").master_key(create=True)
     assert first is not None and len(first.reveal()) == 32
-    assert Store(tmp_path / "s").master_key(create=True) == Store(tmp_path / "s").master_key(create=False) == first
+    assert (
+        Store(tmp_path / "s").master_key(create=True)
+        == Store(tmp_path / "s").master_key(create=False)
+        == first
+    )
     assert Store(tmp_path / "t").master_key(create=True) != first
 
 
@@ -160,9 +175,16 @@ def test_a_named_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "mode", "code"),
-    [(bytes(32), 0o600, "malformed"), (b"x" * 31, 0o600, "malformed"), (b"y" * 32, 0o640, "shared"), (b"", 0o600, "malformed")],
+    [
+        (bytes(32), 0o600, "malformed"),
+        (b"x" * 31, 0o600, "malformed"),
+        (b"y" * 32, 0o640, "shared"),
+        (b"", 0o600, "malformed"),
+    ],
 )
-def test_a_bad_master_is_refused_without_showing_it(tmp_path: Path, content: bytes, mode: int, code: str) -> None:
+def test_a_bad_master_is_refused_without_showing_it(
+    tmp_path: Path, content: bytes, mode: int, code: str
+) -> None:
     (tmp_path / "master.key").write_bytes(content)
     (tmp_path / "master.key").chmod(mode)
     with pytest.raises(WarpError) as caught:
@@ -176,10 +198,17 @@ def test_a_bad_master_is_refused_without_showing_it(tmp_path: Path, content: byt
 
 def test_each_distinct_config_has_a_number(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    numbers = [store.versioned(Config("n", "a", body), lambda c: f"v{c.version}")[1] for body in ("x", "x", "y", "x", "z")]
+    numbers = [
+        store.versioned(Config("n", "a", body), lambda c: f"v{c.version}")[1]
+        for body in ("x", "x", "y", "x", "z")
+    ]
     assert numbers == ["v1", "v1", "v2", "v1", "v3"]
     assert store.versioned(Config("n", "b", "x"), str)[0].version == 1
-    assert [(row["version"], row["exported"]) for row in store.history("n", "a")] == [(1, True), (2, True), (3, True)]
+    assert [(row["version"], row["exported"]) for row in store.history("n", "a")] == [
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
     assert len(store.history("n", "a")[0]["date"]) == 10
 
 
@@ -187,7 +216,10 @@ def test_a_config_that_was_never_exported_shows(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.versioned(Config("n", "a", "x"), str)
     assert store.versions().of("n", "a", "x") == {"config_version": 1, "config_exported": True}
-    assert store.versions().of("n", "a", "changed") == {"config_version": 2, "config_exported": False}
+    assert store.versions().of("n", "a", "changed") == {
+        "config_version": 2,
+        "config_exported": False,
+    }
     store.versioned(Config("n", "a", "y"), str, exported=False)
     assert store.versions().of("n", "a") == {"config_version": 2, "config_exported": False}
     store.versioned(Config("n", "a", "y"), str)
@@ -205,9 +237,13 @@ def test_what_a_version_said_is_kept_without_its_secrets(tmp_path: Path) -> None
 
 
 def test_versions_of_an_older_warpd_are_read_and_have_no_values(tmp_path: Path) -> None:
-    (tmp_path / "configs.json").write_text('{"version": 1, "configs": {"n/a": [[1, "2026-01-01", "x", true]]}}')
+    (tmp_path / "configs.json").write_text(
+        '{"version": 1, "configs": {"n/a": [[1, "2026-01-01", "x", true]]}}'
+    )
     store = Store(tmp_path)
-    assert store.history("n", "a") == [{"version": 1, "date": "2026-01-01", "exported": True, "exports": []}]
+    assert store.history("n", "a") == [
+        {"version": 1, "date": "2026-01-01", "exported": True, "exports": []}
+    ]
     with pytest.raises(WarpError):
         store.masked("n", "a", 1)
     assert store.versioned(Config("n", "a", "x"), str)[0].version == 1
@@ -220,7 +256,10 @@ def test_every_export_is_on_record(tmp_path: Path) -> None:
         store.log_export(config, config.version, style, user)
     store.log_export(Config("n", "b", "x"), 1, "json", "zoe")
     first, second = store.history("n", "a")
-    assert [(each["user"], each["format"]) for each in first["exports"]] == [("ann", "vyos"), ("eve\n", "vyos")]
+    assert [(each["user"], each["format"]) for each in first["exports"]] == [
+        ("ann", "vyos"),
+        ("eve\n", "vyos"),
+    ]
     assert [each["user"] for each in second["exports"]] == ["bob"]
     assert all(each["time"].endswith("+00:00") for each in (*first["exports"], *second["exports"]))
     assert len((tmp_path / "exports.log").read_text().splitlines()) == 4
@@ -253,7 +292,11 @@ with Store(Path(sys.argv[1])).writer(command="warpctl apply"):
 def test_one_writer_and_busy_says_who_and_since_when(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     with owner:
         assert owner.stdout is not None and owner.stdout.readline() == "held\n"
@@ -314,7 +357,12 @@ def test_dying_before_any_step_leaves_the_old_grants_or_the_new(tmp_path: Path) 
     while True:
         store = Store(tmp_path / str(step))
         store.write_allocations(old)
-        if in_child(lambda store=store, step=step: dying(step, lambda: store.write_allocations(new))) == 0:  # type: ignore[misc]
+        if (
+            in_child(
+                lambda store=store, step=step: dying(step, lambda: store.write_allocations(new))
+            )
+            == 0
+        ):  # type: ignore[misc]
             break
         died += 1
         found = store.read_allocations()
@@ -361,13 +409,18 @@ def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(tmp_path: Path, again: bool) -> None:
+def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(
+    tmp_path: Path, again: bool
+) -> None:
     store = Store(tmp_path / "state")
     with store.writer("first"):
         store.write_allocations(Allocations())
     with store.writer_if_possible("second", make=again):
         store.folder.rename(tmp_path / "away")
-        for write in (lambda: store.write_allocations(allocations(1)), lambda: store.keep("history/000001.json", "{}")):
+        for write in (
+            lambda: store.write_allocations(allocations(1)),
+            lambda: store.keep("history/000001.json", "{}"),
+        ):
             with pytest.raises(WarpError):
                 write()
     assert not store.folder.exists()
@@ -390,7 +443,9 @@ def test_nothing_is_written_into_a_folder_that_has_taken_the_place_of_ours(tmp_p
 
 
 def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:
-    """One that is keeps its file system from being mounted read-only (`remount_ro` in fs/super.c: EBUSY)."""
+    """One that is keeps its file system from being mounted read-only (`remount_ro` in fs/super.c:
+    EBUSY).
+    """
     store = Store(tmp_path / "state")
     with store.writer("one"):
         store.hold()
@@ -403,7 +458,9 @@ def _writable_descriptors() -> list[str]:
     out = []
     for fd in os.listdir("/proc/self/fdinfo"):
         with contextlib.suppress(OSError):
-            flags = int(Path(f"/proc/self/fdinfo/{fd}").read_text().split("flags:")[1].split()[0], 8)
+            flags = int(
+                Path(f"/proc/self/fdinfo/{fd}").read_text().split("flags:")[1].split()[0], 8
+            )
             if flags & os.O_ACCMODE != os.O_RDONLY:
                 out.append(fd)
     return out

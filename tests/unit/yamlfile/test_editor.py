@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from warpd.yamlfile import writer
-from warpd.yamlfile.editor import EditRefused, add_endpoints, add_networks, nearest, remove_endpoint, remove_network, rotate
+from warpd.yamlfile.editor import (
+    EditRefused,
+    add_endpoints,
+    add_networks,
+    nearest,
+    remove_endpoint,
+    remove_network,
+    rotate,
+)
 from warpd.yamlfile.parser import read_tree
 
 CPE = {"type": "cpe"}
@@ -29,15 +37,24 @@ def added(text: str, network: str = "n") -> str:
         ("    endpoints: # none\n", "    endpoints: # none\n      new: {type: cpe}\n"),
         ("    endpoints: null # none\n", "    endpoints: # none\n      new: {type: cpe}\n"),
         ("    endpoints: ~\n", "    endpoints:\n      new: {type: cpe}\n"),
-        ("    endpoints: {a: {type: cpe}}\n", "    endpoints: {a: {type: cpe}, new: {type: cpe}}\n"),
-        ("    endpoints: {a: {type: cpe},}\n", "    endpoints: {a: {type: cpe}, new: {type: cpe},}\n"),
+        (
+            "    endpoints: {a: {type: cpe}}\n",
+            "    endpoints: {a: {type: cpe}, new: {type: cpe}}\n",
+        ),
+        (
+            "    endpoints: {a: {type: cpe},}\n",
+            "    endpoints: {a: {type: cpe}, new: {type: cpe},}\n",
+        ),
         (
             "    endpoints:\n     a:\n        type: cpe\n",
             "    endpoints:\n     a:\n        type: cpe\n     new:\n        type: cpe\n",
         ),
         (
             "    endpoints:\n      a: {type: cpe} # a\n      # of the last\n",
-            "    endpoints:\n      a: {type: cpe} # a\n      new: {type: cpe}\n      # of the last\n",
+            (
+                "    endpoints:\n      a: {type: cpe} # a\n      new: {type: cpe}\n      # of the"
+                " last\n"
+            ),
         ),
         (
             "    endpoints:\n      a: {type: cpe}\n\n       # inside a\n",
@@ -86,16 +103,23 @@ def test_the_first_network_and_back(empty: str) -> None:
 
 
 def test_a_network_joins_others_in_their_style() -> None:
-    assert add_networks(one(""), {"m": {"type": "l2-mesh"}}) == one("") + "  m:\n    type: l2-mesh\n"
+    assert (
+        add_networks(one(""), {"m": {"type": "l2-mesh"}}) == one("") + "  m:\n    type: l2-mesh\n"
+    )
     flow = HEAD + "  n: {type: l2-mesh}\n"
     assert add_networks(flow, {"m": {"type": "l2-mesh"}}) == flow + "  m: {type: l2-mesh}\n"
-    assert add_networks("version: 1\n", {"m": {"type": "l2-mesh"}}) == "version: 1\nnetworks:\n  m: {type: l2-mesh}\n"
+    assert (
+        add_networks("version: 1\n", {"m": {"type": "l2-mesh"}})
+        == "version: 1\nnetworks:\n  m: {type: l2-mesh}\n"
+    )
 
 
 def test_removing_keeps_comments_that_are_not_inside() -> None:
     goes = "      a: {type: cpe} # goes\n        # goes too\n"
     text = one(f"    endpoints:\n      # above\n{goes}      # stays\n      b: {{type: cpe}}\n")
-    assert remove_endpoint(text, "n", "a") == one("    endpoints:\n      # above\n      # stays\n      b: {type: cpe}\n")
+    assert remove_endpoint(text, "n", "a") == one(
+        "    endpoints:\n      # above\n      # stays\n      b: {type: cpe}\n"
+    )
     last = one("    endpoints: # phones\n      # above\n      a: {type: cpe}\n")
     assert remove_endpoint(last, "n", "a") == one("    endpoints: {} # phones\n      # above\n")
 
@@ -108,12 +132,22 @@ def test_removing_keeps_comments_that_are_not_inside() -> None:
         ("{a: {type: cpe}, b: {type: cpe}, }", "b", "{a: {type: cpe}, }"),
         ("{ a: {type: cpe} }", "a", "{  }"),
         ("{a: {type: cpe}, # a\n      b: {type: cpe}}", "b", "{a: {type: cpe} # a\n      }"),
-        ("{\n      a: {type: cpe}, # a\n      b: {type: cpe} # b\n    }", "b", "{\n      a: {type: cpe} # a\n    }"),
-        ("{\n      a: {type: cpe}, # a\n      b: {type: cpe} # b\n    }", "a", "{\n      b: {type: cpe} # b\n    }"),
+        (
+            "{\n      a: {type: cpe}, # a\n      b: {type: cpe} # b\n    }",
+            "b",
+            "{\n      a: {type: cpe} # a\n    }",
+        ),
+        (
+            "{\n      a: {type: cpe}, # a\n      b: {type: cpe} # b\n    }",
+            "a",
+            "{\n      b: {type: cpe} # b\n    }",
+        ),
     ],
 )
 def test_removing_from_braces(before: str, name: str, after: str) -> None:
-    assert remove_endpoint(one(f"    endpoints: {before}\n"), "n", name) == one(f"    endpoints: {after}\n")
+    assert remove_endpoint(one(f"    endpoints: {before}\n"), "n", name) == one(
+        f"    endpoints: {after}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,23 +157,40 @@ def test_removing_from_braces(before: str, name: str, after: str) -> None:
         ("a: {type: cpe, rotation: 3, keepalive: 5}", "a: {type: cpe, rotation: 4, keepalive: 5}"),
         ("a: {rotation:   0x9, type: cpe}", "a: {rotation:   10, type: cpe}"),
         ("a:\n        type: cpe # t", "a:\n        type: cpe # t\n        rotation: 1"),
-        ("a:\n        rotation: 9 # nine\n        type: cpe", "a:\n        rotation: 10 # nine\n        type: cpe"),
+        (
+            "a:\n        rotation: 9 # nine\n        type: cpe",
+            "a:\n        rotation: 10 # nine\n        type: cpe",
+        ),
         ("a: {<<: {type: cpe, rotation: 5}}", "a: {<<: {type: cpe, rotation: 5}, rotation: 6}"),
     ],
 )
 def test_rotating(before: str, after: str) -> None:
-    assert rotate(one(f"    endpoints:\n      {before}\n"), "n", "a") == one(f"    endpoints:\n      {after}\n")
+    assert rotate(one(f"    endpoints:\n      {before}\n"), "n", "a") == one(
+        f"    endpoints:\n      {after}\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x: &t {type: l2-mesh}\n" + HEAD + "  n: *t\n", r"line 4: networks.n is \*t: it stands elsewhere too"),
+        (
+            "x: &t {type: l2-mesh}\n" + HEAD + "  n: *t\n",
+            r"line 4: networks.n is \*t: it stands elsewhere too",
+        ),
         (HEAD + "  n: &t {type: l2-mesh}\n  m: *t\n", "line 3: networks.n is the anchor &t"),
-        (one("    endpoints: &e {a: {type: cpe}}\n  m: {type: l2-mesh, endpoints: *e}\n"), "line 5: .* is the anchor &e"),
-        (HEAD + "  b: &b {type: l2-mesh, endpoints: {a: {type: cpe}}}\n  n: {<<: *b}\n", "comes from a merge"),
+        (
+            one("    endpoints: &e {a: {type: cpe}}\n  m: {type: l2-mesh, endpoints: *e}\n"),
+            "line 5: .* is the anchor &e",
+        ),
+        (
+            HEAD + "  b: &b {type: l2-mesh, endpoints: {a: {type: cpe}}}\n  n: {<<: *b}\n",
+            "comes from a merge",
+        ),
         (one("    endpoints: [a]\n"), "line 5: networks.n.endpoints is not a mapping"),
-        (HEAD + "  ? n\n  : type: l2-mesh\n    endpoints:\n     ? a\n     : type: cpe\n", "line 6: a does not begin its line"),
+        (
+            HEAD + "  ? n\n  : type: l2-mesh\n    endpoints:\n     ? a\n     : type: cpe\n",
+            "line 6: a does not begin its line",
+        ),
         (one("") + "---\n" + one(""), "cannot be read"),
         (HEAD + "  n: {}\n", "line 3: nothing is written here yet"),
         (HEAD + "  n:\n  m: {type: l2-mesh}\n", "line 3: nothing is written here yet"),
@@ -174,19 +225,76 @@ def test_near_names_are_hints() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " a", "a ", "1", "010", "1_000", "1.5", "1e3", "0x1f", "no", "Yes", "null", "~", "true", "-", "- a", "a: b", "a #b",
-     "{", "[x]", "10.0.0.0/8", "fd00::/8", "1:30", "12:30:45", "2030-01-01", "*a", "&a", "!a", "%", "@", "`", '"', "\\", "'",
-     "a\nb", "\t", "\x00\x7f\x85\u2028\ufeff", "ключ", "😀", "=", "<<", "..", "...", "---", "?", "a,b", "a]b", "+1", ".5",
-     "0o17"],
-)  # fmt: skip
+    [
+        "",
+        " a",
+        "a ",
+        "1",
+        "010",
+        "1_000",
+        "1.5",
+        "1e3",
+        "0x1f",
+        "no",
+        "Yes",
+        "null",
+        "~",
+        "true",
+        "-",
+        "- a",
+        "a: b",
+        "a #b",
+        "{",
+        "[x]",
+        "10.0.0.0/8",
+        "fd00::/8",
+        "1:30",
+        "12:30:45",
+        "2030-01-01",
+        "*a",
+        "&a",
+        "!a",
+        "%",
+        "@",
+        "`",
+        '"',
+        "\\",
+        "'",
+        "a\nb",
+        "\t",
+        "\x00\x7f\x85\u2028\ufeff",
+        "ключ",
+        "😀",
+        "=",
+        "<<",
+        "..",
+        "...",
+        "---",
+        "?",
+        "a,b",
+        "a]b",
+        "+1",
+        ".5",
+        "0o17",
+    ],
+)
 def test_text_reads_back_as_that_text_in_block_and_flow(value: str) -> None:
-    for text in (f"k: {writer.scalar(value)}\n", f"k: {{x: [{writer.scalar(value)}]}}\n", f"{writer.scalar(value)}: 1\n"):
+    for text in (
+        f"k: {writer.scalar(value)}\n",
+        f"k: {{x: [{writer.scalar(value)}]}}\n",
+        f"{writer.scalar(value)}: 1\n",
+    ):
         read = read_tree(text)
         assert not read.flaws, (text, read.flaws)
         assert read.value in ({"k": value}, {"k": {"x": [value]}}, {value: 1})
 
 
 def test_a_document_reads_back() -> None:
-    value = {"version": 1, "networks": {"a": {"type": "cpe", "on": True, "endpoints": {"x": {"r": ["fd00::/8"], "d": "x" * 99}}}}}
+    value = {
+        "version": 1,
+        "networks": {
+            "a": {"type": "cpe", "on": True, "endpoints": {"x": {"r": ["fd00::/8"], "d": "x" * 99}}}
+        },
+    }
     text = writer.document(value, ["one\ntwo", ""])
     assert read_tree(text).value == value and text.startswith("# one two\n#\nversion: 1\n")

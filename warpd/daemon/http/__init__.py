@@ -1,1 +1,3 @@
-"""The control socket: who may connect, what can be asked, and a bound on everything that a peer can hold."""
+"""The control socket: who may connect, what can be asked, and a bound on everything that a peer can
+hold.
+"""

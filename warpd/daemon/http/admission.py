@@ -1,7 +1,8 @@
 """Who may hold how many connections to the control socket, and when strangers are kept out. Pure.
 
-Decided from the credentials of the kernel alone, before anything of a connection is read or kept. Root, the group that
-may change and the group that may look have places of their own: nobody can take another one's.
+Decided from the credentials of the kernel alone, before anything of a connection is read or kept.
+Root, the group that may change and the group that may look have places of their own: nobody can
+take another one's.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ class Admission:
 
 
 class FloodGate:
-    """Tell a flood of connections without a right from a user who is mistaken. Times are seconds of one clock."""
+    """Tell a flood of connections without a right from a user who is mistaken.
+
+    Times are seconds of one clock.
+    """
 
     def __init__(self, refused_max: int = REFUSED_MAX, window_s: float = WINDOW_S) -> None:
         self._refused_max, self._window_s = refused_max, window_s
@@ -101,7 +105,10 @@ class FloodGate:
 
 
 class Budget:
-    """How much of a CPU readers may take from the daemon. Seconds of CPU are saved up at `rate`, up to `burst_s`."""
+    """How much of a CPU readers may take from the daemon.
+
+    Seconds of CPU are saved up at `rate`, up to `burst_s`.
+    """
 
     def __init__(self, rate: float, burst_s: float) -> None:
         self._rate, self._burst_s = rate, burst_s
@@ -110,7 +117,9 @@ class Budget:
         self._used_s = 0.0
 
     def wait_s(self, used_s: float, now: float) -> float:
-        """Seconds until there is something left, when `used_s` of CPU were used since the start; 0: there is."""
+        """Seconds until there is something left, when `used_s` of CPU were used since the start; 0:
+        there is.
+        """
         if self._now is not None:
             earned = (now - self._now) * self._rate
             self._left_s = min(self._burst_s, self._left_s + earned - (used_s - self._used_s))

@@ -1,7 +1,8 @@
-"""One connection of HTTP/1.1 between a socket and an ASGI application, with a bound on everything that a peer can hold.
+"""One connection of HTTP/1.1 between a socket and an ASGI application, with a bound on everything
+that a peer can hold.
 
-The protocol is h11's; here are the socket, the times and the order. A request that is not there whole in time, a body
-that does not come, an answer that is not taken: each ends the connection.
+The protocol is h11's; here are the socket, the times and the order. A request that is not there
+whole in time, a body that does not come, an answer that is not taken: each ends the connection.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 def short_answer(status: int, reason: str, body: bytes) -> bytes:
     """A whole answer that ends its connection, to be written in one go."""
-    head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length:"
+        f" {len(body)}\r\n"
+    )
     return head.encode() + b"connection: close\r\n\r\n" + body
 
 
@@ -63,7 +67,9 @@ class Connection:
         self._method = event.method
         try:
             await self._application(self._scope(event), self._receive, self._send)
-        except h11.LocalProtocolError:  # the peer has gone, or the application said too much: nothing more can be said
+        except (
+            h11.LocalProtocolError
+        ):  # the peer has gone, or the application said too much: nothing more can be said
             return False
         if self._http.their_state is h11.SEND_BODY:
             self._http.next_event()  # the end of a request without a body that nobody asked for
@@ -115,7 +121,9 @@ class Connection:
     async def _send(self, message: dict[str, Any]) -> None:
         """ASGI's `send`."""
         if message["type"] == "http.response.start":
-            await self._write(h11.Response(status_code=message["status"], headers=message["headers"]))
+            await self._write(
+                h11.Response(status_code=message["status"], headers=message["headers"])
+            )
             return
         if message["body"] and self._method != b"HEAD":
             await self._write(h11.Data(data=message["body"]))
@@ -137,4 +145,6 @@ class Connection:
             body = b'{"version": 1, "error": "this is no HTTP request"}\n'
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(SLOW_S):
-                    await asyncio.get_running_loop().sock_sendall(self._sock, short_answer(status, "Refused", body))
+                    await asyncio.get_running_loop().sock_sendall(
+                        self._sock, short_answer(status, "Refused", body)
+                    )

@@ -1,8 +1,9 @@
 """The name of the control socket in the file system, and who may connect to it at all.
 
-Connecting needs the right to write to the socket's file (unix(7)). Normally everybody has it, so that whoever lacks a
-right is told which. In a flood it is left to root and to members of our groups, but for those who make the flood, by an
-access control list (acl(5)): the kernel refuses the others, and they cost the daemon nothing.
+Connecting needs the right to write to the socket's file (unix(7)). Normally everybody has it, so
+that whoever lacks a right is told which. In a flood it is left to root and to members of our
+groups, but for those who make the flood, by an access control list (acl(5)): the kernel refuses the
+others, and they cost the daemon nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _NOBODY: Final = 0xFFFFFFFF  # of entries that name no user or group
 
 
 def access_list(gids: Iterable[int], refused: Iterable[int] = ()) -> bytes:
-    """Reading and writing for the owner and these groups, nothing for others and for the users `refused`, members or not."""
+    """Reading and writing for the owner and these groups, nothing for others and for the users
+    `refused`, members or not.
+    """
     entries = [
         (_USER_OBJ, _READ_WRITE, _NOBODY),
         *((_USER, _NONE, uid) for uid in sorted(set(refused))),
@@ -36,7 +39,9 @@ def access_list(gids: Iterable[int], refused: Iterable[int] = ()) -> bytes:
         (_MASK, _READ_WRITE, _NOBODY),
         (_OTHER, _NONE, _NOBODY),
     ]
-    return struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    return struct.pack("<I", _ACL_VERSION) + b"".join(
+        struct.pack("<HHI", *entry) for entry in entries
+    )
 
 
 class SocketFile:
@@ -71,14 +76,18 @@ class SocketFile:
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket with this name; one that a dead process left there is replaced, a living one is not.
+    """A listening socket with this name; one that a dead process left there is replaced, a living
+    one is not.
 
     Raises:
-        OSError: EADDRINUSE when somebody answers there, or something else has the name; or the folder is not there.
+        OSError: EADDRINUSE when somebody answers there, or something else has the name; or the
+        folder is not there.
     """
     _remove_dead(path)
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    made = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
     try:
         made.bind(str(path))
         made.listen(BACKLOG)

@@ -1,7 +1,9 @@
-"""How the socket's thread comes by answers that cost the loop a look: shared by all who ask, and seldom.
+"""How the socket's thread comes by answers that cost the loop a look: shared by all who ask, and
+seldom.
 
-A status is answered from the view that the loop has published. A look for its own sake is made at most once a second and
-for at most a quarter of the loop's time, however many ask: they all get the same answer.
+A status is answered from the view that the loop has published. A look for its own sake is made at
+most once a second and for at most a quarter of the loop's time, however many ask: they all get the
+same answer.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ ANSWER_S: Final = 120.0
 GAP_S: Final = 1.0  # between two looks for their own sake
 TIMES_COST: Final = 3.0  # and at least so many times what the last one took
 WAITING_MAX: Final = 16  # questions that wait for their turn
-WATCHED_S: Final = 60.0  # how long after a reader the loop goes on to publish what its own looks show
+WATCHED_S: Final = (
+    60.0  # how long after a reader the loop goes on to publish what its own looks show
+)
 
 T = TypeVar("T")
 
@@ -39,7 +43,9 @@ class Turns:
         if urgent:
             return await self._timed(look)
         if self._waiting >= WAITING_MAX:
-            raise Busy("too many questions wait for a look at the kernel", hint="try again in a moment")
+            raise Busy(
+                "too many questions wait for a look at the kernel", hint="try again in a moment"
+            )
         self._waiting += 1
         try:
             async with self._lock:
@@ -85,7 +91,11 @@ class Shared(Generic[T]):
     async def get(self, urgent: bool) -> T:
         """Raises: WarpError as the loop raised it."""
         kept = self._kept
-        if kept is not None and time.monotonic() - kept.at_s < self._turns.gap_s and kept.moment == self._mailbox.moment:
+        if (
+            kept is not None
+            and time.monotonic() - kept.at_s < self._turns.gap_s
+            and kept.moment == self._mailbox.moment
+        ):
             return kept.get()
         if urgent:
             return (await self._renew(True)).get()
@@ -112,7 +122,9 @@ class Lookups:
         self._turns = Turns()
         self._shared: dict[str, Shared[Any]] = {}
 
-    async def ask(self, verb: str, arguments: Mapping[str, Any] | None = None, reader: bool = False) -> Any:
+    async def ask(
+        self, verb: str, arguments: Mapping[str, Any] | None = None, reader: bool = False
+    ) -> Any:
         """The loop's answer to a question of its own.
 
         Raises:
@@ -122,12 +134,20 @@ class Lookups:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(question.answer), ANSWER_S)
         except TimeoutError:
-            raise Busy(f"warpd gave no answer in {ANSWER_S:.0f} s", hint="it is at work: see `warpctl events`") from None
+            raise Busy(
+                f"warpd gave no answer in {ANSWER_S:.0f} s",
+                hint="it is at work: see `warpctl events`",
+            ) from None
 
     async def shared(self, verb: str, urgent: bool) -> Any:
-        """The answer to a question without arguments, the same for all who ask it meanwhile. Raises: as `ask`."""
+        """The answer to a question without arguments, the same for all who ask it meanwhile.
+
+        Raises: as `ask`.
+        """
         if verb not in self._shared:
-            self._shared[verb] = Shared(self._mailbox, self._turns, lambda: self.ask(verb, reader=not urgent))
+            self._shared[verb] = Shared(
+                self._mailbox, self._turns, lambda: self.ask(verb, reader=not urgent)
+            )
         return await self._shared[verb].get(urgent)
 
     async def single(self, verb: str, arguments: Mapping[str, Any], urgent: bool) -> Any:
@@ -135,7 +155,8 @@ class Lookups:
         return await self._turns.take(lambda: self.ask(verb, arguments, not urgent), urgent)
 
     async def view(self, fresh: bool, urgent: bool) -> View:
-        """The view that is published; one of a new look where it is outdated, or `fresh` is asked for.
+        """The view that is published; one of a new look where it is outdated, or `fresh` is asked
+        for.
 
         Raises:
             WarpError: there is none, and why.
@@ -149,7 +170,9 @@ class Lookups:
         return made
 
     def _is_good(self, view: View, fresh: bool, now: float) -> bool:
-        paced = self._turns.free_at - now > GAP_S  # a look costs so much that it is not made again yet
+        paced = (
+            self._turns.free_at - now > GAP_S
+        )  # a look costs so much that it is not made again yet
         if view.moment != self._mailbox.moment:
             return paced
         return paced or now - view.at_s < (GAP_S if fresh else self._interval_s)

@@ -16,7 +16,9 @@ NEEDS_READ: Final = f"permission denied: membership in group {READERS} required"
 NEEDS_CHANGE: Final = f"read-only access: membership in group {CHANGERS} required"
 SO_PEERGROUPS: Final = 59
 GROUPS_BYTES: Final = 1024  # what Python can ask for: a user of more than 256 groups is refused
-GROUPS_AGE_S: Final = 5.0  # how long the numbers of our groups are believed: a directory service may be slow
+GROUPS_AGE_S: Final = (
+    5.0  # how long the numbers of our groups are believed: a directory service may be slow
+)
 
 
 class Groups:
@@ -32,7 +34,9 @@ class Groups:
         now = self._clock()
         if now - self._looked_up >= GROUPS_AGE_S:
             self._looked_up = now
-            self._gids = {name: gid for name in (CHANGERS, READERS) if (gid := _gid(name)) is not None}
+            self._gids = {
+                name: gid for name in (CHANGERS, READERS) if (gid := _gid(name)) is not None
+            }
         return self._gids
 
     def right_of(self, uid: int, groups: frozenset[int]) -> AccessLevel:
@@ -52,7 +56,9 @@ def _gid(name: str) -> int | None:
 
 def uid_of(sock: socket.socket) -> int:
     """Raises: OSError when the kernel does not say."""
-    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    _pid, uid, _gid = struct.unpack(
+        "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
     return int(uid)
 
 

@@ -1,7 +1,8 @@
 """What can be asked over the control socket: an ASGI application behind it.
 
-Root and the group `warpd` may change, the group `warpd-read` may look. Questions go over the desk to the loop, which
-alone touches kernel and files; a slow, large or malformed request never reaches it.
+Root and the group `warpd` may change, the group `warpd-read` may look. Questions go over the desk
+to the loop, which alone touches kernel and files; a slow, large or malformed request never reaches
+it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from warpd.service.views.render import finding_json
 
 BODY_MAX: Final = 64 * 1024
 NAME_MAX: Final = 200  # characters of a name that is asked about
-STREAM_PAUSE_S: Final = 15.0  # an empty line in a stream of events, so that a reader who has gone is noticed
+STREAM_PAUSE_S: Final = (
+    15.0  # an empty line in a stream of events, so that a reader who has gone is noticed
+)
 RIGHTS: Final = f"root and the group {CHANGERS} may change, the group {READERS} may look"
 
 
@@ -47,24 +50,73 @@ class HttpRoute:
 
 
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/status", "status", "What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."),
+    HttpRoute(
+        "GET",
+        "/v1/status",
+        "status",
+        "What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now.",
+    ),
     HttpRoute("GET", "/v1/networks", "status", "All networks with their endpoints.", "networks"),
     HttpRoute("GET", "/v1/networks/{name}", "status", "One network.", "network"),
-    HttpRoute("GET", "/v1/networks/{name}/endpoints", "status", "The endpoints of one network.", "endpoints"),
-    HttpRoute("GET", "/v1/plan", "plan", "The steps from the kernel to the YAML, as `warpctl plan -o json`."),
-    HttpRoute("GET", "/v1/history", "history", "What was applied, as `warpctl history -o json`."),
-    HttpRoute("GET", "/v1/history/{name}", "entry", "One number of the history with its files, as `warpctl history --show`."),
-    HttpRoute("GET", "/v1/explain", "explain", "Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`."),
-    HttpRoute("GET", "/v1/doctor", "doctor", "The checks of this machine, as `warpctl doctor -o json`."),
-    HttpRoute("GET", "/v1/validate", "validate", "The problems of the YAML as it is, as `warpctl validate -o json`."),
-    HttpRoute("GET", "/v1/daemon", "", "How the daemon is, with its conditions: `daemon` of the status, without a look."),
-    HttpRoute("GET", "/v1/events", "", "What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."),
     HttpRoute(
-        "POST", "/v1/apply", "apply", "Apply the YAML; `yes` agrees to risks, `digest` to a plan, `confirm_within_s`: undone."
+        "GET",
+        "/v1/networks/{name}/endpoints",
+        "status",
+        "The endpoints of one network.",
+        "endpoints",
+    ),
+    HttpRoute(
+        "GET",
+        "/v1/plan",
+        "plan",
+        "The steps from the kernel to the YAML, as `warpctl plan -o json`.",
+    ),
+    HttpRoute("GET", "/v1/history", "history", "What was applied, as `warpctl history -o json`."),
+    HttpRoute(
+        "GET",
+        "/v1/history/{name}",
+        "entry",
+        "One number of the history with its files, as `warpctl history --show`.",
+    ),
+    HttpRoute(
+        "GET",
+        "/v1/explain",
+        "explain",
+        "Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`.",
+    ),
+    HttpRoute(
+        "GET", "/v1/doctor", "doctor", "The checks of this machine, as `warpctl doctor -o json`."
+    ),
+    HttpRoute(
+        "GET",
+        "/v1/validate",
+        "validate",
+        "The problems of the YAML as it is, as `warpctl validate -o json`.",
+    ),
+    HttpRoute(
+        "GET",
+        "/v1/daemon",
+        "",
+        "How the daemon is, with its conditions: `daemon` of the status, without a look.",
+    ),
+    HttpRoute(
+        "GET",
+        "/v1/events",
+        "",
+        "What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end.",
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/apply",
+        "apply",
+        "Apply the YAML; `yes` agrees to risks, `digest` to a plan, `confirm_within_s`: undone.",
     ),
     HttpRoute("POST", "/v1/confirm", "confirm", "Keep what was applied with a time to confirm."),
     HttpRoute(
-        "POST", "/v1/rollback", "rollback", 'Undo what waits to be confirmed; {"to": N} goes back to a number of the history.'
+        "POST",
+        "/v1/rollback",
+        "rollback",
+        'Undo what waits to be confirmed; {"to": N} goes back to a number of the history.',
     ),
     HttpRoute("GET", "/v1/openapi.json", "", "This description."),
     HttpRoute("GET", "/metrics", "", "Figures for Prometheus."),
@@ -89,11 +141,20 @@ def openapi() -> dict[str, Any]:
     """The table of routes as OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        named = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}] if "{name}" in route.path else []
+        named = (
+            [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+            if "{name}" in route.path
+            else []
+        )
         kind = "text/plain" if route.path == "/metrics" else "application/json"
-        answers = {"200": {"description": "the answer", "content": {kind: {}}}, "403": {"description": NEEDS_CHANGE}}
+        answers = {
+            "200": {"description": "the answer", "content": {kind: {}}},
+            "403": {"description": NEEDS_CHANGE},
+        }
         operation: dict[str, Any] = {"summary": route.says, "responses": answers}
-        paths.setdefault(route.path, {})[route.method.lower()] = operation | ({"parameters": named} if named else {})
+        paths.setdefault(route.path, {})[route.method.lower()] = operation | (
+            {"parameters": named} if named else {}
+        )
     return {"openapi": "3.1.0", "info": {"title": "warpd", "version": __version__}, "paths": paths}
 
 
@@ -103,16 +164,22 @@ def find(method: str, path: str) -> tuple[HttpRoute, str]:
     known = False
     for route in ROUTES:
         shape = route.path.strip("/").split("/")
-        if len(shape) == len(words) and all(a in (b, "{name}") for a, b in zip(shape, words, strict=True)):
+        if len(shape) == len(words) and all(
+            a in (b, "{name}") for a, b in zip(shape, words, strict=True)
+        ):
             known = True
             if route.method == method:
                 return route, words[shape.index("{name}")] if "{name}" in shape else ""
-    raise HttpError(405 if known else 404, f"there is no {method} {path[:80]}", hint="see /v1/openapi.json")
+    raise HttpError(
+        405 if known else 404, f"there is no {method} {path[:80]}", hint="see /v1/openapi.json"
+    )
 
 
 def refused(failure: WarpError) -> HttpError:
     """A failure of ours, as an answer."""
-    status = 409 if isinstance(failure, Busy) else 422 if isinstance(failure, InvalidIntent) else 500
+    status = (
+        409 if isinstance(failure, Busy) else 422 if isinstance(failure, InvalidIntent) else 500
+    )
     findings = failure.findings if isinstance(failure, InvalidIntent) else ()
     more = {
         "code": failure.code,
@@ -136,8 +203,13 @@ def parts_of(view: View, route: HttpRoute, name: str, daemon: Mapping[str, Any])
 
 
 def aged(daemon: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """What the daemon has said of itself, so many seconds later: what is counted down has come nearer."""
-    failing = [{**row, "next_try_s": round(max(0.0, row["next_try_s"] - seconds), 1)} for row in daemon.get("failing", ())]
+    """What the daemon has said of itself, so many seconds later: what is counted down has come
+    nearer.
+    """
+    failing = [
+        {**row, "next_try_s": round(max(0.0, row["next_try_s"] - seconds), 1)}
+        for row in daemon.get("failing", ())
+    ]
     next_look_s = round(max(0.0, daemon.get("next_look_s", 0.0) - seconds), 1)
     return {**daemon, "next_look_s": next_look_s, "failing": failing}
 
@@ -173,7 +245,9 @@ class Api:
             await _say(send, answer.status, answer.body)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer: PeerCredentials = scope["warpd.peer"]  # with the right to look at least: others are refused at the door
+        peer: PeerCredentials = scope[
+            "warpd.peer"
+        ]  # with the right to look at least: others are refused at the door
         route, name = find(scope["method"], scope["path"])
         if route.method == "POST" and peer.right is not AccessLevel.CHANGE:
             raise HttpError(403, NEEDS_CHANGE, hint=RIGHTS)
@@ -185,22 +259,35 @@ class Api:
         elif route.verb == "status":
             await self._show(scope, send, route, name, urgent)
         elif route.verb in OWN:
-            await _say(send, 200, await self._lookups.single(route.verb, OWN[route.verb](scope, name), urgent))
+            await _say(
+                send,
+                200,
+                await self._lookups.single(route.verb, OWN[route.verb](scope, name), urgent),
+            )
         elif route.verb:
             await _say(send, 200, await self._lookups.shared(route.verb, urgent))
         elif route.path == "/v1/daemon":
             await _say(send, 200, {"version": 1, **self._daemon()})
         elif route.path == "/metrics":
-            await _send(send, 200, CONTENT_TYPE, metrics_text(self._mailbox.stats, self._mailbox.socket).encode())
+            await _send(
+                send,
+                200,
+                CONTENT_TYPE,
+                metrics_text(self._mailbox.stats, self._mailbox.socket).encode(),
+            )
         elif route.path == "/v1/events":
             await self._stream(scope, receive, send)
         else:
             await _say(send, 200, openapi())
 
-    async def _show(self, scope: Scope, send: Send, route: HttpRoute, name: str, urgent: bool) -> None:
+    async def _show(
+        self, scope: Scope, send: Send, route: HttpRoute, name: str, urgent: bool
+    ) -> None:
         """From the view; 304 when the reader has it already."""
         view = await self._lookups.view(_asked(scope, "fresh") == "1", urgent)
-        tag = f'"{view.generation}-{zlib.crc32(json.dumps(self._mailbox.daemon).encode())}"'.encode()
+        tag = (
+            f'"{view.generation}-{zlib.crc32(json.dumps(self._mailbox.daemon).encode())}"'.encode()
+        )
         headers = [(b"etag", tag), (b"warpd-as-of", view.as_of.encode())]
         pieces = list(blocks(parts_of(view, route, name, self._daemon())))
         if (b"if-none-match", tag) in scope["headers"]:
@@ -224,17 +311,31 @@ class Api:
         self._streams.add(changed)
         gone = asyncio.ensure_future(receive())
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/x-ndjson")]})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-type", b"application/x-ndjson")],
+                }
+            )
             while not gone.done():
                 changed.clear()
                 events = self._mailbox.events(after)
                 after = events[-1].number if events else after
                 text = "".join(json.dumps(event.as_json()) + "\n" for event in events)
-                await send({"type": "http.response.body", "body": (text or "\n").encode(), "more_body": follow})
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": (text or "\n").encode(),
+                        "more_body": follow,
+                    }
+                )
                 if not follow:
                     return
                 waiting = asyncio.ensure_future(changed.wait())
-                await asyncio.wait({gone, waiting}, timeout=STREAM_PAUSE_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {gone, waiting}, timeout=STREAM_PAUSE_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 waiting.cancel()
         finally:
             gone.cancel()
@@ -273,7 +374,10 @@ def _way(scope: Scope, _name: str) -> dict[str, Any]:
 
 
 # What an answer depends on, of questions that are not the same for all.
-OWN: Final[Mapping[str, Callable[[Scope, str], dict[str, Any]]]] = {"entry": _number, "explain": _way}
+OWN: Final[Mapping[str, Callable[[Scope, str], dict[str, Any]]]] = {
+    "entry": _number,
+    "explain": _way,
+}
 
 
 def user_of(peer: PeerCredentials) -> str:
@@ -289,12 +393,17 @@ def _chosen(route: HttpRoute, arguments: Mapping[str, Any]) -> dict[str, Any]:
     wanted = ARGUMENTS.get(route.verb, {})
     for name, value in arguments.items():
         if name not in wanted or type(value) is not wanted[name]:
-            raise HttpError(400, f"{route.path} takes no such argument: {name[:40]}", hint=route.says)
+            raise HttpError(
+                400, f"{route.path} takes no such argument: {name[:40]}", hint=route.says
+            )
     return dict(arguments)
 
 
 async def _body(receive: Receive) -> dict[str, Any]:
-    """The JSON object that was sent; {} for nothing. Raises: Refused when it is too large, too slow or no JSON object."""
+    """The JSON object that was sent; {} for nothing.
+
+    Raises: Refused when it is too large, too slow or no JSON object.
+    """
     raw = b""
     try:
         async with asyncio.timeout(SLOW_S):

@@ -1,9 +1,11 @@
-"""The control socket: accepts, judges and serves connections, on a thread of its own that sleeps while nobody asks.
+"""The control socket: accepts, judges and serves connections, on a thread of its own that sleeps
+while nobody asks.
 
-A connection is judged by the credentials of the kernel as soon as it is accepted: whoever has no right, or no place
-left, gets one short answer that is not waited for, and one count. Root is judged before all others who wait, so that a
-thousand connections of others in the kernel's queue hold it up by no more than it takes to accept them. Readers get at
-most a quarter of a CPU all together, so that the loop that keeps the kernel as the YAML says is not held up.
+A connection is judged by the credentials of the kernel as soon as it is accepted: whoever has no
+right, or no place left, gets one short answer that is not waited for, and one count. Root is judged
+before all others who wait, so that a thousand connections of others in the kernel's queue hold it
+up by no more than it takes to accept them. Readers get at most a quarter of a CPU all together, so
+that the loop that keeps the kernel as the YAML says is not held up.
 """
 
 from __future__ import annotations
@@ -51,14 +53,20 @@ def _refusal(status: int, reason: str, error: str, hint: str) -> bytes:
 
 
 NO_RIGHT: Final = _refusal(403, "Forbidden", NEEDS_READ, RIGHTS)
-NO_PLACE: Final = _refusal(503, "Service Unavailable", "too many connections are open", "close some, or try again")
+NO_PLACE: Final = _refusal(
+    503, "Service Unavailable", "too many connections are open", "close some, or try again"
+)
 
 
 class Server:
     """The socket and its thread."""
 
     def __init__(
-        self, mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger | None = None, interval_s: float = 30.0
+        self,
+        mailbox: Mailbox,
+        path: Path,
+        log: structlog.stdlib.BoundLogger | None = None,
+        interval_s: float = 30.0,
     ) -> None:
         self._mailbox, self._path = mailbox, path
         self._log: Any = log or structlog.get_logger()
@@ -85,7 +93,11 @@ class Server:
             self._door = SocketFile(self._path)
             self._door.open_to_all()
         except OSError as failure:
-            hint = "another warpd is at work there" if failure.errno == errno.EADDRINUSE else "is its folder there?"
+            hint = (
+                "another warpd is at work there"
+                if failure.errno == errno.EADDRINUSE
+                else "is its folder there?"
+            )
             text = f"{self._path}: {failure.strerror}"
             raise WarpError(text, code="socket", who="operator", hint=hint) from failure
         self._thread.start()
@@ -126,7 +138,9 @@ class Server:
                 await asyncio.wait(self._tasks, timeout=STOP_S)
 
     def _accept(self) -> None:
-        """Take what is in the kernel's queue, a part at a time: root's connections are judged at once, others in turn."""
+        """Take what is in the kernel's queue, a part at a time: root's connections are judged at
+        once, others in turn.
+        """
         assert self._sock is not None  # noqa: S101  # start() has made it
         for _ in range(ACCEPTED):
             if len(self._waiting) >= WAITING_MAX:
@@ -200,16 +214,23 @@ class Server:
         self._told_count += 1
         now = time.monotonic()
         if now - self._told_at >= TOLD_S:
-            self._log.warning("control socket: connections refused", count=self._told_count, reason=f"no {why}")
+            self._log.warning(
+                "control socket: connections refused", count=self._told_count, reason=f"no {why}"
+            )
             self._told_at, self._told_count = now, 0
         self._publish()
 
     def _publish(self) -> None:
         stats = self._mailbox.socket
-        self._mailbox.socket = dataclasses.replace(stats, refused=dict(self._refused), closed=bool(self._kept_out))
+        self._mailbox.socket = dataclasses.replace(
+            stats, refused=dict(self._refused), closed=bool(self._kept_out)
+        )
 
     def _watch_flood(self, who: int) -> None:
-        """One more of this user's connections was refused: keep them out when it is a flood. Root is never kept out."""
+        """One more of this user's connections was refused: keep them out when it is a flood.
+
+        Root is never kept out.
+        """
         gate = self._floods.setdefault(who, FloodGate())
         if who and who not in self._kept_out and gate.refused(time.monotonic()):
             self._close_door(who)
@@ -222,7 +243,11 @@ class Server:
         with contextlib.suppress(OSError):
             self._door.close_to_others(self._groups.gids().values(), self._kept_out - {STRANGERS})
         user = "strangers" if who == STRANGERS else f"uid {who}"
-        self._log.warning("control socket: flood of connections, refused by the kernel for a while", user=user, seconds=CLOSED_S)
+        self._log.warning(
+            "control socket: flood of connections, refused by the kernel for a while",
+            user=user,
+            seconds=CLOSED_S,
+        )
         self._publish()
 
     def _open_door(self) -> None:

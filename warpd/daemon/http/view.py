@@ -1,7 +1,7 @@
 """What the last look showed, as bytes that many readers share. Pure.
 
-The loop makes a view and never changes it; whoever reads it makes the loop do nothing. Networks are kept apart, so that
-one of them can be read, and a large gateway is never serialised in one go.
+The loop makes a view and never changes it; whoever reads it makes the loop do nothing. Networks are
+kept apart, so that one of them can be read, and a large gateway is never serialised in one go.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class View:
         """Of what `warpctl status -o json` shows, `version` first."""
         names = list(data)
         place = names.index("networks")
-        before, after = ({name: data[name] for name in part} for part in (names[:place], names[place + 1 :]))
+        before, after = (
+            {name: data[name] for name in part} for part in (names[:place], names[place + 1 :])
+        )
         networks = {network["name"]: _network(network) for network in data["networks"]}
         rest = b", " + _bytes(after)[1:-1] if after else b""
         return View(generation, moment, as_of, at_s, data["version"], _open(before), rest, networks)

@@ -1,12 +1,14 @@
-"""A git repository as the place of the YAML: fetched, verified, and laid out as plain files for everybody else to read.
+"""A git repository as the place of the YAML: fetched, verified, and laid out as plain files for
+everybody else to read.
 
-    STATE/source/KEY/repo.git       what git fetched
-    STATE/source/KEY/REVISION/      warp.yaml, warp.lock.yaml, networks.d/*.yaml of a revision that was accepted
-    STATE/source/KEY/current        a symlink to the one that counts; swapped at once
+    STATE/source/KEY/repo.git what git fetched STATE/source/KEY/REVISION/ warp.yaml, warp.lock.yaml,
+    networks.d/*.yaml of a revision that was accepted STATE/source/KEY/current a symlink to the one
+    that counts; swapped at once
 
-KEY stands for the source's settings: what one repository gave is never taken for another's, or for verified because it
-once needed not be. Only regular files of those names are laid out: a symlink in a repository could name any file of this
-machine, and an error message would show its lines. Lives here: git. Does not: what the files mean, when to pull.
+KEY stands for the source's settings: what one repository gave is never taken for another's, or for
+verified because it once needed not be. Only regular files of those names are laid out: a symlink in
+a repository could name any file of this machine, and an error message would show its lines. Lives
+here: git. Does not: what the files mean, when to pull.
 """
 
 from __future__ import annotations
@@ -33,11 +35,20 @@ TIMEOUT_S: Final = 300.0
 SAID_MAX: Final = 2000  # characters of git's own words that are told
 TARGET: Final = "refs/warpd/wanted"
 _REVISION = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
-# No question on a terminal, no helper that runs commands, no hook; only ssh signatures count, not the keyrings of root.
+# No question on a terminal, no helper that runs commands, no hook; only ssh signatures count, not
+# the keyrings of root.
 _SAFE: Final = (
-    "-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null", "-c", "gc.autoDetach=false",
-    "-c", "gpg.program=/bin/false", "-c", "gpg.x509.program=/bin/false",
-)  # fmt: skip
+    "-c",
+    "protocol.ext.allow=never",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "gc.autoDetach=false",
+    "-c",
+    "gpg.program=/bin/false",
+    "-c",
+    "gpg.x509.program=/bin/false",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,10 @@ class Checkout:
 
     @property
     def revision(self) -> str:
-        """The commit that is laid out; "" before the first. Raises: OSError when the state folder is not ours to read."""
+        """The commit that is laid out; "" before the first.
+
+        Raises: OSError when the state folder is not ours to read.
+        """
         try:
             return os.readlink(self.current)
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +85,8 @@ class Checkout:
 
         Raises:
             Busy: another warpd pulls just now.
-            WarpError: git failed (its words are in the message), the commit is not verified, or it has no YAML.
+            WarpError: git failed (its words are in the message), the commit is not verified, or it
+            has no YAML.
         """
         with self._alone():
             before = self.revision
@@ -98,7 +113,11 @@ class Checkout:
             _git(None, "init", "--quiet", "--bare", str(self._repository))
         ref = self.source.ref
         # A commit cannot be asked for everywhere; a branch that holds it can.
-        what, name = ("refs/heads/*:refs/warpd/heads/*", ref) if _REVISION.match(ref) else (f"{ref}:{TARGET}", TARGET)
+        what, name = (
+            ("refs/heads/*:refs/warpd/heads/*", ref)
+            if _REVISION.match(ref)
+            else (f"{ref}:{TARGET}", TARGET)
+        )
         self._git("fetch", "--quiet", "--no-tags", "--force", "--", self.source.git, what)
         wanted = self._git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
         if not _REVISION.match(wanted):
@@ -112,10 +131,18 @@ class Checkout:
         try:
             self._git("-c", allowed, "verify-commit", wanted)
         except WarpError as failure:
-            text = f"commit {wanted[:12]} is not signed by one of {self.source.verify}: {failure.message}"
-            raise _failure(text, "source-unverified", "it is not applied; sign it, or mend the file of signers") from None
+            text = (
+                f"commit {wanted[:12]} is not signed by one of {self.source.verify}:"
+                f" {failure.message}"
+            )
+            raise _failure(
+                text, "source-unverified", "it is not applied; sign it, or mend the file of signers"
+            ) from None
         if before and not self._descends(before, wanted):
-            text = f"commit {wanted[:12]} does not come after {before[:12]}, which is applied: somebody may replay an old one"
+            text = (
+                f"commit {wanted[:12]} does not come after {before[:12]}, which is applied:"
+                " somebody may replay an old one"
+            )
             raise _failure(text, "source-older", f"if it is meant, remove {self.folder}")
 
     def _descends(self, before: str, wanted: str) -> bool:
@@ -129,7 +156,11 @@ class Checkout:
         files = list(self._files(revision))
         if MAIN_FILE not in {name for name, _ in files}:
             where = "" if self.source.path == "." else f" in {self.source.path}"
-            raise _failure(f"commit {revision[:12]} has no {MAIN_FILE}{where}", "source-empty", "see source.path")
+            raise _failure(
+                f"commit {revision[:12]} has no {MAIN_FILE}{where}",
+                "source-empty",
+                "see source.path",
+            )
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             made = Path(scratch) / "made"
             (made / FOLDER).mkdir(mode=0o700, parents=True)
@@ -146,12 +177,20 @@ class Checkout:
         """Name, in the folder that is laid out, and blob of every file that counts."""
         top = "" if self.source.path == "." else self.source.path.strip("/") + "/"
         names = [f"{top}{name}" for name in (MAIN_FILE, LOCK_FILE, f"{FOLDER}/")]
-        for line in self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *names).split("\0"):
+        for line in self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *names).split(
+            "\0"
+        ):
             about, _, path = line.partition("\t")
             mode, kind, blob = about.split(" ") if path else ("", "", "")
             name = path.removeprefix(top)
-            in_folder = name.startswith(f"{FOLDER}/") and name.count("/") == 1 and name.endswith(".yaml")
-            if kind == "blob" and mode in ("100644", "100755") and (name in (MAIN_FILE, LOCK_FILE) or in_folder):
+            in_folder = (
+                name.startswith(f"{FOLDER}/") and name.count("/") == 1 and name.endswith(".yaml")
+            )
+            if (
+                kind == "blob"
+                and mode in ("100644", "100755")
+                and (name in (MAIN_FILE, LOCK_FILE) or in_folder)
+            ):
                 yield name, blob
 
     def _blob(self, blob: str) -> bytes:
@@ -193,7 +232,9 @@ def _run(repository: Path | None, *words: str) -> bytes:
             start_new_session=True,
         )
     except OSError as failure:
-        raise _failure(f"git cannot be run: {failure.strerror}", "source-git", "apt install git") from None
+        raise _failure(
+            f"git cannot be run: {failure.strerror}", "source-git", "apt install git"
+        ) from None
     try:
         out, said = job.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -202,9 +243,13 @@ def _run(repository: Path | None, *words: str) -> bytes:
         raise _failure(f"git {words[0]} took over {TIMEOUT_S:.0f} s", "source-git") from None
     if job.returncode:
         text = " ".join(said.decode(errors="replace").split())[:SAID_MAX]
-        raise _failure(f"git: {text or f'it ended with {job.returncode} and said nothing'}", "source-git")
+        raise _failure(
+            f"git: {text or f'it ended with {job.returncode} and said nothing'}", "source-git"
+        )
     return out
 
 
-def _failure(message: str, code: str, hint: str = "what was applied before stays; it is tried again") -> WarpError:
+def _failure(
+    message: str, code: str, hint: str = "what was applied before stays; it is tried again"
+) -> WarpError:
     return WarpError(message, code=code, who="operator", hint=hint)

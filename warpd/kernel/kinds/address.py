@@ -1,7 +1,10 @@
-"""An address on a link of ours. Every address on our links is ours, but for the kernel's own link-local ones.
+"""An address on a link of ours.
 
-Addresses are set without a connected route (IFA_F_NOPREFIXROUTE): each route is an object of its own and
-carries our protocol. No duplicate address detection: a tentative address would not answer for a second.
+Every address on our links is ours, but for the kernel's own link-local ones.
+
+Addresses are set without a connected route (IFA_F_NOPREFIXROUTE): each route is an object of its
+own and carries our protocol. No duplicate address detection: a tentative address would not answer
+for a second.
 """
 
 from __future__ import annotations
@@ -63,7 +66,9 @@ def _message(item: Address, verb: str) -> Message:
     text = str(parsed.ip)
     attrs = [("IFA_ADDRESS", text), ("IFA_LOCAL", text)]
     if verb == "new":
-        return Message(item.netns, "addr", "new", header, (*attrs, ("IFA_FLAGS", flags)), create=True)
+        return Message(
+            item.netns, "addr", "new", header, (*attrs, ("IFA_FLAGS", flags)), create=True
+        )
     return Message(item.netns, "addr", "del", header, tuple(attrs), absent_is_done=True)
 
 

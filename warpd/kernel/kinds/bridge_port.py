@@ -1,6 +1,8 @@
-"""What a port of a bridge of ours lets through: its VLANs, and whether the bridge learns addresses there.
+"""What a port of a bridge of ours lets through: its VLANs, and whether the bridge learns addresses
+there.
 
-Every VLAN on a port of ours is ours. A VLAN id is either the port's own (frames come and go untagged) or tagged.
+Every VLAN on a port of ours is ours. A VLAN id is either the port's own (frames come and go
+untagged) or tagged.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import ClassVar
 from warpd.kernel.kinds.link import OnDevice, link_key
 from warpd.kernel.state import Key, Phase
 
-Vlans = tuple[tuple[int, int], ...]  # ranges, both ends included, ascending, neither touching nor overlapping
+Vlans = tuple[
+    tuple[int, int], ...
+]  # ranges, both ends included, ascending, neither touching nor overlapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""What stands twice under one key of ours, or selects in a way that none of ours does: a route appended beside ours, a rule
-with our priority and another source.
+"""What stands twice under one key of ours, or selects in a way that none of ours does: a route
+appended beside ours, a rule with our priority and another source.
 
-Ours by the mark that it carries, and never wanted. It is removed by exactly the bytes that the kernel gave, as `ip ...
-flush` does: a shorter request could take the right one instead (fib_nl_delrule and fib_table_delete take the first that
-matches what the request names).
+Ours by the mark that it carries, and never wanted. It is removed by exactly the bytes that the
+kernel gave, as `ip ... flush` does: a shorter request could take the right one instead
+(fib_nl_delrule and fib_table_delete take the first that matches what the request names).
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ class DuplicateObject:
 
     @property
     def key(self) -> Key:
-        return Key(self.KIND, self.netns, f"{self.beside.kind} {self.beside.name} #{zlib.crc32(self.body):08x}.{self.number}")
+        return Key(
+            self.KIND,
+            self.netns,
+            f"{self.beside.kind} {self.beside.name} #{zlib.crc32(self.body):08x}.{self.number}",
+        )
 
     @property
     def phase(self) -> Phase:

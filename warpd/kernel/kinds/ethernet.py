@@ -1,8 +1,11 @@
-"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel an endpoint.
+"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel an
+endpoint.
 
-Ours by their alias. The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a member of none
-itself: a port that nobody granted a VLAN carries nothing, and no frame reaches the gateway's own stack. What a
-tunnel is made of cannot change (some of it silently: drivers/net/vxlan, net/ipv4/ip_gre.c): replace.
+Ours by their alias. The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a
+member of none
+itself: a port that nobody granted a VLAN carries nothing, and no frame reaches the gateway's own
+stack. What a tunnel is made of cannot change (some of it silently: drivers/net/vxlan,
+net/ipv4/ip_gre.c): replace.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from warpd.kernel.request import Index, Message
 from warpd.kernel.state import Key
 
 PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
-LEARNED_PER_LEG = 1024  # addresses: four /24 of hosts behind each endpoint, 128 KiB of the kernel's memory
+LEARNED_PER_LEG = (
+    1024  # addresses: four /24 of hosts behind each endpoint, 128 KiB of the kernel's memory
+)
 VXLAN_PORT = 4789
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 
@@ -23,16 +28,30 @@ ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 @dataclass(frozen=True, slots=True)
 class Bridge(Device):
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
-        {"mtu", "alias", "master", "filtering", "protocol", "default_pvid", "snooping", "stp", "max_learned"}
+        {
+            "mtu",
+            "alias",
+            "master",
+            "filtering",
+            "protocol",
+            "default_pvid",
+            "snooping",
+            "stp",
+            "max_learned",
+        }
     )
 
     filtering: bool = True
-    protocol: int = ETH_P_8021Q  # whose tags are looked at: with 802.1ad, those of customers pass as payload
+    protocol: int = (
+        ETH_P_8021Q  # whose tags are looked at: with 802.1ad, those of customers pass as payload
+    )
     default_pvid: int = 0
     snooping: bool = False
     stp: bool = False
-    counting: bool = True  # of frames by port and VLAN, from which follows what was dropped; only a new bridge takes it
-    # Addresses that it learns at most (Linux 6.7; an older kernel shows what the bridge's legs are given).
+    # of frames by port and VLAN, from which follows what was dropped; only a new bridge takes it
+    counting: bool = True
+    # Addresses that it learns at most (Linux 6.7; an older kernel shows what the bridge's legs are
+    # given).
     max_learned: int = LEARNED_PER_LEG
 
 
@@ -51,7 +70,9 @@ class Leg(Device):
 
 @dataclass(frozen=True, slots=True)
 class Gretap(Leg):
-    pmtudisc: bool = False  # without: what is too large for the WireGuard device is cut up inside it
+    pmtudisc: bool = (
+        False  # without: what is too large for the WireGuard device is cut up inside it
+    )
     ignore_df: bool = True
 
 
@@ -63,7 +84,9 @@ class Vxlan(Leg):
 
 
 def max_learned(legs: int) -> int:
-    """How many addresses a bridge with so many legs learns at most; beyond, frames to new ones go to all legs."""
+    """How many addresses a bridge with so many legs learns at most; beyond, frames to new ones go
+    to all legs.
+    """
     return LEARNED_PER_LEG * max(legs, 1)
 
 
@@ -85,7 +108,9 @@ def change_bridge(before: Bridge, after: Bridge) -> list[Message]:
     old = dict(_flags(before))
     data = [(name, value) for name, value in _flags(after) if old[name] != value]
     if not data:
-        return []  # the limit of what is learned is written by `kernel/live_bridge`: pyroute2 0.9 does not know it
+        # the limit of what is learned is written by `kernel/live_bridge`: pyroute2 0.9 does not
+        # know it
+        return []
     info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]}
     header = (("index", Index(after.netns, after.name)),)
     return [Message(after.netns, "link", "set", header, (("IFLA_LINKINFO", info),))]

@@ -1,12 +1,15 @@
-"""Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link is up.
+"""Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link
+is up.
 
-Ours: the alias `warpd:<vcid>:<network>`. The kernel takes no alias with the request that creates a link
-(rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS). So the request carries the link group
-NEWBORN, and once it has succeeded, the link is given its alias and the default group: a link that somebody else made is
-never marked, and a crash in between leaves one that is known as ours and removed. Inside our own namespaces every link
-that has one of our names is ours anyway. Links are created down; `LinkUp` is an object of its own because it comes later.
+Ours: the alias `warpd:<vcid>:<network>`. The kernel takes no alias with the request that creates a
+link (rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS). So the request
+carries the link group NEWBORN, and once it has succeeded, the link is given its alias and the
+default group: a link that somebody else made is never marked, and a crash in between leaves one
+that is known as ours and removed. Inside our own namespaces every link that has one of our names is
+ours anyway. Links are created down; `LinkUp` is an object of its own because it comes later.
 
-The WireGuard device of a network in a namespace is created by a request on the root namespace's socket with
+The WireGuard device of a network in a namespace is created by a request on the root namespace's
+socket with
 IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/wireguard/device.c,
 `creating_net`) and never seen there.
 """
@@ -64,11 +67,15 @@ def maker_of(netns: str, device: str) -> Key | None:
         return None
     if not device.startswith(naming.TRANSIT_INNER_PREFIX):
         return link_key(netns, device)
-    return link_key(ROOT, naming.TRANSIT_OUTER_PREFIX + device.removeprefix(naming.TRANSIT_INNER_PREFIX))
+    return link_key(
+        ROOT, naming.TRANSIT_OUTER_PREFIX + device.removeprefix(naming.TRANSIT_INNER_PREFIX)
+    )
 
 
 def group_of(netns: str, name: str) -> str:
-    """The network that something belongs to: from where it lives, or else from the VCID in its name."""
+    """The network that something belongs to: from where it lives, or else from the VCID in its
+    name.
+    """
     if netns != ROOT:
         return netns
     vcid = naming.vcid_of_link(name)
@@ -124,7 +131,8 @@ class Device:
 
     @property
     def container(self) -> Key | None:
-        return None  # removed by itself, before its namespace: that death is asynchronous and keeps the UDP port
+        # removed by itself, before its namespace: that death is asynchronous and keeps the UDP port
+        return None
 
     @property
     def group(self) -> str:
@@ -133,7 +141,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class WireguardLink(Device):
-    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of wireguard-go ("tun")."""
+    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of
+    wireguard-go ("tun").
+    """
 
     driver: str = "wireguard"
 
@@ -201,14 +211,18 @@ def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
         if other is None and end.alias.startswith(naming.ALIAS_PREFIX):
             out.append(OrphanLink(ROOT, end.name, "veth"))
         elif other is not None:
-            out.append(Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu))
+            out.append(
+                Veth(end.name, other.netns, other.name, end.alias, other.alias, end.mtu, other.mtu)
+            )
     out += [OrphanLink(end.netns, end.name, "veth") for end in inner.values()]
     return out
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanLink:
-    """A link with a name and mark of ours in a place or of a kind that we never want: only ever removed."""
+    """A link with a name and mark of ours in a place or of a kind that we never want: only ever
+    removed.
+    """
 
     KIND: ClassVar[str] = KIND
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
@@ -286,7 +300,10 @@ def create_device(device: Device, kind: str, data: Sequence[tuple[str, Any]] = (
     if device.master:
         attrs.append(("IFLA_MASTER", Index(device.netns, device.master)))
     attrs += [("IFLA_GROUP", NEWBORN), ("IFLA_LINKINFO", {"attrs": info})]
-    return [Message(device.netns, "link", "new", (), tuple(attrs), create=True), _mark(device.netns, device.name, device.alias)]
+    return [
+        Message(device.netns, "link", "new", (), tuple(attrs), create=True),
+        _mark(device.netns, device.name, device.alias),
+    ]
 
 
 def _mark(netns: str, name: str, alias: str) -> Message:
@@ -304,7 +321,10 @@ def create_wireguard(link: WireguardLink) -> list[Message]:
         ("IFLA_GROUP", NEWBORN),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "wireguard")]}),
     )
-    return [Message(ROOT, "link", "new", (), attrs, create=True), _mark(link.netns, link.name, link.alias)]
+    return [
+        Message(ROOT, "link", "new", (), attrs, create=True),
+        _mark(link.netns, link.name, link.alias),
+    ]
 
 
 def create_veth(link: Veth) -> list[Message]:
@@ -313,7 +333,10 @@ def create_veth(link: Veth) -> list[Message]:
         ("IFLA_MTU", link.peer_mtu),
         ("IFLA_NET_NS_FD", Handle(link.peer_netns)),
     ]
-    info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]
+    info = [
+        ("IFLA_INFO_KIND", "veth"),
+        ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}),
+    ]
     attrs = (
         ("IFLA_IFNAME", link.name),
         ("IFLA_MTU", link.mtu),
@@ -328,7 +351,9 @@ def create_veth(link: Veth) -> list[Message]:
 
 
 def adopt_tun(link: WireguardLink) -> list[Message]:
-    """wireguard-go has made the tun device in the root: mark it there, then move it to where it belongs."""
+    """wireguard-go has made the tun device in the root: mark it there, then move it to where it
+    belongs.
+    """
     mark = (("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias))
     out = [Message(ROOT, "link", "set", (), mark)]
     if link.netns != ROOT:

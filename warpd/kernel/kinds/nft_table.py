@@ -1,16 +1,18 @@
 """Our nftables table `inet warpd`, one per namespace, and the elements that grant.
 
-Ours by name. The table (sets, counters, chains, rules) is one object: it is the guard, and it changes in one
-transaction. In the root, where networks share it, each has a *part* of its own: names that end in its VCID, and
-entries in the table's dispatch maps. A *gate* is a chain on the ingress of one link, which stands and falls with it.
+Ours by name. The table (sets, counters, chains, rules) is one object: it is the guard, and it
+changes in one transaction. In the root, where networks share it, each has a *part* of its own:
+names that end in its VCID, and entries in the table's dispatch maps. A *gate* is a chain on the
+ingress of one link, which stands and falls with it.
 
-The elements of a *grant* set (who may pass) are objects of their own, added last and removed first; those of a
-*fence* set (what is guarded, and how) are added first and removed last; those of a *static* set (address ranges)
-belong to the table or part; those of a *learned* set are added by rules and are not looked at.
+The elements of a *grant* set (who may pass) are objects of their own, added last and removed first;
+those of a *fence* set (what is guarded, and how) are added first and removed last; those of a
+*static* set (address ranges) belong to the table or part; those of a *learned* set are added by
+rules and are not looked at.
 
-Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be compared
-with what is wanted. How they are written is in `nftables.rules`, how a listing becomes objects in `nftables.listing`, how a
-change becomes commands in `nftables.commands`.
+Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be
+compared with what is wanted. How they are written is in `nftables.rules`, how a listing becomes
+objects in `nftables.listing`, how a change becomes commands in `nftables.commands`.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ STRANGE = "strange"  # the type we give to what we never put into our table
 FAMILY = "inet"
 TABLE = "warpd"
 Role = Literal["grant", "fence", "learned", "static"]
-# The sets whose elements are objects of their own, or are added by rules as packets come (learned) and are nobody's; every
-# other set belongs to its table or part.
+# The sets whose elements are objects of their own, or are added by rules as packets come (learned)
+# and are nobody's; every other set belongs to its table or part.
 ROLES: Mapping[str, Role] = {
     "links": "grant",
     "bridges": "grant",
@@ -79,7 +81,8 @@ class NftSet:
     type: str
     interval: bool = False
     elements: tuple[str, ...] = ()  # sorted; only those of a static set
-    map: str = ""  # what a map leads to; entries of a static verdict map (a dispatch map) belong to the parts
+    # what a map leads to; entries of a static verdict map (a dispatch map) belong to the parts
+    map: str = ""
     timeout: int = 0  # seconds after which an element goes; 0: never
     size: int = 0  # elements at most, of a set with a timeout
 
@@ -107,8 +110,8 @@ class NftTable:
     sets: tuple[NftSet, ...]  # each tuple sorted by name
     counters: tuple[str, ...]
     chains: tuple[NftChain, ...]
-    # Elements of the fence that come with the table's own transaction, so that no door stands unguarded while the
-    # table is made or made anew; each is an object of its own as well.
+    # Elements of the fence that come with the table's own transaction, so that no door stands
+    # unguarded while the table is made or made anew; each is an object of its own as well.
     doors: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -169,7 +172,9 @@ class NetworkSubtable:
 
 @dataclass(frozen=True, slots=True)
 class IngressFilter(OnDevice):
-    """What may come in by one link, judged frame by frame before anything else sees it (ingress hook)."""
+    """What may come in by one link, judged frame by frame before anything else sees it (ingress
+    hook).
+    """
 
     KIND: ClassVar[str] = "nft-gate"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"rules"})
@@ -189,7 +194,10 @@ class IngressFilter(OnDevice):
     @property
     def needs(self) -> tuple[Key, ...]:
         """The counters it names are the part's or the table's."""
-        return (_home(self.netns, self.device.rpartition("-")[0]), link_key(self.netns, self.device))
+        return (
+            _home(self.netns, self.device.rpartition("-")[0]),
+            link_key(self.netns, self.device),
+        )
 
 
 Guard = NftTable | NetworkSubtable
@@ -200,14 +208,18 @@ def part_key(vcid: int) -> Key:
 
 
 def _home(netns: str, name: str) -> Key:
-    """What owns a set or counter of this name: the table, or in the root the part whose VCID ends the name."""
+    """What owns a set or counter of this name: the table, or in the root the part whose VCID ends
+    the name.
+    """
     vcid = part_of(name) if netns == ROOT else 0
     return part_key(vcid) if vcid else table_key(netns)
 
 
 @dataclass(frozen=True, slots=True)
 class NftElements:
-    """Elements of a grant or fence set. In a set that networks share, `part` is the one link that they speak of.
+    """Elements of a grant or fence set.
+
+    In a set that networks share, `part` is the one link that they speak of.
 
     An element of a map is written `KEY : VALUE`, and a verdict as `jump CHAIN`.
     """
@@ -248,13 +260,17 @@ def table_key(netns: str) -> Key:
 
 def fewer(before: NftElements, after: NftElements) -> NftElements:
     """Only what both sides hold: what a revocation leaves."""
-    return NftElements(after.netns, after.set, before.elements & after.elements, after.part, after.owner)
+    return NftElements(
+        after.netns, after.set, before.elements & after.elements, after.part, after.owner
+    )
 
 
 def needs_rebuild(before: Guard, after: Guard) -> bool:
-    """Whether only deleting and adding it all (in one transaction, its grants lost) makes the change.
+    """Whether only deleting and adding it all (in one transaction, its grants lost) makes the
+    change.
 
-    So it is when a set changed its type, a chain its hook, or it holds something that we never put there.
+    So it is when a set changed its type, a chain its hook, or it holds something that we never put
+    there.
     """
     sets_before = {item.name: item for item in before.sets}
     if any(item.type.startswith(STRANGE) for item in before.sets):
@@ -262,11 +278,18 @@ def needs_rebuild(before: Guard, after: Guard) -> bool:
     if any(s.name in sets_before and not _same_type(sets_before[s.name], s) for s in after.sets):
         return True
     chains_before = {chain.name: chain for chain in before.chains}
-    return any(c.name in chains_before and not _same_hook(chains_before[c.name], c) for c in after.chains)
+    return any(
+        c.name in chains_before and not _same_hook(chains_before[c.name], c) for c in after.chains
+    )
 
 
 def _same_hook(one: NftChain, other: NftChain) -> bool:
-    return (one.hook, one.type, one.priority, one.policy) == (other.hook, other.type, other.priority, other.policy)
+    return (one.hook, one.type, one.priority, one.policy) == (
+        other.hook,
+        other.type,
+        other.priority,
+        other.policy,
+    )
 
 
 def _same_type(one: NftSet, other: NftSet) -> bool:

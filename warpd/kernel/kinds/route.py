@@ -1,8 +1,9 @@
 """A route of ours: protocol 119.
 
-The kernel's key is (family, table, prefix, metric, tos); `device` and `via` are changed by NLM_F_REPLACE only
-after a look has shown that the route under that key is ours, because the kernel does not compare the
-protocol when it replaces (fib_table_insert). IPv6 metric 0 reads back as 1024: written so from the start.
+The kernel's key is (family, table, prefix, metric, tos); `device` and `via` are changed by
+NLM_F_REPLACE only after a look has shown that the route under that key is ours, because the kernel
+does not compare the protocol when it replaces (fib_table_insert). IPv6 metric 0 reads back as 1024:
+written so from the start.
 """
 
 from __future__ import annotations
@@ -114,5 +115,7 @@ def change_route(_before: Route, after: Route) -> list[Message]:
 
 
 def delete_route(item: Route) -> list[Message]:
-    """By the kernel's key only: an attribute too many and the kernel says that there is no such route."""
+    """By the kernel's key only: an attribute too many and the kernel says that there is no such
+    route.
+    """
     return [_message(item, "del", create=False)]

@@ -1,7 +1,7 @@
 """A routing policy rule of ours: protocol 119.
 
-The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What stands there twice, or
-selects in other ways, is `duplicates`.
+The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What
+stands there twice, or selects in other ways, is `duplicates`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,24 @@ class Rule:
     table: int = 0  # 0: that of the packet's VRF (l3mdev), unless `goto` or `nop` says otherwise
     owner: str = field(default="", compare=False)  # in the root
     inside: Key | None = field(default=None, compare=False)  # its namespace, when it is one of ours
-    goto: int = field(default=0, kw_only=True)  # go on with the first rule of this priority, later than its own; 0: no
+    goto: int = field(
+        default=0, kw_only=True
+    )  # go on with the first rule of this priority, later than its own; 0: no
     nop: bool = field(default=False, kw_only=True)  # it does nothing: a place to go to
-    suppress: int = field(default=-1, kw_only=True)  # pass over what is found with no longer prefix than this; -1: nothing
-    link: str = field(default="", kw_only=True)  # packets that came in by this link; "": by any, and the host's own
+    suppress: int = field(
+        default=-1, kw_only=True
+    )  # pass over what is found with no longer prefix than this; -1: nothing
+    link: str = field(
+        default="", kw_only=True
+    )  # packets that came in by this link; "": by any, and the host's own
     to: str = field(default="", kw_only=True)  # packets to this prefix; "": to all
-    mask: int = field(default=0, kw_only=True)  # the bits of the mark that are compared; 0: all of them, or none without a mark
+    mask: int = field(
+        default=0, kw_only=True
+    )  # the bits of the mark that are compared; 0: all of them, or none without a mark
     blackhole: bool = field(default=False, kw_only=True)  # drop what it selects
-    of_vrf: bool = field(default=False, kw_only=True)  # only what is looked up on behalf of a VRF, whichever; with `blackhole`
+    of_vrf: bool = field(
+        default=False, kw_only=True
+    )  # only what is looked up on behalf of a VRF, whichever; with `blackhole`
 
     @property
     def key(self) -> Key:
@@ -72,7 +82,9 @@ class Rule:
 
     @property
     def needs(self) -> tuple[Key, ...]:
-        """A rule that goes to another is passed over while that one is not there (fib_rules_lookup, net/core/fib_rules.c)."""
+        """A rule that goes to another is passed over while that one is not there (fib_rules_lookup,
+        net/core/fib_rules.c).
+        """
         target = (Rule(self.netns, self.version, self.goto, nop=True).key,) if self.goto else ()
         return target if self.inside is None else (self.inside, *target)
 
@@ -92,7 +104,10 @@ def _message(rule: Rule, create: bool) -> Message:
         ("action", _action(rule)),
         ("dst_len", ip_network(rule.to).prefixlen if rule.to else 0),
     )
-    attrs: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
+    attrs: list[tuple[str, Any]] = [
+        ("FRA_PRIORITY", rule.priority),
+        ("FRA_PROTOCOL", ROUTE_PROTOCOL),
+    ]
     attrs += [("FRA_DST", str(ip_network(rule.to).network_address))] if rule.to else []
     attrs += [("FRA_IIFNAME", rule.link)] if rule.link else []
     attrs += [("FRA_FWMARK", rule.mark)] if rule.mark or rule.mask else []
@@ -102,7 +117,15 @@ def _message(rule: Rule, create: bool) -> Message:
     attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
     if rule.of_vrf or not (rule.table or rule.goto or rule.nop or rule.blackhole):
         attrs.append(("FRA_L3MDEV", 1))
-    return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create, absent_is_done=not create)
+    return Message(
+        rule.netns,
+        "rule",
+        "new" if create else "del",
+        header,
+        tuple(attrs),
+        create,
+        absent_is_done=not create,
+    )
 
 
 def _action(rule: Rule) -> int:

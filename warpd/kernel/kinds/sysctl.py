@@ -1,7 +1,8 @@
 """A kernel setting of a namespace or of a link.
 
-Ours inside our namespaces and on our links, where it dies with them. On the host's own uplink we set one
-only with a fence beside it in our nft table (see `networks/isolation/namespace.py`): then `restore` is what it was.
+Ours inside our namespaces and on our links, where it dies with them. On the host's own uplink we
+set one only with a fence beside it in our nft table (see `networks/isolation/namespace.py`): then
+`restore` is what it was.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import ClassVar
 
 from warpd.kernel.state import ROOT, Key, Phase
 
-# `tag` is a number that the kernel keeps for a link and does nothing with (Documentation/networking/ip-sysctl):
-# on our doors and VRFs, the memory that it was us who turned the host's forwarding on, which a flushed ruleset forgets.
+# `tag` is a number that the kernel keeps for a link and does nothing with
+# (Documentation/networking/ip-sysctl): on our doors and VRFs, the memory that it was us who turned
+# the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
 _QUIET = (
@@ -29,7 +31,8 @@ _PORT = (
     "net/ipv6/conf/{}/disable_ipv6",
 )
 BRIDGE_NETFILTER = ("arptables", "ip6tables", "iptables")
-# What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the namespace itself.
+# What is read back, by the role of the link that it belongs to ("{}" is its name); "" is the
+# namespace itself.
 WATCHED: Mapping[str, tuple[str, ...]] = {
     "": (
         "net/ipv4/conf/all/send_redirects",
@@ -76,7 +79,9 @@ class Sysctl:
     netns: str
     path: str  # below /proc/sys, with slashes
     value: str
-    holder: Key | None = field(default=None, compare=False)  # the link or namespace that it belongs to
+    holder: Key | None = field(
+        default=None, compare=False
+    )  # the link or namespace that it belongs to
     owner: str = field(default="", compare=False)
     restore: str | None = field(default=None, compare=False)
     after: tuple[Key, ...] = field(default=(), compare=False)  # settings that must stand first

@@ -1,7 +1,7 @@
 """A VRF: an l3mdev device in the root that ties its ports' lookups to one routing table.
 
-Ours by its alias. The table of a VRF cannot change (drivers/net/vrf.c has no changelink): another table means
-another device.
+Ours by its alias. The table of a VRF cannot change (drivers/net/vrf.c has no changelink): another
+table means another device.
 """
 
 from __future__ import annotations

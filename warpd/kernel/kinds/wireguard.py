@@ -1,7 +1,7 @@
 """The inside of a WireGuard device: its key and port, and its peers.
 
-Ours: everything on a device of ours. Peers are changed one by one, so that untouched ones keep their session.
-A peer's endpoint is where the kernel last heard it: roaming, never drift.
+Ours: everything on a device of ours. Peers are changed one by one, so that untouched ones keep
+their session. A peer's endpoint is where the kernel last heard it: roaming, never drift.
 """
 
 from __future__ import annotations

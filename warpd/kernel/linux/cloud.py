@@ -1,7 +1,9 @@
-"""The public address of a machine behind its cloud's one-to-one NAT, from what cloud-init has written down.
+"""The public address of a machine behind its cloud's one-to-one NAT, from what cloud-init has
+written down.
 
-Nobody is asked: cloud-init reads the cloud's metadata at boot and leaves it in one file for all users (its documentation,
-"Instance metadata"). Of the clouds whose machines see only a private address, EC2, OpenStack and Azure name the public one there.
+Nobody is asked: cloud-init reads the cloud's metadata at boot and leaves it in one file for all
+users (its documentation, "Instance metadata"). Of the clouds whose machines see only a private
+address, EC2, OpenStack and Azure name the public one there.
 """
 
 from __future__ import annotations
@@ -18,7 +20,18 @@ _PLACES: Final[tuple[tuple[str | int, ...], ...]] = (
     ("ds", "meta_data", "public_ipv4"),
     ("ds", "ec2_metadata", "public-ipv4"),
     ("ds", "ec2_metadata", "public_ipv4"),
-    ("ds", "meta_data", "imds", "network", "interface", 0, "ipv4", "ipAddress", 0, "publicIpAddress"),
+    (
+        "ds",
+        "meta_data",
+        "imds",
+        "network",
+        "interface",
+        0,
+        "ipv4",
+        "ipAddress",
+        0,
+        "publicIpAddress",
+    ),
 )
 
 

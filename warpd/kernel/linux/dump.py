@@ -1,8 +1,8 @@
 """One look at one namespace: rows from the kernel -> objects, ours and foreign told apart.
 
-Ours in the root: a link with our alias (or one end of a pair whose other end is in a namespace of ours;
-`objects.link.pair` finds that), routes and rules of our protocol, our table. In a namespace of ours everything that
-carries one of our names, except routes of another protocol.
+Ours in the root: a link with our alias (or one end of a pair whose other end is in a namespace of
+ours; `objects.link.pair` finds that), routes and rules of our protocol, our table. In a namespace
+of ours everything that carries one of our names, except routes of another protocol.
 """
 
 from __future__ import annotations
@@ -68,11 +68,17 @@ from warpd.kernel.state import (
 from warpd.networks.firewall.root import fences
 
 SCOPE_LINK = 253
-IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40  # linux/if_addr.h
+IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = (
+    0x01,
+    0x08,
+    0x20,
+    0x40,
+)  # linux/if_addr.h
 PASSING = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
 SCOPE_GLOBAL = 0
 PROTOCOL_KERNEL = 2
-# A port with more VLANs than this is meant to let everything through: reading all their counters would take longer than a look.
+# A port with more VLANs than this is meant to let everything through: reading all their counters
+# would take longer than a look.
 COUNTED_VLANS = 1000
 SETTING_BYTES = 4096  # more than any setting of a namespace has
 Counts = dict[str, dict[str, tuple[int, int]]]
@@ -83,13 +89,25 @@ ReadDevice = Callable[[str, str, str], DeviceRead]
 class NamespaceDumper:
     """Reads one namespace; the calling thread is inside it already."""
 
-    def __init__(self, netns: str, route: NetlinkSocket, tables: TableCache, counted: bool, read_device: ReadDevice) -> None:
+    def __init__(
+        self,
+        netns: str,
+        route: NetlinkSocket,
+        tables: TableCache,
+        counted: bool,
+        read_device: ReadDevice,
+    ) -> None:
         self.netns = netns
         self.links: list[LinkRow] = []
         self.addresses: list[AddressRow] = []
         self.table: NftTable | None = None
         self.userspace: set[str] = set()
-        self._route, self._nft, self._counted, self._read_device = route, tables, counted, read_device
+        self._route, self._nft, self._counted, self._read_device = (
+            route,
+            tables,
+            counted,
+            read_device,
+        )
         self._foreign: dict[Key, str] = {}
         self._told: set[Key] = set()
         self._duplicates = 0
@@ -113,7 +131,9 @@ class NamespaceDumper:
         objects: list[KernelObject] = [self._placed(item) for item in tables]
         for row in own:
             if row.kind == "veth" and row.name.startswith(("up-", "dn-")):
-                ends.append(VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu))
+                ends.append(
+                    VethEnd(self.netns, row.name, row.index, row.peer_index, row.alias, row.mtu)
+                )
             else:
                 objects += self._device(row)
         objects += self._ups(own)
@@ -124,14 +144,29 @@ class NamespaceDumper:
         objects += self._filters(own)
         objects += settings(self.netns, own)
         drops = self._with_frames(_by_group(self.netns, counts), objects)
-        return Dump(self.netns, tuple(objects), tuple(ends), self._foreign, "", None, self._traffic, drops, others)
+        return Dump(
+            self.netns,
+            tuple(objects),
+            tuple(ends),
+            self._foreign,
+            "",
+            None,
+            self._traffic,
+            drops,
+            others,
+        )
 
     def _with_frames(self, drops: Counts, objects: Sequence[KernelObject]) -> Counts:
-        """With what bridges dropped: the frames that came in by a network's legs, less those that some VLAN took."""
+        """With what bridges dropped: the frames that came in by a network's legs, less those that
+        some VLAN took.
+        """
         rows = {row.name: row for row in self.links}
         refused: dict[str, int] = {}
         for port in objects:
-            if isinstance(port, BridgePort) and sum(last - first for first, last in port.tagged) <= COUNTED_VLANS:
+            if (
+                isinstance(port, BridgePort)
+                and sum(last - first for first, last in port.tagged) <= COUNTED_VLANS
+            ):
                 count = bridge_netlink.refused(self._route, rows[port.device].index)
                 refused[port.group] = refused.get(port.group, 0) + count
         for group, count in refused.items():
@@ -143,7 +178,9 @@ class NamespaceDumper:
         return drops
 
     def _placed(self, item: NftObject) -> KernelObject:
-        """A gate without its link judges nothing, but the kernel may keep the chain (Linux 6.13 on), hooked to nothing."""
+        """A gate without its link judges nothing, but the kernel may keep the chain (Linux 6.13
+        on), hooked to nothing.
+        """
         rows = {row.name: row for row in self.links}
         if isinstance(item, IngressFilter) and item.device not in rows:
             return IngressFilter(item.netns, item.device, ())
@@ -154,8 +191,12 @@ class NamespaceDumper:
 
     def tag(self) -> int:
         """What our doors remember, all of them together."""
-        doors = [row for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)]
-        return functools.reduce(operator.or_, (int(row.setting(socket.AF_INET, "tag") or 0) for row in doors), 0)
+        doors = [
+            row for row in self.links if row.name.startswith(("dn-", "vrf-")) and self._is_ours(row)
+        ]
+        return functools.reduce(
+            operator.or_, (int(row.setting(socket.AF_INET, "tag") or 0) for row in doors), 0
+        )
 
     def foreign_rules(self) -> ForeignRules:
         """Chains of others on the way of our packets."""
@@ -165,12 +206,21 @@ class NamespaceDumper:
         """A namespace with our form of name, but somebody else's content."""
         if self.netns == ROOT or self.table is not None:
             return ""
-        if any(row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN for row in self.links):
+        if any(
+            row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN for row in self.links
+        ):
             return ""
-        # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in it that is up.
-        known = [row.name for row in self.links if row.name in KERNEL_NAMES or naming.is_link(row.name)]
+        # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in
+        # it that is up.
+        known = [
+            row.name for row in self.links if row.name in KERNEL_NAMES or naming.is_link(row.name)
+        ]
         strange = [row.name for row in self.links if row.up or row.name not in known]
-        return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}" if strange else ""
+        return (
+            f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}"
+            if strange
+            else ""
+        )
 
     def _is_ours(self, row: LinkRow) -> bool:
         if row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN:
@@ -179,8 +229,11 @@ class NamespaceDumper:
             return False
         if self.netns != ROOT:
             return True
-        # born here and not yet moved away: the crash window of a pair's or of wireguard-go's creation
-        unmarked = not row.alias and (row.kind == "veth" or (row.kind == "tun" and self._served(row.name)))
+        # born here and not yet moved away: the crash window of a pair's or of wireguard-go's
+        # creation
+        unmarked = not row.alias and (
+            row.kind == "veth" or (row.kind == "tun" and self._served(row.name))
+        )
         if not unmarked:
             text = f"link {row.name} ({row.kind or 'physical'}) without our alias"
             self._foreign[link_key(ROOT, row.name)] = text
@@ -200,10 +253,16 @@ class NamespaceDumper:
         return [made or OrphanLink(self.netns, row.name, row.kind, self._owner(row))]
 
     def _owner(self, row: LinkRow) -> str:
-        return (group_of_alias(row.alias) or group_of(ROOT, row.name)) if self.netns == ROOT else self.netns
+        return (
+            (group_of_alias(row.alias) or group_of(ROOT, row.name))
+            if self.netns == ROOT
+            else self.netns
+        )
 
     def _wireguard(self, row: LinkRow) -> list[KernelObject]:
-        right = row.kind == "wireguard" or (row.kind == "tun" and self._served(row.name))  # else its process is gone
+        right = row.kind == "wireguard" or (
+            row.kind == "tun" and self._served(row.name)
+        )  # else its process is gone
         if not right or (self.netns == ROOT and not row.alias):
             return [OrphanLink(self.netns, row.name, row.kind, self._owner(row))]
         if row.kind == "tun":
@@ -218,9 +277,13 @@ class NamespaceDumper:
         out: list[KernelObject] = []
         for public, peer in read.peers.items():
             ips = tuple(sorted(peer.allowed_ips))
-            found = WireguardPeer(self.netns, device, public, peer.preshared_key, peer.keepalive, ips)
+            found = WireguardPeer(
+                self.netns, device, public, peer.preshared_key, peer.keepalive, ips
+            )
             out.append(found)
-            self._traffic[found.key] = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
+            self._traffic[found.key] = PeerTraffic(
+                peer.received, peer.sent, peer.handshake, peer.endpoint
+            )
         return out
 
     def _ups(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
@@ -253,15 +316,31 @@ class NamespaceDumper:
                 key = route_key(self.netns, row.table, row.prefix, row.metric)
                 self._foreign[key] = f"route {row.prefix} of protocol {row.protocol} on {name}"
                 continue
-            yield self._single(self._route_of(row, name, name in names, tables.get(row.table, "")), "route", row.body)
+            yield self._single(
+                self._route_of(row, name, name in names, tables.get(row.table, "")),
+                "route",
+                row.body,
+            )
 
     def _route_of(self, row: RouteRow, device: str, on_ours: bool, owner: str) -> Route:
         maker = maker_of(self.netns, device) if on_ours else None
-        return Route(self.netns, row.prefix, device, maker, row.via or None, row.table, row.metric, row.kind, owner=owner)
+        return Route(
+            self.netns,
+            row.prefix,
+            device,
+            maker,
+            row.via or None,
+            row.table,
+            row.metric,
+            row.kind,
+            owner=owner,
+        )
 
     def _tables(self, own: Sequence[LinkRow]) -> dict[int, str]:
         """Routing table -> the network whose VRF it is."""
-        return {_int(row.data, IFLA_VRF_TABLE): self._owner(row) for row in own if row.kind == "vrf"}
+        return {
+            _int(row.data, IFLA_VRF_TABLE): self._owner(row) for row in own if row.kind == "vrf"
+        }
 
     def _rules(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         tables = self._tables(own)
@@ -285,14 +364,20 @@ class NamespaceDumper:
             yield self._single(found, "rule", row.body, row.odd)
 
     def _single(
-        self, item: KernelObject, family: Literal["addr", "route", "rule"], body: bytes, odd: bool = False
+        self,
+        item: KernelObject,
+        family: Literal["addr", "route", "rule"],
+        body: bytes,
+        odd: bool = False,
     ) -> KernelObject:
         """The first thing under its key; every other is surplus."""
         if not odd and item.key not in self._told:
             self._told.add(item.key)
             return item
         self._duplicates += 1
-        return DuplicateObject(self.netns, family, item.key, body, self._duplicates, item.group, item.container)
+        return DuplicateObject(
+            self.netns, family, item.key, body, self._duplicates, item.group, item.container
+        )
 
     def _ports(self, own: Sequence[LinkRow]) -> Iterator[KernelObject]:
         legs = {row.index: row.name for row in own if row.master and row.kind in LEGS}
@@ -310,7 +395,9 @@ class NamespaceDumper:
             qdisc = found[row.index]
             rows = [] if qdisc.block else tc_netlink.filters(self._route, row.index)
             owner = self._owner(row) if self.netns == ROOT else ""
-            item = TcIngress(self.netns, row.name, tc_netlink.content(rows), qdisc.block, qdisc.kind, owner)
+            item = TcIngress(
+                self.netns, row.name, tc_netlink.content(rows), qdisc.block, qdisc.kind, owner
+            )
             self._count(item.group, rows)
             if row.kind in LEGS:
                 early = sum(packets for _reason, packets, _size in tc_netlink.drops(rows))
@@ -324,9 +411,20 @@ class NamespaceDumper:
 
 LEGS = ("gretap", "vxlan")
 IFLA_VRF_TABLE = 1
-IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL, IFLA_BR_MCAST_SNOOPING = 5, 7, 8, 23
+IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL, IFLA_BR_MCAST_SNOOPING = (
+    5,
+    7,
+    8,
+    23,
+)
 IFLA_BR_VLAN_DEFAULT_PVID = 39
-IFLA_GRE_LINK, IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_PMTUDISC, IFLA_GRE_IGNORE_DF = 1, 6, 7, 10, 19
+IFLA_GRE_LINK, IFLA_GRE_LOCAL, IFLA_GRE_REMOTE, IFLA_GRE_PMTUDISC, IFLA_GRE_IGNORE_DF = (
+    1,
+    6,
+    7,
+    10,
+    19,
+)
 IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL = 1, 2, 3, 4
 IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 7, 15
 
@@ -343,7 +441,9 @@ def _text(data: Mapping[int, bytes], kind: int) -> str:
     return socket.inet_ntop(socket.AF_INET, data[kind]) if len(data.get(kind, b"")) == 4 else ""
 
 
-def _plain_device(netns: str, row: LinkRow, master: str, names: Mapping[int, str], ports: int) -> KernelObject | None:
+def _plain_device(
+    netns: str, row: LinkRow, master: str, names: Mapping[int, str], ports: int
+) -> KernelObject | None:
     """A VRF, a bridge or a leg of ours; None for what we never make."""
     base = (netns, row.name, row.alias, row.mtu)
     if row.kind == "vrf" and netns == ROOT:
@@ -369,7 +469,9 @@ def _bridge(row: LinkRow, bridge: Bridge) -> Bridge:
     )
 
 
-def _leg(row: LinkRow, base: tuple[str, str, str, int], master: str, names: Mapping[int, str]) -> Leg:
+def _leg(
+    row: LinkRow, base: tuple[str, str, str, int], master: str, names: Mapping[int, str]
+) -> Leg:
     if row.kind == "gretap":
         return Gretap(
             *base,
@@ -409,12 +511,16 @@ def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:
     out: Counts = {}
     for name, value in counts.items():
         shared = netns == ROOT and part_of(name)
-        out.setdefault(group_of(ROOT, name) if shared else netns, {})[base_of(name) if shared else name] = value
+        out.setdefault(group_of(ROOT, name) if shared else netns, {})[
+            base_of(name) if shared else name
+        ] = value
     return out
 
 
 def read_setting(path: str) -> str | None:
-    """Of a namespace, in three system calls, for there may be many; a link's come with the link (`LinkRow.setting`)."""
+    """Of a namespace, in three system calls, for there may be many; a link's come with the link
+    (`LinkRow.setting`).
+    """
     try:
         descriptor = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -452,7 +558,13 @@ def _role(netns: str, row: LinkRow) -> str:
 
 
 def look_at_host(
-    route: NetlinkSocket, look: NamespaceDumper, uplink: str, targets: Sequence[str], wireguard: bool, vrf: bool, within: Within
+    route: NetlinkSocket,
+    look: NamespaceDumper,
+    uplink: str,
+    targets: Sequence[str],
+    wireguard: bool,
+    vrf: bool,
+    within: Within,
 ) -> tuple[Host, list[KernelObject]]:
     """The facts about the machine, and the host's own settings that are ours to undo.
 
@@ -491,8 +603,14 @@ def look_at_host(
         passing_addresses=_passing(look.addresses, row),
         source_addresses=tuple(way.source for way in hops if way.source),
         hops=(*_hops(row, hops), *steered),
-        local=local_prefixes(route, look.addresses, {each.index for each in look.links if _looks_ours(each)}),
-        bridge_netfilter=tuple(n for n in BRIDGE_NETFILTER if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None),
+        local=local_prefixes(
+            route, look.addresses, {each.index for each in look.links if _looks_ours(each)}
+        ),
+        bridge_netfilter=tuple(
+            n
+            for n in BRIDGE_NETFILTER
+            if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None
+        ),
         vrf=vrf,
         foreign_vrfs=_foreign_vrfs(look),
         conntrack_max=_conntrack_max(),
@@ -502,7 +620,9 @@ def look_at_host(
 
 
 def _foreign_vrfs(look: NamespaceDumper) -> tuple[tuple[int, str], ...]:
-    """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c, `strict_mode` 0)."""
+    """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c,
+    `strict_mode` 0).
+    """
     vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
     return tuple(sorted((_int(row.data, IFLA_VRF_TABLE), row.name) for row in vrfs))
 
@@ -517,9 +637,11 @@ def _onlink(look: NamespaceDumper, exits: Sequence[EgressLink]) -> tuple[str, ..
 
 
 def _conntrack_max() -> int:
-    """Entries that the connection table takes; before the module is there, what it will choose by the memory.
+    """Entries that the connection table takes; before the module is there, what it will choose by
+    the memory.
 
-    As nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): a bucket of 8 bytes for each 16 KiB, with bounds.
+    As nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): a bucket of 8 bytes for
+    each 16 KiB, with bounds.
     """
     said = read_setting("net/netfilter/nf_conntrack_max")
     if said is not None:
@@ -530,21 +652,32 @@ def _conntrack_max() -> int:
     return 65536 if memory > 1 << 30 else max(memory // 16384 // 8, 1024)
 
 
-def _remembered(look: NamespaceDumper, uplink: LinkRow | None, exits: Sequence[EgressLink]) -> tuple[tuple[str, ...], bool]:
-    """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach the other."""
+def _remembered(
+    look: NamespaceDumper, uplink: LinkRow | None, exits: Sequence[EgressLink]
+) -> tuple[tuple[str, ...], bool]:
+    """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach
+    the other.
+    """
     fence4, fence6 = fences(look.table)
     tag = look.tag()
     if tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
-        fence4 = tuple(sorted({*fence4, exits[0].name})) if fence4 else tuple(link.name for link in exits)
+        fence4 = (
+            tuple(sorted({*fence4, exits[0].name}))
+            if fence4
+            else tuple(link.name for link in exits)
+        )
     return fence4, fence6 or bool(tag & TAG_FENCE6)
 
 
 def _remembered_mtu(look: NamespaceDumper) -> int:
-    """While there is no uplink: what its packets measured when our doors were made; without any, what most links carry."""
+    """While there is no uplink: what its packets measured when our doors were made; without any,
+    what most links carry.
+    """
     doors = [
         row.mtu
         for row in look.links
-        if row.name.startswith(naming.TRANSIT_OUTER_PREFIX) and row.alias.startswith(naming.ALIAS_PREFIX)
+        if row.name.startswith(naming.TRANSIT_OUTER_PREFIX)
+        and row.alias.startswith(naming.ALIAS_PREFIX)
     ]
     return max(doors, default=1500)
 
@@ -552,9 +685,11 @@ def _remembered_mtu(look: NamespaceDumper) -> int:
 def _exits(
     look: NamespaceDumper, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[RangeRoute]
 ) -> tuple[EgressLink, ...]:
-    """The uplink first, then the other links by which networks may leave; never one of our own, never lo.
+    """The uplink first, then the other links by which networks may leave; never one of our own,
+    never lo.
 
-    While there is no uplink, the links that we let forward before stay what they are, so that nothing flaps with it.
+    While there is no uplink, the links that we let forward before stay what they are, so that
+    nothing flaps with it.
     """
     kept = _kept_forwarding(look, _of_others(look)) if uplink is None else {uplink.name}
     more = {name for way in ways for name in way.links} | uplinks
@@ -575,7 +710,9 @@ def _named(look: NamespaceDumper, indexes: Collection[int]) -> tuple[str, ...]:
 def _uplinks(
     route: NetlinkSocket, look: NamespaceDumper, uplink: LinkRow | None, wanted: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of either family: the one that is named; else all links of its default route, of which a multipath route has several."""
+    """Of either family: the one that is named; else all links of its default route, of which a
+    multipath route has several.
+    """
     if wanted != "auto" or uplink is None:
         own = (uplink.name,) if uplink is not None else ()
         return own, own
@@ -592,23 +729,41 @@ def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[Default
 
 def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
     """IP versions whose default route leads over another link than the named uplink."""
-    found = {version: rtnl.route_to(route, target) for version, target in zip((4, 6), rtnl.INTERNET, strict=True)}
-    return tuple(version for version, each in found.items() if each is not None and uplink.index not in each.links)
+    found = {
+        version: rtnl.route_to(route, target)
+        for version, target in zip((4, 6), rtnl.INTERNET, strict=True)
+    }
+    return tuple(
+        version
+        for version, each in found.items()
+        if each is not None and uplink.index not in each.links
+    )
 
 
-def _steered(route: NetlinkSocket, look: NamespaceDumper, uplink: LinkRow, elsewhere: Sequence[int]) -> tuple[DefaultRoute, ...]:
+def _steered(
+    route: NetlinkSocket, look: NamespaceDumper, uplink: LinkRow, elsewhere: Sequence[int]
+) -> tuple[DefaultRoute, ...]:
     """How the uplink itself leads on where the host's own default route does not use it.
 
     By the best default route over it that is in any table, or else straight to the link.
     """
     own = {6 if ":" in address else 4 for address in _addresses_of(look.addresses, uplink)}
     versions = [version for version in elsewhere if version in own]
-    return tuple(DefaultRoute(version, uplink.name, rtnl.default_over(route, uplink.index, version)) for version in versions)
+    return tuple(
+        DefaultRoute(version, uplink.name, rtnl.default_over(route, uplink.index, version))
+        for version in versions
+    )
 
 
-def _ways(route: NetlinkSocket, look: NamespaceDumper, targets: Sequence[str], within: Within) -> tuple[RangeRoute, ...]:
+def _ways(
+    route: NetlinkSocket, look: NamespaceDumper, targets: Sequence[str], within: Within
+) -> tuple[RangeRoute, ...]:
     """How the host reaches each range, and every part of it."""
-    whole = {target for target in targets if int(target.partition("/")[2]) < (128 if ":" in target else 32)}
+    whole = {
+        target
+        for target in targets
+        if int(target.partition("/")[2]) < (128 if ":" in target else 32)
+    }
     found = within(sorted(whole)) if whole else {}
     return tuple(_way(route, look, target, found.get(target, set())) for target in targets)
 
@@ -623,7 +778,9 @@ def _way(route: NetlinkSocket, look: NamespaceDumper, target: str, within: set[i
 
 
 def _kept_forwarding(look: NamespaceDumper, rows: Sequence[LinkRow]) -> set[str]:
-    """Links that we let forward when there was an uplink: by our table, or where that was flushed, by what they do."""
+    """Links that we let forward when there was an uplink: by our table, or where that was flushed,
+    by what they do.
+    """
     fence4, _fence6 = fences(look.table)
     if fence4 or not look.tag() & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
         return {row.name for row in rows if row.name in fence4}
@@ -641,16 +798,23 @@ def _exit(row: LinkRow) -> EgressLink:
 def _ra_links(look: NamespaceDumper, fenced: bool) -> tuple[str, ...]:
     rows = [row for row in look.links if row.name not in KERNEL_NAMES and not _looks_ours(row)]
     told = {"1", "2"} if fenced else {"1"}
-    return tuple(sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told))
+    return tuple(
+        sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told)
+    )
 
 
 def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject]:
-    """What we may have changed on the host; `restore` is set only where our fences say that it was us."""
+    """What we may have changed on the host; `restore` is set only where our fences say that it was
+    us.
+    """
     names = sorted({link.name for link in host.exits} | set(host.fence4))
     four, six = ("net/ipv4/conf/{}/forwarding", "1"), ("net/ipv6/conf/{}/accept_ra", "2")
     seen = [(name, *four, _was_off(host, name)) for name in names if name in rows]
     seen += [(name, *six, "1" if host.fence6 else None) for name in host.ra_links]
-    wanted = [(shape.format(name), _setting(rows[name], shape), ours, restore) for name, shape, ours, restore in seen]
+    wanted = [
+        (shape.format(name), _setting(rows[name], shape), ours, restore)
+        for name, shape, ours, restore in seen
+    ]
     every = "net/ipv6/conf/all/forwarding"
     wanted.append((every, read_setting(every), "1", "0" if host.fence6 else None))
     return [
@@ -661,7 +825,9 @@ def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject
 
 
 def _was_off(host: Host, name: str) -> str | None:
-    """ "0" when it was us who turned it on, and nobody has since turned on the whole host's (Docker, a router's config)."""
+    """ "0" when it was us who turned it on, and nobody has since turned on the whole host's
+    (Docker, a router's config).
+    """
     return "0" if name in host.fence4 and not host.forwarding4 else None
 
 
@@ -672,14 +838,23 @@ def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> 
 
 
 def _passing(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
-    """Addresses that will go or do not answer. To IPv4 the flag of temporary ones means secondary (if_addr.h)."""
+    """Addresses that will go or do not answer.
+
+    To IPv4 the flag of temporary ones means secondary (if_addr.h).
+    """
     if link is None:
         return ()
     own = [row for row in rows if row.index == link.index]
-    return tuple(row.address for row in own if row.flags & (PASSING if ":" in row.address else IFA_F_DEPRECATED))
+    return tuple(
+        row.address
+        for row in own
+        if row.flags & (PASSING if ":" in row.address else IFA_F_DEPRECATED)
+    )
 
 
 def _addresses_of(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
     if link is None:
         return ()
-    return tuple(row.address for row in rows if row.index == link.index and row.scope == SCOPE_GLOBAL)
+    return tuple(
+        row.address for row in rows if row.index == link.index and row.scope == SCOPE_GLOBAL
+    )

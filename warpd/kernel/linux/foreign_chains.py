@@ -25,7 +25,10 @@ Name = tuple[str, str, str]  # family, table, name
 
 
 def read(context: Any) -> ForeignRules:
-    """Everything at our hooks that is not ours. `context` is a libnftables context that answers in JSON."""
+    """Everything at our hooks that is not ours.
+
+    `context` is a libnftables context that answers in JSON.
+    """
     chains: dict[Name, ForeignChain] = {}
     waiting = [(_name(item), item) for item in _base_chains(context)]
     while waiting and len(chains) < CHAINS_MAX:
@@ -34,8 +37,12 @@ def read(context: Any) -> ForeignRules:
             continue
         chains[name] = _chain(context, name, item)
         waiting += [((*name[:2], target), {}) for target in _targets(chains[name])]
-    chains |= {name: ForeignChain(*name, complete=False) for name, _item in waiting if name not in chains}
-    named = sorted({(chain.family, chain.table, each) for chain in chains.values() for each in _sets_of(chain)})
+    chains |= {
+        name: ForeignChain(*name, complete=False) for name, _item in waiting if name not in chains
+    }
+    named = sorted(
+        {(chain.family, chain.table, each) for chain in chains.values() for each in _sets_of(chain)}
+    )
     sets = [found for found in (_set(context, name) for name in named) if found is not None]
     more = sorted({target for found in sets for target in _set_targets(found)} - chains.keys())
     if more:
@@ -43,7 +50,9 @@ def read(context: Any) -> ForeignRules:
     return ForeignRules(tuple(chains[name] for name in sorted(chains)), tuple(sets))
 
 
-def _reached(context: Any, more: list[Name], known: Mapping[Name, ForeignChain]) -> dict[Name, ForeignChain]:
+def _reached(
+    context: Any, more: list[Name], known: Mapping[Name, ForeignChain]
+) -> dict[Name, ForeignChain]:
     """Chains that only a named map leads to, and what they jump to in turn."""
     chains: dict[Name, ForeignChain] = {}
     waiting = list(more)
@@ -70,7 +79,12 @@ def _base_chains(context: Any) -> Iterator[dict[str, Any]]:
     for entry in _ask(context, "list chains"):
         item = entry.get("chain", {})
         ours = (item.get("family"), item.get("table")) == (FAMILY, TABLE)
-        if item.get("hook") in HOOKS and item["family"] in FAMILIES and item.get("type") == "filter" and not ours:
+        if (
+            item.get("hook") in HOOKS
+            and item["family"] in FAMILIES
+            and item.get("type") == "filter"
+            and not ours
+        ):
             yield item
 
 
@@ -105,14 +119,20 @@ def _is_state_match(expression: Mapping[str, Any]) -> bool:
 
 
 def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """With the connection states that iptables' own match asks for: JSON leaves them out, the text has them."""
+    """With the connection states that iptables' own match asks for: JSON leaves them out, the text
+    has them.
+    """
     texts = _texts(context, name)
     for rule in rules:
         found = _STATE.search(texts.get(rule.get("handle", 0), ""))
         if found is None or not _has_state_match(rule):
             yield rule
             continue
-        states = {"op": "!=" if found[1] else "in", "left": {"ct": {"key": "state"}}, "right": found[2].split(",")}
+        states = {
+            "op": "!=" if found[1] else "in",
+            "left": {"ct": {"key": "state"}},
+            "right": found[2].split(","),
+        }
         kept = [each for each in rule["expr"] if not _is_state_match(each)]
         yield {**rule, "expr": [{"match": states}, *kept]}
 

@@ -1,7 +1,8 @@
 """libnftables: our table listed and changed, one transaction a call.
 
-A context talks to the namespace in which it was made, so each is made after entering it. To make one takes 0.1 ms; kept, it
-holds 200 KB, and whatever it has read until it reads again: 600 KB a table for its hash tables alone.
+A context talks to the namespace in which it was made, so each is made after entering it. To make
+one takes 0.1 ms; kept, it holds 200 KB, and whatever it has read until it reads again: 600 KB a
+table for its hash tables alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ ABSENT = "No such file or directory"
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals wait: one that arrives while a transaction is committed makes the kernel refuse it (EINTR, nf_tables_commit)."""
+    """Signals wait: one that arrives while a transaction is committed makes the kernel refuse it
+    (EINTR, nf_tables_commit).
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -34,14 +37,18 @@ def _undisturbed() -> Iterator[None]:
 
 
 class Nft:
-    """libnftables in the namespace behind `fd`, which stays open meanwhile. Not for use by two threads."""
+    """libnftables in the namespace behind `fd`, which stays open meanwhile.
+
+    Not for use by two threads.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.sent_changes = 0
 
     def _context(self) -> Any:
-        import nftables  # Debian's: not there in a plain virtual environment, where no kernel is looked at
+        # Debian's: not there in a plain virtual environment, where no kernel is looked at
+        import nftables
 
         with namespaces.entered(self._fd):
             made = nftables.Nftables()
@@ -74,8 +81,10 @@ class Nft:
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
     def foreign_rules(self) -> ForeignRules:
-        """Base chains of others at the hooks input and forward, whatever they jump to, and the sets that their rules name.
+        """Base chains of others at the hooks input and forward, whatever they jump to, and the sets
+        that their rules name.
 
-        A chain that cannot be listed, or whose table is very large, is left incomplete: nothing is claimed of it.
+        A chain that cannot be listed, or whose table is very large, is left incomplete: nothing is
+        claimed of it.
         """
         return foreign.read(self._context())

@@ -1,7 +1,9 @@
-"""The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys. One set of sockets a namespace, kept.
+"""The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys.
 
-Lives here: which door each object kind goes through, and what an errno means for it. Does not: which changes
-to make, in which order, or why.
+One set of sockets a namespace, kept.
+
+Lives here: which door each object kind goes through, and what an errno means for it. Does not:
+which changes to make, in which order, or why.
 """
 
 from __future__ import annotations
@@ -90,7 +92,9 @@ class LiveKernel:
     """The kernel of this machine, seen from the namespace in which this object is made."""
 
     def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
-        """`event_bytes` is how much the kernel keeps for us of events that we have not taken in yet."""
+        """`event_bytes` is how much the kernel keeps for us of events that we have not taken in
+        yet.
+        """
         self._event_bytes = event_bytes
         self._doors: dict[str, NamespaceHandles] = {}
         self._family: int | None = None
@@ -98,14 +102,17 @@ class LiveKernel:
         self._routes_read: RoutesRead | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
-        self.addresses: dict[str, str] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
+        self.addresses: dict[
+            str, str
+        ] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
         self.counted = True  # whether looks are to read drop counters anew
 
     @property
     def sent_changes(self) -> int:
         """Changing requests sent so far, over all sockets: what "quiet" is counted by."""
         return self._closed_changes + sum(
-            door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes for door in self._doors.values()
+            door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+            for door in self._doors.values()
         )
 
     def close(self) -> None:
@@ -116,7 +123,8 @@ class LiveKernel:
     # -- doors
 
     def _door(self, netns: str) -> NamespaceHandles:
-        """The open door of a namespace, made anew when the namespace behind the name is another one.
+        """The open door of a namespace, made anew when the namespace behind the name is another
+        one.
 
         Raises:
             OSError: there is no such namespace.
@@ -147,19 +155,30 @@ class LiveKernel:
     def _shut(self, netns: str) -> None:
         door = self._doors.pop(netns, None)
         if door is not None:
-            self._closed_changes += door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+            self._closed_changes += (
+                door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+            )
             door.close()
 
     def _wireguard_family(self) -> int:
         """The generic netlink id of WireGuard, 0 without; asking lets the kernel load its module."""
         if self._family is None:
             raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
-            body = CTRL_GETFAMILY + bytes([4 + len(raw), 0, CTRL_ATTR_FAMILY_NAME, 0]) + raw + b"\0" * (-len(raw) % 4)
+            body = (
+                CTRL_GETFAMILY
+                + bytes([4 + len(raw), 0, CTRL_ATTR_FAMILY_NAME, 0])
+                + raw
+                + b"\0" * (-len(raw) % 4)
+            )
             answer = self._door(ROOT).generic.ask(GENL_ID_CTRL, body)
             self._family = 0
             if not isinstance(answer, Refusal):
                 rows = attributes(answer, 4, len(answer))
-                ids = [int.from_bytes(answer[a:b], "little") for kind, a, b in rows if kind == CTRL_ATTR_FAMILY_ID]
+                ids = [
+                    int.from_bytes(answer[a:b], "little")
+                    for kind, a, b in rows
+                    if kind == CTRL_ATTR_FAMILY_ID
+                ]
                 self._family = ids[0] if ids else 0
         return self._family
 
@@ -182,14 +201,26 @@ class LiveKernel:
         door.userspace = look.userspace
         if netns == ROOT:
             kinds = (bool(self._wireguard_family()), self._has_vrf())
-            host, settings = look_at_host(door.route, look, uplink, targets, *kinds, self._links_within)
-            return dataclasses.replace(dump, objects=(*dump.objects, *settings, *self._rooms()), host=host)
+            host, settings = look_at_host(
+                door.route, look, uplink, targets, *kinds, self._links_within
+            )
+            return dataclasses.replace(
+                dump, objects=(*dump.objects, *settings, *self._rooms()), host=host
+            )
         return dump
 
     def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
-        """The host's links with a route to a part of each range. Where it has very many routes, only a whole look reads them."""
+        """The host's links with a route to a part of each range.
+
+        Where it has very many routes, only a whole look reads them.
+        """
         before = self._routes_read
-        if before is not None and not self.counted and before.ranges == tuple(ranges) and before.took_s > ROUTES_COSTLY_S:
+        if (
+            before is not None
+            and not self.counted
+            and before.ranges == tuple(ranges)
+            and before.took_s > ROUTES_COSTLY_S
+        ):
             return before.links
         began = time.monotonic()
         links = rtnl.links_within(self._door(ROOT).route, ranges)
@@ -197,7 +228,9 @@ class LiveKernel:
         return links
 
     def _rooms(self) -> list[Netns]:
-        """Namespaces with a name of ours; a bare file without a namespace behind it is one to be replaced."""
+        """Namespaces with a name of ours; a bare file without a namespace behind it is one to be
+        replaced.
+        """
         self._let_go()
         out = []
         for name in namespaces.listed():
@@ -207,7 +240,9 @@ class LiveKernel:
         return out
 
     def _let_go(self) -> None:
-        """Close the doors of namespaces that somebody removed: our descriptor would keep them alive."""
+        """Close the doors of namespaces that somebody removed: our descriptor would keep them
+        alive.
+        """
         for netns in [netns for netns in self._doors if netns != ROOT]:
             try:
                 same = os.stat(namespaces.path_of(netns)).st_ino == self._doors[netns].inode
@@ -218,8 +253,10 @@ class LiveKernel:
                 self._shut(netns)
 
     def _evict(self, netns: str) -> None:
-        """Delete our WireGuard device in a namespace that has lost its name. Somebody who is still inside would keep it, and it
-        its port; and where nobody is, the kernel still takes up to a second to take the namespace apart (cleanup_net).
+        """Delete our WireGuard device in a namespace that has lost its name.
+
+        Somebody who is still inside would keep it, and it its port; and where nobody is, the kernel
+        still takes up to a second to take the namespace apart (cleanup_net).
         """
         vcid = naming.vcid_of_namespace(netns)
         if vcid is None:
@@ -230,7 +267,9 @@ class LiveKernel:
             route.request([(rtnl.RTM_DELLINK, 0, rtnl.IFINFO.pack(0, 0, row.index, 0, 0))])
 
     def _mounted(self, name: str) -> bool:
-        return os.stat(namespaces.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
+        return (
+            os.stat(namespaces.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
+        )
 
     def _read_device(self, netns: str, name: str, driver: str) -> wireguard_netlink.DeviceRead:
         device = wireguard_netlink.DeviceRead()
@@ -248,18 +287,26 @@ class LiveKernel:
         def each(data: memoryview) -> None:
             wireguard_netlink.decode_device(device, data)
 
-        self._doors[netns].generic.dump(self._wireguard_family(), wireguard_netlink.encode_get(name), each, restart)
+        self._doors[netns].generic.dump(
+            self._wireguard_family(), wireguard_netlink.encode_get(name), each, restart
+        )
         return device
 
     # -- send
 
     def prepare(self, changes: Sequence[Change]) -> None:
-        names = {name for change in changes if (name := _name_to_dial(change)) and name not in self.addresses}
+        names = {
+            name
+            for change in changes
+            if (name := _name_to_dial(change)) and name not in self.addresses
+        }
         self.addresses |= resolver.look_up(names) if names else {}
 
     def dial(self, peer: WireguardPeer, address: str) -> OperationError | None:
         """Let a peer that is there be dialled at `ADDRESS:PORT`; all else of it stays."""
-        write = wireguard_netlink.PeerWrite(peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True)
+        write = wireguard_netlink.PeerWrite(
+            peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True
+        )
         change = Change(Action.UPDATE, peer, peer)
         self.addresses[peer.endpoint or ""] = address
         try:
@@ -302,17 +349,23 @@ class LiveKernel:
                 places.append(place)
             except OSError as failure:
                 out[place] = _absent(change, failure)
-        for place, refusal in zip(places, self._patiently(lambda: door.route.request(messages)), strict=True):
+        for place, refusal in zip(
+            places, self._patiently(lambda: door.route.request(messages)), strict=True
+        ):
             out[place] = _judge(changes[place], refusal)
         return out
 
     @staticmethod
     def _patiently(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
-        """Try again while a port is in use: a namespace that was removed gives its ports back a moment later."""
+        """Try again while a port is in use: a namespace that was removed gives its ports back a
+        moment later.
+        """
         deadline = time.monotonic() + PORT_PATIENCE_S
         while True:
             answers = request()
-            busy = any(answer is not None and answer.errno == errno.EADDRINUSE for answer in answers)
+            busy = any(
+                answer is not None and answer.errno == errno.EADDRINUSE for answer in answers
+            )
             if not busy or time.monotonic() > deadline:
                 return answers
             time.sleep(PORT_PAUSE_S)
@@ -343,7 +396,9 @@ class LiveKernel:
         if change.action is Action.CREATE and driver == "tun":
             return self._start_userspace(change, subject)
         try:
-            refusal = self._make_link(change) if change.before is None else self._change_link(change)
+            refusal = (
+                self._make_link(change) if change.before is None else self._change_link(change)
+            )
         except OSError as failure:
             return _absent(change, failure)
         fault = _judge(change, refusal)
@@ -353,7 +408,9 @@ class LiveKernel:
         return fault
 
     def _make_link(self, change: Change) -> Refusal | None:
-        """Create it, and mark it only when that succeeded: a link that somebody else made is never touched."""
+        """Create it, and mark it only when that succeeded: a link that somebody else made is never
+        touched.
+        """
         creation, *mark = _messages(change)
         refusal = self._in_turn([creation])
         if refusal is not None:
@@ -374,7 +431,10 @@ class LiveKernel:
         return next((answer for answer in answers if answer is not None), None)
 
     def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
-        """Messages in order, namespace by namespace, as far as none is refused. The first refusal."""
+        """Messages in order, namespace by namespace, as far as none is refused.
+
+        The first refusal.
+        """
         for netns, part in _by_socket(messages):
             refusal = self._request(netns, part)
             if refusal is not None:
@@ -390,7 +450,9 @@ class LiveKernel:
     def _start_userspace(self, change: Change, subject: WireguardLink) -> OperationError | None:
         why = wireguard_go.start(subject.name)
         if why is not None:
-            return OperationError(FailureKind.REFUSED, change.action.value, subject.key, errno.ENODEV, why)
+            return OperationError(
+                FailureKind.REFUSED, change.action.value, subject.key, errno.ENODEV, why
+            )
         try:
             refusal = self._request(ROOT, link.adopt_tun(subject))
             refusal = refusal or self._request(subject.netns, link.finish_tun(subject))
@@ -407,7 +469,9 @@ class LiveKernel:
         try:
             door = self._door(subject.netns)
             door.route.sent_changes += 1
-            inside = namespaces.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext()
+            inside = (
+                namespaces.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext()
+            )
             with inside, open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
                 file.write(value)
         except OSError as failure:
@@ -438,8 +502,12 @@ class LiveKernel:
                 raise OSError(errno.ENODEV, f"there is no link {subject.device}")
             if change.action is Action.DELETE:
                 return _judge(change, sock.request([tc_netlink.delete_qdisc(row.index)])[0])
-            made = sock.request([tc_netlink.create_qdisc(row.index)]) if change.before is None else []
-            answers = made if any(made) else [*made, *sock.request(tc_netlink.encode(row.index, change))]
+            made = (
+                sock.request([tc_netlink.create_qdisc(row.index)]) if change.before is None else []
+            )
+            answers = (
+                made if any(made) else [*made, *sock.request(tc_netlink.encode(row.index, change))]
+            )
         except OSError as failure:
             return _absent(change, failure)
         refusal = next((answer for answer in answers if answer is not None), None)
@@ -449,7 +517,9 @@ class LiveKernel:
         if change.action is Action.DELETE:
             return None  # its settings go with the link
         before, after = change.before, change.after
-        key = after.private_key if before is None or before.private_key != after.private_key else None
+        key = (
+            after.private_key if before is None or before.private_key != after.private_key else None
+        )
         port = after.port if before is None or before.port != after.port else None
         mark = after.mark if before is None or before.mark != after.mark else None
         try:
@@ -475,7 +545,11 @@ class LiveKernel:
             return [_absent(change, failure) for change in changes]
 
     def _write_peers(
-        self, netns: str, device: str, writes: Sequence[wireguard_netlink.PeerWrite], changes: Sequence[Change]
+        self,
+        netns: str,
+        device: str,
+        writes: Sequence[wireguard_netlink.PeerWrite],
+        changes: Sequence[Change],
     ) -> list[OperationError | None]:
         if device in self._door(netns).userspace:
             wireguard_go.write_peers(device, writes)
@@ -499,7 +573,8 @@ class LiveKernel:
     # -- events
 
     def listen(self) -> tuple[int, ...]:
-        """Hear from now on what happens in the root and in every namespace looked at; the descriptors to wait at.
+        """Hear from now on what happens in the root and in every namespace looked at; the
+        descriptors to wait at.
 
         Raises:
             OSError: the kernel lets nobody listen, or gave a namespace no id.
@@ -550,7 +625,9 @@ def _messages(change: Change) -> list[Message]:
     if isinstance(subject, Address):
         return address.create_address(subject)
     if isinstance(subject, Route):
-        return route.create_route(subject) if creating else route.change_route(change.before, subject)
+        return (
+            route.create_route(subject) if creating else route.change_route(change.before, subject)
+        )
     if isinstance(subject, Rule):
         return rule.create_rule(subject)
     if isinstance(subject, Veth):
@@ -570,7 +647,11 @@ def _device_messages(before: Device | None, after: Device) -> list[Message]:
             Vxlan: ethernet.create_vxlan,
         }
         return makers[type(after)](after)
-    more = ethernet.change_bridge(before, after) if isinstance(before, Bridge) and isinstance(after, Bridge) else []
+    more = (
+        ethernet.change_bridge(before, after)
+        if isinstance(before, Bridge) and isinstance(after, Bridge)
+        else []
+    )
     return [*link.change_device(before, after), *more]
 
 
@@ -598,7 +679,11 @@ def _commands(change: Change) -> list[dict[str, Any]]:
         raise TypeError(f"{type(subject).__name__} is not part of nftables")
     if change.action is Action.DELETE:
         return nft_commands.delete_table(subject)
-    return nft_commands.create_table(subject) if change.before is None else nft_commands.change_table(change.before, change.after)
+    return (
+        nft_commands.create_table(subject)
+        if change.before is None
+        else nft_commands.change_table(change.before, change.after)
+    )
 
 
 def _name_to_dial(change: Change) -> str:
@@ -645,7 +730,9 @@ def _fault(change: Change, refusal: Refusal) -> OperationError:
     fate = FailureKind.UNSETTLED if refusal.unsettled else FailureKind.REFUSED
     if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
         fate = FailureKind.FOREIGN
-    return OperationError(fate, change.action.value, change.subject.key, refusal.errno, refusal.text)
+    return OperationError(
+        fate, change.action.value, change.subject.key, refusal.errno, refusal.text
+    )
 
 
 def _absent(change: Change, failure: OSError) -> OperationError | None:

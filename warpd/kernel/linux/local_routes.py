@@ -1,4 +1,6 @@
-"""What a host takes for its own: the prefixes that its kernel delivers to itself, read from the table of local routes."""
+"""What a host takes for its own: the prefixes that its kernel delivers to itself, read from the
+table of local routes.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,39 @@ import socket
 from collections.abc import Collection, Iterable
 from ipaddress import IPv6Interface
 
-from warpd.kernel.netlink.rtnl import RT_TABLE_LOCAL, RTA_DST, RTA_OIF, RTM_GETROUTE, RTMSG, RTN_BROADCAST, RTN_LOCAL, AddressRow
+from warpd.kernel.netlink.rtnl import (
+    RT_TABLE_LOCAL,
+    RTA_DST,
+    RTA_OIF,
+    RTM_GETROUTE,
+    RTMSG,
+    RTN_BROADCAST,
+    RTN_LOCAL,
+    AddressRow,
+)
 from warpd.kernel.netlink.socket import NetlinkSocket, attributes
 
 POINT_TO_POINT = 127  # a prefix of this length has no address of any router (RFC 6164)
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
-def local_prefixes(sock: NetlinkSocket, addresses: Iterable[AddressRow], ours: Collection[int]) -> tuple[str, ...]:
+def local_prefixes(
+    sock: NetlinkSocket, addresses: Iterable[AddressRow], ours: Collection[int]
+) -> tuple[str, ...]:
     """Both families' prefixes of local delivery, without those of the links `ours` (indexes).
 
     Raises:
         DumpError: the dump was torn again and again.
     """
-    kept = {prefix for family in FAMILIES for index, prefix in _dump(sock, family) if index not in ours}
-    return tuple(sorted(kept | {prefix for row in addresses if row.index not in ours for prefix in _anycast(row)}))
+    kept = {
+        prefix for family in FAMILIES for index, prefix in _dump(sock, family) if index not in ours
+    }
+    return tuple(
+        sorted(
+            kept
+            | {prefix for row in addresses if row.index not in ours for prefix in _anycast(row)}
+        )
+    )
 
 
 def _dump(sock: NetlinkSocket, family: int) -> list[tuple[int, str]]:
@@ -36,15 +56,18 @@ def _decode(data: memoryview) -> tuple[int, str] | None:
     family, length, _src, _tos, table, _protocol, _scope, kind, _flags = RTMSG.unpack_from(data)
     if table != RT_TABLE_LOCAL or kind not in (RTN_LOCAL, RTN_BROADCAST):
         return None
-    found = {what: bytes(data[start:end]) for what, start, end in attributes(data, RTMSG.size, len(data))}
+    found = {
+        what: bytes(data[start:end]) for what, start, end in attributes(data, RTMSG.size, len(data))
+    }
     every = bytes(16 if family == socket.AF_INET6 else 4)
     address = socket.inet_ntop(family, found.get(RTA_DST, every))
     return int.from_bytes(found.get(RTA_OIF, b""), "little"), f"{address}/{length}"
 
 
 def _anycast(row: AddressRow) -> list[str]:
-    """The address of any router of an IPv6 prefix; the kernel takes it for its own once it forwards, which warpd turns on
-    (net/ipv6/addrconf.c, addrconf_join_anycast). So it counts before.
+    """The address of any router of an IPv6 prefix; the kernel takes it for its own once it
+    forwards, which warpd turns on (net/ipv6/addrconf.c, addrconf_join_anycast). So it counts
+    before.
     """
     if ":" not in row.address or row.prefixlen >= POINT_TO_POINT:
         return []

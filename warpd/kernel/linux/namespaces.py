@@ -1,7 +1,8 @@
 """Network namespaces: entering, making and removing them. Linux 4.9 and later, as root.
 
-Python 3.11 has no os.setns; entering changes the calling thread only, and `entered` always comes back.
-/run/netns is prepared as iproute2 prepares it (a shared mount), so that `ip netns` sees ours and we see its.
+Python 3.11 has no os.setns; entering changes the calling thread only, and `entered` always comes
+back. /run/netns is prepared as iproute2 prepares it (a shared mount), so that `ip netns` sees ours
+and we see its.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ def create(name: str) -> None:
 def remove(name: str) -> None:
     """Unmount and unlink; the kernel takes the namespace apart when nobody uses it any more."""
     path = path_of(name)
-    if _libc.umount2(path.encode(), MNT_DETACH) != 0 and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
+    if _libc.umount2(path.encode(), MNT_DETACH) != 0 and ctypes.get_errno() not in (
+        errno.EINVAL,
+        errno.ENOENT,
+    ):
         code = ctypes.get_errno()
         raise OSError(code, f"umount {path}: {os.strerror(code)}")
     with contextlib.suppress(FileNotFoundError):
@@ -107,7 +111,8 @@ def remove(name: str) -> None:
 
 
 def stay(fd: int) -> None:
-    """Enter for good, with all threads to come: for a process that is about to become another program.
+    """Enter for good, with all threads to come: for a process that is about to become another
+    program.
 
     Raises:
         OSError: EINVAL when `fd` is no namespace, EPERM without the right.

@@ -1,8 +1,9 @@
-"""Our nftables table in one namespace, listed and decoded; used again while the kernel's ruleset has not changed.
+"""Our nftables table in one namespace, listed and decoded; used again while the kernel's ruleset
+has not changed.
 
-Every nftables transaction in a namespace raises its generation (NFT_MSG_GETGEN, nf_tables_commit); one message asks for
-it, where listing and decoding a large table takes a second. What counters say moves without a new generation: who
-wants them lists anew.
+Every nftables transaction in a namespace raises its generation (NFT_MSG_GETGEN, nf_tables_commit);
+one message asks for it, where listing and decoding a large table takes a second. What counters say
+moves without a new generation: who wants them lists anew.
 """
 
 from __future__ import annotations
@@ -72,5 +73,7 @@ class TableCache:
         answer = self._socket.ask(NFT_MSG_GETGEN, NFGENMSG)
         if isinstance(answer, Refusal):
             return 0
-        ids = [answer[a:b] for kind, a, b in attributes(answer, 4, len(answer)) if kind == NFTA_GEN_ID]
+        ids = [
+            answer[a:b] for kind, a, b in attributes(answer, 4, len(answer)) if kind == NFTA_GEN_ID
+        ]
         return int(struct.unpack("!I", ids[0])[0]) if ids and len(ids[0]) == 4 else 0

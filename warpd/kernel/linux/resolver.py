@@ -1,6 +1,8 @@
-"""Addresses behind the host names that endpoints are dialled by: looked up apart from any change, all at once, in bounded time.
+"""Addresses behind the host names that endpoints are dialled by: looked up apart from any change,
+all at once, in bounded time.
 
-A name that is not answered in time leaves that one endpoint without an address to dial; it can still dial us.
+A name that is not answered in time leaves that one endpoint without an address to dial; it can
+still dial us.
 """
 
 from __future__ import annotations
@@ -37,13 +39,18 @@ def system_look_up(host: str, port: int) -> str:
     return str(found[0][4][0])
 
 
-def look_up(endpoints: Iterable[str], patience_s: float = PATIENCE_S, by: LookUp = system_look_up) -> dict[str, str]:
+def look_up(
+    endpoints: Iterable[str], patience_s: float = PATIENCE_S, by: LookUp = system_look_up
+) -> dict[str, str]:
     """`HOST:PORT` -> `ADDRESS:PORT`, of those that were answered within `patience_s` seconds.
 
     The resolver cannot be interrupted: a thread that waits for it still is left to end by itself.
     """
     out: dict[str, str] = {}
-    threads = [threading.Thread(target=_ask, args=(name, out, by), daemon=True) for name in sorted(set(endpoints))[:AT_ONCE]]
+    threads = [
+        threading.Thread(target=_ask, args=(name, out, by), daemon=True)
+        for name in sorted(set(endpoints))[:AT_ONCE]
+    ]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + patience_s

@@ -1,6 +1,8 @@
-"""UDP ports on which somebody listens in this namespace, from /proc/net/udp and udp6 (udp_seq_show of the kernel).
+"""UDP ports on which somebody listens in this namespace, from /proc/net/udp and udp6 (udp_seq_show
+of the kernel).
 
-Lives here: ports, and who holds one. Does not: which of them are ours; a WireGuard device's own socket stands there too.
+Lives here: ports, and who holds one. Does not: which of them are ours; a WireGuard device's own
+socket stands there too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""wireguard-go: the same devices where the kernel has no WireGuard. One process a device, spoken to by its UAPI socket.
+"""wireguard-go: the same devices where the kernel has no WireGuard.
 
-Source: wireguard.com/xplatform. The process opens its UDP socket where it starts (the root namespace) and its
-tun device is moved afterwards. Sockets of all namespaces share one folder; device names hold the VCID, so they
-are unique. The process ends by itself when its device is deleted. Starting it is the one program warpd ever
-runs for a device, and only in this mode.
+One process a device, spoken to by its UAPI socket.
+
+Source: wireguard.com/xplatform. The process opens its UDP socket where it starts (the root
+namespace) and its tun device is moved afterwards. Sockets of all namespaces share one folder;
+device names hold the VCID, so they are unique. The process ends by itself when its device is
+deleted. Starting it is the one program warpd ever runs for a device, and only in this mode.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def start(device: str) -> str | None:
     """Start the process for `device` in the caller's namespace; why not, or None when it runs."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     keep["LOG_LEVEL"] = "error"
-    # It prints a banner urging to use the kernel's; nothing of ours is in its arguments but the device's name.
+    # It prints a banner urging to use the kernel's; nothing of ours is in its arguments but the
+    # device's name.
     try:
         done = subprocess.run(
             [PROGRAM, device],
@@ -53,8 +56,8 @@ def start(device: str) -> str | None:
     if done.returncode != 0:
         return f"{PROGRAM} {device} ended with {done.returncode}"
     try:
-        # The process we started hands over to a child, which looks the device up by name in this namespace;
-        # only when it answers may the device be moved.
+        # The process we started hands over to a child, which looks the device up by name in this
+        # namespace; only when it answers may the device be moved.
         _talk(device, "get=1\n\n")
     except OSError as failure:
         return f"{PROGRAM} {device} does not answer: {failure}"
@@ -88,7 +91,9 @@ def _hex(key: bytes) -> str:
     return binascii.hexlify(key).decode()
 
 
-def write_device(device: str, private_key: Secret | None, port: int | None, mark: int | None) -> None:
+def write_device(
+    device: str, private_key: Secret | None, port: int | None, mark: int | None
+) -> None:
     rows = ["set=1"]
     if private_key is not None:
         rows.append(f"private_key={_hex(private_key.reveal())}")
@@ -108,7 +113,9 @@ def write_peers(device: str, peers: Iterable[PeerWrite]) -> None:
             continue
         if peer.update_only:
             rows.append("update_only=true")
-        rows.append(f"preshared_key={_hex(peer.preshared_key.reveal() if peer.preshared_key else NO_KEY)}")
+        rows.append(
+            f"preshared_key={_hex(peer.preshared_key.reveal() if peer.preshared_key else NO_KEY)}"
+        )
         rows.append(f"persistent_keepalive_interval={peer.keepalive}")
         if peer.endpoint:
             rows.append(f"endpoint={peer.endpoint}")

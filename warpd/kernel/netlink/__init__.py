@@ -1,1 +1,4 @@
-"""Netlink messages as bytes: requests, dumps and events. Knows sockets, and nothing of warpd's intent."""
+"""Netlink messages as bytes: requests, dumps and events.
+
+Knows sockets, and nothing of warpd's intent.
+"""

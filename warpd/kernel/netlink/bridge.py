@@ -1,6 +1,8 @@
-"""Ports of VLAN-aware bridges, as bytes: which VLANs they carry, and whether the bridge learns there.
+"""Ports of VLAN-aware bridges, as bytes: which VLANs they carry, and whether the bridge learns
+there.
 
-Requests and answers of the PF_BRIDGE family (net/bridge/br_netlink.c). VLANs travel as ranges, begin and end marked.
+Requests and answers of the PF_BRIDGE family (net/bridge/br_netlink.c). VLANs travel as ranges,
+begin and end marked.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def ports(sock: NetlinkSocket) -> list[PortRow]:
         DumpError: the dump was torn again and again.
     """
     out: list[PortRow] = []
-    body = IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED)
+    body = IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0) + struct.pack(
+        "=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED
+    )
     sock.dump(RTM_GETLINK, body, lambda data: out.append(_decode(data)), out.clear)
     return out
 
@@ -79,23 +83,38 @@ def _decode(data: memoryview) -> PortRow:
                 if inner == IFLA_BRPORT_LEARNING:
                     learning = bool(int.from_bytes(data[a:b], "little"))
         elif what == IFLA_AF_SPEC:
-            rows = (VLAN.unpack_from(data, a) for w, a, _b in attributes(data, start, end) if w == IFLA_BRIDGE_VLAN_INFO)
+            rows = (
+                VLAN.unpack_from(data, a)
+                for w, a, _b in attributes(data, start, end)
+                if w == IFLA_BRIDGE_VLAN_INFO
+            )
             vlans += _unrolled(rows)
     return PortRow(index, master, tuple(vlans), learning)
 
 
 def options(index: int, before: Bridge | None, after: Bridge) -> list[tuple[int, int, bytes]]:
-    """Requests for what pyroute2 0.9 does not know: the limit of what is learned, and that a bridge that has no port yet counts
-    frames by port and VLAN."""
-    data = b"" if before is not None else b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
+    """Requests for what pyroute2 0.9 does not know: the limit of what is learned, and that a bridge
+    that has no port yet counts frames by port and VLAN.
+    """
+    data = (
+        b""
+        if before is not None
+        else b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
+    )
     if before is None or before.max_learned != after.max_learned:
         data += struct.pack("=HHI", 8, IFLA_BR_FDB_MAX_LEARNED, after.max_learned)
     info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, data)
-    return [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))] if data else []
+    return (
+        [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))]
+        if data
+        else []
+    )
 
 
 def refused(sock: NetlinkSocket, index: int) -> int:
-    """Frames that came in by a port and that none of its VLANs took (net/bridge counts only those that are let in)."""
+    """Frames that came in by a port and that none of its VLANs took (net/bridge counts only those
+    that are let in).
+    """
     body = IFSTATS.pack(0, index, LINK_64 | XSTATS_SLAVE)
     answer = sock.ask(RTM_GETSTATS, body)
     if isinstance(answer, Refusal):
@@ -106,7 +125,11 @@ def refused(sock: NetlinkSocket, index: int) -> int:
         if what == IFLA_STATS_LINK_64:
             received = int.from_bytes(data[start : start + 8], "little")
         elif what == IFLA_STATS_LINK_XSTATS_SLAVE:
-            taken = sum(_taken(data, a, b) for kind, a, b in attributes(data, start, end) if kind == LINK_XSTATS_TYPE_BRIDGE)
+            taken = sum(
+                _taken(data, a, b)
+                for kind, a, b in attributes(data, start, end)
+                if kind == LINK_XSTATS_TYPE_BRIDGE
+            )
     return max(received - taken, 0)
 
 
@@ -127,20 +150,34 @@ def _unrolled(rows: Iterator[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
 
 
 def port_object(netns: str, device: str, row: PortRow) -> BridgePort:
-    """A VLAN that is half of what "untagged" means (a PVID that leaves with its tag) shows as what we never want."""
+    """A VLAN that is half of what "untagged" means (a PVID that leaves with its tag) shows as what
+    we never want.
+    """
     own = [vid for vid, flags in row.vlans if flags & PVID]
     odd = any((flags & (PVID | UNTAGGED)) not in (0, PVID | UNTAGGED) for _vid, flags in row.vlans)
     untagged = -1 if odd else own[0] if own else 0
-    return BridgePort(netns, device, untagged, ranges(vid for vid, flags in row.vlans if not flags & PVID), row.learning)
+    return BridgePort(
+        netns,
+        device,
+        untagged,
+        ranges(vid for vid, flags in row.vlans if not flags & PVID),
+        row.learning,
+    )
 
 
-def encode(index: int, before: BridgePort | None, after: BridgePort) -> list[tuple[int, int, bytes]]:
+def encode(
+    index: int, before: BridgePort | None, after: BridgePort
+) -> list[tuple[int, int, bytes]]:
     """The requests that turn one port into the other: what goes first, then what comes."""
     old = members(before.tagged) if before else frozenset()
     had = before.untagged if before else 0
     new = members(after.tagged)
     out: list[tuple[int, int, bytes]] = []
-    gone = ranges((old | ({had} if had > 0 else set())) - new - ({after.untagged} if had == after.untagged else set()))
+    gone = ranges(
+        (old | ({had} if had > 0 else set()))
+        - new
+        - ({after.untagged} if had == after.untagged else set())
+    )
     if before and before.untagged < 0:
         gone = ((1, 4094),)
         old, had = frozenset(), 0
@@ -150,7 +187,9 @@ def encode(index: int, before: BridgePort | None, after: BridgePort) -> list[tup
     if fresh:
         out.append((RTM_SETLINK, 0, _vlans(index, fresh, 0)))
     if after.untagged and after.untagged != had:
-        out.append((RTM_SETLINK, 0, _vlans(index, ((after.untagged, after.untagged),), PVID | UNTAGGED)))
+        out.append(
+            (RTM_SETLINK, 0, _vlans(index, ((after.untagged, after.untagged),), PVID | UNTAGGED))
+        )
     if before is None or before.learning != after.learning:
         out.append((RTM_SETLINK, 0, _learning(index, after.learning)))
     return out
@@ -167,8 +206,15 @@ def _nested(kind: int, body: bytes) -> bytes:
 def _vlans(index: int, vlans: Vlans, flags: int) -> bytes:
     body = b""
     for first, last in vlans:
-        ends = ((first, flags),) if first == last else ((first, flags | RANGE_BEGIN), (last, flags | RANGE_END))
-        body += b"".join(struct.pack("=HH", 8, IFLA_BRIDGE_VLAN_INFO) + VLAN.pack(mark, vid) for vid, mark in ends)
+        ends = (
+            ((first, flags),)
+            if first == last
+            else ((first, flags | RANGE_BEGIN), (last, flags | RANGE_END))
+        )
+        body += b"".join(
+            struct.pack("=HH", 8, IFLA_BRIDGE_VLAN_INFO) + VLAN.pack(mark, vid)
+            for vid, mark in ends
+        )
     return _header(index) + _nested(IFLA_AF_SPEC, body)
 
 

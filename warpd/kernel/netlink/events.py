@@ -1,8 +1,9 @@
-"""Kernel events of every namespace: one rtnetlink and one nftables socket (NETLINK_LISTEN_ALL_NSID, Linux 4.2).
+"""Kernel events of every namespace: one rtnetlink and one nftables socket (NETLINK_LISTEN_ALL_NSID,
+Linux 4.2).
 
-Only namespaces with an id in ours are heard; `Listener.hear` gives one to each that warpd looks at. An event says
-only where to look, never what to believe. Of the host's own traffic (a BGP daemon's routes, other programs' tables)
-nothing is passed on that could not concern what is ours.
+Only namespaces with an id in ours are heard; `Listener.hear` gives one to each that warpd looks at.
+An event says only where to look, never what to believe. Of the host's own traffic (a BGP daemon's
+routes, other programs' tables) nothing is passed on that could not concern what is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from collections.abc import Iterator, Mapping
 from warpd import naming
 from warpd.kernel.api import Event
 from warpd.kernel.kinds.nft_table import TABLE
-from warpd.kernel.netlink.socket import HEADER, SO_RCVBUFFORCE, SOL_NETLINK, NetlinkSocket, Refusal, attributes
+from warpd.kernel.netlink.socket import (
+    HEADER,
+    SO_RCVBUFFORCE,
+    SOL_NETLINK,
+    NetlinkSocket,
+    Refusal,
+    attributes,
+)
 from warpd.kernel.state import ROOT, ROUTE_PROTOCOL
 
 NETLINK_NETFILTER = 12
@@ -28,16 +36,19 @@ RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTM_NEWQDISC, RTM_DELTFILTER = 36, 45  # the first and the last of traffic control
-TC_INGRESS = 0xFFFF  # the upper half of the handle of what stands at a link's ingress, and of its filters' parent
+# the upper half of the handle of what stands at a link's ingress, and of its filters' parent
+TC_INGRESS = 0xFFFF
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 NETNSA_NSID, NETNSA_FD = 1, 3
 IFLA_IFNAME = 3
 FRA_PROTOCOL = 21
 NFT_MSG_NEWGEN = 15
-NFTA_TABLE = 1  # the table's name has this number in messages of tables, chains, rules, sets and elements
+NFTA_TABLE = (
+    1  # the table's name has this number in messages of tables, chains, rules, sets and elements
+)
 RT_TABLE_COMPAT = 252  # stands for a table above 255: a VRF's may be meant
-# RTNLGRP_ numbers (linux/rtnetlink.h): link, traffic control, addresses and routes of both families, rules, settings of
-# links, bridge VLANs. Neighbours are left out, they only make noise.
+# RTNLGRP_ numbers (linux/rtnetlink.h): link, traffic control, addresses and routes of both
+# families, rules, settings of links, bridge VLANs. Neighbours are left out, they only make noise.
 ROUTE_GROUPS = (1, 4, 5, 7, 8, 9, 11, 19, 24, 25, 33)
 NFNLGRP_NFTABLES = 7
 RECEIVE_BYTES = 8 * 1024 * 1024
@@ -84,7 +95,8 @@ class Listener:
     def _received(self, sock: socket.socket) -> Iterator[tuple[bytes | None, str]]:
         """Datagrams with the namespace they come from; None for those that were lost.
 
-        Ends after a while even when more comes in all the time, so that a storm keeps nobody from working.
+        Ends after a while even when more comes in all the time, so that a storm keeps nobody from
+        working.
         """
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
@@ -127,7 +139,8 @@ def _subscribed(family: int, groups: tuple[int, ...], receive_bytes: int) -> soc
 
 
 def _nsid(route: NetlinkSocket, fd: int) -> int:
-    """The id that the root knows a namespace by, given if need be (RTM_NEWNSID with -1 lets the kernel choose).
+    """The id that the root knows a namespace by, given if need be (RTM_NEWNSID with -1 lets the
+    kernel choose).
 
     Raises:
         OSError: as the kernel said.
@@ -137,7 +150,11 @@ def _nsid(route: NetlinkSocket, fd: int) -> int:
     for _attempt in range(2):
         answer = route.ask(RTM_GETNSID, bytes(4) + named)
         if not isinstance(answer, Refusal):
-            found = [answer[a:b] for kind, a, b in attributes(answer, 4, len(answer)) if kind == NETNSA_NSID]
+            found = [
+                answer[a:b]
+                for kind, a, b in attributes(answer, 4, len(answer))
+                if kind == NETNSA_NSID
+            ]
             number = int(struct.unpack("=i", found[0])[0]) if found else -1
             if number >= 0:
                 return number
@@ -206,6 +223,8 @@ def _nft_events(data: bytes, netns: str) -> Iterator[Event]:
     for kind, start, end in _messages(data):
         if kind & 0xFF == NFT_MSG_NEWGEN:
             continue
-        names = [data[a:b] for number, a, b in attributes(data, start + 4, end) if number == NFTA_TABLE]
+        names = [
+            data[a:b] for number, a, b in attributes(data, start + 4, end) if number == NFTA_TABLE
+        ]
         if not names or names[0].rstrip(b"\0") == TABLE.encode():
             yield Event(netns)

@@ -1,6 +1,7 @@
 """rtnetlink: requests to bytes with pyroute2's message classes, dumps to plain rows.
 
-Reading goes by hand over the few attributes that are needed: pyroute2 decodes every counter of every link.
+Reading goes by hand over the few attributes that are needed: pyroute2 decodes every counter of
+every link.
 """
 
 from __future__ import annotations
@@ -37,16 +38,32 @@ TYPES: dict[tuple[str, str], int] = {
     ("rule", "new"): RTM_NEWRULE,
     ("rule", "del"): RTM_DELRULE,
 }
-IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = 3, 4, 5, 10, 18, 20, 29
+IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = (
+    3,
+    4,
+    5,
+    10,
+    18,
+    20,
+    29,
+)
 IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
 IFLA_GROUP = 27
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
-# Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in linux/ip.h; IFLA_INET6_CONF, from 0
-# in linux/ipv6.h): a gateway of a hundred networks has some seven hundred, which would be as many files to open.
+# Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in
+# linux/ip.h; IFLA_INET6_CONF, from 0 in linux/ipv6.h): a gateway of a hundred networks has some
+# seven hundred, which would be as many files to open.
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
 CONF: Mapping[int, Mapping[str, int]] = {
-    socket.AF_INET: {"forwarding": 0, "send_redirects": 5, "rp_filter": 7, "tag": 11, "arp_ignore": 18, "src_valid_mark": 23},
+    socket.AF_INET: {
+        "forwarding": 0,
+        "send_redirects": 5,
+        "rp_filter": 7,
+        "tag": 11,
+        "arp_ignore": 18,
+        "src_valid_mark": 23,
+    },
     socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
 }
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
@@ -64,7 +81,9 @@ RTM_F_CLONED = 0x200
 RTM_F_FIB_MATCH = 0x2000
 RTA_MULTIPATH = 9
 NEXTHOP = struct.Struct("=HBBi")
-DEFAULT_BITS = 1  # two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway def1)
+# two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway
+# def1)
+DEFAULT_BITS = 1
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
@@ -81,13 +100,19 @@ class LinkRow:
     alias: str
     peer_index: int
     master: int = 0
-    data: Mapping[int, bytes] = field(default_factory=dict)  # IFLA_INFO_DATA: what is special to the kind
-    conf: Mapping[int, bytes] = field(default_factory=dict)  # address family -> its settings of this link, all in one array
+    data: Mapping[int, bytes] = field(
+        default_factory=dict
+    )  # IFLA_INFO_DATA: what is special to the kind
+    conf: Mapping[int, bytes] = field(
+        default_factory=dict
+    )  # address family -> its settings of this link, all in one array
     group: int = 0  # of links (`ip link set group`), no group of ours
     carrier: bool = True  # IFF_LOWER_UP
 
     def setting(self, family: int, name: str) -> str | None:
-        """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where there is none."""
+        """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where
+        there is none.
+        """
         place = CONF[family][name] * 4
         raw = self.conf.get(family, b"")[place : place + 4]
         return str(int.from_bytes(raw, "little", signed=True)) if raw else None
@@ -174,7 +199,9 @@ def _classes() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _bare_package() -> Iterator[None]:
-    """pyroute2 as a name for its modules: its `__init__` loads 136 more of them (databases, shells), for 0.1 s of each apply."""
+    """pyroute2 as a name for its modules: its `__init__` loads 136 more of them (databases,
+    shells), for 0.1 s of each apply.
+    """
     spec = importlib.util.find_spec("pyroute2")
     if spec is None or "pyroute2" in sys.modules:
         yield
@@ -242,14 +269,17 @@ def decode_link(data: memoryview) -> LinkRow:
 def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
     parts = [part for part in attributes(data, start, end) if part[0] in IFLA_INET_CONF]
     rows = ((family, what, x, y) for family, a, b in parts for what, x, y in attributes(data, a, b))
-    return {family: bytes(data[x:y]) for family, what, x, y in rows if what == IFLA_INET_CONF[family]}
+    return {
+        family: bytes(data[x:y]) for family, what, x, y in rows if what == IFLA_INET_CONF[family]
+    }
 
 
 def decode_rule(data: memoryview) -> RuleRow:
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
     priority = mark = protocol = goto = mask = 0
     l3mdev, suppress, link, address = False, -1, "", ""
-    # A rule whose target or link is gone does nothing until that is back: then the kernel finds it by itself.
+    # A rule whose target or link is gone does nothing until that is back: then the kernel finds it
+    # by itself.
     strange = flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED | FIB_RULE_IIF_DETACHED)
     odd = bool(source or tos or action not in KNOWN_ACTIONS or strange)
     for what, start, end in attributes(data, FIBRULE.size, len(data)):
@@ -280,7 +310,21 @@ def decode_rule(data: memoryview) -> RuleRow:
     nop, blackhole = action == FR_ACT_NOP, action == FR_ACT_BLACKHOLE
     prefix = f"{address}/{to}" if address else ""
     return RuleRow(
-        version, priority, mark, table, l3mdev, goto, nop, suppress, link, prefix, mask, blackhole, protocol, odd, bytes(data)
+        version,
+        priority,
+        mark,
+        table,
+        l3mdev,
+        goto,
+        nop,
+        suppress,
+        link,
+        prefix,
+        mask,
+        blackhole,
+        protocol,
+        odd,
+        bytes(data),
     )
 
 
@@ -300,10 +344,15 @@ def decode_address(data: memoryview) -> AddressRow:
 def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
     """None for what the kernel keeps by itself: local, broadcast, multicast, cached.
 
-    The answer to a lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute): `looked_up` lets it pass.
+    The answer to a lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute): `looked_up`
+    lets it pass.
     """
     family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
-    if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or (flags & RTM_F_CLONED and not looked_up):
+    if (
+        table == RT_TABLE_LOCAL
+        or kind in KEPT_BY_KERNEL
+        or (flags & RTM_F_CLONED and not looked_up)
+    ):
         return None
     prefix, via, source = "0.0.0.0" if family == socket.AF_INET else "::", "", ""
     metric = index = 0
@@ -320,11 +369,15 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
             metric = _number(data, start, end)
         elif what == RTA_TABLE:
             table = _number(data, start, end)
-    return RouteRow(f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data), source)
+    return RouteRow(
+        f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data), source
+    )
 
 
 def links(sock: NetlinkSocket) -> list[LinkRow]:
-    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack(
+        "=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+    )
     return _dump(sock, RTM_GETLINK, body, decode_link)
 
 
@@ -333,7 +386,10 @@ def addresses(sock: NetlinkSocket) -> list[AddressRow]:
 
 
 def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
-    """Both families. `ours_only` lets the kernel filter by protocol: a root with a full table has a million routes."""
+    """Both families.
+
+    `ours_only` lets the kernel filter by protocol: a root with a full table has a million routes.
+    """
     protocol = ROUTE_PROTOCOL if ours_only else 0
     out: list[RouteRow] = []
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -345,11 +401,17 @@ def routes(sock: NetlinkSocket, ours_only: bool) -> list[RouteRow]:
 def rules(sock: NetlinkSocket) -> list[RuleRow]:
     """Both families', ours only: the kernel cannot filter rules, but there are few."""
     families = (socket.AF_INET, socket.AF_INET6)
-    rows = [row for family in families for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)]
+    rows = [
+        row
+        for family in families
+        for row in _dump(sock, RTM_GETRULE, FIBRULE.pack(family, *(0,) * 8), decode_rule)
+    ]
     return [row for row in rows if row.protocol == ROUTE_PROTOCOL]
 
 
-def _dump(sock: NetlinkSocket, kind: int, body: bytes, decode: Callable[[memoryview], Any]) -> list[Any]:
+def _dump(
+    sock: NetlinkSocket, kind: int, body: bytes, decode: Callable[[memoryview], Any]
+) -> list[Any]:
     out: list[Any] = []
     sock.dump(kind, body, lambda data: out.append(decode(data)), out.clear)
     return out
@@ -363,7 +425,9 @@ def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
 
 
 def supports_vrf(sock: NetlinkSocket) -> bool:
-    """A VRF without a table is asked for: refused in any case, as unknown (EOPNOTSUPP) or as incomplete (vrf_newlink)."""
+    """A VRF without a table is asked for: refused in any case, as unknown (EOPNOTSUPP) or as
+    incomplete (vrf_newlink).
+    """
     kind = struct.pack("=HH4s", 8, IFLA_INFO_KIND, b"vrf")
     body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(kind), IFLA_LINKINFO) + kind
     answer = sock.ask(RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
@@ -371,7 +435,9 @@ def supports_vrf(sock: NetlinkSocket) -> bool:
 
 
 def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
-    """How the kernel would send a packet to `target`, None for not at all: no table of any size is read."""
+    """How the kernel would send a packet to `target`, None for not at all: no table of any size is
+    read.
+    """
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
     body = RTMSG.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
@@ -383,7 +449,9 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
 
 @dataclass(frozen=True, slots=True)
 class MatchedRoute:
-    """The route by which the kernel sends to an address: its length, and the links of all its next hops."""
+    """The route by which the kernel sends to an address: its length, and the links of all its next
+    hops.
+    """
 
     length: int
     links: frozenset[int]
@@ -391,7 +459,9 @@ class MatchedRoute:
 
 
 def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
-    """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no unicast route."""
+    """The whole route that policy routing finds for an address (RTM_F_FIB_MATCH), None for no
+    unicast route.
+    """
     way = way_to(sock, target)
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
@@ -400,7 +470,9 @@ def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
     if way is None or isinstance(answer, Refusal):
         return None
     data = memoryview(answer)
-    return MatchedRoute(RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index)
+    return MatchedRoute(
+        RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index
+    )
 
 
 def _next_hops(data: memoryview) -> Iterator[int]:
@@ -415,24 +487,35 @@ def _next_hops(data: memoryview) -> Iterator[int]:
 
 
 def links_within(sock: NetlinkSocket, ranges: Sequence[str]) -> dict[str, set[int]]:
-    """Range -> the links of every route, in whatever table, to a part of the range or to just the range."""
+    """Range -> the links of every route, in whatever table, to a part of the range or to just the
+    range.
+    """
     out: dict[str, set[int]] = {}
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
         blocks = [_block(text, size) for text in ranges if (":" in text) == (size == 16)]
         if blocks:
             body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-            # A dump that was torn is begun anew: what it found before is still true of some moment, and only permits.
+            # A dump that was torn is begun anew: what it found before is still true of some moment,
+            # and only permits.
             sock.dump(RTM_GETROUTE, body, functools.partial(_take_route, blocks, out), lambda: None)
     return {text: out.get(text, set()) for text in ranges}
 
 
 def default_over(sock: NetlinkSocket, index: int, version: int) -> str:
-    """The gateway of the best default route over a link, in whatever table; "" for none, or a route without a gateway."""
+    """The gateway of the best default route over a link, in whatever table; "" for none, or a route
+    without a gateway.
+    """
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + struct.pack("=HHI", 8, RTA_OIF, index)
     rows = [row for row in _dump(sock, RTM_GETROUTE, body, decode_route) if row is not None]
-    own = [row for row in rows if row.prefix.endswith("/0") and row.kind == RTN_UNICAST and row.protocol != ROUTE_PROTOCOL]
-    return min(own, key=lambda row: (not row.via, row.metric, row.table, row.via)).via if own else ""
+    own = [
+        row
+        for row in rows
+        if row.prefix.endswith("/0") and row.kind == RTN_UNICAST and row.protocol != ROUTE_PROTOCOL
+    ]
+    return (
+        min(own, key=lambda row: (not row.via, row.metric, row.table, row.via)).via if own else ""
+    )
 
 
 _Block = tuple[str, int, int, int]  # as written, address, length, mask
@@ -440,26 +523,40 @@ _Block = tuple[str, int, int, int]  # as written, address, length, mask
 
 def _block(text: str, size: int) -> _Block:
     address, _, length = text.partition("/")
-    base = int.from_bytes(socket.inet_pton(socket.AF_INET6 if size == 16 else socket.AF_INET, address), "big")
+    base = int.from_bytes(
+        socket.inet_pton(socket.AF_INET6 if size == 16 else socket.AF_INET, address), "big"
+    )
     bits = size * 8
     return text, base, int(length), ((1 << bits) - 1) ^ ((1 << (bits - int(length))) - 1)
 
 
 def _take_route(blocks: Sequence[_Block], found: dict[str, set[int]], data: memoryview) -> None:
     _family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
-    if length <= DEFAULT_BITS or table == RT_TABLE_LOCAL or kind != RTN_UNICAST or flags & RTM_F_CLONED:
+    if (
+        length <= DEFAULT_BITS
+        or table == RT_TABLE_LOCAL
+        or kind != RTN_UNICAST
+        or flags & RTM_F_CLONED
+    ):
         return
     if protocol == ROUTE_PROTOCOL:
         return
-    target = next((bytes(data[a:b]) for what, a, b in attributes(data, RTMSG.size, len(data)) if what == RTA_DST), b"")
+    target = next(
+        (
+            bytes(data[a:b])
+            for what, a, b in attributes(data, RTMSG.size, len(data))
+            if what == RTA_DST
+        ),
+        b"",
+    )
     number = int.from_bytes(target, "big")
     for text, base, least, mask in blocks:
         if length >= least and number & mask == base:
             found.setdefault(text, set()).update(_next_hops(data))
 
 
-# Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes their addresses, as
-# many do those for documentation. Nothing is sent there.
+# Where a packet for the internet would go tells the uplink. Root name servers: nobody blackholes
+# their addresses, as many do those for documentation. Nothing is sent there.
 INTERNET = ("198.41.0.4", "2001:503:ba3e::2:30")
 
 

@@ -1,7 +1,8 @@
 """A netlink socket: batches of requests with their answers, and dumps that know when they are torn.
 
-pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off; so the socket is our
-own and pyroute2 gives the message classes (`netlink.rtnl`). Errors come back as values, one for each request.
+pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off; so the
+socket is our own and pyroute2 gives the message classes (`netlink.rtnl`). Errors come back as
+values, one for each request.
 """
 
 from __future__ import annotations
@@ -47,8 +48,12 @@ class Refusal:
         return self.errno == 0
 
 
-def attributes(data: bytes | bytearray | memoryview, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(type, start, end) of every attribute in data[offset:end]; stops at the first that does not fit."""
+def attributes(
+    data: bytes | bytearray | memoryview, offset: int, end: int
+) -> Iterator[tuple[int, int, int]]:
+    """(type, start, end) of every attribute in data[offset:end]; stops at the first that does not
+    fit.
+    """
     while offset + 4 <= end:
         length, kind = ATTRIBUTE.unpack_from(data, offset)
         if length < 4 or offset + length > end:
@@ -58,8 +63,11 @@ def attributes(data: bytes | bytearray | memoryview, offset: int, end: int) -> I
 
 
 class _Scratch(threading.local):
-    """What a datagram is read into. All sockets of a thread share it (a gateway of 100 networks keeps 300 sockets): a message
-    has been decoded before another socket is asked."""
+    """What a datagram is read into.
+
+    All sockets of a thread share it (a gateway of 100 networks keeps 300 sockets): a message has
+    been decoded before another socket is asked.
+    """
 
     def __init__(self) -> None:
         self.buffer = bytearray(1 << 18)
@@ -72,7 +80,9 @@ class NetlinkSocket:
     """One socket, kept open, in the namespace in which it was made. Not for use by two threads."""
 
     def __init__(self, family: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
+        )
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
         except PermissionError:
@@ -83,7 +93,9 @@ class NetlinkSocket:
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._socket.bind((0, 0))
         self._sequence = itertools.count(1)
-        self.sent_changes = 0  # requests that were not dumps or lookups: what "quiet" is measured by
+        self.sent_changes = (
+            0  # requests that were not dumps or lookups: what "quiet" is measured by
+        )
 
     def close(self) -> None:
         self._socket.close()
@@ -104,7 +116,10 @@ class NetlinkSocket:
 
     def _exchange(self, batch: Sequence[tuple[int, int, bytes]]) -> list[Refusal | None]:
         numbers = [next(self._sequence) & 0xFFFFFFFF for _ in batch]
-        data = b"".join(_frame(message, number, NLM_F_ACK) for message, number in zip(batch, numbers, strict=True))
+        data = b"".join(
+            _frame(message, number, NLM_F_ACK)
+            for message, number in zip(batch, numbers, strict=True)
+        )
         lost = Refusal(0, "no answer from the kernel")
         answers: dict[int, Refusal | None] = dict.fromkeys(numbers, lost)
         waiting = set(numbers)
@@ -141,13 +156,20 @@ class NetlinkSocket:
     # -- looks
 
     def dump(
-        self, kind: int, body: bytes, each: Callable[[memoryview], None], restart: Callable[[], None], absent: int = 0
+        self,
+        kind: int,
+        body: bytes,
+        each: Callable[[memoryview], None],
+        restart: Callable[[], None],
+        absent: int = 0,
     ) -> None:
         """Ask for a dump and hand every message's payload to `each`.
 
-        `absent` is an errno by which the kernel says that it has nothing of the kind; the dump is empty then.
+        `absent` is an errno by which the kernel says that it has nothing of the kind; the dump is
+        empty then.
 
-        A torn dump (the kernel says that the table changed meanwhile) calls `restart` and is asked for again.
+        A torn dump (the kernel says that the table changed meanwhile) calls `restart` and is asked
+        for again.
 
         Raises:
             DumpError: torn every time, no answer, or refused.
@@ -156,9 +178,14 @@ class NetlinkSocket:
             restart()
             if self._dump_once(kind, body, each, absent):
                 return
-        raise DumpError(f"dump {kind} was interrupted {DUMP_TRIES} times in a row: the kernel's tables keep changing")
+        raise DumpError(
+            f"dump {kind} was interrupted {DUMP_TRIES} times in a row: the kernel's tables keep"
+            " changing"
+        )
 
-    def _dump_once(self, kind: int, body: bytes, each: Callable[[memoryview], None], absent: int) -> bool:
+    def _dump_once(
+        self, kind: int, body: bytes, each: Callable[[memoryview], None], absent: int
+    ) -> bool:
         number = next(self._sequence) & 0xFFFFFFFF
         whole = True
         try:
@@ -180,7 +207,11 @@ class NetlinkSocket:
             raise DumpError(f"dump {kind}: {failure.strerror or failure}") from failure
 
     def _judge_end(self, got: int, kind: int, start: int, end: int, absent: int) -> None:
-        code = -int.from_bytes(self._buffer[start : start + 4], "little", signed=True) if end - start >= 4 else 0
+        code = (
+            -int.from_bytes(self._buffer[start : start + 4], "little", signed=True)
+            if end - start >= 4
+            else 0
+        )
         if code and code != absent:
             raise DumpError(f"dump {kind} refused by the kernel: {os.strerror(code)}")
 
@@ -193,7 +224,9 @@ class NetlinkSocket:
                 for got, said, seq, start, end in self._receive():
                     if seq == number:
                         if got == NLMSG_ERROR:
-                            return self._answer(said, start, end) or Refusal(errno.ENOENT, "empty answer")
+                            return self._answer(said, start, end) or Refusal(
+                                errno.ENOENT, "empty answer"
+                            )
                         return bytes(self._buffer[start:end])
         except OSError as failure:
             return Refusal(failure.errno or 0, str(failure))
@@ -216,7 +249,9 @@ def _frame(message: tuple[int, int, bytes], number: int, extra: int) -> bytes:
     kind, flags, body = message
     padding = -len(body) % 4
     length = HEADER.size + len(body)
-    return HEADER.pack(length, kind, flags | NLM_F_REQUEST | extra, number, 0) + body + b"\0" * padding
+    return (
+        HEADER.pack(length, kind, flags | NLM_F_REQUEST | extra, number, 0) + body + b"\0" * padding
+    )
 
 
 def _batches(messages: Sequence[tuple[int, int, bytes]]) -> Iterator[list[tuple[int, int, bytes]]]:

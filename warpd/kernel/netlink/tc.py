@@ -1,8 +1,9 @@
 """Traffic control qdiscs and filters as bytes: requests, and dumps to plain rows.
 
-A message is struct tcmsg and attributes (linux/rtnetlink.h, linux/pkt_cls.h). Every filter of ours has the handle 1 of its
-preference, so that it is created or replaced by the same request. What is read and is not exactly such as we write has the
-verdict "unknown", so that it is seen to differ from everything that is wanted.
+A message is struct tcmsg and attributes (linux/rtnetlink.h, linux/pkt_cls.h). Every filter of ours
+has the handle 1 of its preference, so that it is created or replaced by the same request. What is
+read and is not exactly such as we write has the verdict "unknown", so that it is seen to differ
+from everything that is wanted.
 """
 
 from __future__ import annotations
@@ -34,13 +35,27 @@ FLOWER, POLICE = "flower", "police"
 FLOWER_ACT, FLOWER_ETH_DST, FLOWER_ETH_DST_MASK, FLOWER_ETH_TYPE, FLOWER_IP_PROTO = 3, 4, 5, 8, 9
 FLOWER_IPV4_DST, FLOWER_IPV4_DST_MASK, FLOWER_IPV6_DST, FLOWER_IPV6_DST_MASK = 12, 13, 16, 17
 FLOWER_FLAGS, FLOWER_VLAN_ID, FLOWER_VLAN_ETH_TYPE, FLOWER_IN_HW_COUNT = 22, 23, 25, 86
-FLOWER_ICMPV4_TYPE, FLOWER_ICMPV4_TYPE_MASK, FLOWER_ICMPV6_TYPE, FLOWER_ICMPV6_TYPE_MASK = 51, 52, 55, 56
+FLOWER_ICMPV4_TYPE, FLOWER_ICMPV4_TYPE_MASK, FLOWER_ICMPV6_TYPE, FLOWER_ICMPV6_TYPE_MASK = (
+    51,
+    52,
+    55,
+    56,
+)
 # What the kernel says of every filter and what is told of its protocol by the message's head.
 FLOWER_IGNORED = frozenset({FLOWER_ACT, FLOWER_ETH_TYPE, FLOWER_FLAGS, FLOWER_IN_HW_COUNT})
 ACT_KIND, ACT_OPTIONS, ACT_STATS, ACT_COOKIE = 1, 2, 4, 6
 STATS_BASIC, STATS_QUEUE = 1, 3
-POLICE_TBF, POLICE_RESULT, POLICE_TM, POLICE_PAD, POLICE_PKTRATE64, POLICE_PKTBURST64 = 1, 5, 6, 7, 10, 11
-TBF = struct.Struct("=IiIII12s12siiI")  # index, action, limit, burst, mtu, rate, peak rate, refcnt, bindcnt, capab
+POLICE_TBF, POLICE_RESULT, POLICE_TM, POLICE_PAD, POLICE_PKTRATE64, POLICE_PKTBURST64 = (
+    1,
+    5,
+    6,
+    7,
+    10,
+    11,
+)
+TBF = struct.Struct(
+    "=IiIII12s12siiI"
+)  # index, action, limit, burst, mtu, rate, peak rate, refcnt, bindcnt, capab
 NO_RATE = bytes(12)
 EVERY_SIZE = 0xFFFFFFFF  # bytes of a packet: none is too large (it is what the kernel makes of 0)
 TC_ACT_UNSPEC, TC_ACT_OK, TC_ACT_SHOT = -1, 0, 2
@@ -75,7 +90,9 @@ class FilterRow:
 
 
 def qdiscs(sock: NetlinkSocket) -> dict[int, QdiscRow]:
-    """What sits at the ingress of every link of this namespace, by the link's index. A kernel without traffic control has none.
+    """What sits at the ingress of every link of this namespace, by the link's index.
+
+    A kernel without traffic control has none.
 
     Raises:
         DumpError: the dump was torn again and again.
@@ -112,12 +129,18 @@ def filters(sock: NetlinkSocket, index: int) -> list[FilterRow]:
 
 def content(rows: Sequence[FilterRow]) -> Filters:
     """The filters of a link as an object has them."""
-    return tuple(row.filter for row in sorted(rows, key=lambda row: (row.filter.preference, row.handle)))
+    return tuple(
+        row.filter for row in sorted(rows, key=lambda row: (row.filter.preference, row.handle))
+    )
 
 
 def drops(rows: Sequence[FilterRow]) -> list[Counted]:
     """What was dropped, filter by filter, under the reason that each has."""
-    return [(row.filter.reason, row.packets, row.bytes) for row in rows if row.filter.reason and row.filter.verdict != "pass"]
+    return [
+        (row.filter.reason, row.packets, row.bytes)
+        for row in rows
+        if row.filter.reason and row.filter.verdict != "pass"
+    ]
 
 
 def _filter(data: memoryview, handle: int, info: int) -> FilterRow:
@@ -151,8 +174,11 @@ def _filter(data: memoryview, handle: int, info: int) -> FilterRow:
         rate,
         burst,
     )
-    # A policer counts every packet that meets it; what it drops by its rate it counts as well (tcf_police_act).
-    return FilterRow(made, handle, packets if verdict == "drop" else dropped, size if verdict == "drop" else 0)
+    # A policer counts every packet that meets it; what it drops by its rate it counts as well
+    # (tcf_police_act).
+    return FilterRow(
+        made, handle, packets if verdict == "drop" else dropped, size if verdict == "drop" else 0
+    )
 
 
 Keys = tuple[str, int | None, int, int | None, int | None, str]
@@ -161,10 +187,14 @@ Keys = tuple[str, int | None, int, int | None, int | None, str]
 def _keys(options: Raw, ethertype: int) -> Keys | None:
     """What a flower filter matches; None for what none of ours does."""
     mac = _mac(options.get(FLOWER_ETH_DST), options.get(FLOWER_ETH_DST_MASK, b""))
-    vlan_id = int.from_bytes(options[FLOWER_VLAN_ID], "little") if FLOWER_VLAN_ID in options else None
+    vlan_id = (
+        int.from_bytes(options[FLOWER_VLAN_ID], "little") if FLOWER_VLAN_ID in options else None
+    )
     behind = int.from_bytes(options.get(FLOWER_VLAN_ETH_TYPE, b""), "big")
     protocol = options[FLOWER_IP_PROTO][0] if FLOWER_IP_PROTO in options else None
-    kinds = [options[kind][0] for kind in (FLOWER_ICMPV4_TYPE, FLOWER_ICMPV6_TYPE) if kind in options]
+    kinds = [
+        options[kind][0] for kind in (FLOWER_ICMPV4_TYPE, FLOWER_ICMPV6_TYPE) if kind in options
+    ]
     icmp_type = kinds[0] if kinds else None
     destination = _prefix(options)
     keys = (mac, vlan_id, behind, protocol, icmp_type, destination)
@@ -203,7 +233,9 @@ def _action(action: Raw) -> tuple[Verdict, int, int] | None:
     known = {POLICE_TBF, POLICE_RESULT, POLICE_TM, POLICE_PAD, POLICE_PKTRATE64, POLICE_PKTBURST64}
     if verdict is None or options.keys() - known or (verdict == "limit") != bool(rate):
         return None
-    _index, exceed, _limit, burst, mtu, per_s, peak, _refs, _binds, _capab = TBF.unpack_from(options[POLICE_TBF])
+    _index, exceed, _limit, burst, mtu, per_s, peak, _refs, _binds, _capab = TBF.unpack_from(
+        options[POLICE_TBF]
+    )
     if (exceed, burst, mtu, per_s, peak) != (TC_ACT_SHOT, 0, EVERY_SIZE, NO_RATE, NO_RATE):
         return None
     return verdict, rate, round(ticks * TICK_NS * rate / 1_000_000_000)
@@ -234,14 +266,22 @@ def create_qdisc(index: int) -> Request:
 
 
 def delete_qdisc(index: int) -> Request:
-    return RTM_DELQDISC, 0, _head(index, 0, TC_H_CLSACT)  # without a handle what is gone is ENOENT, with one EINVAL
+    return (
+        RTM_DELQDISC,
+        0,
+        _head(index, 0, TC_H_CLSACT),
+    )  # without a handle what is gone is ENOENT, with one EINVAL
 
 
 def _filter_changes(index: int, before: Filters, after: Filters) -> Iterator[Request]:
-    """Filters that stay are not touched; one that changes is replaced in place where the kernel can do that."""
+    """Filters that stay are not touched; one that changes is replaced in place where the kernel can
+    do that.
+    """
     wanted = {item.preference: item for item in after}
     for preference in sorted({item.preference for item in before}):
-        if _must_go([item for item in before if item.preference == preference], wanted.get(preference)):
+        if _must_go(
+            [item for item in before if item.preference == preference], wanted.get(preference)
+        ):
             yield RTM_DELTFILTER, 0, _head(index, 0, INGRESS_PARENT, preference << 16)
     kept = set(before)
     for item in after:
@@ -250,8 +290,9 @@ def _filter_changes(index: int, before: Filters, after: Filters) -> Iterator[Req
 
 
 def _must_go(before: Sequence[TcFilter], after: TcFilter | None) -> bool:
-    """A preference has one kind of filter and one protocol, and a filter with another handle is not replaced by ours. Nor is
-    one by another mask, which a prefix of another length has (EINVAL, net/sched/cls_flower.c, fl_check_assign_mask).
+    """A preference has one kind of filter and one protocol, and a filter with another handle is not
+    replaced by ours. Nor is one by another mask, which a prefix of another length has (EINVAL,
+    net/sched/cls_flower.c, fl_check_assign_mask).
     """
     if after is None or len(before) > 1:
         return True
@@ -276,7 +317,11 @@ def _write(index: int, item: TcFilter) -> Request:
     keys = b"".join(_attribute(kind, raw) for kind, raw in _flower_keys(item))
     action = _attribute(NLA_F_NESTED | 1, _police(item))
     options = keys + _attribute(NLA_F_NESTED | FLOWER_ACT, action)
-    body = _head(index, HANDLE, INGRESS_PARENT, info) + _named(TCA_KIND, FLOWER) + _attribute(NLA_F_NESTED | TCA_OPTIONS, options)
+    body = (
+        _head(index, HANDLE, INGRESS_PARENT, info)
+        + _named(TCA_KIND, FLOWER)
+        + _attribute(NLA_F_NESTED | TCA_OPTIONS, options)
+    )
     return RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, body
 
 
@@ -309,7 +354,9 @@ def _network_keys(item: TcFilter) -> Iterator[tuple[int, bytes]]:
 
 def _police(item: TcFilter) -> bytes:
     tbf = TBF.pack(0, TC_ACT_SHOT, 0, 0, EVERY_SIZE, NO_RATE, NO_RATE, 0, 0, 0)
-    options = _attribute(POLICE_TBF, tbf) + _attribute(POLICE_RESULT, struct.pack("=i", RESULTS[item.verdict]))
+    options = _attribute(POLICE_TBF, tbf) + _attribute(
+        POLICE_RESULT, struct.pack("=i", RESULTS[item.verdict])
+    )
     if item.packets_per_s:
         ticks = round(item.burst * 1_000_000_000 / item.packets_per_s / TICK_NS)
         options += _attribute(POLICE_PKTRATE64, struct.pack("=Q", item.packets_per_s))
@@ -322,7 +369,9 @@ def lacking(refusal: Refusal) -> Refusal:
     """With what to install, where the kernel does not know the qdisc, the classifier or the action."""
     if refusal.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
         return refusal
-    return Refusal(refusal.errno, f"{refusal.text}: the kernel cannot filter at ingress, it needs {PARTS}")
+    return Refusal(
+        refusal.errno, f"{refusal.text}: the kernel cannot filter at ingress, it needs {PARTS}"
+    )
 
 
 # -- bytes

@@ -1,8 +1,11 @@
-"""WireGuard's generic netlink messages: many peers in one message, split where they must be. Bytes only.
+"""WireGuard's generic netlink messages: many peers in one message, split where they must be.
 
-pyroute2 sends one peer a message. Source: include/uapi/linux/wireguard.h. A nested attribute's length is 16
-bits wide, so one message carries at most 64 KiB of peers; a peer whose AllowedIPs do not fit is continued in
-the next message without WGPEER_F_REPLACE_ALLOWEDIPS. Reading, the kernel cuts in the same way.
+Bytes only.
+
+pyroute2 sends one peer a message. Source: include/uapi/linux/wireguard.h. A nested attribute's
+length is 16 bits wide, so one message carries at most 64 KiB of peers; a peer whose AllowedIPs do
+not fit is continued in the next message without WGPEER_F_REPLACE_ALLOWEDIPS. Reading, the kernel
+cuts in the same way.
 """
 
 from __future__ import annotations
@@ -18,8 +21,27 @@ from warpd.keys.derivation import Secret
 
 FAMILY_NAME = "wireguard"
 CMD_GET_DEVICE, CMD_SET_DEVICE = 0, 1
-A_IFINDEX, A_IFNAME, A_PRIVATE_KEY, A_PUBLIC_KEY, A_FLAGS, A_LISTEN_PORT, A_FWMARK, A_PEERS = 1, 2, 3, 4, 5, 6, 7, 8
-P_PUBLIC_KEY, P_PRESHARED_KEY, P_FLAGS, P_ENDPOINT, P_KEEPALIVE, P_HANDSHAKE, P_RX, P_TX, P_ALLOWEDIPS = range(1, 10)
+A_IFINDEX, A_IFNAME, A_PRIVATE_KEY, A_PUBLIC_KEY, A_FLAGS, A_LISTEN_PORT, A_FWMARK, A_PEERS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+)
+(
+    P_PUBLIC_KEY,
+    P_PRESHARED_KEY,
+    P_FLAGS,
+    P_ENDPOINT,
+    P_KEEPALIVE,
+    P_HANDSHAKE,
+    P_RX,
+    P_TX,
+    P_ALLOWEDIPS,
+) = range(1, 10)
 I_FAMILY, I_ADDRESS, I_CIDR = 1, 2, 3
 REMOVE_ME, REPLACE_ALLOWEDIPS, UPDATE_ONLY = 1, 2, 4
 NESTED = 0x8000
@@ -79,7 +101,9 @@ def _number(kind: int, fmt: str, value: int) -> bytes:
 def _allowed_ip(prefix: str) -> bytes:
     address, _, length = prefix.partition("/")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    body = _number(I_FAMILY, "=H", family) + _attribute(I_ADDRESS, socket.inet_pton(family, address))
+    body = _number(I_FAMILY, "=H", family) + _attribute(
+        I_ADDRESS, socket.inet_pton(family, address)
+    )
     return _nest(0, body + _number(I_CIDR, "=B", int(length)))
 
 
@@ -93,8 +117,18 @@ def _endpoint(text: str) -> bytes:
     host, port = split_endpoint(text)
     if ":" in host:
         packed = socket.inet_pton(socket.AF_INET6, host)
-        return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI", port, 0) + packed + struct.pack("=I", 0)
-    return struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_pton(socket.AF_INET, host) + b"\0" * 8
+        return (
+            struct.pack("=H", socket.AF_INET6)
+            + struct.pack("!HI", port, 0)
+            + packed
+            + struct.pack("=I", 0)
+        )
+    return (
+        struct.pack("=H", socket.AF_INET)
+        + struct.pack("!H", port)
+        + socket.inet_pton(socket.AF_INET, host)
+        + b"\0" * 8
+    )
 
 
 def _peer_head(peer: PeerWrite, flags: int) -> bytes:
@@ -102,7 +136,9 @@ def _peer_head(peer: PeerWrite, flags: int) -> bytes:
     out += _number(P_FLAGS, "=I", flags) if flags else b""
     if peer.remove:
         return out
-    out += _attribute(P_PRESHARED_KEY, peer.preshared_key.reveal() if peer.preshared_key else NO_KEY)
+    out += _attribute(
+        P_PRESHARED_KEY, peer.preshared_key.reveal() if peer.preshared_key else NO_KEY
+    )
     out += _number(P_KEEPALIVE, "=H", peer.keepalive)
     return out + (_attribute(P_ENDPOINT, _endpoint(peer.endpoint)) if peer.endpoint else b"")
 
@@ -117,7 +153,9 @@ def _peer_parts(peer: PeerWrite) -> Iterator[bytes]:
         yield _nest(0, _peer_head(peer, flags))
         return
     head = _peer_head(peer, flags | REPLACE_ALLOWEDIPS)
-    again = _attribute(P_PUBLIC_KEY, base64.b64decode(peer.public_key)) + _number(P_FLAGS, "=I", UPDATE_ONLY)
+    again = _attribute(P_PUBLIC_KEY, base64.b64decode(peer.public_key)) + _number(
+        P_FLAGS, "=I", UPDATE_ONLY
+    )
     room, ips = PEERS_BYTES // 2, b""
     for prefix in peer.allowed_ips:
         one = _allowed_ip(prefix)
@@ -128,7 +166,9 @@ def _peer_parts(peer: PeerWrite) -> Iterator[bytes]:
     yield _nest(0, head + _nest(P_ALLOWEDIPS, ips))
 
 
-def encode_device(name: str, private_key: Secret | None, port: int | None, mark: int | None) -> bytes:
+def encode_device(
+    name: str, private_key: Secret | None, port: int | None, mark: int | None
+) -> bytes:
     """Body of a WG_CMD_SET_DEVICE for the device's own settings."""
     body = GENERIC.pack(CMD_SET_DEVICE, 1, 0) + _attribute(A_IFNAME, name.encode() + b"\0")
     if private_key is not None:
@@ -201,7 +241,9 @@ def _decode_peer(device: DeviceRead, data: memoryview, start: int, end: int) -> 
         elif kind == P_ENDPOINT:
             peer.endpoint = _decode_endpoint(bytes(data[low:high]))
         elif kind == P_ALLOWEDIPS:
-            peer.allowed_ips += [_decode_allowed(data, a, b) for _, a, b in attributes(data, low, high)]
+            peer.allowed_ips += [
+                _decode_allowed(data, a, b) for _, a, b in attributes(data, low, high)
+            ]
 
 
 def _decode_endpoint(raw: bytes) -> str:

@@ -1,1 +1,4 @@
-"""The language of nftables: our table as commands and listings, and what rules do with a packet. Pure."""
+"""The language of nftables: our table as commands and listings, and what rules do with a packet.
+
+Pure.
+"""

@@ -46,9 +46,10 @@ def _wire(value: str) -> Any:
 def _field(part: str) -> Any:
     """One part of an element that is made of several.
 
-    A traffic class is written as a range of one: nftables 1.0.6 brings the bytes of a number that the kernel keeps in its own
-    order into the order of the network when an element of an interval set is added, and when it is deleted only where some part
-    is a range. Without one, the kernel finds no such element (ENOENT).
+    A traffic class is written as a range of one: nftables 1.0.6 brings the bytes of a number that
+    the kernel keeps in its own order into the order of the network when an element of an interval
+    set is added, and when it is deleted only where some part is a range. Without one, the kernel
+    finds no such element (ENOENT).
     """
     return {"range": [part, part]} if _CLASS.fullmatch(part) else _wire(part)
 
@@ -65,7 +66,10 @@ def _add_set(item: NftSet) -> list[dict[str, Any]]:
 
 
 def _add_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    return [{"add": {"element": _at(name=name, elem=[[link, jump(chain)]])}} for name, link, chain in entries]
+    return [
+        {"add": {"element": _at(name=name, elem=[[link, jump(chain)]])}}
+        for name, link, chain in entries
+    ]
 
 
 def _delete_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
@@ -81,7 +85,12 @@ def _element(verb: str, name: str, values: Iterable[str]) -> list[dict[str, Any]
 def _add_chain(item: NftChain) -> dict[str, Any]:
     fields = _at(name=item.name)
     if item.hook:
-        fields |= {"type": item.type, "hook": item.hook, "prio": item.priority, "policy": item.policy}
+        fields |= {
+            "type": item.type,
+            "hook": item.hook,
+            "prio": item.priority,
+            "policy": item.policy,
+        }
     return {"add": {"chain": fields}}
 
 
@@ -109,16 +118,19 @@ def _content(item: Guard) -> list[dict[str, Any]]:
 
 
 def _is_last(chain: NftChain) -> bool:
-    """The chain that judges what is routed is made last, since a table's chains end in the order in which they were made.
+    """The chain that judges what is routed is made last, since a table's chains end in the order in
+    which they were made.
 
-    What was marked before the table went still meets it then, as far as it is there (net/netfilter/nf_tables_api.c,
-    nft_flush_table and nf_tables_commit, unregister hook by hook).
+    What was marked before the table went still meets it then, as far as it is there
+    (net/netfilter/nf_tables_api.c, nft_flush_table and nf_tables_commit, unregister hook by hook).
     """
     return chain.hook == "forward"
 
 
 def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
-    """From one table to the other within one transaction; sets, counts and grants that stay are not touched."""
+    """From one table to the other within one transaction; sets, counts and grants that stay are not
+    touched.
+    """
     if needs_rebuild(before, after):
         return [*delete_table(before), *create_table(after)]
     return _changes(before, after)
@@ -143,13 +155,21 @@ def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
             out.append({"flush": {"chain": _at(name=chain.name)}})
     sets_out, sets_in = _set_changes(before, after)
     out += sets_in
-    out += [{"add": {"counter": _at(name=name)}} for name in after.counters if name not in before.counters]
+    out += [
+        {"add": {"counter": _at(name=name)}}
+        for name in after.counters
+        if name not in before.counters
+    ]
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in gone]
     out += [_add_chain(chain) for chain in changed]
     for chain in changed:
         out += _add_rules(chain)
     out += sets_out
-    out += [{"delete": {"counter": _at(name=name)}} for name in before.counters if name not in after.counters]
+    out += [
+        {"delete": {"counter": _at(name=name)}}
+        for name in before.counters
+        if name not in after.counters
+    ]
     return out
 
 
@@ -184,10 +204,16 @@ def delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
 
 
 def write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
-    """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing (Linux 6.13 on)."""
+    """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing
+    (Linux 6.13 on).
+    """
     name = f"{GATE}{item.device}"
     chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
-    return [*delete_ingress_filter(item), {"add": {"chain": chain}}, *_add_rules(NftChain(name, item.rules))]
+    return [
+        *delete_ingress_filter(item),
+        {"add": {"chain": chain}},
+        *_add_rules(NftChain(name, item.rules)),
+    ]
 
 
 def delete_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:

@@ -1,10 +1,14 @@
-"""What nftables chains of others do with a packet of ours, as far as their rules can be understood. Pure.
+"""What nftables chains of others do with a packet of ours, as far as their rules can be understood.
 
-Lives here: an interpreter of three values. A match is true, false or unknown; an unknown match leads both ways, so that a packet
-has a set of possible ends. Only where every way ends in a drop is the packet dropped for certain, and only that is ever claimed.
-Does not: our own rules (`simulator`), which packets matter (`advice`), the reading of the kernel (`kernel/live_nft`).
+Pure.
 
-The language is that of libnftables-json(5); `xt` is a match or target of iptables that nft has no word for.
+Lives here: an interpreter of three values. A match is true, false or unknown; an unknown match
+leads both ways, so that a packet has a set of possible ends. Only where every way ends in a drop is
+the packet dropped for certain, and only that is ever claimed. Does not: our own rules
+(`simulator`), which packets matter (`advice`), the reading of the kernel (`kernel/live_nft`).
+
+The language is that of libnftables-json(5); `xt` is a match or target of iptables that nft has no
+word for.
 """
 
 from __future__ import annotations
@@ -20,7 +24,19 @@ DEPTH_MAX: Final = 16  # NFT_JUMP_STACK_SIZE of the kernel
 Certainty = Literal["passes", "dropped", "unknown"]
 # Where a rule or a chain may lead: to an end, to the next rule, or to the end of its own chain.
 _ACCEPT, _DROP, _NEXT, _END = "accept", "drop", "next", "end"
-_IDLE: Final = frozenset({"counter", "log", "mangle", "notrack", "flow", "ct helper", "ct timeout", "ct expectation", "secmark"})
+_IDLE: Final = frozenset(
+    {
+        "counter",
+        "log",
+        "mangle",
+        "notrack",
+        "flow",
+        "ct helper",
+        "ct timeout",
+        "ct expectation",
+        "secmark",
+    }
+)
 _SOMETIMES: Final = frozenset({"limit", "quota", "ct count", "last"})
 _NAT: Final = frozenset({"snat", "dnat", "masquerade", "redirect"})
 _REFUSING: Final = frozenset({"drop", "reject"})
@@ -28,7 +44,20 @@ _REFUSING_TARGETS: Final = frozenset({"REJECT", "DROP"})
 _ANYTHING: Final = frozenset({_ACCEPT, _DROP, _NEXT})
 # Targets of iptables that mark, log or change a packet, and let it go on.
 _IDLE_TARGETS: Final = frozenset(
-    {"AUDIT", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "HL", "LOG", "MARK", "NFLOG", "NOTRACK", "SECMARK"}
+    {
+        "AUDIT",
+        "CLASSIFY",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "DSCP",
+        "HL",
+        "LOG",
+        "MARK",
+        "NFLOG",
+        "NOTRACK",
+        "SECMARK",
+    }
     | {"TCPMSS", "TOS", "TRACE", "TTL"}
 )
 _NUMBERS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58, "icmpv6": 58}
@@ -72,9 +101,14 @@ class Judged:
 
 
 def judge(rules: ForeignRules, probe: Probe) -> Iterator[Judged]:
-    """What each base chain at the probe's hook does with it; an accept of one chain does not overrule the drop of another."""
+    """What each base chain at the probe's hook does with it; an accept of one chain does not
+    overrule the drop of another.
+    """
     for chain in rules.chains:
-        if chain.hook == probe.hook and chain.family in ("inet", f"ip{'' if probe.version == 4 else 6}"):
+        if chain.hook == probe.hook and chain.family in (
+            "inet",
+            f"ip{'' if probe.version == 4 else 6}",
+        ):
             yield _Walk(rules, probe, (chain.family, chain.table)).base(chain)
 
 
@@ -83,8 +117,12 @@ class _Walk:
 
     def __init__(self, rules: ForeignRules, probe: Probe, table: tuple[str, str]) -> None:
         self._probe = probe
-        self._chains = {chain.name: chain for chain in rules.chains if (chain.family, chain.table) == table}
-        self._sets = {item.name: item.elements for item in rules.sets if (item.family, item.table) == table}
+        self._chains = {
+            chain.name: chain for chain in rules.chains if (chain.family, chain.table) == table
+        }
+        self._sets = {
+            item.name: item.elements for item in rules.sets if (item.family, item.table) == table
+        }
         self._refused_by = ""
 
     def base(self, chain: ForeignChain) -> Judged:
@@ -143,7 +181,9 @@ class _Walk:
         if kind == "jump":
             return self._chain(str(body["target"]), depth + 1)
         if kind == "goto":
-            return frozenset(_END if end == _NEXT else end for end in self._chain(str(body["target"]), depth + 1))
+            return frozenset(
+                _END if end == _NEXT else end for end in self._chain(str(body["target"]), depth + 1)
+            )
         if kind == "vmap":
             return self._mapped(body, depth)
         return _ANYTHING | {_END}
@@ -183,7 +223,12 @@ class _Walk:
             return inside if operator != "!=" or inside is None else not inside
         if not isinstance(value, int) or not isinstance(right, int):
             return None
-        return {"<": value < right, ">": value > right, "<=": value <= right, ">=": value >= right}.get(operator)
+        return {
+            "<": value < right,
+            ">": value > right,
+            "<=": value <= right,
+            ">=": value >= right,
+        }.get(operator)
 
     def _inside(self, value: Any, right: Any) -> bool | None:
         members = self._elements(right)
@@ -206,7 +251,9 @@ class _Walk:
 
 
 def _is_idle(kind: str, body: Any) -> bool:
-    return kind == "xt" and (_name(body) == "comment" or (not _is_match(body) and _name(body) in _IDLE_TARGETS))
+    return kind == "xt" and (
+        _name(body) == "comment" or (not _is_match(body) and _name(body) in _IDLE_TARGETS)
+    )
 
 
 def _is_match(body: Any) -> bool:
@@ -251,7 +298,11 @@ def _payload(protocol: str, field: str, probe: Probe) -> Any:
     if protocol in ("ip", "ip6"):
         if (protocol == "ip6") != (probe.version == 6):
             return LACKING
-        return _NUMBERS[probe.protocol] if field in ("protocol", "nexthdr") and probe.protocol else UNKNOWN
+        return (
+            _NUMBERS[probe.protocol]
+            if field in ("protocol", "nexthdr") and probe.protocol
+            else UNKNOWN
+        )
     if protocol == "th":
         return UNKNOWN if probe.port is None or field != "dport" else probe.port
     if protocol not in _NUMBERS and protocol != "sctp":

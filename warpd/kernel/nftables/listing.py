@@ -1,4 +1,7 @@
-"""A listing of our table by libnftables -> objects. What we never put there becomes something strange, which is mended."""
+"""A listing of our table by libnftables -> objects.
+
+What we never put there becomes something strange, which is mended.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def element(value: Any) -> str:
 def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
     target = str(item.get("map", ""))
     dispatch = target and role_of(item["name"]) == "static"
-    elements = frozenset() if dispatch else frozenset(element(value) for value in item.get("elem", ()))
+    elements = (
+        frozenset() if dispatch else frozenset(element(value) for value in item.get("elem", ()))
+    )
     kind = item["type"] if isinstance(item["type"], str) else JOINT.join(item["type"])
     odd = [k for k in ("gc-interval",) if k in item]
     odd += sorted(set(item.get("flags", ())) - {"interval", "timeout"})
@@ -72,7 +77,9 @@ def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
 def _chain(item: Mapping[str, Any], rules: Iterable[str]) -> NftChain:
     if "hook" not in item:
         return NftChain(item["name"], tuple(rules))
-    return NftChain(item["name"], tuple(rules), item["hook"], item["type"], int(item["prio"]), item["policy"])
+    return NftChain(
+        item["name"], tuple(rules), item["hook"], item["type"], int(item["prio"]), item["policy"]
+    )
 
 
 @dataclass(slots=True)
@@ -86,20 +93,31 @@ class _Listing:
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     chains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rules: dict[str, list[str]] = field(default_factory=dict)
-    meters: dict[str, int] = field(default_factory=dict)  # nftables 1.1.2 and later list a rule's meter as a set, with a size
+    meters: dict[str, int] = field(
+        default_factory=dict
+    )  # nftables 1.1.2 and later list a rule's meter as a set, with a size
 
     def take(self, kind: str, item: Mapping[str, Any]) -> None:
         if kind == "table":
             self.seen = True
-            self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]  # dormant: a guard asleep
-        elif kind in ("set", "map") and "dynamic" in item.get("flags", ()) and "timeout" not in item["flags"]:
+            self.sets += [
+                NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())
+            ]  # dormant: a guard asleep
+        elif (
+            kind in ("set", "map")
+            and "dynamic" in item.get("flags", ())
+            and "timeout" not in item["flags"]
+        ):
             self.meters[item["name"]] = int(item.get("size", 0))
         elif kind in ("set", "map"):
             shape, values = _set(item)
             self.sets.append(shape)
             self.elements[shape.name] = values
             if shape.map and shape.role == "static":
-                self.entries += [(shape.name, str(link), _target(verdict)) for link, verdict in item.get("elem", ())]
+                self.entries += [
+                    (shape.name, str(link), _target(verdict))
+                    for link, verdict in item.get("elem", ())
+                ]
         elif kind == "counter":
             self.counts[item["name"]] = (item["packets"], item["bytes"])
         elif kind == "chain":
@@ -114,23 +132,40 @@ class _Listing:
     def _metered(self, expression: Mapping[str, Any]) -> Mapping[str, Any]:
         """A meter, however this nftables lists it. Sets are listed before rules."""
         body = expression.get("set")
-        if body is None or len(body.get("stmt", ())) != 1 or body["set"].removeprefix("@") not in self.meters:
+        if (
+            body is None
+            or len(body.get("stmt", ())) != 1
+            or body["set"].removeprefix("@") not in self.meters
+        ):
             return expression
         name = body["set"].removeprefix("@")
-        return {"meter": {"key": body["elem"], "name": name, "size": self.meters[name], "stmt": body["stmt"][0]}}
+        return {
+            "meter": {
+                "key": body["elem"],
+                "name": name,
+                "size": self.meters[name],
+                "stmt": body["stmt"][0],
+            }
+        }
 
     def chain(self, name: str) -> NftChain:
         return _chain(self.chains[name], self.rules.get(name, ()))
 
 
 def _target(verdict: Any) -> str:
-    return str(verdict["jump"]["target"]) if isinstance(verdict, dict) and "jump" in verdict else json.dumps(verdict)
+    return (
+        str(verdict["jump"]["target"])
+        if isinstance(verdict, dict) and "jump" in verdict
+        else json.dumps(verdict)
+    )
 
 
 NftObject = NftTable | NetworkSubtable | IngressFilter | NftElements
 
 
-def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
+def decode_table(
+    netns: str, listing: Iterable[Mapping[str, Any]]
+) -> tuple[list[NftObject], dict[str, tuple[int, int]]]:
     """A listing of our table -> (objects, drop counts by counter as (packets, bytes))."""
     found = _Listing()
     for entry in listing:
@@ -143,7 +178,9 @@ def decode_table(netns: str, listing: Iterable[Mapping[str, Any]]) -> tuple[list
     vcids = {0, *(_vcids(netns, [*rest, *(item.name for item in found.sets), *found.counts]))}
     vcids |= {part_of(link) for _map, link, _chain in found.entries}
     out: list[NftObject] = [_guard(netns, vcid, found, rest) for vcid in sorted(vcids)]
-    out += [IngressFilter(netns, name.removeprefix(GATE), found.chain(name).rules) for name in gates]
+    out += [
+        IngressFilter(netns, name.removeprefix(GATE), found.chain(name).rules) for name in gates
+    ]
     for shape in found.sets:
         out += _elements(netns, shape, found.elements.get(shape.name, frozenset()))
     return out, found.counts
@@ -157,7 +194,9 @@ def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Gua
     def own(name: str) -> bool:
         return netns != ROOT or part_of(name) == vcid
 
-    sets = tuple(sorted((item for item in found.sets if own(item.name)), key=lambda item: item.name))
+    sets = tuple(
+        sorted((item for item in found.sets if own(item.name)), key=lambda item: item.name)
+    )
     counters = tuple(sorted(name for name in found.counts if own(name)))
     built = tuple(found.chain(name) for name in sorted(chains) if own(name))
     entries = tuple(sorted(entry for entry in found.entries if part_of(entry[1]) == vcid))
@@ -170,6 +209,11 @@ def _guard(netns: str, vcid: int, found: _Listing, chains: Iterable[str]) -> Gua
 def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElements]:
     if shape.role in ("static", "learned"):
         return []
-    if netns == ROOT and not part_of(shape.name):  # one object per link, so that one network's grant is not another's
-        return [NftElements(netns, shape.name, frozenset({value}), key_of(value)) for value in sorted(values)]
+    if netns == ROOT and not part_of(
+        shape.name
+    ):  # one object per link, so that one network's grant is not another's
+        return [
+            NftElements(netns, shape.name, frozenset({value}), key_of(value))
+            for value in sorted(values)
+        ]
     return [NftElements(netns, shape.name, values)] if values else []

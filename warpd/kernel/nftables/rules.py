@@ -1,7 +1,7 @@
 """nftables rules as JSON text, in the form in which libnftables lists them.
 
-Lives here: expressions and verdicts, one function each, and their canonical order. Does not: what a rule is for
-(`isolation/`, `networks/`).
+Lives here: expressions and verdicts, one function each, and their canonical order. Does not: what a
+rule is for (`isolation/`, `networks/`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def _written(body: Any) -> str:
 def _ordered(value: Any) -> Any:
     """The kernel keeps anonymous sets in its own order; neither spelling means anything else."""
     if isinstance(value, dict):
-        return {k: sorted(v, key=str) if k == "set" and isinstance(v, list) else _ordered(v) for k, v in value.items()}
+        return {
+            k: sorted(v, key=str) if k == "set" and isinstance(v, list) else _ordered(v)
+            for k, v in value.items()
+        }
     return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
@@ -43,7 +46,9 @@ def meta(key: str) -> dict[str, Any]:
 
 
 def transport(*names: str) -> dict[str, Any]:
-    """Packets of these protocols, by their numbers: libnftables knows names only where there is an /etc/protocols."""
+    """Packets of these protocols, by their numbers: libnftables knows names only where there is an
+    /etc/protocols.
+    """
     numbers = [PROTOCOLS[name] for name in names]
     return match(meta("l4proto"), numbers[0] if len(numbers) == 1 else members(*numbers))
 
@@ -91,7 +96,9 @@ def random_of(number: int) -> dict[str, Any]:
 
 
 def meter(name: str, size: int, key: Any, statement: Mapping[str, Any]) -> dict[str, Any]:
-    """A statement with a state of its own for each value of `key`, for at most `size` values; it belongs to its rule."""
+    """A statement with a state of its own for each value of `key`, for at most `size` values; it
+    belongs to its rule.
+    """
     return {"meter": {"key": key, "name": name, "size": size, "stmt": statement}}
 
 
@@ -153,6 +160,7 @@ ANSWERS = match(connection("state"), ["established", "related"], op="in")
 RELATED = match(connection("state"), "related", op="in")
 REPLY = match(connection("direction"), "reply")
 ORIGINAL = match(connection("direction"), "original")
-# The source of the connection's packets is translated: nf_nat_setup_info sets the bit when the new tuple differs.
+# The source of the connection's packets is translated: nf_nat_setup_info sets the bit when the new
+# tuple differs.
 TRANSLATED = match(connection("status"), "snat", op="in")
 UNTRANSLATED = match(connection("status"), "snat", op="!")

@@ -1,7 +1,8 @@
-"""What our own nftables rules do with one packet: their language, as far as we write it, read the other way round. Pure.
+"""What our own nftables rules do with one packet: their language, as far as we write it, read the
+other way round. Pure.
 
-Lives here: chains, matches, verdicts. Does not: routes and WireGuard (`explain`). The packet opens a connection: its state
-is new, nothing is marked or translated yet.
+Lives here: chains, matches, verdicts. Does not: routes and WireGuard (`explain`). The packet opens
+a connection: its state is new, nothing is marked or translated yet.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _DEPTH_MAX: Final = 16  # as the kernel's own limit for jumps
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """The first packet of a connection; `protocol` is tcp, udp, icmp (either family's), an IANA number as text, or "": nft
-    finds none in it (extension headers without an end)."""
+    """The first packet of a connection; `protocol` is tcp, udp, icmp (either family's), an IANA
+    number as text, or "": nft finds none in it (extension headers without an end).
+    """
 
     source: str
     target: str
@@ -48,7 +50,9 @@ class Packet:
             return None
         if self.protocol.isdigit():
             return int(self.protocol)
-        return PROTOCOLS["ipv6-icmp" if self.protocol == "icmp" and self.version == 6 else self.protocol]
+        return PROTOCOLS[
+            "ipv6-icmp" if self.protocol == "icmp" and self.version == 6 else self.protocol
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,9 @@ class Ruleset:
             raise UnsupportedRule(f"chain {chain} jumps in circles")
         for text in self.chains.get(chain, ()):
             body = json.loads(text)
-            found = self._rule(body["expr"], Verdict(CONTINUE, chain, str(body.get("comment", "")), packet), depth)
+            found = self._rule(
+                body["expr"], Verdict(CONTINUE, chain, str(body.get("comment", "")), packet), depth
+            )
             if found.what not in (CONTINUE, RETURN):
                 return found
             packet = found.packet
@@ -130,7 +136,9 @@ class Ruleset:
             elif kind in ("jump", "goto", "vmap"):
                 found = self._walk(self._where(kind, body, packet), packet, depth + 1)
                 if found.what != CONTINUE or kind == "goto":
-                    return found if found.what != CONTINUE else dataclasses.replace(found, what=RETURN)
+                    return (
+                        found if found.what != CONTINUE else dataclasses.replace(found, what=RETURN)
+                    )
                 packet = found.packet
             elif kind not in _IDLE:
                 raise UnsupportedRule(f"{kind} in chain {at.chain}")
@@ -139,7 +147,9 @@ class Ruleset:
     def _where(self, kind: str, body: Any, packet: Packet) -> str:
         if kind != "vmap":
             return str(body["target"])
-        return self.maps.get(str(body["data"]).lstrip("@"), {}).get(str(_value(body["key"], packet)), "")
+        return self.maps.get(str(body["data"]).lstrip("@"), {}).get(
+            str(_value(body["key"], packet)), ""
+        )
 
     def _matches(self, body: Mapping[str, Any], packet: Packet) -> bool:
         value, right, op = _value(body["left"], packet), body["right"], body["op"]
@@ -152,7 +162,9 @@ class Ruleset:
         if op in ("!=", "!"):
             return not inside
         if op == ">":
-            return isinstance(value, int) and all(isinstance(one, int) and value > one for one in members)
+            return isinstance(value, int) and all(
+                isinstance(one, int) and value > one for one in members
+            )
         raise UnsupportedRule(f"operator {op}")
 
     def _members(self, right: Any) -> Iterator[Any]:
@@ -181,9 +193,12 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
         return None if None in parts else tuple(parts)
     if kind == "meta":
         return {
-            "iifname": packet.iif, "oifname": packet.oif, "nfproto": f"ipv{packet.version}", "l4proto": packet.number,
+            "iifname": packet.iif,
+            "oifname": packet.oif,
+            "nfproto": f"ipv{packet.version}",
+            "l4proto": packet.number,
             "mark": packet.mark,
-        }.get(body["key"])  # fmt: skip
+        }.get(body["key"])
     if kind == "ct":
         return _connection(body["key"], body.get("dir", "original"), packet)
     if kind == "payload":
@@ -195,20 +210,31 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
 
 def _connection(key: str, direction: str, packet: Packet) -> Any:
     """What conntrack knows of the connection that the packet opens: it is not translated yet."""
-    source, target = (packet.source, packet.target) if direction == "original" else (packet.target, packet.source)
+    source, target = (
+        (packet.source, packet.target)
+        if direction == "original"
+        else (packet.target, packet.source)
+    )
     family = "ip" if packet.version == 4 else "ip6"
     return {
-        "state": "new", "direction": "original", "mark": 0, "status": "", "protocol": packet.number,
+        "state": "new",
+        "direction": "original",
+        "mark": 0,
+        "status": "",
+        "protocol": packet.number,
         "proto-dst": packet.port if direction == "original" else None,
-        f"{family} saddr": source, f"{family} daddr": target,
-    }.get(key)  # fmt: skip
+        f"{family} saddr": source,
+        f"{family} daddr": target,
+    }.get(key)
 
 
 def _field(protocol: str, name: str, packet: Packet) -> Any:
     if protocol in ("ip", "ip6"):
         own = packet.version == (4 if protocol == "ip" else 6)
         return {"saddr": packet.source, "daddr": packet.target}.get(name) if own else None
-    if name == "dport" and (protocol == packet.protocol or (protocol == "th" and packet.protocol in ("tcp", "udp"))):
+    if name == "dport" and (
+        protocol == packet.protocol or (protocol == "th" and packet.protocol in ("tcp", "udp"))
+    ):
         return packet.port
     if name == "type" and (protocol, packet.number) in (("icmp", 1), ("icmpv6", 58)):
         return packet.icmp_type
@@ -220,7 +246,9 @@ def _field(protocol: str, name: str, packet: Packet) -> Any:
 def _is(value: Any, one: Any) -> bool:
     if isinstance(value, tuple):
         parts = str(one).split(JOINT)
-        return len(parts) == len(value) and all(_is(*pair) for pair in zip(value, parts, strict=True))
+        return len(parts) == len(value) and all(
+            _is(*pair) for pair in zip(value, parts, strict=True)
+        )
     if isinstance(one, dict):
         if "prefix" in one:
             return _within(value, f"{one['prefix']['addr']}/{one['prefix']['len']}")
@@ -239,4 +267,6 @@ def _within(address: str, prefix: str) -> bool:
 def _mangled(body: Mapping[str, Any], packet: Packet) -> Packet:
     if body["key"] == {"meta": {"key": "mark"}} and isinstance(body["value"], int):
         return dataclasses.replace(packet, mark=body["value"])
-    return packet  # marks of connections, zones, segment sizes: of no consequence for the first packet
+    return (
+        packet  # marks of connections, zones, segment sizes: of no consequence for the first packet
+    )

@@ -1,12 +1,14 @@
 """What comes in by a door is never delivered to the host itself, whatever nftables says.
 
-The kernel looks up its table of local addresses before every other routing rule (rule 0), so that no rule of ours keeps a packet
-from a service of the host. The `input` chains of our tables do, until somebody flushes the ruleset. Filters of traffic control at
-the ingress of every door judge before the route is looked up, and no nftables command takes them away
+The kernel looks up its table of local addresses before every other routing rule (rule 0), so that
+no rule of ours keeps a packet from a service of the host. The `input` chains of our tables do,
+until somebody flushes the ruleset. Filters of traffic control at the ingress of every door judge
+before the route is looked up, and no nftables command takes them away
 (`kernel/kinds/tc_filter.py`).
 
-They drop what is addressed to the host's own addresses as its table of local routes has them, to the transit links, and to
-multicast, broadcast and link-local addresses. What a transit link itself needs is neighbour discovery; ARP is not IP.
+They drop what is addressed to the host's own addresses as its table of local routes has them, to
+the transit links, and to multicast, broadcast and link-local addresses. What a transit link itself
+needs is neighbour discovery; ARP is not IP.
 """
 
 from __future__ import annotations
@@ -30,20 +32,30 @@ _FIRST_PASSED, _FIRST_DROPPED = 10, 100
 
 
 def of_transit(device: str, local: Sequence[str], owner: str) -> TcIngress:
-    """The filters of the root's end of a transit link: nothing comes in for the host but neighbour discovery.
+    """The filters of the root's end of a transit link: nothing comes in for the host but neighbour
+    discovery.
 
-    Nothing that a network sends is addressed to a transit link either: `local` has those of all networks.
+    Nothing that a network sends is addressed to a transit link either: `local` has those of all
+    networks.
     """
     return TcIngress(ROOT, device, (*_discovery(), *_closed((*LINK_WIDE, *local))), owner=owner)
 
 
-def of_tunnel(netns: str, device: str, closed: Iterable[str], spared: Iterable[str], owner: str = "") -> TcIngress:
+def of_tunnel(
+    netns: str, device: str, closed: Iterable[str], spared: Iterable[str], owner: str = ""
+) -> TcIngress:
     """The filters of a network's WireGuard device, which has no neighbours.
 
-    `closed` are addresses of where the device is, `spared` those of the gateway in the network itself: they answer ping.
+    `closed` are addresses of where the device is, `spared` those of the gateway in the network
+    itself: they answer ping.
     """
     own = {str(ip_network(address)) for address in spared}
-    return TcIngress(netns, device, _closed((*LINK_WIDE, *(item for item in closed if item not in own))), owner=owner)
+    return TcIngress(
+        netns,
+        device,
+        _closed((*LINK_WIDE, *(item for item in closed if item not in own))),
+        owner=owner,
+    )
 
 
 def with_transit(local: Iterable[str], transit: Range) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """Neighbours on the host's own links: no network makes the host look for many that are not there.
 
-The kernel has one neighbour table a family for all namespaces (gc_thresh3 of net/ipv4/neigh/default, 1024 entries), and each
-destination that it looks for takes one. So towards prefixes that are on-link for the host, only destinations that have
-answered somebody lately are free; others meet a limit of each network, and one of all together. One that was let through
-is tried for some seconds without being counted again: its entry stands already.
+The kernel has one neighbour table a family for all namespaces (gc_thresh3 of
+net/ipv4/neigh/default, 1024 entries), and each destination that it looks for takes one. So towards
+prefixes that are on-link for the host, only destinations that have answered somebody lately are
+free; others meet a limit of each network, and one of all together. One that was let through is
+tried for some seconds without being counted again: its entry stands already.
 """
 
 from __future__ import annotations
@@ -13,11 +14,23 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from warpd.kernel.kinds.nft_table import NftSet
-from warpd.kernel.nftables.rules import ANSWERS, RETURN, jump, match, meta, meter, payload, rate_over, rule, update
+from warpd.kernel.nftables.rules import (
+    ANSWERS,
+    RETURN,
+    jump,
+    match,
+    meta,
+    meter,
+    payload,
+    rate_over,
+    rule,
+    update,
+)
 from warpd.networks.firewall.rules import GATEWAY, LINKS_MAX, drops, merged
 
 REASON: Final = "unresolved"
-# Destinations a second that have not answered, and at once. One that does not answer holds its entry for some 20 s.
+# Destinations a second that have not answered, and at once. One that does not answer holds its
+# entry for some 20 s.
 OF_NETWORK: Final = (4, 16)
 OF_ALL: Final = (16, 128)
 REMEMBERED_S: Final = 600
@@ -31,9 +44,18 @@ def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
     """The host's on-link prefixes, and who has answered there."""
     ranges = [ip_network(text) for text in onlink]
     kinds = {4: "ipv4_addr", 6: "ipv6_addr"}
-    fixed = (NftSet(f"onlink{version}", kind, True, merged(ranges, version)) for version, kind in kinds.items())
-    learned = (NftSet(f"answered{version}", kind, timeout=REMEMBERED_S, size=ANSWERED_MAX) for version, kind in kinds.items())
-    tried = (NftSet(f"tried{version}", kind, timeout=TRIED_S, size=TRIED_MAX) for version, kind in kinds.items())
+    fixed = (
+        NftSet(f"onlink{version}", kind, True, merged(ranges, version))
+        for version, kind in kinds.items()
+    )
+    learned = (
+        NftSet(f"answered{version}", kind, timeout=REMEMBERED_S, size=ANSWERED_MAX)
+        for version, kind in kinds.items()
+    )
+    tried = (
+        NftSet(f"tried{version}", kind, timeout=TRIED_S, size=TRIED_MAX)
+        for version, kind in kinds.items()
+    )
     return (*fixed, *learned, *tried)
 
 
@@ -54,7 +76,8 @@ def learns(*matches: Any) -> list[str]:
 def judges() -> list[str]:
     """Where packets of networks come by: those to the host's own links meet the limit."""
     return [
-        rule("on-link", match(payload(family, "daddr"), f"@onlink{version}"), jump("neighbours")) for family, version in FAMILIES
+        rule("on-link", match(payload(family, "daddr"), f"@onlink{version}"), jump("neighbours"))
+        for family, version in FAMILIES
     ]
 
 
@@ -65,7 +88,10 @@ def chains() -> dict[str, tuple[str, ...]]:
         for comment, name in (("has answered", "answered"), ("is tried", "tried"))
         for family, version in FAMILIES
     )
-    tries = (rule("from now on", update(f"tried{version}", payload(family, "daddr"))) for family, version in FAMILIES)
+    tries = (
+        rule("from now on", update(f"tried{version}", payload(family, "daddr")))
+        for family, version in FAMILIES
+    )
     own = meter("unresolved", LINKS_MAX, meta("iifname"), rate_over(*OF_NETWORK))
     return {
         "neighbours": (

@@ -1,6 +1,8 @@
-"""Ports of the address translation: each network has a block of its own in the root (RFC 6888), so that none takes all.
+"""Ports of the address translation: each network has a block of its own in the root (RFC 6888), so
+that none takes all.
 
-A network's block follows from the number of its transit link. Where there are more networks than blocks, some share one.
+A network's block follows from the number of its transit link. Where there are more networks than
+blocks, some share one.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def elements(site: NetworkSite, links: Iterable[str]) -> list[NftElements]:
 
 
 def block_number(found: Iterable[NftElements]) -> int | None:
-    """The number of the block to which the elements of one network send its packets; None where they send them to none."""
+    """The number of the block to which the elements of one network send its packets; None where
+    they send them to none.
+    """
     texts = (text for item in found if item.set == MAP for text in item.elements)
     return next((int(text.rpartition(_CHAIN)[2]) for text in texts if _CHAIN in text), None)
 
@@ -50,8 +54,14 @@ def width(first: int, last: int) -> int:
 
 
 def chains(first: int, last: int, blocks: Iterable[int]) -> list[NftChain]:
-    """One chain for each block in use. ICMP's identifiers are what ports are to others (nf_nat_l4proto_unique_tuple)."""
-    return [NftChain(_chain(block), tuple(_translated(ports(first, last, block)))) for block in sorted(set(blocks))]
+    """One chain for each block in use.
+
+    ICMP's identifiers are what ports are to others (nf_nat_l4proto_unique_tuple).
+    """
+    return [
+        NftChain(_chain(block), tuple(_translated(ports(first, last, block))))
+        for block in sorted(set(blocks))
+    ]
 
 
 def _chain(block: int) -> str:

@@ -1,11 +1,13 @@
 """The gateway's own guard: our table in the root namespace, shared by all networks.
 
-Nothing from a network's door reaches a service of the host, another network, another network's range by way
-of the uplink, or the uplink itself before it is granted. NAT goes to ports on which the gateway does not
+Nothing from a network's door reaches a service of the host, another network, another network's
+range by way of the uplink, or the uplink itself before it is granted. NAT goes to ports on which
+the gateway does not
 listen: a mapping on a listening port would hand one client the answers meant for that port.
 
-A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns its links to its
-chains, first of all. What its chains let out goes through the same checks as everybody's.
+A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns
+its links to its chains, first of all. What its chains let out goes through the same checks as
+everybody's.
 """
 
 from __future__ import annotations
@@ -42,14 +44,16 @@ from warpd.networks.firewall.rules import BY_PORT, REDIRECTED, UNTRACKED, Range,
 
 FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
-# Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source port.
+# Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source
+# port.
 NAT_PRIORITY = 90
 RAW_PRIORITY, MANGLE_PRIORITY = -300, -150
 PAIR = f"ifname{JOINT}ifname"
 # Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
 BETTER_PRIORITY, STEER_PRIORITY = 980, 981
-# On packets that came in by a transit link, or are routed inside a namespace: our table is in force. Every mark of ours has
-# the same highest byte, which the routing rules of `unguarded` ask for.
+# On packets that came in by a transit link, or are routed inside a namespace: our table is in
+# force. Every mark of ours has the same highest byte, which the routing rules of `unguarded` ask
+# for.
 GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
@@ -62,10 +66,18 @@ def mark_of(table: int) -> int:
 
 
 def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
-    """What our own fence rules say in a table that was read: the links fenced for IPv4, and whether IPv6 is."""
-    rules = [text for chain in table.chains if chain.name == "forward" for text in chain.rules] if table else []
+    """What our own fence rules say in a table that was read: the links fenced for IPv4, and whether
+    IPv6 is.
+    """
+    rules = (
+        [text for chain in table.chains if chain.name == "forward" for text in chain.rules]
+        if table
+        else []
+    )
     comments = [str(json.loads(text)["comment"]) for text in rules]
-    links = (comment.removeprefix(FENCE4).strip() for comment in comments if comment.startswith(FENCE4))
+    links = (
+        comment.removeprefix(FENCE4).strip() for comment in comments if comment.startswith(FENCE4)
+    )
     return tuple(sorted(links)), FENCE6 in comments
 
 
@@ -83,14 +95,17 @@ def guard(
 ) -> NftTable:
     """Our table in the root.
 
-    What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version), wherever it goes, and by
-    those of `ways`, as (door, link, range), towards that range.
-    `ranges` are all networks' own ranges, `routed` those that keep their source, `sources` all that may come out of
-    the networks' doors, `transits` the links between networks and the root, `listening` the UDP ports, `doors` the links by which
-    networks come in, `port_blocks` those in use.
+    What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version),
+    wherever it goes, and by those of `ways`, as (door, link, range), towards that range. `ranges`
+    are all networks' own ranges, `routed` those that keep their source, `sources` all that may come
+    out of the networks' doors, `transits` the links between networks and the root, `listening` the
+    UDP ports, `doors` the links by which networks come in, `port_blocks` those in use.
     """
     sets = (
-        *(NftSet(name, "ifname", map="verdict") for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")),
+        *(
+            NftSet(name, "ifname", map="verdict")
+            for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")
+        ),
         NftSet(blocks.MAP, "ifname", map="verdict"),
         NftSet("bridges", "ifname"),
         NftSet("doors", "ifname"),
@@ -128,8 +143,20 @@ def guard(
         NftChain("forward", _forward(host), "forward"),
         NftChain("input", tuple(_input()), "input"),
         NftChain("postrouting", tuple(_postrouting()), "postrouting", "nat", NAT_PRIORITY),
-        NftChain("zone", (rule("networks", dispatch("iifname", "zones")),), "prerouting", "filter", RAW_PRIORITY),
-        NftChain("zone-out", (rule("networks", dispatch("oifname", "zones-out")),), "output", "filter", RAW_PRIORITY),
+        NftChain(
+            "zone",
+            (rule("networks", dispatch("iifname", "zones")),),
+            "prerouting",
+            "filter",
+            RAW_PRIORITY,
+        ),
+        NftChain(
+            "zone-out",
+            (rule("networks", dispatch("oifname", "zones-out")),),
+            "output",
+            "filter",
+            RAW_PRIORITY,
+        ),
         NftChain("steer", tuple(_steer()), "prerouting", "filter", MANGLE_PRIORITY),
         NftChain("back", tuple(_back())),
         NftChain("carried", tuple(_carried())),
@@ -140,19 +167,32 @@ def guard(
     )
     by_name = sorted(chains, key=lambda chain: chain.name)
     return NftTable(
-        ROOT, tuple(sorted(sets, key=lambda s: s.name)), tuple(sorted(counters)), tuple(by_name), tuple(sorted(doors))
+        ROOT,
+        tuple(sorted(sets, key=lambda s: s.name)),
+        tuple(sorted(counters)),
+        tuple(by_name),
+        tuple(sorted(doors)),
     )
 
 
-def _ways(uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]) -> Iterator[NftSet]:
-    """Where each network may leave. A door stands beside a link of the host, so that no network leaves by another's way."""
+def _ways(
+    uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]
+) -> Iterator[NftSet]:
+    """Where each network may leave.
+
+    A door stands beside a link of the host, so that no network leaves by another's way.
+    """
     towards: dict[str, list[Range]] = {}
     for door, link, target in ways:
         towards.setdefault(f"{door}{JOINT}{link}", []).append(target)
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         pairs = sorted({f"{door}{JOINT}{link}" for door, link, own in uplinks if own == version})
         yield NftSet(f"uplinks{version}", PAIR, False, tuple(pairs))
-        elements = (f"{pair}{JOINT}{block}" for pair, blocks in towards.items() for block in merged(blocks, version))
+        elements = (
+            f"{pair}{JOINT}{block}"
+            for pair, blocks in towards.items()
+            for block in merged(blocks, version)
+        )
         yield NftSet(f"ways{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements)))
 
 
@@ -167,26 +207,52 @@ _BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root
 def unguarded(
     netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None
 ) -> list[KernelObject]:
-    """Routing rules that drop what came in by these links without a mark of ours: without our table nothing is forwarded.
+    """Routing rules that drop what came in by these links without a mark of ours: without our table
+    nothing is forwarded.
 
-    Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the marks away, and with them
-    every way on. What is addressed to this namespace itself is looked up earlier (rule 0, table local).
+    Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the
+    marks away, and with them every way on. What is addressed to this namespace itself is looked up
+    earlier (rule 0, table local).
     """
     return [
-        Rule(netns, version, GUARD_PRIORITY, 0, 0, owner, inside, link=link, mask=MARK_BYTE, blackhole=True)
+        Rule(
+            netns,
+            version,
+            GUARD_PRIORITY,
+            0,
+            0,
+            owner,
+            inside,
+            link=link,
+            mask=MARK_BYTE,
+            blackhole=True,
+        )
         for link in links
         for version in versions
     ]
 
 
 def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[KernelObject]:
-    """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of the VRF's own network.
+    """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of
+    the VRF's own network.
 
-    Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the port that it came in by, not
-    of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device from before l3mdev_ip_rcv).
+    Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the
+    port that it came in by, not of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device
+    from before l3mdev_ip_rcv).
     """
     return [
-        Rule(ROOT, 4, WITHIN_PRIORITY, 0, 0, owner, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True)
+        Rule(
+            ROOT,
+            4,
+            WITHIN_PRIORITY,
+            0,
+            0,
+            owner,
+            link=link,
+            to=str(prefix),
+            mask=MARK_BYTE,
+            blackhole=True,
+        )
         for prefix in prefixes
     ]
 
@@ -194,35 +260,60 @@ def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[K
 def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[KernelObject]:
     """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
 
-    The check of the source (rp_filter) looks up the way back, as if it came in by the link that the packet would leave by, on
-    behalf of the packet's VRF (net/ipv4/fib_frontend.c, __fib_validate_source). From Linux 6.15 on, and in stable kernels that
-    have taken that over, rules of `unguarded` for the VRF select it; others need these. Nothing else is looked up so: what
-    comes in by such a link itself belongs to no VRF.
+    The check of the source (rp_filter) looks up the way back, as if it came in by the link that the
+    packet would leave by, on behalf of the packet's VRF (net/ipv4/fib_frontend.c,
+    __fib_validate_source). From Linux 6.15 on, and in stable kernels that have taken that over,
+    rules of `unguarded` for the VRF select it; others need these. Nothing else is looked up so:
+    what comes in by such a link itself belongs to no VRF.
     """
     return [
-        Rule(ROOT, 4, WITHIN_PRIORITY, link=link, to=str(prefix), mask=MARK_BYTE, blackhole=True, of_vrf=True)
+        Rule(
+            ROOT,
+            4,
+            WITHIN_PRIORITY,
+            link=link,
+            to=str(prefix),
+            mask=MARK_BYTE,
+            blackhole=True,
+            of_vrf=True,
+        )
         for link in links
         for prefix in prefixes
     ]
 
 
 def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelObject]:
-    """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come from them.
+    """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come
+    from them.
 
-    What goes there, answers from the uplink above all, bears a mark of ours as well. Without our table nobody reaches the
-    network's end of a transit link, or what is behind it.
+    What goes there, answers from the uplink above all, bears a mark of ours as well. Without our
+    table nobody reaches the network's end of a transit link, or what is behind it.
 
-    For IPv4 packets that come from there a rule by the incoming link would also meet the check of the source of every answer
-    (rp_filter of the uplink): that looks up an answer's way in reverse, as if it came in by the link that it will leave by, and
-    without a mark (net/ipv4/fib_frontend.c, __fib_validate_source). So it is this check, on the transit link itself, that is
-    made to fail: there it takes the packet's mark (src_valid_mark), and without one its source is unreachable. IPv6 has no such
-    check, and `unguarded`. The host's own packets to those ranges come in by no link but lo.
+    For IPv4 packets that come from there a rule by the incoming link would also meet the check of
+    the source of every answer (rp_filter of the uplink): that looks up an answer's way in reverse,
+    as if it came in by the link that it will leave by, and without a mark (net/ipv4/fib_frontend.c,
+    __fib_validate_source). So it is this check, on the transit link itself, that is made to fail:
+    there it takes the packet's mark (src_valid_mark), and without one its source is unreachable.
+    IPv6 has no such check, and `unguarded`. The host's own packets to those ranges come in by no
+    link but lo.
     """
     out: list[KernelObject] = []
     for prefix in prefixes:
         to = str(prefix)
         out.append(Rule(ROOT, prefix.version, OWN_PRIORITY, 0, TABLE_MAIN, owner, link="lo", to=to))
-        out.append(Rule(ROOT, prefix.version, GUARD_PRIORITY, 0, 0, owner, to=to, mask=MARK_BYTE, blackhole=True))
+        out.append(
+            Rule(
+                ROOT,
+                prefix.version,
+                GUARD_PRIORITY,
+                0,
+                0,
+                owner,
+                to=to,
+                mask=MARK_BYTE,
+                blackhole=True,
+            )
+        )
     return out
 
 
@@ -248,9 +339,11 @@ def _forward(host: Host) -> tuple[str, ...]:
 
 
 def _input() -> list[str]:
-    """Neighbour discovery is for transit links alone: a WireGuard device has no neighbours to look for.
+    """Neighbour discovery is for transit links alone: a WireGuard device has no neighbours to look
+    for.
 
-    It comes in by the device itself, not by its VRF (drivers/net/vrf.c, vrf_ip6_rcv), so that `inputs` does not see it.
+    It comes in by the device itself, not by its VRF (drivers/net/vrf.c, vrf_ip6_rcv), so that
+    `inputs` does not see it.
     """
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     discovery = match(payload("icmpv6", "type"), neighbours)
@@ -264,15 +357,21 @@ def _input() -> list[str]:
 
 
 def _transit_from_outside(family: str, version: int) -> Sequence[str]:
-    """A host answers on every address that it has, by whatever link a packet comes in: on those of transit links, too."""
+    """A host answers on every address that it has, by whatever link a packet comes in: on those of
+    transit links, too.
+    """
     outside = match(meta("iifname"), "lo", op="!=")
-    return drops("gateway", "unsolicited", outside, match(payload(family, "daddr"), f"@transits{version}"))
+    return drops(
+        "gateway", "unsolicited", outside, match(payload(family, "daddr"), f"@transits{version}")
+    )
 
 
 def _steer() -> list[str]:
-    """Answers to what a network in the root sent find their way to its table by the mark of their connection.
+    """Answers to what a network in the root sent find their way to its table by the mark of their
+    connection.
 
-    All that came in by a door bears a mark of ours from here on; `steering` and `unguarded` act on it.
+    All that came in by a door bears a mark of ours from here on; `steering` and `unguarded` act on
+    it.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
@@ -282,14 +381,23 @@ def _steer() -> list[str]:
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
         rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
         *(
-            rule("guarded answers", outside, answered, _UNMARKED, began, mangle(meta("mark"), GUARDED))
+            rule(
+                "guarded answers",
+                outside,
+                answered,
+                _UNMARKED,
+                began,
+                mangle(meta("mark"), GUARDED),
+            )
             for began in _of_a_network()
         ),
     ]
 
 
 def _of_a_network() -> Iterator[dict[str, object]]:
-    """Of a connection that a network began; before its address is translated back, only the connection tells."""
+    """Of a connection that a network began; before its address is translated back, only the
+    connection tells.
+    """
     for family, version in (("ip", 4), ("ip6", 6)):
         yield match({"ct": {"key": f"{family} saddr", "dir": "original"}}, f"@sources{version}")
 
@@ -313,12 +421,19 @@ def _out() -> list[str]:
 
 
 def _carried() -> list[str]:
-    """What is translated is of a protocol that NAT keeps apart, by name: in some packets nft finds none (`networks.policy`)."""
+    """What is translated is of a protocol that NAT keeps apart, by name: in some packets nft finds
+    none (`networks.policy`).
+    """
     return [
         rule("keeps its source", match(payload("ip", "saddr"), "@routed4"), RETURN),
         rule("keeps its source", match(payload("ip6", "saddr"), "@routed6"), RETURN),
         *(
-            rule("by ports", match(meta("nfproto"), f"ipv{version}"), match(meta("l4proto"), members(*numbers)), RETURN)
+            rule(
+                "by ports",
+                match(meta("nfproto"), f"ipv{version}"),
+                match(meta("l4proto"), members(*numbers)),
+                RETURN,
+            )
             for version, numbers in BY_PORT.items()
         ),
         *drops("gateway", "protocol"),
@@ -326,13 +441,23 @@ def _carried() -> list[str]:
 
 
 def _by_a_way() -> Iterator[str]:
-    """What is granted, by the uplink that is meant, or by a link of the host that leads to what the network may reach."""
+    """What is granted, by the uplink that is meant, or by a link of the host that leads to what the
+    network may reach.
+    """
     granted, pair = match(meta("iifname"), "@links"), (meta("iifname"), meta("oifname"))
     for family, version in (("ip", 4), ("ip6", 6)):
         own = match(meta("nfproto"), f"ipv{version}")
-        yield rule("granted, by the uplink", own, granted, match(together(*pair), f"@uplinks{version}"), ACCEPT)
+        yield rule(
+            "granted, by the uplink",
+            own,
+            granted,
+            match(together(*pair), f"@uplinks{version}"),
+            ACCEPT,
+        )
         key = together(*pair, payload(family, "daddr"))
-        yield rule("granted, by a link that leads there", granted, match(key, f"@ways{version}"), ACCEPT)
+        yield rule(
+            "granted, by a link that leads there", granted, match(key, f"@ways{version}"), ACCEPT
+        )
 
 
 def _back() -> list[str]:
@@ -353,7 +478,8 @@ def _postrouting() -> list[str]:
 
 
 def steering(host: Host) -> list[KernelObject]:
-    """Where the host's own default route leads over another link than the one named as uplink: the way over the uplink.
+    """Where the host's own default route leads over another link than the one named as uplink: the
+    way over the uplink.
 
     Every better route of the host counts all the same.
     """
@@ -363,8 +489,25 @@ def steering(host: Host) -> list[KernelObject]:
             prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
             metric = default_metric(prefix)
             out += [
-                Route(ROOT, prefix, hop.device, None, hop.via or None, UPLINK_TABLE, metric, onlink=bool(hop.via)),
-                Rule(ROOT, hop.version, BETTER_PRIORITY, MARKS, TABLE_MAIN, mask=MARK_BYTE, suppress=0),
+                Route(
+                    ROOT,
+                    prefix,
+                    hop.device,
+                    None,
+                    hop.via or None,
+                    UPLINK_TABLE,
+                    metric,
+                    onlink=bool(hop.via),
+                ),
+                Rule(
+                    ROOT,
+                    hop.version,
+                    BETTER_PRIORITY,
+                    MARKS,
+                    TABLE_MAIN,
+                    mask=MARK_BYTE,
+                    suppress=0,
+                ),
                 Rule(ROOT, hop.version, STEER_PRIORITY, MARKS, UPLINK_TABLE, mask=MARK_BYTE),
             ]
     return out
@@ -379,17 +522,27 @@ def tag(host: Host) -> str:
 def settings(host: Host, six: bool) -> list[KernelObject]:
     """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
     out: list[KernelObject] = [
-        Sysctl(ROOT, f"net/ipv4/conf/{link.name}/forwarding", "1", restore="0" if link.name in host.fence4 else None)
+        Sysctl(
+            ROOT,
+            f"net/ipv4/conf/{link.name}/forwarding",
+            "1",
+            restore="0" if link.name in host.fence4 else None,
+        )
         for link in host.exits
     ]
     if not six:
         return out
-    # A forwarding host believes no router unless told 2: it would lose the routes that it has from one. So every link
-    # is told before forwarding goes on; where forwarding was on already, that choice is the operator's.
+    # A forwarding host believes no router unless told 2: it would lose the routes that it has from
+    # one. So every link is told before forwarding goes on; where forwarding was on already, that
+    # choice is the operator's.
     told: list[KernelObject] = []
     if host.fence6:
         paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
         told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
     after = tuple(item.key for item in told)
     restore = "0" if host.fence6 else None
-    return [*out, *told, Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore=restore, after=after)]
+    return [
+        *out,
+        *told,
+        Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore=restore, after=after),
+    ]

@@ -1,14 +1,15 @@
-"""Isolation by namespace: a network namespace per network, a veth pair to the root for what may leave.
+"""Isolation by namespace: a network namespace per network, a veth pair to the root for what may
+leave.
 
-The inside NATs onto the transit link, the root NATs onto the uplink: so two networks may use the same
-addresses, and the root never needs a route to either. With `nat: false` the inside keeps its source and the
-root has one route back.
+The inside NATs onto the transit link, the root NATs onto the uplink: so two networks may use the
+same addresses, and the root never needs a route to either. With `nat: false` the inside keeps its
+source and the root has one route back.
 
-Forwarding in the root: IPv4 decides by the incoming link (`forwarding` of the veth, and of the uplink for the
-answers); IPv6 only knows the global switch. Where it was off and we turn it on, a *fence* in our table drops
-everything on that path that is not ours, so that the host does not become a router for others. The fence, and
-a tag on each door, are also the memory that it was us: in the kernel, where the loss of a state folder or a
-flushed ruleset cannot reach both.
+Forwarding in the root: IPv4 decides by the incoming link (`forwarding` of the veth, and of the
+uplink for the answers); IPv6 only knows the global switch. Where it was off and we turn it on, a
+*fence* in our table drops everything on that path that is not ours, so that the host does not
+become a router for others. The fence, and a tag on each door, are also the memory that it was us:
+in the kernel, where the loss of a state folder or a flushed ruleset cannot reach both.
 """
 
 from __future__ import annotations
@@ -24,16 +25,32 @@ from warpd.kernel.kinds.nft_table import NftChain, NftElements, NftTable
 from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric, route_key
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
-from warpd.kernel.nftables.rules import ACCEPT, ANSWERS, jump, mangle, match, members, meta, payload, rule
+from warpd.kernel.nftables.rules import (
+    ACCEPT,
+    ANSWERS,
+    jump,
+    mangle,
+    match,
+    members,
+    meta,
+    payload,
+    rule,
+)
 from warpd.kernel.state import ROOT, TRANSIT6, Host, KernelObject, Key
 from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
 from warpd.networks.firewall.root import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_ranges
 from warpd.networks.firewall.rules import clamp, drops
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement, RootContribution
+from warpd.networks.placement import (
+    EgressRequirements,
+    FirewallPolicy,
+    NetworkSite,
+    Placement,
+    RootContribution,
+)
 
 NAME = "namespace"
-# The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes it and nothing brings
-# it back: a rule of ours beside it is known as ours, and restored.
+# The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes
+# it and nothing brings it back: a rule of ours beside it is known as ours, and restored.
 RULE_PRIORITY = 32765
 
 
@@ -43,15 +60,31 @@ def room(site: NetworkSite) -> Placement:
 
 
 def build(
-    site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]
+    site: NetworkSite,
+    wants: EgressRequirements,
+    fragment: FirewallPolicy,
+    inner: Sequence[KernelObject],
 ) -> RootContribution:
-    """The namespace with `inner` in it, its settings and its guard, and the way out when one is wanted."""
+    """The namespace with `inner` in it, its settings and its guard, and the way out when one is
+    wanted.
+    """
     place = room(site)
-    out: list[KernelObject] = [Netns(place.netns), LinkUp(place.netns, "lo", None), *_settings(site, place, wants)]
+    out: list[KernelObject] = [
+        Netns(place.netns),
+        LinkUp(place.netns, "lo", None),
+        *_settings(site, place, wants),
+    ]
     inside = Key(Netns.KIND, ROOT, place.netns)
     versions = (4,) if site.subnet6 is None else (4, 6)
-    out += [Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]
-    out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if wants.egress else (), ()))
+    out += [
+        Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside)
+        for version in versions
+    ]
+    out.append(
+        local_delivery.of_tunnel(
+            place.netns, place.tunnel, _transits(site) if wants.egress else (), ()
+        )
+    )
     out += unguarded(place.netns, _links(site, place, wants), versions, owner="", inside=inside)
     if wants.egress:
         out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)
@@ -70,7 +103,9 @@ def build(
 
 def _kept(site: NetworkSite, wants: EgressRequirements) -> tuple[IPv4Network | IPv6Network, ...]:
     """The ranges that keep their source on the way out."""
-    return tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6))
+    return tuple(
+        item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+    )
 
 
 def transit6(transit: IPv4Network) -> IPv6Network:
@@ -98,30 +133,60 @@ def _links(site: NetworkSite, place: Placement, wants: EgressRequirements) -> li
 # -- the guard
 
 
-def _guard(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> NftTable:
+def _guard(
+    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
-    chains += [NftChain(name, rules) for name, rules in connection_limits.chains(site.shares, str(site.vcid)).items()]
+    chains += [
+        NftChain(name, rules)
+        for name, rules in connection_limits.chains(site.shares, str(site.vcid)).items()
+    ]
     chains += [NftChain(name, rules) for name, rules in icmp_errors.chains(str(site.vcid)).items()]
-    chains.append(NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop"))
+    chains.append(
+        NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop")
+    )
     chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
-    chains.append(NftChain("steer", tuple(_steer(site, place, wants)), "prerouting", "filter", MANGLE_PRIORITY))
+    chains.append(
+        NftChain(
+            "steer", tuple(_steer(site, place, wants)), "prerouting", "filter", MANGLE_PRIORITY
+        )
+    )
     if wants.egress and (wants.nat4 or wants.nat6):
-        chains.append(NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100))
+        chains.append(
+            NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100)
+        )
     return NftTable(
         place.netns,
-        tuple(sorted((*fragment.sets, *connection_limits.sets(), *icmp_errors.sets()), key=lambda item: item.name)),
+        tuple(
+            sorted(
+                (*fragment.sets, *connection_limits.sets(), *icmp_errors.sets()),
+                key=lambda item: item.name,
+            )
+        ),
         tuple(sorted((*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON))),
         tuple(sorted(chains, key=lambda chain: chain.name)),
     )
 
 
-def _forward(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> list[str]:
+def _forward(
+    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+) -> list[str]:
     label = str(site.vcid)
-    comes = {"out": (place.tunnel, _exit(site)), "back": (_exit(site), place.tunnel), "peers": (place.tunnel, place.tunnel)}
+    comes = {
+        "out": (place.tunnel, _exit(site)),
+        "back": (_exit(site), place.tunnel),
+        "peers": (place.tunnel, place.tunnel),
+    }
     used = [name for name in comes if name in fragment.chains and (wants.egress or name == "peers")]
     off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
     hooks = [
-        rule(name, match(meta("iifname"), comes[name][0]), match(meta("oifname"), comes[name][1]), jump(name)) for name in used
+        rule(
+            name,
+            match(meta("iifname"), comes[name][0]),
+            match(meta("oifname"), comes[name][1]),
+            jump(name),
+        )
+        for name in used
     ]
     endpoints = match(meta("iifname"), place.tunnel)
     judged = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
@@ -130,7 +195,10 @@ def _forward(site: NetworkSite, place: Placement, wants: EgressRequirements, fra
 
 def _steer(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
     """Only what this table has marked is routed (`gateway.unguarded`)."""
-    return [rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED)) for link in _links(site, place, wants)]
+    return [
+        rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
+        for link in _links(site, place, wants)
+    ]
 
 
 def _input(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
@@ -143,7 +211,10 @@ def _input(site: NetworkSite, place: Placement, wants: EgressRequirements) -> li
     ]
     if wants.egress:
         neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
-        discovery = (match(meta("iifname"), _exit(site)), match(payload("icmpv6", "type"), neighbours))
+        discovery = (
+            match(meta("iifname"), _exit(site)),
+            match(payload("icmpv6", "type"), neighbours),
+        )
         out.append(rule("neighbour discovery", *discovery, ACCEPT))
     return [*out, *drops(str(site.vcid), "host-service")]
 
@@ -176,8 +247,11 @@ def _settings(site: NetworkSite, place: Placement, wants: EgressRequirements) ->
         values.append(("net/ipv6/conf/all/disable_ipv6", "0", inside))
         values.append(("net/ipv6/conf/all/forwarding", "1", inside))
         values.append((f"net/ipv6/conf/{place.tunnel}/disable_ipv6", "0", place.link))
-    # Where the host has br_netfilter, frames within a bridge would meet the guard of what is routed.
-    values += [(f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in site.host.bridge_netfilter]
+    # Where the host has br_netfilter, frames within a bridge would meet the guard of what is
+    # routed.
+    values += [
+        (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in site.host.bridge_netfilter
+    ]
     if wants.egress:
         link = _door(site)
         values.append((f"{four}/{_exit(site)}/forwarding", "1", link))
@@ -228,23 +302,32 @@ def _way_out(site: NetworkSite, place: Placement, wants: EgressRequirements) -> 
 def _way_out6(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
     network = transit6(site.transit)
     near, far = str(network[0]), str(network[1])
-    out = [*_link_pair(site, near, far, str(network), 128), _via(site, place.netns, "::/0", near, str(network))]
+    out = [
+        *_link_pair(site, near, far, str(network), 128),
+        _via(site, place.netns, "::/0", near, str(network)),
+    ]
     return out if wants.nat6 else [*out, *_back_to(site, 6, far, str(network))]
 
 
 def _back_to(site: NetworkSite, version: int, hop: str, network: str) -> list[KernelObject]:
     """Without NAT the root needs the way to everything inside."""
-    return [_via(site, ROOT, str(item), hop, network) for item in site.inside if item.version == version]
+    return [
+        _via(site, ROOT, str(item), hop, network) for item in site.inside if item.version == version
+    ]
 
 
 def _via(site: NetworkSite, netns: str, prefix: str, hop: str, network: str) -> Route:
     """A route across the transit link, which needs the route to that link's other end first."""
     device = _outer(site) if netns == ROOT else _exit(site)
     reach = route_key(netns, TABLE_MAIN, network, default_metric(network))
-    return Route(netns, prefix, device, _door(site), hop, metric=default_metric(prefix), reach=reach)
+    return Route(
+        netns, prefix, device, _door(site), hop, metric=default_metric(prefix), reach=reach
+    )
 
 
-def _link_pair(site: NetworkSite, near: str, far: str, network: str, bits: int) -> list[KernelObject]:
+def _link_pair(
+    site: NetworkSite, near: str, far: str, network: str, bits: int
+) -> list[KernelObject]:
     """Both ends' addresses, and on each side the one route to the other."""
     netns, link, outer, inner = naming.namespace(site.vcid), _door(site), _outer(site), _exit(site)
     length = bits - 1

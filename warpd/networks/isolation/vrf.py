@@ -1,21 +1,25 @@
-"""Isolation by VRF: everything of a network lives in the root, behind an l3mdev device with a routing table of its own.
+"""Isolation by VRF: everything of a network lives in the root, behind an l3mdev device with a
+routing table of its own.
 
-The table ends in an unreachable route of either family before anything is tied to it, so that no lookup falls
-through to the host's own tables. Which connection a packet belongs to is told by a conntrack zone (the number of
-the routing table): two networks may use the same addresses. What stays inside a network is in its zone both ways;
-what leaves by the uplink is in it on the way out only, since the answers, addressed to the uplink, carry nothing
-that tells whose they are: NAT has made them unique in the common zone, and the mark of their connection leads them
-to the table (`gateway`).
+The table ends in an unreachable route of either family before anything is tied to it, so that no
+lookup falls through to the host's own tables. Which connection a packet belongs to is told by a
+conntrack zone (the number of the routing table): two networks may use the same addresses. What
+stays inside a network is in its zone both ways; what leaves by the uplink is in it on the way out
+only, since the answers, addressed to the uplink, carry nothing that tells whose they are: NAT has
+made them unique in the common zone, and the mark of their connection leads them to the table
+(`gateway`).
 
-What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules, past those of VRFs: so
-egress follows the host's rules and routes the moment they change, as it does in a namespace, and a network without that
-mark has no way out at all. The host's default routes are leaked into the table as well, for what the gateway itself has to
-send outwards: ICMPv6 errors are looked up in the VRF of the link that a packet was meant for (net/ipv6/icmp.c,
-icmp6_send). One rule of ours repeats the kernel's own for l3mdev, so that a flushed rule list is mended like everything
+What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules,
+past those of VRFs: so egress follows the host's rules and routes the moment they change, as it does
+in a namespace, and a network without that mark has no way out at all. The host's default routes are
+leaked into the table as well, for what the gateway itself has to send outwards: ICMPv6 errors are
+looked up in the VRF of the link that a packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule
+of ours repeats the kernel's own for l3mdev, so that a flushed rule list is mended like everything
 else.
 
-A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF (drivers/net/vrf.c, vrf_ip_rcv):
-conntrack, zones and marks act in the first, FORWARD and INPUT see the VRF as the incoming link.
+A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF
+(drivers/net/vrf.c, vrf_ip_rcv): conntrack, zones and marks act in the first, FORWARD and INPUT see
+the VRF as the incoming link.
 """
 
 from __future__ import annotations
@@ -33,17 +37,43 @@ from warpd.kernel.kinds.route import LAST_RESORT, RTN_UNREACHABLE, Route, defaul
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.vrf import MTU, Vrf
-from warpd.kernel.nftables.rules import ACCEPT, ANSWERS, RETURN, goto, jump, mangle, match, meta, payload, renamed, rule
+from warpd.kernel.nftables.rules import (
+    ACCEPT,
+    ANSWERS,
+    RETURN,
+    goto,
+    jump,
+    mangle,
+    match,
+    meta,
+    payload,
+    renamed,
+    rule,
+)
 from warpd.kernel.state import ROOT, Host, KernelObject
 from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
-from warpd.networks.firewall.root import OF_A_TABLE, OWN_PRIORITY, mark_of, tag, unguarded, unguarded_within
+from warpd.networks.firewall.root import (
+    OF_A_TABLE,
+    OWN_PRIORITY,
+    mark_of,
+    tag,
+    unguarded,
+    unguarded_within,
+)
 from warpd.networks.firewall.rules import clamp, drops, merged
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement, RootContribution
+from warpd.networks.placement import (
+    EgressRequirements,
+    FirewallPolicy,
+    NetworkSite,
+    Placement,
+    RootContribution,
+)
 
 NAME = "vrf"
 # Before the kernel's own rule for l3mdev (1000), after the local table (0).
 ANSWER_PRIORITY, LEAVE_PRIORITY, L3MDEV_PRIORITY = 970, 980, 990
-HOST_PRIORITY = 1001  # a rule that does nothing, right after the kernel's own: from there on they are the host's
+# a rule that does nothing, right after the kernel's own: from there on they are the host's
+HOST_PRIORITY = 1001
 ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
@@ -51,7 +81,13 @@ ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 def room(site: NetworkSite) -> Placement:
     vrf = _vrf(site)
     return Placement(
-        ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf, suffix=f"-{site.vcid}", mark=mark_of(site.routing_table)
+        ROOT,
+        naming.tunnel(site.vcid),
+        site.routing_table,
+        vrf,
+        vrf,
+        suffix=f"-{site.vcid}",
+        mark=mark_of(site.routing_table),
     )
 
 
@@ -62,16 +98,26 @@ def _vrf(site: NetworkSite) -> str:
 def unsupported_reason(site: NetworkSite) -> str:
     """Why this network cannot be built so here; "" when it can."""
     if not site.host.vrf:
-        return "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
+        return (
+            "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
+        )
     if site.routing_table > TABLES_LAST:
-        return f"a conntrack zone has its table's number: routing_table {site.routing_table} is above {TABLES_LAST}"
+        return (
+            f"a conntrack zone has its table's number: routing_table {site.routing_table} is above"
+            f" {TABLES_LAST}"
+        )
     return ""
 
 
 def build(
-    site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy, inner: Sequence[KernelObject]
+    site: NetworkSite,
+    wants: EgressRequirements,
+    fragment: FirewallPolicy,
+    inner: Sequence[KernelObject],
 ) -> RootContribution:
-    """The VRF with its table's last resort, its settings, its part of the gateway's guard, and `inner`."""
+    """The VRF with its table's last resort, its settings, its part of the gateway's guard, and
+    `inner`.
+    """
     place, vrf = room(site), _vrf(site)
     group = naming.namespace(site.vcid)
     link = link_key(ROOT, vrf)
@@ -94,7 +140,9 @@ def build(
     return RootContribution(
         group,
         (*out, *inner, _part(site, place, wants, fragment)),
-        tuple(item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)),
+        tuple(
+            item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+        ),
         site.inside if wants.egress else (),
         (vrf, place.tunnel),
         (port_blocks.block_of(site),) if wants.egress else (),
@@ -104,15 +152,19 @@ def build(
 def shared(six: bool, host: Host) -> list[KernelObject]:
     """What networks of this mode need of the root together.
 
-    What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what leaves a namespace does.
+    What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what
+    leaves a namespace does.
     """
     out: list[KernelObject] = []
     for version in (4, 6) if six else (4,):
-        # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark (ip_tunnel_init_flow): not `unguarded`.
+        # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark
+        # (ip_tunnel_init_flow): not `unguarded`.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
         if version not in host.steered:  # `gateway.steering` has rules for it then
-            out.append(Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY))
+            out.append(
+                Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY)
+            )
             out.append(Rule(ROOT, version, HOST_PRIORITY, nop=True))
     return out
 
@@ -126,21 +178,27 @@ def _versions(site: NetworkSite) -> tuple[int, ...]:
     return (4,) if site.subnet6 is None else (4, 6)
 
 
-def _marked(site: NetworkSite, place: Placement, wants: EgressRequirements, group: str) -> Iterator[KernelObject]:
+def _marked(
+    site: NetworkSite, place: Placement, wants: EgressRequirements, group: str
+) -> Iterator[KernelObject]:
     """What bears the network's mark is looked up in its table.
 
-    Where the network has a way out, that table's default routes are passed over, so that what it has no other route for goes
-    on to the rules of the host. The check of the source address (rp_filter) makes the same lookup in reverse.
+    Where the network has a way out, that table's default routes are passed over, so that what it
+    has no other route for goes on to the rules of the host. The check of the source address
+    (rp_filter) makes the same lookup in reverse.
     """
     for version in _versions(site):
         longer = 0 if wants.egress else -1
-        yield Rule(ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer)
+        yield Rule(
+            ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer
+        )
 
 
 def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:
-    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse, as if it came in by the
-    tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet `unguarded`. A packet that came in by
-    the tunnel meets this rule as well: `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
+    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse,
+    as if it came in by the tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It
+    is not to meet `unguarded`. A packet that came in by the tunnel meets this rule as well:
+    `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
     """
     own = [item for item in site.inside if isinstance(item, IPv4Network)]
     yield from unguarded_within(place.tunnel, collapse_addresses(own), group)
@@ -149,11 +207,22 @@ def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[Kerne
 
 def _last_resort(site: NetworkSite, group: str) -> Iterator[KernelObject]:
     for prefix in ("0.0.0.0/0", "::/0"):
-        yield Route(ROOT, prefix, "", None, table=site.routing_table, metric=LAST_RESORT, kind=RTN_UNREACHABLE, owner=group)
+        yield Route(
+            ROOT,
+            prefix,
+            "",
+            None,
+            table=site.routing_table,
+            metric=LAST_RESORT,
+            kind=RTN_UNREACHABLE,
+            owner=group,
+        )
 
 
 def _leak(site: NetworkSite, group: str) -> Iterator[KernelObject]:
-    """The host's default routes: for what the gateway itself sends outwards on behalf of the network (ICMP errors)."""
+    """The host's default routes: for what the gateway itself sends outwards on behalf of the
+    network (ICMP errors).
+    """
     for hop in site.host.hops:
         prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
         if hop.version in _versions(site):
@@ -176,8 +245,13 @@ def _settings(site: NetworkSite, place: Placement, group: str) -> Iterator[Kerne
     link = link_key(ROOT, _vrf(site))
     yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
     for name in (_vrf(site), place.tunnel):
-        values = {f"{four}/{name}/forwarding": "1", f"{four}/{name}/rp_filter": "1", f"{six}/{name}/disable_ipv6": off}
-        # The reverse lookup of rp_filter takes the packet's mark: without one it meets `unguarded` (Linux 6.13 on).
+        values = {
+            f"{four}/{name}/forwarding": "1",
+            f"{four}/{name}/rp_filter": "1",
+            f"{six}/{name}/disable_ipv6": off,
+        }
+        # The reverse lookup of rp_filter takes the packet's mark: without one it meets `unguarded`
+        # (Linux 6.13 on).
         values[f"{four}/{name}/src_valid_mark"] = "1"
         for path, value in values.items():
             yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
@@ -186,7 +260,9 @@ def _settings(site: NetworkSite, place: Placement, group: str) -> Iterator[Kerne
 # -- the part of the gateway's guard
 
 
-def _part(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> NetworkSubtable:
+def _part(
+    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+) -> NetworkSubtable:
     chains: Mapping[str, Sequence[str]] = {
         **fragment.chains,
         "forward": _forward(site, place, wants, fragment),
@@ -205,12 +281,21 @@ def _part(site: NetworkSite, place: Placement, wants: EgressRequirements, fragme
     }
     sets = [*fragment.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(site)]
     counters = (*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON)
-    names = frozenset((*chains, *(item.name for item in sets), *counters, *connection_limits.meters(site.shares)))
-    own = {name: [renamed(text, names, place.suffix) for text in rules] for name, rules in chains.items()}
+    names = frozenset(
+        (*chains, *(item.name for item in sets), *counters, *connection_limits.meters(site.shares))
+    )
+    own = {
+        name: [renamed(text, names, place.suffix) for text in rules]
+        for name, rules in chains.items()
+    }
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
     built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
     entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
-    entries += [("zones", place.tunnel, "zone"), ("zones-out", place.tunnel, "zone-out"), ("steers", place.tunnel, "steer")]
+    entries += [
+        ("zones", place.tunnel, "zone"),
+        ("zones-out", place.tunnel, "zone-out"),
+        ("steers", place.tunnel, "steer"),
+    ]
     entries += [("backs", place.tunnel, "return")] if wants.egress else []
     return NetworkSubtable(
         site.vcid,
@@ -233,15 +318,25 @@ def _inside(site: NetworkSite) -> list[NftSet]:
 
 
 def _passed_on(text: str) -> str:
-    """What the network lets out goes on to the checks that are the same for all: `out` of the gateway's table."""
+    """What the network lets out goes on to the checks that are the same for all: `out` of the
+    gateway's table.
+    """
     body = json.loads(text)
-    return rule(body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"]))
+    return rule(
+        body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"])
+    )
 
 
-def _forward(site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy) -> list[str]:
+def _forward(
+    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+) -> list[str]:
     label = str(site.vcid)
     off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
-    hooks = [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))] if "peers" in fragment.chains else []
+    hooks = (
+        [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))]
+        if "peers" in fragment.chains
+        else []
+    )
     hooks += [rule("out", jump("out"))] if wants.egress else []
     return [
         *clamp(site.mtu),

@@ -1,7 +1,7 @@
 """What passes in each type of network. One file a type, one line here.
 
-A type says what it wants of the mode (`wants`), what passes (`fragment`), what it adds to the tunnel (`objects`), and
-which destinations beside the internet it lets out to (`targets`).
+A type says what it wants of the mode (`wants`), what passes (`fragment`), what it adds to the
+tunnel (`objects`), and which destinations beside the internet it lets out to (`targets`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from types import ModuleType
 
 from warpd.networks.types import l2_mesh, l2_point_to_point, l3vpn, remote_resource, secure_internet
 
-TYPES: tuple[ModuleType, ...] = (secure_internet, remote_resource, l3vpn, l2_point_to_point, l2_mesh)
+TYPES: tuple[ModuleType, ...] = (
+    secure_internet,
+    remote_resource,
+    l3vpn,
+    l2_point_to_point,
+    l2_mesh,
+)
 
 
 def type_named(name: str) -> ModuleType:

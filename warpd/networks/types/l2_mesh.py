@@ -1,4 +1,5 @@
-"""l2-mesh: one shared Ethernet segment, a VXLAN leg over WireGuard for each endpoint, each with a VNI of its own.
+"""l2-mesh: one shared Ethernet segment, a VXLAN leg over WireGuard for each endpoint, each with a
+VNI of its own.
 
 Every leg is a tunnel to one known endpoint, so that the bridge alone learns where an address is.
 """
@@ -20,8 +21,9 @@ from warpd.networks.placement import EgressRequirements, FirewallPolicy, Network
 from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l2-mesh"
-# Bytes inside the tunnel that a full frame takes: a VXLAN whose underlay carries less answers for the far end that the
-# frame is too large (skb_tunnel_check_pmtu of a bridge port), instead of carrying it in fragments.
+# Bytes inside the tunnel that a full frame takes: a VXLAN whose underlay carries less answers for
+# the far end that the frame is too large (skb_tunnel_check_pmtu of a bridge port), instead of
+# carrying it in fragments.
 LEAST_MTU = PAYLOAD + 14 + 4 + 8 + 8 + 20
 Servers = Sequence[IPv4Address | IPv6Address]
 
@@ -32,12 +34,17 @@ def wants(_network: Network) -> EgressRequirements:
 
 def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
     vxlan = rule(
-        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), match(payload("udp", "dport"), VXLAN_PORT), ACCEPT
+        "its leg",
+        *tunnel.to_gateway("ip", 4, str(site.gateway_address)),
+        match(payload("udp", "dport"), VXLAN_PORT),
+        ACCEPT,
     )
     return tunnel.fragment(site, {}, reasons=ethernet.REASONS, local=[vxlan])
 
 
-def objects(site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def objects(
+    site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """The bridge and its legs."""
     name = ethernet.bridge_name(site, network)
     tagged = ethernet.tagged_of(network)
@@ -45,7 +52,9 @@ def objects(site: NetworkSite, place: Placement, network: Network, peers: Sequen
     bridge = ethernet.bridge(site, place, name, ETH_P_8021Q, len(peers))
     port = BridgePort(place.netns, "", untagged, tagged)
     admission = ethernet.LegAdmission(port, frames.of_leg(judged=True, storms=True))
-    return ethernet.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
+    return ethernet.objects(
+        site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission
+    )
 
 
 def _leg(site: NetworkSite, place: Placement, bridge: str, peer: TunnelPeer) -> Vxlan:

@@ -1,7 +1,9 @@
-"""l2-point-to-point: a wire between two endpoints, GRETAP over WireGuard on either side of a bridge.
+"""l2-point-to-point: a wire between two endpoints, GRETAP over WireGuard on either side of a
+bridge.
 
-Without `vlan_id` and `vlan_range` it carries every frame unchanged: the bridge looks at 802.1ad tags only, so that a
-customer's 802.1Q tags are payload. The bridge learns nothing: what comes in on one side goes out on the other.
+Without `vlan_id` and `vlan_range` it carries every frame unchanged: the bridge looks at 802.1ad
+tags only, so that a customer's 802.1Q tags are payload. The bridge learns nothing: what comes in on
+one side goes out on the other.
 """
 
 from __future__ import annotations
@@ -31,20 +33,29 @@ def wants(_network: Network) -> EgressRequirements:
 
 
 def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
-    gre = rule("its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT)
+    gre = rule(
+        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT
+    )
     return tunnel.fragment(site, {}, reasons=ethernet.REASONS, local=[gre])
 
 
-def objects(site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def objects(
+    site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """The bridge and its two legs."""
     name = ethernet.bridge_name(site, network)
     whole = not network.vlan_id and not network.vlan_range
     tagged = EVERY if whole else ethernet.tagged_of(network)
-    port = BridgePort(place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False)
+    port = BridgePort(
+        place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False
+    )
     bridge = ethernet.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers))
-    # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good as any other.
+    # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good
+    # as any other.
     admission = ethernet.LegAdmission(port, frames.of_leg(judged=not whole, storms=False))
-    return ethernet.objects(site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission)
+    return ethernet.objects(
+        site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission
+    )
 
 
 def _leg(site: NetworkSite, place: Placement, bridge: str, peer: TunnelPeer) -> Gretap:

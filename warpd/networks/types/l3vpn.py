@@ -1,4 +1,6 @@
-"""l3vpn-gateway: sites reach each other, with all networks behind them, through the gateway; no internet."""
+"""l3vpn-gateway: sites reach each other, with all networks behind them, through the gateway; no
+internet.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPol
     return tunnel.fragment(site, chains, reasons=REASONS)
 
 
-def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def objects(
+    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 

@@ -1,7 +1,8 @@
-"""remote-resource-gateway: endpoints reach what `resources` lists, by subnet, protocol and port, and nothing else.
+"""remote-resource-gateway: endpoints reach what `resources` lists, by subnet, protocol and port,
+and nothing else.
 
-A resource is behind the uplink (by NAT) or, with `via`, behind an endpoint of the network: there packets keep
-their source, so that the site knows its visitors.
+A resource is behind the uplink (by NAT) or, with `via`, behind an endpoint of the network: there
+packets keep their source, so that the site knows its visitors.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
     ]
 
 
-def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def objects(
+    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 
@@ -63,7 +66,13 @@ def targets(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
 
 
 def _entry(resource: Resource) -> PolicyEntry:
-    return PolicyEntry("resource", resource.subnet.version, _target(resource), _protocols(resource), _ports(resource.ports or ()))
+    return PolicyEntry(
+        "resource",
+        resource.subnet.version,
+        _target(resource),
+        _protocols(resource),
+        _ports(resource.ports or ()),
+    )
 
 
 def _target(resource: Resource) -> Any:
@@ -71,7 +80,11 @@ def _target(resource: Resource) -> Any:
     if not subnet.prefixlen:  # a match on everything is none
         return None
     single = subnet.prefixlen == subnet.max_prefixlen
-    return str(subnet.network_address) if single else {"prefix": {"addr": str(subnet.network_address), "len": subnet.prefixlen}}
+    return (
+        str(subnet.network_address)
+        if single
+        else {"prefix": {"addr": str(subnet.network_address), "len": subnet.prefixlen}}
+    )
 
 
 def _protocols(resource: Resource) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""secure-internet: endpoints reach the internet by NAT; each other only where `peer_communication` says so.
+"""secure-internet: endpoints reach the internet by NAT; each other only where `peer_communication`
+says so.
 
-Internet egress never reaches inside: private, local and special ranges are dropped unless `allow_private`
-lists them; a DNS server in one of them is let through on port 53 only.
+Internet egress never reaches inside: private, local and special ranges are dropped unless
+`allow_private` lists them; a DNS server in one of them is let through on port 53 only.
 """
 
 from __future__ import annotations
@@ -50,13 +51,17 @@ def fragment(site: NetworkSite, network: Network, dns: Servers) -> FirewallPolic
     return tunnel.fragment(site, chains, _sets(network, dns), REASONS)
 
 
-def objects(_site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]) -> list[KernelObject]:
+def objects(
+    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
 
 
 def targets(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
-    """Where it may go by another link than the uplink: a name server may stand on a link of its own."""
+    """Where it may go by another link than the uplink: a name server may stand on a link of its
+    own.
+    """
     return [*network.allow_private, *(ip_network(server) for server in dns)]
 
 
@@ -81,4 +86,8 @@ def _peers(site: NetworkSite, open_: bool) -> list[str]:
         rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
-    return [*tunnel.spoofed(site), *(granted if open_ else ()), *drops(str(site.vcid), "peer-to-peer")]
+    return [
+        *tunnel.spoofed(site),
+        *(granted if open_ else ()),
+        *drops(str(site.vcid), "peer-to-peer"),
+    ]

@@ -1,4 +1,8 @@
-"""What on this host may stand in the way of traffic, told to the operator by plan, doctor and status. Pure."""
+"""What on this host may stand in the way of traffic, told to the operator by plan, doctor and
+status.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.kernel.state import ForeignChain, Host
 from warpd.networks.compiler import isolation_of
 
-# Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by wg-<vcid>.
+# Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by
+# wg-<vcid>.
 LETS_THROUGH: Final = {
     "forward": (
         'nft insert rule {where} iifname {{ "dn-*", "vrf-*" }} accept\n'
@@ -28,13 +33,16 @@ WIREGUARD_OVERHEAD4: Final = 60  # bytes: IPv4 20, UDP 8, WireGuard 32
 Warning = dict[str, str]
 
 
-def host_warnings(host: Host, allocations: Allocations, intent: Intent | None = None) -> Iterator[Warning]:
-    """What of the host's own set-up keeps packets of ours from where they are to go: routes, and foreign chains for certain.
+def host_warnings(
+    host: Host, allocations: Allocations, intent: Intent | None = None
+) -> Iterator[Warning]:
+    """What of the host's own set-up keeps packets of ours from where they are to go: routes, and
+    foreign chains for certain.
 
     Our table cannot overrule a foreign chain: each comes with the rule that helps.
 
-    Without an intent only the listening ports are looked at. What the chains might do, but not for certain, is not said here:
-    see `uncertain_chains`.
+    Without an intent only the listening ports are looked at. What the chains might do, but not for
+    certain, is not said here: see `uncertain_chains`.
     """
     yield from uplink_warnings(host)
     yield from foreign_warnings(host, allocations, intent)
@@ -43,12 +51,20 @@ def host_warnings(host: Host, allocations: Allocations, intent: Intent | None = 
 
 
 def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
-    """Networks whose own `mtu` leaves no room for the tunnel: each large packet is cut in two. Segments are made for that."""
+    """Networks whose own `mtu` leaves no room for the tunnel: each large packet is cut in two.
+
+    Segments are made for that.
+    """
     fits = host.uplink_mtu - WIREGUARD_OVERHEAD4
     for name, network in sorted(intent.networks.items()):
         if host.uplink_mtu and network.mtu and network.mtu > fits and not network.traits.ethernet:
-            room = f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's own bytes)"
-            text = f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
+            room = (
+                f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's"
+                " own bytes)"
+            )
+            text = (
+                f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
+            )
             yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
 
 
@@ -61,21 +77,29 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 def uplink_warnings(host: Host) -> Iterator[Warning]:
     """Where the host's own default route does not use the link that is named as uplink."""
     for version in host.elsewhere:
-        where = f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
+        where = (
+            f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
+        )
         if version in host.steered:
             text = (
-                f"{where}; what networks send to the internet leaves by {host.uplink} all the same (routing table {UPLINK_TABLE})"
+                f"{where}; what networks send to the internet leaves by {host.uplink} all the same"
+                f" (routing table {UPLINK_TABLE})"
             )
-            hint = "if that is not meant, name the link of the default route, or write `uplink: auto`"
+            hint = (
+                "if that is not meant, name the link of the default route, or write `uplink: auto`"
+            )
         else:
             text = (
-                f"{where}, which has no IPv{version} address: nothing that networks send to the internet by IPv{version} leaves"
+                f"{where}, which has no IPv{version} address: nothing that networks send to the"
+                f" internet by IPv{version} leaves"
             )
             hint = f"give {host.uplink} an address, or name the link of the default route"
         yield {"message": text, "hint": hint}
 
 
-def foreign_warnings(host: Host, allocations: Allocations, intent: Intent | None = None) -> Iterator[Warning]:
+def foreign_warnings(
+    host: Host, allocations: Allocations, intent: Intent | None = None
+) -> Iterator[Warning]:
     """As `host_warnings`, of chains of others alone."""
     yield from _closed_ports(host, allocations, intent)
     yield from _closed_ways(host, allocations, intent)
@@ -83,13 +107,16 @@ def foreign_warnings(host: Host, allocations: Allocations, intent: Intent | None
 
 def drops_forwarded(host: Host, probe: Probe) -> ForeignChain | None:
     """The foreign chain that drops this packet for certain; None for none."""
-    return next((found.chain for found in judge(host.foreign_rules, probe) if found.end == "dropped"), None)
+    return next(
+        (found.chain for found in judge(host.foreign_rules, probe) if found.end == "dropped"), None
+    )
 
 
 def uncertain_chains(
     host: Host, allocations: Allocations, intent: Intent | None, connected_ports: Iterable[int] = ()
 ) -> list[str]:
-    """Foreign chains that may drop what arrives at our ports: the drop is understood, something before it is not.
+    """Foreign chains that may drop what arrives at our ports: the drop is understood, something
+    before it is not.
 
     A port with a session is not counted: its packets do pass.
     """
@@ -100,12 +127,21 @@ def uncertain_chains(
         for version in _versions(host)
         for one in judge(host.foreign_rules, _arriving(host, port, version))
     )
-    return sorted({_chain_text(one.chain) for one in found if one.end == "unknown" and (one.rule or one.chain.policy == "drop")})
+    return sorted(
+        {
+            _chain_text(one.chain)
+            for one in found
+            if one.end == "unknown" and (one.rule or one.chain.policy == "drop")
+        }
+    )
 
 
 def port_warning(port: int, who: str) -> Warning:
     """That somebody else listens on a port of ours; `who` is "" where that is not known."""
-    text = f"UDP port {port} is taken by {who or 'another program'}: the network that has it cannot come up"
+    text = (
+        f"UDP port {port} is taken by {who or 'another program'}: the network that has it cannot"
+        " come up"
+    )
     return {"message": text, "hint": "stop that program, or give the network another `port`"}
 
 
@@ -117,25 +153,39 @@ def _closed_ports(host: Host, allocations: Allocations, intent: Intent | None) -
     for port, version in itertools.product(listening_ports(allocations, intent), _versions(host)):
         for found in judge(host.foreign_rules, _arriving(host, port, version)):
             if found.end == "dropped":
-                closed.setdefault((_chain_text(found.chain), found.rule), (found, set()))[1].add(port)
+                closed.setdefault((_chain_text(found.chain), found.rule), (found, set()))[1].add(
+                    port
+                )
     for found, ports in closed.values():
         named = _numbers(ports)
         hint = LETS_THROUGH["input"].format(where=_chain_text(found.chain), ports=named)
         if found.chain.table == "firewalld":
             hint = (
-                "\n".join(f"firewall-cmd --permanent --add-port={port}/udp" for port in sorted(ports)[:PORTS_NAMED])
+                "\n".join(
+                    f"firewall-cmd --permanent --add-port={port}/udp"
+                    for port in sorted(ports)[:PORTS_NAMED]
+                )
                 + "\nfirewall-cmd --reload"
             )
         yield {
-            "message": f"chain {_chain_text(found.chain)} (not ours) {_how(found)} what clients send to UDP port {named}",
+            "message": (
+                f"chain {_chain_text(found.chain)} (not ours) {_how(found)} what clients send to"
+                f" UDP port {named}"
+            ),
             "hint": f"let them through:\n{hint}",
         }
 
 
 def listening_ports(allocations: Allocations, intent: Intent | None) -> list[int]:
     """Of the networks that shall be up; without an intent of all."""
-    off = {name for name, network in intent.networks.items() if not network.enabled} if intent is not None else set[str]()
-    return sorted({allocation.port for name, allocation in allocations.networks.items() if name not in off})
+    off = (
+        {name for name, network in intent.networks.items() if not network.enabled}
+        if intent is not None
+        else set[str]()
+    )
+    return sorted(
+        {allocation.port for name, allocation in allocations.networks.items() if name not in off}
+    )
 
 
 def _versions(host: Host) -> list[int]:
@@ -168,14 +218,19 @@ def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) ->
         for way, probes in _ways(host, network, intent.gateway, allocation.vcid):
             found = _dropped_by_one(host, probes)
             if found is not None:
-                closed.setdefault(f"{_chain_text(found.chain)} {way}", (found, way, []))[2].append(name)
+                closed.setdefault(f"{_chain_text(found.chain)} {way}", (found, way, []))[2].append(
+                    name
+                )
                 break
     for found, blocked, names in closed.values():
         what = "what clients send" if blocked == "out" else "the answers to clients"
         few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield {
             "message": f"chain {_chain_text(found.chain)} (not ours) {_how(found)} {what} of {few}",
-            "hint": f"let them through:\n{LETS_THROUGH['forward'].format(where=_chain_text(found.chain))}",
+            "hint": (
+                "let them"
+                f" through:\n{LETS_THROUGH['forward'].format(where=_chain_text(found.chain))}"
+            ),
         }
 
 
@@ -189,10 +244,18 @@ def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:
     return dropped[0][min(common)] if common else None
 
 
-def _ways(host: Host, network: Network, gateway: Gateway, vcid: int) -> Iterator[tuple[Literal["out", "back"], list[Probe]]]:
-    """Packets that a network sends through the host, and their answers; nothing for networks that stay inside."""
+def _ways(
+    host: Host, network: Network, gateway: Gateway, vcid: int
+) -> Iterator[tuple[Literal["out", "back"], list[Probe]]]:
+    """Packets that a network sends through the host, and their answers; nothing for networks that
+    stay inside.
+    """
     vrf = isolation_of(network, gateway) == "vrf"
-    link, back = (naming.vrf(vcid), naming.tunnel(vcid)) if vrf else (naming.transit_outer(vcid), naming.transit_outer(vcid))
+    link, back = (
+        (naming.vrf(vcid), naming.tunnel(vcid))
+        if vrf
+        else (naming.transit_outer(vcid), naming.transit_outer(vcid))
+    )
     sent: list[Probe] = []
     if network.traits.internet:
         sent = [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]
@@ -203,11 +266,21 @@ def _ways(host: Host, network: Network, gateway: Gateway, vcid: int) -> Iterator
         yield "out", sent
         comes_by = host.uplink if network.traits.internet else ""
         versions = sorted({probe.version for probe in sent})
-        yield "back", [Probe("forward", version, comes_by, back, "", None, "established") for version in versions]
+        yield (
+            "back",
+            [
+                Probe("forward", version, comes_by, back, "", None, "established")
+                for version in versions
+            ],
+        )
 
 
 def _to_resource(link: str, resource: Resource) -> Iterator[Probe]:
-    protocol = "ipv6-icmp" if resource.protocol == "icmp" and resource.subnet.version == 6 else resource.protocol or ""
+    protocol = (
+        "ipv6-icmp"
+        if resource.protocol == "icmp" and resource.subnet.version == 6
+        else resource.protocol or ""
+    )
     for ports in resource.ports or (None,):
         yield Probe("forward", resource.subnet.version, link, "", protocol, _single(ports))
 

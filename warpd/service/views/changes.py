@@ -1,6 +1,7 @@
 """What an edit of the intent changes, in an operator's words. Pure.
 
-Lives here: the comparison of two networks and of two gateways field by field. Does not: kernel objects, plans, colours.
+Lives here: the comparison of two networks and of two gateways field by field. Does not: kernel
+objects, plans, colours.
 """
 
 from __future__ import annotations
@@ -13,17 +14,48 @@ from warpd.intent.model import Gateway, Network, Resource
 
 # Compared elsewhere (endpoints, grants), or without any effect on traffic.
 _NOT_COMPARED: Final = frozenset(
-    {"endpoints", "description", "renamed_from", "vcid", "port", "subnet", "subnet6", "routing_table"}
+    {
+        "endpoints",
+        "description",
+        "renamed_from",
+        "vcid",
+        "port",
+        "subnet",
+        "subnet6",
+        "routing_table",
+    }
 )
 _LISTS: Final = frozenset({"resources", "allow_private", "dns"})
-_ALLOCATED: Final = ("vcid", "port", "routing_table", "subnet", "subnet6", "gateway_address", "gateway_address6", "vlan")
-_GATEWAY_FIELDS: Final = ("uplink", "isolation", "wireguard", "rotation", "vlan_scope", "master_key_file")
+_ALLOCATED: Final = (
+    "vcid",
+    "port",
+    "routing_table",
+    "subnet",
+    "subnet6",
+    "gateway_address",
+    "gateway_address6",
+    "vlan",
+)
+_GATEWAY_FIELDS: Final = (
+    "uplink",
+    "isolation",
+    "wireguard",
+    "rotation",
+    "vlan_scope",
+    "master_key_file",
+)
 _SECRET_SOURCES: Final = frozenset({"private_key_file", "master_key_file"})
 
 
 def network_changes(before: Network, after: Network) -> tuple[str, ...]:
-    """The fields in which two versions of a network differ, one text each: `resources +172.21.0.0/16 tcp/443`."""
-    return tuple(_field_changes(before, after, (name for name in Network.model_fields if name not in _NOT_COMPARED)))
+    """The fields in which two versions of a network differ, one text each: `resources
+    +172.21.0.0/16 tcp/443`.
+    """
+    return tuple(
+        _field_changes(
+            before, after, (name for name in Network.model_fields if name not in _NOT_COMPARED)
+        )
+    )
 
 
 def gateway_changes(before: Gateway, after: Gateway) -> tuple[str, ...]:
@@ -69,7 +101,9 @@ def _field_changes(before: Any, after: Any, names: Iterable[str]) -> Iterator[st
 
 
 def _texts(items: Iterable[Any] | None) -> list[str]:
-    return [resource_text(item) if isinstance(item, Resource) else str(item) for item in items or ()]
+    return [
+        resource_text(item) if isinstance(item, Resource) else str(item) for item in items or ()
+    ]
 
 
 def _value(value: Any) -> str:

@@ -1,8 +1,10 @@
-"""A plan as people read it: a line per network and per endpoint that changes, and what of it is a risk. Pure.
+"""A plan as people read it: a line per network and per endpoint that changes, and what of it is a
+risk. Pure.
 
-Lives here: which network and which endpoint a kernel step belongs to, and why it changes. Does not: the text of a terminal
-(`render`), the comparison of two intents (`changes`). The steps decide which lines there are; the intents and the
-allocations of before and after only say what the lines are called and why they are there.
+Lives here: which network and which endpoint a kernel step belongs to, and why it changes. Does not:
+the text of a terminal (`render`), the comparison of two intents (`changes`). The steps decide which
+lines there are; the intents and the allocations of before and after only say what the lines are
+called and why they are there.
 """
 
 from __future__ import annotations
@@ -28,9 +30,15 @@ from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.state import ROOT, Action, KernelObject, Key, PeerTraffic
 from warpd.networks.compiler import in_force
 from warpd.reconcile.plan import Plan, Step
-from warpd.service.views.changes import allocation_changes, gateway_changes, list_changes, network_changes
+from warpd.service.views.changes import (
+    allocation_changes,
+    gateway_changes,
+    list_changes,
+    network_changes,
+)
 
-CONNECTED_S: Final = 180  # a session ends this long after its handshake (REJECT_AFTER_TIME of the WireGuard protocol)
+# a session ends this long after its handshake (REJECT_AFTER_TIME of the WireGuard protocol)
+CONNECTED_S: Final = 180
 NAMED_MAX: Final = 3  # objects of a repair, and endpoints of a risk, that are named one by one
 RowAction = Literal["create", "update", "delete", "rename"]
 Subject = Literal["gateway", "network", "endpoint"]
@@ -39,7 +47,9 @@ _ALIAS_FIELDS: Final = frozenset({"alias", "peer_alias"})
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a change: the intent (None where it is not known) and the allocations that go with it."""
+    """One side of a change: the intent (None where it is not known) and the allocations that go
+    with it.
+    """
 
     intent: Intent | None = None
     allocations: Allocations = field(default_factory=Allocations)
@@ -56,8 +66,9 @@ class Side:
 class Row:
     """One network or endpoint that changes.
 
-    `endpoint` is "" for a network and for the gateway. `connected_s` is the age of the last handshake in seconds of an
-    endpoint with a session, else None. `details` say what changes; `reason` says why, "" where the details do.
+    `endpoint` is "" for a network and for the gateway. `connected_s` is the age of the last
+    handshake in seconds of an endpoint with a session, else None. `details` say what changes;
+    `reason` says why, "" where the details do.
     """
 
     action: RowAction
@@ -101,7 +112,14 @@ class Overview:
         return sum(row.action == "rename" for row in self.rows)
 
 
-def overview(plan: Plan, before: Side, after: Side, traffic: Mapping[Key, PeerTraffic], now_s: int, today: date) -> Overview:
+def overview(
+    plan: Plan,
+    before: Side,
+    after: Side,
+    traffic: Mapping[Key, PeerTraffic],
+    now_s: int,
+    today: date,
+) -> Overview:
     """The rows of a plan.
 
     Args:
@@ -123,25 +141,43 @@ def overview(plan: Plan, before: Side, after: Side, traffic: Mapping[Key, PeerTr
 
 def _row_order(row: Row) -> tuple[Any, ...]:
     phase = {"rename": 0, "delete": 1, "create": 2, "update": 3}
-    return (row.subject != "gateway", natural(row.network), row.subject != "network", phase[row.action], natural(row.endpoint))
+    return (
+        row.subject != "gateway",
+        natural(row.network),
+        row.subject != "network",
+        phase[row.action],
+        natural(row.endpoint),
+    )
 
 
 # ---- renames -------------------------------------------------------------------------------------------------
 
 
 def _renames(before: Side, after: Side) -> Iterator[Row]:
-    """Names that took over what another name held. They change nothing in the kernel but aliases."""
+    """Names that took over what another name held.
+
+    They change nothing in the kernel but aliases.
+    """
     if after.intent is None:
         return
     for name, network in after.intent.networks.items():
         old = _former_network(name, before, after)
         if old != name:
-            yield Row("rename", "network", name, vcid=_vcid(after, name), details=(f"renamed from {old}",))
+            yield Row(
+                "rename", "network", name, vcid=_vcid(after, name), details=(f"renamed from {old}",)
+            )
         held = before.allocations.networks.get(old)
         for new, endpoint in network.explicit_endpoints.items():
             former = endpoint.renamed_from
             if held is not None and former in held.endpoints and new not in held.endpoints:
-                yield Row("rename", "endpoint", name, new, _vcid(after, name), details=(f"renamed from {former}",))
+                yield Row(
+                    "rename",
+                    "endpoint",
+                    name,
+                    new,
+                    _vcid(after, name),
+                    details=(f"renamed from {former}",),
+                )
 
 
 def _former_network(name: str, before: Side, after: Side) -> str:
@@ -155,7 +191,14 @@ def _former_endpoint(network: str, name: str, before: Side, after: Side) -> str:
     endpoint = after.endpoint(network, name)
     old = endpoint.renamed_from if endpoint is not None else None
     held = before.allocations.networks.get(_former_network(network, before, after))
-    return old if old is not None and held is not None and old in held.endpoints and name not in held.endpoints else name
+    return (
+        old
+        if old is not None
+        and held is not None
+        and old in held.endpoints
+        and name not in held.endpoints
+        else name
+    )
 
 
 def _vcid(side: Side, name: str) -> int | None:
@@ -208,10 +251,19 @@ class _PlanReader:
         went = _link_steps(steps, Action.DELETE)
         if came and went:
             fields = came[0].reason
-            return Row("update", "network", name, vcid=vcid, details=("made anew", *self._intent_changes(name)), reason=fields)
+            return Row(
+                "update",
+                "network",
+                name,
+                vcid=vcid,
+                details=("made anew", *self._intent_changes(name)),
+                reason=fields,
+            )
         if came:
             return self._network_created(name, vcid)
-        emptied = all(step.change.action is Action.DELETE for step in steps) and not self._is_wanted(name)
+        emptied = all(
+            step.change.action is Action.DELETE for step in steps
+        ) and not self._is_wanted(name)
         if went or emptied:
             return self._network_deleted(name, vcid)
         changes = self._intent_changes(name)
@@ -223,15 +275,41 @@ class _PlanReader:
         if network is not None and allocated is not None:
             details = [network.type, str(allocated.subnet), f"port {allocated.port}"]
         reason = "missing in the kernel" if self._was_up(name) else ""
-        count = sum(in_force(one, self.today) for one in network.endpoints.values()) if network is not None else 0
-        return Row("create", "network", name, vcid=vcid, details=tuple(details), reason=reason, endpoints=count)
+        count = (
+            sum(in_force(one, self.today) for one in network.endpoints.values())
+            if network is not None
+            else 0
+        )
+        return Row(
+            "create",
+            "network",
+            name,
+            vcid=vcid,
+            details=tuple(details),
+            reason=reason,
+            endpoints=count,
+        )
 
     def _network_deleted(self, name: str, vcid: int | None) -> Row:
         held = self.before.allocations.networks.get(name)
-        connected = sum(self._age(traffic) is not None for key, traffic in self.traffic.items() if _is_of(key, vcid))
-        count = len(held.endpoints) if held is not None else sum(_is_of(key, vcid) for key in self.traffic)
+        connected = sum(
+            self._age(traffic) is not None
+            for key, traffic in self.traffic.items()
+            if _is_of(key, vcid)
+        )
+        count = (
+            len(held.endpoints)
+            if held is not None
+            else sum(_is_of(key, vcid) for key in self.traffic)
+        )
         return Row(
-            "delete", "network", name, vcid=vcid, reason=self._why_network_goes(name), endpoints=count, connected=connected
+            "delete",
+            "network",
+            name,
+            vcid=vcid,
+            reason=self._why_network_goes(name),
+            endpoints=count,
+            connected=connected,
         )
 
     def _why_network_goes(self, name: str) -> str:
@@ -253,36 +331,53 @@ class _PlanReader:
         out: tuple[str, ...] = ()
         if was is not None and now is not None:
             out = network_changes(was, now)
-        had, has = self.before.allocations.networks.get(old), self.after.allocations.networks.get(name)
+        had, has = (
+            self.before.allocations.networks.get(old),
+            self.after.allocations.networks.get(name),
+        )
         if had is not None and has is not None:
             out += allocation_changes(had, has)
         return out
 
     def _repair_row(self, name: str, vcid: int | None, steps: list[Step]) -> Row | None:
-        """Neither the intent nor an endpoint explains these steps: the kernel was changed by somebody else."""
+        """Neither the intent nor an endpoint explains these steps: the kernel was changed by
+        somebody else.
+        """
         left = [step for step in steps if not _is_alias_only(step)]
         if not left:
             return None
         was = self.before.network(_former_network(name, self.before, self.after))
         reason = "repair" if was is not None and was == self.after.network(name) else ""
-        return Row("update", "network", name, vcid=vcid, details=(_objects_text(left),), reason=reason)
+        return Row(
+            "update", "network", name, vcid=vcid, details=(_objects_text(left),), reason=reason
+        )
 
     # -- endpoints
 
-    def _endpoint_rows(self, network: str, vcid: int | None, steps: list[Step], network_row: Row | None) -> list[Row]:
+    def _endpoint_rows(
+        self, network: str, vcid: int | None, steps: list[Step], network_row: Row | None
+    ) -> list[Row]:
         peers: dict[str, list[tuple[Step, WireguardPeer]]] = {}
         for step in steps:
             peer = step.change.subject
             if isinstance(peer, WireguardPeer):
                 peers.setdefault(self._name_of(vcid, network, peer), []).append((step, peer))
         goes = network_row is not None and network_row.action == "delete"
-        return [] if goes else [self._endpoint_row(network, name, vcid, own) for name, own in peers.items()]
+        return (
+            []
+            if goes
+            else [self._endpoint_row(network, name, vcid, own) for name, own in peers.items()]
+        )
 
-    def _endpoint_row(self, network: str, name: str, vcid: int | None, peers: list[tuple[Step, WireguardPeer]]) -> Row:
+    def _endpoint_row(
+        self, network: str, name: str, vcid: int | None, peers: list[tuple[Step, WireguardPeer]]
+    ) -> Row:
         steps = [step for step, _ in peers]
         came = [step for step in steps if step.change.action is Action.CREATE]
         went = [step for step in steps if step.change.action is Action.DELETE]
-        shown = Row("update", "endpoint", network, name, vcid, self._address(network, name, peers[0][1]))
+        shown = Row(
+            "update", "endpoint", network, name, vcid, self._address(network, name, peers[0][1])
+        )
         if came and went:
             return dataclasses.replace(shown, details=("new key",), connected_s=self._session(went))
         if came:
@@ -290,14 +385,18 @@ class _PlanReader:
             return dataclasses.replace(shown, action="create", reason=reason)
         if went:
             why = self._why_endpoint_goes(network, name)
-            return dataclasses.replace(shown, action="delete", reason=why, connected_s=self._session(went))
+            return dataclasses.replace(
+                shown, action="delete", reason=why, connected_s=self._session(went)
+            )
         own = self._own_addresses(network, name)
         details = tuple(text for step in steps for text in _peer_changes(step, own))
         return dataclasses.replace(shown, details=details, connected_s=self._session(steps))
 
     def _was_in_force(self, network: str, name: str) -> bool:
         old = _former_network(network, self.before, self.after)
-        endpoint = self.before.endpoint(old, _former_endpoint(network, name, self.before, self.after))
+        endpoint = self.before.endpoint(
+            old, _former_endpoint(network, name, self.before, self.after)
+        )
         return endpoint is not None and in_force(endpoint, self.today) and self._was_up(network)
 
     def _why_endpoint_goes(self, network: str, name: str) -> str:
@@ -305,10 +404,16 @@ class _PlanReader:
             return ""
         endpoint = self.after.endpoint(network, name)
         if endpoint is None:
-            return "removed from the YAML" if name in self._known_names(network) else "not in the YAML"
+            return (
+                "removed from the YAML" if name in self._known_names(network) else "not in the YAML"
+            )
         if not endpoint.enabled:
             return "disabled"
-        return f"expired on {endpoint.expires}" if not in_force(endpoint, self.today) else "its key is another"
+        return (
+            f"expired on {endpoint.expires}"
+            if not in_force(endpoint, self.today)
+            else "its key is another"
+        )
 
     def _known_names(self, network: str) -> set[str]:
         held = self.before.allocations.networks.get(network)
@@ -372,7 +477,11 @@ class _PlanReader:
 
 
 def _link_steps(steps: Iterable[Step], action: Action) -> list[Step]:
-    return [step for step in steps if step.change.action is action and isinstance(step.change.subject, WireguardLink)]
+    return [
+        step
+        for step in steps
+        if step.change.action is action and isinstance(step.change.subject, WireguardLink)
+    ]
 
 
 def _is_of(key: Key, vcid: int | None) -> bool:
@@ -388,10 +497,12 @@ def _peer_changes(step: Step, own: frozenset[str]) -> Iterator[str]:
     was, now = step.change.before, step.change.after
     if was.allowed_ips != now.allowed_ips:
         routes = list_changes(
-            [item for item in was.allowed_ips if item not in own], [item for item in now.allowed_ips if item not in own]
+            [item for item in was.allowed_ips if item not in own],
+            [item for item in now.allowed_ips if item not in own],
         )
         addresses = list_changes(
-            [item for item in was.allowed_ips if item in own], [item for item in now.allowed_ips if item in own]
+            [item for item in was.allowed_ips if item in own],
+            [item for item in now.allowed_ips if item in own],
         )
         yield from (f"addresses {addresses}",) if addresses else ()
         yield from (f"routes {routes}",) if routes else ()
@@ -406,8 +517,15 @@ def _peer_changes(step: Step, own: frozenset[str]) -> Iterator[str]:
 
 def _objects_text(steps: Iterable[Step]) -> str:
     """The first few objects that change, in words, and how many more there are."""
-    verb = {Action.CREATE: "missing", Action.DELETE: "not wanted", Action.UPDATE: "changed", Action.REVOKE: "changed"}
-    texts = list(dict.fromkeys(f"{_object_text(step)} {verb[step.change.action]}" for step in steps))
+    verb = {
+        Action.CREATE: "missing",
+        Action.DELETE: "not wanted",
+        Action.UPDATE: "changed",
+        Action.REVOKE: "changed",
+    }
+    texts = list(
+        dict.fromkeys(f"{_object_text(step)} {verb[step.change.action]}" for step in steps)
+    )
     more = [f"and {len(texts) - NAMED_MAX} more"] if len(texts) > NAMED_MAX else []
     return "; ".join([*texts[:NAMED_MAX], *more])
 
@@ -458,8 +576,15 @@ def _risks(rows: Iterable[Row]) -> Iterator[Risk]:
 
 
 def _network_goes(row: Row) -> Risk:
-    text = f"network {row.network} goes, with {row.endpoints} endpoint{'' if row.endpoints == 1 else 's'}"
-    text += f", {row.connected} of them connected now" if row.connected else ", none of them connected now"
+    text = (
+        f"network {row.network} goes, with {row.endpoints}"
+        f" endpoint{'' if row.endpoints == 1 else 's'}"
+    )
+    text += (
+        f", {row.connected} of them connected now"
+        if row.connected
+        else ", none of them connected now"
+    )
     hint = "its numbers are kept"
     if row.reason.startswith("removed"):
         hint = "`enabled: false` takes it out of the kernel and keeps its numbers"

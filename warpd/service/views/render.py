@@ -1,7 +1,8 @@
 """Plans, outcomes and status as JSON, and text made from that JSON. No secret ever gets in here.
 
-Lives here: the documented, versioned shapes. Does not: colours of a terminal beyond ANSI marks that the caller
-asks for, or any look at the kernel. The text is made from the JSON, so that both always say the same.
+Lives here: the documented, versioned shapes. Does not: colours of a terminal beyond ANSI marks that
+the caller asks for, or any look at the kernel. The text is made from the JSON, so that both always
+say the same.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ WIDTH = 80  # columns of a terminal
 ENDPOINTS_SHOWN = 20  # of one network, in a plan's text
 ROW_SYMBOL = {"create": "+", "update": "~", "rename": "~", "delete": "-"}
 ROW_COLOUR = {"create": "32", "update": "33", "rename": "33", "delete": "31"}
-# What the text of a kernel step shows of an object that is made; everything else stands in its name already.
+# What the text of a kernel step shows of an object that is made; everything else stands in its name
+# already.
 TEXT_FIELDS: Mapping[str, Sequence[str]] = {
     "link": ("mtu", "master", "vni"),
     "wireguard": ("port",),
@@ -62,8 +64,11 @@ IDENTITY = frozenset(
 )
 
 
-def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The plan without its steps: `changes`, `overview` (the rows), `summary` (actions counted), `blocked`, `warnings`.
+def headline(
+    plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The plan without its steps: `changes`, `overview` (the rows), `summary` (actions counted),
+    `blocked`, `warnings`.
 
     A rename is a change, though the kernel may need no step for it.
     """
@@ -74,15 +79,23 @@ def headline(plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Seque
         "overview": list(rows),
         "summary": {action.value: counts.get(action.value, 0) for action in Action},
         "blocked": [
-            {"network": plan.networks.get(b.group, b.group or "gateway"), "object": str(b.key), "foreign": b.foreign}
+            {
+                "network": plan.networks.get(b.group, b.group or "gateway"),
+                "object": str(b.key),
+                "foreign": b.foreign,
+            }
             for b in plan.blocked
         ],
         "warnings": list(warnings),
     }
 
 
-def plan_json(plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The whole plan: the headline, `steps` in their order, and the `digest` by which a saved plan is recognised."""
+def plan_json(
+    plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The whole plan: the headline, `steps` in their order, and the `digest` by which a saved plan
+    is recognised.
+    """
     steps = [step_json(step, number) for number, step in enumerate(plan.steps, 1)]
     return {**headline(plan, warnings, rows), "steps": steps, "digest": digest(plan.steps)}
 
@@ -111,12 +124,20 @@ def _values(item: KernelObject | None, fields: Sequence[str]) -> dict[str, Any] 
     if isinstance(item, NftTable | NetworkSubtable):
         return _table_values(item)
     names = fields or [f.name for f in dataclasses.fields(item)]  # type: ignore[arg-type]  # every Object is a dataclass
-    return {name: _plain(getattr(item, name)) for name in names if (fields or name not in IDENTITY) and hasattr(item, name)}
+    return {
+        name: _plain(getattr(item, name))
+        for name in names
+        if (fields or name not in IDENTITY) and hasattr(item, name)
+    }
 
 
 def _table_values(table: NftTable | NetworkSubtable) -> dict[str, Any]:
     rules = {chain.name: list(chain.rules) for chain in table.chains}
-    return {"sets": {s.name: list(s.elements) for s in table.sets}, "counters": list(table.counters), "rules": rules}
+    return {
+        "sets": {s.name: list(s.elements) for s in table.sets},
+        "counters": list(table.counters),
+        "rules": rules,
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -155,16 +176,23 @@ def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> s
 
 
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
-    """Risks, configs that go stale, problems, what is blocked, warnings: what stands above everything else."""
+    """Risks, configs that go stale, problems, what is blocked, warnings: what stands above
+    everything else.
+    """
     lines = [*outlook_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
     for blocked in data["blocked"]:
-        text = f"{blocked['network']}: {blocked['object']} is in the way and not ours: {blocked['foreign']}"
+        text = (
+            f"{blocked['network']}: {blocked['object']} is in the way and not ours:"
+            f" {blocked['foreign']}"
+        )
         lines.append(paint("blocked ", "31") + text)
     return [*lines, *(warning_text(warning, paint) for warning in without_risks(data))]
 
 
 def problems_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """What this machine keeps networks from, network by network; `whole`: nothing is given to that network."""
+    """What this machine keeps networks from, network by network; `whole`: nothing is given to that
+    network.
+    """
     return [
         {
             "network": item.network,
@@ -183,7 +211,10 @@ def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
     networks: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         networks.setdefault((row["message"], row["hint"]), []).append(row["network"])
-    return [noted("problem", "31", f"{_few(names)}: {message}", hint, paint) for (message, hint), names in networks.items()]
+    return [
+        noted("problem", "31", f"{_few(names)}: {message}", hint, paint)
+        for (message, hint), names in networks.items()
+    ]
 
 
 def problem_text(message: str, hint: str) -> list[str]:
@@ -192,7 +223,11 @@ def problem_text(message: str, hint: str) -> list[str]:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - PROBLEM_NETWORKS_SHOWN} more" if len(names) > PROBLEM_NETWORKS_SHOWN else ""
+    more = (
+        f" and {len(names) - PROBLEM_NETWORKS_SHOWN} more"
+        if len(names) > PROBLEM_NETWORKS_SHOWN
+        else ""
+    )
     return ", ".join(names[:PROBLEM_NETWORKS_SHOWN]) + more
 
 
@@ -207,7 +242,9 @@ def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
 
 
 def row_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """One line a network and endpoint; of many endpoints of one network that all come or go the first ones."""
+    """One line a network and endpoint; of many endpoints of one network that all come or go the
+    first ones.
+    """
     lines: list[str] = []
     shown: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -226,7 +263,9 @@ def row_text(row: Mapping[str, Any]) -> str:
     if row["subject"] == "gateway":
         name = "gateway"
     else:
-        name = f"{row['subject']} {row['network']}" + (f"/{row['endpoint']}" if row["endpoint"] else "")
+        name = f"{row['subject']} {row['network']}" + (
+            f"/{row['endpoint']}" if row["endpoint"] else ""
+        )
     text = f"{ROW_SYMBOL[row['action']]} {name}" + (f" {row['address']}" if row["address"] else "")
     if row["connected_s"] is not None:
         text += f", connected {row['connected_s']} s ago"
@@ -246,7 +285,9 @@ def _counts(row: Mapping[str, Any]) -> list[str]:
 
 
 def _wrapped(text: str, colour: str, paint: Paint) -> list[str]:
-    lines = textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
     return [paint(lines[0][0], colour) + lines[0][1:], *lines[1:]]
 
 
@@ -258,10 +299,20 @@ def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """What a plan means for clients in the field."""
-    lines = [noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())]
+    lines = [
+        noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())
+    ]
     stale = data.get("stale_configs", ())
     if stale:
-        lines.append(noted("stale", "33", f"these devices then need their configs again: {_first_few(stale)}", "", paint))
+        lines.append(
+            noted(
+                "stale",
+                "33",
+                f"these devices then need their configs again: {_first_few(stale)}",
+                "",
+                paint,
+            )
+        )
     return lines
 
 
@@ -271,9 +322,13 @@ def _first_few(names: Sequence[str]) -> str:
 
 
 def noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
-    """A word in front, the message and the hint beside it, as wide as a terminal; commands stand each on a line of its own."""
+    """A word in front, the message and the hint beside it, as wide as a terminal; commands stand
+    each on a line of its own.
+    """
     lines = [part for text in (message, hint) if text for part in _folded(text)]
-    return "\n".join([paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])])
+    return "\n".join(
+        [paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])]
+    )
 
 
 def _folded(text: str) -> list[str]:
@@ -289,8 +344,8 @@ def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line an owner: what is quarantined; the first few."""
     more = [f"and {len(rows) - QUARANTINE_SHOWN} more"] if len(rows) > QUARANTINE_SHOWN else []
     lines = [
-        f"quarantined {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until {row['until']}: "
-        + ", ".join(f"{key} {value}" for key, value in row["values"].items())
+        f"quarantined {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until"
+        f" {row['until']}: " + ", ".join(f"{key} {value}" for key, value in row["values"].items())
         for row in rows[:QUARANTINE_SHOWN]
     ]
     return lines + more
@@ -348,9 +403,14 @@ def _table_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
             if old == new and (name in before[part]) == (name in after[part]):
                 continue
             if part == "rules":
-                out.append(f"chain {name}: {len(old)} -> {len(new)} rules" + (" (changed)" if len(old) == len(new) else ""))
+                out.append(
+                    f"chain {name}: {len(old)} -> {len(new)} rules"
+                    + (" (changed)" if len(old) == len(new) else "")
+                )
             else:
-                marks = [f"+{e}" for e in sorted(set(new) - set(old))] + [f"-{e}" for e in sorted(set(old) - set(new))]
+                marks = [f"+{e}" for e in sorted(set(new) - set(old))] + [
+                    f"-{e}" for e in sorted(set(old) - set(new))
+                ]
                 out.append(f"set {name}: {_clip(marks) or 'added or removed'}")
     return out or ["counters or hooks differ"]
 
@@ -362,14 +422,24 @@ def _created(step: Mapping[str, Any]) -> str:
         return f"  {len(values['sets'])} sets, {rules} rules"
     if step["kind"] == "nft-gate":
         return f"  {len(values['rules'])} rules"
-    shown = [name for name in TEXT_FIELDS.get(step["kind"], ()) if values.get(name) not in (None, "", [], False, 0)]
+    shown = [
+        name
+        for name in TEXT_FIELDS.get(step["kind"], ())
+        if values.get(name) not in (None, "", [], False, 0)
+    ]
     text = ", ".join(f"{name} {_clip(values[name])}" for name in shown)
     return f"  {text}" if text else ""
 
 
 def _clip(value: Any) -> str:
     text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
-    return text if len(text) <= 60 else f"{text[:48]}… ({len(value)} in all)" if isinstance(value, list) else text[:59] + "…"
+    return (
+        text
+        if len(text) <= 60
+        else f"{text[:48]}… ({len(value)} in all)"
+        if isinstance(value, list)
+        else text[:59] + "…"
+    )
 
 
 def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
@@ -379,9 +449,19 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     if not data["changes"]:
         return "In sync: the kernel is what the YAML says. Nothing to do."
     parts = []
-    for verb, actions in (("add", ("create",)), ("change", ("update", "rename")), ("remove", ("delete",))):
-        counts = Counter(row["subject"] for row in data.get("overview", ()) if row["action"] in actions)
-        things = [_number(counts[subject], subject) for subject in ("network", "endpoint") if counts[subject]]
+    for verb, actions in (
+        ("add", ("create",)),
+        ("change", ("update", "rename")),
+        ("remove", ("delete",)),
+    ):
+        counts = Counter(
+            row["subject"] for row in data.get("overview", ()) if row["action"] in actions
+        )
+        things = [
+            _number(counts[subject], subject)
+            for subject in ("network", "endpoint")
+            if counts[subject]
+        ]
         parts += [f"{' and '.join(things)} to {verb}"] if things else []
     if any(row["subject"] == "gateway" for row in data.get("overview", ())):
         parts.append("the gateway itself")
@@ -393,7 +473,9 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
 
 def wrapped(text: str, indent: str = "  ") -> list[str]:
     """In lines of a terminal's width; `indent` stands before all but the first."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _number(count: int, word: str) -> str:
@@ -401,11 +483,18 @@ def _number(count: int, word: str) -> str:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A problem of the YAML, with its place: file, line and column from 1, and the text of that line."""
+    """A problem of the YAML, with its place: file, line and column from 1, and the text of that
+    line.
+    """
     where = finding.where
     place = None
     if where is not None:
-        place = {"file": where.file, "line": where.line, "column": where.column, "source": where.source}
+        place = {
+            "file": where.file,
+            "line": where.line,
+            "column": where.column,
+            "source": where.source,
+        }
     return {
         "severity": finding.severity,
         "code": finding.code,
@@ -419,5 +508,11 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 def finding_of(data: Mapping[str, Any]) -> Finding:
     """The same again. Raises: KeyError, TypeError when it is none."""
     place = data["where"]
-    where = Where(place["file"], place["line"], place["column"], place["source"]) if place is not None else None
-    return Finding(data["code"], data["path"], data["message"], data["hint"], data["severity"], where)
+    where = (
+        Where(place["file"], place["line"], place["column"], place["source"])
+        if place is not None
+        else None
+    )
+    return Finding(
+        data["code"], data["path"], data["message"], data["hint"], data["severity"], where
+    )

@@ -1,8 +1,9 @@
 """One look at the kernel beside the intent -> the JSON that status, list and show print. Pure.
 
-A network is in sync when its part of the plan is empty and nothing of it is withheld: no foreign object is in the way, and this
-machine can build it. One that is built and has a problem all the same (no uplink to leave by) is in sync, and names it:
-there is nothing that warpd would do. Nothing here changes or asks the kernel.
+A network is in sync when its part of the plan is empty and nothing of it is withheld: no foreign
+object is in the way, and this machine can build it. One that is built and has a problem all the
+same (no uplink to leave by) is in sync, and names it: there is nothing that warpd would do. Nothing
+here changes or asks the kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ GONE = PeerTraffic(0, 0, 0, "")
 
 
 def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
-    """Every network and endpoint as it is in the kernel; `now_s` is seconds since the epoch, for handshake ages."""
+    """Every network and endpoint as it is in the kernel; `now_s` is seconds since the epoch, for
+    handshake ages.
+    """
     networks = [network_json(goal, found, name, now_s) for name in sorted(goal.intent.networks)]
     waiting = sorted({step.network for step in found.plan.steps})
     return {
@@ -33,7 +36,9 @@ def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
         "uplink": found.observed.host.uplink,
         "in_sync": found.plan.empty and not found.compiled.stopped,
         "waiting": waiting,
-        "blocked": [{"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked],
+        "blocked": [
+            {"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked
+        ],
         "problems": problems_json(found.compiled.problems),
         "drops": _drops(found, ""),
         "networks": networks,
@@ -45,7 +50,10 @@ def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict
     group = naming.namespace(allocation.vcid)
     changes = sum(step.group == group for step in found.plan.steps)
     room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    up = found.observed.state.get(Key(WireguardDevice.KIND, room, naming.tunnel(allocation.vcid))) is not None
+    up = (
+        found.observed.state.get(Key(WireguardDevice.KIND, room, naming.tunnel(allocation.vcid)))
+        is not None
+    )
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
@@ -57,7 +65,9 @@ def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict
         "blocked": blocked,
         "problems": problems,
         "drops": _drops(found, group),
-        "endpoints": [endpoint_json(goal, found, name, each, now_s) for each in sorted(network.endpoints)],
+        "endpoints": [
+            endpoint_json(goal, found, name, each, now_s) for each in sorted(network.endpoints)
+        ],
     }
 
 
@@ -71,7 +81,11 @@ def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[
         "description": network.description,
         "vcid": allocation.vcid,
         "isolation": isolation_of(network, goal.intent.gateway),
-        "netns": naming.namespace(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else None,
+        "netns": (
+            naming.namespace(allocation.vcid)
+            if isolation_of(network, goal.intent.gateway) == "namespace"
+            else None
+        ),
         "device": naming.tunnel(allocation.vcid),
         "subnet": str(allocation.subnet),
         "subnet6": str(site.subnet6) if site.subnet6 else None,
@@ -86,7 +100,9 @@ def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[
 
 
 def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
-    """What the YAML lets pass and how much of it, with the gateway's own values and the defaults where it says nothing."""
+    """What the YAML lets pass and how much of it, with the gateway's own values and the defaults
+    where it says nothing.
+    """
     network = goal.intent.networks[name]
     share = network_share(network, goal.intent.gateway, found.observed.host.conntrack_max)
     return {
@@ -94,7 +110,11 @@ def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
         "peer_communication": bool(network.peer_communication),
         "nat": network.nat,
         "nat6": network.nat6,
-        "dns": [str(server) for server in dns_of(network, goal.intent.gateway)] if _gives_dns(network) else [],
+        "dns": (
+            [str(server) for server in dns_of(network, goal.intent.gateway)]
+            if _gives_dns(network)
+            else []
+        ),
         "allow_private": [str(prefix) for prefix in network.allow_private],
         "resources": [_resource_json(resource) for resource in network.resources],
         "vlan_id": network.vlan_id,
@@ -104,7 +124,9 @@ def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
 
 
 def _gives_dns(network: Network) -> bool:
-    """Whether its clients are told of name servers: those of the gateway are for clients that send everything here."""
+    """Whether its clients are told of name servers: those of the gateway are for clients that send
+    everything here.
+    """
     return network.dns is not None or network.traits.internet
 
 
@@ -119,7 +141,9 @@ def _resource_json(resource: Resource) -> dict[str, Any]:
 
 
 def quarantine_json(rest: Quarantine) -> list[dict[str, Any]]:
-    """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a network's own."""
+    """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a
+    network's own.
+    """
     return [
         {
             "network": row.network,
@@ -133,15 +157,27 @@ def quarantine_json(rest: Quarantine) -> list[dict[str, Any]]:
 
 def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
     counts = found.observed.drops.get(netns, {})
-    return {reason: {"packets": packets, "bytes": size} for reason, (packets, size) in sorted(counts.items())}
+    return {
+        reason: {"packets": packets, "bytes": size}
+        for reason, (packets, size) in sorted(counts.items())
+    }
 
 
-def endpoint_json(goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int) -> dict[str, Any]:
-    network, allocation = goal.intent.networks[network_name], goal.allocations.networks[network_name]
+def endpoint_json(
+    goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int
+) -> dict[str, Any]:
+    network, allocation = (
+        goal.intent.networks[network_name],
+        goal.allocations.networks[network_name],
+    )
     endpoint = network.endpoints[name]
     addresses = allocation.endpoints[name]
     public = public_key_of(addresses.key_name or name, endpoint, allocation.vcid, goal.master)
-    netns = naming.namespace(allocation.vcid) if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
+    netns = (
+        naming.namespace(allocation.vcid)
+        if isolation_of(network, goal.intent.gateway) == "namespace"
+        else ROOT
+    )
     traffic = found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
     seen = traffic or GONE
     return {

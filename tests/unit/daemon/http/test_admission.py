@@ -7,11 +7,21 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.http.admission import AccessLevel, Admission, Budget, FloodGate, PeerCredentials, Places
+from warpd.daemon.http.admission import (
+    AccessLevel,
+    Admission,
+    Budget,
+    FloodGate,
+    PeerCredentials,
+    Places,
+)
 from warpd.daemon.http.listener import access_list
 
 PLACES = {"root": Places(2, 2), "change": Places(3, 2), "read": Places(4, 3)}
-PEERS = [PeerCredentials(0, AccessLevel.CHANGE), *(PeerCredentials(uid, right) for uid in (1, 2, 3) for right in AccessLevel)]
+PEERS = [
+    PeerCredentials(0, AccessLevel.CHANGE),
+    *(PeerCredentials(uid, right) for uid in (1, 2, 3) for right in AccessLevel),
+]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(PEERS))))
@@ -69,7 +79,15 @@ def test_the_list_of_who_may_connect() -> None:
     """As `setfacl -m g:7:rw,g:9:rw,u:5:-` writes it into the file system."""
     entry = "{:04x}{:04x}".format
     rows = [bytes.fromhex("02000000")]
-    for tag, right, number in ((1, 6, -1), (2, 0, 5), (4, 0, -1), (8, 6, 7), (8, 6, 9), (16, 6, -1), (32, 0, -1)):
+    for tag, right, number in (
+        (1, 6, -1),
+        (2, 0, 5),
+        (4, 0, -1),
+        (8, 6, 7),
+        (8, 6, 9),
+        (16, 6, -1),
+        (32, 0, -1),
+    ):
         word = bytes.fromhex(entry(tag, right))
         rows.append(word[1::-1] + word[:1:-1] + number.to_bytes(4, "little", signed=True))
     assert access_list([9, 7, 9], [5]) == b"".join(rows)

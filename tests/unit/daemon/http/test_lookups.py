@@ -1,4 +1,6 @@
-"""What readers cost the loop: one look for all who ask together, a pause after each, and nobody who may change waits."""
+"""What readers cost the loop: one look for all who ask together, a pause after each, and nobody who
+may change waits.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ async def answering(mailbox: Mailbox, answer: Answer, over: asyncio.Event) -> li
     return asked
 
 
-def played(work: Callable[[Mailbox, Lookups], object], answer: Answer = lambda verb: {"verb": verb}) -> list[str]:
+def played(
+    work: Callable[[Mailbox, Lookups], object], answer: Answer = lambda verb: {"verb": verb}
+) -> list[str]:
     async def play() -> list[str]:
         mailbox, over = Mailbox(), asyncio.Event()
         loop = asyncio.ensure_future(answering(mailbox, answer, over))
@@ -102,7 +106,9 @@ def test_the_pause_grows_with_what_a_look_costs() -> None:
 def test_the_number_that_waits_is_bounded() -> None:
     async def fill() -> None:
         turns, never = Turns(), asyncio.Event()
-        waiting = [asyncio.ensure_future(turns.take(never.wait, urgent=False)) for _ in range(WAITING_MAX)]
+        waiting = [
+            asyncio.ensure_future(turns.take(never.wait, urgent=False)) for _ in range(WAITING_MAX)
+        ]
         await asyncio.sleep(0)
         with pytest.raises(Busy):
             await turns.take(never.wait, urgent=False)
@@ -114,14 +120,24 @@ def test_the_number_that_waits_is_bounded() -> None:
 
 
 def test_a_view_is_the_status_in_pieces() -> None:
-    networks = [{"name": f"n{number}", "vcid": number, "endpoints": [{"name": "a"}, {"name": "b"}]} for number in range(3)]
+    networks = [
+        {"name": f"n{number}", "vcid": number, "endpoints": [{"name": "a"}, {"name": "b"}]}
+        for number in range(3)
+    ]
     status = {"version": 1, "in_sync": True, "networks": networks, "warnings": []}
     view = View.of(status, 4, 0, "then", 0.0)
     whole = json.loads(b"".join(view.status({"pid": 1})))
-    assert whole == {**status, "conditions": [], "daemon": {"pid": 1, "look": {"as_of": "then", "generation": 4}}}
+    assert whole == {
+        **status,
+        "conditions": [],
+        "daemon": {"pid": 1, "look": {"as_of": "then", "generation": 4}},
+    }
     assert json.loads(b"".join(view.all_networks())) == {"version": 1, "networks": networks}
     assert json.loads(b"".join(view.network("n1"))) == {"version": 1, **networks[1]}
-    assert json.loads(b"".join(view.endpoints("n2"))) == {"version": 1, "endpoints": networks[2]["endpoints"]}
+    assert json.loads(b"".join(view.endpoints("n2"))) == {
+        "version": 1,
+        "endpoints": networks[2]["endpoints"],
+    }
     with pytest.raises(KeyError):
         view.network("none").__next__()
 

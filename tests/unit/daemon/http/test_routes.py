@@ -1,4 +1,6 @@
-"""The control socket on a real socket: who may what, what is malformed, slow or large, and that the daemon stays unharmed."""
+"""The control socket on a real socket: who may what, what is malformed, slow or large, and that the
+daemon stays unharmed.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
-DAEMON = {"pid": 7, "next_look_s": 30.0, "failing": [{"network": "corp", "times": 2, "next_try_s": 4.0}]}
+DAEMON = {
+    "pid": 7,
+    "next_look_s": 30.0,
+    "failing": [{"network": "corp", "times": 2, "next_try_s": 4.0}],
+}
 
 
 class Answerer(threading.Thread):
@@ -44,7 +50,9 @@ class Answerer(threading.Thread):
             for question in self.mailbox.questions():
                 self.asked.append((question.verb, dict(question.arguments)))
                 if question.verb == "confirm":
-                    question.answer.set_exception(WarpError("nothing waits", code="nothing-pending", who="operator", hint="h"))
+                    question.answer.set_exception(
+                        WarpError("nothing waits", code="nothing-pending", who="operator", hint="h")
+                    )
                 elif question.verb == "plan":
                     question.answer.set_exception(Busy("at work"))
                 elif question.verb == "status":
@@ -55,7 +63,9 @@ class Answerer(threading.Thread):
     def publish(self) -> View:
         number = self.mailbox.view.generation + 1 if self.mailbox.view is not None else 1
         self.mailbox.daemon = DAEMON, time.monotonic()
-        self.mailbox.view = View.of(STATUS, number, self.mailbox.moment, "2026-01-01T00:00:00+00:00", time.monotonic())
+        self.mailbox.view = View.of(
+            STATUS, number, self.mailbox.moment, "2026-01-01T00:00:00+00:00", time.monotonic()
+        )
         return self.mailbox.view
 
 
@@ -91,11 +101,17 @@ def path(answerer: Answerer, tmp_path: Path) -> Iterator[Path]:
 
 def ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, Any]:
     with contextlib.closing(Lines(path)) as line:
-        with contextlib.suppress(BrokenPipeError):  # refused before it was asked: the answer is there all the same
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # refused before it was asked: the answer is there all the same
             line.request(method, what, body)
         answer = line.getresponse()
         raw = answer.read()
-        return answer.status, json.loads(raw) if answer.headers["content-type"] == "application/json" else raw.decode()
+        return answer.status, (
+            json.loads(raw)
+            if answer.headers["content-type"] == "application/json"
+            else raw.decode()
+        )
 
 
 def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
@@ -103,11 +119,17 @@ def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
     daemon = body.pop("daemon")
     assert body.pop("conditions") == []
     assert (status, body) == (200, STATUS)
-    assert daemon["pid"] == 7 and daemon["look"] == {"as_of": "2026-01-01T00:00:00+00:00", "generation": 1}
+    assert daemon["pid"] == 7 and daemon["look"] == {
+        "as_of": "2026-01-01T00:00:00+00:00",
+        "generation": 1,
+    }
     assert 0 < daemon["next_look_s"] <= 30 and 0 < daemon["failing"][0]["next_try_s"] <= 4
     assert ask(path, "GET", "/v1/networks") == (200, STATUS)
     assert ask(path, "GET", "/v1/networks/corp") == (200, {"version": 1, **STATUS["networks"][0]})
-    assert ask(path, "GET", "/v1/networks/corp/endpoints") == (200, {"version": 1, "endpoints": [{"name": "lap"}]})
+    assert ask(path, "GET", "/v1/networks/corp/endpoints") == (
+        200,
+        {"version": 1, "endpoints": [{"name": "lap"}]},
+    )
     assert ask(path, "GET", "/v1/networks/none")[0] == 404
     assert ask(path, "POST", "/v1/apply", b'{"yes": true}')[0] == 200
     assert ask(path, "POST", "/v1/rollback", b'{"to": 3}')[0] == 200
@@ -222,7 +244,9 @@ def test_slow_requests_are_given_up(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert ask(path, "GET", "/v1/status")[0] == 200
 
 
-def test_an_answer_that_nobody_takes_ends_its_connection(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_nobody_takes_ends_its_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "SLOW_S", 0.5)
     monkeypatch.setitem(STATUS, "more", "x" * 4_000_000)
     with connected(path) as line:
@@ -235,7 +259,9 @@ def test_an_answer_that_nobody_takes_ends_its_connection(path: Path, monkeypatch
     assert ask(path, "GET", "/v1/status")[0] == 200
 
 
-def test_the_number_of_connections_is_bounded_and_places_come_back(tmp_path: Path, answerer: Answerer) -> None:
+def test_the_number_of_connections_is_bounded_and_places_come_back(
+    tmp_path: Path, answerer: Answerer
+) -> None:
     server = Server(answerer.mailbox, tmp_path / "sock")
     server._admission = Admission({**PLACES, "root": Places(3, 3)})
     server.start()
@@ -258,7 +284,12 @@ def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
     with contextlib.closing(Lines(path)) as line:
         line.request("GET", "/v1/events")
         answer = line.getresponse()
-        assert json.loads(answer.readline()) == {"number": 1, "time": "t", "kind": "pass", "result": "done"}
+        assert json.loads(answer.readline()) == {
+            "number": 1,
+            "time": "t",
+            "kind": "pass",
+            "result": "done",
+        }
         answerer.mailbox.tell("u", "fight", object="x")
         assert json.loads(answer.readline())["number"] == 2
     with contextlib.closing(Lines(path)) as line:
@@ -311,9 +342,18 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
 
 @needs_root
 def test_who_may_what(path: Path, groups: dict[str, int]) -> None:
-    wanted = {(): [403, 403], (61002,): [200, 403], (61001,): [200, 200], (61001, 61002): [200, 200]}
+    wanted = {
+        (): [403, 403],
+        (61002,): [200, 403],
+        (61001,): [200, 200],
+        (61001, 61002): [200, 200],
+    }
     for held, statuses in wanted.items():
-        both = as_user(61999, list(held), lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]])
+        both = as_user(
+            61999,
+            list(held),
+            lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]],
+        )
         assert both == statuses, held
 
 
@@ -326,7 +366,9 @@ def test_a_missing_right_names_the_group(path: Path, groups: dict[str, int]) -> 
 
 
 def hold(path: Path, count: int, most: int) -> int:
-    """Connect again and again without asking anything; how many stay open in the end, once they are `most` or time is up."""
+    """Connect again and again without asking anything; how many stay open in the end, once they are
+    `most` or time is up.
+    """
     lines = []
     for _ in range(count):
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -370,16 +412,23 @@ def test_strangers_take_no_place_and_are_kept_out_in_a_flood(
 
 
 @needs_root
-def test_a_member_who_floods_is_kept_out_alone(path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: Any) -> None:
+def test_a_member_who_floods_is_kept_out_alone(
+    path: Path, answerer: Answerer, groups: dict[str, int], monkeypatch: Any
+) -> None:
     monkeypatch.setattr(http_server, "CLOSED_S", 3600)
-    assert as_user(61997, [61002], lambda: hold(path, 3000, PLACES["read"].per_user)) <= PLACES["read"].per_user
+    assert (
+        as_user(61997, [61002], lambda: hold(path, 3000, PLACES["read"].per_user))
+        <= PLACES["read"].per_user
+    )
     assert as_user(61997, [61002], lambda: ask(path, "GET", "/v1/status")) == "PermissionError"
     assert as_user(61998, [61002], lambda: ask(path, "GET", "/v1/status")[0]) == 200
     assert ask(path, "GET", "/v1/status")[0] == 200
 
 
 @needs_root
-def test_root_is_judged_before_all_who_wait(path: Path, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_is_judged_before_all_who_wait(
+    path: Path, groups: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_server, "BATCH", 1)
     monkeypatch.setattr(http_server, "PAUSE_S", 3600)
     assert as_user(61999, [61002], lambda: len([connected(path) for _ in range(100)])) == 100
@@ -466,5 +515,7 @@ def test_idle_it_never_wakes(path: Path) -> None:
 
 
 def test_the_description_has_every_route() -> None:
-    described = {(method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods}
+    described = {
+        (method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods
+    }
     assert described == {(route.method, route.path) for route in ROUTES}

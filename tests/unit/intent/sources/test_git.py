@@ -1,4 +1,6 @@
-"""The YAML out of a git repository: what is laid out, what is refused, with git itself and signatures of ssh."""
+"""The YAML out of a git repository: what is laid out, what is refused, with git itself and
+signatures of ssh.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,12 @@ class Repository:
 
     def git(self, *words: str) -> str:
         where = ("-C", str(self.folder)) if self.folder.exists() else ()
-        job = subprocess.run(("git", *WHO, *where, *words), env={**os.environ, **LIFE}, capture_output=True, text=True)
+        job = subprocess.run(
+            ("git", *WHO, *where, *words),
+            env={**os.environ, **LIFE},
+            capture_output=True,
+            text=True,
+        )
         assert job.returncode == 0, job.stderr
         return job.stdout.strip()
 
@@ -40,7 +47,9 @@ class Repository:
             file.write_text(text)
         self.git("add", "-A")
         signed = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}") if key else ()
-        self.git(*signed, "commit", "--quiet", "--allow-empty", "-m", "change", *(("-S",) if key else ()))
+        self.git(
+            *signed, "commit", "--quiet", "--allow-empty", "-m", "change", *(("-S",) if key else ())
+        )
         return self.git("rev-parse", "HEAD")
 
 
@@ -54,7 +63,9 @@ def checkout(repository: Repository, tmp_path: Path, **fields: Any) -> Checkout:
 
 
 def key(tmp_path: Path, name: str) -> Path:
-    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name), check=True)
+    subprocess.run(
+        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name), check=True
+    )
     return tmp_path / name
 
 
@@ -66,12 +77,18 @@ def signers(tmp_path: Path, *keys: Path) -> str:
 
 def laid_out(done: Checkout) -> dict[str, str]:
     top = done.current
-    return {str(file.relative_to(top)): file.read_text() for file in sorted(top.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(top)): file.read_text()
+        for file in sorted(top.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_what_counts_is_laid_out_and_nothing_else(repository: Repository, tmp_path: Path) -> None:
     others = {"networks.d/deep/b.yaml": "x", "networks.d/c.txt": "x", "README.md": "x"}
-    revision = repository.commit(**{"warp.yaml": YAML, "networks.d/a.yaml": "networks: {}\n"}, **others)
+    revision = repository.commit(
+        **{"warp.yaml": YAML, "networks.d/a.yaml": "networks: {}\n"}, **others
+    )
     done = checkout(repository, tmp_path)
     assert done.revision == ""
     pulled = done.pull()
@@ -102,7 +119,9 @@ def test_branch_tag_and_commit(repository: Repository, tmp_path: Path, ref: str)
 
 
 def test_a_folder_of_the_repository(repository: Repository, tmp_path: Path) -> None:
-    repository.commit(**{"sites/fra1/warp.yaml": YAML, "sites/fra1/networks.d/a.yaml": "a", "warp.yaml": "no"})
+    repository.commit(
+        **{"sites/fra1/warp.yaml": YAML, "sites/fra1/networks.d/a.yaml": "a", "warp.yaml": "no"}
+    )
     done = checkout(repository, tmp_path, path="sites/fra1")
     done.pull()
     assert laid_out(done) == {"networks.d/a.yaml": "a", "warp.yaml": YAML}
@@ -154,7 +173,9 @@ def test_a_signed_commit_of_before_is_not_replayed(repository: Repository, tmp_p
     assert plain.pull().revision == old
 
 
-def test_what_one_source_gave_does_not_count_for_another(repository: Repository, tmp_path: Path) -> None:
+def test_what_one_source_gave_does_not_count_for_another(
+    repository: Repository, tmp_path: Path
+) -> None:
     repository.commit()
     checkout(repository, tmp_path).pull()
     assert checkout(repository, tmp_path, verify=signers(tmp_path)).revision == ""
@@ -182,7 +203,15 @@ def test_one_pull_at_a_time(repository: Repository, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ext::sh -c touch% /tmp/x", "--upload-pack=touch /tmp/x", "fd::7", "", "relative/path", "https://a b", "-x@host:path"],
+    [
+        "ext::sh -c touch% /tmp/x",
+        "--upload-pack=touch /tmp/x",
+        "fd::7",
+        "",
+        "relative/path",
+        "https://a b",
+        "-x@host:path",
+    ],
 )
 def test_urls_that_git_would_run_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="git repository"):
@@ -225,7 +254,9 @@ def test_a_pointer_with_mistakes(tmp_path: Path, text: str, code: str, path: str
 
 def test_a_repository_cannot_point_on(repository: Repository, tmp_path: Path) -> None:
     repository.commit(**{"warp.yaml": "version: 1\nsource: {git: /srv/elsewhere}\n"})
-    session = Session(written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state")
+    session = Session(
+        written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state"
+    )
     assert session.checkout is not None
     session.checkout.pull()
     with pytest.raises(InvalidIntent) as failure:
@@ -233,9 +264,13 @@ def test_a_repository_cannot_point_on(repository: Repository, tmp_path: Path) ->
     assert [finding.code for finding in failure.value.findings] == ["source-here"]
 
 
-def test_a_session_reads_what_was_pulled_and_edits_nothing(repository: Repository, tmp_path: Path) -> None:
+def test_a_session_reads_what_was_pulled_and_edits_nothing(
+    repository: Repository, tmp_path: Path
+) -> None:
     text = "version: 1\nnetworks:\n  a: {type: secure-internet, endpoints: {x: {type: mobile}}}\n"
-    session = Session(written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state")
+    session = Session(
+        written(tmp_path, f"version: 1\nsource: {{git: {repository.folder}}}\n"), tmp_path / "state"
+    )
     assert session.checkout is not None
     with pytest.raises(InvalidIntent) as failure:
         session.read()

@@ -17,7 +17,17 @@ from warpd.kernel.state import Host
 
 AZURE = {
     "imds": {
-        "network": {"interface": [{"ipv4": {"ipAddress": [{"privateIpAddress": "10.0.0.4", "publicIpAddress": "198.51.100.9"}]}}]}
+        "network": {
+            "interface": [
+                {
+                    "ipv4": {
+                        "ipAddress": [
+                            {"privateIpAddress": "10.0.0.4", "publicIpAddress": "198.51.100.9"}
+                        ]
+                    }
+                }
+            ]
+        }
     }
 }
 
@@ -25,8 +35,14 @@ AZURE = {
 @pytest.mark.parametrize(
     ("data", "address"),
     [
-        ({"ds": {"meta_data": {"public-ipv4": "198.51.100.7", "local-ipv4": "10.0.0.4"}}}, "198.51.100.7"),
-        ({"ds": {"ec2_metadata": {"public-ipv4": "198.51.100.8"}, "meta_data": {"name": "gw"}}}, "198.51.100.8"),
+        (
+            {"ds": {"meta_data": {"public-ipv4": "198.51.100.7", "local-ipv4": "10.0.0.4"}}},
+            "198.51.100.7",
+        ),
+        (
+            {"ds": {"ec2_metadata": {"public-ipv4": "198.51.100.8"}, "meta_data": {"name": "gw"}}},
+            "198.51.100.8",
+        ),
         ({"ds": {"meta_data": AZURE}}, "198.51.100.9"),
         ({"ds": {"meta_data": {"public-ipv4": ""}}}, ""),
         ({"ds": {"meta_data": {"public-ipv4": "gw.example.com; rm"}}}, ""),
@@ -62,7 +78,12 @@ def test_what_is_not_json_names_nothing(tmp_path: Path, raw: bytes) -> None:
 )
 def test_what_clients_dial(uplink: tuple[str, ...], cloud: str, dialled: str) -> None:
     intent = world.intent({"public_endpoint": "auto"}, net={"type": "secure-internet"})
-    assert public_host(intent, dataclasses.replace(Host(), uplink_addresses=uplink, cloud_address=cloud)) == dialled
+    assert (
+        public_host(
+            intent, dataclasses.replace(Host(), uplink_addresses=uplink, cloud_address=cloud)
+        )
+        == dialled
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Endpoints that are dialled by a host name: looked up apart, in bounded time, and again while they are silent."""
+"""Endpoints that are dialled by a host name: looked up apart, in bounded time, and again while they
+are silent.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,19 @@ def test_a_name_server_that_hangs_holds_nobody_up() -> None:
 
 
 def peer(endpoint: str) -> WireguardPeer:
-    return WireguardPeer("warp-1", "wg-1", "k" * 43 + "=", None, 25, ("10.0.0.2/32",), endpoint, "paris")
+    return WireguardPeer(
+        "warp-1", "wg-1", "k" * 43 + "=", None, 25, ("10.0.0.2/32",), endpoint, "paris"
+    )
 
 
 def dialled(handshake_s: float, endpoint: str, name: str = NAME) -> list[str]:
-    """The addresses that a peer is dialled at, which the kernel has at `endpoint` and heard of `handshake_s` seconds ago."""
-    dialer, one = EndpointResolver(lambda names: dict.fromkeys(names, "198.51.100.7:51820")), peer(name)
+    """The addresses that a peer is dialled at, which the kernel has at `endpoint` and heard of
+    `handshake_s` seconds ago.
+    """
+    dialer, one = (
+        EndpointResolver(lambda names: dict.fromkeys(names, "198.51.100.7:51820")),
+        peer(name),
+    )
     traffic = {one.key: PeerTraffic(0, 0, int(NOW_S - handshake_s), endpoint)}
     assert not list(dialer.due([one], traffic, NOW_S)), "nothing is known before the first answer"
     dialer.wait(5)

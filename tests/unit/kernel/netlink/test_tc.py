@@ -1,4 +1,6 @@
-"""Filters of traffic control as bytes: what warpd writes is what it reads, and nothing else is taken for it."""
+"""Filters of traffic control as bytes: what warpd writes is what it reads, and nothing else is
+taken for it.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,20 @@ def test_what_is_written_is_read(item: TcFilter) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        (struct.pack("=i", tc_netlink.TC_ACT_SHOT), struct.pack("=i", 3)),  # what is dropped is passed on to another action
+        (
+            struct.pack("=i", tc_netlink.TC_ACT_SHOT),
+            struct.pack("=i", 3),
+        ),  # what is dropped is passed on to another action
         (b"police\0", b"gact\0\0\0"),
         (b"flower\0", b"basic\0\0"),
-        (struct.pack("=HH", 4 + 6, tc_netlink.FLOWER_ETH_DST), struct.pack("=HH", 4 + 6, 6)),  # its source instead
-        (struct.pack("=I", tc_netlink.EVERY_SIZE), struct.pack("=I", 9000)),  # only packets up to a size
+        (
+            struct.pack("=HH", 4 + 6, tc_netlink.FLOWER_ETH_DST),
+            struct.pack("=HH", 4 + 6, 6),
+        ),  # its source instead
+        (
+            struct.pack("=I", tc_netlink.EVERY_SIZE),
+            struct.pack("=I", 9000),
+        ),  # only packets up to a size
     ],
     ids=["result", "action", "classifier", "key", "size"],
 )
@@ -60,18 +71,28 @@ def test_a_filter_that_stays_is_not_touched() -> None:
 def test_a_filter_that_changes_is_replaced_in_place() -> None:
     other = TcFilter(10, "drop", "other", destination_mac="01:80:c2:00:00:02")
     ((kind, flags, _body),) = requests((FIRST,), (other,))
-    assert (kind, flags) == (tc_netlink.RTM_NEWTFILTER, tc_netlink.NLM_F_CREATE | tc_netlink.NLM_F_REPLACE)
+    assert (kind, flags) == (
+        tc_netlink.RTM_NEWTFILTER,
+        tc_netlink.NLM_F_CREATE | tc_netlink.NLM_F_REPLACE,
+    )
 
 
 def test_a_prefix_of_another_length_is_not_replaced_in_place() -> None:
     one = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.0/8")
     other = TcFilter(10, "drop", "x", 0x0800, destination="10.0.0.1/32")
-    assert [kind for kind, _flags, _body in requests((one,), (other,))] == [tc_netlink.RTM_DELTFILTER, tc_netlink.RTM_NEWTFILTER]
+    assert [kind for kind, _flags, _body in requests((one,), (other,))] == [
+        tc_netlink.RTM_DELTFILTER,
+        tc_netlink.RTM_NEWTFILTER,
+    ]
 
 
 @pytest.mark.parametrize(
     "before",
-    [(TcFilter(20, "drop", "x", 0x0800),), (TcFilter(20, "unknown"),), (SECOND, TcFilter(20, "unknown"))],
+    [
+        (TcFilter(20, "drop", "x", 0x0800),),
+        (TcFilter(20, "unknown"),),
+        (SECOND, TcFilter(20, "unknown")),
+    ],
     ids=["another protocol", "unknown", "two of one preference"],
 )
 def test_what_cannot_be_replaced_goes_first(before: tuple[TcFilter, ...]) -> None:

@@ -1,4 +1,6 @@
-"""No door lets in what is addressed to the host, whatever nftables says: laws over the filters of all types and modes."""
+"""No door lets in what is addressed to the host, whatever nftables says: laws over the filters of
+all types and modes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from warpd.testing.fake_kernel import PLAIN
 MODES = ("namespace", "vrf")
 GATEWAY = {"pools": {"ports": "51820-51899"}}
 HOST_LOCAL = ("10.44.0.1/32", "203.0.113.1/32", "2001:db8:113::1/128")
-TO_THE_HOST = ("10.44.0.1", "203.0.113.1", "2001:db8:113::1", "198.19.0.2", "fd77:6172:7064::c613:2")
+TO_THE_HOST = (
+    "10.44.0.1",
+    "203.0.113.1",
+    "2001:db8:113::1",
+    "198.19.0.2",
+    "fd77:6172:7064::c613:2",
+)
 LINK_WIDE = ("224.0.0.1", "255.255.255.255", "fe80::1", "ff02::1")
 
 
@@ -29,19 +37,27 @@ def compiled(mode: str) -> Compiled:
 
 
 def passes(filters: Filters, target: str, icmp_type: int | None = None) -> bool:
-    """Whether a packet to this address is let in by the first filter that it meets; of ICMPv6 where a type is given."""
+    """Whether a packet to this address is let in by the first filter that it meets; of ICMPv6 where
+    a type is given.
+    """
     address = ip_address(target)
     for item in filters:
         family = item.ethertype == (0x0800 if address.version == 4 else 0x86DD)
         same_type = item.icmp_type is None or item.icmp_type == icmp_type
-        if family and same_type and (not item.destination or address in ip_network(item.destination)):
+        if (
+            family
+            and same_type
+            and (not item.destination or address in ip_network(item.destination))
+        ):
             return item.verdict == "pass"
     return True
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_door_lets_in_what_is_addressed_to_the_host(mode: str) -> None:
-    """By filters that `nft` cannot take away, before a link is up: only neighbour discovery on a transit link."""
+    """By filters that `nft` cannot take away, before a link is up: only neighbour discovery on a
+    transit link.
+    """
     built = compiled(mode)
     guards = {item.key: item for item in built.state if isinstance(item, TcIngress)}
     doors = [item for item in built.state if isinstance(item, Veth | WireguardLink)]

@@ -1,4 +1,7 @@
-"""What must hold of the second guards: routing rules, settings of links, fences, shares. Laws, not copies of their rules."""
+"""What must hold of the second guards: routing rules, settings of links, fences, shares.
+
+Laws, not copies of their rules.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,22 @@ from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.root import GUARDED, fences
 from warpd.testing.fake_kernel import PLAIN
 
-# What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write into packets.
-OTHERS_MARKS = (0x1, 0x2A, 0xCA6C, 0x4000, 0x8000, 0x40000, 0x80000, 0xFF0000, 0x10000, 0xE0000, 0x200, 0x8E00)
+# What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write
+# into packets.
+OTHERS_MARKS = (
+    0x1,
+    0x2A,
+    0xCA6C,
+    0x4000,
+    0x8000,
+    0x40000,
+    0x80000,
+    0xFF0000,
+    0x10000,
+    0xE0000,
+    0x200,
+    0x8E00,
+)
 
 
 def on(host: Host, mode: str) -> Compiled:
@@ -40,28 +57,40 @@ def root_chains(built: Compiled) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mark_of_another_program_opens_no_way(mode: str) -> None:
-    """A routing rule that drops what no table of ours has marked drops what others have marked, and nothing of ours."""
+    """A routing rule that drops what no table of ours has marked drops what others have marked, and
+    nothing of ours.
+    """
     drops = [item for item in compiled(mode).state if isinstance(item, Rule) and item.blackhole]
     assert drops
     for rule in drops:
         assert all(mark & rule.mask == rule.mark for mark in (0, *OTHERS_MARKS))
-        assert not any(mark & rule.mask == rule.mark for mark in (MARKS + 1, MARKS + TABLES_LAST, GUARDED))
+        assert not any(
+            mark & rule.mask == rule.mark for mark in (MARKS + 1, MARKS + TABLES_LAST, GUARDED)
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_unmarked_is_dropped_before_a_table_is_asked(mode: str) -> None:
-    """Rules of the host come after the kernel's own for its main table and VRFs; ours that lead anywhere without a mark, too."""
+    """Rules of the host come after the kernel's own for its main table and VRFs; ours that lead
+    anywhere without a mark, too.
+    """
     rules = [item for item in compiled(mode).state if isinstance(item, Rule)]
     drops = [item for item in rules if item.blackhole]
     leads = [item for item in rules if not (item.blackhole or item.nop or item.mark or item.link)]
     assert drops and leads
     for rule in drops:
-        assert all(rule.priority < min(other.priority, 1000) for other in leads if other.netns == rule.netns)
+        assert all(
+            rule.priority < min(other.priority, 1000)
+            for other in leads
+            if other.netns == rule.netns
+        )
 
 
 def test_what_is_looked_up_as_of_a_port_of_a_vrf_is_dropped_unmarked() -> None:
-    """IPv4. Where a rule leads such packets to their table, those before it drop what stays inside, and the check of sources
-    that is made for all others.
+    """IPv4.
+
+    Where a rule leads such packets to their table, those before it drop what stays inside, and the
+    check of sources that is made for all others.
     """
     built = on(dataclasses.replace(PLAIN, hops=(DefaultRoute(4, "eth0", "203.0.113.254"),)), "vrf")
     rules = [item for item in built.state if isinstance(item, Rule) and item.version == 4]
@@ -72,23 +101,38 @@ def test_what_is_looked_up_as_of_a_port_of_a_vrf_is_dropped_unmarked() -> None:
     assert all(any((item.link, item.to) == (name, "") for item in drops) for name in tunnels)
     for link, lead in leads.items():
         before = [item for item in drops if item.priority < lead.priority]
-        inside = [item for item in built.state if isinstance(item, Route) and (item.device, item.table) == (link, lead.table)]
+        inside = [
+            item
+            for item in built.state
+            if isinstance(item, Route) and (item.device, item.table) == (link, lead.table)
+        ]
         inner = [ip_network(item.prefix) for item in inside if "." in item.prefix]
         assert inner
         for device, of_vrf in ((link, False), ("eth0", True)):
-            own = [ip_network(item.to) for item in before if (item.link, item.of_vrf) == (device, of_vrf)]
+            own = [
+                ip_network(item.to)
+                for item in before
+                if (item.link, item.of_vrf) == (device, of_vrf)
+            ]
             assert all(any(prefix.subnet_of(item) for item in own) for prefix in inner)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_legs_and_bridges_neither_answer_nor_forward(mode: str) -> None:
     built = compiled(mode)
-    settings = {(item.netns, item.path): item.value for item in built.state if isinstance(item, Sysctl)}
+    settings = {
+        (item.netns, item.path): item.value for item in built.state if isinstance(item, Sysctl)
+    }
     links = [item for item in built.state if isinstance(item, Bridge | Leg)]
     assert links
     for link in links:
         four, six = f"net/ipv4/conf/{link.name}", f"net/ipv6/conf/{link.name}"
-        wanted = {f"{four}/arp_ignore": "8", f"{four}/forwarding": "0", f"{four}/rp_filter": "1", f"{six}/disable_ipv6": "1"}
+        wanted = {
+            f"{four}/arp_ignore": "8",
+            f"{four}/forwarding": "0",
+            f"{four}/rp_filter": "1",
+            f"{six}/disable_ipv6": "1",
+        }
         assert {path: settings.get((link.netns, path)) for path in wanted} == wanted
 
 
@@ -96,7 +140,11 @@ def test_legs_and_bridges_neither_answer_nor_forward(mode: str) -> None:
 def test_every_door_of_a_network_has_filters(mode: str) -> None:
     """The transit link's end in the root, and the WireGuard device wherever it is."""
     built = compiled(mode)
-    guarded = {(item.netns, item.device) for item in built.state if isinstance(item, TcIngress) and item.filters}
+    guarded = {
+        (item.netns, item.device)
+        for item in built.state
+        if isinstance(item, TcIngress) and item.filters
+    }
     for group in built.names:
         tunnel = (ROOT if mode == "vrf" else group, group.replace("warp-", "wg-"))
         assert tunnel in guarded
@@ -127,21 +175,31 @@ def test_unknown_neighbours_have_a_limit_of_each_network_and_one_of_all(mode: st
 def test_all_networks_together_meet_shares_before_they_leave(mode: str) -> None:
     chains = root_chains(compiled(mode))
     out = chains["out"]
-    asked = next(number for number, rule in enumerate(out) if {"jump": {"target": "new"}} in rule["expr"])
-    assert asked < next(number for number, rule in enumerate(out) if {"accept": None} in rule["expr"])
-    targets = [item["jump"]["target"] for rule in chains["new"] for item in rule["expr"] if "jump" in item]
+    asked = next(
+        number for number, rule in enumerate(out) if {"jump": {"target": "new"}} in rule["expr"]
+    )
+    assert asked < next(
+        number for number, rule in enumerate(out) if {"accept": None} in rule["expr"]
+    )
+    targets = [
+        item["jump"]["target"] for rule in chains["new"] for item in rule["expr"] if "jump" in item
+    ]
     assert targets == ["over-count", "over-ports", "over-ports"]
     assert all(is_drop(chains[name][-1]) for name in set(targets))
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_host_that_forwarded_for_nobody_forwards_for_networks_only(mode: str) -> None:
-    """Where forwarding is on because of us, what is not ours is dropped, and the table tells so when it is read."""
+    """Where forwarding is on because of us, what is not ours is dropped, and the table tells so
+    when it is read.
+    """
     host = dataclasses.replace(PLAIN, fence4=("eth0",), fence6=True)
     built = on(host, mode)
     table = next(item for item in built.shared if isinstance(item, NftTable))
     assert fences(table) == (("eth0",), True)
     rules = [rule for rule in root_chains(built)["forward"] if "fence" in rule["comment"]]
     assert len(rules) == 2 and all({"drop": None} in rule["expr"] for rule in rules)
-    four, six = ([item["match"]["right"] for item in rule["expr"] if "match" in item] for rule in rules)
+    four, six = (
+        [item["match"]["right"] for item in rule["expr"] if "match" in item] for rule in rules
+    )
     assert (four, six) == (["ipv4", "eth0"], ["ipv6"])

@@ -1,4 +1,6 @@
-"""A plan as people read it: a line per network and endpoint, names for what goes, risks; and its text at 80 columns."""
+"""A plan as people read it: a line per network and endpoint, names for what goes, risks; and its
+text at 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,30 @@ def running(goal: Target) -> FakeKernel:
 
 def corp(*names: str, **fields: Any) -> dict[str, Any]:
     endpoints = {name: {"type": "mobile"} for name in names}
-    return {"type": "remote-resource-gateway", "expected_users": 14, "endpoints": endpoints, **fields}
+    return {
+        "type": "remote-resource-gateway",
+        "expected_users": 14,
+        "endpoints": endpoints,
+        **fields,
+    }
 
 
-def seen(kernel: FakeKernel, before: Target, after: Target, traffic: dict[str, int] | None = None) -> tuple[PlannedRun, Overview]:
-    """The overview of what leads from one goal to the next; `traffic` is seconds since the handshake by endpoint."""
+def seen(
+    kernel: FakeKernel, before: Target, after: Target, traffic: dict[str, int] | None = None
+) -> tuple[PlannedRun, Overview]:
+    """The overview of what leads from one goal to the next; `traffic` is seconds since the
+    handshake by endpoint.
+    """
     found = planned_run(kernel, after)
     ages = traffic or {}
-    peers = {item.key: item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer)}
-    counted = {key: PeerTraffic(1, 1, NOW_S - ages[label], "") for key, label in peers.items() if label in ages}
+    peers = {
+        item.key: item.label for item in kernel.objects.values() if isinstance(item, WireguardPeer)
+    }
+    counted = {
+        key: PeerTraffic(1, 1, NOW_S - ages[label], "")
+        for key, label in peers.items()
+        if label in ages
+    }
     sides = Side(before.intent, before.allocations), Side(after.intent, after.allocations)
     return found, overview(found.plan, *sides, counted, NOW_S, DAY)
 
@@ -62,8 +79,14 @@ def shown(found: PlannedRun, view: Overview, verbose: bool = False) -> str:
 
 def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
     resource = {"subnet": "172.21.0.0/16", "protocol": "tcp", "ports": [443]}
-    before = world.goal(world.intent(bravo=corp("berlin", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}])))
-    wanted = world.intent(bravo=corp("anna", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}, resource]))
+    before = world.goal(
+        world.intent(
+            bravo=corp("berlin", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}])
+        )
+    )
+    wanted = world.intent(
+        bravo=corp("anna", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}, resource])
+    )
     after = world.goal(wanted, before.allocations)
     found, view = seen(running(before), before, after, {"berlin": 7, "carl": 3})
     assert texts(view) == [
@@ -71,9 +94,13 @@ def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
         "+ endpoint bravo/anna 10.200.0.3",
         "~ network corp: resources +172.21.0.0/16 tcp/443",
     ]
-    assert [(risk.code, risk.path) for risk in view.risks] == [("endpoint-connected", "networks.bravo.endpoints.berlin")]
+    assert [(risk.code, risk.path) for risk in view.risks] == [
+        ("endpoint-connected", "networks.bravo.endpoints.berlin")
+    ]
     text = shown(found, view)
-    assert text.startswith("risk    connected endpoints of bravo are cut off: berlin (handshake 7 s ago)")
+    assert text.startswith(
+        "risk    connected endpoints of bravo are cut off: berlin (handshake 7 s ago)"
+    )
     assert "1 endpoint to add, 1 network to change, 1 endpoint to remove" in text
 
 
@@ -86,21 +113,39 @@ def test_what_goes_carries_its_name_also_when_only_tombstones_know_it() -> None:
             kernel.objects[key] = dataclasses.replace(item, label="")
     assert after.allocations.freed
     view = overview(
-        planned_run(kernel, after).plan, Side(None, after.allocations), Side(after.intent, after.allocations), {}, NOW_S, DAY
+        planned_run(kernel, after).plan,
+        Side(None, after.allocations),
+        Side(after.intent, after.allocations),
+        {},
+        NOW_S,
+        DAY,
     )
     assert texts(view) == ["- endpoint bravo/berlin 10.200.0.2: removed from the YAML"]
-    blind = overview(planned_run(kernel, after).plan, Side(), Side(after.intent, after.allocations), {}, NOW_S, DAY)
+    blind = overview(
+        planned_run(kernel, after).plan,
+        Side(),
+        Side(after.intent, after.allocations),
+        {},
+        NOW_S,
+        DAY,
+    )
     assert "with key" in texts(blind)[0]
 
 
 def test_a_network_that_goes_is_a_risk_and_says_how_many_are_connected() -> None:
     before = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c")))
-    after = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c", enabled=False)), before.allocations)
+    after = world.goal(
+        world.intent(alpha=corp("a", "b"), bravo=corp("c", enabled=False)), before.allocations
+    )
     _found, view = seen(running(before), before, after, {"c": 170, "a": 1})
     assert texts(view)[1:] == ["- network bravo: 1 endpoint; 1 connected; disabled"]
-    assert view.risks[0].code == "network-goes" and "1 of them connected now" in view.risks[0].message
+    assert (
+        view.risks[0].code == "network-goes" and "1 of them connected now" in view.risks[0].message
+    )
     found = removal(running(before))
-    everything = overview(found.plan, Side(None, before.allocations), Side(), found.observed.traffic, NOW_S, DAY)
+    everything = overview(
+        found.plan, Side(None, before.allocations), Side(), found.observed.traffic, NOW_S, DAY
+    )
     assert [row.action for row in everything.rows] == ["delete"] * 3 and len(everything.risks) == 2
 
 
@@ -120,7 +165,14 @@ def test_renames_are_shown_and_counted_though_the_kernel_hardly_changes() -> Non
     assert found.plan.empty and texts(view) == ["~ endpoint a/z: renamed from x"]
     data = plan_json(found.plan, (), [row.as_json() for row in view.rows])
     assert data["changes"] is True and "1 endpoint to change" in plan_text(data, Paint(False))
-    again = overview(found.plan, Side(after.intent, after.allocations), Side(after.intent, after.allocations), {}, NOW_S, DAY)
+    again = overview(
+        found.plan,
+        Side(after.intent, after.allocations),
+        Side(after.intent, after.allocations),
+        {},
+        NOW_S,
+        DAY,
+    )
     assert again.rows == ()
     renamed = world.goal(world.intent(b=corp("x", "y", renamed_from="a")), before.allocations)
     _found, view = seen(running(before), before, renamed)
@@ -130,17 +182,29 @@ def test_renames_are_shown_and_counted_though_the_kernel_hardly_changes() -> Non
 def test_a_repair_names_the_object_and_the_endpoint() -> None:
     goal = world.goal(world.intent(a=corp("x", "y")))
     kernel = running(goal)
-    routes = [key for key, item in kernel.objects.items() if isinstance(item, Route) and item.prefix == "10.200.0.0/28"]
+    routes = [
+        key
+        for key, item in kernel.objects.items()
+        if isinstance(item, Route) and item.prefix == "10.200.0.0/28"
+    ]
     del kernel.objects[routes[0]]
     _found, view = seen(kernel, goal, goal)
     assert texts(view) == ["~ network a: repair: route 10.200.0.0/28 missing"]
     kernel = running(goal)
-    peers = [key for key, item in kernel.objects.items() if isinstance(item, WireguardPeer) and item.label == "y"]
+    peers = [
+        key
+        for key, item in kernel.objects.items()
+        if isinstance(item, WireguardPeer) and item.label == "y"
+    ]
     del kernel.objects[peers[0]]
     _found, view = seen(kernel, goal, goal)
     assert texts(view) == ["+ endpoint a/y 10.200.0.2: missing in the kernel"]
     kernel = running(goal)
-    (key, item) = next((k, i) for k, i in kernel.objects.items() if isinstance(i, NftElements) and i.set == "endpoints4")
+    key, item = next(
+        (k, i)
+        for k, i in kernel.objects.items()
+        if isinstance(i, NftElements) and i.set == "endpoints4"
+    )
     kernel.objects[key] = dataclasses.replace(item, elements=item.elements - {"10.200.0.1"})
     _found, view = seen(kernel, goal, goal)
     assert texts(view) == ["~ network a: repair: firewall set endpoints4 (+10.200.0.1) changed"]
@@ -158,11 +222,18 @@ def test_a_flushed_guard_is_a_repair_of_the_gateway() -> None:
 
 def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
     cpe = {"type": "cpe", "routes": ["192.168.1.0/24"]}
-    body = {"type": "l3vpn-gateway", "expected_users": 6, "endpoints": {"b": cpe, "p": {"type": "cpe"}}}
+    body = {
+        "type": "l3vpn-gateway",
+        "expected_users": 6,
+        "endpoints": {"b": cpe, "p": {"type": "cpe"}},
+    }
     before = world.goal(world.intent(s=body))
     moved = {
         **body,
-        "endpoints": {"b": {**cpe, "routes": ["192.168.2.0/24"], "keepalive": 25}, "p": {"type": "cpe", "rotation": 1}},
+        "endpoints": {
+            "b": {**cpe, "routes": ["192.168.2.0/24"], "keepalive": 25},
+            "p": {"type": "cpe", "rotation": 1},
+        },
     }
     after = world.goal(world.intent(s=moved), before.allocations)
     _found, view = seen(running(before), before, after, {"p": 5})
@@ -198,19 +269,32 @@ def test_many_endpoints_are_counted() -> None:
     goal = world.goal(world.intent(a=world.network(100)))
     found, view = seen(FakeKernel(), dataclasses.replace(goal, allocations=Allocations({})), goal)
     text = shown(found, view)
-    assert "+ and 80 more endpoints of a" in text and len(text.splitlines()) < 30 and len(view.rows) == 102
+    assert (
+        "+ and 80 more endpoints of a" in text
+        and len(text.splitlines()) < 30
+        and len(view.rows) == 102
+    )
 
 
 def test_set_changes_show_what_changes() -> None:
     goal = world.goal(world.intent(a=corp("x", "y")))
     kernel = running(goal)
     after = world.goal(world.intent(a=corp("x", "y", "z")), goal.allocations)
-    steps = [step for step in planned_run(kernel, after).plan.steps if step.key.kind == "nft-elements"]
-    assert any("elements: +10.200.0.3" in step_text(step_json(step, 1), Paint(False)) for step in steps)
+    steps = [
+        step for step in planned_run(kernel, after).plan.steps if step.key.kind == "nft-elements"
+    ]
+    assert any(
+        "elements: +10.200.0.3" in step_text(step_json(step, 1), Paint(False)) for step in steps
+    )
 
 
 def test_names_sort_as_people_count() -> None:
-    assert sorted(["laptop-10", "laptop-2", "a1b", "laptop"], key=natural) == ["a1b", "laptop", "laptop-2", "laptop-10"]
+    assert sorted(["laptop-10", "laptop-2", "a1b", "laptop"], key=natural) == [
+        "a1b",
+        "laptop",
+        "laptop-2",
+        "laptop-10",
+    ]
 
 
 def test_fields_of_a_network_in_words() -> None:
@@ -231,7 +315,9 @@ def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> Non
     from warpd.service.workspace import Session
 
     yaml = tmp_path / "warp.yaml"
-    yaml.write_text("version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}}}\n")
+    yaml.write_text(
+        "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}}}\n"
+    )
     session = Session(yaml, tmp_path / "state")
     first = session.read()
     goal = session.commit(first)
@@ -239,7 +325,9 @@ def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> Non
     yaml.write_text(yaml.read_text().replace("x: {type: cpe}", "y: {type: cpe, renamed_from: x}"))
     read = session.read()
     after = session.goal(read, create=False)
-    assert [row.action for row in overview_of(session, after, planned_run(kernel, after), read).rows] == ["rename"]
+    assert [
+        row.action for row in overview_of(session, after, planned_run(kernel, after), read).rows
+    ] == ["rename"]
     session.commit(read)
     again = session.read()
     assert overview_of(session, after, planned_run(kernel, after), again).rows == ()

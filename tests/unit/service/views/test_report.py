@@ -1,4 +1,6 @@
-"""What a plan means for clients in the field: risks, configs that go stale, what rests; and when an account ends."""
+"""What a plan means for clients in the field: risks, configs that go stale, what rests; and when an
+account ends.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,19 @@ def test_the_plan_names_the_configs_that_go_stale(tmp_path: Path) -> None:
     for network, name in (("a", "e1"), ("b", "e1")):
         exported(store, first, network, name)
     assert stale_configs(first, HOST, store.delivered()) == []
-    one = world.goal(world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.allocations)
+    one = world.goal(
+        world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.allocations
+    )
     assert stale_configs(one, HOST, store.delivered()) == ["a/e1"]  # e2 was never given any
-    every = world.goal(world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.allocations)
+    every = world.goal(
+        world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.allocations
+    )
     assert stale_configs(every, HOST, store.delivered()) == ["a/e1", "b/e1"]
     exported(store, one, "a", "e1")
     assert stale_configs(one, HOST, store.delivered()) == []
-    assert stale_configs(first, HOST, store.delivered()) == ["a/e1"]  # taken back: the device has the newer one
+    assert stale_configs(first, HOST, store.delivered()) == [
+        "a/e1"
+    ]  # taken back: the device has the newer one
     exported(store, first, "a", "e1")
     assert stale_configs(first, HOST, store.delivered()) == []
 
@@ -72,23 +80,39 @@ def test_risks_and_stale_configs_are_told_and_rest_has_a_line_an_owner() -> None
         "risk    the network moves\n        say so",
         "stale   these devices then need their configs again: a/x, a/y",
     ]
-    rows = [{"network": "n", "endpoint": f"e{i}", "until": "T", "values": {"address": "10.0.0.1"}} for i in range(12)]
+    rows = [
+        {"network": "n", "endpoint": f"e{i}", "until": "T", "values": {"address": "10.0.0.1"}}
+        for i in range(12)
+    ]
     lines = quarantine_lines(rows)
-    assert lines[0] == "quarantined n/e0 until T: address 10.0.0.1" and lines[-1] == "and 2 more" and len(lines) == 11
+    assert (
+        lines[0] == "quarantined n/e0 until T: address 10.0.0.1"
+        and lines[-1] == "and 2 more"
+        and len(lines) == 11
+    )
 
 
 def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
-    text = "version: 1\nnetworks:\n  a: {type: secure-internet, expected_users: 1, endpoints: {x: {type: mobile}}}\n"
+    text = (
+        "version: 1\nnetworks:\n  a: {type: secure-internet, expected_users: 1, endpoints: {x:"
+        " {type: mobile}}}\n"
+    )
     yaml.write_text(text + "  b: {type: secure-internet, endpoints: {x: {type: mobile}}}\n")
     session = Session(yaml, tmp_path / "state")
     session.commit(session.read())
     yaml.write_text(yaml.read_text().replace("expected_users: 1", "expected_users: 6"))
     read = session.read()
-    assert [(item.code, item.path) for item in read.risks] == [("subnet-moves", "networks.a.expected_users")]
+    assert [(item.code, item.path) for item in read.risks] == [
+        ("subnet-moves", "networks.a.expected_users")
+    ]
     with pytest.raises(WarpError) as caught:
         change.agree("Apply?", output.Format.json, [item.message for item in read.risks])
-    assert caught.value.exit_code == 1 and "--yes" in caught.value.hint and "10.100.0.0/31" in caught.value.hint
+    assert (
+        caught.value.exit_code == 1
+        and "--yes" in caught.value.hint
+        and "10.100.0.0/31" in caught.value.hint
+    )
     change._refuse_unsaid(read, None)
     change._refuse_unsaid(read, frozenset(item.message for item in read.risks))
     with pytest.raises(WarpError) as stale:
@@ -100,7 +124,10 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
 
 def test_what_rests_as_json(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
-    yaml.write_text("version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}, y: {type: cpe}}}\n")
+    yaml.write_text(
+        "version: 1\nnetworks:\n  a: {type: l3vpn-gateway, endpoints: {x: {type: cpe}, y: {type:"
+        " cpe}}}\n"
+    )
     session = Session(yaml, tmp_path / "state")
     session.commit(session.read())
     yaml.write_text(yaml.read_text().replace(", y: {type: cpe}", ""))
@@ -108,7 +135,9 @@ def test_what_rests_as_json(tmp_path: Path) -> None:
     (row,) = quarantine_json(session.read().resting)
     assert (row["network"], row["endpoint"], row["values"]["address"]) == ("a", "y", "10.50.0.2")
     assert row["until"].endswith("+00:00") and json.dumps(row)
-    yaml.write_text(yaml.read_text().replace("version: 1\n", "version: 1\ngateway: {quarantine: 0s}\n"))
+    yaml.write_text(
+        yaml.read_text().replace("version: 1\n", "version: 1\ngateway: {quarantine: 0s}\n")
+    )
     assert quarantine_json(session.read().resting) == []
 
 
@@ -120,15 +149,25 @@ def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
     assert in_force(one, day - timedelta(days=1)) and not in_force(one, day)
     row = {"in_force": True, "in_kernel": True, "expires_in_days": 12}
     assert state(row) == "present, expires in 12 days"
-    assert state({**row, "expires_in_days": 1, "config_exported": False}) == "present, expires in 1 day, not exported"
-    assert state({**row, "in_force": False}) == "off" and state({**row, "expires_in_days": None}) == "present"
+    assert (
+        state({**row, "expires_in_days": 1, "config_exported": False})
+        == "present, expires in 1 day, not exported"
+    )
+    assert (
+        state({**row, "in_force": False}) == "off"
+        and state({**row, "expires_in_days": None}) == "present"
+    )
 
 
 def test_an_idle_rotation_is_named() -> None:
     from warpd.intent.validation import check
 
-    found: list[Finding] = list(check(world.intent(n=world.network(1, rotation=1, private_key_file="/etc/key"))))
-    assert [(item.code, item.path, item.severity) for item in found] == [("field-idle", "networks.n.rotation", "warning")]
+    found: list[Finding] = list(
+        check(world.intent(n=world.network(1, rotation=1, private_key_file="/etc/key")))
+    )
+    assert [(item.code, item.path, item.severity) for item in found] == [
+        ("field-idle", "networks.n.rotation", "warning")
+    ]
 
 
 def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
@@ -137,10 +176,17 @@ def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
     host = Host(uplink="eth0", wireguard_kernel=True, uplink_mtu=1500)
     old = world.goal(world.intent(a=world.network(2)))
     new = world.goal(world.intent(b=world.network(2, renamed_from="a")), old.allocations)
-    before, after = (compile_state(one.intent, one.allocations, one.master, host, world.TODAY).state for one in (old, new))
+    before, after = (
+        compile_state(one.intent, one.allocations, one.master, host, world.TODAY).state
+        for one in (old, new)
+    )
     left, right = ({item.key: item for item in state} for state in (before, after))
     assert left.keys() == right.keys() and len(left) > 10
     changed = [(left[key], right[key]) for key in left if left[key] != right[key]]
     for was, now in changed:
-        fields = {item.name for item in dataclasses.fields(was) if getattr(was, item.name) != getattr(now, item.name)}  # type: ignore[arg-type]
+        fields = {
+            item.name
+            for item in dataclasses.fields(was)
+            if getattr(was, item.name) != getattr(now, item.name)
+        }  # type: ignore[arg-type]
         assert fields <= {"alias", "peer_alias", "label"}, fields

@@ -1,4 +1,6 @@
-"""What `status`, `network show` and `endpoint show` print, of the JSON that a look makes; all within 80 columns."""
+"""What `status`, `network show` and `endpoint show` print, of the JSON that a look makes; all
+within 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,17 @@ def test_what_a_resource_gateway_is_about() -> None:
         {"subnet": "172.21.1.5/32"},
         {"subnet": "192.168.77.0/24", "via": "hq"},
     ]
-    endpoints = {"hq": {"type": "cpe", "routes": ["192.168.77.0/24"]}, "off": {"type": "mobile", "enabled": False}}
+    endpoints = {
+        "hq": {"type": "cpe", "routes": ["192.168.77.0/24"]},
+        "off": {"type": "mobile", "enabled": False},
+    }
     limits = {"connections": 500, "connections_per_second": 20}
-    about = {"description": "head office", "resources": resources, "endpoints": endpoints, "limits": limits}
+    about = {
+        "description": "head office",
+        "resources": resources,
+        "endpoints": endpoints,
+        "limits": limits,
+    }
     text = page(type="remote-resource-gateway", dns=["172.20.0.53"], **about)
     words = " ".join(text.split())
     assert text.startswith("net: head office, in sync\n")
@@ -60,10 +70,22 @@ def test_what_a_resource_gateway_is_about() -> None:
 
 def test_what_the_other_types_are_about() -> None:
     phone = {"phone": {"type": "mobile"}}
-    internet = " ".join(page(type="secure-internet", endpoints=phone, allow_private=["10.9.0.0/16"], ipv6=False).split())
-    assert "internet by NAT" in internet and "peers blocked" in internet and "private too 10.9.0.0/16" in internet
+    internet = " ".join(
+        page(
+            type="secure-internet", endpoints=phone, allow_private=["10.9.0.0/16"], ipv6=False
+        ).split()
+    )
+    assert (
+        "internet by NAT" in internet
+        and "peers blocked" in internet
+        and "private too 10.9.0.0/16" in internet
+    )
     assert "IPv6 off, and blocked" in internet and "DNS 9.9.9.9" in internet
-    wires = page(type="l2-point-to-point", vlan_range="100-110", endpoints={"left": {"type": "cpe"}, "right": {"type": "cpe"}})
+    wires = page(
+        type="l2-point-to-point",
+        vlan_range="100-110",
+        endpoints={"left": {"type": "cpe"}, "right": {"type": "cpe"}},
+    )
     assert "tagged VLANs  100-110" in wires
     vrf = page(type="l3vpn-gateway", isolation="vrf", endpoints={"a": {"type": "cpe"}})
     assert "VRF vrf-" in vrf and "routing table" in vrf and "namespace" not in vrf
@@ -71,7 +93,11 @@ def test_what_the_other_types_are_about() -> None:
 
 def test_a_network_that_is_off_says_so() -> None:
     text = page(type="secure-internet", enabled=False, endpoints={})
-    assert text.startswith("net: secure-internet, disabled\n") and "not in the kernel" not in text and "0 endpoints" in text
+    assert (
+        text.startswith("net: secure-internet, disabled\n")
+        and "not in the kernel" not in text
+        and "0 endpoints" in text
+    )
 
 
 def test_networks_are_counted() -> None:
@@ -79,7 +105,10 @@ def test_networks_are_counted() -> None:
     seen = look(a=world.network(3), b=world.network(1), c=off)["networks"]
     seen[0]["endpoints"][0]["handshake_age_s"] = 5
     seen[1]["in_sync"] = False
-    assert networks_summary(seen) == "3 networks: 1 in sync, 1 not in sync, 1 disabled; 4 endpoints, 1 online"
+    assert (
+        networks_summary(seen)
+        == "3 networks: 1 in sync, 1 not in sync, 1 disabled; 4 endpoints, 1 online"
+    )
     assert networks_summary([]) == "0 networks"
 
 
@@ -94,7 +123,10 @@ def test_status_of_a_large_network_shows_some_and_counts_all() -> None:
 
 
 def test_quarantine_is_counted_in_status_and_listed_elsewhere() -> None:
-    gone = [{"network": "n", "endpoint": f"e{each}", "until": "T", "values": {"address": "10.0.0.1"}} for each in range(9)]
+    gone = [
+        {"network": "n", "endpoint": f"e{each}", "until": "T", "values": {"address": "10.0.0.1"}}
+        for each in range(9)
+    ]
     text = status_text({**look(n=world.network(1)), "quarantine": gone})
     assert "9 former owners of quarantined allocations" in text and "10.0.0.1" not in text
 
@@ -102,5 +134,12 @@ def test_quarantine_is_counted_in_status_and_listed_elsewhere() -> None:
 def test_one_endpoint_in_full() -> None:
     row = look(n=world.network(1))["networks"][0]["endpoints"][0]
     text = "\n".join(endpoint_page({**row, "config_version": 3, "config_exported": False}))
-    assert text.startswith("n/e1: present, not exported\n") and "config        version 3, never exported" in text
-    assert "[]" not in text and "None" not in text and all(len(line) <= WIDTH for line in text.splitlines())
+    assert (
+        text.startswith("n/e1: present, not exported\n")
+        and "config        version 3, never exported" in text
+    )
+    assert (
+        "[]" not in text
+        and "None" not in text
+        and all(len(line) <= WIDTH for line in text.splitlines())
+    )
