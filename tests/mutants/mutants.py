@@ -1,5 +1,4 @@
-"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could
-make, and each must be found.
+"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
 
 A mutant replaces a piece of code of one function (planting.py); `found_by` is the cheapest test
 that is expected to fail then. `replay.py` plants them in a copy and says how many were found. Those
@@ -100,21 +99,10 @@ MUTANTS = (
         "the guard comes after the links",
         GUARDS,
         (
-            Edit(
-                "warpd.kernel.state:",
-                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact'
-                " reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise,"
-                " fib_check_nh), so links come up before\n    the routes; that is safe because"
-                ' every packet still meets the guard, whose grant sets are filled last.\n    """\n '
-                "   GUARD = 1\n    NAMESPACE = 2\n    DEVICE = 3\n    SETTING = 4\n    PEER = 5\n  "
-                "  ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9",
-                'class Phase(enum.IntEnum):\n    """When an object is created; removal is the exact'
-                " reverse.\n\n    A route needs its link up (the kernel answers ENETDOWN otherwise,"
-                " fib_check_nh), so links come up before\n    the routes; that is safe because"
-                ' every packet still meets the guard, whose grant sets are filled last.\n    """\n '
-                "   GUARD = 4\n    ROOM = 1\n    DEVICE = 2\n    SETTING = 3\n    PEER = 5\n   "
-                " ADDRESS = 6\n    UP = 7\n    ROUTE = 8\n    PERMIT = 9",
-            ),
+            Edit("warpd.kernel.state:Phase", "GUARD = 1", "GUARD = 4"),
+            Edit("warpd.kernel.state:Phase", "NAMESPACE = 2", "NAMESPACE = 1"),
+            Edit("warpd.kernel.state:Phase", "DEVICE = 3", "DEVICE = 2"),
+            Edit("warpd.kernel.state:Phase", "SETTING = 4", "SETTING = 3"),
         ),
     ),
     Mutant(
@@ -512,11 +500,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.connection_limits:_limits",
-                """for kind, share in enumerate(shares.kinds, 1):
-    over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
-    yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))""",
-                """for kind, share in enumerate(shares.kinds, 1):
-    over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))""",
+                "yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))",
+                None,
             ),
         ),
     ),
@@ -609,26 +594,9 @@ MUTANTS = (
         ROOT_GUARD,
         (
             Edit(
-                "warpd.networks.isolation.vrf:",
-                "def _answered(site: NetworkSite, place: Placement, group: str) ->"
-                ' Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter'
-                " of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel:"
-                " without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet"
-                " `unguarded`. A packet that came in by\n    the tunnel meets this rule as well:"
-                " `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own"
-                ' source.\n    """\n    own = [item for item in site.inside if isinstance(item,'
-                " IPv4Network)]\n    yield from unguarded_within(place.tunnel,"
-                " collapse_addresses(own), group)\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0,"
-                " site.routing_table, group, link=place.tunnel)",
-                "def _answered(site: NetworkSite, place: Placement, group: str) ->"
-                ' Iterator[KernelObject]:\n    """The check of the source of an answer (rp_filter'
-                " of the uplink) looks up its way in reverse, as if it came in by the\n    tunnel:"
-                " without a mark, and by Linux 6.13 on for a packet of the VRF. It is not to meet"
-                " `unguarded`. A packet that came in by\n    the tunnel meets this rule as well:"
-                " `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own"
-                ' source.\n    """\n    own = [item for item in site.inside if isinstance(item,'
-                " IPv4Network)]\n    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table,"
-                " group, link=place.tunnel)",
+                "warpd.networks.isolation.vrf:_answered",
+                "yield from unguarded_within(place.tunnel, collapse_addresses(own), group)",
+                None,
             ),
         ),
     ),
@@ -743,42 +711,10 @@ MUTANTS = (
         ROOT_GUARD,
         (
             Edit(
-                "warpd.networks.isolation.namespace:",
-                "def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy,"
-                ' inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with'
-                " `inner` in it, its settings and its guard, and the way out when one is"
-                ' wanted."""\n    place = room(site)\n    out: list[KernelObject] ='
-                " [Netns(place.netns), LinkUp(place.netns, 'lo', None), *_settings(site, place,"
-                " wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if"
-                " site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version,"
-                " RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n   "
-                " out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if"
-                " wants.egress else (), ()))\n    out += unguarded(place.netns, _links(site, place,"
-                " wants), versions, owner='', inside=inside)\n    if wants.egress:\n        out"
-                " += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)\n        out +="
-                " unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out +="
-                " _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out,"
-                " *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit,"
-                " transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress"
-                " else (), (port_blocks.block_of(site),) if wants.egress else (),"
-                " transit=wants.egress)",
-                "def build(site: NetworkSite, wants: EgressRequirements, fragment: FirewallPolicy,"
-                ' inner: Sequence[KernelObject]) -> RootContribution:\n    """The namespace with'
-                " `inner` in it, its settings and its guard, and the way out when one is"
-                ' wanted."""\n    place = room(site)\n    out: list[KernelObject] ='
-                " [Netns(place.netns), LinkUp(place.netns, 'lo', None), *_settings(site, place,"
-                " wants)]\n    inside = Key(Netns.KIND, ROOT, place.netns)\n    versions = (4,) if"
-                " site.subnet6 is None else (4, 6)\n    out += [Rule(place.netns, version,"
-                " RULE_PRIORITY, table=TABLE_MAIN, inside=inside) for version in versions]\n    out"
-                " += unguarded(place.netns, _links(site, place, wants), versions, owner='',"
-                " inside=inside)\n    if wants.egress:\n        out += unguarded(ROOT,"
-                " [_outer(site)], (6,), owner=place.netns)\n        out +="
-                " unguarded_ranges(_kept(site, wants), owner=place.netns)\n        out +="
-                " _way_out(site, place, wants)\n    return RootContribution(place.netns, (*out,"
-                " *inner, _guard(site, place, wants, fragment)), _kept(site, wants), (site.transit,"
-                " transit6(site.transit)) if wants.egress else (), (_outer(site),) if wants.egress"
-                " else (), (port_blocks.block_of(site),) if wants.egress else (),"
-                " transit=wants.egress)",
+                "warpd.networks.isolation.namespace:build",
+                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if"
+                " wants.egress else (), ()))",
+                None,
             ),
         ),
     ),
@@ -798,34 +734,9 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.ethernet:",
-                "def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs:"
-                ' Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge'
-                ' with its legs."""\n    port = admission.port\n    group ='
-                " naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n   "
-                " out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group),"
-                " *_quiet(place, bridge.name, group)]\n    out.append(TcIngress(place.netns,"
-                " bridge.name, frames.of_bridge(), owner=group))\n    if place.netns == ROOT:\n    "
-                "    out.append(NftElements(ROOT, 'bridges', frozenset({bridge.name}),"
-                " bridge.name, group))\n    for leg in legs:\n        key = link_key(place.netns,"
-                " leg.name)\n        out += [leg, LinkUp(place.netns, leg.name, key),"
-                " *_quiet(place, leg.name, group)]\n        out.append(TcIngress(place.netns,"
-                " leg.name, admission.filters, owner=group))\n        out += _own_only(place,"
-                " leg.name)\n        out.append(BridgePort(place.netns, leg.name, port.untagged,"
-                " port.tagged, port.learning))\n    return out",
-                "def objects(site: NetworkSite, place: Placement, bridge: Bridge, legs:"
-                ' Sequence[Leg], admission: LegAdmission) -> list[KernelObject]:\n    """The bridge'
-                ' with its legs."""\n    port = admission.port\n    group ='
-                " naming.namespace(site.vcid)\n    own = link_key(place.netns, bridge.name)\n   "
-                " out: list[KernelObject] = [bridge, LinkUp(place.netns, bridge.name, own, group),"
-                " *_quiet(place, bridge.name, group)]\n    if place.netns == ROOT:\n       "
-                " out.append(NftElements(ROOT, 'bridges', frozenset({bridge.name}), bridge.name,"
-                " group))\n    for leg in legs:\n        key = link_key(place.netns, leg.name)\n   "
-                "     out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name,"
-                " group)]\n        out.append(TcIngress(place.netns, leg.name, admission.filters,"
-                " owner=group))\n        out += _own_only(place, leg.name)\n       "
-                " out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged,"
-                " port.learning))\n    return out",
+                "warpd.networks.ethernet:objects",
+                "out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))",
+                None,
             ),
         ),
     ),
@@ -835,17 +746,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.ethernet:objects",
-                """for leg in legs:
-    key = link_key(place.netns, leg.name)
-    out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
-    out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))
-    out += _own_only(place, leg.name)
-    out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))""",
-                """for leg in legs:
-    key = link_key(place.netns, leg.name)
-    out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]
-    out += _own_only(place, leg.name)
-    out.append(BridgePort(place.netns, leg.name, port.untagged, port.tagged, port.learning))""",
+                "out.append(TcIngress(place.netns, leg.name, admission.filters, owner=group))",
+                None,
             ),
         ),
     ),
@@ -945,11 +847,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.connection_limits:_limits",
-                """for kind, share in enumerate(shares.kinds, 1):
-    over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
-    yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))""",
-                """for kind, share in enumerate(shares.kinds, 1):
-    over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))""",
+                "yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))",
+                None,
             ),
         ),
     ),
@@ -958,32 +857,10 @@ MUTANTS = (
         LIMITS,
         (
             Edit(
-                "warpd.networks.firewall.connection_limits:",
-                """def _limits(shares: Shares) -> Iterator[str]:
-    yield rule('has an entry', _HELD, RETURN)
-    yield from numbered()
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
-        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
-    own = shares.network
-    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
-        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
-    yield rule('connections of the network', _together(own.connections), jump('over-count'))
-    yield rule('not a priority', NOT_A_PRIORITY)""",
-                """def _limits(shares: Shares) -> Iterator[str]:
-    yield rule('has an entry', _HELD, RETURN)
-    yield from numbered()
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
-        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
-    own = shares.network
-    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
-        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
-    yield rule('not a priority', NOT_A_PRIORITY)""",
+                "warpd.networks.firewall.connection_limits:_limits",
+                "yield rule('connections of the network', _together(own.connections),"
+                " jump('over-count'))",
+                None,
             ),
         ),
     ),
@@ -992,32 +869,10 @@ MUTANTS = (
         LIMITS,
         (
             Edit(
-                "warpd.networks.firewall.connection_limits:",
-                """def _limits(shares: Shares) -> Iterator[str]:
-    yield rule('has an entry', _HELD, RETURN)
-    yield from numbered()
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
-        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
-    own = shares.network
-    yield rule('rate of the network', rate_over(own.per_second, own.per_second * BURST_S), jump('over-rate'))
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
-        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
-    yield rule('connections of the network', _together(own.connections), jump('over-count'))
-    yield rule('not a priority', NOT_A_PRIORITY)""",
-                """def _limits(shares: Shares) -> Iterator[str]:
-    yield rule('has an entry', _HELD, RETURN)
-    yield from numbered()
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'rate{kind}', ENDPOINTS_MAX, ENDPOINT, rate_over(share.per_second, share.per_second * BURST_S))
-        yield rule('rate of an endpoint', _of(kind), over, jump('over-rate'))
-    own = shares.network
-    for kind, share in enumerate(shares.kinds, 1):
-        over = meter(f'held{kind}', ENDPOINTS_MAX, ENDPOINT, connections_over(share.connections))
-        yield rule('connections of an endpoint', _of(kind), over, jump('over-count'))
-    yield rule('connections of the network', _together(own.connections), jump('over-count'))
-    yield rule('not a priority', NOT_A_PRIORITY)""",
+                "warpd.networks.firewall.connection_limits:_limits",
+                "yield rule('rate of the network', rate_over(own.per_second, own.per_second *"
+                " BURST_S), jump('over-rate'))",
+                None,
             ),
         ),
     ),
@@ -1038,13 +893,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.connection_limits:gateway_chains",
-                """for family, version in (('ip', 4), ('ip6', 6)):
-    service = [meta('iifname'), meta('l4proto'), payload(family, 'daddr'), payload('th', 'dport')]
-    over = meter(f'service{version}', SERVICES_MAX, {'concat': service}, connections_over(ports))
-    rules.append(rule('one service', transports, over, jump('over-ports')))""",
-                """for family, version in (('ip', 4), ('ip6', 6)):
-    service = [meta('iifname'), meta('l4proto'), payload(family, 'daddr'), payload('th', 'dport')]
-    over = meter(f'service{version}', SERVICES_MAX, {'concat': service}, connections_over(ports))""",
+                "rules.append(rule('one service', transports, over, jump('over-ports')))",
+                None,
             ),
         ),
     ),
@@ -1297,19 +1147,7 @@ MUTANTS = (
         UNWRITTEN,
         (
             Edit(
-                "warpd.service.commitment:refuse_lost_state",
-                """if session.master(read.intent) is None:
-    session.refuse_lost_master()
-    if has_devices(kernel):
-        raise lost_master(IN_KERNEL)
-elif not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel):
-    raise WarpError(LOST_ALLOCATIONS, code='state-lost', who='operator', hint=HINT)""",
-                """if session.master(read.intent) is None:
-    pass
-    if has_devices(kernel):
-        raise lost_master(IN_KERNEL)
-elif not read.previous.networks and read.lock is None and read.intent.networks and has_devices(kernel):
-    raise WarpError(LOST_ALLOCATIONS, code='state-lost', who='operator', hint=HINT)""",
+                "warpd.service.commitment:refuse_lost_state", "session.refuse_lost_master()", "pass"
             ),
             Edit(
                 "warpd.service.commitment:refuse_lost_state",
@@ -1317,14 +1155,7 @@ elif not read.previous.networks and read.lock is None and read.intent.networks a
     raise lost_master(IN_KERNEL)""",
                 None,
             ),
-            Edit(
-                "warpd.service.workspace:Session.goal",
-                """if master is None and create:
-    self.refuse_lost_master()
-    master = self.store.master_key(create=True, path=key_file(read.intent))""",
-                """if master is None and create:
-    master = self.store.master_key(create=True, path=key_file(read.intent))""",
-            ),
+            Edit("warpd.service.workspace:Session.goal", "self.refuse_lost_master()", None),
         ),
     ),
     Mutant(
@@ -1451,46 +1282,14 @@ else:
     Mutant(
         "what is written goes where a link of somebody leads",
         PRIVATE_FILE,
-        (
-            Edit(
-                "warpd.store.private_file:",
-                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what'
-                ' is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n'
-                "        seen = os.lstat(path)\n    except OSError:\n        return None\n    if"
-                " not stat.S_ISLNK(seen.st_mode):\n        return None\n    _refuse_foreign(path,"
-                " seen)\n    return Path(os.readlink(path))",
-                'def _link(path: Path) -> Path | None:\n    """Where this link leads; None for what'
-                ' is none, or not there. Raises: WarpError for one of somebody else."""\n    try:\n'
-                "        seen = os.lstat(path)\n    except OSError:\n        return None\n    if"
-                " not stat.S_ISLNK(seen.st_mode):\n        return None\n    return"
-                " Path(os.readlink(path))",
-            ),
-        ),
+        (Edit("warpd.store.private_file:_link", "_refuse_foreign(path, seen)", None),),
     ),
     Mutant(
         "what is written goes into somebody's pipe",
         PRIVATE_FILE,
         (
-            Edit(
-                "warpd.store.private_file:write_private",
-                """if seen is None or stat.S_ISREG(seen.st_mode):
-    _replace(target, data, mode)
-else:
-    _refuse_foreign(target, seen)
-    _write_to(target, data)""",
-                """if seen is None or stat.S_ISREG(seen.st_mode):
-    _replace(target, data, mode)
-else:
-    _write_to(target, data)""",
-            ),
-            Edit(
-                "warpd.store.private_file:_write_to",
-                """with _opened(path, os.O_WRONLY | os.O_NOCTTY) as fd:
-    _refuse_foreign(path, os.fstat(fd))
-    _write_all(fd, data)""",
-                """with _opened(path, os.O_WRONLY | os.O_NOCTTY) as fd:
-    _write_all(fd, data)""",
-            ),
+            Edit("warpd.store.private_file:write_private", "_refuse_foreign(target, seen)", None),
+            Edit("warpd.store.private_file:_write_to", "_refuse_foreign(path, os.fstat(fd))", None),
         ),
     ),
     Mutant(

@@ -86,13 +86,18 @@ class _Planter(ast.NodeTransformer):
         self._wrong = None if edit.wrong is None else _parsed(edit.wrong)
 
     def visit(self, node: ast.AST) -> ast.AST | None:
-        if ast.dump(node) != self._right:
+        if ast.dump(_bare(node)) != self._right:
             return self.generic_visit(node)
         self.places += 1
+        if isinstance(node, ast.Expr) and isinstance(self._wrong, ast.expr):
+            return ast.Expr(self._wrong)
         return self._wrong
 
 
 def _parsed(code: str) -> ast.AST:
     """A statement, or the expression that the code consists of."""
-    statement = ast.parse(code).body[0]
-    return statement.value if isinstance(statement, ast.Expr) else statement
+    return _bare(ast.parse(code).body[0])
+
+
+def _bare(node: ast.AST) -> ast.AST:
+    return node.value if isinstance(node, ast.Expr) else node
