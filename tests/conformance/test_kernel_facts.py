@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import subprocess
 from typing import Any
 
 from tests import world
@@ -25,6 +26,7 @@ from warpd.kernel.state import Action, Change, KernelObject
 from warpd.reconcile.engine import Target, apply, converge, planned_run, removal
 from warpd.reconcile.observe import observe
 from warpd.reconcile.plan import Step
+from warpd.testing.fake_kernel import FakeKernel
 
 
 def goal() -> Target:
@@ -334,3 +336,51 @@ def test_filters_that_nobody_wants_are_removed(kernel: Kernel) -> None:
     assert sorted(all_of(kernel, TcIngress), key=lambda item: item.key) == sorted(
         own, key=lambda item: item.key
     )
+
+
+def test_a_peer_is_dialled_at_another_address_and_stays_what_it_is(kernel: Kernel) -> None:
+    up(kernel)
+    peer = all_of(kernel, WireguardPeer)[0]
+    assert kernel.dial(peer, "198.51.100.9:7") is None
+    assert all_of(kernel, WireguardPeer)[0] == peer
+    unknown = dataclasses.replace(peer, device="wg-0")
+    fault = kernel.dial(unknown, "198.51.100.9:7")
+    assert fault is not None and fault.fate is FailureKind.REFUSED
+
+
+def test_a_change_is_an_event_of_its_namespace(kernel: Kernel) -> None:
+    up(kernel)
+    kernel.listen()
+    list(kernel.events(0.0))
+    link = next(item for item in all_of(kernel, LinkUp) if item.netns)
+    assert one(kernel, Change(Action.DELETE, link, None)) is None
+    assert link.netns in {event.netns for event in kernel.events(1.0)}
+    assert not list(kernel.events(0.0)), "each event is told once"
+    kernel.stop_listening()
+    assert one(kernel, Change(Action.CREATE, None, link)) is None
+    assert not list(kernel.events(0.0)), "nobody listens"
+
+
+def remove_as_another_program(kernel: Kernel, netns: Netns) -> None:
+    if isinstance(kernel, FakeKernel):
+        del kernel.objects[netns.key]
+    else:
+        subprocess.run(["ip", "netns", "delete", netns.name], check=True)
+
+
+def test_a_namespace_that_another_program_removes_is_stale(kernel: Kernel) -> None:
+    up(kernel)
+    ours, theirs = all_of(kernel, Netns)
+    assert one(kernel, Change(Action.DELETE, ours, None)) is None
+    assert not kernel.stale_namespaces(), "we know what we did"
+    remove_as_another_program(kernel, theirs)
+    assert kernel.stale_namespaces() == {theirs.name}
+    assert not kernel.stale_namespaces(), "each is told once"
+
+
+def test_counters_may_be_kept_and_nothing_else(kernel: Kernel) -> None:
+    up(kernel)
+    fresh = observe(kernel)
+    with kernel.keeping_counters():
+        kept = observe(kernel)
+    assert kept.state == fresh.state and kept.host == fresh.host

@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,8 +28,7 @@ from warpd.daemon.stats import GitStatus, dropped, seen
 from warpd.daemon.watcher import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_headline
 from warpd.intent.model import Intent
-from warpd.kernel.api import DumpError
-from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.state import ROOT, Action, Host, Observed, State
 from warpd.keys.files import key_files_named
 from warpd.networks.compiler import Problem
@@ -77,7 +77,7 @@ class Reconciler:
     def __init__(
         self,
         session: Session,
-        kernel: LiveKernel,
+        kernel: Kernel,
         mailbox: Mailbox,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -579,12 +579,10 @@ class Reconciler:
 
     def _timed(self, groups: Collection[str] | None, look: Callable[[], PlannedRun]) -> PlannedRun:
         self.drain(groups)
-        self.kernel.counted = groups is None
+        counters = nullcontext() if groups is None else self.kernel.keeping_counters()
         began = time.monotonic()
-        try:
+        with counters:
             found = look()
-        finally:
-            self.kernel.counted = True
         self._looked_s = time.monotonic() - began
         # The next look asks only for the host: what else was seen would weigh as much as what is
         # wanted.

@@ -1,7 +1,10 @@
-"""The door to the machine: four calls. Everything impure about the kernel is behind them.
+"""The Protocol of the machine. Everything impure about the kernel is behind it.
 
-`dump` looks, `send` changes links, addresses, routes, settings and WireGuard, `transact` changes
-one namespace's nftables table in one transaction, `events` tells when to look again.
+`dump` looks. `send` changes links, addresses, routes, settings and WireGuard; `transact` changes
+one namespace's nftables table in one transaction; `dial` moves a silent peer to a new address.
+`listen` and `events` say when to look again. Two kernels fulfil it: the live one
+(`kernel/linux/live_kernel.py`) and one in memory (`testing/fake_kernel.py`); `tests/conformance`
+holds both to the same facts.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from warpd.kernel.kinds.link import VethEnd
+from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import Change, Host, KernelObject, Key, PeerTraffic
 
 
@@ -82,6 +87,12 @@ class Event:
 
 
 class Kernel(Protocol):
+    """All that commands and the daemon use of a kernel. For one thread.
+
+    A look never changes anything. A call that changes something returns faults as values and
+    raises nothing for what the kernel refuses.
+    """
+
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         """Look at one namespace ("" is the root).
 
@@ -90,6 +101,14 @@ class Kernel(Protocol):
 
         Raises:
             DumpError: no look that can be trusted was to be had.
+        """
+        ...
+
+    def keeping_counters(self) -> AbstractContextManager[None]:
+        """A context in which dumps may show drop counters, and the host's routes where they are
+        many, of an earlier dump.
+
+        For looks that repair drift: figures for people are read by looks outside it.
         """
         ...
 
@@ -107,8 +126,41 @@ class Kernel(Protocol):
         """Make all changes to one namespace's table, or none."""
         ...
 
-    def events(self, timeout_s: float) -> Iterator[Event]:
-        """Events since the last call, waiting at most `timeout_s` for the first."""
+    def dial(self, peer: WireguardPeer, address: str) -> OperationError | None:
+        """Let a peer that is in the kernel be dialled at `address` (`ADDRESS:PORT`).
+
+        All else of the peer stays as it is. Later changes of the peer dial this address too.
+        """
         ...
 
-    def close(self) -> None: ...
+    def listen(self) -> tuple[int, ...]:
+        """Hear from now on what happens in the root and in every namespace that was dumped.
+
+        Called again after dumps, it adds namespaces that are new. Returns the descriptors that
+        become readable when there are events.
+
+        Raises:
+            OSError: the kernel allows no subscription, or gave a namespace no id.
+        """
+        ...
+
+    def stop_listening(self) -> None:
+        """End the subscription, for sockets that have failed; `listen` begins another one."""
+        ...
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        """Events since the last call, waiting at most `timeout_s` for the first; none before
+        `listen`.
+
+        Raises:
+            OSError: the subscription has failed.
+        """
+        ...
+
+    def stale_namespaces(self) -> set[str]:
+        """Names of namespaces that were dumped and whose name now means another one, or none."""
+        ...
+
+    def close(self) -> None:
+        """Give back every descriptor."""
+        ...

@@ -1,6 +1,6 @@
-"""A kernel in memory: the same four calls, the same rules of existence.
+"""A kernel in memory: the same Protocol, the same rules of existence.
 
-For tests of order, crashes and faults.
+For tests of order, crashes, faults and of the daemon.
 
 It passes the live kernel's own conformance tests (`tests/conformance`). It keeps objects, not
 packets: what passes is only ever tested on a real kernel.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from warpd.kernel.api import Dump, Event, FailureKind, OperationError
@@ -40,6 +41,9 @@ TEXTS = {
     errno.EADDRINUSE: "Address already in use",
 }
 
+# WireGuard has no events at all (wireguard(7) of genetlink has no multicast group); of settings,
+# only some have.
+SILENT = (WireguardDevice, WireguardPeer, Sysctl)
 
 PLAIN = Host(
     "memory",
@@ -66,11 +70,17 @@ class FakeKernel:
         self.others: dict[Key, str] = {}  # links of others: key -> kind
         self.settings: dict[str, str] = {}  # the host's own, as last written
         self.sent_changes = 0
+        self.dialled: dict[Key, str] = {}  # peer -> ADDRESS:PORT, by `dial`
+        self._events: list[Event] | None = None  # since the last call of `events`, while listening
+        self._dumped: dict[str, KernelObject] = {}  # namespace -> what its name meant
 
     def close(self) -> None:
-        pass
+        self.stop_listening()
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
+        namespace = self.objects.get(Key(Netns.KIND, ROOT, netns))
+        if namespace is not None:
+            self._dumped[netns] = namespace
         there = [
             item
             for item in self.objects.values()
@@ -87,6 +97,9 @@ class FakeKernel:
         others = {key.name: kind for key, kind in self.others.items() if key.netns == netns}
         host = self._host() if netns == ROOT else None
         return Dump(netns, tuple(own), tuple(ends), foreign, host=host, others=others)
+
+    def keeping_counters(self) -> AbstractContextManager[None]:
+        return nullcontext()  # it counts no packets
 
     def _veths(self) -> list[Veth]:
         return [item for item in self.objects.values() if isinstance(item, Veth)]
@@ -136,12 +149,55 @@ class FakeKernel:
                 return fault
         return None
 
+    def dial(self, peer: WireguardPeer, address: str) -> OperationError | None:
+        if peer.key not in self.objects:
+            code = errno.ENODEV
+            return OperationError(FailureKind.REFUSED, "update", peer.key, code, TEXTS[code])
+        self.sent_changes += 1
+        self.dialled[peer.key] = address
+        return None
+
+    # -- events
+
+    def listen(self) -> tuple[int, ...]:
+        if self._events is None:
+            self._events = []
+        return ()  # no descriptor: `events` answers at once
+
+    def stop_listening(self) -> None:
+        self._events = None
+
     def events(self, timeout_s: float) -> Iterator[Event]:
-        return iter(())
+        found = self._events or []
+        found, self._events = found, None if self._events is None else []
+        return iter(found)
+
+    def report(self, *events: Event) -> None:
+        """Something has happened: what a test plays that another program did."""
+        if self._events is not None:
+            self._events += events
+
+    def stale_namespaces(self) -> set[str]:
+        stale = {
+            netns
+            for netns, meant in self._dumped.items()
+            if self.objects.get(meant.key) is not meant
+        }
+        for netns in stale:
+            del self._dumped[netns]
+        return stale
 
     # -- one change
 
     def _one(self, change: Change) -> OperationError | None:
+        if isinstance(change.subject, Netns):
+            self._dumped.pop(change.subject.name, None)  # what we did ourselves is not news
+        fault = self._changed(change)
+        if fault is None and not isinstance(change.subject, SILENT):
+            self.report(Event(change.subject.key.netns))
+        return fault
+
+    def _changed(self, change: Change) -> OperationError | None:
         self.sent_changes += 1
         subject, key = change.subject, change.subject.key
         if isinstance(subject, Sysctl):

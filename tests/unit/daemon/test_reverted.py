@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import cast
 
 import structlog
 
@@ -17,7 +16,6 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import FIGHT_COUNT, PassRequest
 from warpd.kernel.kinds.nft_table import NftTable
-from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Key
 from warpd.service.workspace import Session
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
@@ -41,7 +39,7 @@ def reconciler(folder: Path, kernel: FakeKernel) -> Reconciler:
     )
     made = Reconciler(
         Session(config, folder / "state"),
-        cast(LiveKernel, kernel),
+        kernel,
         Mailbox(),
         structlog.get_logger(),
     )

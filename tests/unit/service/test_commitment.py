@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import structlog
@@ -26,7 +26,6 @@ from warpd.errors import EXIT_PARTIAL, WarpError
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Key
 from warpd.reconcile.engine import converge, planned_run
 from warpd.service.commitment import commit, last_applied
@@ -55,9 +54,7 @@ class Machine:
     def start(self) -> None:
         self.mailbox = Mailbox()
         session = Session(self.config, self.state)
-        self.reconciler = Reconciler(
-            session, cast(LiveKernel, self.kernel), self.mailbox, structlog.get_logger()
-        )
+        self.reconciler = Reconciler(session, self.kernel, self.mailbox, structlog.get_logger())
 
     def say(self, *endpoints: str, gateway: dict[str, Any] | None = None, **more: Any) -> None:
         body = {

@@ -105,7 +105,7 @@ class LiveKernel:
         self.addresses: dict[
             str, str
         ] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
-        self.counted = True  # whether looks are to read drop counters anew
+        self._fresh_counters = True  # whether dumps read drop counters anew
 
     @property
     def sent_changes(self) -> int:
@@ -195,7 +195,9 @@ class LiveKernel:
             door = self._door(netns)
         except OSError as failure:
             raise DumpError(f"namespace {netns or 'root'}: {failure.strerror}") from failure
-        look = NamespaceDumper(netns, door.route, door.tables, self.counted, self._read_device)
+        look = NamespaceDumper(
+            netns, door.route, door.tables, self._fresh_counters, self._read_device
+        )
         with namespaces.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
             dump = look.dump()
         door.userspace = look.userspace
@@ -209,6 +211,14 @@ class LiveKernel:
             )
         return dump
 
+    @contextlib.contextmanager
+    def keeping_counters(self) -> Iterator[None]:
+        self._fresh_counters = False
+        try:
+            yield
+        finally:
+            self._fresh_counters = True
+
     def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
         """The host's links with a route to a part of each range.
 
@@ -217,7 +227,7 @@ class LiveKernel:
         before = self._routes_read
         if (
             before is not None
-            and not self.counted
+            and not self._fresh_counters
             and before.ranges == tuple(ranges)
             and before.took_s > ROUTES_COSTLY_S
         ):
