@@ -1,8 +1,8 @@
-"""The kinds of failure: a stable code, who must act, and how it is shown.
+"""Findings and errors: a stable code, who must act, and how they are shown.
 
-Two shapes live here. A `Finding` is a value: something wrong with the intent, collected by the pure
-part, many at once. A `WarpError` is raised, once, at the edge. Nothing here reads a file or knows
-about YAML; whoever loads the file fills in `Where`.
+A `Finding` is a value: one problem of the intent. The pure part returns as many as there are. A
+`WarpError` is an exception that ends a command; it is raised once, at the edge. This module reads
+no file and knows nothing of YAML: the loader sets `Finding.where`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+# Who must act. operator: somebody has to change the YAML, the command line or the host. kernel: the
+# kernel refused an operation. unsettled: it is not known whether an operation took effect. busy:
+# nobody; the same command may succeed later. bug: the authors of warpd.
 Who = Literal["operator", "kernel", "unsettled", "busy", "bug"]
 
+# Exit codes of the commands; 0 is done, or in sync.
 EXIT_FAILED = 1
 EXIT_CHANGES = 2
 EXIT_PARTIAL = 3
@@ -26,7 +30,12 @@ _WINDOW = 160
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place in a file; line and column count from 1, `source` is that line's text."""
+    """A place in a file.
+
+    - `file`: the path as it was given.
+    - `line`, `column`: they count from 1; the column is in characters.
+    - `source`: the text of that line; "" where it must not be shown.
+    """
 
     file: str
     line: int
@@ -36,8 +45,15 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem of the intent: what, where in the YAML (`networks.corp.subnet`), and how to mend
-    it.
+    """One problem of the intent.
+
+    - `code`: a stable name for scripts, such as `address-twice`.
+    - `path`: the value that is wrong, such as `networks.corp.subnet`; "" for a whole file.
+    - `message`: what is wrong with it, to be read after the path.
+    - `hint`: how to fix it; "" where there is nothing to say.
+    - `severity`: an error keeps the intent from being applied, a warning does not.
+    - `where`: the place in a file; None until the loader has found it, and for a value that stands
+      in no file.
     """
 
     code: str
@@ -53,7 +69,16 @@ class Finding:
 
 
 class WarpError(Exception):
-    """A failure that ends a command. `who` says who must act, `code` is stable for scripts."""
+    """A failure that ends a command.
+
+    - `message`: what failed.
+    - `code`: a stable name for scripts.
+    - `who`: who must act (`Who`).
+    - `exit_code`: the exit code of the command.
+    - `hint`: what to do about it; "" where there is nothing to say.
+
+    A subclass sets `code`, `who` and `exit_code` for all its errors.
+    """
 
     code: str = "failed"
     who: Who = "bug"
@@ -80,7 +105,7 @@ class WarpError(Exception):
 
 
 class InvalidIntent(WarpError):
-    """The YAML is wrong; `findings` holds every problem, not only the first."""
+    """The YAML has errors; `findings` contains every problem, warnings too."""
 
     code = "invalid-intent"
     who = "operator"
@@ -93,7 +118,7 @@ class InvalidIntent(WarpError):
 
 
 class Busy(WarpError):
-    """Another apply, a stale plan or a pending confirm is in the way; trying again later can help."""
+    """Another apply, a stale plan or a pending confirm is in the way; a later try may succeed."""
 
     code = "busy"
     who = "busy"
@@ -101,7 +126,10 @@ class Busy(WarpError):
 
 
 def render_finding(finding: Finding) -> str:
-    """`FILE:LINE:COL: PATH: message`, the source line, a caret, the hint; without colour."""
+    """Return a finding as text without colour.
+
+    The first line is `FILE:LINE:COL: PATH: message`; the source line, a caret and the hint follow.
+    """
     lines = [render_headline(finding), *_excerpt(finding.where)]
     if finding.hint:
         lines.append(f"hint: {_printable(finding.hint)}")
@@ -109,9 +137,11 @@ def render_finding(finding: Finding) -> str:
 
 
 def render_headline(finding: Finding) -> str:
-    """`FILE:LINE:COL: PATH: message` alone."""
+    """Return the line `FILE:LINE:COL: PATH: message` of a finding."""
     where = finding.where
-    parts = [f"{_printable(where.file)}:{where.line}:{where.column}"] if where else []
+    parts = []
+    if where is not None:
+        parts.append(f"{_printable(where.file)}:{where.line}:{where.column}")
     if finding.path:
         parts.append(_printable(finding.path))
     kind = "warning: " if finding.severity == "warning" else ""
@@ -119,6 +149,7 @@ def render_headline(finding: Finding) -> str:
 
 
 def _excerpt(where: Where | None) -> list[str]:
+    """Return the source line and the line with the caret."""
     if where is None or not where.source.strip():
         return []
     column = max(0, where.column - 1)
@@ -128,8 +159,9 @@ def _excerpt(where: Where | None) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Hostile bytes of a file must not steer the operator's terminal; one character stays one
-    column.
+    """Replace characters by which a hostile file could control the operator's terminal.
+
+    Each character is replaced by one, so that columns stay.
     """
     return "".join(_shown(char) for char in text)
 

@@ -1,9 +1,7 @@
-"""Every name that warpd gives to something in the kernel: built and parsed here, by one grammar.
+"""Build and parse the name of everything that warpd makes in the kernel. Pure.
 
-Pure.
-
-`<vcid>` is the decimal number of a network without leading zeros, `<leg>` the number of a leg in
-its segment, from 1.
+`<vcid>` is the decimal number of a network without leading zeros. `<leg>` is the number of a leg
+in its segment; the first one is 1.
 
     warp-<vcid>            network namespace
     wg-<vcid>              WireGuard device
@@ -21,8 +19,8 @@ import re
 from typing import Final
 
 ALIAS_PREFIX: Final = "warpd:"
-# Every name that begins so is read as one of ours, whatever follows; bridges alone are `br-`, and
-# may be named otherwise.
+# A `bridge_name` must not begin with one of these. `br-` is not among them: a bridge may have such
+# a name.
 OWN_PREFIXES: Final = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
 TRANSIT_INNER_PREFIX: Final = "up-"
 TRANSIT_OUTER_PREFIX: Final = "dn-"
@@ -99,8 +97,10 @@ def vcid_of_link(name: str) -> int | None:
 
 
 def vcid_at_end(name: str) -> int | None:
-    """Return the VCID at the end of the name of a set, map or chain in the root's table; None where
-    there is none.
+    """Return the VCID at the end of the name of a set, map or chain in the root namespace's table.
+
+    Returns:
+        None where the name does not end in a VCID.
     """
     match = _AT_END.fullmatch(name)
     return int(match[1]) if match else None
@@ -116,6 +116,6 @@ def vcid_of_alias(text: str) -> int | None:
 
 def network_of_alias(text: str) -> str:
     """Return the name of the network in an alias of ours, "" for any other alias."""
-    return (
-        text.removeprefix(ALIAS_PREFIX).partition(":")[2] if vcid_of_alias(text) is not None else ""
-    )
+    if vcid_of_alias(text) is None:
+        return ""
+    return text.removeprefix(ALIAS_PREFIX).partition(":")[2]

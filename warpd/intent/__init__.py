@@ -1,3 +1,3 @@
-"""What the YAML means: its shape, its values, the files that make it, and every problem in them,
-each at its place.
+"""The meaning of the YAML: its fields and values, the files it is read from, and every problem in
+them with its place.
 """

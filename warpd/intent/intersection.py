@@ -1,12 +1,11 @@
-"""Two intents -> the most that both of them permit. Pure.
+"""Make of two intents the widest one that permits nothing but what both of them permit. Pure.
 
-It is what the kernel may be brought to while the state folder takes no writes: everything that the
-new intent takes away is gone, and nothing that it adds is there. Every value that names an
-allocation stays as the previous intent has it, so that the previous allocations hold for the
-result.
+While the state folder cannot be written to, the kernel may be brought to this intent: what the new
+intent removes is gone, and what it adds is not there. A value that names an allocation stays as in
+the previous intent, so that the previous allocations are valid for the result.
 
-Lives here: one rule for each field of the YAML. Does not: why nothing can be written
-(`commitment`).
+This module contains one rule for each field of the YAML. `service.commitment` decides when it is
+used.
 """
 
 from __future__ import annotations
@@ -22,31 +21,30 @@ Rule = Callable[[Any, Any], Any]
 Model = TypeVar("Model", Network, Endpoint)
 T = TypeVar("T")
 
-# Names of endpoints that only the kernel knows begin so; no YAML can say them, and so none takes
-# them away.
+# Endpoints that are known from the kernel only have names that begin with this character. No name
+# in a YAML can, so that no YAML removes them.
 UNNAMED: Final = "?"
 
-# A field with this rule names an allocation, or permits nothing by itself: it stays as it was.
+# The rule of a field that names an allocation, or permits nothing by itself: it stays as it was.
 KEPT: Final[Rule] = lambda previous, _wanted: previous  # noqa: E731  # one rule among others
 
 
 def restrict(previous: Intent, wanted: Intent) -> Intent:
-    """The networks and endpoints of `previous`, by their names there, as far as `wanted` permits
-    them too.
+    """Return the networks and endpoints of `previous` as far as `wanted` permits them too.
 
-    What `wanted` has renamed keeps its previous name. A network or endpoint whose identity differs
-    (its type, its keys) is left out or disabled: its old self is taken away, its new self is not
-    given.
+    They have their names in `previous`, also where `wanted` renames them. A network of another type
+    is disabled, and an endpoint with other keys is left out: the previous one is no longer wanted,
+    and the new one cannot be added.
     """
     networks: dict[str, Network] = {}
     for name, former in _paired(previous.networks, wanted.networks).items():
-        has, gets = previous.networks[former], wanted.networks[name]
-        networks[former] = _network(has, gets, _dns(previous, has), _dns(wanted, gets))
+        before, after = previous.networks[former], wanted.networks[name]
+        networks[former] = _network(before, after, _dns(previous, before), _dns(wanted, after))
     return previous.model_copy(update={"networks": networks})
 
 
 def _paired(previous: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
-    """Name in `wanted` -> name in `previous`, for everything that is in both."""
+    """Return name in `wanted` -> name in `previous`, for everything that is in both."""
     pairs = {name: name for name in sorted(wanted) if name in previous}
     for name in sorted(wanted.keys() - previous.keys()):
         former = wanted[name].renamed_from
@@ -60,11 +58,15 @@ def _dns(intent: Intent, network: Network) -> tuple[Any, ...]:
 
 
 def _network(
-    previous: Network, wanted: Network, had: tuple[Any, ...], gets: tuple[Any, ...]
+    previous: Network,
+    wanted: Network,
+    previous_dns: tuple[Any, ...],
+    wanted_dns: tuple[Any, ...],
 ) -> Network:
+    """Restrict one network; its name servers are given apart, since the gateway may set them."""
     changed = _restricted(NETWORK, previous, wanted)
-    if had != gets:
-        changed["dns"] = tuple(server for server in had if server in gets)
+    if previous_dns != wanted_dns:
+        changed["dns"] = tuple(server for server in previous_dns if server in wanted_dns)
     if previous.type != wanted.type or _without_vlans(previous, wanted):
         changed["enabled"] = False
     endpoints = changed.get("endpoints", previous.endpoints)
@@ -73,22 +75,26 @@ def _network(
 
 
 def _endpoint(previous: Endpoint, wanted: Endpoint) -> Endpoint | None:
-    """None when the device must show other keys from now on."""
+    """Restrict one endpoint; None where its device has to have other keys from now on."""
     if any(getattr(previous, name) != getattr(wanted, name) for name in IDENTITY):
         return None
     return _copied(previous, _restricted(ENDPOINT, previous, wanted))
 
 
 def _restricted(rules: Mapping[str, Rule], previous: Any, wanted: Any) -> dict[str, Any]:
-    """What becomes of the fields that differ."""
-    pairs = {name: (getattr(previous, name), getattr(wanted, name)) for name in rules}
-    return {name: rules[name](had, gets) for name, (had, gets) in pairs.items() if had != gets}
+    """Return the new values of the fields that differ."""
+    changed = {}
+    for name, rule in rules.items():
+        before, after = getattr(previous, name), getattr(wanted, name)
+        if before != after:
+            changed[name] = rule(before, after)
+    return changed
 
 
 def _copied(previous: Model, changed: Mapping[str, Any]) -> Model:
-    """The very same object where nothing changes.
+    """Return a copy with other values, or the object itself where nothing changes.
 
-    `model_copy` would take along what was computed of the previous fields.
+    `model_copy` is not used: it also copies the cached properties of the previous values.
     """
     real = {name: value for name, value in changed.items() if value != getattr(previous, name)}
     if not real:
@@ -102,8 +108,10 @@ def _both(previous: bool, wanted: bool) -> bool:
 
 
 def _mesh(previous: bool | None, wanted: bool | None) -> bool | None:
-    """None where the field does not belong to the type, or says nothing."""
-    return previous if wanted else None if previous is None else False
+    """Restrict `peer_communication`, which is None where the YAML does not give it."""
+    if wanted or previous is None:
+        return previous
+    return False
 
 
 def _earlier(previous: date | None, wanted: date | None) -> date | None:
@@ -123,7 +131,7 @@ def _endpoints(
 
 
 def _ranges(previous: Iterable[IPNetwork], wanted: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
-    """The narrower one wherever one holds the other."""
+    """Return the narrower one of two ranges wherever one contains the other."""
     return tuple(_narrower(tuple(previous), tuple(wanted), _holds))
 
 
@@ -163,15 +171,17 @@ def _covers(wide: Resource, narrow: Resource) -> bool:
 def _in_ports(wide: tuple[Range, ...] | None, narrow: tuple[Range, ...] | None) -> bool:
     if wide is None or narrow is None:
         return wide is None
-    return all(
-        any(one.first >= other.first and one.last <= other.last for other in wide) for one in narrow
-    )
+    return all(_lies_in_one(ports, wide) for ports in narrow)
+
+
+def _lies_in_one(ports: Range, wide: Iterable[Range]) -> bool:
+    return any(other.first <= ports.first and ports.last <= other.last for other in wide)
 
 
 def _reachable(
     resources: Iterable[Resource], endpoints: Mapping[str, Endpoint]
 ) -> tuple[Resource, ...]:
-    """Without those behind an endpoint that has no such route any more."""
+    """Leave out resources behind an endpoint that has no such route any more."""
     return tuple(
         item for item in resources if item.via is None or _behind(item, endpoints.get(item.via))
     )
@@ -182,7 +192,10 @@ def _behind(resource: Resource, endpoint: Endpoint | None) -> bool:
 
 
 def _vlans(previous: Range | None, wanted: Range | None) -> Range | None:
-    """None is every VLAN. Where nothing is in both, the previous ones: then the network is off."""
+    """Restrict `vlan_range`, in which None permits every VLAN.
+
+    Where the ranges have nothing in common the previous one stays; `_network` disables the network.
+    """
     if previous is None or wanted is None:
         return previous or wanted
     first, last = max(previous.first, wanted.first), min(previous.last, wanted.last)
@@ -190,13 +203,13 @@ def _vlans(previous: Range | None, wanted: Range | None) -> Range | None:
 
 
 def _without_vlans(previous: Network, wanted: Network) -> bool:
-    """Whether no tagged VLAN is let through by both."""
+    """Whether no tagged VLAN is permitted by both."""
     if previous.vlan_range is None or wanted.vlan_range is None:
         return False
     return not previous.vlan_range.overlaps(wanted.vlan_range)
 
 
-# What a device proves itself by: another one is another device.
+# Fields of a device's identity: where one differs, it is another device.
 IDENTITY: Final = ("public_key", "preshared_key", "preshared_key_file", "rotation")
 
 ENDPOINT: Final[Mapping[str, Rule]] = {

@@ -1,9 +1,11 @@
-"""Files to intent: which files belong together, what is wrong with them and where.
+"""Read the files of the configuration and make an intent of them.
 
-Here are the files, the one document they make, the words for pydantic's findings and every
-finding's place. How YAML is read is `parser`'s business, what a field may hold `intent`'s, what
-fits together `validation`'. Nothing raises: each problem is a finding, and all of them come from
-one run, so that even beside a broken network the sound ones are checked against each other.
+This module finds the files that belong together, joins them to one document, words the errors of
+pydantic for operators and gives every finding its place. Reading YAML is the task of
+`yamlfile.parser`; `model` says what a field may hold, and `validation` what must fit together.
+
+Nothing here raises: each problem is a finding, and one run returns all of them. Sound networks are
+checked against each other even where another network is broken.
 """
 
 from __future__ import annotations
@@ -54,58 +56,77 @@ Loc = tuple[str | int, ...]
 MAIN_FILE: Final = "warp.yaml"
 LOCK_FILE: Final = "warp.lock.yaml"
 FOLDER: Final = "networks.d"
-LISTED_MAX: Final = 1000  # nobody mends more at once, and each costs a search for the nearest key
+LISTED_MAX: Final = 1000  # findings of one kind; each costs a search for the nearest known key
 
+# A cheap test whether a file may contain `source:`; only then is it parsed.
 _POINTER = re.compile(
     rb"^[\"']?source[\"']?[ \t]*:|[{,][ \t]*[\"']?source[\"']?[ \t]*:", re.MULTILINE
-)  # cheaper than to parse
+)
 _SECRET = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}+=")
 _PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
 _AT_KEY: Final = frozenset({"unknown-key", "name", "duplicate-key"})
-# What an invalid part of the file could make wrongly true of the rest.
+# Findings that an invalid part of the document may cause wrongly; they are left out beside one.
 _NEEDS_GATEWAY: Final = frozenset({"pool-exhausted", "pool-overlap", "vlan-twice", "isolation"})
 _NEEDS_ENDPOINTS: Final = frozenset({"via-unknown"})
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file as it was read: its values with their places, its lines for showing."""
+    """One file as it was read.
+
+    - `file`: the path, as findings show it.
+    - `raw`: the bytes of the file; empty where it could not be read.
+    - `value`: the document with the place of every value; None where the file could not be read or
+      parsed. Then nothing follows from what is absent in it.
+    - `sections`: for a file without syntax problems, the networks by their lines. A later reading
+      takes a network over while its lines are unchanged.
+    - `hidden`: why findings must not quote the file; "" where they may.
+    """
 
     file: str
     raw: bytes = b""
-    value: Branch | None = (
-        None  # None: could not be read, so that nothing follows from what is absent
-    )
-    pieces: Mapping[str, NetworkSection] = field(
-        default_factory=dict
-    )  # of a sound file: its networks by their lines
-    hidden: str = ""  # why findings must not quote it
+    value: Branch | None = None
+    sections: Mapping[str, NetworkSection] = field(default_factory=dict)
+    hidden: str = ""
 
     @functools.cached_property
     def lines(self) -> tuple[str, ...]:
-        """Split only for a finding: hardly ever, and as large as the file again."""
+        """The lines of the file. They are split for a finding only: they are as large as the file
+        again.
+        """
         return tuple(lines_of(read_text(self.raw)[0])) if self.raw else ()
 
     def network(self, name: str) -> Any:
-        """What it says of a network that stands here."""
+        """Return the values of a network that this file defines.
+
+        Raises:
+            KeyError: the file does not define it.
+        """
         networks = self.value["networks"] if self.value is not None else {}
-        return (
-            networks[name].value if isinstance(networks[name], NetworkSection) else networks[name]
-        )
+        found = networks[name]
+        return found.value if isinstance(found, NetworkSection) else found
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The intent, or None and why; findings have their places."""
+    """What one reading of the configuration gives.
+
+    - `intent`: None where a finding is an error.
+    - `findings`: errors and warnings with their places, in the order of the files and lines.
+    - `sources`: the files that were read; the main file is first.
+    - `owners`: the name of a network -> the index in `sources` of the file that defines it.
+    """
 
     intent: Intent | None
     findings: tuple[Finding, ...]
     sources: tuple[Source, ...]
-    owners: Mapping[str, int]  # network -> the source that defines it
+    owners: Mapping[str, int]
 
     def locate(self, finding: Finding) -> Finding:
-        """The finding with its place: the deepest part of its path that the files hold."""
+        """Return the finding with a place: that of the deepest part of its path that the files
+        contain. A finding that has a place already is returned as it is.
+        """
         if finding.where is not None or not self.sources:
             return finding
         return unquoted(
@@ -117,44 +138,80 @@ def load(
     path: Path,
     instead: Mapping[Path, bytes] | None = None,
     whole: bool = False,
-    last: Loaded | None = None,
+    previous: Loaded | None = None,
 ) -> Loaded:
-    """Read a file or a folder of files. Raises nothing; an unreadable file is a finding.
+    """Read a file, or a folder of files.
 
-    `instead` holds what files are to be read as, there or not: an edit is tried before it is
-    written. With `whole` it is all there is, the main file first: what was in force once is read
-    again. A network that reads as in `last` is the very same object in both intents.
+    Args:
+        path: `warp.yaml`, the folder that contains it, or another file.
+        instead: contents that count instead of those on disk, whether the file exists or not. An
+            edit is tried with it before it is written.
+        whole: `instead` is the whole configuration, and nothing on disk counts; its first file is
+            the main one. A former configuration is read again with it.
+        previous: an earlier reading. A network that is unchanged since is the same object in both
+            intents.
+
+    Returns:
+        The intent, or None, and every finding. An unreadable file is a finding; nothing is raised.
     """
-    given = instead or {}
-    main, extras, findings = (
-        (next(iter(given)), list[Path](), list[Finding]()) if whole else _files(path)
-    )
-    extras = sorted({*extras, *(file for file in given if file.parent == main.parent / FOLDER)})
-    sources: list[Source] = []
-    before = {source.file: source for source in last.sources} if last is not None else {}
-    for file in (main, *extras):
-        source, more = _read_intent(file, given.get(file), before.get(str(file)), main.parent)
-        sources.append(source)
-        findings += more
+    contents = instead or {}
+    main, extras, findings = _files_to_read(path, contents, whole)
+    sources, more = _read_all((main, *extras), contents, previous)
+    findings += more
     raw, owners, more = _joined(sources)
     findings += more
+    intent: Intent | None = None
     if "source" in raw:
-        shown = [unquoted(finding, sources) for finding in (*findings, *_pointing(raw, sources))]
-        return Loaded(None, _in_order(shown, sources), tuple(sources), owners)
-    flawed = {finding.path for finding in findings}
-    intent, more = _validated(raw, sources, owners)
-    findings += [
-        finding for finding in more if finding.code != "type" or finding.path not in flawed
-    ]
-    broken = any(finding.is_error for finding in findings)
+        findings += _pointing(raw, sources)
+    else:
+        intent, more = _validated(raw, sources, owners)
+        findings += _without_repeats(more, findings)
+    if any(finding.is_error for finding in findings):
+        intent = None
     shown = [unquoted(finding, sources) for finding in findings]
-    return Loaded(None if broken else intent, _in_order(shown, sources), tuple(sources), owners)
+    return Loaded(intent, _in_order(shown, sources), tuple(sources), owners)
+
+
+def _files_to_read(
+    path: Path, contents: Mapping[Path, bytes], whole: bool
+) -> tuple[Path, list[Path], list[Finding]]:
+    """Return the main file, the files of networks.d in order, and problems of that folder."""
+    if whole:
+        main, listed, findings = next(iter(contents)), list[Path](), list[Finding]()
+    else:
+        main, listed, findings = _files(path)
+    added = (file for file in contents if file.parent == main.parent / FOLDER)
+    return main, sorted({*listed, *added}), findings
+
+
+def _read_all(
+    files: tuple[Path, ...], contents: Mapping[Path, bytes], previous: Loaded | None
+) -> tuple[list[Source], list[Finding]]:
+    """Read the files; the first one is the main file."""
+    folder = files[0].parent
+    earlier = {source.file: source for source in previous.sources} if previous is not None else {}
+    sources: list[Source] = []
+    findings: list[Finding] = []
+    for file in files:
+        source, more = _read_intent(file, contents.get(file), earlier.get(str(file)), folder)
+        sources.append(source)
+        findings += more
+    return sources, findings
+
+
+def _without_repeats(findings: Iterable[Finding], told: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out type errors of values for which `told` has a finding already."""
+    flawed = {finding.path for finding in told}
+    for finding in findings:
+        if finding.code != "type" or finding.path not in flawed:
+            yield finding
 
 
 def pointer(path: Path) -> GitSource | None:
-    """Where the YAML really is, when this file only says so.
+    """Return the git repository that a file points to by `source:`.
 
-    None too for one that does not say it well: `loader` tells why.
+    Returns:
+        None for a file that contains no `source:`, and for one that `load` reports as wrong.
     """
     main = path / MAIN_FILE if os.path.isdir(path) else path
     raw, problem = bytes_of(main, main.parent)
@@ -170,14 +227,14 @@ def pointer(path: Path) -> GitSource | None:
 
 
 def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
-    """What is wrong with a file that says `source:` where networks are looked for."""
+    """Report `source:` in a file that is read for its networks."""
     try:
         Pointer.model_validate(raw)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False)[:LISTED_MAX]:
             loc = tuple(error["loc"])
             if error["type"] == "extra_forbidden" and len(loc) == 1:
-                text, hint = "cannot stand beside source:", "it belongs into the repository"
+                text, hint = "cannot stand beside source:", "it belongs in the repository"
                 yield placed(Finding("unknown-key", path_of(loc), text, hint), loc, sources, {})
             else:
                 yield placed(worded(error, loc), loc, sources, {})
@@ -194,7 +251,10 @@ def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
 
 
 def path_of(loc: Iterable[str | int]) -> str:
-    """`("networks", "corp", "resources", 0)` is `networks.corp.resources[0]`."""
+    """Write the steps to a value as a path.
+
+    `("networks", "corp", "resources", 0)` becomes `networks.corp.resources[0]`.
+    """
     text = ""
     for step in loc:
         text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{str(step)[:63]}"
@@ -202,25 +262,27 @@ def path_of(loc: Iterable[str | int]) -> str:
 
 
 def steps_of(path: str) -> Loc:
+    """Read a path back into its steps; the reverse of `path_of`."""
     return tuple(int(match[1]) if match[1] else match[2] for match in _STEP.finditer(path))
 
 
 def unquoted(finding: Finding, sources: Iterable[Source]) -> Finding:
-    """The finding as it may be told: of a file that must not be quoted, only where it is and of
-    what kind.
+    """Return the finding as it may be shown.
+
+    For a file that must not be quoted, only the place and the kind of the finding are left.
     """
     where = finding.where
-    hidden = next(
-        (source.hidden for source in sources if where is not None and source.file == where.file), ""
-    )
-    if where is None or not hidden:
+    if where is None:
+        return finding
+    hidden = next((source.hidden for source in sources if source.file == where.file), "")
+    if not hidden:
         return finding
     text = f"a problem of the kind {finding.code}, which is not shown: {hidden}"
     place = Where(where.file, where.line, where.column)
     return Finding(finding.code, "", text, f"chown root {where.file}", finding.severity, place)
 
 
-# The files
+# -- the files
 
 
 def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
@@ -254,35 +316,51 @@ def _file_finding(
 
 
 def _read_intent(
-    file: Path, given: bytes | None, last: Source | None, folder: Path
+    file: Path, content: bytes | None, previous: Source | None, folder: Path
 ) -> tuple[Source, list[Finding]]:
-    """As `read_source`, but a network whose lines are as in `last`, an earlier reading of the file,
-    is taken as it is.
+    """Read a file as `read_source` does, and take over the networks that are unchanged.
+
+    Args:
+        content: what is read instead of the file; None reads the file.
+        previous: an earlier reading of the same file. A network with the same lines there is taken
+            as it is.
+        folder: the folder of the configuration.
     """
-    raw, problem = bytes_of(file, folder) if given is None else (given, None)
-    if problem is not None:
-        return Source(str(file)), [problem]
-    known = last.pieces if last is not None else {}
-    if known and last is not None and last.raw == raw and not last.hidden:
-        return last, []
-    text, flaws = read_text(raw)
-    hidden = why_hidden(file, folder) if given is None else ""
-    pieces = read_pieces(text, known, _network) if not flaws else None
-    if pieces is not None:
-        return Source(str(file), raw, pieces.value, pieces.by_lines, hidden), []
-    source, findings = read_source(file, raw)
+    hidden = ""
+    if content is None:
+        content, problem = bytes_of(file, folder)
+        if problem is not None:
+            return Source(str(file)), [problem]
+        hidden = why_hidden(file, folder)
+    if previous is not None and _is_unchanged(previous, content):
+        return previous, []
+    text, flaws = read_text(content)
+    known = previous.sections if previous is not None else {}
+    read = read_pieces(text, known, _network) if not flaws else None
+    if read is not None:
+        return Source(str(file), content, read.value, read.by_lines, hidden), []
+    source, findings = read_source(file, content)
     return dataclasses.replace(source, hidden=hidden), findings
+
+
+def _is_unchanged(previous: Source, content: bytes) -> bool:
+    """Whether an earlier reading of a sound file that may be quoted still holds."""
+    return bool(previous.sections) and previous.raw == content and not previous.hidden
 
 
 def _network(value: Any) -> Network | None:
     try:
         return Network.model_validate(value)
-    except ValidationError:  # told when all networks are validated together
+    except ValidationError:  # reported when all networks are validated together
         return None
 
 
 def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
-    """One file as YAML with places, and what is wrong with it as such."""
+    """Parse one file.
+
+    Returns:
+        The document with the place of every value, and the problems of its encoding and syntax.
+    """
     text, flaws = read_text(raw)
     if flaws:
         source = Source(str(file), raw)
@@ -299,22 +377,26 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
 def _conflict(found: MarkedConflict, source: Source) -> Finding:
     text = f"a conflict of git begins here and ends at line {found.last}: the merge is not finished"
     hint = (
-        "keep what is right of both sides, take out the lines of <<<<<<<, ======= and >>>>>>>; a"
-        " lock: `warpctl lock`"
+        "keep what is right of both sides and remove the lines of <<<<<<<, ======= and >>>>>>>; for"
+        " a lock file, run `warpctl lock`"
     )
     return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
 
 
 def bytes_of(file: Path, folder: Path | None = None) -> tuple[bytes, Finding | None]:
-    """A file's content, or why there is none; never waits, never reads more than a file may hold.
+    """Read a file without waiting, and no more of it than a file may contain.
 
-    With `folder`, it is a part of the configuration there; what the operator has named stands in
-    that folder itself.
+    Args:
+        file: the file.
+        folder: the folder of the configuration that the file is a part of. It is checked then that
+            the file may be trusted (`ownership`).
+
+    Returns:
+        The content, or b"" and a finding that says why there is none.
     """
     try:
-        descriptor = os.open(
-            file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )  # a FIFO must not hold us
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return b"", _file_finding(
             file, "file-missing", "there is no such file", "name it with -c or WARPD_CONFIG"
@@ -365,59 +447,45 @@ def _flawed(flaw: SyntaxProblem, source: Source) -> Finding:
     )
 
 
-# One document of many files
+# -- one document of many files
 
 
 def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:
-    """The main file with the networks of all files; the first of two definitions stays."""
+    """Return the main file with the networks of all files, the owners as in `Loaded`, and findings.
+
+    Of two definitions of a network the first one counts.
+    """
     findings: list[Finding] = []
     root = sources[0].value
     raw: dict[str, Any] = dict(root) if root is not None else {"version": 1}
+    # An unreadable main file, or files in networks.d, make up for a missing `networks:`.
+    if "networks" not in raw and (root is None or len(sources) > 1):
+        raw["networks"] = {}
     networks = raw.get("networks")
-    if len(sources) > 1 and networks is None and "networks" not in raw:
-        networks = Branch((0, 0))
-    if root is None:
-        networks = networks or {}
-    owners: dict[str, int] = dict.fromkeys(networks, 0) if isinstance(networks, dict) else {}
-    joined = (
-        {name: _made(value) for name, value in networks.items()}
-        if isinstance(networks, dict)
-        else networks
-    )
+    owners: dict[str, int] = {}
+    if isinstance(networks, dict):
+        owners = dict.fromkeys(networks, 0)
+        raw["networks"] = {name: _made(value) for name, value in networks.items()}
     for index, source in enumerate(sources[1:], 1):
-        findings += _join(index, source, sources, joined, owners)
-    if joined is not None or "networks" in raw:
-        raw["networks"] = joined
+        findings += _join(index, source, sources, raw.get("networks"), owners)
     return raw, owners, findings
 
 
 def _made(network: Any) -> Any:
-    """A network as pydantic takes it: a model as it is, else the values."""
+    """Return a network as pydantic takes it: the model where there is one, else the values."""
     return (network.made or network.value) if isinstance(network, NetworkSection) else network
 
 
 def _join(
     index: int, source: Source, sources: list[Source], joined: Any, owners: dict[str, int]
 ) -> Iterator[Finding]:
+    """Add the networks of a file of networks.d to `joined` and to `owners`."""
     root = source.value
     if root is None:
         return
     for key in root:
         if key != "networks":
-            where = _where(source, root.keys_at[key])
-            hint = (
-                f"{key} belongs into {MAIN_FILE}"
-                if key in Intent.model_fields
-                else nearest_of(key, ["networks"])
-            )
-            yield Finding(
-                "unknown-key",
-                path_of((key,)),
-                f"a file of {FOLDER} may hold networks: only",
-                hint,
-                "error",
-                where,
-            )
+            yield _misplaced(key, source, root)
     networks = root.get("networks")
     if not isinstance(networks, Branch):
         where = _where(source, root.values_at.get("networks", root.at))
@@ -438,6 +506,16 @@ def _join(
             owners[name] = index
 
 
+def _misplaced(key: str, source: Source, root: Branch) -> Finding:
+    """Report a key of a file of networks.d that is not `networks`."""
+    hint = nearest_of(key, ["networks"])
+    if key in Intent.model_fields:
+        hint = f"{key} belongs in {MAIN_FILE}"
+    text = f"a file of {FOLDER} may hold networks: only"
+    where = _where(source, root.keys_at[key])
+    return Finding("unknown-key", path_of((key,)), text, hint, "error", where)
+
+
 def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
     there = _mark(first.value, ("networks", name), True)
     message = (
@@ -454,7 +532,7 @@ def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
     )
 
 
-# The shape
+# -- the shape
 
 
 def _validated(
@@ -483,47 +561,73 @@ def _validated(
 def _checked_rest(
     raw: dict[str, Any], bad: list[Loc], sources: list[Source], owners: dict[str, int]
 ) -> list[Finding]:
-    """What is wrong between the sound parts, as far as the broken ones cannot have caused it."""
+    """Check the sound parts of a document against each other.
+
+    Args:
+        bad: the places of what pydantic refused.
+
+    Returns:
+        Findings that the broken parts cannot have caused.
+    """
     networks = raw.get("networks")
     if not isinstance(networks, dict):
         return []
-    gone = {
-        str(loc[1])
-        for loc in bad
-        if loc[0] == "networks" and len(loc) > 1 and not _is_endpoint(loc)
-    }
-    thinned = {str(loc[1]) for loc in bad if _is_endpoint(loc)} - gone
-    rest: dict[str, Any] = {name: value for name, value in networks.items() if name not in gone}
-    for name in thinned:
-        out = {loc[3] for loc in bad if _is_endpoint(loc) and loc[1] == name}
-        kept = {key: value for key, value in rest[name]["endpoints"].items() if key not in out}
-        rest[name] = {**rest[name], "endpoints": kept}
-    sound = not any(loc[0] in ("gateway", "version") for loc in bad)
+    rest, thinned = _sound_networks(networks, bad)
+    sound: dict[str, Any] = {"version": 1, "networks": rest}
+    gateway_is_sound = not any(loc[0] in ("gateway", "version") for loc in bad)
+    if gateway_is_sound:
+        sound["gateway"] = raw.get("gateway", {})
     try:
-        partial = Intent.model_validate(
-            {
-                "version": 1,
-                "networks": rest,
-                **({"gateway": raw.get("gateway", {})} if sound else {}),
-            }
-        )
+        partial = Intent.model_validate(sound)
     except ValidationError:
         return []
-    findings = [item for item in check(partial) if sound or item.code not in _NEEDS_GATEWAY]
-    findings = [
-        item
-        for item in findings
-        if item.code not in _NEEDS_ENDPOINTS or steps_of(item.path)[1] not in thinned
-    ]
-    return [placed(item, steps_of(item.path), sources, owners) for item in findings]
+    findings = []
+    for finding in check(partial):
+        steps = steps_of(finding.path)
+        if finding.code in _NEEDS_GATEWAY and not gateway_is_sound:
+            continue
+        if finding.code in _NEEDS_ENDPOINTS and steps[1] in thinned:
+            continue
+        findings.append(placed(finding, steps, sources, owners))
+    return findings
+
+
+def _sound_networks(
+    networks: Mapping[str, Any], bad: Iterable[Loc]
+) -> tuple[dict[str, Any], set[str]]:
+    """Return the networks without their broken endpoints, and the names of those that lost some.
+
+    A network that is broken elsewhere is left out.
+    """
+    broken = set()
+    bad_endpoints: dict[str, set[Any]] = {}
+    for loc in bad:
+        if _is_endpoint(loc):
+            bad_endpoints.setdefault(str(loc[1]), set()).add(loc[3])
+        elif loc[0] == "networks" and len(loc) > 1:
+            broken.add(str(loc[1]))
+    rest = {name: value for name, value in networks.items() if name not in broken}
+    thinned = bad_endpoints.keys() - broken
+    for name in thinned:
+        endpoints = dict(rest[name]["endpoints"])
+        for endpoint in bad_endpoints[name]:
+            endpoints.pop(endpoint, None)
+        rest[name] = {**rest[name], "endpoints": endpoints}
+    return rest, thinned
 
 
 def _is_endpoint(loc: Loc) -> bool:
+    """Whether a place is an endpoint, or inside one."""
     return len(loc) > 3 and loc[0] == "networks" and loc[2] == "endpoints"
 
 
 def worded(error: Any, loc: Loc) -> Finding:
-    """pydantic's finding in the operator's words."""
+    """Return an error of pydantic in the operator's words.
+
+    Args:
+        error: one item of `ValidationError.errors()`.
+        loc: the place of the value; pydantic's own may contain `[key]`.
+    """
     kind, context = error["type"], error.get("ctx", {})
     path = path_of(loc)
     if error["loc"][-1] == "[key]":
@@ -658,18 +762,24 @@ def _model_at(loc: Loc) -> type[BaseModel]:
 
 
 def nearest_of(word: Any, known: list[str]) -> str:
-    """A hint, where one of the known words is meant."""
+    """Return a hint that names the known word that `word` resembles; "" where none does."""
     near = difflib.get_close_matches(str(word)[:80].lower().replace(" ", "_"), known, 1, 0.6)
     return f"did you mean {near[0]}?" if near else ""
 
 
-# The places
+# -- the places
 
 
 def placed(
     finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]
 ) -> Finding:
-    """The finding with the place of a value, or of what should hold it."""
+    """Return the finding with the place of a value, or of the mapping that should contain it.
+
+    Args:
+        loc: the steps to the value.
+        sources: the files; the first one is the main file.
+        owners: which of them defines a network, as in `Loaded`.
+    """
     files = tuple(sources)
     index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
     source = files[index]
@@ -678,26 +788,39 @@ def placed(
 
 
 def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
-    """A scalar is shown where it stands, a mapping or list at its key, what is absent at what
-    should hold it.
+    """Return the position of a value.
+
+    A scalar is shown where it stands, a mapping or a list at its key, and an absent value at what
+    should contain it. With `at_key` a scalar is shown at its key as well.
     """
     mark: Mark = getattr(value, "at", (0, 0))
-    shift = 0
+    shift = 0  # lines by which a section has moved since its positions were read
     for depth, step in enumerate(loc, 1):
-        if isinstance(value, Branch) and step in value:
-            name, above = str(step), value
-            value, key_at, value_at = above[name], above.keys_at[name], above.values_at[name]
-            value = value.value if isinstance(value, NetworkSection) else value
-            plain = not isinstance(value, Branch | PositionedList) and value is not None
-            line, column = value_at if plain and not (at_key and depth == len(loc)) else key_at
-            mark = line + shift, column
-            shift += above.shifts.get(name, 0)
-        elif isinstance(value, PositionedList) and isinstance(step, int) and step < len(value):
-            line, column = value.items_at[step]
-            value, mark = value[step], (line + shift, column)
-        else:
+        found = _step_into(value, step, at_key and depth == len(loc))
+        if found is None:
             return mark
+        value, (line, column), moved = found
+        mark = line + shift, column
+        shift += moved
     return mark
+
+
+def _step_into(value: Any, step: str | int, at_key: bool) -> tuple[Any, Mark, int] | None:
+    """Return the value one step deeper, its position, and by how many lines what is in it moved.
+
+    None where the step leads to nothing.
+    """
+    if isinstance(value, PositionedList) and isinstance(step, int) and step < len(value):
+        return value[step], value.items_at[step], 0
+    if not isinstance(value, Branch) or step not in value:
+        return None
+    name = str(step)
+    inner = value[name]
+    if isinstance(inner, NetworkSection):
+        inner = inner.value
+    is_scalar = inner is not None and not isinstance(inner, Branch | PositionedList)
+    position = value.values_at[name] if is_scalar and not at_key else value.keys_at[name]
+    return inner, position, value.shifts.get(name, 0)
 
 
 def _where(source: Source, at: Mark) -> Where:
@@ -707,7 +830,7 @@ def _where(source: Source, at: Mark) -> Where:
 
 
 def _masked(text: str) -> str:
-    """A key that stands where none belongs must not reach a terminal or a log; public ones may."""
+    """Replace what may be a private or preshared key by asterisks; public keys stay."""
     return _SECRET.sub(
         lambda found: found[0] if _PUBLIC.search(text, 0, found.start()) else "*" * len(found[0]),
         text,
@@ -715,10 +838,13 @@ def _masked(text: str) -> str:
 
 
 def _in_order(findings: list[Finding], sources: list[Source]) -> tuple[Finding, ...]:
-    phase = {source.file: index for index, source in enumerate(sources)}
+    """Sort findings by file, line and column, and leave out repeated ones."""
+    order = {source.file: index for index, source in enumerate(sources)}
 
     def place(finding: Finding) -> tuple[int, int, int]:
         where = finding.where
-        return (phase.get(where.file, len(phase)), where.line, where.column) if where else (0, 0, 0)
+        if where is None:
+            return (0, 0, 0)
+        return (order.get(where.file, len(order)), where.line, where.column)
 
     return tuple(sorted(dict.fromkeys(findings), key=place))

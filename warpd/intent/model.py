@@ -1,8 +1,11 @@
-"""The shape of the YAML, and nothing else: names, types, bounds and defaults of every field.
+"""The fields of the YAML: their names, types, bounds and defaults.
 
-A value that is wrong by itself is refused here; what is wrong only beside another value belongs to
-`validation`, what needs a file or a position to `loader`. Models are frozen, unknown keys are
-forbidden, nothing is coerced: a port written as a string is an error and not a guess.
+The models refuse a value that is wrong by itself. `validation` finds values that are wrong beside
+others, and `loader` adds files and positions. Models are frozen and refuse unknown keys. They
+convert nothing: a port that is written as a string is an error.
+
+The description of each field is also what editors show (`schema`) and what docs/yaml-reference.md
+says (`reference`).
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ DEFAULT_SUBNETS: Final[dict[NetworkType, IPv4Network]] = {row.name: row.pool for
 
 
 def _with_default_subnets(value: Any) -> Any:
-    """What is left out keeps its default pool."""
+    """Give the types that the YAML leaves out their default pools."""
     return {**DEFAULT_SUBNETS, **value} if isinstance(value, dict) else value
 
 
@@ -87,7 +90,7 @@ class _Model(BaseModel):
 
 
 class Pools(_Model):
-    """Where automatic grants are taken from."""
+    """Where automatic allocations are taken from."""
 
     ports: Ports = Field(
         Range(51820, 51829), description="UDP ports of the networks' WireGuard devices."
@@ -136,7 +139,7 @@ class Gateway(_Model):
         "auto", description="auto (interface of the default route) or an interface's name."
     )
     isolation: Isolation = Field(
-        "namespace", description="How networks are kept apart, unless one says otherwise."
+        "namespace", description="How networks are isolated, unless one has its own `isolation`."
     )
     wireguard: Literal["auto", "kernel", "userspace"] = Field(
         "auto",
@@ -145,7 +148,7 @@ class Gateway(_Model):
     dns: tuple[Address, ...] = Field(
         DEFAULT_DNS, description="DNS servers that clients are told to use."
     )
-    pools: Pools = Field(Pools(), description="Where automatic grants are taken from.")
+    pools: Pools = Field(Pools(), description="Where automatic allocations are taken from.")
     master_key_file: FilePath | None = Field(
         None,
         description="File with the 32-byte master secret; default: master.key in the state folder.",
@@ -160,11 +163,13 @@ class Gateway(_Model):
     quarantine: Duration = Field(
         "24h",
         description=(
-            "How long nobody else gets what was given up: a number and s, m, h or d; 0: no time at"
-            " all."
+            "How long a released allocation is given to nobody else: a number and s, m, h or d; 0:"
+            " no time at all."
         ),
     )
-    limits: Limits | None = Field(None, description="Of each network that says nothing of its own.")
+    limits: Limits | None = Field(
+        None, description="Limits of each network that has none of its own."
+    )
     rotation: StrictInt = Field(
         0,
         ge=0,
@@ -207,13 +212,13 @@ class Endpoint(_Model):
     )
     description: Text = Field("", description="Free text.")
     enabled: StrictBool = Field(
-        True, description="false keeps every grant and removes the endpoint from the kernel."
+        True, description="false keeps every allocation and removes the endpoint from the kernel."
     )
     address: Address4 | None = Field(
-        None, description="IPv4 address inside the network; default: granted."
+        None, description="IPv4 address inside the network; default: allocated."
     )
     address6: Address6 | None = Field(
-        None, description="IPv6 address inside the network; default: granted."
+        None, description="IPv6 address inside the network; default: allocated."
     )
     public_key: PublicKey | None = Field(
         None,
@@ -241,11 +246,12 @@ class Endpoint(_Model):
     limits: Limits | None = Field(
         None,
         description=(
-            "Of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its network's."
+            "Limits of this endpoint; default: an eighth (mobile) or half (cpe, gateway) of its"
+            " network's."
         ),
     )
     renamed_from: Name | None = Field(
-        None, description="The name it had before: it keeps its grants and keys."
+        None, description="The name it had before: it keeps its allocations and keys."
     )
     rotation: StrictInt = Field(0, ge=0, le=ROTATION_MAX, description="Raising it makes new keys.")
     expires: Day | None = Field(
@@ -254,14 +260,21 @@ class Endpoint(_Model):
 
 
 def _without_doubles(endpoints: dict[str, Endpoint]) -> dict[str, Endpoint]:
-    """Most say the same, each in 700 bytes: one object stands for all that are equal."""
-    one: dict[Endpoint, Endpoint] = {}
-    return {name: one.setdefault(endpoint, endpoint) for name, endpoint in endpoints.items()}
+    """Use one object for all endpoints that are equal: most are, and each takes 700 bytes."""
+    unique: dict[Endpoint, Endpoint] = {}
+    return {name: unique.setdefault(endpoint, endpoint) for name, endpoint in endpoints.items()}
 
 
-def _is_particular(one: Endpoint) -> bool:
-    own = (one.address, one.address6, one.public_key, one.preshared_key_file, one.renamed_from)
-    return bool(one.routes) or any(value is not None for value in own)
+def _is_explicit(endpoint: Endpoint) -> bool:
+    """Whether an endpoint has a value that no other endpoint may have."""
+    own = (
+        endpoint.address,
+        endpoint.address6,
+        endpoint.public_key,
+        endpoint.preshared_key_file,
+        endpoint.renamed_from,
+    )
+    return bool(endpoint.routes) or any(value is not None for value in own)
 
 
 class Network(_Model):
@@ -272,7 +285,7 @@ class Network(_Model):
     )
     description: Text = Field("", description="Free text.")
     enabled: StrictBool = Field(
-        True, description="false keeps every grant and removes the network from the kernel."
+        True, description="false keeps every allocation and removes the network from the kernel."
     )
     isolation: Isolation | None = Field(
         None, description="namespace or vrf; default: the gateway's."
@@ -281,10 +294,10 @@ class Network(_Model):
         None, ge=1, le=USERS_MAX, description="How many endpoints the subnet is sized for."
     )
     vcid: StrictInt | None = Field(
-        None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: granted."
+        None, ge=1, le=VCID_MAX, description="Virtual circuit id; default: allocated."
     )
     subnet: Network4 | None = Field(
-        None, description="IPv4 subnet; default: granted from the type's pool."
+        None, description="IPv4 subnet; default: allocated from the type's pool."
     )
     subnet6: Network6 | None = Field(None, description="IPv6 subnet; default: a ULA /64.")
     gateway_address: Address4 | None = Field(
@@ -305,7 +318,7 @@ class Network(_Model):
         ),
     )
     port: StrictInt | None = Field(
-        None, ge=1, le=65535, description="UDP port of the WireGuard device; default: granted."
+        None, ge=1, le=65535, description="UDP port of the WireGuard device; default: allocated."
     )
     private_key_file: FilePath | None = Field(
         None,
@@ -321,10 +334,10 @@ class Network(_Model):
         description="Raising it makes a new key for the gateway's side; endpoints keep theirs.",
     )
     renamed_from: Name | None = Field(
-        None, description="The name it had before: it keeps its grants and keys."
+        None, description="The name it had before: it keeps its allocations and keys."
     )
     routing_table: StrictInt | None = Field(
-        None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: granted."
+        None, ge=1, le=TABLE_MAX, description="Kernel routing table; default: allocated."
     )
     mtu: StrictInt | None = Field(
         None,
@@ -333,13 +346,14 @@ class Network(_Model):
         description="MTU inside; default: the uplink's less WireGuard's 80 bytes.",
     )
     limits: Limits | None = Field(
-        None, description="Of all endpoints of this network together; default: the gateway's."
+        None,
+        description="Limits of all endpoints of this network together; default: the gateway's.",
     )
     dns: tuple[Address, ...] | None = Field(
         None, description="DNS servers for this network's clients; default: the gateway's."
     )
     allow_private: tuple[AnyNetwork, ...] = Field(
-        (), description="Private ranges that internet egress may reach all the same."
+        (), description="Private ranges that internet egress may reach nevertheless."
     )
     peer_communication: StrictBool | None = Field(
         None,
@@ -369,26 +383,30 @@ class Network(_Model):
 
     @property
     def traits(self) -> TypeTraits:
-        """What its type is like."""
+        """The properties of its type."""
         return traits(self.type)
 
     @cached_property
     def explicit_endpoints(self) -> Mapping[str, Endpoint]:
-        """Endpoints that say something of which no two may say the same: an address, a key, a
-        route, a former name.
+        """The endpoints with a value that no other endpoint may have, sorted by name.
 
-        In the order of their names. Most endpoints say nothing of the kind, and a network lives
-        through many readings.
+        Such a value is an address, a key, a route or a former name. Rules between endpoints look at
+        these only: most endpoints have none, and a network may have thousands of endpoints.
         """
         return {
             name: self.endpoints[name]
             for name in sorted(self.endpoints)
-            if _is_particular(self.endpoints[name])
+            if _is_explicit(self.endpoints[name])
         }
 
 
 class Intent(_Model):
     """The whole YAML: one gateway and its networks."""
+
+    # An intent is immutable and comes from `loader.load`. Values that the YAML leaves out are None:
+    # `allocation` assigns numbers and addresses, and `networks.compiler` decides the other
+    # defaults. After an edit of the YAML, an unchanged network is the same object as before; later
+    # stages compare by identity first.
 
     version: Version = Field(description="The version of this format: 1.")
     gateway: Gateway = Field(Gateway(), description="The machine that carries the networks.")
@@ -406,7 +424,7 @@ class GitSource(_Model):
     ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
     path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
     interval: Interval = Field(
-        "60s", description="How often the repository is asked: a number and s, m, h or d."
+        "60s", description="How often the repository is fetched: a number and s, m, h or d."
     )
     verify: FilePath | None = Field(
         None,
@@ -418,7 +436,7 @@ class GitSource(_Model):
 
 
 class Pointer(_Model):
-    """A file that only says where the YAML is."""
+    """A file that only names the repository of the YAML."""
 
     version: Version = Field(description="The version of this format: 1.")
     source: GitSource = Field(

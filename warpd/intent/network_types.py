@@ -1,8 +1,7 @@
-"""The types of network, a row each: all that the rest of warpd has to know of a type to treat its
-networks.
+"""The table of network types: one row with all properties of a type that other modules need.
 
-What passes in a network of a type is in `networks/types`, one file a type. A new type is such a
-file, a row here, and a test; no type's name stands in an `if` elsewhere.
+`networks/types` has one file for each type, which says what passes in its networks. To add a type,
+add such a file, a row here and a test; no other module decides by the name of a type.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ _ETHERNET: Final = frozenset({"vlan_id", "vlan_range", "bridge_name", "vni_pool"
 class TypeTraits:
     """One type of network.
 
+    - `name`: the value of `type` in the YAML.
     - `pool`: where subnets come from, unless `gateway.pools.subnets` says otherwise.
     - `expected_users`: endpoints that an automatic subnet is sized for when the YAML gives no
       number.
     - `reach`: what a client sends into its tunnel: everything; the listed resources; the subnet and
       what lies behind other endpoints (sites); or no more than the gateway's own address.
-    - `fields`: fields of a network that mean something to few types; an error in others.
-    - `options`: the same, but only idle in others.
-    - `egress`: whether anything leaves by the host's links.
+    - `fields`: fields of a network that have a meaning in few types; in others they are an error.
+    - `options`: the same, but in others they do nothing and cause a warning.
+    - `egress`: whether traffic leaves by the host's links.
     - `leg`: the tunnel of an endpoint's leg in a network that carries Ethernet; None for one that
       carries IP.
     - `endpoints_max`: how many endpoints there may be; None for no bound of the type's own.
@@ -117,7 +117,5 @@ def traits(name: str) -> TypeTraits:
 
 
 def types_with_field(field: str) -> tuple[str, ...]:
-    """Return the types that a field of a network means something to, as their row says; () for a
-    field of all types.
-    """
+    """Return the types in whose rows a field of a network stands; () for a field of all types."""
     return tuple(row.name for row in ROWS if field in row.fields or field in row.options)

@@ -1,12 +1,10 @@
-"""Whether a file may be read as a part of the configuration in a folder, and whether findings may
-quote it.
+"""Decide whether a file may be read as a part of the configuration, and whether findings may quote
+it.
 
-warpd reads with the rights of root what others may name: a link, or another name of a file, in a
-folder that they can write to would have the lines of any file told to whoever may look. So a file
-is read only when it is a regular one in that folder, every link followed; and quoted only when it
-belongs to root or to the owner of its folder.
-
-Lives here: that rule. Does not: what a file says.
+warpd reads with the rights of root, and others may be able to write to the folder of the
+configuration. A symlink or hard link there could make findings show the lines of any file. So a
+file is read only when it is a regular file in that folder after every link is followed, and quoted
+only when it belongs to root or to the owner of its folder.
 """
 
 from __future__ import annotations
@@ -17,15 +15,19 @@ from pathlib import Path
 
 
 def why_untrusted(fd: int, file: Path, folder: Path, named: bool) -> tuple[str, str] | None:
-    """What is wrong with an open file of the configuration in `folder`, and how to fix it; None
-    when it may be read.
+    """Return why an open file must not be read, and how to fix that; None where it may be read.
 
-    `named` is for the file that the operator named: it may be a link that leads out of the folder
-    to a file that everybody can read. Nothing is asked of a user who is not root: nobody gets at
-    more by his rights.
+    Args:
+        fd: the open file.
+        file: its path.
+        folder: the folder of the configuration.
+        named: whether the operator named this file. It may be a link that leads out of the folder
+            then, to a file that everybody can read.
+
+    A process without the rights of root may read whatever it can open: nobody sees more by it.
 
     Raises:
-        OSError: the file or its folder cannot be looked at.
+        OSError: the file or its folder cannot be examined.
     """
     if os.geteuid() != 0:
         return None
@@ -33,25 +35,23 @@ def why_untrusted(fd: int, file: Path, folder: Path, named: bool) -> tuple[str, 
     ours = _owners(file, folder) == {0}
     public = bool(seen.st_mode & stat.S_IROTH)
     if seen.st_nlink > 1 and not public and not ours:
-        return (
-            (
-                "has another name somewhere (a hard link), in a folder that others than root can"
-                " write to"
-            ),
-            f"copy it to {file}",
+        text = (
+            "has another name somewhere (a hard link), in a folder that others than root can"
+            " write to"
         )
+        return text, f"copy it to {file}"
     real = _place(fd, file)
     if _is_inside(real, os.path.realpath(folder)) or (named and public and ours):
         return None
-    return (
-        f"is a link that leads out of {folder}",
-        "put the file itself there, or a link to one beside it",
-    )
+    hint = "put the file itself there, or a link to one beside it"
+    return f"is a link that leads out of {folder}", hint
 
 
 def why_hidden(file: Path, folder: Path) -> str:
-    """Why findings must not quote a file of the configuration in `folder`; "" when they may, or it
-    is not there.
+    """Return why findings must not quote a file of the configuration in `folder`.
+
+    Returns:
+        "" where they may, and where there is no such file.
     """
     if os.geteuid() != 0:
         return ""
@@ -60,9 +60,9 @@ def why_hidden(file: Path, folder: Path) -> str:
         known = owner in _owners(file, folder)
     except OSError:
         return ""
-    return (
-        "" if known else f"the file belongs to uid {owner}, not to root or the owner of its folder"
-    )
+    if known:
+        return ""
+    return f"the file belongs to uid {owner}, not to root or the owner of its folder"
 
 
 def _owners(file: Path, folder: Path) -> set[int]:
@@ -70,7 +70,7 @@ def _owners(file: Path, folder: Path) -> set[int]:
 
 
 def _place(fd: int, file: Path) -> str:
-    """Where the open file is, whatever its name leads to by now."""
+    """Return the path of the open file; its name may lead to another file by now."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:  # not Linux

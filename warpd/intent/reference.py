@@ -1,6 +1,4 @@
-"""docs/yaml-reference.md, made from the models by way of the JSON Schema: what an editor shows, on
-paper.
-"""
+"""Write docs/yaml-reference.md from the JSON Schema, and so from the models."""
 
 from __future__ import annotations
 
@@ -25,12 +23,12 @@ TARGET = Path(__file__).resolve().parents[2] / "docs" / "yaml-reference.md"
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page, as Markdown."""
     schema = json_schema()
     lines = [
         "# YAML reference",
         "",
-        "Made from the models (`python -m warpd.reference`); do not edit.",
+        "Made from the models (`python -m warpd.intent.reference`); do not edit.",
         "",
     ]
     for name, title in TITLES.items():
@@ -60,20 +58,26 @@ def _default(field: Mapping[str, Any]) -> str:
 
 
 def _kind(field: Mapping[str, Any]) -> str:
+    """Return what values a field takes, in words."""
     if "enum" in field:
         return ", ".join(f"`{item}`" for item in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
     if "$ref" in field:
-        name = str(field["$ref"]).rpartition("/")[2]
-        return f"see {TITLES[name]}" if name in TITLES else name
+        return _model_kind(str(field["$ref"]))
     if "anyOf" in field:
-        kinds = (_kind(each) for each in field["anyOf"] if each.get("type") != "null")
+        kinds = (_kind(choice) for choice in field["anyOf"] if choice.get("type") != "null")
         return " or ".join(dict.fromkeys(kinds))
     if field.get("type") == "array":
         return f"list of {_kind(field.get('items', {})) or 'values'}"
     kind = field.get("type", "")
     return ", ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _model_kind(schema_path: str) -> str:
+    """Return what the page says of a field that is a model of its own."""
+    name = schema_path.rpartition("/")[2]
+    return f"see {TITLES[name]}" if name in TITLES else name
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Numbers of a host that warpd takes for itself: packet marks, routing tables, ports for address
-translation.
+"""Numbers of the host that warpd uses itself: packet marks, a routing table, ports for NAT.
 
 Pure.
 """
@@ -19,9 +18,13 @@ UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the roo
 
 
 def free_ports(listening: Iterable[int]) -> tuple[int, int]:
-    """The widest run of ports from 1024 on which the gateway does not listen.
+    """Return the widest run of ports from 1024 on which the gateway does not listen.
 
-    First and last, inclusive.
+    Args:
+        listening: ports on which it listens.
+
+    Returns:
+        The first and the last port, both included. NAT maps connections onto them.
     """
     taken = sorted({port for port in listening if port >= FIRST_NAT_PORT})
     edges = [FIRST_NAT_PORT - 1, *taken, LAST_PORT + 1]

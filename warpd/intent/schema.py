@@ -17,7 +17,10 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema, draft 2020-12, as plain values."""
+    """Return the JSON Schema, draft 2020-12, as plain values.
+
+    A document has either `networks` or `source`; pydantic has a model of its own for each.
+    """
     schema, pointer = Intent.model_json_schema(), Pointer.model_json_schema()
     schema["$defs"] |= pointer["$defs"]
     schema["properties"]["source"] = pointer["properties"]["source"]
@@ -28,7 +31,7 @@ def json_schema() -> dict[str, Any]:
     }
     return {
         "$schema": DIALECT,
-        **_mended(schema),
+        **_simplified(schema),
         "title": "warpd",
         "description": _plain(Intent.__doc__),
     }
@@ -38,18 +41,18 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _mended(node: Any) -> Any:
-    """pydantic's titles and the defaults that only repeat another model's go; names as keys become
-    closed.
+def _simplified(node: Any) -> Any:
+    """Remove pydantic's titles and the defaults that repeat another model's; forbid keys that are
+    not names.
     """
     if isinstance(node, list):
-        return [_mended(item) for item in node]
+        return [_simplified(item) for item in node]
     if not isinstance(node, dict):
         return node
     if set(node) == {"first", "last"}:  # a Range's default, as the YAML writes it
         return str(Range(**node))
     out = {
-        key: _mended(value)
+        key: _simplified(value)
         for key, value in node.items()
         if key != "title" or not isinstance(value, str)
     }
@@ -65,12 +68,10 @@ def _plain(text: str | None) -> str:
 
 
 def main() -> int:
-    """Write the schema to the file named, or where the project keeps it."""
-    target = (
-        Path(sys.argv[1])
-        if len(sys.argv) > 1
-        else Path(__file__).parents[2] / "schemas" / "warp.schema.json"
-    )
+    """Write the schema to the file of the first argument, or to the project's own file."""
+    target = Path(__file__).parents[2] / "schemas" / "warp.schema.json"
+    if len(sys.argv) > 1:
+        target = Path(sys.argv[1])
     target.write_text(schema_text(), encoding="utf-8")
     return 0
 

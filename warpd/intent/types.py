@@ -1,8 +1,8 @@
-"""The kinds of single values that the YAML knows: addresses, networks, ranges, keys, names, dates.
+"""The types of single values in the YAML: addresses, networks, ranges, keys, names, dates.
 
-Each is a parser that takes the YAML's own value (or one already parsed) and refuses what is wrong
-by itself, together with the pattern by which the JSON Schema describes it. Which field is of which
-kind says `intent`.
+Each type has a parser, which takes the value of the YAML or one that is parsed already and refuses
+what is wrong by itself, and the pattern by which the JSON Schema describes it. `model` says which
+field has which type.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _HOST_NAME = re.compile(
 )
 _LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
 LINK_NAME_BYTES: Final = 15  # IFNAMSIZ of linux/if.h, without the zero at the end
-# A name that we give to a link stands in nftables sets, paths and commands too: nothing in it means
-# anything there.
+# The name of a link that warpd makes also stands in nftables sets, paths and commands, so it
+# contains no character with a meaning there.
 _PLAIN_LINK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}\Z")
 _RANGE = re.compile(r"([0-9]{1,10})(?:\s*-\s*([0-9]{1,10}))?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
@@ -68,7 +68,10 @@ DURATION_MAX_S: Final = 3650 * 86400
 
 
 def _wrong(code: str, message: str, hint: str = "") -> PydanticCustomError:
-    """`{` opens a placeholder in pydantic's templates, so that the text travels as a value."""
+    """Return an error for pydantic with a message and a hint.
+
+    The message is passed as a value: a `{` in a template of pydantic would open a placeholder.
+    """
     return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
 
 
@@ -95,13 +98,24 @@ class Range:
         return self.first <= other.last and other.first <= self.last
 
 
+# What a value of a family is called in messages.
+_FAMILY: Final[dict[type | None, str]] = {
+    None: "an IP",
+    IPv4Address: "an IPv4",
+    IPv4Network: "an IPv4",
+    IPv6Address: "an IPv6",
+    IPv6Network: "an IPv6",
+}
+
+
 def _shown(value: object) -> str:
+    """Return a value as messages quote it, in 60 characters at most."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _address(family: type[IPv4Address] | type[IPv6Address] | None) -> Callable[[Any], IPAddress]:
-    kind = "an IP" if family is None else ("an IPv4" if family is IPv4Address else "an IPv6")
+    kind = _FAMILY[family]
     wanted: Any = family or (IPv4Address, IPv6Address)
 
     def parse(value: Any) -> IPAddress:
@@ -121,7 +135,7 @@ def _address(family: type[IPv4Address] | type[IPv6Address] | None) -> Callable[[
 
 
 def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[Any], IPNetwork]:
-    kind = "an IP" if family is None else ("an IPv4" if family is IPv4Network else "an IPv6")
+    kind = _FAMILY[family]
     wanted: Any = family or (IPv4Network, IPv6Network)
 
     def parse(value: Any) -> IPNetwork:
@@ -132,9 +146,8 @@ def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[
             raise _wrong(
                 "network", f"{_shown(value)} is not {kind} network", "write ADDRESS/LENGTH"
             )
-        if (
-            ip_address(value.partition("/")[0]) != found.network_address
-        ):  # WireGuard would mask it in silence
+        # The kernel would mask such an AllowedIP without a message.
+        if ip_address(value.partition("/")[0]) != found.network_address:
             raise _wrong("host-bits", f"{value} has host bits set", f"write {found}")
         return cast(IPNetwork, found)
 
@@ -142,7 +155,7 @@ def _network(family: type[IPv4Network] | type[IPv6Network] | None) -> Callable[[
 
 
 def _loose_network(value: object) -> IPNetwork | None:
-    """A network with host bits forgiven; None for what is no `ADDRESS/LENGTH`."""
+    """Parse a network that may have host bits set; None for what is not `ADDRESS/LENGTH`."""
     if not isinstance(value, str) or "%" in value or not value.rpartition("/")[2].isdigit():
         return None
     try:
@@ -200,7 +213,7 @@ def _text(
 
 
 def is_host(text: str) -> bool:
-    """A host name or an address without brackets and port."""
+    """Whether a text is a host name, or an address without brackets and port."""
     try:
         return "%" not in text and bool(ip_address(text))
     except ValueError:
@@ -208,7 +221,7 @@ def is_host(text: str) -> bool:
 
 
 def is_host_port(text: str) -> bool:
-    """`host:port`, `v4:port` or `[v6]:port`."""
+    """Whether a text is `host:port`, `v4:port` or `[v6]:port`."""
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         return False
@@ -218,8 +231,10 @@ def is_host_port(text: str) -> bool:
 
 
 def is_link_name(text: str) -> bool:
-    """Whether the kernel takes it as a link's name (dev_valid_name in net/core/dev.c, which reads
-    bytes as Latin-1).
+    """Whether the kernel accepts a text as a link's name.
+
+    Source: dev_valid_name in net/core/dev.c, which reads the bytes as Latin-1. `all` and `default`
+    are refused too: they are folders of /proc/sys/net/ipv4/conf.
     """
     raw = text.encode("utf-8", "surrogatepass")
     fits = len(raw) <= LINK_NAME_BYTES and b"\xa0" not in raw
@@ -227,7 +242,9 @@ def is_link_name(text: str) -> bool:
 
 
 def is_plain_link_name(text: str) -> bool:
-    """Whether it is a link's name that means itself and nothing else wherever it is written."""
+    """Whether a text is a link's name without a character that nft, a shell or a path treats
+    specially.
+    """
     return is_link_name(text) and bool(_PLAIN_LINK_NAME.match(text))
 
 
@@ -240,9 +257,8 @@ def _key(value: Any) -> str:
         raw = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         raw = b""
-    if (
-        len(raw) != 32 or base64.b64encode(raw).decode() != value
-    ):  # the value stays out: it could be a private key
+    # The message does not show the value, since it may be a private key.
+    if len(raw) != 32 or base64.b64encode(raw).decode() != value:
         raise _wrong(
             "public-key",
             "is not a WireGuard public key",
@@ -278,7 +294,7 @@ def _duration(value: Any) -> str:
 
 
 def seconds_of(duration: str) -> int:
-    """Seconds of a length of time as the YAML has it."""
+    """Return the seconds of a `Duration` or `Interval`, such as 24h."""
     return int(duration[:-1]) * _UNIT_S[duration[-1]]
 
 
@@ -294,8 +310,10 @@ def _interval(value: Any) -> str:
 
 
 def _git_url(value: Any) -> str:
-    """What git takes as a repository, but for its helpers (`ext::` runs any command) and what looks
-    like an option.
+    """Parse the URL of a repository.
+
+    Refused are git's transport helpers, of which `ext::` runs any command, what looks like an
+    option, and a URL with a password.
     """
     if not isinstance(value, str) or not _GIT_URL.match(value):
         raise _wrong(
@@ -307,7 +325,7 @@ def _git_url(value: Any) -> str:
         hint = "use an ssh deploy key or a credential helper of git"
         raise _wrong(
             "git-password",
-            "holds a password, which every process list on this machine would show",
+            "contains a password, which every process list on this machine would show",
             hint,
         )
     return value
@@ -327,7 +345,7 @@ def _is_folder(text: str) -> bool:
 
 
 def _ip_protocol(value: Any) -> int:
-    """The IANA number of an IP protocol that NAT does not keep apart, by its name or number."""
+    """Parse the name or number of an IP protocol without ports; return its IANA number."""
     number = IP_PROTOCOLS.get(value, value) if isinstance(value, str) else value
     if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) <= 3:
         raise _wrong("ip-protocol", f"{_shown(value)} is a string", f"write {int(number)}")
@@ -381,8 +399,8 @@ IP_PROTOCOLS: Final[dict[str, int]] = {
 }
 IP_PROTOCOL_MAX: Final = 254  # 255 is reserved
 ALWAYS_PERMITTED: Final = frozenset({1, 6, 17, 58})
-# Hop-by-hop options, routing, fragment and destination options: headers that `meta l4proto` walks
-# over.
+# Hop-by-hop options, routing, fragment and destination options: nftables' `meta l4proto` skips
+# these headers.
 NOT_PROTOCOLS: Final = frozenset({0, 43, 44, 60})
 _AS_TEXT = PlainSerializer(str, return_type=str, when_used="json")
 _SCHEMA4: Final[dict[str, Any]] = {"type": "string", "format": "ipv4"}
@@ -535,6 +553,6 @@ Text = Annotated[StrictStr, StringConstraints(max_length=1000)]
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key under which laptop-2 stands before laptop-10."""
+    """Return a sort key by which laptop-2 comes before laptop-10."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)

@@ -1,10 +1,10 @@
-"""Rules between objects: what is sound alone and wrong beside something else.
+"""Check what is sound by itself and wrong beside something else.
 
-Pure; findings, never exceptions.
+Pure: the rules return findings and raise nothing.
 
-Only what the intent alone decides is judged here. What depends on earlier grants is `allocator`' to
-say, what depends on the host `compiler`'s. Networks may overlap each other, they never meet; inside
-one network nothing may.
+Only rules that the intent alone decides are here. `allocation.allocator` checks what depends on
+previous allocations, `networks.compiler` what depends on the host. Networks may overlap each other,
+because no packet passes between them; inside one network nothing may overlap.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ NAT_PORTS_MIN: Final = 4096
 DEFAULT_PORTS: Final = Pools().ports
 KERNEL_TABLES: Final = Range(253, 255)
 OWN_TABLES: Final = Range(UPLINK_TABLE, UPLINK_TABLE)
+ULA: Final = IPv6Network("fd00::/8")  # automatic IPv6 subnets are taken from it
 
-# Ranges that no network can be numbered from: each means something else to every host.
+# No network can use these ranges: each has another meaning to every host.
 RESERVED: Final[dict[str, tuple[IPNetwork, ...]]] = {
     "multicast": (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8")),
     "loopback": (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
@@ -48,8 +49,8 @@ RESERVED: Final[dict[str, tuple[IPNetwork, ...]]] = {
     "IPv4 inside IPv6": (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96")),
 }
 
-# Fields that mean something to some types only; elsewhere they are an error, or idle and worth a
-# warning.
+# Fields that have a meaning in some network types only. In other types a field of the first table
+# is an error; one of the second does nothing there and causes a warning.
 BELONGS: Final = {field: types_with_field(field) for row in ROWS for field in sorted(row.fields)}
 IDLE_ELSEWHERE: Final = {
     field: types_with_field(field) for row in ROWS for field in sorted(row.options)
@@ -57,7 +58,7 @@ IDLE_ELSEWHERE: Final = {
 
 
 def check(intent: Intent) -> tuple[Finding, ...]:
-    """Every problem between objects, errors and warnings, in a fixed order."""
+    """Return every problem between objects, errors and warnings, in a fixed order."""
     findings = [*_gateway(intent), *_unique(intent), *_pools(intent), *_return_paths(intent)]
     for name, network in sorted(intent.networks.items()):
         findings += _network(f"networks.{name}", network, intent)
@@ -72,7 +73,7 @@ def _warning(code: str, path: str, message: str, hint: str = "") -> Finding:
     return Finding(code, path, message, hint, "warning")
 
 
-# Between networks
+# -- between networks
 
 
 def _gateway(intent: Intent) -> Iterator[Finding]:
@@ -87,8 +88,9 @@ def _gateway(intent: Intent) -> Iterator[Finding]:
 
 
 def _nat_ports(intent: Intent) -> Iterator[Finding]:
-    """NAT maps onto one run of ports on which the gateway does not listen: every network behind it
-    shares them.
+    """Check that enough ports in a row are left for NAT.
+
+    All networks behind NAT share one run of ports on which the gateway does not listen.
     """
     pool = intent.gateway.pools.ports
     own = {network.port for network in intent.networks.values() if network.port is not None}
@@ -167,7 +169,10 @@ def _twice(
 
 
 def _keys(intent: Intent) -> Iterator[Finding]:
-    """A peer is its public key: two endpoints with one key would take each other's place."""
+    """Check that no two endpoints have the same key.
+
+    The kernel identifies a peer by its public key, so that they would replace each other.
+    """
     first: dict[str, str] = {}
     for path, endpoint in _explicit_endpoints(intent):
         if endpoint.preshared_key_file is not None and not endpoint.preshared_key:
@@ -191,10 +196,13 @@ def _keys(intent: Intent) -> Iterator[Finding]:
 def _renamed(
     path: str, what: str, named: Mapping[str, Network | Endpoint], some: Iterable[str]
 ) -> Iterator[Finding]:
-    """A successor takes the whole place of a name: that one must be gone, and have no second
-    successor.
+    """Check `renamed_from`: the former name must not be in use, and have one successor only.
 
-    `some` are names of `named`, in order; all others have no former name.
+    Args:
+        path: the path of the mapping.
+        what: what its values are, for messages.
+        named: the mapping.
+        some: names of `named`, in order; all others have no `renamed_from`.
     """
     first: dict[str, str] = {}
     for name in some:
@@ -212,11 +220,10 @@ def _renamed(
         elif before in named:
             again = named[before].renamed_from
             chain = f", itself renamed from {again}" if again is not None else ""
-            text = (
-                f"there still is an {what}" if what.startswith("e") else f"there still is a {what}"
-            )
+            article = "an" if what.startswith("e") else "a"
+            text = f"there still is {article} {what} named {before}{chain}"
             hint = f"rename one at a time and apply in between, or remove {before} or this line"
-            yield _error("renamed-from", where, f"{text} named {before}{chain}", hint)
+            yield _error("renamed-from", where, text, hint)
         elif before in first:
             text = f"{before} cannot become both {first[before]} and {name}"
             yield _error("renamed-from", where, text, "leave one of them out")
@@ -274,7 +281,10 @@ def _numbers(key: str, pool: Range, given: list[int | None]) -> Iterator[Finding
 
 
 def _subnet_pools(intent: Intent, pools: Pools) -> Iterator[Finding]:
-    """Aligned blocks fill a pool without gaps, so that the sum of the sizes decides."""
+    """Check that the pools hold the automatic subnets.
+
+    Aligned blocks fill a pool without gaps, so that the sum of their sizes decides.
+    """
     wanted: dict[str, int] = defaultdict(int)
     for network in intent.networks.values():
         if network.subnet is None:
@@ -293,7 +303,10 @@ def _subnet_pools(intent: Intent, pools: Pools) -> Iterator[Finding]:
 
 
 def _return_paths(intent: Intent) -> Iterator[Finding]:
-    """Without NAT the answer finds its network by the client's address alone."""
+    """Check that answers to networks without NAT find their way.
+
+    Only the client's address says which network an answer belongs to.
+    """
     for field, subnet in (("nat", "subnet"), ("nat6", "subnet6")):
         held: list[tuple[str, Any]] = []
         for name, network in sorted(intent.networks.items()):
@@ -315,10 +328,11 @@ def _return_paths(intent: Intent) -> Iterator[Finding]:
             held.append((name, block))
 
 
-# Inside one network
+# -- inside one network
 
 
 def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
+    """Check one network by all rules."""
     yield from _belonging(path, network)
     yield from _subnets(path, network, intent)
     yield from _capacity(path, network)
@@ -342,25 +356,24 @@ def _network(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
     yield from _name_servers(path, network, intent)
     yield from _zoned(path, network, intent)
     yield from _protocols(path, network)
-    if network.routing_table is not None and network.routing_table in KERNEL_TABLES:
-        yield _error(
-            "routing-table",
-            f"{path}.routing_table",
-            f"table {network.routing_table} is the kernel's own",
-        )
-    if network.routing_table is not None and network.routing_table in OWN_TABLES:
-        yield _error(
-            "routing-table",
-            f"{path}.routing_table",
-            f"table {network.routing_table} is the gateway's own",
-        )
+    yield from _routing_table(f"{path}.routing_table", network.routing_table)
+
+
+def _routing_table(path: str, table: int | None) -> Iterator[Finding]:
+    """Check that a routing table is not in use for something else."""
+    if table is None:
+        return
+    if table in KERNEL_TABLES:
+        yield _error("routing-table", path, f"table {table} is the kernel's own")
+    if table in OWN_TABLES:
+        yield _error("routing-table", path, f"table {table} is the gateway's own")
 
 
 def _name_servers(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    """Name servers that clients are told of, but never reach."""
+    """Warn of name servers in client configs that the clients cannot reach."""
     for index, server in enumerate(network.dns or ()):
         if server.version == 6 and not network.ipv6:
-            continue  # said as idle
+            continue  # _six warns of it
         if network.traits.lists_resources and not any(
             _answers(one, server) for one in network.resources
         ):
@@ -373,12 +386,12 @@ def _name_servers(path: str, network: Network, intent: Intent) -> Iterator[Findi
                 "dns-unreachable",
                 f"{path}.dns[{index}]",
                 text,
-                "add a route to the endpoint that has it behind it",
+                "add a route to the endpoint in front of it",
             )
 
 
 def _answers(resource: Resource, server: IPAddress) -> bool:
-    """Whether a resource lets name queries through to this server."""
+    """Whether a resource permits DNS queries to this server."""
     ports = resource.ports
     return (
         server in resource.subnet
@@ -388,40 +401,45 @@ def _answers(resource: Resource, server: IPAddress) -> bool:
 
 
 def _lies_inside(server: IPAddress, network: Network, intent: Intent) -> bool:
-    """Whether it is, or may be, an address of the network: a subnet that is granted may be any of
-    the pool.
+    """Whether an address is, or may become, one of the network.
+
+    An automatic subnet may be any of its pool.
     """
-    own = (
-        network.subnet or intent.gateway.pools.subnets[network.type]
-        if server.version == 4
-        else network.subnet6
-    )
-    if own is None:
-        own = IPv6Network("fd00::/8")
-    routes = (
-        route for endpoint in network.explicit_endpoints.values() for route in endpoint.routes
-    )
-    return server in own or any(server in route for route in routes)
+    own: IPNetwork = network.subnet6 or ULA
+    if server.version == 4:
+        own = network.subnet or intent.gateway.pools.subnets[network.type]
+    return server in own or any(server in route for route in _routes(network))
+
+
+def _routes(network: Network) -> Iterator[IPNetwork]:
+    """Yield the routes of all endpoints."""
+    for endpoint in network.explicit_endpoints.values():
+        yield from endpoint.routes
 
 
 def check_day(intent: Intent, today: date) -> tuple[Finding, ...]:
-    """Endpoints whose day has come: they are in no kernel any more, which a reader of the YAML may
-    not see.
+    """Warn of endpoints that have expired: warpd has removed them from the kernel.
+
+    Args:
+        intent: the intent.
+        today: the date in UTC.
     """
-    out = []
+    findings = []
     for name, network in sorted(intent.networks.items()):
-        for each, endpoint in network.endpoints.items():
+        for endpoint_name, endpoint in network.endpoints.items():
             if endpoint.expires is not None and endpoint.expires <= today:
                 text = f"{endpoint.expires} is past: this endpoint is out of the kernel"
-                path = f"networks.{name}.endpoints.{each}.expires"
-                out.append(
-                    _warning("expired", path, text, "remove the endpoint, or give a later day")
-                )
-    return tuple(out)
+                path = f"networks.{name}.endpoints.{endpoint_name}.expires"
+                hint = "remove the endpoint, or give a later day"
+                findings.append(_warning("expired", path, text, hint))
+    return tuple(findings)
 
 
 def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    """In a VRF the conntrack zone has the routing table's number, and zones have 16 bits."""
+    """Check that the routing table of a network in a VRF is a possible conntrack zone.
+
+    The zone has the number of the table, and zones have 16 bits.
+    """
     if (network.isolation or intent.gateway.isolation) != "vrf":
         return
     hint = f"take one up to {TABLES_LAST}, or write `isolation: namespace`"
@@ -441,8 +459,9 @@ def _zoned(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
 
 
 def _protocols(path: str, network: Network) -> Iterator[Finding]:
-    """What has no ports needs an address of the network's own: behind a shared one nothing tells
-    whose an answer is.
+    """Check that other protocols than TCP, UDP and ICMP echo do not need NAT.
+
+    Nothing in their packets tells which of the clients behind one address an answer belongs to.
     """
     six = network.ipv6 and not network.nat6
     if network.protocols and network.traits.egress and network.nat and not six:
@@ -458,6 +477,7 @@ def _protocols(path: str, network: Network) -> Iterator[Finding]:
 
 
 def _belonging(path: str, network: Network) -> Iterator[Finding]:
+    """Report fields that have no meaning in this type of network."""
     given = network.model_fields_set
     for field, types in BELONGS.items():
         if (
@@ -510,11 +530,10 @@ def _subnet6(path: str, subnet6: IPv6Network, network: Network) -> Iterator[Find
             f"overlaps {TRANSIT6}, the transit links of IPv6",
             "take another",
         )
-    hosts = (
-        network.subnet.num_addresses
-        if network.subnet
-        else max(expected_users(network), len(network.endpoints)) + 2
-    )
+    if network.subnet is not None:
+        hosts = network.subnet.num_addresses
+    else:
+        hosts = max(expected_users(network), len(network.endpoints)) + 2
     if subnet6.num_addresses < hosts + 1:
         text = f"has {subnet6.num_addresses} addresses, the network needs {hosts + 1}"
         yield _error(
@@ -535,35 +554,57 @@ def _reserved(path: str, subnet: IPNetwork) -> Iterator[Finding]:
 
 
 def _capacity(path: str, network: Network) -> Iterator[Finding]:
-    count = len(network.endpoints)
+    """Check that type, `expected_users` and subnet hold the endpoints."""
+    found = (
+        _more_than_the_type_joins(path, network)
+        or _more_than_expected(path, network)
+        or _more_than_the_subnet_holds(path, network)
+    )
+    if found is not None:
+        yield found
     users = network.expected_users
-    room = capacity(network.subnet.prefixlen) if network.subnet is not None else None
-    if network.traits.endpoints_max is not None and count > network.traits.endpoints_max:
-        text = f"has {count} endpoints; {network.type} joins exactly {network.traits.endpoints_max}"
-        yield _error("too-many-endpoints", f"{path}.endpoints", text, "take l2-mesh for more")
-    elif (users is not None or room is None) and count > expected_users(network):
-        limit = (
-            f"expected_users is {users}"
-            if users
-            else f"{network.type} without expected_users holds {expected_users(network)}"
-        )
-        where = f"{path}.expected_users" if users else f"{path}.endpoints"
-        yield _error(
-            "too-many-endpoints",
-            where,
-            f"{count} endpoints, but {limit}",
-            f"write expected_users: {count}",
-        )
-    elif room is not None and count > room:
-        text = f"has {count} endpoints, {network.subnet} holds {room}"
-        yield _error(
-            "subnet-too-small", f"{path}.subnet", text, f"a /{prefix_for(count)} holds them"
-        )
+    room = _room(network)
     if room is not None and users is not None and users > room > 0:
         text = f"{network.subnet} holds {room}, expected_users is {users}"
-        yield _error(
-            "subnet-too-small", f"{path}.subnet", text, f"a /{prefix_for(users)} holds them"
-        )
+        hint = f"a /{prefix_for(users)} holds them"
+        yield _error("subnet-too-small", f"{path}.subnet", text, hint)
+
+
+def _room(network: Network) -> int | None:
+    """Return how many endpoints the subnet holds; None where the YAML gives no subnet."""
+    return None if network.subnet is None else capacity(network.subnet.prefixlen)
+
+
+def _more_than_the_type_joins(path: str, network: Network) -> Finding | None:
+    count, most = len(network.endpoints), network.traits.endpoints_max
+    if most is None or count <= most:
+        return None
+    text = f"has {count} endpoints; {network.type} joins exactly {most}"
+    return _error("too-many-endpoints", f"{path}.endpoints", text, "take l2-mesh for more")
+
+
+def _more_than_expected(path: str, network: Network) -> Finding | None:
+    """A subnet in the YAML decides alone where `expected_users` is absent."""
+    count, users = len(network.endpoints), network.expected_users
+    if users is None and network.subnet is not None:
+        return None
+    most = expected_users(network)
+    if count <= most:
+        return None
+    if users is None:
+        field, limit = "endpoints", f"{network.type} without expected_users holds {most}"
+    else:
+        field, limit = "expected_users", f"expected_users is {users}"
+    text = f"{count} endpoints, but {limit}"
+    return _error("too-many-endpoints", f"{path}.{field}", text, f"write expected_users: {count}")
+
+
+def _more_than_the_subnet_holds(path: str, network: Network) -> Finding | None:
+    count, room = len(network.endpoints), _room(network)
+    if room is None or count <= room:
+        return None
+    text = f"has {count} endpoints, {network.subnet} holds {room}"
+    return _error("subnet-too-small", f"{path}.subnet", text, f"a /{prefix_for(count)} holds them")
 
 
 def _limits(path: str, network: Network) -> Iterator[Finding]:
@@ -579,46 +620,48 @@ def _limits(path: str, network: Network) -> Iterator[Finding]:
 
 
 def _l2(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
+    """Check a network that carries Ethernet."""
     if not network.traits.ethernet:
         return
-    count = len(network.endpoints)
-    if (
-        network.traits.endpoints_max is not None
-        and sum(one.enabled for one in network.endpoints.values()) == 1
-    ):
-        text = "a wire with one end: nothing comes out anywhere"
+    enabled = sum(endpoint.enabled for endpoint in network.endpoints.values())
+    if network.traits.endpoints_max is not None and enabled == 1:
+        text = "only one endpoint is enabled, so that no frame passes"
         yield _warning("wire-open", f"{path}.endpoints", text, "it joins exactly two endpoints")
+    count = len(network.endpoints)
     if count > BRIDGE_PORTS:
-        yield _error(
-            "bridge-full",
-            f"{path}.endpoints",
-            f"has {count} endpoints, a bridge holds {BRIDGE_PORTS}",
-        )
-    legs = max(0, count - LEGS_BY_VLAN)
-    if (
-        network.traits.leg == "vxlan"
-        and legs
-        and (network.vni_pool is None or len(network.vni_pool) < legs)
-    ):
-        text = f"{legs} legs beyond the {LEGS_BY_VLAN}th need VNIs of their own"
-        hint = f"give vni_pool {legs} numbers, as 1000000-{1000000 + legs - 1}"
-        yield _error(
-            "vni-pool", f"{path}.{'vni_pool' if network.vni_pool else 'endpoints'}", text, hint
-        )
+        text = f"has {count} endpoints, a bridge holds {BRIDGE_PORTS}"
+        yield _error("bridge-full", f"{path}.endpoints", text)
+    if network.traits.leg == "vxlan":
+        yield from _vni_pool_size(path, network)
     if network.bridge_name is not None:
         yield from _bridge_name(f"{path}.bridge_name", network.bridge_name, network, intent)
-    if (
-        network.vlan_id is not None
-        and network.vlan_range is not None
-        and network.vlan_id in network.vlan_range
-    ):
+    yield from _vlans(path, network)
+
+
+def _vni_pool_size(path: str, network: Network) -> Iterator[Finding]:
+    """Check that legs beyond those that a VLAN id numbers have a VNI."""
+    legs = len(network.endpoints) - LEGS_BY_VLAN
+    pool = network.vni_pool
+    if legs <= 0 or (pool is not None and len(pool) >= legs):
+        return
+    text = f"{legs} legs beyond the {LEGS_BY_VLAN}th need VNIs of their own"
+    hint = f"give vni_pool {legs} numbers, as 1000000-{1000000 + legs - 1}"
+    field = "endpoints" if pool is None else "vni_pool"
+    yield _error("vni-pool", f"{path}.{field}", text, hint)
+
+
+def _vlans(path: str, network: Network) -> Iterator[Finding]:
+    """Check that the access VLAN is not passed with a tag too."""
+    if network.vlan_id is None or network.vlan_range is None:
+        return
+    if network.vlan_id in network.vlan_range:
         text = f"VLAN {network.vlan_id} is both untagged (vlan_id) and tagged (vlan_range)"
         yield _error("vlan-conflict", f"{path}.vlan_id", text, "leave it out of one of them")
 
 
 def _bridge_name(path: str, name: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    """A name that is always somebody else's: the uplink's, the kernel's, or one by which we know
-    another kind of link.
+    """Check that a bridge name is not the uplink's, one of the kernel's own links, or one by which
+    warpd recognises another link.
     """
     if name == intent.gateway.uplink:
         yield _error("bridge-is-uplink", path, f"{name} is the uplink", "take another name")
@@ -648,78 +691,83 @@ def _bridge_name(path: str, name: str, network: Network, intent: Intent) -> Iter
 
 
 def _six(path: str, network: Network) -> Iterator[Finding]:
-    if network.ipv6:
-        if network.mtu is not None and network.mtu < IPV6_MINIMUM_MTU:
-            text = f"{network.mtu} is below {IPV6_MINIMUM_MTU}, the least that IPv6 works with"
-            yield _error(
-                "mtu-ipv6", f"{path}.mtu", text, f"write {IPV6_MINIMUM_MTU} or more, or ipv6: false"
-            )
-        return
-    idle = [f"{path}.subnet6"] if network.subnet6 else []
-    idle += [
-        f"{path}.dns[{index}]"
-        for index, server in enumerate(network.dns or ())
-        if server.version == 6
-    ]
-    idle += [
-        f"{path}.allow_private[{index}]"
-        for index, block in enumerate(network.allow_private)
-        if block.version == 6
-    ]
-    idle += [
-        f"{path}.resources[{index}].subnet"
-        for index, one in enumerate(network.resources)
-        if one.subnet.version == 6
-    ]
+    """Check the MTU against IPv6, and warn of IPv6 fields of a network without IPv6."""
+    if not network.ipv6:
+        for where in (*_ipv6_fields(path, network), *_endpoints_ipv6_fields(path, network)):
+            yield _warning("field-idle", where, "does nothing: ipv6 is false", "remove it")
+    elif network.mtu is not None and network.mtu < IPV6_MINIMUM_MTU:
+        text = f"{network.mtu} is below {IPV6_MINIMUM_MTU}, the least that IPv6 works with"
+        hint = f"write {IPV6_MINIMUM_MTU} or more, or ipv6: false"
+        yield _error("mtu-ipv6", f"{path}.mtu", text, hint)
+
+
+def _ipv6_fields(path: str, network: Network) -> Iterator[str]:
+    """Yield the paths of the network's own values that concern IPv6."""
+    if network.subnet6 is not None:
+        yield f"{path}.subnet6"
+    for index, server in enumerate(network.dns or ()):
+        if server.version == 6:
+            yield f"{path}.dns[{index}]"
+    for index, block in enumerate(network.allow_private):
+        if block.version == 6:
+            yield f"{path}.allow_private[{index}]"
+    for index, resource in enumerate(network.resources):
+        if resource.subnet.version == 6:
+            yield f"{path}.resources[{index}].subnet"
+
+
+def _endpoints_ipv6_fields(path: str, network: Network) -> Iterator[str]:
+    """Yield the paths of the endpoints' values that concern IPv6."""
     for name, endpoint in network.explicit_endpoints.items():
-        routes = enumerate(endpoint.routes)
-        idle += [
-            f"{path}.endpoints.{name}.routes[{index}]"
-            for index, route in routes
-            if route.version == 6
-        ]
-    idle += [
-        f"{path}.endpoints.{name}.address6"
-        for name, endpoint in network.explicit_endpoints.items()
-        if endpoint.address6
-    ]
-    for where in idle:
-        yield _warning("field-idle", where, "does nothing: ipv6 is false", "remove it")
+        for index, route in enumerate(endpoint.routes):
+            if route.version == 6:
+                yield f"{path}.endpoints.{name}.routes[{index}]"
+    for name, endpoint in network.explicit_endpoints.items():
+        if endpoint.address6 is not None:
+            yield f"{path}.endpoints.{name}.address6"
 
 
 def _addresses(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    gateway = network.gateway_address or (
-        network.subnet.network_address if network.subnet else None
-    )
+    """Check that given addresses lie in their subnet and are used once."""
     pool = intent.gateway.pools.subnets[network.type]
     if network.gateway_address is not None:
         yield from _inside(f"{path}.gateway_address", network.gateway_address, network.subnet, pool)
-    first: dict[IPAddress, str] = {gateway: "the gateway"} if gateway else {}
-    if (
-        network.subnet6 is not None
-    ):  # the gateway is host 1; the first address of a subnet answers to routers (anycast)
-        first[network.subnet6[1]] = "the gateway"
-        first[network.subnet6[0]] = "routers (the subnet's anycast address)"
+    holders = _gateway_addresses(network)
     for name, endpoint in network.explicit_endpoints.items():
-        for field, subnet in (("address", network.subnet), ("address6", network.subnet6)):
-            address = getattr(endpoint, field)
+        here = f"{path}.endpoints.{name}"
+        given: tuple[tuple[str, IPAddress | None, IPNetwork | None, IPNetwork | None], ...] = (
+            ("address", endpoint.address, network.subnet, pool),
+            ("address6", endpoint.address6, network.subnet6, None),
+        )
+        for field, address, subnet, pool_of_family in given:
             if address is None:
                 continue
-            where = f"{path}.endpoints.{name}.{field}"
-            yield from _inside(where, address, subnet, pool if field == "address" else None)
-            if address in first:
-                yield _error(
-                    "address-twice",
-                    where,
-                    f"{address} is used twice: {first[address]} has it",
-                    "give another one",
-                )
-            first.setdefault(address, f"endpoint {name}")
+            where = f"{here}.{field}"
+            yield from _inside(where, address, subnet, pool_of_family)
+            if address in holders:
+                text = f"{address} is used twice: {holders[address]} has it"
+                yield _error("address-twice", where, text, "give another one")
+            holders.setdefault(address, f"endpoint {name}")
+
+
+def _gateway_addresses(network: Network) -> dict[IPAddress, str]:
+    """Return the addresses that no endpoint can have, with what holds them."""
+    holders: dict[IPAddress, str] = {}
+    if network.gateway_address is not None:
+        holders[network.gateway_address] = "the gateway"
+    elif network.subnet is not None:
+        holders[network.subnet.network_address] = "the gateway"
+    if network.subnet6 is not None:
+        # RFC 4291 section 2.6.1: every router answers to the first address of a subnet.
+        holders[network.subnet6[1]] = "the gateway"
+        holders[network.subnet6[0]] = "routers (the subnet's anycast address)"
+    return holders
 
 
 def _inside(
     path: str, address: IPAddress, subnet: IPNetwork | None, pool: IPNetwork | None
 ) -> Iterator[Finding]:
+    """Check that an address lies in its subnet, or in the pool where the subnet is automatic."""
     if subnet is not None and address not in subnet:
         yield _error(
             "address-outside",
@@ -732,14 +780,10 @@ def _inside(
         yield _error("address-outside", path, text, "give the network a subnet that holds it")
 
 
-# Overlaps: sorted by first address, an overlap always shows between a block and the widest one
-# before it.
-
-
 def _overlaps(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
-    blocks: list[tuple[IPNetwork, str]] = [
-        (subnet, "") for subnet in (network.subnet, network.subnet6) if subnet
-    ]
+    """Check the routes of a network by themselves, and against each other and its subnets."""
+    subnets: tuple[IPNetwork | None, ...] = (network.subnet, network.subnet6)
+    blocks: list[tuple[IPNetwork, str]] = [(subnet, "") for subnet in subnets if subnet is not None]
     for name, endpoint in network.explicit_endpoints.items():
         for index, route in enumerate(endpoint.routes):
             where = f"{path}.endpoints.{name}.routes[{index}]"
@@ -750,6 +794,11 @@ def _overlaps(path: str, network: Network, intent: Intent) -> Iterator[Finding]:
 
 
 def _sweep(path: str, blocks: list[tuple[IPNetwork, str]]) -> Iterator[Finding]:
+    """Report blocks that overlap; each has the path of its field, "" for the network's own subnet.
+
+    In the order of first addresses, a block that overlaps another one also overlaps the widest of
+    those before it.
+    """
     widest: tuple[IPNetwork, str] | None = None
     for block, where in sorted(
         blocks, key=lambda item: (int(item[0].network_address), item[0].prefixlen, item[1])
@@ -766,45 +815,52 @@ def _sweep(path: str, blocks: list[tuple[IPNetwork, str]]) -> Iterator[Finding]:
 
 
 def _route(path: str, route: IPNetwork, network: Network, intent: Intent) -> Iterator[Finding]:
+    """Check that a route of an endpoint takes in nothing that warpd or the kernel uses."""
     pool = intent.gateway.pools.subnets[network.type]
     if network.subnet is None and isinstance(route, IPv4Network) and pool.subnet_of(route):
-        text = f"{route} takes in {pool}, from which this network's subnet is granted"
+        text = f"{route} takes in {pool}, from which this network's subnet is taken"
         yield _error("overlap", path, text, "narrow it, or give the network a subnet elsewhere")
     transit = intent.gateway.pools.transit if route.version == 4 else TRANSIT6
     if network.traits.egress and route.overlaps(transit):
-        yield _error(
-            "transit-overlap", path, f"overlaps {transit}, the links to the uplink", "narrow it"
-        )
-    if route.is_multicast or route.is_loopback or (route.is_link_local and route.prefixlen):
+        text = f"overlaps {transit}, the links to the uplink"
+        yield _error("transit-overlap", path, text, "narrow it")
+    if _stays_on_its_link(route):
         yield _error("reserved-range", path, f"{route} is never behind an endpoint", "remove it")
 
 
+def _stays_on_its_link(route: IPNetwork) -> bool:
+    """Whether no router forwards to these addresses; a default route is forwarded."""
+    if route.prefixlen == 0:
+        return False
+    return route.is_multicast or route.is_loopback or route.is_link_local
+
+
 def _resource(path: str, resource: Resource, network: Network) -> Iterator[Finding]:
-    if resource.ports is not None and resource.protocol not in ("tcp", "udp"):
-        yield _error(
-            "ports-without-protocol",
-            f"{path}.ports",
-            "ports need a protocol that has them",
-            "protocol: tcp or udp",
-        )
-    for index, ports in enumerate(resource.ports or ()):
-        if any(ports.overlaps(other) for other in (resource.ports or ())[:index]):
-            yield _error(
-                "overlap", f"{path}.ports[{index}]", f"{ports} is listed already", "remove it"
-            )
+    """Check one resource of a remote-resource-gateway."""
+    yield from _resource_ports(f"{path}.ports", resource)
     subnet = network.subnet if resource.subnet.version == 4 else network.subnet6
     if subnet is not None and resource.subnet.overlaps(subnet):
         text = f"{resource.subnet} overlaps {subnet}, the network's own subnet"
-        yield _error(
-            "overlap",
-            f"{path}.subnet",
-            text,
-            "endpoints never reach each other in remote-resource-gateway",
-        )
+        hint = "endpoints never reach each other in remote-resource-gateway"
+        yield _error("overlap", f"{path}.subnet", text, hint)
     yield from _via(path, resource, network)
 
 
+def _resource_ports(path: str, resource: Resource) -> Iterator[Finding]:
+    """Check that ports have a protocol with ports, and are listed once."""
+    ports = resource.ports
+    if ports is None:
+        return
+    if resource.protocol not in ("tcp", "udp"):
+        text = "ports need a protocol that has them"
+        yield _error("ports-without-protocol", path, text, "protocol: tcp or udp")
+    for index, listed in enumerate(ports):
+        if any(listed.overlaps(other) for other in ports[:index]):
+            yield _error("overlap", f"{path}[{index}]", f"{listed} is listed already", "remove it")
+
+
 def _via(path: str, resource: Resource, network: Network) -> Iterator[Finding]:
+    """Check that `via` names the endpoint that has the resource behind it."""
     if resource.via is None:
         behind = [
             name

@@ -120,7 +120,7 @@ class Session:
                     )
                 ]
             )
-        loaded = load(self.config, instead, last=self._loaded)
+        loaded = load(self.config, instead, previous=self._loaded)
         if loaded.intent is not None:
             self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)

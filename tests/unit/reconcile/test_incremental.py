@@ -63,7 +63,7 @@ def test_a_network_that_reads_as_before_is_the_same_object(tmp_path: Path) -> No
     file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
     first = load(file)
     file.write_text(file.read_text().replace("  a:\n", "  # more\n  a:\n    mtu: 1380\n"))
-    again, whole = load(file, last=first), load(file)
+    again, whole = load(file, previous=first), load(file)
     assert again.intent is not None and first.intent is not None
     assert again.intent == whole.intent
     assert again.intent.networks["b"] is first.intent.networks["b"]
@@ -75,7 +75,7 @@ def test_a_finding_stands_where_it_is_now(tmp_path: Path) -> None:
     file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
     first = load(file)
     file.write_text("# two\n# lines\n" + TEXT.replace("vlan_id: 7", "vlan_id: x"))
-    again, whole = load(file, last=first), load(file)
+    again, whole = load(file, previous=first), load(file)
     assert again.findings == whole.findings
     assert [(item.where.line, item.where.column) for item in again.findings if item.where] == [
         (10, 14)
@@ -90,10 +90,10 @@ def test_a_gateway_that_changes_is_read(tmp_path: Path) -> None:
     )
     first = load(file)
     file.write_text(file.read_text().replace("name: one", "name: two"))
-    again = load(file, last=first)
+    again = load(file, previous=first)
     assert again.intent is not None and again.intent.gateway.name == "two"
     file.write_text(file.read_text().replace("gateway: {name: two}\n", ""))
-    last = load(file, last=again)
+    last = load(file, previous=again)
     assert last.intent is not None and last.intent.gateway.name is None
 
 
@@ -108,11 +108,11 @@ def test_a_file_of_the_folder_that_is_the_same_is_not_read_again(tmp_path: Path)
     (tmp_path / "networks.d" / "a.yaml").write_text(
         "networks:\n  a:\n    type: l2-mesh\n    mtu: 1400\n"
     )
-    again = load(tmp_path, last=first)
+    again = load(tmp_path, previous=first)
     assert again.intent == load(tmp_path).intent and again.intent is not None
     assert again.sources[2] is first.sources[2]
     (tmp_path / "networks.d" / "b.yaml").unlink()
-    assert list(load(tmp_path, last=again).owners) == ["a"]
+    assert list(load(tmp_path, previous=again).owners) == ["a"]
 
 
 def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> 
     first = load(tmp_path)
     one.write_text("networks:\n  m:\n    type: l2-mesh\n")
     other.write_text("networks:\n\n\n  n:\n    type: l2-mesh\n    vlan_id: x\n")
-    found = load(tmp_path, last=first).findings
+    found = load(tmp_path, previous=first).findings
     assert found == load(tmp_path).findings
     assert [(Path(item.where.file).name, item.where.line) for item in found if item.where] == [
         ("b.yaml", 6)

@@ -1,14 +1,16 @@
-"""A git repository as the place of the YAML: fetched, verified, and laid out as plain files for
-everybody else to read.
+"""A git repository as the source of the YAML: fetched, verified and laid out as plain files.
 
-    STATE/source/KEY/repo.git what git fetched STATE/source/KEY/REVISION/ warp.yaml, warp.lock.yaml,
-    networks.d/*.yaml of a revision that was accepted STATE/source/KEY/current a symlink to the one
-    that counts; swapped at once
+The other parts of warpd read these files as they read a YAML in /etc.
 
-KEY stands for the source's settings: what one repository gave is never taken for another's, or for
-verified because it once needed not be. Only regular files of those names are laid out: a symlink in
-a repository could name any file of this machine, and an error message would show its lines. Lives
-here: git. Does not: what the files mean, when to pull.
+    STATE/source/KEY/repo.git    what git has fetched
+    STATE/source/KEY/REVISION/   warp.yaml, warp.lock.yaml and networks.d/*.yaml of an accepted
+                                 commit
+    STATE/source/KEY/current     symlink to the commit that counts; replaced atomically
+
+KEY is a hash of the source's settings. So a commit of one repository is never taken for one of
+another, nor a commit that was accepted without `verify` for a verified one. Only regular files of
+these names are laid out: a symlink in a repository could name any file of this machine, and an
+error message would show its lines.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from warpd.intent.loader import FOLDER, LOCK_FILE, MAIN_FILE
 from warpd.intent.model import GitSource
 
 TIMEOUT_S: Final = 300.0
-SAID_MAX: Final = 2000  # characters of git's own words that are told
+OUTPUT_MAX: Final = 2000  # characters of git's error output that are shown
 TARGET: Final = "refs/warpd/wanted"
+REGULAR_MODES: Final = ("100644", "100755")  # of git's trees; 120000 is a symlink
 _REVISION = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
-# No question on a terminal, no helper that runs commands, no hook; only ssh signatures count, not
-# the keyrings of root.
+# No helper that runs commands and no hook is started. Only ssh signatures count, not those by keys
+# in root's keyrings.
 _SAFE: Final = (
     "-c",
     "protocol.ext.allow=never",
@@ -53,7 +56,7 @@ _SAFE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull came to."""
+    """The result of a pull: the commit that is laid out now, and whether it was another before."""
 
     revision: str
     changed: bool
@@ -71,9 +74,10 @@ class Checkout:
 
     @property
     def revision(self) -> str:
-        """The commit that is laid out; "" before the first.
+        """The commit that is laid out; "" before the first pull.
 
-        Raises: OSError when the state folder is not ours to read.
+        Raises:
+            OSError: the state folder cannot be read.
         """
         try:
             return os.readlink(self.current)
@@ -81,12 +85,12 @@ class Checkout:
             return ""
 
     def pull(self) -> Pulled:
-        """Fetch, verify, lay out. What was laid out before stays when anything is wrong.
+        """Fetch, verify and lay out the wanted commit. On a failure the previous one stays.
 
         Raises:
-            Busy: another warpd pulls just now.
-            WarpError: git failed (its words are in the message), the commit is not verified, or it
-            has no YAML.
+            Busy: another warpd pulls at this moment.
+            WarpError: git failed (the message contains its output), the commit is not verified, or
+                it contains no YAML.
         """
         with self._alone():
             before = self.revision
@@ -112,7 +116,7 @@ class Checkout:
             shutil.rmtree(self._repository, ignore_errors=True)
             _git(None, "init", "--quiet", "--bare", str(self._repository))
         ref = self.source.ref
-        # A commit cannot be asked for everywhere; a branch that holds it can.
+        # Not every server lets a client fetch a commit by its hash, so all branches are fetched.
         what, name = (
             ("refs/heads/*:refs/warpd/heads/*", ref)
             if _REVISION.match(ref)
@@ -136,7 +140,7 @@ class Checkout:
                 f" {failure.message}"
             )
             raise _failure(
-                text, "source-unverified", "it is not applied; sign it, or mend the file of signers"
+                text, "source-unverified", "it is not applied; sign it, or fix the file of signers"
             ) from None
         if before and not self._descends(before, wanted):
             text = (
@@ -174,23 +178,17 @@ class Checkout:
             link.rename(self.current)
 
     def _files(self, revision: str) -> Iterator[tuple[str, str]]:
-        """Name, in the folder that is laid out, and blob of every file that counts."""
+        """Yield the files of a commit that are laid out: the name in that folder, and the blob."""
         top = "" if self.source.path == "." else self.source.path.strip("/") + "/"
         names = [f"{top}{name}" for name in (MAIN_FILE, LOCK_FILE, f"{FOLDER}/")]
-        for line in self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *names).split(
-            "\0"
-        ):
+        listing = self._git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *names)
+        for line in listing.split("\0"):
             about, _, path = line.partition("\t")
-            mode, kind, blob = about.split(" ") if path else ("", "", "")
+            if not path:
+                continue
+            mode, kind, blob = about.split(" ")
             name = path.removeprefix(top)
-            in_folder = (
-                name.startswith(f"{FOLDER}/") and name.count("/") == 1 and name.endswith(".yaml")
-            )
-            if (
-                kind == "blob"
-                and mode in ("100644", "100755")
-                and (name in (MAIN_FILE, LOCK_FILE) or in_folder)
-            ):
+            if kind == "blob" and mode in REGULAR_MODES and _is_part(name):
                 yield name, blob
 
     def _blob(self, blob: str) -> bytes:
@@ -205,8 +203,16 @@ class Checkout:
         return _git(self._repository, *words)
 
 
+def _is_part(name: str) -> bool:
+    """Whether a path in the source's folder is one of a file of the configuration."""
+    if name in (MAIN_FILE, LOCK_FILE):
+        return True
+    folder, _, file = name.partition("/")
+    return folder == FOLDER and "/" not in file and file.endswith(".yaml")
+
+
 def _write(file: Path, content: bytes) -> None:
-    """On the disk before the link that makes it count is there."""
+    """Write a file and wait until it is on the disk: the link to it must not come first."""
     with file.open("wb") as out:
         out.write(content)
         out.flush()
@@ -218,7 +224,12 @@ def _git(repository: Path | None, *words: str) -> str:
 
 
 def _run(repository: Path | None, *words: str) -> bytes:
-    """Raises: WarpError with git's own words."""
+    """Run git and return its output.
+
+    Raises:
+        WarpError: git cannot be started, takes longer than `TIMEOUT_S`, or fails; the message
+            contains its error output.
+    """
     where = ("--git-dir", str(repository)) if repository is not None else ()
     environment = {"HOME": "/root", **os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     environment.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
@@ -236,16 +247,16 @@ def _run(repository: Path | None, *words: str) -> bytes:
             f"git cannot be run: {failure.strerror}", "source-git", "apt install git"
         ) from None
     try:
-        out, said = job.communicate(timeout=TIMEOUT_S)
+        out, errors = job.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        os.killpg(job.pid, signal.SIGKILL)  # with ssh and the helpers that git has started
+        os.killpg(job.pid, signal.SIGKILL)  # git and the ssh and helpers that it has started
         job.communicate()
         raise _failure(f"git {words[0]} took over {TIMEOUT_S:.0f} s", "source-git") from None
     if job.returncode:
-        text = " ".join(said.decode(errors="replace").split())[:SAID_MAX]
-        raise _failure(
-            f"git: {text or f'it ended with {job.returncode} and said nothing'}", "source-git"
-        )
+        text = " ".join(errors.decode(errors="replace").split())[:OUTPUT_MAX]
+        if not text:
+            text = f"it ended with {job.returncode} and without a message"
+        raise _failure(f"git: {text}", "source-git")
     return out
 
 
