@@ -6,7 +6,9 @@ from warpd.intent.reference import TARGET, TITLES, reference
 
 
 def test_it_is_current() -> None:
-    assert TARGET.read_text(encoding="utf-8") == reference(), "run `python -m warpd.intent.reference`"
+    assert TARGET.read_text(encoding="utf-8") == reference(), (
+        "run `python -m warpd.intent.reference`"
+    )
 
 
 def test_every_part_has_fields() -> None:
