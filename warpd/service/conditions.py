@@ -1,31 +1,38 @@
-"""Facts about a gateway -> what is wrong with it, or waits: told alike by status, doctor, metrics,
-events and log. Pure.
+"""Decide from facts about a gateway what is wrong with it, or waits for somebody. Pure.
 
-Lives here: which facts are worth a line, how bad they are, the words. Does not: where facts come
-from (`health`, `daemon`), and what a plan or a network says of itself.
+status, doctor, metrics, events and the log all show these conditions, so that they agree. This
+module decides which facts are a condition, how severe it is, and its text. `health` and
+`daemon.health` collect the facts. What a plan says of one network is not a condition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 Severity = Literal["error", "warning"]
 
-NAMED_MAX: Final = 5  # networks or objects that one line names
-FINDING_MAX: Final = 300  # characters of a finding
+NAMED_MAX: Final = 5  # networks or objects that one condition names
+FINDING_MAX: Final = 300  # characters of a finding that a condition quotes
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that an operator should know. `code` is stable and stands once in a list."""
+    """One thing that an operator should know.
+
+    - `code`: a stable name for scripts and metrics; a list has each code once.
+    - `severity`: an error is something that does not work; a warning is something to decide or to
+      watch.
+    - `text`, `hint`: what is wrong, and what to do about it.
+    - `since`: when it began, ISO 8601 in UTC; "" where no daemon has observed that.
+    """
 
     code: str
     severity: Severity
     text: str
     hint: str = ""
-    since: str = ""  # ISO 8601 in UTC; "" where nobody has watched it begin
+    since: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "since": self.since or None}
@@ -33,56 +40,80 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A network that could not be brought to its state."""
+    """The retries of a network whose last apply failed.
+
+    - `times`: how often it was tried.
+    - `next_s`: seconds until the next try.
+    - `why`: the last failure; "" where it is not known.
+    """
 
     times: int
-    next_s: float  # seconds until the next try
+    next_s: float
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about a gateway at one moment. Every default is what is well."""
+    """What is known about a gateway at one moment. With the defaults there is no condition.
 
-    running: bool = True  # a daemon keeps the kernel
-    lost_master: str = ""  # why the master secret must have been there
-    lost_allocations: str = ""  # why there must have been allocations
-    unnamed: Mapping[str, int] = field(
-        default_factory=dict
-    )  # network -> endpoints that only the kernel knows, without names
-    obstacle: str = ""  # of the state folder: gone, read-only, full
-    unwritten: str = ""  # what an edit needs and the state folder does not take
+    - `running`: a daemon keeps this gateway.
+    - `lost_master`: what shows that there was a master secret, where it is gone.
+    - `lost_allocations`: what shows that there were allocations, where they are gone.
+    - `unnamed`: network -> how many of its endpoints are known from the kernel only.
+    - `obstacle`: why the state folder takes no writes: gone, read-only or full.
+    - `unwritten`: why an edit of the YAML could not be recorded in the state folder.
+    - `state_dir`: the path of the state folder.
+    - `findings`: the errors of the YAML as it is now, each as `FILE:LINE:COL: PATH: message`.
+    - `awaiting`: why the YAML waits for an operator's consent.
+    - `pending`: the apply that is undone unless it is confirmed: `number, by, until, left_s`.
+    - `rolled_back_to`: the number that a rollback went back to, while the files are still those
+      that were rolled back.
+    - `uplink`, `uplink_state`: its name, and missing, down, no route or "".
+    - `failing`: network -> its retries; "gateway" stands for what belongs to no network.
+    - `problems`: network -> what this machine lacks for it.
+    - `contested`: object that another program keeps reverting -> its network.
+    - `event_overruns`: how often events of the kernel were lost.
+    - `events_unwritten`: why the latest events of warpd are not on the disk.
+    - `last_good`: whether a valid intent was applied before.
+    - `source_error`: why the last pull of the YAML failed.
+    """
+
+    running: bool = True
+    lost_master: str = ""
+    lost_allocations: str = ""
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    obstacle: str = ""
+    unwritten: str = ""
     state_dir: str = ""
-    findings: tuple[
-        str, ...
-    ] = ()  # why the YAML as it is now is not in force, each as FILE:LINE:COL: PATH: message
-    awaiting: str = ""  # for whose consent the YAML waits
-    pending: Mapping[str, Any] | None = (
-        None  # the apply that is undone unless it is confirmed: number, by, until, left_s
-    )
-    rolled_back_to: int | None = None  # while the files are those that were rolled back from
+    findings: tuple[str, ...] = ()
+    awaiting: str = ""
+    pending: Mapping[str, Any] | None = None
+    rolled_back_to: int | None = None
     uplink: str = ""
-    uplink_state: str = ""  # missing, down, no route
-    failing: Mapping[str, Retry] = field(
-        default_factory=dict
-    )  # by network; "gateway" is its own part
-    problems: Mapping[str, str] = field(
-        default_factory=dict
-    )  # network -> what this machine keeps it from
-    contested: Mapping[str, str] = field(default_factory=dict)  # object -> network
+    uplink_state: str = ""
+    failing: Mapping[str, Retry] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+    contested: Mapping[str, str] = field(default_factory=dict)
     event_overruns: int = 0
-    events_unwritten: str = ""  # why the latest events are not on disk
-    last_good: bool = True  # a valid intent was applied before
+    events_unwritten: str = ""
+    last_good: bool = True
     source_error: str = ""
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
-    """What to tell, the worst first."""
-    found = [*_state(facts), *_intent(facts), *_uplink(facts), *_kernel(facts)]
+    """Return the conditions, errors first."""
+    found = [
+        *_lost(facts),
+        *_unwritable(facts),
+        *_intent(facts),
+        *_uplink(facts),
+        *_kernel(facts),
+    ]
     return tuple(sorted(found, key=lambda item: item.severity != "error"))
 
 
-def _state(facts: Facts) -> Iterator[Condition]:
+def _lost(facts: Facts) -> Iterator[Condition]:
+    """What the state folder no longer has."""
     if facts.lost_master:
         hint = "restore master.key from the backup: until then no plan can be made"
         yield Condition(
@@ -94,33 +125,36 @@ def _state(facts: Facts) -> Iterator[Condition]:
     if facts.unnamed:
         named = _few([f"{name} ({count})" for name, count in sorted(facts.unnamed.items())])
         text = (
-            "endpoints that only the kernel knows keep what they have, removed from the YAML or"
-            f" not: {named}"
+            "endpoints that only the kernel knows keep their access, also if the YAML does not"
+            f" have them any more: {named}"
         )
         hint = (
             "restore the state folder; to cut one off at once, remove its peer with `wg set ..."
             " peer ... remove`"
         )
         yield Condition("endpoints-unnamed", "error", text, hint)
+
+
+def _unwritable(facts: Facts) -> Iterator[Condition]:
+    """What could not be written to the state folder."""
     where = facts.state_dir or "the state folder"
     if facts.obstacle:
-        hint = "repairs and removals go on; what gives access waits" + (
-            ": make room" if facts.obstacle == "full" else ""
-        )
+        hint = "repairs and removals go on; what gives access waits"
+        if facts.obstacle == "full":
+            hint += ": make room"
         yield Condition("state-unwritable", "error", f"{where} is {facts.obstacle}", hint)
     if facts.unwritten:
-        hint = "what it takes away was taken away; the rest is tried again"
-        yield Condition(
-            "edit-unwritten", "error", f"an edit could not be written down: {facts.unwritten}", hint
-        )
+        text = f"an edit could not be recorded: {facts.unwritten}"
+        hint = "what it removes has been removed; the rest is tried again"
+        yield Condition("edit-unwritten", "error", text, hint)
     if facts.events_unwritten and not facts.obstacle:
         text = f"the latest events are in memory only: {facts.events_unwritten}"
-        yield Condition(
-            "events-unwritten", "warning", text, f"make room in {where}; nothing else waits for it"
-        )
+        hint = f"make room in {where}; nothing else waits for it"
+        yield Condition("events-unwritten", "warning", text, hint)
 
 
 def _intent(facts: Facts) -> Iterator[Condition]:
+    """Why the YAML is not in force, or not for good."""
     if facts.awaiting:
         hint = "agree to it with `warpctl apply --yes`"
         yield Condition(
@@ -145,25 +179,23 @@ def _intent(facts: Facts) -> Iterator[Condition]:
         )
     if facts.rolled_back_to is not None:
         text = (
-            f"a rollback is in force, to number {facts.rolled_back_to}: the YAML is what was rolled"
-            " back from"
+            f"a rollback to number {facts.rolled_back_to} is in force: the YAML is still the one"
+            " that was rolled back"
         )
-        yield Condition(
-            "rolled-back", "warning", text, "edit the YAML, or `warpctl apply` brings it again"
-        )
+        hint = "edit the YAML, or apply it again with `warpctl apply`"
+        yield Condition("rolled-back", "warning", text, hint)
     if facts.source_error:
         text = f"the YAML could not be pulled: {facts.source_error}"
         yield Condition("source-failing", "warning", text, "what was applied stays")
 
 
 def _uplink(facts: Facts) -> Iterator[Condition]:
+    """What keeps traffic from leaving by the uplink."""
     hint = "networks without internet go on; see `ip route get 1.1.1.1`"
     if facts.uplink_state == "missing":
-        text = (
-            f"there is no link {facts.uplink}"
-            if facts.uplink
-            else "there is no default route, so that no uplink is known"
-        )
+        text = "there is no default route, so that no uplink is known"
+        if facts.uplink:
+            text = f"there is no link {facts.uplink}"
         yield Condition("uplink-missing", "error", text, hint)
     elif facts.uplink_state == "down":
         yield Condition("uplink-down", "error", f"the uplink {facts.uplink} is down", hint)
@@ -177,6 +209,7 @@ def _uplink(facts: Facts) -> Iterator[Condition]:
 
 
 def _kernel(facts: Facts) -> Iterator[Condition]:
+    """What the kernel does not do, and what nobody keeps in it."""
     if facts.problems:
         named = [f"{name} ({why})" for name, why in sorted(facts.problems.items())]
         hint = "do what `warpctl plan` says of it; a running warpd goes on by itself"
@@ -200,8 +233,8 @@ def _kernel(facts: Facts) -> Iterator[Condition]:
         yield Condition("contested", "warning", text, "find and stop it; repairs are slowed down")
     if facts.event_overruns:
         text = (
-            f"kernel events were lost {facts.event_overruns} times; each time everything was"
-            " looked at"
+            f"kernel events were lost {facts.event_overruns} times; each time the whole kernel"
+            " was read again"
         )
         yield Condition("events-lost", "warning", text, "a larger --event-buffer helps")
     if not facts.running:
@@ -220,7 +253,11 @@ def _few(named: list[str]) -> str:
 
 
 def from_json(rows: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    """As `Condition.as_json` wrote them."""
+    """Return the conditions that `Condition.as_json` wrote.
+
+    Raises:
+        KeyError: a row lacks a field.
+    """
     return tuple(
         Condition(row["code"], row["severity"], row["text"], row["hint"], row["since"] or "")
         for row in rows
@@ -228,13 +265,19 @@ def from_json(rows: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
 
 
 def merged(own: Iterable[Condition], watched: Iterable[Condition]) -> tuple[Condition, ...]:
-    """What two have seen, each code once: what was watched goes before what was only found."""
+    """Join two lists, each code once, errors first.
+
+    Args:
+        own: conditions that this process has found.
+        watched: conditions of the daemon, which knows since when they hold. They count where both
+            lists have a code.
+    """
     found = {item.code: item for item in own} | {item.code: item for item in watched}
     return tuple(sorted(found.values(), key=lambda item: item.severity != "error"))
 
 
 class Watched:
-    """Conditions over time: when each began, which are new, which are over."""
+    """The conditions of a daemon over time; `now` are those that hold, with their `since`."""
 
     def __init__(self) -> None:
         self.now: tuple[Condition, ...] = ()
@@ -242,16 +285,20 @@ class Watched:
     def update(
         self, found: Iterable[Condition], time: str
     ) -> tuple[list[Condition], list[Condition]]:
-        """Take in what holds now; (what has begun, what is over)."""
+        """Replace the conditions by those that hold now.
+
+        Args:
+            found: the conditions that hold.
+            time: ISO 8601 in UTC.
+
+        Returns:
+            The conditions that have begun, and those that are over.
+        """
         before = {item.code: item for item in self.now}
-        after = [
-            _since(item, before[item.code].since if item.code in before else time) for item in found
-        ]
-        self.now = tuple(after)
-        codes = {item.code for item in after}
-        begun = [item for item in after if item.code not in before]
-        return begun, [item for item in before.values() if item.code not in codes]
-
-
-def _since(item: Condition, time: str) -> Condition:
-    return Condition(item.code, item.severity, item.text, item.hint, time)
+        after = {}
+        for item in found:
+            known = before.get(item.code)
+            after[item.code] = replace(item, since=time if known is None else known.since)
+        self.now = tuple(after.values())
+        begun = [item for item in after.values() if item.code not in before]
+        return begun, [item for item in before.values() if item.code not in after]

@@ -1,8 +1,7 @@
-"""Would a packet of an endpoint pass, and what decides: its way through AllowedIPs, routes and
-rules as the kernel has them.
+"""Explain whether a packet of an endpoint would pass, and what decides that.
 
-Pure: of a look that was taken. Lives here: the way. Does not: the language of rules (`simulator`),
-who asks (`cli`).
+The packet is followed through AllowedIPs, routes and rules as they were observed in the kernel.
+Pure. `kernel.nftables.simulator` evaluates the rules of nftables.
 """
 
 from __future__ import annotations
@@ -27,25 +26,32 @@ from warpd.networks.compiler import public_key_of
 from warpd.reconcile.engine import Target
 
 Protocol = Literal["tcp", "udp", "icmp"]
-UNSAID: Final = ("policy", "")
+NO_RULE: Final = ("policy", "")  # verdicts that no rule but the policy of a chain has given
 
 
 @dataclass(frozen=True, slots=True)
 class PacketQuery:
-    """An endpoint, as it is known to the gateway and by its own config, and what it sends.
+    """A packet of an endpoint.
 
-    Addresses without length.
+    - `vcid`: the network.
+    - `public_key`: the endpoint's key.
+    - `addresses`: the endpoint's own addresses, without prefix length.
+    - `allowed_ips`: of its client config: what it sends into the tunnel.
+    - `target`: an address without prefix length.
+    - `protocol`, `port`: the port is 0 for icmp.
+    - `names`: public key -> name, for the endpoints of this network.
+    - `segment`: whether the network carries Ethernet.
     """
 
     vcid: int
     public_key: str
-    addresses: tuple[str, ...]  # the endpoint's own
-    allowed_ips: tuple[str, ...]  # of its config: what it sends into the tunnel
+    addresses: tuple[str, ...]
+    allowed_ips: tuple[str, ...]
     target: str
     protocol: Protocol = "icmp"
     port: int = 0
-    names: dict[str, str] = field(default_factory=dict)  # public key -> endpoint of this network
-    segment: bool = False  # an L2 network
+    names: dict[str, str] = field(default_factory=dict)
+    segment: bool = False
 
 
 def question_of(
@@ -56,51 +62,61 @@ def question_of(
     protocol: Protocol = "icmp",
     port: int = 0,
 ) -> PacketQuery:
-    """Raises: WarpError when this endpoint has no config (expired)."""
-    allocation, about = goal.allocations.networks[network], goal.intent.networks[network]
+    """Make the question for a packet from an endpoint of the goal.
+
+    Raises:
+        WarpError: the endpoint has no client config, since it has expired.
+    """
+    allocation = goal.allocations.networks[network]
+    body = goal.intent.networks[network]
     config = own_config(goal, network, endpoint)
-    names = {
-        public_key_of(
-            allocation.endpoints[each].key_name or each, body, allocation.vcid, goal.master
-        ): each
-        for each, body in about.endpoints.items()
-    }
-    mine = next(key for key, each in names.items() if each == endpoint)
-    own = tuple(str(ip_interface(address).ip) for address in config.addresses)
+    names = {}
+    for name, described in body.endpoints.items():
+        key_name = allocation.endpoints[name].key_name or name
+        names[public_key_of(key_name, described, allocation.vcid, goal.master)] = name
     return PacketQuery(
-        allocation.vcid,
-        mine,
-        own,
-        config.allowed_ips,
-        target,
-        protocol,
-        port,
-        names,
-        about.traits.ethernet,
+        vcid=allocation.vcid,
+        public_key=next(key for key, name in names.items() if name == endpoint),
+        addresses=tuple(str(ip_interface(address).ip) for address in config.addresses),
+        allowed_ips=config.allowed_ips,
+        target=target,
+        protocol=protocol,
+        port=port,
+        names=names,
+        segment=body.traits.ethernet,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One thing on the way: where, what is found there, and whether the packet goes on."""
+    """One thing on the packet's way.
 
-    where: str  # client, wireguard, route, rule, nat, host
+    - `where`: client, wireguard, route, rule, nat or host.
+    - `what`: what is found there.
+    - `goes_on`: whether the packet goes on from there.
+    """
+
+    where: str
     what: str
     goes_on: bool = True
 
 
 def explain(state: State, host: Host, question: PacketQuery) -> tuple[Stage, ...]:
-    """The way, as far as it leads: the last stage decides.
+    """Return the packet's way as far as it leads; the last stage decides.
 
-    `host` was asked for the way to the target (`Host.ways`).
+    Args:
+        state: the observed objects.
+        host: the host, read with the route to the target (`Host.ways`).
+        question: the packet.
 
     Raises:
-        Unreadable: somebody's rule stands in our table.
+        UnsupportedRule: our table contains a rule that warpd does not make.
     """
     return tuple(_until_the_end(_way(state, host, question)))
 
 
 def passes(way: Sequence[Stage]) -> bool:
+    """Whether the packet goes on from every stage."""
     return all(stage.goes_on for stage in way)
 
 
@@ -112,6 +128,7 @@ def _until_the_end(stages: Iterator[Stage]) -> Iterator[Stage]:
 
 
 def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
+    """Yield all stages of the way, also after one at which the packet is lost."""
     yield from _client(question)
     source = _own(question.addresses, question.target)
     if source is None:
@@ -120,21 +137,9 @@ def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
         return
     tunnel = naming.tunnel(question.vcid)
     peers = [item for item in state if isinstance(item, WireguardPeer) and item.device == tunnel]
-    mine = next((peer for peer in peers if peer.public_key == question.public_key), None)
-    if mine is None:
-        text = f"{tunnel} has no such peer: disabled, expired, or not applied yet (`warpctl plan`)"
-        yield Stage("wireguard", text, False)
-        return
-    prefix = _longest(mine.allowed_ips, source)
-    yield Stage(
-        "wireguard",
-        f"{tunnel} takes {source} from it: AllowedIPs {prefix or 'lack it'}",
-        prefix is not None,
-    )
+    yield _received(tunnel, peers, question.public_key, source)
     packet = Packet(source, question.target, question.protocol, question.port, tunnel)
-    link = next(
-        (item for item in state if isinstance(item, WireguardLink) and item.name == tunnel), None
-    )
+    link = _wireguard_link(state, tunnel)
     if link is None:
         yield Stage("wireguard", f"there is no {tunnel}", False)
     elif link.netns == ROOT:
@@ -143,14 +148,31 @@ def _way(state: State, host: Host, question: PacketQuery) -> Iterator[Stage]:
         yield from _in_namespace(state, host, question, packet, peers)
 
 
+def _received(tunnel: str, peers: Iterable[WireguardPeer], public_key: str, source: str) -> Stage:
+    """Whether the WireGuard device accepts packets with this source from the endpoint."""
+    mine = next((peer for peer in peers if peer.public_key == public_key), None)
+    if mine is None:
+        text = f"{tunnel} has no such peer: disabled, expired, or not applied yet (`warpctl plan`)"
+        return Stage("wireguard", text, False)
+    prefix = _longest(mine.allowed_ips, source)
+    text = f"{tunnel} takes {source} from it: AllowedIPs {prefix or 'lack it'}"
+    return Stage("wireguard", text, prefix is not None)
+
+
+def _wireguard_link(state: State, name: str) -> WireguardLink | None:
+    links = (item for item in state if isinstance(item, WireguardLink) and item.name == name)
+    return next(links, None)
+
+
 def _client(question: PacketQuery) -> Iterator[Stage]:
+    """Whether the device sends the packet into the tunnel."""
     prefix = _longest(question.allowed_ips, question.target)
     if prefix is not None:
         yield Stage("client", f"sends {question.target} into the tunnel: AllowedIPs {prefix}")
     elif question.segment:
         text = (
-            f"does not route {question.target} into the tunnel; Ethernet goes by its own leg,"
-            " whatever its IP addresses"
+            f"does not route {question.target} into the tunnel; Ethernet frames pass by the"
+            " endpoint's own leg, whatever their IP addresses"
         )
         yield Stage("client", text, False)
     else:
@@ -164,21 +186,21 @@ def _in_namespace(
 ) -> Iterator[Stage]:
     netns = naming.namespace(question.vcid)
     inside = _of(state, netns)
-    book = Ruleset(inside)
+    ruleset = Ruleset(inside)
     if packet.target in _addresses(inside):
-        yield _judged(book.judge("input", packet), "its own address")
+        yield _judged(ruleset.judge("input", packet), "its own address")
         return
     route = _route(inside, TABLE_MAIN, packet.target)
     yield _routed(route)
     if route is None:
         return
     packet = dataclasses.replace(packet, oif=route.device)
-    yield _judged(book.judge("forward", packet), f"in {netns}")
+    yield _judged(ruleset.judge("forward", packet), f"in {netns}")
     if route.device == packet.iif:
         yield _delivered(peers, question, packet)
         return
     packet = yield from _translated(
-        book, packet, _transit(inside, route.device, packet), f"in {netns}"
+        ruleset, packet, _transit(inside, route.device, packet), f"in {netns}"
     )
     packet = dataclasses.replace(packet, iif=naming.transit_outer(question.vcid), oif="")
     yield from _in_root(state, host, packet)
@@ -193,11 +215,11 @@ def _in_vrf(
     peers: Sequence[WireguardPeer],
 ) -> Iterator[Stage]:
     root = _of(state, ROOT)
-    book = Ruleset(root)
+    ruleset = Ruleset(root)
     vrf, tunnel = naming.vrf(question.vcid), packet.iif
-    packet = dataclasses.replace(book.judge("steer", packet).packet, iif=vrf)
+    packet = dataclasses.replace(ruleset.judge("steer", packet).packet, iif=vrf)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
-        yield _judged(book.judge("input", packet), "an address of this host")
+        yield _judged(ruleset.judge("input", packet), "an address of this host")
         return
     tables = [item.table for item in root if isinstance(item, Route) and item.device == tunnel]
     route = _route(root, tables[0] if tables else -1, packet.target)
@@ -207,80 +229,79 @@ def _in_vrf(
     yield _routed(route)
     if route is not None:
         packet = dataclasses.replace(packet, oif=route.device)
-        yield _judged(book.judge("forward", packet), "in the root")
+        yield _judged(ruleset.judge("forward", packet), "in the root")
         yield _delivered(peers, question, packet)
 
 
 def _goes_on(root: Iterable[KernelObject], packet: Packet, route: Route | None) -> bool:
-    """Whether the lookup in the network's table, which passes over its default routes, leads on to
-    the host's rules.
+    """Whether the lookup in the network's table leads on to the host's own rules.
+
+    The rule of such a network ignores default routes in its table (suppress_prefixlength 0).
     """
-    rules = (
-        item
-        for item in root
-        if isinstance(item, Rule) and item.mark == packet.mark and not item.mask
-    )
-    return any(item.suppress == 0 for item in rules) and (
-        route is None or route.prefix.endswith("/0")
-    )
+    if route is not None and not route.prefix.endswith("/0"):
+        return False
+    rules = (item for item in root if isinstance(item, Rule))
+    return any(rule.mark == packet.mark and not rule.mask and rule.suppress == 0 for rule in rules)
 
 
 def _in_root(state: State, host: Host, packet: Packet) -> Iterator[Stage]:
     root = _of(state, ROOT)
-    book = Ruleset(root)
+    ruleset = Ruleset(root)
     if packet.target in _addresses(root) or packet.target in host.uplink_addresses:
-        yield _judged(book.judge("input", packet), "an address of this host")
+        yield _judged(ruleset.judge("input", packet), "an address of this host")
         return
     link, by_default = _leaves_by(host, packet)
     if not link:
         yield Stage("route", "no route of the host leads there", False)
         return
-    yield Stage(
-        "route", f"the host's own routes lead there by {link}{', by default' if by_default else ''}"
-    )
+    text = f"the host's own routes lead there by {link}"
+    if by_default:
+        text += ", by default"
+    yield Stage("route", text)
     packet = dataclasses.replace(packet, oif=link)
-    yield _judged(book.judge("forward", packet), "in the root")
+    yield _judged(ruleset.judge("forward", packet), "in the root")
     if packet.version == 4 and EgressLink(link, forwarding4=True) not in host.exits:
         yield Stage("host", f"{link} does not forward IPv4: answers cannot come back by it", False)
     own = _own(host.uplink_addresses, packet.target) if link == host.uplink else None
-    yield from _translated(book, packet, own or f"that of {link}", "in the root")
+    yield from _translated(ruleset, packet, own or f"that of {link}", "in the root")
     yield from _foreign(host, packet)
 
 
 def _leaves_by(host: Host, packet: Packet) -> tuple[str, bool]:
-    """The link by which the host sends what a network lets out ("" for none), and whether only for
-    want of a better route.
+    """Return the link by which the host sends what a network lets out, and whether by a default
+    route.
+
+    The link is "" where no route leads there.
     """
-    way = next(
-        (each for each in host.ways if ip_network(each.target) == ip_network(packet.target)), None
-    )
+    target = ip_network(packet.target)
+    way = next((way for way in host.ways if ip_network(way.target) == target), None)
     if way is None or (way.by_default and packet.version in host.steered):
         return host.uplink, True
     return way.first, way.by_default
 
 
 def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:
-    """Chains of others that drop it for certain, or that nobody here can tell about."""
-    protocol = "ipv6-icmp" if packet.protocol == "icmp" and packet.version == 6 else packet.protocol
+    """Yield the foreign chains that certainly drop the packet, and those that may drop it."""
+    protocol: str = packet.protocol
+    if packet.protocol == "icmp" and packet.version == 6:
+        protocol = "ipv6-icmp"
     probe = Probe("forward", packet.version, packet.iif, packet.oif, protocol, packet.port or None)
     for found in judge(host.foreign_rules, probe):
         name = f"{found.chain.family} {found.chain.table} {found.chain.name}"
         if found.end == "dropped":
             yield Stage("host", f"chain {name} (not ours) drops it (see `warpctl doctor`)", False)
         elif found.end == "unknown":
-            yield Stage(
-                "host",
-                f"chain {name} (not ours) has rules that are not understood here: it may drop it",
-            )
+            text = f"chain {name} (not ours) has rules that warpd cannot evaluate: it may drop it"
+            yield Stage("host", text)
 
 
 def _translated(
-    book: Ruleset, packet: Packet, source: str, where: str
+    ruleset: Ruleset, packet: Packet, source: str, where: str
 ) -> Generator[Stage, None, Packet]:
-    """Whether its source stays; the packet as it leaves."""
-    if "postrouting" not in book.chains:
+    """Yield whether NAT changes the source; return the packet as it leaves."""
+    if "postrouting" not in ruleset.chains:
         return packet
-    found = book.judge("postrouting", packet)
+    found = ruleset.judge("postrouting", packet)
     if found.what == MASQUERADE:
         yield Stage("nat", f"{where} its source becomes {source} ({found.rule})")
         return dataclasses.replace(packet, source=source)
@@ -289,11 +310,9 @@ def _translated(
 
 
 def _judged(found: Verdict, where: str) -> Stage:
-    rule = (
-        f"chain {found.chain}: {found.rule}"
-        if found.rule not in UNSAID
-        else f"policy of chain {found.chain}"
-    )
+    rule = f"chain {found.chain}: {found.rule}"
+    if found.rule in NO_RULE:
+        rule = f"policy of chain {found.chain}"
     return Stage("rule", f"{where}: {rule} -> {found.what}", found.what == ACCEPT)
 
 
@@ -302,44 +321,41 @@ def _routed(route: Route | None) -> Stage:
         return Stage("route", "no route leads there", False)
     if route.kind != RTN_UNICAST or not route.device:
         return Stage("route", f"{route.prefix} is unreachable in table {route.table}", False)
-    return Stage(
-        "route",
-        f"{route.prefix} dev"
-        f" {route.device}{'' if route.table == TABLE_MAIN else f' table {route.table}'}",
-    )
+    text = f"{route.prefix} dev {route.device}"
+    if route.table != TABLE_MAIN:
+        text += f" table {route.table}"
+    return Stage("route", text)
 
 
 def _delivered(peers: Sequence[WireguardPeer], question: PacketQuery, packet: Packet) -> Stage:
-    holders = [
-        (peer, prefix)
-        for peer in peers
-        if (prefix := _longest(peer.allowed_ips, packet.target)) is not None
-    ]
+    """Which endpoint gets the packet: that of the longest AllowedIPs prefix."""
+    holders = []
+    for peer in peers:
+        prefix = _longest(peer.allowed_ips, packet.target)
+        if prefix is not None:
+            holders.append((peer, prefix))
     if not holders:
-        return Stage(
-            "wireguard", f"no endpoint of {packet.oif} has {packet.target} in its AllowedIPs", False
-        )
+        text = f"no endpoint of {packet.oif} has {packet.target} in its AllowedIPs"
+        return Stage("wireguard", text, False)
     peer, prefix = max(holders, key=lambda found: ip_network(found[1]).prefixlen)
-    return Stage(
-        "wireguard",
-        f"to {question.names.get(peer.public_key, peer.public_key)}: AllowedIPs {prefix}",
-    )
+    name = question.names.get(peer.public_key, peer.public_key)
+    return Stage("wireguard", f"to {name}: AllowedIPs {prefix}")
 
 
 def _route(objects: Iterable[KernelObject], table: int, target: str) -> Route | None:
-    found = [
-        item
-        for item in objects
-        if isinstance(item, Route) and item.table == table and _holds(item.prefix, target)
-    ]
+    """Return the route of a table that the kernel takes: the longest prefix, then the metric."""
+    routes = (item for item in objects if isinstance(item, Route) and item.table == table)
+    found = [route for route in routes if _holds(route.prefix, target)]
     return min(
-        found, key=lambda item: (-ip_network(item.prefix).prefixlen, item.metric), default=None
+        found, key=lambda route: (-ip_network(route.prefix).prefixlen, route.metric), default=None
     )
 
 
 def _transit(inside: Iterable[KernelObject], device: str, packet: Packet) -> str:
+    """Return the address that masquerading on a device gives the packet."""
     own = [item.address for item in inside if isinstance(item, Address) and item.device == device]
-    return _own([str(ip_interface(each).ip) for each in own], packet.target) or packet.source
+    addresses = [str(ip_interface(address).ip) for address in own]
+    return _own(addresses, packet.target) or packet.source
 
 
 def _of(state: State, netns: str) -> list[KernelObject]:
@@ -352,7 +368,7 @@ def _addresses(objects: Iterable[KernelObject]) -> set[str]:
 
 def _own(addresses: Iterable[str], target: str) -> str | None:
     version = ip_address(target).version
-    return next((each for each in addresses if ip_address(each).version == version), None)
+    return next((item for item in addresses if ip_address(item).version == version), None)
 
 
 def _longest(prefixes: Iterable[str], target: str) -> str | None:
