@@ -53,7 +53,7 @@ class Machine:
             before = history.in_force_number()
             entry = history.record(read, "test")
             if within_s:
-                history.await_yes(entry.number, before, within_s, "test")
+                history.record_pending(entry.number, before, within_s, "test")
             converge(
                 self.kernel, lambda: planned_run(self.kernel, goal), planned_run(self.kernel, goal)
             )

@@ -327,7 +327,7 @@ def destroy(
         if not yes and data["changes"]:
             agree("Remove all this?", form)
         with contextlib.suppress(WarpError):
-            History(session).settled()  # nothing is left that a timer should undo
+            History(session).clear_pending()  # nothing is left that a timer should undo
         _run(kernel, found, lambda: removal(kernel, group), data, form, verbose)
 
 

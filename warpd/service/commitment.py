@@ -1,15 +1,12 @@
-"""Write down what is about to be applied; and what may be applied where it cannot be written.
+"""Record what is about to be applied, and decide what may be applied where that is impossible.
 
-Nothing that gives access is applied before its allocations, keys and history are on the disk: a
-crash would leave devices in the field with addresses that the next start gives to others. What
-takes access away, and what restores a guard, waits for no
-disk: the previous intent is on the disk or in memory, and what both it and the new one permit needs
-no new allocation.
+Nothing that gives access is applied before its allocations, keys and history are on the disk. After
+a crash, devices in use would otherwise have addresses that the next start gives to others. What
+removes access, and what restores a guard, needs no disk: the previous intent is on the disk or in
+memory, and what both it and the new one permit needs no new allocation. Where the previous intent
+is not known any more, `recovery` reads it from the kernel.
 
-Where neither is known any more, what the kernel has is (`recovery`).
-
-Lives here: that decision, for the daemon and for the commands. Does not: when to try again
-(`daemon`).
+The daemon and the commands both decide by this module. The daemon decides when to try again.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ LOST_ALLOCATIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An intent that was applied before, with all that it needs to be applied again."""
+    """An intent that was applied before, and the target by which it can be applied again."""
 
     read: LoadedIntent
     goal: Target
@@ -52,9 +49,11 @@ class Applied:
 class Commitment:
     """What may be applied now.
 
-    `goal` is everything that was asked for when `unwritten` is None; else only what the intent in
-    force permits too. `number` is the entry in the history, NOTHING while unwritten; `previous` is
-    then what was in force before.
+    - `goal`: the whole intent if `unwritten` is None; otherwise the part of it that the intent in
+      force permits too.
+    - `number`: the entry in the history; NOTHING if it could not be written.
+    - `unwritten`: why the intent could not be recorded.
+    - `previous`: what was in force before, if the new intent could not be recorded.
     """
 
     goal: Target
@@ -71,18 +70,21 @@ def commit(
     in_force: Callable[[], Applied | None],
     obstacle: WarpError | None = None,
 ) -> Commitment:
-    """Write down allocations, master secret and history.
+    """Write allocations, master secret and history, inside `store.writer` or
+    `store.writer_if_possible`.
 
-    Inside `store.writer` or `store.writer_if_possible`.
-
-    `by` is who asked for it; `kernel` is looked at only where something is lost; `in_force` finds
-    what was applied before; `obstacle` is why the folder takes no writes, as far as it is known
-    already.
+    Args:
+        session: the files.
+        read: the intent to be applied.
+        by: who asked for it.
+        kernel: it is read only if something is lost.
+        in_force: returns what was applied before.
+        obstacle: why the state folder takes no writes, if that is known already.
 
     Raises:
-        InvalidIntent: the keys that it names cannot be used.
+        InvalidIntent: a key file that the YAML names cannot be used.
         DumpError: the kernel could not be read.
-        WarpError: nothing can be written, and nothing is known to have been in force.
+        WarpError: nothing can be written, and it is not known what was in force.
     """
     try:
         refuse_lost_state(session, read, kernel)
@@ -100,18 +102,20 @@ def commit(
 
 
 def _known(in_force: Callable[[], Applied | None]) -> Applied | None:
-    """None also where the state folder cannot be read, or the master secret is gone."""
+    """Return what was applied before; None also where the state folder cannot be read, or the
+    master secret is gone.
+    """
     with contextlib.suppress(WarpError, OSError):
         return in_force()
     return None
 
 
 def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> None:
-    """A gateway that has allocated, or that has devices in the kernel, has had a master secret:
-    never make another in silence.
+    """Refuse to go on where a new master secret or new allocations would replace lost ones.
 
-    One that has devices has had allocations: where neither the state folder nor a lock file has
-    them, new ones would move clients.
+    A gateway with allocations, or with devices in the kernel, has had a master secret. One with
+    devices has had allocations: if neither the state folder nor a lock file has them, new ones
+    would move clients.
 
     Raises:
         WarpError: the master secret or the allocations are gone, or cannot be read.
@@ -131,26 +135,37 @@ def refuse_lost_state(session: Session, read: LoadedIntent, kernel: Kernel) -> N
 
 
 def has_devices(kernel: Kernel) -> bool:
-    """Whether an apply of ours is in this kernel. Raises: DumpError."""
+    """Whether the kernel has WireGuard devices that warpd has made.
+
+    Raises:
+        DumpError: the kernel could not be read.
+    """
     return shows_devices(observe(kernel))
 
 
 def shows_devices(observed: Observed) -> bool:
-    """Whether an apply of ours is in the kernel that was looked at."""
+    """Whether an observation shows WireGuard devices that warpd has made."""
     return any(isinstance(item, WireguardDevice) for item in observed.state)
 
 
 def in_kernel(
     session: Session, read: LoadedIntent, kernel: Kernel, record: LoadedIntent | None = None
 ) -> Applied | None:
-    """What was applied, as far as the kernel shows it; None where it shows nothing.
+    """Return what was applied, as far as the kernel shows it.
 
-    `read` is the YAML; `record` is what was applied last, by default as the history says.
+    Args:
+        session: the files.
+        read: the YAML.
+        kernel: the kernel.
+        record: what was applied last; by default the history says it.
+
+    Returns:
+        None where the kernel has nothing that warpd has made.
 
     Raises:
         DumpError: the kernel could not be read.
-        WarpError: it shows too little, or the YAML lacks most of its networks and nothing else
-        tells of them.
+        WarpError: the kernel shows too little; or the YAML lacks more than half of its networks,
+            and there is no record of them.
     """
     observed = observe(kernel)
     if not shows_devices(observed):
@@ -179,7 +194,7 @@ def in_kernel(
 
 
 def _on_record(base: LoadedIntent, applied: bool) -> Allocations:
-    """Allocations that somebody has written down."""
+    """Return the allocations that are on record: applied, in the state folder or in the lock."""
     if applied:
         return base.allocations
     locked = base.lock.allocations if base.lock is not None else None
@@ -187,9 +202,10 @@ def _on_record(base: LoadedIntent, applied: bool) -> Allocations:
 
 
 def _refuse_mass_removal(found: Recovered) -> None:
-    """As a daemon waits for consent before it removes more than half of the networks.
+    """Apply `gateway.removal_guard` to networks that only the kernel has.
 
-    Raises: WarpError.
+    Raises:
+        WarpError: more than half of the networks in the kernel would be removed.
     """
     total = len(found.gone) + len(found.allocations.networks)
     if found.intent.gateway.removal_guard and len(found.gone) * 2 > total:
@@ -201,12 +217,14 @@ def _refuse_mass_removal(found: Recovered) -> None:
 
 
 def restricted(previous: Applied, read: LoadedIntent) -> Target:
-    """What the intent in force and `read` both permit, with the allocations of the former."""
+    """Return the target for what the intent in force and `read` both permit; it has the
+    allocations of the former.
+    """
     return dataclasses.replace(previous.goal, intent=restrict(previous.read.intent, read.intent))
 
 
 def last_applied(session: Session) -> Applied | None:
-    """From the history: what was applied or gone back to last; None when nothing ever was.
+    """Return what was applied or restored last, from the history; None if nothing ever was.
 
     Raises:
         WarpError: the state folder cannot be read, or the master secret is gone.
@@ -218,12 +236,15 @@ def last_applied(session: Session) -> Applied | None:
 def goal_again(
     session: Session, read: LoadedIntent, kernel: Kernel
 ) -> tuple[Target, WarpError | None]:
-    """The goal of what was applied before; and why it has only the keys that the kernel has, where
-    the master secret is gone.
+    """Return the target of what was applied before.
+
+    If the master secret is gone, the target has the keys that are in the kernel, and the second
+    value is that failure.
 
     Raises:
-        WarpError: the master secret is gone, and the kernel shows nothing. InvalidIntent,
-        DumpError: as for any pass.
+        WarpError: the master secret is gone, and the kernel has nothing that warpd has made.
+        InvalidIntent: a key file that the YAML names cannot be used.
+        DumpError: the kernel could not be read.
     """
     try:
         return session.goal_again(read), None
@@ -237,7 +258,7 @@ def goal_again(
 
 
 def last_read(session: Session) -> LoadedIntent | None:
-    """As `last_applied`, without its keys: for whoever only looks.
+    """Return what was applied or restored last, without its keys; None if nothing ever was.
 
     Raises:
         WarpError: the state folder cannot be read.
@@ -248,14 +269,14 @@ def last_read(session: Session) -> LoadedIntent | None:
 
 
 def as_error(failure: Exception) -> WarpError:
-    """Any failure to write, as one that says who must act."""
+    """Return a failure to write as an error that says who must act."""
     if isinstance(failure, WarpError):
         return failure
     return WarpError(str(failure), code="state-unusable", who="operator")
 
 
 def _is_written(session: Session, read: LoadedIntent) -> bool:
-    """Whether all of it is on the disk already, so that nothing needs to be written."""
+    """Whether everything that `commit` would write is on the disk already."""
     if session.store.read_allocations() != read.allocations or session.master(read.intent) is None:
         return False
     return History(session).holds(read)

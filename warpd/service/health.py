@@ -1,8 +1,7 @@
-"""Facts about a gateway as its files and one look at the kernel show them, for `conditions`:
-without a daemon to ask.
+"""Collect facts about a gateway from its files and one observation of the kernel.
 
-Lives here: what is read for that. Does not: what is told of it (`conditions`), what only a daemon
-knows (`daemon.health`).
+They are for `conditions`, where no daemon can be asked. `daemon.health` adds what only a daemon
+knows.
 """
 
 from __future__ import annotations
@@ -34,14 +33,20 @@ def facts_on_disk(
     problems: Iterable[Problem] = (),
     devices: bool = False,
 ) -> Facts:
-    """`read` is the YAML as it is now, None where it is invalid for `findings`; `host` is what a
-    look showed, if any did.
+    """Return the facts.
 
-    `devices` is whether the kernel has WireGuard devices of ours.
+    Args:
+        session: the files.
+        read: the YAML as it is now; None where it is invalid.
+        findings: why it is invalid.
+        host: the observed host; None where the kernel could not be read.
+        running: whether a daemon keeps this gateway.
+        problems: what this machine lacks for networks.
+        devices: whether the kernel has WireGuard devices that warpd has made.
     """
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
-    pending, back_to, last_good = _waiting(session, read)
+    pending, back_to, last_good = _history_facts(session, read)
     return Facts(
         last_good=last_good,
         running=running,
@@ -59,8 +64,10 @@ def facts_on_disk(
 
 
 def _obstacle(session: Session) -> str:
-    """As `Store.obstacle`; nothing of a folder that is not there yet, or that this user may not
-    see.
+    """Return why the state folder takes no writes, as `Store.obstacle`.
+
+    Returns:
+        "" also for a folder that does not exist yet, or that this user may not see.
     """
     try:
         return session.store.obstacle() if session.store.folder.exists() else ""
@@ -69,8 +76,10 @@ def _obstacle(session: Session) -> str:
 
 
 def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
-    """Why there must have been a master secret, where there is none any more; "" for what is well,
-    or cannot be known.
+    """Return what shows that there was a master secret, where it is gone.
+
+    Returns:
+        "" where it is there, and where that cannot be known.
     """
     with contextlib.suppress(WarpError, OSError):
         if intent is not None and session.master(intent) is None:
@@ -81,91 +90,98 @@ def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
 
 
 def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool) -> str:
-    """Why there must have been allocations, where there are none any more; "" for what is well, or
-    cannot be known.
+    """Return what shows that there were allocations, where they are gone.
+
+    Returns:
+        "" where they are there, and where that cannot be known.
     """
+    if not devices or read is None or read.lock is not None:
+        return ""
     with contextlib.suppress(WarpError, OSError):
-        lost = (
-            devices
-            and read is not None
-            and read.lock is None
-            and not session.store.read_allocations().networks
-        )
-        return LOST_ALLOCATIONS if lost else ""
+        if not session.store.read_allocations().networks:
+            return LOST_ALLOCATIONS
     return ""
 
 
 def headlines(findings: tuple[Finding, ...]) -> tuple[str, ...]:
-    """The errors among them, a line each."""
+    """Return the errors among the findings, one line for each."""
     return tuple(render_headline(item) for item in findings if item.is_error)
 
 
 def problems_of(found: Iterable[Problem]) -> dict[str, str]:
-    """By network, what this machine lacks for it, but for the uplink, which is told as one."""
-    return {
-        item.network: item.finding.message
-        for item in found
-        if item.finding.code != "uplink-missing"
-    }
+    """Return network -> what this machine lacks for it.
+
+    A missing uplink is left out: it is a condition of its own.
+    """
+    lacking = (item for item in found if item.finding.code != "uplink-missing")
+    return {item.network: item.finding.message for item in lacking}
 
 
 def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
-    """The uplink's name, as far as one is known, and what is wrong with it: missing, down, no
-    route, or "".
+    """Return the uplink's name, and what is wrong with it: missing, down, no route or "".
+
+    The name is "" where none is known.
     """
     if host is None:
         return "", ""
-    named = intent.gateway.uplink if intent is not None and intent.gateway.uplink != "auto" else ""
     if not host.uplink:
-        return named, "missing"
+        named = intent.gateway.uplink if intent is not None else "auto"
+        return ("" if named == "auto" else named), "missing"
     if host.uplink_down:
         return host.uplink, "down"
     return host.uplink, "" if host.hops else "no route"
 
 
-def _waiting(
+def _history_facts(
     session: Session, read: LoadedIntent | None
 ) -> tuple[dict[str, object] | None, int | None, bool]:
-    """The apply that waits to be confirmed; the number that a rollback went back to, while the
-    files are what it left; and whether anything was applied before.
+    """Return what the history knows.
+
+    Returns:
+        The apply that is not confirmed; the number that was rolled back to, while the files are
+        still those that were rolled back; and whether anything was applied before.
     """
     history = History(session)
     try:
-        waits, refused = history.pending(), history.refused
+        pending, refused = history.pending(), history.refused
         number = history.in_force_number()
     except (WarpError, OSError):
         return None, None, False
-    back = read is not None and bool(refused) and files_digest(files_of(read)) == refused
-    return pending_facts(waits), number if back else None, number != NOTHING
+    rolled_back = read is not None and bool(refused) and files_digest(files_of(read)) == refused
+    return pending_facts(pending), number if rolled_back else None, number != NOTHING
 
 
-def pending_facts(waits: Pending | None) -> dict[str, object] | None:
-    """What is told of an apply that waits to be confirmed."""
-    if waits is None:
+def pending_facts(pending: Pending | None) -> dict[str, object] | None:
+    """Return what `Facts.pending` has of an apply that is not confirmed."""
+    if pending is None:
         return None
-    return {"number": waits.number, "by": waits.by, "until": waits.until, "left_s": waits.left_s()}
+    return {
+        "number": pending.number,
+        "by": pending.by,
+        "until": pending.until,
+        "left_s": pending.left_s(),
+    }
 
 
 def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun]:
-    """The goal with the public keys that the kernel has for its endpoints, and the look without any
-    plan.
+    """Return the goal with the public keys that the kernel has, and the run without steps.
 
-    For whoever only shows: without the master secret no key of an endpoint is known, and every step
-    would be a wrong one.
+    It is for commands that only show. Without the master secret the keys of endpoints are not
+    known, so that every step would be wrong.
     """
-    peers = [item for item in found.observed.state if isinstance(item, WireguardPeer)]
-    holders = {
-        (peer.device, prefix): peer.public_key for peer in peers for prefix in peer.allowed_ips
-    }
+    keys: dict[tuple[str, str], str] = {}
+    for peer in found.observed.state:
+        if isinstance(peer, WireguardPeer):
+            keys |= {(peer.device, prefix): peer.public_key for prefix in peer.allowed_ips}
     networks = {}
     for name, network in goal.intent.networks.items():
         allocation = goal.allocations.networks[name]
+        device = naming.tunnel(allocation.vcid)
         endpoints = {}
-        for each, endpoint in network.endpoints.items():
-            key = holders.get(
-                (naming.tunnel(allocation.vcid), f"{allocation.endpoints[each].address}/32")
-            )
-            endpoints[each] = endpoint.model_copy(update={"public_key": endpoint.public_key or key})
+        for label, endpoint in network.endpoints.items():
+            key = keys.get((device, f"{allocation.endpoints[label].address}/32"))
+            changed = {"public_key": endpoint.public_key or key}
+            endpoints[label] = endpoint.model_copy(update=changed)
         networks[name] = network.model_copy(update={"endpoints": endpoints})
     shown = dataclasses.replace(goal, intent=goal.intent.model_copy(update={"networks": networks}))
     return shown, dataclasses.replace(found, plan=Plan((), found.plan.blocked, found.plan.networks))

@@ -1,12 +1,10 @@
-"""What was in force, and what is: every applied intent with its files and grants, and the one that
-waits for a yes.
+"""The history: every applied intent with its files and allocations, which one is in force, and the
+apply that is not confirmed yet.
 
-    history/000007.json an intent as it was applied: files, grants, when, by whom in-force.json its
-    number; and the digest of files that were rolled back from, which nobody applies unasked
-    pending.json an apply that is undone unless it is confirmed in time
-
-Lives here: these documents, and an intent read again from one. Does not: the kernel, timers,
-output.
+    history/000007.json   an applied intent: its files and allocations, when, and by whom
+    in-force.json         the number of the entry in force, and the digest of the files that were
+                          rolled back, which the daemon does not apply by itself
+    pending.json          the apply that is undone unless it is confirmed in time
 """
 
 from __future__ import annotations
@@ -31,8 +29,8 @@ from warpd.store.state_folder import record_name as _name
 
 PENDING: Final = "pending.json"
 FORMAT: Final = 1
-KEPT: Final = 50
-NOTHING: Final = 0  # the number of what was in force before the first apply
+KEPT: Final = 50  # entries
+NOTHING: Final = 0  # the number that stands for the time before the first apply
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 T = TypeVar("T")
@@ -40,7 +38,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One applied intent. `files` are by path, the main one first."""
+    """One applied intent.
+
+    - `number`: it counts from 1.
+    - `time`: ISO 8601 in UTC.
+    - `by`: who applied it.
+    - `networks`: how many there are.
+    - `files`: the texts by path, the main one first.
+    - `allocations`: as they were written with it.
+    """
 
     number: int
     time: str
@@ -56,9 +62,14 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An apply to be confirmed.
+    """An apply that is undone unless it is confirmed.
 
-    Times: seconds since the epoch for people, since boot for the deadline itself.
+    - `number`: its entry in the history.
+    - `back_to`: the entry that is restored otherwise; NOTHING removes everything.
+    - `until_s`: the deadline in seconds since the epoch, for people.
+    - `boot`: the boot in which `until_boot_s` counts.
+    - `until_boot_s`: the deadline in seconds since boot, which no change of the clock moves.
+    - `by`: who applied it.
     """
 
     number: int
@@ -69,12 +80,10 @@ class Pending:
     by: str
 
     def left_s(self) -> float:
-        """Seconds to the deadline; none after a reboot, which took what was applied with it."""
-        return (
-            self.until_boot_s - time.clock_gettime(time.CLOCK_BOOTTIME)
-            if self.boot == boot_id()
-            else 0.0
-        )
+        """Return the seconds to the deadline; 0 after a reboot, which has undone the apply."""
+        if self.boot != boot_id():
+            return 0.0
+        return self.until_boot_s - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     @property
     def until(self) -> str:
@@ -86,7 +95,7 @@ def boot_id() -> str:
 
 
 def files_digest(files: Mapping[Path, bytes]) -> str:
-    """Of the content and the file names, wherever their folder is."""
+    """Return the digest of contents and file names; their folder does not count."""
     hasher = hashlib.sha256()
     for path, raw in sorted(files.items()):
         hasher.update(f"{path.name} {len(raw)}\n".encode() + raw)
@@ -98,47 +107,48 @@ def files_of(read: LoadedIntent) -> dict[Path, bytes]:
 
 
 class History:
-    """Of one state folder. Methods that write are called inside `store.writer`."""
+    """The history of one state folder. Methods that write are called inside `store.writer`."""
 
     def __init__(self, session: Session) -> None:
         self._session, self._store = session, session.store
-        self._last: tuple[object, HistoryEntry] | None = (
-            None  # what was read or written last, with its stamp
-        )
+        # The entry that was read or written last, with the stamp of its file.
+        self._latest: tuple[object, HistoryEntry] | None = None
 
     def record(self, read: LoadedIntent, by: str) -> HistoryEntry:
-        """Keep what is about to be applied, before the first change; the same as what is in force
-        is not kept twice.
+        """Write what is about to be applied, before the first change of the kernel.
+
+        An intent that equals the one in force gets no second entry.
+
+        Args:
+            read: the intent and its allocations.
+            by: who applies it.
 
         Raises:
             WarpError: the state folder cannot be written.
         """
         files = _texts(read)
-        last = self.in_force()
-        if last is not None and (last.files, last.allocations) == (files, read.allocations):
-            self._point_at(last.number)
-            last = dataclasses.replace(
-                last, allocations=read.allocations
-            )  # equal, and many: they are held once
-            self._last = self._store.stamp(_name(last.number)), last
-            return last
+        previous = self.in_force()
+        if previous is not None and _is_same(previous, files, read.allocations):
+            self._point_at(previous.number)
+            # Allocations may be large: one object is kept of two that are equal.
+            previous = dataclasses.replace(previous, allocations=read.allocations)
+            self._latest = self._store.stamp(_name(previous.number)), previous
+            return previous
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = HistoryEntry(number, now, by, len(read.intent.networks), files, read.allocations)
         self._store.keep(_name(number), self._to_json(entry))
         self._point_at(number)
         self._forget_oldest()
-        self._last = self._store.stamp(_name(number)), entry
+        self._latest = self._store.stamp(_name(number)), entry
         return entry
 
     def holds(self, read: LoadedIntent) -> bool:
         """Whether `record` would write nothing."""
-        last = self.in_force()
-        return (
-            last is not None
-            and not self.refused
-            and (last.files, last.allocations) == (_texts(read), read.allocations)
-        )
+        entry = self.in_force()
+        if entry is None or self.refused:
+            return False
+        return _is_same(entry, _texts(read), read.allocations)
 
     def _to_json(self, entry: HistoryEntry) -> str:
         fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
@@ -149,18 +159,25 @@ class History:
         )
 
     def entries(self) -> list[HistoryEntry]:
-        """Oldest first. Raises: WarpError when one cannot be read."""
+        """Return all entries, the oldest first.
+
+        Raises:
+            WarpError: an entry cannot be read.
+        """
         return [self.entry(_number(name)) for name in self._names()]
 
     def entry(self, number: int) -> HistoryEntry:
-        """Raises: WarpError when there is none of this number, or it is damaged."""
+        """Return the entry with this number.
+
+        Raises:
+            WarpError: it is not kept, or it is damaged.
+        """
+        # The stamp is taken before the file is read, so that it shows every later change.
         stamp = self._store.stamp(_name(number))
-        if (
-            self._last is not None
-            and stamp is not None
-            and (self._last[0], self._last[1].number) == (stamp, number)
-        ):
-            return self._last[1]
+        if self._latest is not None and stamp is not None:
+            latest_stamp, latest = self._latest
+            if (latest_stamp, latest.number) == (stamp, number):
+                return latest
         text = self._store.document(_name(number))
         if text is None:
             known = ", ".join(str(_number(name)) for name in self._names()[-10:]) or "none"
@@ -171,58 +188,90 @@ class History:
                 hint=f"kept: {known}",
             )
         entry = self._parsed(_name(number), text, _from_json)
-        self._last = (
-            stamp,
-            entry,
-        )  # the stamp of before it was read: what is written meanwhile is another
+        self._latest = stamp, entry
         return entry
 
     def in_force(self) -> HistoryEntry | None:
-        """What was applied or gone back to last; None when nothing ever was, or its entry is not
-        kept.
+        """Return what was applied or restored last.
+
+        Returns:
+            None if nothing ever was, or its entry is not kept.
+
+        Raises:
+            WarpError: it cannot be read.
         """
         number = self.in_force_number()
-        return self.entry(number) if number != NOTHING and _name(number) in self._names() else None
+        if number == NOTHING or _name(number) not in self._names():
+            return None
+        return self.entry(number)
 
     def in_force_number(self) -> int:
+        """Return the number of the entry in force; NOTHING if nothing ever was.
+
+        Raises:
+            WarpError: it cannot be read.
+        """
         return int(self._pointer().get("number", NOTHING))
 
     @property
     def refused(self) -> str:
-        """Digest of the files that were rolled back from; "" for none."""
+        """The digest of the files that were rolled back; "" for none."""
         return str(self._pointer().get("refused", ""))
 
     def read(self, entry: HistoryEntry) -> LoadedIntent:
-        """Raises: InvalidIntent when this warpd refuses what was accepted then."""
+        """Return the intent of an entry.
+
+        Raises:
+            InvalidIntent: this version of warpd refuses what an earlier one accepted.
+        """
         files = {Path(name): text.encode() for name, text in entry.files.items()}
         return self._session.read_again(files, entry.allocations)
 
-    def went_back(self, number: int, refused: str) -> None:
+    def mark_restored(self, number: int, refused: str) -> None:
+        """Record that an entry is in force again, instead of files with the digest `refused`."""
         self._point_at(number, refused)
 
-    # an apply that waits for a yes
+    # -- the apply that is not confirmed yet
 
     def pending(self) -> Pending | None:
-        """Raises: WarpError when it cannot be read."""
+        """Return the apply that is not confirmed yet; None if there is none.
+
+        Raises:
+            WarpError: it cannot be read.
+        """
         text = self._store.document(PENDING)
-        return (
-            None
-            if text is None
-            else self._parsed(PENDING, text, lambda raw: Pending(**json.loads(raw)["pending"]))
-        )
+        if text is None:
+            return None
+        return self._parsed(PENDING, text, lambda raw: Pending(**json.loads(raw)["pending"]))
 
     def refuse_pending(self) -> None:
-        """Raises: Busy when an apply waits for a yes already."""
-        waits = self.pending()
-        if waits is not None:
-            text = f"the apply of {waits.by} waits to be confirmed until {waits.until}"
+        """Refuse another change while an apply is not confirmed.
+
+        Raises:
+            Busy: there is such an apply.
+            WarpError: it cannot be read.
+        """
+        pending = self.pending()
+        if pending is not None:
+            text = f"the apply of {pending.by} waits to be confirmed until {pending.until}"
             raise Busy(
                 text,
                 code="confirm-pending",
                 hint="`warpctl confirm` keeps it, `warpctl rollback` undoes it",
             )
 
-    def await_yes(self, number: int, back_to: int, within_s: float, by: str) -> Pending:
+    def record_pending(self, number: int, back_to: int, within_s: float, by: str) -> Pending:
+        """Write that an apply has to be confirmed.
+
+        Args:
+            number: its entry.
+            back_to: the entry that is restored otherwise.
+            within_s: the time to confirm, in seconds.
+            by: who applies.
+
+        Raises:
+            WarpError: the state folder cannot be written.
+        """
         until_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) + within_s
         made = Pending(number, back_to, time.time() + within_s, boot_id(), until_boot_s, by)
         fields = {name: getattr(made, name) for name in Pending.__slots__}
@@ -230,41 +279,41 @@ class History:
         return made
 
     def confirm(self) -> int:
-        """Keep what waits for a yes; its number.
+        """Keep the apply that is not confirmed yet; return its number.
 
         Raises:
-            WarpError: nothing waits, or it is too late.
+            WarpError: there is none, or its deadline is past.
         """
-        waits = self.pending()
-        if waits is None:
+        pending = self.pending()
+        if pending is None:
             raise WarpError(
                 "nothing waits to be confirmed",
                 code="nothing-pending",
                 who="operator",
                 hint="see `warpctl history`",
             )
-        if waits.left_s() <= 0:
-            text = f"too late: the time to confirm ended at {waits.until}"
+        if pending.left_s() <= 0:
+            text = f"too late: the time to confirm ended at {pending.until}"
             raise WarpError(
                 text, code="confirm-late", who="operator", hint="it is being undone; apply again"
             )
-        self.settled()
-        return waits.number
+        self.clear_pending()
+        return pending.number
 
-    def settled(self) -> None:
-        """Confirmed, or undone completely."""
+    def clear_pending(self) -> None:
+        """Record that no apply has to be confirmed: it was confirmed, or is undone completely."""
         self._store.drop(PENDING)
 
-    # documents
+    # -- documents
 
     def _names(self) -> list[str]:
         return self._store.documents(HISTORY)
 
     def _pointer(self) -> dict[str, Any]:
         text = self._store.document(IN_FORCE)
-        return (
-            {} if text is None else self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
-        )
+        if text is None:
+            return {}
+        return self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
 
     def _point_at(self, number: int, refused: str = "") -> None:
         self._store.keep(
@@ -272,11 +321,11 @@ class History:
         )
 
     def _forget_oldest(self) -> None:
-        waits = self.pending()
-        spared = {waits.back_to, waits.number} if waits is not None else set()
+        pending = self.pending()
+        needed = {pending.back_to, pending.number} if pending is not None else set()
         for name in self._names()[:-KEPT]:
-            if _number(name) not in spared:
-                with contextlib.suppress(WarpError):  # it is only older than need be
+            if _number(name) not in needed:
+                with contextlib.suppress(WarpError):  # an entry too many does no harm
                     self._store.drop(name)
 
     def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
@@ -284,10 +333,14 @@ class History:
             return parse(text)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
             where = self._store.folder / name
-            hint = "remove it: what is in force stays, but it cannot be gone back to"
+            hint = "remove it: what is in force stays, but there is no rollback to it any more"
             raise WarpError(
                 f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint
             ) from None
+
+
+def _is_same(entry: HistoryEntry, files: Mapping[str, str], allocations: Allocations) -> bool:
+    return entry.files == files and entry.allocations == allocations
 
 
 def _texts(read: LoadedIntent) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""The questions that can be asked about a gateway, answered as data: the same for the commands of
-root and for the socket.
+"""Answer questions about a gateway as data, the same for root's commands and for the socket.
 
-Lives here: what is put together of a reading and a look. Does not: who may ask, text, the kernel's
-opening and closing.
+Each answer is made of the files that were read and of what was observed in the kernel. The callers
+check who may ask, open the kernel, and make text of the data.
 """
 
 from __future__ import annotations
@@ -29,8 +28,13 @@ from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
 from warpd.service.conditions import Condition, conditions, merged
 from warpd.service.doctor import examine
-from warpd.service.endpoint_session import EndpointSession as Arrived
-from warpd.service.endpoint_session import absence, not_seen, session_of, session_text
+from warpd.service.endpoint_session import (
+    EndpointSession,
+    absence,
+    not_seen,
+    session_of,
+    session_text,
+)
 from warpd.service.explain import PacketQuery, Protocol, Stage, explain, passes, question_of
 from warpd.service.health import facts_on_disk
 from warpd.service.history import NOTHING, History, HistoryEntry
@@ -46,8 +50,11 @@ PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 
 @dataclass(frozen=True, slots=True)
 class ExplainRequest:
-    """What `explain` is asked: an endpoint (NETWORK/NAME), an address or another endpoint, and what
-    is sent there.
+    """What `explain` is asked.
+
+    - `endpoint`: the sender, as NETWORK/NAME.
+    - `target`: an address, or another endpoint as NETWORK/NAME.
+    - `protocol`, `port`: what is sent there; port 0 stands for 443 with tcp and udp.
     """
 
     endpoint: str
@@ -57,7 +64,13 @@ class ExplainRequest:
 
 
 def planned(session: Session, kernel: Kernel, read: LoadedIntent) -> dict[str, Any]:
-    """The whole plan. Raises: as a look; WarpError when the master secret is gone."""
+    """Return the whole plan, as `described`.
+
+    Raises:
+        DumpError: the kernel could not be read.
+        InvalidIntent: a key file that the YAML names cannot be used.
+        WarpError: the master secret or the allocations are gone.
+    """
     read = with_rollback(session, read)
     refuse_lost_state(session, read, kernel)
     goal = session.goal(read, create=False)
@@ -65,7 +78,7 @@ def planned(session: Session, kernel: Kernel, read: LoadedIntent) -> dict[str, A
 
 
 def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:
-    """What `validate` says of a sound YAML."""
+    """Return what `validate` prints of a YAML without errors."""
     endpoints = sum(len(network.endpoints) for network in read.intent.networks.values())
     return {
         "version": VERSION,
@@ -78,7 +91,7 @@ def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:
 
 
 def not_valid(failure: InvalidIntent) -> dict[str, Any]:
-    """What `validate` says of a YAML with problems."""
+    """Return what `validate` prints of a YAML with errors."""
     return {
         "version": VERSION,
         "valid": False,
@@ -89,10 +102,13 @@ def not_valid(failure: InvalidIntent) -> dict[str, Any]:
 def examined(
     session: Session, allocations: Allocations, running: bool, watched: Iterable[Condition]
 ) -> dict[str, Any]:
-    """Every check of this machine.
+    """Return every check of `doctor`.
 
-    `allocator` are what is allocated, `running` whether a daemon keeps this gateway, `watched` the
-    conditions that it tells.
+    Args:
+        session: the files.
+        allocations: the allocations on the disk.
+        running: whether a daemon keeps this gateway.
+        watched: the conditions that the daemon knows of.
     """
     read: LoadedIntent | None = None
     findings: tuple[Finding, ...] = ()
@@ -102,28 +118,28 @@ def examined(
         except InvalidIntent as failure:
             findings = failure.findings
 
-    def told(host: Host | None, devices: bool) -> tuple[Condition, ...]:
+    def current(host: Host | None, devices: bool) -> tuple[Condition, ...]:
         facts = facts_on_disk(session, read, findings, host, running, devices=devices)
         return merged(conditions(facts), tuple(watched))
 
-    # While the YAML is invalid, what is checked is what is in force.
+    # While the YAML is invalid, the intent in force is checked.
     checked = read
     with contextlib.suppress(WarpError, OSError):
         checked = read or last_read(session)
     intent = checked.intent if checked is not None else None
-    checks = examine(intent, checked.allocations if checked is not None else allocations, told)
+    checks = examine(intent, checked.allocations if checked is not None else allocations, current)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 
 def applied_before(session: Session, number: int, kernel: Kernel | None = None) -> dict[str, Any]:
-    """One entry of the history with its files, how they differ from what is in force, and what
-    going back to it would do.
+    """Return one entry of the history.
 
-    `overview` and `risks` are as in a plan; null where nobody can look at the kernel, or the entry
-    cannot be applied.
+    Beside the entry, it contains its files, their difference from the files in force, and the
+    `overview` and `risks` of a rollback to it. These two are as in a plan; they are null if no
+    kernel is given, or the entry cannot be applied.
 
     Raises:
-        WarpError: it is not kept.
+        WarpError: the entry is not kept.
     """
     kept = History(session)
     entry = kept.entry(number)
@@ -132,12 +148,14 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
         **head,
         "files": dict(entry.files),
         "diff": difference(kept, number),
-        **_way_back_to(session, kernel, entry),
+        **_rollback_preview(session, kernel, entry),
     }
 
 
-def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -> dict[str, Any]:
-    """What going back to an entry would do to networks and endpoints."""
+def _rollback_preview(
+    session: Session, kernel: Kernel | None, entry: HistoryEntry
+) -> dict[str, Any]:
+    """Return what a rollback to an entry would do to networks and endpoints."""
     unknown = {"overview": None, "risks": None}
     if kernel is None:
         return unknown
@@ -145,12 +163,8 @@ def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -
         read = History(session).read(entry)
         goal = session.goal_again(read)
         found = planned_run(kernel, goal)
-        seen = overview_of(
-            session,
-            goal,
-            found,
-            dataclasses.replace(read, previous=session.store.read_allocations()),
-        )
+        read = dataclasses.replace(read, previous=session.store.read_allocations())
+        seen = overview_of(session, goal, found, read)
     except (WarpError, DumpError, OSError):
         return unknown
     return {
@@ -160,17 +174,18 @@ def _way_back_to(session: Session, kernel: Kernel | None, entry: HistoryEntry) -
 
 
 def difference(history: History, number: int) -> str:
-    """From what is in force to an entry, as a unified difference of its files.
+    """Return the unified difference from the files in force to those of an entry.
 
-    Raises: WarpError when it is not kept.
+    Raises:
+        WarpError: the entry is not kept.
     """
     now = history.in_force()
     return files_diff(now.files if now is not None else {}, history.entry(number).files)
 
 
 def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """A unified difference of files by path; "" where they are the same."""
-    import difflib  # a daemon that nobody asks for differences does without it
+    """Return the unified difference of files by path; "" where they are the same."""
+    import difflib  # imported late: the daemon hardly ever needs it, and it costs memory
 
     lines: list[str] = []
     for name in sorted(old.keys() | new.keys()):
@@ -182,11 +197,12 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 def explained(
     kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainRequest
 ) -> dict[str, Any]:
-    """Would it pass, and what decides.
+    """Return whether a packet would pass, and what decides that.
 
     Raises:
-        WarpError: there is no such endpoint, the target is no address, or our table holds a rule
-        that is not ours.
+        DumpError: the kernel could not be read.
+        WarpError: there is no such endpoint, the target is not an address, or our table contains a
+            rule that warpd does not make.
     """
     network, endpoint = split_name(goal, way.endpoint)
     target = _address(goal, way.target)
@@ -197,9 +213,8 @@ def explained(
     if absent:
         stages: tuple[Stage, ...] = (Stage("wireguard", absent, False),)
     else:
-        stages = _stages(
-            kernel, goal, found, question_of(goal, network, endpoint, target, way.protocol, port)
-        )
+        question = question_of(goal, network, endpoint, target, way.protocol, port)
+        stages = _stages(kernel, goal, found, question)
     name = f"{network}/{endpoint}"
     session = session_of(_traffic(goal, found, network, endpoint), int(time.time()))
     dialled = dialled_address(goal, found.observed.host, network)
@@ -228,37 +243,38 @@ def explained(
 def _stages(
     kernel: Kernel, goal: Target, found: PlannedRun, question: PacketQuery
 ) -> tuple[Stage, ...]:
-    """Raises: WarpError when our table holds a rule that is not ours."""
+    """Return the way of a packet.
+
+    Raises:
+        DumpError: the kernel could not be read.
+        WarpError: our table contains a rule that warpd does not make.
+    """
     try:
         return explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
     except UnsupportedRule as failure:
-        text = f"our table holds a rule that is not ours: {failure}"
+        text = f"our table contains a rule that is not ours: {failure}"
         raise WarpError(
             text, code="foreign-rule", who="operator", hint="warpctl plan; warpctl apply"
         ) from None
 
 
 def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
-    """What the kernel counted for an endpoint; None where it is not there."""
+    """Return what the kernel has counted for an endpoint; None where it is not in the kernel."""
     allocation, body = goal.allocations.networks[network], goal.intent.networks[network]
-    addresses = allocation.endpoints[name]
-    public = public_key_of(
-        addresses.key_name or name, body.endpoints[name], allocation.vcid, goal.master
-    )
-    netns = (
-        naming.namespace(allocation.vcid)
-        if isolation_of(body, goal.intent.gateway) == "namespace"
-        else ROOT
-    )
+    key_name = allocation.endpoints[name].key_name or name
+    public = public_key_of(key_name, body.endpoints[name], allocation.vcid, goal.master)
+    netns = ROOT
+    if isolation_of(body, goal.intent.gateway) == "namespace":
+        netns = naming.namespace(allocation.vcid)
     return found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
 
 
 def _warnings_about(
-    goal: Target, found: PlannedRun, network: str, session: Arrived
+    goal: Target, found: PlannedRun, network: str, session: EndpointSession
 ) -> list[dict[str, str]]:
-    """What of the host stands in the way of this one network.
+    """Return the warnings about the host and the problems that concern this network.
 
-    A chain that seems to drop what arrives at its port is not told of while packets do arrive.
+    A chain that seems to drop what arrives at the network's port is left out while packets arrive.
     """
     alone = goal.intent.model_copy(update={"networks": {network: goal.intent.networks[network]}})
     allocations = Allocations({network: goal.allocations.networks[network]})
@@ -271,15 +287,13 @@ def _warnings_about(
 
 
 def _host_towards(kernel: Kernel, goal: Target, target: str) -> Host:
-    """The machine, and how it reaches this address.
+    """Read the host, and how it reaches this address.
 
-    Raises: DumpError when the kernel could not be read.
+    Raises:
+        DumpError: the kernel could not be read.
     """
-    prefix = str(ip_network(target))
-    return (
-        kernel.dump(ROOT, goal.intent.gateway.uplink, (*targets(goal.intent), prefix)).host
-        or Host()
-    )
+    destinations = (*targets(goal.intent), str(ip_network(target)))
+    return kernel.dump(ROOT, goal.intent.gateway.uplink, destinations).host or Host()
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:
@@ -287,7 +301,11 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
 
 
 def _address(goal: Target, target: str) -> str:
-    """Of an endpoint, or as it was given."""
+    """Return the address of an endpoint, or the given address.
+
+    Raises:
+        WarpError: there is no such endpoint, or the text is not an address.
+    """
     if "/" in target:
         network, endpoint = split_name(goal, target)
         return str(goal.allocations.networks[network].endpoints[endpoint].address)
@@ -304,25 +322,38 @@ def _address(goal: Target, target: str) -> str:
 
 
 def refuse_stale(kernel: Kernel, goal: Target, promised: str) -> None:
-    """Raises: Busy when the plan is not the one of this digest any more."""
+    """Refuse to apply a plan that is not the reviewed one any more.
+
+    Args:
+        promised: the digest of the reviewed plan.
+
+    Raises:
+        Busy: the plan has another digest now.
+    """
     if digest(planned_run(kernel, goal).plan.steps) != promised:
         raise Busy(
-            "the plan is stale: the YAML, the grants or the kernel have changed since it was made",
+            "the plan is stale: the YAML, the allocations or the kernel have changed since it was"
+            " made",
             code="plan-stale",
-            hint="look at a new one with `warpctl plan --out FILE`",
+            hint="make a new one with `warpctl plan --out FILE`",
         )
 
 
 def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
-    """The number in the history that an unconfirmed apply goes back to; NOTHING where nothing was
-    applied before.
+    """Return the number in the history that an unconfirmed apply is undone to.
+
+    Args:
+        within_s: the time to confirm, in seconds; 0 for an apply that needs no confirm.
+
+    Returns:
+        NOTHING if nothing was applied before.
 
     Raises:
-        WarpError: what is in force now is not kept, so that nothing could be gone back to.
+        WarpError: what is in force now is not kept, so that the apply could not be undone.
     """
     before = History(session).in_force() if within_s else None
     if within_s and before is None and has_devices(kernel):
-        text = "there is no record of what is in force now, so that it could not be gone back to"
+        text = "there is no record of what is in force now, so that it could not be restored"
         raise WarpError(
             text, code="nothing-kept", who="operator", hint="apply once without --confirm-within"
         )
@@ -332,7 +363,17 @@ def way_back(session: Session, kernel: Kernel, within_s: int) -> int:
 def await_confirmation(
     session: Session, number: int, back_to: int, within_s: int, by: str
 ) -> str | None:
-    """With a time to confirm, see to it that what was recorded is undone. Until when, for people.
+    """Start the timer that undoes an apply unless it is confirmed.
+
+    Args:
+        session: the files.
+        number: the entry of the apply in the history.
+        back_to: the entry that is restored.
+        within_s: the time to confirm, in seconds; 0 starts no timer.
+        by: who applies.
+
+    Returns:
+        The deadline, ISO 8601 in UTC; None without a time to confirm.
 
     Raises:
         WarpError: no timer could be started.
@@ -340,11 +381,11 @@ def await_confirmation(
     if not within_s:
         return None
     history = History(session)
-    pending = history.await_yes(number, back_to, within_s, by)
+    pending = history.record_pending(number, back_to, within_s, by)
     try:
         start_timer(session, pending)
     except WarpError:
-        history.settled()
+        history.clear_pending()
         raise
     return pending.until
 
@@ -353,13 +394,21 @@ def await_confirmation(
 
 
 def split_name(goal: Target, text: str) -> tuple[str, str]:
-    """NETWORK/NAME -> both. Raises: WarpError that lists what there is."""
+    """Split NETWORK/NAME, which the goal has to contain.
+
+    Raises:
+        WarpError: there is no such endpoint; the hint lists those that exist.
+    """
     names = {network: tuple(body.endpoints) for network, body in goal.intent.networks.items()}
     return known_endpoint(names, text)
 
 
 def known_network(names: Mapping[str, Any], name: str) -> None:
-    """Raises: WarpError that lists what there is."""
+    """Refuse the name of a network that does not exist.
+
+    Raises:
+        WarpError: it is not among `names`; the hint lists these.
+    """
     if name not in names:
         known = ", ".join(sorted(names)) or "none"
         raise WarpError(
@@ -371,9 +420,14 @@ def known_network(names: Mapping[str, Any], name: str) -> None:
 
 
 def known_endpoint(names: Mapping[str, tuple[str, ...]], text: str) -> tuple[str, str]:
-    """NETWORK/NAME -> both; `names` are those of the endpoints, by network.
+    """Split NETWORK/NAME.
 
-    Raises: WarpError that lists what there is.
+    Args:
+        names: the names of the endpoints, by network.
+        text: NETWORK/NAME.
+
+    Raises:
+        WarpError: there is no such endpoint; the hint lists those that exist.
     """
     network, slash, name = text.partition("/")
     if not slash:

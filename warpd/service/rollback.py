@@ -1,11 +1,9 @@
-"""Going back: an ordinary pass to an intent that was in force before.
+"""Rollback: an ordinary pass to an intent that was in force before, and the timer that starts it.
 
-And the timer that does it when nobody says yes.
-
-The timer is a process of its own, or systemd's: it outlives the command, its terminal and the
-daemon, and tries until it is done. What it finds is on disk from before the first change of the
-apply it watches over, so that a kill at any moment leaves either nothing to undo or everything that
-undoing needs.
+The timer undoes an apply that nobody confirms. It is a process of its own, or a timer of systemd,
+so that it survives the command, its terminal and the daemon; it tries until it is done. What it
+needs is on the disk before the first change of the apply. So a kill at any moment leaves either
+nothing to undo, or everything that is needed to undo it.
 """
 
 from __future__ import annotations
@@ -33,25 +31,29 @@ WITHIN_MAX_S: Final = 86400
 TRY_AGAIN_S: Final = 1.0
 TRY_AGAIN_MAX_S: Final = 30.0
 LOCK_PATIENCE_S: Final = 30.0
+CONFIRM_CHECK_S: Final = 5.0  # how often the timer looks whether the apply was confirmed
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds_of(text: str) -> int:
-    """`90`, `90s`, `5m` or `1h`.
+    """Return the seconds of `90`, `90s`, `5m` or `1h`.
 
     Raises:
         WarpError: it is none of these, or not between 5 s and 24 h.
     """
     unit = UNITS.get(text[-1:], 1)
     digits = text[:-1] if text[-1:] in UNITS else text
-    seconds = int(digits) * unit if digits.isascii() and digits.isdigit() and len(digits) < 7 else 0
+    seconds = 0
+    if digits.isascii() and digits.isdigit() and len(digits) < 7:
+        seconds = int(digits) * unit
     return within(seconds, text)
 
 
 def within(seconds: int, text: str = "") -> int:
-    """The seconds to confirm within.
+    """Return the seconds to confirm within; `text` is what the operator wrote.
 
-    Raises: WarpError when they are not between 5 s and 24 h; `text` is what was written.
+    Raises:
+        WarpError: they are not between 5 s and 24 h.
     """
     if not WITHIN_MIN_S <= seconds <= WITHIN_MAX_S:
         hint = "a time between 5s and 24h, such as 60s, 5m or 1h"
@@ -65,19 +67,23 @@ def within(seconds: int, text: str = "") -> int:
 
 
 def quiet(_step: Step) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What came of going back; `unwritten` is why the state folder does not say so yet."""
+    """The result of a rollback.
+
+    - `outcome`: of its pass.
+    - `unwritten`: why it could not be recorded in the state folder; None if it was.
+    """
 
     outcome: ApplyResult
     unwritten: WarpError | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether kernel and state folder are both as they were."""
+        """Whether kernel and state folder are both as they were before."""
         return self.outcome.complete and self.unwritten is None
 
 
@@ -88,16 +94,23 @@ def go_back(
     progress: Progress = quiet,
     refused: str | None = None,
 ) -> Undone:
-    """Make the kernel and the allocations as they were with this entry.
+    """Restore the kernel and the allocations of an entry, inside `store.writer_if_possible`.
 
-    Inside `store.writer_if_possible`.
+    The files of the YAML stay as they are. While they are the ones that were rolled back, the
+    daemon does not apply them. The entry is on the disk already, so that the kernel is restored
+    also when nothing can be written.
 
-    The files on disk stay as they are; while they are what was rolled back from (`refused`, by
-    default what is in force now), the daemon does not apply them. What is gone back to is on the
-    disk already: the kernel is brought there also when nothing can be written.
+    Args:
+        session: the files.
+        kernel: the kernel.
+        number: the entry; NOTHING removes everything that warpd has made.
+        progress: called for each step.
+        refused: the digest of the files that are rolled back; by default those in force.
 
     Raises:
-        WarpError: the entry is not kept. InvalidIntent, DumpError: as for any pass.
+        DumpError: the kernel could not be read.
+        InvalidIntent: this version of warpd refuses the entry, or a key file cannot be used.
+        WarpError: the entry is not kept, or the master secret is gone.
     """
     history = History(session)
     leaving = history.in_force()
@@ -107,19 +120,19 @@ def go_back(
     replan: Callable[[], PlannedRun]
     if number == NOTHING:
         first = removal(kernel)
-        replan = lambda: removal(kernel)  # noqa: E731  # one of two ways to look again
+        replan = lambda: removal(kernel)  # noqa: E731  # planned again after each failure
     else:
         read = history.read(history.entry(number))
         goal = session.goal_again(read)
         unwritten = _written(lambda: session.store.write_allocations(read.allocations))
         first = planned_run(kernel, goal)
-        replan = lambda: planned_run(kernel, goal, first)  # noqa: E731  # the other
-    unwritten = unwritten or _written(lambda: history.went_back(number, refused))
+        replan = lambda: planned_run(kernel, goal, first)  # noqa: E731  # likewise
+    unwritten = unwritten or _written(lambda: history.mark_restored(number, refused))
     return Undone(converge(kernel, replan, first, progress), unwritten)
 
 
 def _written(write: Callable[[], None]) -> WarpError | None:
-    """Why it could not be written."""
+    """Write, and return why that failed; None if it did not."""
     try:
         write()
     except (WarpError, OSError) as failure:
@@ -128,64 +141,82 @@ def _written(write: Callable[[], None]) -> WarpError | None:
 
 
 def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -> Undone | None:
-    """Undo what waits for a yes, inside `store.writer_if_possible`; None when nothing does.
+    """Undo the apply that is not confirmed, inside `store.writer_if_possible`.
 
-    It waits no more only when all is undone, and the state folder says so.
+    It stays pending until everything is undone and the state folder says so.
+
+    Returns:
+        None if there is no such apply.
+
+    Raises:
+        DumpError, InvalidIntent, WarpError: as `go_back`.
     """
     history = History(session)
-    waits = history.pending()
-    if waits is None:
+    pending = history.pending()
+    if pending is None:
         return None
-    # A rollback that was killed goes on with what it had refused.
-    refused = history.refused if history.in_force_number() == waits.back_to else None
-    undone = go_back(session, kernel, waits.back_to, progress, refused)
+    # After a rollback that was killed, the same files stay refused.
+    refused = history.refused if history.in_force_number() == pending.back_to else None
+    undone = go_back(session, kernel, pending.back_to, progress, refused)
     if undone.complete:
-        return Undone(undone.outcome, _written(history.settled))
+        return Undone(undone.outcome, _written(history.clear_pending))
     return undone
 
 
 def target(session: Session, to: int | None) -> int:
-    """The number that a rollback goes back to: `to`, or what was in force before the apply that
-    waits for a yes.
+    """Return the number of the entry that a rollback restores.
+
+    Args:
+        session: the files.
+        to: the number that the operator named; None for what was in force before the apply that is
+            not confirmed.
 
     Raises:
-        WarpError: there is no such number, or nothing waits.
+        WarpError: there is no such number, or no such apply.
     """
     history = History(session)
     if to is not None:
         return history.entry(to).number
-    waits = history.pending()
-    if waits is None:
+    pending = history.pending()
+    if pending is None:
         hint = "`warpctl rollback --to N` goes back to a number of `warpctl history`"
         raise WarpError(
             "no apply waits to be confirmed", code="nothing-pending", who="operator", hint=hint
         )
-    return waits.back_to
+    return pending.back_to
 
 
 def undo(
     session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet
 ) -> tuple[Undone, int]:
-    """Go back, inside `store.writer_if_possible`: what came of it, and the number that is in force
-    now.
+    """Roll back, inside `store.writer_if_possible`.
+
+    Args:
+        session: the files.
+        kernel: the kernel.
+        to: as in `target`.
+        progress: called for each step.
+
+    Returns:
+        The result, and the number of the entry that is in force now.
 
     Raises:
-        as `target` and a pass.
+        DumpError, InvalidIntent, WarpError: as `target` and `go_back`.
     """
     number = target(session, to)
     if to is None:
         return undo_pending(session, kernel, progress) or Undone(ApplyResult(())), number
     undone = go_back(session, kernel, number, progress)
     if undone.complete:
-        return Undone(undone.outcome, _written(History(session).settled)), number
+        return Undone(undone.outcome, _written(History(session).clear_pending)), number
     return undone, number
 
 
 def start_timer(session: Session, pending: Pending) -> None:
-    """See to it that `undo_when_due` runs at the deadline, whatever becomes of this process.
+    """Start the process that runs `undo_when_due`; it does not end with this process.
 
     Raises:
-        WarpError: no process could be started, so that nothing may be applied.
+        WarpError: it could not be started, so that nothing may be applied.
     """
     words = [sys.executable, "-m", "warpd.cli", "-c", os.path.abspath(session.named)]
     words += ["--state-dir", os.path.abspath(session.store.folder), "rollback", "--expired"]
@@ -216,33 +247,39 @@ def start_timer(session: Session, pending: Pending) -> None:
 
 
 def undo_when_due(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
-    """Wait for the deadline of what waits now, then undo it; whether anything was undone.
+    """Wait for the deadline of the apply that is not confirmed now, then undo it.
 
-    Tries until it is done.
+    It tries until everything is undone, or the apply is confirmed.
+
+    Returns:
+        Whether it was undone here.
     """
     mine, pause_s = History(session).pending(), TRY_AGAIN_S
-    while (
-        mine is not None
-        and (now := History(session).pending()) is not None
-        and now.number == mine.number
-    ):
-        left = now.left_s()
-        if left > 0:
-            time.sleep(min(left, 5.0))  # confirmed meanwhile: nothing more to wait for
+    while True:
+        now = History(session).pending()
+        if mine is None or now is None or now.number != mine.number:
+            return False
+        left_s = now.left_s()
+        if left_s > 0:
+            time.sleep(min(left_s, CONFIRM_CHECK_S))
             continue
-        try:
-            with session.store.writer_if_possible(
-                "warpctl rollback --expired", LOCK_PATIENCE_S, make=False
-            ):
-                kernel = open_kernel()
-                try:
-                    undone = undo_pending(session, kernel)
-                finally:
-                    kernel.close()
-            if undone is not None and undone.complete:
-                return True
-        except (Busy, WarpError, DumpError, OSError):
-            pass  # the next try may find what this one lacked
+        if _try_undo(session, open_kernel):
+            return True
         time.sleep(pause_s)
         pause_s = min(TRY_AGAIN_MAX_S, pause_s * 2)
-    return False
+
+
+def _try_undo(session: Session, open_kernel: Callable[[], Kernel]) -> bool:
+    """Try once to undo the apply that is not confirmed; whether everything is undone."""
+    try:
+        with session.store.writer_if_possible(
+            "warpctl rollback --expired", LOCK_PATIENCE_S, make=False
+        ):
+            kernel = open_kernel()
+            try:
+                undone = undo_pending(session, kernel)
+            finally:
+                kernel.close()
+    except (Busy, WarpError, DumpError, OSError):
+        return False  # the cause may be gone at the next try
+    return undone is not None and undone.complete

@@ -1,9 +1,7 @@
-"""What every command and every pass of the daemon starts from: the checked intent, the grants, the
-kernel.
+"""Read the files of a gateway: the checked intent, the allocations, the keys.
 
-Reading creates nothing.
-
-Lives here: the way from files to a `Target`, the same for all. Does not: arguments, output.
+Every command and every pass of the daemon begins here. Reading creates nothing: the master secret
+and the allocations are written by `Session.commit` only.
 """
 
 from __future__ import annotations
@@ -45,49 +43,58 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("/etc/warpd/warp.yaml")
 DEFAULT_STATE = Path("/var/lib/warpd")
 DEFAULT_SOCKET = Path("/run/warpd/warpd.sock")
-# Stands for the master secret in a plan on a machine that has none yet: such a plan is shown, never
-# applied.
+# It stands for the master secret in a plan on a machine that has none yet. Such a plan is shown and
+# never applied.
 NO_MASTER = Secret(bytes(32))
-# Findings that say what moves under clients in the field: shown apart, and agreed to before they
-# happen.
+# Findings about what changes for clients that are in use. They are shown apart from other warnings,
+# and an operator agrees to them before they happen.
 RISKS = ("subnet-moves", "grant-moves", "rolled-back")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedIntent:
-    """The intent as read and checked, with the grants it leads to."""
+    """The checked intent, with the allocations that follow from it.
+
+    - `loaded`: the files, and the places of values in them.
+    - `intent`: it has no errors.
+    - `allocations`: one for each network and endpoint of the intent, and the tombstones.
+    - `warnings`: findings that are no errors.
+    - `lock`: the lock file; None where there is none.
+    - `resting`: the released allocations that are not given to others yet.
+    - `previous`: the allocations before this reading.
+    """
 
     loaded: Loaded
     intent: Intent
     allocations: Allocations
     warnings: tuple[Finding, ...]
     lock: Lock | None = None
-    resting: Quarantine = field(default_factory=Quarantine)  # what nobody else may have yet
-    previous: Allocations = field(
-        default_factory=Allocations
-    )  # what was allocated before this reading
+    resting: Quarantine = field(default_factory=Quarantine)
+    previous: Allocations = field(default_factory=Allocations)
 
     @property
     def risks(self) -> tuple[Finding, ...]:
-        """What a client in the field would notice, that nobody has said in so many words."""
+        """The warnings about what clients that are in use would notice."""
         return tuple(item for item in self.warnings if item.code in RISKS)
 
 
 class Session:
-    """One view of the files. The kernel is opened by whoever needs it."""
+    """The files of one gateway: its YAML, its lock file and its state folder.
+
+    - `named`: the file or folder that the operator named.
+    - `config`: the file or folder that is read; another one where `named` contains `source:`.
+    - `checkout`: what was pulled from that source; None where the YAML is local.
+    - `store`: the state folder.
+    """
 
     def __init__(self, config: Path, state_dir: Path) -> None:
-        self.named = (
-            config  # by the operator; a file with `source:` stands for what was pulled from there
-        )
+        self.named = config
         self.store = Store(state_dir)
         source = pointer(config)
         self.checkout = Checkout(source, state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
         self._lock: Lock | None = None
-        self._loaded: Loaded | None = (
-            None  # the last good one: what is still the same is not read again
-        )
+        self._loaded: Loaded | None = None  # the last good reading; unchanged networks are kept
 
     def read(
         self,
@@ -95,81 +102,78 @@ class Session:
         yaml_wins: bool = False,
         previous: Allocations | None = None,
     ) -> LoadedIntent:
-        """Load, check and grant; `instead` holds what files are to be read as.
+        """Read and check the YAML, and allocate what it leaves to warpd.
 
-        With `yaml_wins`, a lock that contradicts the YAML is only behind: for whoever writes it
-        anew. `previous` are the allocations to go on from where those on the disk cannot be read.
+        Args:
+            instead: contents that count instead of those on the disk, by path.
+            yaml_wins: a lock file that contradicts the YAML is only behind it, for a command that
+                writes the lock file anew.
+            previous: the previous allocations, where those on the disk cannot be read.
 
         Raises:
             InvalidIntent: with every problem, each at its place.
+            WarpError: the state folder cannot be read.
         """
         if self.checkout is not None and not self.checkout.revision:
-            text, hint = (
-                f"nothing was pulled from {self.checkout.source.git} yet",
-                "warpd does it, and `warpctl pull`",
-            )
-            raise InvalidIntent(
-                [
-                    Finding(
-                        "source-not-pulled",
-                        "source",
-                        text,
-                        hint,
-                        "error",
-                        Where(str(self.named), 1, 1),
-                    )
-                ]
-            )
+            raise InvalidIntent([self._not_pulled(self.checkout)])
         loaded = load(self.config, instead, previous=self._loaded)
         if loaded.intent is not None:
             self._loaded = loaded
         lock = self._lock = read_lock(self.lock_file, self._lock)
-        return self._judged(
-            loaded, lock, self.store.read_allocations() if previous is None else previous, yaml_wins
-        )
+        if previous is None:
+            previous = self.store.read_allocations()
+        return self._checked(loaded, lock, previous, yaml_wins)
+
+    def _not_pulled(self, checkout: Checkout) -> Finding:
+        text = f"nothing was pulled from {checkout.source.git} yet"
+        hint = "a running warpd pulls it; or run `warpctl pull`"
+        where = Where(str(self.named), 1, 1)
+        return Finding("source-not-pulled", "source", text, hint, "error", where)
 
     def read_again(self, files: Mapping[Path, bytes], allocations: Allocations) -> LoadedIntent:
-        """What was in force once, from its files (the main one first) and with its grants; no lock
-        counts.
+        """Read an intent that was in force before; no lock file counts.
+
+        Args:
+            files: its files, the main one first.
+            allocations: its allocations.
 
         Raises:
-            InvalidIntent: this warpd refuses what another one accepted.
+            InvalidIntent: this version of warpd refuses what an earlier one accepted.
         """
-        return self._judged(load(self.config, files, whole=True), None, allocations, False)
+        return self._checked(load(self.config, files, whole=True), None, allocations, False)
 
-    def _judged(
-        self, loaded: Loaded, lock: Lock | None, before: Allocations, yaml_wins: bool
+    def _checked(
+        self, loaded: Loaded, lock: Lock | None, previous: Allocations, yaml_wins: bool
     ) -> LoadedIntent:
-        findings = [*loaded.findings, *(lock.findings if lock is not None else ())]
-        allocations, now_s = Allocations({}), int(time.time())
+        """Check what was loaded, and allocate.
+
+        Raises:
+            InvalidIntent: with every problem, each at its place.
+        """
+        now_s = int(time.time())
+        findings = list(loaded.findings)
+        if lock is not None:
+            findings += lock.findings
+        allocations = Allocations({})
         if loaded.intent is not None:
-            findings += check(loaded.intent)
-            findings += check_day(loaded.intent, datetime.fromtimestamp(now_s, UTC).date())
-            against = tuple(contradictions(lock, loaded.intent)) if lock is not None else ()
-            findings += without_contradictions(against) if yaml_wins else against
+            findings += _between_objects(loaded.intent, lock, now_s, yaml_wins)
             if not any(item.is_error for item in findings):
-                firm = lock.allocations if lock is not None else None
-                allocations, more = allocate(loaded.intent, before, now_s, firm)
-                findings += [*more, *(behind(lock, allocations) if lock is not None else ())]
+                allocations, more = _allocated(loaded.intent, lock, previous, now_s)
+                findings += more
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
+        quarantined = resting(loaded.intent, allocations, now_s)
         return LoadedIntent(
-            loaded,
-            loaded.intent,
-            allocations,
-            located,
-            lock,
-            resting(loaded.intent, allocations, now_s),
-            before,
+            loaded, loaded.intent, allocations, located, lock, quarantined, previous
         )
 
     def take_lock(self, lock: Lock) -> None:
-        """Read with this lock as long as the file's bytes are those that it was made from."""
+        """Use this lock while the bytes of the lock file are those that it was made from."""
         self._lock = lock
 
     def to_edit(self) -> Path:
-        """The file or folder that an editing command may change.
+        """Return the file or folder that an editing command may change.
 
         Raises:
             WarpError: the YAML comes from a repository.
@@ -186,31 +190,34 @@ class Session:
 
     @property
     def lock_file(self) -> Path:
-        """Where the lock stands, there or not."""
+        """The path of the lock file, which need not exist."""
         return beside(self.config / MAIN_FILE if os.path.isdir(self.config) else self.config)
 
     def goal(self, read: LoadedIntent, create: bool) -> Target:
-        """The goal for the kernel; `create` makes the master secret when there is none.
+        """Return the target for the kernel.
+
+        Args:
+            read: the intent and its allocations.
+            create: whether to make a master secret where there is none.
 
         Raises:
-            WarpError: the master secret cannot be read, or is gone from a gateway that has had one.
+            WarpError: the master secret cannot be read, or is gone from a gateway that had one.
             InvalidIntent: a key file that the YAML names cannot be used.
         """
         _forbid_core_dumps()  # keys are in memory from here on
-        given, findings = read_key_files(read.intent)
+        keys, findings = read_key_files(read.intent)
         if findings:
             raise InvalidIntent(read.loaded.locate(item) for item in findings)
         master = self.master(read.intent)
         if master is None and create:
             self.refuse_lost_master()
             master = self.store.master_key(create=True, path=key_file(read.intent))
-        ring = Keyring(master or NO_MASTER, given)
-        return Target(
-            read.intent, read.allocations, ring if given else ring.master, datetime.now(UTC).date()
-        )
+        ring = Keyring(master or NO_MASTER, keys)
+        today = datetime.now(UTC).date()
+        return Target(read.intent, read.allocations, ring if keys else ring.master, today)
 
     def goal_again(self, read: LoadedIntent) -> Target:
-        """The goal of what was applied before, to be applied again: never with other keys.
+        """Return the target of what was applied before; it never has other keys than then.
 
         Raises:
             WarpError: the master secret cannot be read, or is gone.
@@ -221,30 +228,31 @@ class Session:
         return self.goal(read, create=False)
 
     def master(self, intent: Intent) -> Secret | None:
-        """The master secret, None where there is none yet.
+        """Return the master secret; None where there is none yet.
 
-        Raises: WarpError when it cannot be read.
+        Raises:
+            WarpError: it cannot be read.
         """
         return self.store.master_key(create=False, path=key_file(intent))
 
     def commit(self, read: LoadedIntent) -> Target:
-        """The goal, with the master secret made if need be and the grants written down: before the
-        first change.
+        """Make the master secret if there is none, write the allocations, and return the target.
 
-        Called inside `store.writer`.
+        It is called inside `store.writer`, before the first change of the kernel.
 
         Raises:
             WarpError: the state folder cannot be written, or the master secret is gone.
+            InvalidIntent: as `goal`.
         """
-        goal = self.goal(
-            read, create=True
-        )  # first, so that grants never stand without the secret they go with
+        # The secret is first, so that allocations are never on the disk without their secret.
+        goal = self.goal(read, create=True)
         self.store.write_allocations(read.allocations)
         return goal
 
     def refuse_lost_master(self) -> None:
-        """A gateway that has granted has had a master secret: a new one would cut off every client
-        in silence.
+        """Refuse to make a master secret on a gateway that must have had one.
+
+        A new secret would cut off every client without a message.
 
         Raises:
             WarpError: there are allocations.
@@ -253,8 +261,34 @@ class Session:
             raise lost_master("has given allocations")
 
 
+def _between_objects(
+    intent: Intent, lock: Lock | None, now_s: int, yaml_wins: bool
+) -> Iterator[Finding]:
+    """Yield what is wrong between the objects of an intent, and between it and the lock file."""
+    yield from check(intent)
+    yield from check_day(intent, datetime.fromtimestamp(now_s, UTC).date())
+    if lock is not None:
+        against = tuple(contradictions(lock, intent))
+        yield from without_contradictions(against) if yaml_wins else against
+
+
+def _allocated(
+    intent: Intent, lock: Lock | None, previous: Allocations, now_s: int
+) -> tuple[Allocations, list[Finding]]:
+    """Allocate, and say where the lock file is behind."""
+    if lock is None:
+        allocations, findings = allocate(intent, previous, now_s, None)
+        return allocations, list(findings)
+    allocations, findings = allocate(intent, previous, now_s, lock.allocations)
+    return allocations, [*findings, *behind(lock, allocations)]
+
+
 def lost_master(evidence: str) -> WarpError:
-    """`evidence` is what shows that there has been one, as a verb with its object."""
+    """Return the error for a master secret that is gone.
+
+    Args:
+        evidence: what shows that there was one, as a verb with its object.
+    """
     return WarpError(
         f"the master secret is gone, but this gateway {evidence}: a new secret would cut off every"
         " client",
@@ -268,18 +302,23 @@ def lost_master(evidence: str) -> WarpError:
 
 
 def _forbid_core_dumps() -> None:
-    with contextlib.suppress(ImportError):  # a system that knows no such limit
+    with contextlib.suppress(ImportError):  # a system without such a limit
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def key_file(intent: Intent) -> Path | None:
+    """Return the file that the YAML names for the master secret; None for the usual one."""
     return Path(intent.gateway.master_key_file) if intent.gateway.master_key_file else None
 
 
 def require_root(what: str) -> None:
-    """Raises: WarpError when this process may not change the network."""
+    """Refuse what this process has no rights for; `what` is a noun.
+
+    Raises:
+        WarpError: the process does not run as root.
+    """
     if os.geteuid() != 0:
         raise WarpError(
             f"{what} needs root", code="not-root", who="operator", hint="run it again with sudo"
@@ -287,23 +326,26 @@ def require_root(what: str) -> None:
 
 
 def require_nftables() -> None:
-    """Raises: WarpError when the Python bindings of libnftables are not installed."""
+    """Refuse to go on without the Python bindings of libnftables.
+
+    Raises:
+        WarpError: they are not installed.
+    """
     if not bindings.are_here():
         raise WarpError(bindings.MISSING, code="no-nftables", who="operator", hint=bindings.HINT)
 
 
 @contextlib.contextmanager
 def live_kernel() -> Iterator[LiveKernel]:
-    """The kernel of this machine.
+    """Open the kernel of this machine for the time of the context.
 
-    What only reads and writes files never comes here, and runs where there is none of ours.
+    Commands that only read and write files do not open it, so that they run on any machine.
 
     Raises:
-        WarpError: a program of the distribution that it needs is not installed.
+        WarpError: a package of the distribution that it needs is not installed.
     """
-    from warpd.kernel.linux.live_kernel import (
-        LiveKernel,
-    )  # what has no kernel to look at does without netlink and nftables
+    # Imported here: commands without a kernel need neither netlink nor nftables.
+    from warpd.kernel.linux.live_kernel import LiveKernel
 
     require_nftables()
     kernel = LiveKernel()

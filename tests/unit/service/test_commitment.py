@@ -287,7 +287,7 @@ def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
         read, history = session.read(), History(session)
         back_to = history.in_force_number()
         done = commit(session, read, "test", machine.kernel, lambda: None)
-        history.await_yes(done.number, back_to, within_s, "test")
+        history.record_pending(done.number, back_to, within_s, "test")
         converge(
             machine.kernel,
             lambda: planned_run(machine.kernel, done.goal),

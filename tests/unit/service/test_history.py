@@ -84,7 +84,7 @@ def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> 
         say(session, a=world.network(1, mtu=1300 + number))
         applied(session)
         if number == 0:
-            History(session).await_yes(1, NOTHING, 3600, "test")
+            History(session).record_pending(1, NOTHING, 3600, "test")
     numbers = [entry.number for entry in History(session).entries()]
     assert numbers == [1, *range(6, KEPT + 6)]
 
@@ -92,7 +92,7 @@ def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> 
 def test_one_apply_waits_at_a_time(session: Session) -> None:
     say(session, a=world.network(1))
     history = History(session)
-    pending = history.await_yes(applied(session).number, NOTHING, 60, "ann")
+    pending = history.record_pending(applied(session).number, NOTHING, 60, "ann")
     assert 59 < pending.left_s() <= 60 and history.pending() == pending
     with pytest.raises(Busy, match="ann") as caught:
         history.refuse_pending()
@@ -104,7 +104,7 @@ def test_one_apply_waits_at_a_time(session: Session) -> None:
 
 def test_too_late_is_too_late(session: Session) -> None:
     say(session, a=world.network(1))
-    History(session).await_yes(applied(session).number, NOTHING, -1, "ann")
+    History(session).record_pending(applied(session).number, NOTHING, -1, "ann")
     with pytest.raises(WarpError, match="too late"):
         History(session).confirm()
 
@@ -113,7 +113,7 @@ def test_a_reboot_ends_the_time(
     session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     say(session, a=world.network(1))
-    pending = History(session).await_yes(applied(session).number, NOTHING, 3600, "ann")
+    pending = History(session).record_pending(applied(session).number, NOTHING, 3600, "ann")
     (tmp_path / "boot").write_text("another\n")
     monkeypatch.setattr(module, "BOOT_ID", tmp_path / "boot")
     assert pending.left_s() == 0
@@ -123,7 +123,7 @@ def test_a_clock_that_is_set_changes_nothing(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say(session, a=world.network(1))
-    pending = History(session).await_yes(applied(session).number, NOTHING, 60, "ann")
+    pending = History(session).record_pending(applied(session).number, NOTHING, 60, "ann")
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 59 < pending.left_s() <= 60
 
