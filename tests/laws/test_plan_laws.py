@@ -19,6 +19,7 @@ from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.reconcile.engine import apply, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import digest
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -71,7 +72,7 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
     apply(kernel, planned_run(kernel, goal).plan.steps[:stop])
     after = world.goal(second, goal.allocations)
     found = planned_run(kernel, after)
-    outcome = converge(kernel, lambda: planned_run(kernel, after, found), found)
+    outcome = converge(kernel, lambda: replan(kernel, after, found), found)
     assert outcome.complete, (outcome.failed, outcome.unverified)
     assert planned_run(kernel, after).plan.empty
     for name in first.networks.keys() & second.networks.keys():

@@ -21,7 +21,7 @@ from warpd.allocation.model import Allocations, NetworkAllocation, from_json, to
 from warpd.intent.capacity import expected_users, prefix_for
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
-from warpd.networks.compiler import public_key_of
+from warpd.networks.peer_keys import public_key_of
 from warpd.yamlfile.writer import document
 
 HISTORIES = 1000

@@ -15,6 +15,7 @@ from tests.live.conftest import sh
 from warpd.errors import WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.service.views.status import status_json
 
 WEB, VRF, SEG, SAFE = 11111111, 22222222, 33333333, 44444444
@@ -169,7 +170,7 @@ def goal(trouble: Trouble) -> Target:
 
 def pass_over(kernel: LiveKernel, wanted: Target) -> tuple[PlannedRun, ApplyResult]:
     first = planned_run(kernel, wanted)
-    outcome = converge(kernel, lambda: planned_run(kernel, wanted, first), first)
+    outcome = converge(kernel, lambda: replan(kernel, wanted, first), first)
     return planned_run(kernel, wanted), outcome
 
 

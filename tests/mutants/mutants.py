@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant(
         "sites are let through without a look at the source",
         GUARDS,
-        (Edit("warpd.networks.types.l3vpn:fragment", "*tunnel.spoofed(site)", None),),
+        (Edit("warpd.networks.types.l3vpn:fragment", "*tunnel.spoofed(network)", None),),
     ),
     Mutant(
         "a resource's ports are ignored",
@@ -163,15 +163,15 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.types.remote_resource:fragment",
-                "[*egress.out(site, network, beyond), *unlisted]",
-                "egress.out(site, network, beyond)",
+                "[*egress.out(network, beyond), *unlisted]",
+                "egress.out(network, beyond)",
             ),
         ),
     ),
     Mutant(
         "the conntrack zone of what stays inside is dropped",
         "tests/packets/test_twins.py",
-        (Edit("warpd.networks.isolation.vrf:_zone", "mangle(ZONE, site.routing_table)", None),),
+        (Edit("warpd.networks.isolation.vrf:_zone", "mangle(ZONE, network.routing_table)", None),),
         packets=True,
     ),
     Mutant(
@@ -209,10 +209,10 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:room",
-                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf, vrf,"
-                " suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
-                "Placement(ROOT, naming.tunnel(site.vcid), site.routing_table, vrf,"
-                " f'wg-{site.vcid}', suffix=f'-{site.vcid}', mark=mark_of(site.routing_table))",
+                "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf, vrf,"
+                " suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
+                "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf,"
+                " f'wg-{network.vcid}', suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
             ),
         ),
     ),
@@ -233,7 +233,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.types.l2_mesh:objects",
-                "ethernet.tagged_of(network)",
+                "ethernet.tagged_of(network.intent)",
                 "((2, 4094),)",
             ),
         ),
@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant(
         "the gateway's services answer endpoints in a VRF",
         "tests/packets/matrix",
-        (Edit("warpd.networks.isolation.vrf:_part", "('inputs', _vrf(site), 'input')", None),),
+        (Edit("warpd.networks.isolation.vrf:_part", "('inputs', _vrf(network), 'input')", None),),
         packets=True,
     ),
     Mutant(
@@ -358,7 +358,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.egress:_protocols",
-                "() if version in translated(network) else network.protocols",
+                "() if version in translated(network) else network.intent.protocols",
                 "network.protocols",
             ),
         ),
@@ -465,7 +465,11 @@ MUTANTS = (
     Mutant(
         "all networks have one block of ports",
         LIMITS,
-        (Edit("warpd.networks.firewall.port_blocks:block_of", "site.link_number % BLOCKS", "0"),),
+        (
+            Edit(
+                "warpd.networks.firewall.port_blocks:block_of", "network.link_number % BLOCKS", "0"
+            ),
+        ),
     ),
     Mutant(
         "new connections to the gateway itself meet no share",
@@ -616,9 +620,8 @@ MUTANTS = (
         ROOT_GUARD,
         (
             Edit(
-                "warpd.networks.compiler:_gateway_objects",
-                "own += root.unguarded_beyond(sorted(_ways_out4(host)),"
-                " collapse_addresses(_of_vrfs(leaving)))",
+                "warpd.networks.gateway:objects",
+                "*root.unguarded_beyond(default_links, collapse_addresses(_ranges_of_vrfs(leaving)))",
                 None,
             ),
         ),
@@ -629,7 +632,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += unguarded(place.netns, _links(site, place, wants), versions, owner='',"
+                "out += unguarded(place.netns, _links(network, place, wants), versions, owner='',"
                 " inside=inside)",
                 None,
             ),
@@ -641,7 +644,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_links",
-                "[place.tunnel, _exit(site)] if wants.egress else [place.tunnel]",
+                "[place.tunnel, _exit(network)] if wants.egress else [place.tunnel]",
                 "[place.tunnel]",
             ),
         ),
@@ -652,7 +655,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)",
+                "out += unguarded(ROOT, [_outer(network)], (6,), owner=place.netns)",
                 None,
             ),
         ),
@@ -662,8 +665,8 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.compiler:_gateway_objects",
-                "*root.unguarded_ranges(_transits(parts, intent))",
+                "warpd.networks.gateway:objects",
+                "*root.unguarded_ranges(_transits(members, gateway))",
                 None,
             ),
         ),
@@ -701,7 +704,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:build",
-                "local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group)",
+                "local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group)",
                 None,
             ),
         ),
@@ -712,7 +715,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(site) if"
+                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(network) if"
                 " wants.egress else (), ()))",
                 None,
             ),
@@ -724,7 +727,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:_way_out",
-                "local_delivery.of_transit(outer, site.host.local, place.netns)",
+                "local_delivery.of_transit(outer, network.host.local, place.netns)",
                 None,
             ),
         ),
@@ -830,7 +833,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.compiler:_uplinks",
+                "warpd.networks.gateway:_uplinks",
                 "[(link, version) for link, version in named if is_plain_link_name(link)]",
                 "named",
             ),
@@ -1323,9 +1326,9 @@ else:
         GUARDS,
         (
             Edit(
-                "warpd.networks.compiler:_transits",
-                "[TRANSIT6] if any((part.terms.network.ipv6 for part in links)) else ()",
-                "()",
+                "warpd.networks.gateway:_transits",
+                "ranges.append(TRANSIT6)",
+                "pass",
             ),
         ),
     ),
@@ -1335,8 +1338,8 @@ else:
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "unguarded_ranges(_kept(site, wants), owner=place.netns)",
-                "unguarded_ranges([item for item in _kept(site, wants) if item.version == 4],"
+                "unguarded_ranges(_kept(network, wants), owner=place.netns)",
+                "unguarded_ranges([item for item in _kept(network, wants) if item.version == 4],"
                 " owner=place.netns)",
             ),
         ),

@@ -17,6 +17,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
 from warpd.reconcile.engine import apply, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.testing.fake_kernel import FakeKernel
 
 
@@ -99,7 +100,7 @@ def run_to(kernel: FakeKernel, wanted: Intent) -> None:
         outcome = converge(kernel, lambda: removal(kernel), removal(kernel))
     else:
         first = planned_run(kernel, goal)
-        outcome = converge(kernel, lambda: planned_run(kernel, goal, first), first)
+        outcome = converge(kernel, lambda: replan(kernel, goal, first), first)
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 

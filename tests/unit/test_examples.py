@@ -18,7 +18,8 @@ from warpd.intent.model import Intent
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.validation import check
 from warpd.keys.derivation import Secret
-from warpd.networks.compiler import compile_state, tunnel_mtu
+from warpd.networks.compiler import compile_state
+from warpd.networks.resolved import tunnel_mtu
 from warpd.testing.fake_kernel import PLAIN
 
 FOLDER = Path(__file__).parents[2] / "examples"

@@ -26,6 +26,7 @@ from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.loader import MAIN_FILE
 from warpd.reconcile.engine import PlannedRun, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
 from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
@@ -186,7 +187,7 @@ def apply(
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        _run(kernel, found, lambda: planned_run(kernel, done.goal, found), data, form, verbose)
+        _run(kernel, found, lambda: replan(kernel, done.goal, found), data, form, verbose)
 
 
 def _writer(

@@ -28,7 +28,7 @@ from warpd.errors import WarpError
 from warpd.intent.types import is_link_name, natural
 from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
-from warpd.networks.compiler import in_force
+from warpd.networks.resolved import in_force
 from warpd.reconcile.engine import Target
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION

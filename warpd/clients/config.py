@@ -25,7 +25,8 @@ from warpd.intent.model import Endpoint, Intent, Network
 from warpd.intent.types import IPNetwork
 from warpd.keys import derivation
 from warpd.keys.derivation import Master, Secret
-from warpd.networks.compiler import in_force, network_key_of, preshared_key_of
+from warpd.networks.peer_keys import network_key_of, preshared_key_of
+from warpd.networks.resolved import in_force
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow

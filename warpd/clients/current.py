@@ -14,7 +14,7 @@ from warpd.clients.config import ClientConfig, client_config
 from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.state import Host
-from warpd.networks.compiler import IPV6_MINIMUM_MTU, tunnel_mtu
+from warpd.networks.resolved import IPV6_MINIMUM_MTU, tunnel_mtu
 from warpd.reconcile.engine import Target
 
 PRIVATE: Final = tuple(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from warpd.daemon.reconciler import ActiveConfig, Reconciler
 from warpd.errors import InvalidIntent, WarpError
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
+from warpd.reconcile.incremental import replan
 from warpd.service.commitment import commit
 from warpd.service.conditions import from_json
 from warpd.service.history import History
@@ -142,7 +143,7 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        outcome = converge(kernel, lambda: planned_run(kernel, done.goal, found), found)
+        outcome = converge(kernel, lambda: replan(kernel, done.goal, found), found)
         return outcome_json(outcome, data)
 
 

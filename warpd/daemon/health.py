@@ -22,7 +22,7 @@ def facts_of(
     why = reconciler.unwritten
     lost = why is not None and why.code in ("master-lost", "state-lost")
     intent = reconciler.in_force.read.intent if reconciler.in_force is not None else None
-    host = reconciler.last.observed.host if reconciler.last is not None else None
+    host = reconciler.planner.host
     link, state = uplink_state(intent, host)
     whys = reconciler.why_failing
     held = reconciler.named_failing(scheduler.failing(now))

@@ -175,7 +175,9 @@ class Loop:
             self._reconciler.pulled(self._git_poller.state)
             self._scheduler.files_touched(now)
         if "rooms" in flags:
-            self._scheduler.hear(None if self._reconciler.last is None else self._rooms(), now)
+            self._scheduler.hear(
+                None if self._reconciler.planner.compiled is None else self._rooms(), now
+            )
         if "reload" in flags:
             self._notifier.say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._scheduler.ask()

@@ -29,19 +29,17 @@ from warpd.daemon.watcher import Mark, being_written, files_of, mark
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.api import DumpError, Kernel
-from warpd.kernel.state import ROOT, Action, Host, Observed, State
+from warpd.kernel.state import ROOT, Action, Host, State
 from warpd.keys.files import key_files_named
-from warpd.networks.compiler import Problem
+from warpd.networks.problems import Problem
 from warpd.reconcile.engine import (
     ApplyResult,
     PlannedRun,
     Target,
-    advance,
     converge,
-    glance,
-    planned_run,
-    survey,
 )
+from warpd.reconcile.incremental import IncrementalPlanner
+from warpd.reconcile.observe import EVERYTHING, Scope
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import Applied, Commitment, as_error, commit, goal_again, has_devices
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest
@@ -90,7 +88,7 @@ class Reconciler:
         self.in_force: ActiveConfig | None = None
         self.findings: tuple[Finding, ...] = ()  # why the files as they are now are not in force
         self.waits = ""  # for whose consent
-        self.last: PlannedRun | None = None
+        self.planner = IncrementalPlanner(kernel)
         self._full: PlannedRun | None = None
         self.seen_whole: PlannedRun | None = (
             None  # by the last pass, when it looked at everything and had nothing to do
@@ -109,7 +107,6 @@ class Reconciler:
             None  # the YAML by which what is in force was found in the kernel
         )
         self._looked_s = 0.0
-        self._looked_for: Target | None = None  # the goal of the last look
         self.problems: tuple[Problem, ...] = ()
         self._dialer = EndpointResolver()
         self.last_pass: dict[str, Any] = {}
@@ -190,7 +187,8 @@ class Reconciler:
         force = self.in_force
         if force is None or not (fresh or work.groups is None or work.groups):
             return self._nothing()
-        wanted_before = self.last.compiled.state if self.last is not None else State()
+        compiled = self.planner.compiled
+        wanted_before = compiled.state if compiled is not None else State()
         found = self._look(force.wanted, work, fresh)
         self._tell_problems(found.compiled.problems)
         self._tell_forwarding(found.observed.host)
@@ -358,7 +356,8 @@ class Reconciler:
                 complete=undone is None or undone.complete,
             )
             self.pending = self._history.pending()
-            self.last, self.in_force, self.unwritten = None, None, None
+            self.planner = IncrementalPlanner(self.kernel)
+            self.in_force, self.unwritten = None, None
             if undone is not None and undone.unwritten is not None:
                 return self._undone_in_memory(pending, undone.unwritten)
         elif self._held != pending.number:
@@ -558,36 +557,17 @@ class Reconciler:
     # -- kernel
 
     def _look(self, goal: Target, work: PassRequest, fresh: bool) -> PlannedRun:
-        last = self.last
-        if last is None:
-            found = self._timed(None, lambda: planned_run(self.kernel, goal))
-        else:
-            # After a pass that failed before it had looked, the last look is one for another goal.
-            found = self._look_again(goal, last, work, fresh or goal is not self._looked_for)
-        self._looked_for = goal
-        return found
+        scope = EVERYTHING if work.groups is None else Scope.of(work.groups)
+        return self._timed(scope, lambda: self.planner.plan(goal, scope, follow_root=not fresh))
 
-    def _look_again(
-        self, goal: Target, last: PlannedRun, work: PassRequest, fresh: bool
-    ) -> PlannedRun:
-        if fresh:
-            return self._timed(work.groups, lambda: advance(self.kernel, goal, last, work.groups))
-        if work.groups is None:
-            return self._timed(None, lambda: glance(self.kernel, goal, last, None))
-        groups = work.groups
-        return self._timed(groups, lambda: survey(self.kernel, goal, last, groups))
-
-    def _timed(self, groups: Collection[str] | None, look: Callable[[], PlannedRun]) -> PlannedRun:
-        self.drain(groups)
-        counters = nullcontext() if groups is None else self.kernel.keeping_counters()
+    def _timed(self, scope: Scope, look: Callable[[], PlannedRun]) -> PlannedRun:
+        self.drain(scope.groups)
+        counters = nullcontext() if scope.is_everything else self.kernel.keeping_counters()
         began = time.monotonic()
         with counters:
             found = look()
         self._looked_s = time.monotonic() - began
-        # The next look asks only for the host: what else was seen would weigh as much as what is
-        # wanted.
-        self.last = dataclasses.replace(found, observed=Observed(State(), host=found.observed.host))
-        if groups is None:
+        if scope.is_everything:
             self._full = found
         return found
 
@@ -595,11 +575,11 @@ class Reconciler:
         def progress(step: Step) -> None:
             self.log.info(step.change.action.value, **_named(step), why=step.reason)
 
-        def replan() -> PlannedRun:
-            groups = {step.group for step in found.plan.steps}
-            return self._timed(groups, lambda: planned_run(self.kernel, goal, found))
+        def look_again() -> PlannedRun:
+            scope = Scope.of(step.group for step in found.plan.steps)
+            return self._timed(scope, lambda: self.planner.plan(goal, scope))
 
-        return converge(self.kernel, replan, found, progress)
+        return converge(self.kernel, look_again, found, progress)
 
     # -- in words
 
@@ -614,8 +594,7 @@ class Reconciler:
         return {self._name(group): value for group, value in failing.items()}
 
     def _name(self, group: str) -> str:
-        names = self.last.plan.networks if self.last is not None else {}
-        return names.get(group, group) if group != ROOT else "gateway"
+        return self.planner.names.get(group, group) if group != ROOT else "gateway"
 
     def fight(self, item: str, group: str) -> None:
         network = self._name(group)

@@ -399,6 +399,11 @@ class Network(_Model):
             if _is_explicit(self.endpoints[name])
         }
 
+    @cached_property
+    def expiring_endpoints(self) -> Mapping[str, Endpoint]:
+        """Endpoints with an `expires`, past or to come."""
+        return {name: one for name, one in self.endpoints.items() if one.expires is not None}
+
 
 class Intent(_Model):
     """The whole YAML: one gateway and its networks."""

@@ -18,6 +18,11 @@ LegTunnel = Literal["gretap", "vxlan"]
 
 _ETHERNET: Final = frozenset({"vlan_id", "vlan_range", "bridge_name", "vni_pool"})
 
+# Bytes inside the tunnel that a full frame takes in a VXLAN: payload, Ethernet header, VLAN tag,
+# VXLAN, UDP and IPv4 headers. A VXLAN whose underlay carries less answers for the far end that the
+# frame is too large (skb_tunnel_check_pmtu of a bridge port), instead of carrying it in fragments.
+_VXLAN_MTU: Final = 1500 + 14 + 4 + 8 + 8 + 20
+
 
 @dataclass(frozen=True, slots=True)
 class TypeTraits:
@@ -35,6 +40,8 @@ class TypeTraits:
     - `leg`: the tunnel of an endpoint's leg in a network that carries Ethernet; None for one that
       carries IP.
     - `endpoints_max`: how many endpoints there may be; None for no bound of the type's own.
+    - `min_mtu`: bytes of packet that the tunnel must carry whatever the uplink carries; 0 for no
+      bound of the type's own.
     """
 
     name: NetworkType
@@ -46,6 +53,7 @@ class TypeTraits:
     egress: bool = False
     leg: LegTunnel | None = None
     endpoints_max: int | None = None
+    min_mtu: int = 0
 
     @property
     def internet(self) -> bool:
@@ -99,6 +107,7 @@ ROWS: Final[tuple[TypeTraits, ...]] = (
         reach="gateway",
         fields=_ETHERNET,
         leg="vxlan",
+        min_mtu=_VXLAN_MTU,
     ),
 )
 NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)

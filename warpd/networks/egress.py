@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from warpd.intent.model import Network
 from warpd.kernel.nftables.rules import (
     ANSWERS,
     UNTRANSLATED,
@@ -18,24 +17,25 @@ from warpd.kernel.nftables.rules import (
 )
 from warpd.networks import policy, tunnel
 from warpd.networks.firewall.rules import BY_PORT, UNTRACKED, drops, portless
-from warpd.networks.placement import EgressRequirements, NetworkSite
+from warpd.networks.placement import EgressRequirements
 from warpd.networks.policy import PolicyEntry, Version
+from warpd.networks.resolved import ResolvedNetwork
 
 REASONS = ("protocol", policy.REVOKED, "spoofed", "unsolicited", "untracked", "untranslated")
 VERSIONS: tuple[Version, ...] = (4, 6)
 
 
-def wants(network: Network) -> EgressRequirements:
-    return EgressRequirements(egress=True, nat4=network.nat, nat6=network.nat6)
+def wants(network: ResolvedNetwork) -> EgressRequirements:
+    return EgressRequirements(egress=True, nat4=network.intent.nat, nat6=network.intent.nat6)
 
 
-def out(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) -> list[str]:
+def out(network: ResolvedNetwork, entries: Sequence[PolicyEntry]) -> list[str]:
     """From an endpoint to the uplink; what no entry decides falls through."""
-    label = str(site.vcid)
+    label = str(network.vcid)
     carried = {version: _protocols(network, version) for version in VERSIONS}
     return [
         *drops(label, "untracked", UNTRACKED),
-        *tunnel.spoofed(site),
+        *tunnel.spoofed(network),
         *_untranslated(label, network),
         *portless(label, carried),
         *policy.errors(label, entries),
@@ -44,9 +44,9 @@ def out(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) -> 
     ]
 
 
-def back(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) -> list[str]:
+def back(network: ResolvedNetwork, entries: Sequence[PolicyEntry]) -> list[str]:
     """From the uplink to an endpoint."""
-    label = str(site.vcid)
+    label = str(network.vcid)
     foreign: list[str] = []
     for version in VERSIONS:
         to_endpoint = match(payload(policy.FAMILY[version], "daddr"), f"@endpoints{version}")
@@ -60,20 +60,25 @@ def back(site: NetworkSite, network: Network, entries: Sequence[PolicyEntry]) ->
     ]
 
 
-def translated(network: Network) -> tuple[Version, ...]:
+def translated(network: ResolvedNetwork) -> tuple[Version, ...]:
     """The families in which the network is behind the gateway's own address."""
-    return tuple(version for version, nat in ((4, network.nat), (6, network.nat6)) if nat)  # type: ignore[misc]
+    versions: list[Version] = []
+    if network.intent.nat:
+        versions.append(4)
+    if network.intent.nat6:
+        versions.append(6)
+    return tuple(versions)
 
 
-def _protocols(network: Network, version: Version) -> tuple[int, ...]:
+def _protocols(network: ResolvedNetwork, version: Version) -> tuple[int, ...]:
     """What may leave, by IANA number: `protocols` only where the network keeps addresses of its
     own.
     """
-    listed = () if version in translated(network) else network.protocols
+    listed = () if version in translated(network) else network.intent.protocols
     return tuple(sorted({*BY_PORT[version], *listed}))
 
 
-def _untranslated(label: str, network: Network) -> list[str]:
+def _untranslated(label: str, network: ResolvedNetwork) -> list[str]:
     """A connection opened under `nat: false` would go on with its inner source: NAT looks at a
     connection's first packet only.
     """

@@ -23,14 +23,15 @@ from warpd.kernel.kinds.tc_filter import Filters, TcIngress
 from warpd.kernel.nftables.rules import DROP, count, match, meta, rule
 from warpd.kernel.state import ROOT, KernelObject
 from warpd.networks import frames
-from warpd.networks.placement import NetworkSite, Placement
+from warpd.networks.placement import Placement
+from warpd.networks.resolved import ResolvedNetwork
 
 OTHER_NETWORK = "other-network"
 REASONS = (OTHER_NETWORK,)
 
 
-def bridge_name(site: NetworkSite, network: Network) -> str:
-    return network.bridge_name or naming.bridge(site.vcid)
+def bridge_name(network: ResolvedNetwork) -> str:
+    return network.intent.bridge_name or naming.bridge(network.vcid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class LegAdmission:
 
 
 def objects(
-    site: NetworkSite,
+    network: ResolvedNetwork,
     place: Placement,
     bridge: Bridge,
     legs: Sequence[Leg],
@@ -50,7 +51,7 @@ def objects(
 ) -> list[KernelObject]:
     """The bridge with its legs."""
     port = admission.port
-    group = naming.namespace(site.vcid)
+    group = naming.namespace(network.vcid)
     own = link_key(place.netns, bridge.name)
     out: list[KernelObject] = [
         bridge,
@@ -82,12 +83,14 @@ def _quiet(place: Placement, name: str, group: str) -> list[KernelObject]:
     return [Sysctl(place.netns, path, value, key, owner=group) for path, value in values.items()]
 
 
-def bridge(site: NetworkSite, place: Placement, name: str, protocol: int, legs: int) -> Bridge:
+def bridge(
+    network: ResolvedNetwork, place: Placement, name: str, protocol: int, legs: int
+) -> Bridge:
     limit = max_learned(legs)
     return Bridge(
         place.netns,
         name,
-        naming.alias(site.vcid, site.name),
+        naming.alias(network.vcid, network.name),
         PAYLOAD,
         protocol=protocol,
         max_learned=limit,

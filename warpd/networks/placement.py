@@ -9,32 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.nft_table import NftSet
-from warpd.kernel.state import Host, KernelObject, Key
-from warpd.networks.firewall.connection_limits import Shares
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSite:
-    """One enabled network with everything assigned: what both a type and a mode start from."""
-
-    name: str
-    vcid: int
-    subnet: IPv4Network
-    subnet6: IPv6Network | None  # None: no IPv6 in this network
-    gateway_address: IPv4Address
-    gateway_address6: IPv6Address | None
-    transit: IPv4Network
-    routing_table: int
-    vlan: int  # the VLAN of an Ethernet segment, 0: none
-    mtu: int
-    inside: tuple[IPv4Network | IPv6Network, ...]  # its subnets, and the routes of its endpoints
-    host: Host
-    shares: Shares  # of the connection table
-    link_number: int  # of its transit link in the pool
+from warpd.kernel.state import KernelObject, Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from warpd.keys.derivation import Secret
 from warpd.networks.firewall import connection_limits, icmp_errors
 from warpd.networks.firewall.connection_limits import LEAST, Share
 from warpd.networks.firewall.rules import drops, plain
-from warpd.networks.placement import FirewallPolicy, NetworkSite, Placement
+from warpd.networks.placement import FirewallPolicy, Placement
+from warpd.networks.resolved import ResolvedNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +58,25 @@ class TunnelPeer:
 
 
 def objects(
-    site: NetworkSite,
+    network: ResolvedNetwork,
     place: Placement,
     driver: str,
     private_key: Secret,
-    port: int,
     peers: Sequence[TunnelPeer],
 ) -> list[KernelObject]:
     """The device and everything on it, and the grants."""
-    mark = naming.alias(site.vcid, site.name)
+    mark = naming.alias(network.vcid, network.name)
     out: list[KernelObject] = [
-        WireguardLink(place.netns, place.tunnel, mark, site.mtu, driver, master=place.master),
+        WireguardLink(place.netns, place.tunnel, mark, network.mtu, driver, master=place.master),
         LinkUp(place.netns, place.tunnel, place.link),
-        WireguardDevice(place.netns, place.tunnel, private_key, port),
-        Address(place.netns, place.tunnel, f"{site.gateway_address}/32", place.link),
+        WireguardDevice(place.netns, place.tunnel, private_key, network.allocation.port),
+        Address(place.netns, place.tunnel, f"{network.gateway_address}/32", place.link),
     ]
-    if site.gateway_address6 is not None:
-        out.append(Address(place.netns, place.tunnel, f"{site.gateway_address6}/128", place.link))
-    out += [_route(place, str(item)) for item in site.inside]
+    if network.gateway_address6 is not None:
+        out.append(
+            Address(place.netns, place.tunnel, f"{network.gateway_address6}/128", place.link)
+        )
+    out += [_route(place, str(item)) for item in network.inside]
     out += [
         WireguardPeer(
             place.netns,
@@ -88,8 +90,10 @@ def objects(
         )
         for p in peers
     ]
-    owned = [(int(p.address) - int(site.subnet.network_address), p.share, p.ranges) for p in peers]
-    numbers = (place.netns, place.suffix, site.shares, owned)
+    owned = [
+        (int(p.address) - int(network.subnet.network_address), p.share, p.ranges) for p in peers
+    ]
+    numbers = (place.netns, place.suffix, network.shares, owned)
     return [
         *out,
         *connection_limits.elements(*numbers),
@@ -123,7 +127,7 @@ EVERY_COUNTER = ("host-service", "not-granted")
 
 
 def fragment(
-    site: NetworkSite,
+    network: ResolvedNetwork,
     chains: Mapping[str, Sequence[str]],
     sets: Iterable[NftSet] = (),
     reasons: Iterable[str] = (),
@@ -132,28 +136,28 @@ def fragment(
     """What a type lets through, with what all have: the sets of endpoints, and ping on the
     gateway's own address.
     """
-    off = ("ipv6-off",) if site.subnet6 is None else ()
+    off = ("ipv6-off",) if network.subnet6 is None else ()
     own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
     return FirewallPolicy(
         (*own, *sets),
         tuple(sorted({*EVERY_COUNTER, *off, *reasons})),
         {
             **{name: tuple(rules) for name, rules in chains.items()},
-            "local": (*_local(site), *local, *_nothing_else(site)),
+            "local": (*_local(network), *local, *_nothing_else(network)),
         },
     )
 
 
-def _nothing_else(site: NetworkSite) -> tuple[str, str]:
-    return drops(str(site.vcid), "host-service")
+def _nothing_else(network: ResolvedNetwork) -> tuple[str, str]:
+    return drops(str(network.vcid), "host-service")
 
 
-def _local(site: NetworkSite) -> list[str]:
+def _local(network: ResolvedNetwork) -> list[str]:
     """The gateway's own address answers ping, to endpoints that are granted."""
-    out = [_ping("ip", "icmp", 4, str(site.gateway_address))]
+    out = [_ping("ip", "icmp", 4, str(network.gateway_address))]
     return (
-        [*out, _ping("ip6", "icmpv6", 6, str(site.gateway_address6))]
-        if site.gateway_address6
+        [*out, _ping("ip6", "icmpv6", 6, str(network.gateway_address6))]
+        if network.gateway_address6
         else out
     )
 
@@ -174,12 +178,12 @@ def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, objec
     )
 
 
-def spoofed(site: NetworkSite) -> list[str]:
+def spoofed(network: ResolvedNetwork) -> list[str]:
     """An endpoint sends only from its own addresses and routes.
 
     WireGuard holds it to them already; this holds WireGuard.
     """
-    label = str(site.vcid)
+    label = str(network.vcid)
     return [
         *drops(label, "spoofed", match(payload("ip", "saddr"), "@endpoints4", op="!=")),
         *drops(label, "spoofed", match(payload("ip6", "saddr"), "@endpoints6", op="!=")),

@@ -9,21 +9,26 @@ there; the others go on. Where the gateway's own guard fails, nothing is given t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
-from warpd.kernel.api import Dump, Kernel, OperationError
-from warpd.kernel.kinds.link import Veth, link_key
+from warpd.kernel.api import Kernel, OperationError
 from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.state import ROOT, Action, Host, Key, Observed, State
 from warpd.keys.derivation import Master
-from warpd.networks.compiler import Compiled, compile_state, policy_facts, targets
-from warpd.reconcile.diff import Differences, diff, groups_lost_with
-from warpd.reconcile.observe import NOTHING, observe
+from warpd.networks.compiler import (
+    Compiled,
+    CompileNetwork,
+    compile_network,
+    compile_state,
+    targets,
+)
+from warpd.reconcile.diff import Differences, diff
+from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
 from warpd.reconcile.plan import Plan, Step, plan, runs
 
 ROUNDS = (
@@ -43,12 +48,20 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """What a look at the kernel led to."""
+    """What a look at the kernel led to.
+
+    observed: what was read, as far as `scope` reaches.
+    compiled: what should exist; of all networks, whatever the scope.
+    plan: the steps from there to here.
+    gone: keys of objects that lose their content on the way.
+    scope: what was read of the kernel.
+    """
 
     observed: Observed
     compiled: Compiled
     plan: Plan
-    gone: frozenset[Key] = frozenset()  # what loses its content on the way
+    gone: frozenset[Key] = frozenset()
+    scope: Scope = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,139 +83,44 @@ Progress = Callable[[Step], None]
 Stop = Callable[[], bool]
 
 
-def planned_run(kernel: Kernel, goal: Target, last: PlannedRun | None = None) -> PlannedRun:
-    """Look, and plan the way from there to the goal. Changes nothing.
-
-    `last` is an earlier look for the same goal: only what its plan touches is looked at again, the
-    gateway's own part always.
+def planned_run(kernel: Kernel, target: Target) -> PlannedRun:
+    """Look at everything, and plan the way from there to the target. Changes nothing.
 
     Raises:
         DumpError: the kernel could not be read.
     """
-    if last is not None:
-        return glance(kernel, goal, last, {step.group for step in last.plan.steps})
-    root = kernel.dump(ROOT, goal.intent.gateway.uplink, targets(goal.intent))
-    compiled = _compile(goal, root.host or Host())
-    return _planned(compiled, _observe(kernel, goal, None, root, compiled.state))
+    uplink, ranges = target.intent.gateway.uplink, targets(target.intent)
+    root = kernel.dump(ROOT, uplink, ranges)
+    compiled = compile_target(target, root.host or Host())
+    keep = shared_with(compiled.state)
+    return plan_from(compiled, observe(kernel, EVERYTHING, uplink, ranges, root, keep), EVERYTHING)
 
 
-def _lasting(host: Host, before: Host) -> Host:
-    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel
-    changes for a pulled cable.
+def compile_target(
+    target: Target, host: Host, compile_one: CompileNetwork = compile_network
+) -> Compiled:
+    """What should exist for the target on this host."""
+    return compile_state(
+        target.intent, target.allocations, target.master, host, target.today, compile_one
+    )
+
+
+def plan_from(compiled: Compiled, observed: Observed, scope: Scope) -> PlannedRun:
+    """Compare what is wanted with what was read, as far as it was read.
+
+    Of networks outside the scope the root shows only half: that half is left out.
     """
-    return host if host.uplink else dataclasses.replace(host, uplink_mtu=before.uplink_mtu)
-
-
-def survey(kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str]) -> PlannedRun:
-    """As `glance`, but also at every network of which the root shows something else than what is
-    wanted.
-
-    Raises:
-        DumpError: as `prospect`.
-    """
-    root = kernel.dump(ROOT, goal.intent.gateway.uplink, targets(goal.intent))
-    return glance(kernel, goal, last, {*groups, *_shown(root, last.compiled.state)}, root)
-
-
-def _shown(root: Dump, wanted: State) -> set[str]:
-    """Groups that differ in the root.
-
-    Of a pair of links the root shows one end: that it is there is all that counts.
-    """
-    have = {item.key: item for item in root.objects}
-    ends = {link_key(ROOT, end.name) for end in root.ends}
-    differ = {
-        item.group
-        for item in wanted
-        if item.key.netns == ROOT
-        and (item.key not in ends if isinstance(item, Veth) else have.get(item.key) != item)
-    }
-    return differ | {item.group for key, item in have.items() if wanted.get(key) is None}
-
-
-def glance(
-    kernel: Kernel,
-    goal: Target,
-    last: PlannedRun,
-    groups: Collection[str] | None,
-    root: Dump | None = None,
-) -> PlannedRun:
-    """Look again for the goal of `last`, only at these groups and the gateway's own part; None: at
-    everything.
-
-    What was compiled is used again while the host is the same; when it is another, everything is
-    looked at. `root` is a look at the root of just now.
-
-    Raises:
-        DumpError: as `prospect`.
-    """
-    observed = _observe(kernel, goal, groups, root, last.compiled.state)
-    observed = dataclasses.replace(observed, host=_lasting(observed.host, last.observed.host))
-    if policy_facts(last.observed.host) == policy_facts(observed.host):
-        found = _planned(last.compiled, observed, groups)
-        # The gateway's table holds what networks in the root have there: rebuilt, it takes that
-        # along.
-        more = (
-            groups_lost_with(last.compiled.state, found.gone) - {ROOT, *groups}
-            if groups is not None
-            else set()
-        )
-        return glance(kernel, goal, last, {*(groups or ()), *more}) if more else found
-    compiled = _compile(goal, observed.host, last.compiled)
-    if groups is not None:
-        lasting = observed.host
-        observed = dataclasses.replace(
-            _observe(kernel, goal, None, known=compiled.state), host=lasting
-        )
-    return _planned(compiled, observed)
-
-
-def advance(
-    kernel: Kernel, goal: Target, last: PlannedRun, groups: Collection[str] | None = ()
-) -> PlannedRun:
-    """Look for a goal that has taken the place of that of `last`: only where the two differ, and at
-    `groups`.
-
-    With None for groups, look at everything; what was compiled for `last` saves work all the same.
-
-    Raises:
-        DumpError: as `prospect`.
-    """
-    compiled = _compile(goal, last.observed.host, last.compiled)
-    touched = None if groups is None else compiled.moved(last.compiled) | set(groups)
-    return glance(kernel, goal, PlannedRun(last.observed, compiled, last.plan), touched)
-
-
-def _observe(
-    kernel: Kernel,
-    goal: Target,
-    groups: Collection[str] | None,
-    root: Dump | None = None,
-    known: State = NOTHING,
-) -> Observed:
-    return observe(kernel, goal.intent.gateway.uplink, targets(goal.intent), groups, root, known)
-
-
-def _compile(goal: Target, host: Host, last: Compiled | None = None) -> Compiled:
-    return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today, last)
-
-
-def _planned(
-    compiled: Compiled, observed: Observed, groups: Collection[str] | None = None
-) -> PlannedRun:
-    """With groups, without what the root shows of other networks: of those it shows only half."""
     wanted = compiled.state
-    if groups is not None:
-        seen = {ROOT, *groups}
-        wanted = compiled.of(seen)
-        observed = dataclasses.replace(observed, state=_part(observed.state, seen))
+    if scope.groups is not None:
+        wanted = compiled.of({ROOT, *scope.groups})
+        observed = dataclasses.replace(observed, state=_covered(observed.state, scope))
     differences = diff(wanted, observed)
-    made = plan(differences, _names(compiled, observed), compiled.stopped)
-    return PlannedRun(observed, compiled, made, differences.gone)
+    steps = plan(differences, _names(compiled, observed), compiled.stopped)
+    return PlannedRun(observed, compiled, steps, differences.gone, scope)
 
 
-def _part(state: State, groups: Collection[str]) -> State:
-    return State({key: item for key, item in state.objects.items() if item.group in groups})
+def _covered(state: State, scope: Scope) -> State:
+    return State({key: item for key, item in state.objects.items() if scope.covers(item.group)})
 
 
 def removal(kernel: Kernel, group: str | None = None) -> PlannedRun:

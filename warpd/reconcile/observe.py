@@ -1,13 +1,15 @@
 """Dumps of all namespaces -> Observed. Pure, but for the calls to `Kernel.dump`.
 
-"Not there", "could not be read" and "empty" are three things: what could not be read raises, and
-nothing is ever removed on the strength of it.
+"Not there", "could not be read" and "not read" are three things: what could not be read raises,
+what was not read is outside the Scope of the look, and nothing is ever removed on the strength of
+either.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from warpd.kernel.api import Dump, Kernel
@@ -16,49 +18,81 @@ from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, State
 
-NOTHING: Final = State()
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a look reads of the kernel: the root always, and the networks of these groups.
+
+    groups: None stands for every network. What is outside the scope is not read; that says nothing
+        about whether it is there.
+    """
+
+    groups: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, groups: Iterable[str]) -> Scope:
+        """The root and these networks only."""
+        return cls(frozenset(groups))
+
+    @property
+    def is_everything(self) -> bool:
+        return self.groups is None
+
+    def covers(self, group: str) -> bool:
+        """Whether what belongs to this group is read."""
+        return self.groups is None or group == ROOT or group in self.groups
+
+    def with_groups(self, groups: Iterable[str]) -> Scope:
+        """The same, and these networks."""
+        return self if self.groups is None else Scope(self.groups | frozenset(groups))
+
+
+EVERYTHING: Final = Scope()
+Keep = Callable[[Dump], Dump]
 
 
 def observe(
     kernel: Kernel,
+    scope: Scope = EVERYTHING,
     uplink: str = "auto",
     targets: Sequence[str] = (),
-    only: Iterable[str] | None = None,
     root: Dump | None = None,
-    known: State = NOTHING,
+    keep: Keep = lambda dump: dump,
 ) -> Observed:
-    """Look at the root and at every namespace with a name of ours, or `only` at some of these.
+    """Look at the root, and at every namespace with a name of ours that is in the scope.
 
-    `root` is a look at the root of just now. A peer that is as in `known` is the very same object,
-    with the same key.
+    `uplink` and `targets` are as for Kernel.dump; `root` is a look at the root of just now; `keep`
+    is what to keep of each dump as soon as it is read.
 
     Raises:
         DumpError: some namespace could not be read.
     """
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
-    rooms = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
-    wanted = rooms if only is None else [room for room in rooms if room.name in set(only)]
-    return assemble(
-        [_as_known(root, known), *(_as_known(kernel.dump(room.name), known) for room in wanted)]
-    )
+    namespaces = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
+    dumps = [keep(root)]
+    for namespace in namespaces:
+        if scope.covers(namespace.name):
+            dumps.append(keep(kernel.dump(namespace.name)))
+    return assemble(dumps)
 
 
-def _as_known(dump: Dump, known: State) -> Dump:
-    """A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly
-    ever two.
+def shared_with(wanted: State) -> Keep:
+    """Make a peer that is as wanted the very same object as in `wanted`.
+
+    A hundred thousand peers weigh a hundred MiB: what is there and what is wanted are hardly ever
+    two.
     """
-    if not known.objects:
-        return dump
-    objects = tuple(
-        _known(item, known) if isinstance(item, WireguardPeer) else item for item in dump.objects
-    )
-    traffic = {item.key: dump.traffic[item.key] for item in objects if item.key in dump.traffic}
-    return dataclasses.replace(dump, objects=objects, traffic=traffic)
 
+    def share(item: KernelObject) -> KernelObject:
+        same = wanted.get(item.key) if isinstance(item, WireguardPeer) else None
+        return same if same is not None and same == item else item
 
-def _known(item: KernelObject, known: State) -> KernelObject:
-    wanted = known.get(item.key)
-    return wanted if wanted is not None and wanted == item else item
+    def keep(dump: Dump) -> Dump:
+        objects = tuple(share(item) for item in dump.objects)
+        traffic = {item.key: dump.traffic[item.key] for item in objects if item.key in dump.traffic}
+        return dataclasses.replace(dump, objects=objects, traffic=traffic)
+
+    return keep
 
 
 def assemble(dumps: Sequence[Dump]) -> Observed:

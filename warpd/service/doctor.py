@@ -21,7 +21,8 @@ from warpd.kernel.api import Dump, DumpError
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import bindings, udp_ports
 from warpd.kernel.state import ROOT, Host, Key, PeerTraffic, State
-from warpd.networks.compiler import driver, isolation_of
+from warpd.networks.host_facts import driver
+from warpd.networks.resolved import isolation_of
 from warpd.reconcile.observe import observe
 from warpd.service.conditions import Condition
 from warpd.service.views.advice import (

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from warpd.kernel.state import PeerTraffic
-from warpd.networks.compiler import in_force
+from warpd.networks.resolved import in_force
 from warpd.reconcile.engine import Target
 from warpd.service.views.overview import CONNECTED_S
 

@@ -22,7 +22,7 @@ from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.nftables.foreign_rules import Probe, judge
 from warpd.kernel.nftables.simulator import ACCEPT, MASQUERADE, Packet, Ruleset, Verdict
 from warpd.kernel.state import ROOT, EgressLink, Host, KernelObject, State
-from warpd.networks.compiler import public_key_of
+from warpd.networks.peer_keys import public_key_of
 from warpd.reconcile.engine import Target
 
 Protocol = Literal["tcp", "udp", "icmp"]

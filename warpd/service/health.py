@@ -15,7 +15,7 @@ from warpd.errors import Finding, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import Host
-from warpd.networks.compiler import Problem
+from warpd.networks.problems import Problem
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS

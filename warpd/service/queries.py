@@ -22,7 +22,9 @@ from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.kinds.wireguard import peer_key
 from warpd.kernel.nftables.simulator import UnsupportedRule
 from warpd.kernel.state import ROOT, Host, PeerTraffic
-from warpd.networks.compiler import isolation_of, public_key_of, targets, tunnel_mtu
+from warpd.networks.compiler import targets
+from warpd.networks.peer_keys import public_key_of
+from warpd.networks.resolved import isolation_of, tunnel_mtu
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state

@@ -34,8 +34,9 @@ from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.state import ROOT, KernelObject, State
 from warpd.keys.derivation import KernelKeys, Master, PeerKeys, Secret
-from warpd.networks.compiler import in_force, network_key_of, public_key_of
 from warpd.networks.firewall.port_blocks import block_number
+from warpd.networks.peer_keys import network_key_of, public_key_of
+from warpd.networks.resolved import in_force
 
 HINT: Final = (
     "restore the state folder from a backup; `warpctl destroy` removes everything of warpd from the"

@@ -8,6 +8,7 @@ nothing to undo, or everything that is needed to undo it.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from typing import Final
 
 from warpd.errors import Busy, WarpError
 from warpd.kernel.api import DumpError, Kernel
-from warpd.reconcile.engine import ApplyResult, PlannedRun, Progress, converge, planned_run, removal
+from warpd.reconcile.engine import ApplyResult, Progress, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import as_error
 from warpd.service.history import NOTHING, History, Pending
@@ -117,18 +119,17 @@ def go_back(
     if refused is None:
         refused = leaving.digest if leaving is not None else ""
     unwritten: WarpError | None = None
-    replan: Callable[[], PlannedRun]
     if number == NOTHING:
         first = removal(kernel)
-        replan = lambda: removal(kernel)  # noqa: E731  # planned again after each failure
+        look_again = functools.partial(removal, kernel)
     else:
         read = history.read(history.entry(number))
         goal = session.goal_again(read)
         unwritten = _written(lambda: session.store.write_allocations(read.allocations))
         first = planned_run(kernel, goal)
-        replan = lambda: planned_run(kernel, goal, first)  # noqa: E731  # likewise
+        look_again = functools.partial(replan, kernel, goal, first)
     unwritten = unwritten or _written(lambda: history.mark_restored(number, refused))
-    return Undone(converge(kernel, replan, first, progress), unwritten)
+    return Undone(converge(kernel, look_again, first, progress), unwritten)
 
 
 def _written(write: Callable[[], None]) -> WarpError | None:

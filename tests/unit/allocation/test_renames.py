@@ -13,7 +13,9 @@ from warpd.clients.config import client_config
 from warpd.errors import Finding
 from warpd.intent.model import Intent
 from warpd.intent.validation import check
-from warpd.networks.compiler import peers_of
+from warpd.networks import peer_keys
+from warpd.networks.resolved import resolve_named
+from warpd.testing.fake_kernel import PLAIN
 
 HOUR_S = 3600
 NOW = 1_800_000_000
@@ -42,9 +44,11 @@ def address(allocations: Allocations, network: str, endpoint: str) -> str:
 
 
 def keys_of(intent: Intent, allocations: Allocations, network: str) -> list[tuple[str, Any]]:
-    peers = peers_of(
-        intent.networks[network], allocations.networks[network], world.MASTER, world.TODAY
-    )
+    resolved = resolve_named(network, intent, allocations, PLAIN, world.TODAY)
+    peers = [
+        peer_keys.keys_of(one.key_name, one.intent, resolved.vcid, world.MASTER)
+        for one in resolved.endpoints_in_force()
+    ]
     return sorted(
         (peer.public_key, peer.preshared_key.reveal() if peer.preshared_key else b"")
         for peer in peers

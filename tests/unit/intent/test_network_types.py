@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import world
 from warpd.intent.model import Network
 from warpd.intent.network_types import NETWORK_TYPES, ROWS, TypeTraits, traits, types_with_field
+from warpd.networks.resolved import resolve_named
 from warpd.networks.types import TYPES, type_named
+from warpd.testing.fake_kernel import PLAIN
 
 PACKAGE = Path(__file__).resolve().parents[3] / "warpd"
 OF_TYPES = ("networks/types/", "intent/network_types.py")
@@ -31,7 +34,9 @@ def test_its_fields_are_fields_of_a_network(row: TypeTraits) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_module_says_the_same_of_the_way_out(row: TypeTraits) -> None:
-    network = Network.model_validate({"type": row.name, "endpoints": {"a": {"type": "mobile"}}})
+    body = {"type": row.name, "expected_users": 2, "endpoints": {"a": {"type": "mobile"}}}
+    wanted = world.goal(world.intent(n=body))
+    network = resolve_named("n", wanted.intent, wanted.allocations, PLAIN, wanted.today)
     assert type_named(row.name).wants(network).egress == row.egress
 
 

@@ -23,10 +23,10 @@ from warpd.reconcile.engine import (
     PlannedRun,
     Target,
     converge,
-    glance,
     planned_run,
-    survey,
 )
+from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.observe import Scope
 from warpd.testing.fake_kernel import FakeKernel
 
 BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
@@ -51,7 +51,7 @@ class Watched(FakeKernel):
 def running(goal: Target) -> Watched:
     kernel = Watched()
     found = planned_run(kernel, goal)
-    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
+    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
     return kernel
 
 
@@ -69,7 +69,7 @@ def test_only_what_was_touched_is_looked_at_again() -> None:
     kernel = running(BEFORE)
     found = planned_run(kernel, AFTER)
     kernel.looks.clear()
-    assert converge(kernel, lambda: planned_run(kernel, AFTER, found), found).complete
+    assert converge(kernel, lambda: replan(kernel, AFTER, found), found).complete
     assert kernel.looks == [ROOT, A]
     assert planned_run(kernel, AFTER).plan.empty
 
@@ -80,12 +80,12 @@ def test_what_is_lost_meanwhile_in_a_touched_network_is_made_again() -> None:
 
     losses = [A]
 
-    def replan() -> PlannedRun:
+    def look_again() -> PlannedRun:
         while losses:
             lose_a_peer(kernel, losses.pop())
-        return planned_run(kernel, AFTER, found)
+        return replan(kernel, AFTER, found)
 
-    outcome = converge(kernel, replan, found)
+    outcome = converge(kernel, look_again, found)
     assert outcome.complete
     assert planned_run(kernel, AFTER).plan.empty
 
@@ -94,7 +94,7 @@ def test_the_other_networks_are_left_to_the_next_pass() -> None:
     kernel = running(BEFORE)
     found = planned_run(kernel, AFTER)
     lose_a_peer(kernel, B)
-    assert converge(kernel, lambda: planned_run(kernel, AFTER, found), found).complete
+    assert converge(kernel, lambda: replan(kernel, AFTER, found), found).complete
     assert {step.group for step in planned_run(kernel, AFTER).plan.steps} == {B}
 
 
@@ -125,7 +125,7 @@ def raced(change: dict[str, Any], stays: bool = False) -> tuple[Raced, ApplyResu
     ours = next(item for item in state if isinstance(item, Route) and item.group == A)
     kernel = Raced(ours, dataclasses.replace(ours, **change), stays)
     found = planned_run(kernel, BEFORE)
-    return kernel, converge(kernel, lambda: planned_run(kernel, BEFORE, found), found)
+    return kernel, converge(kernel, lambda: replan(kernel, BEFORE, found), found)
 
 
 def test_who_was_quicker_and_made_the_same_has_done_our_work() -> None:
@@ -176,7 +176,7 @@ def test_what_is_taken_away_while_we_build_on_it_is_built_again_at_once(
 ) -> None:
     kernel = Undermined(times)
     found = planned_run(kernel, BEFORE)
-    outcome = converge(kernel, lambda: planned_run(kernel, BEFORE, found), found)
+    outcome = converge(kernel, lambda: replan(kernel, BEFORE, found), found)
     assert outcome.complete is complete
     assert planned_run(kernel, BEFORE).plan.empty is complete
     assert kernel.times == max(0, times - 3)
@@ -194,10 +194,12 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     assert isinstance(table, NftTable)
     strange = NftSet("flag dormant", STRANGE)
     kernel.objects[key] = dataclasses.replace(table, sets=(strange, *table.sets))
-    for look in (glance, survey):
-        found = look(kernel, goal, last, ())
+    for follow_root in (False, True):
+        planner = IncrementalPlanner(kernel)
+        planner.remember(last)
+        found = planner.plan(goal, Scope.of([]), follow_root)
         assert {step.group for step in found.plan.steps} == {ROOT, *last.compiled.parts}
-    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
+    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
     assert planned_run(kernel, goal).plan.empty
 
 
@@ -206,6 +208,6 @@ def test_a_host_that_changed_meanwhile_is_looked_at_whole() -> None:
     found = planned_run(kernel, AFTER)
     kernel.host = dataclasses.replace(kernel.host, uplink_mtu=1400)
     kernel.looks.clear()
-    later = planned_run(kernel, AFTER, found)
+    later = replan(kernel, AFTER, found)
     assert set(kernel.looks) >= {ROOT, A, B}
     assert {step.group for step in later.plan.steps} >= {A, B}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host
 from warpd.keys.derivation import Keyring, Secret, public_key
-from warpd.networks.compiler import Compiled, compile_state
-from warpd.reconcile.engine import Target, advance, converge, glance, planned_run
-from warpd.reconcile.observe import observe
+from warpd.networks.compiler import Compiled
+from warpd.reconcile.engine import Target, compile_target, converge, planned_run
+from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.service.history import History
 from warpd.service.workspace import Session
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
@@ -51,8 +53,18 @@ def goal(wanted: Intent, before: Target | None = None) -> Target:
     return world.goal(wanted, before.allocations if before is not None else Allocations({}))
 
 
-def compiled(wanted: Target, last: Compiled | None = None, host: Host = PLAIN) -> Compiled:
-    return compile_state(wanted.intent, wanted.allocations, wanted.master, host, wanted.today, last)
+def compiled(wanted: Target, host: Host = PLAIN) -> Compiled:
+    return compile_target(wanted, host)
+
+
+class Compiler:
+    """A compiler with a memory, and what it gave last."""
+
+    def __init__(self) -> None:
+        self._planner = IncrementalPlanner(FakeKernel())
+
+    def __call__(self, wanted: Target, host: Host = PLAIN) -> Compiled:
+        return self._planner.compile(wanted, host)
 
 
 # ---- files
@@ -189,7 +201,7 @@ def test_every_object_of_a_part_is_of_its_group() -> None:
     assert len(built.parts) == len(EVERY)
     for group, part in built.parts.items():
         assert {item.group for item in part.state} == {group}
-        assert built.names[group] == part.terms.name
+        assert built.names[group] == part.inputs.name
     assert {item.group for item in built.shared} == {ROOT}
     assert len(built.state) == len(built.shared) + sum(
         len(part.state) for part in built.parts.values()
@@ -198,8 +210,8 @@ def test_every_object_of_a_part_is_of_its_group() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
-    first = goal(intent())
-    before = compiled(first)
+    compiler, first = Compiler(), goal(intent())
+    before = compiler(first)
     body = EVERY[name] | {"rotation": 1}
     second = goal(intent(**{name: body}), first)
     # what a second reading leaves as it was
@@ -212,13 +224,13 @@ def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
         second,
         intent=second.intent.model_copy(update={"networks": {**second.intent.networks, **kept}}),
     )
-    after = compiled(second, before)
+    after = compiler(second)
     mine = naming.namespace(second.allocations.networks[name.replace("_", "-")].vcid)
     assert after == compiled(second)
     assert [
         group for group, part in after.parts.items() if part is not before.parts.get(group)
     ] == [mine]
-    assert after.moved(before) == {mine}
+    assert after.changed_groups(before) == {mine}
     assert after.of([ROOT]).objects == after.shared.objects
     assert after.of([ROOT, mine]).objects == after.shared.objects | after.parts[mine].state.objects
 
@@ -269,8 +281,9 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
 
     first = read(before, None)
     second = read(after, first, **fields)
-    last = compiled(first)
-    built = compiled(second, last)
+    compiler = Compiler()
+    last = compiler(first)
+    built = compiler(second)
     assert built == compiled(second)
     peers = {part.label: part for part in built.state if isinstance(part, WireguardPeer)}
     assert set(peers) == {
@@ -293,7 +306,8 @@ def test_the_name_that_keys_go_by_counts() -> None:
     second = dataclasses.replace(
         first, allocations=Allocations({"n": dataclasses.replace(had, endpoints=seats)})
     )
-    assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
+    compiler = Compiler()
+    assert compiler(first) != compiler(second) == compiled(second)
 
 
 def test_another_key_in_the_same_file_counts() -> None:
@@ -309,27 +323,28 @@ def test_another_key_in_the_same_file_counts() -> None:
         dataclasses.replace(first, master=Keyring(world.MASTER, {FILE: Secret(bytes([n]) * 32)}))
         for n in (1, 2)
     )
-    assert compiled(second, compiled(first)) == compiled(second) != compiled(first)
+    compiler = Compiler()
+    assert compiler(first) != compiler(second) == compiled(second)
 
 
 def test_all_that_a_network_depends_on_counts() -> None:
     first = goal(intent())
-    before = compiled(first)
-    assert all(part is before.parts[group] for group, part in compiled(first, before).parts.items())
+    compiler = Compiler()
+    before = compiler(first)
+    assert all(part is before.parts[group] for group, part in compiler(first).parts.items())
     others = {
-        "the host": compiled(first, before, dataclasses.replace(PLAIN, uplink_mtu=1400)),
-        "the day": compiled(
-            dataclasses.replace(first, today=first.today.replace(year=2031)), before
+        "the host": (first, dataclasses.replace(PLAIN, uplink_mtu=1400)),
+        "the secret": (
+            dataclasses.replace(first, master=type(first.master)(bytes(range(1, 33)))),
+            PLAIN,
         ),
-        "the secret": compiled(
-            dataclasses.replace(first, master=type(first.master)(bytes(range(1, 33)))), before
-        ),
-        "the gateway": compiled(
+        "the gateway": (
             dataclasses.replace(first, intent=world.intent({**GATEWAY, "rotation": 3}, **EVERY)),
-            before,
+            PLAIN,
         ),
     }
-    for what, after in others.items():
+    for what, (wanted, host) in others.items():
+        before, after = compiler(first), compiler(wanted, host)
         assert not any(part is before.parts[group] for group, part in after.parts.items()), what
     renamed = goal(intent(), first)
     networks = {**renamed.intent.networks}
@@ -341,7 +356,27 @@ def test_all_that_a_network_depends_on_counts() -> None:
         intent=renamed.intent.model_copy(update={"networks": networks}),
         allocations=Allocations(allocations),
     )
-    assert compiled(moved, before) == compiled(moved)  # the name stands in the alias of each device
+    assert compiler(moved) == compiled(moved)  # the name stands in the alias of each device
+
+
+def test_a_new_day_compiles_only_networks_with_an_endpoint_that_expires() -> None:
+    ends = {"it": {**USER, "expires": "2031-01-01"}}
+    networks = {
+        "dated": {"type": "secure-internet", "expected_users": 6, "endpoints": ends},
+        "plain": {"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}},
+    }
+    first = goal(world.intent(GATEWAY, **networks))
+    compiler = Compiler()
+    days = [date(2030, 12, 30), date(2030, 12, 31), date(2031, 1, 1)]
+    states = [compiler(dataclasses.replace(first, today=day)) for day in days]
+
+    def rebuilt(before: Compiled, after: Compiled) -> list[str]:
+        new = [part for group, part in after.parts.items() if part is not before.parts[group]]
+        return [part.inputs.name for part in new]
+
+    assert rebuilt(states[0], states[1]) == []
+    assert rebuilt(states[1], states[2]) == ["dated"]
+    assert states[2] == compiled(dataclasses.replace(first, today=days[2]))
 
 
 def test_a_network_that_goes_or_comes_has_moved() -> None:
@@ -349,11 +384,13 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
     before = compiled(first)
     without = {name: body for name, body in EVERY.items() if name != "v_sites"}
     second = dataclasses.replace(first, intent=world.intent(GATEWAY, **without))
-    after = compiled(second, before)
+    compiler = Compiler()
+    compiler(first)
+    after = compiler(second)
     gone = naming.namespace(first.allocations.networks["v-sites"].vcid)
     assert after == compiled(second)
     assert (
-        after.moved(before) == {gone, ROOT} == before.moved(after)
+        after.changed_groups(before) == {gone, ROOT} == before.changed_groups(after)
     )  # the gateway's guard names every network's ranges
 
 
@@ -361,16 +398,18 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
 def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | None) -> None:
     kernel, first = FakeKernel(), goal(intent())
     begin = planned_run(kernel, first)
-    assert converge(kernel, lambda: planned_run(kernel, first, begin), begin).complete
-    last = planned_run(kernel, first)
+    assert converge(kernel, lambda: replan(kernel, first, begin), begin).complete
+    planner = IncrementalPlanner(kernel)
+    planner.plan(first)
     networks = EVERY | {
         "n_web": EVERY["n_web"] | {"nat": False},
         "v_corp": {**EVERY["v_corp"], "enabled": False},
     }
     second = goal(world.intent(GATEWAY, **networks), first)
-    ahead, full = advance(kernel, second, last, groups), planned_run(kernel, second)
+    scope = EVERYTHING if groups is None else Scope.of(groups)
+    ahead, full = planner.plan(second, scope), planned_run(kernel, second)
     assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
-    assert converge(kernel, lambda: planned_run(kernel, second, ahead), ahead).complete
+    assert converge(kernel, lambda: replan(kernel, second, ahead), ahead).complete
     assert planned_run(kernel, second).plan.empty
 
 
@@ -417,8 +456,9 @@ def test_peers_that_are_as_wanted_are_not_held_twice() -> None:
     kernel, wanted = FakeKernel(), goal(intent())
     converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     other = goal(intent())  # equal, with objects of its own: those in the kernel are `wanted`'s
-    first = planned_run(kernel, other)
-    again = glance(kernel, other, first, None)
+    planner = IncrementalPlanner(kernel)
+    first = planner.plan(other)
+    again = planner.plan(other)
     peers = [key for key in again.compiled.state.objects if key.kind == "peer"]
     assert peers
     assert not any(kernel.objects[key] is again.compiled.state.get(key) for key in peers)

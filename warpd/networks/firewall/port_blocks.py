@@ -13,21 +13,21 @@ from typing import Final
 from warpd.kernel.kinds.nft_table import NftChain, NftElements
 from warpd.kernel.nftables.rules import between, rule, transport
 from warpd.kernel.state import ROOT
-from warpd.networks.placement import NetworkSite
+from warpd.networks.resolved import ResolvedNetwork
 
 BLOCKS: Final = 24
 MAP: Final = "port-blocks"
 _CHAIN: Final = "block"
 
 
-def block_of(site: NetworkSite) -> int:
+def block_of(network: ResolvedNetwork) -> int:
     """The number of a network's block."""
-    return site.link_number % BLOCKS
+    return network.link_number % BLOCKS
 
 
-def elements(site: NetworkSite, links: Iterable[str]) -> list[NftElements]:
+def elements(network: ResolvedNetwork, links: Iterable[str]) -> list[NftElements]:
     """By which links of the root its packets come, and so which block they get."""
-    chain = _chain(block_of(site))
+    chain = _chain(block_of(network))
     return [NftElements(ROOT, MAP, frozenset({f"{link} : jump {chain}"}), link) for link in links]
 
 

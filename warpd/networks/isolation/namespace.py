@@ -43,10 +43,10 @@ from warpd.networks.firewall.rules import clamp, drops
 from warpd.networks.placement import (
     EgressRequirements,
     FirewallPolicy,
-    NetworkSite,
     Placement,
     RootContribution,
 )
+from warpd.networks.resolved import ResolvedNetwork
 
 NAME = "namespace"
 # The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes
@@ -54,13 +54,13 @@ NAME = "namespace"
 RULE_PRIORITY = 32765
 
 
-def room(site: NetworkSite) -> Placement:
-    tunnel = naming.tunnel(site.vcid)
-    return Placement(naming.namespace(site.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
+def room(network: ResolvedNetwork) -> Placement:
+    tunnel = naming.tunnel(network.vcid)
+    return Placement(naming.namespace(network.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
 
 def build(
-    site: NetworkSite,
+    network: ResolvedNetwork,
     wants: EgressRequirements,
     fragment: FirewallPolicy,
     inner: Sequence[KernelObject],
@@ -68,43 +68,45 @@ def build(
     """The namespace with `inner` in it, its settings and its guard, and the way out when one is
     wanted.
     """
-    place = room(site)
+    place = room(network)
     out: list[KernelObject] = [
         Netns(place.netns),
         LinkUp(place.netns, "lo", None),
-        *_settings(site, place, wants),
+        *_settings(network, place, wants),
     ]
     inside = Key(Netns.KIND, ROOT, place.netns)
-    versions = (4,) if site.subnet6 is None else (4, 6)
+    versions = (4,) if network.subnet6 is None else (4, 6)
     out += [
         Rule(place.netns, version, RULE_PRIORITY, table=TABLE_MAIN, inside=inside)
         for version in versions
     ]
     out.append(
         local_delivery.of_tunnel(
-            place.netns, place.tunnel, _transits(site) if wants.egress else (), ()
+            place.netns, place.tunnel, _transits(network) if wants.egress else (), ()
         )
     )
-    out += unguarded(place.netns, _links(site, place, wants), versions, owner="", inside=inside)
+    out += unguarded(place.netns, _links(network, place, wants), versions, owner="", inside=inside)
     if wants.egress:
-        out += unguarded(ROOT, [_outer(site)], (6,), owner=place.netns)
-        out += unguarded_ranges(_kept(site, wants), owner=place.netns)
-        out += _way_out(site, place, wants)
+        out += unguarded(ROOT, [_outer(network)], (6,), owner=place.netns)
+        out += unguarded_ranges(_kept(network, wants), owner=place.netns)
+        out += _way_out(network, place, wants)
     return RootContribution(
         place.netns,
-        (*out, *inner, _guard(site, place, wants, fragment)),
-        _kept(site, wants),
-        (site.transit, transit6(site.transit)) if wants.egress else (),
-        (_outer(site),) if wants.egress else (),
-        (port_blocks.block_of(site),) if wants.egress else (),
+        (*out, *inner, _guard(network, place, wants, fragment)),
+        _kept(network, wants),
+        (network.transit, transit6(network.transit)) if wants.egress else (),
+        (_outer(network),) if wants.egress else (),
+        (port_blocks.block_of(network),) if wants.egress else (),
         transit=wants.egress,
     )
 
 
-def _kept(site: NetworkSite, wants: EgressRequirements) -> tuple[IPv4Network | IPv6Network, ...]:
+def _kept(
+    network: ResolvedNetwork, wants: EgressRequirements
+) -> tuple[IPv4Network | IPv6Network, ...]:
     """The ranges that keep their source on the way out."""
     return tuple(
-        item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+        item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
     )
 
 
@@ -113,47 +115,51 @@ def transit6(transit: IPv4Network) -> IPv6Network:
     return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
 
 
-def _transits(site: NetworkSite) -> tuple[str, ...]:
-    return str(site.transit), str(transit6(site.transit))
+def _transits(network: ResolvedNetwork) -> tuple[str, ...]:
+    return str(network.transit), str(transit6(network.transit))
 
 
-def _outer(site: NetworkSite) -> str:
-    return naming.transit_outer(site.vcid)
+def _outer(network: ResolvedNetwork) -> str:
+    return naming.transit_outer(network.vcid)
 
 
-def _exit(site: NetworkSite) -> str:
-    return naming.transit_inner(site.vcid)
+def _exit(network: ResolvedNetwork) -> str:
+    return naming.transit_inner(network.vcid)
 
 
-def _links(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
+def _links(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
     """The links by which packets come in that are routed here."""
-    return [place.tunnel, _exit(site)] if wants.egress else [place.tunnel]
+    return [place.tunnel, _exit(network)] if wants.egress else [place.tunnel]
 
 
 # -- the guard
 
 
 def _guard(
-    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
 ) -> NftTable:
     chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
     chains += [
         NftChain(name, rules)
-        for name, rules in connection_limits.chains(site.shares, str(site.vcid)).items()
+        for name, rules in connection_limits.chains(network.shares, str(network.vcid)).items()
     ]
-    chains += [NftChain(name, rules) for name, rules in icmp_errors.chains(str(site.vcid)).items()]
-    chains.append(
-        NftChain("forward", tuple(_forward(site, place, wants, fragment)), "forward", policy="drop")
-    )
-    chains.append(NftChain("input", tuple(_input(site, place, wants)), "input", policy="drop"))
+    chains += [
+        NftChain(name, rules) for name, rules in icmp_errors.chains(str(network.vcid)).items()
+    ]
     chains.append(
         NftChain(
-            "steer", tuple(_steer(site, place, wants)), "prerouting", "filter", MANGLE_PRIORITY
+            "forward", tuple(_forward(network, place, wants, fragment)), "forward", policy="drop"
+        )
+    )
+    chains.append(NftChain("input", tuple(_input(network, place, wants)), "input", policy="drop"))
+    chains.append(
+        NftChain(
+            "steer", tuple(_steer(network, place, wants)), "prerouting", "filter", MANGLE_PRIORITY
         )
     )
     if wants.egress and (wants.nat4 or wants.nat6):
         chains.append(
-            NftChain("postrouting", tuple(_postrouting(site, wants)), "postrouting", "nat", 100)
+            NftChain("postrouting", tuple(_postrouting(network, wants)), "postrouting", "nat", 100)
         )
     return NftTable(
         place.netns,
@@ -169,16 +175,18 @@ def _guard(
 
 
 def _forward(
-    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
 ) -> list[str]:
-    label = str(site.vcid)
+    label = str(network.vcid)
     comes = {
-        "out": (place.tunnel, _exit(site)),
-        "back": (_exit(site), place.tunnel),
+        "out": (place.tunnel, _exit(network)),
+        "back": (_exit(network), place.tunnel),
         "peers": (place.tunnel, place.tunnel),
     }
     used = [name for name in comes if name in fragment.chains and (wants.egress or name == "peers")]
-    off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
+    off = (
+        drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if network.subnet6 is None else ()
+    )
     hooks = [
         rule(
             name,
@@ -190,18 +198,18 @@ def _forward(
     ]
     endpoints = match(meta("iifname"), place.tunnel)
     judged = [connection_limits.new_connections(endpoints), *icmp_errors.forwarded(endpoints)]
-    return [*clamp(site.mtu), *off, *judged, *hooks, *drops(label, "not-granted")]
+    return [*clamp(network.mtu), *off, *judged, *hooks, *drops(label, "not-granted")]
 
 
-def _steer(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
+def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
     """Only what this table has marked is routed (`gateway.unguarded`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
-        for link in _links(site, place, wants)
+        for link in _links(network, place, wants)
     ]
 
 
-def _input(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[str]:
+def _input(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
     out = [
         rule("own traffic", match(meta("iifname"), "lo"), ACCEPT),
         icmp_errors.related(match(meta("iifname"), place.tunnel)),
@@ -212,15 +220,15 @@ def _input(site: NetworkSite, place: Placement, wants: EgressRequirements) -> li
     if wants.egress:
         neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
         discovery = (
-            match(meta("iifname"), _exit(site)),
+            match(meta("iifname"), _exit(network)),
             match(payload("icmpv6", "type"), neighbours),
         )
         out.append(rule("neighbour discovery", *discovery, ACCEPT))
-    return [*out, *drops(str(site.vcid), "host-service")]
+    return [*out, *drops(str(network.vcid), "host-service")]
 
 
-def _postrouting(site: NetworkSite, wants: EgressRequirements) -> list[str]:
-    leaving = match(meta("oifname"), _exit(site))
+def _postrouting(network: ResolvedNetwork, wants: EgressRequirements) -> list[str]:
+    leaving = match(meta("oifname"), _exit(network))
     return [
         rule("onto the transit link", leaving, match(meta("nfproto"), family), {"masquerade": None})
         for family, nat in (("ipv4", wants.nat4), ("ipv6", wants.nat6))
@@ -231,7 +239,9 @@ def _postrouting(site: NetworkSite, wants: EgressRequirements) -> list[str]:
 # -- settings
 
 
-def _settings(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
+def _settings(
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+) -> list[KernelObject]:
     inside = Key(Netns.KIND, ROOT, place.netns)
     four = "net/ipv4/conf"
     values: list[tuple[str, str, Key]] = [
@@ -241,7 +251,7 @@ def _settings(site: NetworkSite, place: Placement, wants: EgressRequirements) ->
         (f"{four}/{place.tunnel}/rp_filter", "1", place.link),
         (f"{four}/{place.tunnel}/src_valid_mark", "1", place.link),
     ]
-    if site.subnet6 is None:
+    if network.subnet6 is None:
         values.append(("net/ipv6/conf/all/disable_ipv6", "1", inside))
     else:
         values.append(("net/ipv6/conf/all/disable_ipv6", "0", inside))
@@ -250,14 +260,14 @@ def _settings(site: NetworkSite, place: Placement, wants: EgressRequirements) ->
     # Where the host has br_netfilter, frames within a bridge would meet the guard of what is
     # routed.
     values += [
-        (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in site.host.bridge_netfilter
+        (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in network.host.bridge_netfilter
     ]
     if wants.egress:
-        link = _door(site)
-        values.append((f"{four}/{_exit(site)}/forwarding", "1", link))
-        values.append((f"{four}/{_exit(site)}/src_valid_mark", "1", link))
-        if site.subnet6 is not None:
-            values += _six_link(_exit(site), link)
+        link = _door(network)
+        values.append((f"{four}/{_exit(network)}/forwarding", "1", link))
+        values.append((f"{four}/{_exit(network)}/src_valid_mark", "1", link))
+        if network.subnet6 is not None:
+            values += _six_link(_exit(network), link)
     return [Sysctl(place.netns, path, value, holder) for path, value, holder in values]
 
 
@@ -270,85 +280,98 @@ def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
 # -- the way out
 
 
-def _door(site: NetworkSite) -> Key:
+def _door(network: ResolvedNetwork) -> Key:
     """The object that makes the pair of links."""
-    return link_key(ROOT, _outer(site))
+    return link_key(ROOT, _outer(network))
 
 
-def _way_out(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
-    mtu = max(site.host.uplink_mtu, 1280)
-    mark = naming.alias(site.vcid, site.name)
-    outer, inner = _outer(site), _exit(site)
-    near, far = site.transit[0], site.transit[1]  # the root's end, the network's end
+def _way_out(
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+) -> list[KernelObject]:
+    mtu = max(network.host.uplink_mtu, 1280)
+    mark = naming.alias(network.vcid, network.name)
+    outer, inner = _outer(network), _exit(network)
+    near, far = network.transit[0], network.transit[1]  # the root's end, the network's end
     out: list[KernelObject] = [
         Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
-        local_delivery.of_transit(outer, site.host.local, place.netns),
-        LinkUp(ROOT, outer, _door(site)),
-        LinkUp(place.netns, inner, _door(site)),
+        local_delivery.of_transit(outer, network.host.local, place.netns),
+        LinkUp(ROOT, outer, _door(network)),
+        LinkUp(place.netns, inner, _door(network)),
         NftElements(ROOT, "doors", frozenset({outer}), outer),
         NftElements(ROOT, "links", frozenset({outer}), outer),
-        *port_blocks.elements(site, (outer,)),
-        *_outer_settings(site, place),
-        *_link_pair(site, str(near), str(far), f"{site.transit}", 32),
-        _via(site, place.netns, "0.0.0.0/0", str(near), str(site.transit)),
+        *port_blocks.elements(network, (outer,)),
+        *_outer_settings(network, place),
+        *_link_pair(network, str(near), str(far), f"{network.transit}", 32),
+        _via(network, place.netns, "0.0.0.0/0", str(near), str(network.transit)),
     ]
     if not wants.nat4:
-        out += _back_to(site, 4, str(far), str(site.transit))
-    if site.subnet6 is not None:
-        out += _way_out6(site, place, wants)
+        out += _back_to(network, 4, str(far), str(network.transit))
+    if network.subnet6 is not None:
+        out += _way_out6(network, place, wants)
     return out
 
 
-def _way_out6(site: NetworkSite, place: Placement, wants: EgressRequirements) -> list[KernelObject]:
-    network = transit6(site.transit)
-    near, far = str(network[0]), str(network[1])
+def _way_out6(
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+) -> list[KernelObject]:
+    link_range = transit6(network.transit)
+    near, far = str(link_range[0]), str(link_range[1])
     out = [
-        *_link_pair(site, near, far, str(network), 128),
-        _via(site, place.netns, "::/0", near, str(network)),
+        *_link_pair(network, near, far, str(link_range), 128),
+        _via(network, place.netns, "::/0", near, str(link_range)),
     ]
-    return out if wants.nat6 else [*out, *_back_to(site, 6, far, str(network))]
+    return out if wants.nat6 else [*out, *_back_to(network, 6, far, str(link_range))]
 
 
-def _back_to(site: NetworkSite, version: int, hop: str, network: str) -> list[KernelObject]:
+def _back_to(
+    network: ResolvedNetwork, version: int, hop: str, link_range: str
+) -> list[KernelObject]:
     """Without NAT the root needs the way to everything inside."""
     return [
-        _via(site, ROOT, str(item), hop, network) for item in site.inside if item.version == version
+        _via(network, ROOT, str(item), hop, link_range)
+        for item in network.inside
+        if item.version == version
     ]
 
 
-def _via(site: NetworkSite, netns: str, prefix: str, hop: str, network: str) -> Route:
+def _via(network: ResolvedNetwork, netns: str, prefix: str, hop: str, link_range: str) -> Route:
     """A route across the transit link, which needs the route to that link's other end first."""
-    device = _outer(site) if netns == ROOT else _exit(site)
-    reach = route_key(netns, TABLE_MAIN, network, default_metric(network))
+    device = _outer(network) if netns == ROOT else _exit(network)
+    reach = route_key(netns, TABLE_MAIN, link_range, default_metric(link_range))
     return Route(
-        netns, prefix, device, _door(site), hop, metric=default_metric(prefix), reach=reach
+        netns, prefix, device, _door(network), hop, metric=default_metric(prefix), reach=reach
     )
 
 
 def _link_pair(
-    site: NetworkSite, near: str, far: str, network: str, bits: int
+    network: ResolvedNetwork, near: str, far: str, link_range: str, bits: int
 ) -> list[KernelObject]:
     """Both ends' addresses, and on each side the one route to the other."""
-    netns, link, outer, inner = naming.namespace(site.vcid), _door(site), _outer(site), _exit(site)
+    netns, link, outer, inner = (
+        naming.namespace(network.vcid),
+        _door(network),
+        _outer(network),
+        _exit(network),
+    )
     length = bits - 1
-    metric = default_metric(network)
+    metric = default_metric(link_range)
     return [
         Address(ROOT, outer, f"{near}/{length}", link),
         Address(netns, inner, f"{far}/{length}", link),
-        Route(ROOT, network, outer, link, metric=metric),
-        Route(netns, network, inner, link, metric=metric),
+        Route(ROOT, link_range, outer, link, metric=metric),
+        Route(netns, link_range, inner, link, metric=metric),
     ]
 
 
-def _outer_settings(site: NetworkSite, place: Placement) -> list[KernelObject]:
-    outer, link = _outer(site), _door(site)
+def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelObject]:
+    outer, link = _outer(network), _door(network)
     values = [
-        (f"net/ipv4/conf/{outer}/tag", tag(site.host), link),
+        (f"net/ipv4/conf/{outer}/tag", tag(network.host), link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", link),
         (f"net/ipv4/conf/{outer}/rp_filter", "1", link),
         (f"net/ipv4/conf/{outer}/src_valid_mark", "1", link),
     ]
-    if site.subnet6 is None:
+    if network.subnet6 is None:
         values.append((f"net/ipv6/conf/{outer}/disable_ipv6", "1", link))
     else:
         values += _six_link(outer, link)
@@ -358,7 +381,7 @@ def _outer_settings(site: NetworkSite, place: Placement) -> list[KernelObject]:
 # -- what every mode answers
 
 
-def unsupported_reason(_site: NetworkSite) -> str:
+def unsupported_reason(_network: ResolvedNetwork) -> str:
     """Why this network cannot be built so here: every kernel that warpd runs on has namespaces."""
     return ""
 

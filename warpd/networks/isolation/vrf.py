@@ -64,10 +64,10 @@ from warpd.networks.firewall.rules import clamp, drops, merged
 from warpd.networks.placement import (
     EgressRequirements,
     FirewallPolicy,
-    NetworkSite,
     Placement,
     RootContribution,
 )
+from warpd.networks.resolved import ResolvedNetwork
 
 NAME = "vrf"
 # Before the kernel's own rule for l3mdev (1000), after the local table (0).
@@ -78,39 +78,39 @@ ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
 
-def room(site: NetworkSite) -> Placement:
-    vrf = _vrf(site)
+def room(network: ResolvedNetwork) -> Placement:
+    vrf = _vrf(network)
     return Placement(
         ROOT,
-        naming.tunnel(site.vcid),
-        site.routing_table,
+        naming.tunnel(network.vcid),
+        network.routing_table,
         vrf,
         vrf,
-        suffix=f"-{site.vcid}",
-        mark=mark_of(site.routing_table),
+        suffix=f"-{network.vcid}",
+        mark=mark_of(network.routing_table),
     )
 
 
-def _vrf(site: NetworkSite) -> str:
-    return naming.vrf(site.vcid)
+def _vrf(network: ResolvedNetwork) -> str:
+    return naming.vrf(network.vcid)
 
 
-def unsupported_reason(site: NetworkSite) -> str:
+def unsupported_reason(network: ResolvedNetwork) -> str:
     """Why this network cannot be built so here; "" when it can."""
-    if not site.host.vrf:
+    if not network.host.vrf:
         return (
             "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
         )
-    if site.routing_table > TABLES_LAST:
+    if network.routing_table > TABLES_LAST:
         return (
-            f"a conntrack zone has its table's number: routing_table {site.routing_table} is above"
+            f"a conntrack zone has its table's number: routing_table {network.routing_table} is above"
             f" {TABLES_LAST}"
         )
     return ""
 
 
 def build(
-    site: NetworkSite,
+    network: ResolvedNetwork,
     wants: EgressRequirements,
     fragment: FirewallPolicy,
     inner: Sequence[KernelObject],
@@ -118,34 +118,34 @@ def build(
     """The VRF with its table's last resort, its settings, its part of the gateway's guard, and
     `inner`.
     """
-    place, vrf = room(site), _vrf(site)
-    group = naming.namespace(site.vcid)
+    place, vrf = room(network), _vrf(network)
+    group = naming.namespace(network.vcid)
     link = link_key(ROOT, vrf)
     out: list[KernelObject] = [
-        Vrf(ROOT, vrf, naming.alias(site.vcid, site.name), MTU, table=site.routing_table),
+        Vrf(ROOT, vrf, naming.alias(network.vcid, network.name), MTU, table=network.routing_table),
         LinkUp(ROOT, vrf, link),
-        *_last_resort(site, group),
-        *_marked(site, place, wants, group),
+        *_last_resort(network, group),
+        *_marked(network, place, wants, group),
         *unguarded(ROOT, [vrf], (4, 6), group),
         *unguarded(ROOT, [place.tunnel], (4,), group),
-        *_settings(site, place, group),
-        local_delivery.of_tunnel(ROOT, place.tunnel, site.host.local, _own(site), group),
+        *_settings(network, place, group),
+        local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group),
         *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
     ]
     if wants.egress:
         out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
-        out += port_blocks.elements(site, (vrf, place.tunnel))
-        out += _leak(site, group)
-        out += _answered(site, place, group)
+        out += port_blocks.elements(network, (vrf, place.tunnel))
+        out += _leak(network, group)
+        out += _answered(network, place, group)
     return RootContribution(
         group,
-        (*out, *inner, _part(site, place, wants, fragment)),
+        (*out, *inner, _part(network, place, wants, fragment)),
         tuple(
-            item for item in site.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
+            item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
         ),
-        site.inside if wants.egress else (),
+        network.inside if wants.egress else (),
         (vrf, place.tunnel),
-        (port_blocks.block_of(site),) if wants.egress else (),
+        (port_blocks.block_of(network),) if wants.egress else (),
     )
 
 
@@ -169,17 +169,19 @@ def shared(six: bool, host: Host) -> list[KernelObject]:
     return out
 
 
-def _own(site: NetworkSite) -> list[str]:
+def _own(network: ResolvedNetwork) -> list[str]:
     """The gateway's addresses in the network."""
-    return [str(address) for address in (site.gateway_address, site.gateway_address6) if address]
+    return [
+        str(address) for address in (network.gateway_address, network.gateway_address6) if address
+    ]
 
 
-def _versions(site: NetworkSite) -> tuple[int, ...]:
-    return (4,) if site.subnet6 is None else (4, 6)
+def _versions(network: ResolvedNetwork) -> tuple[int, ...]:
+    return (4,) if network.subnet6 is None else (4, 6)
 
 
 def _marked(
-    site: NetworkSite, place: Placement, wants: EgressRequirements, group: str
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, group: str
 ) -> Iterator[KernelObject]:
     """What bears the network's mark is looked up in its table.
 
@@ -187,64 +189,70 @@ def _marked(
     has no other route for goes on to the rules of the host. The check of the source address
     (rp_filter) makes the same lookup in reverse.
     """
-    for version in _versions(site):
+    for version in _versions(network):
         longer = 0 if wants.egress else -1
         yield Rule(
-            ROOT, version, ANSWER_PRIORITY, place.mark, site.routing_table, group, suppress=longer
+            ROOT,
+            version,
+            ANSWER_PRIORITY,
+            place.mark,
+            network.routing_table,
+            group,
+            suppress=longer,
         )
 
 
-def _answered(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:
+def _answered(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
     """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse,
     as if it came in by the tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It
     is not to meet `unguarded`. A packet that came in by the tunnel meets this rule as well:
     `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
     """
-    own = [item for item in site.inside if isinstance(item, IPv4Network)]
+    own = [item for item in network.inside if isinstance(item, IPv4Network)]
     yield from unguarded_within(place.tunnel, collapse_addresses(own), group)
-    yield Rule(ROOT, 4, OWN_PRIORITY, 0, site.routing_table, group, link=place.tunnel)
+    yield Rule(ROOT, 4, OWN_PRIORITY, 0, network.routing_table, group, link=place.tunnel)
 
 
-def _last_resort(site: NetworkSite, group: str) -> Iterator[KernelObject]:
+def _last_resort(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]:
     for prefix in ("0.0.0.0/0", "::/0"):
         yield Route(
             ROOT,
             prefix,
             "",
             None,
-            table=site.routing_table,
+            table=network.routing_table,
             metric=LAST_RESORT,
             kind=RTN_UNREACHABLE,
             owner=group,
         )
 
 
-def _leak(site: NetworkSite, group: str) -> Iterator[KernelObject]:
+def _leak(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]:
     """The host's default routes: for what the gateway itself sends outwards on behalf of the
     network (ICMP errors).
     """
-    for hop in site.host.hops:
+    for hop in network.host.hops:
         prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
-        if hop.version in _versions(site):
+        if hop.version in _versions(network):
             yield Route(
                 ROOT,
                 prefix,
                 hop.device,
                 None,
                 hop.via or None,
-                site.routing_table,
+                network.routing_table,
                 default_metric(prefix),
                 owner=group,
                 onlink=bool(hop.via),
             )
 
 
-def _settings(site: NetworkSite, place: Placement, group: str) -> Iterator[KernelObject]:
+def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
     four, six = "net/ipv4/conf", "net/ipv6/conf"
-    off = "1" if site.subnet6 is None else "0"
-    link = link_key(ROOT, _vrf(site))
-    yield Sysctl(ROOT, f"{four}/{_vrf(site)}/tag", tag(site.host), link, owner=group)
-    for name in (_vrf(site), place.tunnel):
+    off = "1" if network.subnet6 is None else "0"
+    link = link_key(ROOT, _vrf(network))
+    yield Sysctl(ROOT, f"{four}/{_vrf(network)}/tag", tag(network.host), link, owner=group)
+    for name in (_vrf(network), place.tunnel):
         values = {
             f"{four}/{name}/forwarding": "1",
             f"{four}/{name}/rp_filter": "1",
@@ -261,28 +269,33 @@ def _settings(site: NetworkSite, place: Placement, group: str) -> Iterator[Kerne
 
 
 def _part(
-    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
 ) -> NetworkSubtable:
     chains: Mapping[str, Sequence[str]] = {
         **fragment.chains,
-        "forward": _forward(site, place, wants, fragment),
-        "return": [*clamp(site.mtu), rule("back", jump("back"))] if wants.egress else [],
+        "forward": _forward(network, place, wants, fragment),
+        "return": [*clamp(network.mtu), rule("back", jump("back"))] if wants.egress else [],
         "input": [
             icmp_errors.related(),
             rule("answers to the gateway", ANSWERS, ACCEPT),
             connection_limits.new_connections(),
             rule("from an endpoint", jump("local")),
         ],
-        **connection_limits.chains(site.shares, str(site.vcid)),
-        **icmp_errors.chains(str(site.vcid)),
-        "zone": list(_zone(site)),
-        "zone-out": [rule("the gateway's own", mangle(ZONE, site.routing_table))],
-        "steer": list(_steer(site, place, wants)),
+        **connection_limits.chains(network.shares, str(network.vcid)),
+        **icmp_errors.chains(str(network.vcid)),
+        "zone": list(_zone(network)),
+        "zone-out": [rule("the gateway's own", mangle(ZONE, network.routing_table))],
+        "steer": list(_steer(network, place, wants)),
     }
-    sets = [*fragment.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(site)]
+    sets = [*fragment.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
     counters = (*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON)
     names = frozenset(
-        (*chains, *(item.name for item in sets), *counters, *connection_limits.meters(site.shares))
+        (
+            *chains,
+            *(item.name for item in sets),
+            *counters,
+            *connection_limits.meters(network.shares),
+        )
     )
     own = {
         name: [renamed(text, names, place.suffix) for text in rules]
@@ -290,7 +303,7 @@ def _part(
     }
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
     built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
-    entries = [("forwards", _vrf(site), "forward"), ("inputs", _vrf(site), "input")]
+    entries = [("forwards", _vrf(network), "forward"), ("inputs", _vrf(network), "input")]
     entries += [
         ("zones", place.tunnel, "zone"),
         ("zones-out", place.tunnel, "zone-out"),
@@ -298,7 +311,7 @@ def _part(
     ]
     entries += [("backs", place.tunnel, "return")] if wants.egress else []
     return NetworkSubtable(
-        site.vcid,
+        network.vcid,
         tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
         tuple(sorted(place.named(name) for name in counters)),
         tuple(sorted(built, key=lambda chain: chain.name)),
@@ -310,9 +323,9 @@ def _named(item: NftSet, place: Placement) -> NftSet:
     return dataclasses.replace(item, name=place.named(item.name))
 
 
-def _inside(site: NetworkSite) -> list[NftSet]:
+def _inside(network: ResolvedNetwork) -> list[NftSet]:
     return [
-        NftSet(f"inside{version}", kind, True, merged(site.inside, version))
+        NftSet(f"inside{version}", kind, True, merged(network.inside, version))
         for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr"))
     ]
 
@@ -328,10 +341,12 @@ def _passed_on(text: str) -> str:
 
 
 def _forward(
-    site: NetworkSite, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
 ) -> list[str]:
-    label = str(site.vcid)
-    off = drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if site.subnet6 is None else ()
+    label = str(network.vcid)
+    off = (
+        drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if network.subnet6 is None else ()
+    )
     hooks = (
         [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))]
         if "peers" in fragment.chains
@@ -339,7 +354,7 @@ def _forward(
     )
     hooks += [rule("out", jump("out"))] if wants.egress else []
     return [
-        *clamp(site.mtu),
+        *clamp(network.mtu),
         *off,
         connection_limits.new_connections(),
         *icmp_errors.forwarded(),
@@ -348,14 +363,14 @@ def _forward(
     ]
 
 
-def _zone(site: NetworkSite) -> Iterator[str]:
+def _zone(network: ResolvedNetwork) -> Iterator[str]:
     for family, version in (("ip", 4), ("ip6", 6)):
         inside = match(payload(family, "daddr"), f"@inside{version}")
-        yield rule("stays inside", inside, mangle(ZONE, site.routing_table), RETURN)
-    yield rule("leaves", mangle(ZONE_OUT, site.routing_table))
+        yield rule("stays inside", inside, mangle(ZONE, network.routing_table), RETURN)
+    yield rule("leaves", mangle(ZONE_OUT, network.routing_table))
 
 
-def _steer(site: NetworkSite, place: Placement, wants: EgressRequirements) -> Iterator[str]:
+def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> Iterator[str]:
     """Which packets belong to the network, and which of them may look for the uplink."""
     yield rule("of this network", mangle(meta("mark"), place.mark))
     if not wants.egress:

@@ -22,8 +22,3 @@ TYPES: tuple[ModuleType, ...] = (
 def type_named(name: str) -> ModuleType:
     """The type of that name; the intent knows no other names."""
     return next(module for module in TYPES if name == module.TYPE)
-
-
-def min_mtu(name: str) -> int:
-    """Bytes that the tunnel of a type must carry whatever the uplink does; 0: nothing of the kind."""
-    return int(getattr(type_named(name), "LEAST_MTU", 0))

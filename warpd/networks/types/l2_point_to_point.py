@@ -19,7 +19,8 @@ from warpd.kernel.nftables.rules import ACCEPT, rule, transport
 from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
 from warpd.networks.firewall.rules import Range
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, Placement
+from warpd.networks.resolved import ResolvedNetwork
 from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l2-point-to-point"
@@ -28,43 +29,48 @@ EVERY = ((2, 4094),)
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: Network) -> EgressRequirements:
+def wants(_network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=False)
 
 
-def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
+def fragment(network: ResolvedNetwork) -> FirewallPolicy:
     gre = rule(
-        "its leg", *tunnel.to_gateway("ip", 4, str(site.gateway_address)), transport("gre"), ACCEPT
+        "its leg",
+        *tunnel.to_gateway("ip", 4, str(network.gateway_address)),
+        transport("gre"),
+        ACCEPT,
     )
-    return tunnel.fragment(site, {}, reasons=ethernet.REASONS, local=[gre])
+    return tunnel.fragment(network, {}, reasons=ethernet.REASONS, local=[gre])
 
 
 def objects(
-    site: NetworkSite, place: Placement, network: Network, peers: Sequence[TunnelPeer]
+    network: ResolvedNetwork, place: Placement, peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """The bridge and its two legs."""
-    name = ethernet.bridge_name(site, network)
-    whole = not network.vlan_id and not network.vlan_range
-    tagged = EVERY if whole else ethernet.tagged_of(network)
+    name = ethernet.bridge_name(network)
+    whole = not network.intent.vlan_id and not network.intent.vlan_range
+    tagged = EVERY if whole else ethernet.tagged_of(network.intent)
     port = BridgePort(
-        place.netns, "", WIRE if whole else network.vlan_id or 0, tagged, learning=False
+        place.netns, "", WIRE if whole else network.intent.vlan_id or 0, tagged, learning=False
     )
-    bridge = ethernet.bridge(site, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers))
+    bridge = ethernet.bridge(
+        network, place, name, ETH_P_8021AD if whole else ETH_P_8021Q, len(peers)
+    )
     # One frame stays one: what a wire carries is bounded by its tunnels, and multicast is as good
     # as any other.
     admission = ethernet.LegAdmission(port, frames.of_leg(judged=not whole, storms=False))
     return ethernet.objects(
-        site, place, bridge, [_leg(site, place, name, peer) for peer in peers], admission
+        network, place, bridge, [_leg(network, place, name, peer) for peer in peers], admission
     )
 
 
-def _leg(site: NetworkSite, place: Placement, bridge: str, peer: TunnelPeer) -> Gretap:
+def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPeer) -> Gretap:
     return Gretap(
         place.netns,
-        naming.gretap(site.vcid, peer.leg),
-        naming.alias(site.vcid, site.name),
+        naming.gretap(network.vcid, peer.leg),
+        naming.alias(network.vcid, network.name),
         PAYLOAD,
-        str(site.gateway_address),
+        str(network.gateway_address),
         str(peer.address),
         place.underlay,
         master=bridge,

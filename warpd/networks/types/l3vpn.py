@@ -12,7 +12,8 @@ from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
 from warpd.kernel.state import KernelObject
 from warpd.networks import tunnel
 from warpd.networks.firewall.rules import Range, drops
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, Placement
+from warpd.networks.resolved import ResolvedNetwork
 from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l3vpn-gateway"
@@ -20,21 +21,21 @@ REASONS = ("not-routed", "spoofed")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: Network) -> EgressRequirements:
+def wants(_network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=False)
 
 
-def fragment(site: NetworkSite, _network: Network, _dns: Servers) -> FirewallPolicy:
+def fragment(network: ResolvedNetwork) -> FirewallPolicy:
     routed = [
         rule("sites", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
-    chains = {"peers": [*tunnel.spoofed(site), *routed, *drops(str(site.vcid), "not-routed")]}
-    return tunnel.fragment(site, chains, reasons=REASONS)
+    chains = {"peers": [*tunnel.spoofed(network), *routed, *drops(str(network.vcid), "not-routed")]}
+    return tunnel.fragment(network, chains, reasons=REASONS)
 
 
 def objects(
-    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+    _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []

@@ -17,8 +17,9 @@ from warpd.kernel.nftables.rules import ANSWERS, PROTOCOLS
 from warpd.kernel.state import KernelObject
 from warpd.networks import egress, policy, tunnel
 from warpd.networks.firewall.rules import drops
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, Placement
 from warpd.networks.policy import PolicyEntry
+from warpd.networks.resolved import ResolvedNetwork
 from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "remote-resource-gateway"
@@ -26,21 +27,21 @@ REASONS = (*egress.REASONS, "unlisted")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(network: Network) -> EgressRequirements:
+def wants(network: ResolvedNetwork) -> EgressRequirements:
     return egress.wants(network)
 
 
-def fragment(site: NetworkSite, network: Network, _dns: Servers) -> FirewallPolicy:
-    label = str(site.vcid)
+def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+    label = str(network.vcid)
     unlisted = drops(label, "unlisted")
-    beyond = [_entry(item) for item in network.resources if item.via is None]
-    within = [_entry(item) for item in network.resources if item.via is not None]
+    beyond = [_entry(item) for item in network.intent.resources if item.via is None]
+    within = [_entry(item) for item in network.intent.resources if item.via is not None]
     chains = {
-        "out": [*egress.out(site, network, beyond), *unlisted],
-        "back": egress.back(site, network, beyond),
-        "peers": [*tunnel.spoofed(site), *_within(label, within), *unlisted],
+        "out": [*egress.out(network, beyond), *unlisted],
+        "back": egress.back(network, beyond),
+        "peers": [*tunnel.spoofed(network), *_within(label, within), *unlisted],
     }
-    return tunnel.fragment(site, chains, reasons=REASONS)
+    return tunnel.fragment(network, chains, reasons=REASONS)
 
 
 def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
@@ -54,7 +55,7 @@ def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
 
 
 def objects(
-    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+    _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []

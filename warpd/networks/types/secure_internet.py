@@ -16,8 +16,9 @@ from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
 from warpd.kernel.state import KernelObject
 from warpd.networks import egress, tunnel
 from warpd.networks.firewall.rules import drops, merged, plain
-from warpd.networks.placement import EgressRequirements, FirewallPolicy, NetworkSite, Placement
+from warpd.networks.placement import EgressRequirements, FirewallPolicy, Placement
 from warpd.networks.policy import PolicyEntry
+from warpd.networks.resolved import ResolvedNetwork
 from warpd.networks.special_ranges import INSIDE, REACHABLE_INSIDE
 from warpd.networks.tunnel import TunnelPeer
 
@@ -38,21 +39,21 @@ POLICY: tuple[PolicyEntry, ...] = tuple(
 )
 
 
-def wants(network: Network) -> EgressRequirements:
+def wants(network: ResolvedNetwork) -> EgressRequirements:
     return egress.wants(network)
 
 
-def fragment(site: NetworkSite, network: Network, dns: Servers) -> FirewallPolicy:
+def fragment(network: ResolvedNetwork) -> FirewallPolicy:
     chains = {
-        "out": egress.out(site, network, POLICY),
-        "back": egress.back(site, network, POLICY),
-        "peers": _peers(site, bool(network.peer_communication)),
+        "out": egress.out(network, POLICY),
+        "back": egress.back(network, POLICY),
+        "peers": _peers(network, bool(network.intent.peer_communication)),
     }
-    return tunnel.fragment(site, chains, _sets(network, dns), REASONS)
+    return tunnel.fragment(network, chains, _sets(network), REASONS)
 
 
 def objects(
-    _site: NetworkSite, _place: Placement, _network: Network, _peers: Sequence[TunnelPeer]
+    _network: ResolvedNetwork, _place: Placement, _peers: Sequence[TunnelPeer]
 ) -> list[KernelObject]:
     """Nothing but the tunnel."""
     return []
@@ -69,9 +70,9 @@ def _servers_inside(dns: Servers) -> list[IPv4Address | IPv6Address]:
     return [server for server in dns if any(server in item for item in INSIDE)]
 
 
-def _sets(network: Network, dns: Servers) -> list[NftSet]:
-    opened = (*network.allow_private, *REACHABLE_INSIDE)
-    servers = _servers_inside(dns)
+def _sets(network: ResolvedNetwork) -> list[NftSet]:
+    opened = (*network.intent.allow_private, *REACHABLE_INSIDE)
+    servers = _servers_inside(network.dns)
     out: list[NftSet] = []
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         out.append(NftSet(f"private{version}", kind, True, merged(INSIDE, version)))
@@ -81,13 +82,13 @@ def _sets(network: Network, dns: Servers) -> list[NftSet]:
     return out
 
 
-def _peers(site: NetworkSite, open_: bool) -> list[str]:
+def _peers(network: ResolvedNetwork, open_: bool) -> list[str]:
     granted = [
         rule("mesh", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
     return [
-        *tunnel.spoofed(site),
+        *tunnel.spoofed(network),
         *(granted if open_ else ()),
-        *drops(str(site.vcid), "peer-to-peer"),
+        *drops(str(network.vcid), "peer-to-peer"),
     ]

@@ -17,7 +17,7 @@ from warpd.intent.reserved import UPLINK_TABLE
 from warpd.intent.types import Range
 from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.kernel.state import ForeignChain, Host
-from warpd.networks.compiler import isolation_of
+from warpd.networks.resolved import isolation_of
 
 # Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by
 # wg-<vcid>.

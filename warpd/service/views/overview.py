@@ -28,7 +28,7 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.state import ROOT, Action, KernelObject, Key, PeerTraffic
-from warpd.networks.compiler import in_force
+from warpd.networks.resolved import in_force
 from warpd.reconcile.plan import Plan, Step
 from warpd.service.views.changes import (
     allocation_changes,

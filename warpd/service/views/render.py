@@ -18,7 +18,7 @@ from warpd.errors import Finding, Where
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftTable
 from warpd.kernel.state import Action, KernelObject
 from warpd.keys.derivation import Secret
-from warpd.networks.compiler import Problem
+from warpd.networks.problems import Problem
 from warpd.reconcile.plan import Plan, Step, digest
 
 VERSION = 1

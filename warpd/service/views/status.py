@@ -15,9 +15,10 @@ from warpd import naming
 from warpd.allocation.renames import Quarantine
 from warpd.intent.model import Network, Resource
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
-from warpd.kernel.state import ROOT, Key, PeerTraffic
-from warpd.networks.compiler import dns_of, in_force, isolation_of, public_key_of, site_of
-from warpd.networks.limits import network_share
+from warpd.kernel.state import Key, PeerTraffic
+from warpd.networks.isolation import placement_of
+from warpd.networks.peer_keys import public_key_of
+from warpd.networks.resolved import ResolvedNetwork, resolve_named
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.service.views.render import VERSION, problems_json
 
@@ -46,79 +47,76 @@ def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
 
 
 def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
-    network, allocation = goal.intent.networks[name], goal.allocations.networks[name]
-    group = naming.namespace(allocation.vcid)
+    network = _resolved(goal, found, name)
+    group = network.group
+    place = placement_of(network)
     changes = sum(step.group == group for step in found.plan.steps)
-    room = group if isolation_of(network, goal.intent.gateway) == "namespace" else ROOT
-    up = (
-        found.observed.state.get(Key(WireguardDevice.KIND, room, naming.tunnel(allocation.vcid)))
-        is not None
-    )
+    device = found.observed.state.get(Key(WireguardDevice.KIND, place.netns, place.tunnel))
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
         **network_allocation_json(goal, found, name),
-        "enabled": network.enabled,
-        "up": up,
+        "enabled": network.intent.enabled,
+        "up": device is not None,
         "in_sync": not changes and not blocked and group not in found.compiled.stopped,
         "changes": changes,
         "blocked": blocked,
         "problems": problems,
         "drops": _drops(found, group),
         "endpoints": [
-            endpoint_json(goal, found, name, each, now_s) for each in sorted(network.endpoints)
+            _endpoint_json(goal, found, network, each, now_s)
+            for each in sorted(network.intent.endpoints)
         ],
     }
 
 
+def _resolved(goal: Target, found: PlannedRun, name: str) -> ResolvedNetwork:
+    return resolve_named(name, goal.intent, goal.allocations, found.observed.host, goal.today)
+
+
 def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
-    network, allocation = goal.intent.networks[name], goal.allocations.networks[name]
-    site = site_of(name, network, allocation, found.observed.host, goal.today, goal.intent.gateway)
+    network = _resolved(goal, found, name)
+    allocation = network.allocation
     return {
         "network": name,
         "name": name,
-        "type": network.type,
-        "description": network.description,
-        "vcid": allocation.vcid,
-        "isolation": isolation_of(network, goal.intent.gateway),
-        "netns": (
-            naming.namespace(allocation.vcid)
-            if isolation_of(network, goal.intent.gateway) == "namespace"
-            else None
-        ),
-        "device": naming.tunnel(allocation.vcid),
-        "subnet": str(allocation.subnet),
-        "subnet6": str(site.subnet6) if site.subnet6 else None,
-        "gateway_address": str(allocation.gateway_address),
-        "gateway_address6": str(site.gateway_address6) if site.gateway_address6 else None,
+        "type": network.intent.type,
+        "description": network.intent.description,
+        "vcid": network.vcid,
+        "isolation": network.isolation,
+        "netns": placement_of(network).netns or None,
+        "device": naming.tunnel(network.vcid),
+        "subnet": str(network.subnet),
+        "subnet6": _text(network.subnet6),
+        "gateway_address": str(network.gateway_address),
+        "gateway_address6": _text(network.gateway_address6),
         "port": allocation.port,
         "routing_table": allocation.routing_table,
         "transit": str(allocation.transit),
-        "mtu": site.mtu,
-        **_policy_json(goal, found, name),
+        "mtu": network.mtu,
+        **_policy_json(network),
     }
 
 
-def _policy_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
+def _text(value: object) -> str | None:
+    return str(value) if value is not None else None
+
+
+def _policy_json(network: ResolvedNetwork) -> dict[str, Any]:
     """What the YAML lets pass and how much of it, with the gateway's own values and the defaults
     where it says nothing.
     """
-    network = goal.intent.networks[name]
-    share = network_share(network, goal.intent.gateway, found.observed.host.conntrack_max)
+    intent, share = network.intent, network.shares.network
     return {
-        "expected_users": network.expected_users,
-        "peer_communication": bool(network.peer_communication),
-        "nat": network.nat,
-        "nat6": network.nat6,
-        "dns": (
-            [str(server) for server in dns_of(network, goal.intent.gateway)]
-            if _gives_dns(network)
-            else []
-        ),
-        "allow_private": [str(prefix) for prefix in network.allow_private],
-        "resources": [_resource_json(resource) for resource in network.resources],
-        "vlan_id": network.vlan_id,
-        "vlan_range": str(network.vlan_range) if network.vlan_range is not None else None,
+        "expected_users": intent.expected_users,
+        "peer_communication": bool(intent.peer_communication),
+        "nat": intent.nat,
+        "nat6": intent.nat6,
+        "dns": [str(server) for server in network.dns] if _gives_dns(intent) else [],
+        "allow_private": [str(prefix) for prefix in intent.allow_private],
+        "resources": [_resource_json(resource) for resource in intent.resources],
+        "vlan_id": intent.vlan_id,
+        "vlan_range": _text(intent.vlan_range),
         "limits": {"connections": share.connections, "connections_per_second": share.per_second},
     }
 
@@ -166,32 +164,30 @@ def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
 def endpoint_json(
     goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int
 ) -> dict[str, Any]:
-    network, allocation = (
-        goal.intent.networks[network_name],
-        goal.allocations.networks[network_name],
-    )
-    endpoint = network.endpoints[name]
-    addresses = allocation.endpoints[name]
-    public = public_key_of(addresses.key_name or name, endpoint, allocation.vcid, goal.master)
-    netns = (
-        naming.namespace(allocation.vcid)
-        if isolation_of(network, goal.intent.gateway) == "namespace"
-        else ROOT
-    )
-    traffic = found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
+    return _endpoint_json(goal, found, _resolved(goal, found, network_name), name, now_s)
+
+
+def _endpoint_json(
+    goal: Target, found: PlannedRun, network: ResolvedNetwork, name: str, now_s: int
+) -> dict[str, Any]:
+    resolved = network.endpoint(name)
+    endpoint = resolved.intent
+    public = public_key_of(resolved.key_name, endpoint, network.vcid, goal.master)
+    place = placement_of(network)
+    traffic = found.observed.traffic.get(peer_key(place.netns, place.tunnel, public))
     seen = traffic or GONE
     return {
-        "network": network_name,
+        "network": network.name,
         "name": name,
         "type": endpoint.type,
         "description": endpoint.description,
         "enabled": endpoint.enabled,
         "expires": endpoint.expires.isoformat() if endpoint.expires else None,
         "expires_in_days": (endpoint.expires - goal.today).days if endpoint.expires else None,
-        "in_force": network.enabled and in_force(endpoint, goal.today),
+        "in_force": network.intent.enabled and network.is_in_force(name),
         "in_kernel": traffic is not None,
-        "address": str(addresses.address),
-        "address6": str(addresses.address6) if network.ipv6 else None,
+        "address": str(resolved.address),
+        "address6": _text(resolved.address6),
         "public_key": public,
         "routes": [str(route) for route in endpoint.routes],
         "last_handshake": seen.handshake or None,

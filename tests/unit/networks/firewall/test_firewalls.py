@@ -557,12 +557,12 @@ def test_what_no_table_of_ours_has_marked_reaches_no_namespace(nat: bool) -> Non
 
 def transit_is_guarded(built: Compiled, group: str, rules: list[Rule]) -> bool:
     ranges = [ip_network(rule.to) for rule in rules if rule.version == 4 and rule.to]
-    transit = built.parts[group].terms.allocation.transit
+    transit = built.parts[group].inputs.allocation.transit
     return any(isinstance(item, IPv4Network) and transit.subnet_of(item) for item in ranges)
 
 
 def has_ipv6(built: Compiled, group: str) -> bool:
-    return built.parts[group].terms.network.ipv6
+    return built.parts[group].inputs.network.ipv6
 
 
 Frame = tuple[str, tuple[int, ...]]  # destination, and the types from the outside in
@@ -701,8 +701,8 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     sets = {item.name: set(item.elements) for item in table.sets}
     doors = {
-        name: part.built.doors
-        for name, part in ((part.terms.name[2:], part) for part in built.parts.values())
+        name: part.contribution.doors
+        for name, part in ((part.inputs.name[2:], part) for part in built.parts.values())
     }
     assert set(doors) >= {"web", "corp", "sites", "campus"}
     leaving = [door for name in ("web", "corp") for door in doors[name]]

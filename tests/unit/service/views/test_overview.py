@@ -20,6 +20,7 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
+from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Plan
 from warpd.service.views.changes import network_changes
 from warpd.service.views.overview import Overview, Side, overview
@@ -33,7 +34,7 @@ DAY = date(2026, 1, 1)
 def running(goal: Target) -> FakeKernel:
     kernel = FakeKernel()
     found = planned_run(kernel, goal)
-    assert converge(kernel, lambda: planned_run(kernel, goal, found), found).complete
+    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
     return kernel
 
 

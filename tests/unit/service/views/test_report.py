@@ -19,7 +19,7 @@ from warpd.clients import FORMATS
 from warpd.clients.current import current_config, stale_configs
 from warpd.errors import Finding, WarpError
 from warpd.kernel.state import Host
-from warpd.networks.compiler import in_force
+from warpd.networks.resolved import in_force
 from warpd.reconcile.engine import Target
 from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
 from warpd.service.views.status import quarantine_json

@@ -1,0 +1,143 @@
+"""The gateway's own objects: the guard in the root, its settings and rules, what modes share there.
+
+They follow from all networks together and from the host, and belong to no network. Pure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Network, collapse_addresses
+from typing import NamedTuple
+
+from warpd.allocation.model import NetworkAllocation
+from warpd.intent.model import Gateway
+from warpd.intent.types import is_plain_link_name
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.state import TRANSIT6, Host, KernelObject
+from warpd.networks.firewall import root
+from warpd.networks.firewall.rules import Range
+from warpd.networks.isolation import MODES
+from warpd.networks.isolation.namespace import transit6
+from warpd.networks.placement import RootContribution
+from warpd.networks.resolved import ResolvedNetwork
+from warpd.networks.types import type_named
+
+
+class Member(NamedTuple):
+    """One network, as far as the gateway's own objects follow from it."""
+
+    network: ResolvedNetwork
+    contribution: RootContribution
+
+    @property
+    def egress(self) -> bool:
+        return self.network.intent.traits.egress
+
+
+def objects(host: Host, members: Sequence[Member], gateway: Gateway) -> list[KernelObject]:
+    """Everything of the gateway's own; nothing where there is no network."""
+    if not members:
+        return []
+    has_ipv6 = any(member.network.intent.ipv6 for member in members)
+    fence = host if has_ipv6 else dataclasses.replace(host, fence6=False)
+    leaving = [member for member in members if member.egress]
+    default_links = sorted({hop.device for hop in host.hops if hop.version == 4})
+    return [
+        _guard(fence, host, members, gateway),
+        *root.unguarded_ranges(_transits(members, gateway)),
+        *root.settings(fence, has_ipv6),
+        *root.steering(host),
+        *root.unguarded_beyond(default_links, collapse_addresses(_ranges_of_vrfs(leaving))),
+        *_shared(members, host),
+    ]
+
+
+def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway) -> NftTable:
+    allocations = [member.network.allocation for member in members]
+    contributions = [member.contribution for member in members]
+    routed = [item for each in contributions for item in each.routed]
+    pool = gateway.pools.ports
+    return root.guard(
+        fence,
+        ranges=[item for each in allocations for item in _ranges(each)],
+        routed=routed,
+        sources=[*routed, *(item for each in contributions for item in each.sources)],
+        transits=[item for each in allocations for item in _both_ends(each)],
+        listening={*range(pool.first, pool.last + 1), *(each.port for each in allocations)},
+        doors=[name for each in contributions for name in each.doors],
+        port_blocks=[number for each in contributions for number in each.port_blocks],
+        uplinks=list(_uplinks(host, members)),
+        ways=list(_ways(members)),
+    )
+
+
+def _ranges(allocation: NetworkAllocation) -> tuple[Range, ...]:
+    return (allocation.subnet, allocation.subnet6, allocation.transit)
+
+
+def _both_ends(allocation: NetworkAllocation) -> tuple[Range, ...]:
+    return (allocation.transit, transit6(allocation.transit))
+
+
+def _transits(members: Sequence[Member], gateway: Gateway) -> list[Range]:
+    """All ranges of transit links, where there is any: links of networks may be from an earlier
+    pool.
+    """
+    linked = [member.network for member in members if member.contribution.transit]
+    if not linked:
+        return []
+    own = [network.transit for network in linked]
+    ranges: list[Range] = [*collapse_addresses([gateway.pools.transit, *own])]
+    if any(network.intent.ipv6 for network in linked):
+        ranges.append(TRANSIT6)
+    return ranges
+
+
+def _ranges_of_vrfs(leaving: Iterable[Member]) -> list[IPv4Network]:
+    """The IPv4 ranges of networks that leave, and not by a transit link."""
+    parts = [member.contribution for member in leaving if not member.contribution.transit]
+    ranges = [item for part in parts for item in part.sources]
+    return [item for item in ranges if isinstance(item, IPv4Network)]
+
+
+def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, int]]:
+    """By which links what comes in by a door may leave: (door, link, IP version).
+
+    A link whose name would mean more than itself in a rule is left out.
+    """
+    named = [*((link, 4) for link in host.uplinks4), *((link, 6) for link in host.uplinks6)]
+    plain = [(link, version) for link, version in named if is_plain_link_name(link)]
+    for member in members:
+        if member.egress:
+            for door in member.contribution.doors:
+                for link, version in plain:
+                    yield (door, link, version)
+
+
+def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
+    """The other links by which a network's packets may leave: (door, link, towards which range)."""
+    for member in members:
+        if member.egress:
+            for door in member.contribution.doors:
+                for link, target in _exits(member.network):
+                    yield (door, link, target)
+
+
+def _exits(network: ResolvedNetwork) -> Iterator[tuple[str, Range]]:
+    """The other links of the host by which a network's packets may leave, and towards what."""
+    targets = type_named(network.intent.type).targets(network.intent, network.dns)
+    wanted = {str(item): item for item in targets}
+    for way in network.host.ways:
+        if way.target in wanted:
+            for link in way.links:
+                if is_plain_link_name(link):
+                    yield (link, wanted[way.target])
+
+
+def _shared(members: Sequence[Member], host: Host) -> Iterator[KernelObject]:
+    """What the networks of each mode need of the root together."""
+    for module in MODES:
+        own = [member.network for member in members if member.network.isolation == module.NAME]
+        if own:
+            yield from module.shared(any(network.intent.ipv6 for network in own), host)

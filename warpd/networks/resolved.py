@@ -1,0 +1,230 @@
+"""(intent, allocation, host facts) -> ResolvedNetwork: every default of the YAML is decided here.
+
+Whoever asks what a network is on this machine (the compiler, a client config, `status`, `explain`)
+asks a ResolvedNetwork, so that no default is decided twice. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final
+
+from warpd import naming
+from warpd.allocation.addresses import EndpointAllocation
+from warpd.allocation.model import Allocations, NetworkAllocation
+from warpd.intent.model import Endpoint, Gateway, Intent, Network
+from warpd.kernel.state import Host
+from warpd.networks.firewall.connection_limits import Share, Shares
+from warpd.networks.limits import endpoint_share, shares_of
+
+WIREGUARD_OVERHEAD: Final = 80  # bytes: IPv6 header 40, UDP 8, WireGuard 32
+IPV6_MINIMUM_MTU: Final = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedEndpoint:
+    """One endpoint, in force or not.
+
+    name: as the YAML has it.
+    key_name: the name that its keys are derived from; a renamed endpoint keeps its keys.
+    intent: what the YAML says.
+    address, address6: its own; no IPv6 address in a network without IPv6.
+    leg, vni: its leg in an Ethernet segment; 0 in a network that carries IP.
+    share: of the connection table.
+    """
+
+    name: str
+    key_name: str
+    intent: Endpoint
+    address: IPv4Address
+    address6: IPv6Address | None
+    leg: int
+    vni: int
+    share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedNetwork:
+    """One network as it is on this machine: what both a type and an isolation mode start from.
+
+    name: as the YAML has it.
+    intent, allocation: what the YAML says, and which numbers the network has.
+    host: the facts that decide what is wanted (host_facts.policy_facts).
+    expired: names of its endpoints that are past their `expires`.
+    isolation: the name of the mode that the YAML asks for, here or for the whole gateway.
+    dns: name servers of its clients, here or for the whole gateway.
+    subnet6, gateway_address6: None in a network without IPv6.
+    mtu: bytes, of the WireGuard device.
+    inside: its subnets, and the routes of its endpoints in force, IPv4 first.
+    shares: of the connection table.
+    link_number: of its transit link in the pool of the gateway.
+    """
+
+    name: str
+    intent: Network
+    allocation: NetworkAllocation
+    host: Host
+    expired: frozenset[str]
+    isolation: str
+    dns: tuple[IPv4Address | IPv6Address, ...]
+    subnet6: IPv6Network | None
+    gateway_address6: IPv6Address | None
+    mtu: int
+    inside: tuple[IPv4Network | IPv6Network, ...]
+    shares: Shares
+    link_number: int
+
+    @property
+    def group(self) -> str:
+        """What its objects belong to: the name that its namespace has, or would have."""
+        return naming.namespace(self.allocation.vcid)
+
+    @property
+    def vcid(self) -> int:
+        return self.allocation.vcid
+
+    @property
+    def subnet(self) -> IPv4Network:
+        return self.allocation.subnet
+
+    @property
+    def gateway_address(self) -> IPv4Address:
+        return self.allocation.gateway_address
+
+    @property
+    def transit(self) -> IPv4Network:
+        return self.allocation.transit
+
+    @property
+    def routing_table(self) -> int:
+        return self.allocation.routing_table
+
+    @property
+    def vlan(self) -> int:
+        """The VLAN of an Ethernet segment; 0: none."""
+        return self.allocation.vlan
+
+    def is_in_force(self, name: str) -> bool:
+        """Whether this endpoint may connect."""
+        return self.intent.endpoints[name].enabled and name not in self.expired
+
+    def endpoint(self, name: str) -> ResolvedEndpoint:
+        """One endpoint. Raises: KeyError for a name that the intent does not have."""
+        return resolve_endpoint(
+            name,
+            self.intent,
+            self.allocation.endpoints[name],
+            endpoint_share(self.intent.endpoints[name], self.shares.network),
+        )
+
+    def endpoints_in_force(self) -> Iterator[ResolvedEndpoint]:
+        """The endpoints that may connect, by name."""
+        for name in sorted(self.intent.endpoints):
+            if self.is_in_force(name):
+                yield self.endpoint(name)
+
+
+def resolve(
+    name: str,
+    network: Network,
+    allocation: NetworkAllocation,
+    gateway: Gateway,
+    host: Host,
+    expired: frozenset[str],
+) -> ResolvedNetwork:
+    """Decide every default of one network on this machine."""
+    return ResolvedNetwork(
+        name=name,
+        intent=network,
+        allocation=allocation,
+        host=host,
+        expired=expired,
+        isolation=isolation_of(network, gateway),
+        dns=network.dns if network.dns is not None else gateway.dns,
+        subnet6=allocation.subnet6 if network.ipv6 else None,
+        gateway_address6=allocation.gateway_address6 if network.ipv6 else None,
+        mtu=tunnel_mtu(network, host),
+        inside=_inside(network, allocation, expired),
+        shares=shares_of(network, gateway, host.conntrack_max),
+        link_number=_link_number(allocation, gateway),
+    )
+
+
+def resolve_named(
+    name: str, intent: Intent, allocations: Allocations, host: Host, today: date
+) -> ResolvedNetwork:
+    """As `resolve`, for a network of this intent on that day (UTC), enabled or not."""
+    network = intent.networks[name]
+    expired = expired_endpoints(network, today)
+    return resolve(name, network, allocations.networks[name], intent.gateway, host, expired)
+
+
+def resolve_endpoint(
+    name: str, network: Network, allocation: EndpointAllocation, share: Share
+) -> ResolvedEndpoint:
+    """Decide every default of one endpoint; `share` is of the connection table."""
+    return ResolvedEndpoint(
+        name=name,
+        key_name=allocation.key_name or name,
+        intent=network.endpoints[name],
+        address=allocation.address,
+        address6=allocation.address6 if network.ipv6 else None,
+        leg=allocation.leg,
+        vni=allocation.vni or 0,
+        share=share,
+    )
+
+
+def isolation_of(network: Network, gateway: Gateway) -> str:
+    """The isolation mode: of the network, or else of the gateway."""
+    return network.isolation or gateway.isolation
+
+
+def dns_of(network: Network, gateway: Gateway) -> tuple[IPv4Address | IPv6Address, ...]:
+    """The name servers of the clients: of the network, or else of the gateway."""
+    return network.dns if network.dns is not None else gateway.dns
+
+
+def tunnel_mtu(network: Network, host: Host) -> int:
+    """Bytes of inner packet that fit into one outer packet on the uplink, whichever family the
+    client dials.
+    """
+    fits = max(host.uplink_mtu - WIREGUARD_OVERHEAD, IPV6_MINIMUM_MTU)
+    return network.mtu or max(fits, network.traits.min_mtu)
+
+
+def in_force(endpoint: Endpoint, today: date) -> bool:
+    """Whether an endpoint may connect on that day (UTC)."""
+    return endpoint.enabled and not is_expired(endpoint, today)
+
+
+def is_expired(endpoint: Endpoint, today: date) -> bool:
+    """Whether the endpoint's `expires` has come by that day (UTC)."""
+    return endpoint.expires is not None and today >= endpoint.expires
+
+
+def expired_endpoints(network: Network, today: date) -> frozenset[str]:
+    """Names of the endpoints whose `expires` has come by that day (UTC)."""
+    dated = network.expiring_endpoints.items()
+    return frozenset(name for name, endpoint in dated if is_expired(endpoint, today))
+
+
+def _inside(
+    network: Network, allocation: NetworkAllocation, expired: frozenset[str]
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    subnet6 = allocation.subnet6 if network.ipv6 else None
+    inside: list[IPv4Network | IPv6Network] = [allocation.subnet]
+    if subnet6:
+        inside.append(subnet6)
+    for name, endpoint in network.explicit_endpoints.items():
+        if endpoint.enabled and name not in expired:
+            inside += [item for item in endpoint.routes if item.version == 4 or subnet6]
+    return tuple(sorted(inside, key=lambda item: (item.version, item)))
+
+
+def _link_number(allocation: NetworkAllocation, gateway: Gateway) -> int:
+    first = int(gateway.pools.transit.network_address)
+    return (int(allocation.transit.network_address) - first) // 2

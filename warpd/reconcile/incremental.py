@@ -1,0 +1,255 @@
+"""All memory between passes: what pure stages gave, so that a pass does only what has changed.
+
+The stages know nothing of it. What they give is a function of their inputs, so that an earlier
+value stands for the same inputs: a law holds a planner with a memory to one without
+(tests/laws/test_incremental_laws.py). Nothing of the kernel is remembered but the facts of the
+host that the desired state follows from; every pass looks at the kernel again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
+
+from warpd.intent.model import Endpoint
+from warpd.kernel.api import Dump, Kernel
+from warpd.kernel.kinds.link import Veth, link_key
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import ROOT, Host, Observed, State
+from warpd.keys.derivation import Master
+from warpd.networks.compiler import (
+    Compiled,
+    CompiledNetwork,
+    KeysOf,
+    NetworkInputs,
+    compile_network,
+    targets,
+)
+from warpd.networks.host_facts import policy_facts
+from warpd.networks.peer_keys import EndpointKeys, keys_of
+from warpd.reconcile.diff import groups_lost_with
+from warpd.reconcile.engine import PlannedRun, Target, compile_target, plan_from
+from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
+
+Value = TypeVar("Value")
+Inputs = TypeVar("Inputs")
+
+
+class Memory:
+    """Values of pure stages by stage and key, each with the inputs that it follows from.
+
+    Inputs are compared by identity first and by equality then.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[Hashable, tuple[Any, Any]]] = {}
+        self._used: dict[str, dict[Hashable, tuple[Any, Any]]] = {}
+
+    def recall(
+        self, stage: str, key: Hashable, inputs: Inputs, build: Callable[[Inputs], Value]
+    ) -> Value:
+        """The value of these inputs: the earlier one, or a new one.
+
+        `build` must be a pure function of the inputs.
+        """
+        entry = self._values.get(stage, {}).get(key)
+        if entry is None or not (entry[0] is inputs or entry[0] == inputs):
+            entry = (inputs, build(inputs))
+        self._values.setdefault(stage, {})[key] = entry
+        if stage in self._used:
+            self._used[stage][key] = entry
+        value: Value = entry[1]
+        return value
+
+    def previous(self, stage: str, key: Hashable) -> Any:
+        """The last value of that key, whatever its inputs were; None where there is none."""
+        entry = self._values.get(stage, {}).get(key)
+        return None if entry is None else entry[1]
+
+    @contextlib.contextmanager
+    def only_used(self, stage: str) -> Iterator[None]:
+        """Forget afterwards what nobody has recalled within; nothing when that ends by an error."""
+        self._used[stage] = {}
+        try:
+            yield
+            self._values[stage] = self._used[stage]
+        finally:
+            del self._used[stage]
+
+
+class IncrementalPlanner:
+    """Plan pass after pass for targets that change little. For one thread.
+
+    compiled: what should exist for the last target; None before the first pass.
+    host: the host as it was seen last; None before the first pass.
+    names: network name by group, of the last pass; those that only the kernel has included.
+    """
+
+    def __init__(self, kernel: Kernel, memory: Memory | None = None) -> None:
+        self.compiled: Compiled | None = None
+        self.host: Host | None = None
+        self.names: dict[str, str] = {}
+        self._kernel = kernel
+        self._memory = memory if memory is not None else Memory()
+
+    def plan(
+        self, target: Target, scope: Scope = EVERYTHING, follow_root: bool = False
+    ) -> PlannedRun:
+        """Look at the kernel as far as the scope and the change of the target reach, and plan.
+
+        With `follow_root`, also at every network of which the root shows something else than what
+        is wanted. A host that is no longer the same is a reason to look at everything.
+
+        Raises:
+            DumpError: the kernel could not be read.
+        """
+        if self.compiled is None or self.host is None:
+            run = self._plan_everything(target, Host())
+        elif scope.is_everything:
+            run = self._plan_everything(target, self.host)
+        else:
+            run = self._plan_part(target, scope, self.compiled, self.host, follow_root)
+        self.remember(run)
+        return run
+
+    def remember(self, run: PlannedRun) -> None:
+        """Go on from a run that another planner has made."""
+        self.compiled = run.compiled
+        self.host = run.observed.host
+        self.names = dict(run.plan.networks)
+
+    def compile(self, target: Target, host: Host) -> Compiled:
+        """What should exist for the target on this host: networks whose inputs are as before are
+        not compiled again.
+        """
+        with self._memory.only_used("network"):
+            return compile_target(target, host, self._compile_network)
+
+    def _compile_network(self, inputs: NetworkInputs) -> CompiledNetwork:
+        previous: CompiledNetwork | None = self._memory.previous("network", inputs.name)
+        keys = keys_of if previous is None else _keys_from(previous, inputs)
+        return self._memory.recall(
+            "network", inputs.name, inputs, lambda inputs: compile_network(inputs, keys)
+        )
+
+    def _compiled(self, target: Target, host: Host) -> Compiled:
+        """As `compile`; nothing at all is done where target and host are as before."""
+        return self._memory.recall(
+            "state",
+            "",
+            (target, policy_facts(host)),
+            lambda _inputs: self.compile(target, host),
+        )
+
+    def _plan_everything(self, target: Target, previous: Host) -> PlannedRun:
+        root = self._look_at_root(target)
+        host = _lasting(root.host or Host(), previous)
+        compiled = self._compiled(target, host)
+        observed = self._observe(target, EVERYTHING, root, compiled)
+        return plan_from(compiled, dataclasses.replace(observed, host=host), EVERYTHING)
+
+    def _plan_part(
+        self, target: Target, scope: Scope, previous: Compiled, host: Host, follow_root: bool
+    ) -> PlannedRun:
+        compiled = self._compiled(target, host)
+        scope = scope.with_groups(compiled.changed_groups(previous))
+        root = self._look_at_root(target)
+        now = _lasting(root.host or Host(), host)
+        if policy_facts(now) != policy_facts(host):
+            return self._plan_everything(target, host)
+        if follow_root:
+            scope = scope.with_groups(_differing(root, compiled.state))
+        run = self._plan_scope(target, scope, root, compiled, now)
+        # The gateway's table holds what networks in the root have there: rebuilt, it takes that
+        # along, and they must be looked at too.
+        while not all(scope.covers(group) for group in _lost_groups(run)):
+            scope = scope.with_groups(_lost_groups(run))
+            run = self._plan_scope(target, scope, self._look_at_root(target), compiled, now)
+        return run
+
+    def _plan_scope(
+        self, target: Target, scope: Scope, root: Dump, compiled: Compiled, host: Host
+    ) -> PlannedRun:
+        observed = self._observe(target, scope, root, compiled)
+        return plan_from(compiled, dataclasses.replace(observed, host=host), scope)
+
+    def _look_at_root(self, target: Target) -> Dump:
+        return self._kernel.dump(ROOT, target.intent.gateway.uplink, targets(target.intent))
+
+    def _observe(self, target: Target, scope: Scope, root: Dump, compiled: Compiled) -> Observed:
+        uplink, ranges = target.intent.gateway.uplink, targets(target.intent)
+        keep = shared_with(compiled.state)
+        return observe(self._kernel, scope, uplink, ranges, root, keep)
+
+
+def replan(kernel: Kernel, target: Target, first: PlannedRun) -> PlannedRun:
+    """Look again after a plan was applied: at what it touches, and at the gateway's own part.
+
+    Raises:
+        DumpError: the kernel could not be read.
+    """
+    planner = IncrementalPlanner(kernel)
+    planner.remember(first)
+    return planner.plan(target, Scope.of(step.group for step in first.plan.steps))
+
+
+def _lasting(host: Host, previous: Host) -> Host:
+    """While there is no uplink, the size of its packets is taken to be what it was: no tunnel
+    changes for a pulled cable.
+    """
+    return host if host.uplink else dataclasses.replace(host, uplink_mtu=previous.uplink_mtu)
+
+
+def _lost_groups(run: PlannedRun) -> set[str]:
+    return groups_lost_with(run.compiled.state, run.gone)
+
+
+def _differing(root: Dump, wanted: State) -> set[str]:
+    """Groups that differ in the root.
+
+    Of a pair of links the root shows one end: that it is there is all that counts.
+    """
+    have = {item.key: item for item in root.objects}
+    ends = {link_key(ROOT, end.name) for end in root.ends}
+    differ = {item.group for key, item in have.items() if wanted.get(key) is None}
+    for item in wanted:
+        if item.key.netns != ROOT:
+            continue
+        is_there = item.key in ends if isinstance(item, Veth) else have.get(item.key) == item
+        if not is_there:
+            differ.add(item.group)
+    return differ
+
+
+def _keys_from(previous: CompiledNetwork, inputs: NetworkInputs) -> KeysOf:
+    """Keys of endpoints as they were compiled before, where they follow from the same: to derive
+    them is most of the work of compiling a network.
+    """
+    if previous.inputs.master != inputs.master:
+        return keys_of
+    peers = {item.label: item for item in previous.state if isinstance(item, WireguardPeer)}
+    by_key_name: dict[str, tuple[Endpoint, WireguardPeer]] = {}
+    for name, peer in peers.items():
+        key_name = previous.inputs.allocation.endpoints[name].key_name or name
+        by_key_name[key_name] = previous.inputs.network.endpoints[name], peer
+    same_vcid = previous.inputs.allocation.vcid
+
+    def keys(key_name: str, endpoint: Endpoint, vcid: int, master: Master) -> EndpointKeys:
+        earlier = by_key_name.get(key_name) if vcid == same_vcid else None
+        if earlier is None or _key_inputs(earlier[0]) != _key_inputs(endpoint):
+            return keys_of(key_name, endpoint, vcid, master)
+        return EndpointKeys(earlier[1].public_key, earlier[1].preshared_key)
+
+    return keys
+
+
+def _key_inputs(endpoint: Endpoint) -> tuple[object, ...]:
+    """What an endpoint's keys follow from, beside the master secret, the VCID and the key name."""
+    return (
+        endpoint.public_key,
+        endpoint.preshared_key,
+        endpoint.preshared_key_file,
+        endpoint.rotation,
+    )
