@@ -215,7 +215,7 @@ def test_with_no_more_rights_than_its_unit_gives(
         goal = session.goal(session.read(), create=False)
         assert in_sync(goal) is (missing in ("", "net_broadcast"))
         assert bool(
-            daemon.lines("hears no events of the kernel; the periodic look remains")
+            daemon.lines("kernel event subscription failed; falling back to periodic resync")
         ) is bool(missing)
         if not missing:
             vcid = goal.allocations.networks["n-web"].vcid

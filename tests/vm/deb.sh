@@ -29,7 +29,7 @@ for mode in namespace vrf; do
 done
 ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)"
 check "what was deleted by hand is back" waits $warpctl plan
-check "it hears the kernel" sh -c '! journalctl -u warpd | grep "hears no events"'
+check "it hears the kernel" sh -c '! journalctl -u warpd | grep "kernel event subscription failed"'
 before=$(ls /run/netns; ip -o link | wc -l)
 check "stops" systemctl stop warpd
 check "stopped, the data plane stays" test "$(ls /run/netns; ip -o link | wc -l)" = "$before"

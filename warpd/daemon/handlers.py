@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from warpd.daemon.reconciler import ActiveConfig, Reconciler
+from warpd.daemon.desired_state import ActiveConfig
+from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.reconcile.incremental import replan
@@ -58,22 +59,20 @@ def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     """
     force = _in_force(reconciler)
     data = status_data(reconciler.session, force.read, force.wanted, found)
-    return (
-        data
-        if reconciler.unwritten is None or not reconciler.findings
-        else {**data, "in_sync": False}
-    )
+    if reconciler.desired.unwritten is not None and reconciler.desired.findings:
+        return {**data, "in_sync": False}
+    return data
 
 
 def _in_force(reconciler: Reconciler) -> ActiveConfig:
-    if reconciler.in_force is None:
+    if reconciler.desired.active is None:
         raise WarpError(
             "there has been no valid intent yet",
             code="no-intent",
             who="operator",
             hint="warpctl validate",
         )
-    return reconciler.in_force
+    return reconciler.desired.active
 
 
 def plan(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
     """What `warpctl apply --yes` does. Raises: as that."""
     session, kernel = reconciler.session, reconciler.kernel
     with session.store.writer_if_possible(
-        "warpd (asked)", make=reconciler.in_force is None
+        "warpd (asked)", make=reconciler.desired.active is None
     ) as obstacle:
         History(session).refuse_pending()
         previous, lost = reconciler.allocations()

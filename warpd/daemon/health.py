@@ -5,6 +5,10 @@ No kernel, no file but the state folder's own health.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Final
+
+from warpd.daemon.desired_state import DesiredState
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import Scheduler
@@ -12,47 +16,63 @@ from warpd.service.conditions import Facts, Retry
 from warpd.service.health import headlines, pending_facts, problems_of, uplink_state
 from warpd.service.recovery import unnamed
 
+MASTER_LOST: Final = "master-lost"
+STATE_LOST: Final = "state-lost"
+
 
 def facts_of(
     reconciler: Reconciler, scheduler: Scheduler, mailbox: Mailbox, now: float, overruns: int
 ) -> Facts:
-    """`now` is the clock that the pacer goes by; `overruns` counts losses of events that are worth
-    telling still.
+    """What is known at `now`, by the clock that the scheduler goes by.
+
+    `overruns` counts losses of kernel events; 0 when the last one is long ago.
     """
-    why = reconciler.unwritten
-    lost = why is not None and why.code in ("master-lost", "state-lost")
-    intent = reconciler.in_force.read.intent if reconciler.in_force is not None else None
-    host = reconciler.planner.host
-    link, state = uplink_state(intent, host)
-    whys = reconciler.why_failing
-    held = reconciler.named_failing(scheduler.failing(now))
-    failing = {name: Retry(times, wait, whys.get(name, "")) for name, (times, wait) in held.items()}
-    return Facts(
-        lost_master=why.message if why is not None and why.code == "master-lost" else "",
-        lost_allocations=why.message if why is not None and why.code == "state-lost" else "",
-        unnamed=(
-            unnamed(reconciler.in_force.wanted.intent)
-            if reconciler.in_force is not None and lost
-            else {}
-        ),
+    desired = reconciler.desired
+    active, is_rolled_back = desired.active, desired.rolled_back_to is not None
+    intent = active.read.intent if active is not None else None
+    link, state = uplink_state(intent, reconciler.host)
+    awaits_consent = desired.pending is None and not is_rolled_back
+    name = reconciler.network_name
+    facts = Facts(
         obstacle=reconciler.session.store.obstacle(),
-        unwritten=why.message if why is not None and not lost else "",
         state_dir=str(reconciler.session.store.folder),
-        findings=headlines(reconciler.findings) if not reconciler.waits else (),
-        awaiting=(
-            reconciler.waits
-            if reconciler.pending is None and reconciler.rolled_back_to is None
-            else ""
-        ),
-        pending=pending_facts(reconciler.pending),
-        rolled_back_to=reconciler.rolled_back_to,
+        findings=() if desired.awaiting_consent else headlines(desired.findings),
+        awaiting=desired.awaiting_consent if awaits_consent else "",
+        pending=pending_facts(desired.pending),
+        rolled_back_to=desired.rolled_back_to,
         uplink=link,
         uplink_state=state,
-        failing=failing,
+        failing=_failing(reconciler, scheduler, now),
         problems=problems_of(reconciler.problems),
-        contested={row["object"]: row["network"] for row in reconciler.named(scheduler.fights)},
+        contested={item: name(group) for item, group in sorted(scheduler.fights.items())},
         event_overruns=overruns,
         events_unwritten=reconciler.events_unwritten,
-        last_good=reconciler.in_force is not None,
+        last_good=active is not None,
         source_error=mailbox.stats.source.error,
     )
+    return _with_state_folder(facts, desired)
+
+
+def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:
+    """What the state folder has lost, or does not take."""
+    why = desired.unwritten
+    if why is None:
+        return facts
+    if why.code not in (MASTER_LOST, STATE_LOST):
+        return dataclasses.replace(facts, unwritten=why.message)
+    active = desired.active
+    return dataclasses.replace(
+        facts,
+        lost_master=why.message if why.code == MASTER_LOST else "",
+        lost_allocations=why.message if why.code == STATE_LOST else "",
+        unnamed=unnamed(active.wanted.intent) if active is not None else {},
+    )
+
+
+def _failing(reconciler: Reconciler, scheduler: Scheduler, now: float) -> dict[str, Retry]:
+    """Network -> how often it was tried, when it is tried again, and the last fault."""
+    failing = {}
+    for group, (times, wait_s) in scheduler.failing(now).items():
+        name = reconciler.network_name(group)
+        failing[name] = Retry(times, wait_s, reconciler.last_faults.get(name, ""))
+    return failing

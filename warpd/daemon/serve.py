@@ -8,11 +8,13 @@ from __future__ import annotations
 import enum
 import gc
 import os
+import random
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
 
@@ -20,14 +22,18 @@ import structlog
 import typer
 
 from warpd import __version__
+from warpd.daemon.clock import Clock
 from warpd.daemon.event_buffer import LineRate
 from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.http.server import Server
+from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.loop import Loop
 from warpd.daemon.mailbox import Mailbox, SelfPipe
-from warpd.daemon.reconciler import Reconciler
-from warpd.daemon.scheduler import PassRequest
+from warpd.daemon.publisher import Publisher
+from warpd.daemon.reconciler import REAL_CLOCK, Reconciler
+from warpd.daemon.scheduler import PassRequest, Scheduler
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
+from warpd.kernel.api import Kernel
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.netlink.events import RECEIVE_BYTES
 from warpd.service.workspace import (
@@ -92,37 +98,73 @@ def serve(
     except WarpError as failure:
         log.error("not started", error=failure.message, hint=failure.hint)
         raise typer.Exit(failure.exit_code) from None
-    kernel, self_pipe = LiveKernel(event_bytes), SelfPipe()
-    mailbox = Mailbox(self_pipe)
-    mailbox.restore(event_log.read(state_dir))
-    reconciler = Reconciler(Session(config, state_dir), kernel, mailbox, log)
+    self_pipe = SelfPipe()
+    daemon = assemble(
+        LiveKernel(event_bytes), self_pipe, Session(config, state_dir), log, interval_s
+    )
     try:
         if once:
-            result = reconciler.run(PassRequest(True, None, True))
-            wrong = (
-                result.busy
-                or result.writing
-                or result.failed
-                or result.all_failed
-                or reconciler.findings
-            )
-            raise typer.Exit(EXIT_PARTIAL if result.unwritten else EXIT_FAILED if wrong else 0)
-        server = started(mailbox, socket, log, interval_s)
-        log.info(
-            "started",
-            version=__version__,
-            config=str(config),
-            state_dir=str(state_dir),
-            interval_s=interval_s,
-        )
+            raise typer.Exit(one_pass(daemon.reconciler))
+        about = {"config": str(config), "state_dir": str(state_dir), "interval_s": interval_s}
+        server = started(daemon.mailbox, socket, log, interval_s)
+        log.info("started", version=__version__, **about)
         gc.freeze()  # what was imported stays: no collection needs to walk it again
-        ended_by = Loop(reconciler, mailbox, self_pipe, interval_s, ANSWERS).run()
+        ended_by = daemon.loop(self_pipe).run()
         if server is not None:
             server.stop()
         log.info("stopping", signal=signal.Signals(ended_by).name, data_plane="left as it is")
     finally:
-        kernel.close()
+        daemon.reconciler.kernel.close()
         self_pipe.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The parts of one daemon, each made with those that it needs."""
+
+    mailbox: Mailbox
+    scheduler: Scheduler
+    events: KernelEvents
+    reconciler: Reconciler
+    publisher: Publisher
+
+    def loop(self, self_pipe: SelfPipe) -> Loop:
+        parts = self.reconciler, self.scheduler, self.events, self.publisher, self.mailbox
+        return Loop(*parts, self_pipe, ANSWERS)
+
+
+def assemble(
+    kernel: Kernel,
+    wake: Callable[[], None],
+    session: Session,
+    log: structlog.stdlib.BoundLogger,
+    interval_s: float,
+    clock: Clock = REAL_CLOCK,
+    jitter: Callable[[], float] = random.random,
+) -> Daemon:
+    """Make the parts of a daemon on this kernel, without starting anything.
+
+    Args:
+        wake: ends the loop's wait, from any thread.
+        interval_s: seconds between two looks at everything.
+        jitter: a number between 0 and 1, by which pauses differ.
+    """
+    mailbox = Mailbox(wake)
+    mailbox.restore(event_log.read(session.store.folder))
+    scheduler = Scheduler(interval_s, jitter, clock.monotonic())
+    events = KernelEvents(kernel, scheduler, mailbox, log, clock)
+    reconciler = Reconciler(session, kernel, mailbox, log, clock, before_look=events.take_in)
+    publisher = Publisher(reconciler, scheduler, mailbox, events, clock)
+    return Daemon(mailbox, scheduler, events, reconciler, publisher)
+
+
+def one_pass(reconciler: Reconciler) -> int:
+    """Make one pass; the exit code for what came of it."""
+    result = reconciler.run(PassRequest(True, None, True))
+    if result.unwritten:
+        return EXIT_PARTIAL
+    is_done = not (result.busy or result.writing or result.failed or result.all_failed)
+    return 0 if is_done and not reconciler.desired.findings else EXIT_FAILED
 
 
 def prepare_process() -> None:

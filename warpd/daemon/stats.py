@@ -5,14 +5,17 @@ No more is kept than is shown: with a hundred thousand endpoints, a look weighs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from warpd import naming
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Observed, PeerTraffic
-from warpd.reconcile.engine import PlannedRun, Target
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
+from warpd.reconcile.plan import Step
 from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
@@ -102,44 +105,86 @@ class SocketStats:
     closed: bool = False  # whether users without a right are kept out by the socket's file
 
 
-def seen(goal: Target, found: PlannedRun) -> tuple[NetworkStats, ...]:
-    """What is shown of a look at everything."""
-    open_ = (
-        {step.group for step in found.plan.steps}
-        | {item.group for item in found.plan.blocked}
-        | found.compiled.stopped
+def with_pass(
+    stats: Stats, result: str, seconds: float, intent_at_s: float, intent_valid: bool
+) -> Stats:
+    """One more pass, with the word for what came of it, and how long it took."""
+    passes = Counter(stats.passes)
+    passes[result] += 1
+    return dataclasses.replace(
+        stats,
+        passes=passes,
+        pass_seconds=stats.pass_seconds + seconds,
+        intent_at_s=intent_at_s,
+        intent_valid=intent_valid,
     )
-    single = (
-        sum(len(network.endpoints) for network in goal.intent.networks.values()) <= ENDPOINTS_MAX
+
+
+def with_apply(stats: Stats, outcome: ApplyResult, is_repair: bool) -> Stats:
+    """What an apply has done and left; `is_repair` says that drift made it necessary."""
+    failed = [step for step, _fault in outcome.failed]
+    left = [*outcome.skipped, *outcome.unverified, *failed]
+    done = Counter(network_of(step) for step in outcome.done)
+    repairs = Counter(stats.repairs) + done if is_repair else stats.repairs
+    return dataclasses.replace(
+        stats,
+        changes=Counter(stats.changes) + done,
+        repairs=repairs,
+        errors=Counter(stats.errors) + Counter(network_of(step) for step in failed),
+        pending=Counter(network_of(step) for step in left),
     )
-    traffic: dict[str, dict[str, PeerTraffic]] = {}
-    for group, part in found.compiled.parts.items() if single else ():
-        peers = [item for item in part.state if isinstance(item, WireguardPeer)]
-        traffic[group] = {peer.label: found.observed.traffic.get(peer.key, NEVER) for peer in peers}
-    out = []
-    for name, network in sorted(goal.intent.networks.items()):
-        vcid = goal.allocations.networks[name].vcid
+
+
+def with_look(stats: Stats, target: Target, found: PlannedRun, confirm_pending: bool) -> Stats:
+    """What a look at everything has found."""
+    return dataclasses.replace(
+        stats,
+        networks=seen(target, found),
+        drops=dropped(found.observed),
+        confirm_pending=confirm_pending,
+    )
+
+
+def network_of(step: Step) -> str:
+    """The name of the network that a step belongs to; "" for the gateway's own part."""
+    return step.network if step.group != ROOT else ""
+
+
+def seen(target: Target, found: PlannedRun) -> tuple[NetworkStats, ...]:
+    """What is kept of a look at everything, network by network."""
+    out_of_sync = {step.group for step in found.plan.steps}
+    out_of_sync |= {conflict.group for conflict in found.plan.blocked}
+    out_of_sync |= found.compiled.stopped
+    networks = sorted(target.intent.networks.items())
+    are_shown = sum(len(network.endpoints) for _name, network in networks) <= ENDPOINTS_MAX
+    rows = []
+    for name, network in networks:
+        vcid = target.allocations.networks[name].vcid
         group = naming.namespace(vcid)
-        own = (
-            {each: traffic.get(group, {}).get(each, NEVER) for each in sorted(network.endpoints)}
-            if single
-            else {}
+        row = NetworkStats(
+            name,
+            vcid,
+            group not in out_of_sync,
+            dropped(found.observed, group),
+            len(network.endpoints),
+            _traffic(found, group, network.endpoints) if are_shown else {},
         )
-        out.append(
-            NetworkStats(
-                name,
-                vcid,
-                group not in open_,
-                dropped(found.observed, group),
-                len(network.endpoints),
-                own,
-            )
-        )
-    return tuple(out)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _traffic(found: PlannedRun, group: str, endpoints: Iterable[str]) -> dict[str, PeerTraffic]:
+    """Endpoint -> what the kernel has counted for it; NEVER for one that is not in the kernel."""
+    counted = found.observed.traffic
+    part = found.compiled.parts.get(group)
+    peers: dict[str, PeerTraffic] = {}
+    for item in part.state if part is not None else ():
+        if isinstance(item, WireguardPeer):
+            peers[item.label] = counted.get(item.key, NEVER)
+    return {name: peers.get(name, NEVER) for name in sorted(endpoints)}
 
 
 def dropped(observed: Observed, group: str = ROOT) -> dict[str, int]:
-    """Packets by reason."""
-    return {
-        reason: packets for reason, (packets, _) in sorted(observed.drops.get(group, {}).items())
-    }
+    """Reason -> packets that this network's rules have dropped; by default the gateway's own."""
+    drops = observed.drops.get(group, {})
+    return {reason: packets for reason, (packets, _bytes) in sorted(drops.items())}

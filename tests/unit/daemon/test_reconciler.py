@@ -1,52 +1,313 @@
-"""What the daemon never does unasked."""
+"""What the daemon does, told as stories: a whole daemon on the kernel in memory, by a clock that the
+test turns. Nothing sleeps.
+"""
 
 from __future__ import annotations
 
-import json
+import errno
 from pathlib import Path
 
 import pytest
 
 from tests import world
-from warpd.allocation.model import Allocations
-from warpd.daemon.reconciler import why_wait
+from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
+from warpd.daemon.scheduler import FIGHT_COUNT, PAUSE_MAX_S
+from warpd.kernel.api import Event, FailureKind, OperationError
+from warpd.kernel.kinds.link import LinkUp
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import ROOT, Key
+from warpd.reconcile.engine import converge, planned_run
+from warpd.service.commitment import commit
+from warpd.service.history import History
 from warpd.service.workspace import Session
 
-
-def written(tmp_path: Path, count: int, **gateway: bool) -> Session:
-    networks = {f"n{number}": world.network(1) for number in range(count)}
-    (tmp_path / "warp.yaml").write_text(
-        json.dumps({"version": 1, "gateway": gateway, "networks": networks})
-    )
-    return Session(tmp_path / "warp.yaml", tmp_path / "state")
+ROOT_TABLE = Key(NftTable.KIND, ROOT, "warpd")
 
 
-@pytest.mark.parametrize(
-    ("left", "waits"), [(5, False), (4, False), (3, False), (2, True), (0, True)]
-)
-def test_removing_more_than_half_of_the_networks_waits(
-    tmp_path: Path, left: int, waits: bool
+@pytest.fixture
+def daemon(tmp_path: Path) -> Simulation:
+    """Two networks, in the kernel as the YAML says, and nothing to do."""
+    made = Simulation(tmp_path)
+    made.write(**two_networks())
+    made.turn(5)
+    assert made.peers == {"e1", "e2"} and not made.conditions
+    assert made.reconciler.last_pass["result"] == "done"
+    return made
+
+
+def link_of(daemon: Simulation, network: str) -> LinkUp:
+    """The WireGuard device's being up, of one network."""
+    vcid = daemon.session.store.read_allocations().networks[network].vcid
+    items = (item for item in daemon.kernel.objects.values() if isinstance(item, LinkUp))
+    return next(item for item in items if item.name == f"wg-{vcid}")
+
+
+def peer_of(daemon: Simulation, endpoint: str) -> WireguardPeer:
+    items = (item for item in daemon.kernel.objects.values() if isinstance(item, WireguardPeer))
+    return next(item for item in items if item.label == endpoint)
+
+
+# -- drift
+
+
+def test_drift_is_repaired_as_soon_as_its_event_comes(daemon: Simulation) -> None:
+    link = link_of(daemon, "web")
+    seen = daemon.mailbox.last_number
+    daemon.remove(link.key)
+    daemon.turn(0.1)
+    assert daemon.has(link.key) and str(link.key) in daemon.steps(seen)
+    assert daemon.told("change")[-1]["repair"]
+    assert dict(daemon.mailbox.stats.repairs) == {"web": 1}
+
+
+def test_only_the_network_of_an_event_is_looked_at(daemon: Simulation) -> None:
+    link = link_of(daemon, "web")
+    daemon.remove(link.key)
+    passes = len(daemon.passes)
+    daemon.turn(0.1)
+    looked = [request.groups for request, _result in daemon.passes[passes:]]
+    assert looked[0] == frozenset([link.netns])
+
+
+def test_drift_without_an_event_is_found_by_the_periodic_look(daemon: Simulation) -> None:
+    """WireGuard has no events."""
+    peer = peer_of(daemon, "e1")
+    del daemon.kernel.objects[peer.key]
+    daemon.turn(INTERVAL_S / 2)
+    assert not daemon.has(peer.key)
+    daemon.turn(INTERVAL_S)
+    assert daemon.has(peer.key)
+
+
+def test_lost_events_lead_to_a_look_at_everything(daemon: Simulation) -> None:
+    peer = peer_of(daemon, "e1")
+    del daemon.kernel.objects[peer.key]
+    daemon.kernel.report(Event(ROOT, overrun=True))
+    daemon.turn(0.1)
+    assert daemon.has(peer.key) and daemon.mailbox.stats.overruns == 1
+    assert "events-lost" in daemon.conditions
+
+
+def test_a_second_pass_changes_nothing(daemon: Simulation) -> None:
+    sent = daemon.kernel.sent_changes
+    daemon.turn(10 * INTERVAL_S)
+    assert daemon.kernel.sent_changes == sent
+
+
+def test_own_changes_lead_to_no_further_pass(daemon: Simulation) -> None:
+    """Their events come in before the look that verifies them, which covers them."""
+    daemon.remove(link_of(daemon, "web").key)
+    passes = len(daemon.passes)
+    daemon.turn(5)
+    assert len(daemon.passes) <= passes + 2
+    assert [result.changed for _request, result in daemon.passes[passes:]].count(0) <= 1
+
+
+# -- a contested object
+
+
+def contest(daemon: Simulation, key: Key, seconds: float) -> int:
+    """Another program removes this whenever it is there; how often it did."""
+    count, until_s = 0, daemon.now_s + seconds
+    while daemon.now_s < until_s:
+        if daemon.has(key):
+            daemon.remove(key)
+            count += 1
+        daemon.turn(0.1)
+    return count
+
+
+def test_an_object_that_is_removed_again_and_again_is_repaired_more_slowly(
+    daemon: Simulation,
 ) -> None:
-    before = written(tmp_path, 5).read().allocations
-    assert bool(why_wait(written(tmp_path, left).read(), before)) is waits
+    key = link_of(daemon, "web").key
+    assert contest(daemon, key, 2) >= FIGHT_COUNT
+    assert daemon.scheduler.fights.keys() == {str(key)}
+    repairs = contest(daemon, key, 60)
+    assert 0 < repairs < 10, "it is repaired again, after pauses that grow"
+    assert daemon.shown["fights"] == [{"object": str(key), "network": "web"}]
+    assert "contested" in {code.split("-")[0] for code in daemon.conditions}
 
 
-def test_a_setting_agrees_to_removals(tmp_path: Path) -> None:
-    before = written(tmp_path, 5).read().allocations
-    assert not why_wait(written(tmp_path, 0, removal_guard=False).read(), before)
-    assert why_wait(written(tmp_path, 0, removal_guard=True).read(), before)
+def test_another_network_is_repaired_at_once_meanwhile(daemon: Simulation) -> None:
+    contest(daemon, link_of(daemon, "web").key, 30)
+    other = link_of(daemon, "corp")
+    daemon.remove(other.key)
+    daemon.turn(0.1)
+    assert daemon.has(other.key)
 
 
-def test_a_first_pass_waits_for_nothing(tmp_path: Path) -> None:
-    assert not why_wait(written(tmp_path, 3).read(), Allocations({}))
+# -- a network that fails
 
 
-def test_moving_a_subnet_waits(tmp_path: Path) -> None:
-    """What `expected_users` moves is a risk for every client: the same that `apply` asks about."""
-    session = written(tmp_path, 3)
-    session.store.write_allocations(session.read().allocations)
-    networks = {f"n{number}": world.network(1) for number in range(3)}
-    networks["n0"]["expected_users"] = 200
-    (tmp_path / "warp.yaml").write_text(json.dumps({"version": 1, "networks": networks}))
-    read = session.read()
-    assert read.risks and why_wait(read, session.store.read_allocations()) == read.risks[0].message
+def refuse(daemon: Simulation, group: str) -> None:
+    nothing = Key("link", group, "none")
+    daemon.kernel.refused[group] = OperationError(
+        FailureKind.REFUSED, "create", nothing, errno.ENOMEM, "Cannot allocate memory"
+    )
+
+
+def test_a_network_that_fails_is_tried_again_after_pauses_that_double(daemon: Simulation) -> None:
+    link = link_of(daemon, "web")
+    refuse(daemon, link.group)
+    daemon.remove(link.key)
+    daemon.turn(0.1)
+    assert [row["network"] for row in daemon.shown["failing"]] == ["web"]
+    assert daemon.reconciler.last_faults["web"].endswith("Cannot allocate memory")
+    first = daemon.shown["failing"][0]
+    assert first["times"] == 1 and first["next_try_s"] <= 1.25
+    daemon.turn(10)
+    assert daemon.shown["failing"][0]["times"] == 4, "after 1, 2 and 4 seconds"
+    daemon.turn(600)
+    assert daemon.shown["failing"][0]["next_try_s"] <= 1.25 * PAUSE_MAX_S
+    assert not daemon.has(link.key)
+
+
+def test_the_others_go_on_and_it_comes_back(daemon: Simulation) -> None:
+    link, other = link_of(daemon, "web"), link_of(daemon, "corp")
+    refuse(daemon, link.group)
+    daemon.remove(link.key)
+    daemon.turn(5)
+    daemon.remove(other.key)
+    daemon.turn(0.1)
+    assert daemon.has(other.key) and not daemon.has(link.key)
+    daemon.kernel.refused.clear()
+    daemon.turn(INTERVAL_S)
+    assert daemon.has(link.key) and not daemon.shown["failing"] and not daemon.conditions
+
+
+# -- a full disk
+
+
+def fill(daemon: Simulation, is_full: bool) -> None:
+    """Whether nothing can be written beside the documents of the state folder."""
+    for name in ("grants.json", "allocations.json", "in-force.json", "pending.json"):
+        beside = daemon.state / f".{name}.new"
+        if is_full:
+            beside.mkdir()
+        else:
+            beside.rmdir()
+
+
+def test_with_a_full_disk_revocations_are_done_and_additions_wait(daemon: Simulation) -> None:
+    fill(daemon, True)
+    daemon.write(web=world.network(1), more=world.network(3))
+    daemon.turn(1)
+    assert daemon.peers == {"e1"} and len(daemon.told("unwritten")) == 1
+    daemon.remove(ROOT_TABLE)
+    daemon.turn(1)
+    assert daemon.has(ROOT_TABLE), "guards are repaired"
+    fill(daemon, False)
+    daemon.turn(PAUSE_MAX_S)
+    assert daemon.peers == {"e1", "e2", "e3"} and len(daemon.told("written")) == 1
+    assert not daemon.conditions
+
+
+# -- a broken YAML
+
+
+def test_a_broken_yaml_leaves_the_last_good_intent_in_force(daemon: Simulation) -> None:
+    link = link_of(daemon, "web")
+    daemon.write_text("version: 1\nnetworks: [")
+    daemon.turn(1)
+    assert not daemon.shown["intent"]["in_force"] and daemon.told("invalid")
+    daemon.remove(link.key)
+    daemon.turn(1)
+    assert daemon.has(link.key), "drift is repaired all the same"
+    daemon.turn(10 * INTERVAL_S)
+    assert len(daemon.told("invalid")) == 1, "told once"
+    daemon.write(web=world.network(3))
+    daemon.turn(1)
+    assert daemon.peers == {"e1", "e2", "e3"} and daemon.shown["intent"]["in_force"]
+
+
+def test_a_broken_yaml_at_the_start_changes_nothing(daemon: Simulation) -> None:
+    sent = daemon.kernel.sent_changes
+    daemon.write_text("networks: {")
+    daemon.start()
+    daemon.turn(INTERVAL_S)
+    assert daemon.kernel.sent_changes == sent and daemon.peers == {"e1", "e2"}
+
+
+# -- the removal guard
+
+
+def test_removing_most_networks_waits_for_consent(daemon: Simulation) -> None:
+    daemon.write()
+    daemon.turn(INTERVAL_S)
+    assert daemon.peers == {"e1", "e2"}
+    assert "lacks 2 of 2 networks" in daemon.shown["intent"]["waits_for"]
+    assert len(daemon.told("waits")) == 1 and daemon.reconciler.last_pass["result"] == "waits"
+
+
+def test_consent_in_the_yaml_removes_them(daemon: Simulation) -> None:
+    daemon.write({"removal_guard": False})
+    daemon.turn(1)
+    assert not daemon.peers and not daemon.kernel.objects
+
+
+# -- an apply to be confirmed
+
+
+def apply_to_be_confirmed(daemon: Simulation, within_s: float) -> None:
+    """`warpctl apply --confirm-within` of one endpoint more, by another process."""
+    daemon.write(**two_networks() | {"web": world.network(3)})
+    session, kernel = Session(daemon.config, daemon.state), daemon.kernel
+    with session.store.writer("test"):
+        history = History(session)
+        back_to = history.in_force_number()
+        done = commit(session, session.read(), "test", kernel, lambda: None)
+        history.record_pending(done.number, back_to, within_s, "test")
+        found = planned_run(kernel, done.goal)
+        converge(kernel, lambda: planned_run(kernel, done.goal), found)
+    assert daemon.peers == {"e1", "e2", "e3"}
+
+
+def test_a_pending_apply_stays_whatever_the_files_say(daemon: Simulation) -> None:
+    apply_to_be_confirmed(daemon, 600)
+    daemon.write(web=world.network(1), corp=two_networks()["corp"])
+    daemon.turn(INTERVAL_S)
+    assert daemon.peers == {"e1", "e2", "e3"} and "confirm-pending" in daemon.conditions
+    History(daemon.session).confirm()
+    daemon.turn(2 * INTERVAL_S)
+    assert peer_of(daemon, "e1") and "confirm-pending" not in daemon.conditions
+    assert daemon.reconciler.desired.pending is None and daemon.shown["intent"]["in_force"]
+
+
+def test_what_nobody_confirms_is_undone(daemon: Simulation) -> None:
+    apply_to_be_confirmed(daemon, -1)
+    daemon.turn(1)
+    assert daemon.peers == {"e1", "e2"}
+    assert [row["complete"] for row in daemon.told("rollback")] == [True]
+    daemon.turn(10 * INTERVAL_S)
+    assert daemon.peers == {"e1", "e2"}, "the files are those that were rolled back from"
+    assert daemon.reconciler.desired.rolled_back_to is not None
+
+
+# -- the clock
+
+
+def test_an_endpoint_expires_at_midnight(daemon: Simulation) -> None:
+    networks = two_networks()
+    networks["web"]["endpoints"]["e2"]["expires"] = "2027-01-16"
+    networks["corp"] = world.network(1, isolation="vrf")
+    daemon.write(**networks)  # the simulation starts on 2027-01-15, at 08:00 UTC
+    daemon.turn(1)
+    assert "e2" in daemon.peers
+    daemon.turn(16 * 3600 - 60)
+    assert "e2" in daemon.peers
+    daemon.turn(120)
+    assert "e2" not in daemon.peers
+
+
+def test_a_foreign_object_in_the_way_is_named(daemon: Simulation) -> None:
+    vcid = daemon.session.store.read_allocations().networks["web"].vcid
+    key = Key("link", ROOT, f"dn-{vcid}")
+    daemon.write(corp=two_networks()["corp"])
+    daemon.turn(1)
+    daemon.kernel.foreign[key] = "a link of somebody else"
+    daemon.write(**two_networks())
+    daemon.turn(1)
+    assert [row["network"] for row in daemon.shown["failing"]] == ["web"]
+    assert {row["object"] for row in daemon.told("blocked")} == {str(key)}

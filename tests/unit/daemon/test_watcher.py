@@ -1,4 +1,4 @@
-"""Which files and folders count, and when a file is being written. Real files, real inotify."""
+"""Which folders are watched, and what is told of them. Real files, real inotify."""
 
 from __future__ import annotations
 
@@ -9,34 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from warpd.daemon.watcher import WRITING_MAX_S, Watcher, being_written, files_of, folders_of, mark
-
-
-def test_files_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "networks.d").mkdir()
-    for name in ("b.yaml", "a.yaml", "a.yaml~", ".a.yaml.swp"):
-        (tmp_path / "networks.d" / name).touch()
-    (tmp_path / "warp.yaml").touch()
-    expected = [
-        tmp_path / "warp.yaml",
-        tmp_path / "networks.d" / "a.yaml",
-        tmp_path / "networks.d" / "b.yaml",
-    ]
-    assert files_of(tmp_path) == files_of(tmp_path / "warp.yaml") == expected
-
-
-def test_a_mark_differs_when_anything_does(tmp_path: Path) -> None:
-    path = tmp_path / "warp.yaml"
-    marks = {mark([path])}
-    path.write_text("one")
-    marks.add(mark([path]))
-    path.write_text("two")
-    marks.add(mark([path]))
-    path.rename(tmp_path / "other")
-    (tmp_path / "new").write_text("two")
-    (tmp_path / "new").rename(path)
-    marks.add(mark([path]))
-    assert len(marks) == 4 and mark([path]) in marks
+from warpd.daemon.watcher import Watcher, folders_of
 
 
 def test_every_folder_on_the_way_counts(tmp_path: Path) -> None:
@@ -56,31 +29,6 @@ def test_a_circle_of_symlinks_ends(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     assert str(tmp_path) in folders_of(tmp_path / "a" / "warp.yaml")
-
-
-def test_a_file_that_somebody_writes(tmp_path: Path) -> None:
-    path = tmp_path / "warp.yaml"
-    path.write_text("x")
-    assert not being_written([path], time.time())
-    with path.open("a"):
-        assert being_written([path], time.time())
-        assert not being_written([path], path.stat().st_mtime + WRITING_MAX_S + 1), (
-            "held open for ever: read as it is"
-        )
-    with path.open():
-        assert not being_written([path], time.time())
-    assert not being_written([tmp_path / "none"], time.time())
-
-
-def test_git_at_work(tmp_path: Path) -> None:
-    (tmp_path / "site").mkdir()
-    path = tmp_path / "site" / "warp.yaml"
-    path.write_text("x")
-    (tmp_path / ".git").mkdir()
-    assert not being_written([path], time.time())
-    (tmp_path / ".git" / "index.lock").touch()
-    assert being_written([path], time.time())
-    assert not being_written([path], time.time() + WRITING_MAX_S + 1), "left over from a crash"
 
 
 def _rename(folder: Path) -> None:

@@ -110,12 +110,15 @@ def test_what_takes_away_is_done_and_what_gives_waits(machine: Machine) -> None:
         for _ in range(3):
             assert machine.look().unwritten
             assert machine.peers == {"p"}
-        assert machine.reconciler.last_pass["result"] == "unwritten" and machine.reconciler.findings
+        assert (
+            machine.reconciler.last_pass["result"] == "unwritten"
+            and machine.reconciler.desired.findings
+        )
         assert machine.told("unwritten") == 1, "told once"
     assert not machine.look().unwritten
     assert (
         machine.peers == {"p", "r", "e1"}
-        and not machine.reconciler.findings
+        and not machine.reconciler.desired.findings
         and machine.told("written") == 1
     )
     assert machine.look().changed == 0
@@ -301,12 +304,14 @@ def test_an_unconfirmed_apply_is_undone_without_a_place_to_write(machine: Machin
     with machine.unwritable():
         for _ in range(3):
             assert machine.look().unwritten
-            assert machine.peers == {"p", "q"} and not machine.reconciler.undo_due, "undone once"
+            assert machine.peers == {"p", "q"} and not machine.reconciler.desired.undo_due, (
+                "undone once"
+            )
         assert History(machine.reconciler.session).pending() is not None
     machine.look()
     assert machine.peers == {"p", "q"} and History(machine.reconciler.session).pending() is None
     machine.look()
-    assert machine.peers == {"p", "q"} and machine.reconciler.waits, (
+    assert machine.peers == {"p", "q"} and machine.reconciler.desired.awaiting_consent, (
         "the files are those that were rolled back from"
     )
 
@@ -315,14 +320,17 @@ def test_a_confirmed_apply_waits_no_more(machine: Machine) -> None:
     """Neither the files nor what is in force are others than before."""
     awaiting(machine, "p", "q", within_s=600)
     machine.look()
-    assert machine.reconciler.pending is not None and machine.reconciler.waits
+    assert (
+        machine.reconciler.desired.pending is not None
+        and machine.reconciler.desired.awaiting_consent
+    )
     History(Session(machine.config, machine.state)).confirm()
     machine.look(PassRequest(files=True))
     machine.look()
     assert (
-        machine.reconciler.pending is None
-        and not machine.reconciler.waits
-        and not machine.reconciler.findings
+        machine.reconciler.desired.pending is None
+        and not machine.reconciler.desired.awaiting_consent
+        and not machine.reconciler.desired.findings
     )
 
 

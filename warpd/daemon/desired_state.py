@@ -1,0 +1,439 @@
+"""From the files to the intent that the kernel is kept at.
+
+Lives here: when the files are read again, and what becomes of what they say: put in force, refused,
+held back for consent, or held back because the state folder takes no writes. Does not: the kernel,
+but where an apply that nobody confirmed is undone; and the words for people (`reporter`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from warpd.allocation.model import Allocations
+from warpd.daemon.clock import Clock
+from warpd.daemon.fingerprint import Fingerprint, being_written, fingerprint, intent_files
+from warpd.daemon.reporter import Reporter
+from warpd.daemon.scheduler import PassRequest
+from warpd.errors import Busy, Finding, InvalidIntent, WarpError
+from warpd.intent.model import Intent
+from warpd.kernel.api import Kernel
+from warpd.keys.files import key_files_named
+from warpd.reconcile.engine import Target
+from warpd.service.commitment import Applied, Commitment, as_error, commit, goal_again
+from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
+from warpd.service.recovery import unnamed
+from warpd.service.rollback import undo_pending
+from warpd.service.workspace import LoadedIntent, Session
+from warpd.store.state_folder import ALLOCATIONS, IN_FORCE, MASTER
+
+COMMAND: Final = "warpd"  # who writes, in the history
+ROLLED_BACK: Final = "these files were rolled back from"
+
+Fingerprints = tuple[Fingerprint, Fingerprint]  # of the operator's files; of the state folder's
+
+
+class FilesBeingWritten(Exception):
+    """Somebody is writing the files; nothing is read from them now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveConfig:
+    """The intent that was written down last, and the targets that it leads to.
+
+    Attributes:
+        read: the intent as it was read, with its allocations.
+        target: everything that it asks for.
+        since_s: when it was first applied, in seconds since the epoch.
+        reduced: while a newer intent cannot be written down, what both of them permit.
+    """
+
+    read: LoadedIntent
+    target: Target
+    since_s: float
+    reduced: Target | None = None
+
+    @property
+    def wanted(self) -> Target:
+        """What the kernel is kept at."""
+        return self.reduced if self.reduced is not None else self.target
+
+    def on(self, today: date) -> ActiveConfig:
+        """The same, for the endpoints that have not expired on this day."""
+        reduced = self.reduced
+        if reduced is not None:
+            reduced = dataclasses.replace(reduced, today=today)
+        target = dataclasses.replace(self.target, today=today)
+        return dataclasses.replace(self, target=target, reduced=reduced)
+
+
+class DesiredState:
+    """What the kernel should be kept at. For the loop's thread, inside `store.writer_if_possible`.
+
+    Attributes:
+        active: what is in force; None before the first valid intent.
+        findings: why the files as they are now are not in force.
+        awaiting_consent: what the files wait for, where an operator has to agree; "" otherwise.
+        unwritten: why the state folder does not take what the files ask for.
+        pending: an apply of somebody that waits to be confirmed.
+        unread: the files have changed, but were being written.
+        undone_applies: how many applies were undone in the kernel because nobody confirmed them.
+    """
+
+    def __init__(self, session: Session, kernel: Kernel, report: Reporter, clock: Clock) -> None:
+        self._session, self._kernel = session, kernel
+        self._report, self._clock = report, clock
+        self._history = History(session)
+        self.active: ActiveConfig | None = None
+        self.findings: tuple[Finding, ...] = ()
+        self.awaiting_consent = ""
+        self.unwritten: WarpError | None = None
+        self.pending: Pending | None = None
+        self.unread = False
+        self.undone_applies = 0
+        # Of files that are in force, refused or awaiting consent: the same ones are not read again.
+        self._handled: Fingerprints | None = None
+        self._unwritable: Fingerprints | None = None  # of files that could not be written down
+        self._obstacle: WarpError | None = None  # of this pass: why the folder takes no writes
+        self._number = NOTHING  # in the history, of what is in force
+        self._reported_pending = NOTHING  # the apply to be confirmed that was told of
+        self._undone = NOTHING  # the apply that is undone in the kernel, but not yet on the disk
+        self._recovered_for: Intent | None = None  # the YAML by which the kernel's own was named
+
+    # -- one pass
+
+    def is_untouched(self) -> bool:
+        """Whether the files are those that were handled, or tried, already."""
+        return self._fingerprints() in (self._handled, self._unwritable)
+
+    def refresh(self, request: PassRequest, obstacle: WarpError | None) -> bool:
+        """Read the files where they may have changed; whether `active` has another target now.
+
+        A state folder that cannot be read keeps nobody from repairing what drifts. `obstacle` is
+        why the state folder takes no writes, as far as it is known.
+
+        Raises:
+            Busy: another command is at work.
+            InvalidIntent: what was in force before is not valid for this warpd.
+            FilesBeingWritten: and there is nothing else to do.
+            WarpError, OSError: the state folder cannot be used, and nothing is in force.
+        """
+        self._obstacle = obstacle
+        try:
+            return self._unless_being_written(request)
+        except (Busy, InvalidIntent):
+            raise
+        except (WarpError, OSError) as failure:
+            if self.active is None:
+                raise
+            self._handled, self._unwritable = None, self._fingerprints()
+            self._hold_back(as_error(failure))
+            return self._turn_of_day()
+
+    def _unless_being_written(self, request: PassRequest) -> bool:
+        """Files that are being written keep nobody from repairing what drifts.
+
+        Raises: FilesBeingWritten when there is nothing else to do.
+        """
+        self.unread = False
+        try:
+            return self._read_if_changed(request)
+        except FilesBeingWritten:
+            if self.active is None or request.groups == frozenset():
+                raise
+            self.unread = True
+            return False
+
+    def _read_if_changed(self, request: PassRequest) -> bool:
+        now = self._fingerprints()
+        if not self._must_read(request, now):
+            return self._turn_of_day()
+        self.pending = self._history.pending()
+        if self.pending is not None:
+            return self._while_pending(self.pending)
+        if being_written(intent_files(self._session.config), self._clock.since_epoch()):
+            raise FilesBeingWritten
+        return self._read(now)
+
+    def _must_read(self, request: PassRequest, now: Fingerprints) -> bool:
+        if request.asked or self.undo_due:
+            return True
+        if now == self._unwritable and not request.writes:
+            return False
+        return now != self._handled
+
+    def _read(self, now: Fingerprints) -> bool:
+        """Read the files, and put them in force where nothing speaks against it.
+
+        `now` is their fingerprint of before: a change meanwhile is seen as one.
+
+        Raises:
+            FilesBeingWritten: they have changed meanwhile.
+        """
+        try:
+            previous, lost = self.allocations()
+            self._obstacle = lost or self._obstacle
+            read = self._session.read(previous=previous)
+            self._refuse_changed(now)
+            why = self._consent_needed(read, previous)
+            if not why:
+                return self._put_in_force(read, now)
+            self._handled = now
+            self._await_consent(why)
+        except InvalidIntent as failure:
+            self._refuse_changed(now)
+            self._handled = now
+            self.refuse(failure.findings)
+        return self._fall_back()
+
+    def _refuse_changed(self, before: Fingerprints) -> None:
+        if self._operators_files() != before[0]:
+            raise FilesBeingWritten
+
+    def allocations(self) -> tuple[Allocations, WarpError | None]:
+        """Those on the disk; or those in memory, and how the disk has lost them.
+
+        Raises:
+            WarpError: they cannot be read, and nothing is in force.
+        """
+        active, store = self.active, self._session.store
+        try:
+            found = store.read_allocations()
+        except WarpError as failure:
+            if active is None:
+                raise
+            return active.target.allocations, failure
+        if active is None or found.networks or not active.target.allocations.networks:
+            return found, None
+        lost = WarpError(
+            f"{store.folder} has lost its allocations ({ALLOCATIONS})",
+            code="state-lost",
+            who="operator",
+            hint="restore the folder from a backup",
+        )
+        return active.target.allocations, lost
+
+    def _consent_needed(self, read: LoadedIntent, previous: Allocations) -> str:
+        """What an operator has to agree to before these files count; "" for nothing."""
+        refused = self._history.refused
+        if refused and files_digest(files_of(read)) == refused:
+            return ROLLED_BACK
+        return consent_needed(read, previous)
+
+    # -- in force
+
+    def _put_in_force(self, read: LoadedIntent, now: Fingerprints) -> bool:
+        """Write a new intent down and put it in force; whether there is another target."""
+        known = self.applied if not self._names_more(read) else lambda: None
+        done = commit(self._session, read, COMMAND, self._kernel, known, self._obstacle)
+        if done.unwritten is not None:
+            return self._restrict(read, done, done.unwritten, now)
+        target = self._of_today(done.goal)
+        since_s = self._in_force_since(read, target)
+        self._number, self._recovered_for = done.number, None
+        # What the state folder holds now is of our own writing.
+        self._handled, self._unwritable = (now[0], self._state_files()), None
+        started_s = self._clock.since_epoch() if since_s is None else since_s
+        self.active = ActiveConfig(read, target, started_s)
+        self.findings, self.awaiting_consent, self._reported_pending = (), "", NOTHING
+        if self.unwritten is not None:
+            self.unwritten = None
+            self._report.state_writable_again()
+        if since_s is None:
+            self._report.intent_applied(len(read.intent.networks))
+        for warning in read.warnings:
+            self._report.intent_warning(warning)
+        return True
+
+    def _in_force_since(self, read: LoadedIntent, target: Target) -> float | None:
+        """When exactly this was put in force, in seconds since the epoch; None: it is new."""
+        active = self.active
+        if active is None or (active.read.intent, active.target) != (read.intent, target):
+            return None
+        return active.since_s
+
+    def applied(self) -> Applied | None:
+        """What was in force before, from memory or from the history."""
+        if self.active is None:
+            self._fall_back()
+        if self.active is None:
+            return None
+        return Applied(self.active.read, self.active.target)
+
+    def _fall_back(self) -> bool:
+        """To what was applied or rolled back to last, by whomever, also before this process was
+        started; whether that is another target.
+        """
+        entry = self._history.in_force()
+        if entry is None or (self.active is not None and entry.number == self._number):
+            return False
+        read = self._history.read(entry)
+        target, lost = goal_again(self._session, read, self._kernel)
+        self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
+        self._number = entry.number
+        self._report.intent_kept(entry.number, entry.time)
+        if lost is not None:
+            self._hold_back(lost)
+        return True
+
+    def _of_today(self, target: Target) -> Target:
+        today = self._clock.today()
+        return target if target.today == today else dataclasses.replace(target, today=today)
+
+    def _turn_of_day(self) -> bool:
+        """An endpoint may expire while no file changes."""
+        today = self._clock.today()
+        if self.active is None or self.active.target.today == today:
+            return False
+        self.active = self.active.on(today)
+        return True
+
+    # -- not in force
+
+    def refuse(self, findings: tuple[Finding, ...]) -> None:
+        """The files are not valid."""
+        self.findings, self.awaiting_consent, self.unwritten = findings, "", None
+        self._report.intent_invalid(findings)
+
+    def _await_consent(self, why: str) -> None:
+        hint = "agree to it with `warpctl apply --yes`"
+        self.findings, self.awaiting_consent = (Finding("waits", "", why, hint),), why
+        self.unwritten = None
+        self._report.consent_required(why)
+
+    def _restrict(
+        self, read: LoadedIntent, done: Commitment, why: WarpError, now: Fingerprints
+    ) -> bool:
+        """Take away what the new intent takes away; what it gives waits until it can be written
+        down. Whether there is another target.
+        """
+        before = self.active.wanted if self.active is not None else None
+        active = self._previous_of(read, done)
+        reduced = done.goal if done.goal.intent != active.read.intent else None
+        self.active = dataclasses.replace(active, reduced=reduced).on(self._clock.today())
+        self._handled, self._unwritable = None, (now[0], self._state_files())
+        if (read.intent, read.allocations) != (active.read.intent, active.target.allocations):
+            text = f"what it adds waits: {why.message}"
+            hint = why.hint or "make room; it is tried again"
+            self.findings = (Finding("state-unwritable", "", text, hint),)
+            self.awaiting_consent = ""
+        self._hold_back(why)
+        return self.active.wanted != before
+
+    def _names_more(self, read: LoadedIntent) -> bool:
+        """Whether another YAML than before may name endpoints that only the kernel knows."""
+        if self.active is None or self._recovered_for in (None, read.intent):
+            return False
+        return bool(unnamed(self.active.target.intent))
+
+    def _previous_of(self, read: LoadedIntent, done: Commitment) -> ActiveConfig:
+        """What was in force: as it is known here, or as `commit` has found it in the kernel, where
+        nothing else tells of it.
+        """
+        previous, active = done.previous, self.active
+        assert previous is not None  # noqa: S101  # `commit` raises where nothing was in force
+        if active is not None and previous.goal is active.target:
+            return active
+        self._recovered_for = read.intent
+        intent = previous.goal.intent
+        self._report.recovered_from_kernel(len(intent.networks), sum(unnamed(intent).values()))
+        return ActiveConfig(previous.read, previous.goal, self._clock.since_epoch())
+
+    def _hold_back(self, why: WarpError) -> None:
+        """What gives access waits for the state folder."""
+        if self.unwritten is None or self.unwritten.message != why.message:
+            self._report.state_unwritable(why)
+        self.unwritten = why
+
+    # -- an apply to be confirmed
+
+    @property
+    def rolled_back_to(self) -> int | None:
+        """The number in the history that a rollback went back to, while the files are what it left."""
+        return self._number if self.awaiting_consent == ROLLED_BACK else None
+
+    @property
+    def undo_due(self) -> bool:
+        """Whether an apply that nobody confirmed is to be undone in the kernel now."""
+        pending = self.pending
+        return pending is not None and pending.left_s() <= 0 and pending.number != self._undone
+
+    def _while_pending(self, pending: Pending) -> bool:
+        """What is applied, and waits to be confirmed, stays in force whatever the files say; what
+        nobody confirmed is undone. Whether there is another target.
+        """
+        self._handled = None  # once it is settled the files count again, changed or not
+        if pending.left_s() <= 0:
+            return self._undo(pending)
+        if self._reported_pending == pending.number:
+            return False
+        self._reported_pending = pending.number
+        self._await_consent(f"an apply waits to be confirmed until {pending.until}")
+        return self._fall_back()
+
+    def _undo(self, pending: Pending) -> bool:
+        self._report.confirm_expired(pending.number, pending.back_to)
+        undone = undo_pending(self._session, self._kernel)
+        self._report.rolled_back(pending.back_to, undone is None or undone.complete)
+        self.pending = self._history.pending()
+        self.undone_applies += 1
+        self.active, self.unwritten = None, None
+        if undone is not None and undone.unwritten is not None:
+            return self._undone_in_memory(pending, undone.unwritten)
+        return self._fall_back()
+
+    def _undone_in_memory(self, pending: Pending, why: WarpError) -> bool:
+        """The kernel is as it was before; the state folder is told when it takes writes."""
+        self._undone, self._unwritable = pending.number, self._fingerprints()
+        self._hold_back(why)
+        if pending.back_to == NOTHING:
+            return False
+        read = self._history.read(self._history.entry(pending.back_to))
+        target = self._of_today(self._session.goal_again(read))
+        self.active = ActiveConfig(read, target, self._clock.since_epoch())
+        self._number = pending.back_to
+        return True
+
+    # -- files
+
+    def try_later(self) -> None:
+        """The pass has failed: what else happens in the folder is no reason to try again."""
+        self._unwritable = self._fingerprints()
+
+    def _fingerprints(self) -> Fingerprints:
+        """Of everything that decides what should exist, but for the kernel and the day."""
+        return self._operators_files(), self._state_files()
+
+    def _operators_files(self) -> Fingerprint:
+        session = self._session
+        return fingerprint([*intent_files(session.config), session.lock_file, *self._key_files()])
+
+    def _state_files(self) -> Fingerprint:
+        folder = self._session.store.folder
+        return fingerprint(folder / name for name in (ALLOCATIONS, MASTER, IN_FORCE, PENDING))
+
+    def _key_files(self) -> list[Path]:
+        if self.active is None:
+            return []
+        return [Path(file) for file in key_files_named(self.active.read.intent)]
+
+
+def consent_needed(read: LoadedIntent, previous: Allocations) -> str:
+    """What the daemon does only when an operator agrees; "" for nothing of that sort.
+
+    It moves nothing that clients depend on, and removes no more than half of the networks.
+    `gateway.removal_guard: false` agrees to the latter beforehand, in the same YAML. `previous` are
+    the allocations before this reading.
+    """
+    if read.risks:
+        return read.risks[0].message
+    if not read.intent.gateway.removal_guard:
+        return ""
+    total = len(previous.networks)
+    gone = sorted(previous.networks.keys() - read.allocations.networks.keys())
+    if len(gone) * 2 <= total:
+        return ""
+    return f"the YAML lacks {len(gone)} of {total} networks, {', '.join(gone[:3])} among them"

@@ -1,0 +1,162 @@
+"""What the loop publishes for readers: the status view, the daemon's own state, conditions.
+
+Readers on other threads take what is published here and never make the loop do anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from warpd import __version__
+from warpd.daemon.clock import Clock, iso_seconds
+from warpd.daemon.handlers import status_of
+from warpd.daemon.health import facts_of
+from warpd.daemon.http.view import View
+from warpd.daemon.kernel_events import KernelEvents
+from warpd.daemon.mailbox import Mailbox
+from warpd.daemon.reconciler import Reconciler
+from warpd.daemon.scheduler import PassResult, Scheduler
+from warpd.errors import WarpError, render_finding
+from warpd.service.conditions import Condition, Watched, conditions
+
+BEGINS: Final = "begins"
+OVER: Final = "over"
+
+
+class Publisher:
+    """Writes what readers see into the mailbox. For the loop's thread."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        scheduler: Scheduler,
+        mailbox: Mailbox,
+        events: KernelEvents,
+        clock: Clock,
+    ) -> None:
+        self._reconciler, self._scheduler = reconciler, scheduler
+        self._mailbox, self._events, self._clock = mailbox, events, clock
+        self._watched = Watched()
+        self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
+
+    def pass_ended(self, result: PassResult) -> None:
+        """After each pass: tell what is new, and mark the view as outdated where it is."""
+        now = self._view_inputs(result)
+        if result.changed or now != self._previous:
+            self._mailbox.moment += 1
+        self._previous = now
+        self._publish_contested()
+        self._report_conditions()
+        self._publish_daemon()
+        self._publish_if_watched()
+
+    def _view_inputs(self, result: PassResult) -> tuple[object, ...]:
+        """What makes a view outdated when it is another one."""
+        desired = self._reconciler.desired
+        why = desired.findings, desired.awaiting_consent, desired.pending
+        return desired.active, *why, result.failed
+
+    def view(self, data: Mapping[str, Any]) -> View:
+        """Publish a view of this status; `data` is as `warpctl status -o json` shows it."""
+        previous = self._mailbox.view
+        number = previous.generation + 1 if previous is not None else 1
+        self._publish_daemon()
+        moment, timestamp = self._mailbox.moment, self._clock.timestamp()
+        made = View.of(data, number, moment, timestamp, self._clock.monotonic())
+        self._mailbox.view = made
+        return made
+
+    def _publish_if_watched(self) -> None:
+        """A look at everything that a pass has made serves readers too, while there are any."""
+        look = self._reconciler.take_look_in_sync()
+        if look is None or self._clock.monotonic() > self._mailbox.watched_until_s:
+            return
+        try:
+            self.view(status_of(self._reconciler, look))
+        except (WarpError, OSError) as failure:
+            self._reconciler.report.log.warning("status not published", error=str(failure))
+
+    def _publish_contested(self) -> None:
+        contested = self._scheduler.fights
+        stats = self._mailbox.stats
+        if stats.fights != contested:
+            self._mailbox.stats = dataclasses.replace(stats, fights=contested)
+
+    def _publish_daemon(self) -> None:
+        self._mailbox.daemon = self.daemon_json(), self._clock.monotonic()
+
+    def _report_conditions(self) -> None:
+        """Tell what is wrong, or waits: for events, log, figures and status the same."""
+        now, overruns = self._clock.monotonic(), self._events.recent_overruns
+        facts = facts_of(self._reconciler, self._scheduler, self._mailbox, now, overruns)
+        time = iso_seconds(self._clock.since_epoch())
+        begun, over = self._watched.update(conditions(facts), time)
+        for item in begun:
+            self._report_condition(item, BEGINS, time)
+        for item in over:
+            self._report_condition(item, OVER, time)
+        self._mailbox.stats = dataclasses.replace(self._mailbox.stats, conditions=self._watched.now)
+
+    def _report_condition(self, item: Condition, state: str, time: str) -> None:
+        about = {"code": item.code, "state": state, "text": item.text}
+        self._mailbox.tell(time, "condition", **about, severity=item.severity)
+        log = self._reconciler.report.log
+        write = log.info if state == OVER else log.warning
+        write("condition", **about)
+
+    def headline(self) -> str:
+        """One line for systemd and the log."""
+        desired = self._reconciler.desired
+        findings = desired.findings
+        if desired.active is None:
+            return "no valid intent yet: " + (findings[0].message if findings else "waiting")
+        count = len(desired.active.read.intent.networks)
+        text = f"{count} networks; last pass {self._reconciler.last_pass.get('result')}"
+        if not findings:
+            return text
+        return f"{text}; the YAML is not in force: {findings[0].message}"
+
+    def daemon_json(self) -> dict[str, Any]:
+        """`daemon` of the status."""
+        reconciler, stats = self._reconciler, self._mailbox.stats
+        now = self._clock.monotonic()
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "config": str(reconciler.session.named),
+            "source": stats.source.as_json(),
+            "state_dir": str(reconciler.session.store.folder),
+            "last_pass": reconciler.last_pass,
+            "next_look_s": round(self._scheduler.next_look_s(now), 1),
+            "intent": self._intent_json(),
+            "fights": self._contested_json(),
+            "failing": self._failing_json(now),
+            "event_overruns": stats.overruns,
+            "conditions": [item.as_json() for item in self._watched.now],
+        }
+
+    def _intent_json(self) -> dict[str, Any]:
+        desired = self._reconciler.desired
+        active, findings = desired.active, desired.findings
+        return {
+            "in_force": not findings and active is not None,
+            "since": iso_seconds(active.since_s) if active is not None else None,
+            "waits_for": desired.awaiting_consent or None,
+            "findings": [render_finding(item) for item in findings],
+        }
+
+    def _contested_json(self) -> list[dict[str, str]]:
+        rows = sorted(self._scheduler.fights.items())
+        name = self._reconciler.network_name
+        return [{"object": item, "network": name(group)} for item, group in rows]
+
+    def _failing_json(self, now: float) -> list[dict[str, Any]]:
+        rows = self._scheduler.failing(now).items()
+        name = self._reconciler.network_name
+        return [
+            {"network": name(group), "times": times, "next_try_s": round(wait_s, 1)}
+            for group, (times, wait_s) in rows
+        ]

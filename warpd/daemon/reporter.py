@@ -1,0 +1,183 @@
+"""What the daemon tells of itself: a line of the log and an event for each thing that happens.
+
+Lives here: the words of log and events. Does not: what is counted (`stats`), what is wrong for a
+while (`publisher`, by `service.conditions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from warpd import naming
+from warpd.daemon.clock import Clock
+from warpd.daemon.mailbox import Mailbox
+from warpd.daemon.stats import GitStatus, network_of
+from warpd.errors import Finding, WarpError, render_headline
+from warpd.networks.problems import Problem
+from warpd.reconcile.engine import ApplyResult
+from warpd.reconcile.plan import Step
+
+STEPS_MAX: Final = 200  # changes of one pass that become an event each
+FINDINGS_MAX: Final = 20  # findings that one event lists
+FORWARDING_BY_OTHERS: Final = (
+    "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off now, and"
+    " destroy leaves it on"
+)
+
+
+class Reporter:
+    """Log and events of one daemon. For the loop's thread."""
+
+    def __init__(self, mailbox: Mailbox, log: structlog.stdlib.BoundLogger, clock: Clock) -> None:
+        self.log = log
+        self._mailbox, self._clock = mailbox, clock
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self._mailbox.tell(self._clock.timestamp(), kind, **fields)
+
+    # -- the YAML
+
+    def intent_applied(self, networks: int) -> None:
+        self.log.info("intent", networks=networks)
+        self.event("intent", networks=networks)
+
+    def intent_warning(self, warning: Finding) -> None:
+        self.log.warning("config_warning", finding=render_headline(warning), hint=warning.hint)
+
+    def intent_invalid(self, findings: tuple[Finding, ...]) -> None:
+        for finding in findings:
+            about = {"finding": render_headline(finding), "hint": finding.hint}
+            self.log.error("the YAML is not valid; the kernel is left as it is", **about)
+        shown = [render_headline(finding) for finding in findings[:FINDINGS_MAX]]
+        self.event("invalid", findings=shown)
+
+    def consent_required(self, why: str) -> None:
+        self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
+        self.event("waits", why=why)
+
+    def intent_kept(self, number: int, time: str) -> None:
+        """`number` and `time` are those of the entry in the history that stays in force."""
+        self.log.warning("the last good intent stays in force", number=number, time=time)
+
+    def source_polled(self, before: GitStatus, now: GitStatus) -> None:
+        if now.revision != before.revision:
+            self.log.info("pulled", revision=now.revision)
+            self.event("source", revision=now.revision)
+        if now.error and now.error != before.error:
+            self.log.error("not pulled; what was applied stays", error=now.error)
+            self.event("source", error=now.error)
+
+    # -- the state folder
+
+    def state_unwritable(self, why: WarpError) -> None:
+        text = "the state folder takes no writes: what gives access waits"
+        self.log.error(text, error=why.message, hint=why.hint)
+        self.event("unwritten", error=why.message)
+
+    def state_writable_again(self) -> None:
+        self.log.info("the state folder takes writes again")
+        self.event("written")
+
+    def recovered_from_kernel(self, networks: int, unnamed: int) -> None:
+        """`unnamed` is the number of endpoints of which only the keys are known."""
+        about = {"networks": networks, "unnamed": unnamed}
+        self.log.error("what was applied is known from the kernel alone", **about)
+        self.event("from_kernel", **about)
+
+    def confirm_expired(self, number: int, back_to: int) -> None:
+        self.log.warning("nobody confirmed in time: going back", number=number, to=back_to)
+
+    def rolled_back(self, number: int, complete: bool) -> None:
+        self.event("rollback", number=number, complete=complete)
+
+    # -- the kernel
+
+    def forwarding_by_others(self) -> None:
+        self.log.warning("forwarding", text=FORWARDING_BY_OTHERS)
+        self.event("forwarding", text=FORWARDING_BY_OTHERS)
+
+    def problem_begins(self, problem: Problem) -> None:
+        finding = problem.finding
+        about = {"network": problem.network, "code": finding.code, "error": finding.message}
+        self.log.error("problem of this machine", **about, hint=finding.hint)
+        self.event("problem", **about)
+
+    def problem_over(self, problem: Problem) -> None:
+        about = {"network": problem.network, "code": problem.finding.code}
+        self.log.info("problem over", **about)
+        self.event("problem_over", **about)
+
+    def object_contested(self, item: str, network: str) -> None:
+        text = "undone by another program again and again; repaired more slowly now"
+        self.log.error(text, object=item, network=network)
+        self.event("fight", object=item, network=network)
+
+    def peer_dialled(self, about: Mapping[str, Any], error: str) -> None:
+        """`about` names network, endpoint, name and address; `error` is "" where it was possible."""
+        if error:
+            self.log.info("dials", **about, error=error)
+        else:
+            self.log.info("dials", **about)
+
+    # -- a pass
+
+    def busy(self, failure: WarpError) -> None:
+        self.log.info("busy", error=failure.message)
+
+    def pass_failed(self, failure: Exception) -> None:
+        self.log.error("pass failed", error=str(failure))
+        self.event("failed", error=str(failure))
+
+    def pass_crashed(self, failure: Exception) -> None:
+        """A mistake of ours; the log has its traceback."""
+        self.log.exception("pass failed", error=repr(failure))
+        self.event("failed", error=repr(failure))
+
+    def pass_done(self, result: str, steps: int, seconds: float, look_seconds: float) -> None:
+        took = {"seconds": round(seconds, 4), "look_seconds": round(look_seconds, 4)}
+        self.log.info("pass", result=result, steps=steps, **took)
+
+    def step_done(self, step: Step) -> None:
+        self.log.info(step.change.action.value, **_log_fields(step), why=step.reason)
+
+    def steps_applied(self, outcome: ApplyResult, is_repair: bool) -> None:
+        for step in outcome.done[:STEPS_MAX]:
+            self.event("change", **_event_fields(step), repair=is_repair)
+        for step, fault in outcome.failed:
+            self.log.error("step failed", **_log_fields(step), error=str(fault))
+            self.event("failed", **_event_fields(step), error=str(fault))
+        for step in outcome.unverified:
+            self.log.error("not as promised", **_log_fields(step))
+
+    def conflict(self, group: str, network: str, key: str, foreign: str) -> None:
+        """A foreign object stands where one of ours has to be."""
+        about = {"network": network, "object": key, "foreign": foreign}
+        self.log.error("blocked", vcid=naming.vcid_of_namespace(group), **about)
+        self.event("blocked", **about)
+
+
+def _log_fields(step: Step) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "network": step.network,
+        "vcid": naming.vcid_of_namespace(step.group),
+        **_endpoint_of(step),
+    }
+    return {**fields, "step": str(step.key)}
+
+
+def _event_fields(step: Step) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "network": network_of(step),
+        "vcid": naming.vcid_of_namespace(step.group),
+        **_endpoint_of(step),
+    }
+    action = step.change.action.value
+    return {**fields, "action": action, "object": str(step.key), "why": step.reason}
+
+
+def _endpoint_of(step: Step) -> dict[str, str]:
+    endpoint = getattr(step.change.subject, "label", "")
+    return {"endpoint": endpoint} if endpoint else {}
