@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.layouts import Layout
 from warpd.yamlfile.parser import PositionedDict, PositionedList, read_text, read_tree
-from warpd.yamlfile.sections import NetworkSection, read_pieces
+from warpd.yamlfile.sections import NetworkSection, read_section, read_sections
 
 FILES = 1500
 MANGLED = 8  # of each
@@ -102,26 +102,34 @@ def every_other(value: Any) -> Any:
     return "made" if len(str(value)) % 2 else None
 
 
+def remembering(known: dict[str, NetworkSection | None]) -> Callable[[str], NetworkSection | None]:
+    def read_one(lines: str) -> NetworkSection | None:
+        if lines not in known:
+            known[lines] = read_section(lines, every_other)
+        return known[lines]
+
+    return read_one
+
+
 def moved(at: tuple[int, int], shift: int) -> tuple[int, int]:
     return at[0] + shift, at[1]
 
 
 @pytest.mark.parametrize("start", range(0, FILES, 300))
 def test_piece_by_piece_is_as_a_whole(start: int, capsys: pytest.CaptureFixture[str]) -> None:
-    known: dict[str, NetworkSection] = {}
+    known: dict[str, NetworkSection | None] = {}
     in_pieces = unsound = 0
     for seed in range(start, start + 300):
         text, dice = plain(Layout(seed).text), random.Random(seed)
         for each in (text, *(mangled(text, dice) for _ in range(MANGLED))):
             if read_text(each.encode())[1]:
                 continue
-            pieces, whole = read_pieces(each, known, every_other), read_tree(each)
+            pieces, whole = read_sections(each, remembering(known)), read_tree(each)
             if pieces is None:
                 unsound += bool(whole.flaws)
                 continue
             assert not whole.flaws and whole.value is not None, each
             assert list(places(pieces.value)) == list(places(whole.value)), each
-            known |= pieces.by_lines
             in_pieces += 1
     with capsys.disabled():
         print(f"\n  {300 * (MANGLED + 1)} files: as pieces {in_pieces}, unsound {unsound}", end="")
@@ -134,11 +142,10 @@ def test_only_what_changed_is_read_again() -> None:
         "version: 1\nnetworks:\n  a:\n    type: l2-mesh\n  b:\n    type: l2-mesh\n   "
         " description: x\n"
     )
-    first = read_pieces(text, {}, every_other)
+    read_one = remembering({})
+    first = read_sections(text, read_one)
     assert first is not None
-    again = read_pieces(
-        text.replace("  a:\n", "  # new\n  a:\n    mtu: 1400\n"), first.by_lines, every_other
-    )
+    again = read_sections(text.replace("  a:\n", "  # new\n  a:\n    mtu: 1400\n"), read_one)
     assert again is not None
     before, after = first.value["networks"], again.value["networks"]
     assert after["b"] is before["b"]

@@ -188,26 +188,29 @@ class Lock:
         return placed(Finding(code, path_of(loc), message, hint, severity), loc, [self.source], {})
 
 
+ParseLock = Callable[[Path, bytes], Lock]
+
+
 def beside(main_file: Path) -> Path:
     return main_file.parent / LOCK_FILE
 
 
-def read_lock(path: Path, last: Lock | None = None) -> Lock | None:
-    """The lock there; None where there is none.
+def read_lock(path: Path, parse: ParseLock | None = None) -> Lock | None:
+    """Read a lock file; None where there is none.
 
-    `last` is an earlier reading, good as long as the bytes are the same.
+    `parse` makes a Lock of path and bytes, by default `parse_lock`. One that remembers may give an
+    earlier value for the same bytes.
     """
     if not os.path.lexists(path):
         return None
     raw, problem = bytes_of(path, path.parent)
     if problem is not None:
         return Lock(Source(str(path)), raw, None, (problem,))
-    if last is not None and last.raw == raw and raw:
-        return last
-    return _read(path, raw)
+    return (parse or parse_lock)(path, raw)
 
 
-def _read(path: Path, raw: bytes) -> Lock:
+def parse_lock(path: Path, raw: bytes) -> Lock:
+    """Make a Lock of the bytes of a lock file; what is wrong with it is among its findings."""
     source, findings = read_source(path, raw)
     source = dataclasses.replace(source, hidden=why_hidden(path, path.parent))
     findings = [unquoted(finding, [source]) for finding in findings]
@@ -244,7 +247,7 @@ def resolved(path: Path) -> tuple[Lock, tuple[str, ...]] | None:
 
 def parsed(path: Path, raw: bytes) -> Allocations:
     """What a lock holds. Raises: InvalidIntent when it is none."""
-    found = _read(path, raw)
+    found = parse_lock(path, raw)
     if found.allocations is None:
         raise InvalidIntent(found.findings)
     return found.allocations

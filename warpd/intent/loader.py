@@ -16,8 +16,8 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -49,7 +49,7 @@ from warpd.yamlfile.parser import (
     read_tree,
 )
 from warpd.yamlfile.parser import PositionedDict as Branch
-from warpd.yamlfile.sections import NetworkSection, read_pieces
+from warpd.yamlfile.sections import NetworkSection, ReadSection, read_section, read_sections
 
 Loc = tuple[str | int, ...]
 
@@ -79,15 +79,14 @@ class Source:
     - `raw`: the bytes of the file; empty where it could not be read.
     - `value`: the document with the place of every value; None where the file could not be read or
       parsed. Then nothing follows from what is absent in it.
-    - `sections`: for a file without syntax problems, the networks by their lines. A later reading
-      takes a network over while its lines are unchanged.
+    - `by_section`: whether the networks were read one by one.
     - `hidden`: why findings must not quote the file; "" where they may.
     """
 
     file: str
     raw: bytes = b""
     value: Branch | None = None
-    sections: Mapping[str, NetworkSection] = field(default_factory=dict)
+    by_section: bool = False
     hidden: str = ""
 
     @functools.cached_property
@@ -106,6 +105,9 @@ class Source:
         networks = self.value["networks"] if self.value is not None else {}
         found = networks[name]
         return found.value if isinstance(found, NetworkSection) else found
+
+
+ReadFile = Callable[[Path, bytes, str], tuple[Source, Sequence[Finding]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def load(
     path: Path,
     instead: Mapping[Path, bytes] | None = None,
     whole: bool = False,
-    previous: Loaded | None = None,
+    read_one: ReadFile | None = None,
 ) -> Loaded:
     """Read a file, or a folder of files.
 
@@ -148,15 +150,15 @@ def load(
             edit is tried with it before it is written.
         whole: `instead` is the whole configuration, and nothing on disk counts; its first file is
             the main one. A former configuration is read again with it.
-        previous: an earlier reading. A network that is unchanged since is the same object in both
-            intents.
+        read_one: reads one file; by default `read_file`. One that remembers may give an earlier
+            value for the same contents.
 
     Returns:
         The intent, or None, and every finding. An unreadable file is a finding; nothing is raised.
     """
     contents = instead or {}
     main, extras, findings = _files_to_read(path, contents, whole)
-    sources, more = _read_all((main, *extras), contents, previous)
+    sources, more = _read_all((main, *extras), contents, read_one or read_file)
     findings += more
     raw, owners, more = _joined(sources)
     findings += more
@@ -185,15 +187,14 @@ def _files_to_read(
 
 
 def _read_all(
-    files: tuple[Path, ...], contents: Mapping[Path, bytes], previous: Loaded | None
+    files: tuple[Path, ...], contents: Mapping[Path, bytes], read_one: ReadFile
 ) -> tuple[list[Source], list[Finding]]:
     """Read the files; the first one is the main file."""
     folder = files[0].parent
-    earlier = {source.file: source for source in previous.sources} if previous is not None else {}
     sources: list[Source] = []
     findings: list[Finding] = []
     for file in files:
-        source, more = _read_intent(file, contents.get(file), earlier.get(str(file)), folder)
+        source, more = _read_intent(file, contents.get(file), folder, read_one)
         sources.append(source)
         findings += more
     return sources, findings
@@ -316,36 +317,39 @@ def _file_finding(
 
 
 def _read_intent(
-    file: Path, content: bytes | None, previous: Source | None, folder: Path
-) -> tuple[Source, list[Finding]]:
-    """Read a file as `read_source` does, and take over the networks that are unchanged.
+    file: Path, content: bytes | None, folder: Path, read_one: ReadFile
+) -> tuple[Source, Sequence[Finding]]:
+    """Read a file of the configuration in `folder`, or `content` instead of it."""
+    if content is not None:
+        return read_one(file, content, "")
+    content, problem = bytes_of(file, folder)
+    if problem is not None:
+        return Source(str(file)), [problem]
+    return read_one(file, content, why_hidden(file, folder))
+
+
+def read_file(
+    file: Path, content: bytes, hidden: str, read_one: ReadSection | None = None
+) -> tuple[Source, Sequence[Finding]]:
+    """Read the content of one file, network by network where that is possible.
 
     Args:
-        content: what is read instead of the file; None reads the file.
-        previous: an earlier reading of the same file. A network with the same lines there is taken
-            as it is.
-        folder: the folder of the configuration.
+        file: its path, for findings.
+        content: its bytes.
+        hidden: why findings must not quote it; "" where they may.
+        read_one: reads the lines of one network; by default `read_network`.
     """
-    hidden = ""
-    if content is None:
-        content, problem = bytes_of(file, folder)
-        if problem is not None:
-            return Source(str(file)), [problem]
-        hidden = why_hidden(file, folder)
-    if previous is not None and _is_unchanged(previous, content):
-        return previous, []
     text, flaws = read_text(content)
-    known = previous.sections if previous is not None else {}
-    read = read_pieces(text, known, _network) if not flaws else None
-    if read is not None:
-        return Source(str(file), content, read.value, read.by_lines, hidden), []
+    sections = read_sections(text, read_one or read_network) if not flaws else None
+    if sections is not None:
+        return Source(str(file), content, sections.value, True, hidden), ()
     source, findings = read_source(file, content)
     return dataclasses.replace(source, hidden=hidden), findings
 
 
-def _is_unchanged(previous: Source, content: bytes) -> bool:
-    """Whether an earlier reading of a sound file that may be quoted still holds."""
-    return bool(previous.sections) and previous.raw == content and not previous.hidden
+def read_network(lines: str) -> NetworkSection | None:
+    """Read the lines of one network, and validate it; None when it is not sound by itself."""
+    return read_section(lines, _network)
 
 
 def _network(value: Any) -> Network | None:

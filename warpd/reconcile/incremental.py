@@ -8,11 +8,14 @@ host that the desired state follows from; every pass looks at the kernel again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+from warpd.allocation.lockfile import Lock, parse_lock, read_lock
+from warpd.errors import Finding
+from warpd.intent.loader import Loaded, Source, load, read_file, read_network
 from warpd.intent.model import Endpoint
 from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import Veth, link_key
@@ -32,6 +35,7 @@ from warpd.networks.peer_keys import EndpointKeys, keys_of
 from warpd.reconcile.diff import groups_lost_with
 from warpd.reconcile.engine import PlannedRun, Target, compile_target, plan_from
 from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
+from warpd.yamlfile.sections import NetworkSection
 
 Value = TypeVar("Value")
 Inputs = TypeVar("Inputs")
@@ -44,11 +48,10 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, dict[Hashable, tuple[Any, Any]]] = {}
-        self._used: dict[str, dict[Hashable, tuple[Any, Any]]] = {}
+        self._values: dict[Hashable, dict[Hashable, tuple[Any, Any]]] = {}
 
     def recall(
-        self, stage: str, key: Hashable, inputs: Inputs, build: Callable[[Inputs], Value]
+        self, stage: Hashable, key: Hashable, inputs: Inputs, build: Callable[[Inputs], Value]
     ) -> Value:
         """The value of these inputs: the earlier one, or a new one.
 
@@ -58,25 +61,74 @@ class Memory:
         if entry is None or not (entry[0] is inputs or entry[0] == inputs):
             entry = (inputs, build(inputs))
         self._values.setdefault(stage, {})[key] = entry
-        if stage in self._used:
-            self._used[stage][key] = entry
         value: Value = entry[1]
         return value
 
-    def previous(self, stage: str, key: Hashable) -> Any:
+    def learn(self, stage: Hashable, key: Hashable, inputs: Any, value: Any) -> None:
+        """Take a value for these inputs that another way than the stage has given."""
+        self._values.setdefault(stage, {})[key] = (inputs, value)
+
+    def previous(self, stage: Hashable, key: Hashable) -> Any:
         """The last value of that key, whatever its inputs were; None where there is none."""
         entry = self._values.get(stage, {}).get(key)
         return None if entry is None else entry[1]
 
-    @contextlib.contextmanager
-    def only_used(self, stage: str) -> Iterator[None]:
-        """Forget afterwards what nobody has recalled within; nothing when that ends by an error."""
-        self._used[stage] = {}
-        try:
-            yield
-            self._values[stage] = self._used[stage]
-        finally:
-            del self._used[stage]
+    def retain(self, stage: Hashable, keys: Collection[Hashable]) -> None:
+        """Forget all other keys of the stage."""
+        values = self._values.get(stage, {})
+        self._values[stage] = {key: value for key, value in values.items() if key in keys}
+
+
+class IncrementalReader:
+    """Read the YAML and the lock file again and again: of files whose bytes have changed, only the
+    networks whose lines have.
+    """
+
+    def __init__(self) -> None:
+        self._memory = Memory()
+
+    def load(self, path: Path, instead: Mapping[Path, bytes] | None = None) -> Loaded:
+        """As `intent.loader.load`."""
+        loaded = load(path, instead, read_one=self._read_file)
+        if loaded.intent is not None:  # a broken file is read well again soon
+            self._memory.retain("file", {source.file for source in loaded.sources})
+        return loaded
+
+    def lock(self, path: Path) -> Lock | None:
+        """As `allocation.lockfile.read_lock`."""
+        return read_lock(path, self._parse_lock)
+
+    def learn_lock(self, path: Path, lock: Lock) -> None:
+        """Use this lock while the bytes of the file are those that it was made from."""
+        self._memory.learn("lock", str(path), lock.raw, lock)
+
+    def _parse_lock(self, path: Path, raw: bytes) -> Lock:
+        return self._memory.recall("lock", str(path), raw, lambda raw: parse_lock(path, raw))
+
+    def _read_file(
+        self, file: Path, content: bytes, hidden: str
+    ) -> tuple[Source, Sequence[Finding]]:
+        return self._memory.recall(
+            "file",
+            str(file),
+            (content, hidden),
+            lambda _inputs: self._read_changed(file, content, hidden),
+        )
+
+    def _read_changed(
+        self, file: Path, content: bytes, hidden: str
+    ) -> tuple[Source, Sequence[Finding]]:
+        stage = ("section", str(file))
+        used: set[str] = set()
+
+        def read_one(lines: str) -> NetworkSection | None:
+            used.add(lines)
+            return self._memory.recall(stage, lines, lines, read_network)
+
+        source, findings = read_file(file, content, hidden, read_one)
+        if source.by_section:
+            self._memory.retain(stage, used)
+        return source, findings
 
 
 class IncrementalPlanner:
@@ -124,8 +176,9 @@ class IncrementalPlanner:
         """What should exist for the target on this host: networks whose inputs are as before are
         not compiled again.
         """
-        with self._memory.only_used("network"):
-            return compile_target(target, host, self._compile_network)
+        compiled = compile_target(target, host, self._compile_network)
+        self._memory.retain("network", target.intent.networks.keys())
+        return compiled
 
     def _compile_network(self, inputs: NetworkInputs) -> CompiledNetwork:
         previous: CompiledNetwork | None = self._memory.previous("network", inputs.name)

@@ -21,7 +21,6 @@ from warpd.allocation.lockfile import (
     behind,
     beside,
     contradictions,
-    read_lock,
     without_contradictions,
 )
 from warpd.allocation.model import Allocations
@@ -35,6 +34,7 @@ from warpd.kernel.linux import bindings
 from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files
 from warpd.reconcile.engine import Target
+from warpd.reconcile.incremental import IncrementalReader
 from warpd.store.state_folder import Store
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class Session:
         source = pointer(config)
         self.checkout = Checkout(source, state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
-        self._lock: Lock | None = None
-        self._loaded: Loaded | None = None  # the last good reading; unchanged networks are kept
+        self._reader = IncrementalReader()
 
     def read(
         self,
@@ -116,10 +115,8 @@ class Session:
         """
         if self.checkout is not None and not self.checkout.revision:
             raise InvalidIntent([self._not_pulled(self.checkout)])
-        loaded = load(self.config, instead, previous=self._loaded)
-        if loaded.intent is not None:
-            self._loaded = loaded
-        lock = self._lock = read_lock(self.lock_file, self._lock)
+        loaded = self._reader.load(self.config, instead)
+        lock = self._reader.lock(self.lock_file)
         if previous is None:
             previous = self.store.read_allocations()
         return self._checked(loaded, lock, previous, yaml_wins)
@@ -170,7 +167,7 @@ class Session:
 
     def take_lock(self, lock: Lock) -> None:
         """Use this lock while the bytes of the lock file are those that it was made from."""
-        self._lock = lock
+        self._reader.learn_lock(self.lock_file, lock)
 
     def to_edit(self) -> Path:
         """Return the file or folder that an editing command may change.

@@ -16,7 +16,7 @@ of the network before if that one, read without them, ends too early; and that i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -57,23 +57,21 @@ class NetworkSection:
 
 @dataclass(frozen=True, slots=True)
 class SectionedFile:
-    """A file's values, where each network is a `NetworkSection`, and the same by its lines.
+    """A file's values, where each network is a `NetworkSection`.
 
     `Branch.shifts` tells where these stand.
     """
 
     value: Branch
-    by_lines: Mapping[str, NetworkSection]
 
 
-def read_pieces(
-    text: str, known: Mapping[str, NetworkSection], make: Callable[[Any], Any]
-) -> SectionedFile | None:
-    """Text to values; `known` are pieces of an earlier reading.
+ReadSection = Callable[[str], NetworkSection | None]
 
-    None where the text must be read as a whole.
 
-    `make` makes something of a network's values, or None where it cannot.
+def read_sections(text: str, read_one: ReadSection) -> SectionedFile | None:
+    """Read a text network by network; None where it must be read as a whole.
+
+    `read_one` reads the lines of one network, as `read_section` does.
     """
     after_breaks = "\n" + text
     places = (
@@ -90,13 +88,11 @@ def read_pieces(
     rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
     if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
         return None
-    by_lines: dict[str, NetworkSection] = {}
     networks: Branch | None = None
     for line, lines in _cut(body, text.count("\n", 0, start)):
-        piece = known.get(lines) or _alone(lines, make)
+        piece = read_one(lines)
         if piece is None or (networks is not None and piece.name in networks):
             return None
-        by_lines[lines] = piece
         at, value_at = piece.key_at, piece.value_at
         networks = Branch((at[0] + line, at[1])) if networks is None else networks
         networks.put(piece.name, piece, (at[0] + line, at[1]), (value_at[0] + line, value_at[1]))
@@ -107,7 +103,7 @@ def read_pieces(
     rest.value["networks"] = networks
     rest.value.values_at["networks"] = networks.at
     rest.value.size += networks.size - 1
-    return SectionedFile(rest.value, by_lines)
+    return SectionedFile(rest.value)
 
 
 def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
@@ -123,8 +119,11 @@ def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
         line += body.count("\n", here, following)
 
 
-def _alone(lines: str, make: Callable[[Any], Any]) -> NetworkSection | None:
-    """One network read for itself; None when it is not sound."""
+def read_section(lines: str, make: Callable[[Any], Any]) -> NetworkSection | None:
+    """Read the lines of one network; None when it is not sound by itself.
+
+    `make` makes something of the network's values, or None where it cannot.
+    """
     named = _NAME.match(lines)
     read = read_tree(lines)
     if named is None or read.flaws or read.value is None or list(read.value) != [named[1]]:

@@ -15,6 +15,7 @@ import pytest
 from tests.command import Run
 from warpd.allocation.lockfile import lock_text, read_lock
 from warpd.errors import InvalidIntent, render_finding
+from warpd.reconcile.incremental import IncrementalReader
 from warpd.service.workspace import Session
 
 TEXT = """\
@@ -386,10 +387,11 @@ def test_what_rests_is_in_the_lock(yaml: Path) -> None:
 
 def test_the_lock_is_read_again_only_when_its_bytes_change(yaml: Path) -> None:
     path = locked(yaml)
-    first = read_lock(path)
-    assert read_lock(path, first) is first
+    reader = IncrementalReader()
+    first = reader.lock(path)
+    assert reader.lock(path) is first and first == read_lock(path)
     change(path, "port: 51821", "port: 51826")
-    second = read_lock(path, first)
+    second = reader.lock(path)
     assert second is not first and second is not None and second.allocations is not None
     assert second.allocations.networks["privacy"].port == 51826
 

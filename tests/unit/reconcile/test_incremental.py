@@ -25,7 +25,7 @@ from warpd.kernel.state import ROOT, Host
 from warpd.keys.derivation import Keyring, Secret, public_key
 from warpd.networks.compiler import Compiled
 from warpd.reconcile.engine import Target, compile_target, converge, planned_run
-from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.incremental import IncrementalPlanner, IncrementalReader, replan
 from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.service.history import History
 from warpd.service.workspace import Session
@@ -73,9 +73,10 @@ class Compiler:
 def test_a_network_that_reads_as_before_is_the_same_object(tmp_path: Path) -> None:
     file = tmp_path / "warp.yaml"
     file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
-    first = load(file)
+    reader = IncrementalReader()
+    first = reader.load(file)
     file.write_text(file.read_text().replace("  a:\n", "  # more\n  a:\n    mtu: 1380\n"))
-    again, whole = load(file, previous=first), load(file)
+    again, whole = reader.load(file), load(file)
     assert again.intent is not None and first.intent is not None
     assert again.intent == whole.intent
     assert again.intent.networks["b"] is first.intent.networks["b"]
@@ -85,9 +86,10 @@ def test_a_network_that_reads_as_before_is_the_same_object(tmp_path: Path) -> No
 def test_a_finding_stands_where_it_is_now(tmp_path: Path) -> None:
     file = tmp_path / "warp.yaml"
     file.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
-    first = load(file)
+    reader = IncrementalReader()
+    reader.load(file)
     file.write_text("# two\n# lines\n" + TEXT.replace("vlan_id: 7", "vlan_id: x"))
-    again, whole = load(file, previous=first), load(file)
+    again, whole = reader.load(file), load(file)
     assert again.findings == whole.findings
     assert [(item.where.line, item.where.column) for item in again.findings if item.where] == [
         (10, 14)
@@ -100,12 +102,13 @@ def test_a_gateway_that_changes_is_read(tmp_path: Path) -> None:
         "version: 1\ngateway: {name: one}\n"
         + TEXT.partition("\n")[2].replace("    vlan_id: 7\n", "")
     )
-    first = load(file)
+    reader = IncrementalReader()
+    reader.load(file)
     file.write_text(file.read_text().replace("name: one", "name: two"))
-    again = load(file, previous=first)
+    again = reader.load(file)
     assert again.intent is not None and again.intent.gateway.name == "two"
     file.write_text(file.read_text().replace("gateway: {name: two}\n", ""))
-    last = load(file, previous=again)
+    last = reader.load(file)
     assert last.intent is not None and last.intent.gateway.name is None
 
 
@@ -116,15 +119,16 @@ def test_a_file_of_the_folder_that_is_the_same_is_not_read_again(tmp_path: Path)
         (tmp_path / "networks.d" / f"{name}.yaml").write_text(
             f"networks:\n  {name}:\n    type: l2-mesh\n"
         )
-    first = load(tmp_path)
+    reader = IncrementalReader()
+    first = reader.load(tmp_path)
     (tmp_path / "networks.d" / "a.yaml").write_text(
         "networks:\n  a:\n    type: l2-mesh\n    mtu: 1400\n"
     )
-    again = load(tmp_path, previous=first)
+    again = reader.load(tmp_path)
     assert again.intent == load(tmp_path).intent and again.intent is not None
     assert again.sources[2] is first.sources[2]
     (tmp_path / "networks.d" / "b.yaml").unlink()
-    assert list(load(tmp_path, previous=again).owners) == ["a"]
+    assert list(reader.load(tmp_path).owners) == ["a"]
 
 
 def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> None:
@@ -132,10 +136,11 @@ def test_a_network_that_moves_to_another_file_is_found_there(tmp_path: Path) -> 
     (tmp_path / "warp.yaml").write_text("version: 1\n")
     one, other = tmp_path / "networks.d" / "a.yaml", tmp_path / "networks.d" / "b.yaml"
     one.write_text("networks:\n  n:\n    type: l2-mesh\n  m:\n    type: l2-mesh\n")
-    first = load(tmp_path)
+    reader = IncrementalReader()
+    reader.load(tmp_path)
     one.write_text("networks:\n  m:\n    type: l2-mesh\n")
     other.write_text("networks:\n\n\n  n:\n    type: l2-mesh\n    vlan_id: x\n")
-    found = load(tmp_path, previous=first).findings
+    found = reader.load(tmp_path).findings
     assert found == load(tmp_path).findings
     assert [(Path(item.where.file).name, item.where.line) for item in found if item.where] == [
         ("b.yaml", 6)
