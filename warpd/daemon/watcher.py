@@ -5,12 +5,15 @@ Folders are watched, never files: editors rename, git unlinks and creates, mount
 symlinks. Every folder that holds the file, or a symlink on the way to it, counts. What a trigger
 means is not decided here: `fingerprint` says whether the files are still the same, and whether
 somebody is writing them.
+
+watchdog tells of a file that is moved out of a watched folder half a second late: it waits for the
+other half of the rename (`InotifyMoveEventGrouper`, its issue 390). A rename inside a folder, which
+is how editors, git and mounts change files, is told at once.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -26,12 +29,6 @@ from warpd.intent.loader import FOLDER
 NETNS_FOLDER: Final = "/run/netns"
 _LOOKED = frozenset({"opened", "closed_no_write"})  # what our own reading causes
 _SYMLINKS_MAX: Final = 40
-# watchdog holds a rename back for half a second, to tell of both its halves as one; to us each says
-# enough. Where it says so: since version 7, and before.
-_HELD_BACK: Final = (
-    ("inotify_move_event_grouper", "InotifyMoveEventGrouper"),
-    ("inotify_buffer", "InotifyBuffer"),
-)
 
 
 def folders_of(path: Path) -> frozenset[str]:
@@ -61,11 +58,6 @@ class Watcher:
     def __init__(self, config: Path, files: Callable[[], None], rooms: Callable[[], None]) -> None:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # what a lease that somebody breaks sends
         self._config = config
-        for module, name in _HELD_BACK:
-            with contextlib.suppress(
-                ImportError
-            ):  # elsewhere in yet another version: `scheduler` looks again by the clock
-                getattr(importlib.import_module(f"watchdog.observers.{module}"), name).delay = 0.0
         self._observer = Observer()
         self._files, self._rooms = _Told(files), _Told(rooms)
         self._watched: dict[str, tuple[Any, tuple[int, int]]] = {}
