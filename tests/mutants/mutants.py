@@ -1178,7 +1178,7 @@ MUTANTS = (
         ADMISSION,
         (
             Edit(
-                "warpd.daemon.http.admission:PeerCredentials.place",
+                "warpd.daemon.http.auth:PeerCredentials.place",
                 "'root' if self.uid == 0 else self.right.name.lower()",
                 "'read'",
             ),
@@ -1233,9 +1233,9 @@ else:
         API,
         (
             Edit(
-                "warpd.daemon.http.routes:Api._answer",
-                "peer.right is not AccessLevel.CHANGE",
-                "peer.right is AccessLevel.NOTHING",
+                "warpd.daemon.http.routes:Api._respond",
+                "not peer.may(route.right)",
+                "not peer.may(READ)",
             ),
         ),
     ),

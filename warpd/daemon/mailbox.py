@@ -47,9 +47,7 @@ class Mailbox:
         self._questions: deque[Request] = deque()
         self._events = EventRow(KEPT)
         self._count = 0
-        self.listeners: list[
-            Callable[[], None]
-        ] = []  # called on the loop's thread after each event
+        self._listeners: list[Callable[[], None]] = []
         self.stats = Stats()  # replaced whole by the loop, so that a reader never sees half of them
         self.socket = SocketStats()  # likewise, by the socket's thread
         self.view: View | None = None  # what the last look showed, for all readers
@@ -87,11 +85,15 @@ class Mailbox:
             if question.answer.set_running_or_notify_cancel():
                 yield question
 
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """`listener` is called on the loop's thread after each event."""
+        self._listeners.append(listener)
+
     def tell(self, time: str, kind: str, **fields: Any) -> None:
         with self._guard:
             self._count += 1
             self._events.add(LoggedEvent(self._count, time, kind, fields))
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener()
 
     def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:

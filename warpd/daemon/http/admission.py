@@ -7,35 +7,15 @@ take another one's.
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from warpd.daemon.http.auth import PeerCredentials
+
 REFUSED_MAX: Final = 50  # connections without a right in `WINDOW_S`; more than that is a flood
 WINDOW_S: Final = 5.0
-
-
-class AccessLevel(enum.IntEnum):
-    """What a connection may do."""
-
-    NOTHING = 0
-    READ = 1
-    CHANGE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCredentials:
-    """Who is at the other end, as the kernel says, and what that user may do."""
-
-    uid: int
-    right: AccessLevel
-
-    @property
-    def place(self) -> str:
-        """The name of the row of `PLACES` that counts for this peer."""
-        return "root" if self.uid == 0 else self.right.name.lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,19 @@ from typing import Any, Final
 
 import structlog
 
-from warpd.daemon.http.admission import AccessLevel, Admission, Budget, FloodGate, PeerCredentials
+from warpd.daemon.http.admission import Admission, Budget, FloodGate
+from warpd.daemon.http.auth import (
+    NEEDS_READ,
+    RIGHTS,
+    AccessLevel,
+    Groups,
+    PeerCredentials,
+    peer_of,
+    uid_of,
+)
 from warpd.daemon.http.connection import Connection, Receive, Scope, Send, short_answer
 from warpd.daemon.http.listener import SocketFile, listen
-from warpd.daemon.http.peer_credentials import NEEDS_READ, Groups, peer_of, uid_of
-from warpd.daemon.http.routes import RIGHTS, Api
+from warpd.daemon.http.routes import Api
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 

@@ -7,14 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warpd.daemon.http.admission import (
-    AccessLevel,
-    Admission,
-    Budget,
-    FloodGate,
-    PeerCredentials,
-    Places,
-)
+from warpd.daemon.http.admission import Admission, Budget, FloodGate, Places
+from warpd.daemon.http.auth import AccessLevel, PeerCredentials
 from warpd.daemon.http.listener import access_list
 
 PLACES = {"root": Places(2, 2), "change": Places(3, 2), "read": Places(4, 3)}

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from warpd.daemon.http import connection, peer_credentials
+from warpd.daemon.http import auth, connection
 from warpd.daemon.http import server as http_server
-from warpd.daemon.http.admission import PLACES, AccessLevel, Admission, Places
+from warpd.daemon.http.admission import PLACES, Admission, Places
+from warpd.daemon.http.auth import AccessLevel, Groups
 from warpd.daemon.http.listener import listen
-from warpd.daemon.http.peer_credentials import Groups
-from warpd.daemon.http.routes import BODY_MAX, ROUTES, openapi
+from warpd.daemon.http.messages import BODY_MAX
+from warpd.daemon.http.routes import ROUTES, openapi
 from warpd.daemon.http.server import Server
 from warpd.daemon.http.view import View
 from warpd.daemon.mailbox import Mailbox
@@ -330,7 +331,7 @@ def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def named(name: str) -> Any:
         return grp.struct_group((name, "x", made[name], [])) if name in made else known(name)
 
-    monkeypatch.setattr(peer_credentials.grp, "getgrnam", named)
+    monkeypatch.setattr(auth.grp, "getgrnam", named)
     for ancestor in path.parents:  # pytest's own folders are for root only
         if str(ancestor).startswith("/tmp/pytest-of-root"):
             ancestor.chmod(0o755)
@@ -355,6 +356,20 @@ def test_who_may_what(path: Path, groups: dict[str, int]) -> None:
             lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]],
         )
         assert both == statuses, held
+
+
+@needs_root
+def test_a_reader_may_look_and_change_nothing_by_any_route(
+    path: Path, answerer: Answerer, groups: dict[str, int]
+) -> None:
+    """Every route that needs the right to change, by whatever method."""
+    changing = [route for route in ROUTES if route.right is AccessLevel.CHANGE]
+    assert {route.path for route in changing} == {"/v1/apply", "/v1/confirm", "/v1/rollback"}
+    assert {route.method for route in ROUTES if route not in changing} == {"GET"}
+    asked = as_user(
+        61999, [61002], lambda: [ask(path, route.method, route.path)[0] for route in changing]
+    )
+    assert asked == [403] * len(changing) and not answerer.asked
 
 
 @needs_root

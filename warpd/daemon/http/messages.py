@@ -1,0 +1,132 @@
+"""Requests and responses over ASGI: what a route takes, and what it gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from warpd.daemon.http.auth import PeerCredentials
+from warpd.daemon.http.connection import SLOW_S, Receive, Scope, Send
+
+BODY_MAX: Final = 64 * 1024
+JSON: Final = "application/json"
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class HttpError(Exception):
+    """An answer that is not what was asked for.
+
+    Attributes:
+        status: of the response.
+        body: what is sent as JSON.
+    """
+
+    def __init__(self, status: int, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status, self.body = status, {"version": 1, "error": message, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is asked.
+
+    Attributes:
+        peer: who asks, with at least the right that the route needs.
+        name: the part of the path that a route calls `{name}`; "" where it has none.
+        query: the last value of each name in the query.
+        headers: names in lower case.
+        arguments: the JSON object of the body; {} for an empty body.
+        gone: ends when the peer has gone.
+    """
+
+    method: str
+    path: str
+    peer: PeerCredentials
+    name: str
+    query: Mapping[str, str]
+    headers: Headers
+    arguments: Mapping[str, Any]
+    gone: Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What is answered: parts of a body of known length, or `stream` for one that goes on."""
+
+    status: int = 200
+    kind: str = JSON
+    parts: tuple[bytes, ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
+
+
+def json_response(data: Mapping[str, Any], status: int = 200) -> HttpResponse:
+    """`data` as a line of JSON."""
+    return HttpResponse(status, JSON, (json.dumps(data).encode() + b"\n",))
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    """The last value of each name in the query."""
+    values = parse_qs(scope["query_string"].decode("latin-1"))
+    return {name: given[-1] for name, given in values.items()}
+
+
+async def arguments_of(receive: Receive) -> dict[str, Any]:
+    """The JSON object of the body; {} for an empty one.
+
+    Raises:
+        HttpError: it is too large, too slow or no JSON object.
+    """
+    try:
+        async with asyncio.timeout(SLOW_S):
+            raw = await _body(receive)
+    except TimeoutError:
+        raise HttpError(408, "the body did not come") from None
+    try:
+        found = json.loads(raw) if raw.strip() else {}
+    except (ValueError, RecursionError):
+        raise HttpError(400, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise HttpError(400, "the body is not a JSON object")
+    return found
+
+
+async def _body(receive: Receive) -> bytes:
+    raw = b""
+    while True:
+        message = await receive()
+        raw += bytes(message.get("body", b""))
+        if len(raw) > BODY_MAX:
+            raise HttpError(413, "the body is too large")
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return raw
+
+
+async def send_response(send: Send, response: HttpResponse) -> None:
+    """Send it, part by part, as fast as the peer takes it."""
+    headers = [*response.headers]
+    has_body = response.status != 304
+    if has_body:
+        headers.append((b"content-type", response.kind.encode()))
+    if has_body and response.stream is None:
+        size = sum(len(part) for part in response.parts)
+        headers.append((b"content-length", str(size).encode()))
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
+    await send(start)
+    for part in response.parts:
+        await _send_part(send, part)
+    if response.stream is not None:
+        async with aclosing(response.stream) as stream:  # type: ignore[type-var]  # a generator
+            async for part in stream:
+                await _send_part(send, part)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
