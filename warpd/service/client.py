@@ -1,7 +1,7 @@
-"""The daemon's control socket from the other side: plain HTTP, for whoever may not touch the
-kernel, and for events.
+"""The client of the daemon's control socket: plain HTTP over a unix socket.
 
-Lives here: questions and answers. Does not: when to ask the daemon rather than the kernel (`cli`).
+Commands of users who may not touch the kernel use it, and everything that follows events. The
+commands decide when to ask the daemon instead of the kernel.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ CONNECT_S = 5.0
 
 
 def socket_path() -> Path:
+    """Return the socket that WARPD_SOCKET names, or that of the system."""
     return Path(os.environ.get("WARPD_SOCKET") or DEFAULT_SOCKET)
 
 
-class _Line(http.client.HTTPConnection):
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the unix socket."""
+
     def __init__(self, path: Path, timeout_s: float | None) -> None:
         super().__init__("warpd", timeout=timeout_s)
         self._path = path
@@ -40,20 +43,22 @@ class _Line(http.client.HTTPConnection):
 
 
 def _connected(path: Path) -> socket.socket:
-    """Wait for a place in the queue of the socket: one that does not block gets EAGAIN when it is
-    full (unix(7)).
+    """Connect to the socket, and wait up to `CONNECT_S` while its queue is full.
+
+    SO_SNDTIMEO sets that time: a non-blocking connect fails with EAGAIN at once (unix(7)).
 
     Raises:
-        OSError: nobody listens, or not for us.
+        OSError: nobody listens, or this user may not connect.
     """
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(CONNECT_S), 0))
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    timeout = struct.pack("ll", int(CONNECT_S), 0)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
     try:
-        line.connect(str(path))
+        connected.connect(str(path))
     except OSError:
-        line.close()
+        connected.close()
         raise
-    return line
+    return connected
 
 
 def answers(path: Path | None = None) -> bool:
@@ -72,17 +77,27 @@ def ask(
     path: Path | None = None,
     config: Path | None = None,
 ) -> dict[str, Any]:
-    """The daemon's answer. With `config`, only of a daemon that serves this YAML.
+    """Ask the daemon.
+
+    Args:
+        method: of HTTP.
+        what: the path of the resource, with its query.
+        body: what is sent, as JSON.
+        path: the socket; by default that of WARPD_SOCKET or of the system.
+        config: the YAML that the daemon has to serve; None for any.
 
     Raises:
-        WarpError: nobody answers, or the daemon refuses; with its own words and exit code.
-        InvalidIntent: the YAML has problems.
+        WarpError: no daemon answers, it serves another YAML, or it refuses; a refusal has the
+            daemon's message and exit code.
+        InvalidIntent: the YAML has errors.
     """
     if config is not None:
         _refuse_other(config, path)
-    with contextlib.closing(_Line(path or socket_path(), TIMEOUT_S)) as line:
+    with contextlib.closing(_Connection(path or socket_path(), TIMEOUT_S)) as connection:
         try:
-            answer = _answer(line, method, what, json.dumps(body) if body is not None else None)
+            answer = _answer(
+                connection, method, what, json.dumps(body) if body is not None else None
+            )
             data: dict[str, Any] = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as failure:
             raise _nobody(failure) from failure
@@ -92,7 +107,11 @@ def ask(
 
 
 def _refuse_other(config: Path, path: Path | None) -> None:
-    """Raises: WarpError when the daemon serves another YAML than was named."""
+    """Refuse to go on with a daemon that serves another YAML than the one that was named.
+
+    Raises:
+        WarpError: it does, or it does not answer.
+    """
     served = ask("GET", "/v1/daemon", path=path)["config"]
     if os.path.abspath(config) != os.path.abspath(served):
         text = f"warpd serves {served}, not {config}"
@@ -105,7 +124,7 @@ def _refuse_other(config: Path, path: Path | None) -> None:
 
 
 def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
-    """As the daemon had it: the problems of a YAML with their places."""
+    """Return the daemon's refusal as an exception, with the findings of an invalid YAML."""
     try:
         problems = [finding_of(item) for item in data.get("problems", ())]
     except (KeyError, TypeError):
@@ -116,14 +135,19 @@ def _failure(status: int, data: Mapping[str, Any]) -> WarpError:
 def events(
     after: int = 0, follow: bool = True, path: Path | None = None
 ) -> Iterator[dict[str, Any]]:
-    """What happened since `after`, and with `follow` what happens, until the daemon ends.
+    """Yield events, the oldest first.
+
+    Args:
+        after: the number of an event; later ones are yielded.
+        follow: whether to wait for further events until the daemon ends.
+        path: the socket, as in `ask`.
 
     Raises:
         WarpError: nobody answers, or the daemon refuses.
     """
-    with contextlib.closing(_Line(path or socket_path(), 60.0)) as line:
+    with contextlib.closing(_Connection(path or socket_path(), 60.0)) as connection:
         try:
-            answer = _answer(line, "GET", f"/v1/events?after={after}&follow={int(follow)}")
+            answer = _answer(connection, "GET", f"/v1/events?after={after}&follow={int(follow)}")
             if answer.status != 200:
                 raise Answered(answer.status, json.loads(answer.read()))
             while row := answer.readline():
@@ -134,18 +158,21 @@ def events(
 
 
 def _answer(
-    line: http.client.HTTPConnection, method: str, what: str, body: str | None = None
+    connection: http.client.HTTPConnection, method: str, what: str, body: str | None = None
 ) -> http.client.HTTPResponse:
-    """Raises: OSError, http.client.HTTPException."""
-    with contextlib.suppress(
-        BrokenPipeError
-    ):  # refused at the door: what was answered can still be read
-        line.request(method, what, body)
-    return line.getresponse()
+    """Send a request and return the response.
+
+    Raises:
+        OSError, http.client.HTTPException: the connection failed.
+    """
+    # A daemon that refuses a connection answers and closes it; the answer can still be read.
+    with contextlib.suppress(BrokenPipeError):
+        connection.request(method, what, body)
+    return connection.getresponse()
 
 
 class Answered(WarpError):
-    """A refusal of the daemon's."""
+    """The daemon refused a request; message, code and exit code are its own."""
 
     def __init__(self, status: int, data: Mapping[str, Any]) -> None:
         WarpError.__init__(
@@ -159,7 +186,7 @@ class Answered(WarpError):
 
 
 class AnsweredInvalid(Answered, InvalidIntent):
-    """A refusal because of the YAML, with its problems."""
+    """The daemon refused a request because the YAML has errors."""
 
     def __init__(self, status: int, data: Mapping[str, Any], findings: Iterable[Finding]) -> None:
         Answered.__init__(self, status, data)
@@ -171,6 +198,6 @@ def _nobody(failure: Exception) -> WarpError:
         hint = "root may do it; a new membership counts from the next login"
         return WarpError(NEEDS_READ, code="not-permitted", who="operator", hint=hint)
     why = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
-    hint = "is warpd running? `systemctl status warpd`; root looks without it"
+    hint = "is warpd running? `systemctl status warpd`; root can look without it"
     text = f"warpd does not answer: {socket_path()}: {why}"
     return WarpError(text, code="no-daemon", who="operator", hint=hint)

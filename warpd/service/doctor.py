@@ -1,6 +1,7 @@
-"""Is this machine fit, and does anything stand in the way? A list of checks, each with what to do.
+"""Check whether this machine can run the gateway, and whether anything is in its way.
 
-Changes nothing. Reads the kernel through the same look as a plan does.
+The result is a list of checks, each with what to do. Nothing is changed; the kernel is observed as
+for a plan.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One check: its name, its verdict, what was found, and what to do about it."""
+
     name: str
     state: Verdict
     text: str
@@ -51,16 +54,19 @@ class Check:
 def examine(
     intent: Intent | None,
     allocations: Allocations,
-    told: Callable[[Host | None, bool], Sequence[Condition]],
+    current: Callable[[Host | None, bool], Sequence[Condition]],
 ) -> list[Check]:
-    """Every check, in the order in which an operator would mend them.
+    """Return every check, in the order in which an operator would fix problems.
 
-    `told` gives what status tells as well, of what a look at the host showed, and of whether
-    devices of ours are there.
+    Args:
+        intent: the intent; None where the YAML is invalid and nothing is in force.
+        allocations: its allocations.
+        current: returns the conditions that status shows too. Its arguments are the observed host,
+            and whether the kernel has WireGuard devices that warpd has made.
     """
     if not bindings.are_here():
         fault = Check("kernel", "fail", bindings.MISSING, bindings.HINT)
-        return [*_conditions(told(None, False)), *_yaml(intent), _rights(), fault]
+        return [*_conditions(current(None, False)), *_yaml(intent), _rights(), fault]
     from warpd.kernel.linux.live_kernel import LiveKernel
 
     kernel = LiveKernel()
@@ -71,13 +77,13 @@ def examine(
         fault = Check(
             "kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables"
         )
-        return [*_conditions(told(None, False)), *_yaml(intent), _rights(), fault]
+        return [*_conditions(current(None, False)), *_yaml(intent), _rights(), fault]
     finally:
         kernel.close()
     host = dump.host or Host()
     devices = any(isinstance(item, WireguardDevice) for item in observed.state)
     out = [
-        *_conditions(told(host, devices)),
+        *_conditions(current(host, devices)),
         *_yaml(intent),
         _rights(),
         _kernel(),
@@ -100,7 +106,7 @@ def _conditions(found: Iterable[Condition]) -> Iterator[Check]:
 
 
 def _yaml(intent: Intent | None) -> Iterator[Check]:
-    """What is wrong with it is a condition."""
+    """Whether the YAML is valid; if it is not, there is a condition."""
     if intent is not None:
         yield Check("yaml", "ok", f"{len(intent.networks)} networks")
 
@@ -116,65 +122,53 @@ def _kernel() -> Check:
 
 
 def _wireguard(intent: Intent | None, host: Host) -> Check:
-    have = [
-        name
-        for name, there in (("kernel", host.wireguard_kernel), ("wireguard-go", host.wireguard_go))
-        if there
-    ]
+    have = []
+    if host.wireguard_kernel:
+        have.append("kernel")
+    if host.wireguard_go:
+        have.append("wireguard-go")
     found = driver(intent.gateway, host) if intent else next(iter(have), None)
     if found is None:
         wanted = f" (gateway.wireguard is {intent.gateway.wireguard})" if intent else ""
         hint = "modprobe wireguard, or apt install wireguard-go for gateways without the kernel's"
         return Check("wireguard", "fail", f"no WireGuard that may be used{wanted}", hint)
-    return Check(
-        "wireguard",
-        "ok",
-        f"available: {', '.join(have)}; used: {'kernel' if found == 'wireguard' else 'userspace'}",
-    )
+    used = "kernel" if found == "wireguard" else "userspace"
+    return Check("wireguard", "ok", f"available: {', '.join(have)}; used: {used}")
 
 
 def _vrf(intent: Intent | None, host: Host) -> Check:
-    wanted = (
-        [
-            name
-            for name, one in intent.networks.items()
-            if isolation_of(one, intent.gateway) == "vrf"
-        ]
-        if intent
-        else []
-    )
+    wanted = _networks_in_vrfs(intent) if intent is not None else 0
     if host.vrf:
-        return Check("vrf", "ok", f"available; networks that live in one: {len(wanted)}")
-    text = f"this kernel has none; networks that ask for it: {len(wanted)}"
+        return Check("vrf", "ok", f"available; networks that live in one: {wanted}")
+    text = f"this kernel has none; networks that ask for it: {wanted}"
     if not wanted:
         return Check("vrf", "ok", text)
-    return Check(
-        "vrf",
-        "fail",
-        text,
-        "apt install linux-image-amd64 (its module vrf), or write isolation: namespace",
-    )
+    hint = "apt install linux-image-amd64 (its module vrf), or write isolation: namespace"
+    return Check("vrf", "fail", text, hint)
+
+
+def _networks_in_vrfs(intent: Intent) -> int:
+    networks = intent.networks.values()
+    return sum(isolation_of(network, intent.gateway) == "vrf" for network in networks)
 
 
 def _uplink(host: Host) -> Iterator[Check]:
-    """What is wrong with it is a condition."""
+    """Describe the uplink; where it does not work, there is a condition."""
     if not host.uplink or host.uplink_down or not host.hops:
         return
-    about = (
-        f"{host.uplink}, MTU {host.uplink_mtu}, {', '.join(host.uplink_addresses) or 'no address'}"
-    )
     warnings = list(uplink_warnings(host))
-    yield from (
-        Check("uplink", "warn", warning["message"], warning["hint"]) for warning in warnings
-    )
+    for warning in warnings:
+        yield Check("uplink", "warn", warning["message"], warning["hint"])
     if not warnings:
-        yield Check("uplink", "ok", about)
+        addresses = ", ".join(host.uplink_addresses) or "no address"
+        yield Check("uplink", "ok", f"{host.uplink}, MTU {host.uplink_mtu}, {addresses}")
 
 
 def _forwarding(host: Host) -> Iterator[Check]:
     if host.fence4 or host.fence6:
         text = (
-            "was off on this host; warpd turned it on and fences off everything that is not its own"
+            "was off on this host; warpd turned it on and drops forwarded packets of everything"
+            " else"
         )
         yield Check("forwarding", "ok", text)
     elif host.forwarding4:
@@ -189,10 +183,14 @@ def _forwarding(host: Host) -> Iterator[Check]:
 
 
 def networkd(root: Path) -> Iterator[Check]:
-    """Whether systemd-networkd, where it runs, leaves routes and rules alone that it did not make
-    (networkd.conf(5)).
+    """Check that systemd-networkd, where it runs, keeps routes and rules that it has not made.
+
+    Args:
+        root: the root of the file system.
+
+    Source: networkd.conf(5).
     """
-    import configparser  # a daemon that nobody asks for a check does without it
+    import configparser  # imported late: the daemon hardly ever needs it, and it costs memory
 
     if not (root / "run/systemd/netif").is_dir():
         return
@@ -201,11 +199,7 @@ def networkd(root: Path) -> Iterator[Check]:
         with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
             found.read(file, encoding="utf-8")
     names = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules")
-    on = [
-        name
-        for name in names
-        if found.get("Network", name, fallback="yes").lower() not in ("no", "false", "off", "0")
-    ]
+    on = [name for name in names if _is_on(found.get("Network", name, fallback="yes"))]
     if on:
         hint = (
             "install systemd/networkd.conf.d/50-warpd.conf into /etc/systemd/networkd.conf.d and"
@@ -221,16 +215,22 @@ def networkd(root: Path) -> Iterator[Check]:
         yield Check("networkd", "ok", "leaves routes and rules of others alone")
 
 
+def _is_on(value: str) -> bool:
+    """Whether a boolean of systemd is true."""
+    return value.lower() not in ("no", "false", "off", "0")
+
+
 def _drop_ins(root: Path, name: str) -> list[Path]:
-    """The file and its drop-ins, in the order in which systemd reads them; of two with one name
-    that in /etc counts.
+    """Return a file and its drop-ins, in the order in which systemd reads them.
+
+    Of two files with one name, the one in /etc counts.
     """
     places = [root / "usr/lib/systemd", root / "run/systemd", root / "etc/systemd"]
-    by_name = {
-        file.name: file for place in places for file in sorted((place / f"{name}.d").glob("*.conf"))
-    }
-    main = [file for file in (place / name for place in places) if file.is_file()][-1:]
-    return [*main, *(by_name[each] for each in sorted(by_name))]
+    by_name: dict[str, Path] = {}
+    for place in places:
+        by_name |= {file.name: file for file in (place / f"{name}.d").glob("*.conf")}
+    mains = [place / name for place in places if (place / name).is_file()]
+    return [*mains[-1:], *(by_name[file] for file in sorted(by_name))]
 
 
 def _log_all_netns() -> str:
@@ -262,8 +262,8 @@ def _foreign(
     unclear = [] if warnings else uncertain_chains(host, allocations, intent, connected)
     for chain in unclear:
         text = (
-            f"chain {chain} (not ours) may drop what clients send: a rule of it is not understood"
-            " here"
+            f"chain {chain} (not ours) may drop what clients send: warpd cannot evaluate one of"
+            " its rules"
         )
         yield Check("firewall", "warn", text, "see whether handshakes arrive: `warpctl status`")
     if not warnings and not unclear:
@@ -271,7 +271,7 @@ def _foreign(
 
 
 def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Iterator[Check]:
-    """Ports of networks that are to be up, and that somebody else holds."""
+    """Check that no other program has a port of a network that is to be up."""
     held = {item.port for item in state if isinstance(item, WireguardDevice)}
     for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - held).items():
         warning = port_warning(port, who)
@@ -281,14 +281,16 @@ def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Ite
 def connected_ports(
     traffic: Mapping[Key, PeerTraffic], allocations: Allocations, now_s: int
 ) -> set[int]:
-    """Listening ports at which a client has a session; `now_s` is seconds since the epoch."""
-    devices = {
-        key.name.partition(" ")[0]
-        for key, one in traffic.items()
-        if one.handshake and now_s - one.handshake < CONNECTED_S
-    }
-    return {
-        allocation.port
-        for allocation in allocations.networks.values()
-        if naming.tunnel(allocation.vcid) in devices
-    }
+    """Return the listening ports at which a client has a session.
+
+    Args:
+        traffic: what the kernel has counted, by peer.
+        allocations: the allocations of the networks.
+        now_s: seconds since the epoch.
+    """
+    devices = set()
+    for key, peer in traffic.items():
+        if peer.handshake and now_s - peer.handshake < CONNECTED_S:
+            devices.add(key.name.partition(" ")[0])
+    networks = allocations.networks.values()
+    return {item.port for item in networks if naming.tunnel(item.vcid) in devices}

@@ -1,8 +1,7 @@
-"""What is known of an endpoint's own way to the gateway, beside what `explain` says of its packets
-there. Pure.
+"""Describe the connection between an endpoint and the gateway. Pure.
 
-Lives here: why an endpoint is not in the kernel, its session, and what nobody at the gateway can
-see. Does not: routes and rules (`explain`).
+It consists of why an endpoint is not in the kernel, of its session, and of what cannot be observed
+at the gateway. `explain` follows its packets from there through routes and rules.
 """
 
 from __future__ import annotations
@@ -23,18 +22,28 @@ IP_AND_ICMP_BYTES: Final = 28  # the headers of a ping
 
 @dataclass(frozen=True, slots=True)
 class EndpointSession:
-    """The handshakes of one endpoint as the kernel has them."""
+    """The session of one endpoint as the kernel has it.
+
+    - `presence`: online while the session is valid, stale after that, never without a handshake.
+    - `handshake_age_s`: seconds since the last handshake; None for never.
+    - `comes_from`: address and port of its latest packet; "" where none is known.
+    """
 
     presence: Presence
-    handshake_age_s: int | None  # None for never
-    comes_from: str  # address and port of its latest packet; "" where none is known
+    handshake_age_s: int | None
+    comes_from: str
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
-    """`now_s` is in seconds since the epoch."""
+    """Return the session of a peer.
+
+    Args:
+        traffic: what the kernel has counted; None where there is no such peer.
+        now_s: seconds since the epoch.
+    """
     if traffic is None or not traffic.handshake:
         return EndpointSession("never", None, traffic.endpoint if traffic is not None else "")
     age_s = max(0, now_s - traffic.handshake)
@@ -42,7 +51,7 @@ def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
 
 
 def absence(goal: Target, network: str, name: str) -> str:
-    """Why the YAML keeps an endpoint out of the kernel; "" where it does not."""
+    """Return why the YAML keeps an endpoint out of the kernel; "" where it does not."""
     body = goal.intent.networks[network]
     endpoint = body.endpoints[name]
     if not body.enabled:
@@ -55,7 +64,13 @@ def absence(goal: Target, network: str, name: str) -> str:
 
 
 def session_text(session: EndpointSession, name: str, dialled: str) -> str:
-    """One sentence; `name` is NETWORK/NAME, `dialled` the address and port that its config has."""
+    """Return the state of a session as a sentence.
+
+    Args:
+        session: the session.
+        name: the endpoint, as NETWORK/NAME.
+        dialled: the gateway's address and port in the client config.
+    """
     if session.presence == "online":
         return f"handshake {session.handshake_age_s} s ago, from {session.comes_from}"
     what = "no handshake since the tunnel was made"
@@ -69,16 +84,21 @@ def session_text(session: EndpointSession, name: str, dialled: str) -> str:
 
 
 def not_seen(target: str, protocol: str, port: int, mtu: int) -> Iterator[str]:
-    """What may still be in the way of a packet that passes the gateway."""
+    """Yield what may still stop a packet that passes the gateway.
+
+    Args:
+        target: the address that is asked for.
+        protocol: the protocol.
+        port: the port; 0 for icmp.
+        mtu: the MTU of the tunnel, in bytes.
+    """
     yield (
         "the device itself: its firewall, and networks around it that use the same addresses as"
         f" the tunnel, which it then sends past the tunnel (`ip route get {target}` there)"
     )
-    what = (
-        "the name server answers queries"
-        if protocol == "udp" and port == 53
-        else f"{target} answers"
-    )
+    what = f"{target} answers"
+    if protocol == "udp" and port == 53:
+        what = "the name server answers queries"
     yield f"the other side: whether {what}, and knows a way back"
     yield (
         "routers on the way that drop large packets and tell nobody"

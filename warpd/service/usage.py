@@ -1,7 +1,7 @@
-"""What both programs start with: sound standard streams, and exit codes of wrong command lines.
+"""The start of both programs: standard streams that are open, and exit codes of command lines.
 
-A wrong command line ends as every other failure does: exit code 2 means that `plan` has changes,
-and nothing else.
+A wrong command line has the exit code of every other failure: exit code 2 only means that `plan`
+has changes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import typer
 
 from warpd.errors import EXIT_FAILED
 
-# Typer shows no name for the class of all wrong command lines; this one is among its public
-# children.
+# Typer exports no name for the base class of all wrong command lines, but a class derived from it.
 USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
 
@@ -36,7 +35,11 @@ def open_standard_streams() -> None:
 
 
 def run(app: typer.Typer) -> int:
-    """Run one command line; its exit code. Raises: what the command raises."""
+    """Run one command line and return its exit code.
+
+    Raises:
+        Exception: whatever the command raises.
+    """
     try:
         code = app(standalone_mode=False)
     except USAGE_ERROR as failure:
