@@ -130,7 +130,7 @@ def test_a_yes_keeps_it(made: Gateway) -> None:
     pending = History(made.session).pending()
     assert pending is not None
     assert (
-        json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["goes_back_to"] == 1
+        json.loads(made.run("status", "-o", "json").stdout)["pending_confirm"]["rollback_to"] == 1
     )
     assert made.run("confirm").returncode == 0
     time.sleep(max(0.0, pending.left_s()) + 2)

@@ -1,8 +1,4 @@
-"""What on this host may stand in the way of traffic, told to the operator by plan, doctor and
-status.
-
-Pure.
-"""
+"""Warn of what on this host may stop traffic of networks; plan, doctor and status show it. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.kernel.state import ForeignChain, Host
 from warpd.networks.resolved import isolation_of
 
-# Networks in namespaces come in by dn-<vcid>; those in VRFs by vrf-<vcid>, and go back by
-# wg-<vcid>.
+# Packets of networks in namespaces come in by dn-<vcid>. Those of networks in VRFs come in by
+# vrf-<vcid>, and their answers leave by wg-<vcid>.
 LETS_THROUGH: Final = {
     "forward": (
         'nft insert rule {where} iifname {{ "dn-*", "vrf-*" }} accept\n'
@@ -29,6 +25,7 @@ LETS_THROUGH: Final = {
     "input": "nft insert rule {where} udp dport {{ {ports} }} accept",
 }
 PORTS_NAMED: Final = 8
+NETWORKS_NAMED: Final = 3
 WIREGUARD_OVERHEAD4: Final = 60  # bytes: IPv4 20, UDP 8, WireGuard 32
 Warning = dict[str, str]
 
@@ -36,13 +33,15 @@ Warning = dict[str, str]
 def host_warnings(
     host: Host, allocations: Allocations, intent: Intent | None = None
 ) -> Iterator[Warning]:
-    """What of the host's own set-up keeps packets of ours from where they are to go: routes, and
-    foreign chains for certain.
+    """Yield warnings about routes and foreign chains that certainly stop packets of networks.
 
-    Our table cannot overrule a foreign chain: each comes with the rule that helps.
+    Our table cannot overrule a foreign chain, so that the hint is a rule for that chain. Chains
+    that may stop packets are reported by `uncertain_chains`.
 
-    Without an intent only the listening ports are looked at. What the chains might do, but not for
-    certain, is not said here: see `uncertain_chains`.
+    Args:
+        host: the observed host.
+        allocations: the allocations of the networks.
+        intent: without it only the listening ports are checked.
     """
     yield from uplink_warnings(host)
     yield from foreign_warnings(host, allocations, intent)
@@ -51,38 +50,39 @@ def host_warnings(
 
 
 def mtu_warnings(host: Host, intent: Intent) -> Iterator[Warning]:
-    """Networks whose own `mtu` leaves no room for the tunnel: each large packet is cut in two.
+    """Yield networks whose `mtu` is too large for the uplink, so that large packets are fragmented.
 
-    Segments are made for that.
+    Networks that carry Ethernet are left out: their outer packets are fragmented by design.
     """
+    if not host.uplink_mtu:
+        return
     fits = host.uplink_mtu - WIREGUARD_OVERHEAD4
     for name, network in sorted(intent.networks.items()):
-        if host.uplink_mtu and network.mtu and network.mtu > fits and not network.traits.ethernet:
-            room = (
-                f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's"
-                " own bytes)"
-            )
-            text = (
-                f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
-            )
-            yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
+        if network.mtu is None or network.mtu <= fits or network.traits.ethernet:
+            continue
+        room = (
+            f"the uplink {host.uplink} has room for {fits} ({host.uplink_mtu} less the tunnel's"
+            " own bytes)"
+        )
+        text = f"networks.{name}.mtu is {network.mtu}, and {room}: each large packet is cut in two"
+        yield {"message": text, "hint": f"leave `mtu` out, or write at most {fits}"}
 
 
 def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Iterator[Warning]:
-    """As `host_warnings`, but for chains that concern what arrives at listening ports."""
+    """Yield the warnings of `host_warnings`, except those about listening ports."""
     yield from uplink_warnings(host)
     yield from _closed_ways(host, allocations, intent)
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
-    """Where the host's own default route does not use the link that is named as uplink."""
+    """Yield a warning where the host's default route does not use the link named as uplink."""
     for version in host.elsewhere:
         where = (
             f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
         )
         if version in host.steered:
             text = (
-                f"{where}; what networks send to the internet leaves by {host.uplink} all the same"
+                f"{where}; what networks send to the internet leaves by {host.uplink} nevertheless"
                 f" (routing table {UPLINK_TABLE})"
             )
             hint = (
@@ -100,44 +100,46 @@ def uplink_warnings(host: Host) -> Iterator[Warning]:
 def foreign_warnings(
     host: Host, allocations: Allocations, intent: Intent | None = None
 ) -> Iterator[Warning]:
-    """As `host_warnings`, of chains of others alone."""
+    """Yield the warnings of `host_warnings` that concern foreign chains."""
     yield from _closed_ports(host, allocations, intent)
     yield from _closed_ways(host, allocations, intent)
 
 
 def drops_forwarded(host: Host, probe: Probe) -> ForeignChain | None:
-    """The foreign chain that drops this packet for certain; None for none."""
-    return next(
-        (found.chain for found in judge(host.foreign_rules, probe) if found.end == "dropped"), None
-    )
+    """Return the foreign chain that certainly drops a packet; None for none."""
+    verdicts = judge(host.foreign_rules, probe)
+    return next((found.chain for found in verdicts if found.end == "dropped"), None)
 
 
 def uncertain_chains(
     host: Host, allocations: Allocations, intent: Intent | None, connected_ports: Iterable[int] = ()
 ) -> list[str]:
-    """Foreign chains that may drop what arrives at our ports: the drop is understood, something
-    before it is not.
+    """Return the foreign chains that may drop what arrives at our listening ports.
 
-    A port with a session is not counted: its packets do pass.
+    Such a chain has a drop, and before it a rule that warpd cannot evaluate.
+
+    Args:
+        host: the observed host.
+        allocations: the allocations of the networks.
+        intent: without it all ports are checked.
+        connected_ports: ports at which a client has a session, so that packets pass.
     """
     ports = set(listening_ports(allocations, intent)) - set(connected_ports)
-    found = (
-        one
-        for port in sorted(ports)
-        for version in _versions(host)
-        for one in judge(host.foreign_rules, _arriving(host, port, version))
-    )
-    return sorted(
-        {
-            _chain_text(one.chain)
-            for one in found
-            if one.end == "unknown" and (one.rule or one.chain.policy == "drop")
-        }
-    )
+    chains = set()
+    for port, version in itertools.product(sorted(ports), _versions(host)):
+        for found in judge(host.foreign_rules, _arriving(host, port, version)):
+            if found.end == "unknown" and (found.rule or found.chain.policy == "drop"):
+                chains.add(_chain_text(found.chain))
+    return sorted(chains)
 
 
 def port_warning(port: int, who: str) -> Warning:
-    """That somebody else listens on a port of ours; `who` is "" where that is not known."""
+    """Return the warning that another program listens on a port of a network.
+
+    Args:
+        port: the UDP port.
+        who: the program; "" where it is not known.
+    """
     text = (
         f"UDP port {port} is taken by {who or 'another program'}: the network that has it cannot"
         " come up"
@@ -145,51 +147,46 @@ def port_warning(port: int, who: str) -> Warning:
     return {"message": text, "hint": "stop that program, or give the network another `port`"}
 
 
-# ---- listening ports -----------------------------------------------------------------------------------------
+# -- listening ports
 
 
 def _closed_ports(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
+    """Yield foreign chains that drop what arrives at listening ports, one warning for each."""
     closed: dict[tuple[str, str], tuple[Judged, set[int]]] = {}
     for port, version in itertools.product(listening_ports(allocations, intent), _versions(host)):
         for found in judge(host.foreign_rules, _arriving(host, port, version)):
             if found.end == "dropped":
-                closed.setdefault((_chain_text(found.chain), found.rule), (found, set()))[1].add(
-                    port
-                )
+                key = (_chain_text(found.chain), found.rule)
+                closed.setdefault(key, (found, set()))[1].add(port)
     for found, ports in closed.values():
-        named = _numbers(ports)
-        hint = LETS_THROUGH["input"].format(where=_chain_text(found.chain), ports=named)
-        if found.chain.table == "firewalld":
-            hint = (
-                "\n".join(
-                    f"firewall-cmd --permanent --add-port={port}/udp"
-                    for port in sorted(ports)[:PORTS_NAMED]
-                )
-                + "\nfirewall-cmd --reload"
-            )
-        yield {
-            "message": (
-                f"chain {_chain_text(found.chain)} (not ours) {_how(found)} what clients send to"
-                f" UDP port {named}"
-            ),
-            "hint": f"let them through:\n{hint}",
-        }
+        text = (
+            f"chain {_chain_text(found.chain)} (not ours) {_how(found)} what clients send to"
+            f" UDP port {_numbers(ports)}"
+        )
+        yield {"message": text, "hint": f"let them through:\n{_opens_ports(found.chain, ports)}"}
+
+
+def _opens_ports(chain: ForeignChain, ports: set[int]) -> str:
+    """Return the commands by which a foreign chain lets UDP ports through."""
+    if chain.table != "firewalld":
+        return LETS_THROUGH["input"].format(where=_chain_text(chain), ports=_numbers(ports))
+    commands = [
+        f"firewall-cmd --permanent --add-port={port}/udp" for port in sorted(ports)[:PORTS_NAMED]
+    ]
+    return "\n".join([*commands, "firewall-cmd --reload"])
 
 
 def listening_ports(allocations: Allocations, intent: Intent | None) -> list[int]:
-    """Of the networks that shall be up; without an intent of all."""
-    off = (
-        {name for name, network in intent.networks.items() if not network.enabled}
-        if intent is not None
-        else set[str]()
-    )
-    return sorted(
-        {allocation.port for name, allocation in allocations.networks.items() if name not in off}
-    )
+    """Return the ports of the networks that are to be up; without an intent those of all."""
+    disabled = set()
+    if intent is not None:
+        disabled = {name for name, network in intent.networks.items() if not network.enabled}
+    networks = allocations.networks.items()
+    return sorted({allocation.port for name, allocation in networks if name not in disabled})
 
 
 def _versions(host: Host) -> list[int]:
-    """Address families in which clients can reach the uplink; both where that is not known."""
+    """Return the IP versions in which clients can reach the uplink; both where it is not known."""
     found = {6 if ":" in address else 4 for address in host.uplink_addresses}
     return sorted(found) or [4, 6]
 
@@ -204,10 +201,11 @@ def _numbers(ports: Iterable[int]) -> str:
     return ", ".join([*(str(port) for port in every[:PORTS_NAMED]), *more])
 
 
-# ---- forwarded packets ---------------------------------------------------------------------------------------
+# -- forwarded packets
 
 
 def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
+    """Yield foreign chains that drop forwarded packets, with the networks that each concerns."""
     if intent is None:
         return
     closed: dict[str, tuple[Judged, str, list[str]]] = {}
@@ -218,24 +216,24 @@ def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) ->
         for way, probes in _ways(host, network, intent.gateway, allocation.vcid):
             found = _dropped_by_one(host, probes)
             if found is not None:
-                closed.setdefault(f"{_chain_text(found.chain)} {way}", (found, way, []))[2].append(
-                    name
-                )
+                key = f"{_chain_text(found.chain)} {way}"
+                closed.setdefault(key, (found, way, []))[2].append(name)
                 break
     for found, blocked, names in closed.values():
         what = "what clients send" if blocked == "out" else "the answers to clients"
-        few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        yield {
-            "message": f"chain {_chain_text(found.chain)} (not ours) {_how(found)} {what} of {few}",
-            "hint": (
-                "let them"
-                f" through:\n{LETS_THROUGH['forward'].format(where=_chain_text(found.chain))}"
-            ),
-        }
+        chain = _chain_text(found.chain)
+        text = f"chain {chain} (not ours) {_how(found)} {what} of {_few(names)}"
+        rules = LETS_THROUGH["forward"].format(where=chain)
+        yield {"message": text, "hint": f"let them through:\n{rules}"}
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - NETWORKS_NAMED} more" if len(names) > NETWORKS_NAMED else ""
+    return ", ".join(names[:NETWORKS_NAMED]) + more
 
 
 def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:
-    """The verdict of a chain that drops every one of these packets for certain."""
+    """Return the verdict of a chain that certainly drops every one of these packets."""
     dropped: list[dict[str, Judged]] = []
     for probe in probes:
         found = judge(host.foreign_rules, probe)
@@ -247,40 +245,41 @@ def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:
 def _ways(
     host: Host, network: Network, gateway: Gateway, vcid: int
 ) -> Iterator[tuple[Literal["out", "back"], list[Probe]]]:
-    """Packets that a network sends through the host, and their answers; nothing for networks that
-    stay inside.
+    """Yield packets that a network sends through the host, and the answers to them.
+
+    There are none for a network without egress.
     """
-    vrf = isolation_of(network, gateway) == "vrf"
-    link, back = (
-        (naming.vrf(vcid), naming.tunnel(vcid))
-        if vrf
-        else (naming.transit_outer(vcid), naming.transit_outer(vcid))
-    )
-    sent: list[Probe] = []
+    link = back = naming.transit_outer(vcid)
+    if isolation_of(network, gateway) == "vrf":
+        link, back = naming.vrf(vcid), naming.tunnel(vcid)
+    sent = _sent(host, network, link)
+    if not sent:
+        return
+    yield "out", sent
+    comes_by = host.uplink if network.traits.internet else ""
+    versions = sorted({probe.version for probe in sent})
+    answers = [
+        Probe("forward", version, comes_by, back, "", None, "established") for version in versions
+    ]
+    yield "back", answers
+
+
+def _sent(host: Host, network: Network, link: str) -> list[Probe]:
+    """Return the packets that stand for what a network sends; they enter the host by `link`."""
     if network.traits.internet:
-        sent = [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]
-    for resource in network.resources if network.traits.lists_resources else ():
-        if resource.via is None:
-            sent += list(_to_resource(link, resource))
-    if sent:
-        yield "out", sent
-        comes_by = host.uplink if network.traits.internet else ""
-        versions = sorted({probe.version for probe in sent})
-        yield (
-            "back",
-            [
-                Probe("forward", version, comes_by, back, "", None, "established")
-                for version in versions
-            ],
-        )
+        return [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]
+    sent: list[Probe] = []
+    if network.traits.lists_resources:
+        for resource in network.resources:
+            if resource.via is None:
+                sent += _to_resource(link, resource)
+    return sent
 
 
 def _to_resource(link: str, resource: Resource) -> Iterator[Probe]:
-    protocol = (
-        "ipv6-icmp"
-        if resource.protocol == "icmp" and resource.subnet.version == 6
-        else resource.protocol or ""
-    )
+    protocol: str = resource.protocol or ""
+    if resource.protocol == "icmp" and resource.subnet.version == 6:
+        protocol = "ipv6-icmp"
     for ports in resource.ports or (None,):
         yield Probe("forward", resource.subnet.version, link, "", protocol, _single(ports))
 
@@ -289,7 +288,7 @@ def _single(ports: Range | None) -> int | None:
     return ports.first if ports is not None else None
 
 
-# ---- words ---------------------------------------------------------------------------------------------------
+# -- words
 
 
 def _chain_text(chain: ForeignChain) -> str:

@@ -1,7 +1,7 @@
-"""What an edit of the intent changes, in an operator's words. Pure.
+"""Say in an operator's words what an edit of the intent changes. Pure.
 
-Lives here: the comparison of two networks and of two gateways field by field. Does not: kernel
-objects, plans, colours.
+Two networks, two gateways or two allocations are compared field by field. `overview` does the same
+for the steps of a plan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from warpd.allocation.model import NetworkAllocation
 from warpd.intent.model import Gateway, Network, Resource
 
-# Compared elsewhere (endpoints, grants), or without any effect on traffic.
+# Fields that are compared elsewhere (endpoints, allocations), or have no effect on traffic.
 _NOT_COMPARED: Final = frozenset(
     {
         "endpoints",
@@ -48,29 +48,27 @@ _SECRET_SOURCES: Final = frozenset({"private_key_file", "master_key_file"})
 
 
 def network_changes(before: Network, after: Network) -> tuple[str, ...]:
-    """The fields in which two versions of a network differ, one text each: `resources
-    +172.21.0.0/16 tcp/443`.
+    """Return one text for each field in which two versions of a network differ.
+
+    An example is `resources +172.21.0.0/16 tcp/443`.
     """
-    return tuple(
-        _field_changes(
-            before, after, (name for name in Network.model_fields if name not in _NOT_COMPARED)
-        )
-    )
+    names = (name for name in Network.model_fields if name not in _NOT_COMPARED)
+    return tuple(_field_changes(before, after, names))
 
 
 def gateway_changes(before: Gateway, after: Gateway) -> tuple[str, ...]:
-    """As `network_changes`, of the fields of `gateway:` that change what the gateway itself does."""
+    """Return the same for those fields of `gateway:` that have an effect of their own."""
     return tuple(_field_changes(before, after, _GATEWAY_FIELDS))
 
 
 def allocation_changes(before: NetworkAllocation, after: NetworkAllocation) -> tuple[str, ...]:
-    """The numbers of a network that are others than before."""
+    """Return one text for each allocated value of a network that has changed."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in _ALLOCATED)
     return tuple(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)
 
 
 def list_changes(before: Iterable[str], after: Iterable[str]) -> str:
-    """What a list gains and loses, gains first: `+a -b`; "" for nothing."""
+    """Return what a list gains and loses, such as `+a -b`; "" for nothing."""
     was, now = list(before), list(after)
     gained = [f"+{item}" for item in now if item not in set(was)]
     lost = [f"-{item}" for item in was if item not in set(now)]
@@ -78,7 +76,7 @@ def list_changes(before: Iterable[str], after: Iterable[str]) -> str:
 
 
 def resource_text(resource: Resource) -> str:
-    """A resource as one word or a few: `172.21.0.0/16 tcp/443,8000-8100 via hq`."""
+    """Return a resource as text, such as `172.21.0.0/16 tcp/443,8000-8100 via hq`."""
     text = str(resource.subnet)
     if resource.protocol is not None:
         text += f" {resource.protocol}"

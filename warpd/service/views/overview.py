@@ -1,16 +1,14 @@
-"""A plan as people read it: a line per network and per endpoint that changes, and what of it is a
-risk. Pure.
+"""Summarise a plan: one row for each network and endpoint that changes, and the risks. Pure.
 
-Lives here: which network and which endpoint a kernel step belongs to, and why it changes. Does not:
-the text of a terminal (`render`), the comparison of two intents (`changes`). The steps decide which
-lines there are; the intents and the allocations of before and after only say what the lines are
-called and why they are there.
+The steps of the plan decide which rows there are. The intents and allocations before and after it
+only give the names and the reasons. `changes` compares two intents, and `render` makes text of the
+rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -37,9 +35,9 @@ from warpd.service.views.changes import (
     network_changes,
 )
 
-# a session ends this long after its handshake (REJECT_AFTER_TIME of the WireGuard protocol)
+# Seconds after its handshake when a session ends (REJECT_AFTER_TIME of the WireGuard protocol).
 CONNECTED_S: Final = 180
-NAMED_MAX: Final = 3  # objects of a repair, and endpoints of a risk, that are named one by one
+NAMED_MAX: Final = 3  # objects of a repair, and endpoints of a risk, that are named
 RowAction = Literal["create", "update", "delete", "rename"]
 Subject = Literal["gateway", "network", "endpoint"]
 _ALIAS_FIELDS: Final = frozenset({"alias", "peer_alias"})
@@ -47,28 +45,35 @@ _ALIAS_FIELDS: Final = frozenset({"alias", "peer_alias"})
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a change: the intent (None where it is not known) and the allocations that go
-    with it.
-    """
+    """One side of a change: its intent, None where it is not known, and its allocations."""
 
     intent: Intent | None = None
     allocations: Allocations = field(default_factory=Allocations)
 
     def network(self, name: str) -> Network | None:
+        """Return a network of the intent; None where there is no such network."""
         return self.intent.networks.get(name) if self.intent is not None else None
 
     def endpoint(self, network: str, name: str) -> Endpoint | None:
+        """Return an endpoint of the intent; None where there is no such endpoint."""
         found = self.network(network)
         return found.endpoints.get(name) if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One network or endpoint that changes.
+    """One network or endpoint that changes, or the gateway itself.
 
-    `endpoint` is "" for a network and for the gateway. `connected_s` is the age of the last
-    handshake in seconds of an endpoint with a session, else None. `details` say what changes;
-    `reason` says why, "" where the details do.
+    - `action`, `subject`: what happens to what.
+    - `network`: its name; "gateway" for the gateway.
+    - `endpoint`: its name; "" for a network and for the gateway.
+    - `vcid`: the network's; None where it is not known.
+    - `address`: an endpoint's IPv4 address; "" for the others.
+    - `details`: what changes, one text each.
+    - `reason`: why it changes; "" where the details say it.
+    - `connected_s`: seconds since the last handshake of an endpoint with a session; else None.
+    - `endpoints`, `connected`: of a network that is created or deleted, how many endpoints it has,
+      and how many of these have a session.
     """
 
     action: RowAction
@@ -80,8 +85,8 @@ class Row:
     details: tuple[str, ...] = ()
     reason: str = ""
     connected_s: int | None = None
-    endpoints: int = 0  # of a network that comes or goes
-    connected: int = 0  # of these, how many have a session
+    endpoints: int = 0
+    connected: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "details": list(self.details)}
@@ -89,7 +94,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """What clients will notice."""
+    """Something that clients will notice.
+
+    - `code`: a stable name for scripts.
+    - `path`: the part of the YAML that it concerns.
+    - `message`, `hint`: what will happen, and what else could be done.
+    """
 
     code: str
     path: str
@@ -102,7 +112,10 @@ class Risk:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The rows, networks in the order of their names with the gateway first; and the risks."""
+    """The rows and the risks of a plan.
+
+    The gateway comes first. Networks follow in the order of their names, each before its endpoints.
+    """
 
     rows: tuple[Row, ...] = ()
     risks: tuple[Risk, ...] = ()
@@ -120,15 +133,15 @@ def overview(
     now_s: int,
     today: date,
 ) -> Overview:
-    """The rows of a plan.
+    """Return the rows and risks of a plan.
 
     Args:
         plan: the steps.
-        before: what is in force; its allocations as they were before this change.
-        after: what shall be in force; without an intent, everything is taken away.
-        traffic: what the kernel counted, by peer.
+        before: what is in force; its allocations are those before this change.
+        after: what is to be in force; without an intent, everything is removed.
+        traffic: what the kernel has counted, by peer.
         now_s: seconds since the epoch, for the age of handshakes.
-        today: the day, for endpoints that expire.
+        today: the date in UTC, for endpoints that expire.
     """
     reader = _PlanReader(before, after, traffic, now_s, today)
     groups: dict[str, list[Step]] = {}
@@ -140,65 +153,60 @@ def overview(
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
-    phase = {"rename": 0, "delete": 1, "create": 2, "update": 3}
+    action = {"rename": 0, "delete": 1, "create": 2, "update": 3}
     return (
         row.subject != "gateway",
         natural(row.network),
         row.subject != "network",
-        phase[row.action],
+        action[row.action],
         natural(row.endpoint),
     )
 
 
-# ---- renames -------------------------------------------------------------------------------------------------
+# -- renames
 
 
 def _renames(before: Side, after: Side) -> Iterator[Row]:
-    """Names that took over what another name held.
+    """Yield the networks and endpoints that take over the allocations of a former name.
 
-    They change nothing in the kernel but aliases.
+    In the kernel only their aliases change.
     """
     if after.intent is None:
         return
     for name, network in after.intent.networks.items():
-        old = _former_network(name, before, after)
-        if old != name:
-            yield Row(
-                "rename", "network", name, vcid=_vcid(after, name), details=(f"renamed from {old}",)
-            )
-        held = before.allocations.networks.get(old)
-        for new, endpoint in network.explicit_endpoints.items():
-            former = endpoint.renamed_from
-            if held is not None and former in held.endpoints and new not in held.endpoints:
-                yield Row(
-                    "rename",
-                    "endpoint",
-                    name,
-                    new,
-                    _vcid(after, name),
-                    details=(f"renamed from {former}",),
-                )
+        vcid = _vcid(after, name)
+        former = _former_network(name, before, after)
+        if former != name:
+            details = (f"renamed from {former}",)
+            yield Row("rename", "network", name, vcid=vcid, details=details)
+        for endpoint in network.explicit_endpoints:
+            former = _former_endpoint(name, endpoint, before, after)
+            if former != endpoint:
+                details = (f"renamed from {former}",)
+                yield Row("rename", "endpoint", name, endpoint, vcid, details=details)
 
 
 def _former_network(name: str, before: Side, after: Side) -> str:
+    """Return the name that a network had before; the same name where it is not renamed."""
     network = after.network(name)
-    old = network.renamed_from if network is not None else None
-    known = before.allocations.networks
-    return old if old is not None and old in known and name not in known else name
+    former = network.renamed_from if network is not None else None
+    return _former_name(name, former, before.allocations.networks)
 
 
 def _former_endpoint(network: str, name: str, before: Side, after: Side) -> str:
+    """Return the name that an endpoint had before; the same name where it is not renamed."""
+    previous = before.allocations.networks.get(_former_network(network, before, after))
     endpoint = after.endpoint(network, name)
-    old = endpoint.renamed_from if endpoint is not None else None
-    held = before.allocations.networks.get(_former_network(network, before, after))
-    return (
-        old
-        if old is not None
-        and held is not None
-        and old in held.endpoints
-        and name not in held.endpoints
-        else name
-    )
+    if previous is None or endpoint is None:
+        return name
+    return _former_name(name, endpoint.renamed_from, previous.endpoints)
+
+
+def _former_name(name: str, former: str | None, allocated: Container[str]) -> str:
+    """A former name counts while it has the allocations and the new name has none."""
+    if former is not None and former in allocated and name not in allocated:
+        return former
+    return name
 
 
 def _vcid(side: Side, name: str) -> int | None:
@@ -206,12 +214,12 @@ def _vcid(side: Side, name: str) -> int | None:
     return found.vcid if found is not None else None
 
 
-# ---- one group of steps --------------------------------------------------------------------------------------
+# -- one group of steps
 
 
 @dataclass(frozen=True)
 class _PlanReader:
-    """Makes rows of the steps of one group; holds what all groups share."""
+    """Make rows of the steps of one group; the fields are the same for all groups."""
 
     before: Side
     after: Side
@@ -230,41 +238,30 @@ class _PlanReader:
         return [*([network] if network is not None else []), *endpoints]
 
     def _gateway(self, steps: list[Step]) -> Row:
-        made = [step for step in steps if isinstance(step.change.subject, NftTable)]
-        action: RowAction = "update"
-        if made and all(step.change.action is Action.CREATE for step in made):
-            action = "create"
-        if all(step.change.action is Action.DELETE for step in steps):
-            action = "delete"
+        tables = [step for step in steps if isinstance(step.change.subject, NftTable)]
+        if _all_are(steps, Action.DELETE):
+            return Row("delete", "gateway", "gateway")
+        if tables and _all_are(tables, Action.CREATE):
+            return Row("create", "gateway", "gateway")
         details: tuple[str, ...] = ()
-        if action == "update" and self.before.intent is not None and self.after.intent is not None:
+        if self.before.intent is not None and self.after.intent is not None:
             details = gateway_changes(self.before.intent.gateway, self.after.intent.gateway)
-        if action == "update" and not details:
-            details = (_objects_text(steps),)
-        return Row(action, "gateway", "gateway", details=details)
+        return Row("update", "gateway", "gateway", details=details or (_objects_text(steps),))
 
     # -- the network itself
 
     def _network_row(self, name: str, vcid: int | None, steps: list[Step]) -> Row | None:
-        """None where only endpoints change."""
-        came = _link_steps(steps, Action.CREATE)
-        went = _link_steps(steps, Action.DELETE)
-        if came and went:
-            fields = came[0].reason
-            return Row(
-                "update",
-                "network",
-                name,
-                vcid=vcid,
-                details=("made anew", *self._intent_changes(name)),
-                reason=fields,
-            )
-        if came:
+        """Return the row of the network itself; None where only endpoints change."""
+        created = _link_steps(steps, Action.CREATE)
+        deleted = _link_steps(steps, Action.DELETE)
+        if created and deleted:
+            details = ("made anew", *self._intent_changes(name))
+            reason = created[0].reason
+            return Row("update", "network", name, vcid=vcid, details=details, reason=reason)
+        if created:
             return self._network_created(name, vcid)
-        emptied = all(
-            step.change.action is Action.DELETE for step in steps
-        ) and not self._is_wanted(name)
-        if went or emptied:
+        emptied = _all_are(steps, Action.DELETE) and not self._is_wanted(name)
+        if deleted or emptied:
             return self._network_deleted(name, vcid)
         changes = self._intent_changes(name)
         return Row("update", "network", name, vcid=vcid, details=changes) if changes else None
@@ -275,11 +272,9 @@ class _PlanReader:
         if network is not None and allocated is not None:
             details = [network.type, str(allocated.subnet), f"port {allocated.port}"]
         reason = "missing in the kernel" if self._was_up(name) else ""
-        count = (
-            sum(in_force(one, self.today) for one in network.endpoints.values())
-            if network is not None
-            else 0
-        )
+        count = 0
+        if network is not None:
+            count = sum(in_force(one, self.today) for one in network.endpoints.values())
         return Row(
             "create",
             "network",
@@ -291,28 +286,21 @@ class _PlanReader:
         )
 
     def _network_deleted(self, name: str, vcid: int | None) -> Row:
-        held = self.before.allocations.networks.get(name)
-        connected = sum(
-            self._age(traffic) is not None
-            for key, traffic in self.traffic.items()
-            if _is_of(key, vcid)
-        )
-        count = (
-            len(held.endpoints)
-            if held is not None
-            else sum(_is_of(key, vcid) for key in self.traffic)
-        )
+        peers = [traffic for key, traffic in self.traffic.items() if _is_of(key, vcid)]
+        connected = sum(self._age(traffic) is not None for traffic in peers)
+        previous = self.before.allocations.networks.get(name)
+        count = len(peers) if previous is None else len(previous.endpoints)
         return Row(
             "delete",
             "network",
             name,
             vcid=vcid,
-            reason=self._why_network_goes(name),
+            reason=self._why_network_is_removed(name),
             endpoints=count,
             connected=connected,
         )
 
-    def _why_network_goes(self, name: str) -> str:
+    def _why_network_is_removed(self, name: str) -> str:
         if self.after.intent is None:
             return ""
         return "removed from the YAML" if self.after.network(name) is None else "disabled"
@@ -326,115 +314,120 @@ class _PlanReader:
         return network is not None and network.enabled
 
     def _intent_changes(self, name: str) -> tuple[str, ...]:
-        old = _former_network(name, self.before, self.after)
-        was, now = self.before.network(old), self.after.network(name)
-        out: tuple[str, ...] = ()
-        if was is not None and now is not None:
-            out = network_changes(was, now)
-        had, has = (
-            self.before.allocations.networks.get(old),
-            self.after.allocations.networks.get(name),
-        )
-        if had is not None and has is not None:
-            out += allocation_changes(had, has)
-        return out
+        """Return what an edit of the YAML, or a new allocation, changes in a network."""
+        former = _former_network(name, self.before, self.after)
+        previous, network = self.before.network(former), self.after.network(name)
+        changes: tuple[str, ...] = ()
+        if previous is not None and network is not None:
+            changes = network_changes(previous, network)
+        previous_allocation = self.before.allocations.networks.get(former)
+        allocation = self.after.allocations.networks.get(name)
+        if previous_allocation is not None and allocation is not None:
+            changes += allocation_changes(previous_allocation, allocation)
+        return changes
 
     def _repair_row(self, name: str, vcid: int | None, steps: list[Step]) -> Row | None:
-        """Neither the intent nor an endpoint explains these steps: the kernel was changed by
-        somebody else.
+        """Return the row of steps that neither the intent nor an endpoint explains.
+
+        If the intent has not changed, they repair what another program has changed in the kernel.
         """
         left = [step for step in steps if not _is_alias_only(step)]
         if not left:
             return None
-        was = self.before.network(_former_network(name, self.before, self.after))
-        reason = "repair" if was is not None and was == self.after.network(name) else ""
-        return Row(
-            "update", "network", name, vcid=vcid, details=(_objects_text(left),), reason=reason
-        )
+        previous = self.before.network(_former_network(name, self.before, self.after))
+        unchanged = previous is not None and previous == self.after.network(name)
+        reason = "repair" if unchanged else ""
+        details = (_objects_text(left),)
+        return Row("update", "network", name, vcid=vcid, details=details, reason=reason)
 
     # -- endpoints
 
     def _endpoint_rows(
         self, network: str, vcid: int | None, steps: list[Step], network_row: Row | None
     ) -> list[Row]:
+        """Return the rows of endpoints; none where the whole network is deleted."""
+        if network_row is not None and network_row.action == "delete":
+            return []
         peers: dict[str, list[tuple[Step, WireguardPeer]]] = {}
         for step in steps:
             peer = step.change.subject
             if isinstance(peer, WireguardPeer):
                 peers.setdefault(self._name_of(vcid, network, peer), []).append((step, peer))
-        goes = network_row is not None and network_row.action == "delete"
-        return (
-            []
-            if goes
-            else [self._endpoint_row(network, name, vcid, own) for name, own in peers.items()]
-        )
+        return [self._endpoint_row(network, name, vcid, own) for name, own in peers.items()]
 
     def _endpoint_row(
         self, network: str, name: str, vcid: int | None, peers: list[tuple[Step, WireguardPeer]]
     ) -> Row:
-        steps = [step for step, _ in peers]
-        came = [step for step in steps if step.change.action is Action.CREATE]
-        went = [step for step in steps if step.change.action is Action.DELETE]
-        shown = Row(
-            "update", "endpoint", network, name, vcid, self._address(network, name, peers[0][1])
-        )
-        if came and went:
-            return dataclasses.replace(shown, details=("new key",), connected_s=self._session(went))
-        if came:
+        """Return the row of one endpoint; `peers` are the steps that concern it."""
+        steps = [step for step, _peer in peers]
+        created = [step for step in steps if step.change.action is Action.CREATE]
+        deleted = [step for step in steps if step.change.action is Action.DELETE]
+        address = self._address(network, name, peers[0][1])
+        row = Row("update", "endpoint", network, name, vcid, address)
+        if created and not deleted:
             reason = "missing in the kernel" if self._was_in_force(network, name) else ""
-            return dataclasses.replace(shown, action="create", reason=reason)
-        if went:
-            why = self._why_endpoint_goes(network, name)
-            return dataclasses.replace(
-                shown, action="delete", reason=why, connected_s=self._session(went)
-            )
+            return dataclasses.replace(row, action="create", reason=reason)
+        row = dataclasses.replace(row, connected_s=self._session(deleted or steps))
+        if created:
+            return dataclasses.replace(row, details=("new key",))
+        if deleted:
+            reason = self._why_endpoint_is_removed(network, name)
+            return dataclasses.replace(row, action="delete", reason=reason)
+        return dataclasses.replace(row, details=self._peer_details(network, name, steps))
+
+    def _peer_details(self, network: str, name: str, steps: Iterable[Step]) -> tuple[str, ...]:
+        """Return what changes in place do to an endpoint."""
         own = self._own_addresses(network, name)
-        details = tuple(text for step in steps for text in _peer_changes(step, own))
-        return dataclasses.replace(shown, details=details, connected_s=self._session(steps))
+        details: list[str] = []
+        for step in steps:
+            details += _peer_changes(step, own)
+        return tuple(details)
 
     def _was_in_force(self, network: str, name: str) -> bool:
-        old = _former_network(network, self.before, self.after)
-        endpoint = self.before.endpoint(
-            old, _former_endpoint(network, name, self.before, self.after)
-        )
+        former_network = _former_network(network, self.before, self.after)
+        former = _former_endpoint(network, name, self.before, self.after)
+        endpoint = self.before.endpoint(former_network, former)
         return endpoint is not None and in_force(endpoint, self.today) and self._was_up(network)
 
-    def _why_endpoint_goes(self, network: str, name: str) -> str:
+    def _why_endpoint_is_removed(self, network: str, name: str) -> str:
         if self.after.intent is None:
             return ""
         endpoint = self.after.endpoint(network, name)
         if endpoint is None:
-            return (
-                "removed from the YAML" if name in self._known_names(network) else "not in the YAML"
-            )
+            known = name in self._known_names(network)
+            return "removed from the YAML" if known else "not in the YAML"
         if not endpoint.enabled:
             return "disabled"
-        return (
-            f"expired on {endpoint.expires}"
-            if not in_force(endpoint, self.today)
-            else "its key is another"
-        )
+        if not in_force(endpoint, self.today):
+            return f"expired on {endpoint.expires}"
+        return "its key is another"
 
     def _known_names(self, network: str) -> set[str]:
-        held = self.before.allocations.networks.get(network)
-        rows = {row.endpoint for row in self.before.allocations.freed if row.network == network}
-        return rows | set(held.endpoints if held is not None else ())
+        """Return the endpoints that have, or have had, an allocation in a network."""
+        previous = self.before.allocations.networks.get(network)
+        released = self.before.allocations.freed
+        names = {tombstone.endpoint for tombstone in released if tombstone.network == network}
+        return names if previous is None else names | set(previous.endpoints)
 
     def _session(self, steps: Iterable[Step]) -> int | None:
+        """Return the seconds since the last handshake of these peers; None without a session."""
         ages = (self._age(self.traffic.get(step.key)) for step in steps)
         return min((age for age in ages if age is not None), default=None)
 
     def _age(self, traffic: PeerTraffic | None) -> int | None:
-        """Seconds since the last handshake of a peer with a session."""
+        """Return the seconds since the last handshake of a peer; None without a session."""
         if traffic is None or not traffic.handshake:
             return None
         age = max(0, self.now_s - traffic.handshake)
         return age if age < CONNECTED_S else None
 
-    # -- whose a peer is
+    # -- which endpoint a peer belongs to
 
     def _name_of(self, vcid: int | None, network: str, peer: WireguardPeer) -> str:
-        """The endpoint's name: what the intent calls it, or who holds or held one of its addresses."""
+        """Return the name of a peer's endpoint.
+
+        It is that of the intent, or of the endpoint that has or had one of its addresses.
+        """
         if peer.label:
             return peer.label
         for address in peer.allowed_ips:
@@ -445,35 +438,49 @@ class _PlanReader:
 
     @cached_property
     def _owners(self) -> Mapping[tuple[int | None, str], str]:
-        """(VCID, address) -> endpoint; who holds it goes before who held it."""
-        out: dict[tuple[int | None, str], str] = {}
-        for held in self.before.allocations.networks.values():
-            for name, one in held.endpoints.items():
-                out[held.vcid, str(one.address)] = out[held.vcid, str(one.address6)] = name
-        vcids = {name: held.vcid for name, held in self.before.allocations.networks.items()}
-        for row in self.before.allocations.freed:
-            for address in (row.get("address"), row.get("address6")) if row.endpoint else ():
-                out.setdefault((vcids.get(row.network), address), row.endpoint)
-        return out
+        """(VCID, address) -> the endpoint that has the address, or else had it last."""
+        owners: dict[tuple[int | None, str], str] = {}
+        networks = self.before.allocations.networks
+        for network in networks.values():
+            for name, endpoint in network.endpoints.items():
+                owners[network.vcid, str(endpoint.address)] = name
+                owners[network.vcid, str(endpoint.address6)] = name
+        for tombstone in self.before.allocations.freed:
+            if not tombstone.endpoint:
+                continue
+            released = networks.get(tombstone.network)
+            vcid = None if released is None else released.vcid
+            for address in (tombstone.get("address"), tombstone.get("address6")):
+                owners.setdefault((vcid, address), tombstone.endpoint)
+        return owners
 
     def _address(self, network: str, name: str, peer: WireguardPeer) -> str:
-        held = self.after.allocations.networks.get(network)
-        if held is not None and name in held.endpoints:
-            return str(held.endpoints[name].address)
+        """Return the endpoint's IPv4 address; "" where none is known."""
+        allocation = self.after.allocations.networks.get(network)
+        if allocation is not None and name in allocation.endpoints:
+            return str(allocation.endpoints[name].address)
         single = [item.partition("/")[0] for item in peer.allowed_ips if item.endswith("/32")]
         return single[0] if single else ""
 
     def _own_addresses(self, network: str, name: str) -> frozenset[str]:
-        """With prefix length, of before and after."""
-        old = _former_network(network, self.before, self.after)
+        """Return the endpoint's own addresses before and after, with prefix length."""
+        former_network = _former_network(network, self.before, self.after)
         former = _former_endpoint(network, name, self.before, self.after)
-        out: set[str] = set()
-        for side, where, who in ((self.before, old, former), (self.after, network, name)):
-            held = side.allocations.networks.get(where)
-            if held is not None and who in held.endpoints:
-                one = held.endpoints[who]
-                out |= {f"{one.address}/32", f"{one.address6}/128"}
-        return frozenset(out)
+        before = _addresses(self.before, former_network, former)
+        return before | _addresses(self.after, network, name)
+
+
+def _addresses(side: Side, network: str, name: str) -> frozenset[str]:
+    """Return the addresses of an endpoint on one side, with prefix length."""
+    allocation = side.allocations.networks.get(network)
+    if allocation is None or name not in allocation.endpoints:
+        return frozenset()
+    endpoint = allocation.endpoints[name]
+    return frozenset({f"{endpoint.address}/32", f"{endpoint.address6}/128"})
+
+
+def _all_are(steps: Iterable[Step], action: Action) -> bool:
+    return all(step.change.action is action for step in steps)
 
 
 def _link_steps(steps: Iterable[Step], action: Action) -> list[Step]:
@@ -493,39 +500,40 @@ def _is_alias_only(step: Step) -> bool:
 
 
 def _peer_changes(step: Step, own: frozenset[str]) -> Iterator[str]:
-    """What a change in place does to an endpoint."""
-    was, now = step.change.before, step.change.after
-    if was.allowed_ips != now.allowed_ips:
-        routes = list_changes(
-            [item for item in was.allowed_ips if item not in own],
-            [item for item in now.allowed_ips if item not in own],
-        )
+    """Yield what a change in place does to an endpoint; `own` are its own addresses."""
+    previous, peer = step.change.before, step.change.after
+    if previous.allowed_ips != peer.allowed_ips:
         addresses = list_changes(
-            [item for item in was.allowed_ips if item in own],
-            [item for item in now.allowed_ips if item in own],
+            [item for item in previous.allowed_ips if item in own],
+            [item for item in peer.allowed_ips if item in own],
         )
-        yield from (f"addresses {addresses}",) if addresses else ()
-        yield from (f"routes {routes}",) if routes else ()
-    if was.keepalive != now.keepalive:
-        yield f"keepalive {was.keepalive} s -> {now.keepalive} s"
-    if was.preshared_key != now.preshared_key:
+        routes = list_changes(
+            [item for item in previous.allowed_ips if item not in own],
+            [item for item in peer.allowed_ips if item not in own],
+        )
+        if addresses:
+            yield f"addresses {addresses}"
+        if routes:
+            yield f"routes {routes}"
+    if previous.keepalive != peer.keepalive:
+        yield f"keepalive {previous.keepalive} s -> {peer.keepalive} s"
+    if previous.preshared_key != peer.preshared_key:
         yield "another preshared key"
 
 
-# ---- kernel objects in words ---------------------------------------------------------------------------------
+# -- kernel objects in words
 
 
 def _objects_text(steps: Iterable[Step]) -> str:
-    """The first few objects that change, in words, and how many more there are."""
+    """Return the first objects that change as text, and how many more there are."""
     verb = {
         Action.CREATE: "missing",
         Action.DELETE: "not wanted",
         Action.UPDATE: "changed",
         Action.REVOKE: "changed",
     }
-    texts = list(
-        dict.fromkeys(f"{_object_text(step)} {verb[step.change.action]}" for step in steps)
-    )
+    every = (f"{_object_text(step)} {verb[step.change.action]}" for step in steps)
+    texts = list(dict.fromkeys(every))
     more = [f"and {len(texts) - NAMED_MAX} more"] if len(texts) > NAMED_MAX else []
     return "; ".join([*texts[:NAMED_MAX], *more])
 
@@ -553,37 +561,37 @@ def _object_text(step: Step) -> str:
 
 
 def _elements_text(step: Step) -> str:
-    """Which elements are lacking or too many."""
-    was = step.change.before.elements if step.change.before is not None else frozenset()
-    now = step.change.after.elements if step.change.after is not None else frozenset()
-    changes = list_changes(sorted(was), sorted(now)).split(" ")
+    """Return which elements are added and removed, the first of them."""
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    if step.change.before is not None:
+        before = step.change.before.elements
+    if step.change.after is not None:
+        after = step.change.after.elements
+    changes = list_changes(sorted(before), sorted(after)).split(" ")
     more = f" and {len(changes) - NAMED_MAX} more" if len(changes) > NAMED_MAX else ""
     return f" ({' '.join(changes[:NAMED_MAX])}{more})"
 
 
-# ---- risks ---------------------------------------------------------------------------------------------------
+# -- risks
 
 
 def _risks(rows: Iterable[Row]) -> Iterator[Risk]:
     cut_off: dict[str, list[Row]] = {}
     for row in rows:
         if row.subject == "network" and row.action == "delete":
-            yield _network_goes(row)
+            yield _network_removed(row)
         if row.subject == "endpoint" and row.action == "delete" and row.connected_s is not None:
             cut_off.setdefault(row.network, []).append(row)
     for network, gone in cut_off.items():
-        yield _endpoints_go(network, gone)
+        yield _endpoints_cut_off(network, gone)
 
 
-def _network_goes(row: Row) -> Risk:
+def _network_removed(row: Row) -> Risk:
+    endpoints = "1 endpoint" if row.endpoints == 1 else f"{row.endpoints} endpoints"
     text = (
-        f"network {row.network} goes, with {row.endpoints}"
-        f" endpoint{'' if row.endpoints == 1 else 's'}"
-    )
-    text += (
-        f", {row.connected} of them connected now"
-        if row.connected
-        else ", none of them connected now"
+        f"network {row.network} goes, with {endpoints}, {row.connected or 'none'} of them"
+        " connected now"
     )
     hint = "its numbers are kept"
     if row.reason.startswith("removed"):
@@ -591,9 +599,11 @@ def _network_goes(row: Row) -> Risk:
     return Risk("network-goes", f"networks.{row.network}", text, hint)
 
 
-def _endpoints_go(network: str, gone: list[Row]) -> Risk:
+def _endpoints_cut_off(network: str, gone: list[Row]) -> Risk:
     named = [f"{row.endpoint} (handshake {row.connected_s} s ago)" for row in gone[:NAMED_MAX]]
     more = [f"and {len(gone) - NAMED_MAX} more"] if len(gone) > NAMED_MAX else []
     text = f"connected endpoints of {network} are cut off: {', '.join([*named, *more])}"
-    path = f"networks.{network}.endpoints" + (f".{gone[0].endpoint}" if len(gone) == 1 else "")
+    path = f"networks.{network}.endpoints"
+    if len(gone) == 1:
+        path += f".{gone[0].endpoint}"
     return Risk("endpoint-connected", path, text, "go on if that is meant")

@@ -1,8 +1,7 @@
-"""Plans, outcomes and status as JSON, and text made from that JSON. No secret ever gets in here.
+"""Plans as JSON, and text that is made from that JSON.
 
-Lives here: the documented, versioned shapes. Does not: colours of a terminal beyond ANSI marks that
-the caller asks for, or any look at the kernel. The text is made from the JSON, so that both always
-say the same.
+The shapes are documented in docs/json.md and carry a version. The text is made from the JSON, so
+that both always say the same. No secret is shown in either.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from warpd import naming
@@ -28,11 +27,12 @@ HIDDEN = "(secret)"
 PROBLEM_NETWORKS_SHOWN = 6
 QUARANTINE_SHOWN = 10
 WIDTH = 80  # columns of a terminal
+NOTE_INDENT = 8  # columns for the word in front of a note
 ENDPOINTS_SHOWN = 20  # of one network, in a plan's text
 ROW_SYMBOL = {"create": "+", "update": "~", "rename": "~", "delete": "-"}
+ROW_VERB = {"create": "add", "update": "change", "rename": "change", "delete": "remove"}
 ROW_COLOUR = {"create": "32", "update": "33", "rename": "33", "delete": "31"}
-# What the text of a kernel step shows of an object that is made; everything else stands in its name
-# already.
+# Fields that the text of a kernel step shows of an object that is created; its name says the rest.
 TEXT_FIELDS: Mapping[str, Sequence[str]] = {
     "link": ("mtu", "master", "vni"),
     "wireguard": ("port",),
@@ -42,7 +42,7 @@ TEXT_FIELDS: Mapping[str, Sequence[str]] = {
     "bridge-port": ("pvid", "untagged", "tagged"),
     "nft-elements": ("elements",),
 }
-# What a reader of a plan does not need to see on each line: it stands in the key already.
+# Fields that the JSON of a step leaves out, since the key of the object contains them.
 IDENTITY = frozenset(
     [
         "netns",
@@ -67,25 +67,26 @@ IDENTITY = frozenset(
 def headline(
     plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """The plan without its steps: `changes`, `overview` (the rows), `summary` (actions counted),
-    `blocked`, `warnings`.
+    """Return a plan without its steps.
 
-    A rename is a change, though the kernel may need no step for it.
+    It has `changes`, `overview` (the rows), `summary` (how many steps of each action), `blocked`
+    and `warnings`. A rename is a change, although the kernel may need no step for it.
     """
     counts = Counter(step.change.action.value for step in plan.steps)
+    blocked = [
+        {
+            "network": plan.networks.get(conflict.group, conflict.group or "gateway"),
+            "object": str(conflict.key),
+            "foreign": conflict.foreign,
+        }
+        for conflict in plan.blocked
+    ]
     return {
         "version": VERSION,
         "changes": not plan.empty or any(row["action"] == "rename" for row in rows),
         "overview": list(rows),
         "summary": {action.value: counts.get(action.value, 0) for action in Action},
-        "blocked": [
-            {
-                "network": plan.networks.get(b.group, b.group or "gateway"),
-                "object": str(b.key),
-                "foreign": b.foreign,
-            }
-            for b in plan.blocked
-        ],
+        "blocked": blocked,
         "warnings": list(warnings),
     }
 
@@ -93,14 +94,16 @@ def headline(
 def plan_json(
     plan: Plan, warnings: Iterable[Mapping[str, Any]] = (), rows: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """The whole plan: the headline, `steps` in their order, and the `digest` by which a saved plan
-    is recognised.
+    """Return the whole plan: the headline, the `steps` in their order, and the `digest`.
+
+    The digest shows whether a saved plan is still the current one.
     """
     steps = [step_json(step, number) for number, step in enumerate(plan.steps, 1)]
     return {**headline(plan, warnings, rows), "steps": steps, "digest": digest(plan.steps)}
 
 
 def step_json(step: Step, number: int) -> dict[str, Any]:
+    """Return one step; `number` counts from 1, and is 0 outside a plan's order."""
     subject = step.change.subject
     return {
         "step": number,
@@ -123,12 +126,13 @@ def _values(item: KernelObject | None, fields: Sequence[str]) -> dict[str, Any] 
         return None
     if isinstance(item, NftTable | NetworkSubtable):
         return _table_values(item)
-    names = fields or [f.name for f in dataclasses.fields(item)]  # type: ignore[arg-type]  # every Object is a dataclass
-    return {
-        name: _plain(getattr(item, name))
-        for name in names
-        if (fields or name not in IDENTITY) and hasattr(item, name)
-    }
+    names = [name for name in fields or _described_fields(item) if hasattr(item, name)]
+    return {name: _plain(getattr(item, name)) for name in names}
+
+
+def _described_fields(item: Any) -> list[str]:
+    """Return the fields of an object that its key does not contain; every object is a dataclass."""
+    return [each.name for each in dataclasses.fields(item) if each.name not in IDENTITY]
 
 
 def _table_values(table: NftTable | NetworkSubtable) -> dict[str, Any]:
@@ -152,11 +156,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-# -- text -----------------------------------------------------------------------------------------------------
+# -- text
 
 
 class Paint:
-    """ANSI marks, or none."""
+    """Put ANSI colours around text, or leave it as it is."""
 
     def __init__(self, colour: bool) -> None:
         self._colour = colour
@@ -166,18 +170,22 @@ class Paint:
 
 
 def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> str:
-    """What a plan does, risks first; with `verbose` the kernel steps too."""
+    """Return the text of a plan, risks first; with `verbose` it contains the kernel steps."""
     lines = attention_lines(data, paint)
     rows = row_lines(data.get("overview", ()), paint)
-    lines += ["", *rows] if rows and lines else rows
+    if lines and rows:
+        lines.append("")
+    lines += rows
     if verbose:
         lines += steps_lines(data["steps"], paint)
-    return "\n".join([*lines, *([""] if lines else []), summary_text(data, verbose)])
+    if lines:
+        lines.append("")
+    return "\n".join([*lines, summary_text(data, verbose)])
 
 
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
-    """Risks, configs that go stale, problems, what is blocked, warnings: what stands above
-    everything else.
+    """Return the lines above everything else: risks, configs that become stale, problems, blocked
+    objects and warnings.
     """
     lines = [*outlook_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
     for blocked in data["blocked"]:
@@ -190,24 +198,24 @@ def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
 
 
 def problems_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """What this machine keeps networks from, network by network; `whole`: nothing is given to that
-    network.
-    """
-    return [
-        {
-            "network": item.network,
-            "code": item.finding.code,
-            "path": item.finding.path,
-            "message": item.finding.message,
-            "hint": item.finding.hint,
-            "whole": item.whole,
-        }
-        for item in problems
-    ]
+    """Return what this machine lacks for networks; with `whole` nothing of a network is made."""
+    return [_problem_json(problem) for problem in problems]
+
+
+def _problem_json(problem: Problem) -> dict[str, Any]:
+    finding = problem.finding
+    return {
+        "network": problem.network,
+        "code": finding.code,
+        "path": finding.path,
+        "message": finding.message,
+        "hint": finding.hint,
+        "whole": problem.whole,
+    }
 
 
 def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """One problem once, with the networks that have it."""
+    """Return each problem once, with the networks that have it."""
     networks: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         networks.setdefault((row["message"], row["hint"]), []).append(row["network"])
@@ -218,32 +226,35 @@ def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
 
 
 def problem_text(message: str, hint: str) -> list[str]:
-    """What this machine lacks for the one network that is shown."""
+    """Return a problem of the network that is shown alone."""
     return [noted("problem", "31", message, hint, Paint(False))]
 
 
 def _few(names: Sequence[str]) -> str:
-    more = (
-        f" and {len(names) - PROBLEM_NETWORKS_SHOWN} more"
-        if len(names) > PROBLEM_NETWORKS_SHOWN
-        else ""
-    )
-    return ", ".join(names[:PROBLEM_NETWORKS_SHOWN]) + more
+    return _first_of(names, PROBLEM_NETWORKS_SHOWN)
+
+
+def _first_of(names: Sequence[str], shown: int) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """The kernel steps, network by network."""
+    """Return the kernel steps, network by network."""
     lines: list[str] = []
     for network, own in _by_network(steps):
         vcid = next((step["vcid"] for step in own if step["vcid"]), None)
-        lines += ["", paint(network + (f" (VCID {vcid})" if vcid else ""), "1")]
+        title = f"{network} (VCID {vcid})" if vcid else network
+        lines += ["", paint(title, "1")]
         lines += [step_text(step, paint) for step in own]
     return lines
 
 
 def row_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """One line a network and endpoint; of many endpoints of one network that all come or go the
-    first ones.
+    """Return one entry for each network and endpoint.
+
+    Of the endpoints of one network with the same action, only the first are listed.
     """
     lines: list[str] = []
     shown: Counter[tuple[str, str]] = Counter()
@@ -259,14 +270,10 @@ def row_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
 
 
 def row_text(row: Mapping[str, Any]) -> str:
-    """`+ endpoint bravo/anna 10.200.0.5`, in one line of any length."""
-    if row["subject"] == "gateway":
-        name = "gateway"
-    else:
-        name = f"{row['subject']} {row['network']}" + (
-            f"/{row['endpoint']}" if row["endpoint"] else ""
-        )
-    text = f"{ROW_SYMBOL[row['action']]} {name}" + (f" {row['address']}" if row["address"] else "")
+    """Return a row as one line of any length, such as `+ endpoint bravo/anna 10.200.0.5`."""
+    text = f"{ROW_SYMBOL[row['action']]} {_row_name(row)}"
+    if row["address"]:
+        text += f" {row['address']}"
     if row["connected_s"] is not None:
         text += f", connected {row['connected_s']} s ago"
     facts = [*row["details"], *_counts(row)]
@@ -277,11 +284,19 @@ def row_text(row: Mapping[str, Any]) -> str:
     return f"{text}: {'; '.join(facts)}" if facts else text
 
 
+def _row_name(row: Mapping[str, Any]) -> str:
+    if row["subject"] == "gateway":
+        return "gateway"
+    name = f"{row['subject']} {row['network']}"
+    return f"{name}/{row['endpoint']}" if row["endpoint"] else name
+
+
 def _counts(row: Mapping[str, Any]) -> list[str]:
+    """Return how many endpoints a network has that is created or deleted."""
     if row["subject"] != "network" or row["action"] not in ("create", "delete"):
         return []
     connected = [f"{row['connected']} connected"] if row["action"] == "delete" else []
-    return [f"{row['endpoints']} endpoint{'' if row['endpoints'] == 1 else 's'}", *connected]
+    return [_number(row["endpoints"], "endpoint"), *connected]
 
 
 def _wrapped(text: str, colour: str, paint: Paint) -> list[str]:
@@ -292,66 +307,59 @@ def _wrapped(text: str, colour: str, paint: Paint) -> list[str]:
 
 
 def without_risks(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The warnings that are not told as risks."""
+    """Return the warnings that are not among the risks."""
     told = {risk["message"] for risk in data.get("risks", ())}
     return [warning for warning in data["warnings"] if warning["message"] not in told]
 
 
 def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
-    """What a plan means for clients in the field."""
+    """Return what a plan means for clients that are in use."""
     lines = [
         noted("risk", "31", risk["message"], risk["hint"], paint) for risk in data.get("risks", ())
     ]
     stale = data.get("stale_configs", ())
     if stale:
-        lines.append(
-            noted(
-                "stale",
-                "33",
-                f"these devices then need their configs again: {_first_few(stale)}",
-                "",
-                paint,
-            )
-        )
+        names = _first_of(stale, ENDPOINTS_SHOWN)
+        text = f"these devices then need their configs again: {names}"
+        lines.append(noted("stale", "33", text, "", paint))
     return lines
 
 
-def _first_few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - ENDPOINTS_SHOWN} more" if len(names) > ENDPOINTS_SHOWN else ""
-    return ", ".join(names[:ENDPOINTS_SHOWN]) + more
-
-
 def noted(word: str, colour: str, message: str, hint: str, paint: Paint) -> str:
-    """A word in front, the message and the hint beside it, as wide as a terminal; commands stand
-    each on a line of its own.
+    """Return a message and a hint in the width of a terminal, beside a word in colour.
+
+    Commands, which follow a line break in the text, have a line of their own.
     """
-    lines = [part for text in (message, hint) if text for part in _folded(text)]
-    return "\n".join(
-        [paint(word.ljust(8), colour) + lines[0], *(" " * 8 + line for line in lines[1:])]
-    )
+    lines = _folded(message) + _folded(hint)
+    rest = (" " * NOTE_INDENT + line for line in lines[1:])
+    return "\n".join([paint(word.ljust(NOTE_INDENT), colour) + lines[0], *rest])
 
 
 def _folded(text: str) -> list[str]:
     first, *commands = text.split("\n")
-    return [*_filled(first), *commands]
-
-
-def _filled(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    width = WIDTH - NOTE_INDENT
+    wrapped_lines = textwrap.wrap(first, width, break_long_words=False, break_on_hyphens=False)
+    return [*wrapped_lines, *commands]
 
 
 def quarantine_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line an owner: what is quarantined; the first few."""
-    more = [f"and {len(rows) - QUARANTINE_SHOWN} more"] if len(rows) > QUARANTINE_SHOWN else []
-    lines = [
-        f"quarantined {row['network']}{'/' + row['endpoint'] if row['endpoint'] else ''} until"
-        f" {row['until']}: " + ", ".join(f"{key} {value}" for key, value in row["values"].items())
-        for row in rows[:QUARANTINE_SHOWN]
-    ]
-    return lines + more
+    """Return one line for each owner of quarantined allocations; of many the first."""
+    lines = [_quarantine_line(row) for row in rows[:QUARANTINE_SHOWN]]
+    if len(rows) > QUARANTINE_SHOWN:
+        lines.append(f"and {len(rows) - QUARANTINE_SHOWN} more")
+    return lines
+
+
+def _quarantine_line(row: Mapping[str, Any]) -> str:
+    owner = row["network"]
+    if row["endpoint"]:
+        owner += f"/{row['endpoint']}"
+    values = ", ".join(f"{key} {value}" for key, value in row["values"].items())
+    return f"quarantined {owner} until {row['until']}: {values}"
 
 
 def warning_text(warning: Mapping[str, Any], paint: Paint) -> str:
+    """Return one warning as a note."""
     return noted("warning", "33", str(warning["message"]), str(warning.get("hint") or ""), paint)
 
 
@@ -363,6 +371,7 @@ def _by_network(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapp
 
 
 def step_text(step: Mapping[str, Any], paint: Paint) -> str:
+    """Return one kernel step as a line."""
     mark = paint(SYMBOL[step["action"]], COLOUR[step["action"]])
     name = f"{step['label']} {step['name']}" if step["label"] else step["name"]
     where = f" in {step['netns']}" if step["netns"] else ""
@@ -382,37 +391,51 @@ def _detail(step: Mapping[str, Any]) -> str:
 
 
 def _field_change(step: Mapping[str, Any], name: str) -> str:
-    """`mtu: 1420 -> 1380`; of a list what it gains and loses."""
+    """Return the change of one field, such as `mtu: 1420 -> 1380`; of a list its differences."""
     before, after = (step[side] or {} for side in ("before", "after"))
-    was, now = before.get(name), after.get(name)
-    if not isinstance(was, list) or not isinstance(now, list):
-        return f"{name}: {_clip(was)} -> {_clip(now)}"
+    old, new = before.get(name), after.get(name)
+    if not isinstance(old, list) or not isinstance(new, list):
+        return f"{name}: {_clip(old)} -> {_clip(new)}"
     if name == "rules":
-        return f"rules: {len(was)} -> {len(now)}"
-    gained = [f"+{item}" for item in now if item not in was]
-    lost = [f"-{item}" for item in was if item not in now]
+        return f"rules: {len(old)} -> {len(new)}"
+    gained = [f"+{item}" for item in new if item not in old]
+    lost = [f"-{item}" for item in old if item not in new]
     return f"{name}: {_clip([*gained, *lost]) or 'in another order'}"
 
 
 def _table_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Which sets and chains of a table change, and how: elements by name, rules by number."""
-    out = []
-    for part in ("sets", "rules"):
-        for name in sorted(before[part].keys() | after[part].keys()):
-            old, new = before[part].get(name, []), after[part].get(name, [])
-            if old == new and (name in before[part]) == (name in after[part]):
-                continue
-            if part == "rules":
-                out.append(
-                    f"chain {name}: {len(old)} -> {len(new)} rules"
-                    + (" (changed)" if len(old) == len(new) else "")
-                )
-            else:
-                marks = [f"+{e}" for e in sorted(set(new) - set(old))] + [
-                    f"-{e}" for e in sorted(set(old) - set(new))
-                ]
-                out.append(f"set {name}: {_clip(marks) or 'added or removed'}")
-    return out or ["counters or hooks differ"]
+    """Return which sets and chains of a table change: elements by name, rules by their number."""
+    changes = [
+        _set_change(name, before["sets"].get(name, []), after["sets"].get(name, []))
+        for name in _different(before["sets"], after["sets"])
+    ]
+    changes += [
+        _chain_change(name, before["rules"].get(name, []), after["rules"].get(name, []))
+        for name in _different(before["rules"], after["rules"])
+    ]
+    return changes or ["counters or hooks differ"]
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the names whose values differ, or that are on one side only."""
+    names = sorted(before.keys() | after.keys())
+    return [
+        name
+        for name in names
+        if name not in before or name not in after or before[name] != after[name]
+    ]
+
+
+def _set_change(name: str, before: Iterable[str], after: Iterable[str]) -> str:
+    old, new = set(before), set(after)
+    gained = [f"+{element}" for element in sorted(new - old)]
+    lost = [f"-{element}" for element in sorted(old - new)]
+    return f"set {name}: {_clip([*gained, *lost]) or 'added or removed'}"
+
+
+def _chain_change(name: str, before: Sequence[str], after: Sequence[str]) -> str:
+    text = f"chain {name}: {len(before)} -> {len(after)} rules"
+    return f"{text} (changed)" if len(before) == len(after) else text
 
 
 def _created(step: Mapping[str, Any]) -> str:
@@ -432,47 +455,46 @@ def _created(step: Mapping[str, Any]) -> str:
 
 
 def _clip(value: Any) -> str:
-    text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
-    return (
-        text
-        if len(text) <= 60
-        else f"{text[:48]}… ({len(value)} in all)"
-        if isinstance(value, list)
-        else text[:59] + "…"
-    )
+    """Return a value as text of about 60 characters at most."""
+    if not isinstance(value, list):
+        text = str(value)
+        return text if len(text) <= 60 else text[:59] + "…"
+    text = ", ".join(str(item) for item in value)
+    return text if len(text) <= 60 else f"{text[:48]}… ({len(value)} in all)"
 
 
 def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
-    """What the plan counts: networks and endpoints, and the kernel steps that this takes."""
+    """Return how many networks and endpoints change, and how many kernel steps that takes."""
     if not data["changes"] and data.get("problems"):
         return "Nothing to do as long as the problems above remain."
     if not data["changes"]:
         return "In sync: the kernel is what the YAML says. Nothing to do."
-    parts = []
-    for verb, actions in (
-        ("add", ("create",)),
-        ("change", ("update", "rename")),
-        ("remove", ("delete",)),
-    ):
-        counts = Counter(
-            row["subject"] for row in data.get("overview", ()) if row["action"] in actions
-        )
-        things = [
-            _number(counts[subject], subject)
-            for subject in ("network", "endpoint")
-            if counts[subject]
-        ]
-        parts += [f"{' and '.join(things)} to {verb}"] if things else []
-    if any(row["subject"] == "gateway" for row in data.get("overview", ())):
+    rows = data.get("overview", ())
+    parts = list(_counted_changes(rows))
+    if any(row["subject"] == "gateway" for row in rows):
         parts.append("the gateway itself")
-    parts += [f"{len(data['blocked'])} blocked"] if data["blocked"] else []
+    if data["blocked"]:
+        parts.append(f"{len(data['blocked'])} blocked")
     steps = _number(sum(data["summary"].values()), "kernel step")
     hint = "" if verbose else " (--verbose shows them)"
     return "\n".join(wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
 
 
+def _counted_changes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield texts such as `1 network and 3 endpoints to add`."""
+    counts = Counter((ROW_VERB[row["action"]], row["subject"]) for row in rows)
+    for verb in ("add", "change", "remove"):
+        things = [
+            _number(counts[verb, subject], subject)
+            for subject in ("network", "endpoint")
+            if counts[verb, subject]
+        ]
+        if things:
+            yield f"{' and '.join(things)} to {verb}"
+
+
 def wrapped(text: str, indent: str = "  ") -> list[str]:
-    """In lines of a terminal's width; `indent` stands before all but the first."""
+    """Return lines of a terminal's width; `indent` is before all but the first."""
     return textwrap.wrap(
         text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
@@ -483,9 +505,7 @@ def _number(count: int, word: str) -> str:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A problem of the YAML, with its place: file, line and column from 1, and the text of that
-    line.
-    """
+    """Return a finding; its place has file, line and column from 1, and the text of the line."""
     where = finding.where
     place = None
     if where is not None:
@@ -506,13 +526,15 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 
 
 def finding_of(data: Mapping[str, Any]) -> Finding:
-    """The same again. Raises: KeyError, TypeError when it is none."""
+    """Return the finding that `finding_json` wrote.
+
+    Raises:
+        KeyError, TypeError: the data is not one.
+    """
     place = data["where"]
-    where = (
-        Where(place["file"], place["line"], place["column"], place["source"])
-        if place is not None
-        else None
-    )
+    where = None
+    if place is not None:
+        where = Where(place["file"], place["line"], place["column"], place["source"])
     return Finding(
         data["code"], data["path"], data["message"], data["hint"], data["severity"], where
     )

@@ -1,8 +1,6 @@
-"""What plan, apply and status say, as data: the same for the command line and for the daemon's
-socket.
+"""The data that plan, apply and status print, the same for the command line and for the socket.
 
-Lives here: what is put together from a look, the files and the state folder. Does not: text,
-arguments, the pass itself.
+It is put together from an observation of the kernel, the files and the state folder.
 """
 
 from __future__ import annotations
@@ -25,13 +23,14 @@ from warpd.service.views.status import quarantine_json, status_json
 from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.state_folder import Versions
 
-NOT_DONE: Final = ("failed", "skipped", "remaining", "unverified", "blocked")  # parts of an outcome
+# Parts of an outcome that say what an apply has not done.
+NOT_DONE: Final = ("failed", "skipped", "remaining", "unverified", "blocked")
+# Parts of a plan that its outcome repeats.
 OUTLOOK: Final = ("overview", "risks", "stale_configs", "quarantine", "confirm_until", "unwritten")
 
 
 def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
-    """With the risk that these files were rolled back from, where they were: to apply them undoes
-    the rollback.
+    """Add the risk that an apply undoes a rollback, if these files were rolled back.
 
     Raises:
         WarpError: the history cannot be read.
@@ -41,37 +40,36 @@ def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
         return read
     number = history.in_force_number()
     text = (
-        f"a rollback is in force: these files were rolled back from, to number {number} of the"
-        " history; this undoes that"
+        f"a rollback to number {number} of the history is in force; to apply these files undoes it"
     )
     risk = Finding("rolled-back", "", text, "edit the YAML, or agree to apply it again", "warning")
     return dataclasses.replace(read, warnings=(*read.warnings, risk))
 
 
 def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
-    """Before the first apply there is no secret yet that keys could come from."""
+    """Warn before the first apply that there is no master secret yet to derive keys from."""
     if session.master(read.intent) is not None:
         return []
     text = (
         "there is no master secret yet: the first apply makes it, and the keys of all networks and"
         " endpoints with it"
     )
-    return [
-        {
-            "message": text,
-            "hint": (
-                "no key that this plan shows is in any device; client configs can be had after the"
-                " apply"
-            ),
-        }
-    ]
+    hint = (
+        "no key that this plan shows is in any device; client configs are available after the apply"
+    )
+    return [{"message": text, "hint": hint}]
 
 
 def described(
     session: Session, goal: Target, found: PlannedRun, read: LoadedIntent
 ) -> dict[str, Any]:
-    """The whole plan as JSON: its steps, what they mean for networks and endpoints, risks and
-    warnings.
+    """Return the whole plan: its steps, its rows, risks, problems and warnings.
+
+    Args:
+        session: the files.
+        goal: the target.
+        found: the observation and the plan.
+        read: the intent and its allocations.
     """
     seen = overview_of(session, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
@@ -86,9 +84,10 @@ def described(
 def without_steps(
     session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None
 ) -> dict[str, Any]:
-    """As `described`, but without the steps: for whoever is about to apply them.
+    """Return the same as `described` without the steps, for a plan that is about to be applied.
 
-    `before` is the intent applied before.
+    Args:
+        before: the intent that was applied before; None where it is not known.
     """
     seen = _overview(before, goal, found, read)
     rows = [row.as_json() for row in seen.rows]
@@ -101,9 +100,9 @@ def without_steps(
 
 
 def overview_of(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent) -> Overview:
-    """What the plan does to networks and endpoints, beside what was in force.
+    """Return what a plan changes in comparison with the intent in force.
 
-    Before anything of it is recorded.
+    It has to be called before the plan is recorded in the history.
     """
     return _overview(intent_in_force(session) if found.plan.steps else None, goal, found, read)
 
@@ -123,7 +122,7 @@ def _overview(
 
 
 def intent_in_force(session: Session) -> Intent | None:
-    """The intent that was applied last; None where nothing says so, or what says so cannot be read."""
+    """Return the intent in force; None where the history has none, or cannot be read."""
     history = History(session)
     try:
         entry = history.in_force()
@@ -135,8 +134,8 @@ def intent_in_force(session: Session) -> Intent | None:
 def outlook(
     session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
 ) -> dict[str, Any]:
-    """What a plan means for clients in the field: `risks`, `stale_configs`; and what rests,
-    `quarantine`.
+    """Return what a plan means for clients that are in use: `risks`, `stale_configs`, and the
+    `quarantine` of released allocations.
     """
     own = [
         {"code": item.code, "path": item.path, "message": item.message, "hint": item.hint}
@@ -150,50 +149,51 @@ def outlook(
 
 
 def warnings_of(found: PlannedRun, read: LoadedIntent) -> list[dict[str, str]]:
+    """Return the warnings about the YAML and about the host."""
     own = [{"message": item.message, "hint": item.hint} for item in read.warnings]
     return [*own, *host_warnings(found.observed.host, read.allocations, read.intent)]
 
 
 def ports_to_open(found: PlannedRun) -> list[int]:
-    """UDP ports that this plan binds and that no device of ours holds now."""
-    held = {item.port for item in found.observed.state if isinstance(item, WireguardDevice)}
+    """Return the UDP ports that this plan binds and that no device of ours has now."""
+    bound = {item.port for item in found.observed.state if isinstance(item, WireguardDevice)}
     subjects = (step.change.after for step in found.plan.steps)
-    return sorted(
-        {item.port for item in subjects if isinstance(item, WireguardDevice) and item.port} - held
-    )
+    wanted = {item.port for item in subjects if isinstance(item, WireguardDevice)}
+    return sorted(wanted - bound - {0})
 
 
 def taken_ports(found: PlannedRun) -> list[dict[str, str]]:
-    """A warning for each port that the plan binds and somebody else has: the kernel will refuse it."""
+    """Warn of each port that the plan binds and another program has; the kernel will refuse it."""
     taken = udp_ports.taken(ports_to_open(found))
     return [port_warning(port, who) for port, who in taken.items()]
 
 
 def exit_code_of(result: dict[str, Any]) -> int:
-    """Of an outcome's JSON."""
+    """Return the exit code for an outcome (`outcome_json`)."""
     if result["complete"]:
         return 0
     if "unwritten" in result or not any(result[part] for part in NOT_DONE):
-        return EXIT_PARTIAL  # what this machine lets us do was done
+        return EXIT_PARTIAL  # everything was done that this machine permits
     return EXIT_PARTIAL if result["done"] else EXIT_FAILED
 
 
 def unwritten_json(why: WarpError, within_s: int = 0) -> dict[str, Any]:
-    """Why the state folder takes no writes, so that only what takes access away was done.
+    """Return why an intent could not be recorded, so that only removals of access were applied.
 
-    `within_s` is the time to confirm that was asked for: what was done is not undone then, for
-    nothing could be noted.
+    Args:
+        why: the failure.
+        within_s: the time to confirm that was asked for, in seconds. What was applied is not undone
+            then, because the deadline could not be recorded.
     """
     return {"error": why.message, "code": why.code, "hint": why.hint, "unconfirmable": within_s > 0}
 
 
 def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
+    """Return what an apply has done; `data` is its plan, as `without_steps`."""
+    hindered = any(data.get(key) for key in ("blocked", "problems", "unwritten"))
     return {
         "version": VERSION,
-        "complete": (
-            outcome.complete
-            and not any(data.get(key) for key in ("blocked", "problems", "unwritten"))
-        ),
+        "complete": outcome.complete and not hindered,
         "done": [step_json(step, n) for n, step in enumerate(outcome.done, 1)],
         "failed": [{**step_json(step, 0), "error": str(fault)} for step, fault in outcome.failed],
         "skipped": [step_json(step, 0) for step in outcome.skipped],
@@ -209,7 +209,7 @@ def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
 def status_data(
     session: Session, read: LoadedIntent, goal: Target, found: PlannedRun
 ) -> dict[str, Any]:
-    """What `warpctl status -o json` shows, of a look at everything."""
+    """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
     data = status_json(goal, found, int(time.time()))
     data["warnings"] = list(host_warnings(found.observed.host, read.allocations, read.intent))
     data["quarantine"] = quarantine_json(read.resting)
@@ -224,32 +224,43 @@ def status_data(
 def version_of(
     versions: Versions, goal: Target, found: PlannedRun, network: str, name: str
 ) -> dict[str, Any]:
-    """The version of the config that the endpoint should have, and whether it was ever exported."""
+    """Return the version of an endpoint's current config, and whether it was ever exported."""
     digest = current_digest(goal, found.observed.host, network, name)
     return versions.of(*known_as(goal, network, name), digest)
 
 
 def pending_json(history: History) -> dict[str, Any] | None:
-    """The apply that is undone unless it is confirmed; None when there is none."""
-    waits = history.pending()
-    if waits is None:
+    """Return the apply that is undone unless it is confirmed; None when there is none.
+
+    `rollback_to` is the number of the history that is restored; 0 removes everything.
+
+    Raises:
+        WarpError: the state folder cannot be read.
+    """
+    pending = history.pending()
+    if pending is None:
         return None
     return {
-        "number": waits.number,
-        "by": waits.by,
-        "until": waits.until,
-        "goes_back_to": waits.back_to,
+        "number": pending.number,
+        "by": pending.by,
+        "until": pending.until,
+        "rollback_to": pending.back_to,
     }
 
 
 def history_json(history: History) -> dict[str, Any]:
-    """What was applied, oldest first, and what waits for a yes."""
+    """Return the history, the oldest entry first, and the apply that is not confirmed.
+
+    Raises:
+        WarpError: an entry cannot be read.
+    """
     in_force = history.in_force_number()
     entries = [entry_json(entry, in_force) for entry in history.entries()]
     return {"version": VERSION, "history": entries, "pending_confirm": pending_json(history)}
 
 
 def entry_json(entry: HistoryEntry, in_force: int) -> dict[str, Any]:
+    """Return one entry without its files; `in_force` is the number in force."""
     fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks", "digest")}
     return {**fields, "in_force": entry.number == in_force}
 
@@ -257,7 +268,7 @@ def entry_json(entry: HistoryEntry, in_force: int) -> dict[str, Any]:
 def undone_json(
     outcome: ApplyResult, number: int, unwritten: WarpError | None = None
 ) -> dict[str, Any]:
-    """What a rollback did; `in_force` is a number of the history, 0 for nothing."""
+    """Return what a rollback has done; `number` is the entry in force now, 0 for none."""
     more = {"unwritten": unwritten_json(unwritten)} if unwritten is not None else {}
     return {
         "version": VERSION,

@@ -1,14 +1,13 @@
-"""One look at the kernel beside the intent -> the JSON that status, list and show print. Pure.
+"""Make the JSON of status, list and show from one observation of the kernel and the intent. Pure.
 
-A network is in sync when its part of the plan is empty and nothing of it is withheld: no foreign
-object is in the way, and this machine can build it. One that is built and has a problem all the
-same (no uplink to leave by) is in sync, and names it: there is nothing that warpd would do. Nothing
-here changes or asks the kernel.
+A network is in sync when its part of the plan is empty, no foreign object is in its way, and this
+machine can build it. A network that is built and has a problem, such as no uplink to leave by, is
+in sync as well: there is nothing that warpd could do. Its problem is shown.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from warpd import naming
@@ -26,17 +25,21 @@ GONE = PeerTraffic(0, 0, 0, "")
 
 
 def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
-    """Every network and endpoint as it is in the kernel; `now_s` is seconds since the epoch, for
-    handshake ages.
+    """Return every network and endpoint as it is in the kernel.
+
+    Args:
+        goal: the target.
+        found: the observation and the plan.
+        now_s: seconds since the epoch, for the age of handshakes.
     """
     networks = [network_json(goal, found, name, now_s) for name in sorted(goal.intent.networks)]
-    waiting = sorted({step.network for step in found.plan.steps})
+    pending = sorted({step.network for step in found.plan.steps})
     return {
         "version": VERSION,
         "gateway": goal.intent.gateway.name or found.observed.host.hostname,
         "uplink": found.observed.host.uplink,
         "in_sync": found.plan.empty and not found.compiled.stopped,
-        "waiting": waiting,
+        "pending_networks": pending,
         "blocked": [
             {"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked
         ],
@@ -47,6 +50,7 @@ def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
 
 
 def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
+    """Return one network with its endpoints, as in `status_json`."""
     network = _resolved(goal, found, name)
     group = network.group
     place = placement_of(network)
@@ -64,8 +68,8 @@ def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict
         "problems": problems,
         "drops": _drops(found, group),
         "endpoints": [
-            _endpoint_json(goal, found, network, each, now_s)
-            for each in sorted(network.intent.endpoints)
+            _endpoint_json(goal, found, network, endpoint, now_s)
+            for endpoint in sorted(network.intent.endpoints)
         ],
     }
 
@@ -75,6 +79,7 @@ def _resolved(goal: Target, found: PlannedRun, name: str) -> ResolvedNetwork:
 
 
 def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
+    """Return what a network is and has: its type, its numbers and addresses, its policy."""
     network = _resolved(goal, found, name)
     allocation = network.allocation
     return {
@@ -103,9 +108,7 @@ def _text(value: object) -> str | None:
 
 
 def _policy_json(network: ResolvedNetwork) -> dict[str, Any]:
-    """What the YAML lets pass and how much of it, with the gateway's own values and the defaults
-    where it says nothing.
-    """
+    """Return what a network permits and how much of it, with the values that apply by default."""
     intent, share = network.intent, network.shares.network
     return {
         "expected_users": intent.expected_users,
@@ -122,8 +125,9 @@ def _policy_json(network: ResolvedNetwork) -> dict[str, Any]:
 
 
 def _gives_dns(network: Network) -> bool:
-    """Whether its clients are told of name servers: those of the gateway are for clients that send
-    everything here.
+    """Whether client configs name DNS servers.
+
+    Those of the gateway are for clients that send all their traffic into the tunnel.
     """
     return network.dns is not None or network.traits.internet
 
@@ -138,22 +142,24 @@ def _resource_json(resource: Resource) -> dict[str, Any]:
     }
 
 
-def quarantine_json(rest: Quarantine) -> list[dict[str, Any]]:
-    """What nobody else gets yet, who had it, and until when; `endpoint` is null for what was a
-    network's own.
+def quarantine_json(quarantine: Quarantine) -> list[dict[str, Any]]:
+    """Return the quarantined allocations, who had them, and until when they are quarantined.
+
+    `endpoint` is null for what a network had itself.
     """
     return [
         {
             "network": row.network,
             "endpoint": row.endpoint or None,
-            "until": datetime.fromtimestamp(rest.until(row), UTC).isoformat(),
+            "until": datetime.fromtimestamp(quarantine.until(row), UTC).isoformat(),
             "values": dict(row.values),
         }
-        for row in rest.rows
+        for row in quarantine.rows
     ]
 
 
 def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
+    """Return reason -> what was dropped for it in a network; "" is the gateway itself."""
     counts = found.observed.drops.get(netns, {})
     return {
         reason: {"packets": packets, "bytes": size}
@@ -164,6 +170,7 @@ def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
 def endpoint_json(
     goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int
 ) -> dict[str, Any]:
+    """Return one endpoint, as in `status_json`."""
     return _endpoint_json(goal, found, _resolved(goal, found, network_name), name, now_s)
 
 
@@ -175,24 +182,36 @@ def _endpoint_json(
     public = public_key_of(resolved.key_name, endpoint, network.vcid, goal.master)
     place = placement_of(network)
     traffic = found.observed.traffic.get(peer_key(place.netns, place.tunnel, public))
-    seen = traffic or GONE
     return {
         "network": network.name,
         "name": name,
         "type": endpoint.type,
         "description": endpoint.description,
         "enabled": endpoint.enabled,
-        "expires": endpoint.expires.isoformat() if endpoint.expires else None,
-        "expires_in_days": (endpoint.expires - goal.today).days if endpoint.expires else None,
+        **_expiry_json(endpoint.expires, goal.today),
         "in_force": network.intent.enabled and network.is_in_force(name),
         "in_kernel": traffic is not None,
         "address": str(resolved.address),
         "address6": _text(resolved.address6),
         "public_key": public,
         "routes": [str(route) for route in endpoint.routes],
-        "last_handshake": seen.handshake or None,
-        "handshake_age_s": max(0, now_s - seen.handshake) if seen.handshake else None,
-        "received_bytes": seen.received,
-        "sent_bytes": seen.sent,
-        "endpoint": seen.endpoint or None,
+        **_traffic_json(traffic or GONE, now_s),
+    }
+
+
+def _expiry_json(expires: date | None, today: date) -> dict[str, Any]:
+    if expires is None:
+        return {"expires": None, "expires_in_days": None}
+    return {"expires": expires.isoformat(), "expires_in_days": (expires - today).days}
+
+
+def _traffic_json(traffic: PeerTraffic, now_s: int) -> dict[str, Any]:
+    """Return what the kernel has counted of a peer."""
+    age_s = max(0, now_s - traffic.handshake) if traffic.handshake else None
+    return {
+        "last_handshake": traffic.handshake or None,
+        "handshake_age_s": age_s,
+        "received_bytes": traffic.received,
+        "sent_bytes": traffic.sent,
+        "endpoint": traffic.endpoint or None,
     }
