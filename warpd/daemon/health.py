@@ -44,7 +44,7 @@ def facts_of(
         uplink_state=state,
         failing=_failing(reconciler, scheduler, now),
         problems=problems_of(reconciler.problems),
-        contested={item: name(group) for item, group in sorted(scheduler.fights.items())},
+        contested={item: name(group) for item, group in sorted(scheduler.contested.items())},
         event_overruns=overruns,
         events_unwritten=reconciler.events_unwritten,
         last_good=active is not None,

@@ -206,9 +206,9 @@ class Loop:
 
     def _schedule(self, request: PassRequest, result: PassResult) -> None:
         """Decide what comes next, and tell of objects that are contested from now on."""
-        before = self._scheduler.fights
+        before = self._scheduler.contested
         self._scheduler.took(request, result, time.monotonic())
-        for item, group in self._scheduler.fights.items():
+        for item, group in self._scheduler.contested.items():
             if item not in before:
                 network = self._reconciler.network_name(group)
                 self._reconciler.report.object_contested(item, network)

@@ -80,7 +80,7 @@ class Publisher:
             self._reconciler.report.log.warning("status not published", error=str(failure))
 
     def _publish_contested(self) -> None:
-        contested = self._scheduler.fights
+        contested = self._scheduler.contested
         stats = self._mailbox.stats
         if stats.fights != contested:
             self._mailbox.stats = dataclasses.replace(stats, fights=contested)
@@ -149,7 +149,7 @@ class Publisher:
         }
 
     def _contested_json(self) -> list[dict[str, str]]:
-        rows = sorted(self._scheduler.fights.items())
+        rows = sorted(self._scheduler.contested.items())
         name = self._reconciler.network_name
         return [{"object": item, "network": name(group)} for item, group in rows]
 

@@ -218,7 +218,7 @@ class Reconciler:
         return PassResult(
             failed=frozenset(faults),
             unwritten=self.desired.unwritten is not None,
-            mended=reverted,
+            reverted=reverted,
             changed=len(outcome.done),
             seconds=self._observer.seconds,
         )

@@ -1,18 +1,17 @@
-"""What to do next, and when: triggers and clock readings in, work out.
+"""What to do next, and when: triggers and clock readings in, pass requests out.
 
 Pure: no clock, socket, file or random number.
 
-A trigger only says where to look. Those that come together become one piece of work; one that comes
-while a pass runs becomes the next. A network whose pass failed is tried again after a pause that
-doubles; so is one in which another program undoes the same object again and again, and that is
-called a fight. The periodic look is there for what the kernel has no events for, and for every
-event that was lost.
+A trigger only says where to look. Triggers that come together become one pass; one that comes while
+a pass runs becomes the next. A network whose pass failed is tried again after a pause that doubles.
+So is one with a contested object, which another program changes again and again. The periodic look
+is there for what the kernel has no events for, and for every event that was lost.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,37 +19,40 @@ from warpd.kernel.state import ROOT
 
 SETTLE_S: Final = 0.03  # after the last change of a file
 SETTLE_MAX_S: Final = 0.5  # after the first, whatever else goes on in that folder
-# What was told may be the half of it (a versions' folder first, then the symlink), or late: look
+# A trigger may tell of half a change (a folder of versions first, then the symlink), or late: look
 # again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
-REST_RATIO: Final = (
-    2.0  # a storm of events may take a third of one processor: this times the last pass is rest
-)
+# After a pass the loop rests this many times as long: a storm of events takes a third of a processor.
+REST_RATIO: Final = 2.0
 SHARE: Final = 10.0  # the periodic look takes at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
-FIGHT_COUNT: Final = 5
-FIGHT_WITHIN_S: Final = 60.0
-FIGHT_PAUSE_MAX_S: Final = 30.0
-GUARD_PAUSE_MAX_S: Final = (
-    2.0  # the root holds every network's guard: it is never left open for long
-)
-FORGOTTEN_S: Final = 300.0
+CONTESTED_COUNT: Final = 5
+CONTESTED_WITHIN_S: Final = 60.0
+CONTESTED_PAUSE_MAX_S: Final = 30.0
+# The root holds every network's guard: it is never left open for long.
+GUARD_PAUSE_MAX_S: Final = 2.0
+FORGOTTEN_S: Final = 300.0  # after which an object that nobody changes is no longer contested
 
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
-    """A pass to make: whether to read the files, and which networks to look at (by group; None is
-    everything).
+    """A pass to make.
+
+    Attributes:
+        files: whether to read the files.
+        groups: which networks to look at, by group; None is everything.
+        asked: by a person or a signal: pauses do not count, and files are read though they look the
+            same.
+        retry: what could not be written into the state folder is due to be tried again.
     """
 
     files: bool = False
     groups: frozenset[str] | None = frozenset()
-    # by a person or a signal: pauses do not count, and files are read though they look the same
     asked: bool = False
-    retry: bool = False  # what could not be written into the state folder is due to be tried again
+    retry: bool = False
 
     @property
     def writes(self) -> bool:
@@ -60,37 +62,54 @@ class PassRequest:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass came to, as far as what comes next depends on it."""
+    """What came of a pass, as far as what comes next depends on it.
 
-    busy: bool = False  # somebody else was at work
-    writing: bool = False  # a file was being written
-    failed: frozenset[str] = frozenset()  # groups
-    all_failed: bool = False  # the kernel could not be read, or the whole pass failed
-    unwritten: bool = (
-        False  # the state folder does not take what the files ask for: what gives access waits
-    )
-    mended: Mapping[str, str] = field(
-        default_factory=dict
-    )  # object that drift made us repair -> its group
-    changed: int = 0  # steps done
-    seconds: float = 0.0  # the last look of the pass
+    Attributes:
+        busy: another command held the lock of the state folder.
+        writing: a file was being written.
+        failed: groups that are not as they should be.
+        all_failed: the kernel could not be read, or the whole pass failed.
+        unwritten: the state folder does not take what the files ask for; what gives access waits.
+        reverted: object -> group, of what another program had changed and this pass has repaired.
+        changed: how many steps were done.
+        seconds: how long the last look of the pass took.
+    """
+
+    busy: bool = False
+    writing: bool = False
+    failed: frozenset[str] = frozenset()
+    all_failed: bool = False
+    unwritten: bool = False
+    reverted: Mapping[str, str] = field(default_factory=dict)
+    changed: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
 class Backoff:
-    """A group that has to wait."""
+    """A pause before something is tried again.
+
+    Attributes:
+        times: how often it was tried so far.
+        until: when it is tried again, by the scheduler's clock.
+    """
 
     times: int
     until: float
-    since: float
 
 
 class Scheduler:
-    """One daemon's triggers. Times are seconds of one clock that never goes back."""
+    """One daemon's triggers, and the passes that they lead to.
+
+    Times are seconds of one clock that never goes back.
+    """
 
     def __init__(self, interval_s: float, jitter: Callable[[], float], now: float) -> None:
+        """`interval_s` is the time between two looks at everything; `jitter` gives a number between
+        0 and 1, by which pauses differ.
+        """
         self.interval_s = interval_s
-        self._jitter = jitter  # between 0 and 1
+        self._jitter = jitter
         self._groups: set[str] = set()
         self._everything = False
         self._asked = True
@@ -100,8 +119,8 @@ class Scheduler:
         self._rested = now
         self._next_look = now
         self._failing: dict[str, Backoff] = {}
-        self._mended: dict[str, deque[float]] = {}
-        self._fights: dict[str, str] = {}  # object -> group
+        self._reverted: dict[str, deque[float]] = {}
+        self._contested: dict[str, str] = {}  # object -> group
         self._slowed: dict[str, Backoff] = {}
         self._whole: Backoff | None = None  # passes that failed as a whole
         self._unwritten: Backoff | None = None  # writes into the state folder that failed
@@ -129,132 +148,151 @@ class Scheduler:
     # -- decisions
 
     def due(self, now: float) -> PassRequest | None:
-        """The work to do now, taken off the list; None when there is none."""
-        files = bool(self._files_due) and self._files_due[0] <= now
+        """The pass to make now, taken off the list; None when there is none."""
         if self._asked or now >= self._next_look:
-            asked, self._asked = self._asked, False
-            self._clear(now)
-            self._next_look = now + self.interval_s
-            return PassRequest(True, None, asked)
+            return self._look_at_everything(now)
+        files = bool(self._files_due) and self._files_due[0] <= now
         if files:
             self._clear_files(now)
-        groups: frozenset[str] | None = frozenset()
-        if now >= self._may_work():
-            free = frozenset(group for group in self._groups if not self._held(group, now))
-            groups = None if self._everything else free
-            self._groups = set() if self._everything else self._groups - free
-            self._everything = False
-        if groups is not None:
-            groups |= self._retried(now)
+        groups = self._take_groups(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        return (
-            PassRequest(files or retry, groups, retry=retry)
-            if files or retry or groups is None or groups
-            else None
-        )
+        if files or retry or groups is None or groups:
+            return PassRequest(files or retry, groups, retry=retry)
+        return None
+
+    def _look_at_everything(self, now: float) -> PassRequest:
+        asked, self._asked = self._asked, False
+        self._groups.clear()
+        self._everything = False
+        self._clear_files(now)
+        self._next_look = now + self.interval_s
+        return PassRequest(True, None, asked)
+
+    def _take_groups(self, now: float) -> frozenset[str] | None:
+        """Groups to look at now, those whose pause is over among them; None: everything."""
+        due = frozenset[str]()
+        if now >= self._may_work():
+            if self._everything:
+                self._groups, self._everything = set(), False
+                return None
+            due = frozenset(group for group in self._groups if not self._is_paused(group, now))
+            self._groups -= due
+        return due | self._retried(now)
 
     def _may_work(self) -> float:
-        """When what was heard may be worked on: after a whole pass that failed, not before its
-        pause is over.
+        """When groups may be looked at: after a whole pass that failed, not before its pause is
+        over.
         """
-        return max(
-            self._gathered,
-            self._rested,
-            self._whole.until if self._whole is not None else self._rested,
-        )
+        rested = max(self._gathered, self._rested)
+        return rested if self._whole is None else max(rested, self._whole.until)
 
     def _retried(self, now: float) -> frozenset[str]:
         """Groups whose pause is over."""
         if self._whole is not None:
             return frozenset()  # the next look is at everything
-        return frozenset(group for group, hold in self._failing.items() if hold.until <= now)
+        return frozenset(group for group, pause in self._failing.items() if pause.until <= now)
 
     def wait_s(self, now: float) -> float:
         """Seconds until there can be something to do without a new trigger."""
-        times = [self._next_look, *list(self._files_due)[:1]]
-        times += [hold.until for hold in self._failing.values()] if self._whole is None else []
-        times += [self._unwritten.until] if self._unwritten is not None else []
-        if self._everything or any(
-            group not in self._slowed and group not in self._failing for group in self._groups
-        ):
-            times.append(self._may_work())
-        times += [self._slowed[group].until for group in self._groups if group in self._slowed]
-        return 0.0 if self._asked else max(0.0, min(times) - now)
+        if self._asked:
+            return 0.0
+        return max(0.0, min(self._times()) - now)
+
+    def _times(self) -> Iterator[float]:
+        """Every moment at which something may be due."""
+        yield self._next_look
+        if self._files_due:
+            yield self._files_due[0]
+        if self._unwritten is not None:
+            yield self._unwritten.until
+        if self._whole is None:
+            yield from (pause.until for pause in self._failing.values())
+        if self._everything:
+            yield self._may_work()
+        for group in self._groups:
+            if group in self._slowed:
+                yield self._slowed[group].until
+            elif group not in self._failing:
+                yield self._may_work()
 
     # -- results
 
-    def took(self, work: PassRequest, result: PassResult, now: float) -> None:
+    def took(self, request: PassRequest, result: PassResult, now: float) -> None:
         """A pass is over."""
         self._rested = now + REST_RATIO * result.seconds
-        if work.groups is None:
+        if request.groups is None:
             self._next_look = now + max(self.interval_s, SHARE * result.seconds)
         if result.busy or result.writing:
-            self._again(work, now)
-            return
-        if result.all_failed:
-            self._whole = self._longer(self._whole, FIRST_PAUSE_S, PAUSE_MAX_S, now)
+            self._again(request, now)
+        elif result.all_failed:
+            self._whole = self._longer(self._whole, PAUSE_MAX_S, now)
             self._next_look = self._whole.until
-            return
-        if work.groups is None or work.groups or result.seconds:
+        else:
+            self._looked(request, result, now)
+
+    def _looked(self, request: PassRequest, result: PassResult, now: float) -> None:
+        if request.groups is None or request.groups or result.seconds:
             self._whole = None  # the kernel was looked at
-        self._pause_writes(work, result, now)
-        looked = self._failing.keys() if work.groups is None else work.groups
-        for group in set(looked) - result.failed:
+        self._pause_writes(request, result, now)
+        looked_at = self._failing.keys() if request.groups is None else request.groups
+        for group in set(looked_at) - result.failed:
             self._failing.pop(group, None)
         for group in result.failed:
-            self._failing[group] = self._longer(
-                self._failing.get(group), FIRST_PAUSE_S, PAUSE_MAX_S, now
-            )
-        self._watch_fights(result.mended, now)
+            self._failing[group] = self._longer(self._failing.get(group), PAUSE_MAX_S, now)
+        self._watch_contested(result.reverted, now)
 
-    def _pause_writes(self, work: PassRequest, result: PassResult, now: float) -> None:
+    def _pause_writes(self, request: PassRequest, result: PassResult, now: float) -> None:
         if not result.unwritten:
             self._unwritten = None
-        elif self._unwritten is None or work.writes:
-            self._unwritten = self._longer(self._unwritten, FIRST_PAUSE_S, PAUSE_MAX_S, now)
+        elif self._unwritten is None or request.writes:
+            self._unwritten = self._longer(self._unwritten, PAUSE_MAX_S, now)
 
-    def _again(self, work: PassRequest, now: float) -> None:
+    def _again(self, request: PassRequest, now: float) -> None:
         """What could not be done for now is done after a short while."""
-        if work.files:
+        if request.files:
             self._files_due = deque([now + BUSY_PAUSE_S])
-        if work.groups is None:
+        if request.groups is None:
             self._next_look = now + BUSY_PAUSE_S
-        self._groups |= work.groups or frozenset()
+        self._groups |= request.groups or frozenset()
         self._gathered = now + BUSY_PAUSE_S
 
     # -- pauses
 
-    def _held(self, group: str, now: float) -> bool:
-        return any(
-            group in held and held[group].until > now for held in (self._failing, self._slowed)
-        )
+    def _is_paused(self, group: str, now: float) -> bool:
+        pauses = self._failing.get(group), self._slowed.get(group)
+        return any(pause is not None and pause.until > now for pause in pauses)
 
-    def _longer(self, before: Backoff | None, first_s: float, max_s: float, now: float) -> Backoff:
-        times = before.times + 1 if before else 1
-        pause = min(max_s, first_s * 2 ** min(times - 1, 16))
-        return Backoff(
-            times, now + pause * (0.75 + 0.5 * self._jitter()), before.since if before else now
-        )
+    def _longer(self, previous: Backoff | None, max_s: float, now: float) -> Backoff:
+        """The next pause: twice as long as the one before, up to `max_s`, and a quarter more or
+        less.
+        """
+        times = previous.times + 1 if previous is not None else 1
+        pause_s = min(max_s, FIRST_PAUSE_S * 2 ** min(times - 1, 16))
+        return Backoff(times, now + pause_s * (0.75 + 0.5 * self._jitter()))
 
-    def _watch_fights(self, mended: Mapping[str, str], now: float) -> None:
-        for item, group in mended.items():
-            times = self._mended.setdefault(item, deque(maxlen=FIGHT_COUNT))
+    def _watch_contested(self, reverted: Mapping[str, str], now: float) -> None:
+        """Slow down the groups of objects that others have changed CONTESTED_COUNT times within
+        CONTESTED_WITHIN_S.
+        """
+        for item, group in reverted.items():
+            times = self._reverted.setdefault(item, deque(maxlen=CONTESTED_COUNT))
             times.append(now)
-            if len(times) == FIGHT_COUNT and now - times[0] <= FIGHT_WITHIN_S:
-                self._fights[item] = group
-        for group in {self._fights[item] for item in mended if item in self._fights}:
-            limit = FIGHT_PAUSE_MAX_S if group != ROOT else GUARD_PAUSE_MAX_S
-            self._slowed[group] = self._longer(self._slowed.get(group), FIRST_PAUSE_S, limit, now)
-        for item in [item for item, times in self._mended.items() if now - times[-1] > FORGOTTEN_S]:
-            del self._mended[item]
-            group = self._fights.pop(item, ROOT)
-            if group not in self._fights.values():
-                self._slowed.pop(group, None)
+            if len(times) == CONTESTED_COUNT and now - times[0] <= CONTESTED_WITHIN_S:
+                self._contested[item] = group
+        slowed = {self._contested[item] for item in reverted if item in self._contested}
+        for group in slowed:
+            max_s = GUARD_PAUSE_MAX_S if group == ROOT else CONTESTED_PAUSE_MAX_S
+            self._slowed[group] = self._longer(self._slowed.get(group), max_s, now)
+        self._forget_quiet(now)
 
-    def _clear(self, now: float) -> None:
-        self._groups.clear()
-        self._everything = False
-        self._clear_files(now)
+    def _forget_quiet(self, now: float) -> None:
+        """Objects that nobody has changed for FORGOTTEN_S are no longer contested."""
+        quiet = [item for item, times in self._reverted.items() if now - times[-1] > FORGOTTEN_S]
+        for item in quiet:
+            del self._reverted[item]
+            group = self._contested.pop(item, None)
+            if group is not None and group not in self._contested.values():
+                self._slowed.pop(group, None)
 
     def _clear_files(self, now: float) -> None:
         while self._files_due and self._files_due[0] <= now:
@@ -264,14 +302,18 @@ class Scheduler:
     # -- for status
 
     @property
-    def fights(self) -> dict[str, str]:
-        """Object -> group, of what another program keeps undoing."""
-        return dict(self._fights)
+    def contested(self) -> dict[str, str]:
+        """Object -> group, of what another program keeps changing."""
+        return dict(self._contested)
 
     def failing(self, now: float) -> dict[str, tuple[int, float]]:
         """Group -> (times tried, seconds until the next try)."""
-        held = self._failing if self._whole is None else {**self._failing, ROOT: self._whole}
-        return {group: (hold.times, max(0.0, hold.until - now)) for group, hold in held.items()}
+        pauses = dict(self._failing)
+        if self._whole is not None:
+            pauses[ROOT] = self._whole
+        return {
+            group: (pause.times, max(0.0, pause.until - now)) for group, pause in pauses.items()
+        }
 
     def next_look_s(self, now: float) -> float:
         return max(0.0, self._next_look - now)

@@ -5,8 +5,6 @@ SIGHUP looks at once; SIGTERM stops and leaves the data plane as it is.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import enum
 import gc
 import os
@@ -49,7 +47,6 @@ from warpd.store import event_log
 
 DESCRIPTORS: Final = 65_536
 SWITCH_S: Final = 0.001
-M_ARENA_MAX: Final = -8  # malloc.h of glibc
 
 
 class LogFormat(enum.StrEnum):
@@ -171,18 +168,15 @@ def one_pass(reconciler: Reconciler) -> int:
 
 
 def prepare_process() -> None:
-    """Set what the process has from the system: descriptors, heap, and how threads take turns.
+    """Set what the process has from the system: descriptors, and how threads take turns.
 
-    Descriptors of many networks need room beside those of the control socket. The heap is one for
-    all threads (M_ARENA_MAX, mallopt(3)): each thread's own would keep what it once took. The loop
-    makes many short system calls; after each it waits for the interpreter at most SWITCH_S
+    Descriptors of many networks need room beside those of the control socket. The loop makes many
+    short system calls; after each it waits for the interpreter at most SWITCH_S
     (sys.setswitchinterval).
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    with contextlib.suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     sys.setswitchinterval(SWITCH_S)
 
 

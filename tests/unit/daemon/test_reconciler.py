@@ -11,7 +11,7 @@ import pytest
 
 from tests import world
 from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
-from warpd.daemon.scheduler import FIGHT_COUNT, PAUSE_MAX_S
+from warpd.daemon.scheduler import CONTESTED_COUNT, PAUSE_MAX_S
 from warpd.kernel.api import Event, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp
 from warpd.kernel.kinds.nft_table import NftTable
@@ -122,8 +122,8 @@ def test_an_object_that_is_removed_again_and_again_is_repaired_more_slowly(
     daemon: Simulation,
 ) -> None:
     key = link_of(daemon, "web").key
-    assert contest(daemon, key, 2) >= FIGHT_COUNT
-    assert daemon.scheduler.fights.keys() == {str(key)}
+    assert contest(daemon, key, 2) >= CONTESTED_COUNT
+    assert daemon.scheduler.contested.keys() == {str(key)}
     repairs = contest(daemon, key, 60)
     assert 0 < repairs < 10, "it is repaired again, after pauses that grow"
     assert daemon.shown["fights"] == [{"object": str(key), "network": "web"}]

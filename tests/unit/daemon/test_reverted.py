@@ -14,7 +14,7 @@ import structlog
 from tests import world
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
-from warpd.daemon.scheduler import FIGHT_COUNT, PassRequest
+from warpd.daemon.scheduler import CONTESTED_COUNT, PassRequest
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.state import ROOT, Key
 from warpd.service.workspace import Session
@@ -50,18 +50,18 @@ def reconciler(folder: Path, kernel: FakeKernel) -> Reconciler:
 def test_an_uplink_that_flaps_is_no_other_program(tmp_path: Path) -> None:
     kernel = FakeKernel(PLAIN)
     daemon = reconciler(tmp_path, kernel)
-    for _ in range(FIGHT_COUNT):
+    for _ in range(CONTESTED_COUNT):
         for host in (NO_UPLINK, PLAIN):
             kernel.host = host
             result = daemon.run(LOOK)
-            assert result.changed and not result.mended
+            assert result.changed and not result.reverted
 
 
 def test_what_is_taken_away_is(tmp_path: Path) -> None:
     kernel = FakeKernel(PLAIN)
     daemon = reconciler(tmp_path, kernel)
     del kernel.objects[TABLE]
-    assert str(TABLE) in daemon.run(LOOK).mended
+    assert str(TABLE) in daemon.run(LOOK).reverted
     kernel.host = NO_UPLINK
     del kernel.objects[next(key for key in kernel.objects if key.kind == "peer")]
-    assert [name for name in daemon.run(LOOK).mended if "/peer/" in name], "both at once"
+    assert [name for name in daemon.run(LOOK).reverted if "/peer/" in name], "both at once"

@@ -9,7 +9,7 @@ import pytest
 
 from warpd.daemon.scheduler import (
     BUSY_PAUSE_S,
-    FIGHT_COUNT,
+    CONTESTED_COUNT,
     FIRST_PAUSE_S,
     FORGOTTEN_S,
     GATHER_S,
@@ -215,7 +215,7 @@ def fight(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[flo
         now += max(scheduler.wait_s(now), GATHER_S)
         work = scheduler.due(now)
         assert work is not None and work.groups is not None and group in work.groups
-        scheduler.took(work, PassResult(mended={"root/rule/x": group}, seconds=0.01), now)
+        scheduler.took(work, PassResult(reverted={"root/rule/x": group}, seconds=0.01), now)
         at.append(now)
     return now, [b - a for a, b in itertools.pairwise(at)]
 
@@ -223,24 +223,24 @@ def fight(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[flo
 def test_a_fight_is_named_and_slowed_down() -> None:
     scheduler = quiet(math.inf)
     _, pauses = fight(scheduler, "warp-1", 1.0, 12)
-    assert scheduler.fights == {"root/rule/x": "warp-1"}
-    assert max(pauses[: FIGHT_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(30.0, abs=0.1)
+    assert scheduler.contested == {"root/rule/x": "warp-1"}
+    assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(30.0, abs=0.1)
 
 
 def test_the_guard_is_never_left_open_for_long() -> None:
     scheduler = quiet(math.inf)
     _, pauses = fight(scheduler, "", 1.0, 12)
-    assert scheduler.fights and max(pauses) <= GUARD_PAUSE_MAX_S + 0.1
+    assert scheduler.contested and max(pauses) <= GUARD_PAUSE_MAX_S + 0.1
 
 
 def test_a_fight_that_ended_is_forgotten() -> None:
     scheduler = quiet(math.inf)
-    now, _ = fight(scheduler, "warp-1", 1.0, FIGHT_COUNT + 1)
+    now, _ = fight(scheduler, "warp-1", 1.0, CONTESTED_COUNT + 1)
     scheduler.took(
         PassRequest(groups=frozenset({"warp-2"})),
-        PassResult(mended={"other": "warp-2"}),
+        PassResult(reverted={"other": "warp-2"}),
         now + FORGOTTEN_S + 1,
     )
-    assert not scheduler.fights
+    assert not scheduler.contested
     scheduler.hear({"warp-1"}, now + FORGOTTEN_S + 2)
     assert scheduler.due(now + FORGOTTEN_S + 2.1) is not None
