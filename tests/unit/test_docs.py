@@ -28,7 +28,7 @@ from warpd.cli import (  # noqa: F401
 )
 from warpd.cli.app import app
 from warpd.cli.arguments import in_order
-from warpd.daemon.serve import serve
+from warpd.daemon.options import parser
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
@@ -54,13 +54,8 @@ def words_of(line: str) -> list[str]:
     return [word for word in re.split(r"[\s|,]+", re.sub(r"[\[\]()]", " ", line)) if word]
 
 
-def root_of(program: str) -> Any:
-    """The command tree of a program."""
-    if program == "warpctl":
-        return typer.main.get_command(app)
-    daemon = typer.Typer(add_completion=False)
-    daemon.command()(serve)
-    return typer.main.get_command(daemon)
+def options_of_daemon() -> set[str]:
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", parser().format_help()))
 
 
 def names_of(node: Any) -> set[str]:
@@ -72,12 +67,13 @@ def names_of(node: Any) -> set[str]:
 def what_is_wrong(line: str) -> str:
     """With a command line; "" for nothing."""
     program, *rest = words_of(line)
-    node = root_of(program)
+    if program == "warpd":
+        return unknown_options(rest, options_of_daemon())
+    node = typer.main.get_command(app)
     options = names_of(node) | HELP
-    if program == "warpctl":
-        rest = in_order(rest)
-        while rest[:1] and rest[0] in WITH_VALUE:
-            rest = rest[2:]
+    rest = in_order(rest)
+    while rest[:1] and rest[0] in WITH_VALUE:
+        rest = rest[2:]
     while hasattr(node, "commands") and rest and not rest[0].startswith("-"):
         if rest[0] not in node.commands:
             return f"{rest[0]} is no command"
@@ -85,9 +81,13 @@ def what_is_wrong(line: str) -> str:
         options |= names_of(node)
         if node.name == "exec":
             return ""
+    return unknown_options(rest, options)
+
+
+def unknown_options(words: list[str], options: set[str]) -> str:
     unknown = [
         word
-        for word in rest
+        for word in words
         if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in options
     ]
     return f"takes no {' '.join(unknown)}" if unknown else ""
@@ -101,6 +101,7 @@ def test_every_command_line_is_one(page: Path) -> None:
 
 
 def test_a_wrong_one_is_found() -> None:
+    assert what_is_wrong("warpd --event-bufer 1") and not what_is_wrong("warpd --event-buffer 9999")
     assert what_is_wrong("warpctl endpoint list --nevver") and what_is_wrong(
         "warpctl rotate corp/a"
     )

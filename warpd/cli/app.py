@@ -18,7 +18,8 @@ from warpd import __version__
 from warpd.cli import arguments, output
 from warpd.errors import EXIT_FAILED, WarpError
 from warpd.kernel.api import DumpError
-from warpd.service.usage import open_standard_streams, run
+from warpd.service.standard_streams import open_standard_streams
+from warpd.service.usage import run
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 app = typer.Typer(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from warpd.daemon.optional_packages import hidden
-from warpd.service.usage import open_standard_streams, run
-
-HELP = {"help_option_names": ["-h", "--help"]}
+from warpd.service.standard_streams import open_standard_streams
 
 
 def main() -> None:
@@ -21,16 +17,10 @@ def main() -> None:
     with hidden("rich", "ssl"):
         import structlog  # noqa: F401  # first, with asyncio, so that the others find them loaded
 
+    from warpd.daemon.options import parse
     from warpd.daemon.serve import serve
 
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings=HELP,
-    )
-    app.command()(serve)
-    sys.exit(run(app))
+    sys.exit(serve(parse(sys.argv[1:])))
 
 
 if __name__ == "__main__":

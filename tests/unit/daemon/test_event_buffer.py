@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warpd.daemon.event_buffer import LINES_BURST, LINES_PER_S, EventRow, LineRate, LoggedEvent
+from warpd.daemon.log import FairLines
 from warpd.daemon.mailbox import KEPT, Mailbox
-from warpd.daemon.serve import FairLines
 
 ROW = 12
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from warpd.daemon.serve import LogFormat, chosen_format
+from warpd.daemon.log import LogFormat, chosen_format
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ import os, sys
 stderr = os.fstat(2)
 if sys.argv[1] == "journal":
     os.environ["JOURNAL_STREAM"] = f"{stderr.st_dev}:{stderr.st_ino}"
-from warpd.daemon.serve import LogFormat, logger
+from warpd.daemon.log import LogFormat, logger
 log = logger(LogFormat(sys.argv[2]))
 log.error("step failed", network="corp", vcid=7, why="a b")
 try:

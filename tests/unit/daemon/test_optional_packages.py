@@ -49,7 +49,7 @@ assert "warpd.daemon.loop" in sys.modules
 def test_the_service_loads_no_more_than_it_needs() -> None:
     loaded = loaded_by(START)
     assert {"structlog", "asyncio"} <= loaded
-    assert not loaded & {"rich", "pygments", "ssl", "pyroute2"}
+    assert not loaded & {"rich", "pygments", "ssl", "typer", "pyroute2"}
 
 
 def test_without_that_they_would_be_loaded() -> None:
