@@ -24,6 +24,7 @@ PRIVATE_FILE = "tests/unit/store/test_private_file.py"
 RANGES = "tests/unit/networks/test_special_ranges.py"
 LINKS = "tests/live/test_links_of_others.py"
 FLUSH = "tests/packets/test_under_fire.py"
+INCREMENTAL = "tests/laws/test_incremental_laws.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,8 @@ MUTANTS = (
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf, vrf,"
                 " suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf,"
-                " f'wg-{network.vcid}', suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
+                " f'wg-{network.vcid}', suffix=f'-{network.vcid}',"
+                " mark=mark_of(network.routing_table))",
             ),
         ),
     ),
@@ -621,7 +623,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.gateway:objects",
-                "*root.unguarded_beyond(default_links, collapse_addresses(_ranges_of_vrfs(leaving)))",
+                "*root.unguarded_beyond(default_links,"
+                " collapse_addresses(_ranges_of_vrfs(leaving)))",
                 None,
             ),
         ),
@@ -704,7 +707,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:build",
-                "local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group)",
+                "local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network),"
+                " group)",
                 None,
             ),
         ),
@@ -715,8 +719,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(network) if"
-                " wants.egress else (), ()))",
+                "out.append(local_delivery.of_tunnel(place.netns, place.tunnel, _transits(network)"
+                " if wants.egress else (), ()))",
                 None,
             ),
         ),
@@ -1396,5 +1400,57 @@ else:
             ),
         ),
         packets=True,
+    ),
+    Mutant(
+        "a pass looks only where events were, and not at networks of which something else is"
+        " wanted",
+        INCREMENTAL,
+        (
+            Edit(
+                "warpd.reconcile.incremental:_plan_part",
+                "scope = scope.with_groups(compiled.changed_groups(previous))",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "an endpoint with a new rotation keeps its keys",
+        INCREMENTAL,
+        (Edit("warpd.reconcile.incremental:_key_inputs", "endpoint.rotation", None),),
+    ),
+    Mutant(
+        "a host that is another one is not compiled for",
+        INCREMENTAL,
+        (
+            Edit(
+                "warpd.reconcile.incremental:_plan_part",
+                "policy_facts(now) != policy_facts(host)",
+                "False",
+            ),
+        ),
+    ),
+    Mutant(
+        "an endpoint that expires stays connected",
+        INCREMENTAL,
+        (
+            Edit(
+                "warpd.networks.resolved:is_in_force",
+                "self.intent.endpoints[name].enabled and name not in self.expired",
+                "self.intent.endpoints[name].enabled",
+            ),
+        ),
+    ),
+    Mutant(
+        "the day that an endpoint expires on does not count for what was compiled",
+        INCREMENTAL,
+        (
+            Edit(
+                "warpd.reconcile.incremental:_compile_network",
+                "self._memory.recall('network', inputs.name, inputs, lambda inputs:"
+                " compile_network(inputs, keys))",
+                "self._memory.recall('network', inputs.name, (inputs.network, inputs.host), lambda"
+                " _inputs: compile_network(inputs, keys))",
+            ),
+        ),
     ),
 )
