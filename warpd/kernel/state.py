@@ -1,20 +1,16 @@
 """What a kernel object is, and State: an immutable map from kernel key to object.
 
-Lives here: the identity of objects, the order of their creation and the two sides that `diff`
-compares. Does not: any object kind (`objects/`), any comparison (`diff`).
-
-Theory: a key is the kernel's own identity (namespace, kind, name), never an index, so that the key
-of what we want and the key of what we see are equal exactly when creating one would collide with
-the other.
+Lives here: what every object kind answers, the order of creation, and the two sides that `diff`
+compares. Does not: any object kind (`kinds/`), any comparison (`diff`).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 ROOT = ""  # the namespace warpd itself runs in
 ROUTE_PROTOCOL = 119  # rtm_protocol of our routes and rules
@@ -26,9 +22,10 @@ TRANSIT6: Final = IPv6Network("fd77:6172:7064::/96")
 class Phase(enum.IntEnum):
     """When an object is created; removal is the exact reverse.
 
-    A route needs its link up (the kernel answers ENETDOWN otherwise, fib_check_nh), so links come
-    up before the routes; that is safe because every packet still meets the guard, whose grant sets
-    are filled last.
+    The guard is first and the permits are last, so that a crash after any step leaves less reach
+    than planned. Links come up before the routes, because the kernel refuses a route over a link
+    that is down (ENETDOWN, fib_check_nh in net/ipv4/fib_semantics.c). That is safe, since every
+    packet meets the guard, and its permits are not yet there.
     """
 
     GUARD = 1
@@ -43,7 +40,21 @@ class Phase(enum.IntEnum):
 
 
 class Key(NamedTuple):
-    """The kernel's identity of an object: kind, namespace ("" is the root), name within both."""
+    """The kernel's own identity of an object.
+
+    Two objects have one key exactly when the kernel would refuse or replace the second. So the key
+    of what is wanted and the key of what is observed are equal exactly when they are the same thing.
+
+    - `kind`: the object kind (`KernelObject.KIND`). All links share "link": the kernel has one name
+      space for them, whatever their driver.
+    - `netns`: the name of the namespace, "" for the root. A veth pair has the namespace of its
+      outer end.
+    - `name`: the identity within both, in the words of the kind.
+
+    Hazards: an ifindex is never part of a key, since a link that is made anew has another one and
+    an old one is used again. A value that changes in place is never part of a key either: it would
+    turn a change into a removal and a creation.
+    """
 
     kind: str
     netns: str
@@ -53,41 +64,136 @@ class Key(NamedTuple):
         return f"{self.netns or 'root'}/{self.kind}/{self.name}"
 
 
-class KernelObject(Protocol):
-    """One thing in the kernel, as plain frozen data."""
+class KernelObject:
+    """One thing in the kernel, as plain frozen data: what every object kind answers.
 
+    A kind is a frozen, slotted dataclass that derives from this class, in a file of its own in
+    `kinds/`. Fields with `compare=False` are known on the wanted side only (a label, the object
+    that it needs), or on the observed side only (the value to restore); `diff` passes over them.
+    `diff`, `plan` and `engine` know objects by what is declared here and never by their class.
+
+    - `KIND`: the first part of its key.
+    - `CHANGEABLE`: names of the fields that change in place. A difference in any other compared
+      field means that the object is removed and created anew.
+    - `TRANSACTED`: changes go through `Kernel.transact`, all of one namespace at once or none.
+    - `TWO_NAMESPACES`: it lives in two namespaces, so that one namespace shows only its end there.
+    - `NUMEROUS`: there may be a hundred thousand of them, so that what is observed and equal to
+      what is wanted is kept as one object.
+
+    Hazards:
+    1. What a kernel does not report must not be compared, or the object differs for ever. What it
+       reports in another form (IPv6 metric 0 reads back as 1024) is written in that form.
+    2. A field that is neither compared nor an identity is never repaired.
+    3. `needs` and `container` name keys, not objects: what they name may be missing from a State.
+    4. An object kind without an answer to "how does a restarted warpd with an empty disk know that
+       this is ours?" must not exist: whatever it made could never be removed.
+    """
+
+    __slots__ = ()
     KIND: ClassVar[str]
-    CHANGEABLE: ClassVar[
-        frozenset[str]
-    ]  # fields that change in place; any other difference means replace
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
+    TRANSACTED: ClassVar[bool] = False
+    TWO_NAMESPACES: ClassVar[bool] = False
+    NUMEROUS: ClassVar[bool] = False
 
     @property
-    def key(self) -> Key: ...
+    def key(self) -> Key:
+        """The kernel's identity of this object."""
+        raise NotImplementedError
 
     @property
-    def phase(self) -> Phase: ...
-
-    @property
-    def needs(self) -> tuple[Key, ...]:
-        """Keys that must exist first."""
-        ...
-
-    @property
-    def container(self) -> Key | None:
-        """The object whose removal takes this one with it."""
-        ...
+    def phase(self) -> Phase:
+        """When it is created."""
+        raise NotImplementedError
 
     @property
     def group(self) -> str:
-        """Name of the namespace of the network that it belongs to; "" for the gateway's own
-        objects.
+        """The network that it belongs to, by its namespace's name; "" for the gateway's own."""
+        raise NotImplementedError
+
+    @property
+    def needs(self) -> tuple[Key, ...]:
+        """Keys that must exist before it is created."""
+        return ()
+
+    @property
+    def container(self) -> Key | None:
+        """The object whose removal takes this one with it; None where only its own removal does."""
+        return None
+
+    @property
+    def opens(self) -> str:
+        """The namespace that this object lets us look into, by name; "" for none."""
+        return ""
+
+    @property
+    def removable(self) -> bool:
+        """Whether it is removed when it is not wanted, rather than left as it is."""
+        return True
+
+    @property
+    def removed_last(self) -> bool:
+        """Whether a removal may wait until all is created.
+
+        True for what gives no reach by itself, so that a route that changes its prefix leaves no
+        gap.
         """
-        ...
+        return self.phase in (Phase.ADDRESS, Phase.ROUTE)
+
+    def vanishes_with(self, gone: Collection[Key], released: Collection[Key]) -> bool:
+        """Whether the kernel removes it by itself.
+
+        Args:
+            gone: keys of objects that lose their content: deleted, replaced or rebuilt.
+            released: keys of ports that stay while their VRF or bridge goes.
+        """
+        return self.container in gone
+
+    def orphaned_by(self, gone: Collection[Key]) -> bool:
+        """Whether it outlives its container in a form that does nothing and is made anew."""
+        return False
+
+    def master_in(self, gone: Collection[Key]) -> bool:
+        """Whether it is a port of a VRF or bridge that goes."""
+        return False
+
+    def without_master(self) -> Self:
+        """The same object as the kernel leaves it when its VRF or bridge has gone."""
+        return self
+
+    def avoiding(self, blocked: Collection[Key]) -> Self:
+        """The wanted object while foreign objects sit on these keys."""
+        return self
+
+    def rebuilt_by(self, after: KernelObject) -> bool:
+        """Whether changing it in place to `after` loses its content.
+
+        `after` is wanted under the same key.
+        """
+        return False
+
+    def revoked_to(self, after: Self) -> Self | None:
+        """What is left of it once all that `after` does not have is taken away.
+
+        None where nothing has to be taken away before anything is given. `after` is wanted under
+        the same key and differs only in fields that change in place.
+        """
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An immutable map from key to object."""
+    """An immutable map from key to object: all that is wanted, or all of ours that was observed.
+
+    - `objects`: each under its own key.
+
+    Hazards:
+    1. An empty State says that nothing is there. Where nothing was read there must be no State at
+       all: a plan that is made with it would create everything.
+    2. The order of `objects` carries no meaning. `plan` sorts.
+    3. Two wanted objects with one key are a mistake of ours (two networks claim one thing), never
+       something to be merged: `of` and `joined` refuse them.
+    """
 
     objects: Mapping[Key, KernelObject] = field(default_factory=dict)
 
@@ -96,7 +202,7 @@ class State:
         """Build a State.
 
         Raises:
-            ValueError: two objects claim one key.
+            ValueError: two objects have one key.
         """
         out: dict[Key, KernelObject] = {}
         for item in objects:
@@ -108,19 +214,18 @@ class State:
 
     @classmethod
     def joined(cls, states: Iterable[State]) -> State:
-        """As `of` all that they hold, but without a look at each object.
+        """The union of several States, without a look at each object.
 
         Raises:
             ValueError: two of them hold one key.
         """
-        every, out = list(states), dict[Key, KernelObject]()
-        for each in every:
-            out.update(each.objects)
-        return (
-            cls(out)
-            if len(out) == sum(map(len, every))
-            else cls.of(item for each in every for item in each)
-        )
+        parts = list(states)
+        out: dict[Key, KernelObject] = {}
+        for part in parts:
+            out.update(part.objects)
+        if len(out) != sum(len(part) for part in parts):
+            return cls.of(item for part in parts for item in part)
+        return cls(out)
 
     def __iter__(self) -> Iterator[KernelObject]:
         return iter(self.objects.values())
@@ -129,6 +234,7 @@ class State:
         return len(self.objects)
 
     def get(self, key: Key) -> KernelObject | None:
+        """The object under this key, None where there is none."""
         return self.objects.get(key)
 
 

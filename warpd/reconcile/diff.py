@@ -1,7 +1,8 @@
-"""desired State x observed -> differences. Pure; knows no object kind but for one hook.
+"""Desired State and what was observed -> differences. Pure; it knows no object kind.
 
 An object whose container goes (deleted or replaced) goes with it: it is not removed by itself, and
-what is wanted in its place is made anew.
+what is wanted in its place is made anew. What an object does when others go is its kind's answer
+(`KernelObject`).
 """
 
 from __future__ import annotations
@@ -10,17 +11,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from warpd.kernel.kinds.bridge_port import BridgePort
-from warpd.kernel.kinds.link import Device, link_key
-from warpd.kernel.kinds.nft_table import (
-    IngressFilter,
-    NetworkSubtable,
-    NftTable,
-    needs_rebuild,
-    table_key,
-)
-from warpd.kernel.kinds.sysctl import Sysctl
-from warpd.kernel.state import ROOT, KernelObject, Key, Observed, State
+from warpd.kernel.state import KernelObject, Key, Observed, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,42 +47,27 @@ class Differences:
 def diff(desired: State, observed: Observed) -> Differences:
     """Every difference, keys sorted. Blocked keys are reported and left alone."""
     blocked = tuple(_blocked(desired, observed))
-    have, want = (
-        observed.state.objects,
-        _without_doors(desired.objects, {item.key for item in blocked}),
-    )
+    have = observed.state.objects
+    want = _avoiding(desired.objects, {item.key for item in blocked})
     gone = _gone(want, have)
-    orphaned = {
-        key for key, item in have.items() if isinstance(item, Device) and _master_key(item) in gone
-    }
+    released = {key for key, item in have.items() if item.master_in(gone)}
     out: list[Difference] = []
     for key in sorted(have.keys() | want.keys()):
         if observed.in_the_way(key) is not None:
             continue
-        before = _released(have.get(key), gone)
-        lost = isinstance(before, BridgePort) and before.container in orphaned
-        found = _compare(key, before, want.get(key), vanishes=lost or _vanishes(before, gone))
-        if (
-            isinstance(before, IngressFilter)
-            and before.container in gone
-            and key in want
-            and not _vanishes(before, gone)
-        ):
-            found = Difference(key, before, want[key], ("link",), replace=True)
+        found = _compare(key, have.get(key), want.get(key), gone, released)
         if found is not None:
             out.append(found)
     return Differences(tuple(out), blocked, frozenset(gone))
 
 
-def _without_doors(
+def _avoiding(
     want: Mapping[Key, KernelObject], blocked: Collection[Key]
 ) -> Mapping[Key, KernelObject]:
-    """A guard does not stand around links of others that have the name of a door of ours."""
-    table = want.get(table_key(ROOT))
-    if not blocked or not isinstance(table, NftTable):
+    """What is wanted while foreign objects sit on the blocked keys."""
+    if not blocked:
         return want
-    doors = tuple(name for name in table.doors if link_key(ROOT, name) not in blocked)
-    return {**want, table.key: dataclasses.replace(table, doors=doors)}
+    return {key: item.avoiding(blocked) for key, item in want.items()}
 
 
 def _blocked(desired: State, observed: Observed) -> Iterator[Conflict]:
@@ -103,22 +79,29 @@ def _blocked(desired: State, observed: Observed) -> Iterator[Conflict]:
 
 def groups_lost_with(state: State, gone: Collection[Key]) -> set[str]:
     """Groups of which something goes with what loses its content."""
-    return {item.group for item in state if _vanishes(item, gone)} if gone else set()
+    return {item.group for item in state if item.vanishes_with(gone, ())} if gone else set()
 
 
 def _compare(
-    key: Key, before: KernelObject | None, after: KernelObject | None, vanishes: bool
+    key: Key,
+    before: KernelObject | None,
+    after: KernelObject | None,
+    gone: Collection[Key],
+    released: Collection[Key],
 ) -> Difference | None:
-    if vanishes:
+    """The difference under one key, by what the kernel will have made of `before` by then."""
+    if before is None or before.vanishes_with(gone, released):
         return Difference(key, None, after) if after is not None else None
-    if before is None or after is None:
-        if isinstance(before, Sysctl) and before.restore is None:
-            return None  # a setting that was never ours to undo
-        return Difference(key, before, after)
+    if key in released:
+        before = before.without_master()
+    if after is None:
+        return Difference(key, before, None) if before.removable else None
+    if before.orphaned_by(gone):
+        return Difference(key, before, after, ("link",), replace=True)
     if before == after:
         return None
     fields = changed_fields(before, after)
-    return Difference(key, before, after, fields, _must_replace(before, after, fields))
+    return Difference(key, before, after, fields, _must_replace(after, fields))
 
 
 def changed_fields(before: KernelObject, after: KernelObject) -> tuple[str, ...]:
@@ -132,12 +115,12 @@ def changed_fields(before: KernelObject, after: KernelObject) -> tuple[str, ...]
     )
 
 
-def _must_replace(before: KernelObject, after: KernelObject, fields: tuple[str, ...]) -> bool:
+def _must_replace(after: KernelObject, fields: tuple[str, ...]) -> bool:
     return not set(fields) <= after.CHANGEABLE
 
 
 def _gone(want: Mapping[Key, KernelObject], have: Mapping[Key, KernelObject]) -> set[Key]:
-    """Keys whose content is lost: deleted, replaced, or a table that is rebuilt."""
+    """Keys whose content is lost: deleted, replaced, or rebuilt."""
     out: set[Key] = set()
     for key, before in have.items():
         after = want.get(key)
@@ -146,33 +129,5 @@ def _gone(want: Mapping[Key, KernelObject], have: Mapping[Key, KernelObject]) ->
     return out
 
 
-def _master_key(item: Device) -> Key | None:
-    return link_key(item.netns, item.master) if item.master else None
-
-
-def _released(item: KernelObject | None, gone: set[Key]) -> KernelObject | None:
-    """A port whose VRF or bridge goes stays, and is nobody's; what it let through is lost."""
-    if isinstance(item, Device) and _master_key(item) in gone:
-        return dataclasses.replace(item, master="")
-    return item
-
-
 def _loses_content(before: KernelObject, after: KernelObject) -> bool:
-    if (
-        isinstance(before, NftTable | NetworkSubtable)
-        and isinstance(after, NftTable | NetworkSubtable)
-        and needs_rebuild(before, after)
-    ):
-        return True
-    return _must_replace(before, after, changed_fields(before, after))
-
-
-def _vanishes(item: KernelObject | None, gone: Collection[Key]) -> bool:
-    """With its container.
-
-    A gate stands in the table; when its link goes, whether the chain goes too depends on the
-    kernel.
-    """
-    if isinstance(item, IngressFilter):
-        return table_key(item.netns) in gone
-    return item is not None and item.container in gone
+    return before.rebuilt_by(after) or _must_replace(after, changed_fields(before, after))

@@ -17,7 +17,6 @@ from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel, OperationError
-from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
 from warpd.kernel.state import ROOT, Action, Host, Key, Observed, State
 from warpd.keys.derivation import Master
 from warpd.networks.compiler import (
@@ -191,7 +190,7 @@ def _perform(kernel: Kernel, run: Sequence[Step]) -> list[OperationError | None]
     if not run:
         return []
     changes = [step.change for step in run]
-    if isinstance(changes[0].subject, NftTable | NetworkSubtable | IngressFilter | NftElements):
+    if changes[0].subject.TRANSACTED:
         return [kernel.transact(changes[0].subject.key.netns, changes)] * len(changes)
     return kernel.send(changes)
 

@@ -18,7 +18,7 @@ from warpd.errors import Finding
 from warpd.intent.loader import Loaded, Source, load, read_file, read_network
 from warpd.intent.model import Endpoint
 from warpd.kernel.api import Dump, Kernel
-from warpd.kernel.kinds.link import Veth, link_key
+from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host, Observed, State
 from warpd.keys.derivation import Master
@@ -270,7 +270,7 @@ def _differing(root: Dump, wanted: State) -> set[str]:
     for item in wanted:
         if item.key.netns != ROOT:
             continue
-        is_there = item.key in ends if isinstance(item, Veth) else have.get(item.key) == item
+        is_there = item.key in ends if item.TWO_NAMESPACES else have.get(item.key) == item
         if not is_there:
             differ.add(item.group)
     return differ

@@ -15,7 +15,6 @@ from typing import Final
 from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import link_key, pair
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, State
 
 
@@ -68,11 +67,11 @@ def observe(
         DumpError: some namespace could not be read.
     """
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
-    namespaces = [item for item in root.objects if isinstance(item, Netns) and item.mounted]
+    namespaces = [item.opens for item in root.objects if item.opens]
     dumps = [keep(root)]
     for namespace in namespaces:
-        if scope.covers(namespace.name):
-            dumps.append(keep(kernel.dump(namespace.name)))
+        if scope.covers(namespace):
+            dumps.append(keep(kernel.dump(namespace)))
     return assemble(dumps)
 
 
@@ -84,7 +83,7 @@ def shared_with(wanted: State) -> Keep:
     """
 
     def share(item: KernelObject) -> KernelObject:
-        same = wanted.get(item.key) if isinstance(item, WireguardPeer) else None
+        same = wanted.get(item.key) if item.NUMEROUS else None
         return same if same is not None and same == item else item
 
     def keep(dump: Dump) -> Dump:
@@ -99,7 +98,7 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     """One picture of several namespaces; ends of a pair seen apart become one object."""
     alien = {dump.netns: dump.alien for dump in dumps if dump.alien}
     foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
-    foreign |= {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
+    namespaces = {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
     objects: list[KernelObject] = [
         item for dump in dumps for item in dump.objects if item.group not in alien
     ]
@@ -118,9 +117,8 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
     # A foreign route beside ours under one key (another program appended it) does not stand in our
     # way.
-    blocking = {
-        key: text for key, text in foreign.items() if own.get(key) is None or key.kind == Netns.KIND
-    }
+    blocking = {key: text for key, text in foreign.items() if own.get(key) is None}
+    blocking |= namespaces
     drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
     others = {
         link_key(dump.netns, name): _other_link(name, kind)

@@ -14,9 +14,6 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from warpd.kernel.kinds.nft_table import NftElements, fewer
-from warpd.kernel.kinds.rule import Rule
-from warpd.kernel.kinds.wireguard import WireguardDevice, without_port
 from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key, Phase
 from warpd.keys.derivation import Secret
 from warpd.reconcile.diff import Conflict, Difference, Differences
@@ -103,30 +100,11 @@ def _taking(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
             f"{', '.join(item.fields)} cannot change in place",
         )
     else:
-        less = _less(item.before, item.after)
+        less = item.before.revoked_to(item.after)
         if less is not None:
             yield _step(
                 Action.REVOKE, item.before, less, item, names, "taken away before anything is given"
             )
-
-
-def _less(before: KernelObject, after: KernelObject) -> KernelObject | None:
-    """The state between, for a change that first takes something away; None when there is no such
-    step.
-    """
-    if (
-        isinstance(before, NftElements)
-        and isinstance(after, NftElements)
-        and before.elements - after.elements
-    ):
-        return fewer(before, after)
-    if (
-        isinstance(before, WireguardDevice)
-        and isinstance(after, WireguardDevice)
-        and before.port != after.port
-    ):
-        return without_port(before) if before.port else None
-    return None
 
 
 def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
@@ -140,7 +118,7 @@ def _giving(item: Difference, names: Mapping[str, str]) -> Iterable[Step]:
         )
         yield _step(Action.CREATE, None, item.after, item, names, why)
         return
-    before = _less(item.before, item.after) or item.before
+    before = item.before.revoked_to(item.after) or item.before
     if before != item.after:
         yield _step(
             Action.UPDATE, before, item.after, item, names, f"{', '.join(item.fields)} differ"
@@ -152,11 +130,8 @@ def _last_first(step: Step) -> tuple[int, str, tuple[str, ...]]:
 
 
 def _is_tidying(step: Step) -> bool:
-    subject = step.change.subject
-    kept_to_the_end = subject.phase in (Phase.ADDRESS, Phase.ROUTE) and not isinstance(
-        subject, Rule
-    )
-    return step.change.action is Action.DELETE and kept_to_the_end and not step.fields
+    removed = step.change.action is Action.DELETE and not step.fields
+    return removed and step.change.subject.removed_last
 
 
 def _first_first(step: Step) -> tuple[bool, str, int, tuple[str, ...]]:

@@ -16,16 +16,15 @@ from typing import ClassVar
 
 from warpd.kernel.kinds.link import group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import Key, Phase
+from warpd.kernel.state import KernelObject, Key, Phase
 
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(KernelObject):
     KIND: ClassVar[str] = "address"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     netns: str
     device: str

@@ -7,7 +7,7 @@ untagged) or tagged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +41,10 @@ class BridgePort(OnDevice):
     @property
     def needs(self) -> tuple[Key, ...]:
         return (link_key(self.netns, self.device), Key("tc-ingress", self.netns, self.device))
+
+    def vanishes_with(self, gone: Collection[Key], released: Collection[Key]) -> bool:
+        """With its link, and with the bridge: a link that leaves a bridge keeps no VLAN."""
+        return self.container in gone or self.container in released
 
 
 def ranges(vids: Iterable[int]) -> Vlans:

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import Key, Phase
+from warpd.kernel.state import KernelObject, Key, Phase
 
 
 @dataclass(frozen=True, slots=True)
-class DuplicateObject:
+class DuplicateObject(KernelObject):
     KIND: ClassVar[str] = "surplus"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     netns: str
     family: Literal["addr", "route", "rule"]

@@ -16,14 +16,15 @@ IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from warpd import naming
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Handle, Index, Message
-from warpd.kernel.state import ROOT, Key, Phase
+from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 KIND = "link"
 IFF_UP = 1
@@ -84,7 +85,7 @@ def group_of(netns: str, name: str) -> str:
     return naming.namespace(vcid) if vcid is not None else ROOT
 
 
-class OnDevice:
+class OnDevice(KernelObject):
     """What hangs on a link of ours: it goes with the link, and belongs to the link's network."""
 
     __slots__ = ()
@@ -105,7 +106,7 @@ class OnDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Device(KernelObject):
     """A link that is made by one request and marked by its alias."""
 
     KIND: ClassVar[str] = KIND
@@ -129,14 +130,18 @@ class Device:
     def needs(self) -> tuple[Key, ...]:
         return (*room(self.netns), *((link_key(self.netns, self.master),) if self.master else ()))
 
-    @property
-    def container(self) -> Key | None:
-        # removed by itself, before its namespace: that death is asynchronous and keeps the UDP port
-        return None
+    # It has no container: it is removed by itself, before its namespace, whose own end is
+    # asynchronous and keeps the UDP port.
 
     @property
     def group(self) -> str:
         return self.netns or group_of_alias(self.alias) or group_of(self.netns, self.name)
+
+    def master_in(self, gone: Collection[Key]) -> bool:
+        return bool(self.master) and link_key(self.netns, self.master) in gone
+
+    def without_master(self) -> Self:
+        return dataclasses.replace(self, master="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +154,12 @@ class WireguardLink(Device):
 
 
 @dataclass(frozen=True, slots=True)
-class Veth:
+class Veth(KernelObject):
     """The pair between the root (`name`) and a network's namespace (`peer_name`)."""
 
     KIND: ClassVar[str] = KIND
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "peer_mtu", "alias", "peer_alias"})
+    TWO_NAMESPACES: ClassVar[bool] = True
 
     name: str
     peer_netns: str
@@ -175,10 +181,6 @@ class Veth:
     @property
     def needs(self) -> tuple[Key, ...]:
         return room(self.peer_netns)
-
-    @property
-    def container(self) -> Key | None:
-        return None
 
     @property
     def group(self) -> str:
@@ -219,13 +221,12 @@ def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
 
 
 @dataclass(frozen=True, slots=True)
-class OrphanLink:
+class OrphanLink(KernelObject):
     """A link with a name and mark of ours in a place or of a kind that we never want: only ever
     removed.
     """
 
     KIND: ClassVar[str] = KIND
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     netns: str
     name: str
@@ -241,24 +242,15 @@ class OrphanLink:
         return Phase.DEVICE
 
     @property
-    def needs(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def container(self) -> Key | None:
-        return None
-
-    @property
     def group(self) -> str:
         return self.owner or group_of(self.netns, self.name)
 
 
 @dataclass(frozen=True, slots=True)
-class LinkUp:
+class LinkUp(KernelObject):
     """That a link is administratively up."""
 
     KIND: ClassVar[str] = "up"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     netns: str
     name: str

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warpd.kernel.state import ROOT, Key, Phase
+from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Netns:
+class Netns(KernelObject):
     KIND: ClassVar[str] = "netns"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     name: str
     mounted: bool = True
@@ -30,16 +29,12 @@ class Netns:
         return Phase.NAMESPACE
 
     @property
-    def needs(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def container(self) -> Key | None:
-        return None
-
-    @property
     def group(self) -> str:
         return self.name
+
+    @property
+    def opens(self) -> str:
+        return self.name if self.mounted else ""
 
 
 def room(netns: str) -> tuple[Key, ...]:

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from warpd import naming
 from warpd.kernel.kinds.link import OnDevice, group_of, link_key
 from warpd.kernel.kinds.netns import room
-from warpd.kernel.state import ROOT, Key, Phase
+from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 STRANGE = "strange"  # the type we give to what we never put into our table
 FAMILY = "inet"
@@ -102,9 +102,10 @@ class NftChain:
 
 
 @dataclass(frozen=True, slots=True)
-class NftTable:
+class NftTable(KernelObject):
     KIND: ClassVar[str] = "nft-table"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains"})
+    TRANSACTED: ClassVar[bool] = True
 
     netns: str
     sets: tuple[NftSet, ...]  # each tuple sorted by name
@@ -134,13 +135,22 @@ class NftTable:
     def group(self) -> str:
         return self.netns
 
+    def avoiding(self, blocked: Collection[Key]) -> Self:
+        """Without the links of others that have the name of a link to be guarded."""
+        kept = tuple(name for name in self.doors if link_key(self.netns, name) not in blocked)
+        return self if kept == self.doors else dataclasses.replace(self, doors=kept)
+
+    def rebuilt_by(self, after: KernelObject) -> bool:
+        return needs_rebuild(self, after)
+
 
 @dataclass(frozen=True, slots=True)
-class NetworkSubtable:
+class NetworkSubtable(KernelObject):
     """One network's part of the root's table."""
 
     KIND: ClassVar[str] = "nft-part"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains", "entries"})
+    TRANSACTED: ClassVar[bool] = True
 
     vcid: int
     sets: tuple[NftSet, ...]
@@ -169,6 +179,9 @@ class NetworkSubtable:
     def group(self) -> str:
         return naming.namespace(self.vcid)
 
+    def rebuilt_by(self, after: KernelObject) -> bool:
+        return needs_rebuild(self, after)
+
 
 @dataclass(frozen=True, slots=True)
 class IngressFilter(OnDevice):
@@ -178,6 +191,7 @@ class IngressFilter(OnDevice):
 
     KIND: ClassVar[str] = "nft-gate"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"rules"})
+    TRANSACTED: ClassVar[bool] = True
 
     netns: str
     device: str
@@ -199,6 +213,15 @@ class IngressFilter(OnDevice):
             link_key(self.netns, self.device),
         )
 
+    def vanishes_with(self, gone: Collection[Key], released: Collection[Key]) -> bool:
+        """With the table. When its link goes, it depends on the kernel whether the chain stays
+        (Linux 6.13 and later keep it, hooked to nothing).
+        """
+        return table_key(self.netns) in gone
+
+    def orphaned_by(self, gone: Collection[Key]) -> bool:
+        return self.container in gone
+
 
 Guard = NftTable | NetworkSubtable
 
@@ -216,7 +239,7 @@ def _home(netns: str, name: str) -> Key:
 
 
 @dataclass(frozen=True, slots=True)
-class NftElements:
+class NftElements(KernelObject):
     """Elements of a grant or fence set.
 
     In a set that networks share, `part` is the one link that they speak of.
@@ -226,6 +249,7 @@ class NftElements:
 
     KIND: ClassVar[str] = "nft-elements"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"elements"})
+    TRANSACTED: ClassVar[bool] = True
 
     netns: str
     set: str
@@ -253,25 +277,25 @@ class NftElements:
     def group(self) -> str:
         return self.owner or group_of(self.netns, self.part or self.set)
 
+    def revoked_to(self, after: Self) -> Self | None:
+        """Only the elements that both sides hold, where some have to go."""
+        if self.elements <= after.elements:
+            return None
+        return dataclasses.replace(after, elements=self.elements & after.elements)
+
 
 def table_key(netns: str) -> Key:
     return Key(NftTable.KIND, netns, TABLE)
 
 
-def fewer(before: NftElements, after: NftElements) -> NftElements:
-    """Only what both sides hold: what a revocation leaves."""
-    return NftElements(
-        after.netns, after.set, before.elements & after.elements, after.part, after.owner
-    )
+def needs_rebuild(before: Guard, after: KernelObject) -> bool:
+    """Whether the change can only be made by deleting and adding everything.
 
-
-def needs_rebuild(before: Guard, after: Guard) -> bool:
-    """Whether only deleting and adding it all (in one transaction, its grants lost) makes the
-    change.
-
-    So it is when a set changed its type, a chain its hook, or it holds something that we never put
-    there.
+    That takes one transaction and loses the permits. It is so when a set changes its type or a
+    chain its hook, or when the table holds something that warpd never puts there.
     """
+    if not isinstance(after, NftTable | NetworkSubtable):
+        return False
     sets_before = {item.name: item for item in before.sets}
     if any(item.type.startswith(STRANGE) for item in before.sets):
         return True

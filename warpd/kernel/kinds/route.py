@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from warpd.kernel.kinds.link import group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import ROUTE_PROTOCOL, Key, Phase
+from warpd.kernel.state import ROUTE_PROTOCOL, KernelObject, Key, Phase
 
 TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
@@ -36,7 +36,7 @@ def route_key(netns: str, table: int, prefix: str, metric: int) -> Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(KernelObject):
     KIND: ClassVar[str] = "route"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"device", "via", "link", "kind"})
 

@@ -12,15 +12,14 @@ from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import ROUTE_PROTOCOL, Key, Phase
+from warpd.kernel.state import ROUTE_PROTOCOL, KernelObject, Key, Phase
 
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(KernelObject):
     KIND: ClassVar[str] = "rule"
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
     netns: str
     version: int  # 4 or 6
@@ -95,6 +94,11 @@ class Rule:
     @property
     def group(self) -> str:
         return self.owner or self.netns
+
+    @property
+    def removed_last(self) -> bool:
+        """Never: a rule decides by which table a packet leaves."""
+        return False
 
 
 def _message(rule: Rule, create: bool) -> Message:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from warpd.kernel.state import ROOT, Key, Phase
+from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 # `tag` is a number that the kernel keeps for a link and does nothing with
 # (Documentation/networking/ip-sysctl): on our doors and VRFs, the memory that it was us who turned
@@ -72,7 +72,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sysctl:
+class Sysctl(KernelObject):
     KIND: ClassVar[str] = "sysctl"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"value"})
 
@@ -105,3 +105,8 @@ class Sysctl:
     @property
     def group(self) -> str:
         return self.netns if self.netns != ROOT else self.owner
+
+    @property
+    def removable(self) -> bool:
+        """Only where it is known what the setting was before: then it was warpd that changed it."""
+        return self.restore is not None

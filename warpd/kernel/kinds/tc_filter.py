@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from warpd.kernel.kinds.link import group_of, maker_of
-from warpd.kernel.state import Key, Phase
+from warpd.kernel.state import KernelObject, Key, Phase
 
 ETH_P_ALL: Final = 3
 REASON_BYTES: Final = 16  # of an action's cookie (TC_COOKIE_MAX_SIZE)
@@ -60,7 +60,7 @@ Filters = tuple[TcFilter, ...]  # ascending by preference
 
 
 @dataclass(frozen=True, slots=True)
-class TcIngress:
+class TcIngress(KernelObject):
     """The clsact qdisc of one link, with its filters."""
 
     KIND: ClassVar[str] = "tc-ingress"

@@ -6,8 +6,9 @@ their session. A peer's endpoint is where the kernel last heard it: roaming, nev
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from warpd.kernel.kinds.link import OnDevice
 from warpd.kernel.state import Key, Phase
@@ -33,6 +34,12 @@ class WireguardDevice(OnDevice):
     def phase(self) -> Phase:
         return Phase.PEER
 
+    def revoked_to(self, after: Self) -> Self | None:
+        """Its UDP port is given back first, so that two devices can swap theirs."""
+        if self.port in (0, after.port):
+            return None
+        return dataclasses.replace(self, port=0)
+
 
 class _KeyKept:
     """Room for the key, once made: there may be very many peers, each of them in several maps."""
@@ -45,6 +52,7 @@ class _KeyKept:
 class WireguardPeer(_KeyKept, OnDevice):
     KIND: ClassVar[str] = "peer"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
+    NUMEROUS: ClassVar[bool] = True
 
     netns: str
     device: str
@@ -75,8 +83,3 @@ class WireguardPeer(_KeyKept, OnDevice):
 
 def peer_key(netns: str, device: str, public_key: str) -> Key:
     return Key(WireguardPeer.KIND, netns, f"{device} {public_key}")
-
-
-def without_port(device: WireguardDevice) -> WireguardDevice:
-    """The device with its port given back, so that two devices can swap theirs."""
-    return WireguardDevice(device.netns, device.device, device.private_key, 0, device.mark)
