@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from warpd.kernel.kinds.link import VethEnd
 from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.rows import VethEnd
 from warpd.kernel.state import Change, Host, KernelObject, Key, PeerTraffic
 
 

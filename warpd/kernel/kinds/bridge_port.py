@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.link import OnDevice, link_key
 from warpd.kernel.state import Key, Phase
 
@@ -45,6 +46,12 @@ class BridgePort(OnDevice):
     def vanishes_with(self, gone: Collection[Key], released: Collection[Key]) -> bool:
         """With its link, and with the bridge: a link that leaves a bridge keeps no VLAN."""
         return self.container in gone or self.container in released
+
+
+class BridgePortRules(ExistenceRules[BridgePort]):
+    """The settings of a port are there with the port."""
+
+    exclusive = False
 
 
 def ranges(vids: Iterable[int]) -> Vlans:

@@ -17,13 +17,15 @@ IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from warpd import naming
+from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.rows import VethEnd
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 KIND = "link"
@@ -187,18 +189,6 @@ class Veth(KernelObject):
         return self.peer_netns or group_of(self.netns, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class VethEnd:
-    """One end of a pair as one namespace sees it: half of what a `Veth` is."""
-
-    netns: str
-    name: str
-    index: int
-    peer_index: int
-    alias: str
-    mtu: int
-
-
 def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
     """Ends seen in all namespaces -> pairs, by the indexes that each says of the other.
 
@@ -218,6 +208,16 @@ def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
             )
     out += [OrphanLink(end.netns, end.name, "veth") for end in inner.values()]
     return out
+
+
+class VethRules(ExistenceRules[Veth]):
+    """Each namespace shows one end."""
+
+    def ends(self, item: Veth, number: int) -> Iterable[VethEnd]:
+        near = 2 * number
+        far = near + 1
+        yield VethEnd(item.netns, item.name, near, far, item.alias, item.mtu)
+        yield VethEnd(item.peer_netns, item.peer_name, far, near, item.peer_alias, item.peer_mtu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +276,12 @@ class LinkUp(KernelObject):
     @property
     def group(self) -> str:
         return self.owner or group_of(self.netns, self.name)
+
+
+class LinkUpRules(ExistenceRules[LinkUp]):
+    """A link that is up is set up once more."""
+
+    exclusive = False
 
 
 def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> Message:

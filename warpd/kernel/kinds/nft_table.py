@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from warpd import naming
+from warpd.kernel.existence import ExistenceRules, Existing
 from warpd.kernel.kinds.link import OnDevice, group_of, link_key
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
@@ -223,6 +224,18 @@ class IngressFilter(OnDevice):
         return self.container in gone
 
 
+class SubtableRules(ExistenceRules[NetworkSubtable]):
+    """What is there is changed."""
+
+    exclusive = False
+
+
+class IngressFilterRules(ExistenceRules[IngressFilter]):
+    """It is written as a whole, whatever was there."""
+
+    exclusive = False
+
+
 Guard = NftTable | NetworkSubtable
 
 
@@ -282,6 +295,25 @@ class NftElements(KernelObject):
         if self.elements <= after.elements:
             return None
         return dataclasses.replace(after, elements=self.elements & after.elements)
+
+
+class NftTableRules(ExistenceRules[NftTable]):
+    """The guarded links come with the transaction that makes the table."""
+
+    def written_along(
+        self, item: NftTable, created: bool, existing: Existing
+    ) -> Iterable[KernelObject]:
+        for door in item.doors if created else ():
+            yield NftElements(item.netns, "doors", frozenset({door}), door)
+
+
+class NftElementsRules(ExistenceRules[NftElements]):
+    """An element that is there is added once more; a set keeps no trace of having none."""
+
+    exclusive = False
+
+    def is_nothing(self, item: NftElements) -> bool:
+        return not item.elements
 
 
 def table_key(netns: str) -> Key:

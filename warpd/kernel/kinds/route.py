@@ -8,12 +8,15 @@ written so from the start.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
-from warpd.kernel.kinds.link import group_of
+from warpd.kernel.existence import ExistenceRules, Existing
+from warpd.kernel.kinds.link import LinkUp, group_of
 from warpd.kernel.request import Index, Message
 from warpd.kernel.state import ROUTE_PROTOCOL, KernelObject, Key, Phase
 
@@ -71,6 +74,27 @@ class Route(KernelObject):
     @property
     def group(self) -> str:
         return self.owner or group_of(self.netns, self.device)
+
+
+class RouteRules(ExistenceRules[Route]):
+    """A route needs its link up and its gateway reachable, and goes when the link goes down."""
+
+    def prerequisites(self, item: Route) -> Collection[Key]:
+        return () if item.link is None else (item.link,)
+
+    def refusal(self, item: Route, existing: Existing) -> int:
+        if item.link is not None and _up_key(item) not in existing:
+            return errno.ENETDOWN
+        if item.via and item.reach is not None and item.reach not in existing:
+            return errno.ENETUNREACH
+        return 0
+
+    def lost_with(self, item: Route, removed: KernelObject, released: Collection[Key]) -> bool:
+        return removed.key == _up_key(item) or super().lost_with(item, removed, released)
+
+
+def _up_key(item: Route) -> Key:
+    return Key(LinkUp.KIND, item.netns, item.device)
 
 
 def _message(item: Route, verb: str, create: bool) -> Message:

@@ -7,10 +7,12 @@ set one only with a fence beside it in our nft table (see `networks/isolation/na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 # `tag` is a number that the kernel keeps for a link and does nothing with
@@ -110,3 +112,21 @@ class Sysctl(KernelObject):
     def removable(self) -> bool:
         """Only where it is known what the setting was before: then it was warpd that changed it."""
         return self.restore is not None
+
+
+class SysctlRules(ExistenceRules[Sysctl]):
+    """A setting is a file that is there with its link or namespace.
+
+    The kernel announces only some settings (RTM_NEWNETCONF).
+    """
+
+    exclusive = False
+    announced = False
+    missing = errno.ENOENT
+
+    def prerequisites(self, item: Sysctl) -> Collection[Key]:
+        return () if item.holder is None else (item.holder,)
+
+    def host_setting(self, item: Sysctl, removed: bool) -> tuple[str, str] | None:
+        value = item.restore if removed else item.value
+        return (item.path, value) if item.holder is None and value is not None else None

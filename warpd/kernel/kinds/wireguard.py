@@ -7,11 +7,14 @@ their session. A peer's endpoint is where the kernel last heard it: roaming, nev
 from __future__ import annotations
 
 import dataclasses
+import errno
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from warpd.kernel.kinds.link import OnDevice
-from warpd.kernel.state import Key, Phase
+from warpd.kernel.existence import ExistenceRules, Existing
+from warpd.kernel.kinds.link import OnDevice, WireguardLink
+from warpd.kernel.state import KernelObject, Key, Phase
 from warpd.keys.derivation import Secret
 
 
@@ -79,6 +82,54 @@ class WireguardPeer(_KeyKept, OnDevice):
     @property
     def needs(self) -> tuple[Key, ...]:
         return (Key(WireguardDevice.KIND, self.netns, self.device),)
+
+
+class WireguardLinkRules(ExistenceRules[WireguardLink]):
+    """A WireGuard device is born without a key and a port."""
+
+    def written_along(
+        self, item: WireguardLink, created: bool, existing: Existing
+    ) -> Iterable[KernelObject]:
+        if created:
+            yield WireguardDevice(item.netns, item.name, None, 0)
+
+
+class WireguardDeviceRules(ExistenceRules[WireguardDevice]):
+    """A UDP port belongs to one device of the host.
+
+    WireGuard sends no events: its generic netlink family has no multicast group
+    (drivers/net/wireguard/netlink.c).
+    """
+
+    exclusive = False
+    announced = False
+
+    def refusal(self, item: WireguardDevice, existing: Existing) -> int:
+        in_use = (
+            other.port
+            for other in existing.values()
+            if isinstance(other, WireguardDevice) and other.key != item.key
+        )
+        return errno.EADDRINUSE if item.port and item.port in in_use else 0
+
+
+class WireguardPeerRules(ExistenceRules[WireguardPeer]):
+    """A prefix belongs to one peer of a device: who is given it takes it from another, silently."""
+
+    exclusive = False
+    announced = False
+
+    def written_along(
+        self, item: WireguardPeer, created: bool, existing: Existing
+    ) -> Iterable[KernelObject]:
+        for other in existing.values():
+            if not isinstance(other, WireguardPeer) or other.key == item.key:
+                continue
+            if (other.netns, other.device) != (item.netns, item.device):
+                continue
+            left = tuple(prefix for prefix in other.allowed_ips if prefix not in item.allowed_ips)
+            if left != other.allowed_ips:
+                yield dataclasses.replace(other, allowed_ips=left)
 
 
 def peer_key(netns: str, device: str, public_key: str) -> Key:

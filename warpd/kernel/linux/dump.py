@@ -27,7 +27,6 @@ from warpd.kernel.kinds.link import (
     NEWBORN,
     LinkUp,
     OrphanLink,
-    VethEnd,
     WireguardLink,
     group_of,
     group_of_alias,
@@ -53,6 +52,7 @@ from warpd.kernel.netlink.rtnl import AddressRow, LinkRow, RouteRow
 from warpd.kernel.netlink.socket import NetlinkSocket
 from warpd.kernel.netlink.wireguard import DeviceRead
 from warpd.kernel.nftables.listing import NftObject
+from warpd.kernel.rows import VethEnd
 from warpd.kernel.state import (
     ROOT,
     ROUTE_PROTOCOL,
