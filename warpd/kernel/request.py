@@ -1,8 +1,8 @@
 """A netlink request as plain values, before anyone knows an index.
 
 Lives here: the shape that object kinds encode to. Does not: sockets, indexes, bytes
-(`kernel/live_*`). `Index`, `Handle` and `Flagged` stand where the kernel wants a number that only
-exists at the moment of sending.
+(`kernel/netlink`). `Index` and `Handle` stand where the kernel wants a number that only exists at
+the moment of sending.
 """
 
 from __future__ import annotations
@@ -41,6 +41,3 @@ class Message:
     attrs: tuple[tuple[str, Any], ...]
     create: bool = False
     body: bytes = b""  # instead of header and attributes: as the kernel gave it
-    absent_is_done: bool = (
-        False  # ENODEV, ESRCH, EADDRNOTAVAIL: somebody was quicker, which is what we wanted
-    )

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from warpd.kernel.kinds.link import group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import KernelObject, Key, Phase
+from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
 
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
@@ -53,6 +53,13 @@ class Address(KernelObject):
         return group_of(self.netns, self.device)
 
 
+def encode(change: Change) -> list[Message]:
+    """The request that adds or removes an address; nothing of one changes in place."""
+    if change.action is Action.DELETE:
+        return delete_address(change.before)
+    return create_address(change.after)
+
+
 def _message(item: Address, verb: str) -> Message:
     parsed = ip_interface(item.address)
     six = parsed.version == 6
@@ -68,7 +75,7 @@ def _message(item: Address, verb: str) -> Message:
         return Message(
             item.netns, "addr", "new", header, (*attrs, ("IFA_FLAGS", flags)), create=True
         )
-    return Message(item.netns, "addr", "del", header, tuple(attrs), absent_is_done=True)
+    return Message(item.netns, "addr", "del", header, tuple(attrs))
 
 
 def create_address(item: Address) -> list[Message]:

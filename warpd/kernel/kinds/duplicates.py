@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import KernelObject, Key, Phase
+from warpd.kernel.state import Change, KernelObject, Key, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,7 @@ class DuplicateObject(KernelObject):
         return self.owner or self.netns
 
 
-def delete_duplicate(item: DuplicateObject) -> list[Message]:
-    return [Message(item.netns, item.family, "del", (), (), absent_is_done=True, body=item.body)]
+def encode(change: Change) -> list[Message]:
+    """The request that removes it, with the body that the kernel gave."""
+    item: DuplicateObject = change.before
+    return [Message(item.netns, item.family, "del", (), (), body=item.body)]

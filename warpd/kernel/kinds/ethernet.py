@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warpd.kernel.kinds.link import Device, create_device, link_key
+from warpd.kernel.kinds.link import Device, create_device, encode_device, link_key
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import Key
+from warpd.kernel.state import Action, Change, Key
 
 PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
 LEARNED_PER_LEG = (
@@ -100,23 +100,43 @@ def _flags(bridge: Bridge) -> list[tuple[str, int]]:
     ]
 
 
-def create_bridge(bridge: Bridge) -> list[Message]:
+def encode_bridge(change: Change) -> list[Message]:
+    """The requests that make, change or remove a bridge.
+
+    The limit of learned addresses and the counting are not among them, because pyroute2 0.9 does
+    not know these attributes: `netlink.bridge.options` encodes them.
+    """
+    requests = encode_device(change, _create_bridge)
+    if change.action is Action.DELETE or change.before is None:
+        return requests
+    return [*requests, *_change_bridge(change.before, change.after)]
+
+
+def _create_bridge(bridge: Bridge) -> list[Message]:
     return create_device(bridge, "bridge", _flags(bridge))
 
 
-def change_bridge(before: Bridge, after: Bridge) -> list[Message]:
-    old = dict(_flags(before))
-    data = [(name, value) for name, value in _flags(after) if old[name] != value]
+def _change_bridge(before: Bridge, after: Bridge) -> list[Message]:
+    previous = dict(_flags(before))
+    data = [(name, value) for name, value in _flags(after) if previous[name] != value]
     if not data:
-        # the limit of what is learned is written by `kernel/live_bridge`: pyroute2 0.9 does not
-        # know it
         return []
     info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]}
     header = (("index", Index(after.netns, after.name)),)
     return [Message(after.netns, "link", "set", header, (("IFLA_LINKINFO", info),))]
 
 
-def create_gretap(leg: Gretap) -> list[Message]:
+def encode_gretap(change: Change) -> list[Message]:
+    """The requests that make, change or remove a GRETAP tunnel."""
+    return encode_device(change, _create_gretap)
+
+
+def encode_vxlan(change: Change) -> list[Message]:
+    """The requests that make, change or remove a VXLAN tunnel."""
+    return encode_device(change, _create_vxlan)
+
+
+def _create_gretap(leg: Gretap) -> list[Message]:
     data = [
         ("IFLA_GRE_LINK", Index(leg.netns, leg.underlay)),
         ("IFLA_GRE_LOCAL", leg.local),
@@ -127,7 +147,7 @@ def create_gretap(leg: Gretap) -> list[Message]:
     return create_device(leg, "gretap", data)
 
 
-def create_vxlan(leg: Vxlan) -> list[Message]:
+def _create_vxlan(leg: Vxlan) -> list[Message]:
     data = [
         ("IFLA_VXLAN_ID", leg.vni),
         ("IFLA_VXLAN_LINK", Index(leg.netns, leg.underlay)),

@@ -17,7 +17,7 @@ IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -26,7 +26,7 @@ from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.rows import VethEnd
-from warpd.kernel.state import ROOT, KernelObject, Key, Phase
+from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key, Phase
 
 KIND = "link"
 IFF_UP = 1
@@ -309,7 +309,7 @@ def _mark(netns: str, name: str, alias: str) -> Message:
     return _set(netns, name, [("IFLA_IFALIAS", alias), ("IFLA_GROUP", DEFAULT_GROUP)])
 
 
-def create_wireguard(link: WireguardLink) -> list[Message]:
+def _create_wireguard(link: WireguardLink) -> list[Message]:
     if link.netns == ROOT:
         return create_device(link, "wireguard")
     attrs = (
@@ -325,7 +325,7 @@ def create_wireguard(link: WireguardLink) -> list[Message]:
     ]
 
 
-def create_veth(link: Veth) -> list[Message]:
+def _create_veth(link: Veth) -> list[Message]:
     peer = [
         ("IFLA_IFNAME", link.peer_name),
         ("IFLA_MTU", link.peer_mtu),
@@ -368,7 +368,7 @@ def finish_tun(link: WireguardLink) -> list[Message]:
     return [_set(link.netns, link.name, attrs)]
 
 
-def change_device(before: Device, after: Device) -> list[Message]:
+def _change_device(before: Device, after: Device) -> list[Message]:
     attrs: list[tuple[str, Any]] = []
     if before.mtu != after.mtu:
         attrs.append(("IFLA_MTU", after.mtu))
@@ -379,7 +379,7 @@ def change_device(before: Device, after: Device) -> list[Message]:
     return [_set(after.netns, after.name, attrs)] if attrs else []
 
 
-def change_veth(before: Veth, after: Veth) -> list[Message]:
+def _change_veth(before: Veth, after: Veth) -> list[Message]:
     near: list[tuple[str, Any]] = []
     far: list[tuple[str, Any]] = []
     if before.mtu != after.mtu:
@@ -394,10 +394,45 @@ def change_veth(before: Veth, after: Veth) -> list[Message]:
     return [_set(netns, name, attrs) for netns, name, attrs in ends if attrs]
 
 
-def delete_link(link: Device | Veth | OrphanLink) -> list[Message]:
-    index = (("index", Index(link.netns, link.name)),)
-    return [Message(link.netns, "link", "del", index, (), absent_is_done=True)]
+def _delete_link(netns: str, name: str) -> list[Message]:
+    return [Message(netns, "link", "del", (("index", Index(netns, name)),), ())]
 
 
-def set_up(link: LinkUp, up: bool) -> list[Message]:
-    return [_set(link.netns, link.name, [], flags=IFF_UP if up else 0, change=IFF_UP)]
+def encode_device(change: Change, create: Callable[[Any], list[Message]]) -> list[Message]:
+    """The requests that make, change or remove a link of one namespace.
+
+    Args:
+        change: of a `Device` or an `OrphanLink`.
+        create: the requests that make it: the first creates it, the others mark it.
+    """
+    if change.action is Action.DELETE:
+        return _delete_link(change.before.netns, change.before.name)
+    if change.before is None:
+        return create(change.after)
+    return _change_device(change.before, change.after)
+
+
+def encode_wireguard(change: Change) -> list[Message]:
+    """The requests that make, change or remove a WireGuard device."""
+    return encode_device(change, _create_wireguard)
+
+
+def encode_veth(change: Change) -> list[Message]:
+    """The requests that make, change or remove a pair, by its outer end."""
+    if change.action is Action.DELETE:
+        return _delete_link(change.before.netns, change.before.name)
+    if change.before is None:
+        return _create_veth(change.after)
+    return _change_veth(change.before, change.after)
+
+
+def encode_orphan(change: Change) -> list[Message]:
+    """The request that removes it."""
+    return _delete_link(change.before.netns, change.before.name)
+
+
+def encode_up(change: Change) -> list[Message]:
+    """The request that sets a link up or down."""
+    link: LinkUp = change.subject  # type: ignore[assignment]  # the registry has just said so
+    flags = IFF_UP if change.action is not Action.DELETE else 0
+    return [_set(link.netns, link.name, [], flags=flags, change=IFF_UP)]

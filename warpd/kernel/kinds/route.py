@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from warpd.kernel.existence import ExistenceRules, Existing
 from warpd.kernel.kinds.link import LinkUp, group_of
 from warpd.kernel.request import Index, Message
-from warpd.kernel.state import ROUTE_PROTOCOL, KernelObject, Key, Phase
+from warpd.kernel.state import ROUTE_PROTOCOL, Action, Change, KernelObject, Key, Phase
 
 TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
@@ -97,6 +97,13 @@ def _up_key(item: Route) -> Key:
     return Key(LinkUp.KIND, item.netns, item.device)
 
 
+def encode(change: Change) -> list[Message]:
+    """The request that adds, replaces or removes a route."""
+    if change.action is Action.DELETE:
+        return delete_route(change.before)
+    return [_message(change.after, "new", create=change.before is None)]
+
+
 def _message(item: Route, verb: str, create: bool) -> Message:
     network = ip_network(item.prefix)
     six = network.version == 6
@@ -126,20 +133,9 @@ def _message(item: Route, verb: str, create: bool) -> Message:
         tuple(header.items()),
         tuple(attrs),
         create=create,
-        absent_is_done=verb == "del",
     )
 
 
-def create_route(item: Route) -> list[Message]:
-    return [_message(item, "new", create=True)]
-
-
-def change_route(_before: Route, after: Route) -> list[Message]:
-    return [_message(after, "new", create=False)]
-
-
 def delete_route(item: Route) -> list[Message]:
-    """By the kernel's key only: an attribute too many and the kernel says that there is no such
-    route.
-    """
+    """By the kernel's key only: with an attribute too many the kernel finds no such route."""
     return [_message(item, "del", create=False)]

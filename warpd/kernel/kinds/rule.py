@@ -12,7 +12,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.kernel.request import Message
-from warpd.kernel.state import ROUTE_PROTOCOL, KernelObject, Key, Phase
+from warpd.kernel.state import ROUTE_PROTOCOL, Action, Change, KernelObject, Key, Phase
 
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
 
@@ -101,6 +101,12 @@ class Rule(KernelObject):
         return False
 
 
+def encode(change: Change) -> list[Message]:
+    """The request that adds or removes a rule; nothing of one changes in place."""
+    create = change.action is not Action.DELETE
+    return [_message(change.after if create else change.before, create)]
+
+
 def _message(rule: Rule, create: bool) -> Message:
     header = (
         ("family", AF_INET if rule.version == 4 else AF_INET6),
@@ -128,7 +134,6 @@ def _message(rule: Rule, create: bool) -> Message:
         header,
         tuple(attrs),
         create,
-        absent_is_done=not create,
     )
 
 
@@ -138,11 +143,3 @@ def _action(rule: Rule) -> int:
     if rule.nop:
         return FR_ACT_NOP
     return FR_ACT_GOTO if rule.goto else FR_ACT_TO_TBL
-
-
-def create_rule(rule: Rule) -> list[Message]:
-    return [_message(rule, create=True)]
-
-
-def delete_rule(rule: Rule) -> list[Message]:
-    return [_message(rule, create=False)]

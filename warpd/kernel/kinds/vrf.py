@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from warpd.kernel.kinds.link import Device, create_device
+from warpd.kernel.kinds.link import Device, create_device, encode_device
 from warpd.kernel.request import Message
-from warpd.kernel.state import Phase
+from warpd.kernel.state import Change, Phase
 
 MTU = 65575  # what the kernel gives a VRF (IP6_MAX_MTU of drivers/net/vrf.c)
 
@@ -24,5 +24,10 @@ class Vrf(Device):
         return Phase.NAMESPACE
 
 
-def create_vrf(vrf: Vrf) -> list[Message]:
+def encode(change: Change) -> list[Message]:
+    """The requests that make, change or remove a VRF."""
+    return encode_device(change, _create)
+
+
+def _create(vrf: Vrf) -> list[Message]:
     return create_device(vrf, "vrf", [("IFLA_VRF_TABLE", vrf.table)])

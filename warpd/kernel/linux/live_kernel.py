@@ -20,30 +20,20 @@ from typing import Any
 
 from warpd import naming
 from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
-from warpd.kernel.kinds import address, ethernet, link, route, rule, vrf
-from warpd.kernel.kinds.address import Address
-from warpd.kernel.kinds.bridge_port import BridgePort
-from warpd.kernel.kinds.duplicates import DuplicateObject, delete_duplicate
-from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
-from warpd.kernel.kinds.link import Device, LinkUp, OrphanLink, Veth, WireguardLink
+from warpd.kernel.channels import Direct, IndexedRequests, LinkRequests, Requests, Transaction
+from warpd.kernel.kinds import link
+from warpd.kernel.kinds.link import WireguardLink
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
-from warpd.kernel.kinds.route import Route
-from warpd.kernel.kinds.rule import Rule
-from warpd.kernel.kinds.sysctl import Sysctl
-from warpd.kernel.kinds.tc_filter import TcIngress
-from warpd.kernel.kinds.vrf import Vrf
-from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux import namespaces, resolver, wireguard_go
 from warpd.kernel.linux.dump import NamespaceDumper, look_at_host
 from warpd.kernel.linux.libnftables import Nft
 from warpd.kernel.linux.nft_cache import TableCache
-from warpd.kernel.netlink import bridge, rtnl
-from warpd.kernel.netlink import tc as tc_netlink
+from warpd.kernel.netlink import rtnl
 from warpd.kernel.netlink import wireguard as wireguard_netlink
 from warpd.kernel.netlink.events import RECEIVE_BYTES, Listener
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
-from warpd.kernel.nftables import commands as nft_commands
+from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.state import ROOT, Action, Change
 
@@ -325,26 +315,29 @@ class LiveKernel:
             return _absent(change, failure)
 
     def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
-        subject = changes[0].subject
-        if isinstance(subject, WireguardPeer):
-            return self._send_peers(changes)
-        handlers: Mapping[type, Callable[[Change], OperationError | None]] = {
-            Netns: self._send_netns,
-            WireguardDevice: self._send_device,
-            WireguardLink: self._send_link,
-            Veth: self._send_link,
-            OrphanLink: self._send_link,
-            Sysctl: self._send_setting,
-            BridgePort: self._send_port,
-            TcIngress: self._send_ingress,
-            **dict.fromkeys((Vrf, Bridge, Gretap, Vxlan), self._send_link),
-        }
-        if type(subject) in handlers:
-            return [handlers[type(change.subject)](change) for change in changes]
-        return self._send_messages(changes)
+        match kind_of(changes[0].subject).channel:
+            case Requests():
+                return self._send_requests(changes)
+            case Direct.WIREGUARD_PEERS:
+                return self._send_peers(changes)
+        return [self._send_alone(change) for change in changes]
 
-    def _send_messages(self, changes: Sequence[Change]) -> list[OperationError | None]:
-        """Addresses, routes and link flags: one batch."""
+    def _send_alone(self, change: Change) -> OperationError | None:
+        match kind_of(change.subject).channel:
+            case LinkRequests() as channel:
+                return self._send_link(change, channel)
+            case IndexedRequests() as channel:
+                return self._send_indexed(change, channel)
+            case Direct.NAMESPACE:
+                return self._send_netns(change)
+            case Direct.SETTING:
+                return self._send_setting(change)
+            case Direct.WIREGUARD_DEVICE:
+                return self._send_device(change)
+        raise TypeError(f"{change.subject.key} does not go by itself")
+
+    def _send_requests(self, changes: Sequence[Change]) -> list[OperationError | None]:
+        """Send the requests of all changes in one batch."""
         netns = changes[0].subject.key.netns
         try:
             door = self._door(netns)
@@ -359,9 +352,8 @@ class LiveKernel:
                 places.append(place)
             except OSError as failure:
                 out[place] = _absent(change, failure)
-        for place, refusal in zip(
-            places, self._patiently(lambda: door.route.request(messages)), strict=True
-        ):
+        answers = self._patiently(lambda: door.route.request(messages))
+        for place, refusal in zip(places, answers, strict=True):
             out[place] = _judge(changes[place], refusal)
         return out
 
@@ -400,45 +392,43 @@ class LiveKernel:
             return _fault(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
         return None
 
-    def _send_link(self, change: Change) -> OperationError | None:
+    def _send_link(self, change: Change, channel: LinkRequests) -> OperationError | None:
         subject: Any = change.subject
-        driver = getattr(subject, "driver", "")
-        if change.action is Action.CREATE and driver == "tun":
+        served = getattr(subject, "driver", "") == "tun"
+        if change.action is Action.CREATE and served:
             return self._start_userspace(change, subject)
+        write = self._make_link if change.before is None else self._change_link
         try:
-            refusal = (
-                self._make_link(change) if change.before is None else self._change_link(change)
-            )
+            refusal = write(change, channel)
         except OSError as failure:
             return _absent(change, failure)
         fault = _judge(change, refusal)
-        if change.action is Action.DELETE and driver == "tun":
+        if change.action is Action.DELETE and served:
             with contextlib.suppress(OSError):
                 os.unlink(wireguard_go.socket_path(subject.name))
         return fault
 
-    def _make_link(self, change: Change) -> Refusal | None:
-        """Create it, and mark it only when that succeeded: a link that somebody else made is never
-        touched.
+    def _make_link(self, change: Change, channel: LinkRequests) -> Refusal | None:
+        """Create a link, and mark it only when that succeeded: a link that somebody else made is
+        never touched.
         """
-        creation, *mark = _messages(change)
+        creation, *mark = channel.encode(change)
         refusal = self._in_turn([creation])
         if refusal is not None:
             return refusal
-        return self._bridge_options(change) or self._in_turn(mark)
+        return self._link_options(change, channel) or self._in_turn(mark)
 
-    def _change_link(self, change: Change) -> Refusal | None:
-        return self._in_turn(_messages(change)) or self._bridge_options(change)
+    def _change_link(self, change: Change, channel: LinkRequests) -> Refusal | None:
+        return self._in_turn(channel.encode(change)) or self._link_options(change, channel)
 
-    def _bridge_options(self, change: Change) -> Refusal | None:
-        """What of a bridge is encoded by hand. The first refusal."""
-        before, after = change.before, change.after
-        if not isinstance(after, Bridge):
+    def _link_options(self, change: Change, channel: LinkRequests) -> Refusal | None:
+        """Send what of a link is encoded by its index. The first refusal."""
+        if channel.options is None or change.action is Action.DELETE:
             return None
-        index = self._resolve(Index(after.netns, after.name))
-        requests = bridge.options(index, before if isinstance(before, Bridge) else None, after)
-        answers = self._door(after.netns).route.request(requests)
-        return next((answer for answer in answers if answer is not None), None)
+        subject: Any = change.after
+        index = self._resolve(Index(subject.netns, subject.name))
+        requests = channel.options(index, change)
+        return _first_refusal(self._door(subject.netns).route.request(requests))
 
     def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
         """Messages in order, namespace by namespace, as far as none is refused.
@@ -454,8 +444,7 @@ class LiveKernel:
     def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
         """Messages in one buffer: one system call. The first refusal."""
         encoded = [rtnl.encode(message, self._resolve) for message in messages]
-        answers = self._door(netns).route.request(encoded)
-        return next((answer for answer in answers if answer is not None), None)
+        return _first_refusal(self._door(netns).route.request(encoded))
 
     def _start_userspace(self, change: Change, subject: WireguardLink) -> OperationError | None:
         why = wireguard_go.start(subject.name)
@@ -488,40 +477,19 @@ class LiveKernel:
             return _absent(change, failure)
         return None
 
-    def _send_port(self, change: Change) -> OperationError | None:
-        if change.action is Action.DELETE:
-            return None  # what a port lets through goes with the port
-        after: BridgePort = change.after
-        try:
-            sock = self._door(after.netns).route
-            row = rtnl.link_named(sock, after.device)
-            if row is None:
-                raise OSError(errno.ENODEV, f"there is no link {after.device}")
-            answers = sock.request(bridge.encode(row.index, change.before, after))
-        except OSError as failure:
-            return _absent(change, failure)
-        return _judge(change, next((answer for answer in answers if answer is not None), None))
-
-    def _send_ingress(self, change: Change) -> OperationError | None:
-        """The qdisc first, alone: into one that is somebody else's no filter of ours is put."""
-        subject: TcIngress = change.subject  # type: ignore[assignment]  # the table of handlers has just said so
+    def _send_indexed(self, change: Change, channel: IndexedRequests) -> OperationError | None:
+        """Send the batches of one change, each when the one before it was accepted."""
+        subject: Any = change.subject
         try:
             sock = self._door(subject.netns).route
-            row = rtnl.link_named(sock, subject.device)
-            if row is None:
-                raise OSError(errno.ENODEV, f"there is no link {subject.device}")
-            if change.action is Action.DELETE:
-                return _judge(change, sock.request([tc_netlink.delete_qdisc(row.index)])[0])
-            made = (
-                sock.request([tc_netlink.create_qdisc(row.index)]) if change.before is None else []
-            )
-            answers = (
-                made if any(made) else [*made, *sock.request(tc_netlink.encode(row.index, change))]
-            )
+            index = self._resolve(Index(subject.netns, subject.device))
+            for batch in channel.encode(index, change):
+                refusal = _first_refusal(sock.request(batch))
+                if refusal is not None:
+                    return _judge(change, channel.explain(refusal))
         except OSError as failure:
             return _absent(change, failure)
-        refusal = next((answer for answer in answers if answer is not None), None)
-        return None if refusal is None else _judge(change, tc_netlink.lacking(refusal))
+        return None
 
     def _send_device(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE:
@@ -565,7 +533,7 @@ class LiveKernel:
             wireguard_go.write_peers(device, writes)
             return [None] * len(changes)
         answers = self._generic(netns, wireguard_netlink.encode_peers(device, writes))
-        refusal = next((answer for answer in answers if answer is not None), None)
+        refusal = _first_refusal(answers)
         return [_judge(change, refusal) for change in changes]
 
     # -- transact
@@ -620,87 +588,29 @@ def _by_socket(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message]
 
 
 def _messages(change: Change) -> list[Message]:
-    subject = change.subject
-    if isinstance(subject, LinkUp):
-        return link.set_up(subject, change.action is not Action.DELETE)
-    creating = change.before is None
-    if change.action is Action.DELETE:
-        deleters: Mapping[type, Callable[[Any], list[Message]]] = {
-            Address: address.delete_address,
-            Route: route.delete_route,
-            Rule: rule.delete_rule,
-            DuplicateObject: delete_duplicate,
-        }
-        return deleters.get(type(subject), link.delete_link)(subject)
-    if isinstance(subject, Address):
-        return address.create_address(subject)
-    if isinstance(subject, Route):
-        return (
-            route.create_route(subject) if creating else route.change_route(change.before, subject)
-        )
-    if isinstance(subject, Rule):
-        return rule.create_rule(subject)
-    if isinstance(subject, Veth):
-        return link.create_veth(subject) if creating else link.change_veth(change.before, subject)
-    if isinstance(subject, Device):
-        return _device_messages(change.before, subject)
-    raise TypeError(f"no netlink message makes a {type(subject).__name__}")
-
-
-def _device_messages(before: Device | None, after: Device) -> list[Message]:
-    if before is None:
-        makers: Mapping[type, Callable[[Any], list[Message]]] = {
-            WireguardLink: link.create_wireguard,
-            Vrf: vrf.create_vrf,
-            Bridge: ethernet.create_bridge,
-            Gretap: ethernet.create_gretap,
-            Vxlan: ethernet.create_vxlan,
-        }
-        return makers[type(after)](after)
-    more = (
-        ethernet.change_bridge(before, after)
-        if isinstance(before, Bridge) and isinstance(after, Bridge)
-        else []
-    )
-    return [*link.change_device(before, after), *more]
-
-
-def _part_commands(change: Change, part: NetworkSubtable) -> list[dict[str, Any]]:
-    if change.action is Action.DELETE:
-        return nft_commands.delete_part(part)
-    if change.before is None:
-        return nft_commands.create_part(part)
-    return nft_commands.change_part(change.before, part)
+    channel = kind_of(change.subject).channel
+    if not isinstance(channel, Requests):
+        raise TypeError(f"{change.subject.key} is not made by requests in a batch")
+    return channel.encode(change)
 
 
 def _commands(change: Change) -> list[dict[str, Any]]:
-    subject = change.subject
-    if isinstance(subject, NftElements):
-        return nft_commands.change_elements(change.before, change.after)
-    if isinstance(subject, IngressFilter):
-        return (
-            nft_commands.delete_ingress_filter(subject)
-            if change.action is Action.DELETE
-            else nft_commands.write_ingress_filter(subject)
-        )
-    if isinstance(subject, NetworkSubtable):
-        return _part_commands(change, subject)
-    if not isinstance(subject, NftTable):
-        raise TypeError(f"{type(subject).__name__} is not part of nftables")
-    if change.action is Action.DELETE:
-        return nft_commands.delete_table(subject)
-    return (
-        nft_commands.create_table(subject)
-        if change.before is None
-        else nft_commands.change_table(change.before, change.after)
-    )
+    channel = kind_of(change.subject).channel
+    if not isinstance(channel, Transaction):
+        raise TypeError(f"{change.subject.key} is not part of nftables")
+    return channel.encode(change)
+
+
+def _first_refusal(answers: Sequence[Refusal | None]) -> Refusal | None:
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _name_to_dial(change: Change) -> str:
     """The host name that a new peer is to be dialled by; "" where it has none."""
-    peer = change.after
-    new = isinstance(peer, WireguardPeer) and change.before is None
-    return peer.endpoint if new and peer.endpoint and resolver.is_name(peer.endpoint) else ""
+    if change.before is not None or kind_of(change.subject).channel is not Direct.WIREGUARD_PEERS:
+        return ""
+    endpoint: str | None = change.after.endpoint
+    return endpoint if endpoint and resolver.is_name(endpoint) else ""
 
 
 def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netlink.PeerWrite:

@@ -26,6 +26,7 @@ from warpd.kernel.netlink.rtnl import (
     RTM_NEWLINK,
 )
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.state import Action, Change
 
 AF_BRIDGE = socket.AF_BRIDGE if hasattr(socket, "AF_BRIDGE") else 7
 RTM_SETLINK = 19
@@ -37,6 +38,7 @@ IFLA_BRIDGE_VLAN_INFO = 2
 COUNTING = (41, 45)  # IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_VLAN_STATS_PER_PORT
 IFLA_BR_FDB_MAX_LEARNED = 49  # Linux 6.7; an older kernel passes over it
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
+ALL_VLANS: Vlans = ((1, 4094),)
 VLAN = struct.Struct("=HH")
 # RTM_GETSTATS (linux/if_link.h): a link's own counters, and as a bridge's port those of its VLANs
 RTM_GETSTATS = 94
@@ -92,23 +94,25 @@ def _decode(data: memoryview) -> PortRow:
     return PortRow(index, master, tuple(vlans), learning)
 
 
-def options(index: int, before: Bridge | None, after: Bridge) -> list[tuple[int, int, bytes]]:
-    """Requests for what pyroute2 0.9 does not know: the limit of what is learned, and that a bridge
-    that has no port yet counts frames by port and VLAN.
+def options(index: int, change: Change) -> list[tuple[int, int, bytes]]:
+    """Requests for what pyroute2 0.9 does not know of a bridge.
+
+    These are the limit of learned addresses and, for a new bridge, that it counts frames by port
+    and VLAN; the kernel takes the latter only while the bridge has no port.
     """
-    data = (
-        b""
-        if before is not None
-        else b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
-    )
+    if change.action is Action.DELETE:
+        return []
+    before: Bridge | None = change.before
+    after: Bridge = change.after
+    data = b""
+    if before is None:
+        data = b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
     if before is None or before.max_learned != after.max_learned:
         data += struct.pack("=HHI", 8, IFLA_BR_FDB_MAX_LEARNED, after.max_learned)
+    if not data:
+        return []
     info = struct.pack("=HH8s", 11, IFLA_INFO_KIND, b"bridge") + _nested(IFLA_INFO_DATA, data)
-    return (
-        [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))]
-        if data
-        else []
-    )
+    return [(RTM_NEWLINK, 0, IFINFO.pack(0, 0, index, 0, 0) + _nested(IFLA_LINKINFO, info))]
 
 
 def refused(sock: NetlinkSocket, index: int) -> int:
@@ -165,34 +169,47 @@ def port_object(netns: str, device: str, row: PortRow) -> BridgePort:
     )
 
 
-def encode(
-    index: int, before: BridgePort | None, after: BridgePort
-) -> list[tuple[int, int, bytes]]:
-    """The requests that turn one port into the other: what goes first, then what comes."""
-    old = members(before.tagged) if before else frozenset()
-    had = before.untagged if before else 0
-    new = members(after.tagged)
-    out: list[tuple[int, int, bytes]] = []
-    gone = ranges(
-        (old | ({had} if had > 0 else set()))
-        - new
-        - ({after.untagged} if had == after.untagged else set())
-    )
-    if before and before.untagged < 0:
-        gone = ((1, 4094),)
-        old, had = frozenset(), 0
-    if gone:
-        out.append((RTM_DELLINK, 0, _vlans(index, gone, 0)))
-    fresh = ranges(new - old)
-    if fresh:
-        out.append((RTM_SETLINK, 0, _vlans(index, fresh, 0)))
-    if after.untagged and after.untagged != had:
-        out.append(
-            (RTM_SETLINK, 0, _vlans(index, ((after.untagged, after.untagged),), PVID | UNTAGGED))
-        )
+def encode(index: int, change: Change) -> list[list[tuple[int, int, bytes]]]:
+    """The requests that turn one port into the other, in one batch: first what goes.
+
+    A removal needs none: what a port lets through goes with the port.
+    """
+    if change.action is Action.DELETE:
+        return []
+    before: BridgePort | None = change.before
+    after: BridgePort = change.after
+    requests = [*_vlan_changes(index, before, after)]
     if before is None or before.learning != after.learning:
-        out.append((RTM_SETLINK, 0, _learning(index, after.learning)))
-    return out
+        requests.append((RTM_SETLINK, 0, _learning(index, after.learning)))
+    return [requests]
+
+
+def _vlan_changes(
+    index: int, before: BridgePort | None, after: BridgePort
+) -> Iterator[tuple[int, int, bytes]]:
+    untagged, tagged = _previous_vlans(before)
+    gone = ALL_VLANS
+    if before is None or before.untagged >= 0:
+        stays = members(after.tagged) | ({after.untagged} & {untagged})
+        gone = ranges((tagged | {untagged}) - stays - {0})
+    if gone:
+        yield RTM_DELLINK, 0, _vlans(index, gone, 0)
+    fresh = ranges(members(after.tagged) - tagged)
+    if fresh:
+        yield RTM_SETLINK, 0, _vlans(index, fresh, 0)
+    if after.untagged and after.untagged != untagged:
+        own = ((after.untagged, after.untagged),)
+        yield RTM_SETLINK, 0, _vlans(index, own, PVID | UNTAGGED)
+
+
+def _previous_vlans(before: BridgePort | None) -> tuple[int, frozenset[int]]:
+    """The untagged VLAN of a port and its tagged ones.
+
+    A port that held something odd loses every VLAN first, so that it counts as having none.
+    """
+    if before is None or before.untagged < 0:
+        return 0, frozenset()
+    return before.untagged, members(before.tagged)
 
 
 def _header(index: int) -> bytes:

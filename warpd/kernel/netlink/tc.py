@@ -17,7 +17,7 @@ from ipaddress import ip_network
 
 from warpd.kernel.kinds.tc_filter import CLSACT, ETH_P_ALL, Filters, TcFilter, TcIngress, Verdict
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
-from warpd.kernel.state import Change
+from warpd.kernel.state import Action, Change
 
 Request = tuple[int, int, bytes]
 Raw = Mapping[int, bytes]
@@ -258,6 +258,17 @@ def encode(index: int, change: Change) -> list[Request]:
     after: TcIngress | None = change.after
     before: Filters = change.before.filters if change.before is not None else ()
     return list(_filter_changes(index, before, after.filters if after is not None else ()))
+
+
+def batches(index: int, change: Change) -> list[list[Request]]:
+    """The requests of a change in batches.
+
+    The qdisc is created first and alone: into one that is somebody else's no filter is put.
+    """
+    if change.action is Action.DELETE:
+        return [[delete_qdisc(index)]]
+    qdisc = [[create_qdisc(index)]] if change.before is None else []
+    return [*qdisc, encode(index, change)]
 
 
 def create_qdisc(index: int) -> Request:

@@ -22,6 +22,7 @@ from warpd.kernel.kinds.nft_table import (
     needs_rebuild,
 )
 from warpd.kernel.nftables.rules import jump
+from warpd.kernel.state import Action, Change
 
 _CLASS = re.compile(r"[0-9a-f]+:[0-9a-f]+")  # an IPv6 address has two colons at least
 
@@ -98,12 +99,47 @@ def _add_rules(item: NftChain) -> list[dict[str, Any]]:
     return [{"add": {"rule": _at(chain=item.name, **json.loads(text))}} for text in item.rules]
 
 
+def encode_table(change: Change) -> list[dict[str, Any]]:
+    """The commands that make, change or remove the table of a namespace."""
+    if change.action is Action.DELETE:
+        return delete_table(change.before)
+    if change.before is None:
+        return create_table(change.after)
+    return change_table(change.before, change.after)
+
+
+def encode_subtable(change: Change) -> list[dict[str, Any]]:
+    """The commands that make, change or remove one network's part of the root's table."""
+    if change.action is Action.DELETE:
+        return _delete_part(change.before)
+    if change.before is None:
+        return _create_part(change.after)
+    return _change_part(change.before, change.after)
+
+
+def encode_ingress_filter(change: Change) -> list[dict[str, Any]]:
+    """The commands that write or remove the chain at the ingress of a link."""
+    if change.action is Action.DELETE:
+        return _delete_ingress_filter(change.before)
+    return _write_ingress_filter(change.after)
+
+
+def encode_elements(change: Change) -> list[dict[str, Any]]:
+    """The commands that remove and add elements of a set or map, element by element."""
+    before: NftElements | None = change.before
+    after: NftElements | None = change.after
+    previous = before.elements if before else frozenset()
+    wanted = after.elements if after else frozenset()
+    name = after.set if after else change.before.set
+    return _element("delete", name, previous - wanted) + _element("add", name, wanted - previous)
+
+
 def create_table(item: NftTable) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
     return [*out, *_content(item), *_element("add", "doors", item.doors)]
 
 
-def create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
+def _create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     return [*_content(item), *_add_entries(item.entries)]
 
 
@@ -136,9 +172,9 @@ def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
     return _changes(before, after)
 
 
-def change_part(before: NetworkSubtable, after: NetworkSubtable) -> list[dict[str, Any]]:
+def _change_part(before: NetworkSubtable, after: NetworkSubtable) -> list[dict[str, Any]]:
     if needs_rebuild(before, after):
-        return [*delete_part(before), *create_part(after)]
+        return [*_delete_part(before), *_create_part(after)]
     gone = [entry for entry in before.entries if entry not in after.entries]
     new = [entry for entry in after.entries if entry not in before.entries]
     return [*_delete_entries(gone), *_changes(before, after), *_add_entries(new)]
@@ -195,7 +231,7 @@ def delete_table(_item: NftTable) -> list[dict[str, Any]]:
     return [{"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
 
 
-def delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
+def _delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     out = _delete_entries(item.entries)
     out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
@@ -203,27 +239,20 @@ def delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
 
 
-def write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
+def _write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
     """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing
     (Linux 6.13 on).
     """
     name = f"{GATE}{item.device}"
     chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")
     return [
-        *delete_ingress_filter(item),
+        *_delete_ingress_filter(item),
         {"add": {"chain": chain}},
         *_add_rules(NftChain(name, item.rules)),
     ]
 
 
-def delete_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
+def _delete_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
     """Added first, so that it is also right where the kernel was quicker."""
     name = _at(name=f"{GATE}{item.device}")
     return [{verb: {"chain": name}} for verb in ("add", "flush", "delete")]
-
-
-def change_elements(before: NftElements | None, after: NftElements | None) -> list[dict[str, Any]]:
-    old = before.elements if before else frozenset()
-    new = after.elements if after else frozenset()
-    name = after.set if after else before.set if before else ""
-    return _element("delete", name, old - new) + _element("add", name, new - old)
