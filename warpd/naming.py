@@ -22,6 +22,8 @@ ALIAS_PREFIX: Final = "warpd:"
 # A `bridge_name` must not begin with one of these. `br-` is not among them: a bridge may have such
 # a name.
 OWN_PREFIXES: Final = ("wg-", "up-", "dn-", "vrf-", "gt-", "vx-")
+TUNNEL_PREFIX: Final = "wg-"
+VRF_PREFIX: Final = "vrf-"
 TRANSIT_INNER_PREFIX: Final = "up-"
 TRANSIT_OUTER_PREFIX: Final = "dn-"
 

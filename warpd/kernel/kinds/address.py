@@ -9,15 +9,18 @@ for a second.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
 from socket import AF_INET, AF_INET6
 from typing import ClassVar
 
-from warpd.kernel.kinds.link import group_of
+from warpd.kernel.kinds.link import group_of, link_key, maker_of
 from warpd.kernel.request import Index, Message
+from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
 
+SCOPE_LINK = 253
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
 
@@ -51,6 +54,20 @@ class Address(KernelObject):
     @property
     def group(self) -> str:
         return group_of(self.netns, self.device)
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """The addresses of our links, but for the kernel's own link-local ones."""
+    names = {row.index: row.name for row in rows.own}
+    for row in rows.addresses:
+        name = names.get(row.index)
+        link_local = row.scope == SCOPE_LINK and row.address.startswith("fe80:")
+        if name is None or link_local:
+            continue
+        maker = maker_of(rows.netns, name) or link_key(rows.netns, name)
+        connected = not row.flags & IFA_F_NOPREFIXROUTE
+        found = Address(rows.netns, name, f"{row.address}/{row.prefixlen}", maker, connected)
+        yield Reading(found, "addr", row.body)
 
 
 def encode(change: Change) -> list[Message]:

@@ -7,14 +7,16 @@ untagged) or tagged.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from warpd.kernel.existence import ExistenceRules
-from warpd.kernel.kinds.link import OnDevice, link_key
+from warpd.kernel.kinds.link import LEG_DRIVERS, OnDevice, link_key
+from warpd.kernel.rows import NamespaceRows, PortRow, Reading
 from warpd.kernel.state import Key, Phase
 
+PVID, UNTAGGED = 0x2, 0x4  # BRIDGE_VLAN_INFO_PVID, BRIDGE_VLAN_INFO_UNTAGGED (linux/if_bridge.h)
 Vlans = tuple[
     tuple[int, int], ...
 ]  # ranges, both ends included, ascending, neither touching nor overlapping
@@ -46,6 +48,27 @@ class BridgePort(OnDevice):
     def vanishes_with(self, gone: Collection[Key], released: Collection[Key]) -> bool:
         """With its link, and with the bridge: a link that leaves a bridge keeps no VLAN."""
         return self.container in gone or self.container in released
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """What the tunnels on our bridges let through.
+
+    A VLAN that is half of what "untagged" means (a PVID that leaves with its tag) reads as an
+    untagged id of -1, which is never wanted.
+    """
+    legs = {row.index: row.name for row in rows.own if row.master and row.kind in LEG_DRIVERS}
+    for row in rows.ports:
+        if row.index in legs:
+            yield Reading(_port(rows.netns, legs[row.index], row))
+
+
+def _port(netns: str, device: str, row: PortRow) -> BridgePort:
+    own = [vid for vid, flags in row.vlans if flags & PVID]
+    untagged = own[0] if own else 0
+    if any(flags & (PVID | UNTAGGED) not in (0, PVID | UNTAGGED) for _vid, flags in row.vlans):
+        untagged = -1
+    tagged = ranges(vid for vid, flags in row.vlans if not flags & PVID)
+    return BridgePort(netns, device, untagged, tagged, row.learning)
 
 
 class BridgePortRules(ExistenceRules[BridgePort]):

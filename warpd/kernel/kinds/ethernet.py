@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warpd.kernel.kinds.link import Device, create_device, encode_device, link_key
+from warpd.kernel.kinds.link import LEG_DRIVERS, Device, create_device, encode_device, link_key
 from warpd.kernel.request import Index, Message
+from warpd.kernel.rows import LinkRow, NamespaceRows
 from warpd.kernel.state import Action, Change, Key
 
 PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
@@ -23,6 +24,15 @@ LEARNED_PER_LEG = (
 )
 VXLAN_PORT = 4789
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+# Attributes of the drivers (linux/if_link.h).
+IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL = 5, 7, 8
+IFLA_BR_MCAST_SNOOPING, IFLA_BR_VLAN_DEFAULT_PVID = 23, 39
+IFLA_BR_VLAN_STATS = (41, 45)  # IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_VLAN_STATS_PER_PORT
+IFLA_BR_FDB_MAX_LEARNED = 49  # Linux 6.7; an older kernel passes over it
+IFLA_GRE_LINK, IFLA_GRE_LOCAL, IFLA_GRE_REMOTE = 1, 6, 7
+IFLA_GRE_PMTUDISC, IFLA_GRE_IGNORE_DF = 10, 19
+IFLA_VXLAN_ID, IFLA_VXLAN_GROUP, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL = 1, 2, 3, 4
+IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 7, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,61 @@ def _flags(bridge: Bridge) -> list[tuple[str, int]]:
         ("IFLA_BR_MCAST_SNOOPING", int(bridge.snooping)),
         ("IFLA_BR_STP_STATE", int(bridge.stp)),
     ]
+
+
+def read_bridge(row: LinkRow, rows: NamespaceRows) -> Bridge:
+    """A bridge; a limit that the kernel does not know reads as what is wanted."""
+    legs = sum(other.master == row.index and other.kind in LEG_DRIVERS for other in rows.links)
+    limit = max_learned(legs)
+    if IFLA_BR_FDB_MAX_LEARNED in row.data:
+        limit = row.number(IFLA_BR_FDB_MAX_LEARNED)
+    return Bridge(
+        rows.netns,
+        row.name,
+        row.alias,
+        row.mtu,
+        master=rows.names.get(row.master, ""),
+        filtering=bool(row.number(IFLA_BR_VLAN_FILTERING)),
+        protocol=row.network_number(IFLA_BR_VLAN_PROTOCOL),
+        default_pvid=row.number(IFLA_BR_VLAN_DEFAULT_PVID),
+        snooping=bool(row.number(IFLA_BR_MCAST_SNOOPING)),
+        stp=bool(row.number(IFLA_BR_STP_STATE)),
+        counting=all(row.number(kind) for kind in IFLA_BR_VLAN_STATS),
+        max_learned=limit,
+    )
+
+
+def read_gretap(row: LinkRow, rows: NamespaceRows) -> Gretap:
+    """A GRETAP tunnel."""
+    return Gretap(
+        rows.netns,
+        row.name,
+        row.alias,
+        row.mtu,
+        master=rows.names.get(row.master, ""),
+        local=row.address(IFLA_GRE_LOCAL),
+        remote=row.address(IFLA_GRE_REMOTE),
+        underlay=rows.names.get(row.number(IFLA_GRE_LINK), ""),
+        pmtudisc=bool(row.number(IFLA_GRE_PMTUDISC)),
+        ignore_df=bool(row.number(IFLA_GRE_IGNORE_DF)),
+    )
+
+
+def read_vxlan(row: LinkRow, rows: NamespaceRows) -> Vxlan:
+    """A VXLAN tunnel."""
+    return Vxlan(
+        rows.netns,
+        row.name,
+        row.alias,
+        row.mtu,
+        master=rows.names.get(row.master, ""),
+        local=row.address(IFLA_VXLAN_LOCAL),
+        remote=row.address(IFLA_VXLAN_GROUP),
+        underlay=rows.names.get(row.number(IFLA_VXLAN_LINK), ""),
+        vni=row.number(IFLA_VXLAN_ID),
+        port=row.network_number(IFLA_VXLAN_PORT),
+        learning=bool(row.number(IFLA_VXLAN_LEARNING)),
+    )
 
 
 def encode_bridge(change: Change) -> list[Message]:

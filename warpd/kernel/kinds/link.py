@@ -17,7 +17,7 @@ IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -25,13 +25,14 @@ from warpd import naming
 from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Handle, Index, Message
-from warpd.kernel.rows import VethEnd
+from warpd.kernel.rows import LinkRow, NamespaceRows, Reading, VethEnd
 from warpd.kernel.state import ROOT, Action, Change, KernelObject, Key, Phase
 
 KIND = "link"
 IFF_UP = 1
 NEWBORN = 0x77617270  # the link group ("warp") of a link that was created and has no alias yet
 DEFAULT_GROUP = 0
+LEG_DRIVERS = ("gretap", "vxlan")  # of the tunnels that are ports of a bridge of ours
 # Devices that the kernel puts into every namespace when their drivers are loaded.
 KERNEL_NAMES = frozenset(
     [
@@ -58,6 +59,11 @@ def group_of_alias(text: str) -> str:
     """The network that an alias of ours speaks of, by its namespace's name; "" for any other alias."""
     vcid = naming.vcid_of_alias(text)
     return naming.namespace(vcid) if vcid is not None else ROOT
+
+
+def owner_of(netns: str, row: LinkRow) -> str:
+    """The network that a link of ours belongs to, by its namespace's name."""
+    return netns or group_of_alias(row.alias) or group_of(ROOT, row.name)
 
 
 def link_key(netns: str, name: str) -> Key:
@@ -210,6 +216,13 @@ def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
     return out
 
 
+def read_end(row: LinkRow, rows: NamespaceRows) -> VethEnd | None:
+    """Our end of a pair to the uplink; None for another veth."""
+    if not row.name.startswith((naming.TRANSIT_INNER_PREFIX, naming.TRANSIT_OUTER_PREFIX)):
+        return None
+    return VethEnd(rows.netns, row.name, row.index, row.peer_index, row.alias, row.mtu)
+
+
 class VethRules(ExistenceRules[Veth]):
     """Each namespace shows one end."""
 
@@ -276,6 +289,16 @@ class LinkUp(KernelObject):
     @property
     def group(self) -> str:
         return self.owner or group_of(self.netns, self.name)
+
+
+def read_up(rows: NamespaceRows) -> Iterator[Reading]:
+    """Which of our links, and in a namespace of ours lo, are up."""
+    for row in rows.own:
+        if row.up:
+            maker = maker_of(rows.netns, row.name)
+            yield Reading(LinkUp(rows.netns, row.name, maker, owner_of(rows.netns, row)))
+    if rows.netns != ROOT and any(row.name == "lo" and row.up for row in rows.links):
+        yield Reading(LinkUp(rows.netns, "lo", None))
 
 
 class LinkUpRules(ExistenceRules[LinkUp]):

@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from warpd import naming
 from warpd.kernel.existence import ExistenceRules, Existing
-from warpd.kernel.kinds.link import OnDevice, group_of, link_key
+from warpd.kernel.kinds.link import OnDevice, group_of, group_of_alias, link_key
 from warpd.kernel.kinds.netns import room
+from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 STRANGE = "strange"  # the type we give to what we never put into our table
@@ -318,6 +319,23 @@ class NftElementsRules(ExistenceRules[NftElements]):
 
 def table_key(netns: str) -> Key:
     return Key(NftTable.KIND, netns, TABLE)
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """The content of our table, from its listing, with what the links there tell of it.
+
+    An ingress filter without its link judges nothing, but Linux 6.13 and later keep its chain,
+    hooked to nothing. The elements of a shared set belong to the network of the link they name.
+    """
+    links = {row.name: row for row in rows.links}
+    for item in rows.tables:
+        if isinstance(item, IngressFilter) and item.device not in links:
+            yield Reading(dataclasses.replace(item, rules=()))
+        elif isinstance(item, NftElements) and item.part in links:
+            owner = group_of_alias(links[item.part].alias) if rows.netns == ROOT else ""
+            yield Reading(dataclasses.replace(item, owner=owner))
+        else:
+            yield Reading(item)
 
 
 def needs_rebuild(before: Guard, after: KernelObject) -> bool:

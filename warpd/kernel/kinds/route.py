@@ -9,17 +9,19 @@ written so from the start.
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
 from warpd.kernel.existence import ExistenceRules, Existing
-from warpd.kernel.kinds.link import LinkUp, group_of
+from warpd.kernel.kinds.link import LinkUp, group_of, maker_of
 from warpd.kernel.request import Index, Message
+from warpd.kernel.rows import ForeignReading, NamespaceRows, Reading
 from warpd.kernel.state import ROUTE_PROTOCOL, Action, Change, KernelObject, Key, Phase
 
+PROTOCOL_KERNEL = 2
 TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
@@ -95,6 +97,34 @@ class RouteRules(ExistenceRules[Route]):
 
 def _up_key(item: Route) -> Key:
     return Key(LinkUp.KIND, item.netns, item.device)
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading | ForeignReading]:
+    """The routes of our protocol; one of another protocol is foreign under its key.
+
+    Routes of the kernel's own come and go with an address, which is what is compared.
+    """
+    own = {row.name for row in rows.own}
+    for row in rows.routes:
+        device = rows.names.get(row.index, "") if row.kind == RTN_UNICAST else ""
+        if row.protocol == PROTOCOL_KERNEL:
+            continue
+        if row.protocol != ROUTE_PROTOCOL:
+            key = route_key(rows.netns, row.table, row.prefix, row.metric)
+            yield ForeignReading(key, f"route {row.prefix} of protocol {row.protocol} on {device}")
+            continue
+        found = Route(
+            rows.netns,
+            row.prefix,
+            device,
+            maker_of(rows.netns, device) if device in own else None,
+            row.via or None,
+            row.table,
+            row.metric,
+            row.kind,
+            owner=rows.vrf_owners.get(row.table, ""),
+        )
+        yield Reading(found, "route", row.body)
 
 
 def encode(change: Change) -> list[Message]:

@@ -6,12 +6,16 @@ stands there twice, or selects in other ways, is `duplicates`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
 from typing import Any, ClassVar
 
+from warpd.kernel.kinds.link import group_of
+from warpd.kernel.kinds.netns import room
 from warpd.kernel.request import Message
+from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import ROUTE_PROTOCOL, Action, Change, KernelObject, Key, Phase
 
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
@@ -99,6 +103,33 @@ class Rule(KernelObject):
     def removed_last(self) -> bool:
         """Never: a rule decides by which table a packet leaves."""
         return False
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """The routing rules of our protocol."""
+    for row in rows.rules:
+        table = 0 if row.l3mdev else row.table
+        owner = rows.vrf_owners.get(table, "")
+        if not owner and row.link:
+            owner = group_of(rows.netns, row.link)
+        found = Rule(
+            rows.netns,
+            row.version,
+            row.priority,
+            row.mark,
+            table,
+            owner,
+            next(iter(room(rows.netns)), None),
+            goto=row.goto,
+            nop=row.nop,
+            suppress=row.suppress,
+            link=row.link,
+            to=row.to,
+            mask=row.mask,
+            blackhole=row.blackhole,
+            of_vrf=row.l3mdev and row.blackhole,
+        )
+        yield Reading(found, "rule", row.body, row.odd)
 
 
 def encode(change: Change) -> list[Message]:

@@ -8,11 +8,16 @@ set one only with a fence beside it in our nft table (see `networks/isolation/na
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from socket import AF_INET, AF_INET6
 from typing import ClassVar
 
+from warpd import naming
 from warpd.kernel.existence import ExistenceRules
+from warpd.kernel.kinds.link import maker_of, owner_of
+from warpd.kernel.kinds.netns import room
+from warpd.kernel.rows import LinkRow, NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 # `tag` is a number that the kernel keeps for a link and does nothing with
@@ -112,6 +117,37 @@ class Sysctl(KernelObject):
     def removable(self) -> bool:
         """Only where it is known what the setting was before: then it was warpd that changed it."""
         return self.restore is not None
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """The watched settings of a namespace of ours and of our links.
+
+    The host's own settings are read with the other facts about the host (`linux.host`).
+    """
+    namespace = next(iter(room(rows.netns)), None)
+    for path, value in rows.settings.items():
+        yield Reading(Sysctl(rows.netns, path, value, namespace))
+    for row in rows.own:
+        owner = owner_of(rows.netns, row) if rows.netns == ROOT else ""
+        maker = maker_of(rows.netns, row.name)
+        for shape in WATCHED.get(_role(rows.netns, row), ()):
+            value_of_link = setting_of(row, shape)
+            if value_of_link is not None:
+                path = shape.format(row.name)
+                yield Reading(Sysctl(rows.netns, path, value_of_link, maker, owner))
+
+
+def setting_of(row: LinkRow, shape: str) -> str | None:
+    """A setting of a link, by its path below /proc/sys with "{}" for the link's name."""
+    _, family, _, _, name = shape.split("/")
+    return row.setting(AF_INET if family == "ipv4" else AF_INET6, name)
+
+
+def _role(netns: str, row: LinkRow) -> str:
+    """Under which entry of `WATCHED` the settings of a link of ours stand."""
+    if row.name.startswith(naming.TUNNEL_PREFIX):
+        return "vrf-port" if netns == ROOT else "wg"
+    return row.name.partition("-")[0] if row.kind == "veth" else row.kind
 
 
 class SysctlRules(ExistenceRules[Sysctl]):

@@ -16,11 +16,13 @@ cookie, so that a counter is known by the kernel alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-from warpd.kernel.kinds.link import group_of, maker_of
-from warpd.kernel.state import KernelObject, Key, Phase
+from warpd.kernel.kinds.link import group_of, maker_of, owner_of
+from warpd.kernel.rows import NamespaceRows, Reading
+from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 ETH_P_ALL: Final = 3
 REASON_BYTES: Final = 16  # of an action's cookie (TC_COOKIE_MAX_SIZE)
@@ -97,3 +99,14 @@ class TcIngress(KernelObject):
     @property
     def group(self) -> str:
         return self.netns or self.owner or group_of(self.netns, self.device)
+
+
+def read(rows: NamespaceRows) -> Iterator[Reading]:
+    """What stands at the ingress of our links; a shared block has no filters of the link's own."""
+    for row in rows.own:
+        qdisc = rows.qdiscs.get(row.index)
+        if qdisc is None:
+            continue
+        owner = owner_of(rows.netns, row) if rows.netns == ROOT else ""
+        filters = rows.filters.get(row.index, ())
+        yield Reading(TcIngress(rows.netns, row.name, filters, qdisc.block, qdisc.kind, owner))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from warpd.kernel.existence import ExistenceRules, Existing
 from warpd.kernel.kinds.link import OnDevice, WireguardLink
-from warpd.kernel.state import KernelObject, Key, Phase
+from warpd.kernel.rows import LinkRow, NamespaceRows, Reading
+from warpd.kernel.state import KernelObject, Key, PeerTraffic, Phase
 from warpd.keys.derivation import Secret
 
 
@@ -82,6 +83,34 @@ class WireguardPeer(_KeyKept, OnDevice):
     @property
     def needs(self) -> tuple[Key, ...]:
         return (Key(WireguardDevice.KIND, self.netns, self.device),)
+
+
+def read_link(row: LinkRow, rows: NamespaceRows) -> WireguardLink | None:
+    """A WireGuard device; None for one that is not, or no longer, served as one."""
+    if row.name not in rows.devices:
+        return None
+    master = rows.names.get(row.master, "")
+    return WireguardLink(rows.netns, row.name, row.alias, row.mtu, row.kind, master=master)
+
+
+def read_devices(rows: NamespaceRows) -> Iterator[Reading]:
+    """The keys and ports of WireGuard devices."""
+    for name, device in rows.devices.items():
+        yield Reading(
+            WireguardDevice(rows.netns, name, device.private_key, device.port, device.mark)
+        )
+
+
+def read_peers(rows: NamespaceRows) -> Iterator[Reading]:
+    """The peers of WireGuard devices, with what each has carried."""
+    for name, device in rows.devices.items():
+        for public_key, peer in device.peers.items():
+            prefixes = tuple(sorted(peer.allowed_ips))
+            found = WireguardPeer(
+                rows.netns, name, public_key, peer.preshared_key, peer.keepalive, prefixes
+            )
+            traffic = PeerTraffic(peer.received, peer.sent, peer.handshake, peer.endpoint)
+            yield Reading(found, traffic=traffic)
 
 
 class WireguardLinkRules(ExistenceRules[WireguardLink]):

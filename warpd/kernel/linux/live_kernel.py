@@ -26,7 +26,8 @@ from warpd.kernel.kinds.link import WireguardLink
 from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux import namespaces, resolver, wireguard_go
-from warpd.kernel.linux.dump import NamespaceDumper, look_at_host
+from warpd.kernel.linux.dump import NamespaceDumper
+from warpd.kernel.linux.host import read_host
 from warpd.kernel.linux.libnftables import Nft
 from warpd.kernel.linux.nft_cache import TableCache
 from warpd.kernel.netlink import rtnl
@@ -35,6 +36,7 @@ from warpd.kernel.netlink.events import RECEIVE_BYTES, Listener
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.rows import DeviceRead
 from warpd.kernel.state import ROOT, Action, Change
 
 NETLINK_GENERIC = 16
@@ -193,8 +195,8 @@ class LiveKernel:
         door.userspace = look.userspace
         if netns == ROOT:
             kinds = (bool(self._wireguard_family()), self._has_vrf())
-            host, settings = look_at_host(
-                door.route, look, uplink, targets, *kinds, self._links_within
+            host, settings = read_host(
+                door.route, look.root_look(), uplink, targets, *kinds, self._links_within
             )
             return dataclasses.replace(
                 dump, objects=(*dump.objects, *settings, *self._rooms()), host=host
@@ -271,8 +273,8 @@ class LiveKernel:
             os.stat(namespaces.path_of(name)).st_dev == os.stat("/proc/thread-self/ns/net").st_dev
         )
 
-    def _read_device(self, netns: str, name: str, driver: str) -> wireguard_netlink.DeviceRead:
-        device = wireguard_netlink.DeviceRead()
+    def _read_device(self, netns: str, name: str, driver: str) -> DeviceRead:
+        device = DeviceRead()
         if driver == "tun":
             try:
                 return wireguard_go.read_device(name)

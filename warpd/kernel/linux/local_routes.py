@@ -16,9 +16,9 @@ from warpd.kernel.netlink.rtnl import (
     RTMSG,
     RTN_BROADCAST,
     RTN_LOCAL,
-    AddressRow,
 )
 from warpd.kernel.netlink.socket import NetlinkSocket, attributes
+from warpd.kernel.rows import AddressRow
 
 POINT_TO_POINT = 127  # a prefix of this length has no address of any router (RFC 6164)
 FAMILIES = (socket.AF_INET, socket.AF_INET6)

@@ -18,7 +18,8 @@ import socket
 import subprocess
 from collections.abc import Iterable
 
-from warpd.kernel.netlink.wireguard import NO_KEY, DeviceRead, PeerRead, PeerWrite
+from warpd.kernel.netlink.wireguard import NO_KEY, PeerWrite
+from warpd.kernel.rows import DeviceRead, PeerRead
 from warpd.keys.derivation import Secret
 
 PROGRAM = "wireguard-go"

@@ -10,10 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from warpd.kernel.kinds.bridge_port import BridgePort, Vlans, members, ranges
-from warpd.kernel.kinds.ethernet import Bridge
+from warpd.kernel.kinds.bridge_port import PVID, UNTAGGED, BridgePort, Vlans, members, ranges
+from warpd.kernel.kinds.ethernet import IFLA_BR_FDB_MAX_LEARNED, IFLA_BR_VLAN_STATS, Bridge
 from warpd.kernel.netlink.rtnl import (
     IFINFO,
     IFLA_EXT_MASK,
@@ -26,6 +25,7 @@ from warpd.kernel.netlink.rtnl import (
     RTM_NEWLINK,
 )
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.rows import PortRow
 from warpd.kernel.state import Action, Change
 
 AF_BRIDGE = socket.AF_BRIDGE if hasattr(socket, "AF_BRIDGE") else 7
@@ -35,9 +35,7 @@ NLA_F_NESTED = 0x8000
 IFLA_PROTINFO, IFLA_AF_SPEC = 12, 26
 IFLA_BRPORT_LEARNING = 8
 IFLA_BRIDGE_VLAN_INFO = 2
-COUNTING = (41, 45)  # IFLA_BR_VLAN_STATS_ENABLED, IFLA_BR_VLAN_STATS_PER_PORT
-IFLA_BR_FDB_MAX_LEARNED = 49  # Linux 6.7; an older kernel passes over it
-PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x2, 0x4, 0x8, 0x10
+RANGE_BEGIN, RANGE_END = 0x8, 0x10
 ALL_VLANS: Vlans = ((1, 4094),)
 VLAN = struct.Struct("=HH")
 # RTM_GETSTATS (linux/if_link.h): a link's own counters, and as a bridge's port those of its VLANs
@@ -47,16 +45,6 @@ IFLA_STATS_LINK_64, IFLA_STATS_LINK_XSTATS_SLAVE = 1, 3
 LINK_64, XSTATS_SLAVE = 1 << 0, 1 << 2
 LINK_XSTATS_TYPE_BRIDGE = 1
 BRIDGE_XSTATS_VLAN = 1  # struct bridge_vlan_xstats: bytes, then packets that came in
-
-
-@dataclass(frozen=True, slots=True)
-class PortRow:
-    """One port: VLAN ids with their flags, and whether addresses are learned."""
-
-    index: int
-    master: int
-    vlans: tuple[tuple[int, int], ...]  # (vid, flags), ranges unrolled
-    learning: bool
 
 
 def ports(sock: NetlinkSocket) -> list[PortRow]:
@@ -106,7 +94,7 @@ def options(index: int, change: Change) -> list[tuple[int, int, bytes]]:
     after: Bridge = change.after
     data = b""
     if before is None:
-        data = b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in COUNTING)
+        data = b"".join(struct.pack("=HHBxxx", 5, kind, 1) for kind in IFLA_BR_VLAN_STATS)
     if before is None or before.max_learned != after.max_learned:
         data += struct.pack("=HHI", 8, IFLA_BR_FDB_MAX_LEARNED, after.max_learned)
     if not data:
@@ -151,22 +139,6 @@ def _unrolled(rows: Iterator[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
             yield from ((each, flags & ~RANGE_END) for each in range(begin, vid + 1))
         else:
             yield vid, flags
-
-
-def port_object(netns: str, device: str, row: PortRow) -> BridgePort:
-    """A VLAN that is half of what "untagged" means (a PVID that leaves with its tag) shows as what
-    we never want.
-    """
-    own = [vid for vid, flags in row.vlans if flags & PVID]
-    odd = any((flags & (PVID | UNTAGGED)) not in (0, PVID | UNTAGGED) for _vid, flags in row.vlans)
-    untagged = -1 if odd else own[0] if own else 0
-    return BridgePort(
-        netns,
-        device,
-        untagged,
-        ranges(vid for vid, flags in row.vlans if not flags & PVID),
-        row.learning,
-    )
 
 
 def encode(index: int, change: Change) -> list[list[tuple[int, int, bytes]]]:

@@ -14,12 +14,13 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.rows import AddressRow, LinkRow, RouteRow, RuleRow
 from warpd.kernel.state import ROUTE_PROTOCOL
 
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -51,21 +52,7 @@ IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
 IFLA_GROUP = 27
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
-# Where a setting stands in the array that a dump of links holds (IFLA_INET_CONF, from 1 in
-# linux/ip.h; IFLA_INET6_CONF, from 0 in linux/ipv6.h): a gateway of a hundred networks has some
-# seven hundred, which would be as many files to open.
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
-CONF: Mapping[int, Mapping[str, int]] = {
-    socket.AF_INET: {
-        "forwarding": 0,
-        "send_redirects": 5,
-        "rp_filter": 7,
-        "tag": 11,
-        "arp_ignore": 18,
-        "src_valid_mark": 23,
-    },
-    socket.AF_INET6: {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26, "accept_dad": 27},
-}
 FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 21
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 1, 3, 4, 14, 16
 KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE)
@@ -88,76 +75,6 @@ IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 FIBRULE = struct.Struct("=BBBBBBBBI")
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRow:
-    index: int
-    name: str
-    kind: str
-    mtu: int
-    up: bool
-    alias: str
-    peer_index: int
-    master: int = 0
-    data: Mapping[int, bytes] = field(
-        default_factory=dict
-    )  # IFLA_INFO_DATA: what is special to the kind
-    conf: Mapping[int, bytes] = field(
-        default_factory=dict
-    )  # address family -> its settings of this link, all in one array
-    group: int = 0  # of links (`ip link set group`), no group of ours
-    carrier: bool = True  # IFF_LOWER_UP
-
-    def setting(self, family: int, name: str) -> str | None:
-        """What the file of that name in net/ipv4/conf/LINK or net/ipv6/conf/LINK says; None where
-        there is none.
-        """
-        place = CONF[family][name] * 4
-        raw = self.conf.get(family, b"")[place : place + 4]
-        return str(int.from_bytes(raw, "little", signed=True)) if raw else None
-
-
-@dataclass(frozen=True, slots=True)
-class RuleRow:
-    version: int
-    priority: int
-    mark: int
-    table: int
-    l3mdev: bool
-    goto: int
-    nop: bool
-    suppress: int
-    link: str  # by which a packet comes in
-    to: str  # the prefix that it is addressed to
-    mask: int  # 0: the whole mark
-    blackhole: bool
-    protocol: int
-    odd: bool  # it selects or does what no rule of ours does
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class AddressRow:
-    index: int
-    address: str
-    prefixlen: int
-    flags: int
-    scope: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRow:
-    prefix: str
-    table: int
-    protocol: int
-    kind: int
-    metric: int
-    index: int
-    via: str
-    body: bytes
-    source: str = ""  # the address that is sent from, where the kernel says it
 
 
 Resolve = Callable[[Index | Handle], int]

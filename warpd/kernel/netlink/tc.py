@@ -17,6 +17,7 @@ from ipaddress import ip_network
 
 from warpd.kernel.kinds.tc_filter import CLSACT, ETH_P_ALL, Filters, TcFilter, TcIngress, Verdict
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
+from warpd.kernel.rows import QdiscRow
 from warpd.kernel.state import Action, Change
 
 Request = tuple[int, int, bytes]
@@ -66,14 +67,6 @@ ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 # What the parts that a kernel may lack are called, for whoever has to install them.
 PARTS = "sch_ingress, cls_flower and act_police (Debian: linux-image-amd64)"
 Counted = tuple[str, int, int]  # reason, packets, bytes
-
-
-@dataclass(frozen=True, slots=True)
-class QdiscRow:
-    """What sits at the ingress of a link."""
-
-    kind: str
-    block: int  # 0: its filters are its own; else they are those of a shared block
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ import base64
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from warpd.kernel.netlink.socket import attributes
+from warpd.kernel.rows import DeviceRead, PeerRead
 from warpd.keys.derivation import Secret
 
 FAMILY_NAME = "wireguard"
@@ -61,28 +62,6 @@ class PeerWrite:
     endpoint: str | None = None
     remove: bool = False
     update_only: bool = False
-
-
-@dataclass(slots=True)
-class PeerRead:
-    public_key: str
-    preshared_key: Secret | None = None
-    keepalive: int = 0
-    allowed_ips: list[str] = field(default_factory=list)
-    endpoint: str = ""
-    handshake: int = 0
-    received: int = 0
-    sent: int = 0
-
-
-@dataclass(slots=True)
-class DeviceRead:
-    """One device, put together from as many messages as the kernel needed."""
-
-    private_key: Secret | None = None
-    port: int = 0
-    mark: int = 0
-    peers: dict[str, PeerRead] = field(default_factory=dict)
 
 
 def _attribute(kind: int, data: bytes) -> bytes:

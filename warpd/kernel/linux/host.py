@@ -1,0 +1,379 @@
+"""Facts about the machine that are not ours but decide what is wanted, and the host's own settings.
+
+Lives here: what one look at the root tells of the host. Does not: objects of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from warpd import naming
+from warpd.kernel.kinds.link import KERNEL_NAMES
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.kinds.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, Sysctl, setting_of
+from warpd.kernel.kinds.vrf import IFLA_VRF_TABLE
+from warpd.kernel.linux import wireguard_go
+from warpd.kernel.linux.cloud import cloud_address
+from warpd.kernel.linux.local_routes import local_prefixes
+from warpd.kernel.netlink import rtnl
+from warpd.kernel.netlink.socket import NetlinkSocket
+from warpd.kernel.rows import AddressRow, LinkRow, RouteRow
+from warpd.kernel.state import (
+    ROOT,
+    DefaultRoute,
+    EgressLink,
+    ForeignRules,
+    Host,
+    KernelObject,
+    RangeRoute,
+)
+from warpd.networks.firewall.root import fences
+
+IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = (
+    0x01,
+    0x08,
+    0x20,
+    0x40,
+)  # linux/if_addr.h
+PASSING = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
+SCOPE_GLOBAL = 0
+SETTING_BYTES = 4096  # more than any setting of a namespace has
+Within = Callable[[Sequence[str]], Mapping[str, set[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RootLook:
+    """What a look at the root found that tells of the host.
+
+    - `links`, `addresses`: all of the root.
+    - `table`: our table there, None where there is none.
+    - `tag`: what our links remember, all their tags together (`kinds.sysctl`).
+    - `foreign_rules`: chains of others on the way of our packets.
+    """
+
+    links: Sequence[LinkRow]
+    addresses: Sequence[AddressRow]
+    table: NftTable | None
+    tag: int
+    foreign_rules: ForeignRules
+
+
+def read_setting(path: str) -> str | None:
+    """Of a namespace, in three system calls, for there may be many; a link's come with the link
+    (`LinkRow.setting`).
+    """
+    try:
+        descriptor = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # the kernel has no IPv6, or no br_netfilter
+    try:
+        return os.read(descriptor, SETTING_BYTES).decode("ascii").strip()
+    finally:
+        os.close(descriptor)
+
+
+def read_host(
+    route: NetlinkSocket,
+    look: RootLook,
+    uplink: str,
+    targets: Sequence[str],
+    wireguard: bool,
+    vrf: bool,
+    within: Within,
+) -> tuple[Host, list[KernelObject]]:
+    """The facts about the machine, and the host's own settings that are ours to undo.
+
+    `within` tells the links with a route to a part of each range; it may be of a moment ago.
+    """
+    hops = rtnl.ways_out(route)
+    row = _uplink(look.links, uplink, hops)
+    ways = _ways(route, look, targets, within)
+    uplinks = _uplinks(route, look, row, uplink)
+    elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
+    steered = _steered(route, look, row, elsewhere) if row is not None else ()
+    exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
+    fence4, fence6 = _remembered(look, row, exits)
+    host = Host(
+        hostname=socket.gethostname(),
+        uplink=row.name if row else "",
+        uplink_mtu=row.mtu if row else _remembered_mtu(look),
+        uplink_addresses=_addresses_of(look.addresses, row),
+        uplink_down=row is not None and not (row.up and row.carrier),
+        cloud_address=cloud_address(),
+        wireguard_kernel=wireguard,
+        wireguard_go=wireguard_go.available(),
+        forwarding4=read_setting("net/ipv4/ip_forward") == "1",
+        forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
+        exits=exits,
+        uplinks4=uplinks[0],
+        uplinks6=uplinks[1],
+        ways=ways,
+        elsewhere=elsewhere,
+        steered=tuple(hop.version for hop in steered),
+        ra_links=_ra_links(look, fence6),
+        fence4=fence4,
+        fence6=fence6,
+        tagged4=bool(look.tag & TAG_FENCE4),
+        foreign_rules=look.foreign_rules,
+        passing_addresses=_passing(look.addresses, row),
+        source_addresses=tuple(way.source for way in hops if way.source),
+        hops=(*_hops(row, hops), *steered),
+        local=local_prefixes(
+            route, look.addresses, {each.index for each in look.links if _looks_ours(each)}
+        ),
+        bridge_netfilter=tuple(
+            n
+            for n in BRIDGE_NETFILTER
+            if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None
+        ),
+        vrf=vrf,
+        foreign_vrfs=_foreign_vrfs(look),
+        conntrack_max=_conntrack_max(),
+        onlink=_onlink(look, exits),
+    )
+    return host, _host_settings(host, {row.name: row for row in look.links})
+
+
+def _foreign_vrfs(look: RootLook) -> tuple[tuple[int, str], ...]:
+    """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c,
+    `strict_mode` 0).
+    """
+    vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
+    return tuple(sorted((row.number(IFLA_VRF_TABLE), row.name) for row in vrfs))
+
+
+def _onlink(look: RootLook, exits: Sequence[EgressLink]) -> tuple[str, ...]:
+    """The prefixes of the exits' addresses, those of one address left out."""
+    names = {link.name for link in exits}
+    indexes = {row.index for row in look.links if row.name in names}
+    rows = (row for row in look.addresses if row.index in indexes and row.scope == SCOPE_GLOBAL)
+    found = {ip_interface(f"{row.address}/{row.prefixlen}").network for row in rows}
+    return tuple(sorted(str(item) for item in found if item.prefixlen < item.max_prefixlen))
+
+
+def _conntrack_max() -> int:
+    """Entries that the connection table takes; before the module is there, what it will choose by
+    the memory.
+
+    As nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): a bucket of 8 bytes for
+    each 16 KiB, with bounds.
+    """
+    said = read_setting("net/netfilter/nf_conntrack_max")
+    if said is not None:
+        return int(said)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory > 4 << 30:
+        return 262144
+    return 65536 if memory > 1 << 30 else max(memory // 16384 // 8, 1024)
+
+
+def _remembered(
+    look: RootLook, uplink: LinkRow | None, exits: Sequence[EgressLink]
+) -> tuple[tuple[str, ...], bool]:
+    """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach
+    the other.
+    """
+    fence4, fence6 = fences(look.table)
+    tag = look.tag
+    if tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
+        fence4 = (
+            tuple(sorted({*fence4, exits[0].name}))
+            if fence4
+            else tuple(link.name for link in exits)
+        )
+    return fence4, fence6 or bool(tag & TAG_FENCE6)
+
+
+def _remembered_mtu(look: RootLook) -> int:
+    """While there is no uplink: what its packets measured when our doors were made; without any,
+    what most links carry.
+    """
+    doors = [
+        row.mtu
+        for row in look.links
+        if row.name.startswith(naming.TRANSIT_OUTER_PREFIX)
+        and row.alias.startswith(naming.ALIAS_PREFIX)
+    ]
+    return max(doors, default=1500)
+
+
+def _exits(
+    look: RootLook, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[RangeRoute]
+) -> tuple[EgressLink, ...]:
+    """The uplink first, then the other links by which networks may leave; never one of our own,
+    never lo.
+
+    While there is no uplink, the links that we let forward before stay what they are, so that
+    nothing flaps with it.
+    """
+    kept = _kept_forwarding(look, _of_others(look)) if uplink is None else {uplink.name}
+    more = {name for way in ways for name in way.links} | uplinks
+    first = [row for row in look.links if row.name in kept]
+    rest = [row for row in _of_others(look) if row.name in more - kept]
+    return tuple(_exit(row) for row in [*first, *sorted(rest, key=lambda row: row.name)])
+
+
+def _of_others(look: RootLook) -> list[LinkRow]:
+    return [row for row in look.links if row.name != "lo" and not _looks_ours(row)]
+
+
+def _named(look: RootLook, indexes: Collection[int]) -> tuple[str, ...]:
+    """Names of links of others, sorted."""
+    return tuple(sorted(row.name for row in _of_others(look) if row.index in indexes))
+
+
+def _uplinks(
+    route: NetlinkSocket, look: RootLook, uplink: LinkRow | None, wanted: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of either family: the one that is named; else all links of its default route, of which a
+    multipath route has several.
+    """
+    if wanted != "auto" or uplink is None:
+        own = (uplink.name,) if uplink is not None else ()
+        return own, own
+    found = [rtnl.route_to(route, target) for target in rtnl.INTERNET]
+    four, six = (_named(look, each.links) if each is not None else () for each in found)
+    return four, six
+
+
+def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[DefaultRoute]:
+    for way in found:
+        if uplink is not None and way.index == uplink.index:
+            yield DefaultRoute(6 if ":" in way.prefix else 4, uplink.name, way.via)
+
+
+def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
+    """IP versions whose default route leads over another link than the named uplink."""
+    found = {
+        version: rtnl.route_to(route, target)
+        for version, target in zip((4, 6), rtnl.INTERNET, strict=True)
+    }
+    return tuple(
+        version
+        for version, each in found.items()
+        if each is not None and uplink.index not in each.links
+    )
+
+
+def _steered(
+    route: NetlinkSocket, look: RootLook, uplink: LinkRow, elsewhere: Sequence[int]
+) -> tuple[DefaultRoute, ...]:
+    """How the uplink itself leads on where the host's own default route does not use it.
+
+    By the best default route over it that is in any table, or else straight to the link.
+    """
+    own = {6 if ":" in address else 4 for address in _addresses_of(look.addresses, uplink)}
+    versions = [version for version in elsewhere if version in own]
+    return tuple(
+        DefaultRoute(version, uplink.name, rtnl.default_over(route, uplink.index, version))
+        for version in versions
+    )
+
+
+def _ways(
+    route: NetlinkSocket, look: RootLook, targets: Sequence[str], within: Within
+) -> tuple[RangeRoute, ...]:
+    """How the host reaches each range, and every part of it."""
+    whole = {
+        target
+        for target in targets
+        if int(target.partition("/")[2]) < (128 if ":" in target else 32)
+    }
+    found = within(sorted(whole)) if whole else {}
+    return tuple(_way(route, look, target, found.get(target, set())) for target in targets)
+
+
+def _way(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) -> RangeRoute:
+    found = rtnl.route_to(route, target.partition("/")[0])
+    if found is None:
+        return RangeRoute(target, _named(look, within))
+    by_default = found.length <= rtnl.DEFAULT_BITS
+    links = within if by_default else within | found.links
+    return RangeRoute(target, _named(look, links), "".join(_named(look, {found.first})), by_default)
+
+
+def _kept_forwarding(look: RootLook, rows: Sequence[LinkRow]) -> set[str]:
+    """Links that we let forward when there was an uplink: by our table, or where that was flushed,
+    by what they do.
+    """
+    fence4, _fence6 = fences(look.table)
+    if fence4 or not look.tag & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
+        return {row.name for row in rows if row.name in fence4}
+    return {row.name for row in rows if row.setting(socket.AF_INET, "forwarding") == "1"}
+
+
+def _looks_ours(row: LinkRow) -> bool:
+    return naming.is_link(row.name) or row.alias.startswith(naming.ALIAS_PREFIX)
+
+
+def _exit(row: LinkRow) -> EgressLink:
+    return EgressLink(row.name, row.setting(socket.AF_INET, "forwarding") == "1")
+
+
+def _ra_links(look: RootLook, fenced: bool) -> tuple[str, ...]:
+    rows = [row for row in look.links if row.name not in KERNEL_NAMES and not _looks_ours(row)]
+    told = {"1", "2"} if fenced else {"1"}
+    return tuple(
+        sorted(row.name for row in rows if row.setting(socket.AF_INET6, "accept_ra") in told)
+    )
+
+
+def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject]:
+    """What we may have changed on the host; `restore` is set only where our fences say that it was
+    us.
+    """
+    names = sorted({link.name for link in host.exits} | set(host.fence4))
+    four, six = ("net/ipv4/conf/{}/forwarding", "1"), ("net/ipv6/conf/{}/accept_ra", "2")
+    seen = [(name, *four, _was_off(host, name)) for name in names if name in rows]
+    seen += [(name, *six, "1" if host.fence6 else None) for name in host.ra_links]
+    wanted = [
+        (shape.format(name), setting_of(rows[name], shape), ours, restore)
+        for name, shape, ours, restore in seen
+    ]
+    every = "net/ipv6/conf/all/forwarding"
+    wanted.append((every, read_setting(every), "1", "0" if host.fence6 else None))
+    return [
+        Sysctl(ROOT, path, value, restore=restore if value == ours else None)
+        for path, value, ours, restore in wanted
+        if value is not None
+    ]
+
+
+def _was_off(host: Host, name: str) -> str | None:
+    """ "0" when it was us who turned it on, and nobody has since turned on the whole host's
+    (Docker, a router's config).
+    """
+    return "0" if name in host.fence4 and not host.forwarding4 else None
+
+
+def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> LinkRow | None:
+    if wanted != "auto":
+        return next((row for row in links if row.name == wanted), None)
+    return next((row for row in links if ways and row.index == ways[0].index), None)
+
+
+def _passing(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
+    """Addresses that will go or do not answer.
+
+    To IPv4 the flag of temporary ones means secondary (if_addr.h).
+    """
+    if link is None:
+        return ()
+    own = [row for row in rows if row.index == link.index]
+    return tuple(
+        row.address
+        for row in own
+        if row.flags & (PASSING if ":" in row.address else IFA_F_DEPRECATED)
+    )
+
+
+def _addresses_of(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
+    if link is None:
+        return ()
+    return tuple(
+        row.address for row in rows if row.index == link.index and row.scope == SCOPE_GLOBAL
+    )
