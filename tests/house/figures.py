@@ -128,6 +128,60 @@ def files_with_kernel_names() -> int:
     return sum(bool(KERNEL_NAME.search(text)) for _path, text in sources())
 
 
+def object_kinds() -> set[str]:
+    """Names of the classes of object kinds, and of what several of them derive from."""
+    found = {"KernelObject"}
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for path, text in sources()
+        if path.parts[:2] == ("kernel", "kinds")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+    }
+    while more := {name for name, of in bases.items() if of & found} - found:
+        found |= more
+    return found - {"KernelObject"}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Every name in an expression, also those that are reached through a module."""
+    plain = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+    return plain | {item.attr for item in ast.walk(node) if isinstance(item, ast.Attribute)}
+
+
+def decides_by_kind(node: ast.AST, kinds: set[str]) -> bool:
+    """Whether a node is a question which object kind something is.
+
+    That is isinstance with the class of one, a class pattern, a comparison with `type(...)`, with
+    the `KIND` of one, or of the kind in a key.
+    """
+    if isinstance(node, ast.MatchClass):
+        return bool(names_in(node.cls) & kinds)
+    if isinstance(node, ast.Call):
+        asks = isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass")
+        return asks and bool(names_in(node.args[1]) & kinds)
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    of_key = any(ast.unparse(side).endswith("key.kind") for side in sides)
+    return (
+        of_key
+        or "KIND" in names_in(node)
+        or bool({"type"} & names_in(node) and names_in(node) & kinds)
+    )
+
+
+def files_with_object_kinds() -> int:
+    """Modules outside the kinds' own room and the codecs that decide by an object kind."""
+    kinds = object_kinds()
+    own = {("kernel", "kinds"), ("kernel", "netlink"), ("kernel", "nftables")}
+    return sum(
+        any(decides_by_kind(node, kinds) for node in ast.walk(ast.parse(text)))
+        for path, text in sources()
+        if path.parts[:2] not in own
+    )
+
+
 def constructing_tests() -> int:
     """Test modules that construct the Reconciler."""
     paths = (REPOSITORY / "tests").rglob("test_*.py")
@@ -168,6 +222,7 @@ def figures() -> dict[str, float]:
         "documentation lines per code line": round(counts["documentation"] / counts["code"], 2),
         "class names defined twice": sum(number > 1 for number in classes.values()),
         "files outside its room that name a network type": files_with_type_names(),
+        "files outside its room that name an object kind": files_with_object_kinds(),
         "files that build a kernel name": files_with_kernel_names(),
         "tests that construct the Reconciler": constructing_tests(),
     }

@@ -35,6 +35,10 @@ class ExistenceRules(Generic[Item]):
         """A further errno with which the kernel refuses to make `item`; 0 for none."""
         return 0
 
+    def stays(self, item: Item) -> bool:
+        """Whether its removal changes nothing, since it is there as long as its container."""
+        return False
+
     def is_nothing(self, item: Item) -> bool:
         """Whether writing it leaves no object behind."""
         return False

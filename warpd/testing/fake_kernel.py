@@ -195,9 +195,9 @@ class FakeKernel:
             fate = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
             return OperationError(fate, change.action.value, subject.key, code, TEXTS[code])
         self.settings.update(filter(None, [_rules(subject).host_setting(subject, removed)]))
-        if removed:
+        if removed and not _rules(subject).stays(subject):
             self._remove(subject.key)
-        else:
+        if not removed:
             self._put(subject)
         return None
 

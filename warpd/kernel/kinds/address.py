@@ -27,6 +27,14 @@ IFA_F_NOPREFIXROUTE = 0x200
 
 @dataclass(frozen=True, slots=True)
 class Address(KernelObject):
+    """An address of a link, with its prefix length.
+
+    - `link`: the object that made the link.
+    - `connected_route`: somebody set it without IFA_F_NOPREFIXROUTE; never wanted.
+
+    Ours: the link is ours, and the address is not the kernel's own link-local one.
+    """
+
     KIND: ClassVar[str] = "address"
 
     netns: str

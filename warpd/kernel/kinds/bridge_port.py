@@ -24,6 +24,13 @@ Vlans = tuple[
 
 @dataclass(frozen=True, slots=True)
 class BridgePort(OnDevice):
+    """What one port of a bridge lets through, and whether addresses are learned there.
+
+    `untagged` is the VLAN of untagged frames, 0 where they are dropped.
+
+    Ours: the link that is the port is ours.
+    """
+
     KIND: ClassVar[str] = "bridge-port"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"untagged", "tagged", "learning"})
 
@@ -75,6 +82,9 @@ class BridgePortRules(ExistenceRules[BridgePort]):
     """The settings of a port are there with the port."""
 
     exclusive = False
+
+    def stays(self, item: BridgePort) -> bool:
+        return True
 
 
 def ranges(vids: Iterable[int]) -> Vlans:

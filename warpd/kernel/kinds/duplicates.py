@@ -18,6 +18,16 @@ from warpd.kernel.state import Change, KernelObject, Key, Phase
 
 @dataclass(frozen=True, slots=True)
 class DuplicateObject(KernelObject):
+    """A second object under a key of ours, or one that selects as none of ours does.
+
+    - `beside`: the key that it stands under.
+    - `body`: the kernel's message.
+    - `number`: sets equal ones apart.
+    - `holder`: the object with which it goes.
+
+    Ours: its protocol, or the link that it is on. It is never wanted.
+    """
+
     KIND: ClassVar[str] = "surplus"
 
     netns: str

@@ -37,6 +37,19 @@ IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 7, 15
 
 @dataclass(frozen=True, slots=True)
 class Bridge(Device):
+    """A VLAN-aware bridge.
+
+    - `protocol`: the ethertype of the tags that it looks at (ETH_P_8021Q or ETH_P_8021AD). With
+      802.1ad the tags of customers pass as payload.
+    - `default_pvid`: the VLAN that a new port is given, 0 for none.
+    - `counting`: frames are counted by port and VLAN, from which follows what was dropped. Only a
+      bridge without ports takes it.
+    - `max_learned`: how many addresses it learns (Linux 6.7). An older kernel has no limit and is
+      read as having the one that is wanted.
+
+    Ours: its alias.
+    """
+
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
         {
             "mtu",
@@ -80,6 +93,14 @@ class Leg(Device):
 
 @dataclass(frozen=True, slots=True)
 class Gretap(Leg):
+    """A GRETAP tunnel.
+
+    - `pmtudisc`: whether it sets the don't-fragment bit. Without, what is too large for the
+      WireGuard device is cut up inside it.
+
+    Ours: its alias.
+    """
+
     pmtudisc: bool = (
         False  # without: what is too large for the WireGuard device is cut up inside it
     )
@@ -88,6 +109,13 @@ class Gretap(Leg):
 
 @dataclass(frozen=True, slots=True)
 class Vxlan(Leg):
+    """A VXLAN tunnel to one remote address.
+
+    `learning` is off, since there is only that one.
+
+    Ours: its alias.
+    """
+
     vni: int = 0
     port: int = VXLAN_PORT
     learning: bool = False  # one remote, known: nothing to learn

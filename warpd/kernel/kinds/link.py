@@ -154,8 +154,11 @@ class Device(KernelObject):
 
 @dataclass(frozen=True, slots=True)
 class WireguardLink(Device):
-    """A WireGuard device; `driver` is the kernel's own ("wireguard") or a tun device of
-    wireguard-go ("tun").
+    """A WireGuard device; its key, port and peers are objects of their own.
+
+    `driver` is "wireguard" for the kernel's own, or "tun" for one that wireguard-go serves.
+
+    Ours: its alias.
     """
 
     driver: str = "wireguard"
@@ -163,7 +166,10 @@ class WireguardLink(Device):
 
 @dataclass(frozen=True, slots=True)
 class Veth(KernelObject):
-    """The pair between the root (`name`) and a network's namespace (`peer_name`)."""
+    """The pair between the root (`name`) and a network's namespace (`peer_name`).
+
+    Ours: the aliases of both ends; without them, that the other end is in a namespace of ours.
+    """
 
     KIND: ClassVar[str] = KIND
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"mtu", "peer_mtu", "alias", "peer_alias"})
@@ -235,8 +241,11 @@ class VethRules(ExistenceRules[Veth]):
 
 @dataclass(frozen=True, slots=True)
 class OrphanLink(KernelObject):
-    """A link with a name and mark of ours in a place or of a kind that we never want: only ever
-    removed.
+    """A link with a name or mark of ours, in a place or of a driver that is never wanted.
+
+    It is only ever removed.
+
+    Ours: its alias, the link group NEWBORN, or its name in a namespace of ours.
     """
 
     KIND: ClassVar[str] = KIND
@@ -261,7 +270,12 @@ class OrphanLink(KernelObject):
 
 @dataclass(frozen=True, slots=True)
 class LinkUp(KernelObject):
-    """That a link is administratively up."""
+    """That a link is administratively up.
+
+    `link` is the object that made the link; None for `lo`, which is always there.
+
+    Ours: it is said of a link of ours, or of `lo` in a namespace of ours.
+    """
 
     KIND: ClassVar[str] = "up"
 

@@ -15,6 +15,13 @@ from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 @dataclass(frozen=True, slots=True)
 class Netns(KernelObject):
+    """A network namespace.
+
+    `mounted` is False for the bare file that a crash between open(2) and mount(2) leaves behind.
+
+    Ours: a name of our form, and inside it our table, a link with our alias, or nothing that is up.
+    """
+
     KIND: ClassVar[str] = "netns"
 
     name: str

@@ -105,6 +105,14 @@ class NftChain:
 
 @dataclass(frozen=True, slots=True)
 class NftTable(KernelObject):
+    """Our table `inet warpd` of one namespace: its sets, counters, chains and rules.
+
+    In the root, without what belongs to one network (`NetworkSubtable`). `sets`, `counters` and
+    `chains` are sorted by name.
+
+    Ours: the family and name of the table, which no other program uses.
+    """
+
     KIND: ClassVar[str] = "nft-table"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains"})
     TRANSACTED: ClassVar[bool] = True
@@ -148,7 +156,12 @@ class NftTable(KernelObject):
 
 @dataclass(frozen=True, slots=True)
 class NetworkSubtable(KernelObject):
-    """One network's part of the root's table."""
+    """One network's part of the root's table.
+
+    `entries` are its elements of the dispatch maps, as (map, link, chain), sorted.
+
+    Ours: it is in our table, under names that end in the network's VCID.
+    """
 
     KIND: ClassVar[str] = "nft-part"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"sets", "counters", "chains", "entries"})
@@ -187,8 +200,11 @@ class NetworkSubtable(KernelObject):
 
 @dataclass(frozen=True, slots=True)
 class IngressFilter(OnDevice):
-    """What may come in by one link, judged frame by frame before anything else sees it (ingress
-    hook).
+    """What may come in by one link, decided frame by frame before anything else sees it.
+
+    `rules` are those of a chain at the link's ingress hook, as canonical JSON.
+
+    Ours: the chain is in our table.
     """
 
     KIND: ClassVar[str] = "nft-gate"
@@ -254,11 +270,12 @@ def _home(netns: str, name: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class NftElements(KernelObject):
-    """Elements of a grant or fence set.
+    """Elements of a permit or fence set.
 
-    In a set that networks share, `part` is the one link that they speak of.
+    In a set that networks share, `part` is the one link that they speak of. An element of a map is
+    written `KEY : VALUE`, and a verdict as `jump CHAIN`.
 
-    An element of a map is written `KEY : VALUE`, and a verdict as `jump CHAIN`.
+    Ours: the set is in our table.
     """
 
     KIND: ClassVar[str] = "nft-elements"
@@ -299,7 +316,9 @@ class NftElements(KernelObject):
 
 
 class NftTableRules(ExistenceRules[NftTable]):
-    """The guarded links come with the transaction that makes the table."""
+    """nftables adds what is there once more; the guarded links come in the same transaction."""
+
+    exclusive = False
 
     def written_along(
         self, item: NftTable, created: bool, existing: Existing

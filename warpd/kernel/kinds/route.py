@@ -42,6 +42,16 @@ def route_key(netns: str, table: int, prefix: str, metric: int) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Route(KernelObject):
+    """A route.
+
+    - `device`: "" for a route that leads nowhere (`kind` RTN_UNREACHABLE).
+    - `reach`: the route by which the gateway `via` is reached.
+    - `owner`: the network, where no device of its own tells.
+    - `onlink`: `via` is not looked up in this table.
+
+    Ours: its protocol, 119.
+    """
+
     KIND: ClassVar[str] = "route"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"device", "via", "link", "kind"})
 

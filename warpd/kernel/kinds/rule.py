@@ -23,33 +23,43 @@ FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE = 1, 2, 3, 6
 
 @dataclass(frozen=True, slots=True)
 class Rule(KernelObject):
+    """A routing policy rule.
+
+    - `version`: 4 or 6.
+    - `mark`, `mask`: the mark that a packet must have in the bits of `mask`; with a mask of 0, the
+      whole mark where `mark` is not 0, and otherwise none.
+    - `table`: the routing table to look up; 0 for that of the packet's VRF (l3mdev), unless `goto`,
+      `nop` or `blackhole` says otherwise.
+    - `owner`: the network, of a rule in the root.
+    - `inside`: its namespace, where that is one of ours.
+    - `goto`: go on with the first rule of this priority, which is higher than its own; 0 for no.
+    - `nop`: it does nothing: a rule to go to.
+    - `suppress`: pass over a route whose prefix is not longer than this; -1 for none.
+    - `link`: packets that came in by this link; "" for any, and the host's own.
+    - `to`: packets to this prefix; "" for all.
+    - `blackhole`: drop what it selects.
+    - `of_vrf`: only what is looked up on behalf of a VRF, whichever; with `blackhole`.
+
+    Ours: its protocol, 119.
+    """
+
     KIND: ClassVar[str] = "rule"
 
     netns: str
-    version: int  # 4 or 6
+    version: int
     priority: int
-    mark: int = 0  # 0: every packet
-    table: int = 0  # 0: that of the packet's VRF (l3mdev), unless `goto` or `nop` says otherwise
-    owner: str = field(default="", compare=False)  # in the root
-    inside: Key | None = field(default=None, compare=False)  # its namespace, when it is one of ours
-    goto: int = field(
-        default=0, kw_only=True
-    )  # go on with the first rule of this priority, later than its own; 0: no
-    nop: bool = field(default=False, kw_only=True)  # it does nothing: a place to go to
-    suppress: int = field(
-        default=-1, kw_only=True
-    )  # pass over what is found with no longer prefix than this; -1: nothing
-    link: str = field(
-        default="", kw_only=True
-    )  # packets that came in by this link; "": by any, and the host's own
-    to: str = field(default="", kw_only=True)  # packets to this prefix; "": to all
-    mask: int = field(
-        default=0, kw_only=True
-    )  # the bits of the mark that are compared; 0: all of them, or none without a mark
-    blackhole: bool = field(default=False, kw_only=True)  # drop what it selects
-    of_vrf: bool = field(
-        default=False, kw_only=True
-    )  # only what is looked up on behalf of a VRF, whichever; with `blackhole`
+    mark: int = 0
+    table: int = 0
+    owner: str = field(default="", compare=False)
+    inside: Key | None = field(default=None, compare=False)
+    goto: int = field(default=0, kw_only=True)
+    nop: bool = field(default=False, kw_only=True)
+    suppress: int = field(default=-1, kw_only=True)
+    link: str = field(default="", kw_only=True)
+    to: str = field(default="", kw_only=True)
+    mask: int = field(default=0, kw_only=True)
+    blackhole: bool = field(default=False, kw_only=True)
+    of_vrf: bool = field(default=False, kw_only=True)
 
     @property
     def key(self) -> Key:
@@ -148,24 +158,35 @@ def _message(rule: Rule, create: bool) -> Message:
     attrs: list[tuple[str, Any]] = [
         ("FRA_PRIORITY", rule.priority),
         ("FRA_PROTOCOL", ROUTE_PROTOCOL),
+        *_selectors(rule),
+        *_effects(rule),
     ]
-    attrs += [("FRA_DST", str(ip_network(rule.to).network_address))] if rule.to else []
-    attrs += [("FRA_IIFNAME", rule.link)] if rule.link else []
-    attrs += [("FRA_FWMARK", rule.mark)] if rule.mark or rule.mask else []
-    attrs += [("FRA_FWMASK", rule.mask)] if rule.mask else []
-    attrs += [("FRA_GOTO", rule.goto)] if rule.goto else []
-    attrs += [("FRA_TABLE", rule.table)] if rule.table else []
-    attrs += [("FRA_SUPPRESS_PREFIXLEN", rule.suppress)] if rule.suppress >= 0 else []
-    if rule.of_vrf or not (rule.table or rule.goto or rule.nop or rule.blackhole):
-        attrs.append(("FRA_L3MDEV", 1))
-    return Message(
-        rule.netns,
-        "rule",
-        "new" if create else "del",
-        header,
-        tuple(attrs),
-        create,
-    )
+    return Message(rule.netns, "rule", "new" if create else "del", header, tuple(attrs), create)
+
+
+def _selectors(rule: Rule) -> Iterator[tuple[str, Any]]:
+    """Attributes that say which packets a rule is for."""
+    if rule.to:
+        yield "FRA_DST", str(ip_network(rule.to).network_address)
+    if rule.link:
+        yield "FRA_IIFNAME", rule.link
+    if rule.mark or rule.mask:
+        yield "FRA_FWMARK", rule.mark
+    if rule.mask:
+        yield "FRA_FWMASK", rule.mask
+
+
+def _effects(rule: Rule) -> Iterator[tuple[str, Any]]:
+    """Attributes that say what a rule does, and for which VRF."""
+    if rule.goto:
+        yield "FRA_GOTO", rule.goto
+    if rule.table:
+        yield "FRA_TABLE", rule.table
+    if rule.suppress >= 0:
+        yield "FRA_SUPPRESS_PREFIXLEN", rule.suppress
+    by_vrf = not (rule.table or rule.goto or rule.nop or rule.blackhole)
+    if rule.of_vrf or by_vrf:
+        yield "FRA_L3MDEV", 1
 
 
 def _action(rule: Rule) -> int:

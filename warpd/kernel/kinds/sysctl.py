@@ -80,6 +80,17 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sysctl(KernelObject):
+    """One kernel setting.
+
+    - `path`: below /proc/sys, with slashes.
+    - `holder`: the link or namespace that it belongs to; None for the host's own.
+    - `restore`: of a setting of the host, the value to put back.
+    - `after`: settings that must be made first.
+
+    Ours: it is of a link or namespace of ours, and goes with that. One of the host's own is ours to
+    undo where our fence rules or the tag of our links say that it was warpd that changed it.
+    """
+
     KIND: ClassVar[str] = "sysctl"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"value"})
 
@@ -159,6 +170,9 @@ class SysctlRules(ExistenceRules[Sysctl]):
     exclusive = False
     announced = False
     missing = errno.ENOENT
+
+    def stays(self, item: Sysctl) -> bool:
+        return item.restore is None
 
     def prerequisites(self, item: Sysctl) -> Collection[Key]:
         return () if item.holder is None else (item.holder,)

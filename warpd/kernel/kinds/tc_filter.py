@@ -63,7 +63,15 @@ Filters = tuple[TcFilter, ...]  # ascending by preference
 
 @dataclass(frozen=True, slots=True)
 class TcIngress(KernelObject):
-    """The clsact qdisc of one link, with its filters."""
+    """The clsact qdisc of one link, with its filters.
+
+    - `filters`: ascending by preference.
+    - `block`: only ever read: the number of a shared block that somebody has bound the qdisc to, so
+      that it has no filters of its own.
+    - `qdisc`: "ingress" is only ever read: somebody else's, which keeps ours out.
+
+    Ours: the link is ours.
+    """
 
     KIND: ClassVar[str] = "tc-ingress"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"filters"})

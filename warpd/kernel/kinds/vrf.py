@@ -20,6 +20,11 @@ MTU = 65575  # what the kernel gives a VRF (IP6_MAX_MTU of drivers/net/vrf.c)
 
 @dataclass(frozen=True, slots=True)
 class Vrf(Device):
+    """A VRF, with the routing table that its ports look up.
+
+    Ours: its alias.
+    """
+
     table: int = 0
 
     @property

@@ -21,6 +21,13 @@ from warpd.keys.derivation import Secret
 
 @dataclass(frozen=True, slots=True)
 class WireguardDevice(OnDevice):
+    """The key, UDP port and firewall mark of a WireGuard device.
+
+    `port` is 0 for one that the kernel chooses, `mark` is 0 for none.
+
+    Ours: the device is ours.
+    """
+
     KIND: ClassVar[str] = "wireguard"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"private_key", "port", "mark"})
 
@@ -54,6 +61,17 @@ class _KeyKept:
 
 @dataclass(frozen=True, slots=True)
 class WireguardPeer(_KeyKept, OnDevice):
+    """One peer of a WireGuard device.
+
+    - `keepalive`: seconds, 0 for off.
+    - `allowed_ips`: prefixes with their length, sorted.
+    - `endpoint`: `HOST:PORT` to dial when the peer is created. It is not compared: the kernel knows
+      best where the peer was last heard.
+    - `label`: the endpoint's name, for people.
+
+    Ours: the device is ours.
+    """
+
     KIND: ClassVar[str] = "peer"
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"preshared_key", "keepalive", "allowed_ips"})
     NUMEROUS: ClassVar[bool] = True
@@ -132,6 +150,9 @@ class WireguardDeviceRules(ExistenceRules[WireguardDevice]):
 
     exclusive = False
     announced = False
+
+    def stays(self, item: WireguardDevice) -> bool:
+        return True
 
     def refusal(self, item: WireguardDevice, existing: Existing) -> int:
         in_use = (

@@ -1,0 +1,157 @@
+"""Facts about every object kind, on the kernel in memory and on the live one.
+
+They run over `KINDS`: a kind without a sample here fails.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from tests import world
+from warpd.kernel.api import FailureKind, Kernel, OperationError
+from warpd.kernel.kinds.address import Address
+from warpd.kernel.kinds.bridge_port import BridgePort
+from warpd.kernel.kinds.duplicates import DuplicateObject
+from warpd.kernel.kinds.ethernet import Bridge, Gretap, Vxlan
+from warpd.kernel.kinds.link import LinkUp, OrphanLink, Veth, WireguardLink
+from warpd.kernel.kinds.netns import Netns
+from warpd.kernel.kinds.nft_table import IngressFilter, NetworkSubtable, NftElements, NftTable
+from warpd.kernel.kinds.route import Route, route_key
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.kinds.sysctl import Sysctl
+from warpd.kernel.kinds.tc_filter import TcIngress
+from warpd.kernel.kinds.vrf import Vrf
+from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.kernel.registry import KINDS, kind_of
+from warpd.kernel.state import ROOT, Action, Change, KernelObject, Phase
+from warpd.reconcile.engine import Target, converge, planned_run
+from warpd.reconcile.observe import observe
+
+# struct rtmsg of the IPv4 route 198.51.100.0/24 in the main table, protocol 119, and its RTA_DST:
+# a route that is not there.
+ABSENT_ROUTE = bytes.fromhex("02180000fe770001000000000800010 0c6336400".replace(" ", ""))
+# Kinds that are never wanted, only removed; their samples stand for something that is not there.
+NEVER_WANTED: Mapping[type[KernelObject], KernelObject] = {
+    OrphanLink: OrphanLink(ROOT, "gt-4294967295-1", "gretap"),
+    DuplicateObject: DuplicateObject(
+        ROOT, "route", route_key(ROOT, 254, "198.51.100.0/24", 0), ABSENT_ROUTE, 1
+    ),
+}
+# Which of several objects of a kind is the sample: one on which no other sample depends.
+SAMPLES: Mapping[type[KernelObject], Callable[[Any], bool]] = {
+    NftTable: lambda item: item.netns == ROOT,
+    NetworkSubtable: lambda item: True,
+    IngressFilter: lambda item: item.netns == ROOT,
+    NftElements: lambda item: item.netns == ROOT and item.phase is Phase.PERMIT,
+    Netns: lambda item: True,
+    Vrf: lambda item: True,
+    Bridge: lambda item: True,
+    Gretap: lambda item: True,
+    Vxlan: lambda item: True,
+    WireguardLink: lambda item: item.netns == PLAIN,
+    Veth: lambda item: item.peer_netns == PLAIN,
+    Sysctl: lambda item: item.holder is not None,
+    BridgePort: lambda item: True,
+    TcIngress: lambda item: item.netns == PLAIN,
+    WireguardDevice: lambda item: item.netns == PLAIN,
+    WireguardPeer: lambda item: item.netns == PLAIN,
+    Address: lambda item: item.netns == PLAIN,
+    LinkUp: lambda item: item.netns == PLAIN and item.name.startswith("wg-"),
+    Route: lambda item: item.netns == PLAIN and item.via is None and item.device != "",
+    Rule: lambda item: not item.goto,
+}
+VCID = 7
+PLAIN = f"warp-{VCID}"  # the namespace of a network that has nothing special
+
+
+def goal() -> Target:
+    networks = {
+        "plain": world.network(2, vcid=VCID),
+        **world.every_type("namespace"),
+        **world.every_type("vrf"),
+    }
+    return world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
+
+
+@pytest.fixture
+def samples(kernel: Kernel) -> dict[type[KernelObject], KernelObject]:
+    """A kernel with networks of every type in every mode, and an object of every kind in it."""
+    wanted = goal()
+    outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
+    assert outcome.complete, (outcome.failed, outcome.unverified)
+    found = dict(NEVER_WANTED)
+    there = sorted(observe(kernel).state, key=lambda item: item.key)
+    for kind, fits in SAMPLES.items():
+        found[kind] = next(item for item in there if type(item) is kind and fits(item))
+    return found
+
+
+def sent(kernel: Kernel, action: Action, item: KernelObject) -> OperationError | None:
+    removed = action is Action.DELETE
+    change = Change(action, item if removed else None, None if removed else item)
+    if item.TRANSACTED:
+        return kernel.transact(item.key.netns, [change])
+    return kernel.send([change])[0]
+
+
+def test_every_kind_has_a_sample() -> None:
+    assert {kind.cls for kind in KINDS} == {*SAMPLES, *NEVER_WANTED}
+
+
+def test_every_kind_is_one_of_a_name_and_a_file() -> None:
+    """All links share a name, since the kernel has one name space for them."""
+    names = [kind.cls.KIND for kind in KINDS if not kind.drivers and kind.cls is not OrphanLink]
+    assert len(names) == len(set(names))
+    assert {kind.cls.KIND for kind in KINDS if kind.drivers} == {OrphanLink.KIND}
+
+
+def test_every_kind_says_how_it_is_known_to_be_ours() -> None:
+    for kind in KINDS:
+        assert "Ours: " in (kind.cls.__doc__ or ""), kind.cls.__name__
+
+
+def test_creating_what_is_there(
+    kernel: Kernel, samples: dict[type[KernelObject], KernelObject]
+) -> None:
+    """The kernel refuses it, or sets it once more, as the kind's rules say."""
+    for cls, item in samples.items():
+        if cls in NEVER_WANTED or (not item.removable and not kind_of(item).rules.exclusive):
+            continue
+        fault = sent(kernel, Action.CREATE, item)
+        refused = fault is not None and fault.fate is FailureKind.FOREIGN
+        assert refused == kind_of(item).rules.exclusive, (item.key, fault)
+        assert fault is None or fault.errno == errno.EEXIST, (item.key, fault)
+
+
+def test_what_is_removed_is_gone_and_comes_again(
+    kernel: Kernel, samples: dict[type[KernelObject], KernelObject]
+) -> None:
+    """The last kinds of the registry first, as nothing before them stands on them."""
+    for kind in reversed(KINDS):
+        item = samples[kind.cls]
+        assert sent(kernel, Action.DELETE, item) is None, item.key
+        assert sent(kernel, Action.DELETE, item) is None, f"{item.key}: what is gone is done"
+        there = observe(kernel).state.get(item.key) is not None
+        assert there == kind.rules.stays(item), item.key
+        if kind.cls not in NEVER_WANTED:
+            assert there or sent(kernel, Action.CREATE, item) is None, item.key
+            assert observe(kernel).state.get(item.key) == item, item.key
+
+
+def test_what_a_kind_needs_is_needed(
+    kernel: Kernel, samples: dict[type[KernelObject], KernelObject]
+) -> None:
+    """Without its container the kernel refuses it, with the errno of the kind's rules."""
+    for cls, item in samples.items():
+        rules = kind_of(item).rules
+        container = samples[WireguardLink].key
+        if cls in NEVER_WANTED or container not in rules.prerequisites(item):
+            continue
+        assert sent(kernel, Action.DELETE, samples[WireguardLink]) is None
+        fault = sent(kernel, Action.CREATE, item)
+        assert fault is not None, item.key
+        assert fault.errno == rules.missing, item.key
