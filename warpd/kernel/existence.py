@@ -23,7 +23,8 @@ class ExistenceRules(Generic[Item]):
     A kind with other rules derives a class of its own in its own file.
     """
 
-    exclusive = True  # creating what is there is refused (EEXIST); otherwise it is set once more
+    taken = errno.EEXIST  # the errno for creating what is there; 0 where it is set once more
+    absent = 0  # the errno for removing what is not there; 0 where that counts as done
     announced = True  # the kernel sends an event when it changes
     missing = errno.ENODEV  # the errno for an object that needs one that is not there
 

@@ -28,7 +28,7 @@ FIRST_PAIR = 5  # its ends have the indexes 10 and 11
 TEXTS = {
     errno.EEXIST: "File exists",
     errno.ENODEV: "No such device",
-    errno.EINVAL: "Invalid argument: Block of given index was not found",
+    errno.EINVAL: "Could not process rule",
     errno.ENOENT: "No such file or directory",
     errno.ENETDOWN: "Network is down",
     errno.ENETUNREACH: "Network is unreachable: Nexthop has invalid gateway",
@@ -190,7 +190,7 @@ class FakeKernel:
         self.sent_changes += 1
         subject = change.subject
         removed = change.action is Action.DELETE
-        code = 0 if removed else self._refusal(change, subject)
+        code = self._refusal(change, subject)
         if code:
             fate = FailureKind.FOREIGN if code == errno.EEXIST else FailureKind.REFUSED
             return OperationError(fate, change.action.value, subject.key, code, TEXTS[code])
@@ -202,10 +202,12 @@ class FakeKernel:
         return None
 
     def _refusal(self, change: Change, subject: KernelObject) -> int:
-        """The errno with which the kernel refuses to make the object, 0 for none."""
+        """The errno with which the kernel refuses the change, 0 for none."""
         rules = _rules(subject)
-        if change.before is None and rules.exclusive and self._is_taken(subject.key):
-            return errno.EEXIST
+        if change.action is Action.DELETE:
+            return 0 if subject.key in self.objects else rules.absent
+        if change.before is None and rules.taken and self._is_taken(subject.key):
+            return rules.taken
         if any(need not in self.objects for need in rules.prerequisites(subject)):
             return rules.missing
         return rules.refusal(subject, self.objects)

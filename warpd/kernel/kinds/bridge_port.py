@@ -81,7 +81,7 @@ def _port(netns: str, device: str, row: PortRow) -> BridgePort:
 class BridgePortRules(ExistenceRules[BridgePort]):
     """The settings of a port are there with the port."""
 
-    exclusive = False
+    taken = 0
 
     def stays(self, item: BridgePort) -> bool:
         return True

@@ -318,7 +318,7 @@ def read_up(rows: NamespaceRows) -> Iterator[Reading]:
 class LinkUpRules(ExistenceRules[LinkUp]):
     """A link that is up is set up once more."""
 
-    exclusive = False
+    taken = 0
 
 
 def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> Message:

@@ -18,6 +18,7 @@ objects in `nftables.listing`, how a change becomes commands in `nftables.comman
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -242,15 +243,16 @@ class IngressFilter(OnDevice):
 
 
 class SubtableRules(ExistenceRules[NetworkSubtable]):
-    """What is there is changed."""
+    """libnftables tells EINVAL for every transaction that fails."""
 
-    exclusive = False
+    taken = errno.EINVAL
+    absent = errno.EINVAL
 
 
 class IngressFilterRules(ExistenceRules[IngressFilter]):
     """It is written as a whole, whatever was there."""
 
-    exclusive = False
+    taken = 0
 
 
 Guard = NftTable | NetworkSubtable
@@ -316,9 +318,13 @@ class NftElements(KernelObject):
 
 
 class NftTableRules(ExistenceRules[NftTable]):
-    """nftables adds what is there once more; the guarded links come in the same transaction."""
+    """The guarded links come with the transaction that makes the table.
 
-    exclusive = False
+    libnftables tells EINVAL for every transaction that fails.
+    """
+
+    taken = errno.EINVAL
+    absent = errno.EINVAL
 
     def written_along(
         self, item: NftTable, created: bool, existing: Existing
@@ -330,7 +336,8 @@ class NftTableRules(ExistenceRules[NftTable]):
 class NftElementsRules(ExistenceRules[NftElements]):
     """An element that is there is added once more; a set keeps no trace of having none."""
 
-    exclusive = False
+    taken = 0
+    absent = errno.EINVAL
 
     def is_nothing(self, item: NftElements) -> bool:
         return not item.elements

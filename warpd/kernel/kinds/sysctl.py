@@ -167,7 +167,7 @@ class SysctlRules(ExistenceRules[Sysctl]):
     The kernel announces only some settings (RTM_NEWNETCONF).
     """
 
-    exclusive = False
+    taken = 0
     announced = False
     missing = errno.ENOENT
 

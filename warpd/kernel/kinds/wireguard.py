@@ -148,7 +148,7 @@ class WireguardDeviceRules(ExistenceRules[WireguardDevice]):
     (drivers/net/wireguard/netlink.c).
     """
 
-    exclusive = False
+    taken = 0
     announced = False
 
     def stays(self, item: WireguardDevice) -> bool:
@@ -166,7 +166,7 @@ class WireguardDeviceRules(ExistenceRules[WireguardDevice]):
 class WireguardPeerRules(ExistenceRules[WireguardPeer]):
     """A prefix belongs to one peer of a device: who is given it takes it from another, silently."""
 
-    exclusive = False
+    taken = 0
     announced = False
 
     def written_along(
