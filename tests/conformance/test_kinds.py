@@ -44,7 +44,7 @@ NEVER_WANTED: Mapping[type[KernelObject], KernelObject] = {
 # Which of several objects of a kind is the sample: one on which no other sample depends.
 SAMPLES: Mapping[type[KernelObject], Callable[[Any], bool]] = {
     NftTable: lambda item: item.netns == ROOT,
-    NetworkSubtable: lambda item: True,
+    NetworkSubtable: lambda item: item.vcid == VCID_IN_VRF,  # no ingress filter names its counters
     IngressFilter: lambda item: item.netns == ROOT,
     NftElements: lambda item: item.netns == ROOT and item.phase is Phase.PERMIT,
     Netns: lambda item: True,
@@ -64,13 +64,14 @@ SAMPLES: Mapping[type[KernelObject], Callable[[Any], bool]] = {
     Route: lambda item: item.netns == PLAIN and item.via is None and item.device != "",
     Rule: lambda item: not item.goto,
 }
-VCID = 7
+VCID, VCID_IN_VRF = 7, 8
 PLAIN = f"warp-{VCID}"  # the namespace of a network that has nothing special
 
 
 def goal() -> Target:
     networks = {
         "plain": world.network(2, vcid=VCID),
+        "plain-vrf": world.network(2, vcid=VCID_IN_VRF, isolation="vrf"),
         **world.every_type("namespace"),
         **world.every_type("vrf"),
     }

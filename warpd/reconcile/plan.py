@@ -45,26 +45,25 @@ class Plan:
 def plan(differences: Differences, names: Mapping[str, str], stopped: Collection[str] = ()) -> Plan:
     """Order the differences.
 
-    `names` maps groups to network names; a group without one is of a network that the intent no
-    longer has. To the groups in `stopped` nothing is given, as to those that a foreign object
-    blocks.
+    Args:
+        differences: what `diff` found.
+        names: group -> name of its network; a group without one is of a network that the intent no
+            longer has.
+        stopped: groups to which nothing is given, as to those that a foreign object blocks.
     """
-    stopped = {*stopped, *(blocked.group for blocked in differences.blocked)}
-    wanted = [item for item in differences.items if _group(item) not in stopped - {ROOT}]
-    # A network that cannot be completed still loses what it should no longer have; only nothing is
-    # given to it.
-    revoked = [
-        item for item in differences.items if _group(item) in stopped - {ROOT} and not item.replace
+    withheld = {*stopped, *(blocked.group for blocked in differences.blocked)} - {ROOT}
+    # A network that cannot be completed still loses what it should no longer have.
+    losing = [
+        item for item in differences.items if _group(item) not in withheld or not item.replace
     ]
-    removals = sorted(
-        (step for item in (*wanted, *revoked) for step in _taking(item, names)), key=_last_first
+    gaining = [item for item in differences.items if _group(item) not in withheld]
+    removals = sorted((step for item in losing for step in _taking(item, names)), key=_last_first)
+    additions = sorted(
+        (step for item in gaining for step in _giving(item, names)), key=_first_first
     )
     taking = [step for step in removals if not _is_tidying(step)]
     tidying = [step for step in removals if _is_tidying(step)]
-    giving = _by_needs(
-        sorted((step for item in wanted for step in _giving(item, names)), key=_first_first)
-    )
-    return Plan((*taking, *giving, *tidying), differences.blocked, dict(names))
+    return Plan((*taking, *_by_needs(additions), *tidying), differences.blocked, dict(names))
 
 
 def _group(item: Difference) -> str:

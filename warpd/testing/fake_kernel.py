@@ -21,6 +21,7 @@ from warpd.kernel.kinds.nft_table import NftTable, table_key
 from warpd.kernel.kinds.sysctl import TAG_FENCE4
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.registry import kind_of
+from warpd.kernel.rows import VethEnd
 from warpd.kernel.state import ROOT, Action, Change, EgressLink, Host, KernelObject, Key
 from warpd.networks.firewall.root import fences
 
@@ -71,22 +72,21 @@ class FakeKernel:
         for key in room(netns):
             if key in self.objects:
                 self._dumped[netns] = self.objects[key]
-        pairs = [item for item in self.objects.values() if item.TWO_NAMESPACES]
-        objects = [
-            item
-            for key, item in self.objects.items()
-            if key.netns == netns and not item.TWO_NAMESPACES
-        ]
-        shown = [
-            end
-            for number, pair in enumerate(pairs, FIRST_PAIR)
-            for end in _rules(pair).ends(pair, number)
-        ]
-        ends = tuple(end for end in shown if end.netns == netns)
+        objects = tuple(item for item in self._in(netns) if not item.TWO_NAMESPACES)
+        ends = tuple(end for end in self._ends() if end.netns == netns)
         foreign = {key: text for key, text in self.foreign.items() if key.netns == netns}
         others = {key.name: kind for key, kind in self.others.items() if key.netns == netns}
         host = self._host() if netns == ROOT else None
-        return Dump(netns, tuple(objects), ends, foreign, host=host, others=others)
+        return Dump(netns, objects, ends, foreign, host=host, others=others)
+
+    def _in(self, netns: str) -> Iterator[KernelObject]:
+        return (item for key, item in self.objects.items() if key.netns == netns)
+
+    def _ends(self) -> Iterator[VethEnd]:
+        """What each of two namespaces shows of an object that is in both."""
+        pairs = (item for item in self.objects.values() if item.TWO_NAMESPACES)
+        for number, pair in enumerate(pairs, FIRST_PAIR):
+            yield from _rules(pair).ends(pair, number)
 
     def keeping_counters(self) -> AbstractContextManager[None]:
         return nullcontext()  # it counts no packets

@@ -372,15 +372,25 @@ def needs_rebuild(before: Guard, after: KernelObject) -> bool:
     """
     if not isinstance(after, NftTable | NetworkSubtable):
         return False
-    sets_before = {item.name: item for item in before.sets}
-    if any(item.type.startswith(STRANGE) for item in before.sets):
-        return True
-    if any(s.name in sets_before and not _same_type(sets_before[s.name], s) for s in after.sets):
-        return True
-    chains_before = {chain.name: chain for chain in before.chains}
-    return any(
-        c.name in chains_before and not _same_hook(chains_before[c.name], c) for c in after.chains
-    )
+    return _is_strange(before) or _set_differs(before, after) or _hook_differs(before, after)
+
+
+def _is_strange(guard: Guard) -> bool:
+    return any(item.type.startswith(STRANGE) for item in guard.sets)
+
+
+def _set_differs(before: Guard, after: Guard) -> bool:
+    """Whether a set that stays has another type: the kernel changes none."""
+    previous = {item.name: item for item in before.sets}
+    stays = (item for item in after.sets if item.name in previous)
+    return any(not _same_type(previous[item.name], item) for item in stays)
+
+
+def _hook_differs(before: Guard, after: Guard) -> bool:
+    """Whether a chain that stays has another hook, priority or policy."""
+    previous = {chain.name: chain for chain in before.chains}
+    stays = (chain for chain in after.chains if chain.name in previous)
+    return any(not _same_hook(previous[chain.name], chain) for chain in stays)
 
 
 def _same_hook(one: NftChain, other: NftChain) -> bool:

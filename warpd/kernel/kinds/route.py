@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from warpd.kernel.existence import ExistenceRules, Existing
 from warpd.kernel.kinds.link import LinkUp, group_of, maker_of
@@ -144,36 +144,39 @@ def encode(change: Change) -> list[Message]:
     return [_message(change.after, "new", create=change.before is None)]
 
 
-def _message(item: Route, verb: str, create: bool) -> Message:
+def _message(item: Route, verb: Literal["new", "del"], create: bool) -> Message:
     network = ip_network(item.prefix)
-    six = network.version == 6
-    scope = RT_SCOPE_UNIVERSE if item.via or six or not item.device else RT_SCOPE_LINK
-    header: dict[str, Any] = {
-        "family": AF_INET6 if six else AF_INET,
-        "dst_len": network.prefixlen,
-        "table": item.table if item.table < 256 else 0,
-        "proto": ROUTE_PROTOCOL,
-        "scope": scope,
-        "type": item.kind,
-        "flags": RTNH_F_ONLINK if item.onlink and verb == "new" else 0,
-    }
     attrs: list[tuple[str, Any]] = [("RTA_TABLE", item.table)]
     if network.prefixlen:
         attrs.append(("RTA_DST", str(network.network_address)))
     if item.metric:
         attrs.append(("RTA_PRIORITY", item.metric))
-    if verb == "new" and item.device:
-        attrs.append(("RTA_OIF", Index(item.netns, item.device)))
-        if item.via:
-            attrs.append(("RTA_GATEWAY", item.via))
-    return Message(
-        item.netns,
-        "route",
-        "new" if verb == "new" else "del",
-        tuple(header.items()),
-        tuple(attrs),
-        create=create,
+    if verb == "new":
+        attrs += _next_hop(item)
+    header = (
+        ("family", AF_INET6 if network.version == 6 else AF_INET),
+        ("dst_len", network.prefixlen),
+        ("table", item.table if item.table < 256 else 0),
+        ("proto", ROUTE_PROTOCOL),
+        ("scope", _scope(item, network.version)),
+        ("type", item.kind),
+        ("flags", RTNH_F_ONLINK if item.onlink and verb == "new" else 0),
     )
+    return Message(item.netns, "route", verb, header, tuple(attrs), create)
+
+
+def _next_hop(item: Route) -> Iterator[tuple[str, Any]]:
+    if not item.device:
+        return
+    yield "RTA_OIF", Index(item.netns, item.device)
+    if item.via:
+        yield "RTA_GATEWAY", item.via
+
+
+def _scope(item: Route, version: int) -> int:
+    """IPv4 alone tells a destination on the link from one behind a gateway."""
+    on_link = version == 4 and item.device and not item.via
+    return RT_SCOPE_LINK if on_link else RT_SCOPE_UNIVERSE
 
 
 def delete_route(item: Route) -> list[Message]:

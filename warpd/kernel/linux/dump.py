@@ -231,27 +231,20 @@ class NamespaceDumper:
         return functools.reduce(operator.or_, tags, 0)
 
     def _alien(self) -> str:
-        """A namespace with our form of name, but somebody else's content."""
-        if self.netns == ROOT or self._table is not None:
+        """Why a namespace with our form of name is somebody else's, "" where it is ours.
+
+        Without our table and our alias it is ours only as a crash leaves it: new, with nothing in
+        it that is up.
+        """
+        if self.netns == ROOT or self._table is not None or any(map(_is_marked, self.links)):
             return ""
-        if any(
-            row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN for row in self.links
-        ):
+        strange = [row.name for row in self.links if row.up or not _is_known(row.name)]
+        if not strange:
             return ""
-        # Without our table and our alias it is ours only as a crash leaves it: new, with nothing in
-        # it that is up.
-        known = [
-            row.name for row in self.links if row.name in KERNEL_NAMES or naming.is_link(row.name)
-        ]
-        strange = [row.name for row in self.links if row.up or row.name not in known]
-        return (
-            f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}"
-            if strange
-            else ""
-        )
+        return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}"
 
     def _is_ours(self, row: LinkRow) -> bool:
-        if row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN:
+        if _is_marked(row):
             return True
         if not naming.is_link(row.name):
             return False
@@ -275,3 +268,13 @@ def _others(links: Sequence[LinkRow], own: Sequence[LinkRow]) -> dict[str, str]:
     """The links of others, by name: none of them is to be taken for one that we want."""
     known = {row.name for row in own}
     return {row.name: row.kind or "physical" for row in links if row.name not in known}
+
+
+def _is_marked(row: LinkRow) -> bool:
+    """Whether a link bears our alias, or the link group of one that has just been created."""
+    return row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN
+
+
+def _is_known(name: str) -> bool:
+    """Whether a link may be in a new namespace of ours: one of the kernel's, or with our name."""
+    return name in KERNEL_NAMES or naming.is_link(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from warpd.kernel.kinds.nft_table import FAMILY, TABLE
@@ -29,42 +29,35 @@ def read(context: Any) -> ForeignRules:
 
     `context` is a libnftables context that answers in JSON.
     """
-    chains: dict[Name, ForeignChain] = {}
-    waiting = [(_name(item), item) for item in _base_chains(context)]
-    while waiting and len(chains) < CHAINS_MAX:
-        name, item = waiting.pop(0)
-        if name in chains:
-            continue
-        chains[name] = _chain(context, name, item)
-        waiting += [((*name[:2], target), {}) for target in _targets(chains[name])]
-    chains |= {
-        name: ForeignChain(*name, complete=False) for name, _item in waiting if name not in chains
-    }
-    named = sorted(
-        {(chain.family, chain.table, each) for chain in chains.values() for each in _sets_of(chain)}
-    )
-    sets = [found for found in (_set(context, name) for name in named) if found is not None]
-    more = sorted({target for found in sets for target in _set_targets(found)} - chains.keys())
-    if more:
-        chains |= _reached(context, more, chains)
+    found = [(_name(item), item) for item in _base_chains(context)]
+    chains = _followed(context, found, {})
+    named = sorted({name for chain in chains.values() for name in _sets_of(chain)})
+    sets = [item for item in (_set(context, name) for name in named) if item is not None]
+    more = sorted({target for item in sets for target in _set_targets(item)} - chains.keys())
+    chains |= _followed(context, [(name, {}) for name in more], chains)
     return ForeignRules(tuple(chains[name] for name in sorted(chains)), tuple(sets))
 
 
-def _reached(
-    context: Any, more: list[Name], known: Mapping[Name, ForeignChain]
+def _followed(
+    context: Any,
+    found: Sequence[tuple[Name, Mapping[str, Any]]],
+    known: Mapping[Name, ForeignChain],
 ) -> dict[Name, ForeignChain]:
-    """Chains that only a named map leads to, and what they jump to in turn."""
+    """Chains with whatever they jump to in turn, without those that are known.
+
+    Of more than CHAINS_MAX, the rest is not read.
+    """
     chains: dict[Name, ForeignChain] = {}
-    waiting = list(more)
+    waiting = list(found)
     while waiting:
-        name = waiting.pop(0)
+        name, item = waiting.pop(0)
         if name in chains or name in known:
             continue
         if len(chains) + len(known) >= CHAINS_MAX:
             chains[name] = ForeignChain(*name, complete=False)
             continue
-        chains[name] = _chain(context, name, {})
-        waiting += [(*name[:2], target) for target in _targets(chains[name])]
+        chains[name] = _chain(context, name, item)
+        waiting += [((*name[:2], target), {}) for target in _targets(chains[name])]
     return chains
 
 
@@ -168,10 +161,11 @@ def _jumps(value: Any) -> Iterator[str]:
                 yield from _jumps(body)
 
 
-def _sets_of(chain: ForeignChain) -> Iterator[str]:
+def _sets_of(chain: ForeignChain) -> Iterator[Name]:
     """Named sets and maps that a chain's rules ask."""
     for text in chain.rules:
-        yield from re.findall(r'"@([^"]+)"', text)
+        for name in re.findall(r'"@([^"]+)"', text):
+            yield chain.family, chain.table, name
 
 
 def _set(context: Any, name: Name) -> ForeignSet | None:

@@ -87,14 +87,24 @@ def read_host(
 ) -> tuple[Host, list[KernelObject]]:
     """The facts about the machine, and the host's own settings that are ours to undo.
 
-    `within` tells the links with a route to a part of each range; it may be of a moment ago.
+    Args:
+        route: a socket in the root.
+        look: what a look at the root found.
+        uplink: the name of the link to the internet; "auto" for that of the default route.
+        targets: prefixes that networks may reach.
+        wireguard: whether the kernel has WireGuard.
+        vrf: whether the kernel can make VRFs.
+        within: tells the links with a route to a part of each range; it may be of a moment ago.
+
+    Raises:
+        DumpError: a dump could not be trusted.
     """
     hops = rtnl.ways_out(route)
     row = _uplink(look.links, uplink, hops)
     ways = _ways(route, look, targets, within)
     uplinks = _uplinks(route, look, row, uplink)
     elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
-    steered = _steered(route, look, row, elsewhere) if row is not None else ()
+    steered = _steered(route, look, row, elsewhere)
     exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
     fence4, fence6 = _remembered(look, row, exits)
     host = Host(
@@ -102,7 +112,7 @@ def read_host(
         uplink=row.name if row else "",
         uplink_mtu=row.mtu if row else _remembered_mtu(look),
         uplink_addresses=_addresses_of(look.addresses, row),
-        uplink_down=row is not None and not (row.up and row.carrier),
+        uplink_down=_is_down(row),
         cloud_address=cloud_address(),
         wireguard_kernel=wireguard,
         wireguard_go=wireguard_go.available(),
@@ -122,20 +132,34 @@ def read_host(
         passing_addresses=_passing(look.addresses, row),
         source_addresses=tuple(way.source for way in hops if way.source),
         hops=(*_hops(row, hops), *steered),
-        local=local_prefixes(
-            route, look.addresses, {each.index for each in look.links if _looks_ours(each)}
-        ),
-        bridge_netfilter=tuple(
-            n
-            for n in BRIDGE_NETFILTER
-            if read_setting(f"net/bridge/bridge-nf-call-{n}") is not None
-        ),
+        local=_local(route, look),
+        bridge_netfilter=_bridge_netfilter(),
         vrf=vrf,
         foreign_vrfs=_foreign_vrfs(look),
         conntrack_max=_conntrack_max(),
         onlink=_onlink(look, exits),
     )
     return host, _host_settings(host, {row.name: row for row in look.links})
+
+
+def _is_down(uplink: LinkRow | None) -> bool:
+    """Whether the uplink is there, but switched off or without a carrier."""
+    return uplink is not None and not (uplink.up and uplink.carrier)
+
+
+def _local(route: NetlinkSocket, look: RootLook) -> tuple[str, ...]:
+    """Prefixes that the host delivers to itself, without those on links of ours."""
+    ours = {row.index for row in look.links if _looks_ours(row)}
+    return local_prefixes(route, look.addresses, ours)
+
+
+def _bridge_netfilter() -> tuple[str, ...]:
+    """The tables through which br_netfilter sends bridged frames; none without that module."""
+    return tuple(
+        name
+        for name in BRIDGE_NETFILTER
+        if read_setting(f"net/bridge/bridge-nf-call-{name}") is not None
+    )
 
 
 def _foreign_vrfs(look: RootLook) -> tuple[tuple[int, str], ...]:
@@ -260,12 +284,14 @@ def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
 
 
 def _steered(
-    route: NetlinkSocket, look: RootLook, uplink: LinkRow, elsewhere: Sequence[int]
+    route: NetlinkSocket, look: RootLook, uplink: LinkRow | None, elsewhere: Sequence[int]
 ) -> tuple[DefaultRoute, ...]:
     """How the uplink itself leads on where the host's own default route does not use it.
 
     By the best default route over it that is in any table, or else straight to the link.
     """
+    if uplink is None:
+        return ()
     own = {6 if ":" in address else 4 for address in _addresses_of(look.addresses, uplink)}
     versions = [version for version in elsewhere if version in own]
     return tuple(

@@ -13,7 +13,7 @@ import importlib.util
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,22 @@ FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_L3MDEV, FRA_PROTOCOL = 6, 10, 15, 19, 2
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_SUPPRESS_PREFIXLEN, FRA_FWMASK = 1, 3, 4, 14, 16
 KNOWN_ACTIONS = (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_BLACKHOLE)
 FIB_RULE_PERMANENT, FIB_RULE_UNRESOLVED, FIB_RULE_IIF_DETACHED = 1, 4, 8
+KNOWN_RULE_ATTRIBUTES = frozenset(
+    {
+        FRA_PRIORITY,
+        FRA_FWMARK,
+        FRA_TABLE,
+        FRA_L3MDEV,
+        FRA_PROTOCOL,
+        FRA_DST,
+        FRA_IIFNAME,
+        FRA_GOTO,
+        FRA_SUPPRESS_PREFIXLEN,
+        FRA_FWMASK,
+    }
+)
 WHOLE_MASK = 0xFFFFFFFF
+NOTHING = memoryview(b"")
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -139,155 +154,148 @@ def _resolved(value: Any, resolve: Resolve) -> Any:
     return value
 
 
-def _text(data: memoryview, start: int, end: int) -> str:
-    return bytes(data[start:end]).rstrip(b"\0").decode("utf-8", "replace")
+def _text(data: memoryview) -> str:
+    return bytes(data).rstrip(b"\0").decode("utf-8", "replace")
 
 
-def _number(data: memoryview, start: int, end: int) -> int:
-    return int.from_bytes(data[start:end], "little")
+def _number(data: memoryview) -> int:
+    return int.from_bytes(data, "little")
 
 
-def _address(data: memoryview, start: int, end: int) -> str:
-    family = socket.AF_INET if end - start == 4 else socket.AF_INET6
-    return socket.inet_ntop(family, data[start:end])
+def _signed(data: memoryview) -> int:
+    return int.from_bytes(data, "little", signed=True)
+
+
+def _address(data: memoryview) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
+class _Fields:
+    """The attributes of one message, by number."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, data: memoryview, offset: int) -> None:
+        found = attributes(data, offset, len(data))
+        self._found = {what: data[start:end] for what, start, end in found}
+
+    def kinds(self) -> Iterable[int]:
+        return self._found.keys()
+
+    def raw(self, what: int) -> memoryview:
+        return self._found.get(what, NOTHING)
+
+    def text(self, what: int) -> str:
+        return _text(self._found.get(what, NOTHING))
+
+    def number(self, what: int, otherwise: int = 0) -> int:
+        data = self._found.get(what)
+        return otherwise if data is None else _number(data)
+
+    def address(self, what: int) -> str:
+        data = self._found.get(what)
+        return "" if data is None else _address(data)
+
+    def inner(self, what: int) -> _Fields:
+        """The attributes inside an attribute."""
+        return _Fields(self._found.get(what, NOTHING), 0)
 
 
 def decode_link(data: memoryview) -> LinkRow:
+    """A row of RTM_NEWLINK (struct ifinfomsg)."""
     _family, _type, index, flags, _change = IFINFO.unpack_from(data)
-    name = kind = alias = ""
-    mtu = peer = master = group = 0
-    special: dict[int, bytes] = {}
-    conf: dict[int, bytes] = {}
-    for what, start, end in attributes(data, IFINFO.size, len(data)):
-        if what == IFLA_IFNAME:
-            name = _text(data, start, end)
-        elif what == IFLA_MTU:
-            mtu = _number(data, start, end)
-        elif what == IFLA_LINK:
-            peer = _number(data, start, end)
-        elif what == IFLA_IFALIAS:
-            alias = _text(data, start, end)
-        elif what == IFLA_MASTER:
-            master = _number(data, start, end)
-        elif what == IFLA_GROUP:
-            group = _number(data, start, end)
-        elif what == IFLA_LINKINFO:
-            for inner, a, b in attributes(data, start, end):
-                if inner == IFLA_INFO_KIND:
-                    kind = _text(data, a, b)
-                elif inner == IFLA_INFO_DATA:
-                    special = {w: bytes(data[x:y]) for w, x, y in attributes(data, a, b)}
-        elif what == IFLA_AF_SPEC:
-            conf = _conf(data, start, end)
-    up, carrier = bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)
-    return LinkRow(index, name, kind, mtu, up, alias, peer, master, special, conf, group, carrier)
+    found = _Fields(data, IFINFO.size)
+    info = found.inner(IFLA_LINKINFO)
+    special = info.inner(IFLA_INFO_DATA)
+    return LinkRow(
+        index,
+        found.text(IFLA_IFNAME),
+        info.text(IFLA_INFO_KIND),
+        found.number(IFLA_MTU),
+        bool(flags & IFF_UP),
+        found.text(IFLA_IFALIAS),
+        found.number(IFLA_LINK),
+        found.number(IFLA_MASTER),
+        {kind: bytes(special.raw(kind)) for kind in special.kinds()},
+        _conf(found.inner(IFLA_AF_SPEC)),
+        found.number(IFLA_GROUP),
+        bool(flags & IFF_LOWER_UP),
+    )
 
 
-def _conf(data: memoryview, start: int, end: int) -> dict[int, bytes]:
-    parts = [part for part in attributes(data, start, end) if part[0] in IFLA_INET_CONF]
-    rows = ((family, what, x, y) for family, a, b in parts for what, x, y in attributes(data, a, b))
-    return {
-        family: bytes(data[x:y]) for family, what, x, y in rows if what == IFLA_INET_CONF[family]
-    }
+def _conf(families: _Fields) -> dict[int, bytes]:
+    """Address family -> the array of its settings."""
+    out: dict[int, bytes] = {}
+    for family, what in IFLA_INET_CONF.items():
+        array = families.inner(family).raw(what)
+        if array:
+            out[family] = bytes(array)
+    return out
 
 
 def decode_rule(data: memoryview) -> RuleRow:
+    """A row of RTM_NEWRULE (struct fib_rule_hdr).
+
+    The kernel always tells FRA_SUPPRESS_PREFIXLEN (all ones for none), and FRA_FWMASK with a mark.
+    A rule whose target or link is gone does nothing until that is back: then the kernel finds it
+    by itself.
+    """
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
-    priority = mark = protocol = goto = mask = 0
-    l3mdev, suppress, link, address = False, -1, "", ""
-    # A rule whose target or link is gone does nothing until that is back: then the kernel finds it
-    # by itself.
+    found = _Fields(data, FIBRULE.size)
     strange = flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED | FIB_RULE_IIF_DETACHED)
-    odd = bool(source or tos or action not in KNOWN_ACTIONS or strange)
-    for what, start, end in attributes(data, FIBRULE.size, len(data)):
-        if what == FRA_PRIORITY:
-            priority = _number(data, start, end)
-        elif what == FRA_FWMARK:
-            mark = _number(data, start, end)
-        elif what == FRA_TABLE:
-            table = _number(data, start, end)
-        elif what == FRA_L3MDEV:
-            l3mdev = bool(_number(data, start, end))
-        elif what == FRA_PROTOCOL:
-            protocol = _number(data, start, end)
-        elif what == FRA_GOTO:
-            goto = _number(data, start, end)
-        elif what == FRA_SUPPRESS_PREFIXLEN:  # always told: all ones for none
-            suppress = int.from_bytes(data[start:end], "little", signed=True)
-        elif what == FRA_IIFNAME:
-            link = _text(data, start, end)
-        elif what == FRA_DST:
-            address = _address(data, start, end)
-        elif what == FRA_FWMASK:  # always told with a mark
-            mask = _number(data, start, end)
-        else:
-            odd = True
-    version = 4 if family == socket.AF_INET else 6
-    mask = 0 if mask == WHOLE_MASK else mask
-    nop, blackhole = action == FR_ACT_NOP, action == FR_ACT_BLACKHOLE
-    prefix = f"{address}/{to}" if address else ""
+    unknown = not KNOWN_RULE_ATTRIBUTES.issuperset(found.kinds())
+    address = found.address(FRA_DST)
+    mask = found.number(FRA_FWMASK)
+    suppress = found.raw(FRA_SUPPRESS_PREFIXLEN)
     return RuleRow(
-        version,
-        priority,
-        mark,
-        table,
-        l3mdev,
-        goto,
-        nop,
-        suppress,
-        link,
-        prefix,
-        mask,
-        blackhole,
-        protocol,
-        odd,
-        bytes(data),
+        version=4 if family == socket.AF_INET else 6,
+        priority=found.number(FRA_PRIORITY),
+        mark=found.number(FRA_FWMARK),
+        table=found.number(FRA_TABLE, table),
+        l3mdev=bool(found.number(FRA_L3MDEV)),
+        goto=found.number(FRA_GOTO),
+        nop=action == FR_ACT_NOP,
+        suppress=_signed(suppress) if suppress else -1,
+        link=found.text(FRA_IIFNAME),
+        to=f"{address}/{to}" if address else "",
+        mask=0 if mask == WHOLE_MASK else mask,
+        blackhole=action == FR_ACT_BLACKHOLE,
+        protocol=found.number(FRA_PROTOCOL),
+        odd=bool(source or tos or strange or unknown or action not in KNOWN_ACTIONS),
+        body=bytes(data),
     )
 
 
 def decode_address(data: memoryview) -> AddressRow:
+    """A row of RTM_NEWADDR (struct ifaddrmsg)."""
     _family, length, flags, scope, index = IFADDR.unpack_from(data)
-    local = address = ""
-    for what, start, end in attributes(data, IFADDR.size, len(data)):
-        if what == IFA_LOCAL:
-            local = _address(data, start, end)
-        elif what == IFA_ADDRESS:
-            address = _address(data, start, end)
-        elif what == IFA_FLAGS:
-            flags = _number(data, start, end)
-    return AddressRow(index, local or address, length, flags, scope, bytes(data))
+    found = _Fields(data, IFADDR.size)
+    address = found.address(IFA_LOCAL) or found.address(IFA_ADDRESS)
+    return AddressRow(index, address, length, found.number(IFA_FLAGS, flags), scope, bytes(data))
 
 
 def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
-    """None for what the kernel keeps by itself: local, broadcast, multicast, cached.
+    """A row of RTM_NEWROUTE (struct rtmsg).
 
-    The answer to a lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute): `looked_up`
-    lets it pass.
+    None for what the kernel keeps by itself: local, broadcast, multicast, cached. The answer to a
+    lookup is always marked as cached (RTM_F_CLONED, inet_rtm_getroute); `looked_up` lets it pass.
     """
     family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
-    if (
-        table == RT_TABLE_LOCAL
-        or kind in KEPT_BY_KERNEL
-        or (flags & RTM_F_CLONED and not looked_up)
-    ):
+    cached = flags & RTM_F_CLONED and not looked_up
+    if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or cached:
         return None
-    prefix, via, source = "0.0.0.0" if family == socket.AF_INET else "::", "", ""
-    metric = index = 0
-    for what, start, end in attributes(data, RTMSG.size, len(data)):
-        if what == RTA_DST:
-            prefix = _address(data, start, end)
-        elif what == RTA_OIF:
-            index = _number(data, start, end)
-        elif what == RTA_GATEWAY:
-            via = _address(data, start, end)
-        elif what == RTA_PREFSRC:
-            source = _address(data, start, end)
-        elif what == RTA_PRIORITY:
-            metric = _number(data, start, end)
-        elif what == RTA_TABLE:
-            table = _number(data, start, end)
+    found = _Fields(data, RTMSG.size)
+    everything = "0.0.0.0" if family == socket.AF_INET else "::"
     return RouteRow(
-        f"{prefix}/{length}", table, protocol, kind, metric, index, via, bytes(data), source
+        f"{found.address(RTA_DST) or everything}/{length}",
+        found.number(RTA_TABLE, table),
+        protocol,
+        kind,
+        found.number(RTA_PRIORITY),
+        found.number(RTA_OIF),
+        found.address(RTA_GATEWAY),
+        bytes(data),
+        found.address(RTA_PREFSRC),
     )
 
 
@@ -396,7 +404,7 @@ def _next_hops(data: memoryview) -> Iterator[int]:
     """The links of a route, one or several (struct rtnexthop: length, flags, weight, ifindex)."""
     for what, start, end in attributes(data, RTMSG.size, len(data)):
         if what == RTA_OIF:
-            yield _number(data, start, end)
+            yield _number(data[start:end])
         while what == RTA_MULTIPATH and start + NEXTHOP.size <= end:
             length, _flags, _weight, index = NEXTHOP.unpack_from(data, start)
             yield index

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from warpd.kernel.netlink.socket import attributes
@@ -197,32 +197,32 @@ def decode_device(device: DeviceRead, data: memoryview) -> None:
 
 
 def _decode_peer(device: DeviceRead, data: memoryview, start: int, end: int) -> None:
-    fields = {kind: (low, high) for kind, low, high in attributes(data, start, end)}
-    if P_PUBLIC_KEY not in fields:
+    """Add one part of a peer: the kernel cuts a peer with many AllowedIPs into several."""
+    found = {kind: data[low:high] for kind, low, high in attributes(data, start, end)}
+    if P_PUBLIC_KEY not in found:
         return
-    low, high = fields[P_PUBLIC_KEY]
-    public = base64.b64encode(data[low:high]).decode()
+    public = base64.b64encode(found[P_PUBLIC_KEY]).decode()
     peer = device.peers.get(public)
     if peer is None:
         peer = device.peers[public] = PeerRead(public)
-    for kind, (low, high) in fields.items():
-        if kind == P_PRESHARED_KEY:
-            key = bytes(data[low:high])
-            peer.preshared_key = Secret(key) if key != NO_KEY else None
-        elif kind == P_KEEPALIVE:
-            peer.keepalive = int.from_bytes(data[low:high], "little")
-        elif kind == P_HANDSHAKE:
-            peer.handshake = int.from_bytes(data[low : low + 8], "little")
-        elif kind == P_RX:
-            peer.received = int.from_bytes(data[low:high], "little")
-        elif kind == P_TX:
-            peer.sent = int.from_bytes(data[low:high], "little")
-        elif kind == P_ENDPOINT:
-            peer.endpoint = _decode_endpoint(bytes(data[low:high]))
-        elif kind == P_ALLOWEDIPS:
-            peer.allowed_ips += [
-                _decode_allowed(data, a, b) for _, a, b in attributes(data, low, high)
-            ]
+    if P_ALLOWEDIPS in found:
+        inner = found[P_ALLOWEDIPS]
+        rows = attributes(inner, 0, len(inner))
+        peer.allowed_ips += [_decode_allowed(inner, low, high) for _, low, high in rows]
+    if P_PRESHARED_KEY in found:
+        _decode_settings(peer, found)
+
+
+def _decode_settings(peer: PeerRead, found: Mapping[int, memoryview]) -> None:
+    """What only the first part of a peer tells (get_peer, drivers/net/wireguard/netlink.c)."""
+    key = bytes(found[P_PRESHARED_KEY])
+    peer.preshared_key = Secret(key) if key != NO_KEY else None
+    peer.keepalive = int.from_bytes(found.get(P_KEEPALIVE, b""), "little")
+    peer.handshake = int.from_bytes(found.get(P_HANDSHAKE, b"")[:8], "little")
+    peer.received = int.from_bytes(found.get(P_RX, b""), "little")
+    peer.sent = int.from_bytes(found.get(P_TX, b""), "little")
+    if P_ENDPOINT in found:
+        peer.endpoint = _decode_endpoint(bytes(found[P_ENDPOINT]))
 
 
 def _decode_endpoint(raw: bytes) -> str:

@@ -144,7 +144,7 @@ def _create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
 
 
 def _content(item: Guard) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = [{"add": {"counter": _at(name=name)}} for name in item.counters]
+    out = _counters("add", item.counters)
     for each in item.sets:
         out += _add_set(each)
     out += [_add_chain(chain) for chain in sorted(item.chains, key=_is_last)]
@@ -181,32 +181,29 @@ def _change_part(before: NetworkSubtable, after: NetworkSubtable) -> list[dict[s
 
 
 def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
-    chains_before = {chain.name: chain for chain in before.chains}
-    chains_after = {chain.name: chain for chain in after.chains}
-    changed = [c for c in after.chains if chains_before.get(c.name) != c]
-    gone = [c for c in before.chains if c.name not in chains_after]
-    out: list[dict[str, Any]] = []
-    for chain in [*changed, *gone]:
-        if chain.name in chains_before:
-            out.append({"flush": {"chain": _at(name=chain.name)}})
+    """In the order that references allow: what is named is made before and goes after."""
+    previous = {chain.name: chain for chain in before.chains}
+    kept = {chain.name for chain in after.chains}
+    changed = [chain for chain in after.chains if previous.get(chain.name) != chain]
+    gone = [chain for chain in before.chains if chain.name not in kept]
+    emptied = [chain for chain in (*changed, *gone) if chain.name in previous]
     sets_out, sets_in = _set_changes(before, after)
+    counters_in = [name for name in after.counters if name not in before.counters]
+    counters_out = [name for name in before.counters if name not in after.counters]
+    out = [{"flush": {"chain": _at(name=chain.name)}} for chain in emptied]
     out += sets_in
-    out += [
-        {"add": {"counter": _at(name=name)}}
-        for name in after.counters
-        if name not in before.counters
-    ]
+    out += _counters("add", counters_in)
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in gone]
     out += [_add_chain(chain) for chain in changed]
     for chain in changed:
         out += _add_rules(chain)
     out += sets_out
-    out += [
-        {"delete": {"counter": _at(name=name)}}
-        for name in before.counters
-        if name not in after.counters
-    ]
+    out += _counters("delete", counters_out)
     return out
+
+
+def _counters(verb: str, names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{verb: {"counter": _at(name=name)}} for name in names]
 
 
 def _set_changes(before: Guard, after: Guard) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -236,7 +233,7 @@ def _delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
     out += [{"flush": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in item.chains]
     out += [_delete_set(each) for each in item.sets]
-    return [*out, *({"delete": {"counter": _at(name=name)}} for name in item.counters)]
+    return [*out, *_counters("delete", item.counters)]
 
 
 def _write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:

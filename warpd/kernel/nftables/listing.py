@@ -6,7 +6,7 @@ What we never put there becomes something strange, which is mended.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -31,25 +31,42 @@ from warpd.kernel.state import ROOT
 
 
 def element(value: Any) -> str:
-    """A listed set element as text: an address, a prefix, a range, a name."""
-    if isinstance(value, list):  # of a map
+    """A listed set element as text: an address, a prefix, a range, a name, or an entry of a map.
+
+    What is none of these stays JSON.
+    """
+    if isinstance(value, list):
         return " : ".join(element(part) for part in value)
     if not isinstance(value, dict):
         return str(value)
-    if "jump" in value:
-        return f"jump {value['jump']['target']}"
-    if "prefix" in value:
-        address = value["prefix"]["addr"]
-        if "." in address and ":" in address:  # an IPv4 address in IPv6 spelling: ::ffff:0.0.0.0
-            address = str(ip_address(address))
-        return f"{address}/{value['prefix']['len']}"
-    if "range" in value:
-        return "-".join(element(end) for end in value["range"])
-    if "concat" in value:
-        return JOINT.join(element(part) for part in value["concat"])
-    if "elem" in value:
-        return element(value["elem"]["val"])
-    return json.dumps(value, sort_keys=True)
+    kind, inner = next(iter(value.items()), ("", None))
+    if len(value) != 1 or kind not in _ELEMENTS:
+        return json.dumps(value, sort_keys=True)
+    return _ELEMENTS[kind](inner)
+
+
+def _prefix(inner: Mapping[str, Any]) -> str:
+    address = inner["addr"]
+    if "." in address and ":" in address:  # an IPv4 address in IPv6 spelling: ::ffff:0.0.0.0
+        address = str(ip_address(address))
+    return f"{address}/{inner['len']}"
+
+
+def _range(inner: Iterable[Any]) -> str:
+    return "-".join(element(end) for end in inner)
+
+
+def _concatenation(inner: Iterable[Any]) -> str:
+    return JOINT.join(element(part) for part in inner)
+
+
+_ELEMENTS: Mapping[str, Callable[[Any], str]] = {
+    "jump": lambda inner: f"jump {inner['target']}",
+    "prefix": _prefix,
+    "range": _range,
+    "concat": _concatenation,
+    "elem": lambda inner: element(inner["val"]),
+}
 
 
 def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
@@ -98,36 +115,39 @@ class _Listing:
     )  # nftables 1.1.2 and later list a rule's meter as a set, with a size
 
     def take(self, kind: str, item: Mapping[str, Any]) -> None:
-        if kind == "table":
-            self.seen = True
-            self.sets += [
-                NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())
-            ]  # dormant: a guard asleep
-        elif (
-            kind in ("set", "map")
-            and "dynamic" in item.get("flags", ())
-            and "timeout" not in item["flags"]
-        ):
+        """Sort in one entry of the listing; what is of no kind of ours is strange."""
+        match kind:
+            case "table":
+                self.seen = True
+                # dormant: a guard asleep
+                self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]
+            case "set" | "map":
+                self._take_set(item)
+            case "counter":
+                self.counts[item["name"]] = (item["packets"], item["bytes"])
+            case "chain":
+                self.chains[item["name"]] = item
+            case "rule":
+                expressions = (self._metered(each) for each in item["expr"])
+                text = rule(item.get("comment", ""), *expressions)
+                self.rules.setdefault(item["chain"], []).append(text)
+            case "metainfo":
+                pass
+            case _:
+                self.sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
+
+    def _take_set(self, item: Mapping[str, Any]) -> None:
+        """A set or map; one that packets fill without a time-out is a rule's meter."""
+        flags = item.get("flags", ())
+        if "dynamic" in flags and "timeout" not in flags:
             self.meters[item["name"]] = int(item.get("size", 0))
-        elif kind in ("set", "map"):
-            shape, values = _set(item)
-            self.sets.append(shape)
-            self.elements[shape.name] = values
-            if shape.map and shape.role == "static":
-                self.entries += [
-                    (shape.name, str(link), _target(verdict))
-                    for link, verdict in item.get("elem", ())
-                ]
-        elif kind == "counter":
-            self.counts[item["name"]] = (item["packets"], item["bytes"])
-        elif kind == "chain":
-            self.chains[item["name"]] = item
-        elif kind == "rule":
-            self.rules.setdefault(item["chain"], []).append(
-                rule(item.get("comment", ""), *(self._metered(each) for each in item["expr"]))
-            )
-        elif kind != "metainfo":
-            self.sets.append(NftSet(f"{kind} {item.get('name', '')}", STRANGE))
+            return
+        shape, values = _set(item)
+        self.sets.append(shape)
+        self.elements[shape.name] = values
+        if shape.map and shape.role == "static":
+            found = ((link, _target(verdict)) for link, verdict in item.get("elem", ()))
+            self.entries += [(shape.name, str(link), target) for link, target in found]
 
     def _metered(self, expression: Mapping[str, Any]) -> Mapping[str, Any]:
         """A meter, however this nftables lists it. Sets are listed before rules."""
