@@ -1,9 +1,9 @@
 """The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys.
 
-One set of sockets a namespace, kept.
+One set of sockets a namespace is kept open.
 
-Lives here: which door each object kind goes through, and what an errno means for it. Does not:
-which changes to make, in which order, or why.
+Lives here: how a change is sent by each channel, and what an errno means for it. Does not: how a
+kind is encoded or read (`warpd.kernel.registry`), which changes to make, in which order, or why.
 """
 
 from __future__ import annotations
@@ -84,50 +84,52 @@ class LiveKernel:
     """The kernel of this machine, seen from the namespace in which this object is made."""
 
     def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
-        """`event_bytes` is how much the kernel keeps for us of events that we have not taken in
-        yet.
+        """Open nothing yet.
+
+        Args:
+            event_bytes: how much the kernel keeps of events that were not received yet, in bytes.
         """
         self._event_bytes = event_bytes
-        self._doors: dict[str, NamespaceHandles] = {}
+        self._handles: dict[str, NamespaceHandles] = {}
         self._family: int | None = None
         self._vrf: bool | None = None
         self._routes_read: RoutesRead | None = None
         self._events: Listener | None = None
         self._closed_changes = 0
-        self.addresses: dict[
-            str, str
-        ] = {}  # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
+        # HOST:PORT -> ADDRESS:PORT, of the names looked up so far
+        self.addresses: dict[str, str] = {}
         self._fresh_counters = True  # whether dumps read drop counters anew
 
     @property
     def sent_changes(self) -> int:
         """Changing requests sent so far, over all sockets: what "quiet" is counted by."""
         return self._closed_changes + sum(
-            door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
-            for door in self._doors.values()
+            handles.route.sent_changes + handles.generic.sent_changes + handles.nft.sent_changes
+            for handles in self._handles.values()
         )
 
     def close(self) -> None:
-        for netns in list(self._doors):
-            self._shut(netns)
+        for netns in list(self._handles):
+            self._close_handles(netns)
         self.stop_listening()
 
-    # -- doors
+    # -- handles
 
-    def _door(self, netns: str) -> NamespaceHandles:
-        """The open door of a namespace, made anew when the namespace behind the name is another
-        one.
+    def _handles_of(self, netns: str) -> NamespaceHandles:
+        """The open handles of a namespace.
+
+        They are made anew when the namespace behind the name is another one.
 
         Raises:
             OSError: there is no such namespace.
         """
         path = namespaces.path_of(netns) if netns != ROOT else "/proc/thread-self/ns/net"
-        door = self._doors.get(netns)
-        if door is not None and (netns == ROOT or os.stat(path).st_ino == door.inode):
-            return door
-        if door is not None:
-            self._evict(netns)
-            self._shut(netns)
+        handles = self._handles.get(netns)
+        if handles is not None and (netns == ROOT or os.stat(path).st_ino == handles.inode):
+            return handles
+        if handles is not None:
+            self._delete_tunnel(netns)
+            self._close_handles(netns)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with namespaces.entered(fd):
@@ -141,16 +143,16 @@ class LiveKernel:
         except OSError:
             os.close(fd)
             raise
-        self._doors[netns] = made
+        self._handles[netns] = made
         return made
 
-    def _shut(self, netns: str) -> None:
-        door = self._doors.pop(netns, None)
-        if door is not None:
+    def _close_handles(self, netns: str) -> None:
+        handles = self._handles.pop(netns, None)
+        if handles is not None:
             self._closed_changes += (
-                door.route.sent_changes + door.generic.sent_changes + door.nft.sent_changes
+                handles.route.sent_changes + handles.generic.sent_changes + handles.nft.sent_changes
             )
-            door.close()
+            handles.close()
 
     def _wireguard_family(self) -> int:
         """The generic netlink id of WireGuard, 0 without; asking lets the kernel load its module."""
@@ -162,7 +164,7 @@ class LiveKernel:
                 + raw
                 + b"\0" * (-len(raw) % 4)
             )
-            answer = self._door(ROOT).generic.ask(GENL_ID_CTRL, body)
+            answer = self._handles_of(ROOT).generic.ask(GENL_ID_CTRL, body)
             self._family = 0
             if not isinstance(answer, Refusal):
                 rows = attributes(answer, 4, len(answer))
@@ -177,29 +179,29 @@ class LiveKernel:
     def _has_vrf(self) -> bool:
         """Whether the kernel can make VRFs; asking lets it load its module."""
         if self._vrf is None:
-            self._vrf = rtnl.supports_vrf(self._door(ROOT).route)
+            self._vrf = rtnl.supports_vrf(self._handles_of(ROOT).route)
         return self._vrf
 
     # -- dump
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
         try:
-            door = self._door(netns)
+            handles = self._handles_of(netns)
         except OSError as failure:
             raise DumpError(f"namespace {netns or 'root'}: {failure.strerror}") from failure
         look = NamespaceDumper(
-            netns, door.route, door.tables, self._fresh_counters, self._read_device
+            netns, handles.route, handles.tables, self._fresh_counters, self._read_device
         )
-        with namespaces.entered(door.fd) if netns != ROOT else contextlib.nullcontext():
+        with namespaces.entered(handles.fd) if netns != ROOT else contextlib.nullcontext():
             dump = look.dump()
-        door.userspace = look.userspace
+        handles.userspace = look.userspace
         if netns == ROOT:
             kinds = (bool(self._wireguard_family()), self._has_vrf())
             host, settings = read_host(
-                door.route, look.root_look(), uplink, targets, *kinds, self._links_within
+                handles.route, look.root_look(), uplink, targets, *kinds, self._links_within
             )
             return dataclasses.replace(
-                dump, objects=(*dump.objects, *settings, *self._rooms()), host=host
+                dump, objects=(*dump.objects, *settings, *self._namespaces()), host=host
             )
         return dump
 
@@ -214,7 +216,7 @@ class LiveKernel:
     def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
         """The host's links with a route to a part of each range.
 
-        Where it has very many routes, only a whole look reads them.
+        Where the host has very many routes, they are read only with fresh counters.
         """
         before = self._routes_read
         if (
@@ -225,15 +227,13 @@ class LiveKernel:
         ):
             return before.links
         began = time.monotonic()
-        links = rtnl.links_within(self._door(ROOT).route, ranges)
+        links = rtnl.links_within(self._handles_of(ROOT).route, ranges)
         self._routes_read = RoutesRead(tuple(ranges), links, time.monotonic() - began)
         return links
 
-    def _rooms(self) -> list[Netns]:
-        """Namespaces with a name of ours; a bare file without a namespace behind it is one to be
-        replaced.
-        """
-        self._let_go()
+    def _namespaces(self) -> list[Netns]:
+        """Namespaces with a name of ours, and bare files with one (`Netns.mounted`)."""
+        self._close_stale()
         out = []
         for name in namespaces.listed():
             if naming.vcid_of_namespace(name) is not None:
@@ -241,29 +241,28 @@ class LiveKernel:
                     out.append(Netns(name, self._mounted(name)))
         return out
 
-    def _let_go(self) -> None:
-        """Close the doors of namespaces that somebody removed: our descriptor would keep them
-        alive.
-        """
-        for netns in [netns for netns in self._doors if netns != ROOT]:
+    def _close_stale(self) -> None:
+        """Close the handles of namespaces that somebody removed: our descriptor keeps them alive."""
+        for netns in [netns for netns in self._handles if netns != ROOT]:
             try:
-                same = os.stat(namespaces.path_of(netns)).st_ino == self._doors[netns].inode
+                same = os.stat(namespaces.path_of(netns)).st_ino == self._handles[netns].inode
             except FileNotFoundError:
                 same = False
             if not same:
-                self._evict(netns)
-                self._shut(netns)
+                self._delete_tunnel(netns)
+                self._close_handles(netns)
 
-    def _evict(self, netns: str) -> None:
+    def _delete_tunnel(self, netns: str) -> None:
         """Delete our WireGuard device in a namespace that has lost its name.
 
-        Somebody who is still inside would keep it, and it its port; and where nobody is, the kernel
-        still takes up to a second to take the namespace apart (cleanup_net).
+        A process that is still inside would keep the device, and the device its UDP port. Where
+        there is none, the kernel still takes up to a second to take the namespace apart
+        (cleanup_net, net/core/net_namespace.c).
         """
         vcid = naming.vcid_of_namespace(netns)
         if vcid is None:
             return
-        route = self._doors[netns].route
+        route = self._handles[netns].route
         row = rtnl.link_named(route, naming.tunnel(vcid))
         if row is not None and link.group_of_alias(row.alias) == netns:
             route.request([(rtnl.RTM_DELLINK, 0, rtnl.IFINFO.pack(0, 0, row.index, 0, 0))])
@@ -289,7 +288,7 @@ class LiveKernel:
         def each(data: memoryview) -> None:
             wireguard_netlink.decode_device(device, data)
 
-        self._doors[netns].generic.dump(
+        self._handles[netns].generic.dump(
             self._wireguard_family(), wireguard_netlink.encode_get(name), each, restart
         )
         return device
@@ -314,7 +313,7 @@ class LiveKernel:
         try:
             return self._write_peers(peer.netns, peer.device, [write], [change])[0]
         except OSError as failure:
-            return _absent(change, failure)
+            return _error_of_oserror(change, failure)
 
     def send(self, changes: Sequence[Change]) -> list[OperationError | None]:
         match kind_of(changes[0].subject).channel:
@@ -342,9 +341,9 @@ class LiveKernel:
         """Send the requests of all changes in one batch."""
         netns = changes[0].subject.key.netns
         try:
-            door = self._door(netns)
+            handles = self._handles_of(netns)
         except OSError as failure:
-            return [_absent(change, failure) for change in changes]
+            return [_error_of_oserror(change, failure) for change in changes]
         messages: list[tuple[int, int, bytes]] = []
         places: list[int] = []
         out: list[OperationError | None] = [None] * len(changes)
@@ -353,14 +352,14 @@ class LiveKernel:
                 messages += [rtnl.encode(message, self._resolve) for message in _messages(change)]
                 places.append(place)
             except OSError as failure:
-                out[place] = _absent(change, failure)
-        answers = self._patiently(lambda: door.route.request(messages))
+                out[place] = _error_of_oserror(change, failure)
+        answers = self._until_port_free(lambda: handles.route.request(messages))
         for place, refusal in zip(places, answers, strict=True):
-            out[place] = _judge(changes[place], refusal)
+            out[place] = _error_of(changes[place], refusal)
         return out
 
     @staticmethod
-    def _patiently(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
+    def _until_port_free(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
         """Try again while a port is in use: a namespace that was removed gives its ports back a
         moment later.
         """
@@ -376,8 +375,8 @@ class LiveKernel:
 
     def _resolve(self, value: Index | Handle) -> int:
         if isinstance(value, Handle):
-            return self._door(value.netns).fd
-        row = rtnl.link_named(self._door(value.netns).route, value.name)
+            return self._handles_of(value.netns).fd
+        row = rtnl.link_named(self._handles_of(value.netns).route, value.name)
         if row is None:
             raise OSError(errno.ENODEV, f"there is no link {value.name}")
         return row.index
@@ -388,10 +387,10 @@ class LiveKernel:
             if change.action is Action.CREATE:
                 namespaces.create(name)
             else:
-                self._shut(name)
+                self._close_handles(name)
                 namespaces.remove(name)
         except OSError as failure:
-            return _fault(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
+            return _error(change, Refusal(failure.errno or errno.EIO, str(failure.strerror)))
         return None
 
     def _send_link(self, change: Change, channel: LinkRequests) -> OperationError | None:
@@ -403,8 +402,8 @@ class LiveKernel:
         try:
             refusal = write(change, channel)
         except OSError as failure:
-            return _absent(change, failure)
-        fault = _judge(change, refusal)
+            return _error_of_oserror(change, failure)
+        fault = _error_of(change, refusal)
         if change.action is Action.DELETE and served:
             with contextlib.suppress(OSError):
                 os.unlink(wireguard_go.socket_path(subject.name))
@@ -430,7 +429,7 @@ class LiveKernel:
         subject: Any = change.after
         index = self._resolve(Index(subject.netns, subject.name))
         requests = channel.options(index, change)
-        return _first_refusal(self._door(subject.netns).route.request(requests))
+        return _first_refusal(self._handles_of(subject.netns).route.request(requests))
 
     def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
         """Messages in order, namespace by namespace, as far as none is refused.
@@ -446,7 +445,7 @@ class LiveKernel:
     def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
         """Messages in one buffer: one system call. The first refusal."""
         encoded = [rtnl.encode(message, self._resolve) for message in messages]
-        return _first_refusal(self._door(netns).route.request(encoded))
+        return _first_refusal(self._handles_of(netns).route.request(encoded))
 
     def _start_userspace(self, change: Change, subject: WireguardLink) -> OperationError | None:
         why = wireguard_go.start(subject.name)
@@ -458,9 +457,9 @@ class LiveKernel:
             refusal = self._request(ROOT, link.adopt_tun(subject))
             refusal = refusal or self._request(subject.netns, link.finish_tun(subject))
         except OSError as failure:
-            return _absent(change, failure)
-        self._door(subject.netns).userspace.add(subject.name)
-        return _judge(change, refusal)
+            return _error_of_oserror(change, failure)
+        self._handles_of(subject.netns).userspace.add(subject.name)
+        return _error_of(change, refusal)
 
     def _send_setting(self, change: Change) -> OperationError | None:
         subject: Any = change.subject
@@ -468,29 +467,31 @@ class LiveKernel:
         if value is None:
             return None
         try:
-            door = self._door(subject.netns)
-            door.route.sent_changes += 1
+            handles = self._handles_of(subject.netns)
+            handles.route.sent_changes += 1
             inside = (
-                namespaces.entered(door.fd) if subject.netns != ROOT else contextlib.nullcontext()
+                namespaces.entered(handles.fd)
+                if subject.netns != ROOT
+                else contextlib.nullcontext()
             )
             with inside, open(f"/proc/sys/{subject.path}", "w", encoding="ascii") as file:
                 file.write(value)
         except OSError as failure:
-            return _absent(change, failure)
+            return _error_of_oserror(change, failure)
         return None
 
     def _send_indexed(self, change: Change, channel: IndexedRequests) -> OperationError | None:
         """Send the batches of one change, each when the one before it was accepted."""
         subject: Any = change.subject
         try:
-            sock = self._door(subject.netns).route
+            sock = self._handles_of(subject.netns).route
             index = self._resolve(Index(subject.netns, subject.device))
             for batch in channel.encode(index, change):
                 refusal = _first_refusal(sock.request(batch))
                 if refusal is not None:
-                    return _judge(change, channel.explain(refusal))
+                    return _error_of(change, channel.explain(refusal))
         except OSError as failure:
-            return _absent(change, failure)
+            return _error_of_oserror(change, failure)
         return None
 
     def _send_device(self, change: Change) -> OperationError | None:
@@ -503,17 +504,21 @@ class LiveKernel:
         port = after.port if before is None or before.port != after.port else None
         mark = after.mark if before is None or before.mark != after.mark else None
         try:
-            if after.device in self._door(after.netns).userspace:
+            if after.device in self._handles_of(after.netns).userspace:
                 wireguard_go.write_device(after.device, key, port, mark)
                 return None
             body = wireguard_netlink.encode_device(after.device, key, port, mark)
-            return _judge(change, self._patiently(lambda: self._generic(after.netns, [body]))[0])
+            return _error_of(
+                change, self._until_port_free(lambda: self._generic(after.netns, [body]))[0]
+            )
         except OSError as failure:
-            return _absent(change, failure)
+            return _error_of_oserror(change, failure)
 
     def _generic(self, netns: str, bodies: Sequence[bytes]) -> list[Refusal | None]:
         family = self._wireguard_family()
-        return self._door(netns).generic.request([(family, NLM_F_PLAIN, body) for body in bodies])
+        return self._handles_of(netns).generic.request(
+            [(family, NLM_F_PLAIN, body) for body in bodies]
+        )
 
     def _send_peers(self, changes: Sequence[Change]) -> list[OperationError | None]:
         """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
@@ -522,7 +527,7 @@ class LiveKernel:
         try:
             return self._write_peers(subject.netns, subject.device, writes, changes)
         except OSError as failure:
-            return [_absent(change, failure) for change in changes]
+            return [_error_of_oserror(change, failure) for change in changes]
 
     def _write_peers(
         self,
@@ -531,12 +536,12 @@ class LiveKernel:
         writes: Sequence[wireguard_netlink.PeerWrite],
         changes: Sequence[Change],
     ) -> list[OperationError | None]:
-        if device in self._door(netns).userspace:
+        if device in self._handles_of(netns).userspace:
             wireguard_go.write_peers(device, writes)
             return [None] * len(changes)
         answers = self._generic(netns, wireguard_netlink.encode_peers(device, writes))
         refusal = _first_refusal(answers)
-        return [_judge(change, refusal) for change in changes]
+        return [_error_of(change, refusal) for change in changes]
 
     # -- transact
 
@@ -545,10 +550,10 @@ class LiveKernel:
         if not commands:
             return None
         try:
-            refusal = self._door(netns).nft.run(commands)
+            refusal = self._handles_of(netns).nft.run(commands)
         except OSError as failure:
-            return _absent(changes[0], failure)
-        return None if refusal is None else _fault(changes[0], refusal)
+            return _error_of_oserror(changes[0], failure)
+        return None if refusal is None else _error(changes[0], refusal)
 
     # -- events
 
@@ -561,16 +566,16 @@ class LiveKernel:
         """
         if self._events is None:
             self._events = Listener(self._event_bytes)
-        self._let_go()
-        rooms = {netns: door.fd for netns, door in self._doors.items() if netns != ROOT}
-        self._events.hear(self._door(ROOT).route, rooms)
+        self._close_stale()
+        opened = {netns: handles.fd for netns, handles in self._handles.items() if netns != ROOT}
+        self._events.hear(self._handles_of(ROOT).route, opened)
         return self._events.filenos()
 
     def stale_namespaces(self) -> set[str]:
         """Namespaces looked at before whose name now stands for another one, or for none."""
-        before = set(self._doors)
-        self._let_go()
-        return before - set(self._doors)
+        before = set(self._handles)
+        self._close_stale()
+        return before - set(self._handles)
 
     def stop_listening(self) -> None:
         """Stop listening: for sockets that have died."""
@@ -639,16 +644,16 @@ def _address_to_dial(peer: WireguardPeer, addresses: Mapping[str, str]) -> str |
 ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENXIO)
 
 
-def _judge(change: Change, refusal: Refusal | None) -> OperationError | None:
+def _error_of(change: Change, refusal: Refusal | None) -> OperationError | None:
     """What an errno means for this change: a removal of what is gone is done."""
     if refusal is None:
         return None
     if change.action is Action.DELETE and refusal.errno in ABSENT:
         return None
-    return _fault(change, refusal)
+    return _error(change, refusal)
 
 
-def _fault(change: Change, refusal: Refusal) -> OperationError:
+def _error(change: Change, refusal: Refusal) -> OperationError:
     fate = FailureKind.UNSETTLED if refusal.unsettled else FailureKind.REFUSED
     if change.action is Action.CREATE and refusal.errno == errno.EEXIST:
         fate = FailureKind.FOREIGN
@@ -657,5 +662,5 @@ def _fault(change: Change, refusal: Refusal) -> OperationError:
     )
 
 
-def _absent(change: Change, failure: OSError) -> OperationError | None:
-    return _judge(change, Refusal(failure.errno or errno.EIO, failure.strerror or str(failure)))
+def _error_of_oserror(change: Change, failure: OSError) -> OperationError | None:
+    return _error_of(change, Refusal(failure.errno or errno.EIO, failure.strerror or str(failure)))
