@@ -312,57 +312,62 @@ class ForeignRules:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Facts about the machine that are not ours but decide what we want.
+    """Facts about the machine that are not ours but decide what is wanted.
 
-    `fence4` (links) and `fence6` are what our own fence rules in the kernel say: the memory that it
-    was us who turned forwarding on, kept in the kernel itself so that it survives the loss of the
-    state folder.
+    - `uplink_mtu`: bytes.
+    - `local`: prefixes that are delivered to the host itself, without those on links of ours.
+    - `uplink_down`: the uplink is there, but switched off or without a carrier.
+    - `cloud_address`: under which the cloud's NAT makes the uplink reachable; "" where none is known.
+    - `forwarding4`, `forwarding6`: net.ipv4.ip_forward, net.ipv6.conf.all.forwarding.
+    - `exits`: the uplink, and other links by which a network may leave.
+    - `uplinks4`, `uplinks6`: links by which what is meant for the internet may leave; several for a
+      multipath route.
+    - `ways`: of the ranges that were asked for, in their order.
+    - `elsewhere`: IP versions whose default route leads over another link than the one that is
+      named as uplink; `steered` are those of them that the uplink can carry, as it has an address.
+    - `hops`: default routes by the uplink.
+    - `bridge_netfilter`: the tables through which br_netfilter would send bridged frames.
+    - `onlink`: prefixes of the exits; who is in them, the host asks by ARP or neighbour discovery.
+    - `conntrack_max`: connections that the kernel tracks in one namespace.
+    - `vrf`: the kernel can make VRFs.
+    - `foreign_vrfs`: routing tables of VRFs that are not ours, with their names.
+    - `ra_links`: links of others that accept router advertisements (accept_ra is 1, or 2 since
+      warpd fences).
+    - `fence4` (links), `fence6`, `tagged4`: what our fence rules and the tags of our links say. It
+      is the memory that it was warpd who turned forwarding on, kept in the kernel itself so that it
+      survives the loss of the state folder.
+    - `passing_addresses`: of the uplink, those that will go (temporary, deprecated) or do not
+      answer (tentative); `source_addresses` are those sent from by default.
     """
 
     hostname: str = ""
     uplink: str = ""
     uplink_mtu: int = 1500
     uplink_addresses: tuple[str, ...] = ()
-    local: tuple[
-        str, ...
-    ] = ()  # prefixes that are delivered to the host itself, without those on links of ours
-    uplink_down: bool = False  # it is there, but switched off or without a carrier
-    cloud_address: str = (
-        ""  # under which the cloud's NAT makes the uplink reachable; "": none is known
-    )
+    local: tuple[str, ...] = ()
+    uplink_down: bool = False
+    cloud_address: str = ""
     wireguard_kernel: bool = False
     wireguard_go: bool = False
-    forwarding4: bool = False  # net.ipv4.ip_forward
-    forwarding6: bool = False  # net.ipv6.conf.all.forwarding
-    exits: tuple[EgressLink, ...] = ()  # the uplink, and other links by which a network may leave
-    # by which what is meant for the internet may leave, of each family; several for a multipath
-    # route
+    forwarding4: bool = False
+    forwarding6: bool = False
+    exits: tuple[EgressLink, ...] = ()
     uplinks4: tuple[str, ...] = ()
     uplinks6: tuple[str, ...] = ()
-    ways: tuple[RangeRoute, ...] = ()  # of the ranges asked for, in their order
-    elsewhere: tuple[
-        int, ...
-    ] = ()  # IP versions whose default route leads over another link than the one named as uplink
-    steered: tuple[int, ...] = ()  # those of them that the uplink can carry: it has an address
-    hops: tuple[DefaultRoute, ...] = ()  # by the uplink
-    bridge_netfilter: tuple[
-        str, ...
-    ] = ()  # the tables through which br_netfilter would send bridged frames
-    onlink: tuple[str, ...] = ()  # prefixes of the exits: who is in them, the host looks for itself
-    conntrack_max: int = 262144  # connections that the kernel tracks in one namespace
-    vrf: bool = True  # the kernel can make VRFs
-    foreign_vrfs: tuple[
-        tuple[int, str], ...
-    ] = ()  # routing tables of VRFs that are not ours, with their names
-    ra_links: tuple[
-        str, ...
-    ] = ()  # links of others that believe routers (accept_ra is 1, or 2 since we fence)
+    ways: tuple[RangeRoute, ...] = ()
+    elsewhere: tuple[int, ...] = ()
+    steered: tuple[int, ...] = ()
+    hops: tuple[DefaultRoute, ...] = ()
+    bridge_netfilter: tuple[str, ...] = ()
+    onlink: tuple[str, ...] = ()
+    conntrack_max: int = 262144
+    vrf: bool = True
+    foreign_vrfs: tuple[tuple[int, str], ...] = ()
+    ra_links: tuple[str, ...] = ()
     fence4: tuple[str, ...] = ()
     fence6: bool = False
-    tagged4: bool = False  # our doors remember that we turned IPv4 forwarding on for the uplink
+    tagged4: bool = False
     foreign_rules: ForeignRules = ForeignRules()
-    # Of the uplink: addresses that will go (temporary, deprecated) or do not answer (tentative);
-    # and those sent from by default.
     passing_addresses: tuple[str, ...] = ()
     source_addresses: tuple[str, ...] = ()
 
@@ -371,7 +376,7 @@ class Host:
 class PeerTraffic:
     """What the kernel counted for one WireGuard peer.
 
-    Bytes, and seconds since the epoch (0 = never).
+    `received` and `sent` are bytes; `handshake` is in seconds since the epoch, 0 for never.
     """
 
     received: int
@@ -382,20 +387,22 @@ class PeerTraffic:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at the kernel: our objects, foreign ones that sit on a key of ours, and the host's
-    facts.
+    """One look at the kernel.
+
+    - `state`: our objects.
+    - `foreign`: keys of ours under which a foreign object sits, with what it is.
+    - `host`: facts about the machine.
+    - `traffic`: of peers, by their key.
+    - `drops`: group -> reason -> (packets, bytes).
+    - `others`: links of others, which are in the way of whoever wants their name.
     """
 
     state: State
     foreign: Mapping[Key, str] = field(default_factory=dict)
     host: Host = field(default_factory=Host)
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
-    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(
-        default_factory=dict
-    )  # netns -> reason -> (packets, bytes)
-    others: Mapping[Key, str] = field(
-        default_factory=dict
-    )  # links of others: in the way of whoever wants their name
+    drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    others: Mapping[Key, str] = field(default_factory=dict)
 
     def in_the_way(self, key: Key) -> str | None:
         """What of others sits under this key; None where nothing does."""
@@ -413,7 +420,11 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change to one object; `before` is None for a creation, `after` for a removal."""
+    """One change to one object.
+
+    `before` is what the kernel holds, None for a creation; `after` is what it shall hold, None for
+    a removal.
+    """
 
     action: Action
     before: Any

@@ -1,10 +1,10 @@
 """Differences -> ordered steps. Pure; the plan is data, and apply runs that data and nothing else.
 
-Order: first everything that takes reach away (revocations and deletions, highest rank first), for
-all networks, so that what one gives up another may take; then the gateway's own guard; then each
-network by rank; last the addresses and routes that are no longer wanted, so that a route that
-changes its prefix leaves no gap (they grant nothing by themselves). A step never gives more than
-the plan's end gives, so stopping anywhere leaves less reach, never more.
+Order: first everything that takes reach away (revocations and removals, highest phase first), for
+all networks, so that what one gives up another may take. Then the gateway's own guard, and each
+network by phase. Last the addresses and routes that are no longer wanted, so that a route that
+changes its prefix leaves no gap; they permit nothing by themselves. A step never permits more than
+the plan's end does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ from warpd.reconcile.diff import Conflict, Difference, Differences
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change, with where it belongs and why."""
+    """One change, with where it belongs and why.
+
+    - `change`: what is done.
+    - `key`: the object's. A replacement is two steps with one key, a removal and a creation.
+    - `group`: the network that it belongs to, by its namespace's name; "" for the gateway's own.
+    - `network`: that network's name for people; where the intent no longer has it, the name in the
+      alias of its link, or else its namespace's.
+    - `fields`: names of the fields that differ. A removal with fields is half of a replacement.
+    - `reason`: why, for people.
+
+    Hazard: `change.before` is what the kernel is expected to hold just before this step, which is
+    not what was observed where an earlier step of the same key (a revocation) comes between.
+    """
 
     change: Change
     key: Key
@@ -33,6 +45,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """What has to be done, in the order in which it is done.
+
+    - `steps`: `apply` runs these and nothing else.
+    - `blocked`: foreign objects that sit under keys of ours. Their networks get nothing, and lose
+      what they should no longer have.
+    - `networks`: group -> name of its network.
+
+    Hazards:
+    1. Stopping after any step must leave less reach than the plan's end, never more. So revocations
+       and removals of all networks come before every addition, and permits come last.
+    2. A plan is of one look. What another program did since is met by the errors of `apply` and by
+       the look that follows it, never by planning on.
+    3. Two plans with the same `digest` do the same; a consent is given to a digest.
+    """
+
     steps: tuple[Step, ...]
     blocked: tuple[Conflict, ...]
     networks: Mapping[str, str]  # group -> network name
