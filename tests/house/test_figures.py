@@ -9,7 +9,15 @@ import json
 
 import pytest
 
-from tests.house.figures import LIMITS, MORE_IS_BETTER, complexity, figures, line_counts
+from tests.house.figures import (
+    LIMITS,
+    MORE_IS_BETTER,
+    complexity,
+    decides_by_kind,
+    figures,
+    line_counts,
+    object_kinds,
+)
 
 KEPT = json.loads(LIMITS.read_text(encoding="utf-8"))
 
@@ -46,3 +54,33 @@ def test_complexity_counts_every_parting_of_the_way() -> None:
 
 def test_docstrings_and_comments_are_documentation() -> None:
     assert line_counts('"""One.\n\nThree."""\n\nx = 1  # one more\n# and one\n') == (1, 5)
+
+
+def test_object_kinds_are_the_classes_of_their_room() -> None:
+    assert {"Device", "Vxlan", "WireguardPeer", "NftTable", "Route"} <= object_kinds()
+    assert "KernelObject" not in object_kinds()
+
+
+@pytest.mark.parametrize(
+    ("text", "decides"),
+    [
+        ("isinstance(item, Route)", True),
+        ("isinstance(item, route.Route | Rule)", True),
+        ("isinstance(item, (int, Veth))", True),
+        ("type(item) is Route", True),
+        ("key.kind == Route.KIND", True),
+        ("item.key.kind in ('route', 'rule')", True),
+        ("isinstance(item, str)", False),
+        ("segment.kind == 'gretap'", False),
+        ("type(item) is int", False),
+        ("Route(netns, prefix)", False),
+    ],
+)
+def test_a_question_which_kind_something_is(text: str, decides: bool) -> None:
+    nodes = ast.walk(ast.parse(text))
+    assert any(decides_by_kind(node, {"Route", "Rule", "Veth"}) for node in nodes) == decides
+
+
+def test_a_class_pattern_asks_which_kind_something_is() -> None:
+    nodes = list(ast.walk(ast.parse("match item:\n    case Route(): pass\n")))
+    assert any(decides_by_kind(node, {"Route"}) for node in nodes)

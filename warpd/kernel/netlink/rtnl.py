@@ -72,7 +72,7 @@ KNOWN_RULE_ATTRIBUTES = frozenset(
     }
 )
 WHOLE_MASK = 0xFFFFFFFF
-NOTHING = memoryview(b"")
+NOWHERE = (0, 0)
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
@@ -154,10 +154,6 @@ def _resolved(value: Any, resolve: Resolve) -> Any:
     return value
 
 
-def _text(data: memoryview) -> str:
-    return bytes(data).rstrip(b"\0").decode("utf-8", "replace")
-
-
 def _number(data: memoryview) -> int:
     return int.from_bytes(data, "little")
 
@@ -171,40 +167,42 @@ def _address(data: memoryview) -> str:
 
 
 class _Fields:
-    """The attributes of one message, by number."""
+    """The attributes of one message in data[offset:end], by number."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_data", "_places")
 
-    def __init__(self, data: memoryview, offset: int) -> None:
-        found = attributes(data, offset, len(data))
-        self._found = {what: data[start:end] for what, start, end in found}
+    def __init__(self, data: memoryview, offset: int, end: int) -> None:
+        self._data = data
+        self._places = {what: (low, high) for what, low, high in attributes(data, offset, end)}
 
     def kinds(self) -> Iterable[int]:
-        return self._found.keys()
+        return self._places.keys()
 
     def raw(self, what: int) -> memoryview:
-        return self._found.get(what, NOTHING)
+        """The value of an attribute; empty where it is not there."""
+        low, high = self._places.get(what, NOWHERE)
+        return self._data[low:high]
 
     def text(self, what: int) -> str:
-        return _text(self._found.get(what, NOTHING))
+        return bytes(self.raw(what)).rstrip(b"\0").decode("utf-8", "replace")
 
     def number(self, what: int, otherwise: int = 0) -> int:
-        data = self._found.get(what)
-        return otherwise if data is None else _number(data)
+        place = self._places.get(what)
+        return otherwise if place is None else _number(self._data[place[0] : place[1]])
 
     def address(self, what: int) -> str:
-        data = self._found.get(what)
-        return "" if data is None else _address(data)
+        data = self.raw(what)
+        return _address(data) if data else ""
 
     def inner(self, what: int) -> _Fields:
         """The attributes inside an attribute."""
-        return _Fields(self._found.get(what, NOTHING), 0)
+        return _Fields(self._data, *self._places.get(what, NOWHERE))
 
 
 def decode_link(data: memoryview) -> LinkRow:
     """A row of RTM_NEWLINK (struct ifinfomsg)."""
     _family, _type, index, flags, _change = IFINFO.unpack_from(data)
-    found = _Fields(data, IFINFO.size)
+    found = _Fields(data, IFINFO.size, len(data))
     info = found.inner(IFLA_LINKINFO)
     special = info.inner(IFLA_INFO_DATA)
     return LinkRow(
@@ -241,7 +239,7 @@ def decode_rule(data: memoryview) -> RuleRow:
     by itself.
     """
     family, to, source, tos, table, _res1, _res2, action, flags = FIBRULE.unpack_from(data)
-    found = _Fields(data, FIBRULE.size)
+    found = _Fields(data, FIBRULE.size, len(data))
     strange = flags & ~(FIB_RULE_PERMANENT | FIB_RULE_UNRESOLVED | FIB_RULE_IIF_DETACHED)
     unknown = not KNOWN_RULE_ATTRIBUTES.issuperset(found.kinds())
     address = found.address(FRA_DST)
@@ -269,7 +267,7 @@ def decode_rule(data: memoryview) -> RuleRow:
 def decode_address(data: memoryview) -> AddressRow:
     """A row of RTM_NEWADDR (struct ifaddrmsg)."""
     _family, length, flags, scope, index = IFADDR.unpack_from(data)
-    found = _Fields(data, IFADDR.size)
+    found = _Fields(data, IFADDR.size, len(data))
     address = found.address(IFA_LOCAL) or found.address(IFA_ADDRESS)
     return AddressRow(index, address, length, found.number(IFA_FLAGS, flags), scope, bytes(data))
 
@@ -284,7 +282,7 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
     cached = flags & RTM_F_CLONED and not looked_up
     if table == RT_TABLE_LOCAL or kind in KEPT_BY_KERNEL or cached:
         return None
-    found = _Fields(data, RTMSG.size)
+    found = _Fields(data, RTMSG.size, len(data))
     everything = "0.0.0.0" if family == socket.AF_INET else "::"
     return RouteRow(
         f"{found.address(RTA_DST) or everything}/{length}",
