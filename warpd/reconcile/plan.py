@@ -84,13 +84,20 @@ def plan(differences: Differences, names: Mapping[str, str], stopped: Collection
         item for item in differences.items if _group(item) not in withheld or not item.replace
     ]
     gaining = [item for item in differences.items if _group(item) not in withheld]
-    removals = sorted((step for item in losing for step in _taking(item, names)), key=_last_first)
-    additions = sorted(
-        (step for item in gaining for step in _giving(item, names)), key=_first_first
-    )
+    removals = _removals(losing, names)
     taking = [step for step in removals if not _is_tidying(step)]
     tidying = [step for step in removals if _is_tidying(step)]
-    return Plan((*taking, *_by_needs(additions), *tidying), differences.blocked, dict(names))
+    steps = (*taking, *_additions(gaining, names), *tidying)
+    return Plan(steps, differences.blocked, dict(names))
+
+
+def _removals(items: Iterable[Difference], names: Mapping[str, str]) -> list[Step]:
+    return sorted((step for item in items for step in _taking(item, names)), key=_last_first)
+
+
+def _additions(items: Iterable[Difference], names: Mapping[str, str]) -> list[Step]:
+    steps = (step for item in items for step in _giving(item, names))
+    return _by_needs(sorted(steps, key=_first_first))
 
 
 def _group(item: Difference) -> str:

@@ -182,11 +182,9 @@ def _change_part(before: NetworkSubtable, after: NetworkSubtable) -> list[dict[s
 
 def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
     """In the order that references allow: what is named is made before and goes after."""
-    previous = {chain.name: chain for chain in before.chains}
-    kept = {chain.name for chain in after.chains}
-    changed = [chain for chain in after.chains if previous.get(chain.name) != chain]
-    gone = [chain for chain in before.chains if chain.name not in kept]
-    emptied = [chain for chain in (*changed, *gone) if chain.name in previous]
+    changed, gone = _chain_changes(before, after)
+    present = {chain.name for chain in before.chains}
+    emptied = [chain for chain in (*changed, *gone) if chain.name in present]
     sets_out, sets_in = _set_changes(before, after)
     counters_in = [name for name in after.counters if name not in before.counters]
     counters_out = [name for name in before.counters if name not in after.counters]
@@ -200,6 +198,15 @@ def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
     out += sets_out
     out += _counters("delete", counters_out)
     return out
+
+
+def _chain_changes(before: Guard, after: Guard) -> tuple[list[NftChain], list[NftChain]]:
+    """Chains to write, new or changed, and chains to delete."""
+    previous = {chain.name: chain for chain in before.chains}
+    kept = {chain.name for chain in after.chains}
+    changed = [chain for chain in after.chains if previous.get(chain.name) != chain]
+    gone = [chain for chain in before.chains if chain.name not in kept]
+    return changed, gone
 
 
 def _counters(verb: str, names: Iterable[str]) -> list[dict[str, Any]]:

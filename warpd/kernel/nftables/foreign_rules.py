@@ -39,9 +39,16 @@ _IDLE: Final = frozenset(
 )
 _SOMETIMES: Final = frozenset({"limit", "quota", "ct count", "last"})
 _NAT: Final = frozenset({"snat", "dnat", "masquerade", "redirect"})
-_REFUSING: Final = frozenset({"drop", "reject"})
 _REFUSING_TARGETS: Final = frozenset({"REJECT", "DROP"})
 _ANYTHING: Final = frozenset({_ACCEPT, _DROP, _NEXT})
+_VERDICTS: Final[Mapping[str, str]] = {
+    "drop": _DROP,
+    "reject": _DROP,
+    "accept": _ACCEPT,
+    "return": _END,
+    "continue": _NEXT,
+    **dict.fromkeys(_NAT, _ACCEPT),
+}
 # Targets of iptables that mark, log or change a packet, and let it go on.
 _IDLE_TARGETS: Final = frozenset(
     {
@@ -149,41 +156,37 @@ class _Walk:
         return frozenset(ends | {_NEXT})
 
     def _rule(self, expressions: Iterable[Mapping[str, Any]], depth: int) -> frozenset[str]:
+        """Where one rule may lead; to the next rule as well, where a match is not certain."""
         certain = True
         for expression in expressions:
             [(kind, body)] = expression.items()
             if kind in _IDLE or _is_idle(kind, body):
                 continue
-            if kind == "match":
-                matches = self._match(body)
-                if matches is False:
-                    return frozenset({_NEXT})
-                certain = certain and matches is True
-                continue
-            if kind in _SOMETIMES or (kind == "xt" and _is_match(body)):
-                certain = False
-                continue
-            found = self._verdict(kind, body, depth)
-            if found == {_DROP} and not self._refused_by:
-                self._refused_by = kind if kind != "xt" else str(body["name"]).lower()
-            return found if certain else found | {_NEXT}
+            if not _is_condition(kind, body):
+                found = self._verdict(kind, body, depth)
+                self._note_refusal(found, kind, body)
+                return found if certain else found | {_NEXT}
+            matches = self._match(body) if kind == "match" else None
+            if matches is False:
+                return frozenset({_NEXT})
+            certain = certain and matches is True
         return frozenset({_NEXT})
 
+    def _note_refusal(self, ends: frozenset[str], kind: str, body: Any) -> None:
+        """Keep which rule was the first to drop the packet for certain."""
+        if ends == {_DROP} and not self._refused_by:
+            self._refused_by = kind if kind != "xt" else str(body["name"]).lower()
+
     def _verdict(self, kind: str, body: Any, depth: int) -> frozenset[str]:
-        if kind in _REFUSING or (kind == "xt" and _name(body) in _REFUSING_TARGETS):
+        if kind == "xt" and _name(body) in _REFUSING_TARGETS:
             return frozenset({_DROP})
-        if kind == "accept" or kind in _NAT:
-            return frozenset({_ACCEPT})
-        if kind == "return":
-            return frozenset({_END})
-        if kind == "continue":
-            return frozenset({_NEXT})
+        if kind in _VERDICTS:
+            return frozenset({_VERDICTS[kind]})
         if kind == "jump":
             return self._chain(str(body["target"]), depth + 1)
         if kind == "goto":
-            return frozenset(
-                _END if end == _NEXT else end for end in self._chain(str(body["target"]), depth + 1)
-            )
+            ends = self._chain(str(body["target"]), depth + 1)
+            return ends if _NEXT not in ends else (ends - {_NEXT}) | {_END}
         if kind == "vmap":
             return self._mapped(body, depth)
         return _ANYTHING | {_END}
@@ -251,9 +254,15 @@ class _Walk:
 
 
 def _is_idle(kind: str, body: Any) -> bool:
-    return kind == "xt" and (
-        _name(body) == "comment" or (not _is_match(body) and _name(body) in _IDLE_TARGETS)
-    )
+    """Whether it decides nothing: a comment of iptables, or a target that lets the packet go on."""
+    if kind != "xt":
+        return False
+    return _name(body) == "comment" or (not _is_match(body) and _name(body) in _IDLE_TARGETS)
+
+
+def _is_condition(kind: str, body: Any) -> bool:
+    """Whether what follows in the rule depends on it."""
+    return kind == "match" or kind in _SOMETIMES or (kind == "xt" and _is_match(body))
 
 
 def _is_match(body: Any) -> bool:
@@ -283,52 +292,61 @@ def _value(left: Any, probe: Probe) -> Any:
 
 
 def _meta(key: str, probe: Probe) -> Any:
-    if key in ("iif", "iifname"):
-        return probe.iif or UNKNOWN
-    if key in ("oif", "oifname"):
-        return LACKING if probe.hook == "input" else probe.oif or UNKNOWN
-    if key in ("nfproto", "protocol"):
-        return f"ipv{probe.version}" if key == "nfproto" else f"ip{'' if probe.version == 4 else 6}"
-    if key == "l4proto":
-        return _NUMBERS[probe.protocol] if probe.protocol else UNKNOWN
-    return UNKNOWN
+    ip = "ip" if probe.version == 4 else "ip6"
+    oif = LACKING if probe.hook == "input" else probe.oif or UNKNOWN
+    known = {
+        "iif": probe.iif or UNKNOWN,
+        "iifname": probe.iif or UNKNOWN,
+        "oif": oif,
+        "oifname": oif,
+        "nfproto": f"ipv{probe.version}",
+        "protocol": ip,
+        "l4proto": _NUMBERS[probe.protocol] if probe.protocol else UNKNOWN,
+    }
+    return known.get(key, UNKNOWN)
 
 
 def _payload(protocol: str, field: str, probe: Probe) -> Any:
+    """A field of a header; LACKING where the packet has no such header."""
     if protocol in ("ip", "ip6"):
-        if (protocol == "ip6") != (probe.version == 6):
-            return LACKING
-        return (
-            _NUMBERS[probe.protocol]
-            if field in ("protocol", "nexthdr") and probe.protocol
-            else UNKNOWN
-        )
+        return _ip_field(protocol, field, probe)
+    port = UNKNOWN if probe.port is None or field != "dport" else probe.port
     if protocol == "th":
-        return UNKNOWN if probe.port is None or field != "dport" else probe.port
-    if protocol not in _NUMBERS and protocol != "sctp":
+        return port
+    if (protocol not in _NUMBERS and protocol != "sctp") or not probe.protocol:
         return UNKNOWN
-    if probe.protocol and protocol != probe.protocol:
+    return port if protocol == probe.protocol else LACKING
+
+
+def _ip_field(protocol: str, field: str, probe: Probe) -> Any:
+    if (protocol == "ip6") != (probe.version == 6):
         return LACKING
-    return UNKNOWN if field != "dport" or probe.port is None or not probe.protocol else probe.port
+    tells_protocol = field in ("protocol", "nexthdr") and probe.protocol
+    return _NUMBERS[probe.protocol] if tells_protocol else UNKNOWN
 
 
 def _is(value: Any, member: Any) -> bool | None:
     """Whether a known value is a member that a rule names; None where the member is not understood."""
     if isinstance(member, dict):
-        if "range" in member and isinstance(value, int):
-            return _in_range(value, member["range"])
-        if "elem" in member:
-            return _is(value, member["elem"]["val"])
-        return None
+        return _is_described(value, member)
     if member == "*":
         return True
     if isinstance(value, str) and isinstance(member, int):
         return None  # a number where this knows only the word
     if isinstance(value, int) and isinstance(member, str):
         return None if member not in _NUMBERS else value == _NUMBERS[member]
-    if isinstance(value, str) and isinstance(member, str) and member.endswith("*"):
-        return value.startswith(member[:-1])
+    if isinstance(member, str) and member.endswith("*"):
+        return str(value).startswith(member[:-1])
     return bool(value == member)
+
+
+def _is_described(value: Any, member: Mapping[str, Any]) -> bool | None:
+    """As `_is`, of a member that is a range, or an element with what hangs on it."""
+    if "range" in member and isinstance(value, int):
+        return _in_range(value, member["range"])
+    if "elem" in member:
+        return _is(value, member["elem"]["val"])
+    return None
 
 
 def _in_range(value: int, ends: Any) -> bool | None:

@@ -134,6 +134,16 @@ def between(first: int, last: int) -> Any:
     return first if first == last else {"range": [first, last]}
 
 
+def _names_one(value: Any, under: str, names: frozenset[str]) -> bool:
+    """Whether a value under a key of a rule is one of these names: of a chain, counter, meter, or
+    with "@" of a set.
+    """
+    if not isinstance(value, str):
+        return False
+    plain = under in ("target", "counter", "name") and value in names
+    return plain or (value.startswith("@") and value[1:] in names)
+
+
 def renamed(text: str, names: frozenset[str], suffix: str) -> str:
     """A rule with `suffix` after each of `names`: its chains, sets, meters and counters."""
 
@@ -142,11 +152,7 @@ def renamed(text: str, names: frozenset[str], suffix: str) -> str:
             return {key: walk(inner, key) for key, inner in value.items()}
         if isinstance(value, list):
             return [walk(inner) for inner in value]
-        if isinstance(value, str) and under in ("target", "counter", "name") and value in names:
-            return value + suffix
-        if isinstance(value, str) and value.startswith("@") and value[1:] in names:
-            return value + suffix
-        return value
+        return value + suffix if _names_one(value, under, names) else value
 
     body = json.loads(text)
     return rule(body["comment"], *walk(body["expr"]))

@@ -21,7 +21,9 @@ from warpd.kernel.state import KernelObject
 ACCEPT, DROP, CONTINUE, RETURN = "accept", "drop", "continue", "return"
 MASQUERADE: Final = "masquerade"
 # Expressions that decide nothing: they count, ration a log line, remember an address.
-_IDLE: Final = frozenset({"counter", "limit", "log", "meter", "set"})
+_ENDS: Final = frozenset({ACCEPT, DROP, RETURN, MASQUERADE})
+_LEADS: Final = frozenset({"jump", "goto", "vmap"})
+_KNOWN: Final = frozenset({"match", "counter", "limit", "log", "meter", "set"})
 _DEPTH_MAX: Final = 16  # as the kernel's own limit for jumps
 
 
@@ -119,30 +121,31 @@ class Ruleset:
         return Verdict(CONTINUE, chain, "", packet)
 
     def _rule(self, expressions: list[Any], at: Verdict, depth: int) -> Verdict:
-        packet = at.packet
+        """Where one rule leads: to a verdict, or on to the next rule with the packet as it is then."""
         for expression in expressions:
             [(kind, body)] = expression.items()
-            if kind == "match":
-                if not self._matches(body, packet):
-                    return dataclasses.replace(at, packet=packet)
-            elif _is_limit(kind, body):
-                return dataclasses.replace(at, packet=packet)
-            elif kind == "mangle":
-                packet = _mangled(body, packet)
-            elif kind in ("accept", "drop", "return"):
-                return dataclasses.replace(at, what=kind, packet=packet)
-            elif kind == MASQUERADE:
-                return dataclasses.replace(at, what=MASQUERADE, packet=packet)
-            elif kind in ("jump", "goto", "vmap"):
-                found = self._walk(self._where(kind, body, packet), packet, depth + 1)
-                if found.what != CONTINUE or kind == "goto":
-                    return (
-                        found if found.what != CONTINUE else dataclasses.replace(found, what=RETURN)
-                    )
-                packet = found.packet
-            elif kind not in _IDLE:
+            if not self._goes_on(kind, body, at.packet):
+                return at
+            if kind == "mangle":
+                at = dataclasses.replace(at, packet=_mangled(body, at.packet))
+            elif kind in _ENDS:
+                return dataclasses.replace(at, what=kind)
+            elif kind in _LEADS:
+                found = self._walk(self._where(kind, body, at.packet), at.packet, depth + 1)
+                if found.what != CONTINUE:
+                    return found
+                if kind == "goto":
+                    return dataclasses.replace(found, what=RETURN)
+                at = dataclasses.replace(at, packet=found.packet)
+            elif kind not in _KNOWN:
                 raise UnsupportedRule(f"{kind} in chain {at.chain}")
-        return dataclasses.replace(at, packet=packet)
+        return at
+
+    def _goes_on(self, kind: str, body: Any, packet: Packet) -> bool:
+        """Whether the expressions after this one are looked at."""
+        if kind == "match":
+            return self._matches(body, packet)
+        return not _is_limit(kind, body)
 
     def _where(self, kind: str, body: Any, packet: Packet) -> str:
         if kind != "vmap":
@@ -229,18 +232,22 @@ def _connection(key: str, direction: str, packet: Packet) -> Any:
 
 
 def _field(protocol: str, name: str, packet: Packet) -> Any:
+    """A field of a packet's headers; None for one that it does not have."""
     if protocol in ("ip", "ip6"):
         own = packet.version == (4 if protocol == "ip" else 6)
         return {"saddr": packet.source, "daddr": packet.target}.get(name) if own else None
-    if name == "dport" and (
-        protocol == packet.protocol or (protocol == "th" and packet.protocol in ("tcp", "udp"))
-    ):
+    if name == "dport" and _has_ports(protocol, packet):
         return packet.port
     if name == "type" and (protocol, packet.number) in (("icmp", 1), ("icmpv6", 58)):
         return packet.icmp_type
-    if (protocol, name) == ("tcp", "flags"):
-        return "syn" if packet.protocol == "tcp" else None
+    if (protocol, name, packet.protocol) == ("tcp", "flags", "tcp"):
+        return "syn"
     return None
+
+
+def _has_ports(protocol: str, packet: Packet) -> bool:
+    """Whether a packet has the ports that a rule speaks of; "th" stands for any of these."""
+    return protocol == packet.protocol or (protocol == "th" and packet.protocol in ("tcp", "udp"))
 
 
 def _is(value: Any, one: Any) -> bool:
