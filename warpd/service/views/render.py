@@ -193,7 +193,8 @@ def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
             f"{blocked['network']}: {blocked['object']} is in the way and not ours:"
             f" {blocked['foreign']}"
         )
-        lines.append(paint("blocked ", "31") + text)
+        hint = "rename or remove it; warpd never touches what is not its own"
+        lines.append(noted("blocked", "31", text, hint, paint))
     return [*lines, *(warning_text(warning, paint) for warning in without_risks(data))]
 
 
