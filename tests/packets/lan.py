@@ -245,6 +245,12 @@ class Host:
         """What arrived here since the tests began."""
         return list(self.do("records", since=0)["new"])
 
+    def latest(self) -> list[dict[str, Any]]:
+        """What arrived here since this was asked before."""
+        answer = self.do("records", since=self._seen)
+        self._seen = answer["next"]
+        return list(answer["new"])
+
     def stop(self) -> None:
         """End the agent, and with it all that runs or exists in this host."""
         assert self.process.stdin and self.process.stdout
@@ -404,6 +410,15 @@ class Lab:
         out: dict[str, list[dict[str, Any]]] = {}
         for host in self.hosts if hosts is None else hosts:
             for record in host.records():
+                if record["ident"]:
+                    out.setdefault(record["ident"], []).append({**record, "host": host.name})
+        return out
+
+    def latest(self) -> dict[str, list[dict[str, Any]]]:
+        """The same of what has arrived since this was asked before, or since the tests began."""
+        out: dict[str, list[dict[str, Any]]] = {}
+        for host in self.hosts:
+            for record in host.latest():
                 if record["ident"]:
                     out.setdefault(record["ident"], []).append({**record, "host": host.name})
         return out

@@ -174,6 +174,10 @@ class UnderFire:
 
     def arrived(self) -> list[str]:
         """Every arrival of a forbidden packet, and of one that left with its inner source."""
+        return self.faults(self.lab.arrivals())
+
+    def faults(self, arrivals: dict[str, list[dict[str, Any]]]) -> list[str]:
+        """Those of them that must not be."""
         forbidden = {
             packet.ident: packet for packets in self.forbidden.values() for packet in packets
         }
@@ -181,7 +185,7 @@ class UnderFire:
             packet.ident: packet for packets in self.outwards.values() for packet in packets
         }
         found = []
-        for ident, records in self.lab.arrivals().items():
+        for ident, records in arrivals.items():
             for record in records:
                 where = f"{record['host']} {record['where']} {record['link']}, from {record['src']}"
                 if ident in forbidden:

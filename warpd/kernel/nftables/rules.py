@@ -129,6 +129,16 @@ def mangle(key: Any, value: Any) -> dict[str, Any]:
     return {"mangle": {"key": key, "value": value}}
 
 
+def with_bits(key: Any, bits: int) -> dict[str, Any]:
+    """A value of the packet with these bits set."""
+    return {"|": [key, bits]}
+
+
+def only_bits(key: Any, bits: int) -> dict[str, Any]:
+    """A value of the packet without all other bits."""
+    return {"&": [key, bits]}
+
+
 def between(first: int, last: int) -> Any:
     """A range as nft lists it."""
     return first if first == last else {"range": [first, last]}

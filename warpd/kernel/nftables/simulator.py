@@ -206,6 +206,8 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
         return _connection(body["key"], body.get("dir", "original"), packet)
     if kind == "payload":
         return _field(body["protocol"], body["field"], packet)
+    if kind == "&":
+        return int(_value(body[0], packet)) & int(body[1])
     if kind == "tcp option":
         return None  # only segment sizes ask for one
     raise UnsupportedRule(kind)
@@ -272,8 +274,11 @@ def _within(address: str, prefix: str) -> bool:
 
 
 def _mangled(body: Mapping[str, Any], packet: Packet) -> Packet:
-    if body["key"] == {"meta": {"key": "mark"}} and isinstance(body["value"], int):
-        return dataclasses.replace(packet, mark=body["value"])
+    value = body["value"]
+    if body["key"] == {"meta": {"key": "mark"}} and isinstance(value, int):
+        return dataclasses.replace(packet, mark=value)
+    if isinstance(value, dict) and "|" in value:  # ours sets bits of nothing but the packet's mark
+        return dataclasses.replace(packet, mark=packet.mark | int(value["|"][1]))
     return (
         packet  # marks of connections, zones, segment sizes: of no consequence for the first packet
     )

@@ -38,15 +38,24 @@ from warpd.kernel.nftables.rules import (
     together,
 )
 from warpd.kernel.state import ROOT, Host, KernelObject, Key
-from warpd.networks.firewall import connection_limits, neighbours
+from warpd.networks.firewall import connection_limits, neighbours, second_guard
 from warpd.networks.firewall import port_blocks as blocks
-from warpd.networks.firewall.rules import BY_PORT, REDIRECTED, UNTRACKED, Range, drops, merged
+from warpd.networks.firewall.rules import (
+    BY_PORT,
+    GATEWAY,
+    REDIRECTED,
+    UNTRACKED,
+    Range,
+    drops,
+    merged,
+)
 
 FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
 # Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source
 # port.
 NAT_PRIORITY = 90
+TRANSLATED_PRIORITY = 110  # behind everybody's source NAT
 RAW_PRIORITY, MANGLE_PRIORITY = -300, -150
 PAIR = f"ifname{JOINT}ifname"
 # Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
@@ -135,6 +144,7 @@ def guard(
         neighbours.REASON,
         "unsolicited",
         "untracked",
+        "untranslated",
         "wrong-uplink",
     )
     first, last = free_ports(listening)
@@ -164,8 +174,11 @@ def guard(
         *(NftChain(name, rules) for name, rules in shares.items()),
         *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
         *blocks.chains(first, last, port_blocks),
+        *second_guard.chains(GATEWAY, _from_door()),
+        NftChain("translated", (_leaves(),), "postrouting", "filter", TRANSLATED_PRIORITY),
+        NftChain("untranslated", tuple(_untranslated())),
     )
-    by_name = sorted(chains, key=lambda chain: chain.name)
+    by_name = sorted(map(second_guard.permits, chains), key=lambda chain: chain.name)
     return NftTable(
         ROOT,
         tuple(sorted(sets, key=lambda s: s.name)),
@@ -201,6 +214,8 @@ def _from_door() -> dict[str, object]:
 
 
 _UNMARKED = match(meta("mark"), 0)
+# On what came in by a network in the root: its own part of the table judges that, to a verdict.
+_OF_A_VRF = match(meta("mark"), between(MARKS, MARKS + TABLES_LAST))
 _BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root have for doors
 
 
@@ -325,6 +340,7 @@ def _forward(host: Host) -> tuple[str, ...]:
     rules = [
         *neighbours.learns(_to_door()),
         rule("networks in the root", dispatch("iifname", "forwards")),
+        *drops(GATEWAY, "not-granted", _from_door(), _OF_A_VRF),
         rule("what leaves a network", _from_door(), jump("out")),
         rule("networks in the root", dispatch("oifname", "backs")),
         rule("what comes back to one", _to_door(), jump("back")),
@@ -477,6 +493,22 @@ def _postrouting() -> list[str]:
     ]
 
 
+def _leaves() -> str:
+    outside = match(meta("oifname"), "@doors", op="!=")
+    return rule("what leaves a network", _from_door(), outside, jump("untranslated"))
+
+
+def _untranslated() -> Iterator[str]:
+    """What leaves bears an inner source only where the network keeps it, whoever took the chains
+    that translate away.
+    """
+    for family, version in (("ip", 4), ("ip6", 6)):
+        source = payload(family, "saddr")
+        inner, kept = match(source, f"@sources{version}"), match(source, f"@routed{version}")
+        yield rule("keeps its source", kept, RETURN)
+        yield from drops(GATEWAY, "untranslated", inner)
+
+
 def steering(host: Host) -> list[KernelObject]:
     """Where the host's own default route leads over another link than the one named as uplink: the
     way over the uplink.
@@ -519,6 +551,18 @@ def tag(host: Host) -> str:
     return str(TAG_SET + (TAG_FENCE4 if fenced4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
 
 
+def _fenced(host: Host, six: bool) -> list[KernelObject]:
+    """The fence once more, without our table: by the links that carry networks nothing is forwarded
+    that no table of ours has marked, where the host forwarded for nobody before.
+    """
+    carry = {link.name for link in host.exits} | {*host.uplinks6}
+    six_links = sorted(carry) if six and host.fence6 else []
+    return [
+        *unguarded(ROOT, sorted(host.fence4), (4,), owner=""),
+        *unguarded(ROOT, six_links, (6,), owner=""),
+    ]
+
+
 def settings(host: Host, six: bool) -> list[KernelObject]:
     """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
     out: list[KernelObject] = [
@@ -530,6 +574,7 @@ def settings(host: Host, six: bool) -> list[KernelObject]:
         )
         for link in host.exits
     ]
+    out += _fenced(host, six)
     if not six:
         return out
     # A forwarding host believes no router unless told 2: it would lose the routes that it has from

@@ -37,7 +37,13 @@ from warpd.kernel.nftables.rules import (
     rule,
 )
 from warpd.kernel.state import ROOT, TRANSIT6, Host, KernelObject, Key
-from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
+from warpd.networks.firewall import (
+    connection_limits,
+    icmp_errors,
+    local_delivery,
+    port_blocks,
+    second_guard,
+)
 from warpd.networks.firewall.root import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_ranges
 from warpd.networks.firewall.rules import clamp, drops
 from warpd.networks.placement import (
@@ -161,6 +167,7 @@ def _guard(
         chains.append(
             NftChain("postrouting", tuple(_postrouting(network, wants)), "postrouting", "nat", 100)
         )
+    chains += second_guard.chains(str(network.vcid), match(meta("iifname"), "lo", op="!="))
     return NftTable(
         place.netns,
         tuple(
@@ -170,7 +177,7 @@ def _guard(
             )
         ),
         tuple(sorted((*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON))),
-        tuple(sorted(chains, key=lambda chain: chain.name)),
+        tuple(sorted(map(second_guard.permits, chains), key=lambda chain: chain.name)),
     )
 
 

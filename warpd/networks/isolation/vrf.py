@@ -51,7 +51,13 @@ from warpd.kernel.nftables.rules import (
     rule,
 )
 from warpd.kernel.state import ROOT, Host, KernelObject
-from warpd.networks.firewall import connection_limits, icmp_errors, local_delivery, port_blocks
+from warpd.networks.firewall import (
+    connection_limits,
+    icmp_errors,
+    local_delivery,
+    port_blocks,
+    second_guard,
+)
 from warpd.networks.firewall.root import (
     OF_A_TABLE,
     OWN_PRIORITY,
@@ -302,7 +308,11 @@ def _part(
         for name, rules in chains.items()
     }
     own["out"] = [_passed_on(text) for text in own.get("out", ())]
-    built = [NftChain(place.named(name), tuple(rules)) for name, rules in own.items() if rules]
+    built = [
+        NftChain(place.named(name), second_guard.marking(rules))
+        for name, rules in own.items()
+        if rules
+    ]
     entries = [("forwards", _vrf(network), "forward"), ("inputs", _vrf(network), "input")]
     entries += [
         ("zones", place.tunnel, "zone"),
