@@ -4,7 +4,7 @@ What comes from the LAN unasked is let through as an answer only. If the gateway
 packets for the same connections, a conversation in one would open the same ports in the other.
 
 one   pc c1 10.77.0.x:40000 ---- gw ---- hq c2 --- 192.168.77.9:7777   (this resource is listed)
-two   pc c3 10.77.0.x:40000 ---- gw ---- hq c4 --- 192.168.77.9:7777   (another port is)
+two   pc c3 10.77.0.x:40000 ---- gw ---- hq c4 --- 192.168.77.9:7777   (and this one)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def test_twins_share_no_connection(wireguard: str, tmp_path: Path, mode: str) ->
     lab = Lab(4)
     try:
         gateway = Gateway(lab.gw, tmp_path)
-        gateway.apply({"one": network(mode, 7777), "two": network(mode, 8888)})
+        gateway.apply({"one": network(mode, 7777), "two": network(mode, 7777)})
         names = ("one/pc", "one/hq", "two/pc", "two/hq")
         tunnels = {
             name: Tunnel(host, gateway.config(name))
