@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tests.mutants.planting import Edit
 
 GUARDS = "tests/unit/networks/firewall/test_firewalls.py"
+SECOND = "tests/unit/networks/firewall/test_second_guard.py"
 DELIVERY = "tests/unit/networks/firewall/test_local_delivery.py"
 ROOT_GUARD = "tests/unit/networks/firewall/test_root.py"
 LIMITS = "tests/unit/networks/test_limits.py"
@@ -41,6 +42,68 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "what no chain of the gateway has permitted is forwarded",
+        SECOND,
+        (
+            Edit(
+                "warpd.networks.firewall.root:guard",
+                "*second_guard.chains(GATEWAY, _from_door())",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "what no chain of a namespace has permitted is forwarded",
+        SECOND,
+        (
+            Edit(
+                "warpd.networks.isolation.namespace:_guard",
+                "chains += second_guard.chains(str(network.vcid), match(meta('iifname'), 'lo',"
+                " op='!='))",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "a chain of a VRF that is empty leaves its packets to the gateway's",
+        SECOND,
+        (
+            Edit(
+                "warpd.networks.firewall.root:_forward",
+                "*drops(GATEWAY, 'not-granted', _from_door(), _OF_A_VRF)",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "what leaves untranslated is not looked at again",
+        SECOND,
+        (
+            Edit(
+                "warpd.networks.firewall.root:guard",
+                "NftChain('translated', (_leaves(),), 'postrouting', 'filter',"
+                " TRANSLATED_PRIORITY)",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "the fence is a part of the ruleset alone",
+        SECOND,
+        (Edit("warpd.networks.firewall.root:settings", "out += _fenced(host, six)", None),),
+    ),
+    Mutant(
+        "what is accepted bears no bit",
+        SECOND,
+        (
+            Edit(
+                "warpd.networks.firewall.second_guard:_marking",
+                "rule(body['comment'], *expressions[:-1], _MARKED, ACCEPT)",
+                "text",
+            ),
+        ),
+    ),
     Mutant(
         "the host answers on a transit link's address to whoever routes there from outside",
         "tests/packets/test_neighbour.py",

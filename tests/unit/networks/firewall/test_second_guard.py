@@ -4,6 +4,7 @@ one that keeps something out.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -20,27 +21,32 @@ from tests.unit.networks.firewall.test_firewalls import (
 )
 from warpd.intent.reserved import MARKS
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftTable
-from warpd.kernel.nftables.rules import ACCEPT
+from warpd.kernel.kinds.rule import Rule
+from warpd.kernel.nftables.rules import ACCEPT, rule
 from warpd.kernel.nftables.simulator import Packet, Ruleset
-from warpd.kernel.state import ROOT
+from warpd.kernel.state import ROOT, EgressLink
+from warpd.networks.compiler import compile_state
 from warpd.networks.firewall.root import GUARDED
 from warpd.networks.firewall.second_guard import PERMITTED
+from warpd.testing.fake_kernel import PLAIN
 
+INSIDE = {4: "10.9.9.9", 6: "fd00:9::9"}
 OUTWARDS = {4: "198.51.100.7", 6: "2001:db8:51::7"}
 
 
 def passages(mode: str) -> Iterator[tuple[Ruleset, Packet]]:
-    """Each place that a permitted packet to the internet is forwarded at, and the packet there."""
+    """Each place that a permitted packet to the internet is forwarded at, and the packet there.
+
+    It is marked as of the link that it came in by: in the root, the port of a VRF.
+    """
     built, vcid = alone(world.network(2, isolation=mode))
     for netns, (iif, oif) in ways_out(mode, vcid):
         book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
         for version, target in OUTWARDS.items():
-            yield (
-                book,
-                Packet(
-                    source_in(book, version), target, "udp", 7777, iif=iif, oif=oif, mark=GUARDED
-                ),
-            )
+            packet = Packet(source_in(book, version), target, "udp", 7777, iif=iif, oif=oif)
+            came_by = dataclasses.replace(packet, iif=iif.replace("vrf-", "wg-"))
+            mark = book.judge("steer", came_by).packet.mark
+            yield book, dataclasses.replace(packet, mark=mark or GUARDED)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -51,14 +57,30 @@ def test_what_is_permitted_passes_the_second_chain(mode: str) -> None:
         assert book.judge("permitted-forward", first.packet).what == "accept"
 
 
+def damaged(whole: Ruleset) -> Iterator[tuple[str, Ruleset]]:
+    """Each chain by itself deleted, and preceded by an `accept`; translation has a guard of its own."""
+    for name, rules in whole.chains.items():
+        for what, left in (("deleted", ()), ("accepts", (rule("", ACCEPT), *rules))):
+            book = copy.copy(whole)
+            book.chains = {**whole.chains, name: left}
+            book.policies = {**whole.policies, name: "accept"}
+            yield f"{name} {what}", book
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("emptied", ["forward", "out"])
-def test_what_no_chain_has_judged_is_dropped_by_the_second(mode: str, emptied: str) -> None:
-    for book, packet in passages(mode):
-        book.chains = {
-            name: () if name == emptied else rules for name, rules in book.chains.items()
-        }
-        assert book.judge("permitted-forward", book.judge("forward", packet).packet).what == "drop"
+def test_no_chain_by_itself_keeps_inside_out_of_reach(mode: str) -> None:
+    for whole, packet in passages(mode):
+        for target, oif in ((INSIDE[packet.version], packet.oif), (packet.target, "lan0")):
+            forbidden = dataclasses.replace(packet, target=target, oif=oif)
+            stopped_here = not passes(whole, forbidden)
+            for what, book in damaged(whole):
+                assert not (stopped_here and passes(book, forbidden)), f"{what}: {target} by {oif}"
+
+
+def passes(book: Ruleset, packet: Packet) -> bool:
+    first = book.judge("forward", packet)
+    second = book.judge("permitted-forward", first.packet)
+    return (first.what, second.what) == ("accept", "accept")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -97,3 +119,19 @@ def test_what_leaves_without_translation_is_dropped(version: int) -> None:
 
 def test_the_bit_is_none_of_the_marks_own() -> None:
     assert not PERMITTED & (MARKS | GUARDED)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_fence_stands_without_the_ruleset(mode: str) -> None:
+    """Where the host forwarded for nobody, what comes in by the uplink without a mark goes nowhere;
+    where it forwarded, that is no business of ours.
+    """
+    forwards = dataclasses.replace(
+        PLAIN, forwarding4=True, forwarding6=True, exits=(EgressLink("eth0", forwarding4=True),)
+    )
+    for host, fenced in ((PLAIN, {4, 6}), (forwards, set())):
+        goal = world.goal(world.intent({}, web=world.network(2, isolation=mode)))
+        built = compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
+        rules = [item for item in built.state if isinstance(item, Rule) and item.link == "eth0"]
+        drops = [item for item in rules if item.blackhole and not (item.to or item.of_vrf)]
+        assert {item.version for item in drops} == fenced
