@@ -18,7 +18,7 @@ from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.reconcile.engine import Target, planned_run
 from warpd.service.workspace import Session, live_kernel
 
-# Three of each: the same object undone five times in a minute would be a fight, and repaired more
+# Three of each: the same object undone five times in a minute would be contested, and repaired more
 # slowly.
 NETWORKS = {
     f"{name}{number}": {**world.network(2), **({"isolation": "vrf"} if name == "v" else {})}

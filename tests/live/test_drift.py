@@ -252,7 +252,7 @@ def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> Non
 
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
     """One in `step` of all modifications, one of each object in a life of the daemon: five repairs
-    within a minute, those in passing among them, are a fight, and done more slowly.
+    within a minute, those in passing among them, are contested, and repaired more slowly.
     """
     rounds = itertools.zip_longest(*objects)
     while batch := list(itertools.islice(rounds, step)):

@@ -51,9 +51,9 @@ def test_nothing_grows(
 
 def one_pass(daemon: Daemon) -> None:
     """A look at everything, waited for: as the clock would cause it."""
-    before = total(daemon, "warpd_passes_total")
+    before = total(daemon, "warpd_reconciles_total")
     os.kill(daemon.pid, signal.SIGHUP)
-    daemon.wait(lambda: total(daemon, "warpd_passes_total") > before, "a pass")
+    daemon.wait(lambda: total(daemon, "warpd_reconciles_total") > before, "a pass")
 
 
 def metrics(daemon: Daemon) -> list[str]:
@@ -175,7 +175,7 @@ def test_the_socket_of_a_real_daemon(gateway: LiveKernel, tmp_path: Path) -> Non
         assert daemon.stop() < 3 and not path.exists()
 
 
-def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
+def test_a_contested_object_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
     gateway.close()
     with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 600) as daemon:
         session = Session(daemon.config, daemon.state)
@@ -184,8 +184,10 @@ def test_a_fight_is_named(gateway: LiveKernel, tmp_path: Path) -> None:
             seen = daemon.log_file.stat().st_size
             sh(f"ip -n warp-{vcid} link set wg-{vcid} mtu {1300 + number}")
             daemon.repair(seen, "a repair")
-        fights = client.ask("GET", "/v1/status", path=daemon.state / "sock")["daemon"]["fights"]
-        assert [fight["network"] for fight in fights] == ["a"] and f"wg-{vcid}" in fights[0][
+        contested = client.ask("GET", "/v1/status", path=daemon.state / "sock")["daemon"][
+            "contested_objects"
+        ]
+        assert [row["network"] for row in contested] == ["a"] and f"wg-{vcid}" in contested[0][
             "object"
         ]
 

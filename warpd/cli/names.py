@@ -22,15 +22,16 @@ from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 # As the daemon tells them (docs/daemon.md).
 EVENT_KINDS: Final = (
+    "awaiting_consent",
     "blocked",
     "change",
     "condition",
     "failed",
-    "fight",
     "forwarding",
     "from_kernel",
     "intent",
     "invalid",
+    "object_contested",
     "problem",
     "problem_over",
     "rollback",
@@ -38,7 +39,6 @@ EVENT_KINDS: Final = (
     "started",
     "stopping",
     "unwritten",
-    "waits",
     "written",
 )
 

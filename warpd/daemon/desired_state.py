@@ -300,7 +300,7 @@ class DesiredState:
 
     def _await_consent(self, why: str) -> None:
         hint = "agree to it with `warpctl apply --yes`"
-        self.findings, self.awaiting_consent = (Finding("waits", "", why, hint),), why
+        self.findings, self.awaiting_consent = (Finding("awaiting-consent", "", why, hint),), why
         self.unwritten = None
         self._report.consent_required(why)
 

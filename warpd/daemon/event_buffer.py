@@ -27,7 +27,9 @@ class LoggedEvent:
 
     number: int
     time: str
-    kind: str  # pass, change, failed, blocked, invalid, waits, fight, source, confirm ...
+    kind: (
+        str  # change, failed, blocked, invalid, condition and others, as docs/daemon.md lists them
+    )
     fields: Mapping[str, Any]
 
     @property

@@ -82,8 +82,8 @@ class Publisher:
     def _publish_contested(self) -> None:
         contested = self._scheduler.contested
         stats = self._mailbox.stats
-        if stats.fights != contested:
-            self._mailbox.stats = dataclasses.replace(stats, fights=contested)
+        if stats.contested != contested:
+            self._mailbox.stats = dataclasses.replace(stats, contested=contested)
 
     def _publish_daemon(self) -> None:
         self._mailbox.daemon = self.daemon_json(), self._clock.monotonic()
@@ -132,7 +132,7 @@ class Publisher:
             "last_pass": reconciler.last_pass,
             "next_look_s": round(self._scheduler.next_look_s(now), 1),
             "intent": self._intent_json(),
-            "fights": self._contested_json(),
+            "contested_objects": self._contested_json(),
             "failing": self._failing_json(now),
             "event_overruns": stats.overruns,
             "conditions": [item.as_json() for item in self._watched.now],
@@ -144,7 +144,7 @@ class Publisher:
         return {
             "in_force": not findings and active is not None,
             "since": iso_seconds(active.since_s) if active is not None else None,
-            "waits_for": desired.awaiting_consent or None,
+            "awaiting_consent": desired.awaiting_consent or None,
             "findings": [render_finding(item) for item in findings],
         }
 

@@ -127,7 +127,7 @@ class Reconciler:
         if self.desired.unwritten is not None:
             return "unwritten"
         if self.desired.findings:
-            return "waits" if self.desired.awaiting_consent else "invalid"
+            return "awaiting_consent" if self.desired.awaiting_consent else "invalid"
         return "done"
 
     def _may_make_folder(self) -> bool:

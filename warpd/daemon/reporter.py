@@ -56,7 +56,7 @@ class Reporter:
 
     def consent_required(self, why: str) -> None:
         self.log.error("waits for `warpctl apply --yes`; the kernel is left as it is", why=why)
-        self.event("waits", why=why)
+        self.event("awaiting_consent", why=why)
 
     def intent_kept(self, number: int, time: str) -> None:
         """`number` and `time` are those of the entry in the history that stays in force."""
@@ -111,9 +111,9 @@ class Reporter:
         self.event("problem_over", **about)
 
     def object_contested(self, item: str, network: str) -> None:
-        text = "undone by another program again and again; repaired more slowly now"
+        text = "another program keeps reverting this object; backing off"
         self.log.error(text, object=item, network=network)
-        self.event("fight", object=item, network=network)
+        self.event("object_contested", object=item, network=network)
 
     def peer_dialled(self, about: Mapping[str, Any], error: str) -> None:
         """`about` names network, endpoint, name and address; `error` is "" where it was possible."""

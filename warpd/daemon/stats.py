@@ -5,6 +5,7 @@ No more is kept than is shown: with a hundred thousand endpoints, a look weighs 
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,32 +21,62 @@ from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
 NEVER: Final = PeerTraffic(0, 0, 0, "")
+# Upper bounds of the histogram of passes: one pass with nothing to do takes some ms, a cold apply of a
+# large gateway a minute.
+DURATION_BOUNDS_S: Final = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkStats:
-    """One network, as a look found it."""
+    """One network, as a look found it.
+
+    Attributes:
+        in_sync: whether nothing was left to do.
+        drops: reason -> packets.
+        size: endpoints in the YAML.
+        endpoints: traffic by endpoint; empty above `ENDPOINTS_MAX`.
+    """
 
     name: str
     vcid: int
     in_sync: bool
-    drops: Mapping[str, int]  # reason -> packets
-    size: int  # endpoints in the YAML
-    endpoints: Mapping[str, PeerTraffic]  # empty above `ENDPOINTS_MAX`
+    drops: Mapping[str, int]
+    size: int
+    endpoints: Mapping[str, PeerTraffic]
 
 
 @dataclass(frozen=True, slots=True)
 class GitStatus:
-    """How it stands with the git repository, where there is one."""
+    """How it stands with the git repository, where there is one.
 
-    url: str = ""  # "": the YAML is a file of this machine
-    revision: str = ""  # the commit that is laid out
-    asked_s: float = (
-        0.0  # when the repository last gave a good answer, seconds since the epoch; 0: never
-    )
-    error: str = ""  # why not, the last time
+    Attributes:
+        url: "" where the YAML is a file of this machine.
+        revision: the commit that is laid out.
+        asked_s: when the repository last gave a good answer, in seconds since the epoch; 0: never.
+        error: why not, the last time.
+    """
+
+    url: str = ""
+    revision: str = ""
+    asked_s: float = 0.0
+    error: str = ""
 
     def as_json(self) -> dict[str, Any] | None:
+        """`daemon.source` of the status; None where there is no repository."""
         if not self.url:
             return None
         return {
@@ -57,52 +88,81 @@ class GitStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """What is counted since the start.
+class Durations:
+    """How long passes took.
 
-    Keys of mappings are network names; "" is the gateway's own part.
+    Attributes:
+        counts: passes that took at most as long as the bound of DURATION_BOUNDS_S in the same
+            place, and longer than the bound before; the last count is of all that took longer.
+        total_s: seconds of all of them together.
     """
 
-    passes: Mapping[str, int] = field(
-        default_factory=dict
-    )  # result (done, partial, failed, invalid, waits, busy) -> count
-    pass_seconds: float = 0.0  # in all passes together
-    repairs: Mapping[str, int] = field(
-        default_factory=dict
-    )  # steps that drift, not a change of the YAML, made necessary
-    changes: Mapping[str, int] = field(default_factory=dict)  # steps done, of both sorts
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
+    total_s: float = 0.0
+
+    def with_one(self, seconds: float) -> Durations:
+        """One more pass."""
+        place = bisect.bisect_left(DURATION_BOUNDS_S, seconds)
+        counts = list(self.counts)
+        counts[place] += 1
+        return Durations(tuple(counts), self.total_s + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What is counted since the start, and what the last look at everything has found.
+
+    Keys of mappings are network names; "" is the gateway's own part.
+
+    Attributes:
+        passes: result (done, failed, invalid, awaiting_consent, unwritten) -> count.
+        durations: of passes.
+        repairs: steps that drift made necessary, not a change of the YAML.
+        changes: steps done, for either reason.
+        errors: steps that failed.
+        pending: steps that the last look found and that are not done.
+        contested: object -> group, of what another program changes again and again.
+        intent_at_s: when the intent in force was first applied, in seconds since the epoch; 0:
+            none yet.
+        intent_valid: whether the YAML as it is now is in force.
+        source: the git repository.
+        overruns: how many times events were lost and everything was looked at.
+        networks: as the last look at everything found them.
+        drops: reason -> packets, by the gateway's own rules.
+        problems: network and code, of what this machine lacks.
+        confirm_pending: whether an apply waits to be confirmed.
+        conditions: what is wrong, or waits.
+    """
+
+    passes: Mapping[str, int] = field(default_factory=dict)
+    durations: Durations = Durations()
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    changes: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
-    pending: Mapping[str, int] = field(
-        default_factory=dict
-    )  # steps that the last look found and that are not done
-    fights: Mapping[str, str] = field(
-        default_factory=dict
-    )  # object -> network, undone by others again and again
-    intent_at_s: float = (
-        0.0  # when the intent in force was first applied, seconds since the epoch; 0: none yet
-    )
-    intent_valid: bool = True  # whether the YAML as it is now is in force
+    pending: Mapping[str, int] = field(default_factory=dict)
+    contested: Mapping[str, str] = field(default_factory=dict)
+    intent_at_s: float = 0.0
+    intent_valid: bool = True
     source: GitStatus = GitStatus()
-    overruns: int = 0  # times that events were lost and everything was looked at
-    networks: Sequence[NetworkStats] = ()  # as the last look at everything found them
-    drops: Mapping[str, int] = field(
-        default_factory=dict
-    )  # by the gateway's own rules: reason -> packets
-    problems: Sequence[
-        tuple[str, str]
-    ] = ()  # network and code, of what this machine keeps networks from
+    overruns: int = 0
+    networks: Sequence[NetworkStats] = ()
+    drops: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[tuple[str, str]] = ()
     confirm_pending: bool = False
-    conditions: Sequence[Condition] = ()  # what is wrong, or waits
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SocketStats:
-    """What the control socket counts; replaced whole by its own thread."""
+    """What the control socket counts; replaced whole by its own thread.
 
-    refused: Mapping[str, int] = field(
-        default_factory=dict
-    )  # connections by what was missing: right or place
-    closed: bool = False  # whether users without a right are kept out by the socket's file
+    Attributes:
+        refused: connections by what was missing, a right or a place.
+        closed: whether users without a right are kept out by the socket's file.
+    """
+
+    refused: Mapping[str, int] = field(default_factory=dict)
+    closed: bool = False
 
 
 def with_pass(
@@ -114,7 +174,7 @@ def with_pass(
     return dataclasses.replace(
         stats,
         passes=passes,
-        pass_seconds=stats.pass_seconds + seconds,
+        durations=stats.durations.with_one(seconds),
         intent_at_s=intent_at_s,
         intent_valid=intent_valid,
     )

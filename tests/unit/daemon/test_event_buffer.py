@@ -44,9 +44,9 @@ def test_a_network_that_is_told_of_all_the_time_pushes_out_its_own_events() -> N
     mailbox.tell("t", "rollback", number=3)
     mailbox.tell("t", "problem", network="calm", code="x")
     for number in range(3 * KEPT):
-        mailbox.tell("t", "fight", network="loud", object=str(number))
+        mailbox.tell("t", "object_contested", network="loud", object=str(number))
     kinds = Counter(event.kind for event in mailbox.events())
-    assert kinds == {"rollback": 1, "problem": 1, "fight": KEPT - 2}
+    assert kinds == {"rollback": 1, "problem": 1, "object_contested": KEPT - 2}
 
 
 def test_those_after_a_number() -> None:

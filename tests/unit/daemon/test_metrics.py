@@ -18,14 +18,15 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
-from warpd.daemon.metrics import METRICS, metrics_text
-from warpd.daemon.stats import GitStatus, NetworkStats, Stats, seen
+from warpd.daemon.metrics import SERIES, metrics_text
+from warpd.daemon.stats import Durations, GitStatus, NetworkStats, Stats, seen
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
 from warpd.service.views.status import status_json
 from warpd.testing.fake_kernel import FakeKernel
 
+LES = ("0.1", "0.25", "0.5", "+Inf")  # bounds of the histogram, some of them
 MONITORING = Path(__file__).parent.parents[2] / "examples" / "monitoring"
 
 
@@ -35,7 +36,12 @@ def stats(name: str = "lap", handshake: int = 0) -> Stats:
     )
     counts, drops = {"corp": 4, "": 1}, {"host-service": 2}
     return Stats(
-        {"done": 9, "busy": 1}, 1.25, repairs=counts, changes=counts, networks=(corp,), drops=drops
+        {"done": 9, "busy": 1},
+        Durations().with_one(0.25).with_one(1.0),
+        repairs=counts,
+        changes=counts,
+        networks=(corp,),
+        drops=drops,
     )
 
 
@@ -50,8 +56,8 @@ def test_every_figure_is_there() -> None:
     found = parsed(metrics_text(stats(handshake=1700000000)))
     where = (("endpoint", "lap"), ("network", "corp"), ("vcid", "12345678"))
     assert found["warpd_endpoint_received_bytes_total", where] == 5
-    assert found["warpd_endpoint_last_handshake_seconds", where] == 1700000000
-    assert found["warpd_passes_total", (("result", "done"),)] == 9
+    assert found["warpd_endpoint_last_handshake_timestamp_seconds", where] == 1700000000
+    assert found["warpd_reconciles_total", (("result", "done"),)] == 9
     assert found["warpd_repairs_total", (("network", "corp"), ("vcid", "12345678"))] == 4
     assert (
         found[
@@ -60,7 +66,10 @@ def test_every_figure_is_there() -> None:
         ]
         == 3
     )
-    assert found["warpd_pass_seconds_total", ()] == 1.25
+    assert found["warpd_reconcile_duration_seconds_sum", ()] == 1.25
+    assert found["warpd_reconcile_duration_seconds_count", ()] == 2
+    within = [found["warpd_reconcile_duration_seconds_bucket", (("le", le),)] for le in LES]
+    assert within == [0, 1, 1, 2]
 
 
 def test_an_endpoint_never_seen_has_no_handshake() -> None:
@@ -163,5 +172,5 @@ def test_dashboard_and_alerts_name_what_there_is() -> None:
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
     queries += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     assert len(queries) > 12
-    assert {name for query in queries for name in named(query)} <= METRICS
+    assert {name for query in queries for name in named(query)} <= SERIES
     assert all(named(query) or "up{" in query for query in queries)

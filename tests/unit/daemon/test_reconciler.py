@@ -126,7 +126,7 @@ def test_an_object_that_is_removed_again_and_again_is_repaired_more_slowly(
     assert daemon.scheduler.contested.keys() == {str(key)}
     repairs = contest(daemon, key, 60)
     assert 0 < repairs < 10, "it is repaired again, after pauses that grow"
-    assert daemon.shown["fights"] == [{"object": str(key), "network": "web"}]
+    assert daemon.shown["contested_objects"] == [{"object": str(key), "network": "web"}]
     assert "contested" in {code.split("-")[0] for code in daemon.conditions}
 
 
@@ -237,8 +237,11 @@ def test_removing_most_networks_waits_for_consent(daemon: Simulation) -> None:
     daemon.write()
     daemon.turn(INTERVAL_S)
     assert daemon.peers == {"e1", "e2"}
-    assert "lacks 2 of 2 networks" in daemon.shown["intent"]["waits_for"]
-    assert len(daemon.told("waits")) == 1 and daemon.reconciler.last_pass["result"] == "waits"
+    assert "lacks 2 of 2 networks" in daemon.shown["intent"]["awaiting_consent"]
+    assert (
+        len(daemon.told("awaiting_consent")) == 1
+        and daemon.reconciler.last_pass["result"] == "awaiting_consent"
+    )
 
 
 def test_consent_in_the_yaml_removes_them(daemon: Simulation) -> None:

@@ -207,7 +207,7 @@ def test_writes_that_failed_are_tried_again_after_growing_pauses() -> None:
     assert scheduler.wait_s(now) == math.inf
 
 
-def fight(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[float, list[float]]:
+def contest(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[float, list[float]]:
     """Somebody undoes the same at once each time; (now, pauses between repairs)."""
     at = []
     for _ in range(times):
@@ -220,22 +220,22 @@ def fight(scheduler: Scheduler, group: str, now: float, times: int) -> tuple[flo
     return now, [b - a for a, b in itertools.pairwise(at)]
 
 
-def test_a_fight_is_named_and_slowed_down() -> None:
+def test_a_contested_object_is_named_and_slowed_down() -> None:
     scheduler = quiet(math.inf)
-    _, pauses = fight(scheduler, "warp-1", 1.0, 12)
+    _, pauses = contest(scheduler, "warp-1", 1.0, 12)
     assert scheduler.contested == {"root/rule/x": "warp-1"}
     assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(30.0, abs=0.1)
 
 
 def test_the_guard_is_never_left_open_for_long() -> None:
     scheduler = quiet(math.inf)
-    _, pauses = fight(scheduler, "", 1.0, 12)
+    _, pauses = contest(scheduler, "", 1.0, 12)
     assert scheduler.contested and max(pauses) <= GUARD_PAUSE_MAX_S + 0.1
 
 
-def test_a_fight_that_ended_is_forgotten() -> None:
+def test_a_contest_that_ended_is_forgotten() -> None:
     scheduler = quiet(math.inf)
-    now, _ = fight(scheduler, "warp-1", 1.0, CONTESTED_COUNT + 1)
+    now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT + 1)
     scheduler.took(
         PassRequest(groups=frozenset({"warp-2"})),
         PassResult(reverted={"other": "warp-2"}),

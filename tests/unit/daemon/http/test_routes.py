@@ -291,7 +291,7 @@ def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
             "kind": "pass",
             "result": "done",
         }
-        answerer.mailbox.tell("u", "fight", object="x")
+        answerer.mailbox.tell("u", "object_contested", object="x")
         assert json.loads(answer.readline())["number"] == 2
     with contextlib.closing(Lines(path)) as line:
         line.request("GET", "/v1/events?after=1")
