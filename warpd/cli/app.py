@@ -1,7 +1,7 @@
-"""`warpctl`: the commands and their options; what they do is in the files beside this one.
+"""The program `warpctl`: its global options and its entry point; each command has a file here.
 
-Global options stand before the command or after it: `warpctl -c warp.yaml plan`, `warpctl plan -c
-warp.yaml`.
+Global options may stand before the command or behind it: `warpctl -c warp.yaml plan` or
+`warpctl plan -c warp.yaml`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ app = typer.Typer(
     `warpctl validate`, `warpctl plan`, `warpctl apply`, and
     `warpctl endpoint config NETWORK/NAME` for each device.
 
-    Exit codes: 0 done or in sync, 1 failed or a wrong command line, 2 plan has changes, 3 applied in part,
-    4 the YAML is invalid, 5 busy.""",
+    Exit codes: 0 done or in sync, 1 failed or a wrong command line, 2 plan has changes,
+    3 applied in part, 4 the YAML is invalid, 5 busy.""",
 )
-network_app = typer.Typer(no_args_is_help=True, help="Look at networks, add and remove them.")
+network_app = typer.Typer(no_args_is_help=True, help="Show networks, add and remove them.")
 endpoint_app = typer.Typer(
-    no_args_is_help=True, help="Look at endpoints, add and remove them, get their client configs."
+    no_args_is_help=True, help="Show endpoints, add and remove them, get their client configs."
 )
 app.add_typer(network_app, name="network")
 app.add_typer(endpoint_app, name="endpoint")
@@ -74,18 +74,18 @@ def options(
             "--state-dir",
             envvar="WARPD_STATE_DIR",
             readable=False,
-            help="where grants and the master secret are kept",
+            help="where allocations and the master secret are kept",
         ),
     ] = DEFAULT_STATE,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
     context.obj = Session(config, state_dir)
 
 
 def main() -> None:
-    """The entry point: every failure becomes one message and an exit code."""
+    """Run one command line; every failure becomes one message and an exit code."""
     open_standard_streams()
     from warpd.cli import (  # noqa: F401  # each registers its commands on import
         change,
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def _who_may(failure: OSError) -> str:
-    """A hint for users who may not do themselves what the command does."""
+    """Return a hint for users without the rights that the command needs."""
     if not isinstance(failure, PermissionError) or os.geteuid() == 0:
         return ""
     return (

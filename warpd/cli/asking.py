@@ -1,7 +1,6 @@
-"""Whom a command asks: root looks at the kernel and the files itself, everybody else asks the
-daemon.
+"""Decide whom a command asks: root reads the kernel and the files, other users ask the daemon.
 
-The answers are the same data, so that both are shown by the same text.
+Both answers are the same data, so that they are shown by the same text.
 """
 
 from __future__ import annotations
@@ -21,14 +20,16 @@ from warpd.service.workspace import DEFAULT_CONFIG, Session
 
 
 class DaemonGateway:
-    """By the daemon, which judges what the caller may."""
+    """A gateway as the daemon describes it; the daemon decides what the caller may do."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Raises: WarpError when nobody answers, the daemon refuses, or serves another YAML than
-        was named.
+        """Ask the daemon; see `client.ask`.
+
+        Raises:
+            WarpError: no daemon answers, it refuses, or it serves another YAML than was named.
         """
         named = self._session.named
         try:
@@ -36,14 +37,14 @@ class DaemonGateway:
         except WarpError as failure:
             if failure.code != "no-daemon" or bindings.are_here():
                 raise
-            text = f"{failure.message}; and here nobody can look by himself: {bindings.MISSING}"
+            text = f"{failure.message}; without it, this is missing: {bindings.MISSING}"
             raise WarpError(text, code=failure.code, who="operator", hint=bindings.HINT) from None
 
     def status(self) -> dict[str, Any]:
         return self.ask("GET", "/v1/status?fresh=1")
 
     def conditions(self) -> list[dict[str, Any]]:
-        """What is wrong, or waits, as the daemon has it now."""
+        """Return the current conditions."""
         found: list[dict[str, Any]] = self.ask("GET", "/v1/daemon").get("conditions", [])
         return found
 
@@ -78,10 +79,11 @@ def through_daemon() -> bool:
 
 
 def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> dict[str, Any]:
-    """Check the YAML where it can be read, without a daemon; the daemon's word on a file that only
-    root may read.
+    """Check the YAML; the daemon does it where this user may not read the files.
 
-    `instead` holds what files are to be read as.
+    Args:
+        session: the files.
+        instead: contents that count instead of those on the disk, by path.
     """
     if through_daemon() and instead is None and not _is_readable(session.named):
         return DaemonGateway(session).validate()
@@ -93,7 +95,10 @@ def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> d
 
 
 def _is_readable(path: Path) -> bool:
-    """A file that is not there is told as such; a folder that may not be entered is not readable."""
+    """Whether this user may read a file; a file that does not exist counts as readable.
+
+    So it is reported as missing. A folder that may not be entered makes it unreadable.
+    """
     try:
         os.stat(path)
     except PermissionError:
@@ -104,7 +109,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def allocations(session: Session) -> Allocations:
-    """Those of the state folder, as far as this user may read them."""
+    """Return the allocations of the state folder; none where this user may not read them."""
     try:
         return session.store.read_allocations()
     except (WarpError, OSError):

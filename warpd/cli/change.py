@@ -1,4 +1,4 @@
-"""validate, plan, apply, destroy: the commands that lead to changes, and the promises around them."""
+"""The commands validate, plan, apply and destroy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -36,6 +37,7 @@ from warpd.service.rollback import seconds_of
 from warpd.service.views.overview import Side, overview
 from warpd.service.views.render import (
     VERSION,
+    Paint,
     attention_lines,
     finding_of,
     headline,
@@ -61,7 +63,14 @@ from warpd.store.private_file import write_private
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
 
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="the kernel steps too")]
+# What the text of an outcome calls the parts that were not done.
+NOT_DONE_TITLES: Final = {
+    "not tried": "skipped",
+    "remains": "remaining",
+    "not as promised": "unverified",
+}
+
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="show the kernel steps too")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
@@ -92,7 +101,7 @@ def validate(
 
 
 def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, bytes] | None]:
-    """What is to be checked: the configured YAML, another file, or for `-` what comes by stdin in
+    """Return what is to be checked: the configured YAML, another file, or for `-` standard input in
     the place of the main file.
     """
     if file == Path("-"):
@@ -110,7 +119,7 @@ def plan(
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Show what would change, a line per network and endpoint. Changes nothing, creates nothing.
+    """Show what would change, a line for each network and endpoint. Nothing is changed or created.
 
     Exit code 0: in sync; 2: there are changes.
     """
@@ -141,65 +150,135 @@ def apply(
         str,
         typer.Option(
             "--confirm-within",
-            help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` says yes",
+            help="undo it after this time (60s, 5m, 1h) unless `warpctl confirm` keeps it",
         ),
     ] = "",
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Plan, show, ask, apply, and look again.
+    """Plan, show the plan, ask, apply, and verify.
 
-    A saved plan is refused when the world has moved since.
+    A saved plan is refused if the YAML, the allocations or the kernel have changed since.
     """
     session: Session = context.obj
-    within_s = seconds_of(confirm_within) if confirm_within else 0
+    request = ApplyRequest(
+        saved=_saved(planfile) if planfile else None,
+        yes=yes,
+        within_s=seconds_of(confirm_within) if confirm_within else 0,
+        verbose=verbose,
+        form=form,
+    )
     if asking.through_daemon():
-        _apply_through_daemon(
-            asking.DaemonGateway(session),
-            _saved(planfile) if planfile else None,
-            yes,
-            within_s,
-            verbose,
-            form,
-        )
+        _apply_through_daemon(asking.DaemonGateway(session), request)
         return
     History(session).refuse_pending()
-    promised = _saved(planfile) if planfile else None
-    agreed = None if yes else _risks(session, form) if promised is not None else frozenset[str]()
-    if promised is None and not yes:
-        promised, agreed = _ask(session, form, verbose)
+    agreement = _agreed(session, request)
     with live_kernel() as kernel, _writer(session, kernel) as obstacle:
         read = with_rollback(session, session.read())
-        if promised is not None:
-            refuse_stale(kernel, session.goal(read, create=False), promised)
-        _refuse_unsaid(read, agreed)
+        agreement.refuse_changed(session, kernel, read)
         History(session).refuse_pending()
-        previous, back_to, by = _last_applied(session), way_back(session, kernel, within_s), _who()
-        done = commit(session, read, by, kernel, lambda: previous, obstacle)
-        found = planned_run(kernel, done.goal)
-        data = without_steps(
-            session, done.goal, found, read, previous.read.intent if previous is not None else None
-        )
-        if done.unwritten is not None:
-            data["unwritten"] = unwritten_json(done.unwritten, within_s)
-        if (yes or planfile is not None) and form is Format.text and data["changes"]:
-            output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
-        data["confirm_until"] = await_confirmation(
-            session, done.number, back_to, within_s if done.unwritten is None else 0, by
-        )
-        _run(kernel, found, lambda: replan(kernel, done.goal, found), data, form, verbose)
+        _commit_and_run(session, kernel, read, obstacle, request)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRequest:
+    """What the operator asked of `apply`.
+
+    - `saved`: the digest of a saved plan; None where there is none.
+    - `yes`: whether to ask nothing.
+    - `within_s`: the time to confirm, in seconds; 0 for none.
+    - `verbose`, `form`: how to show it.
+    """
+
+    saved: str | None
+    yes: bool
+    within_s: int
+    verbose: bool
+    form: Format
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the operator has agreed to.
+
+    - `digest`: that of the plan; None for any plan.
+    - `risks`: the messages of the risks; None for all risks.
+    """
+
+    digest: str | None
+    risks: frozenset[str] | None
+
+    def refuse_changed(self, session: Session, kernel: LiveKernel, read: LoadedIntent) -> None:
+        """Refuse a plan or a risk that has come up since the operator agreed.
+
+        Raises:
+            Busy: there is one.
+        """
+        if self.digest is not None:
+            refuse_stale(kernel, session.goal(read, create=False), self.digest)
+        if self.risks is not None and any(item.message not in self.risks for item in read.risks):
+            text = "the YAML has changed since: it now holds a risk that was not agreed to"
+            raise Busy(text, code="plan-stale", hint="see it with `warpctl plan`")
+
+
+def _agreed(session: Session, request: ApplyRequest) -> Agreement:
+    """Ask the operator, before anything is locked.
+
+    Raises:
+        WarpError: the operator declines, or nobody can be asked.
+    """
+    if request.yes:
+        return Agreement(request.saved, None)
+    if request.saved is not None:
+        return Agreement(request.saved, _agreed_risks(session, request.form))
+    return _agreed_plan(session, request)
+
+
+def _commit_and_run(
+    session: Session,
+    kernel: LiveKernel,
+    read: LoadedIntent,
+    obstacle: WarpError | None,
+    request: ApplyRequest,
+) -> None:
+    """Record the intent, start the timer of an unconfirmed apply, and apply."""
+    previous, by = _last_applied(session), _who()
+    back_to = way_back(session, kernel, request.within_s)
+    done = commit(session, read, by, kernel, lambda: previous, obstacle)
+    found = planned_run(kernel, done.goal)
+    intent_before = previous.read.intent if previous is not None else None
+    data = without_steps(session, done.goal, found, read, intent_before)
+    within_s = request.within_s
+    if done.unwritten is not None:
+        data["unwritten"] = unwritten_json(done.unwritten, within_s)
+        within_s = 0
+    was_shown = not request.yes and request.saved is None
+    if not was_shown and request.form is Format.text and data["changes"]:
+        output.note(plan_text({**data, "steps": []}, output.paint(sys.stderr)))
+    data["confirm_until"] = await_confirmation(session, done.number, back_to, within_s, by)
+    _run(
+        kernel,
+        found,
+        lambda: replan(kernel, done.goal, found),
+        data,
+        request.form,
+        request.verbose,
+    )
 
 
 def _writer(
     session: Session, kernel: LiveKernel
 ) -> contextlib.AbstractContextManager[WarpError | None]:
-    """A state folder that must have been there is somewhere: a new one would stand in its way."""
+    """Lock the state folder; make one only where nothing was ever applied.
+
+    A state folder that must exist is elsewhere, perhaps not mounted, and a new one would hide it.
+    """
     make = session.store.folder.exists() or not has_devices(kernel)
     return session.store.writer_if_possible("warpctl apply", make=make)
 
 
 def _last_applied(session: Session) -> Applied | None:
-    """From the history, before anything is written there; None also where it cannot be read."""
+    """Return what was applied before; None also where the history cannot be read."""
     with contextlib.suppress(WarpError, OSError):
         return last_applied(session)
     return None
@@ -209,33 +288,41 @@ def _who() -> str:
     return f"{os.environ.get('SUDO_USER') or getpass.getuser()} (warpctl apply)"
 
 
-def _apply_through_daemon(
-    daemon: asking.DaemonGateway,
-    promised: str | None,
-    yes: bool,
-    within_s: int,
-    verbose: bool,
-    form: Format,
-) -> None:
-    """Show, ask, and have the daemon apply what was shown."""
+def _apply_through_daemon(daemon: asking.DaemonGateway, request: ApplyRequest) -> None:
+    """Show the plan, ask, and let the daemon apply what was shown."""
     data, began = daemon.plan(), time.monotonic()
-    if form is Format.text and (data["changes"] or data["risks"]):
-        output.note(plan_text(data, output.paint(sys.stderr), verbose))
-    wish: dict[str, Any] = {"yes": True}
-    if not yes:
-        if (promised is None and data["changes"]) or data["risks"]:
-            agree("Apply?", form, [risk["message"] for risk in data["risks"]])
-        wish["digest"] = promised or data["digest"]
-    elif promised is not None:
-        wish["digest"] = promised
-    if within_s:
-        wish["confirm_within_s"] = within_s
-    result = daemon.ask("POST", "/v1/apply", wish)
-    output.emit(result, result_text({**data, **result}, time.monotonic() - began), form)
+    if request.form is Format.text and (data["changes"] or data["risks"]):
+        output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
+    body: dict[str, Any] = {"yes": True}
+    agreed_digest = request.saved
+    if not request.yes:
+        _agree_to(data, request)
+        agreed_digest = request.saved or data["digest"]
+    if agreed_digest is not None:
+        body["digest"] = agreed_digest
+    if request.within_s:
+        body["confirm_within_s"] = request.within_s
+    result = daemon.ask("POST", "/v1/apply", body)
+    output.emit(result, result_text({**data, **result}, time.monotonic() - began), request.form)
     raise typer.Exit(exit_code_of(result))
 
 
+def _agree_to(data: dict[str, Any], request: ApplyRequest) -> None:
+    """Ask about a plan; about a saved one only if it has risks.
+
+    Raises:
+        WarpError: the operator declines, or nobody can be asked.
+    """
+    if data["risks"] or (request.saved is None and data["changes"]):
+        agree("Apply?", request.form, [risk["message"] for risk in data["risks"]])
+
+
 def _saved(path: Path) -> str:
+    """Return the digest of a saved plan.
+
+    Raises:
+        WarpError: the file is not a plan of this version.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["version"] != VERSION:
@@ -251,9 +338,11 @@ def _saved(path: Path) -> str:
         ) from None
 
 
-def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[str]]:
-    """Show the plan and ask, before anything is locked; the digest of what was agreed to, and its
-    risks.
+def _agreed_plan(session: Session, request: ApplyRequest) -> Agreement:
+    """Show the plan and ask about it.
+
+    Raises:
+        WarpError: the operator declines, or nobody can be asked.
     """
     read = with_rollback(session, session.read())
     goal = session.goal(read, create=False)
@@ -262,35 +351,35 @@ def _ask(session: Session, form: Format, verbose: bool) -> tuple[str, frozenset[
         found = planned_run(kernel, goal)
     data = described(session, goal, found, read)
     if data["changes"] or read.risks:
-        output.note(plan_text(data, output.paint(sys.stderr), verbose))
-        agree("Apply?", form, [item.message for item in read.risks])
-    return digest(found.plan.steps), frozenset(item.message for item in read.risks)
+        output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
+        agree("Apply?", request.form, [item.message for item in read.risks])
+    risks = frozenset(item.message for item in read.risks)
+    return Agreement(digest(found.plan.steps), risks)
 
 
-def _risks(session: Session, form: Format) -> frozenset[str]:
-    """Of a saved plan only the risks are asked about: its steps were agreed to by saving it."""
+def _agreed_risks(session: Session, form: Format) -> frozenset[str]:
+    """Ask about the risks of a saved plan; its steps were agreed to when it was saved.
+
+    Raises:
+        WarpError: the operator declines, or nobody can be asked.
+    """
     read = with_rollback(session, session.read())
     for item in read.risks:
         output.note(f"{output.paint(sys.stderr)('risk', '31')}: {item.message}\nhint: {item.hint}")
     if read.risks:
-        agree("Apply all the same?", form, [item.message for item in read.risks])
+        agree("Apply nevertheless?", form, [item.message for item in read.risks])
     return frozenset(item.message for item in read.risks)
 
 
-def _refuse_unsaid(read: LoadedIntent, agreed: frozenset[str] | None) -> None:
-    """Raises: Busy when a risk has come up since the operator agreed; None is `--yes`, which agrees
-    to all.
-    """
-    if agreed is not None and any(item.message not in agreed for item in read.risks):
-        text = "the YAML has changed since: it now holds a risk that was not agreed to"
-        raise Busy(text, code="plan-stale", hint="look at it with `warpctl plan`")
-
-
 def agree(question: str, form: Format, risks: Sequence[str] = ()) -> None:
-    """Raises: WarpError when nobody says yes."""
+    """Ask the operator a question.
+
+    Raises:
+        WarpError: the answer is no, or there is no terminal to ask on.
+    """
     if form is Format.json or not sys.stdin.isatty():
         text = "this asks before it changes anything, and nobody is there to answer"
-        hint = f"say --yes to go on although {risks[0]}" if risks else "say --yes"
+        hint = f"pass --yes to go on although {risks[0]}" if risks else "pass --yes"
         raise WarpError(text, code="declined", who="operator", hint=hint)
     if not typer.confirm(question, err=True):
         raise WarpError("nothing was changed", code="declined", who="operator")
@@ -304,27 +393,22 @@ def destroy(
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
-    """Remove everything of ours from the kernel, and nothing else.
+    """Remove everything that warpd has made from the kernel, and nothing else.
 
-    Allocations and keys stay; needs no state folder.
+    Allocations and keys stay. No state folder is needed.
     """
     session: Session = context.obj
     require_root("destroy")
     _refuse_beside_daemon(session)
     with live_kernel() as kernel, session.store.writer_if_possible("warpctl destroy") as obstacle:
-        if obstacle is not None:  # a full disk must not keep anybody from removing
+        if obstacle is not None:  # a removal needs no disk
             output.note(f"warning: the state folder takes no writes: {obstacle}")
         group = _group_named(session, kernel, network) if network else None
         found = removal(kernel, group)
         data = _destruction(session, found)
         if data["changes"] and form is Format.text:
-            output.note(
-                plan_text(
-                    {**data, **plan_json(found.plan, (), data["overview"])},
-                    output.paint(sys.stderr),
-                    verbose,
-                )
-            )
+            shown = {**data, **plan_json(found.plan, (), data["overview"])}
+            output.note(plan_text(shown, output.paint(sys.stderr), verbose))
         if not yes and data["changes"]:
             agree("Remove all this?", form)
         with contextlib.suppress(WarpError):
@@ -333,7 +417,11 @@ def destroy(
 
 
 def _refuse_beside_daemon(session: Session) -> None:
-    """Raises: Busy when a daemon is at work, which would make everything again at once."""
+    """Refuse to remove what a running daemon would make again at once.
+
+    Raises:
+        Busy: a daemon keeps this gateway.
+    """
     if client.answers() or session.store.is_kept():
         text = "warpd is running: it would make again within seconds what is removed"
         hint = "`systemctl stop warpd` first; `enabled: false` in the YAML removes one network"
@@ -341,8 +429,9 @@ def _refuse_beside_daemon(session: Session) -> None:
 
 
 def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
-    """The headline of a plan that takes everything away; names of endpoints come from the state
-    folder, if it can be read.
+    """Return the headline of a plan that removes everything.
+
+    The names of endpoints come from the state folder, if it can be read.
     """
     allocations = Allocations()
     with contextlib.suppress(WarpError, OSError):
@@ -362,7 +451,11 @@ def _destruction(session: Session, found: PlannedRun) -> dict[str, Any]:
 
 
 def _group_named(session: Session, kernel: LiveKernel, name: str) -> str:
-    """The namespace of a network, by what the kernel's aliases say, or else the grants."""
+    """Return the group of a network's objects, by the kernel's aliases or else the allocations.
+
+    Raises:
+        WarpError: neither of them has the network.
+    """
     for group, known in removal(kernel).plan.networks.items():
         if known == name:
             return group
@@ -385,7 +478,7 @@ def _run(
     form: Format,
     verbose: bool = False,
 ) -> None:
-    """Apply a plan under the operator's signals, and report."""
+    """Apply a plan, obey signals of the operator meanwhile, and show the outcome."""
     began = time.monotonic()
     progress = _Progress(
         found.plan.steps, verbose, form is Format.text and output.colour(sys.stderr)
@@ -398,8 +491,9 @@ def _run(
 
 
 class _Progress:
-    """Tells of each network when its last step is done, with the seconds since the apply began;
-    only on a terminal.
+    """Report each network when its last step is done, with the seconds since the apply began.
+
+    It is silent if `shown` is false.
     """
 
     def __init__(self, steps: Sequence[Step], verbose: bool, shown: bool) -> None:
@@ -418,42 +512,14 @@ class _Progress:
 
 
 def result_text(result: dict[str, Any], seconds: float) -> str:
-    """What became of a plan that was shown before: what failed, what remains, and the verdict.
+    """Return the outcome of a plan that was shown before: failures, what remains, the verdict.
 
-    `result` is an outcome's JSON together with the headline of its plan.
+    Args:
+        result: the JSON of an outcome, joined with the headline of its plan.
+        seconds: how long the apply took.
     """
     paint = output.paint()
-    lines = [
-        f"blocked {b['network']}: {b['object']} is not ours: {b['foreign']}"
-        for b in result["blocked"]
-    ]
-    lines += problem_lines(result["problems"], paint) if result["done"] else []
-    lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]
-    for title, part in (
-        ("not tried", "skipped"),
-        ("remains", "remaining"),
-        ("not as promised", "unverified"),
-    ):
-        lines += [
-            f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}"
-            for step in result[part]
-        ]
-    if "unwritten" in result:
-        lines.append(
-            f"waits   what gives access: {result['unwritten']['error']}. What takes it away was"
-            " done."
-        )
-        if result["unwritten"]["unconfirmable"]:
-            lines.append(
-                "waits   --confirm-within: there is no place to note what to go back to, so nothing"
-                " will be undone."
-            )
-    if result["remaining"]:
-        lines.append("Stopped as asked; `warpctl apply` goes on from here.")
-    if result.get("confirm_until"):
-        lines.append(
-            f"Undone at {result['confirm_until']} unless `warpctl confirm` says yes before."
-        )
+    lines = [*_not_done_lines(result, paint), *_open_lines(result)]
     stopped = any(result[part] for part in NOT_DONE if part != "blocked")
     if not result["done"] and not stopped and not result["changes"]:
         return "\n".join([*attention_lines(result, paint), *lines, summary_text(result)])
@@ -465,9 +531,43 @@ def result_text(result: dict[str, Any], seconds: float) -> str:
     return "\n".join([*lines, f"{verdict}: {counts}."])
 
 
+def _not_done_lines(result: dict[str, Any], paint: Paint) -> list[str]:
+    """Return what was blocked, failed, was not tried, or is not as planned."""
+    lines = [
+        f"blocked {item['network']}: {item['object']} is not ours: {item['foreign']}"
+        for item in result["blocked"]
+    ]
+    if result["done"]:
+        lines += problem_lines(result["problems"], paint)
+    lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]
+    for title, part in NOT_DONE_TITLES.items():
+        lines += [
+            f"{title} {step['network']}: {step['action']} {step['kind']} {step['name']}"
+            for step in result[part]
+        ]
+    return lines
+
+
+def _open_lines(result: dict[str, Any]) -> Iterator[str]:
+    """Yield what somebody still has to do or to wait for."""
+    unwritten = result.get("unwritten")
+    if unwritten is not None:
+        yield f"waits   what gives access: {unwritten['error']}. What removes access was done."
+        if unwritten["unconfirmable"]:
+            yield (
+                "waits   --confirm-within: the deadline could not be recorded, so that nothing will"
+                " be undone."
+            )
+    if result["remaining"]:
+        yield "Stopped as asked; `warpctl apply` goes on from here."
+    if result.get("confirm_until"):
+        yield f"Undone at {result['confirm_until']} unless `warpctl confirm` keeps it before."
+
+
 class signals:
-    """SIGHUP and SIGPIPE do not end an apply; the first SIGINT or SIGTERM ends it after the step in
-    hand.
+    """A context in which SIGHUP and SIGPIPE do not end an apply.
+
+    The first SIGINT or SIGTERM ends it after the current step.
     """
 
     def __init__(self) -> None:
@@ -483,7 +583,7 @@ class signals:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self._asked:
-            output.note("stopping after the step in hand")
+            output.note("stopping after the current step")
         self._asked = True
 
     def __exit__(self, *_: object) -> None:
