@@ -1,9 +1,8 @@
-"""network add/remove, endpoint add/remove/rotate: edits of the YAML in place; what they lead to,
-`apply` does.
+"""The commands network add and remove, endpoint add, remove and rotate: edits of the YAML in place.
 
-Lives here: arguments, which file, and the check before writing. Does not: the edit itself
-(`warpd.yamlfile.editor`), the file (`warpd.store.atomic_file`). The whole intent, with every other
-file, must be sound with the change: else nothing is written.
+This module chooses the file, checks the whole intent together with the change, and writes it only
+if it is valid. `yamlfile.editor` changes the text, and `store.atomic_file` writes the file. The
+kernel changes with the next `apply`.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from warpd.store.atomic_file import create, replace, told
 from warpd.yamlfile import editor
 
 BOM = b"\xef\xbb\xbf"
-ROSTER_MAX = 64 * 2**20  # bytes, as of a YAML file
+ROSTER_MAX = 64 * 2**20  # bytes; the same as for a YAML file
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="show the difference, write nothing")]
-# A comma is between two resources only where an address follows: ports have commas too.
+# A comma separates two resources only where an address follows: ports are separated by commas too.
 _BETWEEN_RESOURCES = re.compile(r"[,\s]+(?=[^,\s]*[./:])")
 _RESOURCE = re.compile(
     r"(?P<subnet>[0-9a-fA-F.:/]+?)(:(?P<protocol>[a-z]+)(/(?P<ports>[0-9,-]+))?)?(@(?P<via>[a-z0-9-]+))?"
@@ -42,7 +41,7 @@ _RESOURCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file as it is (None: not there yet) and as it would be."""
+    """A file before and after an edit; `old` is None for a file that does not exist yet."""
 
     file: Path
     old: bytes | None
@@ -66,10 +65,10 @@ def network_add(
         int | None, typer.Option(help="how many endpoints the subnet is sized for")
     ] = None,
     isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
-    vcid: Annotated[int | None, typer.Option(help="virtual circuit id; default: granted")] = None,
-    subnet: Annotated[str | None, typer.Option(help="IPv4 subnet; default: granted")] = None,
+    vcid: Annotated[int | None, typer.Option(help="virtual circuit id; default: allocated")] = None,
+    subnet: Annotated[str | None, typer.Option(help="IPv4 subnet; default: allocated")] = None,
     subnet6: Annotated[str | None, typer.Option(help="IPv6 subnet; default: a ULA /64")] = None,
-    port: Annotated[int | None, typer.Option(help="UDP port; default: granted")] = None,
+    port: Annotated[int | None, typer.Option(help="UDP port; default: allocated")] = None,
     mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
     dns: Annotated[
         list[str] | None, typer.Option(help="a DNS server for its clients; may be repeated")
@@ -86,7 +85,7 @@ def network_add(
         str | None, typer.Option(help="L2: tagged VLANs let through, FIRST-LAST")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="the file it goes to, as networks.d/corp.yaml")
+        Path | None, typer.Option("--file", help="the file to write to, as networks.d/corp.yaml")
     ] = None,
     dry_run: Dry = False,
     form: Output = Format.text,
@@ -130,7 +129,7 @@ def network_remove(
     dry_run: Dry = False,
     form: Output = Format.text,
 ) -> None:
-    """Remove a network and its endpoints from the YAML. `enabled: false` would keep its grants."""
+    """Remove a network and its endpoints from the YAML. `enabled: false` keeps its allocations."""
     session: Session = context.obj
     file, _ = network_at(session, name)
     draft = drafted(file, lambda text: editor.remove_network(text, name))
@@ -145,10 +144,10 @@ def endpoint_add(
     kind: Annotated[str | None, typer.Option("--type", help="mobile, cpe or gateway")] = None,
     description: Annotated[str | None, typer.Option(help="free text")] = None,
     address: Annotated[
-        str | None, typer.Option(help="IPv4 address inside; default: granted")
+        str | None, typer.Option(help="IPv4 address inside; default: allocated")
     ] = None,
     address6: Annotated[
-        str | None, typer.Option(help="IPv6 address inside; default: granted")
+        str | None, typer.Option(help="IPv6 address inside; default: allocated")
     ] = None,
     public_key: Annotated[
         str | None, typer.Option(help="the device's own; default: a key pair made by the gateway")
@@ -215,7 +214,7 @@ def endpoint_remove(
 ) -> None:
     """Remove an endpoint from the YAML; `apply` then cuts it off.
 
-    `enabled: false` would keep its grants.
+    `enabled: false` keeps its allocations.
     """
     session: Session = context.obj
     file, network, endpoint, _ = endpoint_at(session, name)
@@ -239,7 +238,11 @@ def endpoint_rotate(
 
 
 def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
-    """Where every key is given there is nothing that a rotation would change."""
+    """Refuse a rotation that changes nothing, because every key is given.
+
+    Raises:
+        WarpError: no key of the endpoint is derived.
+    """
     derived = fields.get("preshared_key", True) is True and not fields.get("preshared_key_file")
     if fields.get("public_key") and not derived:
         text = f"{name} has only keys of its own: a rotation would change none of them"
@@ -248,11 +251,16 @@ def _refuse_idle(name: str, fields: Mapping[str, Any]) -> None:
         )
 
 
-# Which file
+# -- which file
 
 
 def _readable(session: Session) -> Loaded:
-    """The files, each of which must be readable as YAML. Raises: InvalidIntent."""
+    """Read the files.
+
+    Raises:
+        InvalidIntent: a file cannot be read as YAML.
+        WarpError: the YAML comes from a repository.
+    """
     loaded = load(session.to_edit())
     if any(source.value is None for source in loaded.sources):
         raise InvalidIntent(loaded.findings)
@@ -260,7 +268,11 @@ def _readable(session: Session) -> Loaded:
 
 
 def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
-    """The file that defines a network, and its endpoints."""
+    """Return the file that defines a network, and the network's endpoints.
+
+    Raises:
+        WarpError: there is no such network.
+    """
     loaded = _readable(session)
     if name not in loaded.owners:
         hint = editor.nearest(name, loaded.owners)
@@ -274,6 +286,11 @@ def network_at(session: Session, name: str) -> tuple[Path, Mapping[str, Any]]:
 
 
 def endpoint_at(session: Session, text: str) -> tuple[Path, str, str, Mapping[str, Any]]:
+    """Return the file that defines NETWORK/NAME, both names, and the endpoint's fields.
+
+    Raises:
+        WarpError: there is no such endpoint.
+    """
     network, slash, name = text.partition("/")
     if not slash:
         raise WarpError(
@@ -296,25 +313,27 @@ def endpoint_at(session: Session, text: str) -> tuple[Path, str, str, Mapping[st
 
 
 def target_of(loaded: Loaded, file: Path | None) -> Path:
-    """The main file, or the one named: relative to the working directory or to the main file's
-    folder.
+    """Return the file that an edit goes to.
+
+    Args:
+        loaded: the files that are read.
+        file: the one that the operator named, relative to the working directory, to the folder of
+            the main file or to networks.d there; None for the main file.
+
+    Raises:
+        WarpError: the named file is not one that this gateway reads, or would read.
     """
     main = Path(loaded.sources[0].file)
     if file is None:
         return main
-    known = [Path(source.file) for source in loaded.sources]
-    for candidate in (file, main.parent / file, main.parent / FOLDER / file):
-        for each in known:
-            if each.resolve() == candidate.resolve():
-                return each
     folder = main.parent / FOLDER
-    if (
-        folder.is_dir()
-        and main.name == MAIN_FILE
-        and file.suffix == ".yaml"
-        and not file.name.startswith(".")
-    ):
-        for candidate in (file, main.parent / file, folder / file):
+    candidates = (file, main.parent / file, folder / file)
+    known = {Path(source.file).resolve(): Path(source.file) for source in loaded.sources}
+    for candidate in candidates:
+        if candidate.resolve() in known:
+            return known[candidate.resolve()]
+    if folder.is_dir() and main.name == MAIN_FILE and _is_read_in_folder(file.name):
+        for candidate in candidates:
             if candidate.resolve().parent == folder.resolve() and not candidate.exists():
                 return folder / file.name
     hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
@@ -326,11 +345,20 @@ def target_of(loaded: Loaded, file: Path | None) -> Path:
     )
 
 
-# The draft
+# -- the draft
+
+
+def _is_read_in_folder(name: str) -> bool:
+    """Whether a file with this name is read in networks.d."""
+    return name.endswith(".yaml") and not name.startswith(".")
 
 
 def drafted(file: Path, change: Callable[[str], str]) -> Draft:
-    """Raises: WarpError when the file cannot be read, or not be edited that way."""
+    """Apply a change to the text of a file, without writing it.
+
+    Raises:
+        WarpError: the file cannot be read, or cannot be edited that way.
+    """
     if not file.exists():
         return Draft(file, None, change("networks: {}\n").encode())
     with told(file):
@@ -347,20 +375,24 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_list(values: Sequence[str] | None) -> list[str] | None:
-    return (
-        [part for value in values for part in value.replace(",", " ").split()] if values else None
-    )
+    """Return the parts of values that commas or spaces separate; None for no values."""
+    if not values:
+        return None
+    return " ".join(values).replace(",", " ").split()
 
 
 def resources_of(values: Sequence[str] | None) -> list[dict[str, Any]] | None:
-    """`SUBNET[:PROTOCOL[/PORTS]][@VIA]` as the YAML has it; None for none.
+    """Return resources of the form `SUBNET[:PROTOCOL[/PORTS]][@VIA]` as the YAML has them.
+
+    Returns:
+        None for no values.
 
     Raises:
         WarpError: a value is not of that form.
     """
-    texts = [
-        part for value in values or () for part in _BETWEEN_RESOURCES.split(value.strip()) if part
-    ]
+    texts: list[str] = []
+    for value in values or ():
+        texts += filter(None, _BETWEEN_RESOURCES.split(value.strip()))
     return [_resource(text) for text in texts] or None
 
 
@@ -369,9 +401,7 @@ def _resource(text: str) -> dict[str, Any]:
     if match is None:
         hint = "SUBNET[:PROTOCOL[/PORTS]][@VIA], as 10.9.0.0/24:tcp/443,8000-8100"
         raise WarpError(f"{text} is not a resource", code="bad-resource", who="operator", hint=hint)
-    ports = [
-        int(each) if each.isdigit() else each for each in (match["ports"] or "").split(",") if each
-    ]
+    ports = [_port(text) for text in (match["ports"] or "").split(",") if text]
     found = {
         "subnet": match["subnet"],
         "protocol": match["protocol"],
@@ -381,10 +411,28 @@ def _resource(text: str) -> dict[str, Any]:
     return _given(found)
 
 
+def _port(text: str) -> int | str:
+    """Return a port as a number, and a range of ports as text."""
+    return int(text) if text.isdigit() else text
+
+
 def finish(
     session: Session, draft: Draft, done: str, following: Sequence[str], dry_run: bool, form: Format
 ) -> None:
-    """Check the whole intent with the draft, then write it, or only show it."""
+    """Check the whole intent together with the draft, then write it, or only show it.
+
+    Args:
+        session: the files.
+        draft: the edit.
+        done: what it does, for the message.
+        following: the commands that should follow.
+        dry_run: write nothing.
+        form: of the output.
+
+    Raises:
+        InvalidIntent: the YAML would be invalid.
+        WarpError: the file could not be written, or was changed meanwhile.
+    """
     try:
         read = session.read({draft.file: draft.new})
     except InvalidIntent:
@@ -399,6 +447,11 @@ def finish(
 
 
 def write(draft: Draft) -> None:
+    """Write the draft, unless the file was changed meanwhile.
+
+    Raises:
+        WarpError: the file could not be written, or was changed.
+    """
     if draft.old is None:
         create(draft.file, draft.new, 0o644)
     else:
@@ -432,23 +485,24 @@ def _report(
 
 
 def diff_text(draft: Draft) -> str:
-    """A unified difference, as `patch` takes it."""
+    """Return the unified difference of a draft, which `patch` accepts."""
     old, new = (_lines(raw or b"") for raw in (draft.old, draft.new))
     name = "/dev/null" if draft.old is None else str(draft.file)
     return "".join(_marked(line) for line in difflib.unified_diff(old, new, name, str(draft.file)))
 
 
 def _lines(raw: bytes) -> list[str]:
-    """Lines end at LF, as `patch` sees it; a CR before it is part of the line."""
-    parts = raw.decode(errors="replace").split("\n")
-    return [f"{part}\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+    """Split into lines as `patch` does: a line ends at LF, and a CR before it is part of it."""
+    *whole, last = raw.decode(errors="replace").split("\n")
+    lines = [f"{line}\n" for line in whole]
+    return [*lines, last] if last else lines
 
 
 def _marked(line: str) -> str:
     return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-# Many at once
+# -- many at once
 
 
 def _roster(path: Path, there: Mapping[str, Any], kind: str | None) -> Roster:
@@ -468,9 +522,9 @@ def _add_many(
     dry_run: bool,
     form: Format,
 ) -> None:
-    """All rows or none.
+    """Add all rows or none.
 
-    The sound rows are tried even beside broken ones, so that every problem comes at once.
+    Sound rows are checked even if others are broken, so that every problem is reported at once.
     """
     findings = list(rows.findings)
     draft = None

@@ -1,4 +1,6 @@
-"""events: what the daemon did and saw, from its memory, or from disk where none runs."""
+"""The command events: what the daemon did and observed, from its memory, or from the disk where
+none runs.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +22,29 @@ from warpd.service.workspace import Session
 from warpd.store import event_log
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-TOGETHER_MIN: Final = 4  # changes of one kind that are told in one line
-HEAD: Final = ("number", "time", "kind")  # what every event has
+TOGETHER_MIN: Final = 4  # from so many on, changes of one kind are shown in one line
+HEAD: Final = ("number", "time", "kind")  # fields that every event has
 
 Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events are asked for; every default lets all pass."""
+    """Which events are shown; with the defaults all of them.
+
+    - `network`: only events of this network.
+    - `kinds`: only events of these kinds.
+    - `repairs`: only changes that undo what another program changed.
+    - `since`: only events from this time on.
+    """
 
     network: str | None = None
     kinds: tuple[str, ...] = ()
-    repairs: bool = False  # only what was changed back
+    repairs: bool = False
     since: datetime | None = None
 
     def takes(self, event: Event) -> bool:
-        """Whether an event is among them. One without a time that can be read is older than any."""
+        """Whether an event is shown. An event without a readable time counts as the oldest."""
         if self.network is not None and event.get("network") != self.network:
             return False
         if self.kinds and event["kind"] not in self.kinds:
@@ -52,17 +60,19 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until interrupted")] = False,
     network: Annotated[
         str | None,
-        typer.Option("--network", help="only this network's", autocompletion=names.network_names),
+        typer.Option("--network", help="only of this network", autocompletion=names.network_names),
     ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
             "--kind",
-            help="only these, as change or failed; may be repeated",
+            help="only of this kind, as change or failed; may be repeated",
             autocompletion=names.event_kinds,
         ),
     ] = None,
-    repairs: Annotated[bool, typer.Option("--repairs", help="only what was changed back")] = False,
+    repairs: Annotated[
+        bool, typer.Option("--repairs", help="only changes that undo others' changes")
+    ] = False,
     since: Annotated[
         str,
         typer.Option("--since", metavar="AGO|TIME", help="as 30m, 2h, 1d, or 2026-01-31T08:00Z"),
@@ -72,9 +82,9 @@ def events(
     ] = False,
     form: Output = Format.text,
 ) -> None:
-    """What the daemon did and saw: changes, repairs, refusals, problems.
+    """Show what the daemon did and observed: changes, repairs, refusals, problems.
 
-    The last thousand, kept over restarts.
+    The last thousand events are kept, also over restarts.
     """
     begin = moment(since, datetime.now(UTC)) if since else None
     wanted = Filter(network, tuple(kind or ()), repairs, begin)
@@ -88,14 +98,14 @@ def events(
         lines = texts(found)
     for line in lines:
         if not output.say(line):
-            return  # whoever read it has gone
+            return  # the reader has gone
 
 
 def _source(session: Session, follow: bool) -> Iterable[Event]:
-    """The daemon's events; where none runs and this is root, those on disk.
+    """Return the daemon's events; where none runs and this is root, those on the disk.
 
     Raises:
-        WarpError: nobody answers, and the disk is not this user's to read.
+        WarpError: no daemon answers, and this user may not read the disk.
     """
     rows = client.events(follow=follow)
     try:
@@ -103,7 +113,7 @@ def _source(session: Session, follow: bool) -> Iterable[Event]:
     except WarpError as failure:
         if failure.code != "no-daemon" or follow or asking.through_daemon():
             raise
-        output.note("warpd is not running; these are the events that it wrote down")
+        output.note("warpd is not running; these are the events on the disk")
         return event_log.read(session.store.folder)
     return _chained(first, rows)
 
@@ -115,7 +125,11 @@ def _chained(first: Event | None, rest: Iterator[dict[str, Any]]) -> Iterator[Ev
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A time, or how long ago.
+    """Return the time that a text names; it may say how long ago, such as 2h.
+
+    Args:
+        text: the text.
+        now: the time to count from.
 
     Raises:
         WarpError: it is neither.
@@ -127,8 +141,8 @@ def moment(text: str, now: datetime) -> datetime:
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         hint = (
-            "a number and s, m, h or d, as 30m; or a time, as 2026-01-31T08:00Z (UTC where it says"
-            " nothing)"
+            "a number and s, m, h or d, as 30m; or a time, as 2026-01-31T08:00Z (in UTC without a"
+            " zone)"
         )
         raise WarpError(
             f"{text[:40]} is no time", code="bad-time", who="operator", hint=hint
@@ -145,7 +159,7 @@ def _time_of(event: Event) -> datetime:
 
 
 def texts(rows: Iterable[Event]) -> Iterator[str]:
-    """A line each; many changes of one kind, one after the other, in one line."""
+    """Yield a line for each event; many equal changes in succession become one line."""
     for _kind, group in groupby(rows, _sort_of):
         same = list(group)
         if same[0]["kind"] == "change" and len(same) >= TOGETHER_MIN:
@@ -155,7 +169,7 @@ def texts(rows: Iterable[Event]) -> Iterator[str]:
 
 
 def _sort_of(event: Event) -> tuple[Any, ...]:
-    """Equal for changes that are told together."""
+    """Return a key that is equal for changes that are shown in one line."""
     if event["kind"] != "change":
         return (event["number"],)
     names = ("network", "action", "repair", "why")
@@ -170,18 +184,16 @@ def _together(rows: list[Event]) -> str:
 
 
 def event_text(event: Event) -> str:
-    """Time, kind and what else is known, in one line."""
-    rest = {
-        key: value
-        for key, value in event.items()
-        if key not in HEAD and value not in (None, "", False)
-    }
-    said = "  ".join(f"{key}={_value(value)}" for key, value in rest.items())
-    return f"{_second(event['time'])}  {event['kind']:9}  {said}".rstrip()
+    """Return an event as one line: its time, its kind and its other fields."""
+    rest = {key: value for key, value in event.items() if key not in HEAD}
+    fields = [
+        f"{key}={_value(value)}" for key, value in rest.items() if value not in (None, "", False)
+    ]
+    return f"{_second(event['time'])}  {event['kind']:9}  {'  '.join(fields)}".rstrip()
 
 
 def _second(time: str) -> str:
-    """The time in UTC to the second, as `2026-01-31T08:00:00Z`."""
+    """Return a time in UTC to the second, such as `2026-01-31T08:00:00Z`."""
     found = _time_of({"time": time})
     if found.year == 1:
         return time

@@ -1,4 +1,4 @@
-"""explain: would it pass, and what decides."""
+"""The command explain: whether a packet would pass, and what decides that."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def explain_(
     ] = None,
     form: Output = Format.text,
 ) -> None:
-    """Would a packet of this endpoint pass, and which AllowedIPs, route or rule decides?
+    """Show whether a packet of this endpoint would pass, and what decides: AllowedIPs, route or rule.
 
-    Looks at the kernel, sends nothing.
+    The kernel is read; nothing is sent.
 
     The packet is the first one of a connection; answers to it come back the same way.
     """
@@ -61,8 +61,8 @@ def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    """The session, the way, what stands in the way of the network, what is not seen; the verdict
-    last.
+    """Return the text: the session, the packet's way, warnings, what cannot be observed here, and
+    the verdict.
     """
     paint = output.paint()
     about = data["session"]["text"]

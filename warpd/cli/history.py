@@ -1,10 +1,10 @@
-"""confirm, rollback, history: what was applied, kept or undone."""
+"""The commands confirm, rollback and history."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -61,30 +61,42 @@ def rollback(
     """
     session: Session = context.obj
     if expired:
-        from warpd.kernel.linux.live_kernel import LiveKernel
-
-        require_root("rollback --expired")
-        raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
-    number = to if asking.through_daemon() else target(session, to)  # before anything is asked
+        _undo_when_due(session)
+    # The number is checked before the operator is asked.
+    number = to if asking.through_daemon() else target(session, to)
     if number and form is Format.text:
-        output.note(_back_text(_entry(session, number), output.paint(sys.stderr)))
+        output.note(_rollback_text(_entry(session, number), output.paint(sys.stderr)))
     if to is not None and not yes:
         agree("Go back?", form)
-    if asking.through_daemon():
-        data = asking.DaemonGateway(session).ask(
-            "POST", "/v1/rollback", {"to": to} if to is not None else {}
-        )
-    else:
-        data = _undone(session, to, verbose)
+    data = _rolled_back(session, to, verbose)
     output.emit(data, _undone_text(data), form)
-    partial = EXIT_PARTIAL if data["done"] or data.get("unwritten") else EXIT_FAILED
-    raise typer.Exit(0 if data["complete"] else partial)
+    raise typer.Exit(_exit_code(data))
+
+
+def _undo_when_due(session: Session) -> NoReturn:
+    """Run as the timer of an apply that is not confirmed."""
+    from warpd.kernel.linux.live_kernel import LiveKernel
+
+    require_root("rollback --expired")
+    raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
+
+
+def _rolled_back(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
+    """Roll back, or ask the daemon for it."""
+    if asking.through_daemon():
+        body = {"to": to} if to is not None else {}
+        return asking.DaemonGateway(session).ask("POST", "/v1/rollback", body)
+    return _undone(session, to, verbose)
+
+
+def _exit_code(data: Mapping[str, Any]) -> int:
+    if data["complete"]:
+        return 0
+    return EXIT_PARTIAL if data["done"] or data.get("unwritten") else EXIT_FAILED
 
 
 def _entry(session: Session, number: int) -> dict[str, Any]:
-    """An entry of the history, with what going back to it would do where somebody can look at the
-    kernel.
-    """
+    """Return an entry of the history; if the kernel can be read, with what a rollback would do."""
     if asking.through_daemon():
         return asking.DaemonGateway(session).entry(number)
     if not bindings.are_here():
@@ -93,8 +105,8 @@ def _entry(session: Session, number: int) -> dict[str, Any]:
         return applied_before(session, number, kernel)
 
 
-def _back_text(entry: Mapping[str, Any], paint: Paint) -> str:
-    """What going back does, as a plan says it: risks first, then a line per network and endpoint."""
+def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
+    """Return what a rollback to an entry does: risks, then a line for each network and endpoint."""
     lines = [
         f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"
     ]
@@ -121,23 +133,19 @@ def _undone(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
 
 
 def _undone_text(data: Mapping[str, Any]) -> str:
-    before = "nothing is in force, as before the first apply"
-    what = (
-        f"number {data['in_force']} of the history is in force"
-        if data["in_force"] != NOTHING
-        else before
-    )
+    what = "nothing is in force, as before the first apply"
+    if data["in_force"] != NOTHING:
+        what = f"number {data['in_force']} of the history is in force"
     lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
     if data.get("unwritten"):
         lines.append(
-            f"not written: {data['unwritten']['error']}; roll back again when the folder takes"
-            " writes"
+            f"not recorded: {data['unwritten']['error']}; roll back again when the state folder"
+            " can be written"
         )
     whole = data["complete"] or (data.get("unwritten") and not data["failed"])
     verdict = "Rolled back" if whole else "Rolled back in part"
     kept = (
-        "The YAML on disk is unchanged; it is not applied again until it changes or `warpctl apply`"
-        " says so."
+        "The YAML on disk is unchanged; it is applied again when it changes or by `warpctl apply`."
     )
     return "\n".join([*lines, f"{verdict}: {len(data['done'])} steps; {what}.", kept])
 
@@ -156,7 +164,7 @@ def history(
     ] = None,
     form: Output = Format.text,
 ) -> None:
-    """What was applied, when and by whom; the last fifty."""
+    """Show what was applied, when and by whom; the last fifty entries."""
     session: Session = context.obj
     if show is not None:
         data = _entry(session, show)
@@ -164,29 +172,26 @@ def history(
         difference = data["diff"]
         if difference:
             text += f"\n# from what is in force to this\n{difference}"
-        output.emit(data, f"{text}\n\n{_back_text(data, output.paint())}", form)
+        output.emit(data, f"{text}\n\n{_rollback_text(data, output.paint())}", form)
         return
-    data = (
-        asking.DaemonGateway(session).history()
-        if asking.through_daemon()
-        else history_json(History(session))
-    )
-    rows = [
-        (
-            str(e["number"]),
-            e["time"],
-            e["by"],
-            str(e["networks"]),
-            "in force" if e["in_force"] else "",
-        )
-        for e in data["history"]
-    ]
-    text = (
-        output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", ""))
-        if rows
-        else "Nothing has been applied yet."
-    )
-    waits = data["pending_confirm"]
-    if waits is not None:
-        text += f"\nNumber {waits['number']} waits to be confirmed until {waits['until']}."
-    output.emit(data, text, form)
+    if asking.through_daemon():
+        data = asking.DaemonGateway(session).history()
+    else:
+        data = history_json(History(session))
+    output.emit(data, _history_text(data), form)
+
+
+def _history_text(data: Mapping[str, Any]) -> str:
+    rows = [_cells(entry) for entry in data["history"]]
+    text = "Nothing has been applied yet."
+    if rows:
+        text = output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", ""))
+    pending = data["pending_confirm"]
+    if pending is not None:
+        text += f"\nNumber {pending['number']} waits to be confirmed until {pending['until']}."
+    return text
+
+
+def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    number, networks = str(entry["number"]), str(entry["networks"])
+    return number, entry["time"], entry["by"], networks, "in force" if entry["in_force"] else ""

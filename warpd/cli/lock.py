@@ -1,4 +1,4 @@
-"""lock: write the grants beside the YAML, for git."""
+"""The command lock: write the allocations beside the YAML, for git."""
 
 from __future__ import annotations
 
@@ -36,64 +36,89 @@ def lock(
     ] = None,
     form: Output = Format.text,
 ) -> None:
-    """Write what was granted to warp.lock.yaml beside the YAML: commit both.
+    """Write the allocations to warp.lock.yaml beside the YAML: commit both.
 
-    Holds no secrets; needs no root.
+    The file contains no secrets; no root is needed.
 
-    A lock that git left with conflicts is resolved: what both sides gave stays with ours, the other
-    one gets another number.
+    A lock file that git left with conflicts is resolved: of a value that both sides have allocated,
+    ours keeps it, and theirs gets another one.
 
-    A gateway that is built anew from the YAML, its lock and the master secret is the same gateway.
+    A gateway that is built again from the YAML, its lock file and the master secret is the same
+    gateway.
     """
     session: Session = context.obj
     if merge is not None:
-        _merged(*merge)
-        return
-    mended = resolved(session.lock_file) if not check else None
-    if mended is not None:
-        session.take_lock(mended[0])
-        for text in mended[1]:
-            output.note(f"warning: {text}")
-    if out is None and not check:
+        _merge(*merge)
+    elif check:
+        _check(session, form)
+    else:
+        _write(session, out, form)
+
+
+def _check(session: Session, form: Format) -> None:
+    """Show where the lock file is behind; the exit code is 1 then."""
+    read = session.read(yaml_wins=True)
+    outdated = _outdated(read, session.lock_file)
+    for finding in outdated:
+        output.note(render_finding(finding))
+    _emit(session.lock_file, "behind" if outdated else "up to date", outdated, form)
+    raise typer.Exit(EXIT_FAILED if outdated else 0)
+
+
+def _write(session: Session, out: Path | None, form: Format) -> None:
+    """Write the lock file, or the file `out` instead; resolve conflicts that git left in it."""
+    repaired = resolved(session.lock_file)
+    if repaired is not None:
+        lock_file, warnings = repaired
+        session.take_lock(lock_file)
+        for warning in warnings:
+            output.note(f"warning: {warning}")
+    if out is None:
         session.to_edit()
     read = session.read(yaml_wins=True)
-    path, new = out or session.lock_file, lock_text(read.allocations).encode()
-    late = _late(read, session.lock_file)
-    written = not check and (out is not None or read.lock is None or read.lock.raw != new)
-    if written and out is not None:
+    new = lock_text(read.allocations).encode()
+    outdated = _outdated(read, session.lock_file)
+    if out is not None:
         write_private(out, new, 0o644)
-    elif written:
-        write(read, path, new)
-    if check:
-        for finding in late:
-            output.note(render_finding(finding))
-    text = f"{path}: {'written' if written else 'behind' if check and late else 'up to date'}"
+        _emit(out, "written", outdated, form)
+    elif read.lock is None or read.lock.raw != new:
+        write(read, session.lock_file, new)
+        _emit(session.lock_file, "written", outdated, form)
+    else:
+        _emit(session.lock_file, "up to date", outdated, form)
+
+
+def _emit(path: Path, state: str, outdated: list[Finding], form: Format) -> None:
     data = {
         "version": VERSION,
         "file": str(path),
-        "written": written,
-        "behind": [finding_json(item) for item in late],
+        "written": state == "written",
+        "behind": [finding_json(item) for item in outdated],
     }
-    output.emit(data, text, form)
-    raise typer.Exit(EXIT_FAILED if check and late else 0)
+    output.emit(data, f"{path}: {state}", form)
 
 
-def _merged(ours: Path, theirs: Path) -> None:
-    """What git asks of a merge driver: the result in the first file, exit code 0.
+def _merge(ours: Path, theirs: Path) -> None:
+    """Merge as git expects of a merge driver: the result is in the first file, the exit code is 0.
 
-    Raises: InvalidIntent, WarpError.
+    Raises:
+        InvalidIntent: one of the files is not a lock file.
+        WarpError: the result cannot be written.
     """
     with told(ours):
         raw = [path.read_bytes() for path in (ours, theirs)]
-    allocations, said = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
-    for text in said:
-        output.note(f"warning: {text}; run `warpctl lock` after the merge")
+    allocations, warnings = merged_locks(parsed(ours, raw[0]), parsed(theirs, raw[1]))
+    for warning in warnings:
+        output.note(f"warning: {warning}; run `warpctl lock` after the merge")
     replace(ours, raw[0], lock_text(allocations).encode())
 
 
 def write(read: LoadedIntent, path: Path, new: bytes) -> None:
-    """Raises: Busy when somebody else has changed the lock meanwhile, WarpError when it cannot be
-    written.
+    """Write the lock file.
+
+    Raises:
+        Busy: another program has changed it since it was read.
+        WarpError: it cannot be written.
     """
     if read.lock is None:
         create(path, new, 0o644)
@@ -101,15 +126,9 @@ def write(read: LoadedIntent, path: Path, new: bytes) -> None:
         replace(path, read.lock.raw, new)
 
 
-def _late(read: LoadedIntent, path: Path) -> list[Finding]:
+def _outdated(read: LoadedIntent, path: Path) -> list[Finding]:
+    """Return where the lock file is behind."""
     if read.lock is None:
-        return [
-            Finding(
-                BEHIND,
-                "",
-                f"there is no {LOCK_FILE} in {path.parent}",
-                "`warpctl lock` writes it",
-                "warning",
-            )
-        ]
+        text = f"there is no {LOCK_FILE} in {path.parent}"
+        return [Finding(BEHIND, "", text, "`warpctl lock` writes it", "warning")]
     return [item for item in read.warnings if item.code == BEHIND]
