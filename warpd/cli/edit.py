@@ -332,10 +332,8 @@ def target_of(loaded: Loaded, file: Path | None) -> Path:
     for candidate in candidates:
         if candidate.resolve() in known:
             return known[candidate.resolve()]
-    if folder.is_dir() and main.name == MAIN_FILE and _is_read_in_folder(file.name):
-        for candidate in candidates:
-            if candidate.resolve().parent == folder.resolve() and not candidate.exists():
-                return folder / file.name
+    if _is_read(main, file.name) and any(_is_new(candidate, folder) for candidate in candidates):
+        return folder / file.name
     hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
     raise WarpError(
         f"{file} is not a file that this gateway reads",
@@ -348,9 +346,16 @@ def target_of(loaded: Loaded, file: Path | None) -> Path:
 # -- the draft
 
 
-def _is_read_in_folder(name: str) -> bool:
-    """Whether a file with this name is read in networks.d."""
+def _is_read(main: Path, name: str) -> bool:
+    """Whether a file with this name would be read in networks.d beside the main file."""
+    if main.name != MAIN_FILE or not (main.parent / FOLDER).is_dir():
+        return False
     return name.endswith(".yaml") and not name.startswith(".")
+
+
+def _is_new(file: Path, folder: Path) -> bool:
+    """Whether a path is one of a folder at which there is no file."""
+    return file.resolve().parent == folder.resolve() and not file.exists()
 
 
 def drafted(file: Path, change: Callable[[str], str]) -> Draft:

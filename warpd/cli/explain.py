@@ -36,7 +36,7 @@ def explain_(
     ] = None,
     form: Output = Format.text,
 ) -> None:
-    """Show whether a packet of this endpoint would pass, and what decides: AllowedIPs, route or rule.
+    """Show whether a packet of this endpoint would pass: which AllowedIPs, route or rule decides.
 
     The kernel is read; nothing is sent.
 

@@ -1,5 +1,5 @@
-"""endpoint config: what the device needs, as text, files or QR code; who took it, and what changed
-between versions.
+"""The command endpoint config: client configs as text, files or QR codes, who exported them, and
+what changed between versions.
 """
 
 from __future__ import annotations
@@ -36,25 +36,35 @@ from warpd.service.workspace import LoadedIntent, Session, live_kernel
 from warpd.store.private_file import write_private
 
 SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
-NOTHING = (0, 0)  # of --diff: not asked for
+NOTHING = (0, 0)  # the value of --diff that stands for no --diff
 
-# Two operators may take configs at once; behind an apply of many networks it is better to say so
-# than to hang.
+# How long to wait for another operator's export. Behind a long apply it is better to fail than to
+# hang.
 PATIENCE_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """Which config, for what kind of device."""
+    """Which config is exported, and for which device.
+
+    - `network`, `endpoint`: whose config it is.
+    - `style`: the name of its format.
+    - `lan_port`: the port that is bridged into an L2 tunnel; None for none.
+    - `drawn`: whether it is shown as a QR code.
+    """
 
     network: str
     endpoint: str
     style: str
     lan_port: str | None
-    drawn: bool  # as a QR code
+    drawn: bool
 
     def text(self, config: ClientConfig) -> str:
-        """Raises: WarpError when the format cannot say it, or no QR code can show it."""
+        """Return a config in this format.
+
+        Raises:
+            WarpError: the format cannot express it, or it is too long for a QR code.
+        """
         text = FORMATS[self.style](config)
         if self.drawn:
             qr.code(config, text)
@@ -72,7 +82,9 @@ def config(
             autocompletion=names.endpoint_names,
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="of all endpoints; with --out")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="configs of all endpoints; with --out")
+    ] = False,
     style: Annotated[
         str, typer.Option("--format", help=", ".join(FORMATS), autocompletion=names.formats)
     ] = wg_quick.NAME,
@@ -88,7 +100,8 @@ def config(
         Path | None, typer.Option("--qr-file", help="write a QR code: FILE.png or FILE.svg")
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="list the versions of this config, and who took them")
+        bool,
+        typer.Option("--history", help="list the versions of this config, and who exported them"),
     ] = False,
     diff: Annotated[
         tuple[int, int],
@@ -98,49 +111,71 @@ def config(
 ) -> None:
     """Print what a device needs to connect.
 
-    It holds the endpoint's private key: treat it as a password.
+    It contains the endpoint's private key: treat it as a password.
     """
     session: Session = context.obj
     read = session.read()
     goal = session.goal(read, create=False)
-    if name is None and not every:
-        text = "which endpoint is not said"
-        raise WarpError(
-            text,
-            code="usage",
-            who="operator",
-            hint="NETWORK/NAME; or NETWORK, 'NETWORK/*' or --all, with --out",
-        )
-    if every or name is None or "/" not in name or any(char in name for char in "*?["):
-        return _many(
-            session,
-            read,
-            matching(goal, "*/*" if name is None else name),
-            Bulk(style, lan_port, out),
-            form,
-        )
-    network, endpoint = split_name(goal, name)
+    pattern = _pattern(name, every)
+    if pattern is not None:
+        _many(session, read, matching(goal, pattern), Bulk(style, lan_port, out), form)
+        return
+    network, endpoint = split_name(goal, name or "")
+    known = known_as(goal, network, endpoint)
     if history:
-        return _history(session, (network, endpoint), known_as(goal, network, endpoint), form)
-    if diff != NOTHING:
-        return _diff(session, (network, endpoint), known_as(goal, network, endpoint), diff, form)
-    wish = ExportRequest(network, endpoint, style, lan_port, drawn=qr_ or qr_file is not None)
-    _refuse(wish, out)
-    made, text = _make(session, read, wish)
-    if qr_file is not None:
-        write_private(qr_file, qr.image(made, text, qr_file.suffix))
-    if out is not None:
-        _write(out, text)
-    if qr_:
-        output.say(qr.terminal(made, text))
-    elif out is None and qr_file is None:
+        _history(session, (network, endpoint), known, form)
+    elif diff != NOTHING:
+        _diff(session, (network, endpoint), known, diff, form)
+    else:
+        drawn = qr_ or qr_file is not None
+        request = ExportRequest(network, endpoint, style, lan_port, drawn)
+        _one(session, read, request, Destination(out, qr_, qr_file))
+
+
+def _pattern(name: str | None, every: bool) -> str | None:
+    """Return the pattern of names for many configs; None where one endpoint is named.
+
+    Raises:
+        WarpError: no endpoint is named.
+    """
+    if name is None:
+        if every:
+            return "*/*"
+        text, hint = (
+            "no endpoint is named",
+            "NETWORK/NAME; or NETWORK, 'NETWORK/*' or --all, with --out",
+        )
+        raise WarpError(text, code="usage", who="operator", hint=hint)
+    is_pattern = "/" not in name or any(char in name for char in "*?[")
+    return name if every or is_pattern else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Destination:
+    """Where one config goes: a file or folder, the terminal as a QR code, an image file."""
+
+    out: Path | None
+    terminal: bool
+    image: Path | None
+
+
+def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
+    """Export one config."""
+    _refuse(request, to.out)
+    config, text = _make(session, read, request)
+    if to.image is not None:
+        write_private(to.image, qr.image(config, text, to.image.suffix))
+    if to.out is not None:
+        _write(to.out, text)
+    if to.terminal:
+        output.say(qr.terminal(config, text))
+    elif to.out is None and to.image is None:
         output.say(text.rstrip("\n"))
-    return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bulk:
-    """How the configs of many endpoints are handed out."""
+    """How the configs of many endpoints are exported: format, L2 port, folder or archive."""
 
     style: str
     lan_port: str | None
@@ -148,18 +183,18 @@ class Bulk:
 
 
 def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
-    """Endpoints in force that a network's name, or a pattern as a shell has them, stands for.
+    """Return the endpoints in force that match a network's name or a shell pattern.
 
     Raises:
-        WarpError: it stands for none.
+        WarpError: there are none.
     """
     text = pattern if "/" in pattern else f"{pattern}/*"
-    found = [
-        (network, name)
-        for network, body in sorted(goal.intent.networks.items())
-        for name, endpoint in sorted(body.endpoints.items(), key=lambda item: natural(item[0]))
-        if fnmatch.fnmatchcase(f"{network}/{name}", text) and in_force(endpoint, goal.today)
-    ]
+    found = []
+    for network, body in sorted(goal.intent.networks.items()):
+        for name in sorted(body.endpoints, key=natural):
+            is_meant = fnmatch.fnmatchcase(f"{network}/{name}", text)
+            if is_meant and in_force(body.endpoints[name], goal.today):
+                found.append((network, name))
     if not found:
         known = ", ".join(sorted(goal.intent.networks)) or "none"
         raise WarpError(
@@ -174,7 +209,7 @@ def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
 def _many(
     session: Session, read: LoadedIntent, wanted: list[tuple[str, str]], bulk: Bulk, form: Format
 ) -> None:
-    """A file each, in a folder or a zip archive; all of them or none."""
+    """Write one file for each config, in a folder or a zip archive; all of them or none."""
     out = bulk.out
     if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
         text = f"{output.plural(len(wanted), 'config')} need a folder or a FILE.zip"
@@ -200,7 +235,7 @@ def _many(
 def _files(
     session: Session, read: LoadedIntent, wishes: list[ExportRequest]
 ) -> Iterator[tuple[str, str]]:
-    """Relative path and text of each file; each config is remembered as exported."""
+    """Yield relative path and text of each file; each config is recorded as exported."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         goal = session.commit(read)
@@ -208,7 +243,8 @@ def _files(
             _made, text = _versioned(session, goal, host, wish)
             where = f"{wish.network}/{wish.endpoint}"
             if wish.style in IN_FILES:
-                yield from ((f"{where}/{name}", body) for name, body in split(text).items())
+                for name, body in split(text).items():
+                    yield f"{where}/{name}", body
             else:
                 yield f"{where}.{SUFFIXES.get(wish.style, 'txt')}", text
 
@@ -221,7 +257,11 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
 
 
 def _refuse(wish: ExportRequest, out: Path | None) -> None:
-    """Raises: WarpError for what cannot be made, before anything is remembered as exported."""
+    """Refuse what cannot be made, before a config is recorded as exported.
+
+    Raises:
+        WarpError: the format, the file or the port is not possible.
+    """
     if wish.style not in FORMATS:
         raise WarpError(
             f"there is no format {wish.style}",
@@ -253,7 +293,7 @@ def _refuse(wish: ExportRequest, out: Path | None) -> None:
 
 
 def _is_port(name: str) -> bool:
-    """A link's name that means nothing to a shell or a config's parser."""
+    """Whether a name is a link's and has no meaning to a shell or the parser of a config."""
     letters = name.replace(".", "").replace("-", "").replace("_", "")
     return (
         is_link_name(name) and letters.isascii() and letters.isalnum() and not name.startswith("-")
@@ -261,7 +301,7 @@ def _is_port(name: str) -> bool:
 
 
 def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[ClientConfig, str]:
-    """The config with its version, which is remembered as exported, with the name of who took it."""
+    """Make a config and its text, and record that this user has exported it."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         return _versioned(session, session.commit(read), host, wish)
@@ -270,7 +310,7 @@ def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[Cl
 def _versioned(
     session: Session, goal: Target, host: Host, wish: ExportRequest
 ) -> tuple[ClientConfig, str]:
-    """Inside `store.writer`."""
+    """Make a config with its version, inside `store.writer`."""
     made = current_config(goal, host, wish.network, wish.endpoint)
     if wish.lan_port is not None:
         made = made.with_port(wish.lan_port)
@@ -280,9 +320,9 @@ def _versioned(
 
 
 def user() -> str:
-    """Who runs this: the one who called sudo, else the one who logged in."""
-    said = os.environ.get("SUDO_USER") or _login()
-    return "".join(char for char in said if char.isprintable())[:64]
+    """Return who runs this command: the user who called sudo, or else the one who logged in."""
+    name = os.environ.get("SUDO_USER") or _login()
+    return "".join(char for char in name if char.isprintable())[:64]
 
 
 def _login() -> str:
@@ -297,8 +337,11 @@ def _login() -> str:
 
 
 def _host(read: LoadedIntent) -> Host:
-    """The machine, or what can be said without seeing it: then the gateway's address and the MTU
-    must be in the YAML.
+    """Read the host; where that is impossible, return the defaults.
+
+    Raises:
+        WarpError, DumpError, OSError: it is impossible, and the YAML does not say the gateway's
+            address.
     """
     try:
         with live_kernel() as kernel:
@@ -307,7 +350,7 @@ def _host(read: LoadedIntent) -> Host:
         if read.intent.gateway.public_endpoint == "auto":
             raise
         output.note(
-            f"warning: the uplink cannot be seen ({failure}): its MTU is taken to be"
+            f"warning: the uplink cannot be read ({failure}): its MTU is assumed to be"
             f" {Host().uplink_mtu}"
         )
         return Host()
@@ -324,16 +367,18 @@ def _write(out: Path, text: str) -> None:
 
 def _history(session: Session, name: tuple[str, str], known: tuple[str, str], form: Format) -> None:
     rows = session.store.history(*known)
-    cells = [cell for row in rows for cell in _lines(row)]
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        cells += _lines(row)
     data = {"version": VERSION, "network": name[0], "name": name[1], "configs": rows}
     output.emit(data, output.table(cells, ("VERSION", "DATE", "EXPORTED", "BY", "AS")), form)
 
 
 def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A line for the version, or one for each time it was taken."""
+    """Yield a line for the version, or one for each time it was exported."""
     head = (str(row["version"]), row["date"])
-    for each in row["exports"]:
-        yield (*head, each["time"], each["user"], each["format"])
+    for export in row["exports"]:
+        yield (*head, export["time"], export["user"], export["format"])
     if not row["exports"]:
         yield (*head, "yes" if row["exported"] else "no", "", "")
 
@@ -351,7 +396,9 @@ def _diff(
         for field in sorted({*old, *new})
         if old.get(field) != new.get(field)
     ]
-    lines = [line for change in changes for line in _change(change)]
+    lines: list[str] = []
+    for change in changes:
+        lines += _change(change)
     head = {"version": VERSION, "network": name[0], "name": name[1], "from": pair[0], "to": pair[1]}
     output.emit({**head, "changes": changes}, "\n".join(lines) or "no difference", form)
 

@@ -1,11 +1,8 @@
-"""import: an older gateway's networks, endpoints and keys, as YAML and key files.
+"""The command import: write the networks, endpoints and keys of an older gateway as YAML and key
+files.
 
-Its files are only read.
-
-Lives here: which source, where it all goes, and the order of writing: keys first, then the YAML
-that names them. Does
-not: what the older files mean (`warpd.imports`). What could not be taken over is said, and never
-guessed.
+The files of the older gateway are only read; `warpd.imports` knows what they mean. Keys are written
+before the YAML that names them. What cannot be imported is reported and never guessed.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, told
 from warpd.yamlfile import editor, writer
 
-SIZE_MAX = 64 * 2**20  # bytes of a config that is read whole
+SIZE_MAX = 64 * 2**20  # bytes of a config
 
 
 @app.command("import")
@@ -49,20 +46,20 @@ def import_(
         typer.Option("--keys", help="where key files go; default: keys beside the YAML"),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="the YAML it goes to, as networks.d/old.yaml")
+        Path | None, typer.Option("--file", help="the file to write to, as networks.d/old.yaml")
     ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="leave out what is wrong, take the rest")
+        bool, typer.Option("--skip-broken", help="leave out what is wrong, import the rest")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the difference, write nothing")
     ] = False,
     form: Output = Format.text,
 ) -> None:
-    """Take over an older gateway: the same keys, ports and addresses, so that clients in the field
-    go on.
+    """Import an older gateway with its keys, ports and addresses, so that its clients go on.
 
-    Reads a wg-quick server config, or the SQLite database of the older KahLuna WARP gateway.
+    The source is a wg-quick server config, or the SQLite database of the older KahLuna WARP
+    gateway.
     """
     session: Session = context.obj
     config = session.to_edit()
@@ -72,7 +69,7 @@ def import_(
     broken = sum(item.is_error for item in found.findings)
     if broken and not skip_broken:
         output.note(
-            "nothing was written: mend the older gateway's data, or leave out what is wrong with"
+            "nothing was written: fix the older gateway's data, or leave out what is wrong with"
             " --skip-broken"
         )
         raise InvalidIntent(found.findings)
@@ -109,8 +106,16 @@ def _checked(
     attempt: Callable[[ImportResult], Draft],
     skip_broken: bool,
 ) -> tuple[Draft, ImportResult, LoadedIntent]:
-    """A draft that is sound together with all other files, if need be and wanted without what is
-    wrong.
+    """Return a draft that is valid together with all other files.
+
+    Args:
+        session: the files.
+        found: what the older gateway has.
+        attempt: makes a draft of it.
+        skip_broken: leave out what makes the YAML invalid.
+
+    Raises:
+        InvalidIntent: there is no valid draft.
     """
     if not found.networks:
         output.note("nothing was written: there is nothing sound to import")
@@ -141,7 +146,11 @@ def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) ->
 
 
 def _write_keys(folder: Path, found: ImportResult) -> None:
-    """Each in a file of its own. One that is there already may stay when it holds the same."""
+    """Write each key to a file of its own; a file with the same key may exist already.
+
+    Raises:
+        WarpError: a file has another key, or cannot be written.
+    """
     if not found.keys:
         return
     with told(folder):

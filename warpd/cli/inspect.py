@@ -1,4 +1,4 @@
-"""status, network list/show, endpoint list/show, doctor, exec, schema: the commands that only look."""
+"""The commands that only look: status, network and endpoint list and show, doctor, exec, schema."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
 
-# Conditions that make what is shown something else than what the YAML says.
+# Conditions under which the commands show something else than the YAML.
 OF_THE_INTENT: Final = frozenset(
     {
         "master-lost",
@@ -73,28 +73,40 @@ COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One look: at the YAML, or at the last good intent while the YAML is not in force."""
+    """What a command shows of a gateway.
+
+    - `read`: the YAML, or the last good intent while the YAML is not in force.
+    - `goal`: its target.
+    - `found`: the observation and the plan.
+    - `conditions`: what is wrong, or waits.
+    - `daemon`: what the daemon says of itself; None where none answers.
+    """
 
     read: LoadedIntent
     goal: Target
     found: PlannedRun
     conditions: tuple[Condition, ...]
-    daemon: Mapping[str, Any] | None  # as the daemon tells it; None where none answers
+    daemon: Mapping[str, Any] | None
 
     def rows(self) -> list[dict[str, Any]]:
+        """Return the conditions as JSON."""
         return [item.as_json() for item in self.conditions]
 
 
 def see(session: Session) -> Inspection:
-    """Look, whatever state YAML, state folder and daemon are in.
+    """Observe the gateway, whatever state YAML, state folder and daemon are in.
 
     Raises:
+        DumpError: the kernel could not be read.
         InvalidIntent: the YAML is invalid, and nothing was applied before.
+        WarpError: the state folder cannot be read.
     """
     running, daemon = _ask_daemon(session)
     now, findings = _read(session)
-    waits = daemon is not None and not daemon["intent"]["in_force"]
-    read = (last_read(session) if now is None or waits else None) or now
+    not_in_force = daemon is not None and not daemon["intent"]["in_force"]
+    read = now
+    if now is None or not_in_force:
+        read = last_read(session) or now
     if read is None:
         raise InvalidIntent(findings)
     goal = session.goal(read, create=False)
@@ -115,8 +127,9 @@ def see(session: Session) -> Inspection:
 def _in_kernel(
     session: Session, read: LoadedIntent, kernel: LiveKernel, goal: Target, found: PlannedRun
 ) -> tuple[Target, PlannedRun]:
-    """The goal that the kernel shows, where the allocations are lost; as it was, where it shows too
-    little.
+    """Return the target and the run for what the kernel shows, where the allocations are lost.
+
+    Where it shows too little, they stay as they are.
     """
     with contextlib.suppress(WarpError):
         shown = in_kernel(session, read, kernel)
@@ -126,7 +139,7 @@ def _in_kernel(
 
 
 def _read(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
-    """The YAML as it is now; None, and why, when it is invalid."""
+    """Read the YAML as it is now; None and the findings where it is invalid."""
     try:
         return session.read(), ()
     except InvalidIntent as failure:
@@ -134,21 +147,17 @@ def _read(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
 
 
 def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
-    """Whether a daemon keeps this gateway, and what it tells of itself."""
-    try:
+    """Return whether a daemon keeps this gateway, and what it says of itself."""
+    with contextlib.suppress(WarpError):
         daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
-        if (
-            "conditions" in daemon
-            and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute()
-        ):
+        own = session.store.folder.absolute()
+        if "conditions" in daemon and Path(daemon["state_dir"]).absolute() == own:
             return True, daemon
-    except WarpError:
-        pass
     return session.store.is_kept(), None
 
 
 def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """What is wrong or waits, above everything else."""
+    """Return the lines above everything else: what is wrong, or waits."""
     return [
         noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint)
         for row in rows
@@ -161,7 +170,7 @@ def _condition_text(row: Mapping[str, Any]) -> str:
 
 
 def intent_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """As `first_lines`, of what makes a list show something else than the YAML."""
+    """Return those first lines that say why a list shows something else than the YAML."""
     return first_lines([row for row in rows if row["code"] in OF_THE_INTENT], output.paint())
 
 
@@ -173,13 +182,13 @@ def status(
         typer.Argument(metavar="NETWORK", help="only this one", autocompletion=names.network_names),
     ] = None,
     watching: Annotated[
-        bool, typer.Option("--watch", help="draw it again every two seconds, with rates")
+        bool, typer.Option("--watch", help="show it again every two seconds, with rates")
     ] = False,
     form: Output = Format.text,
 ) -> None:
-    """What runs: in sync or not, sessions, traffic and drops, network by network.
+    """Show what runs: in sync or not, sessions, traffic and drops, network by network.
 
-    Root looks at the kernel; a member of the groups warpd or warpd-read is told by the daemon.
+    Root reads the kernel; members of the groups warpd and warpd-read are answered by the daemon.
     """
     session: Session = context.obj
     if watching and form is Format.text:
@@ -190,12 +199,16 @@ def status(
 
 
 def _only(data: dict[str, Any], network: str | None) -> dict[str, Any]:
-    """Without the other networks. Raises: WarpError when there is none of this name."""
+    """Leave out the other networks.
+
+    Raises:
+        WarpError: there is no network of this name.
+    """
     if network is None:
         return data
-    kept = {each["name"]: each for each in data["networks"]}
-    known_network(kept, network)
-    return {**data, "networks": [kept[network]]}
+    by_name = {item["name"]: item for item in data["networks"]}
+    known_network(by_name, network)
+    return {**data, "networks": [by_name[network]]}
 
 
 def _status(session: Session) -> dict[str, Any]:
@@ -241,30 +254,34 @@ def _quarantine_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @network_app.command("list")
 def network_list(context: typer.Context, form: Output = Format.text) -> None:
-    """All networks of the YAML, with what each was granted."""
+    """Show all networks of the YAML, with the allocations of each."""
     data = _status(context.obj)
-    rows = [
-        (
-            n["name"],
-            n["type"],
-            str(n["vcid"]),
-            n["subnet"],
-            str(n["port"]),
-            str(len(n["endpoints"])),
-            network_state(n),
-        )
-        for n in sorted(data["networks"], key=lambda each: natural(each["name"]))
-    ]
+    networks = sorted(data["networks"], key=lambda network: natural(network["name"]))
+    rows = [_network_cells(network) for network in networks]
     heads = ("NETWORK", "TYPE", "VCID", "SUBNET", "PORT", "ENDPOINTS", "STATE")
-    told = data["conditions"]
-    table = [output.table(rows, heads), ""] if rows else []
-    text = "\n".join([*intent_lines(told), *table, networks_summary(data["networks"])])
-    output.emit({"version": VERSION, "networks": data["networks"], "conditions": told}, text, form)
+    lines = intent_lines(data["conditions"])
+    if rows:
+        lines += [output.table(rows, heads), ""]
+    lines.append(networks_summary(data["networks"]))
+    shown = {name: data[name] for name in ("version", "networks", "conditions")}
+    output.emit(shown, "\n".join(lines), form)
+
+
+def _network_cells(network: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        network["name"],
+        network["type"],
+        str(network["vcid"]),
+        network["subnet"],
+        str(network["port"]),
+        str(len(network["endpoints"])),
+        network_state(network),
+    )
 
 
 @network_app.command("show")
 def network_show(context: typer.Context, name: NetworkName, form: Output = Format.text) -> None:
-    """One network: what it is for, what may pass, how it is, its endpoints."""
+    """Show one network: its purpose, what may pass, its state, its endpoints."""
     seen = _status(context.obj)
     networks = {network["name"]: network for network in seen["networks"]}
     known_network(networks, name)
@@ -278,52 +295,65 @@ def network_show(context: typer.Context, name: NetworkName, form: Output = Forma
 def endpoint_list(
     context: typer.Context,
     network: Annotated[
-        str | None, typer.Argument(help="only this network's", autocompletion=names.network_names)
+        str | None, typer.Argument(help="only of this network", autocompletion=names.network_names)
     ] = None,
     network_option: Annotated[
         str | None,
-        typer.Option("--network", help="only this network's", autocompletion=names.network_names),
+        typer.Option("--network", help="only of this network", autocompletion=names.network_names),
     ] = None,
-    order: Annotated[Order, typer.Option("--sort", help="by what")] = Order.name,
-    online: Annotated[bool, typer.Option("--online", help="those with a session")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="those whose session has ended")] = False,
-    never: Annotated[bool, typer.Option("--never", help="those that never connected")] = False,
+    order: Annotated[Order, typer.Option("--sort", help="the order")] = Order.name,
+    online: Annotated[bool, typer.Option("--online", help="only those with a session")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="only those whose session has ended")
+    ] = False,
+    never: Annotated[bool, typer.Option("--never", help="only those that never connected")] = False,
     long: Annotated[
         bool,
-        typer.Option("-l", "--long", help="also IPv6 address, public key and where they come from"),
+        typer.Option(
+            "-l", "--long", help="also IPv6 address, public key and where packets come from"
+        ),
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="also what is quarantined")] = False,
+    every: Annotated[bool, typer.Option("--all", help="also the quarantined allocations")] = False,
     form: Output = Format.text,
 ) -> None:
-    """All endpoints, or one network's, and a line that counts them."""
-    seen = _status(context.obj)
-    networks = {each["name"]: each for each in seen["networks"]}
+    """Show all endpoints, or those of one network, and a line that counts them."""
     network = network or network_option
-    if network is not None:
-        known_network(networks, network)
-    wanted = [network] if network else sorted(networks)
-    rows = [row for each in wanted for row in networks[each]["endpoints"]]
+    seen = _only(_status(context.obj), network)
+    rows = _endpoint_rows(seen)
     shown = ordered(chosen(rows, online, stale, never), order)
-    waiting = [row for row in seen["quarantine"] if network in (None, row["network"])]
-    table = endpoint_table([{**row, "name": f"{row['network']}/{row['name']}"} for row in shown])
-    more = ["", long_table(shown)] if long and shown else []
-    lines = [table, *more, "", summary(rows)] if shown else [summary(rows)]
-    lines += quarantine_lines(waiting) if every else []
+    quarantined = [row for row in seen["quarantine"] if network in (None, row["network"])]
+    lines = intent_lines(seen["conditions"])
+    if shown:
+        full = [{**row, "name": f"{row['network']}/{row['name']}"} for row in shown]
+        lines += [endpoint_table(full), ""]
+        if long:
+            lines += [long_table(shown), ""]
+    lines.append(summary(rows))
+    if every:
+        lines += quarantine_lines(quarantined)
     data = {
         "version": VERSION,
         "endpoints": shown,
-        "quarantine": waiting,
+        "quarantine": quarantined,
         "conditions": seen["conditions"],
     }
-    output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *lines]), form)
+    output.emit(data, "\n".join(lines), form)
+
+
+def _endpoint_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the endpoints of all networks, in the order of the networks' names."""
+    rows: list[dict[str, Any]] = []
+    for network in sorted(data["networks"], key=lambda item: str(item["name"])):
+        rows += network["endpoints"]
+    return rows
 
 
 @endpoint_app.command("show")
 def endpoint_show(context: typer.Context, name: EndpointName, form: Output = Format.text) -> None:
-    """One endpoint: its addresses, key, traffic and config version."""
+    """Show one endpoint: its addresses, key, traffic and config version."""
     seen = _status(context.obj)
     known_endpoint({network["name"]: _names(network) for network in seen["networks"]}, name)
-    rows = [row for network in seen["networks"] for row in network["endpoints"]]
+    rows = _endpoint_rows(seen)
     found = next(row for row in rows if f"{row['network']}/{row['name']}" == name)
     data = {"version": VERSION, **found, "conditions": seen["conditions"]}
     output.emit(data, "\n".join([*intent_lines(seen["conditions"]), *endpoint_page(found)]), form)
@@ -337,7 +367,13 @@ def _names(network: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _inside_vrf(network: str, vrf: str) -> list[str]:
-    """A program is tied to a VRF by a BPF program on its cgroup (ip-vrf(8)): iproute2 knows how."""
+    """Return the command of iproute2 that runs a program in a VRF.
+
+    A BPF program on its cgroup ties it to the VRF (ip-vrf(8)).
+
+    Raises:
+        WarpError: there is no such VRF.
+    """
     try:
         socket.if_nametoindex(vrf)
     except OSError:
@@ -370,7 +406,7 @@ def _hint(text: str) -> str:
 
 
 def _examined(session: Session) -> dict[str, Any]:
-    """By the daemon where there is one and this user is not root."""
+    """Run the checks; for users without the rights of root the daemon does it, if one answers."""
     if asking.through_daemon():
         try:
             return asking.DaemonGateway(session).doctor()
@@ -415,7 +451,13 @@ def exec_(
 
 
 def _vcid_of(session: Session, network: str) -> int:
-    """From the grants alone: a broken YAML must not keep the operator out."""
+    """Return the VCID of a network.
+
+    It comes from the allocations, so that the command works with an invalid YAML too.
+
+    Raises:
+        WarpError: there is no such network.
+    """
     allocations = session.store.read_allocations().networks
     if network not in allocations:
         allocations = session.read().allocations.networks

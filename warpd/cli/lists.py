@@ -1,7 +1,4 @@
-"""Lists of endpoints: which are shown, in which order, and one line that counts them all.
-
-Pure; over the JSON of `status`.
-"""
+"""Choose, sort and count endpoints of the JSON of `status`. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +15,12 @@ Row = Mapping[str, Any]
 
 
 class Order(StrEnum):
+    """The order of a list: the latest handshake and the most traffic come first."""
+
     name = "name"
     address = "address"
-    handshake = "handshake"  # the latest first, those without any last
-    traffic = "traffic"  # the most first
+    handshake = "handshake"
+    traffic = "traffic"
 
 
 _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
@@ -37,7 +36,7 @@ _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
 
 
 def presence(row: Row) -> str:
-    """One word: disabled, expired, off, missing, online, stale or present (it never had a session)."""
+    """Return disabled, expired, off, missing, online, stale or present (it never had a session)."""
     if not row.get("enabled", True):
         return "disabled"
     if not row["in_force"]:
@@ -52,21 +51,22 @@ def presence(row: Row) -> str:
 
 
 def chosen(rows: Iterable[Row], online: bool, stale: bool, never: bool) -> list[Row]:
-    """Rows of the presences that are asked for; of none asked, all."""
+    """Return the rows with one of the chosen presences; all rows where none is chosen."""
     flags = ((online, "online"), (stale, "stale"), (never, "present"))
     wanted = {word for is_asked, word in flags if is_asked}
     return [row for row in rows if not wanted or presence(row) in wanted]
 
 
 def ordered(rows: Iterable[Row], order: Order) -> list[Row]:
+    """Return the rows in an order."""
     return sorted(rows, key=_KEYS[order])
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """`120 endpoints: 14 online, 80 stale, 26 never connected`; what there is none of is left out."""
+    """Return `120 endpoints: 14 online, 80 stale, 26 never connected`, without what is zero."""
     counts = Counter(presence(row) for row in rows)
     words = {"present": "never connected"}
     order = ("online", "stale", "present", "missing", "expired", "disabled", "off")
     parts = [f"{counts[word]} {words.get(word, word)}" for word in order if counts[word]]
-    total = f"{len(rows)} endpoint{'' if len(rows) == 1 else 's'}"
+    total = "1 endpoint" if len(rows) == 1 else f"{len(rows)} endpoints"
     return f"{total}: {', '.join(parts)}" if parts else total

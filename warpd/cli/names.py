@@ -1,4 +1,4 @@
-"""Names and values that a shell completes: from the YAML alone, in silence where it cannot be read."""
+"""Complete names and values in a shell, from the YAML; without a message if it cannot be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from warpd.service.history import History
 from warpd.service.views.report import history_json
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
-# As the daemon tells them (docs/daemon.md).
+# The kinds of the daemon's events (docs/daemon.md).
 EVENT_KINDS: Final = (
     "awaiting_consent",
     "blocked",
@@ -44,9 +44,9 @@ EVENT_KINDS: Final = (
 
 
 def _intent(context: typer.Context) -> Intent | None:
-    """Of the file that the command line, or the environment, names.
+    """Return the intent of the file that the command line or the environment names.
 
-    While completing no command has run yet.
+    During completion no command has run, so that there is no session yet.
     """
     named = context.find_root().params.get("config") or DEFAULT_CONFIG
     with contextlib.suppress(WarpError, OSError):
@@ -55,57 +55,58 @@ def _intent(context: typer.Context) -> Intent | None:
 
 
 def network_names(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Yield the networks of the YAML."""
     intent = _intent(context)
-    yield from (
-        name for name in sorted(intent.networks if intent else ()) if name.startswith(incomplete)
-    )
+    networks = sorted(intent.networks) if intent is not None else []
+    yield from (name for name in networks if name.startswith(incomplete))
 
 
 def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """`NETWORK/` first; the endpoints of a network once it is written."""
+    """Yield `NETWORK/` for each network; the endpoints of a network once it is written."""
     intent = _intent(context)
     network, slash, name = incomplete.partition("/")
     if intent is None:
         return
     if not slash:
-        yield from (f"{each}/" for each in sorted(intent.networks) if each.startswith(network))
+        yield from (f"{known}/" for known in sorted(intent.networks) if known.startswith(network))
     elif network in intent.networks:
-        yield from (
-            f"{network}/{each}"
-            for each in sorted(intent.networks[network].endpoints)
-            if each.startswith(name)
-        )
+        endpoints = sorted(intent.networks[network].endpoints)
+        yield from (f"{network}/{known}" for known in endpoints if known.startswith(name))
 
 
 def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    """Numbers of the history with their times, the latest first; of root's state folder, or asked
-    of the daemon.
+    """Yield the numbers of the history with their times, the latest first.
+
+    Root reads them from the state folder; other users ask the daemon.
     """
     session = Session(DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE)
     with contextlib.suppress(WarpError, OSError):
-        rows = (
-            client.ask("GET", "/v1/history")["history"]
-            if os.geteuid()
-            else history_json(History(session))["history"]
-        )
-        for row in reversed(rows):
+        if os.geteuid() == 0:
+            data = history_json(History(session))
+        else:
+            data = client.ask("GET", "/v1/history")
+        for row in reversed(data["history"]):
             if str(row["number"]).startswith(incomplete):
                 yield str(row["number"]), f"{row['time']} by {row['by']}"
 
 
 def event_kinds(incomplete: str) -> list[str]:
+    """Return kinds of events."""
     return [name for name in EVENT_KINDS if name.startswith(incomplete)]
 
 
 def network_types(incomplete: str) -> list[str]:
+    """Return types of networks."""
     return [name for name in NETWORK_TYPES if name.startswith(incomplete)]
 
 
 def endpoint_types(incomplete: str) -> list[str]:
+    """Return types of endpoints."""
     return [name for name in get_args(EndpointType) if name.startswith(incomplete)]
 
 
 def formats(incomplete: str) -> list[str]:
+    """Return formats of client configs."""
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 

@@ -1,6 +1,6 @@
-"""How commands print: JSON or text on stdout, problems on stderr, colours only on a terminal.
+"""Print: JSON or text on stdout, problems on stderr, colours on a terminal only.
 
-A closed pipe never ends an apply: what cannot be printed any more is dropped.
+A closed pipe does not end an apply: what cannot be printed is dropped.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ class Format(enum.StrEnum):
     json = "json"
 
 
-# A reader who has gone, a terminal that hung up: nobody misses what could not be printed.
+# Errors of a closed pipe and of a terminal that has hung up: nobody reads the output any more.
 READER_GONE: Final = (errno.EPIPE, errno.EIO)
 _unprinted: list[OSError] = []
 
 
 def colour(stream: TextIO) -> bool:
-    """Whether the reader is a terminal that takes colours."""
+    """Whether a stream is a terminal that shows colours."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(stream: TextIO | None = None) -> Paint:
+    """Return the colours for a stream; by default for stdout."""
     return Paint(colour(stream or sys.stdout))
 
 
 def say(text: str, stream: TextIO | None = None) -> bool:
-    """Print a line; whether it could be printed.
+    """Print a line; return whether it could be printed.
 
-    A reader who has gone away is no reason to stop an apply.
+    A reader who has gone is no reason to stop an apply, so nothing is raised.
     """
     out = stream or sys.stdout
     try:
@@ -54,9 +55,7 @@ def say(text: str, stream: TextIO | None = None) -> bool:
 
 
 def exit_code(code: int) -> int:
-    """The exit code of a command; a failure where somebody who still reads did not get all that was
-    printed.
-    """
+    """Return the exit code of a command: a failure if output was lost that somebody still reads."""
     if not _unprinted:
         return code
     note(f"error: the output could not be written: {_unprinted[0].strerror}")
@@ -64,9 +63,7 @@ def exit_code(code: int) -> int:
 
 
 def _silence(stream: TextIO) -> None:
-    """What is left in the buffer goes nowhere, so that the interpreter's own flush at the end has
-    nothing to complain of.
-    """
+    """Discard what is left in the buffer, so that the interpreter's flush at the end succeeds."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -74,33 +71,35 @@ def _silence(stream: TextIO) -> None:
 
 
 def note(text: str) -> None:
+    """Print a line to stderr."""
     say(text, sys.stderr)
 
 
 def emit(data: Mapping[str, Any], text: str, form: Format) -> None:
+    """Print the data as JSON, or the text that was made of it."""
     say(json.dumps(data, indent=2) if form is Format.json else text)
 
 
 def show_failure(failure: WarpError) -> None:
+    """Print an error; of an invalid YAML every finding."""
     if isinstance(failure, InvalidIntent):
         for finding in failure.findings:
-            note(
-                _fitted(render_finding(finding)) if sys.stderr.isatty() else render_finding(finding)
-            )
+            text = render_finding(finding)
+            note(_fitted(text) if sys.stderr.isatty() else text)
     else:
         note(f"{paint(sys.stderr)('error', '31')}: {failure}")
 
 
 def _fitted(text: str) -> str:
-    """The hint in lines of a terminal's width; places stay whole, for editors that follow them."""
-    lines = []
+    """Wrap the hint to a terminal's width; places stay in one line, since editors follow them."""
+    lines: list[str] = []
     for line in text.splitlines():
         lines += wrapped(line, "      ") if line.startswith("hint: ") else [line]
     return "\n".join(lines)
 
 
 def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
-    """Columns as wide as their widest cell."""
+    """Return a table; each column is as wide as its widest cell."""
     body = [list(heads), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in body) for column in range(len(heads))]
     lines = (
@@ -111,4 +110,5 @@ def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
 
 
 def plural(count: int, word: str) -> str:
+    """Return a count and its noun, such as `1 network` or `2 networks`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

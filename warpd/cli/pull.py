@@ -1,4 +1,4 @@
-"""pull: ask the git repository now, as the daemon does at its interval."""
+"""The command pull: fetch the git repository now, as the daemon does at its interval."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from warpd.service.workspace import Session, require_root
 def pull(context: typer.Context, form: Output = Format.text) -> None:
     """Fetch the YAML from the repository that `source:` names, and verify it.
 
-    A warpd that runs applies it at once.
+    A running warpd applies it at once.
     """
     session: Session = context.obj
     if session.checkout is None:
-        hint = "write `source: {git: URL}` there, and the networks into the repository"
+        hint = "write `source: {git: URL}` there, and put the networks into the repository"
         raise WarpError(
             f"{session.named} names no repository", code="no-source", who="operator", hint=hint
         )
     require_root("warpctl pull")
     found = session.checkout.pull()
-    text = (
-        f"{session.checkout.source.git}:"
-        f" {found.revision[:12]}{'' if found.changed else ', as before'}"
-    )
+    text = f"{session.checkout.source.git}: {found.revision[:12]}"
+    if not found.changed:
+        text += ", as before"
     data = {
         "version": VERSION,
         "git": session.checkout.source.git,

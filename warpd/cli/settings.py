@@ -1,7 +1,7 @@
-"""endpoint and network rename, set, enable, disable: edits of what stands in the YAML already.
+"""The commands endpoint and network rename, set, enable and disable.
 
-Lives here: arguments. Does not: the edit itself (`warpd.yamlfile.editor`), the check before writing
-(`cli.edit`).
+They edit what is in the YAML already. `yamlfile.editor` changes the text, and `cli.edit` checks and
+writes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from warpd.yamlfile import editor
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
 Unset = Annotated[
     list[str] | None,
-    typer.Option("--unset", metavar="FIELD", help="take this field out; may be repeated"),
+    typer.Option("--unset", metavar="FIELD", help="remove this field; may be repeated"),
 ]
 
 
@@ -38,8 +38,8 @@ def endpoint_rename(
     """Give an endpoint another name: it keeps its addresses, keys and history."""
     session: Session = context.obj
     file, network, endpoint, fields = endpoint_at(session, name)
-    held = session.store.read_allocations().networks.get(network)
-    former = _former(endpoint, fields, held.endpoints if held is not None else {})
+    allocation = session.store.read_allocations().networks.get(network)
+    former = _former(endpoint, fields, allocation.endpoints if allocation is not None else {})
     path = ("networks", network, "endpoints")
     draft = drafted(file, lambda text: editor.rename(text, path, endpoint, new, former))
     finish(session, draft, f"renamed {name} to {network}/{new}", ("warpctl apply",), dry_run, form)
@@ -62,12 +62,10 @@ def network_rename(
     finish(session, draft, f"renamed network {name} to {new}", ("warpctl apply",), dry_run, form)
 
 
-def _former(name: str, fields: Mapping[str, Any], held: Mapping[str, Any]) -> str:
-    """The name under which it holds its allocations: one that was given but not applied yet never
-    held any.
-    """
+def _former(name: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]) -> str:
+    """Return the name that has the allocations: the former one, until a rename is applied."""
     before = fields.get("renamed_from")
-    return str(before) if before in held and name not in held else name
+    return str(before) if before in allocated and name not in allocated else name
 
 
 @endpoint_app.command("enable")
@@ -87,22 +85,20 @@ def endpoint_disable(
 
 
 def _switch(session: Session, name: str, on: bool, dry_run: bool, form: Format) -> None:
+    """Write or remove `enabled: false`.
+
+    Raises:
+        WarpError: it is so already, or there is no such endpoint.
+    """
     file, network, endpoint, fields = endpoint_at(session, name)
+    state = "enabled" if on else "disabled"
     if fields.get("enabled", True) is on:
-        text = f"{name} is {'enabled' if on else 'disabled'} already"
+        text = f"{name} is {state} already"
         raise WarpError(text, code="nothing-to-change", who="operator")
     path = ("networks", network, "endpoints", endpoint)
-    draft = drafted(
-        file, lambda text: editor.set_fields(text, path, {"enabled": None if on else False})
-    )
-    finish(
-        session,
-        draft,
-        f"{'enabled' if on else 'disabled'} {name}",
-        ("warpctl apply",),
-        dry_run,
-        form,
-    )
+    changes = {"enabled": None if on else False}
+    draft = drafted(file, lambda text: editor.set_fields(text, path, changes))
+    finish(session, draft, f"{state} {name}", ("warpctl apply",), dry_run, form)
 
 
 @endpoint_app.command("set")
@@ -218,22 +214,26 @@ def network_set(
 def _changes(
     name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, there: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is to be written; None takes a field out.
+    """Return the fields to write; None removes a field.
+
+    Args:
+        name: of the endpoint or network, for messages.
+        fields: the values that the command line gives; None is not given.
+        unset: fields to remove.
+        there: the fields in the YAML.
 
     Raises:
-        WarpError: nothing is asked for, or a field that is not there is to be taken out.
+        WarpError: no change is asked for, or a field to remove does not exist.
     """
     changes = {key: value for key, value in fields.items() if value is not None}
+    removable = [field for field in there if field not in ("type", "endpoints")]
     for field in unset or ():
-        if field not in there or field in ("type", "endpoints"):
-            hint = editor.nearest(
-                field, (each for each in there if each not in ("type", "endpoints"))
-            )
+        if field not in removable:
             raise WarpError(
-                f"{name} has no field {field} that could be taken out",
+                f"{name} has no field {field} that could be removed",
                 code="unknown-field",
                 who="operator",
-                hint=hint,
+                hint=editor.nearest(field, removable),
             )
         changes[field] = None
     if not changes:

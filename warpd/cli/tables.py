@@ -1,7 +1,6 @@
-"""Rows and facts of networks and endpoints as text. Pure; over the JSON of `status`.
+"""Make text of networks and endpoints from the JSON of `status`: tables, and one page for each.
 
-Lives here: the table of endpoints, one network in full, one endpoint in full. Does not: what is
-asked of whom.
+Pure.
 """
 
 from __future__ import annotations
@@ -17,25 +16,28 @@ from warpd.service.views.render import problem_text, wrapped
 
 Row = Mapping[str, Any]
 
-ENDPOINTS_SHOWN: Final = 20  # of one network, where several are shown
+ENDPOINTS_SHOWN: Final = 20  # of one network, where several networks are shown
 HEADS: Final = ("ENDPOINT", "TYPE", "ADDRESS", "HANDSHAKE", "IN", "OUT", "STATE")
 LABEL: Final = 14  # columns of the names of facts
 
 
 def endpoint_table(endpoints: Iterable[Row]) -> str:
-    """A line for each. `IN` and `OUT` are counted at the gateway since the tunnel was made."""
+    """Return a line for each endpoint.
+
+    `IN` and `OUT` are what the gateway has received and sent since the tunnel was made.
+    """
     return table([_cells(row) for row in endpoints], HEADS)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """In the order of `HEADS`."""
+    """Return the cells in the order of `HEADS`."""
     who = row["name"], row["type"], row["address"]
     traffic = size(row["received_bytes"]), size(row["sent_bytes"])
     return *who, age(row["handshake_age_s"]), *traffic, state(row)
 
 
 def state(endpoint: Row) -> str:
-    """Whether the endpoint is there, until when, and whether its device can have its config."""
+    """Return whether an endpoint is present, when it expires, and if its config was exported."""
     there = presence(endpoint)
     if there not in ("present", "online", "stale"):
         return there
@@ -45,7 +47,7 @@ def state(endpoint: Row) -> str:
 
 
 def age(seconds: int | None) -> str:
-    """How long ago, in the largest whole unit."""
+    """Return how long ago something was, in the largest whole unit."""
     if seconds is None:
         return "never"
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -55,7 +57,7 @@ def age(seconds: int | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the largest fitting unit."""
+    """Return a number of bytes in the largest unit that fits."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -64,7 +66,7 @@ def size(count: float) -> str:
 
 
 def network_state(network: Row) -> str:
-    """In sync or not, in few words."""
+    """Return whether a network is in sync, and its problems, in a few words."""
     if not network["enabled"]:
         return "disabled"
     if network["changes"]:
@@ -75,14 +77,15 @@ def network_state(network: Row) -> str:
 
 
 def networks_summary(networks: Sequence[Row]) -> str:
-    """`12 networks: 10 in sync, 1 not in sync, 1 disabled; 340 endpoints, 120 online`."""
+    """Return `12 networks: 10 in sync, 1 not in sync, 1 disabled; 340 endpoints, 120 online`."""
     states = Counter(_sync_word(network) for network in networks)
     order = ("in sync", "not in sync", "disabled")
     parts = ", ".join(f"{states[word]} {word}" for word in order if states[word])
-    rows = [row for network in networks for row in network["endpoints"]]
-    online = sum(presence(row) == "online" for row in rows)
+    presences: Counter[str] = Counter()
+    for network in networks:
+        presences.update(presence(row) for row in network["endpoints"])
     head = plural(len(networks), "network")
-    counts = f"{plural(len(rows), 'endpoint')}, {online} online"
+    counts = f"{plural(presences.total(), 'endpoint')}, {presences['online']} online"
     return f"{head}: {parts}; {counts}" if parts else head
 
 
@@ -93,10 +96,9 @@ def _sync_word(network: Row) -> str:
 
 
 def network_lines(network: Row) -> list[str]:
-    """One network among several: a headline, its endpoints, drops.
+    """Return one network among several: a headline, its endpoints and drops.
 
-    Of many endpoints those with the latest handshakes are shown, and how many there are of each
-    kind.
+    Of many endpoints only those with the latest handshakes are shown, and a line that counts all.
     """
     numbers = [f"VCID {network['vcid']}", network["subnet"], f"port {network['port']}"]
     about = [network["name"], network["type"], *numbers, network_state(network)]
@@ -104,15 +106,15 @@ def network_lines(network: Row) -> list[str]:
     rows = network["endpoints"]
     many = len(rows) > ENDPOINTS_SHOWN
     shown = ordered(ordered(rows, Order.handshake)[:ENDPOINTS_SHOWN], Order.name)
-    body = [f"  {line}" for line in endpoint_table(shown).splitlines() if shown]
+    body = [f"  {line}" for line in endpoint_table(shown).splitlines()] if shown else []
     if many:
-        body.append(f"  the {ENDPOINTS_SHOWN} that were here last; {summary(rows)}")
+        body.append(f"  the {ENDPOINTS_SHOWN} latest handshakes; {summary(rows)}")
         body.append(f"  all of them: `warpctl endpoint list {network['name']}`")
     return [*head, *body, *(f"  dropped: {text}" for text in _drops(network))]
 
 
 def network_page(network: Row) -> list[str]:
-    """One network: what it is for, what it may use, how it is, its endpoints."""
+    """Return one network in full: its purpose, what may pass, its state, its endpoints."""
     title = f"{network['name']}: {network['description'] or network['type']}"
     lines = wrapped(f"{title}, {network_state(network)}", "    ")
     for label, text in _facts(network):
@@ -125,7 +127,7 @@ def network_page(network: Row) -> list[str]:
 
 
 def _facts(network: Row) -> Iterator[tuple[str, str]]:
-    """Label and text, what is said of every network first."""
+    """Yield labels and texts; first those that every network has."""
     yield "type", network["type"]
     yield "VCID", f"{network['vcid']}, {_place(network)}"
     device = f"{network['device']}, UDP port {network['port']}, MTU {network['mtu']}"
@@ -136,13 +138,14 @@ def _facts(network: Row) -> Iterator[tuple[str, str]]:
     else:
         yield "IPv6", "off, and blocked"
     yield from _what_passes(network)
+    yield from _ethernet_and_lists(network)
     yield "endpoints", summary(network["endpoints"])
     for text in _drops(network):
         yield "dropped", text
 
 
 def _place(network: Row) -> str:
-    """Where its devices are."""
+    """Return where a network's devices are."""
     if network["netns"]:
         return f"namespace {network['netns']}"
     return f"VRF vrf-{network['vcid']}, routing table {network['routing_table']}"
@@ -153,13 +156,17 @@ def _up(network: Row) -> str:
 
 
 def _what_passes(network: Row) -> Iterator[tuple[str, str]]:
-    """What this type of network is about."""
+    """Yield what a network with egress lets its clients reach."""
     if traits(network["type"]).internet:
         yield "internet", "by NAT" if network["nat"] else "with the clients' own addresses"
         yield "peers", "reach each other" if network["peer_communication"] else "blocked"
     if traits(network["type"]).lists_resources:
         resources = [resource_text(row) for row in network["resources"]]
         yield "resources", "; ".join(resources) or "none: nothing is reached"
+
+
+def _ethernet_and_lists(network: Row) -> Iterator[tuple[str, str]]:
+    """Yield VLANs, lists of addresses and limits, where the network has them."""
     if network["vlan_id"]:
         yield "access VLAN", str(network["vlan_id"])
     if network["vlan_range"]:
@@ -174,28 +181,32 @@ def _what_passes(network: Row) -> Iterator[tuple[str, str]]:
 
 
 def _routes(network: Row) -> list[str]:
-    """Each with the endpoint that it leads to."""
-    rows = ordered(network["endpoints"], Order.name)
-    return [f"{route} by {row['name']}" for row in rows for route in row["routes"]]
+    """Return each route with the endpoint that it leads to."""
+    routes: list[str] = []
+    for row in ordered(network["endpoints"], Order.name):
+        routes += [f"{route} by {row['name']}" for route in row["routes"]]
+    return routes
 
 
 def resource_text(resource: Row) -> str:
-    """`172.20.0.0/16 tcp/443,8000-8100`, `192.168.77.0/24 via hq-router`."""
-    ports = ",".join(resource["ports"])
-    what = f" {resource['protocol']}" if resource["protocol"] else ""
-    text = resource["subnet"] + what + (f"/{ports}" if ports else "")
+    """Return a resource as `172.20.0.0/16 tcp/443,8000-8100` or `192.168.77.0/24 via hq-router`."""
+    text = str(resource["subnet"])
+    if resource["protocol"]:
+        text += f" {resource['protocol']}"
+    if resource["ports"]:
+        text += "/" + ",".join(resource["ports"])
     return f"{text} via {resource['via']}" if resource["via"] else text
 
 
 def _drops(network: Row) -> list[str]:
-    """One text that counts packets by reason; none where none were dropped."""
+    """Return one text that counts dropped packets by reason; none where none were dropped."""
     by_reason = {reason: count["packets"] for reason, count in network["drops"].items()}
     counts = [f"{reason} {count}" for reason, count in by_reason.items() if count]
     return ["  ".join(counts)] if counts else []
 
 
 def endpoint_page(endpoint: Row) -> list[str]:
-    """One endpoint: where it is, its key, its session, its config."""
+    """Return one endpoint in full: its addresses, its key, its session, its config."""
     lines = wrapped(f"{endpoint['network']}/{endpoint['name']}: {state(endpoint)}", "    ")
     for label, text in _endpoint_facts(endpoint):
         lines += wrapped(f"  {label:<{LABEL}}{text}", " " * (LABEL + 2))
@@ -219,7 +230,7 @@ def _endpoint_facts(endpoint: Row) -> Iterator[tuple[str, str]]:
 
 
 def long_table(rows: Sequence[Row]) -> str:
-    """What is too wide for the table of all."""
+    """Return the columns that are too wide for the usual table."""
     cells = [_long_cells(row) for row in rows]
     return table(cells, ("ENDPOINT", "IPV6", "COMES FROM", "PUBLIC KEY"))
 

@@ -25,14 +25,17 @@ _MARKS: Final = re.compile("\x1b\\[[0-9;]*m")
 
 
 def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, Any]], str]) -> None:
-    """Draw again and again, with rates since the time before, until interrupted or nobody reads.
+    """Draw the status every two seconds, with rates, until interrupted or nobody reads it.
 
-    On a terminal it is drawn on the alternate screen, which goes again at the end, and cut to the
-    terminal's height. A look that fails later on is told in its place; the first one ends the
-    command.
+    On a terminal it is drawn on the alternate screen, which ends with the command, and cut to the
+    terminal's height. If a later look fails, the error is shown above the previous status.
+
+    Args:
+        look: returns the JSON of `status`.
+        text: makes text of it.
 
     Raises:
-        WarpError: as the first look.
+        WarpError: the first look failed.
     """
     terminal = sys.stdout.isatty()
     before: dict[str, tuple[int, int]] = {}
@@ -55,8 +58,9 @@ def watch(look: Callable[[], Mapping[str, Any]], text: Callable[[Mapping[str, An
 
 @contextlib.contextmanager
 def _screen(terminal: bool) -> Iterator[None]:
-    """The alternate screen of a terminal, however this ends; signals that end a command are heard
-    as Ctrl-C.
+    """Use the alternate screen of a terminal during the context, and leave it at any end.
+
+    Signals that end a command are treated like Ctrl-C.
     """
 
     def interrupted(_number: int, _frame: FrameType | None) -> None:
@@ -75,7 +79,7 @@ def _screen(terminal: bool) -> Iterator[None]:
 
 
 def _draw(frame: str, terminal: bool) -> bool:
-    """Whether it could be drawn."""
+    """Draw a frame; return whether it could be drawn."""
     if not terminal:
         return output.say(f"{frame}\n")
     columns, rows = shutil.get_terminal_size()
@@ -83,20 +87,18 @@ def _draw(frame: str, terminal: bool) -> bool:
 
 
 def with_rates(frame: str, busiest: str) -> str:
-    """The status with the busiest endpoints below its head, where they are seen of many networks
-    too.
-    """
+    """Insert the busiest endpoints below the head, where they are always visible."""
     head, blank, rest = frame.partition("\n\n")
     return f"{head}\n\n{busiest}{blank}{rest}" if busiest else frame
 
 
 def fitted(frame: str, columns: int, rows: int) -> str:
-    """As many of its lines as so many rows take, and how many more there are."""
+    """Return the lines that fit into a screen, and a line that counts the others."""
     lines = frame.splitlines()
     heights = [max(1, -(-len(_MARKS.sub("", line)) // columns)) for line in lines]
     if sum(heights) <= rows:
         return frame
-    kept, used = 0, 1  # a row for what is said of the others
+    kept, used = 0, 1  # one row for the line that counts the others
     while used + heights[kept] <= rows:
         used += heights[kept]
         kept += 1
@@ -105,28 +107,31 @@ def fitted(frame: str, columns: int, rows: int) -> str:
 
 
 def rates(data: Mapping[str, Any], before: dict[str, tuple[int, int]], seconds: float) -> str:
-    """Bits per second of endpoints that are busy, the busiest first; `before` is brought up to
-    date.
+    """Return a table of the busiest endpoints in bits per second.
+
+    Args:
+        data: the JSON of `status`.
+        before: the bytes of each endpoint at the previous look; it is brought up to date.
+        seconds: the time since then; 0 at the first look.
     """
     rows = []
-    for network in data["networks"]:
-        for endpoint in network["endpoints"]:
-            name, now = (
-                f"{network['name']}/{endpoint['name']}",
-                (
-                    endpoint["received_bytes"],
-                    endpoint["sent_bytes"],
-                ),
-            )
-            last = before.get(name)
-            before[name] = now
-            if last is not None and seconds > 0 and now >= last and now != last:
-                rows.append(
-                    (name, *(8 * (a - b) / seconds for a, b in zip(now, last, strict=True)))
-                )
+    for name, now in _bytes_of(data):
+        previous = before.get(name)
+        before[name] = now
+        if previous is not None and seconds > 0 and now >= previous and now != previous:
+            received, sent = (8 * (a - b) / seconds for a, b in zip(now, previous, strict=True))
+            rows.append((name, received, sent))
     rows.sort(key=lambda row: (-row[1] - row[2], row[0]))
     shown = [(name, _bits(received), _bits(sent)) for name, received, sent in rows[:20]]
     return output.table(shown, ("BUSIEST", "RECEIVES", "SENDS")) if shown else ""
+
+
+def _bytes_of(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield NETWORK/NAME and the bytes received and sent, of every endpoint."""
+    for network in data["networks"]:
+        for endpoint in network["endpoints"]:
+            counts = endpoint["received_bytes"], endpoint["sent_bytes"]
+            yield f"{network['name']}/{endpoint['name']}", counts
 
 
 def _bits(rate: float) -> str:
