@@ -58,7 +58,7 @@ def test_global_options_may_stand_behind_the_command(yaml: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0 and "All endpoints" in done.stdout
+    assert done.returncode == 0 and "Show all endpoints" in done.stdout
     behind = ["validate", "-c", str(yaml), "-o", "json"]
     done = subprocess.run(
         [sys.executable, "-m", "warpd.cli", *behind],
