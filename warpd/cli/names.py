@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -74,18 +74,18 @@ def endpoint_names(context: typer.Context, incomplete: str) -> Iterator[str]:
         yield from (f"{network}/{known}" for known in endpoints if known.startswith(name))
 
 
-def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of the history with their times, the latest first.
+def _history(session: Session) -> dict[str, Any]:
+    """Return the history: root reads it from the state folder, other users ask the daemon."""
+    if os.geteuid() == 0:
+        return history_json(History(session))
+    return client.ask("GET", "/v1/history")
 
-    Root reads them from the state folder; other users ask the daemon.
-    """
+
+def numbers(context: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of the history with their times, the latest first."""
     session = Session(DEFAULT_CONFIG, context.find_root().params.get("state_dir") or DEFAULT_STATE)
     with contextlib.suppress(WarpError, OSError):
-        if os.geteuid() == 0:
-            data = history_json(History(session))
-        else:
-            data = client.ask("GET", "/v1/history")
-        for row in reversed(data["history"]):
+        for row in reversed(_history(session)["history"]):
             if str(row["number"]).startswith(incomplete):
                 yield str(row["number"]), f"{row['time']} by {row['by']}"
 
