@@ -174,11 +174,14 @@ def history(
             text += f"\n# from what is in force to this\n{difference}"
         output.emit(data, f"{text}\n\n{_rollback_text(data, output.paint())}", form)
         return
-    if asking.through_daemon():
-        data = asking.DaemonGateway(session).history()
-    else:
-        data = history_json(History(session))
+    data = _history(session)
     output.emit(data, _history_text(data), form)
+
+
+def _history(session: Session) -> dict[str, Any]:
+    if asking.through_daemon():
+        return asking.DaemonGateway(session).history()
+    return history_json(History(session))
 
 
 def _history_text(data: Mapping[str, Any]) -> str:
