@@ -179,7 +179,7 @@ def _intent(facts: Facts) -> Iterator[Condition]:
         )
     if facts.rolled_back_to is not None:
         text = (
-            f"a rollback to number {facts.rolled_back_to} is in force: the YAML is still the one"
+            f"a rollback is in force, to number {facts.rolled_back_to}: the YAML is still the one"
             " that was rolled back"
         )
         hint = "edit the YAML, or apply it again with `warpctl apply`"

@@ -40,7 +40,8 @@ def with_rollback(session: Session, read: LoadedIntent) -> LoadedIntent:
         return read
     number = history.in_force_number()
     text = (
-        f"a rollback to number {number} of the history is in force; to apply these files undoes it"
+        f"a rollback is in force, to number {number} of the history: to apply these files, which"
+        " were rolled back, undoes it"
     )
     risk = Finding("rolled-back", "", text, "edit the YAML, or agree to apply it again", "warning")
     return dataclasses.replace(read, warnings=(*read.warnings, risk))
