@@ -46,7 +46,7 @@ ODD = [
     "all",
     "..",
     "e*",
-    "@doors",
+    "@guarded_ifaces",
     "brücke",
     "a b",
     "sixteen-letters-",
@@ -125,7 +125,7 @@ def touched(steps: tuple[Step, ...], others: set[Key]) -> Iterator[Key]:
     """Links of others that a step makes, changes or hangs something on."""
     for step in steps:
         subject: Any = step.change.subject
-        guarded = {link_key(ROOT, name) for name in getattr(subject, "doors", ())}
+        guarded = {link_key(ROOT, name) for name in getattr(subject, "guarded_ifaces", ())}
         yield from {subject.key, subject.container, *subject.needs, *guarded} & others
 
 

@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         "sites are let through without a look at the source",
         GUARDS,
-        (Edit("warpd.networks.types.l3vpn:fragment", "*tunnel.spoofed(network)", None),),
+        (Edit("warpd.networks.types.l3vpn:firewall_policy", "*tunnel.spoofed(network)", None),),
     ),
     Mutant(
         "a resource's ports are ignored",
@@ -226,7 +226,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.types.remote_resource:fragment",
+                "warpd.networks.types.remote_resource:firewall_policy",
                 "[*egress.out(network, beyond), *unlisted]",
                 "egress.out(network, beyond)",
             ),
@@ -272,7 +272,7 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.isolation.vrf:room",
+                "warpd.networks.isolation.vrf:placement",
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf, vrf,"
                 " suffix=f'-{network.vcid}', mark=mark_of(network.routing_table))",
                 "Placement(ROOT, naming.tunnel(network.vcid), network.routing_table, vrf,"
@@ -317,7 +317,11 @@ MUTANTS = (
     Mutant(
         "the gateway's services answer endpoints in a VRF",
         "tests/packets/matrix",
-        (Edit("warpd.networks.isolation.vrf:_part", "('inputs', _vrf(network), 'input')", None),),
+        (
+            Edit(
+                "warpd.networks.isolation.vrf:_part", "('input_map', _vrf(network), 'input')", None
+            ),
+        ),
         packets=True,
     ),
     Mutant(

@@ -162,7 +162,7 @@ def test_a_door_is_guarded_before_it_exists() -> None:
     order = [step.key for step in steps]
     for step in steps:
         if step.key.kind == "link" and step.key.name.startswith("dn-"):
-            door = Key("nft-elements", "", f"doors {step.key.name}")
+            door = Key("nft-elements", "", f"guarded_ifaces {step.key.name}")
             assert order.index(door) < order.index(step.key)
     gone = removal(settled(START)).plan.steps
     order = [step.key for step in gone]

@@ -23,12 +23,12 @@ def root_table() -> NftTable:
 
 def test_doors_come_in_the_tables_own_transaction() -> None:
     table = root_table()
-    assert len(table.doors) == 2
+    assert len(table.guarded_ifaces) == 2
     last = create_table(table)[-1]["add"]["element"]
     assert (last["family"], last["name"], sorted(last["elem"])) == (
         FAMILY,
-        "doors",
-        sorted(table.doors),
+        "guarded_ifaces",
+        sorted(table.guarded_ifaces),
     )
 
 
@@ -40,7 +40,7 @@ def test_a_table_made_anew_has_them_too() -> None:
     )
     commands = change_table(NftTable("", table.sets, table.counters, chains), table)
     assert list(commands[0]) == ["delete"]
-    assert commands[-1]["add"]["element"]["name"] == "doors"
+    assert commands[-1]["add"]["element"]["name"] == "guarded_ifaces"
 
 
 class Stubborn(FakeKernel):
@@ -60,4 +60,7 @@ def test_the_guard_stays_while_a_door_stands() -> None:
     outcome = apply(kernel, removal(kernel).plan.steps)
     assert outcome.failed
     assert TABLE in kernel.objects
-    assert Key("nft-elements", "", f"doors {root_table().doors[0]}") in kernel.objects
+    assert (
+        Key("nft-elements", "", f"guarded_ifaces {root_table().guarded_ifaces[0]}")
+        in kernel.objects
+    )

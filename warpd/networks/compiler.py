@@ -36,7 +36,7 @@ KeysOf = Callable[[str, Endpoint, int, derivation.Master], EndpointKeys]
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkInputs:
+class CompileInputs:
     """Everything that one network is compiled from: equal inputs, equal objects.
 
     name, network: as the YAML has it.
@@ -67,7 +67,7 @@ class CompiledNetwork:
     state: every object of the network.
     """
 
-    inputs: NetworkInputs
+    inputs: CompileInputs
     network: ResolvedNetwork
     contribution: RootContribution
     state: State
@@ -77,7 +77,7 @@ class CompiledNetwork:
         return self.contribution.group
 
 
-CompileNetwork = Callable[[NetworkInputs], CompiledNetwork]
+CompileNetwork = Callable[[CompileInputs], CompiledNetwork]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _is_same(part: CompiledNetwork, other: CompiledNetwork | None) -> bool:
     return part is other or (other is not None and part.state.objects == other.state.objects)
 
 
-def compile_network(inputs: NetworkInputs, keys: KeysOf = keys_of) -> CompiledNetwork:
+def compile_network(inputs: CompileInputs, keys: KeysOf = keys_of) -> CompiledNetwork:
     """Compile one network.
 
     `keys` gives the keys of an endpoint by key name, endpoint, VCID and master secret.
@@ -140,7 +140,7 @@ def compile_network(inputs: NetworkInputs, keys: KeysOf = keys_of) -> CompiledNe
     if isolation.unsupported_reason(network):
         isolation = mode("namespace")
     kind = type_named(network.intent.type)
-    place = isolation.room(network)
+    place = isolation.placement(network)
     peers = [
         _peer(endpoint, network.vcid, inputs.master, keys)
         for endpoint in network.endpoints_in_force()
@@ -150,7 +150,9 @@ def compile_network(inputs: NetworkInputs, keys: KeysOf = keys_of) -> CompiledNe
         *tunnel.objects(network, place, _driver(inputs), private, peers),
         *kind.objects(network, place, peers),
     ]
-    built = isolation.build(network, kind.wants(network), kind.fragment(network), inner)
+    built = isolation.build(
+        network, kind.egress_requirements(network), kind.firewall_policy(network), inner
+    )
     return CompiledNetwork(inputs, network, built, State.of(built.objects))
 
 
@@ -191,19 +193,21 @@ def compile_state(
     return _joined(parts.values(), shared, (*problems, *clashes))
 
 
-def targets(intent: Intent) -> tuple[str, ...]:
+def egress_destinations(intent: Intent) -> tuple[str, ...]:
     """Ranges that networks may reach by other links than the uplink: the host must forward answers
     on those that lead there.
     """
     ranges: set[str] = set()
     for network in intent.networks.values():
         if network.enabled:
-            own = type_named(network.type).targets(network, dns_of(network, intent.gateway))
+            own = type_named(network.type).egress_destinations(
+                network, dns_of(network, intent.gateway)
+            )
             ranges.update(str(item) for item in own)
     return tuple(sorted(ranges))
 
 
-def resolved(inputs: NetworkInputs) -> ResolvedNetwork:
+def resolved(inputs: CompileInputs) -> ResolvedNetwork:
     """The network with every default decided."""
     return resolve(
         inputs.name,
@@ -227,10 +231,10 @@ def _inputs(
     master: derivation.Master,
     facts: Host,
     today: date,
-) -> Iterator[NetworkInputs]:
+) -> Iterator[CompileInputs]:
     for name, network in sorted(intent.networks.items()):
         if network.enabled:
-            yield NetworkInputs(
+            yield CompileInputs(
                 name=name,
                 network=network,
                 allocation=allocations.networks[name],
@@ -260,7 +264,7 @@ def _peer(
     )
 
 
-def _driver(inputs: NetworkInputs) -> str:
+def _driver(inputs: CompileInputs) -> str:
     """As `host_facts.driver`; where this machine has none, the one that the YAML asks for."""
     wanted = "tun" if inputs.gateway.wireguard == "userspace" else "wireguard"
     return driver(inputs.gateway, inputs.host) or wanted

@@ -25,7 +25,7 @@ REASONS = ("protocol", policy.REVOKED, "spoofed", "unsolicited", "untracked", "u
 VERSIONS: tuple[Version, ...] = (4, 6)
 
 
-def wants(network: ResolvedNetwork) -> EgressRequirements:
+def egress_requirements(network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=True, nat4=network.intent.nat, nat6=network.intent.nat6)
 
 

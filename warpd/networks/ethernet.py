@@ -60,7 +60,7 @@ def objects(
     ]
     out.append(TcIngress(place.netns, bridge.name, frames.of_bridge(), owner=group))
     if place.netns == ROOT:
-        out.append(NftElements(ROOT, "bridges", frozenset({bridge.name}), bridge.name, group))
+        out.append(NftElements(ROOT, "bridge_ifaces", frozenset({bridge.name}), bridge.name, group))
     for leg in legs:
         key = link_key(place.netns, leg.name)
         out += [leg, LinkUp(place.netns, leg.name, key), *_quiet(place, leg.name, group)]

@@ -65,7 +65,7 @@ def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway)
         sources=[*routed, *(item for each in contributions for item in each.sources)],
         transits=[item for each in allocations for item in _both_ends(each)],
         listening={*range(pool.first, pool.last + 1), *(each.port for each in allocations)},
-        doors=[name for each in contributions for name in each.doors],
+        guarded_ifaces=[name for each in contributions for name in each.guarded_ifaces],
         port_blocks=[number for each in contributions for number in each.port_blocks],
         uplinks=list(_uplinks(host, members)),
         ways=list(_ways(members)),
@@ -110,7 +110,7 @@ def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, 
     plain = [(link, version) for link, version in named if is_plain_link_name(link)]
     for member in members:
         if member.egress:
-            for door in member.contribution.doors:
+            for door in member.contribution.guarded_ifaces:
                 for link, version in plain:
                     yield (door, link, version)
 
@@ -119,14 +119,14 @@ def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
     """The other links by which a network's packets may leave: (door, link, towards which range)."""
     for member in members:
         if member.egress:
-            for door in member.contribution.doors:
+            for door in member.contribution.guarded_ifaces:
                 for link, target in _exits(member.network):
                     yield (door, link, target)
 
 
 def _exits(network: ResolvedNetwork) -> Iterator[tuple[str, Range]]:
     """The other links of the host by which a network's packets may leave, and towards what."""
-    targets = type_named(network.intent.type).targets(network.intent, network.dns)
+    targets = type_named(network.intent.type).egress_destinations(network.intent, network.dns)
     wanted = {str(item): item for item in targets}
     for way in network.host.ways:
         if way.target in wanted:

@@ -1,7 +1,7 @@
 """What an isolation mode offers to a network type, and what a type asks of it. Values only.
 
 Types speak of a `Placement` (where their devices live) and say what passes in a `FirewallPolicy`;
-they never know of a mode. Modes build a fragment into a guard and never know of a type. A new mode
+they never know of a mode. Modes build a policy into a guard and never know of a type. A new mode
 is a file beside this one and a line in `MODES`; a new type likewise.
 """
 
@@ -78,6 +78,8 @@ class RootContribution:
     sources: tuple[
         IPv4Network | IPv6Network, ...
     ] = ()  # what may stand as source in what leaves it
-    doors: tuple[str, ...] = field(default=())  # the links in the root by which it comes in
+    guarded_ifaces: tuple[str, ...] = field(
+        default=()
+    )  # the links in the root by which it comes in
     port_blocks: tuple[int, ...] = ()  # of the root's address translation
     transit: bool = False  # whether it leaves its namespace by a transit link

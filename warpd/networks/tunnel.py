@@ -126,7 +126,7 @@ ENDPOINTS = (("endpoints4", 4), ("endpoints6", 6))
 EVERY_COUNTER = ("host-service", "not-granted")
 
 
-def fragment(
+def firewall_policy(
     network: ResolvedNetwork,
     chains: Mapping[str, Sequence[str]],
     sets: Iterable[NftSet] = (),

@@ -24,7 +24,7 @@ from warpd.networks.compiler import (
     CompileNetwork,
     compile_network,
     compile_state,
-    targets,
+    egress_destinations,
 )
 from warpd.reconcile.diff import Differences, diff
 from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
@@ -88,7 +88,7 @@ def planned_run(kernel: Kernel, target: Target) -> PlannedRun:
     Raises:
         DumpError: the kernel could not be read.
     """
-    uplink, ranges = target.intent.gateway.uplink, targets(target.intent)
+    uplink, ranges = target.intent.gateway.uplink, egress_destinations(target.intent)
     root = kernel.dump(ROOT, uplink, ranges)
     compiled = compile_target(target, root.host or Host())
     keep = shared_with(compiled.state)

@@ -25,10 +25,10 @@ from warpd.keys.derivation import Master
 from warpd.networks.compiler import (
     Compiled,
     CompiledNetwork,
+    CompileInputs,
     KeysOf,
-    NetworkInputs,
     compile_network,
-    targets,
+    egress_destinations,
 )
 from warpd.networks.host_facts import policy_facts
 from warpd.networks.peer_keys import EndpointKeys, keys_of
@@ -180,7 +180,7 @@ class IncrementalPlanner:
         self._memory.retain("network", target.intent.networks.keys())
         return compiled
 
-    def _compile_network(self, inputs: NetworkInputs) -> CompiledNetwork:
+    def _compile_network(self, inputs: CompileInputs) -> CompiledNetwork:
         previous: CompiledNetwork | None = self._memory.previous("network", inputs.name)
         keys = keys_of if previous is None else _keys_from(previous, inputs)
         return self._memory.recall(
@@ -229,10 +229,12 @@ class IncrementalPlanner:
         return plan_from(compiled, dataclasses.replace(observed, host=host), scope)
 
     def _look_at_root(self, target: Target) -> Dump:
-        return self._kernel.dump(ROOT, target.intent.gateway.uplink, targets(target.intent))
+        return self._kernel.dump(
+            ROOT, target.intent.gateway.uplink, egress_destinations(target.intent)
+        )
 
     def _observe(self, target: Target, scope: Scope, root: Dump, compiled: Compiled) -> Observed:
-        uplink, ranges = target.intent.gateway.uplink, targets(target.intent)
+        uplink, ranges = target.intent.gateway.uplink, egress_destinations(target.intent)
         keep = shared_with(compiled.state)
         return observe(self._kernel, scope, uplink, ranges, root, keep)
 
@@ -276,7 +278,7 @@ def _differing(root: Dump, wanted: State) -> set[str]:
     return differ
 
 
-def _keys_from(previous: CompiledNetwork, inputs: NetworkInputs) -> KeysOf:
+def _keys_from(previous: CompiledNetwork, inputs: CompileInputs) -> KeysOf:
     """Keys of endpoints as they were compiled before, where they follow from the same: to derive
     them is most of the work of compiling a network.
     """

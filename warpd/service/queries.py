@@ -22,7 +22,7 @@ from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.kinds.wireguard import peer_key
 from warpd.kernel.nftables.simulator import UnsupportedRule
 from warpd.kernel.state import ROOT, Host, PeerTraffic
-from warpd.networks.compiler import targets
+from warpd.networks.compiler import egress_destinations
 from warpd.networks.peer_keys import public_key_of
 from warpd.networks.resolved import isolation_of, tunnel_mtu
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
@@ -294,7 +294,7 @@ def _host_towards(kernel: Kernel, goal: Target, target: str) -> Host:
     Raises:
         DumpError: the kernel could not be read.
     """
-    destinations = (*targets(goal.intent), str(ip_network(target)))
+    destinations = (*egress_destinations(goal.intent), str(ip_network(target)))
     return kernel.dump(ROOT, goal.intent.gateway.uplink, destinations).host or Host()
 
 

@@ -37,7 +37,7 @@ def test_the_module_says_the_same_of_the_way_out(row: TypeTraits) -> None:
     body = {"type": row.name, "expected_users": 2, "endpoints": {"a": {"type": "mobile"}}}
     wanted = world.goal(world.intent(n=body))
     network = resolve_named("n", wanted.intent, wanted.allocations, PLAIN, wanted.today)
-    assert type_named(row.name).wants(network).egress == row.egress
+    assert type_named(row.name).egress_requirements(network).egress == row.egress
 
 
 def test_a_field_of_all_types_belongs_to_none() -> None:

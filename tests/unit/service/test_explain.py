@@ -114,7 +114,7 @@ def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
     revoked = State.of(
         item
         for item in state
-        if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "links")
+        if getattr(item, "set", "").partition("-")[0] not in ("endpoints4", "permitted_ifaces")
     )
     way = explain(revoked, host, question)
     assert not passes(way) and way[-1].where == "rule"

@@ -38,8 +38,8 @@ Role = Literal["grant", "fence", "learned", "static"]
 # The sets whose elements are objects of their own, or are added by rules as packets come (learned)
 # and are nobody's; every other set belongs to its table or part.
 ROLES: Mapping[str, Role] = {
-    "links": "grant",
-    "bridges": "grant",
+    "permitted_ifaces": "grant",
+    "bridge_ifaces": "grant",
     "endpoints4": "grant",
     "endpoints6": "grant",
     "sides4": "grant",
@@ -48,7 +48,7 @@ ROLES: Mapping[str, Role] = {
     "answered6": "learned",
     "tried4": "learned",
     "tried6": "learned",
-    "doors": "fence",
+    "guarded_ifaces": "fence",
     "port-blocks": "fence",
     "shares4": "fence",
     "shares6": "fence",
@@ -124,7 +124,7 @@ class NftTable(KernelObject):
     chains: tuple[NftChain, ...]
     # Elements of the fence that come with the table's own transaction, so that no door stands
     # unguarded while the table is made or made anew; each is an object of its own as well.
-    doors: tuple[str, ...] = field(default=(), compare=False)
+    guarded_ifaces: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -148,8 +148,12 @@ class NftTable(KernelObject):
 
     def avoiding(self, blocked: Collection[Key]) -> Self:
         """Without the links of others that have the name of a link to be guarded."""
-        kept = tuple(name for name in self.doors if link_key(self.netns, name) not in blocked)
-        return self if kept == self.doors else dataclasses.replace(self, doors=kept)
+        kept = tuple(
+            name for name in self.guarded_ifaces if link_key(self.netns, name) not in blocked
+        )
+        return (
+            self if kept == self.guarded_ifaces else dataclasses.replace(self, guarded_ifaces=kept)
+        )
 
     def rebuilt_by(self, after: KernelObject) -> bool:
         return needs_rebuild(self, after)
@@ -329,8 +333,8 @@ class NftTableRules(ExistenceRules[NftTable]):
     def written_along(
         self, item: NftTable, created: bool, existing: Existing
     ) -> Iterable[KernelObject]:
-        for door in item.doors if created else ():
-            yield NftElements(item.netns, "doors", frozenset({door}), door)
+        for door in item.guarded_ifaces if created else ():
+            yield NftElements(item.netns, "guarded_ifaces", frozenset({door}), door)
 
 
 class NftElementsRules(ExistenceRules[NftElements]):

@@ -136,7 +136,7 @@ def encode_elements(change: Change) -> list[dict[str, Any]]:
 
 def create_table(item: NftTable) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
-    return [*out, *_content(item), *_element("add", "doors", item.doors)]
+    return [*out, *_content(item), *_element("add", "guarded_ifaces", item.guarded_ifaces)]
 
 
 def _create_part(item: NetworkSubtable) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def guard(
     sources: Sequence[Range],
     transits: Sequence[Range],
     listening: Iterable[int],
-    doors: Iterable[str],
+    guarded_ifaces: Iterable[str],
     port_blocks: Iterable[int],
     uplinks: Iterable[tuple[str, str, int]],
     ways: Iterable[tuple[str, str, Range]],
@@ -113,12 +113,19 @@ def guard(
     sets = (
         *(
             NftSet(name, "ifname", map="verdict")
-            for name in ("backs", "forwards", "inputs", "steers", "zones", "zones-out")
+            for name in (
+                "reply_map",
+                "forward_map",
+                "input_map",
+                "steering_map",
+                "zones",
+                "zones-out",
+            )
         ),
         NftSet(blocks.MAP, "ifname", map="verdict"),
-        NftSet("bridges", "ifname"),
-        NftSet("doors", "ifname"),
-        NftSet("links", "ifname"),
+        NftSet("bridge_ifaces", "ifname"),
+        NftSet("guarded_ifaces", "ifname"),
+        NftSet("permitted_ifaces", "ifname"),
         *neighbours.sets(host.onlink),
         NftSet("ranges4", "ipv4_addr", True, merged(ranges, 4)),
         NftSet("ranges6", "ipv6_addr", True, merged(ranges, 6)),
@@ -184,7 +191,7 @@ def guard(
         tuple(sorted(sets, key=lambda s: s.name)),
         tuple(sorted(counters)),
         tuple(by_name),
-        tuple(sorted(doors)),
+        tuple(sorted(guarded_ifaces)),
     )
 
 
@@ -210,7 +217,7 @@ def _ways(
 
 
 def _from_door() -> dict[str, object]:
-    return match(meta("iifname"), "@doors")
+    return match(meta("iifname"), "@guarded_ifaces")
 
 
 _UNMARKED = match(meta("mark"), 0)
@@ -333,18 +340,18 @@ def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
 
 
 def _to_door() -> dict[str, object]:
-    return match(meta("oifname"), "@doors")
+    return match(meta("oifname"), "@guarded_ifaces")
 
 
 def _forward(host: Host) -> tuple[str, ...]:
     rules = [
         *neighbours.learns(_to_door()),
-        rule("networks in the root", dispatch("iifname", "forwards")),
+        rule("networks in the root", dispatch("iifname", "forward_map")),
         *drops(GATEWAY, "not-granted", _from_door(), _OF_A_VRF),
         rule("what leaves a network", _from_door(), jump("out")),
-        rule("networks in the root", dispatch("oifname", "backs")),
+        rule("networks in the root", dispatch("oifname", "reply_map")),
         rule("what comes back to one", _to_door(), jump("back")),
-        rule("frames within a segment", match(meta("iifname"), "@bridges"), ACCEPT),
+        rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), ACCEPT),
     ]
     for link in sorted(host.fence4):
         matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))
@@ -364,7 +371,7 @@ def _input() -> list[str]:
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     discovery = match(payload("icmpv6", "type"), neighbours)
     return [
-        rule("networks in the root", dispatch("iifname", "inputs")),
+        rule("networks in the root", dispatch("iifname", "input_map")),
         rule("neighbour discovery", _from_door(), _BY_TRANSIT, discovery, ACCEPT),
         *drops("gateway", "host-service", _from_door()),
         *_transit_from_outside("ip", 4),
@@ -391,9 +398,9 @@ def _steer() -> list[str]:
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
-    outside = match(meta("iifname"), "@doors", op="!=")
+    outside = match(meta("iifname"), "@guarded_ifaces", op="!=")
     return [
-        rule("networks in the root", dispatch("iifname", "steers")),
+        rule("networks in the root", dispatch("iifname", "steering_map")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
         rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
         *(
@@ -431,7 +438,7 @@ def _out() -> list[str]:
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
         *neighbours.judges(),
         *_by_a_way(),
-        *drops("gateway", "wrong-uplink", match(meta("iifname"), "@links")),
+        *drops("gateway", "wrong-uplink", match(meta("iifname"), "@permitted_ifaces")),
         *drops("gateway", "not-granted"),
     ]
 
@@ -460,7 +467,7 @@ def _by_a_way() -> Iterator[str]:
     """What is granted, by the uplink that is meant, or by a link of the host that leads to what the
     network may reach.
     """
-    granted, pair = match(meta("iifname"), "@links"), (meta("iifname"), meta("oifname"))
+    granted, pair = match(meta("iifname"), "@permitted_ifaces"), (meta("iifname"), meta("oifname"))
     for family, version in (("ip", 4), ("ip6", 6)):
         own = match(meta("nfproto"), f"ipv{version}")
         yield rule(
@@ -478,7 +485,7 @@ def _by_a_way() -> Iterator[str]:
 
 def _back() -> list[str]:
     return [
-        rule("granted", match(meta("oifname"), "@links"), ANSWERS, ACCEPT),
+        rule("granted", match(meta("oifname"), "@permitted_ifaces"), ANSWERS, ACCEPT),
         *drops("gateway", "unsolicited"),
     ]
 
@@ -494,7 +501,7 @@ def _postrouting() -> list[str]:
 
 
 def _leaves() -> str:
-    outside = match(meta("oifname"), "@doors", op="!=")
+    outside = match(meta("oifname"), "@guarded_ifaces", op="!=")
     return rule("what leaves a network", _from_door(), outside, jump("untranslated"))
 
 

@@ -18,5 +18,5 @@ def mode(name: str) -> ModuleType:
 
 def placement_of(network: ResolvedNetwork) -> Placement:
     """Where the objects of a network live."""
-    place: Placement = mode(network.isolation).room(network)
+    place: Placement = mode(network.isolation).placement(network)
     return place

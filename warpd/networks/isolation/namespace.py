@@ -60,7 +60,7 @@ NAME = "namespace"
 RULE_PRIORITY = 32765
 
 
-def room(network: ResolvedNetwork) -> Placement:
+def placement(network: ResolvedNetwork) -> Placement:
     tunnel = naming.tunnel(network.vcid)
     return Placement(naming.namespace(network.vcid), tunnel, TABLE_MAIN, underlay=tunnel)
 
@@ -68,13 +68,13 @@ def room(network: ResolvedNetwork) -> Placement:
 def build(
     network: ResolvedNetwork,
     wants: EgressRequirements,
-    fragment: FirewallPolicy,
+    policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
     """The namespace with `inner` in it, its settings and its guard, and the way out when one is
     wanted.
     """
-    place = room(network)
+    place = placement(network)
     out: list[KernelObject] = [
         Netns(place.netns),
         LinkUp(place.netns, "lo", None),
@@ -98,7 +98,7 @@ def build(
         out += _way_out(network, place, wants)
     return RootContribution(
         place.netns,
-        (*out, *inner, _guard(network, place, wants, fragment)),
+        (*out, *inner, _guard(network, place, wants, policy)),
         _kept(network, wants),
         (network.transit, transit6(network.transit)) if wants.egress else (),
         (_outer(network),) if wants.egress else (),
@@ -142,9 +142,9 @@ def _links(network: ResolvedNetwork, place: Placement, wants: EgressRequirements
 
 
 def _guard(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> NftTable:
-    chains = [NftChain(name, rules) for name, rules in fragment.chains.items()]
+    chains = [NftChain(name, rules) for name, rules in policy.chains.items()]
     chains += [
         NftChain(name, rules)
         for name, rules in connection_limits.chains(network.shares, str(network.vcid)).items()
@@ -154,7 +154,7 @@ def _guard(
     ]
     chains.append(
         NftChain(
-            "forward", tuple(_forward(network, place, wants, fragment)), "forward", policy="drop"
+            "forward", tuple(_forward(network, place, wants, policy)), "forward", policy="drop"
         )
     )
     chains.append(NftChain("input", tuple(_input(network, place, wants)), "input", policy="drop"))
@@ -172,17 +172,17 @@ def _guard(
         place.netns,
         tuple(
             sorted(
-                (*fragment.sets, *connection_limits.sets(), *icmp_errors.sets()),
+                (*policy.sets, *connection_limits.sets(), *icmp_errors.sets()),
                 key=lambda item: item.name,
             )
         ),
-        tuple(sorted((*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON))),
+        tuple(sorted((*policy.counters, *connection_limits.REASONS, icmp_errors.REASON))),
         tuple(sorted(map(second_guard.permits, chains), key=lambda chain: chain.name)),
     )
 
 
 def _forward(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> list[str]:
     label = str(network.vcid)
     comes = {
@@ -190,7 +190,7 @@ def _forward(
         "back": (_exit(network), place.tunnel),
         "peers": (place.tunnel, place.tunnel),
     }
-    used = [name for name in comes if name in fragment.chains and (wants.egress or name == "peers")]
+    used = [name for name in comes if name in policy.chains and (wants.egress or name == "peers")]
     off = (
         drops(label, "ipv6-off", match(meta("nfproto"), "ipv6")) if network.subnet6 is None else ()
     )
@@ -304,8 +304,8 @@ def _way_out(
         local_delivery.of_transit(outer, network.host.local, place.netns),
         LinkUp(ROOT, outer, _door(network)),
         LinkUp(place.netns, inner, _door(network)),
-        NftElements(ROOT, "doors", frozenset({outer}), outer),
-        NftElements(ROOT, "links", frozenset({outer}), outer),
+        NftElements(ROOT, "guarded_ifaces", frozenset({outer}), outer),
+        NftElements(ROOT, "permitted_ifaces", frozenset({outer}), outer),
         *port_blocks.elements(network, (outer,)),
         *_outer_settings(network, place),
         *_link_pair(network, str(near), str(far), f"{network.transit}", 32),

@@ -84,7 +84,7 @@ ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
 
 
-def room(network: ResolvedNetwork) -> Placement:
+def placement(network: ResolvedNetwork) -> Placement:
     vrf = _vrf(network)
     return Placement(
         ROOT,
@@ -118,13 +118,13 @@ def unsupported_reason(network: ResolvedNetwork) -> str:
 def build(
     network: ResolvedNetwork,
     wants: EgressRequirements,
-    fragment: FirewallPolicy,
+    policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
     """The VRF with its table's last resort, its settings, its part of the gateway's guard, and
     `inner`.
     """
-    place, vrf = room(network), _vrf(network)
+    place, vrf = placement(network), _vrf(network)
     group = naming.namespace(network.vcid)
     link = link_key(ROOT, vrf)
     out: list[KernelObject] = [
@@ -136,16 +136,22 @@ def build(
         *unguarded(ROOT, [place.tunnel], (4,), group),
         *_settings(network, place, group),
         local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group),
-        *(NftElements(ROOT, "doors", frozenset({name}), name) for name in (vrf, place.tunnel)),
+        *(
+            NftElements(ROOT, "guarded_ifaces", frozenset({name}), name)
+            for name in (vrf, place.tunnel)
+        ),
     ]
     if wants.egress:
-        out += [NftElements(ROOT, "links", frozenset({name}), name) for name in (vrf, place.tunnel)]
+        out += [
+            NftElements(ROOT, "permitted_ifaces", frozenset({name}), name)
+            for name in (vrf, place.tunnel)
+        ]
         out += port_blocks.elements(network, (vrf, place.tunnel))
         out += _leak(network, group)
         out += _answered(network, place, group)
     return RootContribution(
         group,
-        (*out, *inner, _part(network, place, wants, fragment)),
+        (*out, *inner, _part(network, place, wants, policy)),
         tuple(
             item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
         ),
@@ -275,11 +281,11 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
 
 
 def _part(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> NetworkSubtable:
     chains: Mapping[str, Sequence[str]] = {
-        **fragment.chains,
-        "forward": _forward(network, place, wants, fragment),
+        **policy.chains,
+        "forward": _forward(network, place, wants, policy),
         "return": [*clamp(network.mtu), rule("back", jump("back"))] if wants.egress else [],
         "input": [
             icmp_errors.related(),
@@ -293,8 +299,8 @@ def _part(
         "zone-out": [rule("the gateway's own", mangle(ZONE, network.routing_table))],
         "steer": list(_steer(network, place, wants)),
     }
-    sets = [*fragment.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
-    counters = (*fragment.counters, *connection_limits.REASONS, icmp_errors.REASON)
+    sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
+    counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
     names = frozenset(
         (
             *chains,
@@ -313,13 +319,13 @@ def _part(
         for name, rules in own.items()
         if rules
     ]
-    entries = [("forwards", _vrf(network), "forward"), ("inputs", _vrf(network), "input")]
+    entries = [("forward_map", _vrf(network), "forward"), ("input_map", _vrf(network), "input")]
     entries += [
         ("zones", place.tunnel, "zone"),
         ("zones-out", place.tunnel, "zone-out"),
-        ("steers", place.tunnel, "steer"),
+        ("steering_map", place.tunnel, "steer"),
     ]
-    entries += [("backs", place.tunnel, "return")] if wants.egress else []
+    entries += [("reply_map", place.tunnel, "return")] if wants.egress else []
     return NetworkSubtable(
         network.vcid,
         tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
@@ -351,7 +357,7 @@ def _passed_on(text: str) -> str:
 
 
 def _forward(
-    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, fragment: FirewallPolicy
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> list[str]:
     label = str(network.vcid)
     off = (
@@ -359,7 +365,7 @@ def _forward(
     )
     hooks = (
         [rule("peers", match(meta("oifname"), place.tunnel), jump("peers"))]
-        if "peers" in fragment.chains
+        if "peers" in policy.chains
         else []
     )
     hooks += [rule("out", jump("out"))] if wants.egress else []

@@ -25,18 +25,18 @@ TYPE = "l2-mesh"
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: ResolvedNetwork) -> EgressRequirements:
+def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=False)
 
 
-def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     vxlan = rule(
         "its leg",
         *tunnel.to_gateway("ip", 4, str(network.gateway_address)),
         match(payload("udp", "dport"), VXLAN_PORT),
         ACCEPT,
     )
-    return tunnel.fragment(network, {}, reasons=ethernet.REASONS, local=[vxlan])
+    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, local=[vxlan])
 
 
 def objects(
@@ -68,6 +68,6 @@ def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPe
     )
 
 
-def targets(_network: Network, _dns: Servers) -> list[Range]:
+def egress_destinations(_network: Network, _dns: Servers) -> list[Range]:
     """Nowhere."""
     return []

@@ -29,18 +29,18 @@ EVERY = ((2, 4094),)
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: ResolvedNetwork) -> EgressRequirements:
+def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=False)
 
 
-def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     gre = rule(
         "its leg",
         *tunnel.to_gateway("ip", 4, str(network.gateway_address)),
         transport("gre"),
         ACCEPT,
     )
-    return tunnel.fragment(network, {}, reasons=ethernet.REASONS, local=[gre])
+    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, local=[gre])
 
 
 def objects(
@@ -77,6 +77,6 @@ def _leg(network: ResolvedNetwork, place: Placement, bridge: str, peer: TunnelPe
     )
 
 
-def targets(_network: Network, _dns: Servers) -> list[Range]:
+def egress_destinations(_network: Network, _dns: Servers) -> list[Range]:
     """Nowhere."""
     return []

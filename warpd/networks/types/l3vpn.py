@@ -21,17 +21,17 @@ REASONS = ("not-routed", "spoofed")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(_network: ResolvedNetwork) -> EgressRequirements:
+def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
     return EgressRequirements(egress=False)
 
 
-def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     routed = [
         rule("sites", match(payload(family, "daddr"), f"@endpoints{version}"), ACCEPT)
         for family, version in (("ip", 4), ("ip6", 6))
     ]
     chains = {"peers": [*tunnel.spoofed(network), *routed, *drops(str(network.vcid), "not-routed")]}
-    return tunnel.fragment(network, chains, reasons=REASONS)
+    return tunnel.firewall_policy(network, chains, reasons=REASONS)
 
 
 def objects(
@@ -41,6 +41,6 @@ def objects(
     return []
 
 
-def targets(_network: Network, _dns: Servers) -> list[Range]:
+def egress_destinations(_network: Network, _dns: Servers) -> list[Range]:
     """Nowhere."""
     return []

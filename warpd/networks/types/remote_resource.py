@@ -27,11 +27,11 @@ REASONS = (*egress.REASONS, "unlisted")
 Servers = Sequence[IPv4Address | IPv6Address]
 
 
-def wants(network: ResolvedNetwork) -> EgressRequirements:
-    return egress.wants(network)
+def egress_requirements(network: ResolvedNetwork) -> EgressRequirements:
+    return egress.egress_requirements(network)
 
 
-def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     label = str(network.vcid)
     unlisted = drops(label, "unlisted")
     beyond = [_entry(item) for item in network.intent.resources if item.via is None]
@@ -41,7 +41,7 @@ def fragment(network: ResolvedNetwork) -> FirewallPolicy:
         "back": egress.back(network, beyond),
         "peers": [*tunnel.spoofed(network), *_within(label, within), *unlisted],
     }
-    return tunnel.fragment(network, chains, reasons=REASONS)
+    return tunnel.firewall_policy(network, chains, reasons=REASONS)
 
 
 def _within(label: str, entries: Sequence[PolicyEntry]) -> list[str]:
@@ -61,7 +61,7 @@ def objects(
     return []
 
 
-def targets(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
+def egress_destinations(network: Network, _dns: Servers) -> list[IPv4Network | IPv6Network]:
     """Where it may go."""
     return [item.subnet for item in network.resources if item.via is None]
 

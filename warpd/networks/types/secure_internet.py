@@ -31,7 +31,7 @@ POLICY: tuple[PolicyEntry, ...] = tuple(
     entry
     for version in egress.VERSIONS
     for entry in (
-        PolicyEntry("opened", version, f"@opened{version}"),
+        PolicyEntry("opened", version, f"@allowed_private{version}"),
         PolicyEntry("name server", version, f"@dns{version}", DNS_PROTOCOLS, DNS_PORTS),
         PolicyEntry("private", version, f"@private{version}", denied="private"),
         PolicyEntry("the internet", version),
@@ -39,17 +39,17 @@ POLICY: tuple[PolicyEntry, ...] = tuple(
 )
 
 
-def wants(network: ResolvedNetwork) -> EgressRequirements:
-    return egress.wants(network)
+def egress_requirements(network: ResolvedNetwork) -> EgressRequirements:
+    return egress.egress_requirements(network)
 
 
-def fragment(network: ResolvedNetwork) -> FirewallPolicy:
+def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     chains = {
         "out": egress.out(network, POLICY),
         "back": egress.back(network, POLICY),
         "peers": _peers(network, bool(network.intent.peer_communication)),
     }
-    return tunnel.fragment(network, chains, _sets(network), REASONS)
+    return tunnel.firewall_policy(network, chains, _sets(network), REASONS)
 
 
 def objects(
@@ -59,7 +59,7 @@ def objects(
     return []
 
 
-def targets(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
+def egress_destinations(network: Network, dns: Servers) -> list[IPv4Network | IPv6Network]:
     """Where it may go by another link than the uplink: a name server may stand on a link of its
     own.
     """
@@ -76,7 +76,7 @@ def _sets(network: ResolvedNetwork) -> list[NftSet]:
     out: list[NftSet] = []
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         out.append(NftSet(f"private{version}", kind, True, merged(INSIDE, version)))
-        out.append(NftSet(f"opened{version}", kind, True, merged(opened, version)))
+        out.append(NftSet(f"allowed_private{version}", kind, True, merged(opened, version)))
         own = sorted(plain(ip_network(server)) for server in servers if server.version == version)
         out.append(NftSet(f"dns{version}", kind, False, tuple(dict.fromkeys(own))))
     return out

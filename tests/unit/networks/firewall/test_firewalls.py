@@ -361,7 +361,7 @@ def test_a_vrf_without_a_way_out_has_none() -> None:
     closed = {group for group, name in built.names.items() if name not in ("v-web", "v-corp")}
     for item in built.state:
         if isinstance(item, NetworkSubtable) and item.group in closed:
-            assert not [entry for entry in item.entries if entry[0] == "backs"]
+            assert not [entry for entry in item.entries if entry[0] == "reply_map"]
             steer = [
                 text for chain in item.chains if base(chain.name) == "steer" for text in chain.rules
             ]
@@ -369,7 +369,7 @@ def test_a_vrf_without_a_way_out_has_none() -> None:
         if item.group in closed:
             assert not (isinstance(item, Rule) and item.suppress >= 0)
             assert not (isinstance(item, Route) and item.device == PLAIN.uplink)
-            assert not (isinstance(item, NftElements) and item.set == "links")
+            assert not (isinstance(item, NftElements) and item.set == "permitted_ifaces")
 
 
 def test_a_leg_in_the_root_believes_its_own_network_only() -> None:
@@ -701,7 +701,7 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     sets = {item.name: set(item.elements) for item in table.sets}
     doors = {
-        name: part.contribution.doors
+        name: part.contribution.guarded_ifaces
         for name, part in ((part.inputs.name[2:], part) for part in built.parts.values())
     }
     assert set(doors) >= {"web", "corp", "sites", "campus"}

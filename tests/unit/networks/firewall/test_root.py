@@ -156,7 +156,7 @@ def test_nothing_leaves_untranslated_that_has_no_block_of_ports(mode: str) -> No
     last = root_chains(compiled(mode))["postrouting"][-1]
     assert {"drop": None} in last["expr"]
     matches = [item["match"] for item in last["expr"] if "match" in item]
-    assert [match["right"] for match in matches] == ["@doors"]
+    assert [match["right"] for match in matches] == ["@guarded_ifaces"]
 
 
 @pytest.mark.parametrize("mode", MODES)
