@@ -179,7 +179,7 @@ def test_wg_quick_carries_whole_frames_and_cleans_up(lab: Lab, kind: str) -> Non
     gateway(lab, kind, config)
     path = lab.folder / "warp0.conf"
     path.touch(mode=0o600)
-    path.write_text(FORMATS["wg-quick"](config))
+    path.write_text(FORMATS["wg-quick"].text(config))
     before = links(lab)
     for _ in range(2):
         sh(
@@ -211,7 +211,7 @@ def networkd(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
         folder = lab.folder / "etc"
         folder.mkdir()
         folder.chmod(0o755)
-        for name, text in split(FORMATS["networkd"](config)).items():
+        for name, text in split(FORMATS["networkd"].text(config)).items():
             (folder / name).write_text(text)
         command = f"""
             mkdir -p /run/systemd /etc/systemd/network
@@ -282,7 +282,7 @@ def networkmanager(lab: Lab) -> Iterator[Callable[[ClientConfig], None]]:
     def started(config: ClientConfig) -> None:
         folder = lab.folder / "etc"
         folder.mkdir()
-        for name, text in split(FORMATS["networkmanager"](config)).items():
+        for name, text in split(FORMATS["networkmanager"].text(config)).items():
             path = folder / name
             path.touch(mode=0o600)
             path.write_text(text)

@@ -80,7 +80,7 @@ def test_every_endpoint_of_an_example_has_a_config(path: Path) -> None:
                 mtu=tunnel_mtu(network, PLAIN),
                 today=TODAY,
             )
-            assert name in FORMATS["wg-quick"](made)
+            assert name in FORMATS["wg-quick"].text(made)
 
 
 def test_every_example_says_what_it_is_for() -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import pwd
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ import typer
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.output import Format
-from warpd.clients import FORMATS, IN_FILES, qr, wg_quick
+from warpd.clients import DEFAULT, FORMATS, ROWS, ClientFormat, qr
 from warpd.clients.config import ClientConfig
 from warpd.clients.current import current_config, known_as
 from warpd.clients.files import split
@@ -35,7 +35,6 @@ from warpd.service.views.render import VERSION
 from warpd.service.workspace import LoadedIntent, Session, live_kernel
 from warpd.store.private_file import write_private
 
-SUFFIXES = {"wg-quick": "conf", "json": "json", "networkmanager": "nmconnection", "mikrotik": "rsc"}
 NOTHING = (0, 0)  # the value of --diff that stands for no --diff
 
 # How long to wait for another operator's export. Behind a long apply it is better to fail than to
@@ -65,7 +64,7 @@ class ExportRequest:
         Raises:
             WarpError: the format cannot express it, or it is too long for a QR code.
         """
-        text = FORMATS[self.style](config)
+        text = FORMATS[self.style].text(config)
         if self.drawn:
             qr.code(config, text)
         return text
@@ -87,7 +86,7 @@ def config(
     ] = False,
     style: Annotated[
         str, typer.Option("--format", help=", ".join(FORMATS), autocompletion=names.formats)
-    ] = wg_quick.NAME,
+    ] = DEFAULT.name,
     lan_port: Annotated[
         str | None,
         typer.Option("--lan-port", metavar="IF", help="L2: port bridged into the tunnel"),
@@ -242,11 +241,11 @@ def _files(
         for wish in wishes:
             _made, text = _versioned(session, goal, host, wish)
             where = f"{wish.network}/{wish.endpoint}"
-            if wish.style in IN_FILES:
+            if FORMATS[wish.style].in_files:
                 for name, body in split(text).items():
                     yield f"{where}/{name}", body
             else:
-                yield f"{where}.{SUFFIXES.get(wish.style, 'txt')}", text
+                yield f"{where}.{FORMATS[wish.style].suffix}", text
 
 
 def _into_folder(out: Path, files: Mapping[str, str]) -> None:
@@ -268,19 +267,19 @@ def _refuse(wish: ExportRequest, out: Path | None) -> None:
             who="operator",
             hint=f"formats: {', '.join(FORMATS)}",
         )
-    if out is not None and out.is_dir() and wish.style not in IN_FILES:
+    if out is not None and out.is_dir() and not FORMATS[wish.style].in_files:
         raise WarpError(
             f"{out} is a folder",
             who="operator",
-            hint=f"name a file; several files have: {', '.join(IN_FILES)}",
+            hint=f"name a file; several files have: {_names(row for row in ROWS if row.in_files)}",
         )
-    if wish.drawn and wish.style != wg_quick.NAME:
+    if wish.drawn and not FORMATS[wish.style].qr:
         text = f"no app reads a QR code of the format {wish.style}"
         raise WarpError(
             text,
             code="qr-format",
             who="operator",
-            hint=f"leave --format out: {wg_quick.NAME} is what they read",
+            hint=f"leave --format out: {_names(row for row in ROWS if row.qr)} is what they read",
         )
     if wish.lan_port is not None and not _is_port(wish.lan_port):
         text = f"{wish.lan_port!r} is no name for a port"
@@ -290,6 +289,10 @@ def _refuse(wish: ExportRequest, out: Path | None) -> None:
             who="operator",
             hint="1 to 15 letters, digits, dots, dashes or underscores",
         )
+
+
+def _names(rows: Iterable[ClientFormat]) -> str:
+    return ", ".join(row.name for row in rows)
 
 
 def _is_port(name: str) -> bool:

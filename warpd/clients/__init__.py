@@ -6,14 +6,41 @@ One file a format, one line here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from warpd.clients import as_json, mikrotik, networkd, networkmanager, openwrt, vyos, wg_quick
 from warpd.clients.config import ClientConfig
 
-MODULES: Final = (wg_quick, networkd, networkmanager, openwrt, mikrotik, vyos, as_json)
-FORMATS: Final[Mapping[str, Callable[[ClientConfig], str]]] = {
-    module.NAME: module.text for module in MODULES
-}
-# Formats whose text holds several files, told apart by `files`.
-IN_FILES: Final = (networkd.NAME, networkmanager.NAME)
+
+@dataclass(frozen=True, slots=True)
+class ClientFormat:
+    """One format.
+
+    - `name`: what `--format` says.
+    - `text`: writes a config. It raises WarpError with the code `format-cannot` for a network that
+      the device cannot join.
+    - `suffix`: how the file of an endpoint is named in a folder of many, without the dot.
+    - `in_files`: whether the text holds several files, which `files.split` cuts apart.
+    - `qr`: whether an app reads it from a QR code.
+    """
+
+    name: str
+    text: Callable[[ClientConfig], str]
+    suffix: str = "txt"
+    in_files: bool = False
+    qr: bool = False
+
+
+# The first is what `warpctl endpoint config` writes where nothing is said.
+ROWS: Final[tuple[ClientFormat, ...]] = (
+    ClientFormat("wg-quick", wg_quick.text, "conf", qr=True),
+    ClientFormat("networkd", networkd.text, in_files=True),
+    ClientFormat("networkmanager", networkmanager.text, in_files=True),
+    ClientFormat("openwrt", openwrt.text),
+    ClientFormat("mikrotik", mikrotik.text, "rsc"),
+    ClientFormat("vyos", vyos.text),
+    ClientFormat("json", as_json.text, "json"),
+)
+DEFAULT: Final = ROWS[0]
+FORMATS: Final[Mapping[str, ClientFormat]] = {row.name: row for row in ROWS}

@@ -8,7 +8,6 @@ from typing import Final
 
 from warpd.clients.config import ClientConfig
 
-NAME: Final = "json"
 VERSION: Final = 1
 
 

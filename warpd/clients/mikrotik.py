@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
-from typing import Final
 
 from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
 from warpd.errors import WarpError
 
-NAME: Final = "mikrotik"
 Properties = Iterable[tuple[str, object]]
 
 

@@ -17,7 +17,6 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.files import joined
 from warpd.clients.segment import Segment
 
-NAME: Final = "networkd"
 FILE_NOTE: Final = "to /etc/systemd/network, then: networkctl reload"
 KEY_NOTE: Final = "the .netdev file holds a key: chown root:systemd-network and chmod 0640"
 STRICT_NOTE: Final = "with a strict rp_filter (1) also: sysctl net.ipv4.conf.all.src_valid_mark=1"

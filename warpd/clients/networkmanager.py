@@ -17,7 +17,6 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.files import joined
 from warpd.clients.segment import Segment
 
-NAME: Final = "networkmanager"
 FILE_NOTE: Final = "to /etc/NetworkManager/system-connections, mode 0600, owner root, then: nmcli connection reload"
 GRETAP: Final = 10  # NMIPTunnelMode
 # UUIDs are made from names, so that the same connection keeps its own over every version.

@@ -13,7 +13,6 @@ from typing import Final
 from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
 
-NAME: Final = "openwrt"
 PACKAGES: Final = {
     None: "wireguard-tools",
     "gretap": "wireguard-tools gre kmod-gre",

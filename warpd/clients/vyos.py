@@ -14,7 +14,6 @@ from typing import Final
 from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
 
-NAME: Final = "vyos"
 # What the main table keeps when everything else goes into the tunnel.
 NEAR4: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 NEAR6: Final = ("fc00::/7", "fe80::/10")

@@ -8,12 +8,9 @@ interrupted start left behind, and taking down passes over what is gone already.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
-
-NAME: Final = "wg-quick"
 
 
 def text(config: ClientConfig) -> str:

@@ -133,7 +133,7 @@ def test_an_expired_endpoint_gets_none() -> None:
 
 def test_json_says_the_same() -> None:
     config = made().numbered(2)
-    data = json.loads(FORMATS["json"](config))
+    data = json.loads(FORMATS["json"].text(config))
     assert (data["network"], data["vcid"], data["endpoint"], data["config_version"]) == (
         "privacy",
         config.vcid,
@@ -145,7 +145,7 @@ def test_json_says_the_same() -> None:
         data["gateway"]["public_key"],
     )
     assert data["gateway"]["endpoint"] == "vpn.example.com:51820"
-    assert json.loads(FORMATS["json"](made(public_key=OWN_KEY)))["private_key"] is None
+    assert json.loads(FORMATS["json"].text(made(public_key=OWN_KEY)))["private_key"] is None
 
 
 def test_a_config_never_shows_its_keys_by_accident() -> None:

@@ -31,7 +31,7 @@ HOST = Host(uplink_addresses=("203.0.113.1",))
 
 def exported(store: Store, goal: Target, network: str, endpoint: str) -> None:
     made = current_config(goal, HOST, network, endpoint)
-    numbered, _ = store.versioned(made, FORMATS["wg-quick"])
+    numbered, _ = store.versioned(made, FORMATS["wg-quick"].text)
     store.log_export(numbered, numbered.version, "wg-quick", "me")
 
 
