@@ -23,6 +23,7 @@ from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports.csv import Roster, roster
 from warpd.intent.loader import FOLDER, MAIN_FILE, Loaded, load
+from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.workspace import Session
 from warpd.store.atomic_file import create, replace, told
@@ -56,7 +57,7 @@ def network_add(
         str,
         typer.Option(
             "--type",
-            help="secure-internet, remote-resource-gateway, l3vpn-gateway, l2-...",
+            help=", ".join(NETWORK_TYPES),
             autocompletion=names.network_types,
         ),
     ],

@@ -35,7 +35,7 @@ from warpd.intent.model import (
     Pools,
     Resource,
 )
-from warpd.intent.network_types import NetworkType
+from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.ownership import why_hidden, why_untrusted
 from warpd.intent.validation import check
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts
@@ -716,7 +716,7 @@ def _missing_hint(loc: Loc) -> str:
         "networks": "a gateway without networks says networks: {}",
     }
     if loc[-1] == "type":
-        return "one of " + ", ".join(get_args(EndpointType if _is_endpoint(loc) else NetworkType))
+        return "one of " + ", ".join(get_args(EndpointType) if _is_endpoint(loc) else NETWORK_TYPES)
     return hints.get(str(loc[-1]), "")
 
 

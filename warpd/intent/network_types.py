@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-NetworkType = Literal[
-    "secure-internet", "remote-resource-gateway", "l3vpn-gateway", "l2-point-to-point", "l2-mesh"
-]
 Reach = Literal["everything", "resources", "sites", "gateway"]
 LegTunnel = Literal["gretap", "vxlan"]
 
@@ -44,7 +41,7 @@ class TypeTraits:
       bound of the type's own.
     """
 
-    name: NetworkType
+    name: str
     pool: IPv4Network
     expected_users: int
     reach: Reach
@@ -110,7 +107,13 @@ ROWS: Final[tuple[TypeTraits, ...]] = (
         min_mtu=_VXLAN_MTU,
     ),
 )
-NETWORK_TYPES: Final[tuple[NetworkType, ...]] = get_args(NetworkType)
+NETWORK_TYPES: Final = tuple(row.name for row in ROWS)
+
+# What pydantic takes for `type`; a type checker cannot read it off the rows.
+if TYPE_CHECKING:
+    NetworkType: TypeAlias = str
+else:
+    NetworkType = Literal[NETWORK_TYPES]
 
 _BY_NAME: Final[dict[str, TypeTraits]] = {row.name: row for row in ROWS}
 

@@ -290,7 +290,7 @@ def _subnet_pools(intent: Intent, pools: Pools) -> Iterator[Finding]:
         if network.subnet is None:
             wanted[network.type] += 2 ** (32 - prefix_for(expected_users(network)))
     for kind, size in sorted(wanted.items()):
-        pool = pools.subnets[kind]  # type: ignore[index]
+        pool = pools.subnets[kind]
         if size > pool.num_addresses:
             path = f"gateway.pools.subnets.{kind}"
             text = (
