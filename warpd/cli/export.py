@@ -261,26 +261,7 @@ def _refuse(wish: ExportRequest, out: Path | None) -> None:
     Raises:
         WarpError: the format, the file or the port is not possible.
     """
-    if wish.style not in FORMATS:
-        raise WarpError(
-            f"there is no format {wish.style}",
-            who="operator",
-            hint=f"formats: {', '.join(FORMATS)}",
-        )
-    if out is not None and out.is_dir() and not FORMATS[wish.style].in_files:
-        raise WarpError(
-            f"{out} is a folder",
-            who="operator",
-            hint=f"name a file; several files have: {_names(row for row in ROWS if row.in_files)}",
-        )
-    if wish.drawn and not FORMATS[wish.style].qr:
-        text = f"no app reads a QR code of the format {wish.style}"
-        raise WarpError(
-            text,
-            code="qr-format",
-            who="operator",
-            hint=f"leave --format out: {_names(row for row in ROWS if row.qr)} is what they read",
-        )
+    _refuse_format(wish, out)
     if wish.lan_port is not None and not _is_port(wish.lan_port):
         text = f"{wish.lan_port!r} is no name for a port"
         raise WarpError(
@@ -288,6 +269,35 @@ def _refuse(wish: ExportRequest, out: Path | None) -> None:
             code="lan-port",
             who="operator",
             hint="1 to 15 letters, digits, dots, dashes or underscores",
+        )
+
+
+def _refuse_format(wish: ExportRequest, out: Path | None) -> None:
+    """Refuse a format that there is not, or that cannot be written so.
+
+    Raises:
+        WarpError: the format is unknown, is one file for a folder, or no app reads its QR code.
+    """
+    form = FORMATS.get(wish.style)
+    if form is None:
+        raise WarpError(
+            f"there is no format {wish.style}",
+            who="operator",
+            hint=f"formats: {', '.join(FORMATS)}",
+        )
+    if out is not None and out.is_dir() and not form.in_files:
+        raise WarpError(
+            f"{out} is a folder",
+            who="operator",
+            hint=f"name a file; several files have: {_names(row for row in ROWS if row.in_files)}",
+        )
+    if wish.drawn and not form.qr:
+        text = f"no app reads a QR code of the format {wish.style}"
+        raise WarpError(
+            text,
+            code="qr-format",
+            who="operator",
+            hint=f"leave --format out: {_names(row for row in ROWS if row.qr)} is what they read",
         )
 
 
