@@ -1,3 +1,1 @@
-"""The only door to the machine: the Protocol, the live kernel, and one in memory that passes the
-same tests.
-"""
+"""The kernel: object kinds, the Protocol of the machine, the codecs, and the live kernel."""

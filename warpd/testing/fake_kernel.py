@@ -1,9 +1,9 @@
 """A kernel in memory: the same calls as the live one, and the same rules of existence.
 
-It is for tests of order, crashes, faults and of the daemon. Each object kind says what the kernel does by itself
-around it (`warpd.kernel.existence`); here is only what follows the rules. It passes the live
-kernel's own conformance tests (`tests/conformance`). It keeps objects, not packets: what passes is
-only ever tested on a real kernel.
+It is for tests of order, of crashes and faults, and of the daemon. Each object kind says what the
+kernel does by itself around it (`warpd.kernel.existence`); here is only what follows the rules. It
+passes the live kernel's own conformance tests (`tests/conformance`). It keeps objects, not packets:
+what passes is only ever tested on a real kernel.
 """
 
 from __future__ import annotations

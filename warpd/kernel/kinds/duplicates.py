@@ -1,9 +1,9 @@
-"""What stands twice under one key of ours, or selects in a way that none of ours does: a route
-appended beside ours, a rule with our priority and another source.
+"""Second objects under one key of ours, and rules that select as none of ours does: a route that
+was appended beside ours, a rule with our priority and another source.
 
-Ours by the mark that it carries, and never wanted. It is removed by exactly the bytes that the
-kernel gave, as `ip ... flush` does: a shorter request could take the right one instead
-(fib_nl_delrule and fib_table_delete take the first that matches what the request names).
+They are removed by exactly the bytes that the kernel gave, as `ip ... flush` does. A shorter
+request could remove the wanted one instead, since fib_nl_delrule and fib_table_delete take the
+first that matches what the request names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from warpd.kernel.state import Change, KernelObject, Key, Phase
 class DuplicateObject(KernelObject):
     """A second object under a key of ours, or one that selects as none of ours does.
 
-    - `beside`: the key that it stands under.
+    - `beside`: the key that it shares.
     - `body`: the kernel's message.
     - `number`: sets equal ones apart.
     - `holder`: the object with which it goes.
@@ -32,11 +32,11 @@ class DuplicateObject(KernelObject):
 
     netns: str
     family: Literal["addr", "route", "rule"]
-    beside: Key  # whose place it takes
-    body: bytes  # of the kernel's message
-    number: int  # equal ones are told apart
+    beside: Key
+    body: bytes
+    number: int
     owner: str = field(default="", compare=False)
-    holder: Key | None = field(default=None, compare=False)  # with which it goes
+    holder: Key | None = field(default=None, compare=False)
 
     @property
     def key(self) -> Key:

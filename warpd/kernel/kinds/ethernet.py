@@ -1,11 +1,10 @@
-"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel an
-endpoint.
+"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel for
+each endpoint.
 
-Ours by their alias. The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a
-member of none
-itself: a port that nobody granted a VLAN carries nothing, and no frame reaches the gateway's own
-stack. What a tunnel is made of cannot change (some of it silently: drivers/net/vxlan,
-net/ipv4/ip_gre.c): replace.
+The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a member of no VLAN
+itself, so that a port without a VLAN of its own carries nothing, and no frame reaches the gateway's
+own stack. Most attributes of a tunnel cannot change, and some are ignored silently
+(drivers/net/vxlan, net/ipv4/ip_gre.c), so that any change replaces it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from warpd.kernel.rows import LinkRow, NamespaceRows
 from warpd.kernel.state import Action, Change, Key
 
 PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
-LEARNED_PER_LEG = (
-    1024  # addresses: four /24 of hosts behind each endpoint, 128 KiB of the kernel's memory
-)
+# Addresses: four /24 of hosts behind each endpoint, 128 KiB of the kernel's memory.
+LEARNED_PER_LEG = 1024
 VXLAN_PORT = 4789
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 # Attributes of the drivers (linux/if_link.h).
@@ -65,16 +63,11 @@ class Bridge(Device):
     )
 
     filtering: bool = True
-    protocol: int = (
-        ETH_P_8021Q  # whose tags are looked at: with 802.1ad, those of customers pass as payload
-    )
+    protocol: int = ETH_P_8021Q
     default_pvid: int = 0
     snooping: bool = False
     stp: bool = False
-    # of frames by port and VLAN, from which follows what was dropped; only a new bridge takes it
     counting: bool = True
-    # Addresses that it learns at most (Linux 6.7; an older kernel shows what the bridge's legs are
-    # given).
     max_learned: int = LEARNED_PER_LEG
 
 
@@ -101,9 +94,7 @@ class Gretap(Leg):
     Ours: its alias.
     """
 
-    pmtudisc: bool = (
-        False  # without: what is too large for the WireGuard device is cut up inside it
-    )
+    pmtudisc: bool = False
     ignore_df: bool = True
 
 
@@ -118,7 +109,7 @@ class Vxlan(Leg):
 
     vni: int = 0
     port: int = VXLAN_PORT
-    learning: bool = False  # one remote, known: nothing to learn
+    learning: bool = False
 
 
 def max_learned(legs: int) -> int:

@@ -1,17 +1,17 @@
-"""Links: what all kinds have, the WireGuard device, the veth pair to the uplink; and whether a link
+"""Links: what all of them have, the WireGuard device, the veth pair to the uplink, and whether a link
 is up.
 
-Ours: the alias `warpd:<vcid>:<network>`. The kernel takes no alias with the request that creates a
-link (rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS). So the request
-carries the link group NEWBORN, and once it has succeeded, the link is given its alias and the
-default group: a link that somebody else made is never marked, and a crash in between leaves one
-that is known as ours and removed. Inside our own namespaces every link that has one of our names is
-ours anyway. Links are created down; `LinkUp` is an object of its own because it comes later.
+A link is ours by its alias, `warpd:<vcid>:<network>`. The kernel takes no alias with the request
+that creates a link (rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS).
+So the request carries the link group NEWBORN, and once it has succeeded, the link is given its
+alias and the default group. A link that another program made is never marked, and a crash in
+between leaves a link that is known to be ours and is removed. In our own namespaces every link with
+a name of ours is ours anyway. Links are created down; `LinkUp` is an object of its own because it
+comes later.
 
 The WireGuard device of a network in a namespace is created by a request on the root namespace's
-socket with
-IFLA_NET_NS_FD: it is born in the root (its UDP socket stays there, drivers/net/wireguard/device.c,
-`creating_net`) and never seen there.
+socket with IFLA_NET_NS_FD. It is born in the root, where its UDP socket stays (`creating_net` in
+drivers/net/wireguard/device.c), and is never visible there.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Veth(KernelObject):
 
 
 def pair(ends: Sequence[VethEnd]) -> list[Veth | OrphanLink]:
-    """Ends seen in all namespaces -> pairs, by the indexes that each says of the other.
+    """Ends that all namespaces show -> pairs, by the indexes that the ends tell of each other.
 
     An end in the root without our alias is ours only when its other end is in a namespace of ours.
     """
@@ -274,7 +274,7 @@ class LinkUp(KernelObject):
 
     `link` is the object that made the link; None for `lo`, which is always there.
 
-    Ours: it is said of a link of ours, or of `lo` in a namespace of ours.
+    Ours: the link is ours, or it is `lo` of a namespace of ours.
     """
 
     KIND: ClassVar[str] = "up"

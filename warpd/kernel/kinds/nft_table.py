@@ -1,14 +1,14 @@
-"""Our nftables table `inet warpd`, one per namespace, and the elements that grant.
+"""Our nftables table `inet warpd`, one per namespace, and the elements that permit.
 
-Ours by name. The table (sets, counters, chains, rules) is one object: it is the guard, and it
-changes in one transaction. In the root, where networks share it, each has a *part* of its own:
-names that end in its VCID, and entries in the table's dispatch maps. A *gate* is a chain on the
-ingress of one link, which stands and falls with it.
+The table (sets, counters, chains, rules) is one object: it is the guard, and it changes in one
+transaction. In the root, where networks share it, each network has a subtable of its own: names
+that end in its VCID, and entries in the table's dispatch maps. An ingress filter is a chain at the
+ingress of one link, and goes with the table or with that link.
 
-The elements of a *grant* set (who may pass) are objects of their own, added last and removed first;
-those of a *fence* set (what is guarded, and how) are added first and removed last; those of a
-*static* set (address ranges) belong to the table or part; those of a *learned* set are added by
-rules and are not looked at.
+A set has a role. The elements of a *permit* set (who may pass) are objects of their own, added last
+and removed first. Those of a *fence* set (what is guarded, and how) are added first and removed
+last. Those of a *static* set (address ranges) belong to the table or subtable. Those of a *learned*
+set are added by rules as packets come, and are not compared.
 
 Rules are kept as JSON text in the form in which libnftables lists them, so that what is read can be
 compared with what is wanted. How they are written is in `nftables.rules`, how a listing becomes
@@ -31,19 +31,18 @@ from warpd.kernel.kinds.netns import room
 from warpd.kernel.rows import NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
-STRANGE = "strange"  # the type we give to what we never put into our table
+STRANGE = "strange"  # the type of whatever in our table warpd never puts there
 FAMILY = "inet"
 TABLE = "warpd"
-Role = Literal["grant", "fence", "learned", "static"]
-# The sets whose elements are objects of their own, or are added by rules as packets come (learned)
-# and are nobody's; every other set belongs to its table or part.
+Role = Literal["permit", "fence", "learned", "static"]
+# The role of every set that is not static.
 ROLES: Mapping[str, Role] = {
-    "permitted_ifaces": "grant",
-    "bridge_ifaces": "grant",
-    "endpoints4": "grant",
-    "endpoints6": "grant",
-    "sides4": "grant",
-    "sides6": "grant",
+    "permitted_ifaces": "permit",
+    "bridge_ifaces": "permit",
+    "endpoints4": "permit",
+    "endpoints6": "permit",
+    "sides4": "permit",
+    "sides6": "permit",
     "answered4": "learned",
     "answered6": "learned",
     "tried4": "learned",
@@ -122,8 +121,8 @@ class NftTable(KernelObject):
     sets: tuple[NftSet, ...]  # each tuple sorted by name
     counters: tuple[str, ...]
     chains: tuple[NftChain, ...]
-    # Elements of the fence that come with the table's own transaction, so that no door stands
-    # unguarded while the table is made or made anew; each is an object of its own as well.
+    # Elements of the fence set that come with the table's own transaction, so that no link is
+    # unguarded while the table is made or rebuilt; each is an object of its own as well.
     guarded_ifaces: tuple[str, ...] = field(default=(), compare=False)
 
     @property

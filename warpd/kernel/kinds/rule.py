@@ -1,7 +1,7 @@
-"""A routing policy rule of ours: protocol 119.
+"""Routing policy rules.
 
-The kernel has no key for rules (two equal ones may stand); ours is everything that we write. What
-stands there twice, or selects in other ways, is `duplicates`.
+The kernel has no key for rules: two equal ones may exist. Ours is everything that warpd writes of a
+rule. A second one, or one that selects in other ways, is a duplicate (`duplicates`).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Rule(KernelObject):
 
     @property
     def phase(self) -> Phase:
-        """A rule that drops stands before the links that it guards are made, and goes after them."""
+        """A rule that drops is made before the links that it guards, and removed after them."""
         return Phase.NAMESPACE if self.blackhole else Phase.ROUTE
 
     @property

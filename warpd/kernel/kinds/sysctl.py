@@ -21,8 +21,8 @@ from warpd.kernel.rows import LinkRow, NamespaceRows, Reading
 from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 
 # `tag` is a number that the kernel keeps for a link and does nothing with
-# (Documentation/networking/ip-sysctl): on our doors and VRFs, the memory that it was us who turned
-# the host's forwarding on, which a flushed ruleset forgets.
+# (Documentation/networking/ip-sysctl). On our transit links and VRFs it remembers that it was warpd
+# that turned the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
 _QUIET = (
@@ -95,14 +95,12 @@ class Sysctl(KernelObject):
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"value"})
 
     netns: str
-    path: str  # below /proc/sys, with slashes
+    path: str
     value: str
-    holder: Key | None = field(
-        default=None, compare=False
-    )  # the link or namespace that it belongs to
+    holder: Key | None = field(default=None, compare=False)
     owner: str = field(default="", compare=False)
     restore: str | None = field(default=None, compare=False)
-    after: tuple[Key, ...] = field(default=(), compare=False)  # settings that must stand first
+    after: tuple[Key, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -155,7 +153,7 @@ def setting_of(row: LinkRow, shape: str) -> str | None:
 
 
 def _role(netns: str, row: LinkRow) -> str:
-    """Under which entry of `WATCHED` the settings of a link of ours stand."""
+    """The entry of `WATCHED` with the settings of a link of ours."""
     if row.name.startswith(naming.TUNNEL_PREFIX):
         return "vrf-port" if netns == ROOT else "wg"
     return row.name.partition("-")[0] if row.kind == "veth" else row.kind

@@ -79,10 +79,8 @@ class TcIngress(KernelObject):
     netns: str
     device: str
     filters: Filters = ()
-    # only ever read: the number of a shared block that somebody has bound it to, so that it has no
-    # filters
     block: int = 0
-    qdisc: str = CLSACT  # "ingress" is only ever read: somebody else's, which keeps ours out
+    qdisc: str = CLSACT
     owner: str = field(
         default="", compare=False
     )  # the network, where the link's name does not tell
@@ -110,7 +108,7 @@ class TcIngress(KernelObject):
 
 
 def read(rows: NamespaceRows) -> Iterator[Reading]:
-    """What stands at the ingress of our links; a shared block has no filters of the link's own."""
+    """The qdiscs at the ingress of our links; a shared block has no filters of the link's own."""
     for row in rows.own:
         qdisc = rows.qdiscs.get(row.index)
         if qdisc is None:

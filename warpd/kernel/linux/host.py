@@ -198,8 +198,9 @@ def _conntrack_max() -> int:
 def _remembered(
     look: RootLook, uplink: LinkRow | None, exits: Sequence[EgressLink]
 ) -> tuple[tuple[str, ...], bool]:
-    """Our fences, by our table and by the tags of our doors: whoever flushes the one does not reach
-    the other.
+    """Our fences, by our table and by the tags of our links.
+
+    A flush of the ruleset does not reach the tags, and a removed link does not reach the table.
     """
     fence4, fence6 = fences(look.table)
     tag = look.tag
@@ -213,8 +214,9 @@ def _remembered(
 
 
 def _remembered_mtu(look: RootLook) -> int:
-    """While there is no uplink: what its packets measured when our doors were made; without any,
-    what most links carry.
+    """The uplink's MTU while there is none, in bytes.
+
+    It is what it was when our transit links were made; without any, what most links have.
     """
     doors = [
         row.mtu

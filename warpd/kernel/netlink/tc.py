@@ -42,7 +42,7 @@ FLOWER_ICMPV4_TYPE, FLOWER_ICMPV4_TYPE_MASK, FLOWER_ICMPV6_TYPE, FLOWER_ICMPV6_T
     55,
     56,
 )
-# What the kernel says of every filter and what is told of its protocol by the message's head.
+# Attributes that every filter has, and those that the message's header tells as well.
 FLOWER_IGNORED = frozenset({FLOWER_ACT, FLOWER_ETH_TYPE, FLOWER_FLAGS, FLOWER_IN_HW_COUNT})
 ACT_KIND, ACT_OPTIONS, ACT_STATS, ACT_COOKIE = 1, 2, 4, 6
 STATS_BASIC, STATS_QUEUE = 1, 3
@@ -64,7 +64,7 @@ RESULTS: Mapping[Verdict, int] = {"drop": TC_ACT_SHOT, "pass": TC_ACT_OK, "limit
 VERDICTS: Mapping[int, Verdict] = {result: verdict for verdict, result in RESULTS.items()}
 TICK_NS = 64  # a tick of the packet scheduler (PSCHED_SHIFT)
 ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
-# What the parts that a kernel may lack are called, for whoever has to install them.
+# The parts that a kernel may lack, for the error that asks to install them.
 PARTS = "sch_ingress, cls_flower and act_police (Debian: linux-image-amd64)"
 Counted = tuple[str, int, int]  # reason, packets, bytes
 

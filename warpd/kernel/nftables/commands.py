@@ -74,7 +74,7 @@ def _add_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]
 
 
 def _delete_entries(entries: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """By their key alone: whatever verdict somebody put there."""
+    """By their key alone, whatever verdict another program put there."""
     return [{"delete": {"element": _at(name=name, elem=[link])}} for name, link, _chain in entries]
 
 
@@ -164,8 +164,9 @@ def _is_last(chain: NftChain) -> bool:
 
 
 def change_table(before: NftTable, after: NftTable) -> list[dict[str, Any]]:
-    """From one table to the other within one transaction; sets, counts and grants that stay are not
-    touched.
+    """From one table to the other in one transaction.
+
+    Sets, counters and permits that stay are not touched.
     """
     if needs_rebuild(before, after):
         return [*delete_table(before), *create_table(after)]
@@ -244,8 +245,8 @@ def _delete_part(item: NetworkSubtable) -> list[dict[str, Any]]:
 
 
 def _write_ingress_filter(item: IngressFilter) -> list[dict[str, Any]]:
-    """Made anew whatever was there: a chain whose link went away may still stand, and hold nothing
-    (Linux 6.13 on).
+    """Written anew whatever was there: Linux 6.13 and later keep the chain of a link that is gone,
+    hooked to nothing.
     """
     name = f"{GATE}{item.device}"
     chain = _at(name=name, type="filter", hook="ingress", dev=item.device, prio=0, policy="accept")

@@ -1,6 +1,7 @@
 """A listing of our table by libnftables -> objects.
 
-What we never put there becomes something strange, which is mended.
+What warpd never puts there becomes an object of the type `STRANGE`, so that it differs from
+everything that is wanted and is repaired.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class _Listing:
         match kind:
             case "table":
                 self.seen = True
-                # dormant: a guard asleep
+                # a dormant table filters nothing
                 self.sets += [NftSet(f"flag {flag}", STRANGE) for flag in item.get("flags", ())]
             case "set" | "map":
                 self._take_set(item)
