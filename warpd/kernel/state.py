@@ -42,8 +42,8 @@ class Phase(enum.IntEnum):
 class Key(NamedTuple):
     """The kernel's own identity of an object.
 
-    Two objects have one key exactly when the kernel would refuse or replace the second. So the key
-    of what is wanted and the key of what is observed are equal exactly when they are the same thing.
+    Two objects have one key exactly when the kernel would refuse or replace the second. So the keys
+    of what is wanted and of what is observed are equal exactly when they are the same thing.
 
     - `kind`: the object kind (`KernelObject.KIND`). All links share "link": the kernel has one name
       space for them, whatever their driver.
@@ -266,7 +266,7 @@ class RangeRoute:
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """Where the host's default route of one family leads; `via` is "" for a link without a gateway."""
+    """Where the host's default route of one family leads; `via` is "" without a gateway."""
 
     version: int
     device: str
@@ -317,7 +317,7 @@ class Host:
     - `uplink_mtu`: bytes.
     - `local`: prefixes that are delivered to the host itself, without those on links of ours.
     - `uplink_down`: the uplink is there, but switched off or without a carrier.
-    - `cloud_address`: under which the cloud's NAT makes the uplink reachable; "" where none is known.
+    - `cloud_address`: where the cloud's NAT makes the uplink reachable; "" where that is not known.
     - `forwarding4`, `forwarding6`: net.ipv4.ip_forward, net.ipv6.conf.all.forwarding.
     - `exits`: the uplink, and other links by which a network may leave.
     - `uplinks4`, `uplinks6`: links by which what is meant for the internet may leave; several for a

@@ -110,7 +110,7 @@ def changed_fields(before: KernelObject, after: KernelObject) -> tuple[str, ...]
         return ("kind",)
     return tuple(
         f.name
-        for f in dataclasses.fields(before)  # type: ignore[arg-type]  # every Object is a dataclass; a Protocol cannot say so
+        for f in dataclasses.fields(before)  # type: ignore[arg-type]  # each kind is a dataclass
         if f.compare and getattr(before, f.name) != getattr(after, f.name)
     )
 

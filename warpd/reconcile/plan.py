@@ -213,7 +213,7 @@ def _joins(last: Step, step: Step) -> bool:
 
 
 def digest(steps: Iterable[Step]) -> str:
-    """A fingerprint of what would be done, secrets included; two plans with one digest do the same."""
+    """A fingerprint of what is done, secrets included; two plans with one digest do the same."""
     hasher = hashlib.sha256()
     for step in steps:
         hasher.update(f"{step.change.action.value} {step.key}\n".encode())

@@ -1,5 +1,5 @@
-"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel for
-each endpoint.
+"""The links of an Ethernet segment: a VLAN-aware bridge and its legs, one GRETAP or VXLAN tunnel
+for each endpoint.
 
 The bridge is created without a default VLAN (`vlan_default_pvid 0`) and is a member of no VLAN
 itself, so that a port without a VLAN of its own carries nothing, and no frame reaches the gateway's

@@ -1,5 +1,5 @@
-"""Links: what all of them have, the WireGuard device, the veth pair to the uplink, and whether a link
-is up.
+"""Links: what all of them have, the WireGuard device, the veth pair to the uplink, and whether a
+link is up.
 
 A link is ours by its alias, `warpd:<vcid>:<network>`. The kernel takes no alias with the request
 that creates a link (rtnl_create_link in net/core/rtnetlink.c reads IFLA_GROUP, not IFLA_IFALIAS).
@@ -56,7 +56,7 @@ KERNEL_NAMES = frozenset(
 
 
 def group_of_alias(text: str) -> str:
-    """The network that an alias of ours speaks of, by its namespace's name; "" for any other alias."""
+    """The network that an alias of ours names, by its namespace's name; "" for any other alias."""
     vcid = naming.vcid_of_alias(text)
     return naming.namespace(vcid) if vcid is not None else ROOT
 
@@ -327,7 +327,13 @@ def _set(netns: str, name: str, attrs: list[tuple[str, Any]], **header: Any) -> 
 
 
 def create_device(device: Device, kind: str, data: Sequence[tuple[str, Any]] = ()) -> list[Message]:
-    """Create and mark a link of a kind, in the namespace where it lives, as a port of its master."""
+    """The requests that create a link in its namespace, as a port of its master, and mark it.
+
+    Args:
+        device: the link.
+        kind: its driver (IFLA_INFO_KIND).
+        data: attributes of that driver (IFLA_INFO_DATA).
+    """
     info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", kind)]
     if data:
         info.append(("IFLA_INFO_DATA", {"attrs": list(data)}))

@@ -58,7 +58,7 @@ JOINT = " . "  # between the parts of a type or element that is made of several
 
 
 def part_of(name: str) -> int:
-    """The VCID at the end of a name in the root's table; 0 for what belongs to the gateway itself."""
+    """The VCID at the end of a name in the root's table; 0 for a name of the gateway's own."""
     match = _PART.fullmatch(name)
     return int(match[2]) if match else 0
 

@@ -155,7 +155,7 @@ class LiveKernel:
             handles.close()
 
     def _wireguard_family(self) -> int:
-        """The generic netlink id of WireGuard, 0 without; asking lets the kernel load its module."""
+        """The generic netlink id of WireGuard, 0 without. Asking makes the kernel load the module."""
         if self._family is None:
             raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
             body = (
@@ -242,7 +242,7 @@ class LiveKernel:
         return out
 
     def _close_stale(self) -> None:
-        """Close the handles of namespaces that somebody removed: our descriptor keeps them alive."""
+        """Close the handles of namespaces that were removed: our descriptor keeps them alive."""
         for netns in [netns for netns in self._handles if netns != ROOT]:
             try:
                 same = os.stat(namespaces.path_of(netns)).st_ino == self._handles[netns].inode
@@ -621,7 +621,7 @@ def _name_to_dial(change: Change) -> str:
 
 
 def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netlink.PeerWrite:
-    """`addresses` are those behind host names: a peer whose name is not among them is not dialled."""
+    """What to write of a peer; one whose host name is not in `addresses` is not dialled."""
     peer: WireguardPeer = change.after if change.after is not None else change.before
     if change.action is Action.DELETE:
         return wireguard_netlink.PeerWrite(peer.public_key, remove=True)

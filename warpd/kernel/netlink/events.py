@@ -219,7 +219,7 @@ def _route_concerns(data: bytes, start: int, end: int) -> bool:
 
 
 def _nft_events(data: bytes, netns: str) -> Iterator[Event]:
-    """Only what names our table; the new generation that ends every transaction says nothing more."""
+    """Events that name our table; the new generation at a transaction's end tells nothing more."""
     for kind, start, end in _messages(data):
         if kind & 0xFF == NFT_MSG_NEWGEN:
             continue

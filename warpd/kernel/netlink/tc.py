@@ -210,7 +210,8 @@ def _prefix(options: Raw) -> str:
         (socket.AF_INET6, FLOWER_IPV6_DST, FLOWER_IPV6_DST_MASK),
     ):
         if kind in options and mask in options:
-            return f"{socket.inet_ntop(family, options[kind])}/{int.from_bytes(options[mask], 'big').bit_count()}"
+            length = int.from_bytes(options[mask], "big").bit_count()
+            return f"{socket.inet_ntop(family, options[kind])}/{length}"
     return ""
 
 
@@ -370,7 +371,7 @@ def _police(item: TcFilter) -> bytes:
 
 
 def lacking(refusal: Refusal) -> Refusal:
-    """With what to install, where the kernel does not know the qdisc, the classifier or the action."""
+    """A refusal with what to install, where the kernel lacks qdisc, classifier or action."""
     if refusal.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
         return refusal
     return Refusal(

@@ -192,7 +192,7 @@ class _Walk:
         return _ANYTHING | {_END}
 
     def _mapped(self, body: Mapping[str, Any], depth: int) -> frozenset[str]:
-        """The verdict that a map has for the packet; of one that cannot be looked up all of them."""
+        """Where the verdict of a map may lead; all of them where it cannot be looked up."""
         elements = self._elements(body["data"])
         if elements is None:
             return _ANYTHING | {_END}
@@ -273,7 +273,7 @@ def _name(body: Any) -> str:
     return str(body.get("name", "")) if isinstance(body, dict) else ""
 
 
-# ---- what a packet has ---------------------------------------------------------------------------------------
+# -- what a packet has
 
 
 def _value(left: Any, probe: Probe) -> Any:
@@ -326,7 +326,7 @@ def _ip_field(protocol: str, field: str, probe: Probe) -> Any:
 
 
 def _is(value: Any, member: Any) -> bool | None:
-    """Whether a known value is a member that a rule names; None where the member is not understood."""
+    """Whether a known value is the member that a rule names; None where that is not understood."""
     if isinstance(member, dict):
         return _is_described(value, member)
     if member == "*":

@@ -54,7 +54,10 @@ def transport(*names: str) -> dict[str, Any]:
 
 
 def connection(key: str, direction: str = "") -> dict[str, Any]:
-    """What conntrack knows of the packet's connection; with `direction`, of that direction's tuple."""
+    """A field that conntrack has of the packet's connection.
+
+    With `direction`, of that direction's tuple.
+    """
     return {"ct": {"key": key, "dir": direction} if direction else {"key": key}}
 
 
@@ -81,7 +84,7 @@ def log_limited(prefix: str) -> tuple[dict[str, Any], ...]:
 
 
 def rate_over(rate: int, burst: int, per: str = "second") -> dict[str, Any]:
-    """Matches what comes beyond `rate` packets `per` unit of time, after `burst` of them at once."""
+    """A match of packets beyond `rate` in each `per` (a unit of time), after a burst of `burst`."""
     return {"limit": {"rate": rate, "burst": burst, "per": per, "inv": True}}
 
 

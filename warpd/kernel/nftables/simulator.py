@@ -59,7 +59,12 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of it: by which rule, in words and by its chain; `packet` as the rules left it."""
+    """What becomes of a packet.
+
+    - `what`: accept, drop, masquerade, or continue and return for a chain that does not decide.
+    - `chain`, `rule`: where that was decided; `rule` is its comment.
+    - `packet`: as the rules left it.
+    """
 
     what: str
     chain: str
@@ -121,7 +126,7 @@ class Ruleset:
         return Verdict(CONTINUE, chain, "", packet)
 
     def _rule(self, expressions: list[Any], at: Verdict, depth: int) -> Verdict:
-        """Where one rule leads: to a verdict, or on to the next rule with the packet as it is then."""
+        """Where one rule leads: to a verdict, or on with the packet as the rule left it."""
         for expression in expressions:
             [(kind, body)] = expression.items()
             if not self._goes_on(kind, body, at.packet):
