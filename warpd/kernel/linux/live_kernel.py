@@ -155,7 +155,7 @@ class LiveKernel:
             handles.close()
 
     def _wireguard_family(self) -> int:
-        """The generic netlink id of WireGuard, 0 without. Asking makes the kernel load the module."""
+        """The generic netlink id of WireGuard, 0 without. Asking makes the kernel load it."""
         if self._family is None:
             raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
             body = (

@@ -1,9 +1,10 @@
-"""Our nftables table in one namespace, listed and decoded; used again while the kernel's ruleset
-has not changed.
+"""Our nftables table in one namespace, listed and decoded, and used again while the ruleset of the
+kernel has not changed.
 
-Every nftables transaction in a namespace raises its generation (NFT_MSG_GETGEN, nf_tables_commit);
-one message asks for it, where listing and decoding a large table takes a second. What counters say
-moves without a new generation: who wants them lists anew.
+Every nftables transaction in a namespace raises its generation (nf_tables_commit in
+net/netfilter/nf_tables_api.c). One message (NFT_MSG_GETGEN) asks for it, whereas listing and
+decoding a large table takes a second. Counters change without a new generation, so that reading
+them lists the table again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Counts = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class CachedListing:
-    """What a listing of one generation said."""
+    """The content of a listing, and the generation that it is of."""
 
     generation: int
     objects: tuple[NftObject, ...]

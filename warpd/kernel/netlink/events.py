@@ -1,9 +1,10 @@
 """Kernel events of every namespace: one rtnetlink and one nftables socket (NETLINK_LISTEN_ALL_NSID,
 Linux 4.2).
 
-Only namespaces with an id in ours are heard; `Listener.hear` gives one to each that warpd looks at.
-An event says only where to look, never what to believe. Of the host's own traffic (a BGP daemon's
-routes, other programs' tables) nothing is passed on that could not concern what is ours.
+The kernel sends only events of namespaces that have an id in ours; `Listener.hear` gives one to
+each that warpd reads. An event says only where to look, never what is there. Events of the host's
+own (a BGP daemon's routes, other programs' tables) are passed on only where they may concern
+objects of ours.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class Listener:
     def _received(self, sock: socket.socket) -> Iterator[tuple[bytes | None, str]]:
         """Datagrams with the namespace they come from; None for those that were lost.
 
-        Ends after a while even when more comes in all the time, so that a storm keeps nobody from
-        working.
+        It ends after a second even while more comes in, so that a storm of events does not stop the
+        daemon's other work.
         """
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
@@ -185,7 +186,7 @@ def _route_events(data: bytes, netns: str) -> Iterator[Event]:
 
 
 def _of_link(data: bytes, start: int, end: int) -> Iterator[Event]:
-    """A link in the root whose name says which network it is a part of."""
+    """The network of a link in the root, where the link's name tells it."""
     for kind, a, b in attributes(data, start, end):
         if kind == IFLA_IFNAME:
             vcid = naming.vcid_of_link(data[a:b].rstrip(b"\0").decode(errors="replace"))
@@ -203,7 +204,7 @@ def _concerns(kind: int, data: bytes, start: int, end: int) -> bool:
 
 
 def _ingress_concerns(data: bytes, start: int, end: int) -> bool:
-    """What stands at the ingress of a link, not what shapes its output (struct tcmsg)."""
+    """Whether it is about a link's ingress, rather than its output (struct tcmsg)."""
     if end - start < 20:
         return True
     _index, handle, parent = struct.unpack_from("=iII", data, start + 4)

@@ -1,7 +1,7 @@
-"""A netlink socket: batches of requests with their answers, and dumps that know when they are torn.
+"""A netlink socket: batches of requests with their answers, and dumps that detect a torn read.
 
-pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off; so the
-socket is our own and pyroute2 gives the message classes (`netlink.rtnl`). Errors come back as
+pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off. So the
+socket is our own, and of pyroute2 only the message classes are used (`netlink.rtnl`). Errors are
 values, one for each request.
 """
 
@@ -38,7 +38,10 @@ DUMP_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The kernel's no: errno and its own words. errno 0 stands for an answer that never came."""
+    """A request that the kernel refused: the errno and its own words.
+
+    errno 0 stands for an answer that never came.
+    """
 
     errno: int
     text: str
