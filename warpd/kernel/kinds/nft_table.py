@@ -332,8 +332,8 @@ class NftTableRules(ExistenceRules[NftTable]):
     def written_along(
         self, item: NftTable, created: bool, existing: Existing
     ) -> Iterable[KernelObject]:
-        for door in item.guarded_ifaces if created else ():
-            yield NftElements(item.netns, "guarded_ifaces", frozenset({door}), door)
+        for iface in item.guarded_ifaces if created else ():
+            yield NftElements(item.netns, "guarded_ifaces", frozenset({iface}), iface)
 
 
 class NftElementsRules(ExistenceRules[NftElements]):

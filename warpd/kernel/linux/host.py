@@ -218,13 +218,13 @@ def _remembered_mtu(look: RootLook) -> int:
 
     It is what it was when our transit links were made; without any, what most links have.
     """
-    doors = [
+    mtus = [
         row.mtu
         for row in look.links
         if row.name.startswith(naming.TRANSIT_OUTER_PREFIX)
         and row.alias.startswith(naming.ALIAS_PREFIX)
     ]
-    return max(doors, default=1500)
+    return max(mtus, default=1500)
 
 
 def _exits(
