@@ -108,7 +108,7 @@ def guard(
     wherever it goes, and by those of `ways`, as (door, link, range), towards that range. `ranges`
     are all networks' own ranges, `routed` those that keep their source, `sources` all that may come
     out of the networks' doors, `transits` the links between networks and the root, `listening` the
-    UDP ports, `doors` the links by which networks come in, `port_blocks` those in use.
+    UDP ports, `guarded_ifaces` the links by which networks come in, `port_blocks` those in use.
     """
     sets = (
         *(
