@@ -319,7 +319,9 @@ MUTANTS = (
         "tests/packets/matrix",
         (
             Edit(
-                "warpd.networks.isolation.vrf:_part", "('input_map', _vrf(network), 'input')", None
+                "warpd.networks.isolation.vrf:_entries",
+                "yield ('input_map', _vrf(network), 'input')",
+                None,
             ),
         ),
         packets=True,

@@ -6,6 +6,7 @@ They follow from all networks together and from the host, and belong to no netwo
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 from typing import NamedTuple
@@ -56,20 +57,28 @@ def objects(host: Host, members: Sequence[Member], gateway: Gateway) -> list[Ker
 def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway) -> NftTable:
     allocations = [member.network.allocation for member in members]
     contributions = [member.contribution for member in members]
-    routed = [item for each in contributions for item in each.routed]
-    pool = gateway.pools.ports
+    routed = list(_each(part.routed for part in contributions))
     return root.guard(
         fence,
-        ranges=[item for each in allocations for item in _ranges(each)],
+        ranges=list(_each(map(_ranges, allocations))),
         routed=routed,
-        sources=[*routed, *(item for each in contributions for item in each.sources)],
-        transits=[item for each in allocations for item in _both_ends(each)],
-        listening={*range(pool.first, pool.last + 1), *(each.port for each in allocations)},
-        guarded_ifaces=[name for each in contributions for name in each.guarded_ifaces],
-        port_blocks=[number for each in contributions for number in each.port_blocks],
+        sources=[*routed, *_each(part.sources for part in contributions)],
+        transits=list(_each(map(_both_ends, allocations))),
+        listening=_listening(allocations, gateway),
+        guarded_ifaces=list(_each(part.guarded_ifaces for part in contributions)),
+        port_blocks=list(_each(part.port_blocks for part in contributions)),
         uplinks=list(_uplinks(host, members)),
         ways=list(_ways(members)),
     )
+
+
+_each = itertools.chain.from_iterable
+
+
+def _listening(allocations: Iterable[NetworkAllocation], gateway: Gateway) -> set[int]:
+    """The UDP ports of WireGuard: those of the pool, and those in use from an earlier one."""
+    pool = gateway.pools.ports
+    return {*range(pool.first, pool.last + 1), *(each.port for each in allocations)}
 
 
 def _ranges(allocation: NetworkAllocation) -> tuple[Range, ...]:

@@ -8,14 +8,14 @@ either.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import link_key, pair
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, State
+from warpd.kernel.state import ROOT, KernelObject, Key, Observed, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,43 +97,55 @@ def shared_with(wanted: State) -> Keep:
 def assemble(dumps: Sequence[Dump]) -> Observed:
     """One picture of several namespaces; ends of a pair seen apart become one object."""
     alien = {dump.netns: dump.alien for dump in dumps if dump.alien}
-    foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
-    namespaces = {Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()}
-    objects: list[KernelObject] = [
-        item for dump in dumps for item in dump.objects if item.group not in alien
-    ]
-    objects += [
-        item
-        for item in pair([end for dump in dumps for end in dump.ends])
-        if item.group not in alien
-    ]
-    known = {item.key for item in objects}
-    ends = [end for dump in dumps for end in dump.ends if end.netns == ROOT]
+    objects = list(_own_objects(dumps, alien))
     # An end that is half of no pair of ours is somebody else's, and so is what is on it.
-    lonely = {link_key(ROOT, end.name) for end in ends} - known
-    foreign |= {key: f"link {key.name} (veth) without our alias" for key in lonely}
-    own = State.of(item for item in objects if item.container not in lonely)
-    host = next((dump.host for dump in dumps if dump.host is not None), Host())
+    half_pairs = _root_ends(dumps) - {item.key for item in objects}
+    own = State.of(item for item in objects if item.container not in half_pairs)
+    foreign = _foreign(dumps, half_pairs, own)
+    foreign.update({Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()})
+    observed = Observed(own, foreign, others=_other_links(dumps, own))
+    for dump in dumps:
+        if dump.host is not None:
+            observed = dataclasses.replace(observed, host=dump.host)
     traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
-    # A foreign route beside ours under one key (another program appended it) does not stand in our
-    # way.
-    blocking = {key: text for key, text in foreign.items() if own.get(key) is None}
-    blocking |= namespaces
     drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
-    others = {
-        link_key(dump.netns, name): _other_link(name, kind)
-        for dump in dumps
-        for name, kind in dump.others.items()
-    }
-    return Observed(
-        own,
-        blocking,
-        host,
-        traffic,
-        drops,
-        {key: text for key, text in others.items() if own.get(key) is None},
-    )
+    return dataclasses.replace(observed, traffic=traffic, drops=drops)
 
 
-def _other_link(name: str, kind: str) -> str:
+def _own_objects(dumps: Sequence[Dump], alien: Collection[str]) -> Iterator[KernelObject]:
+    """Objects and whole pairs of ours, but those of a namespace that is not."""
+    ends = [end for dump in dumps for end in dump.ends]
+    for objects in (*(dump.objects for dump in dumps), pair(ends)):
+        for item in objects:
+            if item.group not in alien:
+                yield item
+
+
+def _root_ends(dumps: Sequence[Dump]) -> set[Key]:
+    ends = [end for dump in dumps for end in dump.ends]
+    return {link_key(ROOT, end.name) for end in ends if end.netns == ROOT}
+
+
+def _foreign(dumps: Sequence[Dump], half_pairs: Collection[Key], own: State) -> dict[Key, str]:
+    """What of others sits under a key of ours.
+
+    A foreign route beside ours under one key, which another program has appended, is not in our
+    way.
+    """
+    foreign = {key: text for dump in dumps for key, text in dump.foreign.items()}
+    foreign.update({key: _not_ours(key.name, "veth") for key in half_pairs})
+    return {key: text for key, text in foreign.items() if own.get(key) is None}
+
+
+def _other_links(dumps: Sequence[Dump], own: State) -> dict[Key, str]:
+    others: dict[Key, str] = {}
+    for dump in dumps:
+        for name, kind in dump.others.items():
+            key = link_key(dump.netns, name)
+            if own.get(key) is None:
+                others[key] = _not_ours(name, kind)
+    return others
+
+
+def _not_ours(name: str, kind: str) -> str:
     return f"link {name} ({kind}) without our alias"

@@ -283,10 +283,34 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
 def _part(
     network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> NetworkSubtable:
-    chains: Mapping[str, Sequence[str]] = {
+    """The network's part of the table in the root: its names bear the network's suffix there."""
+    chains = _chains(network, place, wants, policy)
+    sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
+    counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
+    meters = connection_limits.meters(network.shares)
+    names = frozenset((*chains, *(item.name for item in sets), *counters, *meters))
+    named_sets = [_named(item, place) for item in sets]
+    entries = [
+        (name, link, place.named(chain)) for name, link, chain in _entries(network, place, wants)
+    ]
+    return NetworkSubtable(
+        network.vcid,
+        tuple(sorted(named_sets, key=lambda item: item.name)),
+        tuple(sorted(place.named(name) for name in counters)),
+        tuple(_built(chains, names, place)),
+        tuple(sorted(entries)),
+    )
+
+
+def _chains(
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
+) -> Mapping[str, Sequence[str]]:
+    """The rules of each chain, by the network's own names."""
+    back = [*clamp(network.mtu), rule("back", jump("back"))]
+    return {
         **policy.chains,
         "forward": _forward(network, place, wants, policy),
-        "return": [*clamp(network.mtu), rule("back", jump("back"))] if wants.egress else [],
+        "return": back if wants.egress else [],
         "input": [
             icmp_errors.related(),
             rule("answers to the gateway", ANSWERS, ACCEPT),
@@ -299,40 +323,31 @@ def _part(
         "zone-out": [rule("the gateway's own", mangle(ZONE, network.routing_table))],
         "steer": list(_steer(network, place, wants)),
     }
-    sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
-    counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
-    names = frozenset(
-        (
-            *chains,
-            *(item.name for item in sets),
-            *counters,
-            *connection_limits.meters(network.shares),
-        )
-    )
-    own = {
-        name: [renamed(text, names, place.suffix) for text in rules]
-        for name, rules in chains.items()
-    }
-    own["out"] = [_passed_on(text) for text in own.get("out", ())]
-    built = [
-        NftChain(place.named(name), second_guard.marking(rules))
-        for name, rules in own.items()
-        if rules
-    ]
-    entries = [("forward_map", _vrf(network), "forward"), ("input_map", _vrf(network), "input")]
-    entries += [
-        ("zones", place.tunnel, "zone"),
-        ("zones-out", place.tunnel, "zone-out"),
-        ("steering_map", place.tunnel, "steer"),
-    ]
-    entries += [("reply_map", place.tunnel, "return")] if wants.egress else []
-    return NetworkSubtable(
-        network.vcid,
-        tuple(sorted((_named(item, place) for item in sets), key=lambda item: item.name)),
-        tuple(sorted(place.named(name) for name in counters)),
-        tuple(sorted(built, key=lambda chain: chain.name)),
-        tuple(sorted((name, link, place.named(chain)) for name, link, chain in entries)),
-    )
+
+
+def _built(
+    chains: Mapping[str, Sequence[str]], names: frozenset[str], place: Placement
+) -> Iterator[NftChain]:
+    """The chains under the names that they have in the root, in the order of these."""
+    for name in sorted(chains, key=place.named):
+        rules = [renamed(text, names, place.suffix) for text in chains[name]]
+        if name == "out":
+            rules = [_passed_on(text) for text in rules]
+        if rules:
+            yield NftChain(place.named(name), second_guard.marking(rules))
+
+
+def _entries(
+    network: ResolvedNetwork, place: Placement, wants: EgressRequirements
+) -> Iterator[tuple[str, str, str]]:
+    """(map of the root's table, link, chain): what comes by the link is judged by the chain."""
+    yield ("forward_map", _vrf(network), "forward")
+    yield ("input_map", _vrf(network), "input")
+    yield ("zones", place.tunnel, "zone")
+    yield ("zones-out", place.tunnel, "zone-out")
+    yield ("steering_map", place.tunnel, "steer")
+    if wants.egress:
+        yield ("reply_map", place.tunnel, "return")
 
 
 def _named(item: NftSet, place: Placement) -> NftSet:
