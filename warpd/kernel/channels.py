@@ -38,7 +38,7 @@ class LinkRequests:
 
     - `encode`: the requests of one change. Of a creation the first creates the link and the others
       mark it as ours, so that a link that somebody else made is never marked.
-    - `options`: further requests by the link's index, for attributes that pyroute2 does not know,
+    - `options`: further requests by the link's index, for attributes that are no part of `Message`,
       or None; they are sent before the mark.
     """
 

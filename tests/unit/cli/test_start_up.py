@@ -52,12 +52,6 @@ def test_what_libyaml_refuses_is_still_read() -> None:
     assert "ruamel.yaml" in loaded
 
 
-def test_messages_are_made_without_the_rest_of_pyroute2() -> None:
-    assert not [name for name in loaded_after(ENCODE) if name.startswith("pyroute2.ndb")]
-
-
-def test_who_imports_pyroute2_later_gets_the_whole_of_it() -> None:
-    loaded = loaded_after(
-        ENCODE + "import pyroute2\nassert pyroute2.IPRoute and pyroute2.netlink and pyroute2.NDB"
-    )
-    assert "pyroute2.ndb" in loaded
+def test_messages_are_made_without_pyroute2() -> None:
+    """Its package loads 226 modules: 12 MiB and 0.1 s of each apply."""
+    assert not [name for name in loaded_after(ENCODE) if name.startswith("pyroute2")]

@@ -187,8 +187,8 @@ def read_vxlan(row: LinkRow, rows: NamespaceRows) -> Vxlan:
 def encode_bridge(change: Change) -> list[Message]:
     """The requests that make, change or remove a bridge.
 
-    The limit of learned addresses and the counting are not among them, because pyroute2 0.9 does
-    not know these attributes: `netlink.bridge.options` encodes them.
+    The limit of learned addresses and the counting are not among them: `netlink.bridge.options`
+    makes those by the bridge's index.
     """
     requests = encode_device(change, _create_bridge)
     if change.action is Action.DELETE or change.before is None:

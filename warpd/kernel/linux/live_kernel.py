@@ -1,4 +1,4 @@
-"""The live kernel: pyroute2's messages, our sockets, libnftables, /proc/sys.
+"""The live kernel: netlink messages and sockets of our own, libnftables, /proc/sys.
 
 One set of sockets a namespace is kept open.
 

@@ -83,7 +83,7 @@ def _decode(data: memoryview) -> PortRow:
 
 
 def options(index: int, change: Change) -> list[tuple[int, int, bytes]]:
-    """Requests for what pyroute2 0.9 does not know of a bridge.
+    """Requests for what is set on a bridge by its index.
 
     These are the limit of learned addresses and, for a new bridge, that it counts frames by port
     and VLAN; the kernel takes the latter only while the bridge has no port.

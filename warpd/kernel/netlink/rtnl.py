@@ -1,25 +1,23 @@
-"""rtnetlink: requests to bytes with pyroute2's message classes, dumps to plain rows.
+"""rtnetlink: requests to what a socket sends, dumps to plain rows.
 
-Reading goes by hand over the few attributes that are needed: pyroute2 decodes every counter of
-every link.
+Reading goes over the few attributes that are needed, and leaves every counter of every link.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
-import importlib.util
 import socket
 import struct
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
+from warpd.kernel.netlink import rtnl_encoder
+from warpd.kernel.netlink.rtnl_encoder import Resolve
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
-from warpd.kernel.request import Handle, Index, Message
+from warpd.kernel.request import Message
 from warpd.kernel.rows import AddressRow, LinkRow, RouteRow, RuleRow
 from warpd.kernel.state import ROUTE_PROTOCOL
 
@@ -92,9 +90,6 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 FIBRULE = struct.Struct("=BBBBBBBBI")
 
 
-Resolve = Callable[[Index | Handle], int]
-
-
 def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
     """(type, flags, body) for the socket.
 
@@ -105,53 +100,12 @@ def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
     kind = TYPES[message.family, message.verb]
     if message.body:
         return kind, 0, message.body
-    built = _classes()[message.family]()
-    for name, value in message.header:
-        built[name] = resolve(value) if isinstance(value, Index) else value
-    built["attrs"] = [(name, _resolved(value, resolve)) for name, value in message.attrs]
-    built["header"]["type"] = kind
-    built.encode()
+    body = rtnl_encoder.header(message.family, message.header, resolve)
+    body += rtnl_encoder.attributes(message.attrs, resolve)
     flags = 0
     if message.verb == "new":
         flags = NLM_F_CREATE | (NLM_F_EXCL if message.create else NLM_F_REPLACE)
-    return kind, flags, bytes(built.data[16:])
-
-
-@functools.cache
-def _classes() -> dict[str, Any]:
-    """pyroute2's message classes, when something is first sent: looks need none."""
-    with _bare_package():
-        from pyroute2.netlink.rtnl.fibmsg import fibmsg
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-        from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-    return {"link": ifinfmsg, "addr": ifaddrmsg, "route": rtmsg, "rule": fibmsg}
-
-
-@contextlib.contextmanager
-def _bare_package() -> Iterator[None]:
-    """pyroute2 as a name for its modules: its `__init__` loads 136 more of them (databases,
-    shells), for 0.1 s of each apply.
-    """
-    spec = importlib.util.find_spec("pyroute2")
-    if spec is None or "pyroute2" in sys.modules:
-        yield
-        return
-    sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
-    try:
-        yield
-    finally:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
-            del sys.modules[name]  # whoever imports it next gets the whole of it
-
-
-def _resolved(value: Any, resolve: Resolve) -> Any:
-    if isinstance(value, Index | Handle):
-        return resolve(value)
-    if isinstance(value, dict):
-        return {"attrs": [(name, _resolved(inner, resolve)) for name, inner in value["attrs"]]}
-    return value
+    return kind, flags, body
 
 
 def _number(data: memoryview) -> int:

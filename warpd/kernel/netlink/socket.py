@@ -1,8 +1,7 @@
 """A netlink socket: batches of requests with their answers, and dumps that detect a torn read.
 
-pyroute2 never checks NLM_F_DUMP_INTR, and leaves extended acks and strict checking off. So the
-socket is our own, and of pyroute2 only the message classes are used (`netlink.rtnl`). Errors are
-values, one for each request.
+The socket checks NLM_F_DUMP_INTR on every message and turns extended acks and strict checking on.
+Messages are encoded by `netlink.rtnl_encoder`. Errors come back as values, one for each request.
 """
 
 from __future__ import annotations
