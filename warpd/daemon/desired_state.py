@@ -352,7 +352,9 @@ class DesiredState:
 
     @property
     def rolled_back_to(self) -> int | None:
-        """The number in the history that a rollback went back to, while the files are what it left."""
+        """The number in the history that a rollback went back to; None once the files are others
+        than it left.
+        """
         return self._number if self.awaiting_consent == ROLLED_BACK else None
 
     @property

@@ -1,7 +1,6 @@
-"""What is kept and logged of each network, so that none hides what is told of another. Pure.
+"""Bounds on events and log lines of each network, so that none hides those of another. Pure.
 
-Lives here: a bounded row of events, and a bounded rate of log lines. Does not: what is told, and to
-whom.
+Lives here: a bounded row of events, and a bounded rate of log lines. Does not: what they say.
 """
 
 from __future__ import annotations
@@ -79,14 +78,14 @@ class _Bucket:
 
 
 class LineRate:
-    """How many log lines each network may have: LINES_BURST at once, LINES_PER_S in the long run."""
+    """Bounds the log lines of each network: LINES_BURST at once, LINES_PER_S in the long run."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}
 
     def admit(self, network: str, now_s: float) -> int | None:
-        """Whether one more line of this network is logged: None when it is left out, else how many
-        were since the last one.
+        """Admit one more line of this network: how many were left out since the last one, or None
+        when this one is left out too.
 
         `now_s` is seconds of a clock that never goes back.
         """

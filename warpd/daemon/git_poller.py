@@ -1,8 +1,7 @@
-"""Asks the git repository again and again, on a thread of its own: git may take minutes, and
+"""Pulls from the git repository at its interval, on a thread of its own: git may take minutes, and
 repairs must not wait for it.
 
-What it pulls becomes files (`source`), and files are what the loop follows; this here only tells it
-to look.
+What is pulled becomes files (`intent.sources.git`); the loop is told to read them.
 """
 
 from __future__ import annotations
@@ -17,10 +16,16 @@ from warpd.intent.types import seconds_of
 
 
 class GitPoller:
-    """`state` is replaced whole, so that the loop never sees half of it."""
+    """Pulls until it is stopped.
 
-    def __init__(self, checkout: Checkout, tell: Callable[[], None]) -> None:
-        self._checkout, self._tell = checkout, tell
+    Attributes:
+        state: how it stands with the repository; replaced whole, so that the loop never sees half
+            of it.
+    """
+
+    def __init__(self, checkout: Checkout, pulled: Callable[[], None]) -> None:
+        """`pulled` is called after each pull, on the poller's thread."""
+        self._checkout, self._pulled = checkout, pulled
         self._interval_s = seconds_of(checkout.source.interval)
         self._asked, self._ended = threading.Event(), False
         self.state = GitStatus(checkout.source.git, checkout.revision)
@@ -31,7 +36,7 @@ class GitPoller:
         self._thread.start()
 
     def ask(self) -> None:
-        """Now, not at the next turn."""
+        """Pull now, not at the end of the interval."""
         self._asked.set()
 
     def stop(self) -> None:
@@ -41,15 +46,13 @@ class GitPoller:
     def _run(self) -> None:
         while not self._ended:
             self.state = self._pull(self.state)
-            self._tell()
+            self._pulled()
             self._asked.wait(self._interval_s)
             self._asked.clear()
 
     def _pull(self, before: GitStatus) -> GitStatus:
         try:
             pulled = self._checkout.pull()
-        except (
-            Exception
-        ) as failure:  # whatever it is: a thread that has ended would never ask again
+        except Exception as failure:  # a thread that has ended would never pull again
             return GitStatus(before.url, before.revision, before.asked_s, str(failure))
         return GitStatus(before.url, pulled.revision, time.time(), "")

@@ -1,6 +1,6 @@
-"""What the loop answers: the same data as the commands print.
+"""Answers to the requests of the mailbox: the same data as the commands print.
 
-On the loop's own thread, between two passes.
+They run on the loop's own thread, between two passes.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
 
 
 class FairLines:
-    """A processor that leaves out lines of a network that has too many; the next one says how many
-    (`left_out`).
+    """A processor of structlog that leaves out lines of a network that has too many; `left_out` of
+    its next line says how many.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

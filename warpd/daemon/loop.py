@@ -114,9 +114,9 @@ class Loop:
         if request is not None:
             self._pass(request)
         # One request between two passes: repairs come first.
-        question = next(self._mailbox.questions(), None)
-        if question is not None:
-            self._answer(question)
+        asked = next(self._mailbox.requests(), None)
+        if asked is not None:
+            self._answer(asked)
         self._write_events()
         self._notifier.alive()
         if not self._signal:
@@ -126,7 +126,7 @@ class Loop:
         poll = select.poll()
         for descriptor in (self._self_pipe.fileno(), *self._events.descriptors):
             poll.register(descriptor, select.POLLIN)
-        poll.poll(0 if self._mailbox.waiting else self._wait_s() * 1000 + 1)
+        poll.poll(0 if self._mailbox.has_requests else self._wait_s() * 1000 + 1)
         self._self_pipe.clear()
 
     def _wait_s(self) -> float:
@@ -220,20 +220,20 @@ class Loop:
             self._log.info("ready", status=headline)
         self._notifier.say(f"READY=1\nSTATUS={headline}")
 
-    def _answer(self, question: Request) -> None:
+    def _answer(self, request: Request) -> None:
         try:
-            answer = self._answers[question.verb](self._reconciler, question.arguments)
-            if question.verb in CHANGING:
+            answer = self._answers[request.verb](self._reconciler, request.arguments)
+            if request.verb in CHANGING:
                 self._mailbox.moment += 1
                 self._scheduler.hear(None, time.monotonic())
-            is_status = question.verb == "status"
-            question.answer.set_result(self._publisher.view(answer) if is_status else answer)
+            is_status = request.verb == "status"
+            request.answer.set_result(self._publisher.view(answer) if is_status else answer)
         except (WarpError, DumpError, OSError) as failure:
-            question.answer.set_exception(_as_error(failure))
+            request.answer.set_exception(_as_error(failure))
         except Exception as failure:
-            self._log.exception("a request could not be answered", verb=question.verb)
+            self._log.exception("a request could not be answered", verb=request.verb)
             text = f"{type(failure).__name__}: {failure}"
-            question.answer.set_exception(WarpError(text, code="bug", who="bug"))
+            request.answer.set_exception(WarpError(text, code="bug", who="bug"))
 
 
 def trim_heap() -> None:

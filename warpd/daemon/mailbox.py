@@ -1,9 +1,9 @@
-"""The desk between the loop, which alone touches kernel and files, and everybody who asks it
-something.
+"""What passes between the loop, which alone touches kernel and files, and everybody else.
 
-Others (the control socket, on a thread of its own) hand in a question and wait for its answer; the
-loop takes them one by one between its passes. What has happened is kept as a bounded row of events
-with numbers, and what is counted as `Stats`. Nothing here looks, changes or prints.
+The control socket, on a thread of its own, hands in a request and waits for its answer; the loop
+takes requests one by one between its passes. The loop leaves here what readers see: events with
+numbers, what is counted (`Stats`), and the view of the last look. Nothing here looks at the kernel,
+changes or prints anything.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ from warpd.daemon.stats import SocketStats, Stats
 from warpd.errors import Busy
 
 KEPT: Final = 1000  # events, of all networks together
-ASKED_MAX: Final = 32  # questions that wait at a time
-READERS_MAX: Final = 24  # of whoever may only look: the rest is for those who may change
+REQUESTS_MAX: Final = 32  # that wait at a time
+READERS_MAX: Final = 24  # of those who may only look: the rest is for those who may change
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the loop is asked: `status`, `plan`, `apply`, `confirm`, `rollback`, `history`, with its
-    arguments.
+    """What the loop is asked.
+
+    Attributes:
+        verb: one of `handlers.ANSWERS`, such as `status` or `apply`.
+        arguments: what the verb takes.
+        answer: set by the loop.
     """
 
     verb: str
@@ -39,51 +43,62 @@ class Request:
 
 
 class Mailbox:
-    """Thread-safe. `wake` is called when a question has come in."""
+    """Requests in, events and published state out. Thread-safe.
+
+    Attributes:
+        stats: what is counted; replaced whole by the loop, so that a reader never sees half of it.
+        socket: the same of the control socket; replaced whole by its thread.
+        view: what the last look showed, for all readers; None before any.
+        daemon: how the daemon is, as `status` shows it, and since when by `time.monotonic`.
+        moment: counts what makes an earlier view outdated.
+        watched_until_s: until when somebody is thought to read, by `time.monotonic`.
+    """
 
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        """`wake` is called when a request has come in."""
         self._wake = wake
         self._guard = threading.Lock()
-        self._questions: deque[Request] = deque()
+        self._requests: deque[Request] = deque()
         self._events = EventRow(KEPT)
         self._count = 0
         self._listeners: list[Callable[[], None]] = []
-        self.stats = Stats()  # replaced whole by the loop, so that a reader never sees half of them
-        self.socket = SocketStats()  # likewise, by the socket's thread
-        self.view: View | None = None  # what the last look showed, for all readers
-        self.daemon: tuple[Mapping[str, Any], float] = (
-            {},
-            0.0,
-        )  # how the daemon is, as `status` shows it, and since when
-        self.moment = 0  # counts what makes an earlier view outdated
-        self.watched_until_s = float(
-            "-inf"
-        )  # until when somebody is thought to read, by `time.monotonic`
+        self.stats = Stats()
+        self.socket = SocketStats()
+        self.view: View | None = None
+        self.daemon: tuple[Mapping[str, Any], float] = ({}, 0.0)
+        self.moment = 0
+        self.watched_until_s = float("-inf")
 
     def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Request:
-        """Hand in a question; its `answer` is set by the loop. Raises: Busy when too many wait."""
-        question = Request(verb, arguments)
+        """Hand in a request; its `answer` is set by the loop.
+
+        `reader` says that it is of somebody who may only look.
+
+        Raises:
+            Busy: too many wait.
+        """
+        request = Request(verb, arguments)
         with self._guard:
-            if len(self._questions) >= (READERS_MAX if reader else ASKED_MAX):
-                raise Busy("warpd has too many questions to answer", hint="try again in a moment")
-            self._questions.append(question)
+            if len(self._requests) >= (READERS_MAX if reader else REQUESTS_MAX):
+                raise Busy("warpd has too many requests to answer", hint="try again in a moment")
+            self._requests.append(request)
         self._wake()
-        return question
+        return request
 
     @property
-    def waiting(self) -> bool:
-        """Whether there are questions that the loop has not taken."""
-        return bool(self._questions)
+    def has_requests(self) -> bool:
+        """Whether there are requests that the loop has not taken."""
+        return bool(self._requests)
 
-    def questions(self) -> Iterator[Request]:
-        """Taken by the loop; one that nobody waits for any more is left out."""
+    def requests(self) -> Iterator[Request]:
+        """Take requests; one that nobody waits for any more is left out."""
         while True:
             with self._guard:
-                if not self._questions:
+                if not self._requests:
                     return
-                question = self._questions.popleft()
-            if question.answer.set_running_or_notify_cancel():
-                yield question
+                request = self._requests.popleft()
+            if request.answer.set_running_or_notify_cancel():
+                yield request
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """`listener` is called on the loop's thread after each event."""
@@ -97,8 +112,8 @@ class Mailbox:
             listener()
 
     def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Remember what an earlier daemon wrote down, before anything else is told; numbers go on
-        from there.
+        """Take over the events that an earlier daemon wrote down, before there are others; numbers
+        go on from there.
         """
         with self._guard:
             for row in rows:

@@ -116,7 +116,7 @@ class Reporter:
         self.event("object_contested", object=item, network=network)
 
     def peer_dialled(self, about: Mapping[str, Any], error: str) -> None:
-        """`about` names network, endpoint, name and address; `error` is "" where it was possible."""
+        """`about` has network, endpoint, name and address; `error` is "" where it succeeded."""
         if error:
             self.log.info("dials", **about, error=error)
         else:

@@ -1,10 +1,9 @@
-"""Endpoints that are dialled by a host name: asked again while they are silent, for the name may
-have a new address.
+"""Endpoints that are dialled by a host name: the name is resolved again while they are silent, for
+it may have a new address.
 
-Lives here: which endpoints are silent, and what their names were last said to stand for. A look-up
-runs on a thread of its own and is used by the next look, so that no pass ever waits for a name
-server. An endpoint that was heard of lately is left
-alone: where it is, the kernel knows better.
+Lives here: which endpoints are silent, and what their names last resolved to. A look-up runs on a
+thread of its own and is used by the next look, so that no pass ever waits for a name server. An
+endpoint with a session is left alone: the kernel knows better where it is.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ Names = Iterable[str]
 
 
 class EndpointResolver:
-    """What names were last said to stand for.
-
-    For one thread; the look-up itself runs on another.
-    """
+    """What host names last resolved to. For one thread; the look-up itself runs on another."""
 
     def __init__(self, by: Callable[[Names], dict[str, str]] = look_up) -> None:
         self._by = by

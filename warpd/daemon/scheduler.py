@@ -23,7 +23,7 @@ SETTLE_MAX_S: Final = 0.5  # after the first, whatever else goes on in that fold
 # again meanwhile.
 AGAIN_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 GATHER_S: Final = 0.005  # events of one cause come together
-# After a pass the loop rests this many times as long: a storm of events takes a third of a processor.
+# After a pass the loop rests so many times as long: a storm of events takes a third of a CPU.
 REST_RATIO: Final = 2.0
 SHARE: Final = 10.0  # the periodic look takes at most a tenth of the time
 FIRST_PAUSE_S: Final = 1.0
@@ -156,9 +156,8 @@ class Scheduler:
             self._clear_files(now)
         groups = self._take_groups(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        if files or retry or groups is None or groups:
-            return PassRequest(files or retry, groups, retry=retry)
-        return None
+        request = PassRequest(files or retry, groups, retry=retry)
+        return None if request == PassRequest() else request
 
     def _look_at_everything(self, now: float) -> PassRequest:
         asked, self._asked = self._asked, False

@@ -21,8 +21,8 @@ from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
 NEVER: Final = PeerTraffic(0, 0, 0, "")
-# Upper bounds of the histogram of passes: one pass with nothing to do takes some ms, a cold apply of a
-# large gateway a minute.
+# Upper bounds of the histogram of passes: a pass with nothing to do takes some ms, a cold apply of
+# a large gateway a minute.
 DURATION_BOUNDS_S: Final = (
     0.005,
     0.01,

@@ -1,4 +1,4 @@
-"""What systemd is told, when it asked to be told: sd_notify(3) over a datagram socket.
+"""Notifications to systemd, where it wants them: sd_notify(3) over a datagram socket.
 
 Environment: NOTIFY_SOCKET is the address, WATCHDOG_USEC how often it wants a sign of life, in
 microseconds.
@@ -14,7 +14,7 @@ import time
 
 
 class Notifier:
-    """Says nothing, and needs no wake-up, where nobody asked."""
+    """Sends nothing, and needs no wake-up, where no NOTIFY_SOCKET is set."""
 
     def __init__(self) -> None:
         address = os.environ.pop("NOTIFY_SOCKET", "")  # not for programs that we start
@@ -27,7 +27,7 @@ class Notifier:
         self._last_s = time.monotonic()
 
     def say(self, message: str) -> None:
-        """A systemd that is restarting hears nothing, and that is nobody's fault."""
+        """Send a message; errors are ignored, because systemd may be restarting."""
         if not self._address:
             return
         with (
@@ -38,7 +38,7 @@ class Notifier:
             line.sendall(message.encode())
 
     def alive(self) -> None:
-        """A sign of life, at most four times as often as it is wanted."""
+        """Send a sign of life, at most four times as often as systemd wants it."""
         now = time.monotonic()
         if now - self._last_s >= self.interval_s / 2:
             self._last_s = now

@@ -1,5 +1,4 @@
-"""The files that make the intent: told when something happens near them, and read only when nobody
-is writing them.
+"""Triggers from the file system: changes near the files of the intent, and network namespaces.
 
 Folders are watched, never files: editors rename, git unlinks and creates, mounts of containers swap
 symlinks. Every folder that holds the file, or a symlink on the way to it, counts. What a trigger
@@ -27,7 +26,7 @@ from warpd.daemon.fingerprint import intent_files
 from warpd.intent.loader import FOLDER
 
 NETNS_FOLDER: Final = "/run/netns"
-_LOOKED = frozenset({"opened", "closed_no_write"})  # what our own reading causes
+_READING = frozenset({"opened", "closed_no_write"})  # events that our own reading causes
 _SYMLINKS_MAX: Final = 40
 
 
@@ -53,13 +52,17 @@ def _folders(path: Path, left: int = _SYMLINKS_MAX) -> Iterator[str]:
 
 
 class Watcher:
-    """Tells of changes near the files, and of network namespaces that come and go."""
+    """Calls `files` for changes near the files, and `namespaces` for network namespaces that come
+    and go; on watchdog's thread.
+    """
 
-    def __init__(self, config: Path, files: Callable[[], None], rooms: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Path, files: Callable[[], None], namespaces: Callable[[], None]
+    ) -> None:
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # what a lease that somebody breaks sends
         self._config = config
         self._observer = Observer()
-        self._files, self._rooms = _Told(files), _Told(rooms)
+        self._files, self._namespaces = Handler(files), Handler(namespaces)
         self._watched: dict[str, tuple[Any, tuple[int, int]]] = {}
 
     def start(self) -> None:
@@ -81,7 +84,7 @@ class Watcher:
             str(main.absolute().parent.parent),
         }
         wanted = dict.fromkeys(folders, self._files)
-        wanted[NETNS_FOLDER] = self._rooms
+        wanted[NETNS_FOLDER] = self._namespaces
         alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
         lost = [
             folder
@@ -106,15 +109,15 @@ class Watcher:
                     )
 
 
-class _Told(FileSystemEventHandler):
-    """Called on watchdog's thread."""
+class Handler(FileSystemEventHandler):
+    """Calls `changed` for every event but those of our own reading, on watchdog's thread."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in _LOOKED:
-            self._tell()
+        if event.event_type not in _READING:
+            self._changed()
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -67,12 +67,10 @@ class Connection:
         self._method = event.method
         try:
             await self._application(self._scope(event), self._receive, self._send)
-        except (
-            h11.LocalProtocolError
-        ):  # the peer has gone, or the application said too much: nothing more can be said
-            return False
+        except h11.LocalProtocolError:
+            return False  # the peer has gone, or the application sent too much
         if self._http.their_state is h11.SEND_BODY:
-            self._http.next_event()  # the end of a request without a body that nobody asked for
+            self._http.next_event()  # the end of a request whose empty body was not read
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     def _scope(self, request: h11.Request) -> Scope:
@@ -100,7 +98,7 @@ class Connection:
         return await asyncio.get_running_loop().sock_recv(self._sock, READ_BYTES)
 
     async def _receive(self) -> dict[str, Any]:
-        """ASGI's `receive`: a part of the body, and after the last one word that the peer has gone."""
+        """ASGI's `receive`: parts of the body, and in the end that the peer has gone."""
         if self._http.their_state is h11.SEND_BODY:
             event = await self._next_event()
             if isinstance(event, h11.Data):
@@ -140,7 +138,7 @@ class Connection:
                     await loop.sock_sendall(self._sock, view[begin : begin + WRITE_BYTES])
 
     async def _refuse(self, status: int) -> None:
-        """Say that what came is no request, if that can still be said."""
+        """Answer what is no HTTP request, where an answer can still be sent."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = b'{"version": 1, "error": "this is no HTTP request"}\n'
             with contextlib.suppress(TimeoutError, OSError):

@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-BACKLOG: Final = 1024  # a client that does not wait is turned away by the kernel when so many wait
+# So many connections may wait to be accepted; the kernel turns others away.
+BACKLOG: Final = 1024
 ACL_NAME: Final = "system.posix_acl_access"
 # struct posix_acl_xattr_header and _entry, include/uapi/linux/posix_acl_xattr.h and posix_acl.h.
 _ACL_VERSION: Final = 2
@@ -45,7 +46,7 @@ def access_list(gids: Iterable[int], refused: Iterable[int] = ()) -> bytes:
 
 
 class SocketFile:
-    """The file of a listening socket; what was bound is changed, whatever has its name meanwhile."""
+    """The file of a listening socket: the one that was bound, whatever has its name now."""
 
     def __init__(self, path: Path) -> None:
         """Raises: OSError when there is no such file."""
@@ -56,7 +57,8 @@ class SocketFile:
         """Raises: OSError when the file cannot be changed."""
         with contextlib.suppress(OSError):  # there was none
             os.removexattr(self._name, ACL_NAME)
-        os.chmod(self._name, 0o666)  # noqa: S103  # who may do what is decided by credentials, connection by connection
+        # Who may do what is decided by credentials, connection by connection.
+        os.chmod(self._name, 0o666)  # noqa: S103  # as above
 
     def close_to_others(self, gids: Iterable[int], refused: Iterable[int] = ()) -> None:
         """Leave it to root and these groups, without the users `refused`.

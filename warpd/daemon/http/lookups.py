@@ -1,5 +1,4 @@
-"""How the socket's thread comes by answers that cost the loop a look: shared by all who ask, and
-seldom.
+"""Answers that cost the loop a look: shared by all who ask, and paced.
 
 A status is answered from the view that the loop has published. A look for its own sake is made at
 most once a second and for at most a quarter of the loop's time, however many ask: they all get the
@@ -21,10 +20,8 @@ from warpd.errors import Busy, WarpError
 ANSWER_S: Final = 120.0
 GAP_S: Final = 1.0  # between two looks for their own sake
 TIMES_COST: Final = 3.0  # and at least so many times what the last one took
-WAITING_MAX: Final = 16  # questions that wait for their turn
-WATCHED_S: Final = (
-    60.0  # how long after a reader the loop goes on to publish what its own looks show
-)
+WAITING_MAX: Final = 16  # requests that wait for their turn
+WATCHED_S: Final = 60.0  # how long after a reader the loop goes on to publish its own looks
 
 T = TypeVar("T")
 
@@ -44,7 +41,7 @@ class Turns:
             return await self._timed(look)
         if self._waiting >= WAITING_MAX:
             raise Busy(
-                "too many questions wait for a look at the kernel", hint="try again in a moment"
+                "too many requests wait for a look at the kernel", hint="try again in a moment"
             )
         self._waiting += 1
         try:
@@ -81,7 +78,7 @@ class _Kept(Generic[T]):
 
 
 class Shared(Generic[T]):
-    """The answer to one question, the same for all who ask within a short time."""
+    """The answer to one request, the same for all who ask within a short time."""
 
     def __init__(self, mailbox: Mailbox, turns: Turns, look: Callable[[], Awaitable[T]]) -> None:
         self._mailbox, self._turns, self._look = mailbox, turns, look
@@ -125,14 +122,14 @@ class Lookups:
     async def ask(
         self, verb: str, arguments: Mapping[str, Any] | None = None, reader: bool = False
     ) -> Any:
-        """The loop's answer to a question of its own.
+        """The loop's answer to one request.
 
         Raises:
             WarpError: as the loop raised it. Busy: too many wait, or no answer came in time.
         """
-        question = self._mailbox.submit(verb, arguments or {}, reader)
+        request = self._mailbox.submit(verb, arguments or {}, reader)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(question.answer), ANSWER_S)
+            return await asyncio.wait_for(asyncio.wrap_future(request.answer), ANSWER_S)
         except TimeoutError:
             raise Busy(
                 f"warpd gave no answer in {ANSWER_S:.0f} s",
@@ -140,7 +137,7 @@ class Lookups:
             ) from None
 
     async def shared(self, verb: str, urgent: bool) -> Any:
-        """The answer to a question without arguments, the same for all who ask it meanwhile.
+        """The answer to a request without arguments, the same for all who ask meanwhile.
 
         Raises: as `ask`.
         """
@@ -151,7 +148,7 @@ class Lookups:
         return await self._shared[verb].get(urgent)
 
     async def single(self, verb: str, arguments: Mapping[str, Any], urgent: bool) -> Any:
-        """The answer to a question of somebody's own, in its turn. Raises: as `ask`."""
+        """The answer to a request with arguments of its own, in its turn. Raises: as `ask`."""
         return await self._turns.take(lambda: self.ask(verb, arguments, not urgent), urgent)
 
     async def view(self, fresh: bool, urgent: bool) -> View:

@@ -1,11 +1,12 @@
-"""The control socket: accepts, judges and serves connections, on a thread of its own that sleeps
+"""The control socket: accepts, admits and serves connections, on a thread of its own that sleeps
 while nobody asks.
 
-A connection is judged by the credentials of the kernel as soon as it is accepted: whoever has no
-right, or no place left, gets one short answer that is not waited for, and one count. Root is judged
-before all others who wait, so that a thousand connections of others in the kernel's queue hold it
-up by no more than it takes to accept them. Readers get at most a quarter of a CPU all together, so
-that the loop that keeps the kernel as the YAML says is not held up.
+A connection is judged by the kernel's credentials of its peer as soon as it is accepted. A peer
+without a right, or without a place left, gets one short answer by one system call, and one count;
+nothing of it is read or kept. Root is judged before all others who wait, so that a thousand
+connections of others in the kernel's queue delay it by no more than it takes to accept them.
+Readers get at most a quarter of a CPU all together, so that they do not delay the loop that keeps
+the kernel as the YAML says.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ NO_PLACE: Final = _refusal(
 
 
 class Server:
-    """The socket and its thread."""
+    """The socket and its thread. Without it, the loop keeps the kernel all the same."""
 
     def __init__(
         self,
@@ -95,7 +96,11 @@ class Server:
         self._over: asyncio.Event | None = None
 
     def start(self) -> None:
-        """Raises: WarpError when the socket cannot be made, or another warpd serves it."""
+        """Listen, and begin to accept.
+
+        Raises:
+            WarpError: the socket cannot be made, or another warpd serves it.
+        """
         try:
             self._sock = listen(self._path)
             self._door = SocketFile(self._path)
@@ -112,7 +117,7 @@ class Server:
         self._up.wait(10)
 
     def stop(self) -> None:
-        """Streams are cut; the socket's name goes."""
+        """End all connections, and remove the socket's name."""
         if self._loop is None or self._over is None:
             return
         self._loop.call_soon_threadsafe(self._over.set)
@@ -146,8 +151,8 @@ class Server:
                 await asyncio.wait(self._tasks, timeout=STOP_S)
 
     def _accept(self) -> None:
-        """Take what is in the kernel's queue, a part at a time: root's connections are judged at
-        once, others in turn.
+        """Accept what is in the kernel's queue, at most ACCEPTED at a time: root's connections are
+        judged at once, others in turn.
         """
         assert self._sock is not None  # noqa: S101  # start() has made it
         for _ in range(ACCEPTED):

@@ -30,7 +30,7 @@ class View:
     """The status of one moment."""
 
     generation: int  # counts views, from 1
-    moment: int  # what had happened when the look began: of `Desk.moment`
+    moment: int  # `Mailbox.moment` when the look began
     as_of: str  # when the look was, ISO 8601 in UTC
     at_s: float  # the same by the clock of `time.monotonic`
     version: int  # of the JSON's shape

@@ -24,7 +24,7 @@ async def answering(mailbox: Mailbox, answer: Answer, over: asyncio.Event) -> li
     """Play the loop of the daemon; what it was asked."""
     asked = []
     while not over.is_set():
-        for question in mailbox.questions():
+        for question in mailbox.requests():
             asked.append(question.verb)
             try:
                 question.answer.set_result(answer(question.verb))

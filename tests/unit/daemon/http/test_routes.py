@@ -48,7 +48,7 @@ class Answerer(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.01):
-            for question in self.mailbox.questions():
+            for question in self.mailbox.requests():
                 self.asked.append((question.verb, dict(question.arguments)))
                 if question.verb == "confirm":
                     question.answer.set_exception(
