@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
-from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.clients.current import dialled_address
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError
@@ -23,8 +22,9 @@ from warpd.kernel.kinds.wireguard import peer_key
 from warpd.kernel.nftables.simulator import UnsupportedRule
 from warpd.kernel.state import ROOT, Host, PeerTraffic
 from warpd.networks.compiler import egress_destinations
+from warpd.networks.isolation import placement_of
 from warpd.networks.peer_keys import public_key_of
-from warpd.networks.resolved import isolation_of, tunnel_mtu
+from warpd.networks.resolved import resolve_named, tunnel_mtu
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
@@ -262,13 +262,12 @@ def _stages(
 
 def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
     """Return what the kernel has counted for an endpoint; None where it is not in the kernel."""
-    allocation, body = goal.allocations.networks[network], goal.intent.networks[network]
-    key_name = allocation.endpoints[name].key_name or name
-    public = public_key_of(key_name, body.endpoints[name], allocation.vcid, goal.master)
-    netns = ROOT
-    if isolation_of(body, goal.intent.gateway) == "namespace":
-        netns = naming.namespace(allocation.vcid)
-    return found.observed.traffic.get(peer_key(netns, naming.tunnel(allocation.vcid), public))
+    host = found.observed.host
+    resolved = resolve_named(network, goal.intent, goal.allocations, host, goal.today)
+    endpoint = resolved.endpoint(name)
+    public = public_key_of(endpoint.key_name, endpoint.intent, resolved.vcid, goal.master)
+    place = placement_of(resolved)
+    return found.observed.traffic.get(peer_key(place.netns, place.tunnel, public))
 
 
 def _warnings_about(
