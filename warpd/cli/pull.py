@@ -26,12 +26,12 @@ def pull(context: typer.Context, form: Output = Format.text) -> None:
         )
     require_root("warpctl pull")
     found = session.checkout.pull()
-    text = f"{session.checkout.source.git}: {found.revision[:12]}"
+    text = f"{session.checkout.origin}: {found.revision[:12]}"
     if not found.changed:
         text += ", as before"
     data = {
         "version": VERSION,
-        "git": session.checkout.source.git,
+        session.checkout.kind: session.checkout.origin,
         "revision": found.revision,
         "changed": found.changed,
     }

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 from warpd import __version__
 from warpd.daemon.clock import iso_seconds
-from warpd.daemon.git_poller import GitPoller
 from warpd.daemon.handlers import CHANGING
 from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.mailbox import Mailbox, Request, SelfPipe
 from warpd.daemon.publisher import Publisher
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import PassRequest, PassResult, Scheduler
+from warpd.daemon.source_poller import SourcePoller
 from warpd.daemon.systemd import Notifier
 from warpd.daemon.watcher import Watcher
 from warpd.errors import WarpError
@@ -67,9 +67,9 @@ class Loop:
         self._watcher = Watcher(
             session.config, lambda: self._flag(FILES), lambda: self._flag(NAMESPACES)
         )
-        self._git_poller: GitPoller | None = None
+        self._source_poller: SourcePoller | None = None
         if session.checkout is not None:
-            self._git_poller = GitPoller(session.checkout, lambda: self._flag(PULLED))
+            self._source_poller = SourcePoller(session.checkout, lambda: self._flag(PULLED))
         self._event_log = EventLog(session.store.folder, self._events_in_memory)
         self._written = mailbox.last_number  # the event up to which they are on disk
         self._signal = 0
@@ -83,8 +83,8 @@ class Loop:
         # writes ends the sleep.
         signal.set_wakeup_fd(self._self_pipe.written, warn_on_full_buffer=False)
         self._watcher.start()
-        if self._git_poller is not None:
-            self._git_poller.start()
+        if self._source_poller is not None:
+            self._source_poller.start()
         self._tell("started", version=__version__)
         try:
             self._events.listen()
@@ -97,8 +97,8 @@ class Loop:
             self._write_events()
             signal.set_wakeup_fd(-1)
             self._watcher.stop()
-            if self._git_poller is not None:
-                self._git_poller.stop()
+            if self._source_poller is not None:
+                self._source_poller.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -173,8 +173,8 @@ class Loop:
         if FILES in flags:
             self._watcher.follow()
             self._scheduler.files_touched(time.monotonic())
-        if PULLED in flags and self._git_poller is not None:
-            self._reconciler.source_polled(self._git_poller.state)
+        if PULLED in flags and self._source_poller is not None:
+            self._reconciler.source_polled(self._source_poller.state)
             self._scheduler.files_touched(time.monotonic())
         if NAMESPACES in flags:
             self._events.namespaces_changed(self._reconciler.has_looked)
@@ -184,8 +184,8 @@ class Loop:
     def _reload(self) -> None:
         self._notifier.say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self._scheduler.ask()
-        if self._git_poller is not None:
-            self._git_poller.ask()
+        if self._source_poller is not None:
+            self._source_poller.ask()
 
     # -- work
 

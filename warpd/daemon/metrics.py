@@ -155,17 +155,17 @@ def _dropped(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
 
 
 def _source_revision(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.url:
+    if stats.source.kind:
         yield "", {"revision": stats.source.revision}, 1
 
 
 def _source_success(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.url:
+    if stats.source.kind:
         yield "", {}, stats.source.asked_s
 
 
 def _source_failing(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.url:
+    if stats.source.kind:
         yield "", {}, float(bool(stats.source.error))
 
 
@@ -297,13 +297,13 @@ FAMILIES: Final = (
     Family(
         "warpd_source_info",
         "gauge",
-        "Always 1; the commit that is laid out.",
+        "Always 1; the revision that is laid out.",
         _source_revision,
     ),
     Family(
         "warpd_source_last_success_timestamp_seconds",
         "gauge",
-        "When the git repository last gave a good answer.",
+        "When the source of the YAML last gave a good answer.",
         _source_success,
     ),
     Family(

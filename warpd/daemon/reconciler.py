@@ -22,7 +22,7 @@ from warpd.daemon.observer import BeforeLook, Observer, take_no_events
 from warpd.daemon.reporter import Reporter
 from warpd.daemon.resolver import EndpointResolver
 from warpd.daemon.scheduler import PassRequest, PassResult
-from warpd.daemon.stats import GitStatus, with_apply, with_look, with_pass
+from warpd.daemon.stats import SourceStatus, with_apply, with_look, with_pass
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.kernel.api import DumpError, Kernel
 from warpd.kernel.state import ROOT, Action, Host, State
@@ -247,7 +247,7 @@ class Reconciler:
         look, self._look_in_sync = self._look_in_sync, None
         return look
 
-    def source_polled(self, source: GitStatus) -> None:
+    def source_polled(self, source: SourceStatus) -> None:
         """What came of asking the git repository."""
         before = self.mailbox.stats.source
         self.mailbox.stats = dataclasses.replace(self.mailbox.stats, source=source)

@@ -14,7 +14,7 @@ import structlog
 from warpd import naming
 from warpd.daemon.clock import Clock
 from warpd.daemon.mailbox import Mailbox
-from warpd.daemon.stats import GitStatus, network_of
+from warpd.daemon.stats import SourceStatus, network_of
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.networks.problems import Problem
 from warpd.reconcile.engine import ApplyResult
@@ -62,7 +62,7 @@ class Reporter:
         """`number` and `time` are those of the entry in the history that stays in force."""
         self.log.warning("the last good intent stays in force", number=number, time=time)
 
-    def source_polled(self, before: GitStatus, now: GitStatus) -> None:
+    def source_polled(self, before: SourceStatus, now: SourceStatus) -> None:
         if now.revision != before.revision:
             self.log.info("pulled", revision=now.revision)
             self.event("source", revision=now.revision)

@@ -60,27 +60,29 @@ class NetworkStats:
 
 
 @dataclass(frozen=True, slots=True)
-class GitStatus:
-    """How it stands with the git repository, where there is one.
+class SourceStatus:
+    """How it stands with the source of the YAML, where there is one.
 
     Attributes:
-        url: "" where the YAML is a file of this machine.
-        revision: the commit that is laid out.
-        asked_s: when the repository last gave a good answer, in seconds since the epoch; 0: never.
+        kind: the key of the source, such as git; "" where the YAML is a file of this machine.
+        origin: what it is pulled from, such as the URL of the repository.
+        revision: what is laid out, such as a commit.
+        asked_s: when the source last gave a good answer, in seconds since the epoch; 0: never.
         error: why not, the last time.
     """
 
-    url: str = ""
+    kind: str = ""
+    origin: str = ""
     revision: str = ""
     asked_s: float = 0.0
     error: str = ""
 
     def as_json(self) -> dict[str, Any] | None:
-        """`daemon.source` of the status; None where there is no repository."""
-        if not self.url:
+        """`daemon.source` of the status; None where there is no source."""
+        if not self.kind:
             return None
         return {
-            "git": self.url,
+            self.kind: self.origin,
             "revision": self.revision or None,
             "asked": self.asked_s or None,
             "error": self.error or None,
@@ -143,7 +145,7 @@ class Stats:
     contested: Mapping[str, str] = field(default_factory=dict)
     intent_at_s: float = 0.0
     intent_valid: bool = True
-    source: GitStatus = GitStatus()
+    source: SourceStatus = SourceStatus()
     overruns: int = 0
     networks: Sequence[NetworkStats] = ()
     drops: Mapping[str, int] = field(default_factory=dict)

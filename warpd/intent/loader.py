@@ -24,19 +24,22 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from warpd.errors import Finding, Where
+from warpd.intent.file_names import FOLDER as FOLDER
+from warpd.intent.file_names import LOCK_FILE as LOCK_FILE
+from warpd.intent.file_names import MAIN_FILE as MAIN_FILE
 from warpd.intent.model import (
     Endpoint,
     EndpointType,
     Gateway,
-    GitSource,
     Intent,
     Network,
-    Pointer,
     Pools,
     Resource,
 )
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.ownership import why_hidden, why_untrusted
+from warpd.intent.source import SourceSettings
+from warpd.intent.sources import SOURCES, Pointer, pointer_model
 from warpd.intent.validation import check
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts
 from warpd.yamlfile.parser import (
@@ -53,9 +56,6 @@ from warpd.yamlfile.sections import NetworkSection, ReadSection, read_section, r
 
 Loc = tuple[str | int, ...]
 
-MAIN_FILE: Final = "warp.yaml"
-LOCK_FILE: Final = "warp.lock.yaml"
-FOLDER: Final = "networks.d"
 LISTED_MAX: Final = 1000  # findings of one kind; each costs a search for the nearest known key
 
 # A cheap test whether a file may contain `source:`; only then is it parsed.
@@ -208,8 +208,8 @@ def _without_repeats(findings: Iterable[Finding], told: Iterable[Finding]) -> It
             yield finding
 
 
-def pointer(path: Path) -> GitSource | None:
-    """Return the git repository that a file points to by `source:`.
+def pointer(path: Path) -> SourceSettings | None:
+    """Return the settings of the source that a file points to by `source:`.
 
     Returns:
         None for a file that contains no `source:`, and for one that `load` reports as wrong.
@@ -222,7 +222,7 @@ def pointer(path: Path) -> GitSource | None:
     if root is None or "source" not in root:
         return None
     try:
-        return Pointer.model_validate(dict(root)).source
+        return pointer_model(root).model_validate(dict(root)).source  # type: ignore[no-any-return]
     except ValidationError:
         return None
 
@@ -230,7 +230,7 @@ def pointer(path: Path) -> GitSource | None:
 def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
     """Report `source:` in a file that is read for its networks."""
     try:
-        Pointer.model_validate(raw)
+        pointer_model(raw).model_validate(raw)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False)[:LISTED_MAX]:
             loc = tuple(error["loc"])
@@ -710,8 +710,8 @@ def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding
 
 
 def _missing_hint(loc: Loc) -> str:
-    hints = {
-        "git": "the URL of the repository",
+    hints = {each.KEY: each.model_fields[each.KEY].description or "" for each in SOURCES}
+    hints |= {
         "version": "write version: 1",
         "networks": "a gateway without networks says networks: {}",
     }
@@ -731,7 +731,7 @@ _HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
 
 
 def _unknown(path: str, loc: Loc) -> Finding:
-    known = list(_model_at(loc[:-1]).model_fields)
+    known = _fields_at(loc[:-1])
     return Finding(
         "unknown-key", path, "unknown key", nearest_of(loc[-1], known) or _elsewhere(loc[-1], known)
     )
@@ -747,12 +747,16 @@ def _elsewhere(key: Any, known: list[str]) -> str:
     return f"known here: {', '.join(known)}"
 
 
+def _fields_at(loc: Loc) -> list[str]:
+    if loc == ("source",):
+        return list(dict.fromkeys(key for each in SOURCES for key in each.model_fields))
+    return list(_model_at(loc).model_fields)
+
+
 def _model_at(loc: Loc) -> type[BaseModel]:
     match loc:
         case ():
             return Intent
-        case ("source", *_):
-            return GitSource
         case ("gateway",):
             return Gateway
         case ("gateway", *_):

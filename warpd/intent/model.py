@@ -39,12 +39,8 @@ from warpd.intent.types import (
     Day,
     Duration,
     FilePath,
-    Folder,
-    GitRef,
-    GitUrl,
     Host,
     HostPort,
-    Interval,
     IPAddress,
     IPNetwork,
     IpProtocol,
@@ -82,14 +78,16 @@ def _with_default_subnets(value: Any) -> Any:
     return {**DEFAULT_SUBNETS, **value} if isinstance(value, dict) else value
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A part of the YAML: no other fields than its own, and immutable."""
+
     # Errors never show the input: it may hold a key.
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="rust-regex"
     )
 
 
-class Pools(_Model):
+class Pools(Model):
     """Where automatic allocations are taken from."""
 
     ports: Ports = Field(
@@ -107,7 +105,7 @@ class Pools(_Model):
     )
 
 
-class Limits(_Model):
+class Limits(Model):
     """How many connections a network or an endpoint may have, so that others keep theirs."""
 
     connections: StrictInt | None = Field(
@@ -127,7 +125,7 @@ class Limits(_Model):
     )
 
 
-class Gateway(_Model):
+class Gateway(Model):
     """The machine that carries the networks."""
 
     name: Host | None = Field(None, description="The gateway's name; default: the host's name.")
@@ -182,7 +180,7 @@ class Gateway(_Model):
     )
 
 
-class Resource(_Model):
+class Resource(Model):
     """What a remote-resource-gateway lets its endpoints reach."""
 
     subnet: AnyNetwork = Field(description="The addresses that may be reached.")
@@ -204,7 +202,7 @@ class Resource(_Model):
     description: Text = Field("", description="Free text.")
 
 
-class Endpoint(_Model):
+class Endpoint(Model):
     """A device of a network."""
 
     type: EndpointType = Field(
@@ -277,7 +275,7 @@ def _is_explicit(endpoint: Endpoint) -> bool:
     return bool(endpoint.routes) or any(value is not None for value in own)
 
 
-class Network(_Model):
+class Network(Model):
     """An isolated network and its endpoints."""
 
     type: NetworkType = Field(
@@ -405,7 +403,7 @@ class Network(_Model):
         return {name: one for name, one in self.endpoints.items() if one.expires is not None}
 
 
-class Intent(_Model):
+class Intent(Model):
     """The whole YAML: one gateway and its networks."""
 
     # An intent is immutable and comes from `loader.load`. Values that the YAML leaves out are None:
@@ -418,37 +416,6 @@ class Intent(_Model):
     networks: dict[Name, Network] = Field(description="The networks, by name; none yet is {}.")
 
 
-class GitSource(_Model):
-    """A git repository that the YAML is pulled from."""
-
-    git: GitUrl = Field(
-        description=(
-            "The repository: https://, ssh://, git@host:path or a path here; no password in it."
-        )
-    )
-    ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
-    path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
-    interval: Interval = Field(
-        "60s", description="How often the repository is fetched: a number and s, m, h or d."
-    )
-    verify: FilePath | None = Field(
-        None,
-        description=(
-            "A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are"
-            " applied, and never an older one than before."
-        ),
-    )
-
-
-class Pointer(_Model):
-    """A file that only names the repository of the YAML."""
-
-    version: Version = Field(description="The version of this format: 1.")
-    source: GitSource = Field(
-        description="Where warpd pulls the YAML from; nothing else may stand beside it."
-    )
-
-
 __all__ = [
     "DEFAULT_DNS",
     "DEFAULT_SUBNETS",
@@ -456,14 +423,13 @@ __all__ = [
     "Endpoint",
     "EndpointType",
     "Gateway",
-    "GitSource",
     "IPAddress",
     "IPNetwork",
     "Intent",
     "Isolation",
     "Limits",
+    "Model",
     "Network",
-    "Pointer",
     "Pools",
     "Protocol",
     "Range",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from warpd.intent.schema import json_schema
+from warpd.intent.sources import SOURCES
 
 TITLES = {
     "Intent": "The document",
@@ -17,7 +18,7 @@ TITLES = {
     "Network": "networks.NAME",
     "Endpoint": "networks.NAME.endpoints.NAME",
     "Resource": "networks.NAME.resources",
-    "GitSource": "source",
+    **{each.__name__: f"source ({each.KEY})" for each in SOURCES},
 }
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "yaml-reference.md"
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Union
 
-from warpd.intent.model import Intent, Pointer
+from warpd.intent.model import Intent
+from warpd.intent.sources import SOURCES, Pointer
 from warpd.intent.types import Range
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +22,8 @@ def json_schema() -> dict[str, Any]:
 
     A document has either `networks` or `source`; pydantic has a model of its own for each.
     """
-    schema, pointer = Intent.model_json_schema(), Pointer.model_json_schema()
+    any_source: Any = Union[SOURCES]  # noqa: UP007 - made of a tuple
+    schema, pointer = Intent.model_json_schema(), Pointer[any_source].model_json_schema()
     schema["$defs"] |= pointer["$defs"]
     schema["properties"]["source"] = pointer["properties"]["source"]
     schema["required"] = ["version"]

@@ -28,7 +28,7 @@ from warpd.allocation.renames import Quarantine, resting
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.intent.loader import MAIN_FILE, Loaded, load, pointer
 from warpd.intent.model import Intent
-from warpd.intent.sources.git import Checkout
+from warpd.intent.source import Source
 from warpd.intent.validation import check, check_day
 from warpd.kernel.linux import bindings
 from warpd.keys.derivation import Keyring, Secret
@@ -91,7 +91,7 @@ class Session:
         self.named = config
         self.store = Store(state_dir)
         source = pointer(config)
-        self.checkout = Checkout(source, state_dir) if source is not None else None
+        self.checkout = source.open(state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
         self._reader = IncrementalReader()
 
@@ -121,8 +121,8 @@ class Session:
             previous = self.store.read_allocations()
         return self._checked(loaded, lock, previous, yaml_wins)
 
-    def _not_pulled(self, checkout: Checkout) -> Finding:
-        text = f"nothing was pulled from {checkout.source.git} yet"
+    def _not_pulled(self, checkout: Source) -> Finding:
+        text = f"nothing was pulled from {checkout.origin} yet"
         hint = "a running warpd pulls it; or run `warpctl pull`"
         where = Where(str(self.named), 1, 1)
         return Finding("source-not-pulled", "source", text, hint, "error", where)
@@ -177,8 +177,7 @@ class Session:
         """
         if self.checkout is not None:
             raise WarpError(
-                f"the YAML comes from {self.checkout.source.git}: what is changed here would be"
-                " lost",
+                f"the YAML comes from {self.checkout.origin}: what is changed here would be lost",
                 code="source",
                 who="operator",
                 hint="change it in a clone, with `warpctl -c CLONE ...`, and push",

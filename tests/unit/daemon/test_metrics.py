@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
 from warpd.daemon.metrics import SERIES, metrics_text
-from warpd.daemon.stats import Durations, GitStatus, NetworkStats, Stats, seen
+from warpd.daemon.stats import Durations, NetworkStats, SourceStatus, Stats, seen
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
@@ -145,7 +145,7 @@ PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not here: `./run test` unpacks it")
 def test_promtool_agrees() -> None:
     """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
-    sourced = GitStatus("https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
+    sourced = SourceStatus("git", "https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
     counted = dataclasses.replace(stats(handshake=1700000000), source=sourced, errors={"corp": 1})
     told = subprocess.run(
         (str(PROMTOOL), "check", "metrics"),

@@ -25,13 +25,15 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
+
+from pydantic import Field
 
 from warpd.errors import Busy, WarpError
-from warpd.intent.loader import FOLDER, LOCK_FILE, MAIN_FILE
-from warpd.intent.model import GitSource
+from warpd.intent.file_names import FOLDER, LOCK_FILE, MAIN_FILE
+from warpd.intent.source import Pulled, SourceSettings
+from warpd.intent.types import FilePath, Folder, GitRef, GitUrl, Interval, seconds_of
 
 TIMEOUT_S: Final = 300.0
 OUTPUT_MAX: Final = 2000  # characters of git's error output that are shown
@@ -54,12 +56,31 @@ _SAFE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """The result of a pull: the commit that is laid out now, and whether it was another before."""
+class GitSource(SourceSettings):
+    """A git repository that the YAML is pulled from."""
 
-    revision: str
-    changed: bool
+    KEY: ClassVar[str] = "git"
+
+    git: GitUrl = Field(
+        description=(
+            "The repository: https://, ssh://, git@host:path or a path here; no password in it."
+        )
+    )
+    ref: GitRef = Field("main", description="The branch, tag or commit that is applied.")
+    path: Folder = Field(".", description="The folder of the repository that holds warp.yaml.")
+    interval: Interval = Field(
+        "60s", description="How often the repository is fetched: a number and s, m, h or d."
+    )
+    verify: FilePath | None = Field(
+        None,
+        description=(
+            "A file of allowed signers (ssh-keygen(1)): only commits that one of them signed are"
+            " applied, and never an older one than before."
+        ),
+    )
+
+    def open(self, state: Path) -> Checkout:
+        return Checkout(self, state)
 
 
 class Checkout:
@@ -67,6 +88,8 @@ class Checkout:
 
     def __init__(self, source: GitSource, state: Path) -> None:
         self.source = source
+        self.kind, self.origin = source.KEY, source.git
+        self.interval_s = seconds_of(source.interval)
         settings = "\0".join((source.git, source.ref, source.path, source.verify or ""))
         self.folder = state / "source" / hashlib.sha256(settings.encode()).hexdigest()[:16]
         self.current = self.folder / "current"

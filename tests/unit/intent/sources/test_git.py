@@ -13,8 +13,7 @@ import pytest
 
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.intent.loader import load, pointer
-from warpd.intent.model import GitSource
-from warpd.intent.sources.git import Checkout
+from warpd.intent.sources.git import Checkout, GitSource
 from warpd.service.workspace import Session
 
 YAML = "version: 1\nnetworks: {}\n"
