@@ -104,8 +104,10 @@ def _message(item: Address, verb: str) -> Message:
 
 
 def create_address(item: Address) -> list[Message]:
+    """The request that adds an address; IPv6 without duplicate address detection."""
     return [_message(item, "new")]
 
 
 def delete_address(item: Address) -> list[Message]:
+    """The request that removes an address."""
     return [_message(item, "del")]

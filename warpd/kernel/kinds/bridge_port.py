@@ -99,8 +99,10 @@ def ranges(vids: Iterable[int]) -> Vlans:
 
 
 def members(vlans: Vlans) -> frozenset[int]:
+    """The VLAN ids in ranges."""
     return frozenset(vid for first, last in vlans for vid in range(first, last + 1))
 
 
 def without(vlans: Vlans, vid: int) -> Vlans:
+    """Ranges of VLAN ids without one id."""
     return ranges(members(vlans) - {vid})

@@ -67,6 +67,7 @@ def owner_of(netns: str, row: LinkRow) -> str:
 
 
 def link_key(netns: str, name: str) -> Key:
+    """The key of a link, whatever its driver."""
     return Key(KIND, netns, name)
 
 

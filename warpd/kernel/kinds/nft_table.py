@@ -64,6 +64,7 @@ def part_of(name: str) -> int:
 
 
 def base_of(name: str) -> str:
+    """A name in the root's table without the VCID at its end."""
     match = _PART.fullmatch(name)
     return match[1] if match else name
 
@@ -74,19 +75,30 @@ def key_of(element: str) -> str:
 
 
 def role_of(name: str) -> Role:
+    """The role of a set or map, by its name in any table."""
     return ROLES.get(base_of(name), "static")
 
 
 @dataclass(frozen=True, slots=True)
 class NftSet:
+    """A set or map of our table.
+
+    - `type`: of its elements, or of its keys; several are joined by " . ".
+    - `interval`: elements may be prefixes and ranges.
+    - `elements`: sorted; only those of a static set.
+    - `map`: the type of what a map leads to, "" for a set. The entries of a static verdict map (a
+      dispatch map) belong to the subtables.
+    - `timeout`: seconds after which an element goes, 0 for never.
+    - `size`: the most elements of a set with a timeout.
+    """
+
     name: str
     type: str
     interval: bool = False
-    elements: tuple[str, ...] = ()  # sorted; only those of a static set
-    # what a map leads to; entries of a static verdict map (a dispatch map) belong to the parts
+    elements: tuple[str, ...] = ()
     map: str = ""
-    timeout: int = 0  # seconds after which an element goes; 0: never
-    size: int = 0  # elements at most, of a set with a timeout
+    timeout: int = 0
+    size: int = 0
 
     @property
     def role(self) -> Role:
@@ -95,9 +107,15 @@ class NftSet:
 
 @dataclass(frozen=True, slots=True)
 class NftChain:
+    """A chain of our table.
+
+    - `rules`: canonical JSON of {"expr": [...], "comment": ...}.
+    - `hook`: None for a chain that others jump to, which has no type, priority and policy.
+    """
+
     name: str
-    rules: tuple[str, ...]  # canonical JSON of {"expr": [...], "comment": ...}
-    hook: str | None = None  # None: a chain that others jump to
+    rules: tuple[str, ...]
+    hook: str | None = None
     type: str = "filter"
     priority: int = 0
     policy: str = "accept"
@@ -262,6 +280,7 @@ Guard = NftTable | NetworkSubtable
 
 
 def part_key(vcid: int) -> Key:
+    """The key of a network's subtable."""
     return Key(NetworkSubtable.KIND, ROOT, str(vcid))
 
 
@@ -347,6 +366,7 @@ class NftElementsRules(ExistenceRules[NftElements]):
 
 
 def table_key(netns: str) -> Key:
+    """The key of our table in a namespace."""
     return Key(NftTable.KIND, netns, TABLE)
 
 

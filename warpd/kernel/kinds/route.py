@@ -33,10 +33,12 @@ IPV6_DEFAULT_METRIC = 1024
 
 
 def default_metric(prefix: str) -> int:
+    """The metric that the kernel gives a route without one: 1024 for IPv6, 0 for IPv4."""
     return IPV6_DEFAULT_METRIC if ":" in prefix else 0
 
 
 def route_key(netns: str, table: int, prefix: str, metric: int) -> Key:
+    """The key of a route, by the kernel's own identity of one."""
     return Key("route", netns, f"{prefix} table {table} metric {metric}")
 
 

@@ -183,4 +183,5 @@ class WireguardPeerRules(ExistenceRules[WireguardPeer]):
 
 
 def peer_key(netns: str, device: str, public_key: str) -> Key:
+    """The key of a peer, by its device and public key (base64)."""
     return Key(WireguardPeer.KIND, netns, f"{device} {public_key}")

@@ -31,10 +31,12 @@ def _setns(fd: int) -> None:
 
 
 def path_of(name: str) -> str:
+    """The file that gives a namespace its name."""
     return f"{FOLDER}/{name}"
 
 
 def listed() -> list[str]:
+    """Names of all namespaces, sorted."""
     try:
         return sorted(os.listdir(FOLDER))
     except FileNotFoundError:

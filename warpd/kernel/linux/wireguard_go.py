@@ -28,10 +28,12 @@ TIMEOUT_S = 10.0
 
 
 def available() -> bool:
+    """Whether wireguard-go is installed and tun devices can be made."""
     return shutil.which(PROGRAM) is not None and os.path.exists("/dev/net/tun")
 
 
 def socket_path(device: str) -> str:
+    """The socket by which the process of a device is spoken to."""
     return f"{FOLDER}/{device}.sock"
 
 

@@ -252,6 +252,11 @@ def decode_route(data: memoryview, looked_up: bool = False) -> RouteRow | None:
 
 
 def links(sock: NetlinkSocket) -> list[LinkRow]:
+    """All links of a namespace, without their counters.
+
+    Raises:
+        DumpError: the dump was torn again and again.
+    """
     body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack(
         "=HHI", 8, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
     )
@@ -259,6 +264,11 @@ def links(sock: NetlinkSocket) -> list[LinkRow]:
 
 
 def addresses(sock: NetlinkSocket) -> list[AddressRow]:
+    """All addresses of a namespace, of both families.
+
+    Raises:
+        DumpError: the dump was torn again and again.
+    """
     return _dump(sock, RTM_GETADDR, IFADDR.pack(0, 0, 0, 0, 0), decode_address)
 
 
@@ -295,6 +305,7 @@ def _dump(
 
 
 def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
+    """The link of that name, None where there is none."""
     raw = name.encode() + b"\0"
     body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw
     answer = sock.ask(RTM_GETLINK, body)

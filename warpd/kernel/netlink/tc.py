@@ -266,11 +266,13 @@ def batches(index: int, change: Change) -> list[list[Request]]:
 
 
 def create_qdisc(index: int) -> Request:
+    """The request that creates a clsact qdisc; refused where one is there (EEXIST)."""
     body = _head(index, CLSACT_HANDLE, TC_H_CLSACT) + _named(TCA_KIND, CLSACT)
     return RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body
 
 
 def delete_qdisc(index: int) -> Request:
+    """The request that removes a clsact qdisc, with its filters."""
     return (
         RTM_DELQDISC,
         0,

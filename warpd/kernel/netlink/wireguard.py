@@ -178,6 +178,7 @@ def encode_peers(name: str, peers: Iterable[PeerWrite]) -> list[bytes]:
 
 
 def encode_get(name: str) -> bytes:
+    """Body of a WG_CMD_GET_DEVICE."""
     return GENERIC.pack(CMD_GET_DEVICE, 1, 0) + _attribute(A_IFNAME, name.encode() + b"\0")
 
 

@@ -135,6 +135,7 @@ def encode_elements(change: Change) -> list[dict[str, Any]]:
 
 
 def create_table(item: NftTable) -> list[dict[str, Any]]:
+    """The commands that make a table with all its content, and the guarded links."""
     out: list[dict[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
     return [*out, *_content(item), *_element("add", "guarded_ifaces", item.guarded_ifaces)]
 
@@ -233,6 +234,7 @@ def _delete_set(item: NftSet) -> dict[str, Any]:
 
 
 def delete_table(_item: NftTable) -> list[dict[str, Any]]:
+    """The command that removes a table."""
     return [{"delete": {"table": {"family": FAMILY, "name": TABLE}}}]
 
 
