@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from warpd.daemon.stats import SourceStatus
-from warpd.intent.source import Source
+from warpd.intent.source import IntentSource
 
 
 class SourcePoller:
@@ -23,7 +23,7 @@ class SourcePoller:
             it.
     """
 
-    def __init__(self, source: Source, pulled: Callable[[], None]) -> None:
+    def __init__(self, source: IntentSource, pulled: Callable[[], None]) -> None:
         """`pulled` is called after each pull, on the poller's thread."""
         self._source, self._pulled = source, pulled
         self._asked, self._ended = threading.Event(), False

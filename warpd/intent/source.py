@@ -18,7 +18,7 @@ class Pulled:
     changed: bool
 
 
-class Source(Protocol):
+class IntentSource(Protocol):
     """Where the YAML of this gateway is pulled from.
 
     - `kind`: the `KEY` of its settings.
@@ -57,7 +57,7 @@ class SourceSettings(Model, ABC):
     KEY: ClassVar[str]
 
     @abstractmethod
-    def open(self, state: Path) -> Source:
+    def open(self, state: Path) -> IntentSource:
         """The source of these settings. Nothing is fetched yet.
 
         Args:

@@ -28,7 +28,7 @@ from warpd.allocation.renames import Quarantine, resting
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.intent.loader import MAIN_FILE, Loaded, load, pointer
 from warpd.intent.model import Intent
-from warpd.intent.source import Source
+from warpd.intent.source import IntentSource
 from warpd.intent.validation import check, check_day
 from warpd.kernel.linux import bindings
 from warpd.keys.derivation import Keyring, Secret
@@ -121,7 +121,7 @@ class Session:
             previous = self.store.read_allocations()
         return self._checked(loaded, lock, previous, yaml_wins)
 
-    def _not_pulled(self, checkout: Source) -> Finding:
+    def _not_pulled(self, checkout: IntentSource) -> Finding:
         text = f"nothing was pulled from {checkout.origin} yet"
         hint = "a running warpd pulls it; or run `warpctl pull`"
         where = Where(str(self.named), 1, 1)
