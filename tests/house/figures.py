@@ -182,6 +182,49 @@ def files_with_object_kinds() -> int:
     )
 
 
+def foreign_names(tree: ast.Module) -> set[str]:
+    """Names that a module has imported from packages of others."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not is_ours(node.module or ""):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return {name for name in names if not is_ours(name)}
+
+
+def is_ours(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top == "warpd" or top in sys.stdlib_module_names
+
+
+CALLED: Final = "()"
+
+
+def root_of(node: ast.expr) -> str:
+    """The name that an attribute, or an item, is one of; CALLED for one of what a call has given."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    if isinstance(node, ast.Call):
+        return CALLED
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def patches(text: str) -> int:
+    """Places that change what belongs to a library: an attribute of its, or `sys.modules`."""
+    tree = ast.parse(text)
+    foreign, count = foreign_names(tree) | {CALLED}, 0
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else []
+        for target in targets:
+            if isinstance(target, (ast.Attribute, ast.Subscript)):
+                is_foreign = root_of(target) in foreign
+                count += is_foreign or ast.unparse(target).startswith("sys.modules[")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+            count += root_of(node.args[0]) in foreign
+    return count
+
+
 def constructing_tests() -> int:
     """Test modules that construct the Reconciler."""
     paths = (REPOSITORY / "tests").rglob("test_*.py")
@@ -225,6 +268,7 @@ def figures() -> dict[str, float]:
         "files outside its room that name an object kind": files_with_object_kinds(),
         "files that build a kernel name": files_with_kernel_names(),
         "tests that construct the Reconciler": constructing_tests(),
+        "places that patch a library": sum(patches(text) for _path, text in sources()),
     }
 
 

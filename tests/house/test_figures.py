@@ -17,6 +17,7 @@ from tests.house.figures import (
     figures,
     line_counts,
     object_kinds,
+    patches,
 )
 
 KEPT = json.loads(LIMITS.read_text(encoding="utf-8"))
@@ -84,3 +85,17 @@ def test_a_question_which_kind_something_is(text: str, decides: bool) -> None:
 def test_a_class_pattern_asks_which_kind_something_is() -> None:
     nodes = list(ast.walk(ast.parse("match item:\n    case Route(): pass\n")))
     assert any(decides_by_kind(node, {"Route"}) for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("import sys\nsys.modules['rich'] = None\ndel sys.modules['rich']", 2),
+        ("import typer\ntyper.rich_utils.STYLE = ''", 1),
+        ("from watchdog import x\nsetattr(x, 'delay', 0)", 1),
+        ("import importlib\ngetattr(importlib.import_module('x'), 'Y').delay = 0.0", 1),
+        ("import os\nfrom warpd import naming\nos.environ['A'] = ''\nself.a = naming.b", 0),
+    ],
+)
+def test_a_patched_library_is_counted(text: str, count: int) -> None:
+    assert patches(text) == count
