@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warpd.allocation.allocator import allocate
-from warpd.allocation.model import Allocations, from_json, to_json
+from warpd.allocation.model import Allocations
+from warpd.allocation.state_json import from_json, to_json
 from warpd.intent.capacity import expected_users, prefix_for
 from warpd.intent.model import Intent
 

@@ -16,8 +16,10 @@ import pytest
 
 from tests import world
 from warpd.allocation.allocator import allocate
-from warpd.allocation.lockfile import behind, contradictions, lock_text, read_lock
-from warpd.allocation.model import Allocations, NetworkAllocation, from_json, to_json
+from warpd.allocation.lockfile import lock_text, read_lock
+from warpd.allocation.lockfile_checks import behind, contradictions
+from warpd.allocation.model import Allocations, NetworkAllocation
+from warpd.allocation.state_json import from_json, to_json
 from warpd.intent.capacity import expected_users, prefix_for
 from warpd.intent.loader import load
 from warpd.intent.model import Intent

@@ -3,295 +3,283 @@
 A part of `allocator`, pure like it.
 
 Lives here: which offset of the subnet belongs to whom. The gateway takes the lowest address (links
-are /32, there is no broadcast), endpoints the ones above it. The IPv6 host id is the IPv4 offset
-plus 1. When a subnet is enlarged everyone keeps the address, when it is moved everyone keeps the
+are /32, there is no broadcast), endpoints take those above it. The IPv6 host part is the IPv4
+offset plus 1. When a subnet grows, everyone keeps the address; when it moves, everyone keeps the
 offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain
-from typing import Final
+from typing import Final, Generic, TypeVar
 
+from warpd.allocation.model import EndpointAllocation, NetworkAllocation
+from warpd.allocation.pools import CHOOSE_ANOTHER, Findings, Pool, taken
 from warpd.errors import Finding
 from warpd.intent.model import Network
 from warpd.intent.types import natural
 
+GATEWAY: Final = ""  # the owner of the gateway's offset; no endpoint has this name
+
+Address = TypeVar("Address", IPv4Address, IPv6Address)
+
 
 @dataclass(frozen=True, slots=True)
-class EndpointAllocation:
-    address: IPv4Address
-    address6: IPv6Address
-    leg: int = 0  # the number of its leg in an Ethernet segment, from 1; 0 elsewhere
-    vni: int | None = None  # of that leg, in l2-mesh
-    key_name: str = ""  # the name by which its keys are derived, where it is not its name
-
-
-@dataclass(frozen=True)
 class AddressPlan:
-    """Who sits where in one network."""
+    """The addresses of one network."""
 
-    subnet: IPv4Network
-    subnet6: IPv6Network
     gateway: IPv4Address
     gateway6: IPv6Address
     endpoints: Mapping[str, EndpointAllocation]
 
-    @cached_property
-    def plain(self) -> bool:
-        """Whether nobody has more than addresses."""
-        return not any(one.leg or one.vni or one.key_name for one in self.endpoints.values())
-
-    @cached_property
-    def sound(self) -> bool:
-        """Whether everybody sits inside of the subnets, and no two on the same seat."""
-        four = {int(self.gateway), *(int(one.address) for one in self.endpoints.values())}
-        six = {int(self.gateway6), *(int(one.address6) for one in self.endpoints.values())}
-        base4, base6 = int(self.subnet.network_address), int(self.subnet6.network_address)
-        within = base4 <= min(four) and max(four) < base4 + self.subnet.num_addresses
-        within &= base6 <= min(six) and max(six) < base6 + self.subnet6.num_addresses
-        return within and len(four) == len(six) == len(self.endpoints) + 1
-
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedAddresses:
-    """Addresses that nobody new may have yet, as numbers; and when the first of them is free again."""
+    """Addresses of one network that no other endpoint is given yet.
 
-    four: Set[int] = frozenset()
-    six: Set[int] = frozenset()
+    four, six: address -> the endpoint that had it.
+    next_free: when the first of them is free for others, for people.
+    """
+
+    four: Mapping[IPv4Address, str] = field(default_factory=dict)
+    six: Mapping[IPv6Address, str] = field(default_factory=dict)
     next_free: str = ""
 
 
-NOTHING_CLOSED: Final = QuarantinedAddresses()
+@dataclass(frozen=True, slots=True)
+class _Family(Generic[Address]):
+    """One address family of one network: a pool of offsets from the first address.
 
+    field: of an endpoint, in the YAML and in the allocation.
+    """
 
-@dataclass(slots=True)
-class _AddressFamilyPool:
-    """One family of one network: offsets from the base, and who holds them ("" is the gateway)."""
-
+    field: str
+    of_type: type[Address]
     base: int
     size: int
-    word: str
-    owner: dict[int, str] = field(default_factory=dict)
-    given: dict[str, int] = field(default_factory=dict)
+    pool: Pool[int, str]
 
-    def take(self, name: str, offset: int) -> bool:
-        """False when it is outside or somebody else's."""
-        if not 0 <= offset < self.size or offset in self.owner:
-            return False
-        self.owner[offset] = name
-        self.given[name] = offset
-        return True
+    def take(self, owner: str, offset: int) -> bool:
+        """False where the offset is outside of the subnet, or another owner's."""
+        return 0 <= offset < self.size and self.pool.take(owner, offset)
+
+    def address(self, owner: str) -> Address:
+        """The address of an owner; the first one of the subnet where it has none."""
+        return self.of_type(self.base + self.pool.values.get(owner, 0))
+
+    def offset(self, address: IPv4Address | IPv6Address) -> int:
+        return int(address) - self.base
+
+    @property
+    def subnet(self) -> str:
+        return f"{self.of_type(self.base)}/{self._prefix}"
+
+    @property
+    def _prefix(self) -> int:
+        return self.of_type(self.base).max_prefixlen - (self.size - 1).bit_length()
 
 
-def seat(
+Family4 = _Family[IPv4Address]
+Family6 = _Family[IPv6Address]
+
+
+def _family4(subnet: IPv4Network, quarantined: Mapping[IPv4Address, str]) -> Family4:
+    base = int(subnet.network_address)
+    offsets = {int(address) - base: owner for address, owner in quarantined.items()}
+    return _Family("address", IPv4Address, base, subnet.num_addresses, Pool(offsets))
+
+
+def _family6(subnet: IPv6Network, quarantined: Mapping[IPv6Address, str]) -> Family6:
+    base = int(subnet.network_address)
+    offsets = {int(address) - base: owner for address, owner in quarantined.items()}
+    return _Family("address6", IPv6Address, base, subnet.num_addresses, Pool(offsets))
+
+
+def assign_addresses(
     path: str,
     network: Network,
     subnet: IPv4Network,
     subnet6: IPv6Network,
-    old: AddressPlan | None,
-    findings: list[Finding],
-    closed: QuarantinedAddresses = NOTHING_CLOSED,
-) -> AddressPlan:
-    """Give every address of one network, keeping the offsets of `old`; where nothing is to give,
-    `old` itself.
+    previous: NetworkAllocation | None,
+    quarantined: QuarantinedAddresses,
+) -> tuple[AddressPlan, Findings]:
+    """(addresses, findings). An endpoint that gets none is not in the plan, and an error names it.
+
+    path: of the network in the YAML.
+    previous: what the network held before; its offsets stay.
     """
-    if old is not None and _settled(network, subnet, subnet6, old):
-        return old
-    four = _AddressFamilyPool(int(subnet.network_address), subnet.num_addresses, "address")
-    six = _AddressFamilyPool(int(subnet6.network_address), subnet6.num_addresses, "address6")
-    said4 = {
-        name: int(one.address) for name, one in network.endpoints.items() if one.address is not None
-    }
-    said6 = {
-        name: int(one.address6)
-        for name, one in network.endpoints.items()
-        if one.address6 is not None
-    }
+    if previous is not None and _is_settled(network, subnet, subnet6, previous):
+        gateways = previous.gateway_address, previous.gateway_address6
+        return AddressPlan(*gateways, previous.endpoints), ()
+    four = _family4(subnet, quarantined.four)
+    six = _family6(subnet6, quarantined.six)
+    if previous is not None:
+        _keep_offsets(four, six, network, previous)
+    # In the order in which people count: laptop-2 before laptop-10.
     names = sorted(network.endpoints, key=natural)
-    _keep(four, six, network, old)
-    _gateway(path, four, six, network, findings)
-    for side, said, shown in ((four, said4, IPv4Address), (six, said6, IPv6Address)):
-        for name in sorted(said):
-            _pin(
-                f"{path}.endpoints.{name}.{side.word}",
-                side,
-                name,
-                said[name],
-                shown(said[name]),
-                findings,
-            )
-    _fill(path, four, six, [name for name in names if name not in said4], names, closed, findings)
-    full = (name for name in names if name in four.given and name in six.given)
+    findings = [
+        *_place_gateway(path, four, six, network),
+        *_take_chosen(path, four, network),
+        *_take_chosen(path, six, network),
+        *_fill(path, four, six, network, names, quarantined),
+    ]
+    offsets, offsets6 = four.pool.values, six.pool.values
     endpoints = {
         name: EndpointAllocation(
-            IPv4Address(four.base + four.given[name]), IPv6Address(six.base + six.given[name])
+            IPv4Address(four.base + offsets[name]), IPv6Address(six.base + offsets6[name])
         )
-        for name in full
+        for name in names
+        if name in offsets and name in offsets6
     }
-    gateway6 = IPv6Address(six.base + six.given.get("", 0))
-    return AddressPlan(
-        subnet, subnet6, IPv4Address(four.base + four.given.get("", 0)), gateway6, endpoints
+    return AddressPlan(four.address(GATEWAY), six.address(GATEWAY), endpoints), tuple(findings)
+
+
+def _is_settled(
+    network: Network, subnet: IPv4Network, subnet6: IPv6Network, previous: NetworkAllocation
+) -> bool:
+    """Whether all addresses stay as they are: a short way for large networks.
+
+    An allocation with more than addresses is not settled: what else it holds is assigned anew from
+    addresses alone (`l2_ids`, `key_names`).
+    """
+    if not (previous.holds_only_addresses and previous.is_consistent):
+        return False
+    if (subnet, subnet6) != (previous.subnet, previous.subnet6):
+        return False
+    if network.endpoints.keys() != previous.endpoints.keys():
+        return False
+    if network.gateway_address not in (None, previous.gateway_address):
+        return False
+    return all(
+        endpoint.address in (None, previous.endpoints[name].address)
+        and endpoint.address6 in (None, previous.endpoints[name].address6)
+        for name, endpoint in network.explicit_endpoints.items()
     )
 
 
-def _settled(network: Network, subnet: IPv4Network, subnet6: IPv6Network, old: AddressPlan) -> bool:
-    """Whether everybody has a seat, and nobody asks for another one: a short way for large
-    networks.
-    """
-    if not (old.plain and old.sound):
-        return False  # what is not plain is given elsewhere
-    if (subnet, subnet6) != (
-        old.subnet,
-        old.subnet6,
-    ) or network.endpoints.keys() != old.endpoints.keys():
-        return False
-    if network.gateway_address not in (None, old.gateway):
-        return False
-    for name, one in network.explicit_endpoints.items():
-        had = old.endpoints[name]
-        if one.address not in (None, had.address) or one.address6 not in (None, had.address6):
-            return False
-    return True
-
-
-def _keep(
-    four: _AddressFamilyPool, six: _AddressFamilyPool, network: Network, old: AddressPlan | None
+def _keep_offsets(
+    four: Family4, six: Family6, network: Network, previous: NetworkAllocation
 ) -> None:
-    """What was held and is not said otherwise stays at its offset; in the order of `old`, where the
-    first have precedence.
+    """Let everyone keep the previous offset, but for whom the YAML chooses another address.
+
+    Where two hold the same, the first in the order of `previous` keeps it.
     """
-    if old is None:
-        return
-    base4, base6 = int(old.subnet.network_address), int(old.subnet6.network_address)
+    base4 = int(previous.subnet.network_address)
+    base6 = int(previous.subnet6.network_address)
     if 0 <= base4 - four.base < four.size:
-        base4 = four.base
+        base4 = four.base  # it has grown in place: addresses stay
     if network.gateway_address is None:
-        four.take("", int(old.gateway) - base4)
-    six.take("", int(old.gateway6) - base6)
-    for name, had in old.endpoints.items():
-        one = network.endpoints.get(name)
-        if one is None:
+        four.take(GATEWAY, int(previous.gateway_address) - base4)
+    six.take(GATEWAY, int(previous.gateway_address6) - base6)
+    for name, held in previous.endpoints.items():
+        endpoint = network.endpoints.get(name)
+        if endpoint is None:
             continue
-        if one.address is None:
-            four.take(name, int(had.address) - base4)
-        if one.address6 is None:
-            six.take(name, int(had.address6) - base6)
+        if endpoint.address is None:
+            four.take(name, int(held.address) - base4)
+        if endpoint.address6 is None:
+            six.take(name, int(held.address6) - base6)
 
 
-def _gateway(
-    path: str,
-    four: _AddressFamilyPool,
-    six: _AddressFamilyPool,
-    network: Network,
-    findings: list[Finding],
-) -> None:
-    said = network.gateway_address
-    if said is not None:
-        _pin(f"{path}.gateway_address", four, "", int(said), said, findings)
-    elif "" not in four.given:
-        four.take("", next((offset for offset in range(four.size) if offset not in four.owner), 0))
-    first = (
-        1 if network.subnet6 is not None else four.given.get("", 0) + 1
-    )  # of a given subnet, `validation` keeps host 1 free
-    if "" not in six.given and not six.take("", first):
-        offset = next((n for n in range(1, six.size) if n not in six.owner), 0)
-        six.take("", offset)
-
-
-def _pin(
-    path: str,
-    side: _AddressFamilyPool,
-    name: str,
-    value: int,
-    shown: IPv4Address | IPv6Address,
-    findings: list[Finding],
-) -> None:
-    offset = value - side.base
-    if side.take(name, offset):
+def _place_gateway(path: str, four: Family4, six: Family6, network: Network) -> Iterator[Finding]:
+    if network.gateway_address is not None:
+        yield from _take(f"{path}.gateway_address", four, GATEWAY, network.gateway_address)
+    elif GATEWAY not in four.pool.values:
+        four.pool.take_first(GATEWAY, range(four.size))
+    if GATEWAY in six.pool.values:
         return
-    if 0 <= offset < side.size:
-        holder = side.owner[offset]
-        text = f"{shown} is held by {f'endpoint {holder}' if holder else 'the gateway'}"
-        findings.append(Finding("taken", path, text, "choose another one"))
+    # Of a subnet6 that the YAML chooses, `validation` keeps host 1 free.
+    beside = 1 if network.subnet6 is not None else four.pool.values.get(GATEWAY, 0) + 1
+    if not six.take(GATEWAY, beside):
+        six.pool.take_first(GATEWAY, chain(range(1, six.size), (0,)))
+
+
+def _take_chosen(path: str, family: Family4 | Family6, network: Network) -> Iterator[Finding]:
+    """Addresses that the YAML chooses for endpoints; never one that another one holds."""
+    for name, endpoint in sorted(network.explicit_endpoints.items()):
+        address = getattr(endpoint, family.field)
+        if address is not None:
+            yield from _take(f"{path}.endpoints.{name}.{family.field}", family, name, address)
+
+
+def _take(
+    path: str, family: Family4 | Family6, owner: str, address: IPv4Address | IPv6Address
+) -> Iterator[Finding]:
+    offset = family.offset(address)
+    if family.take(owner, offset):
         return
-    subnet = f"{type(shown)(side.base)}/{shown.max_prefixlen - (side.size - 1).bit_length()}"
+    if 0 <= offset < family.size:
+        holder = family.pool.owners[offset]
+        name = f"endpoint {holder}" if holder != GATEWAY else "the gateway"
+        yield taken(path, str(address), name, CHOOSE_ANOTHER)
+        return
+    text = f"{address} is outside of the network's subnet {family.subnet}"
     hint = "write an address of that subnet, or the subnet that holds this one"
-    findings.append(
-        Finding(
-            "address-outside-subnet",
-            path,
-            f"{shown} is outside of the network's subnet {subnet}",
-            hint,
-        )
-    )
+    yield Finding("address-outside-subnet", path, text, hint)
+
+
+# ---- new endpoints ----------------------------------------------------------------------------
 
 
 def _fill(
     path: str,
-    four: _AddressFamilyPool,
-    six: _AddressFamilyPool,
-    automatic: list[str],
+    four: Family4,
+    six: Family6,
+    network: Network,
     names: list[str],
-    closed: QuarantinedAddresses,
-    findings: list[Finding],
-) -> None:
-    """New endpoints, in the order of their names as people count: laptop-2 before laptop-10."""
-    free4 = (offset for offset in _free_offsets(four) if four.base + offset not in closed.four)
-    spare6 = (
-        n
-        for n in range(four.size + 1, six.size)
-        if n not in six.owner and six.base + n not in closed.six
-    )
-    for name in automatic:
-        if name not in four.given:
-            offset = next(free4, None)
-            if offset is None:
-                findings += _only_closed(
-                    path, four, [each for each in automatic if each not in four.given], closed
-                )
-                break  # else already a finding: more endpoints than the subnet holds
-            four.take(name, offset)
-    without = []
-    for name in names:
-        if name in six.given or name not in four.given:
-            continue
-        beside = four.given[name] + 1
-        if six.base + beside not in closed.six and six.take(name, beside):
-            continue
-        spare = next(spare6, None)
-        if spare is None or not six.take(name, spare):
-            without.append(name)
+    quarantined: QuarantinedAddresses,
+) -> Iterator[Finding]:
+    """Addresses for all of `names` who have none, in their order."""
+    chosen = {name for name, one in network.explicit_endpoints.items() if one.address is not None}
+    automatic = [name for name in names if name not in chosen]
+    without = four.pool.fill(automatic, _offsets(four.size))
+    if without:
+        yield _no_address(path, four, without, quarantined)
+    with_address = [name for name in names if name in four.pool.values]
+    without = _fill6(four, six, with_address)
     if without:
         text = f"no IPv6 address is left for {', '.join(without)}"
-        findings.append(
-            Finding("subnet6-too-small", f"{path}.subnet6", text, "a /64 holds everyone")
-        )
+        hint = "a /64 holds all endpoints"
+        yield Finding("subnet6-too-small", f"{path}.subnet6", text, hint)
 
 
-def _only_closed(
-    path: str, four: _AddressFamilyPool, without: list[str], closed: QuarantinedAddresses
-) -> Iterator[Finding]:
-    """There are addresses, but each was somebody's until a short while ago."""
-    if next(_free_offsets(four), None) is not None:
-        text = f"no address is left for {', '.join(without)} but what rests by gateway.quarantine"
-        hint = (
-            f"the next is free at {closed.next_free}; or raise `expected_users`, or shorten"
-            " `gateway.quarantine`"
-        )
-        yield Finding(
-            "quarantined",
-            f"{path}.endpoints.{without[0]}",
-            text,
-            f"{hint}; the same device: `renamed_from`",
-        )
+def _fill6(four: Family4, six: Family6, names: list[str]) -> list[str]:
+    """IPv6 addresses beside the IPv4 ones, or else above all of these. Returns who gets none."""
+    spare = six.pool.never_held(range(four.size + 1, six.size))
+    without = []
+    for name in six.pool.without(names):
+        beside = four.pool.values[name] + 1
+        is_free = beside not in six.pool.quarantined and six.take(name, beside)
+        if not is_free and not six.pool.take_first(name, spare):
+            without.append(name)
+    return without
 
 
-def _free_offsets(side: _AddressFamilyPool) -> Iterator[int]:
-    """1 to the last but one; then the lowest, which is free when the gateway sits elsewhere."""
-    every = chain(range(1, max(2, side.size - 1)), (0,))
-    return (offset for offset in every if offset < side.size and offset not in side.owner)
+def _no_address(
+    path: str, four: Family4, names: list[str], quarantined: QuarantinedAddresses
+) -> Finding:
+    """More endpoints than the subnet holds, which `validation` says first; or quarantined ones."""
+    listed = ", ".join(names)
+    are_quarantined = any(offset not in four.pool.owners for offset in _offsets(four.size))
+    if not are_quarantined:
+        text = f"subnet {four.subnet} is exhausted: no address is left for {listed}"
+        return Finding("pool-exhausted", f"{path}.endpoints", text, "raise `expected_users`")
+    return Finding(
+        "quarantined",
+        f"{path}.endpoints.{names[0]}",
+        f"subnet {four.subnet} is exhausted for {listed}: all free addresses are quarantined"
+        " (gateway.quarantine)",
+        f"the next is free at {quarantined.next_free}; or raise `expected_users`, or shorten"
+        " `gateway.quarantine`; for the same device, write `renamed_from`",
+    )
+
+
+def _offsets(size: int) -> Iterator[int]:
+    """Offsets in the order in which endpoints get them: 1 to the last but one, then 0.
+
+    0 is free where the gateway has another address.
+    """
+    return (offset for offset in chain(range(1, max(2, size - 1)), (0,)) if offset < size)

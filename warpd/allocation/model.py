@@ -1,234 +1,238 @@
-"""What was given, and what was given up: plain values, and their JSON in the state folder.
+"""Allocations: which numbers, blocks and addresses every network and endpoint holds.
 
-Lives here: the shape of grants. Does not: who gets what (`allocator`), how a grant outlives an edit
-(`renames`), how the operator's lock is written (`lock`). Version 1 of the JSON knew nothing of what
-was given up; it is still read.
+Lives here: the values, and one table of their fields. Both files that hold allocations derive from
+that table: the state folder's JSON (`state_json`) and the lock file's YAML (`lockfile`). Does not:
+who gets what (`allocator`), how an allocation outlives an edit (`renames`, `quarantine`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
-from warpd.allocation.addresses import AddressPlan, EndpointAllocation
+from warpd.intent.capacity import LEG_MAX
+from warpd.intent.types import TABLE_MAX, VCID_MAX, VLAN_MAX, VNI_MAX, Range
 
-VERSION: Final = 2
-VERSIONS_READ: Final = (1, 2)
-SINCE_MAX: Final = 2**35  # seconds: beyond the year 3000
+PORT_MAX: Final = 65535
+
+# ---- the table of fields ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationField:
+    """One field of an allocation, as both files and the allocator know it.
+
+    type: `int`, `str`, or a class of `ipaddress`.
+    limits: the smallest and the largest number; None for what is no number.
+    yaml: the field of the intent by which the operator may choose the value; "" for none.
+    is_optional: whether an empty value is left out of the files; it is read as `empty`.
+    is_unique: whether no two networks of a gateway may hold the same value.
+    is_companion: whether the value follows from another one, so that it is no number of a pool.
+    """
+
+    name: str
+    type: type
+    limits: Range | None = None
+    yaml: str = ""
+    is_unique: bool = False
+    is_companion: bool = False
+    is_optional: bool = False
+    empty: Any = None
+
+    def parse(self, value: Any) -> Any:
+        """The value, of its text or its number. Raises: TypeError, ValueError where it is none."""
+        parsed = self.type(value)
+        if self.limits is not None and parsed not in self.limits:
+            raise ValueError(f"{self.name} {parsed} is not in {self.limits}")
+        return parsed
+
+
+def _allocated(of_type: type, limits: Range | None = None, **properties: Any) -> dict[str, Any]:
+    """Metadata of a dataclass's field: the arguments of `AllocationField`, without its name and default."""
+    return {"allocated": {"type": of_type, "limits": limits, **properties}}
+
+
+def _fields(of_class: type) -> tuple[AllocationField, ...]:
+    """The table of one class, in the order of its fields; one with a default is optional."""
+    return tuple(
+        AllocationField(
+            each.name,
+            is_optional=each.default is not MISSING,
+            empty=each.default,
+            **each.metadata["allocated"],
+        )
+        for each in dataclasses.fields(of_class)
+        if "allocated" in each.metadata
+    )
+
+
+# ---- the values ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAllocation:
+    """What one endpoint holds.
+
+    leg: the number of its leg in an Ethernet network, from 1; 0 elsewhere.
+    vni: the VXLAN id of that leg; None where there is none.
+    key_name: the name by which its keys are derived, where it is not the endpoint's name.
+    """
+
+    address: IPv4Address = field(metadata=_allocated(IPv4Address))
+    address6: IPv6Address = field(metadata=_allocated(IPv6Address))
+    leg: int = field(default=0, metadata=_allocated(int, Range(0, LEG_MAX)))
+    vni: int | None = field(default=None, metadata=_allocated(int, Range(1, VNI_MAX)))
+    key_name: str = field(default="", metadata=_allocated(str))
 
 
 @dataclass(frozen=True)
 class NetworkAllocation:
-    """Everything that one network was given."""
+    """What one network holds, and its endpoints.
 
-    vcid: int
-    port: int
-    routing_table: int
-    subnet: IPv4Network
-    subnet6: IPv6Network
-    gateway_address: IPv4Address
-    gateway_address6: IPv6Address
-    transit: IPv4Network
+    vlan: the VLAN of an Ethernet network; 0 where there is none.
+    first_name: the name that it was first allocated under, where it has another one now.
+    """
+
+    vcid: int = field(
+        metadata=_allocated(int, Range(1, VCID_MAX), yaml="vcid", is_unique=True),
+    )
+    port: int = field(
+        metadata=_allocated(int, Range(1, PORT_MAX), yaml="port", is_unique=True),
+    )
+    routing_table: int = field(
+        metadata=_allocated(int, Range(1, TABLE_MAX), yaml="routing_table", is_unique=True),
+    )
+    subnet: IPv4Network = field(metadata=_allocated(IPv4Network, yaml="subnet"))
+    subnet6: IPv6Network = field(metadata=_allocated(IPv6Network, yaml="subnet6", is_unique=True))
+    gateway_address: IPv4Address = field(
+        metadata=_allocated(IPv4Address, yaml="gateway_address", is_companion=True)
+    )
+    gateway_address6: IPv6Address = field(metadata=_allocated(IPv6Address, is_companion=True))
+    transit: IPv4Network = field(metadata=_allocated(IPv4Network, is_unique=True))
     endpoints: Mapping[str, EndpointAllocation] = field(default_factory=dict)
-    vlan: int = 0  # the VLAN of an Ethernet segment; 0 where there is none
-    first_name: str = ""  # the name that it was first granted under, where it has another now
+    vlan: int = field(
+        default=0,
+        metadata=_allocated(int, Range(0, VLAN_MAX), yaml="vlan_id", is_unique=True),
+    )
+    first_name: str = field(default="", metadata=_allocated(str, is_companion=True))
 
     @cached_property
-    def seats(self) -> AddressPlan:
-        return AddressPlan(
-            self.subnet, self.subnet6, self.gateway_address, self.gateway_address6, self.endpoints
-        )
+    def holds_only_addresses(self) -> bool:
+        """Whether no endpoint has more than its addresses: no leg, no VNI, no name for keys."""
+        return not any(one.leg or one.vni or one.key_name for one in self.endpoints.values())
+
+    @cached_property
+    def is_consistent(self) -> bool:
+        """Whether all addresses are inside the subnets, and no two of them are the same."""
+        four = {int(self.gateway_address), *(int(one.address) for one in self.endpoints.values())}
+        six = {int(self.gateway_address6), *(int(one.address6) for one in self.endpoints.values())}
+        if not (_are_inside(four, self.subnet) and _are_inside(six, self.subnet6)):
+            return False
+        return len(four) == len(six) == len(self.endpoints) + 1
 
     def first_names(self, name: str, endpoint: str) -> tuple[str, str] | None:
-        """What network and endpoint were first called; None where that is what they are called."""
+        """The names that the network and the endpoint were first allocated under.
+
+        `name` and `endpoint` are their names now. None where these are the first ones.
+        """
         key_name = self.endpoints[endpoint].key_name
-        return (
-            (self.first_name or name, key_name or endpoint) if self.first_name or key_name else None
-        )
+        if not (self.first_name or key_name):
+            return None
+        return self.first_name or name, key_name or endpoint
+
+
+def _are_inside(addresses: set[int], subnet: IPv4Network | IPv6Network) -> bool:
+    first = int(subnet.network_address)
+    return first <= min(addresses) and max(addresses) < first + subnet.num_addresses
+
+
+ENDPOINT_FIELDS: Final = _fields(EndpointAllocation)
+NETWORK_FIELDS: Final = _fields(NetworkAllocation)
+FIELDS: Final[Mapping[str, AllocationField]] = {
+    each.name: each for each in (*NETWORK_FIELDS, *ENDPOINT_FIELDS)
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Tombstone:
-    """What somebody had and has no more."""
+    """A released allocation, or a part of one, that is given to nobody else yet.
+
+    endpoint: "" where the values were the network's own.
+    released_s: seconds since the epoch.
+    values: (field, value as text), in the order of the fields' names.
+    """
 
     network: str
-    endpoint: str  # "" where it was the network's own
-    since: int  # seconds since the epoch
-    values: tuple[
-        tuple[str, str], ...
-    ]  # fields of the grant, as text, in the order of the fields' names
+    endpoint: str
+    released_s: int
+    values: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(network: str, endpoint: str, released_s: int, values: Mapping[str, Any]) -> Tombstone:
+        """The tombstone of these values by field."""
+        pairs = sorted((name, str(value)) for name, value in values.items())
+        return Tombstone(network, endpoint, released_s, tuple(pairs))
 
     def get(self, name: str) -> str:
-        """The value of a field; "" where it was not given up."""
+        """The value of a field as text; "" where it was not released."""
         return dict(self.values).get(name, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
+    """All that a gateway has allocated: by network, and what is quarantined."""
+
     networks: Mapping[str, NetworkAllocation] = field(default_factory=dict)
-    freed: tuple[Tombstone, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
 
 
-class Writer:
-    """Allocations to JSON; what is the very same object as the last time is not written anew."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, tuple[NetworkAllocation, str]] = {}
-
-    def text(self, allocations: Allocations) -> str:
-        """Sorted and versioned, a line a network: the same grants are the same bytes."""
-        self._parts = {
-            name: self._part(name, item) for name, item in sorted(allocations.networks.items())
-        }
-        networks = ",\n".join(text for _, text in self._parts.values())
-        rows = (
-            [one.network, one.endpoint, one.since, dict(one.values)]
-            for one in sorted(allocations.freed)
-        )
-        freed = ",\n".join(json.dumps(row, sort_keys=True) for row in rows)
-        return (
-            f'{{"version": {VERSION},\n"freed": [\n{freed}\n],\n"networks": {{\n{networks}\n}}}}\n'
-        )
-
-    def _part(self, name: str, item: NetworkAllocation) -> tuple[NetworkAllocation, str]:
-        known = self._parts.get(name)
-        if known is not None and known[0] is item:
-            return known
-        return item, f"{json.dumps(name)}: {json.dumps(_plain(item), sort_keys=True)}"
+# ---- values by the name of the field ---------------------------------------------------------
 
 
-def to_json(allocations: Allocations) -> str:
-    """As `Writer.text`, once."""
-    return Writer().text(allocations)
+def network_values(allocation: NetworkAllocation) -> dict[str, str | int]:
+    """A network's own values by field, without its endpoints."""
+    return _values(allocation, NETWORK_FIELDS)
 
 
-def network_values(item: NetworkAllocation) -> dict[str, str | int]:
-    """A network's own grants by field, those that are not there left out."""
-    values: dict[str, str | int] = {
-        "vcid": item.vcid,
-        "port": item.port,
-        "routing_table": item.routing_table,
-        "subnet": str(item.subnet),
-        "subnet6": str(item.subnet6),
-        "gateway_address": str(item.gateway_address),
-        "gateway_address6": str(item.gateway_address6),
-        "transit": str(item.transit),
-        "vlan": item.vlan,
-        "first_name": item.first_name,
-    }
-    return {name: value for name, value in values.items() if value}
+def endpoint_values(allocation: EndpointAllocation) -> dict[str, str | int]:
+    """An endpoint's values by field."""
+    return _values(allocation, ENDPOINT_FIELDS)
 
 
-def endpoint_values(item: EndpointAllocation) -> dict[str, str | int]:
-    """Likewise of an endpoint."""
-    values: dict[str, str | int] = {"address": str(item.address), "address6": str(item.address6)}
-    more: dict[str, str | int] = {"leg": item.leg, "vni": item.vni or 0, "key_name": item.key_name}
-    return values | {name: value for name, value in more.items() if value}
+def _values(allocation: object, fields: tuple[AllocationField, ...]) -> dict[str, str | int]:
+    """Numbers as they are, all else as text; without optional fields that are empty."""
+    values: dict[str, str | int] = {}
+    for each in fields:
+        value = getattr(allocation, each.name)
+        if value or not each.is_optional:
+            values[each.name] = value if each.type is int else str(value)
+    return values
 
 
 def network_allocation(
     values: Mapping[str, Any], endpoints: Mapping[str, EndpointAllocation]
 ) -> NetworkAllocation:
-    """The grant of such values.
+    """The allocation of such values as `network_values` returns.
 
     Raises:
-        KeyError, ValueError: one is missing, or is none.
+        KeyError: one is missing.
+        TypeError, ValueError: one is not what its field holds.
     """
-    return NetworkAllocation(
-        int(values["vcid"]),
-        int(values["port"]),
-        int(values["routing_table"]),
-        IPv4Network(values["subnet"]),
-        IPv6Network(values["subnet6"]),
-        IPv4Address(values["gateway_address"]),
-        IPv6Address(values["gateway_address6"]),
-        IPv4Network(values["transit"]),
-        endpoints,
-        int(values.get("vlan", 0)),
-        str(values.get("first_name", "")),
-    )
+    return NetworkAllocation(endpoints=endpoints, **_parsed(values, NETWORK_FIELDS))
 
 
 def endpoint_allocation(values: Mapping[str, Any]) -> EndpointAllocation:
-    """Likewise of an endpoint. Raises: KeyError, ValueError."""
-    vni = int(values.get("vni", 0)) or None
-    four, six = IPv4Address(values["address"]), IPv6Address(values["address6"])
-    return EndpointAllocation(
-        four, six, int(values.get("leg", 0)), vni, str(values.get("key_name", ""))
-    )
+    """The allocation of such values as `endpoint_values` returns. Raises as `network_allocation`."""
+    return EndpointAllocation(**_parsed(values, ENDPOINT_FIELDS))
 
 
-def _plain(item: NetworkAllocation) -> dict[str, Any]:
+def _parsed(values: Mapping[str, Any], fields: tuple[AllocationField, ...]) -> dict[str, Any]:
     return {
-        **network_values(item),
-        "endpoints": {name: _row(one) for name, one in item.endpoints.items()},
+        each.name: each.parse(values[each.name])
+        for each in fields
+        if each.name in values or not each.is_optional
     }
-
-
-def _row(one: EndpointAllocation) -> list[Any]:
-    """Short, for there may be very many: a key's name at the end needs leg and VNI before it, if
-    only as 0.
-    """
-    row = [str(one.address), str(one.address6), one.leg, one.vni or 0, one.key_name]
-    while not row[-1]:
-        row.pop()
-    return row
-
-
-def from_json(text: str) -> Allocations:
-    """Read what `to_json` wrote.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        document = json.loads(text)
-        if document["version"] not in VERSIONS_READ:
-            raise ValueError(
-                f"grants of version {document['version']}, this warpd reads {VERSIONS_READ}"
-            )
-        networks = {name: _parsed(item) for name, item in sorted(document["networks"].items())}
-        freed = tuple(_freed(*row) for row in document.get("freed", ()))
-        return Allocations(networks, freed)
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ValueError(f"these are no grants: {error!r}") from None
-
-
-def _parsed(item: Mapping[str, Any]) -> NetworkAllocation:
-    return network_allocation(
-        item, {name: _seat(one) for name, one in sorted(item["endpoints"].items())}
-    )
-
-
-def _seat(row: list[Any]) -> EndpointAllocation:
-    return endpoint_allocation(
-        dict(zip(("address", "address6", "leg", "vni", "key_name"), row, strict=False))
-    )
-
-
-def _freed(network: str, endpoint: str, since: int, values: Mapping[str, str]) -> Tombstone:
-    if not 0 <= int(since) < SINCE_MAX:
-        raise ValueError(f"{since} is no time")
-    for key, parse in _PARSERS.items():
-        if key in values:
-            parse(values[key])
-    return Tombstone(
-        str(network),
-        str(endpoint),
-        int(since),
-        tuple((str(key), str(values[key])) for key in sorted(values)),
-    )
-
-
-# What a value that was given up must be, for it is taken apart again where it must not be given.
-_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("vcid", "port", "routing_table", "vlan", "leg", "vni"), int),
-    **dict.fromkeys(("subnet", "transit"), IPv4Network),
-    **dict.fromkeys(("address", "gateway_address"), IPv4Address),
-    **dict.fromkeys(("address6", "gateway_address6"), IPv6Address),
-    "subnet6": IPv6Network,
-}

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from warpd.allocation.lockfile import BEHIND, lock_text, parsed, resolved
+from warpd.allocation.lockfile import lock_text, parsed, resolved
+from warpd.allocation.lockfile_checks import BEHIND
 from warpd.allocation.merge import merged_locks
 from warpd.cli import output
 from warpd.cli.app import Output, app

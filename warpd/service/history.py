@@ -20,15 +20,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from warpd.allocation import model as allocation_model
 from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.service.workspace import LoadedIntent, Session
-from warpd.store.state_folder import HISTORY, IN_FORCE
+from warpd.store.state_folder import HISTORY, IN_FORCE, allocations_of_record
 from warpd.store.state_folder import record_name as _name
 
 PENDING: Final = "pending.json"
 FORMAT: Final = 1
+ENTRY_FORMAT: Final = 2  # 1 called the allocations `grants`
+ENTRY_FORMATS_READ: Final = (1, 2)
 KEPT: Final = 50  # entries
 NOTHING: Final = 0  # the number that stands for the time before the first apply
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -153,10 +154,13 @@ class History:
     def _to_json(self, entry: HistoryEntry) -> str:
         fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks")}
         allocations = self._store.allocations_text(entry.allocations)
-        return (
-            json.dumps({"version": FORMAT, **fields, "files": entry.files, "grants": allocations})
-            + "\n"
-        )
+        document = {
+            "version": ENTRY_FORMAT,
+            **fields,
+            "files": entry.files,
+            "allocations": allocations,
+        }
+        return json.dumps(document) + "\n"
 
     def entries(self) -> list[HistoryEntry]:
         """Return all entries, the oldest first.
@@ -354,9 +358,9 @@ def _number(name: str) -> int:
 
 def _from_json(text: str) -> HistoryEntry:
     data = json.loads(text)
-    if data["version"] != FORMAT:
-        raise ValueError(f"version {data['version']}, this warpd reads {FORMAT}")
-    allocations = allocation_model.from_json(data["grants"])
+    if data["version"] not in ENTRY_FORMATS_READ:
+        raise ValueError(f"version {data['version']}, this warpd reads {ENTRY_FORMATS_READ}")
+    allocations = allocations_of_record(data)
     return HistoryEntry(
         data["number"], data["time"], data["by"], data["networks"], dict(data["files"]), allocations
     )

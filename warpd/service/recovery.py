@@ -20,8 +20,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_int
 from typing import Any, Final
 
 from warpd import naming
-from warpd.allocation.addresses import EndpointAllocation
-from warpd.allocation.model import Allocations, NetworkAllocation
+from warpd.allocation.model import Allocations, EndpointAllocation, NetworkAllocation
 from warpd.errors import WarpError
 from warpd.intent.intersection import UNNAMED
 from warpd.intent.model import Endpoint, Intent, Network

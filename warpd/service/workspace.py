@@ -16,15 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warpd.allocation.allocator import allocate
-from warpd.allocation.lockfile import (
-    Lock,
-    behind,
-    beside,
-    contradictions,
-    without_contradictions,
-)
+from warpd.allocation.lockfile import Lock, beside
+from warpd.allocation.lockfile_checks import behind, contradictions, without_contradictions
 from warpd.allocation.model import Allocations
-from warpd.allocation.renames import Quarantine, resting
+from warpd.allocation.quarantine import Quarantine, quarantine_of
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.intent.loader import MAIN_FILE, Loaded, load, pointer
 from warpd.intent.model import Intent
@@ -48,7 +43,7 @@ DEFAULT_SOCKET = Path("/run/warpd/warpd.sock")
 NO_MASTER = Secret(bytes(32))
 # Findings about what changes for clients that are in use. They are shown apart from other warnings,
 # and an operator agrees to them before they happen.
-RISKS = ("subnet-moves", "grant-moves", "rolled-back")
+RISKS = ("subnet-moves", "allocation-moves", "rolled-back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class LoadedIntent:
     - `allocations`: one for each network and endpoint of the intent, and the tombstones.
     - `warnings`: findings that are no errors.
     - `lock`: the lock file; None where there is none.
-    - `resting`: the released allocations that are not given to others yet.
+    - `quarantine`: the released allocations that are not given to others yet.
     - `previous`: the allocations before this reading.
     """
 
@@ -69,7 +64,7 @@ class LoadedIntent:
     allocations: Allocations
     warnings: tuple[Finding, ...]
     lock: Lock | None = None
-    resting: Quarantine = field(default_factory=Quarantine)
+    quarantine: Quarantine = field(default_factory=Quarantine)
     previous: Allocations = field(default_factory=Allocations)
 
     @property
@@ -160,7 +155,7 @@ class Session:
         located = tuple(loaded.locate(item) for item in findings)
         if loaded.intent is None or any(item.is_error for item in located):
             raise InvalidIntent(located)
-        quarantined = resting(loaded.intent, allocations, now_s)
+        quarantined = quarantine_of(loaded.intent, allocations, now_s)
         return LoadedIntent(
             loaded, loaded.intent, allocations, located, lock, quarantined, previous
         )

@@ -1,4 +1,4 @@
-"""The state folder: grants, the master secret, config versions, and the lock of whoever writes.
+"""The state folder: allocations, the master secret, config versions, and the lock of whoever writes.
 
 Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed,
 folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing;
@@ -23,14 +23,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from warpd.allocation import model as allocation_model
+from warpd.allocation import state_json
 from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.keys.derivation import KEY_BYTES, Secret
 from warpd.store.atomic_file import put, sync_folder, write_synced
 
-ALLOCATIONS: Final = "grants.json"
+ALLOCATIONS: Final = "allocations.json"
+ALLOCATIONS_BEFORE: Final = "grants.json"  # their former name: read, and replaced by the next write
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
 MASKED: Final = "configs"
@@ -110,33 +111,41 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.folder = Path(state_dir)
-        self._writer = allocation_model.Writer()
+        self._writer = state_json.Writer()
         self._allocations: tuple[Stamp | None, Allocations] | None = None  # as last read or written
         self._locked_in: os.stat_result | None = None  # the folder in which the lock is held
         self._made = False  # whether the folder was there, or was made here
         self._kept: int | None = None  # descriptor of the daemon's lock
 
-    # grants
+    # allocations
 
     def read_allocations(self) -> Allocations:
-        """The very same object while the file is the same; where that is lost, those of what was
-        applied last.
+        """The allocations; where their file is lost, those of what was applied last.
+
+        The same object as before while the file is unchanged.
 
         Raises:
             WarpError: they cannot be read.
         """
-        stamp = self.stamp(ALLOCATIONS)
-        if stamp is None:
-            return self._grants_on_record()
+        for name in (ALLOCATIONS, ALLOCATIONS_BEFORE):
+            stamp = self.stamp(name)
+            if stamp is not None:
+                return self._allocations_in(name, stamp, state_json.from_json)
+        return self._allocations_on_record()
+
+    def _allocations_in(
+        self, name: str, stamp: Stamp, parse: Callable[[str], Allocations]
+    ) -> Allocations:
+        """Those in this document, read again only when its stamp is another one."""
         if self._allocations is not None and self._allocations[0] == stamp:
             return self._allocations[1]
-        text = self._read(ALLOCATIONS)
+        text = self._read(name)
         if text is None:
             return Allocations({})
-        self._allocations = stamp, self._parse(ALLOCATIONS, text, allocation_model.from_json)
+        self._allocations = stamp, self._parse(name, text, parse)
         return self._allocations[1]
 
-    def _grants_on_record(self) -> Allocations:
+    def _allocations_on_record(self) -> Allocations:
         pointer = self._read(IN_FORCE)
         number = (
             self._parse(IN_FORCE, pointer, lambda text: int(json.loads(text)["number"]))
@@ -147,19 +156,24 @@ class Store:
         stamp = self.stamp(name) if number else None
         if stamp is None:
             return Allocations({})
-        if self._allocations is None or self._allocations[0] != stamp:
-            self._allocations = stamp, self._parse(name, self._read(name) or "", _grants_of_record)
-        return self._allocations[1]
+        return self._allocations_in(name, stamp, _record_allocations)
 
     def write_allocations(self, allocations: Allocations) -> None:
-        if (
+        """Replace the file, where it does not hold these already; one of the former name goes.
+
+        Raises:
+            WarpError: the folder takes no writes.
+        """
+        is_written = (
             self._allocations is not None
             and self._allocations[1] is allocations
             and self._allocations[0] == self.stamp(ALLOCATIONS)
-        ):
-            return
-        self._write(ALLOCATIONS, self.allocations_text(allocations))
-        self._allocations = self.stamp(ALLOCATIONS), allocations
+        )
+        if not is_written:
+            self._write(ALLOCATIONS, self.allocations_text(allocations))
+            self._allocations = self.stamp(ALLOCATIONS), allocations
+        if self.stamp(ALLOCATIONS_BEFORE) is not None:
+            self.drop(ALLOCATIONS_BEFORE)
 
     def allocations_text(self, allocations: Allocations) -> str:
         return self._writer.text(allocations)
@@ -602,7 +616,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _broken(path: Path, why: str) -> WarpError:
-    hint = "restore it from a backup; without it every grant would be given anew"
+    hint = "restore it from a backup; without it, everything would be allocated anew"
     return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
 
 
@@ -666,9 +680,20 @@ def record_name(number: int) -> str:
     return f"{HISTORY}/{number:06}.json"
 
 
-def _grants_of_record(text: str) -> Allocations:
+def allocations_of_record(record: Mapping[str, Any]) -> Allocations:
+    """The allocations of an entry in the history, which version 1 of it called `grants`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has none.
+    """
+    name = "grants" if record["version"] == 1 else "allocations"
+    return state_json.from_json(record[name])
+
+
+def _record_allocations(text: str) -> Allocations:
+    """Raises: ValueError when this is no entry of the history."""
     try:
-        return allocation_model.from_json(json.loads(text)["grants"])
+        return allocations_of_record(json.loads(text))
     except (KeyError, TypeError, RecursionError) as failure:
         raise ValueError(f"unexpected shape: {failure!r}") from None
 

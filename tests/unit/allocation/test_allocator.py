@@ -13,7 +13,8 @@ import pytest
 
 from tests.counts import growth
 from warpd.allocation.allocator import allocate
-from warpd.allocation.model import Allocations, from_json, to_json
+from warpd.allocation.model import Allocations
+from warpd.allocation.state_json import from_json, to_json
 from warpd.intent.capacity import capacity, expected_users, prefix_for
 from warpd.intent.model import Intent
 from warpd.networks.isolation.namespace import transit6
@@ -303,7 +304,8 @@ def test_twenty_hash_seeds_give_the_same_bytes() -> None:
     program = (
         "import json,sys\nfrom warpd.intent.model import Intent\nfrom warpd.allocation.allocator"
         " import allocate\n"
-        "from warpd.allocation.model import Allocations,to_json\n"
+        "from warpd.allocation.model import Allocations\nfrom warpd.allocation.state_json import"
+        " to_json\n"
         "print(to_json(allocate(Intent.model_validate(json.loads(sys.argv[1])),Allocations())[0]))"
     )
     seen = set()

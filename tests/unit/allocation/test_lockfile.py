@@ -98,8 +98,8 @@ def test_a_lock_is_obeyed_over_the_state_folder_and_over_what_is_new(yaml: Path)
         )
     risks = session(yaml).read().risks
     assert {(item.code, item.path) for item in risks} == {
-        ("grant-moves", "networks.privacy"),
-        ("grant-moves", "networks.privacy.endpoints.phone"),
+        ("allocation-moves", "networks.privacy"),
+        ("allocation-moves", "networks.privacy.endpoints.phone"),
     }
     assert session(yaml, "none").read().risks == ()
 
@@ -375,8 +375,8 @@ def test_what_rests_is_in_the_lock(yaml: Path) -> None:
     path.write_text(lock_text(allocations))
     read = read_lock(path)
     assert read is not None and read.allocations is not None
-    assert read.allocations.freed == allocations.freed and [
-        row.endpoint for row in allocations.freed
+    assert read.allocations.tombstones == allocations.tombstones and [
+        row.endpoint for row in allocations.tombstones
     ] == ["tablet"]
     change(yaml, "phone: {type: mobile}\n", "phone: {type: mobile}\n      watch: {type: mobile}\n")
     assert (

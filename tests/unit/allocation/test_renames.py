@@ -63,7 +63,9 @@ def test_a_renamed_endpoint_keeps_address_and_keys_whether_the_line_stays_or_goe
     first = give(old)
     new = world.intent(n=successor(net("b"), "handset", "phone"))
     second = give(new, first)
-    assert address(second, "n", "handset") == address(first, "n", "phone") and second.freed == ()
+    assert (
+        address(second, "n", "handset") == address(first, "n", "phone") and second.tombstones == ()
+    )
     assert keys_of(new, second, "n") == keys_of(old, first, "n")
     assert give(new, second) == second
     assert give(world.intent(n=net("b", "handset")), second) == second
@@ -159,20 +161,20 @@ def test_the_same_name_gets_its_own_again_while_it_rests() -> None:
     full = world.intent(n=net("phone", "b"), z=net("x"))
     first = give(full)
     gone = give(world.intent(n=net("b")), first)
-    assert {(row.network, row.endpoint) for row in gone.freed} == {
+    assert {(row.network, row.endpoint) for row in gone.tombstones} == {
         ("n", "phone"),
         ("z", ""),
         ("z", "x"),
     }
     back = give(full, gone, NOW + HOUR_S)
-    assert back.networks == first.networks and back.freed == ()
+    assert back.networks == first.networks and back.tombstones == ()
 
 
 def test_no_rest_when_it_is_turned_off() -> None:
     off = {"quarantine": 0}
     first = give(world.intent(off, n=net("phone", "b")))
     second = give(world.intent(off, n=net("b", "new")), first)
-    assert address(second, "n", "new") == address(first, "n", "phone") and second.freed == ()
+    assert address(second, "n", "new") == address(first, "n", "phone") and second.tombstones == ()
 
 
 def test_a_full_subnet_waits_and_says_until_when() -> None:
@@ -229,7 +231,7 @@ def test_what_the_yaml_says_goes_before_any_rest_but_not_in_silence() -> None:
     allocations, findings = allocate(world.intent(n=body), first, NOW)
     assert address(allocations, "n", "new") == address(first, "n", "phone")
     assert [(item.code, item.severity, item.path) for item in findings] == [
-        ("resting", "warning", "networks.n.endpoints.new.address")
+        ("quarantine-overridden", "warning", "networks.n.endpoints.new.address")
     ]
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from warpd.allocation.addresses import EndpointAllocation
-from warpd.allocation.model import Allocations, NetworkAllocation, to_json
+from warpd.allocation.model import Allocations, EndpointAllocation, NetworkAllocation
+from warpd.allocation.state_json import to_json
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.store.state_folder import Store

@@ -405,7 +405,7 @@ class _PlanReader:
     def _known_names(self, network: str) -> set[str]:
         """Return the endpoints that have, or have had, an allocation in a network."""
         previous = self.before.allocations.networks.get(network)
-        released = self.before.allocations.freed
+        released = self.before.allocations.tombstones
         names = {tombstone.endpoint for tombstone in released if tombstone.network == network}
         return names if previous is None else names | set(previous.endpoints)
 
@@ -445,7 +445,7 @@ class _PlanReader:
             for name, endpoint in network.endpoints.items():
                 owners[network.vcid, str(endpoint.address)] = name
                 owners[network.vcid, str(endpoint.address6)] = name
-        for tombstone in self.before.allocations.freed:
+        for tombstone in self.before.allocations.tombstones:
             if not tombstone.endpoint:
                 continue
             released = networks.get(tombstone.network)

@@ -145,7 +145,7 @@ def outlook(
     return {
         "risks": [*own, *(risk.as_json() for risk in seen.risks)],
         "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
-        "quarantine": quarantine_json(read.resting),
+        "quarantine": quarantine_json(read.quarantine),
     }
 
 
@@ -213,7 +213,7 @@ def status_data(
     """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
     data = status_json(goal, found, int(time.time()))
     data["warnings"] = list(host_warnings(found.observed.host, read.allocations, read.intent))
-    data["quarantine"] = quarantine_json(read.resting)
+    data["quarantine"] = quarantine_json(read.quarantine)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()
     for network in data["networks"]:

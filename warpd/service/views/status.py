@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from warpd import naming
-from warpd.allocation.renames import Quarantine
+from warpd.allocation.quarantine import Quarantine
 from warpd.intent.model import Network, Resource
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
 from warpd.kernel.state import Key, PeerTraffic

@@ -112,7 +112,7 @@ def test_what_goes_carries_its_name_also_when_only_tombstones_know_it() -> None:
     for key, item in list(kernel.objects.items()):  # the kernel knows no labels
         if isinstance(item, WireguardPeer):
             kernel.objects[key] = dataclasses.replace(item, label="")
-    assert after.allocations.freed
+    assert after.allocations.tombstones
     view = overview(
         planned_run(kernel, after).plan,
         Side(None, after.allocations),

@@ -132,13 +132,13 @@ def test_what_rests_as_json(tmp_path: Path) -> None:
     session.commit(session.read())
     yaml.write_text(yaml.read_text().replace(", y: {type: cpe}", ""))
     session.commit(session.read())
-    (row,) = quarantine_json(session.read().resting)
+    (row,) = quarantine_json(session.read().quarantine)
     assert (row["network"], row["endpoint"], row["values"]["address"]) == ("a", "y", "10.50.0.2")
     assert row["until"].endswith("+00:00") and json.dumps(row)
     yaml.write_text(
         yaml.read_text().replace("version: 1\n", "version: 1\ngateway: {quarantine: 0s}\n")
     )
-    assert quarantine_json(session.read().resting) == []
+    assert quarantine_json(session.read().quarantine) == []
 
 
 def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
