@@ -46,7 +46,9 @@ def test_rename_grow_lock_and_rebuild(tmp_path: Path) -> None:
     done = run(tmp_path, "apply", "--yes")
     assert done.returncode == 0, done.stderr
     assert run(tmp_path, "endpoint", "config", "a/phone").returncode == 0
-    vcid = json.loads((tmp_path / "state" / "grants.json").read_text())["networks"]["a"]["vcid"]
+    vcid = json.loads((tmp_path / "state" / "allocations.json").read_text())["networks"]["a"][
+        "vcid"
+    ]
     before = dump(vcid)
 
     renamed = TEXT.replace("  a: {", "  c: {renamed_from: a, ").replace(
@@ -89,7 +91,9 @@ def test_a_new_key_of_the_gateway_leaves_peers_alone(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
     yaml.write_text(TEXT)
     assert run(tmp_path, "apply", "--yes").returncode == 0
-    vcid = json.loads((tmp_path / "state" / "grants.json").read_text())["networks"]["a"]["vcid"]
+    vcid = json.loads((tmp_path / "state" / "allocations.json").read_text())["networks"]["a"][
+        "vcid"
+    ]
     before = dump(vcid)
     yaml.write_text(TEXT.replace("a: {", "a: {rotation: 1, "))
     assert run(tmp_path, "apply", "--yes").returncode == 0

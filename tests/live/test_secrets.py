@@ -131,7 +131,7 @@ def warpctl(paths: tuple[Path, Path], command: str) -> bytes:
 
 def derived(paths: tuple[Path, Path]) -> dict[str, bytes]:
     """Every key that the gateway has or hands out, by a name."""
-    granted = json.loads((paths[1] / "grants.json").read_text())["networks"]
+    granted = json.loads((paths[1] / "allocations.json").read_text())["networks"]
     master = Secret(MASTER)
     out = {"master": MASTER}
     for network, item in granted.items():

@@ -44,7 +44,7 @@ FAULTS = {
     ),
     "empty": (
         f"mv {DISK}/state {DISK}/away && mkdir -m 700 {DISK}/state",
-        f"test ! -e {DISK}/state/grants.json && rm -rf {DISK}/state && mv {DISK}/away {DISK}/state",
+        f"test ! -e {DISK}/state/allocations.json && rm -rf {DISK}/state && mv {DISK}/away {DISK}/state",
     ),
 }
 Bench = tuple[Lab, Gateway]
@@ -79,7 +79,7 @@ class Disk:
 
     def written(self) -> set[str]:
         """IPv4 addresses that are held by an endpoint, as the disk says."""
-        where = f"cat {DISK}/state/grants.json 2>/dev/null || cat {DISK}/away/grants.json"
+        where = f"cat {DISK}/state/allocations.json 2>/dev/null || cat {DISK}/away/allocations.json"
         networks = json.loads(self.host.run("sh", "-c", where).checked().out)["networks"]
         return {row[0] for network in networks.values() for row in network["endpoints"].values()}
 

@@ -13,8 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from warpd import naming
-from warpd.allocation.addresses import EndpointAllocation
-from warpd.allocation.model import Allocations, NetworkAllocation
+from warpd.allocation.model import Allocations, EndpointAllocation, NetworkAllocation
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
 from warpd.kernel.state import Host
 from warpd.networks.firewall.connection_limits import Share, Shares

@@ -4,7 +4,6 @@ that writes it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -394,15 +393,3 @@ def test_the_lock_is_read_again_only_when_its_bytes_change(yaml: Path) -> None:
     second = reader.lock(path)
     assert second is not first and second is not None and second.allocations is not None
     assert second.allocations.networks["privacy"].port == 51826
-
-
-def test_grants_of_an_older_warpd_are_read(yaml: Path) -> None:
-    one = session(yaml)
-    read = one.read()
-    one.commit(read)
-    path = yaml.parent / "state" / "grants.json"
-    document = json.loads(path.read_text())
-    document["version"] = 1
-    del document["freed"]
-    path.write_text(json.dumps(document))
-    assert one.store.read_allocations() == dataclasses.replace(read.allocations, freed=())

@@ -24,7 +24,10 @@ CASES: dict[str, tuple[Facts, str]] = {
         Facts(obstacle="read-only", state_dir="/var/lib/warpd"),
         "/var/lib/warpd is read-only",
     ),
-    "edit-unwritten": (Facts(unwritten="grants.json: No space left on device"), "No space left"),
+    "edit-unwritten": (
+        Facts(unwritten="allocations.json: No space left on device"),
+        "No space left",
+    ),
     "yaml-invalid": (
         Facts(findings=("warp.yaml:3:1: networks.a: bad", "another")),
         "warp.yaml:3:1: networks.a: bad (and 1 more)",

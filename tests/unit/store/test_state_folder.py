@@ -87,7 +87,7 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
     files = sorted(
         str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file()
     )
-    assert files == ["configs.json", "configs/n.a.json", "grants.json", "lock", "master.key"]
+    assert files == ["allocations.json", "configs.json", "configs/n.a.json", "lock", "master.key"]
     assert {stat.S_IMODE((store.folder / name).stat().st_mode) for name in files} == {0o600}
     assert stat.S_IMODE((store.folder / "configs").stat().st_mode) == 0o700
 
@@ -95,9 +95,9 @@ def test_what_is_written_is_read_and_private(tmp_path: Path) -> None:
 def test_the_same_grants_again_write_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_allocations(allocations(1))
-    before = (tmp_path / "grants.json").stat().st_ino
+    before = (tmp_path / "allocations.json").stat().st_ino
     store.write_allocations(allocations(1))
-    assert (tmp_path / "grants.json").stat().st_ino == before
+    assert (tmp_path / "allocations.json").stat().st_ino == before
 
 
 def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
@@ -109,21 +109,21 @@ def test_grants_that_another_process_wrote_count(tmp_path: Path) -> None:
     assert mine.read_allocations() == allocations(2)
     mine.write_allocations(kept)
     assert other.read_allocations() == kept
-    (tmp_path / "grants.json").unlink()
+    (tmp_path / "allocations.json").unlink()
     assert mine.read_allocations() == Allocations({})
     mine.write_allocations(kept)
     assert other.read_allocations() == kept
     edited = (
-        (tmp_path / "grants.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')
+        (tmp_path / "allocations.json").read_bytes().replace(b'"port": 1,', b'"port": 3,')
     )  # as many bytes
-    (tmp_path / "grants.json").write_bytes(edited)
+    (tmp_path / "allocations.json").write_bytes(edited)
     assert mine.read_allocations() == Store(tmp_path).read_allocations() != kept
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"version": 9, "networks": {}}', b"[1]"])
 def test_a_damaged_file_is_never_an_empty_one(tmp_path: Path, text: bytes) -> None:
     for name, read in (
-        ("grants.json", Store(tmp_path).read_allocations),
+        ("allocations.json", Store(tmp_path).read_allocations),
         ("configs.json", Store(tmp_path).versions),
     ):
         (tmp_path / name).write_bytes(text)
