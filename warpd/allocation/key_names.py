@@ -62,23 +62,32 @@ def _with_key_names(
 ) -> Mapping[str, EndpointAllocation]:
     """The same mapping where the keys of every endpoint go by its name."""
     known = previous.endpoints if previous is not None else {}
-    renamed = {
+    renamed = _renamed(network, known)
+    if not (renamed or quarantined or _have_more_than_addresses(previous)):
+        return endpoints
+    held = _key_names(endpoints, known)
+    wanted = {name: renamed.get(name, name) for name in endpoints}
+    key_names = _assign(held, wanted, quarantined)
+    if all(key_name == name for name, key_name in key_names.items()):
+        return endpoints
+    return {name: _with_key_name(one, name, key_names[name]) for name, one in endpoints.items()}
+
+
+def _have_more_than_addresses(previous: NetworkAllocation | None) -> bool:
+    return previous is not None and not previous.holds_only_addresses
+
+
+def _key_names(endpoints: Iterable[str], known: Mapping[str, EndpointAllocation]) -> dict[str, str]:
+    """The names by which the keys of endpoints go that were there before."""
+    return {name: known[name].key_name or name for name in endpoints if name in known}
+
+
+def _renamed(network: Network, known: Mapping[str, EndpointAllocation]) -> dict[str, str]:
+    """Name -> former name of each endpoint that is renamed by this edit."""
+    return {
         name: endpoint.renamed_from
         for name, endpoint in network.explicit_endpoints.items()
         if endpoint.renamed_from and name not in known
-    }
-    if previous is None or previous.holds_only_addresses:
-        have_key_names = False
-    else:
-        have_key_names = any(known[name].key_name for name in endpoints if name in known)
-    if not (have_key_names or renamed or quarantined):
-        return endpoints
-    held = {name: known[name].key_name or name for name in endpoints if name in known}
-    wanted = {name: renamed.get(name, name) for name in endpoints}
-    key_names = _assign(held, wanted, quarantined)
-    return {
-        name: _with_key_name(endpoint, name, key_names[name])
-        for name, endpoint in endpoints.items()
     }
 
 

@@ -58,12 +58,18 @@ def assign_l2_ids(
     meshes = {name: network for name, network in meshes.items() if name in vlans}
     vnis, more = assign_vnis(meshes, result, quarantine.vnis())
     for name in meshes:
-        endpoints = {
-            each: dataclasses.replace(endpoint, vni=vnis.get((name, each)))
-            for each, endpoint in result[name].endpoints.items()
-        }
-        result[name] = dataclasses.replace(result[name], endpoints=endpoints)
+        result[name] = _with_vnis(name, result[name], vnis)
     return result, findings + more
+
+
+def _with_vnis(
+    name: str, allocation: NetworkAllocation, vnis: Mapping[Leg, int]
+) -> NetworkAllocation:
+    endpoints = {
+        each: dataclasses.replace(endpoint, vni=vnis.get((name, each)))
+        for each, endpoint in allocation.endpoints.items()
+    }
+    return dataclasses.replace(allocation, endpoints=endpoints)
 
 
 # ---- VLAN ids ---------------------------------------------------------------------------------
@@ -83,10 +89,8 @@ def assign_vlans(
     for name, network in meshes.items():
         if network.vlan_id is not None and not pool.take(name, network.vlan_id):
             shared[name] = network.vlan_id
-    for name, network in meshes.items():
-        vlan = held.get(name, 0)
-        is_kept = network.vlan_id is None and vlan and _is_access_vlan(network, vlan)
-        if is_kept and not pool.take(name, vlan) and is_shared:
+    for name, vlan in _held_vlans(meshes, held):
+        if not pool.take(name, vlan) and is_shared:
             shared[name] = vlan
     findings = []
     for name in pool.without(name for name in meshes if name not in shared):
@@ -98,6 +102,14 @@ def assign_vlans(
             )
             findings.append(Finding("pool-exhausted", f"networks.{name}", text, hint))
     return {**shared, **pool.values}, tuple(findings)
+
+
+def _held_vlans(meshes: Networks, held: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """(network, VLAN id) of those that keep what they hold."""
+    for name, network in meshes.items():
+        vlan = held.get(name, 0)
+        if network.vlan_id is None and vlan and _is_access_vlan(network, vlan):
+            yield name, vlan
 
 
 def _vlans(network: Network) -> Iterator[int]:
@@ -160,7 +172,7 @@ def assign_vnis(
     pool: Pool[int, Leg] = Pool(quarantined)
     legs = list(_legs_of(meshes, allocations))
     for leg, by_vlan, held in legs:
-        if held and (held == by_vlan or _is_spare(meshes[leg[0]], held)):
+        if _may_keep(meshes[leg[0]], by_vlan, held):
             pool.take(leg, held)
     spare: dict[Range | None, Iterator[int]] = {}
     findings = []
@@ -180,16 +192,17 @@ def assign_vnis(
 
 def _legs_of(
     meshes: Iterable[str], allocations: Mapping[str, NetworkAllocation]
-) -> Iterator[tuple[Leg, int, int | None]]:
-    """(leg, the VNI that follows from the VLAN id or 0, the VNI held before)."""
+) -> Iterator[tuple[Leg, int, int]]:
+    """(leg, the VNI that follows from the VLAN id or 0, the VNI held before or 0)."""
     for name in meshes:
         for each, endpoint in allocations[name].endpoints.items():
-            yield (name, each), _by_vlan(allocations[name].vlan, endpoint.leg), endpoint.vni
+            yield (name, each), _by_vlan(allocations[name].vlan, endpoint.leg), endpoint.vni or 0
 
 
 def _by_vlan(vlan: int, leg: int) -> int:
     return 100_000 + vlan * 100 + leg if leg <= LEGS_BY_VLAN else 0
 
 
-def _is_spare(network: Network, vni: int) -> bool:
-    return vni in (network.vni_pool or SPARE_VNIS)
+def _may_keep(network: Network, by_vlan: int, held: int) -> bool:
+    """Whether the held VNI (0 for none) is one that the network could be given now."""
+    return held != 0 and (held == by_vlan or held in (network.vni_pool or SPARE_VNIS))

@@ -263,8 +263,10 @@ def without_contradictions(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings where the YAML has the last word: contradictions only say where the lock is
     behind.
     """
-    return tuple(_only_behind(each) if each.code == CONTRADICTS else each for each in findings)
+    return tuple(map(_only_behind, findings))
 
 
-def _only_behind(contradiction: Finding) -> Finding:
-    return dataclasses.replace(contradiction, code=BEHIND, severity="warning")
+def _only_behind(finding: Finding) -> Finding:
+    if finding.code != CONTRADICTS:
+        return finding
+    return dataclasses.replace(finding, code=BEHIND, severity="warning")

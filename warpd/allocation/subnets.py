@@ -43,29 +43,47 @@ def assign_subnets(
     automatic = {name: network for name, network in networks.items() if network.subnet is None}
     for name, network in automatic.items():
         _take_pinned(blocks, name, network)
-    findings = []
+    findings: list[Finding] = []
     without: dict[str, list[str]] = {}
     for name, network in automatic.items():
-        held = blocks.values.get(name)
-        if held is not None and held.prefixlen <= _prefix(network):
+        previous_block = blocks.values.get(name)
+        if previous_block is not None and previous_block.prefixlen <= _prefix(network):
             continue
         block = _new_block(blocks, name, network, pool_of(pools, network))
         if block is None:
             without.setdefault(network.type, []).append(name)
             continue
-        if held is not None and not held.subnet_of(block):
-            findings.append(_moved(name, held, block))
-            if quarantine.period_s:
-                blocks.quarantined.append((name, held))
+        if previous_block is not None and not previous_block.subnet_of(block):
+            findings.append(_moved(name, previous_block, block))
+            _release(blocks, name, previous_block, quarantine)
         blocks.values[name] = block
     for of_type, names in sorted(without.items()):
-        for name in names:
-            blocks.values.pop(name, None)
-        path = f"gateway.pools.subnets.{of_type}"
         pool = pool_of(pools, networks[names[0]])
-        rows = _in_the_way(blocks, pool, names[0], networks[names[0]], quarantine)
-        findings.append(exhausted(path, str(pool), names, quarantine, rows))
+        findings.append(_exhausted(blocks, of_type, pool, names, networks, quarantine))
     return blocks.values, tuple(findings)
+
+
+def _release(
+    blocks: BlockPool[IPv4Network], name: str, block: IPv4Network, quarantine: Quarantine
+) -> None:
+    """Keep a block that a network has left from the networks that are served after it."""
+    if quarantine.period_s:
+        blocks.quarantined.append((name, block))
+
+
+def _exhausted(
+    blocks: BlockPool[IPv4Network],
+    of_type: str,
+    pool: IPv4Network,
+    names: list[str],
+    networks: Mapping[str, Network],
+    quarantine: Quarantine,
+) -> Finding:
+    """These networks of one type get no subnet; nor do they keep one that is too small."""
+    for name in names:
+        blocks.values.pop(name, None)
+    rows = _in_the_way(blocks, pool, names[0], networks[names[0]], quarantine)
+    return exhausted(f"gateway.pools.subnets.{of_type}", str(pool), names, quarantine, rows)
 
 
 def pool_of(pools: Pools, network: Network) -> IPv4Network:

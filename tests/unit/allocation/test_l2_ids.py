@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
+from warpd.allocation.allocator import allocate
 from warpd.allocation.l2_ids import assign_legs
-from warpd.allocation.model import EndpointAllocation
+from warpd.allocation.model import Allocations, EndpointAllocation
+from warpd.intent.model import Intent
 
 
 def endpoint(number: int, leg: int = 0, vni: int | None = None) -> EndpointAllocation:
@@ -28,3 +30,16 @@ def test_quarantined_legs_count_toward_the_limit() -> None:
     assert [(item.code, item.path) for item in findings] == [
         ("quarantined", "networks.n.endpoints")
     ]
+
+
+def test_a_vlan_id_that_the_yaml_takes_away_goes_to_nobody_in_the_same_edit() -> None:
+    body = {"type": "l2-mesh", "expected_users": 3}
+    first = Intent.model_validate({"version": 1, "networks": {"b": body}})
+    before, findings = allocate(first, Allocations(), 1_700_000_000)
+    assert findings == () and before.networks["b"].vlan == 100
+    edited = {"a": body, "b": {**body, "vlan_id": 200}}
+    second = Intent.model_validate({"version": 1, "networks": edited})
+    after, findings = allocate(second, before, 1_700_000_000)
+    assert findings == ()
+    assert {name: one.vlan for name, one in after.networks.items()} == {"a": 101, "b": 200}
+    assert ("vlan", "100") in after.tombstones[0].values
