@@ -216,6 +216,14 @@ class Agreement:
         """
         if self.digest is not None:
             refuse_stale(kernel, session.goal(read, create=False), self.digest)
+        self.refuse_new_risks(read)
+
+    def refuse_new_risks(self, read: LoadedIntent) -> None:
+        """Refuse a risk that the operator has not agreed to.
+
+        Raises:
+            Busy: there is one.
+        """
         if self.risks is not None and any(item.message not in self.risks for item in read.risks):
             text = "the YAML has changed since: it now holds a risk that was not agreed to"
             raise Busy(text, code="plan-stale", hint="see it with `warpctl plan`")

@@ -237,12 +237,12 @@ def _explicit_endpoints(intent: Intent) -> Iterator[tuple[str, Endpoint]]:
 
 
 def _vni_pools(intent: Intent) -> Iterator[Finding]:
-    held: list[tuple[str, Range]] = []
+    earlier: list[tuple[str, Range]] = []
     for name, network in sorted(intent.networks.items()):
         pool = network.vni_pool
         if pool is None:
             continue
-        for other, taken in held:
+        for other, taken in earlier:
             if pool.overlaps(taken):
                 text = f"VNIs {pool} overlap {taken} of networks.{other}.vni_pool"
                 yield _error(
@@ -251,7 +251,7 @@ def _vni_pools(intent: Intent) -> Iterator[Finding]:
                     text,
                     "a VNI is used once on a gateway",
                 )
-        held.append((name, pool))
+        earlier.append((name, pool))
 
 
 def _pools(intent: Intent) -> Iterator[Finding]:
@@ -308,12 +308,12 @@ def _return_paths(intent: Intent) -> Iterator[Finding]:
     Only the client's address says which network an answer belongs to.
     """
     for field, subnet in (("nat", "subnet"), ("nat6", "subnet6")):
-        held: list[tuple[str, Any]] = []
+        earlier: list[tuple[str, Any]] = []
         for name, network in sorted(intent.networks.items()):
             block = getattr(network, subnet)
             if block is None or getattr(network, field) or not network.traits.egress:
                 continue
-            for other, taken in held:
+            for other, taken in earlier:
                 if block.overlaps(taken):
                     text = (
                         f"{field}: false, and {block} overlaps {taken} of networks.{other}, which"
@@ -325,7 +325,7 @@ def _return_paths(intent: Intent) -> Iterator[Finding]:
                         text,
                         "answers could go to either: use NAT in one",
                     )
-            held.append((name, block))
+            earlier.append((name, block))
 
 
 # -- inside one network

@@ -272,8 +272,8 @@ def _foreign(
 
 def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Iterator[Check]:
     """Check that no other program has a port of a network that is to be up."""
-    held = {item.port for item in state if isinstance(item, WireguardDevice)}
-    for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - held).items():
+    bound = {item.port for item in state if isinstance(item, WireguardDevice)}
+    for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - bound).items():
         warning = port_warning(port, who)
         yield Check("port", "fail", warning["message"], warning["hint"])
 

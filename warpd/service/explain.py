@@ -372,8 +372,10 @@ def _own(addresses: Iterable[str], target: str) -> str | None:
 
 
 def _longest(prefixes: Iterable[str], target: str) -> str | None:
-    held = [prefix for prefix in prefixes if _holds(prefix, target)]
-    return max(held, key=lambda prefix: ip_network(prefix, strict=False).prefixlen, default=None)
+    containing = [prefix for prefix in prefixes if _holds(prefix, target)]
+    return max(
+        containing, key=lambda prefix: ip_network(prefix, strict=False).prefixlen, default=None
+    )
 
 
 def _holds(prefix: str, target: str) -> bool:

@@ -113,10 +113,11 @@ def test_growth_is_a_risk_that_somebody_must_agree_to(tmp_path: Path) -> None:
         and "--yes" in caught.value.hint
         and "10.100.0.0/31" in caught.value.hint
     )
-    change._refuse_unsaid(read, None)
-    change._refuse_unsaid(read, frozenset(item.message for item in read.risks))
+    change.Agreement(None, None).refuse_new_risks(read)
+    agreed = frozenset(item.message for item in read.risks)
+    change.Agreement(None, agreed).refuse_new_risks(read)
     with pytest.raises(WarpError) as stale:
-        change._refuse_unsaid(read, frozenset())
+        change.Agreement(None, frozenset()).refuse_new_risks(read)
     assert stale.value.exit_code == 5
     session.commit(read)
     assert session.read().risks == ()
