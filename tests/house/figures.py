@@ -210,6 +210,14 @@ def root_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def is_patch(target: ast.expr, foreign: set[str]) -> bool:
+    """Whether an assignment to this changes a library; an item of what a call has given does not."""
+    if isinstance(target, ast.Subscript):
+        is_module = ast.unparse(target).startswith("sys.modules[")
+        return is_module or root_of(target) in foreign - {CALLED}
+    return isinstance(target, ast.Attribute) and root_of(target) in foreign
+
+
 def patches(text: str) -> int:
     """Places that change what belongs to a library: an attribute of its, or `sys.modules`."""
     tree = ast.parse(text)
@@ -217,9 +225,7 @@ def patches(text: str) -> int:
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else []
         for target in targets:
-            if isinstance(target, (ast.Attribute, ast.Subscript)):
-                is_foreign = root_of(target) in foreign
-                count += is_foreign or ast.unparse(target).startswith("sys.modules[")
+            count += is_patch(target, foreign)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
             count += root_of(node.args[0]) in foreign
     return count

@@ -94,6 +94,7 @@ def test_a_class_pattern_asks_which_kind_something_is() -> None:
         ("import typer\ntyper.rich_utils.STYLE = ''", 1),
         ("from watchdog import x\nsetattr(x, 'delay', 0)", 1),
         ("import importlib\ngetattr(importlib.import_module('x'), 'Y').delay = 0.0", 1),
+        ("rows = {}\nrows.setdefault('a', {})['b'] = 1", 0),
         ("import os\nfrom warpd import naming\nos.environ['A'] = ''\nself.a = naming.b", 0),
     ],
 )
