@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT
 from warpd.reconcile.engine import Target, converge, planned_run, removal
 from warpd.reconcile.observe import observe
+from warpd.service import client
 
 WANTED = world.intent(a=world.network(2))
 
@@ -72,6 +77,18 @@ def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
     ).split() == ["1", "0"]
 
 
+def test_ipv6_forwarding_is_ours_by_its_number_alone(gateway: LiveKernel) -> None:
+    """A flushed ruleset and lost links leave the number; `destroy` turns off what bears it."""
+    sh("echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
+    goal = world.goal(WANTED)
+    up(gateway, goal)
+    sh("nft flush ruleset; ip -all netns delete")
+    host = gateway.dump(ROOT).host
+    assert host is not None and host.fence6
+    down(gateway)
+    assert sh("cat /proc/sys/net/ipv6/conf/all/forwarding").strip() == "0"
+
+
 def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None:
     sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
     up(gateway, world.goal(WANTED))
@@ -82,21 +99,50 @@ def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None
     ).split() == ["1", "1"]
 
 
-def test_forwarding_that_others_turn_on_later_stays_on(gateway: LiveKernel, tmp_path: Path) -> None:
-    """It is theirs from then on: the fence goes, the daemon says so, and destroy leaves it."""
-    sh("echo 0 >/proc/sys/net/ipv4/ip_forward")
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A setting of the whole host, the fence that goes with it, and what must forward at the end."""
+
+    setting: str
+    fence: str
+    seen: str
+
+
+FAMILIES = {
+    "IPv4": Family("net/ipv4/ip_forward", "fence4", "net/ipv4/conf/eth0/forwarding"),
+    "IPv6": Family("net/ipv6/conf/all/forwarding", "fence6", "net/ipv6/conf/eth0/forwarding"),
+}
+
+
+def codes(daemon: Daemon) -> set[str]:
+    """Of the conditions that the daemon tells."""
+    told = client.ask("GET", "/v1/status", path=daemon.state / "sock")["conditions"]
+    return {row["code"] for row in told}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_forwarding_that_others_turn_on_later_stays_on(
+    gateway: LiveKernel, tmp_path: Path, name: str
+) -> None:
+    """It is theirs from then on: the fence goes, everything says so, and destroy leaves it."""
+    family, code = FAMILIES[name], "forwarding-taken"
+    sh(f"echo 0 >/proc/sys/{family.setting}")
     gateway.close()
     with Daemon(tmp_path, {"version": 1, "networks": {"a": world.network(1)}}, 1.0) as daemon:
-        daemon.wait(lambda: "fence4" in sh("nft list table inet warpd"), "the fence")
-        sh("echo 1 >/proc/sys/net/ipv4/ip_forward")
-        daemon.wait(lambda: "fence4" not in sh("nft list table inet warpd"), "the fence to go")
-        assert len(daemon.lines("forwarding")) == 1
+        daemon.wait(lambda: family.fence in sh("nft list table inet warpd"), "the fence")
+        assert code not in codes(daemon)
+        sh(f"echo 1 >/proc/sys/{family.setting}")
+        daemon.wait(lambda: family.fence not in sh("nft list table inet warpd"), "the fence to go")
+        daemon.wait(lambda: code in codes(daemon), "the condition")
+        [line] = [each for each in daemon.lines("condition") if each["code"] == code]
+        assert f"turned on {name} forwarding" in str(line["text"])
+        daemon.stop()
+        daemon.start()
+        daemon.wait(lambda: code in codes(daemon), "the condition after a restart")
     kernel = LiveKernel()
     down(kernel)
     kernel.close()
-    assert sh(
-        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/forwarding"
-    ).split() == ["1", "1"]
+    assert sh(f"cat /proc/sys/{family.setting} /proc/sys/{family.seen}").split() == ["1", "1"]
 
 
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:

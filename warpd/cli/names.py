@@ -27,7 +27,6 @@ EVENT_KINDS: Final = (
     "change",
     "condition",
     "failed",
-    "forwarding",
     "from_kernel",
     "intent",
     "invalid",

@@ -13,7 +13,13 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import Scheduler
 from warpd.service.conditions import Facts, Retry
-from warpd.service.health import headlines, pending_facts, problems_of, uplink_state
+from warpd.service.health import (
+    headlines,
+    pending_facts,
+    problems_of,
+    taken_forwarding,
+    uplink_state,
+)
 from warpd.service.recovery import unnamed
 
 MASTER_LOST: Final = "master-lost"
@@ -42,6 +48,7 @@ def facts_of(
         rolled_back_to=desired.rolled_back_to,
         uplink=link,
         uplink_state=state,
+        taken_forwarding=taken_forwarding(reconciler.host),
         failing=_failing(reconciler, scheduler, now),
         problems=problems_of(reconciler.problems),
         contested={item: name(group) for item, group in sorted(scheduler.contested.items())},

@@ -186,9 +186,6 @@ class Reconciler:
 
     def _report_machine(self, found: PlannedRun) -> None:
         """What the look showed of this machine."""
-        host = found.observed.host
-        if host.forwarding4 and host.fence4:
-            self.report.forwarding_by_others()
         before, self.problems = self.problems, found.compiled.problems
         codes = tuple((problem.network, problem.finding.code) for problem in self.problems)
         self.mailbox.stats = dataclasses.replace(self.mailbox.stats, problems=codes)

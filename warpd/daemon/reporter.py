@@ -22,10 +22,6 @@ from warpd.reconcile.plan import Step
 
 STEPS_MAX: Final = 200  # changes of one pass that become an event each
 FINDINGS_MAX: Final = 20  # findings that one event lists
-FORWARDING_BY_OTHERS: Final = (
-    "somebody has turned on IPv4 forwarding for the whole host: it is not fenced off now, and"
-    " destroy leaves it on"
-)
 
 
 class Reporter:
@@ -94,10 +90,6 @@ class Reporter:
         self.event("rollback", number=number, complete=complete)
 
     # -- the kernel
-
-    def forwarding_by_others(self) -> None:
-        self.log.warning("forwarding", text=FORWARDING_BY_OTHERS)
-        self.event("forwarding", text=FORWARDING_BY_OTHERS)
 
     def problem_begins(self, problem: Problem) -> None:
         finding = problem.finding

@@ -336,6 +336,8 @@ class Host:
     - `fence4` (links), `fence6`, `tagged4`: what our fence rules and the tags of our links say. It
       is the memory that it was warpd who turned forwarding on, kept in the kernel itself so that it
       survives the loss of the state folder.
+    - `taken4`, `taken6`: others have turned forwarding on for the whole host since warpd did for
+      its links; it is theirs now (`kinds.sysctl.Fences`).
     - `passing_addresses`: of the uplink, those that will go (temporary, deprecated) or do not
       answer (tentative); `source_addresses` are those sent from by default.
     """
@@ -366,6 +368,8 @@ class Host:
     ra_links: tuple[str, ...] = ()
     fence4: tuple[str, ...] = ()
     fence6: bool = False
+    taken4: bool = False
+    taken6: bool = False
     tagged4: bool = False
     foreign_rules: ForeignRules = ForeignRules()
     passing_addresses: tuple[str, ...] = ()

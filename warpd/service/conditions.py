@@ -69,6 +69,8 @@ class Facts:
     - `rolled_back_to`: the number that a rollback went back to, while the files are still those
       that were rolled back.
     - `uplink`, `uplink_state`: its name, and missing, down, no route or "".
+    - `taken_forwarding`: IP versions whose forwarding others turned on for the whole host, after
+      warpd had turned it on for its links.
     - `failing`: network -> its retries; "gateway" stands for what belongs to no network.
     - `problems`: network -> what this machine lacks for it.
     - `contested`: object that another program keeps reverting -> its network.
@@ -91,6 +93,7 @@ class Facts:
     rolled_back_to: int | None = None
     uplink: str = ""
     uplink_state: str = ""
+    taken_forwarding: tuple[int, ...] = ()
     failing: Mapping[str, Retry] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     contested: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +110,7 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
         *_unwritable(facts),
         *_intent(facts),
         *_uplink(facts),
+        *_forwarding(facts),
         *_kernel(facts),
     ]
     return tuple(sorted(found, key=lambda item: item.severity != "error"))
@@ -206,6 +210,21 @@ def _uplink(facts: Facts) -> Iterator[Condition]:
             f"no default route leads through the uplink {facts.uplink}",
             hint,
         )
+
+
+def _forwarding(facts: Facts) -> Iterator[Condition]:
+    """What of the host's forwarding is no longer warpd's to fence and to turn off."""
+    if facts.taken_forwarding:
+        versions = " and ".join(f"IPv{version}" for version in facts.taken_forwarding)
+        text = (
+            f"another program has turned on {versions} forwarding for the whole host after warpd:"
+            " it is not fenced off, and destroy leaves it on"
+        )
+        hint = (
+            "where that is meant, set it in /etc/sysctl.d: from the next boot on it is the host's"
+            " own; where it is not, turn it off: warpd turns on, and fences, what it needs"
+        )
+        yield Condition("forwarding-taken", "warning", text, hint)
 
 
 def _kernel(facts: Facts) -> Iterator[Condition]:

@@ -59,6 +59,7 @@ def facts_on_disk(
         rolled_back_to=back_to,
         uplink=link,
         uplink_state=state,
+        taken_forwarding=taken_forwarding(host),
         problems=problems_of(problems),
     )
 
@@ -130,6 +131,13 @@ def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
     if host.uplink_down:
         return host.uplink, "down"
     return host.uplink, "" if host.hops else "no route"
+
+
+def taken_forwarding(host: Host | None) -> tuple[int, ...]:
+    """Return the IP versions that others have turned on for the whole host after warpd did."""
+    if host is None:
+        return ()
+    return tuple(version for version, it in ((4, host.taken4), (6, host.taken6)) if it)
 
 
 def _history_facts(

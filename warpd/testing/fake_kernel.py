@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
@@ -18,7 +20,14 @@ from warpd.kernel.api import Dump, Event, FailureKind, OperationError
 from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.kinds.nft_table import NftTable, table_key
-from warpd.kernel.kinds.sysctl import TAG_FENCE4
+from warpd.kernel.kinds.sysctl import (
+    FORWARDING4,
+    FORWARDING6,
+    FORWARDING6_BY_OTHERS,
+    TAG_FENCE4,
+    fences_standing,
+    is_on,
+)
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.registry import kind_of
 from warpd.kernel.rows import VethEnd
@@ -93,16 +102,26 @@ class FakeKernel:
 
     def _host(self) -> Host:
         """The host's facts after what we have done to it: forwarding, and our fences."""
-        fence4, fence6 = fences(cast("NftTable | None", self.objects.get(table_key(ROOT))))
-        six = self.settings.get("net/ipv6/conf/all/forwarding")
+        remembered = fences(cast("NftTable | None", self.objects.get(table_key(ROOT))))
+        tag = functools.reduce(operator.or_, (int(value) for value in self._tags()), 0)
+        four, six = self._forwarding(FORWARDING4), self._forwarding(FORWARDING6)
+        standing = fences_standing(*remembered, tag, four, six)
         return dataclasses.replace(
             self.host,
-            fence4=fence4,
-            fence6=fence6,
-            forwarding6=self.host.forwarding6 if six is None else six == "1",
-            exits=tuple(self._exit(link) for link in self._exits(fence4)),
-            tagged4=any(int(value) & TAG_FENCE4 for value in self._tags()),
+            fence4=standing.links4,
+            fence6=standing.all6,
+            taken4=standing.taken4,
+            taken6=standing.taken6,
+            forwarding4=is_on(four),
+            forwarding6=is_on(six),
+            exits=tuple(self._exit(link) for link in self._exits(standing.links4)),
+            tagged4=bool(tag & TAG_FENCE4),
         )
+
+    def _forwarding(self, path: str) -> str:
+        """A setting of the whole host: as last written, or as the host had it."""
+        before = self.host.forwarding4 if path == FORWARDING4 else self.host.forwarding6
+        return self.settings.get(path, FORWARDING6_BY_OTHERS if before else "0")
 
     def _exits(self, fence4: Sequence[str]) -> Sequence[EgressLink]:
         """While there is no uplink, the links that we let forward before stay what they are."""
@@ -122,7 +141,7 @@ class FakeKernel:
 
     def _exit(self, link: EgressLink) -> EgressLink:
         four = self.settings.get(f"net/ipv4/conf/{link.name}/forwarding")
-        return EgressLink(link.name, link.forwarding4 if four is None else four == "1")
+        return EgressLink(link.name, link.forwarding4 if four is None else is_on(four))
 
     def prepare(self, changes: Sequence[Change]) -> None:
         """It dials nobody."""

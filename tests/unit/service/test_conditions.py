@@ -48,6 +48,10 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "unsupported": (Facts(problems={"corp": "no VRF"}), "corp (no VRF)"),
     "contested": (Facts(contested={"root/rule/x": "corp"}), "root/rule/x of corp"),
+    "forwarding-taken": (
+        Facts(taken_forwarding=(4, 6)),
+        "IPv4 and IPv6 forwarding for the whole host",
+    ),
     "events-lost": (Facts(event_overruns=2), "lost 2 times"),
     "events-unwritten": (
         Facts(events_unwritten="No space left on device"),

@@ -25,6 +25,52 @@ from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 # that turned the host's forwarding on, which a flushed ruleset forgets.
 TAG_SET, TAG_FENCE4, TAG_FENCE6 = 4, 1, 2
 
+# IPv6 forwards on a host where this is not 0 (net/ipv6/ip6_output.c, ip6_forward() and
+# net/ipv6/addrconf.c, addrconf_fixup_forwarding()), and the kernel keeps the number. Everybody else
+# writes 1, so that 2 says that it was warpd.
+FORWARDING4 = "net/ipv4/ip_forward"
+FORWARDING6 = "net/ipv6/conf/all/forwarding"
+FORWARDING6_BY_US, FORWARDING6_BY_OTHERS = "2", "1"
+
+
+def is_on(value: str | None) -> bool:
+    """Whether a value of a `forwarding` setting forwards; None is a kernel without the setting."""
+    return value is not None and value != "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Fences:
+    """Where forwarding was off until warpd turned it on, and what of that others have taken over.
+
+    `links4` and `all6` are fenced: `destroy` turns them off again. `taken4` and `taken6` were turned
+    on by others later: no longer fenced, and left on.
+    """
+
+    links4: tuple[str, ...] = ()
+    all6: bool = False
+    taken4: bool = False
+    taken6: bool = False
+
+
+def fences_standing(
+    links4: tuple[str, ...], fenced6: bool, tag: int, value4: str | None, value6: str | None
+) -> Fences:
+    """Judge what the kernel remembers of our fences by what forwards now.
+
+    `links4` and `fenced6` are what is remembered; `tag` is that of our doors and VRFs; `value4` and
+    `value6` are the settings of the whole host.
+    """
+    known4, known6 = bool(links4 or tag & TAG_FENCE4), fenced6 or bool(tag & TAG_FENCE6)
+    others4 = is_on(value4)
+    others6 = is_on(value6) and value6 != FORWARDING6_BY_US
+    return Fences(
+        links4=() if others4 else links4,
+        all6=value6 == FORWARDING6_BY_US or (known6 and not others6),
+        taken4=known4 and others4,
+        taken6=known6 and others6,
+    )
+
+
 _QUIET = (
     "net/ipv4/conf/{}/forwarding",
     "net/ipv4/conf/{}/arp_ignore",
@@ -44,7 +90,7 @@ WATCHED: Mapping[str, tuple[str, ...]] = {
     "": (
         "net/ipv4/conf/all/send_redirects",
         "net/ipv6/conf/all/disable_ipv6",
-        "net/ipv6/conf/all/forwarding",
+        FORWARDING6,
         *(f"net/bridge/bridge-nf-call-{name}" for name in BRIDGE_NETFILTER),
     ),
     "vrf": ("net/ipv4/conf/{}/tag", *_PORT),

@@ -14,7 +14,18 @@ from ipaddress import ip_interface
 from warpd import naming
 from warpd.kernel.kinds.link import KERNEL_NAMES
 from warpd.kernel.kinds.nft_table import NftTable
-from warpd.kernel.kinds.sysctl import BRIDGE_NETFILTER, TAG_FENCE4, TAG_FENCE6, Sysctl, setting_of
+from warpd.kernel.kinds.sysctl import (
+    BRIDGE_NETFILTER,
+    FORWARDING4,
+    FORWARDING6,
+    FORWARDING6_BY_OTHERS,
+    FORWARDING6_BY_US,
+    TAG_FENCE4,
+    Sysctl,
+    fences_standing,
+    is_on,
+    setting_of,
+)
 from warpd.kernel.kinds.vrf import IFLA_VRF_TABLE
 from warpd.kernel.linux import wireguard_go
 from warpd.kernel.linux.cloud import cloud_address
@@ -106,7 +117,8 @@ def read_host(
     elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
     steered = _steered(route, look, row, elsewhere)
     exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
-    fence4, fence6 = _remembered(look, row, exits)
+    four, six = read_setting(FORWARDING4), read_setting(FORWARDING6)
+    standing = fences_standing(*_remembered(look, row, exits), look.tag, four, six)
     host = Host(
         hostname=socket.gethostname(),
         uplink=row.name if row else "",
@@ -116,17 +128,19 @@ def read_host(
         cloud_address=cloud_address(),
         wireguard_kernel=wireguard,
         wireguard_go=wireguard_go.available(),
-        forwarding4=read_setting("net/ipv4/ip_forward") == "1",
-        forwarding6=read_setting("net/ipv6/conf/all/forwarding") == "1",
+        forwarding4=is_on(four),
+        forwarding6=is_on(six),
         exits=exits,
         uplinks4=uplinks[0],
         uplinks6=uplinks[1],
         ways=ways,
         elsewhere=elsewhere,
         steered=tuple(hop.version for hop in steered),
-        ra_links=_ra_links(look, fence6),
-        fence4=fence4,
-        fence6=fence6,
+        ra_links=_ra_links(look, standing.all6),
+        fence4=standing.links4,
+        fence6=standing.all6,
+        taken4=standing.taken4,
+        taken6=standing.taken6,
         tagged4=bool(look.tag & TAG_FENCE4),
         foreign_rules=look.foreign_rules,
         passing_addresses=_passing(look.addresses, row),
@@ -203,14 +217,13 @@ def _remembered(
     A flush of the ruleset does not reach the tags, and a removed link does not reach the table.
     """
     fence4, fence6 = fences(look.table)
-    tag = look.tag
-    if tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
+    if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
         fence4 = (
             tuple(sorted({*fence4, exits[0].name}))
             if fence4
             else tuple(link.name for link in exits)
         )
-    return fence4, fence6 or bool(tag & TAG_FENCE6)
+    return fence4, fence6
 
 
 def _remembered_mtu(look: RootLook) -> int:
@@ -329,9 +342,9 @@ def _kept_forwarding(look: RootLook, rows: Sequence[LinkRow]) -> set[str]:
     by what they do.
     """
     fence4, _fence6 = fences(look.table)
-    if fence4 or not look.tag & TAG_FENCE4 or read_setting("net/ipv4/ip_forward") == "1":
+    if fence4 or not look.tag & TAG_FENCE4 or is_on(read_setting(FORWARDING4)):
         return {row.name for row in rows if row.name in fence4}
-    return {row.name for row in rows if row.setting(socket.AF_INET, "forwarding") == "1"}
+    return {row.name for row in rows if is_on(row.setting(socket.AF_INET, "forwarding"))}
 
 
 def _looks_ours(row: LinkRow) -> bool:
@@ -339,7 +352,7 @@ def _looks_ours(row: LinkRow) -> bool:
 
 
 def _exit(row: LinkRow) -> EgressLink:
-    return EgressLink(row.name, row.setting(socket.AF_INET, "forwarding") == "1")
+    return EgressLink(row.name, is_on(row.setting(socket.AF_INET, "forwarding")))
 
 
 def _ra_links(look: RootLook, fenced: bool) -> tuple[str, ...]:
@@ -362,13 +375,20 @@ def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject
         (shape.format(name), setting_of(rows[name], shape), ours, restore)
         for name, shape, ours, restore in seen
     ]
-    every = "net/ipv6/conf/all/forwarding"
-    wanted.append((every, read_setting(every), "1", "0" if host.fence6 else None))
+    wanted.append(
+        (FORWARDING6, _forwarding6(host), FORWARDING6_BY_US, "0" if host.fence6 else None)
+    )
     return [
         Sysctl(ROOT, path, value, restore=restore if value == ours else None)
         for path, value, ours, restore in wanted
         if value is not None
     ]
+
+
+def _forwarding6(host: Host) -> str | None:
+    """As it is, where it is ours or off; else whatever number others wrote, told as the usual one."""
+    value = read_setting(FORWARDING6)
+    return FORWARDING6_BY_OTHERS if is_on(value) and not host.fence6 else value
 
 
 def _was_off(host: Host, name: str) -> str | None:

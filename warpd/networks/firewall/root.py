@@ -19,7 +19,15 @@ from warpd.intent.reserved import MARKS, TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.kernel.kinds.nft_table import JOINT, NftChain, NftSet, NftTable
 from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric
 from warpd.kernel.kinds.rule import Rule
-from warpd.kernel.kinds.sysctl import TAG_FENCE4, TAG_FENCE6, TAG_SET, Sysctl
+from warpd.kernel.kinds.sysctl import (
+    FORWARDING6,
+    FORWARDING6_BY_OTHERS,
+    FORWARDING6_BY_US,
+    TAG_FENCE4,
+    TAG_FENCE6,
+    TAG_SET,
+    Sysctl,
+)
 from warpd.kernel.nftables.rules import (
     ACCEPT,
     ANSWERS,
@@ -553,9 +561,11 @@ def steering(host: Host) -> list[KernelObject]:
 
 
 def tag(host: Host) -> str:
-    """What a link of a network remembers of our fences."""
+    """What a link of a network remembers of our fences, those too that others have taken over."""
     fenced4 = host.uplink in host.fence4 if host.uplink else host.tagged4
-    return str(TAG_SET + (TAG_FENCE4 if fenced4 else 0) + (TAG_FENCE6 if host.fence6 else 0))
+    four = TAG_FENCE4 if fenced4 or host.taken4 else 0
+    six = TAG_FENCE6 if host.fence6 or host.taken6 else 0
+    return str(TAG_SET + four + six)
 
 
 def _fenced(host: Host, six: bool) -> list[KernelObject]:
@@ -593,8 +603,5 @@ def settings(host: Host, six: bool) -> list[KernelObject]:
         told = [Sysctl(ROOT, path, "2", restore="1") for path in paths]
     after = tuple(item.key for item in told)
     restore = "0" if host.fence6 else None
-    return [
-        *out,
-        *told,
-        Sysctl(ROOT, "net/ipv6/conf/all/forwarding", "1", restore=restore, after=after),
-    ]
+    value = FORWARDING6_BY_US if host.fence6 else FORWARDING6_BY_OTHERS
+    return [*out, *told, Sysctl(ROOT, FORWARDING6, value, restore=restore, after=after)]
