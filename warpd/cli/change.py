@@ -23,6 +23,7 @@ from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
+from warpd.cli.conditions import ask_daemon, intent_lines
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.loader import MAIN_FILE
@@ -31,8 +32,9 @@ from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
 from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state
+from warpd.service.conditions import from_json
 from warpd.service.history import History
-from warpd.service.queries import await_confirmation, refuse_stale, way_back
+from warpd.service.queries import await_confirmation, planned, refuse_stale, way_back
 from warpd.service.rollback import seconds_of
 from warpd.service.views.overview import Side, overview
 from warpd.service.views.render import (
@@ -121,22 +123,26 @@ def plan(
 ) -> None:
     """Show what would change, a line for each network and endpoint. Nothing is changed or created.
 
-    Exit code 0: in sync; 2: there are changes.
+    Exit code 0: in sync; 2: there are changes; 4: the YAML is invalid, and what is shown is the way
+    to the last good intent.
     """
     session: Session = context.obj
     data = asking.DaemonGateway(session).plan() if asking.through_daemon() else _planned(session)
-    if out is not None:
+    invalid = [finding_of(item) for item in data["findings"]]
+    if out is not None and not invalid:
         write_private(out, (json.dumps(data, indent=2) + "\n").encode())
-    output.emit(data, plan_text(data, output.paint(), verbose), form)
+    lines = [*intent_lines(data["conditions"]), plan_text(data, output.paint(), verbose)]
+    output.emit(data, "\n".join(lines), form)
+    if invalid:
+        raise InvalidIntent(invalid)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
 def _planned(session: Session) -> dict[str, Any]:
-    read = with_rollback(session, session.read())
-    goal = session.goal(read, create=False)
+    running, daemon = ask_daemon(session)
+    watched = from_json(daemon["conditions"]) if daemon is not None else ()
     with live_kernel() as kernel:
-        refuse_lost_state(session, read, kernel)
-        return described(session, goal, planned_run(kernel, goal), read)
+        return planned(session, kernel, running, watched)
 
 
 @app.command()

@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Annotated, Any, Final
 
 import typer
 
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app
+from warpd.cli.conditions import conditions_now, intent_lines
 from warpd.cli.output import Format
 from warpd.errors import WarpError
 from warpd.service import client
@@ -89,13 +90,15 @@ def events(
     begin = moment(since, datetime.now(UTC)) if since else None
     wanted = Filter(network, tuple(kind or ()), repairs, begin)
     found = filter(wanted.takes, _source(context.obj, follow))
-    lines: Iterable[str]
     if form is Format.json:
-        lines = (json.dumps(event) for event in found)
-    elif follow or verbose:
-        lines = (event_text(event) for event in found)
-    else:
-        lines = texts(found)
+        _say_all(json.dumps(event) for event in found)
+        return
+    lines = (event_text(event) for event in found) if follow or verbose else texts(found)
+    _say_all(chain(intent_lines(conditions_now(context.obj)), lines))
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    """Until whoever reads them has gone."""
     for line in lines:
         if not output.say(line):
             return  # the reader has gone

@@ -9,7 +9,8 @@ import typer
 
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
-from warpd.cli.inspect import first_lines, see
+from warpd.cli.conditions import first_lines
+from warpd.cli.inspect import see
 from warpd.cli.names import EndpointName, endpoint_names
 from warpd.cli.output import Format
 from warpd.service.explain import Protocol

@@ -11,6 +11,7 @@ import typer
 from warpd.cli import asking, output
 from warpd.cli.app import Output, app
 from warpd.cli.change import Verbose, Yes, agree, signals
+from warpd.cli.conditions import conditions_now, intent_lines
 from warpd.cli.names import numbers
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
@@ -166,16 +167,18 @@ def history(
 ) -> None:
     """Show what was applied, when and by whom; the last fifty entries."""
     session: Session = context.obj
+    told = conditions_now(session)
     if show is not None:
-        data = _entry(session, show)
+        data = {**_entry(session, show), "conditions": told}
         text = "\n".join(f"# {name}\n{text}" for name, text in data["files"].items())
         difference = data["diff"]
         if difference:
             text += f"\n# from what is in force to this\n{difference}"
-        output.emit(data, f"{text}\n\n{_rollback_text(data, output.paint())}", form)
+        lines = [*intent_lines(told), text, "", _rollback_text(data, output.paint())]
+        output.emit(data, "\n".join(lines), form)
         return
-    data = _history(session)
-    output.emit(data, _history_text(data), form)
+    data = _history(session) | {"conditions": told}
+    output.emit(data, "\n".join([*intent_lines(told), _history_text(data)]), form)
 
 
 def _history(session: Session) -> dict[str, Any]:

@@ -9,14 +9,20 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from warpd import naming
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
+from warpd.cli.conditions import (
+    NOT_IN_SYNC,
+    ask_daemon,
+    first_lines,
+    intent_lines,
+    read_now,
+)
 from warpd.cli.lists import Order, chosen, ordered, summary
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
@@ -30,19 +36,16 @@ from warpd.cli.tables import (
     networks_summary,
 )
 from warpd.cli.watch import watch
-from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
+from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
-from warpd.service import client
-from warpd.service.commitment import in_kernel, last_read, shows_devices
+from warpd.service.commitment import in_kernel, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
 from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.render import (
     VERSION,
-    Paint,
-    noted,
     problem_lines,
     quarantine_lines,
     warning_text,
@@ -53,22 +56,6 @@ from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_
 
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
-
-# Conditions under which the commands show something else than the YAML.
-OF_THE_INTENT: Final = frozenset(
-    {
-        "master-lost",
-        "allocations-lost",
-        "endpoints-unnamed",
-        "yaml-invalid",
-        "awaiting-consent",
-        "edit-unwritten",
-        "confirm-pending",
-        "rolled-back",
-    }
-)
-NOT_IN_SYNC: Final = frozenset({"master-lost", "allocations-lost", "edit-unwritten"})
-COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +88,8 @@ def see(session: Session) -> Inspection:
         InvalidIntent: the YAML is invalid, and nothing was applied before.
         WarpError: the state folder cannot be read.
     """
-    running, daemon = _ask_daemon(session)
-    now, findings = _read(session)
+    running, daemon = ask_daemon(session)
+    now, findings = read_now(session)
     not_in_force = daemon is not None and not daemon["intent"]["in_force"]
     read = now
     if now is None or not_in_force:
@@ -136,42 +123,6 @@ def _in_kernel(
         if shown is not None:
             return shown.goal, planned_run(kernel, shown.goal)
     return goal, found
-
-
-def _read(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
-    """Read the YAML as it is now; None and the findings where it is invalid."""
-    try:
-        return session.read(), ()
-    except InvalidIntent as failure:
-        return None, failure.findings
-
-
-def _ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
-    """Return whether a daemon keeps this gateway, and what it says of itself."""
-    with contextlib.suppress(WarpError):
-        daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
-        own = session.store.folder.absolute()
-        if "conditions" in daemon and Path(daemon["state_dir"]).absolute() == own:
-            return True, daemon
-    return session.store.is_kept(), None
-
-
-def first_lines(rows: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
-    """Return the lines above everything else: what is wrong, or waits."""
-    return [
-        noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint)
-        for row in rows
-    ]
-
-
-def _condition_text(row: Mapping[str, Any]) -> str:
-    since = f" (since {row['since']})" if row["since"] else ""
-    return f"{row['text']}{since}"
-
-
-def intent_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return those first lines that say why a list shows something else than the YAML."""
-    return first_lines([row for row in rows if row["code"] in OF_THE_INTENT], output.paint())
 
 
 @app.command()
@@ -413,7 +364,7 @@ def _examined(session: Session) -> dict[str, Any]:
         except WarpError as failure:
             if failure.code != "no-daemon":
                 raise
-    running, daemon = _ask_daemon(session)
+    running, daemon = ask_daemon(session)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     return examined(session, asking.allocations(session), running, watched)
 

@@ -14,7 +14,7 @@ from warpd.errors import InvalidIntent, WarpError
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.reconcile.incremental import replan
 from warpd.service.commitment import commit
-from warpd.service.conditions import from_json
+from warpd.service.conditions import Condition, from_json
 from warpd.service.history import History
 from warpd.service.queries import (
     applied_before,
@@ -75,13 +75,15 @@ def _in_force(reconciler: Reconciler) -> ActiveConfig:
     return reconciler.desired.active
 
 
+def _watched(reconciler: Reconciler) -> tuple[Condition, ...]:
+    """The conditions that the daemon tells of itself."""
+    return from_json(reconciler.mailbox.daemon[0].get("conditions", ()))
+
+
 def plan(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """From the kernel as it is to the YAML as it is. Raises: as `warpctl plan`."""
-    return planned(
-        reconciler.session,
-        reconciler.kernel,
-        reconciler.session.read(previous=reconciler.allocations()[0]),
-    )
+    allocations = reconciler.allocations()[0]
+    return planned(reconciler.session, reconciler.kernel, True, _watched(reconciler), allocations)
 
 
 def validate(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,8 +106,7 @@ def explain(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, A
 
 def doctor(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl doctor` checks. Raises: WarpError when the state folder cannot be read."""
-    watched = from_json(reconciler.mailbox.daemon[0].get("conditions", ()))
-    return examined(reconciler.session, reconciler.allocations()[0], True, watched)
+    return examined(reconciler.session, reconciler.allocations()[0], True, _watched(reconciler))
 
 
 def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:

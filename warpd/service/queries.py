@@ -65,18 +65,53 @@ class ExplainRequest:
     port: int = 0
 
 
-def planned(session: Session, kernel: Kernel, read: LoadedIntent) -> dict[str, Any]:
-    """Return the whole plan, as `described`.
+def planned(
+    session: Session,
+    kernel: Kernel,
+    running: bool,
+    watched: Iterable[Condition],
+    previous: Allocations | None = None,
+) -> dict[str, Any]:
+    """Return the whole plan, as `described`, with `findings` and `conditions`.
+
+    It leads to the YAML; while that is invalid, for its `findings`, to the last good intent.
+
+    Args:
+        running: whether a daemon keeps this gateway.
+        watched: the conditions that the daemon tells.
+        previous: the allocations; None for those of the state folder.
 
     Raises:
         DumpError: the kernel could not be read.
-        InvalidIntent: a key file that the YAML names cannot be used.
+        InvalidIntent: the YAML is invalid, and nothing was applied before; or a key file that it
+            names cannot be used.
         WarpError: the master secret or the allocations are gone.
     """
-    read = with_rollback(session, read)
+    now, findings = _read_or_last(session, previous)
+    read = with_rollback(session, now)
     refuse_lost_state(session, read, kernel)
     goal = session.goal(read, create=False)
-    return described(session, goal, planned_run(kernel, goal), read)
+    found = planned_run(kernel, goal)
+    valid, problems = now if not findings else None, found.compiled.problems
+    facts = facts_on_disk(session, valid, findings, found.observed.host, running, problems)
+    return {
+        **described(session, goal, found, read),
+        "findings": [finding_json(item) for item in findings],
+        "conditions": [item.as_json() for item in merged(conditions(facts), watched)],
+    }
+
+
+def _read_or_last(
+    session: Session, previous: Allocations | None
+) -> tuple[LoadedIntent, tuple[Finding, ...]]:
+    """Return the YAML as it is; while it is invalid, the last good intent, and the findings."""
+    try:
+        return session.read(previous=previous), ()
+    except InvalidIntent as failure:
+        kept = last_read(session)
+        if kept is None:
+            raise
+        return kept, failure.findings
 
 
 def validated(session: Session, read: LoadedIntent) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from warpd.cli.inspect import first_lines, status_text
+from warpd.cli.conditions import first_lines
+from warpd.cli.inspect import status_text
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged

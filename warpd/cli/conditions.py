@@ -1,0 +1,105 @@
+"""The first lines of every command that looks: what is wrong with the gateway, or waits.
+
+Lives here: where a command has the conditions from, and their text. Does not: which conditions
+there are (`service.conditions`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from warpd.cli import asking, output
+from warpd.errors import Finding, InvalidIntent, WarpError
+from warpd.service import client
+from warpd.service.conditions import conditions
+from warpd.service.health import facts_on_disk
+from warpd.service.views.render import Paint, noted
+from warpd.service.workspace import LoadedIntent, Session
+
+Rows = Sequence[Mapping[str, Any]]
+
+# Conditions that make what is shown something else than what the YAML says.
+OF_THE_INTENT: Final = frozenset(
+    {
+        "master-lost",
+        "allocations-lost",
+        "endpoints-unnamed",
+        "state-unwritable",
+        "yaml-invalid",
+        "awaiting-consent",
+        "edit-unwritten",
+        "confirm-pending",
+        "rolled-back",
+    }
+)
+NOT_IN_SYNC: Final = frozenset({"master-lost", "allocations-lost", "edit-unwritten"})
+COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
+
+
+def conditions_now(session: Session) -> list[dict[str, Any]]:
+    """What is wrong, or waits: as the daemon tells it; without one, as the files show it.
+
+    For commands that show something else than a look at the kernel.
+
+    Raises:
+        WarpError: this user has to ask the daemon, and nobody answers.
+    """
+    if asking.through_daemon():
+        return asking.DaemonGateway(session).conditions()
+    running, daemon = ask_daemon(session)
+    if daemon is not None:
+        return list(daemon["conditions"])
+    now: LoadedIntent | None = None
+    findings: tuple[Finding, ...] = ()
+    with contextlib.suppress(WarpError, OSError):  # files that are not there are no news here
+        now, findings = read_now(session)
+    facts = facts_on_disk(session, now, findings, None, running)
+    return [item.as_json() for item in conditions(facts)]
+
+
+def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
+    """The YAML as it is now; None, and why, when it is invalid."""
+    try:
+        return session.read(), ()
+    except InvalidIntent as failure:
+        return None, failure.findings
+
+
+def ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
+    """Whether a daemon keeps this gateway, and what it tells of itself."""
+    try:
+        daemon: Mapping[str, Any] = client.ask("GET", "/v1/daemon")
+        if (
+            "conditions" in daemon
+            and Path(daemon["state_dir"]).absolute() == session.store.folder.absolute()
+        ):
+            return True, daemon
+    except WarpError:
+        pass
+    return session.store.is_kept(), None
+
+
+def first_lines(rows: Rows, paint: Paint) -> list[str]:
+    """What is wrong or waits, above everything else."""
+    return [
+        noted(row["severity"], COLOURS[row["severity"]], _condition_text(row), row["hint"], paint)
+        for row in rows
+    ]
+
+
+def _condition_text(row: Mapping[str, Any]) -> str:
+    since = f" (since {row['since']})" if row["since"] else ""
+    return f"{row['text']}{since}"
+
+
+def intent_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The conditions that make an answer something else than the YAML."""
+    return [row for row in rows if row["code"] in OF_THE_INTENT]
+
+
+def intent_lines(rows: Rows) -> list[str]:
+    """As `first_lines`, of what makes an answer something else than the YAML."""
+    return first_lines(intent_rows(rows), output.paint())
