@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,13 +128,11 @@ def plan(
     """
     session: Session = context.obj
     data = asking.DaemonGateway(session).plan() if asking.through_daemon() else _planned(session)
-    invalid = [finding_of(item) for item in data["findings"]]
-    if out is not None and not invalid:
+    if out is not None and not data["findings"]:
         write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     lines = [*intent_lines(data["conditions"]), plan_text(data, output.paint(), verbose)]
     output.emit(data, "\n".join(lines), form)
-    if invalid:
-        raise InvalidIntent(invalid)
+    _refuse_invalid(data)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 
@@ -305,6 +303,7 @@ def _who() -> str:
 def _apply_through_daemon(daemon: asking.DaemonGateway, request: ApplyRequest) -> None:
     """Show the plan, ask, and let the daemon apply what was shown."""
     data, began = daemon.plan(), time.monotonic()
+    _refuse_invalid(data)
     if request.form is Format.text and (data["changes"] or data["risks"]):
         output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
     body: dict[str, Any] = {"yes": True}
@@ -329,6 +328,16 @@ def _agree_to(data: dict[str, Any], request: ApplyRequest) -> None:
     """
     if data["risks"] or (request.saved is None and data["changes"]):
         agree("Apply?", request.form, [risk["message"] for risk in data["risks"]])
+
+
+def _refuse_invalid(data: Mapping[str, Any]) -> None:
+    """Refuse a plan that leads to the last good intent.
+
+    Raises:
+        InvalidIntent: the YAML is invalid, for the findings of the plan.
+    """
+    if data["findings"]:
+        raise InvalidIntent(finding_of(item) for item in data["findings"])
 
 
 def _saved(path: Path) -> str:

@@ -40,7 +40,7 @@ from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
-from warpd.service.commitment import in_kernel, shows_devices
+from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
 from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network

@@ -87,13 +87,13 @@ def planned(
             names cannot be used.
         WarpError: the master secret or the allocations are gone.
     """
-    now, findings = _read_or_last(session, previous)
-    read = with_rollback(session, now)
+    read, findings = _read_or_last(session, previous)
     refuse_lost_state(session, read, kernel)
     goal = session.goal(read, create=False)
     found = planned_run(kernel, goal)
-    valid, problems = now if not findings else None, found.compiled.problems
-    facts = facts_on_disk(session, valid, findings, found.observed.host, running, problems)
+    valid = None if findings else read
+    host, problems = found.observed.host, found.compiled.problems
+    facts = facts_on_disk(session, valid, findings, host, running, problems)
     return {
         **described(session, goal, found, read),
         "findings": [finding_json(item) for item in findings],
@@ -106,7 +106,7 @@ def _read_or_last(
 ) -> tuple[LoadedIntent, tuple[Finding, ...]]:
     """Return the YAML as it is; while it is invalid, the last good intent, and the findings."""
     try:
-        return session.read(previous=previous), ()
+        return with_rollback(session, session.read(previous=previous)), ()
     except InvalidIntent as failure:
         kept = last_read(session)
         if kept is None:
