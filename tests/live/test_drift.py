@@ -574,7 +574,6 @@ def peer(item: WireguardPeer) -> Iterator[Modification]:
 def namespace(item: Netns) -> Iterator[Modification]:
     yield "delete namespace", f"ip netns del {item.name}"
     yield "bare namespace file", f"ip netns del {item.name}; touch /run/netns/{item.name}"
-    yield "an empty namespace in its place", f"ip netns del {item.name}; ip netns add {item.name}"
 
 
 def table(item: NftTable) -> Iterator[Modification]:

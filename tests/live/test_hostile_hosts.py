@@ -57,6 +57,9 @@ TROUBLES = {
         f"ip netns del warp-{WEB}",
         ("web",),
     ),
+    "an empty namespace has the name of ours": Trouble(
+        f"ip netns add warp-{WEB}", f"ip netns del warp-{WEB}", ("web",)
+    ),
     "another VRF has the table": Trouble(
         f"ip link add other type vrf table {TABLE}; ip link set other up",
         "ip link del other",

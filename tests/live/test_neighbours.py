@@ -10,6 +10,7 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
+from warpd.kernel.linux import namespaces
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT
 from warpd.reconcile.engine import Target, converge, planned_run, removal
@@ -42,12 +43,12 @@ def test_look_alikes_of_others_stay(gateway: LiveKernel) -> None:
     sh(
         "ip link add dn-1 type veth peer name up-1; ip addr add 192.0.2.1/32 dev dn-1; ip link set"
         " dn-1 up;ip netns add warp-7; ip -n warp-7 link add mine type dummy; ip -n warp-7 link set"
-        " mine up"
+        " mine up; ip netns add warp-8"
     )
     try:
         looks = (
             "ip -j link show dn-1 | sed 's/.*ifindex.:\\([0-9]*\\).*/\\1/'; ip -j addr show dn-1;"
-            " ip -n warp-7 -j link show mine"
+            " ip -n warp-7 -j link show mine; stat -c %i /run/netns/warp-8"
         )
         before = sh(looks)
         up(gateway, world.goal(WANTED))
@@ -55,7 +56,26 @@ def test_look_alikes_of_others_stay(gateway: LiveKernel) -> None:
         down(gateway)
         assert sh(looks) == before
     finally:
-        sh("ip netns del warp-7; ip link del dn-1")
+        sh("ip netns del warp-7; ip netns del warp-8; ip link del dn-1")
+
+
+def test_an_empty_namespace_is_ours_by_its_mark_alone(gateway: LiveKernel) -> None:
+    """What a crash leaves before the guard stands is taken up again; what another program has made
+    in its place is not touched, and named.
+    """
+    goal = world.goal(WANTED)
+    name = f"warp-{goal.allocations.networks['a'].vcid}"
+    namespaces.create(name)
+    up(gateway, goal)
+    sh(f"ip netns del {name}; ip netns add {name}")
+    inode = sh(f"stat -c %i /run/netns/{name}")
+    found = planned_run(gateway, goal)
+    assert [item.key.name for item in found.plan.blocked] == [name]
+    assert "(empty)" in found.plan.blocked[0].foreign
+    converge(gateway, lambda: removal(gateway), removal(gateway))
+    assert sh(f"stat -c %i /run/netns/{name}") == inode
+    sh(f"ip netns del {name}")
+    up(gateway, goal)
 
 
 def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:

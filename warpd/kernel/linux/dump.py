@@ -31,7 +31,7 @@ from warpd.kernel.kinds.link import (
     owner_of,
 )
 from warpd.kernel.kinds.nft_table import NftTable, table_key
-from warpd.kernel.kinds.sysctl import WATCHED
+from warpd.kernel.kinds.sysctl import TAG_SET, WATCHED
 from warpd.kernel.linux import wireguard_go
 from warpd.kernel.linux.counters import dropped
 from warpd.kernel.linux.host import RootLook, read_setting
@@ -231,17 +231,14 @@ class NamespaceDumper:
         return functools.reduce(operator.or_, tags, 0)
 
     def _alien(self) -> str:
-        """Why a namespace with our form of name is somebody else's, "" where it is ours.
-
-        Without our table and our alias it is ours only as a crash leaves it: new, with nothing in
-        it that is up.
-        """
-        if self.netns == ROOT or self._table is not None or any(map(_is_marked, self.links)):
+        """Why a namespace with our form of name is somebody else's, "" where it is ours."""
+        if self.netns == ROOT or self._table is not None:
             return ""
-        strange = [row.name for row in self.links if row.up or not _is_known(row.name)]
-        if not strange:
+        if any(_is_marked(row) or _is_our_loopback(row) for row in self.links):
             return ""
-        return f"namespace {self.netns} is in use by somebody else: {', '.join(strange[:3])}"
+        names = [row.name for row in self.links if row.name not in KERNEL_NAMES]
+        content = f"with {', '.join(names[:3])}" if names else "empty"
+        return f"namespace {self.netns} is somebody else's ({content}): it bears no mark of warpd"
 
     def _is_ours(self, row: LinkRow) -> bool:
         if _is_marked(row):
@@ -275,6 +272,6 @@ def _is_marked(row: LinkRow) -> bool:
     return row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN
 
 
-def _is_known(name: str) -> bool:
-    """Whether a link may be in a new namespace of ours: one of the kernel's, or with our name."""
-    return name in KERNEL_NAMES or naming.is_link(name)
+def _is_our_loopback(row: LinkRow) -> bool:
+    """Whether `lo` bears the number that a namespace of ours has since before it had a name."""
+    return row.name == "lo" and row.setting(socket.AF_INET, "tag") == str(TAG_SET)

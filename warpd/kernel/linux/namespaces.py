@@ -13,10 +13,13 @@ import errno
 import os
 from collections.abc import Iterator
 
+from warpd.kernel.kinds.sysctl import TAG_SET
+
 FOLDER = "/run/netns"
 CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 4096, 16384, 1 << 20
 MNT_DETACH = 2
+MARK_PATH = "/proc/sys/net/ipv4/conf/lo/tag"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,8 +79,18 @@ def _prepare_folder() -> None:
         _mount("", FOLDER, MS_SHARED | MS_REC)
 
 
+def _mark() -> None:
+    """Mark the namespace that this thread is in as one of ours, before it has a name.
+
+    A number that the kernel keeps for a link and does nothing with, on `lo`: there from the
+    beginning of every namespace, and no ruleset that is flushed takes it along.
+    """
+    with open(MARK_PATH, "w", encoding="ascii") as setting:
+        setting.write(str(TAG_SET))
+
+
 def create(name: str) -> None:
-    """Make the namespace `name`.
+    """Make the namespace `name`, with the mark that it is ours from its first moment on.
 
     Raises:
         OSError: EEXIST when the name is taken.
@@ -89,6 +102,7 @@ def create(name: str) -> None:
     try:
         _check(_libc.unshare(CLONE_NEWNET), "unshare")
         try:
+            _mark()
             _mount("/proc/thread-self/ns/net", path, MS_BIND)
         finally:
             _setns(home)
