@@ -138,12 +138,17 @@ def _undone_text(data: Mapping[str, Any]) -> str:
     if data["in_force"] != NOTHING:
         what = f"number {data['in_force']} of the history is in force"
     lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
-    if data.get("unwritten"):
+    unwritten = data.get("unwritten") or {}
+    if unwritten.get("code") == "master-lost":
+        lines.append(f"only what takes access away is done: {unwritten['error']}")
+        lines.append(f"hint: {unwritten['hint']}")
+    elif unwritten:
         lines.append(
-            f"not recorded: {data['unwritten']['error']}; roll back again when the state folder"
+            f"not recorded: {unwritten['error']}; roll back again when the state folder"
             " can be written"
         )
-    whole = data["complete"] or (data.get("unwritten") and not data["failed"])
+    restored = unwritten and unwritten["code"] != "master-lost" and not data["failed"]
+    whole = data["complete"] or restored
     verdict = "Rolled back" if whole else "Rolled back in part"
     kept = (
         "The YAML on disk is unchanged; it is applied again when it changes or by `warpctl apply`."

@@ -394,8 +394,8 @@ class DesiredState:
         if pending.back_to == NOTHING:
             return False
         read = self._history.read(self._history.entry(pending.back_to))
-        target = self._of_today(self._session.goal_again(read))
-        self.active = ActiveConfig(read, target, self._clock.since_epoch())
+        target, _lost = goal_again(self._session, read, self._kernel)
+        self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
         self._number = pending.back_to
         return True
 

@@ -257,6 +257,30 @@ def goal_again(
         return found.goal, failure
 
 
+def goal_before(
+    session: Session, read: LoadedIntent, kernel: Kernel
+) -> tuple[Target, WarpError | None]:
+    """Return the target of an entry of the history that is not in force.
+
+    If the master secret is gone, the target is what the entry and the intent in force both permit,
+    with the keys that are in the kernel, and the second value is that failure.
+
+    Raises:
+        WarpError: the master secret is gone, and the kernel has nothing that warpd has made.
+        InvalidIntent: a key file that the YAML names cannot be used.
+        DumpError: the kernel could not be read.
+    """
+    try:
+        return session.goal_again(read), None
+    except InvalidIntent:
+        raise
+    except WarpError as failure:
+        shown = in_kernel(session, read, kernel)
+        if shown is None:
+            raise
+        return restricted(shown, read), failure
+
+
 def last_read(session: Session) -> LoadedIntent | None:
     """Return what was applied or restored last, without its keys; None if nothing ever was.
 

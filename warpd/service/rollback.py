@@ -24,7 +24,7 @@ from warpd.kernel.api import DumpError, Kernel
 from warpd.reconcile.engine import ApplyResult, Progress, converge, planned_run, removal
 from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step
-from warpd.service.commitment import as_error
+from warpd.service.commitment import as_error, goal_before
 from warpd.service.history import NOTHING, History, Pending
 from warpd.service.workspace import Session
 
@@ -88,6 +88,11 @@ class Undone:
         """Whether kernel and state folder are both as they were before."""
         return self.outcome.complete and self.unwritten is None
 
+    @property
+    def lacks_keys(self) -> bool:
+        """Whether only what takes access away was done, because the master secret is gone."""
+        return self.unwritten is not None and self.unwritten.code == "master-lost"
+
 
 def go_back(
     session: Session,
@@ -100,7 +105,8 @@ def go_back(
 
     The files of the YAML stay as they are. While they are the ones that were rolled back, the
     daemon does not apply them. The entry is on the disk already, so that the kernel is restored
-    also when nothing can be written.
+    also when nothing can be written. Without the master secret, what the entry does not permit is
+    taken away, nothing is given, and the secret is what `unwritten` tells.
 
     Args:
         session: the files.
@@ -112,7 +118,8 @@ def go_back(
     Raises:
         DumpError: the kernel could not be read.
         InvalidIntent: this version of warpd refuses the entry, or a key file cannot be used.
-        WarpError: the entry is not kept, or the master secret is gone.
+        WarpError: the entry is not kept; or the master secret is gone, and the kernel has nothing
+            that warpd has made.
     """
     history = History(session)
     leaving = history.in_force()
@@ -124,11 +131,13 @@ def go_back(
         look_again = functools.partial(removal, kernel)
     else:
         read = history.read(history.entry(number))
-        goal = session.goal_again(read)
-        unwritten = _written(lambda: session.store.write_allocations(read.allocations))
+        goal, unwritten = goal_before(session, read, kernel)
+        if unwritten is None:
+            unwritten = _written(lambda: session.store.write_allocations(read.allocations))
         first = planned_run(kernel, goal)
         look_again = functools.partial(replan, kernel, goal, first)
-    unwritten = unwritten or _written(lambda: history.mark_restored(number, refused))
+    if unwritten is None:
+        unwritten = _written(lambda: history.mark_restored(number, refused))
     return Undone(converge(kernel, look_again, first, progress), unwritten)
 
 
@@ -206,10 +215,13 @@ def undo(
     """
     number = target(session, to)
     if to is None:
-        return undo_pending(session, kernel, progress) or Undone(ApplyResult(())), number
-    undone = go_back(session, kernel, number, progress)
-    if undone.complete:
-        return Undone(undone.outcome, _written(History(session).clear_pending)), number
+        undone = undo_pending(session, kernel, progress) or Undone(ApplyResult(()))
+    else:
+        undone = go_back(session, kernel, number, progress)
+        if undone.complete:
+            undone = Undone(undone.outcome, _written(History(session).clear_pending))
+    if undone.lacks_keys:
+        number = History(session).in_force_number()
     return undone, number
 
 
