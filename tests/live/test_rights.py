@@ -93,6 +93,7 @@ class Place:
             text=True,
             timeout=120,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "WARPD_SOCKET": str(self.sock)},
             check=False,
         )
 
