@@ -22,7 +22,7 @@ from warpd.daemon.health import facts_of
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import PassRequest, PassResult, Scheduler
-from warpd.errors import EXIT_PARTIAL, WarpError
+from warpd.errors import EXIT_PARTIAL, InvalidIntent, WarpError
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -31,6 +31,7 @@ from warpd.reconcile.engine import converge, planned_run
 from warpd.service.commitment import commit, last_applied
 from warpd.service.conditions import conditions
 from warpd.service.history import History
+from warpd.service.queries import planned
 from warpd.service.rollback import undo
 from warpd.service.views.report import exit_code_of
 from warpd.service.workspace import Session
@@ -560,3 +561,23 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
         for item in machine.kernel.objects.values()
         if isinstance(item, WireguardPeer)
     )
+
+
+def test_a_plan_beside_a_broken_yaml_is_that_to_the_last_good_intent(machine: Machine) -> None:
+    """With its findings, and the condition that says so; nothing is invented of the broken file."""
+    session = Session(machine.config, machine.state)
+    machine.config.write_text('{"version": 1, "networks": {"a": {"typ": 1}}}')
+    data = planned(session, machine.kernel, True, ())
+    assert not data["steps"] and data["findings"]
+    assert "yaml-invalid" in {row["code"] for row in data["conditions"]}
+    peer = next(key for key, item in machine.kernel.objects.items() if item.KIND == "peer")
+    del machine.kernel.objects[peer]
+    data = planned(session, machine.kernel, True, ())
+    assert [step["kind"] for step in data["steps"]] == ["peer"]
+
+
+def test_no_plan_beside_a_broken_yaml_before_a_first_apply(tmp_path: Path) -> None:
+    config = tmp_path / "warp.yaml"
+    config.write_text("version: 1\nnetworks: {a: {typ: 1}}\n")
+    with pytest.raises(InvalidIntent):
+        planned(Session(config, tmp_path / "state"), FakeKernel(), False, ())
