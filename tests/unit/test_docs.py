@@ -33,7 +33,8 @@ from warpd.daemon.options import parser
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
     REPOSITORY / "README.md",
-    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
     REPOSITORY / "examples" / "git" / "README.md",
 ]
 HELP = {"--help", "-h"}
@@ -98,6 +99,32 @@ def test_every_command_line_is_one(page: Path) -> None:
     lines = sorted(set(command_lines(page.read_text())))
     wrong = {line: text for line in lines if (text := what_is_wrong(line))}
     assert not wrong, wrong
+
+
+def missing_targets(page: Path) -> set[str]:
+    """Files that a page links to, or names in backticks outside its blocks, and that are not there.
+
+    What is made when somebody follows a page stands in a block.
+    """
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    named = re.findall(r"`((?:warpd|tests|docs|examples)/[\w./-]+\.\w+)`", text)
+    gone = {link for link in links if not (page.parent / link).exists()}
+    if page.parent.name == "how-to":
+        gone |= {name for name in named if not (REPOSITORY / name).exists()}
+    return gone
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_file_that_a_page_links_to_is_there(page: Path) -> None:
+    assert not missing_targets(page)
+
+
+def test_a_link_to_nothing_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "how-to" / "page.md"
+    page.parent.mkdir()
+    page.write_text("[a](gone.md) [b](page.md#there) `warpd/gone.py` `warpd/errors.py`")
+    assert missing_targets(page) == {"gone.md", "warpd/gone.py"}
 
 
 def test_a_wrong_one_is_found() -> None:
