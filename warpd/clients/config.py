@@ -275,7 +275,9 @@ def _order(network: IPNetwork) -> tuple[int, int, int]:
 
 def _dns(intent: Intent, own: Network) -> tuple[str, ...]:
     """Name servers that the device can reach: without IPv6 inside, the IPv4 ones."""
-    servers = own.dns if own.dns is not None else intent.gateway.dns if own.traits.internet else ()
+    servers = own.dns
+    if servers is None:
+        servers = intent.gateway.dns if own.traits.internet else ()
     return tuple(str(server) for server in servers if own.ipv6 or server.version == 4)
 
 

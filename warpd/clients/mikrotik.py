@@ -7,6 +7,7 @@ default route, and for the gateway's own address, so that the tunnel's packets s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
@@ -69,7 +70,7 @@ def _word(value: object) -> str:
     text = str(value)
     if text.startswith("(") or all(char.isalnum() or char in "./:,-" for char in text):
         return text
-    return '"' + "".join(f"\\{char}" if char in '\\"$' else char for char in text) + '"'
+    return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
 def _family(prefix: str) -> str:

@@ -43,10 +43,11 @@ def files(config: ClientConfig) -> Mapping[str, str]:
 
 
 def _written(sections: Iterable[Section]) -> str:
-    return "\n".join(
-        f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines)
-        for name, lines in sections
-    )
+    return "\n".join(_section_text(name, lines) for name, lines in sections)
+
+
+def _section_text(name: str, lines: Iterable[tuple[str, object]]) -> str:
+    return f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines)
 
 
 def _device(config: ClientConfig) -> Iterator[Section]:

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from warpd.errors import Finding, Where
@@ -72,26 +73,19 @@ class ImportResult:
         ends = {(path[1], path[3]) for path in bad if len(path) > 3 and path[2] == "endpoints"}
         gone = {path[1] for path in bad if (path[1], "".join(path[3:4])) not in ends}
         kept = {
-            name: {
-                **body,
-                "endpoints": {
-                    each: one for each, one in body["endpoints"].items() if (name, each) not in ends
-                },
-            }
+            name: _without_endpoints(name, body, ends)
             for name, body in self.networks.items()
             if name not in gone
         }
-        located = (self.in_old_file(item) for item in findings if item.is_error)
-        told = tuple(
-            item if item.path and self.places else dataclasses.replace(item, where=None)
-            for item in located
-        )
-        same = kept == self.networks
-        return (
-            None
-            if same
-            else ImportResult(self.gateway, kept, self.keys, (*self.findings, *told), self.places)
-        )
+        if kept == self.networks:
+            return None
+        located = tuple(self._located(item) for item in findings if item.is_error)
+        return ImportResult(self.gateway, kept, self.keys, (*self.findings, *located), self.places)
+
+    def _located(self, error: Finding) -> Finding:
+        """The error at its place in the old file; without a place where none is known."""
+        found = self.in_old_file(error)
+        return found if found.path and self.places else dataclasses.replace(found, where=None)
 
 
 @dataclass(slots=True)
@@ -172,12 +166,19 @@ def loses_letters(text: str) -> bool:
     return any(char.isalnum() and not char.isascii() for char in plain)
 
 
+def _without_endpoints(
+    name: str, body: Mapping[str, Any], removed: set[tuple[str, str]]
+) -> dict[str, Any]:
+    """A network without those of its endpoints that are among `removed` (network, endpoint)."""
+    endpoints = {
+        each: one for each, one in body["endpoints"].items() if (name, each) not in removed
+    }
+    return {**body, "endpoints": endpoints}
+
+
 def free(name: str, taken: Mapping[str, Any]) -> str:
     """The name, or with the first number that nobody has."""
     if name not in taken:
         return name
-    return next(
-        each
-        for each in (f"{name[:58]}-{number}" for number in range(2, len(taken) + 3))
-        if each not in taken
-    )
+    numbered = (f"{name[:58]}-{number}" for number in count(2))
+    return next(each for each in numbered if each not in taken)

@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -247,7 +247,8 @@ class Store:
             rows = (*rows, row)
         elif exported and not row.exported:
             new = dataclasses.replace(row, exported=True)
-            rows = tuple(new if old is row else old for old in rows)
+            at = rows.index(row)
+            rows = (*rows[:at], new, *rows[at + 1 :])
         numbered = config.numbered(row.version)
         text = formatter(numbered)
         self._keep_masked(config, row.version)
@@ -700,8 +701,8 @@ def _record_allocations(text: str) -> Allocations:
 
 def _versions_to_json(configs: Mapping[str, tuple[ConfigVersion, ...]]) -> str:
     rows = {
-        name: [[row.version, row.date, row.digest, row.exported] for row in each]
-        for name, each in configs.items()
+        name: [dataclasses.astuple(version) for version in versions]
+        for name, versions in configs.items()
     }
     return json.dumps({"version": FORMAT, "configs": rows}, sort_keys=True, indent=None) + "\n"
 
@@ -719,14 +720,16 @@ def _masked_from_json(text: str) -> dict[str, Mapping[str, Any]]:
         raise ValueError(f"unexpected shape: {failure!r}") from None
 
 
+def _config_versions(rows: Iterable[Sequence[Any]]) -> tuple[ConfigVersion, ...]:
+    return tuple(ConfigVersion(*row) for row in rows)
+
+
 def _versions_from_json(text: str) -> Versions:
     try:
         document = json.loads(text)
         if document["version"] != FORMAT:
             raise ValueError(f"version {document['version']}, this warpd reads {FORMAT}")
         configs = document["configs"].items()
-        return Versions(
-            {name: tuple(ConfigVersion(*row) for row in rows) for name, rows in configs}
-        )
+        return Versions({name: _config_versions(rows) for name, rows in configs})
     except (KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise ValueError(f"unexpected shape: {failure!r}") from None
