@@ -33,6 +33,7 @@ from warpd.service.conditions import conditions
 from warpd.service.history import History
 from warpd.service.queries import planned
 from warpd.service.rollback import undo
+from warpd.service.views.render import summary_text
 from warpd.service.views.report import exit_code_of
 from warpd.service.workspace import Session
 from warpd.store.state_folder import ALLOCATIONS, MASTER
@@ -569,6 +570,7 @@ def test_a_plan_beside_a_broken_yaml_is_that_to_the_last_good_intent(machine: Ma
     machine.config.write_text('{"version": 1, "networks": {"a": {"typ": 1}}}')
     data = planned(session, machine.kernel, True, ())
     assert not data["steps"] and data["findings"]
+    assert "what the last good intent says" in summary_text(data)
     assert "yaml-invalid" in {row["code"] for row in data["conditions"]}
     peer = next(key for key, item in machine.kernel.objects.items() if item.KIND == "peer")
     del machine.kernel.objects[peer]

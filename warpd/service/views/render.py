@@ -469,7 +469,8 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     if not data["changes"] and data.get("problems"):
         return "Nothing to do as long as the problems above remain."
     if not data["changes"]:
-        return "In sync: the kernel is what the YAML says. Nothing to do."
+        intent = "last good intent" if data.get("findings") else "YAML"
+        return f"In sync: the kernel is what the {intent} says. Nothing to do."
     rows = data.get("overview", ())
     parts = list(_counted_changes(rows))
     if any(row["subject"] == "gateway" for row in rows):
