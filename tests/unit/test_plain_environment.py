@@ -142,7 +142,9 @@ def test_files_need_no_kernel(warpctl: Plain, folder: Path) -> None:
     assert warpctl("lock")[0] == 0 and warpctl("lock", "--check")[0] == 0
     code, out, err = warpctl("endpoint", "config", "a/p")
     assert (
-        code == 0 and "Endpoint = vpn.example.com:51820" in out and "MTU is taken to be 1500" in err
+        code == 0
+        and "Endpoint = vpn.example.com:51820" in out
+        and "MTU is assumed to be 1500" in err
     )
     (folder / "warp.yaml").write_text(
         (folder / "warp.yaml").read_text().replace("vpn.example.com", "auto")
