@@ -1,4 +1,4 @@
-"""The command pull: fetch the git repository now, as the daemon does at its interval."""
+"""The command pull: fetch from the source of the YAML now, as the daemon does at its interval."""
 
 from __future__ import annotations
 

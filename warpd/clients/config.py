@@ -1,4 +1,4 @@
-"""(intent, grants, master secret) -> one endpoint's client config as a value. Pure.
+"""(intent, allocations, master secret) -> one endpoint's client config as a value. Pure.
 
 Lives here: what the device is told, and the words that every format uses for it. Does not: how a
 format writes it down (its siblings), the Ethernet part of L2 networks (`segment`), which version
@@ -164,7 +164,8 @@ def client_config(
     tunnel.
 
     Raises:
-        WarpError: the endpoint has expired, or its network's grants lack what a config needs.
+        WarpError: the endpoint has expired, or its network's allocations lack what a config
+            needs.
     """
     own, given = intent.networks[network], allocations.networks[network]
     one, seat = own.endpoints[endpoint], given.endpoints[endpoint]

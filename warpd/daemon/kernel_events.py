@@ -76,7 +76,9 @@ class KernelEvents:
             self._hear({event.netns for event in events} - set(covered), bool(covered))
 
     def _hear(self, groups: set[str], root_is_covered: bool) -> None:
-        """A look at any group is one at the root too."""
+        """Events of the root need no look where any group is looked at, since each look reads the
+        root.
+        """
         if root_is_covered:
             groups -= {ROOT}
         if groups:

@@ -245,7 +245,7 @@ class Reconciler:
         return look
 
     def source_polled(self, source: SourceStatus) -> None:
-        """What came of asking the git repository."""
+        """What came of asking the source of the YAML."""
         before = self.mailbox.stats.source
         self.mailbox.stats = dataclasses.replace(self.mailbox.stats, source=source)
         self.report.source_polled(before, source)

@@ -127,7 +127,7 @@ class Stats:
         intent_at_s: when the intent in force was first applied, in seconds since the epoch; 0:
             none yet.
         intent_valid: whether the YAML as it is now is in force.
-        source: the git repository.
+        source: how it stands with the source of the YAML.
         overruns: how many times events were lost and everything was looked at.
         networks: as the last look at everything found them.
         drops: reason -> packets, by the gateway's own rules.

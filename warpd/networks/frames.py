@@ -2,14 +2,13 @@
 gateway's own protocols.
 
 Filters of traffic control (`kernel/kinds/tc_filter.py`) judge every frame, whatever its protocol,
-before nftables and the bridge do. Three
-kinds of frame must not come further:
+before nftables and the bridge do. Three kinds of frame must not come further:
 
 - Frames to the group addresses 01:80:c2:00:00:01 to :0f, which IEEE 802.1Q keeps for the next
   bridge. A Linux bridge does not forward them: it hands them to the protocols of its host as if
   they had come in by the leg (net/bridge/br_input.c, br_handle_frame). 01:80:c2:00:00:00 (spanning
   tree) is forwarded, since our bridges do not take part in it.
-- Frames with more VLAN tags than a network grants. A bridge judges and takes off the outer tag
+- Frames with more VLAN tags than a network allows. A bridge judges and takes off the outer tag
   alone, so that the inner one would come out as the VLAN of the frame.
 - Broadcast and multicast frames beyond a rate, where one frame becomes many (l2-mesh).
 
@@ -49,7 +48,7 @@ _FIRST_RESERVED, _FIRST_OUTER, _FIRST_INNER, _STORM = 10, 20, 30, 100
 def of_leg(judged: bool, storms: bool) -> Filters:
     """The filters of a leg.
 
-    `judged` says that the network grants VLANs; without, a leg carries every frame, whatever its
+    `judged` says that the network permits VLANs; without, a leg carries every frame, whatever its
     tags. With `storms`, broadcast and multicast frames are limited.
     """
     return (*_reserved(), *(_stacked() if judged else ()), *((_storm(),) if storms else ()))

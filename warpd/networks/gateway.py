@@ -111,7 +111,8 @@ def _ranges_of_vrfs(leaving: Iterable[Member]) -> list[IPv4Network]:
 
 
 def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, int]]:
-    """By which links what comes in by a door may leave: (door, link, IP version).
+    """By which links what comes in by a guarded interface may leave: (that interface, link, IP
+    version).
 
     A link whose name would mean more than itself in a rule is left out.
     """
@@ -125,7 +126,9 @@ def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, 
 
 
 def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
-    """The other links by which a network's packets may leave: (door, link, towards which range)."""
+    """The other links by which a network's packets may leave: (guarded interface, link, towards
+    which range).
+    """
     for member in members:
         if member.egress:
             for door in member.contribution.guarded_ifaces:

@@ -64,7 +64,7 @@ def objects(
     private_key: Secret,
     peers: Sequence[TunnelPeer],
 ) -> list[KernelObject]:
-    """The device and everything on it, and the grants."""
+    """The device and everything on it, and the permits."""
     mark = naming.alias(network.vcid, network.name)
     out: list[KernelObject] = [
         WireguardLink(place.netns, place.tunnel, mark, network.mtu, driver, master=place.master),
@@ -153,7 +153,7 @@ def _nothing_else(network: ResolvedNetwork) -> tuple[str, str]:
 
 
 def _local(network: ResolvedNetwork) -> list[str]:
-    """The gateway's own address answers ping, to endpoints that are granted."""
+    """The gateway's own address answers ping, to endpoints that are permitted."""
     out = [_ping("ip", "icmp", 4, str(network.gateway_address))]
     return (
         [*out, _ping("ip6", "icmpv6", 6, str(network.gateway_address6))]
@@ -172,7 +172,7 @@ def _ping(family: str, protocol: str, version: int, address: str) -> str:
 
 
 def to_gateway(family: str, version: int, address: str) -> tuple[dict[str, object], ...]:
-    """From an endpoint that is granted, to the gateway's own address."""
+    """From an endpoint that is permitted, to the gateway's own address."""
     return match(payload(family, "saddr"), f"@endpoints{version}"), match(
         payload(family, "daddr"), address
     )

@@ -1,6 +1,6 @@
 """One pass: observe, compile, diff, plan, apply, verify.
 
-Kernel and goal are arguments; no file, no clock.
+Kernel and target are arguments; no file, no clock.
 
 Daemon and command line call these same functions. A network that fails keeps what it has and stops
 there; the others go on. Where the gateway's own guard fails, nothing is given to anybody.
@@ -51,7 +51,7 @@ class PlannedRun:
 
     observed: what was read, as far as `scope` reaches.
     compiled: what should exist; of all networks, whatever the scope.
-    plan: the steps from there to here.
+    plan: the steps from what was observed to what is wanted.
     gone: keys of objects that lose their content on the way.
     scope: what was read of the kernel.
     """
@@ -179,7 +179,7 @@ def apply(
 
 def _is_lost(step: Step, lost: set[str]) -> bool:
     """Of a network that failed; what gives, once the gateway's guard has failed; that guard, while
-    a door may still stand.
+    a guarded interface may still be there.
     """
     gives = step.change.action in (Action.CREATE, Action.UPDATE)
     unguards = step.group == ROOT and step.change.action is Action.DELETE and bool(lost)

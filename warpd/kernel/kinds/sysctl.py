@@ -57,8 +57,8 @@ def fences_standing(
 ) -> Fences:
     """Judge what the kernel remembers of our fences by what forwards now.
 
-    `links4` and `fenced6` are what is remembered; `tag` is that of our doors and VRFs; `value4` and
-    `value6` are the settings of the whole host.
+    `links4` and `fenced6` are what is remembered; `tag` is that of our transit links and
+    VRFs; `value4` and `value6` are the settings of the whole host.
     """
     known4, known6 = bool(links4 or tag & TAG_FENCE4), fenced6 or bool(tag & TAG_FENCE6)
     others4 = is_on(value4)

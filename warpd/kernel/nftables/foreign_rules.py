@@ -5,7 +5,8 @@ Pure.
 Lives here: an interpreter of three values. A match is true, false or unknown; an unknown match
 leads both ways, so that a packet has a set of possible ends. Only where every way ends in a drop is
 the packet dropped for certain, and only that is ever claimed. Does not: our own rules
-(`simulator`), which packets matter (`advice`), the reading of the kernel (`kernel/live_nft`).
+(`simulator`), which packets matter (`service/views/advice.py`), the reading of the kernel
+(`kernel/linux/foreign_chains.py`).
 
 The language is that of libnftables-json(5); `xt` is a match or target of iptables that nft has no
 word for.

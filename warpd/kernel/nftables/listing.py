@@ -232,7 +232,7 @@ def _elements(netns: str, shape: NftSet, values: frozenset[str]) -> list[NftElem
         return []
     if netns == ROOT and not part_of(
         shape.name
-    ):  # one object per link, so that one network's grant is not another's
+    ):  # one object per link, so that one network's permit is not another's
         return [
             NftElements(netns, shape.name, frozenset({value}), key_of(value))
             for value in sorted(values)

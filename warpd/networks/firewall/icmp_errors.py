@@ -9,9 +9,9 @@ its packets small.
 
 An error comes either from the far end of the connection or from a router on the way there, and both
 are behind the same endpoint. The map `shares4` or `shares6` gives the endpoint of the error's
-sender as a number (`limits`); the set `sides4` or `sides6` holds every number together with each
-address and route of that endpoint. The side that the error comes from is the source of the
-connection's original direction where the error goes in that direction, else its destination.
+sender as a number (`connection_limits`); the set `sides4` or `sides6` holds every number together
+with each address and route of that endpoint. The side that the error comes from is the source of
+the connection's original direction where the error goes in that direction, else its destination.
 
 Lives here: rules, sets and elements. Does not: errors that come from beyond the uplink, where every
 router may send one.

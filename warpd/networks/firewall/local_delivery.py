@@ -1,9 +1,9 @@
-"""What comes in by a door is never delivered to the host itself, whatever nftables says.
+"""What comes in by a guarded interface never reaches the host itself, whatever nftables says.
 
 The kernel looks up its table of local addresses before every other routing rule (rule 0), so that
 no rule of ours keeps a packet from a service of the host. The `input` chains of our tables do,
-until somebody flushes the ruleset. Filters of traffic control at the ingress of every door judge
-before the route is looked up, and no nftables command takes them away
+until somebody flushes the ruleset. Filters of traffic control at the ingress of every guarded
+interface judge before the route is looked up, and no nftables command takes them away
 (`kernel/kinds/tc_filter.py`).
 
 They drop what is addressed to the host's own addresses as its table of local routes has them, to

@@ -1,9 +1,9 @@
 """The gateway's own guard: our table in the root namespace, shared by all networks.
 
-Nothing from a network's door reaches a service of the host, another network, another network's
-range by way of the uplink, or the uplink itself before it is granted. NAT goes to ports on which
-the gateway does not
-listen: a mapping on a listening port would hand one client the answers meant for that port.
+Nothing from a network's guarded interface reaches a service of the host, another network, another
+network's range by way of the uplink, or the uplink itself before it is permitted. NAT goes to ports
+on which the gateway does not listen: a mapping on a listening port would hand one client the
+answers meant for that port.
 
 A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns
 its links to its chains, first of all. What its chains let out goes through the same checks as
@@ -69,8 +69,9 @@ PAIR = f"ifname{JOINT}ifname"
 # Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
 BETTER_PRIORITY, STEER_PRIORITY = 980, 981
 # On packets that came in by a transit link, or are routed inside a namespace: our table is in
-# force. Every mark of ours has the same highest byte, which the routing rules of `unguarded` ask
-# for.
+# force. The routing rules of `unguarded` drop a packet whose highest mark byte is zero. The highest
+# byte of every mark of ours is another one: that of MARKS, to which `second_guard.PERMITTED` adds a
+# bit.
 GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
@@ -112,11 +113,12 @@ def guard(
 ) -> NftTable:
     """Our table in the root.
 
-    What comes in by a door leaves by the links that `uplinks` says, as (door, link, IP version),
-    wherever it goes, and by those of `ways`, as (door, link, range), towards that range. `ranges`
-    are all networks' own ranges, `routed` those that keep their source, `sources` all that may come
-    out of the networks' doors, `transits` the links between networks and the root, `listening` the
-    UDP ports, `guarded_ifaces` the links by which networks come in, `port_blocks` those in use.
+    What comes in by a guarded interface leaves by the links that `uplinks` says, as (guarded
+    interface, link, IP version), wherever it goes, and by those of `ways`, as (guarded interface,
+    link, range), towards that range. `ranges` are all networks' own ranges, `routed` those that
+    keep their source, `sources` all that may come in by guarded interfaces, `transits` the links
+    between networks and the root, `listening` the UDP ports, `guarded_ifaces` the links by which
+    networks come in, `port_blocks` those in use.
     """
     sets = (
         *(
@@ -208,7 +210,8 @@ def _ways(
 ) -> Iterator[NftSet]:
     """Where each network may leave.
 
-    A door stands beside a link of the host, so that no network leaves by another's way.
+    A guarded interface stands beside a link of the host, so that no network leaves by another's
+    way.
     """
     towards: dict[str, list[Range]] = {}
     for door, link, target in ways:
@@ -231,7 +234,9 @@ def _from_door() -> dict[str, object]:
 _UNMARKED = match(meta("mark"), 0)
 # On what came in by a network in the root: its own part of the table judges that, to a verdict.
 _OF_A_VRF = match(meta("mark"), between(MARKS, MARKS + TABLES_LAST))
-_BY_TRANSIT = match(meta("iifname"), "dn-*")  # not by what networks in the root have for doors
+_BY_TRANSIT = match(
+    meta("iifname"), "dn-*"
+)  # not by the guarded interfaces of networks in the root
 
 
 def unguarded(
@@ -401,8 +406,8 @@ def _steer() -> list[str]:
     """Answers to what a network in the root sent find their way to its table by the mark of their
     connection.
 
-    All that came in by a door bears a mark of ours from here on; `steering` and `unguarded` act on
-    it.
+    All that came in by a guarded interface bears a mark of ours from here on; `steering` and
+    `unguarded` act on it.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
@@ -472,8 +477,8 @@ def _carried() -> list[str]:
 
 
 def _by_a_way() -> Iterator[str]:
-    """What is granted, by the uplink that is meant, or by a link of the host that leads to what the
-    network may reach.
+    """What is permitted, by the uplink that is meant, or by a link of the host that leads to what
+    the network may reach.
     """
     granted, pair = match(meta("iifname"), "@permitted_ifaces"), (meta("iifname"), meta("oifname"))
     for family, version in (("ip", 4), ("ip6", 6)):

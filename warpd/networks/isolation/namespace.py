@@ -8,8 +8,8 @@ source and the root has one route back.
 Forwarding in the root: IPv4 decides by the incoming link (`forwarding` of the veth, and of the
 uplink for the answers); IPv6 only knows the global switch. Where it was off and we turn it on, a
 *fence* in our table drops everything on that path that is not ours, so that the host does not
-become a router for others. The fence, and a tag on each door, are also the memory that it was us:
-in the kernel, where the loss of a state folder or a flushed ruleset cannot reach both.
+become a router for others. The fence, and a tag on each transit link, are also the memory that it
+was us: in the kernel, where the loss of a state folder or a flushed ruleset cannot reach both.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _forward(
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
-    """Only what this table has marked is routed (`gateway.unguarded`)."""
+    """Only what this table has marked is routed (`firewall.root.unguarded`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
         for link in _links(network, place, wants)

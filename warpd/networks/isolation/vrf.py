@@ -7,7 +7,7 @@ conntrack zone (the number of the routing table): two networks may use the same 
 stays inside a network is in its zone both ways; what leaves by the uplink is in it on the way out
 only, since the answers, addressed to the uplink, carry nothing that tells whose they are: NAT has
 made them unique in the common zone, and the mark of their connection leads them to the table
-(`gateway`).
+(`firewall/root.py`).
 
 What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules,
 past those of VRFs: so egress follows the host's rules and routes the moment they change, as it does
@@ -173,7 +173,7 @@ def shared(six: bool, host: Host) -> list[KernelObject]:
         # (ip_tunnel_init_flow): not `unguarded`.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
-        if version not in host.steered:  # `gateway.steering` has rules for it then
+        if version not in host.steered:  # `firewall.root.steering` has rules for it then
             out.append(
                 Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY)
             )
