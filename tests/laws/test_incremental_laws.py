@@ -120,9 +120,10 @@ def test_a_planner_with_a_memory_plans_what_a_new_one_plans(
         target = dataclasses.replace(target, today=FIRST_DAY + timedelta(days=turn.day))
         allocations = target.allocations
         kernel.host = dataclasses.replace(PLAIN, uplink_mtu=turn.mtu)
-        scope = EVERYTHING if turn.everything else Scope.of(_lose(kernel, turn.losses))
+        groups = frozenset(_lose(kernel, turn.losses))
+        scope = EVERYTHING if turn.everything else Scope(groups, turn.follow_root)
         fresh = planned_run(kernel, target)
-        run = planner.plan(target, scope, turn.follow_root)
+        run = planner.plan(target, scope)
         assert run.compiled == fresh.compiled
         assert run.plan.steps == fresh.plan.steps
         look_again = functools.partial(replan, kernel, target, run)

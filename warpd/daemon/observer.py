@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 
 from warpd.daemon.clock import Clock
+from warpd.daemon.scheduler import PassRequest
 from warpd.kernel.api import Kernel
 from warpd.kernel.state import Host, State
 from warpd.reconcile.engine import PlannedRun, Target
@@ -66,18 +67,19 @@ class Observer:
         full, self._full = self._full, None
         return full
 
-    def look(self, target: Target, groups: frozenset[str] | None, is_new: bool) -> PlannedRun:
-        """Observe these groups (None: everything) and what differs from the last target, and plan.
+    def look(self, target: Target, request: PassRequest, is_new: bool) -> PlannedRun:
+        """Observe what the request asks for and what differs from the last target, and plan.
 
         For a target that is not new, networks of which the root shows a difference are observed
-        too.
+        too, but those that are paused.
 
         Raises:
             DumpError: the kernel could not be read.
         """
-        scope = Scope(groups) if self.has_looked else EVERYTHING
-        plan = self._planner.plan
-        return self._timed(scope, lambda: plan(target, scope, follow_root=not is_new))
+        scope = Scope(request.groups, not is_new, request.paused)
+        if not self.has_looked:
+            scope = EVERYTHING
+        return self._timed(scope, lambda: self._planner.plan(target, scope))
 
     def verify(self, target: Target, found: PlannedRun) -> PlannedRun:
         """Look again at what the plan of `found` has touched.

@@ -150,7 +150,7 @@ class Reconciler:
         if active is None or not (is_new or request.groups is None or request.groups):
             return self._nothing_done()
         wanted_before = self._observer.wanted
-        found = self._observer.look(active.wanted, request.groups, is_new)
+        found = self._observer.look(active.wanted, request, is_new)
         self._report_machine(found)
         outcome = self._converge(active, found)
         if request.groups is None:

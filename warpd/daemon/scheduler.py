@@ -47,12 +47,14 @@ class PassRequest:
         asked: by a person or a signal: pauses do not count, and files are read though they look the
             same.
         retry: what could not be written into the state folder is due to be tried again.
+        paused: groups whose pause is not over: what the root shows of them is left until then.
     """
 
     files: bool = False
     groups: frozenset[str] | None = frozenset()
     asked: bool = False
     retry: bool = False
+    paused: frozenset[str] = frozenset()
 
     @property
     def writes(self) -> bool:
@@ -156,7 +158,8 @@ class Scheduler:
             self._clear_files(now)
         groups = self._take_groups(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        request = PassRequest(files or retry, groups, retry=retry)
+        paused = self._left_for_later(groups, now) if groups else frozenset[str]()
+        request = PassRequest(files or retry, groups, retry=retry, paused=paused)
         return None if request == PassRequest() else request
 
     def _look_at_everything(self, now: float) -> PassRequest:
@@ -177,6 +180,16 @@ class Scheduler:
             due = frozenset(group for group in self._groups if not self._is_paused(group, now))
             self._groups -= due
         return due | self._retried(now)
+
+    def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
+        """Groups that wait. An event in the root may be one of theirs, so that those that are slowed
+        down are looked at when their pause is over.
+        """
+        waiting = (self._slowed.keys() | self._failing.keys()) - groups
+        paused = frozenset(group for group in waiting if self._is_paused(group, now))
+        if ROOT in groups:
+            self._groups |= paused & self._slowed.keys()
+        return paused
 
     def _may_work(self) -> float:
         """When groups may be looked at: after a whole pass that failed, not before its pause is

@@ -146,13 +146,10 @@ class IncrementalPlanner:
         self._kernel = kernel
         self._memory = memory if memory is not None else Memory()
 
-    def plan(
-        self, target: Target, scope: Scope = EVERYTHING, follow_root: bool = False
-    ) -> PlannedRun:
+    def plan(self, target: Target, scope: Scope = EVERYTHING) -> PlannedRun:
         """Look at the kernel as far as the scope and the change of the target reach, and plan.
 
-        With `follow_root`, also at every network of which the root shows something else than what
-        is wanted. A host that is no longer the same is a reason to look at everything.
+        A host that is no longer the same is a reason to look at everything.
 
         Raises:
             DumpError: the kernel could not be read.
@@ -162,7 +159,7 @@ class IncrementalPlanner:
         elif scope.is_everything:
             run = self._plan_everything(target, self.host)
         else:
-            run = self._plan_part(target, scope, self.compiled, self.host, follow_root)
+            run = self._plan_part(target, scope, self.compiled, self.host)
         self.remember(run)
         return run
 
@@ -204,7 +201,7 @@ class IncrementalPlanner:
         return plan_from(compiled, dataclasses.replace(observed, host=host), EVERYTHING)
 
     def _plan_part(
-        self, target: Target, scope: Scope, previous: Compiled, host: Host, follow_root: bool
+        self, target: Target, scope: Scope, previous: Compiled, host: Host
     ) -> PlannedRun:
         compiled = self._compiled(target, host)
         scope = scope.with_groups(compiled.changed_groups(previous))
@@ -212,8 +209,8 @@ class IncrementalPlanner:
         now = _lasting(root.host or Host(), host)
         if policy_facts(now) != policy_facts(host):
             return self._plan_everything(target, host)
-        if follow_root:
-            scope = scope.with_groups(_differing(root, compiled.state))
+        if scope.follow_root:
+            scope = scope.with_groups(_differing(root, compiled.state) - scope.paused)
         run = self._plan_scope(target, scope, root, compiled, now)
         # The gateway's table holds what networks in the root have there: rebuilt, it takes that
         # along, and they must be looked at too.

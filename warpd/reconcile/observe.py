@@ -24,9 +24,14 @@ class Scope:
 
     groups: None stands for every network. What is outside the scope is not read; that says nothing
         about whether it is there.
+    follow_root: whether a planner adds the networks of which the root shows something else than
+        what is wanted.
+    paused: groups that it does not add for that: they are tried again later.
     """
 
     groups: frozenset[str] | None = None
+    follow_root: bool = False
+    paused: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, groups: Iterable[str]) -> Scope:
@@ -43,7 +48,9 @@ class Scope:
 
     def with_groups(self, groups: Iterable[str]) -> Scope:
         """The same, and these networks."""
-        return self if self.groups is None else Scope(self.groups | frozenset(groups))
+        if self.groups is None:
+            return self
+        return dataclasses.replace(self, groups=self.groups | frozenset(groups))
 
 
 EVERYTHING: Final = Scope()

@@ -227,6 +227,35 @@ def test_a_contested_object_is_named_and_slowed_down() -> None:
     assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(30.0, abs=0.1)
 
 
+def test_a_contested_object_in_the_root_is_slowed_down_though_events_name_the_root() -> None:
+    scheduler, now, at = quiet(math.inf), 1.0, []
+    while now < 30:  # another program undoes it at once, and the event tells of the root only
+        scheduler.hear({""}, now)
+        now += max(scheduler.wait_s(now), GATHER_S)
+        work = scheduler.due(now)
+        assert work is not None and work.groups is not None
+        repaired = "warp-1" not in work.paused
+        reverted = {"root/rule/x": "warp-1"} if repaired else {}
+        scheduler.took(work, PassResult(reverted=reverted, seconds=0.01), now)
+        if repaired:
+            at.append(now)
+    assert scheduler.contested == {"root/rule/x": "warp-1"}
+    pauses = [b - a for a, b in itertools.pairwise(at)]
+    assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[CONTESTED_COUNT] >= 1.0
+
+
+def test_what_the_root_shows_of_a_network_that_waits_is_looked_at_later() -> None:
+    scheduler = quiet(math.inf)
+    now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT)
+    scheduler.hear({""}, now)
+    now += scheduler.wait_s(now)
+    request = scheduler.due(now)
+    assert request == PassRequest(groups=frozenset({""}), paused=frozenset({"warp-1"}))
+    scheduler.took(request, PassResult(), now)
+    now += scheduler.wait_s(now)
+    assert scheduler.due(now) == PassRequest(groups=frozenset({"warp-1"}))
+
+
 def test_the_guard_is_never_left_open_for_long() -> None:
     scheduler = quiet(math.inf)
     _, pauses = contest(scheduler, "", 1.0, 12)

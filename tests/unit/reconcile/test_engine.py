@@ -197,10 +197,26 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     for follow_root in (False, True):
         planner = IncrementalPlanner(kernel)
         planner.remember(last)
-        found = planner.plan(goal, Scope.of([]), follow_root)
+        found = planner.plan(goal, Scope(frozenset(), follow_root))
         assert {step.group for step in found.plan.steps} == {ROOT, *last.compiled.parts}
     assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
     assert planned_run(kernel, goal).plan.empty
+
+
+def test_of_a_paused_network_the_root_is_not_followed() -> None:
+    kernel = running(BEFORE)
+    planner = IncrementalPlanner(kernel)
+    planner.plan(BEFORE)
+    lost = next(
+        key
+        for key, item in sorted(kernel.objects.items())
+        if item.group == A and key.netns == ROOT and key.kind == "nft-elements"
+    )
+    del kernel.objects[lost]
+    waiting = planner.plan(BEFORE, Scope(frozenset({ROOT}), True, frozenset({A})))
+    assert waiting.plan.empty
+    followed = planner.plan(BEFORE, Scope(frozenset({ROOT}), True))
+    assert [step.key for step in followed.plan.steps] == [lost]
 
 
 def test_a_host_that_changed_meanwhile_is_looked_at_whole() -> None:
