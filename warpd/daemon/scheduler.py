@@ -223,7 +223,7 @@ class Scheduler:
             yield self._may_work()
         for group in self._groups:
             if group in self._slowed:
-                yield self._slowed[group].until
+                yield max(self._slowed[group].until, self._may_work())
             elif group not in self._failing:
                 yield self._may_work()
 

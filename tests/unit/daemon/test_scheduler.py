@@ -231,7 +231,7 @@ def test_a_contested_object_in_the_root_is_slowed_down_though_events_name_the_ro
     scheduler, now, at = quiet(math.inf), 1.0, []
     while now < 30:  # another program undoes it at once, and the event tells of the root only
         scheduler.hear({""}, now)
-        now += max(scheduler.wait_s(now), GATHER_S)
+        now += max(scheduler.wait_s(now), GATHER_S) + 1e-6
         work = scheduler.due(now)
         assert work is not None and work.groups is not None
         repaired = "warp-1" not in work.paused
