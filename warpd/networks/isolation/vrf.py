@@ -9,13 +9,14 @@ only, since the answers, addressed to the uplink, carry nothing that tells whose
 made them unique in the common zone, and the mark of their connection leads them to the table
 (`firewall/root.py`).
 
-What may leave is marked in prerouting, and its lookup goes on with the host's own routing rules,
-past those of VRFs: so egress follows the host's rules and routes the moment they change, as it does
-in a namespace, and a network without that mark has no way out at all. The host's default routes are
-leaked into the table as well, for what the gateway itself has to send outwards: ICMPv6 errors are
-looked up in the VRF of the link that a packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule
-of ours repeats the kernel's own for l3mdev, so that a flushed rule list is mended like everything
-else.
+What comes from a network is marked in prerouting and looked up in its table by that mark. Where the
+network has a way out, the default routes there are passed over, and the lookup goes on with the
+host's own routing rules, past those of VRFs: so egress follows the host's rules and routes the
+moment they change, as it does in a namespace. Where it has none, the lookup ends in that table's
+unreachable routes. The host's default routes are leaked into the table as well, for what the
+gateway itself has to send outwards: ICMPv6 errors are looked up in the VRF of the link that a
+packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule of ours repeats the kernel's own for
+l3mdev, so that a flushed rule list is mended like everything else.
 
 A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF
 (drivers/net/vrf.c, vrf_ip_rcv): conntrack, zones and marks act in the first, FORWARD and INPUT see
@@ -402,7 +403,7 @@ def _zone(network: ResolvedNetwork) -> Iterator[str]:
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> Iterator[str]:
-    """Which packets belong to the network, and which of them may look for the uplink."""
+    """Which packets belong to the network, and to which connections the answers find its table."""
     yield rule("of this network", mangle(meta("mark"), place.mark))
     if not wants.egress:
         return
