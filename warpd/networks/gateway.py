@@ -120,9 +120,9 @@ def _uplinks(host: Host, members: Iterable[Member]) -> Iterator[tuple[str, str, 
     plain = [(link, version) for link, version in named if is_plain_link_name(link)]
     for member in members:
         if member.egress:
-            for door in member.contribution.guarded_ifaces:
+            for iface in member.contribution.guarded_ifaces:
                 for link, version in plain:
-                    yield (door, link, version)
+                    yield (iface, link, version)
 
 
 def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
@@ -131,9 +131,9 @@ def _ways(members: Iterable[Member]) -> Iterator[tuple[str, str, Range]]:
     """
     for member in members:
         if member.egress:
-            for door in member.contribution.guarded_ifaces:
+            for iface in member.contribution.guarded_ifaces:
                 for link, target in _exits(member.network):
-                    yield (door, link, target)
+                    yield (iface, link, target)
 
 
 def _exits(network: ResolvedNetwork) -> Iterator[tuple[str, Range]]:

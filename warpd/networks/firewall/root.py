@@ -214,10 +214,10 @@ def _ways(
     way.
     """
     towards: dict[str, list[Range]] = {}
-    for door, link, target in ways:
-        towards.setdefault(f"{door}{JOINT}{link}", []).append(target)
+    for iface, link, target in ways:
+        towards.setdefault(f"{iface}{JOINT}{link}", []).append(target)
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
-        pairs = sorted({f"{door}{JOINT}{link}" for door, link, own in uplinks if own == version})
+        pairs = sorted({f"{iface}{JOINT}{link}" for iface, link, own in uplinks if own == version})
         yield NftSet(f"uplinks{version}", PAIR, False, tuple(pairs))
         elements = (
             f"{pair}{JOINT}{block}"
