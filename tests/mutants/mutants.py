@@ -896,8 +896,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_ways",
-                "{f'{door}{JOINT}{link}' for door, link, own in uplinks if own == version}",
-                "{f'{door}{JOINT}{link}' for door, link, own in uplinks}",
+                "{f'{iface}{JOINT}{link}' for iface, link, own in uplinks if own == version}",
+                "{f'{iface}{JOINT}{link}' for iface, link, own in uplinks}",
             ),
         ),
     ),
