@@ -58,7 +58,7 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-# ------------------------------------------------------------------------------------------------------------ the world
+# ---- the world -------------------------------------------------------------------------------
 
 
 def make_root() -> None:
@@ -123,7 +123,7 @@ def timed(argv: list[str], *, expect: int = 0, ns: str = floor.ROOT) -> float:
     return took
 
 
-# ------------------------------------------------------------------------------------------------------- the two sides
+# ---- the two sides ---------------------------------------------------------------------------
 
 
 class Warpctl:
@@ -230,7 +230,7 @@ class Floor:
             wait_until_idle()
 
 
-# ----------------------------------------------------------------------------------------------------------- the bench
+# ---- the bench -------------------------------------------------------------------------------
 
 
 def refuse(found: list[str]) -> None:
@@ -285,7 +285,9 @@ def row(size: str, work: str, ours: list[float], base: list[float]) -> dict[str,
 
 
 def start_up(command: list[str], rounds: int) -> dict[str, Any]:
-    """How long the process takes before it does anything; the floor here is the interpreter alone."""
+    """How long the process takes before it does anything; the floor here is the interpreter
+    alone.
+    """
     enter_new_world()
     timed([*command, "--version"])  # leaves compiled bytecode behind
     ours, base = [], []

@@ -225,7 +225,7 @@ def peers(state: State) -> int:
     return sum(len(conf) - 1 for room in state.values() for conf in room.wireguard.values())
 
 
-# ------------------------------------------------------------------------------------------------------------- scripts
+# ---- scripts ---------------------------------------------------------------------------------
 
 
 def build_script(state: State, folder: Path, sysctls: dict[str, dict[str, str]]) -> Path:
@@ -249,7 +249,9 @@ def build_script(state: State, folder: Path, sysctls: dict[str, dict[str, str]])
 
 
 def birth(device: str, link: Json, ns: str, state: State) -> str:
-    """A device made from `gw` in the namespace where it lives, so that its other side stays behind."""
+    """A device made from `gw` in the namespace where it lives, so that its other side stays
+    behind.
+    """
     if link["kind"] == "wireguard":
         return f"link add {device} netns {ns} type wireguard"
     # up-<vcid> and dn-<vcid> are the two ends of one pair
@@ -380,7 +382,7 @@ def write(path: Path, lines: list[str]) -> Path:
     return path
 
 
-# ---------------------------------------------------------------------------------------------------------- comparison
+# ---- comparison ------------------------------------------------------------------------------
 
 
 def differences(first: State, second: State) -> list[str]:

@@ -86,7 +86,9 @@ ip -n client route add default via 192.0.2.1"""
 
 
 def connect(machine: Machine) -> None:
-    """A client that dials the gateway with the config as it is printed, and reaches the internet."""
+    """A client that dials the gateway with the config as it is printed, and reaches the
+    internet.
+    """
     machine.run(CLIENT).checked()
     machine.run("umask 077; warpctl endpoint config privacy/phone-1 >/run/wg0.conf").checked()
     machine.run("ip netns exec client wg-quick up /run/wg0.conf").checked()

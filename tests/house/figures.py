@@ -202,7 +202,9 @@ CALLED: Final = "()"
 
 
 def root_of(node: ast.expr) -> str:
-    """The name that an attribute, or an item, is one of; CALLED for one of what a call has given."""
+    """The name that an attribute, or an item, is one of; CALLED for one of what a call has
+    given.
+    """
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     if isinstance(node, ast.Call):
@@ -211,7 +213,9 @@ def root_of(node: ast.expr) -> str:
 
 
 def is_patch(target: ast.expr, foreign: set[str]) -> bool:
-    """Whether an assignment to this changes a library; an item of what a call has given does not."""
+    """Whether an assignment to this changes a library; an item of what a call has given does
+    not.
+    """
     if isinstance(target, ast.Subscript):
         is_module = ast.unparse(target).startswith("sys.modules[")
         return is_module or root_of(target) in foreign - {CALLED}

@@ -75,7 +75,9 @@ class Daemon:
         self.wait(lambda: len(self.lines("ready")) > before, "a first pass")
 
     def repair(self, seen: int, what: str, deadline_s: float = 10) -> list[dict[str, Any]]:
-        """The lines after `seen` bytes of log up to that of the first pass that changed something."""
+        """The lines after `seen` bytes of log up to that of the first pass that changed
+        something.
+        """
         found: list[dict[str, Any]] = []
 
         def there() -> bool:

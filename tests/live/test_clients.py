@@ -169,7 +169,7 @@ def l3_config(kind: str) -> ClientConfig:
     return clients.made(kind, host=HOST).numbered(1)
 
 
-# ---- wg-quick ------------------------------------------------------------------------------------------------
+# ---- wg-quick --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["l2-point-to-point", "l2-mesh"])
@@ -199,7 +199,7 @@ def links(lab: Lab) -> str:
     return lab.run("client", "ip -br link | cut -d@ -f1 | sort")
 
 
-# ---- systemd-networkd ----------------------------------------------------------------------------------------
+# ---- systemd-networkd ------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_networkd_carries_whole_frames(
     assert complaints(lab) == []
 
 
-# ---- NetworkManager ------------------------------------------------------------------------------------------
+# ---- NetworkManager --------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -251,7 +251,9 @@ def test_the_last_good_intent_outlives_a_restart(gateway: LiveKernel, tmp_path: 
 
 
 def test_the_daemon_keeps_what_somebody_went_back_to(gateway: LiveKernel, tmp_path: Path) -> None:
-    """Also when drift makes it look again; and what somebody applied while its own YAML is broken."""
+    """Also when drift makes it look again; and what somebody applied while its own YAML is
+    broken.
+    """
     gateway.close()
     machine = Gateway(tmp_path)
     with Daemon(tmp_path, {"version": 1, "networks": OLD}, 600) as daemon:

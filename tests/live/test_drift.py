@@ -683,7 +683,9 @@ def text_of(element: Any) -> str:
 
 
 def number_of(part: Any) -> str:
-    """A traffic class as a range of one: by itself nftables 1.0.6 does not find it to be deleted."""
+    """A traffic class as a range of one: by itself nftables 1.0.6 does not find it to be
+    deleted.
+    """
     return (
         f"{part}-{part}"
         if isinstance(part, str) and re.fullmatch(r"[0-9a-f]+:[0-9a-f]+", part)

@@ -1,4 +1,6 @@
-"""What filters at the ingress of a link do on a real kernel, and that `dump` counts it by reason."""
+"""What filters at the ingress of a link do on a real kernel, and that `dump` counts it by
+reason.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ LIMIT = TcFilter(9, "limit", "storm", destination_mac=GROUP, packets_per_s=1, bu
 
 
 class Pair:
-    """The pair of links of a network; frames are put into the root's end and come in by the other."""
+    """The pair of links of a network; frames are put into the root's end and come in by the
+    other.
+    """
 
     def __init__(self, kernel: LiveKernel) -> None:
         goal = world.goal(world.intent(a=world.network(1)))

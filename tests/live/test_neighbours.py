@@ -1,4 +1,6 @@
-"""What a review found once: hosts of other shapes, and other people's things with names like ours."""
+"""What a review found once: hosts of other shapes, and other people's things with names like
+ours.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A setting of the whole host, the fence that goes with it, and what must forward at the end."""
+    """A setting of the whole host, the fence that goes with it, and what must forward at the
+    end.
+    """
 
     setting: str
     fence: str

@@ -1,4 +1,5 @@
-"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could make, and each must be found.
+"""Holes to plant in the product, one at a time: each is a small mistake that a maintainer could
+make, and each must be found.
 
 A mutant replaces a piece of code of one function (planting.py); `found_by` is the cheapest test
 that is expected to fail then. `replay.py` plants them in a copy and says how many were found. Those

@@ -153,7 +153,9 @@ def outer_tag(auxdata: bytes) -> list[int]:
 
 
 def watch_input(netns: str = "") -> None:
-    """Record what the filter lets through to sockets; in another namespace of this host when named."""
+    """Record what the filter lets through to sockets; in another namespace of this host when
+    named.
+    """
     if netns:
         within(netns, watch_input)
         return

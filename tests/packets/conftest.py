@@ -75,7 +75,9 @@ def bench(tmp_path: Path, wireguard: str) -> Iterator[tuple[Lab, Gateway]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these need root and a real kernel; the stock kernels run those of the shared intents."""
+    """All of these need root and a real kernel; the stock kernels run those of the shared
+    intents.
+    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)

@@ -100,7 +100,9 @@ def same(new: dict[str, object], old: dict[str, object]) -> bool:
 
 
 def test_revoked_at_once(wireguard: str, tmp_path: Path) -> None:
-    """From the moment apply returns the old keys carry nothing; the neighbour's ping loses nothing."""
+    """From the moment apply returns the old keys carry nothing; the neighbour's ping loses
+    nothing.
+    """
     lab = Lab(1 + len(CHANGES))
     try:
         revoke(lab, Gateway(lab.gw, tmp_path))

@@ -251,7 +251,9 @@ def judge(
     ended: Any,
     done: list[tuple[float, str]],
 ) -> None:
-    """Count: every packet of a barrage is a probe, every echo request one that had to be answered."""
+    """Count: every packet of a barrage is a probe, every echo request one that had to be
+    answered.
+    """
     arrivals = lab.arrivals()
     faults = []
     for name, packets in shots.items():

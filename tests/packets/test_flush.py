@@ -25,7 +25,9 @@ VCID = 70000001
 
 
 class Flushed:
-    """One network that may reach the internet, and one endpoint in it that sends whatever it likes."""
+    """One network that may reach the internet, and one endpoint in it that sends whatever it
+    likes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(1)

@@ -248,7 +248,9 @@ def test_destroy_needs_no_memory(bench: Bench) -> None:
 
 
 def test_the_hosts_own_way_out_keeps_working(bench: Bench) -> None:
-    """The host does not become a router for others by our doing, and its own traffic is as before."""
+    """The host does not become a router for others by our doing, and its own traffic is as
+    before.
+    """
     lab, gateway = bench
     gateway.apply(INTENT)
     own = [(a, lab.gw.udp(a, 7777, new_ident())) for a in (INTERNET4, INTERNET6)]

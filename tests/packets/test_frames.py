@@ -183,7 +183,9 @@ def bed(
 
 
 def addressed(target: str, tags: Tags, address4: str) -> Iterator[tuple[str, bytes]]:
-    """Frames to `target` with what a host would take for its own, or pass on; each with its marker."""
+    """Frames to `target` with what a host would take for its own, or pass on; each with its
+    marker.
+    """
     for kind in ("udp", "tcp", "ping"):
         for address in (address4, UPLINK6):
             source = STRANGER6 if ":" in address else STRANGER4

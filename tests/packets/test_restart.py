@@ -73,7 +73,9 @@ class Service:
 
 
 def restarts(lab: Lab, folder: Path, packets: int) -> None:
-    """At least so many echo requests, each of which must be answered, while warpd comes and goes."""
+    """At least so many echo requests, each of which must be answered, while warpd comes and
+    goes.
+    """
     gateway = Gateway(lab.gw, folder)
     phone = {"phone": {"type": "mobile"}}
     gateway.networks = {

@@ -49,7 +49,9 @@ def test_mapping_never_takes_a_listening_port(standing: Standing, attacker: str)
 
 @pytest.mark.parametrize("attacker", ["m1", "h2"])
 def test_the_victims_session_lives_on(standing: Standing, attacker: str) -> None:
-    """Even when the gateway has just forgotten the victim's own mapping and the attacker is first."""
+    """Even when the gateway has just forgotten the victim's own mapping and the attacker is
+    first.
+    """
     one, victim = standing[attacker], standing["h1"]
     port = int(victim.host.run("wg", "show", LINK, "listen-port").checked().out)
     results = []

@@ -75,7 +75,9 @@ def test_spoofed_source_to_a_mesh_neighbour(standing: Standing) -> None:
 
 @pytest.mark.parametrize("what", ["unknown key", "wrong preshared key"])
 def test_stranger_gets_no_session(standing: Standing, what: str) -> None:
-    """Not with a key of his own, and not with a stolen private key but without its preshared key."""
+    """Not with a key of his own, and not with a stolen private key but without its preshared
+    key.
+    """
     stranger, victim = standing.stranger, standing["h2"]
     if what == "unknown key":
         config = altered(victim.config, "PrivateKey", new_key("genkey"))

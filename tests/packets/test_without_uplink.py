@@ -141,7 +141,9 @@ def test_first_boot_without_a_route(bench: Bench) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A way in which an uplink goes, and how it comes back; `code` is what the daemon tells of it."""
+    """A way in which an uplink goes, and how it comes back; `code` is what the daemon tells of
+    it.
+    """
 
     code: str
     begin: Callable[[Lab], None]

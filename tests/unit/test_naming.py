@@ -1,4 +1,6 @@
-"""Names of ours in the kernel: what is built is parsed again, and nothing else is taken for ours."""
+"""Names of ours in the kernel: what is built is parsed again, and nothing else is taken for
+ours.
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,9 @@ def allocate(
 
 
 def _in_order(intent: Intent, lockfile: Allocations | None) -> list[str]:
-    """Names in their order; those of the lock file first, so that no other one gets their values."""
+    """Names in their order; those of the lock file first, so that no other one gets their
+    values.
+    """
     locked = lockfile.networks if lockfile is not None else {}
     return sorted(intent.networks, key=lambda name: (name not in locked, name))
 

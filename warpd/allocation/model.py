@@ -52,7 +52,9 @@ class AllocationField:
 
 
 def _allocated(of_type: type, limits: Range | None = None, **properties: Any) -> dict[str, Any]:
-    """Metadata of a dataclass's field: the arguments of `AllocationField`, without its name and default."""
+    """Metadata of a dataclass's field: the arguments of `AllocationField`, without its name and
+    default.
+    """
     return {"allocated": {"type": of_type, "limits": limits, **properties}}
 
 
@@ -226,7 +228,10 @@ def network_allocation(
 
 
 def endpoint_allocation(values: Mapping[str, Any]) -> EndpointAllocation:
-    """The allocation of such values as `endpoint_values` returns. Raises as `network_allocation`."""
+    """The allocation of such values as `endpoint_values` returns.
+
+    Raises as `network_allocation`.
+    """
     return EndpointAllocation(**_parsed(values, ENDPOINT_FIELDS))
 
 

@@ -30,7 +30,9 @@ RELEASED_MAX_S: Final = 2**35  # seconds since the epoch: beyond the year 3000
 
 
 class Writer:
-    """Allocations to JSON; a network that is the same object as the last time is not encoded again."""
+    """Allocations to JSON; a network that is the same object as the last time is not encoded
+    again.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, tuple[NetworkAllocation, str]] = {}
@@ -121,7 +123,9 @@ def _row_value(each: AllocationField, value: Any) -> Any:
 def _tombstone(
     network: str, endpoint: str, released_s: int, values: Mapping[str, str]
 ) -> Tombstone:
-    """Raises: ValueError when a value is none of its field: an unreadable one would be given again."""
+    """Raises: ValueError when a value is none of its field: an unreadable one would be given
+    again.
+    """
     if not 0 <= int(released_s) < RELEASED_MAX_S:
         raise ValueError(f"{released_s} is no time")
     for name in FIELDS.keys() & values.keys():

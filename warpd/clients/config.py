@@ -204,7 +204,7 @@ def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> N
         raise WarpError(text, code="expired", who="operator", hint=hint)
 
 
-# ---- what goes into the tunnel -------------------------------------------------------------------------------
+# ---- what goes into the tunnel ---------------------------------------------------------------
 
 
 def _allowed_ips(
@@ -271,7 +271,7 @@ def _order(network: IPNetwork) -> tuple[int, int, int]:
     return network.version, int(network.network_address), network.prefixlen
 
 
-# ---- the rest ------------------------------------------------------------------------------------------------
+# ---- the rest --------------------------------------------------------------------------------
 
 
 def _dns(intent: Intent, own: Network) -> tuple[str, ...]:

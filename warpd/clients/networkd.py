@@ -121,7 +121,7 @@ def _addressing(config: ClientConfig) -> Iterator[tuple[str, object]]:
     yield "IPv6AcceptRA", "no"
 
 
-# ---- L2 ------------------------------------------------------------------------------------------------------
+# ---- L2 --------------------------------------------------------------------------------------
 
 
 def _segment(config: ClientConfig, segment: Segment, stem: str) -> dict[str, Iterable[Section]]:

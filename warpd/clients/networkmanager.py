@@ -17,7 +17,10 @@ from warpd.clients.config import ClientConfig
 from warpd.clients.files import joined
 from warpd.clients.segment import Segment
 
-FILE_NOTE: Final = "to /etc/NetworkManager/system-connections, mode 0600, owner root, then: nmcli connection reload"
+FILE_NOTE: Final = (
+    "to /etc/NetworkManager/system-connections, mode 0600, owner root, then: nmcli connection"
+    " reload"
+)
 GRETAP: Final = 10  # NMIPTunnelMode
 # UUIDs are made from names, so that the same connection keeps its own over every version.
 _UUIDS: Final = uuid.UUID("77617270-6400-5000-8000-636c69656e74")
@@ -100,7 +103,7 @@ def _list(values: Iterable[str]) -> str:
     return "".join(f"{value};" for value in values)
 
 
-# ---- L2 ------------------------------------------------------------------------------------------------------
+# ---- L2 --------------------------------------------------------------------------------------
 
 
 def _segment(config: ClientConfig, segment: Segment) -> dict[str, Iterable[Section]]:

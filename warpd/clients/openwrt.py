@@ -95,7 +95,7 @@ def _zone(config: ClientConfig, name: str) -> Iterator[tuple[str, object]]:
         yield from (("masq", 1), ("masq6", 1))
 
 
-# ---- L2 ------------------------------------------------------------------------------------------------------
+# ---- L2 --------------------------------------------------------------------------------------
 
 
 def _segment(config: ClientConfig, segment: Segment, name: str) -> Iterator[str]:

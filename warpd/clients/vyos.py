@@ -118,7 +118,7 @@ def _hidden(config: ClientConfig, device: str) -> Iterator[str]:
         yield _set(f"{at} translation address", "masquerade")
 
 
-# ---- L2 ------------------------------------------------------------------------------------------------------
+# ---- L2 --------------------------------------------------------------------------------------
 
 
 def _segment(config: ClientConfig, segment: Segment) -> Iterator[str]:

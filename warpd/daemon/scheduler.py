@@ -182,8 +182,10 @@ class Scheduler:
         return due | self._retried(now)
 
     def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
-        """Groups that wait. An event in the root may be one of theirs, so that those that are slowed
-        down are looked at when their pause is over.
+        """Groups that wait.
+
+        An event in the root may be one of theirs, so that those that are slowed down are looked at
+        when their pause is over.
         """
         waiting = (self._slowed.keys() | self._failing.keys()) - groups
         paused = frozenset(group for group in waiting if self._is_paused(group, now))

@@ -64,7 +64,9 @@ class ImportResult:
         return dataclasses.replace(finding, where=self.places[path]) if path else finding
 
     def without(self, findings: Iterable[Finding]) -> ImportResult | None:
-        """Without the endpoints and networks that errors name; None when that takes nothing away."""
+        """Without the endpoints and networks that errors name; None when that takes nothing
+        away.
+        """
         bad = [
             tuple(item.path.split("."))
             for item in findings

@@ -94,7 +94,7 @@ def is_mine(head: bytes) -> bool:
 def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     """Everything that is wrong comes at once."""
     finds = ImportBuilder(wanted)
-    sections = list(_sections(raw.decode("utf-8", "replace"), finds))
+    sections = list(_SectionReader(finds).read(raw.decode("utf-8", "replace")))
     heads = [item for item in sections if item.kind == "interface"]
     name = slug(wanted.name or PurePath(wanted.file).stem) or "imported"
     if wanted.kind not in NETWORK_TYPES:
@@ -117,37 +117,58 @@ def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
     return finds.done()
 
 
-def _sections(text: str, finds: ImportBuilder) -> Iterator[_Section]:
-    section, pending, is_off = None, list[str](), False
-    for number, line in enumerate(text.splitlines(), 1):
-        content, _, comment = (part.strip() for part in line.lstrip("\ufeff").partition("#"))
-        if _OFF.match(line.strip()):
-            pending, is_off = [], True
-            continue
-        # What a peer that is commented out says, and a name above it, is nobody else's.
-        is_off = is_off and not content and "=" in comment
-        if comment.strip("# ") and not is_off:
-            pending.append(comment.strip("# "))
-        if content.startswith("["):
-            if section:
-                yield section
-            kind = content.strip("[]").strip().lower()
-            if kind not in _KNOWN:
-                finds.error(
-                    "", f"there is no section {content[:40]} in a WireGuard config", "", number
-                )
-            section, pending = _Section(kind, number, pending), []
-        elif content:
-            key, equals, value = (part.strip() for part in content.partition("="))
-            if not equals or section is None:
-                finds.error("", "is neither a section nor KEY = VALUE", "", number)
+class _SectionReader:
+    """Reads a config line by line: comments above a section or a value belong to it."""
+
+    def __init__(self, finds: ImportBuilder) -> None:
+        self._finds = finds
+        self._section: _Section | None = None
+        self._pending: list[str] = []  # comments since the last section or value
+        self._is_off = False  # within a peer that is commented out
+
+    def read(self, text: str) -> Iterator[_Section]:
+        for number, line in enumerate(text.splitlines(), 1):
+            if _OFF.match(line.strip()):
+                self._pending, self._is_off = [], True
                 continue
-            section.inside, pending = [*section.inside, *pending], []
-            section.values.append((number, key.lower(), value))
-        elif not comment:
-            pending = []
-    if section:
-        yield section
+            content, _, comment = (part.strip() for part in line.lstrip("\ufeff").partition("#"))
+            self._take_comment(content, comment)
+            if content.startswith("["):
+                yield from self._done()
+                self._begin(content, number)
+            elif content:
+                self._take_value(content, number)
+            elif not comment:
+                self._pending = []
+        yield from self._done()
+
+    def _done(self) -> Iterator[_Section]:
+        if self._section is not None:
+            yield self._section
+
+    def _take_comment(self, content: str, comment: str) -> None:
+        """What a peer that is commented out says, and a name above it, is nobody else's."""
+        self._is_off = self._is_off and not content and "=" in comment
+        text = comment.strip("# ")
+        if text and not self._is_off:
+            self._pending.append(text)
+
+    def _begin(self, content: str, number: int) -> None:
+        kind = content.strip("[]").strip().lower()
+        if kind not in _KNOWN:
+            text = f"there is no section {content[:40]} in a WireGuard config"
+            self._finds.error("", text, "", number)
+        self._section = _Section(kind, number, self._pending)
+        self._pending = []
+
+    def _take_value(self, content: str, number: int) -> None:
+        key, equals, value = (part.strip() for part in content.partition("="))
+        if not equals or self._section is None:
+            self._finds.error("", "is neither a section nor KEY = VALUE", "", number)
+            return
+        self._section.inside = [*self._section.inside, *self._pending]
+        self._pending = []
+        self._section.values.append((number, key.lower(), value))
 
 
 def _interface(

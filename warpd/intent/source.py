@@ -12,7 +12,9 @@ from warpd.intent.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The result of a pull: the revision that is laid out now, and whether it was another before."""
+    """The result of a pull: the revision that is laid out now, and whether it was another
+    before.
+    """
 
     revision: str
     changed: bool

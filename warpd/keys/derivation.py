@@ -173,7 +173,9 @@ def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Sec
 def preshared_key(
     master: Master, vcid: int, name: str, rotation: int = 0, file: str | None = None
 ) -> Secret:
-    """The key shared by the gateway and one endpoint: the one in `file`, where the YAML names one."""
+    """The key shared by the gateway and one endpoint: the one in `file`, where the YAML names
+    one.
+    """
     if file is not None:
         return _given(master, file)
     return Secret(_derive(master, f"preshared/{vcid}/{name}/{rotation}"))

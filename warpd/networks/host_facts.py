@@ -43,7 +43,9 @@ def policy_facts(host: Host) -> Host:
 
 
 def is_closed(host: Host, link: EgressLink) -> bool:
-    """Whether somebody has turned IPv4 forwarding off for this link alone, on a host that forwards."""
+    """Whether somebody has turned IPv4 forwarding off for this link alone, on a host that
+    forwards.
+    """
     return host.forwarding4 and not link.forwarding4 and link.name not in host.fence4
 
 

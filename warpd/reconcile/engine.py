@@ -226,7 +226,9 @@ def converge(
 
 
 def _worth_another(failed: Iterable[tuple[Step, OperationError]], left: Plan) -> bool:
-    """Another round helps when something is left and no fault says that it would fail the same way."""
+    """Another round helps when something is left and no fault says that it would fail the same
+    way.
+    """
     blocked = {item.key for item in left.blocked}
     return bool(left.steps) and all(
         fault.passing and step.key not in blocked for step, fault in failed
@@ -245,7 +247,9 @@ def _without_settled(outcome: ApplyResult, left: Plan) -> ApplyResult:
 
 
 def _open(left: Plan, outcome: ApplyResult) -> tuple[Step, ...]:
-    """Steps still needed in networks that reported no failure: the kernel is not what was promised."""
+    """Steps still needed in networks that reported no failure: the kernel is not what was
+    promised.
+    """
     excused = {step.group for step, _ in outcome.failed}
     return tuple(step for step in left.steps if step.group not in excused)
 

@@ -1,4 +1,5 @@
-"""The state folder: allocations, the master secret, config versions, and the lock of whoever writes.
+"""The state folder: allocations, the master secret, config versions, and the lock of whoever
+writes.
 
 Lives here: files and nothing else. A file is replaced whole (written beside, synced, renamed,
 folder synced), so a crash at any byte leaves the old one or the new one. Reading creates nothing;

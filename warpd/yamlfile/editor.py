@@ -351,7 +351,9 @@ def _step_of(node: Node) -> int:
 
 
 def _refuse_odd(text: str, pair: Pair) -> None:
-    """Keys with something before them on their line (`? key`, `- key`) have no line of their own."""
+    """Keys with something before them on their line (`? key`, `- key`) have no line of their
+    own.
+    """
     if text[line_start(text, pair.key.start) : pair.key.start].strip(" "):
         raise _refused(text, pair.key, f"{pair.key.word[:63]} does not begin its line")
 

@@ -283,7 +283,9 @@ class _Reader:
         raise _Stop
 
     def error_place(self, error: Exception) -> Mark:
-        """Where the parser stumbled; what was left open until the end is shown where it was opened."""
+        """Where the parser stumbled; what was left open until the end is shown where it was
+        opened.
+        """
         marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
         places = [(mark.line, mark.column) for mark in marks if mark is not None] or [(0, 0)]
         lines = lines_of(self.text)

@@ -129,7 +129,7 @@ class Field:
             raise
         self.ready_s = time.monotonic() - started
 
-    # ------------------------------------------------------------------------------------------------------- set-up
+    # ---- set-up ------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         """Listeners and addresses; hosts that never ration ICMP errors; sockets that hear every
@@ -289,7 +289,9 @@ class Field:
         return [(out / str(n)).read_text() for n in range(len(commands))]
 
     def _connect(self) -> dict[str, str]:
-        """All tunnels up; name -> why, for those that got no answer from the gateway's own address."""
+        """All tunnels up; name -> why, for those that got no answer from the gateway's own
+        address.
+        """
         with ThreadPoolExecutor(4) as pool:
             ways = list(pool.map(self._raise_tunnel, self.members.values()))
         return {name: why for name, why in zip(self.members, ways, strict=True) if why}
@@ -313,7 +315,7 @@ class Field:
                     "wg", "set", LINK, "peer", peer, "allowed-ips", "0.0.0.0/0,::/0"
                 ).checked()
 
-    # ------------------------------------------------------------------------------------------------------ probing
+    # ---- probing -----------------------------------------------------------------------------
 
     def of(self, net: Net) -> list[Member]:
         return [member for member in self.members.values() if member.net is net]

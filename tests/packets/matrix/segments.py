@@ -32,7 +32,9 @@ TAGS: tuple[tuple[int, ...], ...] = (
 
 
 def passes(net: Net, vlans: tuple[int, ...]) -> bool | None:
-    """Whether a frame with these tags, outermost first, passes; None: the contract leaves it open."""
+    """Whether a frame with these tags, outermost first, passes; None: the contract leaves it
+    open.
+    """
     if net.vlans is None:
         return None if vlans == (0,) else True
     if len(vlans) > 1:

@@ -107,7 +107,9 @@ def test_fragments(matrix: Field, name: str) -> None:
 
 
 def test_nothing_comes_in_unasked(matrix: Field) -> None:
-    """From the internet and from a LAN with resources, both with routes to every network's range."""
+    """From the internet and from a LAN with resources, both with routes to every network's
+    range.
+    """
     world, sent = matrix.lab.world, []
     for member in matrix.members.values():
         for target in (*member.end.addresses, *member.end.lans):

@@ -5,8 +5,8 @@
     daemon.turn(60)                a minute goes by; every pass that falls due is made
     daemon.kernel                  what another program may change
 
-Nothing sleeps: `turn` jumps from one moment at which something is due to the next. The parts are those
-of the product, put together by the product (`serve.assemble`).
+Nothing sleeps: `turn` jumps from one moment at which something is due to the next. The parts are
+those of the product, put together by the product (`serve.assemble`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which files make the intent, whether they are the same, and when one is being written. Real files."""
+"""Which files make the intent, whether they are the same, and when one is being written.
+
+Real files.
+"""
 
 from __future__ import annotations
 

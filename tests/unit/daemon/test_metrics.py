@@ -144,7 +144,9 @@ PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
 
 @pytest.mark.skipif(not PROMTOOL, reason="promtool is not here: `./run test` unpacks it")
 def test_promtool_agrees() -> None:
-    """Its linter for the metrics, its checker for the rules: of nothing either of them complains."""
+    """Its linter for the metrics, its checker for the rules: of nothing either of them
+    complains.
+    """
     sourced = SourceStatus("git", "https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
     counted = dataclasses.replace(stats(handshake=1700000000), source=sourced, errors={"corp": 1})
     told = subprocess.run(

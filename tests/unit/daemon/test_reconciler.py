@@ -1,5 +1,5 @@
-"""What the daemon does, told as stories: a whole daemon on the kernel in memory, by a clock that the
-test turns. Nothing sleeps.
+"""What the daemon does, told as stories: a whole daemon on the kernel in memory, by a clock that
+the test turns. Nothing sleeps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Shares of the connection table: the numbers, and that every guard holds every endpoint to them."""
+"""Shares of the connection table: the numbers, and that every guard holds every endpoint to
+them.
+"""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ class Machine:
 
     @contextmanager
     def unwritable(self) -> Iterator[None]:
-        """Every file in the folder stays as it is: what would be written beside it cannot be made."""
+        """Every file in the folder stays as it is: what would be written beside it cannot be
+        made.
+        """
         names = (f".{ALLOCATIONS}.new", ".in-force.json.new", ".pending.json.new")
         for name in names:
             (self.state / name).mkdir()

@@ -123,7 +123,9 @@ def test_a_link_or_a_pipe_in_its_place_is_neither_followed_nor_waited_for(tmp_pa
 
 
 def test_a_full_disk_keeps_them_in_memory_and_says_so(tmp_path: Path) -> None:
-    """The limit on the size of a file stands in for the disk: write(2) writes a part, then fails."""
+    """The limit on the size of a file stands in for the disk: write(2) writes a part, then
+    fails.
+    """
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     daemon = Daemon(tmp_path)

@@ -28,7 +28,9 @@ class Pointer(Model, Generic[Settings]):
 
 
 def pointer_model(raw: Mapping[str, Any]) -> type[Pointer[Any]]:
-    """Return the model of a file with `source:`, by the key in it that tells one from the others."""
+    """Return the model of a file with `source:`, by the key in it that tells one from the
+    others.
+    """
     body = raw.get("source")
     keys = body if isinstance(body, Mapping) else {}
     chosen: Any = next((each for each in SOURCES if each.KEY in keys), SOURCES[0])

@@ -1,7 +1,7 @@
 """A network namespace of ours: `warp-<vcid>` under /run/netns.
 
-Ours by name and mark: the name has our form, and the namespace has our number on `lo`, our table or a
-link of ours. The number is set before the namespace gets its name, so that a crash leaves none
+Ours by name and mark: the name has our form, and the namespace has our number on `lo`, our table or
+a link of ours. The number is set before the namespace gets its name, so that a crash leaves none
 without it. `mounted` is False for the bare file that a crash between open(2) and mount(2) leaves
 behind; that is replaced.
 """

@@ -42,8 +42,8 @@ def is_on(value: str | None) -> bool:
 class Fences:
     """Where forwarding was off until warpd turned it on, and what of that others have taken over.
 
-    `links4` and `all6` are fenced: `destroy` turns them off again. `taken4` and `taken6` were turned
-    on by others later: no longer fenced, and left on.
+    `links4` and `all6` are fenced: `destroy` turns them off again. `taken4` and `taken6` were
+    turned on by others later: no longer fenced, and left on.
     """
 
     links4: tuple[str, ...] = ()

@@ -386,7 +386,9 @@ def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject
 
 
 def _forwarding6(host: Host) -> str | None:
-    """As it is, where it is ours or off; else whatever number others wrote, told as the usual one."""
+    """As it is, where it is ours or off; else whatever number others wrote, told as the usual
+    one.
+    """
     value = read_setting(FORWARDING6)
     return FORWARDING6_BY_OTHERS if is_on(value) and not host.fence6 else value
 

@@ -59,7 +59,9 @@ def of_tunnel(
 
 
 def with_transit(local: Iterable[str], transit: Range) -> tuple[str, ...]:
-    """The host's own addresses and those of all transit links: ascending prefixes without overlaps."""
+    """The host's own addresses and those of all transit links: ascending prefixes without
+    overlaps.
+    """
     ranges = [*(ip_network(item) for item in local), transit, TRANSIT6]
     return tuple(str(item) for version in (4, 6) for item in _merged(ranges, version))
 

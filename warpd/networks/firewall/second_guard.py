@@ -1,9 +1,10 @@
 """What a guard permits bears a bit of the mark, and another chain, right behind it, drops the rest.
 
 One chain judges; whoever empties or deletes it, or puts an `accept` on top of it, lets pass what it
-was to drop. The rules that accept therefore set a bit of the packet's mark first, and a second chain
-at the same hook drops what came in by a network's link without that bit: an `accept` ends one chain
-and not the hook (nft(8), "verdict statement"). Whoever takes the second chain away leaves the first.
+was to drop. The rules that accept therefore set a bit of the packet's mark first, and a second
+chain at the same hook drops what came in by a network's link without that bit: an `accept` ends one
+chain and not the hook (nft(8), "verdict statement"). Whoever takes the second chain away leaves the
+first.
 
 Marks that other programs set in between keep the bit unless they write the whole mark; the two
 chains have nothing but others of the same priority between them.
@@ -63,8 +64,8 @@ def _marking(text: str) -> str:
 
 
 def chains(label: str, guarded: Mapping[str, Any]) -> list[NftChain]:
-    """The chains that drop what is not permitted, of what `guarded` matches: it came in by a link of
-    a network.
+    """The chains that drop what is not permitted, of what `guarded` matches: it came in by a link
+    of a network.
     """
     return [
         NftChain(

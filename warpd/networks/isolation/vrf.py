@@ -110,8 +110,8 @@ def unsupported_reason(network: ResolvedNetwork) -> str:
         )
     if network.routing_table > TABLES_LAST:
         return (
-            f"a conntrack zone has its table's number: routing_table {network.routing_table} is above"
-            f" {TABLES_LAST}"
+            "a conntrack zone has its table's number: routing_table"
+            f" {network.routing_table} is above {TABLES_LAST}"
         )
     return ""
 

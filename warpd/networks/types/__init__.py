@@ -1,7 +1,8 @@
 """What passes in each type of network. One file a type, one line here.
 
-A type says what it wants of the mode (`egress_requirements`), what passes (`firewall_policy`), what it adds to the
-tunnel (`objects`), and which destinations beside the internet it lets out to (`egress_destinations`).
+A type says what it wants of the mode (`egress_requirements`), what passes (`firewall_policy`), what
+it adds to the tunnel (`objects`), and which destinations beside the internet it lets out to
+(`egress_destinations`).
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def test_a_route_that_leads_nowhere_has_no_device_whatever_the_row_says() -> Non
     ],
 )
 def test_addresses(text: str, scope: int, flags: int, read: list[tuple[str, bool]]) -> None:
-    """One with a connected route differs from ours; the kernel's own link-local ones are not read."""
+    """One with a connected route differs from ours; the kernel's own link-local ones are not
+    read.
+    """
     rows = NamespaceRows(
         NETNS, own=(TUNNEL,), addresses=(AddressRow(4, text, 24, flags, scope, b""),)
     )

@@ -92,7 +92,9 @@ def test_no_second_look_up_while_the_first_hangs() -> None:
 
 
 def test_a_name_is_no_part_of_what_is_compared() -> None:
-    """The plan is the same whatever a name stands for, and an address in the kernel is never drift."""
+    """The plan is the same whatever a name stands for, and an address in the kernel is never
+    drift.
+    """
     sites = {"type": "l3vpn-gateway", "endpoints": {"paris": {"type": "gateway", "endpoint": NAME}}}
     goal = world.goal(world.intent(sites=sites))
     assert goal.intent.networks["sites"].endpoints["paris"].endpoint == NAME

@@ -58,7 +58,9 @@ def test_what_is_permitted_passes_the_second_chain(mode: str) -> None:
 
 
 def damaged(whole: Ruleset) -> Iterator[tuple[str, Ruleset]]:
-    """Each chain by itself deleted, and preceded by an `accept`; translation has a guard of its own."""
+    """Each chain by itself deleted, and preceded by an `accept`; translation has a guard of its
+    own.
+    """
     for name, rules in whole.chains.items():
         for what, left in (("deleted", ()), ("accepts", (rule("", ACCEPT), *rules))):
             book = copy.copy(whole)
