@@ -1,10 +1,10 @@
 """The Protocol of the machine. Everything impure about the kernel is behind it.
 
-Eleven methods. `dump` looks; within `keeping_counters` it may show earlier counters. `prepare` finds
-out what changes need from outside, `send` changes links, addresses, routes, settings and WireGuard,
-`transact` changes one namespace's nftables table in one transaction, `dial` moves a silent peer to a
-new address. `listen`, `events`, `stop_listening` and `stale_namespaces` say when to look again.
-`close` gives all descriptors back. Two kernels fulfil it: the live one
+Eleven methods. `dump` looks; within `keeping_counters` it may show earlier counters. `prepare`
+finds out what changes need from outside, `send` changes links, addresses, routes, settings and
+WireGuard, `transact` changes one namespace's nftables table in one transaction, `dial` moves a
+silent peer to a new address. `listen`, `events`, `stop_listening` and `stale_namespaces` say when
+to look again. `close` gives all descriptors back. Two kernels fulfil it: the live one
 (`kernel/linux/live_kernel.py`) and one in memory (`testing/fake_kernel.py`); `tests/conformance`
 holds both to the same facts.
 """
