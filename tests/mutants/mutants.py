@@ -693,8 +693,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.gateway:objects",
-                "*root.unguarded_beyond(default_links,"
-                " collapse_addresses(_ranges_of_vrfs(leaving)))",
+                "*root.unguarded_beyond(default_links, ranges_of_vrfs)",
                 None,
             ),
         ),

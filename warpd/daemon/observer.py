@@ -67,27 +67,29 @@ class Observer:
         full, self._full = self._full, None
         return full
 
-    def look(self, target: Target, request: PassRequest, is_new: bool) -> PlannedRun:
-        """Observe what the request asks for and what differs from the last target, and plan.
-
-        For a target that is not new, networks of which the root shows a difference are observed
-        too, but those that are paused.
+    def look(self, target: Target, request: PassRequest) -> PlannedRun:
+        """Observe what the request asks for, what differs from the last target and what the root
+        shows to differ, but not what is paused; and plan.
 
         Raises:
             DumpError: the kernel could not be read.
         """
-        scope = Scope(request.groups, not is_new, request.paused)
-        if not self.has_looked:
-            scope = EVERYTHING
+        scope = EVERYTHING
+        if self.has_looked:
+            scope = Scope(request.groups, follow_root=True, paused=request.paused)
         return self._timed(scope, lambda: self._planner.plan(target, scope))
 
-    def verify(self, target: Target, found: PlannedRun) -> PlannedRun:
-        """Look again at what the plan of `found` has touched.
+    def verify(self, target: Target, found: PlannedRun, request: PassRequest) -> PlannedRun:
+        """Look again at what the plan of `found` has touched, and at what the root shows to differ.
+
+        Events of the root that came meanwhile are covered by this look: it must see what they were
+        about.
 
         Raises:
             DumpError: the kernel could not be read.
         """
-        scope = Scope.of(step.group for step in found.plan.steps)
+        touched = frozenset(step.group for step in found.plan.steps)
+        scope = Scope(touched, follow_root=True, paused=request.paused - touched)
         return self._timed(scope, lambda: self._planner.plan(target, scope))
 
     def _timed(self, scope: Scope, look: Callable[[], PlannedRun]) -> PlannedRun:

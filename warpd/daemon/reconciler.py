@@ -150,9 +150,9 @@ class Reconciler:
         if active is None or not (is_new or request.groups is None or request.groups):
             return self._nothing_done()
         wanted_before = self._observer.wanted
-        found = self._observer.look(active.wanted, request, is_new)
+        found = self._observer.look(active.wanted, request)
         self._report_machine(found)
-        outcome = self._converge(active, found)
+        outcome = self._converge(active, found, request)
         if request.groups is None:
             self._dial_silent_peers(found)
         wanted_now = found.compiled.state
@@ -164,9 +164,11 @@ class Reconciler:
             self._undone_applies = self.desired.undone_applies
             self._observer.forget()
 
-    def _converge(self, active: ActiveConfig, found: PlannedRun) -> ApplyResult:
+    def _converge(
+        self, active: ActiveConfig, found: PlannedRun, request: PassRequest
+    ) -> ApplyResult:
         def verify() -> PlannedRun:
-            return self._observer.verify(active.wanted, found)
+            return self._observer.verify(active.wanted, found, request)
 
         return converge(self.kernel, verify, found, self.report.step_done)
 

@@ -10,6 +10,8 @@ is there for what the kernel has no events for, and for every event that was los
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -113,7 +115,9 @@ class Scheduler:
         self.interval_s = interval_s
         self._jitter = jitter
         self._groups: set[str] = set()
+        self._later: set[str] = set()  # groups to look at when their pause is over
         self._everything = False
+        self._busy_until = now
         self._asked = True
         self._files_due: deque[float] = deque()
         self._touched: float | None = None  # the first change of a file that was not looked at yet
@@ -151,6 +155,8 @@ class Scheduler:
 
     def due(self, now: float) -> PassRequest | None:
         """The pass to make now, taken off the list; None when there is none."""
+        if now < self._busy_until:
+            return None
         if self._asked or now >= self._next_look:
             return self._look_at_everything(now)
         files = bool(self._files_due) and self._files_due[0] <= now
@@ -158,13 +164,16 @@ class Scheduler:
             self._clear_files(now)
         groups = self._take_groups(now)
         retry = self._unwritten is not None and self._unwritten.until <= now
-        paused = self._left_for_later(groups, now) if groups else frozenset[str]()
-        request = PassRequest(files or retry, groups, retry=retry, paused=paused)
-        return None if request == PassRequest() else request
+        request = PassRequest(files or retry, groups, retry=retry)
+        if request == PassRequest():
+            return None
+        paused = frozenset[str]() if groups is None else self._left_for_later(groups, now)
+        return dataclasses.replace(request, paused=paused)
 
     def _look_at_everything(self, now: float) -> PassRequest:
         asked, self._asked = self._asked, False
         self._groups.clear()
+        self._later.clear()
         self._everything = False
         self._clear_files(now)
         self._next_look = now + self.interval_s
@@ -177,20 +186,21 @@ class Scheduler:
             if self._everything:
                 self._groups, self._everything = set(), False
                 return None
-            due = frozenset(group for group in self._groups if not self._is_paused(group, now))
-            self._groups -= due
+            due = frozenset(
+                group for group in self._groups | self._later if not self._is_paused(group, now)
+            )
+            self._later = (self._later | self._groups) - due
+            self._groups = set()
         return due | self._retried(now)
 
     def _left_for_later(self, groups: frozenset[str], now: float) -> frozenset[str]:
-        """Groups that wait.
-
-        An event in the root may be one of theirs, so that those that are slowed down are looked at
-        when their pause is over.
+        """Groups that wait. What the root shows of them is left, so that those that are slowed down
+        are looked at when their pause is over.
         """
         waiting = (self._slowed.keys() | self._failing.keys()) - groups
         paused = frozenset(group for group in waiting if self._is_paused(group, now))
-        if ROOT in groups:
-            self._groups |= paused & self._slowed.keys()
+        if groups:
+            self._later |= paused & self._slowed.keys()
         return paused
 
     def _may_work(self) -> float:
@@ -208,9 +218,8 @@ class Scheduler:
 
     def wait_s(self, now: float) -> float:
         """Seconds until there can be something to do without a new trigger."""
-        if self._asked:
-            return 0.0
-        return max(0.0, min(self._times()) - now)
+        first = now if self._asked else min(self._times())
+        return max(0.0, max(first, self._busy_until) - now)
 
     def _times(self) -> Iterator[float]:
         """Every moment at which something may be due."""
@@ -223,11 +232,8 @@ class Scheduler:
             yield from (pause.until for pause in self._failing.values())
         if self._everything:
             yield self._may_work()
-        for group in self._groups:
-            if group in self._slowed:
-                yield max(self._slowed[group].until, self._may_work())
-            elif group not in self._failing:
-                yield self._may_work()
+        for group in self._groups | self._later:
+            yield max(self._may_work(), self._pause_end(group))
 
     # -- results
 
@@ -262,19 +268,24 @@ class Scheduler:
             self._unwritten = self._longer(self._unwritten, PAUSE_MAX_S, now)
 
     def _again(self, request: PassRequest, now: float) -> None:
-        """What could not be done for now is done after a short while."""
+        """What could not be done for now is done after a short while, and nothing before."""
+        self._busy_until = now + BUSY_PAUSE_S
+        self._asked = self._asked or request.asked
         if request.files:
-            self._files_due = deque([now + BUSY_PAUSE_S])
+            self._files_due = deque([self._busy_until])
         if request.groups is None:
-            self._next_look = now + BUSY_PAUSE_S
+            self._next_look = self._busy_until
         self._groups |= request.groups or frozenset()
-        self._gathered = now + BUSY_PAUSE_S
 
     # -- pauses
 
     def _is_paused(self, group: str, now: float) -> bool:
+        return self._pause_end(group) > now
+
+    def _pause_end(self, group: str) -> float:
+        """When the last pause of a group is over; it may be past."""
         pauses = self._failing.get(group), self._slowed.get(group)
-        return any(pause is not None and pause.until > now for pause in pauses)
+        return max((pause.until for pause in pauses if pause is not None), default=-math.inf)
 
     def _longer(self, previous: Backoff | None, max_s: float, now: float) -> Backoff:
         """The next pause: twice as long as the one before, up to `max_s`, and a quarter more or

@@ -43,13 +43,14 @@ def objects(host: Host, members: Sequence[Member], gateway: Gateway) -> list[Ker
     has_ipv6 = any(member.network.intent.ipv6 for member in members)
     fence = host if has_ipv6 else dataclasses.replace(host, fence6=False)
     leaving = [member for member in members if member.egress]
+    ranges_of_vrfs = list(collapse_addresses(_ranges_of_vrfs(leaving)))
     default_links = sorted({hop.device for hop in host.hops if hop.version == 4})
     return [
         _guard(fence, host, members, gateway),
         *root.unguarded_ranges(_transits(members, gateway)),
         *root.settings(fence, has_ipv6),
         *root.steering(host),
-        *root.unguarded_beyond(default_links, collapse_addresses(_ranges_of_vrfs(leaving))),
+        *root.unguarded_beyond(default_links, ranges_of_vrfs),
         *_shared(members, host),
     ]
 

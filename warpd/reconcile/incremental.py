@@ -20,7 +20,7 @@ from warpd.intent.model import Endpoint
 from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Host, Observed, State
+from warpd.kernel.state import ROOT, Host, KernelObject, Observed, State
 from warpd.keys.derivation import Master
 from warpd.networks.compiler import (
     Compiled,
@@ -73,6 +73,10 @@ class Memory:
         entry = self._values.get(stage, {}).get(key)
         return None if entry is None else entry[1]
 
+    def keys(self, stage: Hashable) -> set[Any]:
+        """The keys of a stage that there is a value of."""
+        return set(self._values.get(stage, {}))
+
     def retain(self, stage: Hashable, keys: Collection[Hashable]) -> None:
         """Forget all other keys of the stage."""
         values = self._values.get(stage, {})
@@ -91,8 +95,13 @@ class IncrementalReader:
         """As `intent.loader.load`."""
         loaded = load(path, instead, read_one=self._read_file)
         if loaded.intent is not None:  # a broken file is read well again soon
-            self._memory.retain("file", {source.file for source in loaded.sources})
+            self._forget_all_but({source.file for source in loaded.sources})
         return loaded
+
+    def _forget_all_but(self, files: set[str]) -> None:
+        for gone in self._memory.keys("file") - files:
+            self._memory.retain(("section", gone), ())
+        self._memory.retain("file", files)
 
     def lock(self, path: Path) -> Lock | None:
         """As `allocation.lockfile.read_lock`."""
@@ -155,7 +164,7 @@ class IncrementalPlanner:
             DumpError: the kernel could not be read.
         """
         if self.compiled is None or self.host is None:
-            run = self._plan_everything(target, Host())
+            run = self._plan_everything(target, None)
         elif scope.is_everything:
             run = self._plan_everything(target, self.host)
         else:
@@ -164,10 +173,21 @@ class IncrementalPlanner:
         return run
 
     def remember(self, run: PlannedRun) -> None:
-        """Go on from a run that another planner has made."""
+        """Go on from this run."""
+        known = {} if run.scope.is_everything else self.names
         self.compiled = run.compiled
         self.host = run.observed.host
-        self.names = dict(run.plan.networks)
+        self.names = {**known, **run.plan.networks}
+
+    def adopt(self, target: Target, run: PlannedRun) -> None:
+        """Go on from a run for this target that another planner has made: nothing is compiled
+        again.
+        """
+        self.remember(run)
+        inputs = (target, policy_facts(run.observed.host))
+        self._memory.learn("state", "", inputs, run.compiled)
+        for part in run.compiled.parts.values():
+            self._memory.learn("network", part.inputs.name, part.inputs, part)
 
     def compile(self, target: Target, host: Host) -> Compiled:
         """What should exist for the target on this host: networks whose inputs are as before are
@@ -193,9 +213,11 @@ class IncrementalPlanner:
             lambda _inputs: self.compile(target, host),
         )
 
-    def _plan_everything(self, target: Target, previous: Host) -> PlannedRun:
+    def _plan_everything(self, target: Target, previous: Host | None) -> PlannedRun:
         root = self._look_at_root(target)
-        host = _lasting(root.host or Host(), previous)
+        host = root.host or Host()
+        if previous is not None:
+            host = _lasting(host, previous)
         compiled = self._compiled(target, host)
         observed = self._observe(target, EVERYTHING, root, compiled)
         return plan_from(compiled, dataclasses.replace(observed, host=host), EVERYTHING)
@@ -243,7 +265,7 @@ def replan(kernel: Kernel, target: Target, first: PlannedRun) -> PlannedRun:
         DumpError: the kernel could not be read.
     """
     planner = IncrementalPlanner(kernel)
-    planner.remember(first)
+    planner.adopt(target, first)
     return planner.plan(target, Scope.of(step.group for step in first.plan.steps))
 
 
@@ -265,14 +287,19 @@ def _differing(root: Dump, wanted: State) -> set[str]:
     """
     have = {item.key: item for item in root.objects}
     ends = {link_key(ROOT, end.name) for end in root.ends}
-    differ = {item.group for key, item in have.items() if wanted.get(key) is None}
-    for item in wanted:
-        if item.key.netns != ROOT:
+    differ = {item.group for key, item in have.items() if _is_surplus(item, wanted.get(key))}
+    for key, item in wanted.objects.items():
+        if key.netns != ROOT:
             continue
-        is_there = item.key in ends if item.TWO_NAMESPACES else have.get(item.key) == item
+        is_there = key in ends if item.TWO_NAMESPACES else have.get(key) == item
         if not is_there:
             differ.add(item.group)
     return differ
+
+
+def _is_surplus(item: KernelObject, wanted: KernelObject | None) -> bool:
+    """Whether something is there that should not be, and that can be taken away."""
+    return wanted is None and item.removable
 
 
 def _keys_from(previous: CompiledNetwork, inputs: CompileInputs) -> KeysOf:

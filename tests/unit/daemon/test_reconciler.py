@@ -5,6 +5,7 @@ the test turns. Nothing sleeps.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from warpd.kernel.api import Event, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Key
+from warpd.kernel.state import ROOT, Change, Key
 from warpd.reconcile.engine import converge, planned_run
 from warpd.service.commitment import commit
 from warpd.service.history import History
@@ -87,6 +88,35 @@ def test_lost_events_lead_to_a_look_at_everything(daemon: Simulation) -> None:
     daemon.turn(0.1)
     assert daemon.has(peer.key) and daemon.mailbox.stats.overruns == 1
     assert "events-lost" in daemon.conditions
+
+
+def test_drift_in_the_root_during_a_pass_for_another_network_is_repaired_by_it(
+    daemon: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is covered by the look that verifies the pass."""
+    part = next(
+        item
+        for key, item in sorted(daemon.kernel.objects.items())
+        if key.netns == ROOT and key.kind == "nft-elements" and item.group
+    )
+    send = daemon.kernel.send
+
+    def send_and_lose(changes: Sequence[Change]) -> list[OperationError | None]:
+        if daemon.has(part.key):
+            daemon.remove(part.key)
+        return send(changes)
+
+    monkeypatch.setattr(daemon.kernel, "send", send_and_lose)
+    victim = next(
+        item
+        for item in daemon.kernel.objects.values()
+        if isinstance(item, LinkUp) and item.group != part.group and item.key.netns != ROOT
+    )
+    daemon.remove(victim.key)
+    daemon.turn(0.1)
+    monkeypatch.undo()
+    assert daemon.has(victim.key)
+    assert daemon.has(part.key)
 
 
 def test_a_second_pass_changes_nothing(daemon: Simulation) -> None:

@@ -256,6 +256,43 @@ def test_what_the_root_shows_of_a_network_that_waits_is_looked_at_later() -> Non
     assert scheduler.due(now) == PassRequest(groups=frozenset({"warp-1"}))
 
 
+def test_nothing_is_due_while_the_lock_is_held() -> None:
+    scheduler = quiet(math.inf)
+    failing = PassRequest(groups=frozenset({"warp-1"}))
+    scheduler.took(failing, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), 1.0)
+    now = 1.0 + scheduler.wait_s(1.0)
+    request = scheduler.due(now)
+    assert request == failing
+    scheduler.took(request, PassResult(busy=True), now)
+    assert scheduler.due(now) is None
+    assert scheduler.wait_s(now) == pytest.approx(BUSY_PAUSE_S)
+    assert scheduler.due(now + BUSY_PAUSE_S) == failing
+
+
+def test_what_was_asked_for_while_the_lock_was_held_is_not_forgotten() -> None:
+    scheduler = quiet(math.inf)
+    scheduler.ask()
+    request = scheduler.due(1.0)
+    assert request is not None and request.asked
+    scheduler.took(request, PassResult(busy=True), 1.0)
+    again = scheduler.due(1.0 + BUSY_PAUSE_S)
+    assert again is not None and again.asked
+
+
+def test_a_group_that_is_slowed_and_fails_waits_for_the_later_of_both() -> None:
+    scheduler = quiet(math.inf)
+    now, _ = contest(scheduler, "warp-1", 1.0, CONTESTED_COUNT)
+    request = PassRequest(groups=frozenset({"warp-1"}))
+    for _ in range(6):
+        scheduler.took(request, PassResult(failed=frozenset({"warp-1"}), seconds=0.01), now)
+    scheduler.hear({"warp-1"}, now)
+    wait_s = scheduler.wait_s(now)
+    assert wait_s > 5
+    assert scheduler.due(now + wait_s / 2) is None
+    assert scheduler.wait_s(now + wait_s / 2) == pytest.approx(wait_s / 2)
+    assert scheduler.due(now + wait_s + 0.1) == request
+
+
 def test_the_guard_is_never_left_open_for_long() -> None:
     scheduler = quiet(math.inf)
     _, pauses = contest(scheduler, "", 1.0, 12)

@@ -16,8 +16,10 @@ from warpd.kernel.api import Dump, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp, link_key
 from warpd.kernel.kinds.nft_table import STRANGE, NftSet, NftTable, table_key
 from warpd.kernel.kinds.route import Route
+from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Action, Change, KernelObject
+from warpd.reconcile import incremental
 from warpd.reconcile.engine import (
     ApplyResult,
     PlannedRun,
@@ -217,6 +219,43 @@ def test_of_a_paused_network_the_root_is_not_followed() -> None:
     assert waiting.plan.empty
     followed = planner.plan(BEFORE, Scope(frozenset({ROOT}), True))
     assert [step.key for step in followed.plan.steps] == [lost]
+
+
+def test_a_setting_that_is_not_ours_to_undo_is_no_difference() -> None:
+    kernel = running(BEFORE)
+    read = Sysctl(ROOT, "net/ipv6/conf/dn-1/accept_ra", "0", owner=A)
+    kernel.objects[read.key] = read
+    planner = IncrementalPlanner(kernel)
+    planner.plan(BEFORE)
+    run = planner.plan(BEFORE, Scope(frozenset({ROOT}), True))
+    assert run.scope.groups == {ROOT} and run.plan.empty
+
+
+def test_a_first_look_without_an_uplink_keeps_the_mtu_that_the_host_remembers() -> None:
+    kernel = running(BEFORE)
+    kernel.host = dataclasses.replace(kernel.host, uplink="", uplink_mtu=1460)
+    planner = IncrementalPlanner(kernel)
+    planner.plan(BEFORE)
+    assert planner.host is not None and planner.host.uplink_mtu == 1460
+
+
+def test_a_look_after_an_apply_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = running(BEFORE)
+    found = planned_run(kernel, AFTER)
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a network was compiled again")
+
+    monkeypatch.setattr(incremental, "compile_network", refuse)
+    assert replan(kernel, AFTER, found).plan.steps == found.plan.steps
+
+
+def test_a_removed_network_has_its_name_until_everything_was_looked_at() -> None:
+    kernel = running(BEFORE)
+    planner = IncrementalPlanner(kernel)
+    planner.plan(AFTER)
+    planner.plan(AFTER, Scope.of([B]))
+    assert planner.names[A] == "a"
 
 
 def test_a_host_that_changed_meanwhile_is_looked_at_whole() -> None:

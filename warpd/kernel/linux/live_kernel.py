@@ -156,7 +156,7 @@ class LiveKernel:
 
     def _wireguard_family(self) -> int:
         """The generic netlink id of WireGuard, 0 without. Asking makes the kernel load it."""
-        if self._family is None:
+        if self._must_ask(self._family):
             raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
             body = (
                 CTRL_GETFAMILY
@@ -174,13 +174,19 @@ class LiveKernel:
                     if kind == CTRL_ATTR_FAMILY_ID
                 ]
                 self._family = ids[0] if ids else 0
-        return self._family
+        return self._family or 0
 
     def _has_vrf(self) -> bool:
         """Whether the kernel can make VRFs; asking lets it load its module."""
-        if self._vrf is None:
+        if self._must_ask(self._vrf):
             self._vrf = rtnl.supports_vrf(self._handles_of(ROOT).route)
-        return self._vrf
+        return bool(self._vrf)
+
+    def _must_ask(self, answer: int | None) -> bool:
+        """Whether to ask again what the kernel can do: what it could not may have been installed
+        since. That is asked by looks for people and by the periodic ones only.
+        """
+        return answer is None or (not answer and self._fresh_counters)
 
     # -- dump
 
