@@ -6,7 +6,7 @@ that end in its VCID, and entries in the table's dispatch maps. An ingress filte
 ingress of one link, and goes with the table or with that link.
 
 A set has a role. The elements of a *permit* set (who may pass) are objects of their own, added last
-and removed first. Those of a *fence* set (what is guarded, and how) are added first and removed
+and removed first. Those of a *limit* set (what is guarded, and how) are added first and removed
 last. Those of a *static* set (address ranges) belong to the table or subtable. Those of a *learned*
 set are added by rules as packets come, and are not compared.
 
@@ -34,7 +34,7 @@ from warpd.kernel.state import ROOT, KernelObject, Key, Phase
 STRANGE = "strange"  # the type of whatever in our table warpd never puts there
 FAMILY = "inet"
 TABLE = "warpd"
-Role = Literal["permit", "fence", "learned", "static"]
+Role = Literal["permit", "limit", "learned", "static"]
 # The role of every set that is not static.
 ROLES: Mapping[str, Role] = {
     "permitted_ifaces": "permit",
@@ -47,10 +47,10 @@ ROLES: Mapping[str, Role] = {
     "answered6": "learned",
     "tried4": "learned",
     "tried6": "learned",
-    "guarded_ifaces": "fence",
-    "port-blocks": "fence",
-    "shares4": "fence",
-    "shares6": "fence",
+    "guarded_ifaces": "limit",
+    "port-blocks": "limit",
+    "shares4": "limit",
+    "shares6": "limit",
 }
 _PART = re.compile(r"(.+)-([1-9][0-9]*)")
 GATE = "gate-"
@@ -139,7 +139,7 @@ class NftTable(KernelObject):
     sets: tuple[NftSet, ...]  # each tuple sorted by name
     counters: tuple[str, ...]
     chains: tuple[NftChain, ...]
-    # Elements of the fence set that come with the table's own transaction, so that no link is
+    # Elements of the limit set that come with the table's own transaction, so that no link is
     # unguarded while the table is made or rebuilt; each is an object of its own as well.
     guarded_ifaces: tuple[str, ...] = field(default=(), compare=False)
 
@@ -294,7 +294,7 @@ def _home(netns: str, name: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class NftElements(KernelObject):
-    """Elements of a permit or fence set.
+    """Elements of a permit or limit set.
 
     In a set that networks share, `part` is the one link that they speak of. An element of a map is
     written `KEY : VALUE`, and a verdict as `jump CHAIN`.
@@ -318,7 +318,7 @@ class NftElements(KernelObject):
 
     @property
     def phase(self) -> Phase:
-        return Phase.GUARD if role_of(self.set) == "fence" else Phase.PERMIT
+        return Phase.GUARD if role_of(self.set) == "limit" else Phase.PERMIT
 
     @property
     def needs(self) -> tuple[Key, ...]:
