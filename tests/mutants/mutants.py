@@ -176,7 +176,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.kernel.kinds.nft_table:NftElements.phase",
-                "Phase.GUARD if role_of(self.set) == 'fence' else Phase.PERMIT",
+                "Phase.GUARD if role_of(self.set) == 'limit' else Phase.PERMIT",
                 "Phase.GUARD",
             ),
         ),
