@@ -66,6 +66,7 @@ class Reconciler:
         self._observer = Observer(kernel, clock, before_look)
         self._resolver = resolver or EndpointResolver()
         self._undone_applies = 0  # of which the observer knows
+        self._failed: frozenset[str] = frozenset()  # groups whose steps were not all done
         self._look_in_sync: PlannedRun | None = None
         self.problems: tuple[Problem, ...] = ()
         self.last_pass: dict[str, Any] = {}
@@ -213,9 +214,11 @@ class Reconciler:
             self.report.conflict(conflict.group, network, str(conflict.key), conflict.foreign)
         faults = faults_by_group(found, outcome)
         self.last_faults |= {self.network_name(group): text for group, text in faults.items()}
-        self.mailbox.stats = with_apply(self.mailbox.stats, outcome, is_repair=not is_new)
+        self._failed = frozenset(faults)
+        is_everything = found.scope.is_everything
+        self.mailbox.stats = with_apply(self.mailbox.stats, outcome, not is_new, is_everything)
         return PassResult(
-            failed=frozenset(faults),
+            failed=self._failed,
             unwritten=self.desired.unwritten is not None,
             reverted=reverted,
             changed=len(outcome.done),
@@ -233,8 +236,9 @@ class Reconciler:
         }
         self._look_in_sync = full if in_sync else None
         stats = self.mailbox.stats
-        if full is not None and active is not None and (in_sync or not stats.networks):
-            stats = with_look(stats, active.wanted, full, self.desired.pending is not None)
+        if full is not None and active is not None:
+            waits = self.desired.pending is not None
+            stats = with_look(stats, active.wanted, full, self._failed, waits)
         since_s = active.since_s if active is not None else 0.0
         is_valid = not self.desired.findings
         self.mailbox.stats = with_pass(stats, kind, seconds, since_s, is_valid)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -182,26 +182,46 @@ def with_pass(
     )
 
 
-def with_apply(stats: Stats, outcome: ApplyResult, is_repair: bool) -> Stats:
-    """What an apply has done and left; `is_repair` says that drift made it necessary."""
+def with_apply(
+    stats: Stats, outcome: ApplyResult, is_repair: bool, is_everything: bool = False
+) -> Stats:
+    """What an apply has done and left.
+
+    `is_repair` says that drift made it necessary, `is_everything` that nothing is left but what it
+    says; else what earlier ones have left of networks that it did not touch is left still.
+    """
     failed = [step for step, _fault in outcome.failed]
-    left = [*outcome.skipped, *outcome.unverified, *failed]
+    left = Counter(network_of(step) for step in (*outcome.skipped, *outcome.unverified, *failed))
     done = Counter(network_of(step) for step in outcome.done)
+    if not is_everything:
+        left += Counter(
+            {
+                network: count
+                for network, count in stats.pending.items()
+                if network not in left and network not in done
+            }
+        )
     repairs = Counter(stats.repairs) + done if is_repair else stats.repairs
     return dataclasses.replace(
         stats,
         changes=Counter(stats.changes) + done,
         repairs=repairs,
         errors=Counter(stats.errors) + Counter(network_of(step) for step in failed),
-        pending=Counter(network_of(step) for step in left),
+        pending=left,
     )
 
 
-def with_look(stats: Stats, target: Target, found: PlannedRun, confirm_pending: bool) -> Stats:
-    """What a look at everything has found."""
+def with_look(
+    stats: Stats,
+    target: Target,
+    found: PlannedRun,
+    failed: Collection[str],
+    confirm_pending: bool,
+) -> Stats:
+    """What a look at everything has found; `failed` are groups whose steps were not all done."""
     return dataclasses.replace(
         stats,
-        networks=seen(target, found),
+        networks=seen(target, found, failed),
         drops=dropped(found.observed),
         confirm_pending=confirm_pending,
     )
@@ -212,9 +232,9 @@ def network_of(step: Step) -> str:
     return step.network if step.group != ROOT else ""
 
 
-def seen(target: Target, found: PlannedRun) -> tuple[NetworkStats, ...]:
+def seen(target: Target, found: PlannedRun, failed: Collection[str]) -> tuple[NetworkStats, ...]:
     """What is kept of a look at everything, network by network."""
-    out_of_sync = {step.group for step in found.plan.steps}
+    out_of_sync = set(failed)
     out_of_sync |= {conflict.group for conflict in found.plan.blocked}
     out_of_sync |= found.compiled.stopped
     networks = sorted(target.intent.networks.items())

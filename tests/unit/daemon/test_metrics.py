@@ -30,6 +30,11 @@ LES = ("0.1", "0.25", "0.5", "+Inf")  # bounds of the histogram, some of them
 MONITORING = Path(__file__).parent.parents[2] / "examples" / "monitoring"
 
 
+def open_groups(found: PlannedRun) -> set[str]:
+    """Groups that nothing was done for yet."""
+    return {step.group for step in found.plan.steps}
+
+
 def stats(name: str = "lap", handshake: int = 0) -> Stats:
     corp = NetworkStats(
         "corp", 12345678, True, {"spoofed": 3}, 1, {name: PeerTraffic(5, 7, handshake, "")}
@@ -104,7 +109,10 @@ def test_what_is_kept_of_a_look() -> None:
     off = world.network(3) | {"isolation": "vrf"}
     off["endpoints"]["e1"] = off["endpoints"]["e1"] | {"enabled": False}
     goal, found = looked(a=world.network(3), b=off, c=world.network(1) | {"enabled": False})
-    told = [(item.name, item.vcid, item.in_sync, item.size) for item in seen(goal, found)]
+    told = [
+        (item.name, item.vcid, item.in_sync, item.size)
+        for item in seen(goal, found, open_groups(found))
+    ]
     status = status_json(goal, found, 0)["networks"]
     assert told == [
         (item["name"], item["vcid"], item["in_sync"], len(item["endpoints"])) for item in status
@@ -112,7 +120,7 @@ def test_what_is_kept_of_a_look() -> None:
     assert [item["up"] for item in status] == [True, True, False]
     kept = {
         (item.name, name): peer.received
-        for item in seen(goal, found)
+        for item in seen(goal, found, open_groups(found))
         for name, peer in item.endpoints.items()
     }
     assert kept == {
@@ -127,7 +135,7 @@ def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) ->
     goal, look = looked(a=world.network(2), b=world.network(1))
     for limit, single in ((3, 3), (2, 0)):
         monkeypatch.setattr("warpd.daemon.stats.ENDPOINTS_MAX", limit)
-        found = parsed(metrics_text(Stats(networks=seen(goal, look))))
+        found = parsed(metrics_text(Stats(networks=seen(goal, look, ()))))
         assert found["warpd_endpoints", ()] == 3
         assert (
             len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"])

@@ -207,6 +207,23 @@ def test_the_others_go_on_and_it_comes_back(daemon: Simulation) -> None:
     assert daemon.has(link.key) and not daemon.shown["failing"] and not daemon.conditions
 
 
+def test_figures_of_others_go_on_while_one_network_fails(daemon: Simulation) -> None:
+    link, other = link_of(daemon, "web"), link_of(daemon, "corp")
+    refuse(daemon, link.group)
+    daemon.remove(link.key)
+    daemon.turn(INTERVAL_S + 1)  # a look at everything finds what cannot be repaired
+    in_sync = {item.name: item.in_sync for item in daemon.mailbox.stats.networks}
+    assert in_sync == {"corp": True, "web": False}
+    daemon.remove(other.key)
+    daemon.turn(0.1)
+    assert daemon.mailbox.stats.pending["web"] == 1
+    assert "corp" not in daemon.mailbox.stats.pending
+    daemon.kernel.refused.clear()
+    daemon.turn(20 * INTERVAL_S)
+    assert not daemon.mailbox.stats.pending
+    assert all(item.in_sync for item in daemon.mailbox.stats.networks)
+
+
 # -- a full disk
 
 

@@ -34,6 +34,11 @@ SITES: dict[str, Any] = {
 }
 
 
+def open_groups(found: PlannedRun) -> set[str]:
+    """Groups that nothing was done for yet."""
+    return {step.group for step in found.plan.steps}
+
+
 def run(kernel: FakeKernel, goal: Target) -> tuple[PlannedRun, ApplyResult]:
     found = planned_run(kernel, goal)
     return found, converge(kernel, lambda: planned_run(kernel, goal), found)
@@ -200,10 +205,10 @@ def test_plan_status_and_metrics_agree(
     assert {item["name"]: item["in_sync"] for item in status["networks"]} == in_sync
     assert {item["name"]: network_state(item) for item in status["networks"]} == state
     assert status["in_sync"] == all(in_sync.values())
-    assert {item.name: item.in_sync for item in seen(goal, found)} == in_sync
+    assert {item.name: item.in_sync for item in seen(goal, found, open_groups(found))} == in_sync
     assert headline(found.plan)["changes"] == 0
     codes = [(problem.network, problem.finding.code) for problem in found.compiled.problems]
-    text = metrics_text(Stats(networks=seen(goal, found), problems=codes))
+    text = metrics_text(Stats(networks=seen(goal, found, open_groups(found)), problems=codes))
     for network, code in codes:
         vcid = goal.allocations.networks[network].vcid
         assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text
