@@ -1,5 +1,5 @@
-"""Endpoints that are dialled by a host name: the name is resolved again while they are silent, for
-it may have a new address.
+"""Endpoints that the gateway dials: while they are silent they are dialled where the YAML says, and
+a host name is resolved again, for it may have a new address.
 
 Lives here: which endpoints are silent, and what their names last resolved to. A look-up runs on a
 thread of its own and is used by the next look, so that no pass ever waits for a name server. An
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address
 from typing import Final
 
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -37,12 +38,18 @@ class EndpointResolver:
 
         `now_s` is seconds since the epoch.
         """
-        silent = [peer for peer in _named(wanted) if _is_silent(traffic.get(peer.key), now_s)]
-        for peer in silent:
-            address = self._known.get(peer.endpoint or "")
+        names = set()
+        for peer, dialled in _dialled(wanted):
+            if not _is_silent(traffic.get(peer.key), now_s):
+                continue
+            if is_name(dialled):
+                names.add(dialled)
+                address = self._known.get(dialled)
+            else:
+                address = _canonical(dialled)
             if address is not None and address != traffic[peer.key].endpoint:
                 yield peer, address
-        self._ask({peer.endpoint or "" for peer in silent})
+        self._ask(names)
 
     def _ask(self, names: set[str]) -> None:
         if not names or (self._thread is not None and self._thread.is_alive()):
@@ -59,10 +66,18 @@ class EndpointResolver:
             self._thread.join(timeout_s)
 
 
-def _named(wanted: Iterable[KernelObject]) -> Iterator[WireguardPeer]:
+def _dialled(wanted: Iterable[KernelObject]) -> Iterator[tuple[WireguardPeer, str]]:
+    """Peers that the gateway dials, with what the YAML says: address or host name, and port."""
     for item in wanted:
-        if isinstance(item, WireguardPeer) and item.endpoint and is_name(item.endpoint):
-            yield item
+        if isinstance(item, WireguardPeer) and item.endpoint:
+            yield item, item.endpoint
+
+
+def _canonical(endpoint: str) -> str:
+    """ADDRESS:PORT as a dump of the kernel has it."""
+    host, _colon, port = endpoint.rpartition(":")
+    address = ip_address(host.strip("[]"))
+    return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
 
 
 def _is_silent(seen: PeerTraffic | None, now_s: float) -> bool:

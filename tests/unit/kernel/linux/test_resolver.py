@@ -71,7 +71,18 @@ def test_a_silent_peer_is_dialled_where_its_name_is_now() -> None:
 def test_a_peer_that_roams_or_is_there_already_is_left_alone() -> None:
     assert dialled(10, "203.0.113.9:51820") == []
     assert dialled(SILENT_S + 1, "198.51.100.7:51820") == []
-    assert dialled(SILENT_S + 1, "", LITERAL) == []
+
+
+def test_a_silent_peer_is_dialled_at_the_address_that_the_yaml_has_now() -> None:
+    dialer, one = EndpointResolver(lambda _names: {}), peer("[2001:DB8:0::1]:51820")
+
+    def due(handshake_s: float, endpoint: str) -> list[str]:
+        traffic = {one.key: PeerTraffic(0, 0, int(NOW_S - handshake_s), endpoint)}
+        return [address for _peer, address in dialer.due([one], traffic, NOW_S)]
+
+    assert due(SILENT_S + 1, "203.0.113.9:51820") == [LITERAL]
+    assert due(10, "203.0.113.9:51820") == [], "it has roamed there, and answers"
+    assert due(SILENT_S + 1, LITERAL) == []
 
 
 def test_no_second_look_up_while_the_first_hangs() -> None:
