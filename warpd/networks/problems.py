@@ -15,6 +15,7 @@ from warpd.kernel.state import Host
 from warpd.networks.host_facts import driver, is_closed
 from warpd.networks.isolation import mode
 from warpd.networks.resolved import ResolvedNetwork
+from warpd.networks.types import type_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +92,28 @@ def _egress_problems(network: ResolvedNetwork, gateway: Gateway, host: Host) -> 
         text = f"no uplink: {what}; nothing leaves to the internet until there is one"
         hint = "name the interface that reaches the internet"
         yield _problem(network, "uplink-missing", "gateway.uplink", text, hint, whole=False)
+    used = _exits_used(network, host)
     for link in host.exits:
-        if is_closed(host, link):
+        if link.name in used and is_closed(host, link):
             text = (
                 f"this host forwards IPv4, but somebody has turned that off for {link.name} alone:"
                 " answers cannot come back"
             )
             hint = f"sysctl net.ipv4.conf.{link.name}.forwarding=1, if that is meant"
             yield _problem(network, "exit-closed", "gateway.uplink", text, hint, whole=False)
+
+
+def _exits_used(network: ResolvedNetwork, host: Host) -> set[str]:
+    """The links of the host by which a network's packets may leave: the uplink, and those that lead
+    to destinations of its own.
+    """
+    kind = type_named(network.intent.type)
+    destinations = {str(item) for item in kind.egress_destinations(network.intent, network.dns)}
+    used = {host.uplink, *host.uplinks4, *host.uplinks6}
+    for way in host.ways:
+        if way.target in destinations:
+            used.update(way.links)
+    return used
 
 
 def _problem(

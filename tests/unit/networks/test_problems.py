@@ -18,7 +18,7 @@ from warpd.errors import EXIT_PARTIAL
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Host, Phase
+from warpd.kernel.state import ROOT, EgressLink, Host, Phase, RangeRoute
 from warpd.networks.compiler import compile_state
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run
 from warpd.reconcile.plan import Step
@@ -133,6 +133,25 @@ def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     assert exit_code(outcome, found) == EXIT_PARTIAL
     assert peers(kernel, naming.namespace(vcid)) == {"s"}
     assert link_key(naming.namespace(vcid), f"wg-{vcid}") in kernel.objects
+
+
+def test_a_closed_exit_is_a_problem_of_the_networks_that_use_it() -> None:
+    def corp(subnet: str) -> dict[str, Any]:
+        return {
+            "type": "remote-resource-gateway",
+            "resources": [{"subnet": subnet}],
+            "endpoints": {"a": {"type": "mobile"}},
+        }
+
+    goal = world.goal(world.intent(near=corp("10.9.0.0/16"), far=corp("172.20.0.0/16")))
+    host = dataclasses.replace(
+        PLAIN,
+        forwarding4=True,
+        exits=(EgressLink("eth0", forwarding4=True), EgressLink("lan0", forwarding4=False)),
+        ways=(RangeRoute("10.9.0.0/16", ("lan0",), "lan0", False),),
+    )
+    found, _outcome = run(FakeKernel(host), goal)
+    assert problems(found) == {("near", "exit-closed", False)}
 
 
 def test_a_table_of_another_vrf_is_not_shared() -> None:
