@@ -57,7 +57,7 @@ def one_pass(daemon: Daemon) -> None:
 
 
 def metrics(daemon: Daemon) -> list[str]:
-    with contextlib.closing(client._Line(daemon.state / "sock", 20)) as line:
+    with contextlib.closing(client._Connection(daemon.state / "sock", 20)) as line:
         line.request("GET", "/metrics")
         return line.getresponse().read().decode().splitlines()
 

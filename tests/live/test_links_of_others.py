@@ -12,8 +12,11 @@ import pytest
 
 from tests import world
 from tests.live.conftest import sh
+from warpd.kernel.channels import LinkRequests
 from warpd.kernel.kinds.link import NEWBORN
 from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.netlink.socket import Refusal
+from warpd.kernel.state import Change
 from warpd.reconcile.engine import Target, converge, planned_run, removal
 
 VCID = 11111111
@@ -112,9 +115,9 @@ def test_the_other_end_of_a_door_is_not_taken(gateway: LiveKernel) -> None:
 class Racing(LiveKernel):
     """Another program makes the link after we have looked and before we send."""
 
-    def _make_link(self, change: object) -> object:
+    def _make_link(self, change: Change, channel: LinkRequests) -> Refusal | None:
         sh("ip link add lan9 type bridge stp_state 1 || true")
-        return super()._make_link(change)  # type: ignore[arg-type]
+        return super()._make_link(change, channel)
 
 
 def test_a_link_that_came_in_between_is_not_marked(gateway: LiveKernel) -> None:

@@ -520,6 +520,7 @@ def test_a_flood_stops_neither_root_nor_repairs(
 def repaired(place: Place, vcid: int) -> float:
     """Seconds until an element of the guard that somebody removes is there again."""
     began = time.monotonic()
-    sh(f'nft delete element inet warpd links {{ "dn-{vcid}" }}')
-    place.daemon.wait(lambda: f"dn-{vcid}" in sh("nft list set inet warpd links"), "a repair", 30)
+    interface, listing = f"dn-{vcid}", "nft list set inet warpd permitted_ifaces"
+    sh(f'nft delete element inet warpd permitted_ifaces {{ "{interface}" }}')
+    place.daemon.wait(lambda: interface in sh(listing), "a repair", 30)
     return time.monotonic() - began
