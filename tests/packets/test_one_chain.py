@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from .gateway import LINK
 from .lan import Done, until
 from .tally import TALLY
@@ -96,6 +98,7 @@ def test_nothing_forbidden_passes_while_one_chain_is_not_whole(
         under.lab.stop()
 
 
+@pytest.mark.long  # a plan of its own for each of 45 damages
 def test_nothing_forbidden_passes_until_warpd_has_repaired_a_chain(
     wireguard: str, tmp_path: Path
 ) -> None:
