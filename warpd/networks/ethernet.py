@@ -20,9 +20,10 @@ from warpd.kernel.kinds.link import LinkUp, link_key
 from warpd.kernel.kinds.nft_table import IngressFilter, NftElements
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import Filters, TcIngress
-from warpd.kernel.nftables.rules import DROP, count, match, meta, rule
+from warpd.kernel.nftables.rules import DROP, count, match, meta, only_bits, rule
 from warpd.kernel.state import ROOT, KernelObject
 from warpd.networks import frames
+from warpd.networks.firewall.second_guard import PERMITTED
 from warpd.networks.placement import Placement
 from warpd.networks.resolved import ResolvedNetwork
 
@@ -103,9 +104,11 @@ def _own_only(place: Placement, leg: str) -> list[KernelObject]:
     """
     if not place.mark:
         return []
+    # The guard has set its bit in the mark of what it let in.
+    own = only_bits(meta("mark"), 0xFFFFFFFF ^ PERMITTED)
     other = rule(
         "came in by this network",
-        match(meta("mark"), place.mark, op="!="),
+        match(own, place.mark, op="!="),
         count(place.named(OTHER_NETWORK)),
         DROP,
     )

@@ -364,7 +364,9 @@ def _forward(host: Host) -> tuple[str, ...]:
         rule("what leaves a network", _from_door(), jump("out")),
         rule("networks in the root", dispatch("oifname", "reply_map")),
         rule("what comes back to one", _to_door(), jump("back")),
-        rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), ACCEPT),
+        # Not accepted by us, so that no mark is set: a bridged packet that br_netfilter shows would
+        # take it along into its tunnel, and be routed by it there.
+        rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), RETURN),
     ]
     for link in sorted(host.fence4):
         matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))

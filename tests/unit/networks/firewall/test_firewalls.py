@@ -34,6 +34,7 @@ from warpd.kernel.nftables.simulator import Packet, Ruleset
 from warpd.kernel.state import ROOT, Phase, RangeRoute
 from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.root import MARK_BYTE, OF_A_TABLE, mark_of
+from warpd.networks.firewall.second_guard import PERMITTED
 from warpd.reconcile.engine import planned_run, removal
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
@@ -381,7 +382,7 @@ def test_a_leg_in_the_root_believes_its_own_network_only() -> None:
         first = json.loads(gate.rules[0])["expr"]
         assert first[0]["match"] == {
             "op": "!=",
-            "left": {"meta": {"key": "mark"}},
+            "left": {"&": [{"meta": {"key": "mark"}}, 0xFFFFFFFF ^ PERMITTED]},
             "right": mark_of(marks[gate.group]),
         }
         assert {"drop": None} in first
