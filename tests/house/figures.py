@@ -1,7 +1,7 @@
 """Figures of the house: how the package is laid out and how dense it is.
 
-    python tests/house/figures.py print them as JSON python tests/house/figures.py --write keep them
-    as the limits that `test_figures.py` holds the package to
+    python tests/house/figures.py            print them as JSON
+    python tests/house/figures.py --write    keep them as limits (test_figures.py)
 
 Every figure is such that less is better, but for the lines of documentation.
 """

@@ -5,9 +5,9 @@ Every host is a process tree of its own (network, mount and process namespace) w
 it or stay behind: when the agent ends, its processes, links and mounts end with it. Addresses of
 the documentation ranges play the internet.
 
-      c1 .. cN isp (router) world eth0 192.0.2.(4i+2)/30 ------ c1 .. cN every address of the
-      internet and of the
-           2001:db8:c:i::2/64 world 198.51.100.1/24 ------ eth0 "inside" that egress must not reach
+      c1 .. cN                      isp (router)                 world
+      eth0 192.0.2.(4i+2)/30 ------ c1 .. cN             every address of the internet and of the
+           2001:db8:c:i::2/64       world 198.51.100.1/24 -- eth0  "inside": egress must not reach it
                                     gw 203.0.113.254/24          |  |
                                     |  2001:db8:113::fe/64       |  |
       gw (the gateway's root)       |                            |  |

@@ -1,11 +1,9 @@
 """200 changes under fire: forbidden probes never stop, and networks that no change is about lose no
 packet.
 
-still-n still-v (internet) sites-n sites-v (two sites each) nobody touches these: their pings must
-lose nothing hub-* l3-* res-* added, changed, switched between isolation modes, disabled, removed,
-again and again;
-                            their clients send into every other network all the while, whatever
-                            state theirs is in
+still-n still-v (internet)  sites-n sites-v (two each)   untouched: pings must lose nothing
+hub-* l3-* res-*            added, changed, other modes, disabled, removed, again;
+                            their clients send into every other network all the while
 """
 
 from __future__ import annotations

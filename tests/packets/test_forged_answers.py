@@ -1,16 +1,14 @@
 """A neighbour on the uplink forges answers: nothing comes in that the other side of a connection
 did not send.
 
-isp (a router, and a neighbour) ---- gw ---- a c1, b c2 (network `out` behind NAT, network `own`
-that keeps its addresses)
+isp (a router, and a neighbour) ---- gw ---- a c1, b c2  (`out`: NAT, `own`: its addresses)
         |
         world 198.51.100.7
 
 The neighbour sends frames to the gateway's own MAC. It knows every address inside, on transit links
 and on the outside of NAT, and all ports of open connections, but it is not the other side of one:
 each packet differs from a true answer in one thing. The same while the ruleset is flushed and
-nothing of warpd runs.
-"""
+nothing of warpd runs."""
 
 from __future__ import annotations
 

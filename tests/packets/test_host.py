@@ -3,8 +3,8 @@
 Only ping on the network's own gateway address is answered.
 
     h1 m1 a v l ---wg--- [network's room] ---veth--- gw: listeners on 0.0.0.0 and ::, and
-                          gateway address eth0 203.0.113.1, lan0 10.44.0.1, docker0 172.17.0.1,
-                          (listeners here, too) transit links
+                          gateway address             203.0.113.1, 10.44.0.1, 172.17.0.1,
+                          (listeners here, too)       transit links
 """
 
 from __future__ import annotations

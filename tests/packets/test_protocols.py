@@ -1,13 +1,11 @@
 """Every IP protocol and ICMP type, extension headers and the special ranges of the registries, from
 endpoints with a way out.
 
-c1 .. c4 ---- gw ---- isp ---- world 198.51.100.7 (hub and res, each in either mode, one endpoint
-each)
+c1 .. c4 ---- gw ---- isp ---- world 198.51.100.7   (hub and res, in either mode)
                |________________ partner of the host's own GRE tunnel
 
 Only TCP, UDP and ICMP echo leave by NAT: what else left would share one tuple a partner with
-everybody, and with the host.
-"""
+everybody, and with the host."""
 
 from __future__ import annotations
 

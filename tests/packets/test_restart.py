@@ -1,8 +1,8 @@
 """warpd is stopped, killed and started again under traffic: the data plane is the kernel's, and
 nothing there may notice.
 
-client-n -- [gateway, network in a namespace] -- internet client-v -- [the same, network in a VRF]
--- internet
+client-n -- [gateway, network in a namespace] -- internet
+client-v -- [the same, network in a VRF] -- internet
 """
 
 from __future__ import annotations

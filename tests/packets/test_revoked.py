@@ -1,15 +1,13 @@
 """What is taken off a list ends with the apply that takes it off: in both directions, and only
 that.
 
-pc c1 ---- gw ---- hq c2 --- LANs behind it (network `net`: resources beyond the uplink and behind
-hq)
+pc c1 ---- gw ---- hq c2 --- LANs behind it   (`net`: resources beyond the uplink, and behind hq)
            |  \\
            |   lan0 --- world 10.44.0.9              (a private range, opened)
            isp --- world 198.51.100.7
 
 A conversation is open before the change. After it, the endpoint goes on asking, and the other side
-goes on sending.
-"""
+goes on sending. """
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A segment takes frames from its own network's tunnels only, whoever has the same addresses,
 guarded or flushed.
 
-wire left c1 10.77.0.1 == GRE == [bridge] == GRE == c2 right 10.77.0.2 mesh a c3 10.77.1.1 == VXLAN
-== [bridge] == VXLAN == c4 b 10.77.1.2 evil x c5: an endpoint of a network with the addresses of the
-wire, y c6: of one with those of the mesh
+wire  left c1 10.77.0.1 == GRE == [bridge] == GRE == c2 right 10.77.0.2
+mesh  a c3 10.77.1.1 == VXLAN == [bridge] == VXLAN == c4 b 10.77.1.2
+evil  x c5: of a network with the addresses of the wire, y c6: with those of the mesh
 isp: a neighbour on the uplink
 
 Frames of every kind: IPv4, ARP, and what no firewall of the gateway looks at.

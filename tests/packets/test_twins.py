@@ -4,7 +4,7 @@ What comes from the LAN unasked is let through as an answer only. If the gateway
 packets for the same connections, a conversation in one would open the same ports in the other.
 
 one   pc c1 10.77.0.x:40000 ---- gw ---- hq c2 --- 192.168.77.9:7777   (this resource is listed)
-two   pc c3 10.77.0.x:40000 ---- gw ---- hq c4 --- 192.168.77.9:7777   (and this one)
+two   pc c3 10.77.0.x:40000 ---- gw ---- hq c4 --- 192.168.77.9:7777   (another port is)
 """
 
 from __future__ import annotations

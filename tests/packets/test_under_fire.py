@@ -1,14 +1,13 @@
 """The ruleset is flushed, deleted and reloaded while forbidden packets are sent all the time: none
 of them gets through.
 
-near phone c1, laptop c2 --- [namespace] --+ far phone c3, laptop c4 --- [VRF] --------+-- gw
-(listeners; eth0, lan0, docker0) -- isp (routes everything back) -- world
+near  phone c1, laptop c2 --- [namespace] --+
+far   phone c3, laptop c4 --- [VRF] --------+-- gw -- isp (routes all back) -- world
 
 The phones send, without a pause, whatever they must not: to every address of the host, to laptops
 of either network, into private ranges. Packets to the internet are sent too: none may leave with
 its inner source. In between the ruleset is damaged, and repaired by the daemon, or by the next
-apply where no daemon runs.
-"""
+apply where no daemon runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The uplink's default route changes: after an `apply`, egress of both isolation modes follows.
 
-c1 one (namespace) c2 two (vrf) --- gw eth0 203.0.113.1 === isp 203.0.113.254, later .253 --- world
+c1 one (namespace)  c2 two (vrf) --- gw eth0 203.0.113.1 === isp 203.0.113.254, then .253 --- world
                                       gw eth1 203.0.114.1 === isp 203.0.114.254
 """
 

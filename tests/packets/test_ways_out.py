@@ -1,9 +1,8 @@
 """Nothing leaves but by the links that are meant; and what the host reaches by them, permitted
 clients reach. Both modes.
 
-c1 one (namespace) c2 two (vrf) gw eth0 203.0.113.1 === isp === world 198.51.100.7, 10.x c3 corp
-(namespace) c4 vorp (vrf) gw lan1 10.20.0.1 === world lan1 10.20.0.9, and what is behind it:
-10.30.0.9
+c1 one (namespace)  c2 two (vrf)   gw eth0 203.0.113.1 === isp === world 198.51.100.7, 10.x
+c3 corp (namespace) c4 vorp (vrf)  gw lan1 10.20.0.1   === world lan1 10.20.0.9, behind it 10.30.0.9
                                    gw eth1 203.0.114.1 === isp gw2, the second way to the world
 """
 

@@ -1,10 +1,9 @@
-"""P20: the uplink goes and comes back under a running warpd.
+"""P20: the uplink goes and comes back under a running warpd. What needs no uplink loses nothing, in
+both modes.
 
-What needs no uplink loses nothing, in both modes.
-
-c1, c2: sites (l3vpn, namespace) c3, c4: vrf-sites (l3vpn, VRF) c5: web, c6: vrf-web c7, c8: lan
-(l2-mesh, namespace) c9, c10: vrf-lan (l2-mesh, VRF) Clients reach the gateway by a link of its own,
-wan0; its uplink eth0 is the way to the internet alone.
+c1, c2: sites (l3vpn, namespace)   c3, c4: vrf-sites (l3vpn, VRF)   c5: web, c6: vrf-web
+c7, c8: lan (l2-mesh, namespace)   c9, c10: vrf-lan (l2-mesh, VRF)
+Clients reach the gateway by a link of its own, wan0; its uplink eth0 leads to the internet alone.
 """
 
 from __future__ import annotations

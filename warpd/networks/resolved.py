@@ -135,6 +135,7 @@ def resolve(
     expired: frozenset[str],
 ) -> ResolvedNetwork:
     """Decide every default of one network on this machine."""
+    subnet6 = allocation.subnet6 if network.ipv6 else None
     return ResolvedNetwork(
         name=name,
         intent=network,
@@ -142,11 +143,11 @@ def resolve(
         host=host,
         expired=expired,
         isolation=isolation_of(network, gateway),
-        dns=network.dns if network.dns is not None else gateway.dns,
-        subnet6=allocation.subnet6 if network.ipv6 else None,
+        dns=dns_of(network, gateway),
+        subnet6=subnet6,
         gateway_address6=allocation.gateway_address6 if network.ipv6 else None,
         mtu=tunnel_mtu(network, host),
-        inside=_inside(network, allocation, expired),
+        inside=_inside(network, allocation.subnet, subnet6, expired),
         shares=shares_of(network, gateway, host.conntrack_max),
         link_number=_link_number(allocation, gateway),
     )
@@ -212,10 +213,12 @@ def expired_endpoints(network: Network, today: date) -> frozenset[str]:
 
 
 def _inside(
-    network: Network, allocation: NetworkAllocation, expired: frozenset[str]
+    network: Network,
+    subnet: IPv4Network,
+    subnet6: IPv6Network | None,
+    expired: frozenset[str],
 ) -> tuple[IPv4Network | IPv6Network, ...]:
-    subnet6 = allocation.subnet6 if network.ipv6 else None
-    inside: list[IPv4Network | IPv6Network] = [allocation.subnet]
+    inside: list[IPv4Network | IPv6Network] = [subnet]
     if subnet6:
         inside.append(subnet6)
     for name, endpoint in network.explicit_endpoints.items():

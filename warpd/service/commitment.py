@@ -246,15 +246,9 @@ def goal_again(
         InvalidIntent: a key file that the YAML names cannot be used.
         DumpError: the kernel could not be read.
     """
-    try:
-        return session.goal_again(read), None
-    except InvalidIntent:
-        raise
-    except WarpError as failure:
-        found = in_kernel(session, read, kernel, read)
-        if found is None:
-            raise
-        return found.goal, failure
+    return _with_secret_or(
+        session, read, lambda: in_kernel(session, read, kernel, read), lambda shown: shown.goal
+    )
 
 
 def goal_before(
@@ -270,15 +264,32 @@ def goal_before(
         InvalidIntent: a key file that the YAML names cannot be used.
         DumpError: the kernel could not be read.
     """
+    return _with_secret_or(
+        session,
+        read,
+        lambda: in_kernel(session, read, kernel),
+        lambda shown: restricted(shown, read),
+    )
+
+
+def _with_secret_or(
+    session: Session,
+    read: LoadedIntent,
+    find: Callable[[], Applied | None],
+    target: Callable[[Applied], Target],
+) -> tuple[Target, WarpError | None]:
+    """Return the target of what was applied; where the master secret is gone, `target` of what
+    `find` finds in the kernel, and that failure.
+    """
     try:
         return session.goal_again(read), None
     except InvalidIntent:
         raise
     except WarpError as failure:
-        shown = in_kernel(session, read, kernel)
+        shown = find()
         if shown is None:
             raise
-        return restricted(shown, read), failure
+        return target(shown), failure
 
 
 def last_read(session: Session) -> LoadedIntent | None:

@@ -2,18 +2,19 @@
 between whom.
 
 Pure, and written from the contract alone; nothing here knows how the product does it. Per mode (n:
-namespace,
-v: vrf), the same networks, so that what differs between modes shows:
+namespace, v: vrf), the same networks, so that what differs between modes shows:
 
-    hub secure-internet, hub-and-spoke a, b (b with a LAN) 10.77.0.0/28 \\ one subnet for four mesh
-    secure-internet, peers talk a, b (b with a LAN) 10.77.0.0/28 / networks, two per mode l3
-    l3vpn-gateway a, b (LANs), c 10.78.0.0/28 \\ likewise, with equal LANs twin l3vpn-gateway a, b
-    (LANs) 10.78.0.0/28 / res remote-resource-gateway a, c, hq (LANs) 10.79.0.0/28, 10.80.0.0/28
-    wire l2-point-to-point, every frame left, right trunk l2-point-to-point, VLAN 100-110 left,
-    right seg l2-mesh, VLAN 100 a, b, c segb l2-mesh, VLAN 100 a, b
+    hub   secure-internet, hub-and-spoke   a, b (b with a LAN)       10.77.0.0/28  \\ one subnet
+    mesh  secure-internet, peers talk      a, b (b with a LAN)       10.77.0.0/28  / for four
+    l3    l3vpn-gateway                    a, b (LANs), c            10.78.0.0/28  \\ likewise
+    twin  l3vpn-gateway                    a, b (LANs)               10.78.0.0/28  /
+    res   remote-resource-gateway          a, c, hq (LANs)           10.79.0.0/28, 10.80.0.0/28
+    wire  l2-point-to-point, every frame   left, right
+    trunk l2-point-to-point, VLAN 100-110  left, right
+    seg   l2-mesh, VLAN 100                a, b, c
+    segb  l2-mesh, VLAN 100                a, b
 
-A LAN behind an endpoint is an address on the client itself with listeners.
-"""
+A LAN behind an endpoint is an address on the client itself with listeners."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 Every L2 client has a cable in its LAN port. All L2 networks use the same MAC addresses, VLAN ids
 and IP subnets.
 
-    left pc0 == port0 [client's bridge] ==tunnel== gw bridge ==tunnel== [client's bridge] port0 ==
-    pc0 right
+left pc0 == port0 [its bridge] ==tunnel== gw bridge ==tunnel== [its bridge] port0 == pc0 right
 """
 
 from __future__ import annotations
