@@ -1,4 +1,4 @@
-"""Worlds for tests: intents in a few words, and goals made from them.
+"""Worlds for tests: intents in a few words, and targets made from them.
 
 No mock: the same functions as the product.
 """
@@ -79,7 +79,7 @@ def intent(gateway: dict[str, Any] | None = None, **networks: dict[str, Any]) ->
     return Intent.model_validate({"version": 1, "gateway": gateway or {}, "networks": named})
 
 
-def goal(wanted: Intent, old: Allocations | None = None) -> Target:
+def target(wanted: Intent, old: Allocations | None = None) -> Target:
     allocations, findings = allocate(wanted, old or Allocations({}))
     assert not [finding for finding in findings if finding.is_error], findings
     return Target(wanted, allocations, MASTER, TODAY)

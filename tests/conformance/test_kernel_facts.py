@@ -29,12 +29,12 @@ from warpd.reconcile.plan import Step
 from warpd.testing.fake_kernel import FakeKernel
 
 
-def goal() -> Target:
-    return world.goal(world.intent(a=world.network(2), b=world.network(2)))
+def target() -> Target:
+    return world.target(world.intent(a=world.network(2), b=world.network(2)))
 
 
 def up(kernel: Kernel) -> Target:
-    wanted = goal()
+    wanted = target()
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     return wanted
@@ -54,7 +54,9 @@ def one(kernel: Kernel, change: Change) -> OperationError | None:
 
 def steps(kernel: Kernel, kind: type) -> list[Step]:
     return [
-        step for step in planned_run(kernel, goal()).plan.steps if type(step.change.subject) is kind
+        step
+        for step in planned_run(kernel, target()).plan.steps
+        if type(step.change.subject) is kind
     ]
 
 
@@ -94,7 +96,7 @@ def test_a_setting_of_a_link_is_seen_as_it_is_written(kernel: Kernel) -> None:
         "c": types["n_wire"],
         "d": types["n_campus"],
     }
-    wanted = world.goal(world.intent(**networks))
+    wanted = world.target(world.intent(**networks))
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     ours = [
@@ -180,7 +182,7 @@ def test_a_port_belongs_to_one_device(kernel: Kernel) -> None:
 def test_two_networks_swap_ports_in_one_pass(kernel: Kernel) -> None:
     wanted = up(kernel)
     ports = [allocation.port for allocation in wanted.allocations.networks.values()]
-    swapped = world.goal(
+    swapped = world.target(
         world.intent(a=world.network(2, port=ports[1]), b=world.network(2, port=ports[0]))
     )
     outcome = converge(kernel, lambda: planned_run(kernel, swapped), planned_run(kernel, swapped))
@@ -205,7 +207,7 @@ def test_every_element_goes_and_comes_by_itself(kernel: Kernel) -> None:
     """A revocation names elements one by one, whatever their parts are: addresses, prefixes, names,
     numbers.
     """
-    wanted = world.goal(world.intent(**world.every_type("namespace")))
+    wanted = world.target(world.intent(**world.every_type("namespace")))
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     for item in all_of(kernel, NftElements):
@@ -236,7 +238,7 @@ def test_a_namespace_takes_everything_along(kernel: Kernel) -> None:
 
 def test_a_bridge_learns_no_more_than_it_is_told(kernel: Kernel) -> None:
     """Where the kernel knows no limit (before Linux 6.7), what is wanted is what is seen."""
-    wanted = world.goal(world.intent(a=world.every_type("namespace")["n_campus"]))
+    wanted = world.target(world.intent(a=world.every_type("namespace")["n_campus"]))
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     (bridge,) = all_of(kernel, Bridge)

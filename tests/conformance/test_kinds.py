@@ -69,7 +69,7 @@ VCID, VCID_IN_VRF = 7, 8
 PLAIN = f"warp-{VCID}"  # the namespace of a network that has nothing special
 
 
-def goal() -> Target:
+def target() -> Target:
     """Few networks that have every kind between them: emulated kernels are slow."""
     whole = "n_whole"
     alone = {"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": {"type": "cpe"}}}
@@ -79,13 +79,13 @@ def goal() -> Target:
         "one-leg": {**alone, "vlan_range": "20-22"},
         whole: world.every_type("namespace")[whole],
     }
-    return world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
+    return world.target(world.intent({"pools": {"ports": "51820-51899"}}, **networks))
 
 
 @pytest.fixture
 def samples(kernel: Kernel) -> dict[type[KernelObject], KernelObject]:
     """A kernel with networks of every type in every mode, and an object of every kind in it."""
-    wanted = goal()
+    wanted = target()
     outcome = converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
     assert outcome.complete, (outcome.failed, outcome.unverified)
     found = dict(NEVER_WANTED)

@@ -102,7 +102,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def accepted(document: dict[str, Any], path: Path) -> Target | None:
-    """The goal of a document, if `validate` lets it pass."""
+    """The target of a document, if `validate` lets it pass."""
     path.write_text(json.dumps(document))
     loaded = load(path)
     if loaded.intent is None or any(
@@ -135,14 +135,14 @@ TOLD: Counter[str] = Counter()
 def obey(document: dict[str, Any], path: Path) -> None:
     """Bring a host to the document, look again, and take everything away."""
     TOLD["documents"] += 1
-    goal = accepted(document, path)
-    if goal is None:
+    target = accepted(document, path)
+    if target is None:
         return
     TOLD["accepted"] += 1
     kernel = furnished()
     before = dict(kernel.others)
-    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
-    again = planned_run(kernel, goal)
+    outcome = converge(kernel, lambda: planned_run(kernel, target), planned_run(kernel, target))
+    again = planned_run(kernel, target)
     assert not outcome.failed and not again.plan.steps
     blocked = {item.group for item in again.plan.blocked}
     TOLD["networks blocked by name"] += len(blocked)

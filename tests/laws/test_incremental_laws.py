@@ -116,7 +116,7 @@ def test_a_planner_with_a_memory_plans_what_a_new_one_plans(
     allocations = Allocations({})
     for turn in turns:
         edit(networks, turn)
-        target = world.goal(world.intent(**networks), allocations)
+        target = world.target(world.intent(**networks), allocations)
         target = dataclasses.replace(target, today=FIRST_DAY + timedelta(days=turn.day))
         allocations = target.allocations
         kernel.host = dataclasses.replace(PLAIN, uplink_mtu=turn.mtu)

@@ -69,8 +69,8 @@ INTENTS = st.dictionaries(st.sampled_from(["a", "b"]), networks(), max_size=2).m
 )
 
 
-def state(goal: Target) -> State:
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+def state(target: Target) -> State:
+    built = compile_state(target.intent, target.allocations, target.master, PLAIN, target.today)
     assert not built.problems
     return built.state
 
@@ -118,8 +118,8 @@ def _holds(wide: IPNetwork, narrow: IPNetwork | None) -> bool:
 @settings(max_examples=150, deadline=None)
 @given(INTENTS, INTENTS)
 def test_never_more_than_either(previous: Intent, wanted: Intent) -> None:
-    had = world.goal(previous)
-    gets = world.goal(wanted, had.allocations)
+    had = world.target(previous)
+    gets = world.target(wanted, had.allocations)
     narrow = state(Target(restrict(previous, wanted), had.allocations, had.master, had.today))
     for wide in (state(had), state(gets)):
         for name, elements in permits(narrow).items():

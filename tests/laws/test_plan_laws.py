@@ -68,16 +68,16 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
     without need.
     """
     kernel = FakeKernel()
-    goal = world.goal(first)
-    apply(kernel, planned_run(kernel, goal).plan.steps[:stop])
-    after = world.goal(second, goal.allocations)
+    target = world.target(first)
+    apply(kernel, planned_run(kernel, target).plan.steps[:stop])
+    after = world.target(second, target.allocations)
     found = planned_run(kernel, after)
     outcome = converge(kernel, lambda: replan(kernel, after, found), found)
     assert outcome.complete, (outcome.failed, outcome.unverified)
     assert planned_run(kernel, after).plan.empty
     for name in first.networks.keys() & second.networks.keys():
-        assert goal.allocations.networks[name].vcid == after.allocations.networks[name].vcid
-        assert goal.allocations.networks[name].port == after.allocations.networks[name].port
+        assert target.allocations.networks[name].vcid == after.allocations.networks[name].vcid
+        assert target.allocations.networks[name].port == after.allocations.networks[name].port
     apply(kernel, removal(kernel).plan.steps)
     assert not kernel.objects
 
@@ -87,7 +87,7 @@ def test_one_pass_from_anywhere(first: Intent, second: Intent, stop: int) -> Non
 def test_the_order_of_the_file_does_not_matter(wanted: Intent, chance: random.Random) -> None:
     mixed = shuffled(wanted.model_dump(mode="json", exclude_unset=True), chance)
     plans = [
-        planned_run(FakeKernel(), world.goal(each)).plan
+        planned_run(FakeKernel(), world.target(each)).plan
         for each in (wanted, Intent.model_validate(mixed))
     ]
     assert plans[0] == plans[1]
@@ -111,7 +111,7 @@ from warpd.testing.fake_kernel import FakeKernel
 from warpd.reconcile.engine import planned_run
 from warpd.service.views.render import plan_json
 body = shuffled(json.loads(sys.argv[1]), random.Random(int(sys.argv[2])))
-plan = planned_run(FakeKernel(), world.goal(Intent.model_validate(body))).plan
+plan = planned_run(FakeKernel(), world.target(Intent.model_validate(body))).plan
 print(json.dumps(plan_json(plan)))
 """
 

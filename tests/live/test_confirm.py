@@ -66,7 +66,7 @@ class Gateway:
             live_kernel() as kernel,
             contextlib.suppress(DumpError),
         ):  # a namespace that goes while it is looked at
-            return planned_run(kernel, session.goal(session.read(), create=False)).plan.empty
+            return planned_run(kernel, session.target(session.read(), create=False)).plan.empty
         return False
 
 

@@ -31,12 +31,12 @@ def document(**networks: object) -> dict[str, object]:
     return {"version": 1, "networks": networks}
 
 
-def in_sync(goal: Target) -> bool:
+def in_sync(target: Target) -> bool:
     """By a kernel of its own each time: a descriptor of a namespace keeps it, and its ports, from
     going.
     """
     with live_kernel() as kernel:
-        return planned_run(kernel, goal).plan.empty
+        return planned_run(kernel, target).plan.empty
 
 
 def moment(line: Mapping[str, str]) -> float:
@@ -51,14 +51,14 @@ def test_a_namespace_that_somebody_stays_in_gives_the_port_back(
     """
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         session = Session(daemon.config, daemon.state)
-        goal = session.goal(session.read(), create=False)
-        vcid = goal.allocations.networks["a0"].vcid
+        target = session.target(session.read(), create=False)
+        vcid = target.allocations.networks["a0"].vcid
         shell = subprocess.Popen(["ip", "netns", "exec", f"warp-{vcid}", "sleep", "60"])
         try:
             inside = f"nsenter --net=/proc/{shell.pid}/ns/net ip -o link show type wireguard"
             daemon.wait(lambda: f"wg-{vcid}" in sh(f"{inside} || true"), "the shell inside")
             sh(f"ip netns del warp-{vcid}")
-            daemon.wait(lambda: in_sync(goal), "the network to be back", 10)
+            daemon.wait(lambda: in_sync(target), "the network to be back", 10)
             assert f"wg-{vcid}" in sh(f"ip -n warp-{vcid} -o link show type wireguard")
             assert not sh(inside)
             assert shell.poll() is None
@@ -97,9 +97,9 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
     took: list[float] = []
     with Daemon(tmp_path, document(**NETWORKS), interval_s=600) as daemon:
         session = Session(daemon.config, daemon.state)
-        goal = session.goal(session.read(), create=False)
+        target = session.target(session.read(), create=False)
         for number in range(3):
-            names = {name: goal.allocations.networks[f"{name}{number}"] for name in "abv"}
+            names = {name: target.allocations.networks[f"{name}{number}"] for name in "abv"}
             words = {name: allocation.vcid for name, allocation in names.items()} | {
                 "table": names["v"].routing_table
             }
@@ -108,7 +108,7 @@ def test_drift_is_repaired_as_soon_as_the_kernel_tells(
                 began = float(sh(f"date +%s.%N; {command.format(**words)}").split()[0])
                 line = daemon.repair(seen, what)[-1]
                 took.append(moment(line) - began - line["look_seconds"])
-                daemon.wait(lambda: in_sync(goal), what, 10)
+                daemon.wait(lambda: in_sync(target), what, 10)
                 with capsys.disabled():
                     print(
                         f"\n  {what}: {took[-1] * 1000:.0f} ms and a look of"

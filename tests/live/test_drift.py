@@ -91,23 +91,23 @@ SAMPLED = 14
 def test_every_attribute(
     gateway: LiveKernel, name: str, step: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    goal = world.goal(world.intent(GATEWAY, **WORLDS[name]))
-    bring_up(gateway, goal)
+    target = world.target(world.intent(GATEWAY, **WORLDS[name]))
+    bring_up(gateway, target)
     tried, missed, unrepaired = 0, [], []
-    for what, command in itertools.islice(modifications(gateway, goal), 0, None, step):
+    for what, command in itertools.islice(modifications(gateway, target), 0, None, step):
         sh(command)
         tried += 1
-        found = planned_run(gateway, goal)
+        found = planned_run(gateway, target)
         if found.plan.empty:
             missed.append(what)
             continue
-        outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
-        left = planned_run(gateway, goal).plan
+        outcome = converge(gateway, lambda: planned_run(gateway, target), found)
+        left = planned_run(gateway, target).plan
         if not outcome.complete or not left.empty:
             unrepaired.append(
                 (what, [str(f) for _, f in outcome.failed], [str(s.key) for s in left.steps])
             )
-            bring_up(gateway, goal)
+            bring_up(gateway, target)
     with capsys.disabled():
         good = tried - len(missed)
         print(
@@ -118,13 +118,15 @@ def test_every_attribute(
     assert tried > 300 / step
 
 
-def bring_up(kernel: LiveKernel, goal: Target) -> None:
-    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+def bring_up(kernel: LiveKernel, target: Target) -> None:
+    outcome = converge(kernel, lambda: planned_run(kernel, target), planned_run(kernel, target))
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
-def modifications(kernel: LiveKernel, goal: Target) -> Iterator[Modification]:
-    return itertools.chain.from_iterable(by_object(list(planned_run(kernel, goal).compiled.state)))
+def modifications(kernel: LiveKernel, target: Target) -> Iterator[Modification]:
+    return itertools.chain.from_iterable(
+        by_object(list(planned_run(kernel, target).compiled.state))
+    )
 
 
 def by_object(state: Iterable[Any]) -> Iterator[list[Modification]]:
@@ -156,11 +158,11 @@ def test_every_attribute_with_the_daemon(
     daemon = Daemon(tmp_path, {"version": 1, "gateway": GATEWAY, "networks": networks}, 600)
     with daemon:
         session = Session(daemon.config, daemon.state)
-        goal = session.goal(session.read(), create=False)
+        target = session.target(session.read(), create=False)
         with (
             live_kernel() as kernel
         ):  # for the moment: a descriptor of a namespace keeps it, and its ports, from going
-            objects = list(by_object(planned_run(kernel, goal).compiled.state))
+            objects = list(by_object(planned_run(kernel, target).compiled.state))
     told, untold, missed = list[tuple[float, str]](), list[str](), list[str]()
     for life in lives(objects, step):
         with daemon:
@@ -173,7 +175,7 @@ def test_every_attribute_with_the_daemon(
                     os.kill(daemon.pid, signal.SIGHUP)
                 else:
                     told.append((took_s, what))
-                if not until_in_sync(goal):
+                if not until_in_sync(target):
                     missed.append(f"{what}\n{daemon.log_file.read_text()[seen:]}")
                     break  # the next one may need what is broken now
     # What the kernel says nothing of may be found by chance, by a look for something else: that
@@ -223,9 +225,9 @@ def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> Non
     """Two things under one key of ours; which of them a short request would take away is the
     kernel's choice.
     """
-    goal = world.goal(world.intent(GATEWAY, **TWO))
-    bring_up(gateway, goal)
-    allocation = goal.allocations.networks["a"]
+    target = world.target(world.intent(GATEWAY, **TWO))
+    bring_up(gateway, target)
+    allocation = target.allocations.networks["a"]
     names = {
         "room": f"warp-{allocation.vcid}",
         "wg": f"wg-{allocation.vcid}",
@@ -237,17 +239,17 @@ def test_what_stands_beside_ours_goes_and_ours_stays(gateway: LiveKernel) -> Non
     )
     for what, command in SURPLUS.items():
         sh(command.format(**names))
-        found = planned_run(gateway, goal)
+        found = planned_run(gateway, target)
         assert not found.plan.empty, what
-        outcome = converge(gateway, lambda: planned_run(gateway, goal), found)
-        assert outcome.complete and planned_run(gateway, goal).plan.empty, what
+        outcome = converge(gateway, lambda: planned_run(gateway, target), found)
+        assert outcome.complete and planned_run(gateway, target).plan.empty, what
         assert before == sh(
             f"ip -n {names['room']} -o route; ip -n {names['room']} rule; ip -n {names['room']} -o"
             " -4 addr"
         ), what
     for command in SURPLUS.values():
         sh(command.format(**names))
-    bring_up(gateway, goal)
+    bring_up(gateway, target)
 
 
 def lives(objects: Iterable[list[Modification]], step: int) -> Iterator[list[Modification]]:
@@ -279,11 +281,11 @@ def repaired_s(daemon: Daemon, command: str) -> float | None:
     return max(0.0, last_step - ended - float(done[-1]["look_seconds"]))
 
 
-def until_in_sync(goal: Target) -> bool:
+def until_in_sync(target: Target) -> bool:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         with live_kernel() as kernel:
-            if planned_run(kernel, goal).plan.empty:
+            if planned_run(kernel, target).plan.empty:
                 return True
     return False
 

@@ -112,13 +112,13 @@ def is_ours(look: str, text: str) -> bool:
     return bool(OURS.search(text))
 
 
-def goal_of(networks: dict[str, Any], before: Target | None = None) -> Target:
-    return world.goal(world.intent(GATEWAY, **networks), before.allocations if before else None)
+def target_of(networks: dict[str, Any], before: Target | None = None) -> Target:
+    return world.target(world.intent(GATEWAY, **networks), before.allocations if before else None)
 
 
-def run_to(kernel: LiveKernel, goal: Target) -> PlannedRun:
-    found = planned_run(kernel, goal)
-    outcome = converge(kernel, lambda: planned_run(kernel, goal), found)
+def run_to(kernel: LiveKernel, target: Target) -> PlannedRun:
+    found = planned_run(kernel, target)
+    outcome = converge(kernel, lambda: planned_run(kernel, target), found)
     assert outcome.complete, (
         [str(fault) for _, fault in outcome.failed],
         [str(step.key) for step in outcome.unverified],
@@ -142,13 +142,13 @@ def crowded(gateway: LiveKernel) -> LiveKernel:
 
 def test_what_is_not_ours_stays(crowded: LiveKernel, capsys: pytest.CaptureFixture[str]) -> None:
     before, moments = others(), []
-    goal = goal_of(EVERYTHING)
-    run_to(crowded, goal)
+    target = target_of(EVERYTHING)
+    run_to(crowded, target)
     moments.append(("after apply", others()))
     swapped = {
         name: {**body, "isolation": other(body["isolation"])} for name, body in EVERYTHING.items()
     }
-    run_to(crowded, goal_of(swapped, goal))
+    run_to(crowded, target_of(swapped, target))
     moments.append(("after every network changed its mode", others()))
     found = removal(crowded)  # with no memory at all: only the marks in the kernel
     assert converge(crowded, lambda: removal(crowded), found).complete
@@ -192,8 +192,8 @@ def test_one_change_touches_one_network(
     """An endpoint comes, is given a new key, goes: no step is of another network, and no other peer
     is written.
     """
-    goal = goal_of(EVERYTHING)
-    run_to(crowded, goal)
+    target = target_of(EVERYTHING)
+    run_to(crowded, target)
     strays, kept, cut = 0, 0, 0
     growing = [name for name, body in EVERYTHING.items() if body["type"] != "l2-point-to-point"]
     for name in growing:
@@ -203,12 +203,12 @@ def test_one_change_touches_one_network(
         network = name.replace("_", "-")
         peers: list[set[str]] = []
         for wanted in (more, rekeyed, EVERYTHING):
-            untouched = peer_lines(crowded, goal, network)
-            goal = goal_of(wanted, goal)
-            found = run_to(crowded, goal)
+            untouched = peer_lines(crowded, target, network)
+            target = target_of(wanted, target)
+            found = run_to(crowded, target)
             strays += sum(step.network != network for step in found.plan.steps)
-            peers.append(keys_of(crowded, goal, network))
-            after = peer_lines(crowded, goal, network)
+            peers.append(keys_of(crowded, target, network))
+            after = peer_lines(crowded, target, network)
             kept += sum(after.get(key) == line for key, line in untouched.items() if key in after)
             assert all(after.get(key) == line for key, line in untouched.items() if key in after)
         new, again, none = peers
@@ -225,20 +225,20 @@ def test_one_change_touches_one_network(
     assert kept > 50
 
 
-def keys_of(kernel: LiveKernel, goal: Target, network: str) -> set[str]:
-    group = f"warp-{goal.allocations.networks[network].vcid}"
-    state = planned_run(kernel, goal).observed.state
+def keys_of(kernel: LiveKernel, target: Target, network: str) -> set[str]:
+    group = f"warp-{target.allocations.networks[network].vcid}"
+    state = planned_run(kernel, target).observed.state
     return {
         item.public_key for item in state if isinstance(item, WireguardPeer) and item.group == group
     }
 
 
-def peer_lines(kernel: LiveKernel, goal: Target, network: str) -> dict[str, str]:
+def peer_lines(kernel: LiveKernel, target: Target, network: str) -> dict[str, str]:
     """Each peer of a network as `wg` dumps it: key, endpoint, AllowedIPs, handshake, bytes."""
-    item = goal.allocations.networks[network]
+    item = target.allocations.networks[network]
     where = (
         ""
-        if goal.intent.networks[network].isolation == "vrf"
+        if target.intent.networks[network].isolation == "vrf"
         else f"ip netns exec warp-{item.vcid} "
     )
     rows = [line.split("\t") for line in sh(f"{where}wg show wg-{item.vcid} dump").splitlines()[1:]]
@@ -261,7 +261,7 @@ def test_nothing_of_ours_can_be_told_from_nothing(gateway: LiveKernel) -> None:
     kernel's l3mdev rule.
     """
     before = everything()
-    run_to(gateway, goal_of(EVERYTHING))
+    run_to(gateway, target_of(EVERYTHING))
     assert converge(gateway, lambda: removal(gateway), removal(gateway)).complete
     after = everything()
     assert {name: changed(before[name], after[name]) for name in before} == {

@@ -31,9 +31,9 @@ class Pair:
     """
 
     def __init__(self, kernel: LiveKernel) -> None:
-        goal = world.goal(world.intent(a=world.network(1)))
-        found = planned_run(kernel, goal)
-        assert converge(kernel, lambda: planned_run(kernel, goal), found).complete
+        wanted = world.target(world.intent(a=world.network(1)))
+        found = planned_run(kernel, wanted)
+        assert converge(kernel, lambda: planned_run(kernel, wanted), found).complete
         self.kernel = kernel
         self.veth = next(item for item in found.compiled.state if isinstance(item, Veth))
         self.out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)

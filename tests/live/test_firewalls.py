@@ -17,7 +17,7 @@ from warpd.reconcile.engine import planned_run
 from warpd.service.views.advice import host_warnings, uncertain_chains
 from warpd.service.views.report import taken_ports
 
-GOAL = world.goal(world.intent(a=world.network(1), v=world.network(1, isolation="vrf")))
+TARGET = world.target(world.intent(a=world.network(1), v=world.network(1, isolation="vrf")))
 
 # As iptables writes them: states by a match of its own, REJECT as a target of its own.
 IPTABLES = """
@@ -60,7 +60,7 @@ def host(kernel: LiveKernel) -> Host:
 
 
 def warnings(kernel: LiveKernel) -> list[dict[str, str]]:
-    return list(host_warnings(host(kernel), GOAL.allocations, GOAL.intent))
+    return list(host_warnings(host(kernel), TARGET.allocations, TARGET.intent))
 
 
 @pytest.mark.parametrize("rules", [IPTABLES, REJECTING], ids=["iptables", "nft"])
@@ -76,7 +76,7 @@ def test_what_is_refused_is_said_and_the_hint_helps(gateway: LiveKernel, rules: 
         for command in warning["hint"].splitlines()[1:]:
             sh(command.replace("{", "'{").replace("}", "}'"))
     assert warnings(gateway) == []
-    assert uncertain_chains(host(gateway), GOAL.allocations, GOAL.intent) == []
+    assert uncertain_chains(host(gateway), TARGET.allocations, TARGET.intent) == []
 
 
 def test_rules_that_let_us_through_are_silent(gateway: LiveKernel) -> None:
@@ -90,10 +90,10 @@ def test_rules_that_let_us_through_are_silent(gateway: LiveKernel) -> None:
 
 
 def test_a_taken_port_is_said_before_the_kernel_refuses_it(gateway: LiveKernel) -> None:
-    port = min(allocation.port for allocation in GOAL.allocations.networks.values())
-    assert taken_ports(planned_run(gateway, GOAL)) == []
+    port = min(allocation.port for allocation in TARGET.allocations.networks.values())
+    assert taken_ports(planned_run(gateway, TARGET)) == []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", port))
-        (warning,) = taken_ports(planned_run(gateway, GOAL))
+        (warning,) = taken_ports(planned_run(gateway, TARGET))
         assert f"UDP port {port} is taken by" in warning["message"] and "(pid" in warning["message"]
     assert udp_ports.taken([port]) == {}

@@ -135,8 +135,8 @@ TROUBLES = {
 }
 
 
-def goal(trouble: Trouble) -> Target:
-    return world.goal(
+def target(trouble: Trouble) -> Target:
+    return world.target(
         world.intent(
             {"uplink": trouble.uplink},
             **{
@@ -201,7 +201,7 @@ def faults(trouble: Trouble, wanted: Target, found: PlannedRun, outcome: ApplyRe
 @pytest.mark.parametrize("name", TROUBLES)
 def test_trouble_is_its_networks_own(gateway: LiveKernel, name: str, early: bool) -> None:
     trouble = TROUBLES[name]
-    wanted = goal(trouble)
+    wanted = target(trouble)
     try:
         if not early:
             pass_over(gateway, wanted)

@@ -97,8 +97,8 @@ def test_no_drift_is_missed_with_a_deaf_ear(
         tmp_path, {"version": 1, "networks": networks}, 600, more=("--event-buffer", "1024")
     ) as daemon:
         session = Session(daemon.config, daemon.state)
-        goal = session.goal(session.read(), create=False)
-        vcid = {name: allocation.vcid for name, allocation in goal.allocations.networks.items()}
+        target = session.target(session.read(), create=False)
+        vcid = {name: allocation.vcid for name, allocation in target.allocations.networks.items()}
         sh("ip link add flap type dummy")
         missed, rounds = 0, 5
         for number in range(rounds):
@@ -111,9 +111,9 @@ def test_no_drift_is_missed_with_a_deaf_ear(
             )
             storm.wait(120)
             until = time.monotonic() + 20
-            while not in_sync(goal) and time.monotonic() < until:
+            while not in_sync(target) and time.monotonic() < until:
                 time.sleep(0.1)
-            missed += not in_sync(goal)
+            missed += not in_sync(target)
         overruns = total(daemon, "warpd_event_overruns_total")
         with capsys.disabled():
             print(
@@ -214,14 +214,14 @@ def test_with_no_more_rights_than_its_unit_gives(
     document = {"version": 1, "gateway": {"pools": {"ports": "51820-51899"}}, "networks": networks}
     with Daemon(tmp_path, document, 600, under=under) as daemon:
         session = Session(daemon.config, daemon.state)
-        goal = session.goal(session.read(), create=False)
-        assert in_sync(goal) is (missing in ("", "net_broadcast"))
+        target = session.target(session.read(), create=False)
+        assert in_sync(target) is (missing in ("", "net_broadcast"))
         assert bool(
             daemon.lines("kernel event subscription failed; falling back to periodic resync")
         ) is bool(missing)
         if not missing:
-            vcid = goal.allocations.networks["n-web"].vcid
+            vcid = target.allocations.networks["n-web"].vcid
             sh(f"ip netns del warp-{vcid}; nft flush ruleset")
-            daemon.wait(lambda: in_sync(goal), "everything again")
+            daemon.wait(lambda: in_sync(target), "everything again")
             effective = int(daemon.read("status").split("CapEff:")[1].split()[0], 16)
             assert effective.bit_count() == len(capabilities())

@@ -35,7 +35,7 @@ def segment(isolation: str, **fields: object) -> Target:
         "expected_users": 2,
         "endpoints": {"a": cpe, "b": cpe},
     }
-    return world.goal(world.intent(seg={**mesh, **fields}, web=world.network(1)))
+    return world.target(world.intent(seg={**mesh, **fields}, web=world.network(1)))
 
 
 def seen(name: str) -> str:
@@ -47,13 +47,13 @@ def seen(name: str) -> str:
     )
 
 
-def pass_over(kernel: LiveKernel, goal: Target, name: str, group: str = f"warp-{VCID}") -> None:
+def pass_over(kernel: LiveKernel, target: Target, name: str, group: str = f"warp-{VCID}") -> None:
     """One apply and one destroy: the link's network alone is blocked, by the link's name."""
-    found = planned_run(kernel, goal)
+    found = planned_run(kernel, target)
     assert {(item.key.name, item.group) for item in found.plan.blocked} == {(name, group)}
-    outcome = converge(kernel, lambda: planned_run(kernel, goal), found)
+    outcome = converge(kernel, lambda: planned_run(kernel, target), found)
     assert not outcome.failed
-    again = planned_run(kernel, goal)
+    again = planned_run(kernel, target)
     assert (again.plan.steps, {item.key.name for item in again.plan.blocked}) == ((), {name})
     assert converge(kernel, lambda: removal(kernel), removal(kernel)).complete
 
@@ -66,9 +66,9 @@ def test_a_bridge_of_the_host_is_not_taken(gateway: LiveKernel) -> None:
 
 
 def test_a_link_in_our_own_namespace_is_not_taken(gateway: LiveKernel) -> None:
-    goal = segment("namespace")
+    target = segment("namespace")
     assert converge(
-        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete
     sh(f"ip -n warp-{VCID} link add lan0 type bridge stp_state 1")
     inside = (
@@ -105,10 +105,10 @@ def test_a_link_with_a_name_of_ours_is_not_taken(
 
 
 def test_the_other_end_of_a_door_is_not_taken(gateway: LiveKernel) -> None:
-    goal = world.goal(world.intent(web=world.network(1, vcid=VCID), more=world.network(1)))
+    target = world.target(world.intent(web=world.network(1, vcid=VCID), more=world.network(1)))
     sh(f"ip link add dn-{VCID} type veth peer name of-others")
     before = seen(f"dn-{VCID}")
-    pass_over(gateway, goal, f"dn-{VCID}")
+    pass_over(gateway, target, f"dn-{VCID}")
     assert seen(f"dn-{VCID}") == before
 
 
@@ -121,9 +121,9 @@ class Racing(LiveKernel):
 
 
 def test_a_link_that_came_in_between_is_not_marked(gateway: LiveKernel) -> None:
-    kernel, goal = Racing(), segment("vrf", bridge_name="lan9")
+    kernel, target = Racing(), segment("vrf", bridge_name="lan9")
     try:
-        outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+        outcome = converge(kernel, lambda: planned_run(kernel, target), planned_run(kernel, target))
         assert any(step.key.name == "lan9" for step, _fault in outcome.failed)
         assert "stp_state 1" in sh("ip -d link show lan9")
         assert "alias" not in sh("ip link show lan9")
@@ -135,13 +135,13 @@ def test_what_a_crash_left_without_its_mark_is_ours(gateway: LiveKernel) -> None
     """The process was killed after the creation and before the mark: the link is removed, and made
     anew where it is wanted.
     """
-    goal = segment("vrf", bridge_name="lan9")
+    target = segment("vrf", bridge_name="lan9")
     sh(
         f"ip link add lan9 group {NEWBORN} type bridge; ip link add lan8 group {NEWBORN} type"
         " bridge"
     )
     assert converge(
-        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete
     assert f"alias warpd:{VCID}:seg" in sh("ip link show lan9")
     assert "group default" in sh("ip link show lan9")

@@ -22,8 +22,8 @@ from warpd.service import client
 WANTED = world.intent(a=world.network(2))
 
 
-def up(kernel: LiveKernel, goal: Target) -> None:
-    outcome = converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
+def up(kernel: LiveKernel, target: Target) -> None:
+    outcome = converge(kernel, lambda: planned_run(kernel, target), planned_run(kernel, target))
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
@@ -53,7 +53,7 @@ def test_look_alikes_of_others_stay(gateway: LiveKernel) -> None:
             " ip -n warp-7 -j link show mine; stat -c %i /run/netns/warp-8"
         )
         before = sh(looks)
-        up(gateway, world.goal(WANTED))
+        up(gateway, world.target(WANTED))
         assert sh(looks) == before
         down(gateway)
         assert sh(looks) == before
@@ -65,18 +65,18 @@ def test_an_empty_namespace_is_ours_by_its_mark_alone(gateway: LiveKernel) -> No
     """What a crash leaves before the guard stands is taken up again; what another program has made
     in its place is not touched, and named.
     """
-    goal = world.goal(WANTED)
-    name = f"warp-{goal.allocations.networks['a'].vcid}"
+    target = world.target(WANTED)
+    name = f"warp-{target.allocations.networks['a'].vcid}"
     namespaces.create(name)
-    up(gateway, goal)
+    up(gateway, target)
     sh(f"ip netns del {name}; ip netns add {name}")
     inode = sh(f"stat -c %i /run/netns/{name}")
-    blocked = {item.key.name: item.foreign for item in planned_run(gateway, goal).plan.blocked}
+    blocked = {item.key.name: item.foreign for item in planned_run(gateway, target).plan.blocked}
     assert "(empty)" in blocked[name]
     converge(gateway, lambda: removal(gateway), removal(gateway))
     assert sh(f"stat -c %i /run/netns/{name}") == inode
     sh(f"ip netns del {name}")
-    up(gateway, goal)
+    up(gateway, target)
 
 
 def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
@@ -87,10 +87,10 @@ def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
         "echo 1 >/proc/sys/net/ipv6/conf/eth0/accept_ra; echo 0"
         " >/proc/sys/net/ipv6/conf/all/forwarding"
     )
-    goal = world.goal(WANTED)
-    names = [step.key.name for step in planned_run(gateway, goal).plan.steps]
+    target = world.target(WANTED)
+    names = [step.key.name for step in planned_run(gateway, target).plan.steps]
     assert names.index("net/ipv6/conf/eth0/accept_ra") < names.index("net/ipv6/conf/all/forwarding")
-    up(gateway, goal)
+    up(gateway, target)
     assert sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "2"
     down(gateway)
     assert sh(
@@ -101,8 +101,8 @@ def test_the_host_keeps_believing_its_router(gateway: LiveKernel) -> None:
 def test_ipv6_forwarding_is_ours_by_its_number_alone(gateway: LiveKernel) -> None:
     """A flushed ruleset and lost links leave the number; `destroy` turns off what bears it."""
     sh("echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
-    goal = world.goal(WANTED)
-    up(gateway, goal)
+    target = world.target(WANTED)
+    up(gateway, target)
     sh("nft flush ruleset; ip -all netns delete")
     host = gateway.dump(ROOT).host
     assert host is not None and host.fence6
@@ -112,7 +112,7 @@ def test_ipv6_forwarding_is_ours_by_its_number_alone(gateway: LiveKernel) -> Non
 
 def test_a_host_that_forwards_already_is_left_alone(gateway: LiveKernel) -> None:
     sh("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding")
-    up(gateway, world.goal(WANTED))
+    up(gateway, world.target(WANTED))
     assert "fence" not in sh("nft list chain inet warpd forward")
     down(gateway)
     assert sh(
@@ -169,14 +169,14 @@ def test_forwarding_that_others_turn_on_later_stays_on(
 
 
 def test_a_blocked_network_still_revokes(gateway: LiveKernel) -> None:
-    goal = world.goal(WANTED)
-    up(gateway, goal)
-    vcid = goal.allocations.networks["a"].vcid
+    target = world.target(WANTED)
+    up(gateway, target)
+    vcid = target.allocations.networks["a"].vcid
     sh(
         f"ip -n warp-{vcid} route del default; ip -n warp-{vcid} route add default dev up-{vcid}"
         " proto boot"
     )
-    fewer = world.goal(world.intent(a=world.network(1)), goal.allocations)
+    fewer = world.target(world.intent(a=world.network(1)), target.allocations)
     outcome = converge(gateway, lambda: planned_run(gateway, fewer), planned_run(gateway, fewer))
     assert planned_run(gateway, fewer).plan.blocked
     assert outcome.done

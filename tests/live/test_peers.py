@@ -24,26 +24,26 @@ from warpd.reconcile.observe import observe
 # the long proofs.
 @pytest.mark.parametrize("count", [25, 100, pytest.param(5000, marks=pytest.mark.long)])
 def test_many_peers(gateway: LiveKernel, count: int, capsys: pytest.CaptureFixture[str]) -> None:
-    goal = world.goal(world.intent(big=with_keys(count)))
+    target = world.target(world.intent(big=with_keys(count)))
     start = time.monotonic()
     assert converge(
-        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete
     took = time.monotonic() - start
-    wanted = peers_of(planned_run(gateway, goal).compiled.state.objects.values())
+    wanted = peers_of(planned_run(gateway, target).compiled.state.objects.values())
     seen = peers_of(observe(gateway).state)
     assert len(seen) == count
     assert seen == wanted
     with capsys.disabled():
         print(f"\n  {count} peers written and read equal ({took:.2f} s)")
-    vcid = goal.allocations.networks["big"].vcid
+    vcid = target.allocations.networks["big"].vcid
     assert len(sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} peers").split()) == count
 
 
 def test_a_peer_with_2000_allowed_ips(gateway: LiveKernel) -> None:
-    goal = world.goal(world.intent(big=world.network(2)))
+    target = world.target(world.intent(big=world.network(2)))
     assert converge(
-        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete
     one = next(item for item in observe(gateway).state if isinstance(item, WireguardPeer))
     prefixes = [f"10.{number // 256}.{number % 256}.0/24" for number in range(1000)]
@@ -51,12 +51,14 @@ def test_a_peer_with_2000_allowed_ips(gateway: LiveKernel) -> None:
     wide = dataclasses.replace(one, allowed_ips=tuple(sorted(prefixes)))
     assert gateway.send([Change(Action.UPDATE, one, wide)]) == [None]
     assert observe(gateway).state.get(one.key) == wide
-    assert_repaired(gateway, goal)
+    assert_repaired(gateway, target)
 
 
-def assert_repaired(kernel: LiveKernel, goal: Target) -> None:
-    assert converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal)).complete
-    assert planned_run(kernel, goal).plan.empty
+def assert_repaired(kernel: LiveKernel, target: Target) -> None:
+    assert converge(
+        kernel, lambda: planned_run(kernel, target), planned_run(kernel, target)
+    ).complete
+    assert planned_run(kernel, target).plan.empty
 
 
 def with_keys(count: int) -> dict[str, object]:

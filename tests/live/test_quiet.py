@@ -30,14 +30,14 @@ WANTED = world.intent(
 def test_a_second_pass_sends_nothing(
     gateway: LiveKernel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    goal = world.goal(WANTED)
+    target = world.target(WANTED)
     assert converge(
-        gateway, lambda: planned_run(gateway, goal), planned_run(gateway, goal)
+        gateway, lambda: planned_run(gateway, target), planned_run(gateway, target)
     ).complete
     first = gateway.sent_changes
     assert first > 50
     again = LiveKernel()  # a fresh process: it remembers nothing
-    outcome = converge(again, lambda: planned_run(again, goal), planned_run(again, goal))
+    outcome = converge(again, lambda: planned_run(again, target), planned_run(again, target))
     assert outcome.complete
     assert not outcome.done
     with capsys.disabled():

@@ -224,7 +224,7 @@ import os, resource, signal, sys
 from pathlib import Path
 from warpd.service.workspace import Session
 session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
-goal = session.goal(session.read(), create=False)
+target = session.target(session.read(), create=False)
 print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)
 os.kill(os.getpid(), signal.SIGSEGV)
 """

@@ -1231,7 +1231,7 @@ MUTANTS = (
     raise lost_master(IN_KERNEL)""",
                 None,
             ),
-            Edit("warpd.service.workspace:Session.goal", "self.refuse_lost_master()", None),
+            Edit("warpd.service.workspace:Session.target", "self.refuse_lost_master()", None),
         ),
     ),
     Mutant(

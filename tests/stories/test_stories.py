@@ -72,17 +72,17 @@ class Machine:
 
     def plan(self) -> str:
         read = self.session.read()
-        goal = self.session.goal(read, create=False)
-        run = planned_run(self.kernel, goal)
-        return plan_text(described(self.session, goal, run, read), Paint(False))
+        target = self.session.target(read, create=False)
+        run = planned_run(self.kernel, target)
+        return plan_text(described(self.session, target, run, read), Paint(False))
 
     def apply(self) -> str:
         with self.session.store.writer("story"):
             read = self.session.read()
             done = commit(self.session, read, "story", self.kernel, lambda: None)
-            first = planned_run(self.kernel, done.goal)
-            outcome = converge(self.kernel, lambda: replan(self.kernel, done.goal, first), first)
-        left = planned_run(self.kernel, done.goal).plan
+            first = planned_run(self.kernel, done.target)
+            outcome = converge(self.kernel, lambda: replan(self.kernel, done.target, first), first)
+        left = planned_run(self.kernel, done.target).plan
         return f"done {len(outcome.done)}, failed {len(outcome.failed)}, left {len(left.steps)}"
 
     def objects(self, kind: str) -> str:

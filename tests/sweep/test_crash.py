@@ -95,17 +95,17 @@ def settled(wanted: Intent) -> FakeKernel:
 
 
 def run_to(kernel: FakeKernel, wanted: Intent) -> None:
-    goal = world.goal(wanted)
+    target = world.target(wanted)
     if not wanted.networks:
         outcome = converge(kernel, lambda: removal(kernel), removal(kernel))
     else:
-        first = planned_run(kernel, goal)
-        outcome = converge(kernel, lambda: replan(kernel, goal, first), first)
+        first = planned_run(kernel, target)
+        outcome = converge(kernel, lambda: replan(kernel, target, first), first)
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
 def steps_to(kernel: FakeKernel, wanted: Intent) -> int:
-    found = planned_run(kernel, world.goal(wanted)) if wanted.networks else removal(kernel)
+    found = planned_run(kernel, world.target(wanted)) if wanted.networks else removal(kernel)
     return len(found.plan.steps)
 
 
@@ -127,8 +127,8 @@ def test_every_point(
     survived = 0
     for at in range(1, total + 1):
         kernel = faulty_from(base, at, way)
-        goal = world.goal(after)
-        found = planned_run(kernel, goal) if after.networks else removal(kernel)
+        target = world.target(after)
+        found = planned_run(kernel, target) if after.networks else removal(kernel)
         with contextlib.suppress(Killed):
             apply(kernel, found.plan.steps)
         assert kernel.fired, f"the fault at call {at} never happened"
@@ -158,7 +158,7 @@ def _elements(item: KernelObject | None) -> frozenset[str]:
 
 def test_a_door_is_guarded_before_it_exists() -> None:
     kernel = FakeKernel()
-    steps = planned_run(kernel, world.goal(START)).plan.steps
+    steps = planned_run(kernel, world.target(START)).plan.steps
     order = [step.key for step in steps]
     for step in steps:
         if step.key.kind == "link" and step.key.name.startswith("dn-"):
@@ -173,8 +173,8 @@ def test_a_door_is_guarded_before_it_exists() -> None:
 
 def test_one_network_that_fails_leaves_the_others_alone() -> None:
     kernel = Faulty(0, "refused")
-    goal = world.goal(START)
-    plan = planned_run(kernel, goal).plan
+    target = world.target(START)
+    plan = planned_run(kernel, target).plan
     bad = plan.steps[len(plan.steps) // 2].group
     calls: Sequence[int] = [n for n, step in enumerate(plan.steps, 1) if step.group == bad]
     kernel.at = calls[0]
@@ -187,7 +187,7 @@ def test_one_network_that_fails_leaves_the_others_alone() -> None:
 
 def test_without_the_gateways_guard_nothing_is_given() -> None:
     kernel = Faulty(1, "refused")
-    plan = planned_run(kernel, world.goal(START)).plan
+    plan = planned_run(kernel, world.target(START)).plan
     assert plan.steps[0].key == Key("nft-table", "", "warpd")
     outcome = apply(kernel, plan.steps)
     assert not outcome.done

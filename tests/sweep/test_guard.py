@@ -11,12 +11,12 @@ from warpd.kernel.state import Action, Change, Key
 from warpd.reconcile.engine import apply, planned_run, removal
 from warpd.testing.fake_kernel import FakeKernel
 
-GOAL = world.goal(world.intent(a=world.network(2), b=world.network(2)))
+TARGET = world.target(world.intent(a=world.network(2), b=world.network(2)))
 TABLE = Key(NftTable.KIND, "", "warpd")
 
 
 def root_table() -> NftTable:
-    table = planned_run(FakeKernel(), GOAL).compiled.state.get(TABLE)
+    table = planned_run(FakeKernel(), TARGET).compiled.state.get(TABLE)
     assert isinstance(table, NftTable)
     return table
 
@@ -56,7 +56,7 @@ class Stubborn(FakeKernel):
 
 def test_the_guard_stays_while_a_door_stands() -> None:
     kernel = Stubborn()
-    apply(kernel, planned_run(kernel, GOAL).plan.steps)
+    apply(kernel, planned_run(kernel, TARGET).plan.steps)
     outcome = apply(kernel, removal(kernel).plan.steps)
     assert outcome.failed
     assert TABLE in kernel.objects

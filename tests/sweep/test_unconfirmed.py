@@ -49,13 +49,15 @@ class Machine:
         with self.session.store.writer("test"):
             history.refuse_pending()
             read = self.session.read()
-            goal = self.session.commit(read)
+            target = self.session.commit(read)
             before = history.in_force_number()
             entry = history.record(read, "test")
             if within_s:
                 history.record_pending(entry.number, before, within_s, "test")
             converge(
-                self.kernel, lambda: planned_run(self.kernel, goal), planned_run(self.kernel, goal)
+                self.kernel,
+                lambda: planned_run(self.kernel, target),
+                planned_run(self.kernel, target),
             )
 
     def undo(self) -> None:
@@ -75,7 +77,7 @@ class Machine:
     def state(self) -> tuple[object, object]:
         return (
             planned_run(
-                self.kernel, self.session.goal(self.session.read(), create=False)
+                self.kernel, self.session.target(self.session.read(), create=False)
             ).observed.state,
             self.allocations(),
         )
@@ -162,7 +164,7 @@ def test_undoing_the_first_apply_leaves_nothing(tmp_path: Path) -> None:
     machine.undo()
     assert not len(
         planned_run(
-            machine.kernel, machine.session.goal(machine.session.read(), create=False)
+            machine.kernel, machine.session.target(machine.session.read(), create=False)
         ).observed.state
     )
     assert isinstance(machine.kernel, FakeKernel)

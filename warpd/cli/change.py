@@ -219,7 +219,7 @@ class Agreement:
             Busy: there is one.
         """
         if self.digest is not None:
-            refuse_stale(kernel, session.goal(read, create=False), self.digest)
+            refuse_stale(kernel, session.target(read, create=False), self.digest)
         self.refuse_new_risks(read)
 
     def refuse_new_risks(self, read: LoadedIntent) -> None:
@@ -257,9 +257,9 @@ def _commit_and_run(
     previous, by = _last_applied(session), _who()
     back_to = way_back(session, kernel, request.within_s)
     done = commit(session, read, by, kernel, lambda: previous, obstacle)
-    found = planned_run(kernel, done.goal)
+    found = planned_run(kernel, done.target)
     intent_before = previous.read.intent if previous is not None else None
-    data = without_steps(session, done.goal, found, read, intent_before)
+    data = without_steps(session, done.target, found, read, intent_before)
     within_s = request.within_s
     if done.unwritten is not None:
         data["unwritten"] = unwritten_json(done.unwritten, within_s)
@@ -271,7 +271,7 @@ def _commit_and_run(
     _run(
         kernel,
         found,
-        lambda: replan(kernel, done.goal, found),
+        lambda: replan(kernel, done.target, found),
         data,
         request.form,
         request.verbose,
@@ -368,11 +368,11 @@ def _agreed_plan(session: Session, request: ApplyRequest) -> Agreement:
         WarpError: the operator declines, or nobody can be asked.
     """
     read = with_rollback(session, session.read())
-    goal = session.goal(read, create=False)
+    target = session.target(read, create=False)
     with live_kernel() as kernel:
         refuse_lost_state(session, read, kernel)
-        found = planned_run(kernel, goal)
-    data = described(session, goal, found, read)
+        found = planned_run(kernel, target)
+    data = described(session, target, found, read)
     if data["changes"] or read.risks:
         output.note(plan_text(data, output.paint(sys.stderr), request.verbose))
         agree("Apply?", request.form, [item.message for item in read.risks])

@@ -58,7 +58,7 @@ def _asked(session: Session, way: ExplainRequest) -> dict[str, Any]:
 def _explained(session: Session, way: ExplainRequest) -> dict[str, Any]:
     seen = see(session)
     with live_kernel() as kernel:
-        return {**explained(kernel, seen.goal, seen.found, way), "conditions": seen.rows()}
+        return {**explained(kernel, seen.target, seen.found, way), "conditions": seen.rows()}
 
 
 def _text(data: Mapping[str, Any]) -> str:

@@ -114,13 +114,13 @@ def config(
     """
     session: Session = context.obj
     read = session.read()
-    goal = session.goal(read, create=False)
+    target = session.target(read, create=False)
     pattern = _pattern(name, every)
     if pattern is not None:
-        _many(session, read, matching(goal, pattern), Bulk(style, lan_port, out), form)
+        _many(session, read, matching(target, pattern), Bulk(style, lan_port, out), form)
         return
-    network, endpoint = split_name(goal, name or "")
-    known = known_as(goal, network, endpoint)
+    network, endpoint = split_name(target, name or "")
+    known = known_as(target, network, endpoint)
     if history:
         _history(session, (network, endpoint), known, form)
     elif diff != NOTHING:
@@ -181,7 +181,7 @@ class Bulk:
     out: Path | None
 
 
-def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
+def matching(target: Target, pattern: str) -> list[tuple[str, str]]:
     """Return the endpoints in force that match a network's name or a shell pattern.
 
     Raises:
@@ -189,13 +189,13 @@ def matching(goal: Target, pattern: str) -> list[tuple[str, str]]:
     """
     text = pattern if "/" in pattern else f"{pattern}/*"
     found = []
-    for network, body in sorted(goal.intent.networks.items()):
+    for network, body in sorted(target.intent.networks.items()):
         for name in sorted(body.endpoints, key=natural):
             is_meant = fnmatch.fnmatchcase(f"{network}/{name}", text)
-            if is_meant and in_force(body.endpoints[name], goal.today):
+            if is_meant and in_force(body.endpoints[name], target.today):
                 found.append((network, name))
     if not found:
-        known = ", ".join(sorted(goal.intent.networks)) or "none"
+        known = ", ".join(sorted(target.intent.networks)) or "none"
         raise WarpError(
             f"{pattern} is no endpoint in force",
             code="unknown-endpoint",
@@ -237,9 +237,9 @@ def _files(
     """Yield relative path and text of each file; each config is recorded as exported."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        goal = session.commit(read)
+        target = session.commit(read)
         for wish in wishes:
-            _made, text = _versioned(session, goal, host, wish)
+            _made, text = _versioned(session, target, host, wish)
             where = f"{wish.network}/{wish.endpoint}"
             if FORMATS[wish.style].in_files:
                 for name, body in split(text).items():
@@ -321,10 +321,10 @@ def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[Cl
 
 
 def _versioned(
-    session: Session, goal: Target, host: Host, wish: ExportRequest
+    session: Session, target: Target, host: Host, wish: ExportRequest
 ) -> tuple[ClientConfig, str]:
     """Make a config with its version, inside `store.writer`."""
-    made = current_config(goal, host, wish.network, wish.endpoint)
+    made = current_config(target, host, wish.network, wish.endpoint)
     if wish.lan_port is not None:
         made = made.with_port(wish.lan_port)
     numbered, text = session.store.versioned(made, wish.text)

@@ -19,7 +19,7 @@ from warpd.kernel.linux import bindings
 from warpd.reconcile.plan import Step
 from warpd.service.history import NOTHING, History
 from warpd.service.queries import applied_before
-from warpd.service.rollback import LOCK_PATIENCE_S, target, undo, undo_when_due
+from warpd.service.rollback import LOCK_PATIENCE_S, rollback_number, undo, undo_when_due
 from warpd.service.views.render import (
     VERSION,
     Paint,
@@ -64,7 +64,7 @@ def rollback(
     if expired:
         _undo_when_due(session)
     # The number is checked before the operator is asked.
-    number = to if asking.through_daemon() else target(session, to)
+    number = to if asking.through_daemon() else rollback_number(session, to)
     if number and form is Format.text:
         output.note(_rollback_text(_entry(session, number), output.paint(sys.stderr)))
     if to is not None and not yes:

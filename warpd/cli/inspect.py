@@ -63,14 +63,14 @@ class Inspection:
     """What a command shows of a gateway.
 
     - `read`: the YAML, or the last good intent while the YAML is not in force.
-    - `goal`: its target.
+    - `target`: its target.
     - `found`: the observation and the plan.
     - `conditions`: what is wrong, or waits.
     - `daemon`: what the daemon says of itself; None where none answers.
     """
 
     read: LoadedIntent
-    goal: Target
+    target: Target
     found: PlannedRun
     conditions: tuple[Condition, ...]
     daemon: Mapping[str, Any] | None
@@ -96,23 +96,23 @@ def see(session: Session) -> Inspection:
         read = last_read(session) or now
     if read is None:
         raise InvalidIntent(findings)
-    goal = session.goal(read, create=False)
+    target = session.target(read, create=False)
     with live_kernel() as kernel:
-        found = planned_run(kernel, goal)
+        found = planned_run(kernel, target)
         devices = shows_devices(found.observed)
         facts = facts_on_disk(
             session, now, findings, found.observed.host, running, found.compiled.problems, devices
         )
         if facts.lost_allocations:
-            goal, found = _in_kernel(session, read, kernel, goal, found)
+            target, found = _in_kernel(session, read, kernel, target, found)
     if facts.lost_master or facts.lost_allocations:
-        goal, found = keyed_by_kernel(goal, found)
+        target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
-    return Inspection(read, goal, found, merged(conditions(facts), watched), daemon)
+    return Inspection(read, target, found, merged(conditions(facts), watched), daemon)
 
 
 def _in_kernel(
-    session: Session, read: LoadedIntent, kernel: LiveKernel, goal: Target, found: PlannedRun
+    session: Session, read: LoadedIntent, kernel: LiveKernel, target: Target, found: PlannedRun
 ) -> tuple[Target, PlannedRun]:
     """Return the target and the run for what the kernel shows, where the allocations are lost.
 
@@ -121,8 +121,8 @@ def _in_kernel(
     with contextlib.suppress(WarpError):
         shown = in_kernel(session, read, kernel)
         if shown is not None:
-            return shown.goal, planned_run(kernel, shown.goal)
-    return goal, found
+            return shown.target, planned_run(kernel, shown.target)
+    return target, found
 
 
 @app.command()
@@ -166,7 +166,7 @@ def _status(session: Session) -> dict[str, Any]:
     if asking.through_daemon():
         return asking.DaemonGateway(session).status()
     seen = see(session)
-    data = status_data(session, seen.read, seen.goal, seen.found)
+    data = status_data(session, seen.read, seen.target, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
     codes = {item.code for item in seen.conditions}
     return {**data, "in_sync": data["in_sync"] and not codes & NOT_IN_SYNC}

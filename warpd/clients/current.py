@@ -1,4 +1,4 @@
-"""The config that an endpoint should have today, from the goal and the host. Pure.
+"""The config that an endpoint should have today, from the target and the host. Pure.
 
 Lives here: what `auto` means for the address that clients dial, and the tunnel's MTU. Does not:
 formats, versions.
@@ -23,45 +23,45 @@ PRIVATE: Final = tuple(
 )
 
 
-def current_config(goal: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
+def current_config(target: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
     """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients
     dial.
     """
     return client_config(
-        goal.intent,
-        goal.allocations,
-        goal.master,
+        target.intent,
+        target.allocations,
+        target.master,
         network,
         endpoint,
-        public_host=public_host(goal.intent, host),
-        mtu=tunnel_mtu(goal.intent.networks[network], host),
-        today=goal.today,
+        public_host=public_host(target.intent, host),
+        mtu=tunnel_mtu(target.intent.networks[network], host),
+        today=target.today,
     )
 
 
-def dialled_address(goal: Target, host: Host, network: str) -> str:
+def dialled_address(target: Target, host: Host, network: str) -> str:
     """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody
     knows it.
     """
-    port = goal.allocations.networks[network].port
+    port = target.allocations.networks[network].port
     try:
-        return f"{public_host(goal.intent, host)}:{port}"
+        return f"{public_host(target.intent, host)}:{port}"
     except WarpError:
         return f"auto:{port}"
 
 
-def own_config(goal: Target, network: str, endpoint: str) -> ClientConfig:
+def own_config(target: Target, network: str, endpoint: str) -> ClientConfig:
     """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses,
     routes.
 
     Raises:
         WarpError: this endpoint has no config (expired).
     """
-    today = goal.today
+    today = target.today
     return client_config(
-        goal.intent,
-        goal.allocations,
-        goal.master,
+        target.intent,
+        target.allocations,
+        target.master,
         network,
         endpoint,
         public_host="auto",
@@ -70,30 +70,33 @@ def own_config(goal: Target, network: str, endpoint: str) -> ClientConfig:
     )
 
 
-def current_digest(goal: Target, host: Host, network: str, endpoint: str) -> str:
+def current_digest(target: Target, host: Host, network: str, endpoint: str) -> str:
     """The digest by which the store knows the config's version; "" where there is no config."""
     try:
-        return current_config(goal, host, network, endpoint).digest()
+        return current_config(target, host, network, endpoint).digest()
     except WarpError:
         return ""
 
 
-def known_as(goal: Target, network: str, endpoint: str) -> tuple[str, str]:
+def known_as(target: Target, network: str, endpoint: str) -> tuple[str, str]:
     """The names that the store knows an endpoint's versions by."""
-    return goal.allocations.networks[network].first_names(network, endpoint) or (network, endpoint)
+    return target.allocations.networks[network].first_names(network, endpoint) or (
+        network,
+        endpoint,
+    )
 
 
-def stale_configs(goal: Target, host: Host, delivered: Mapping[str, str]) -> list[str]:
+def stale_configs(target: Target, host: Host, delivered: Mapping[str, str]) -> list[str]:
     """Endpoints whose device was given another config than it should have: `NETWORK/NAME`, sorted.
 
     `delivered` leads from first names to the digest of what was exported last; who was never given
     one is not stale.
     """
     out = []
-    for network, own in sorted(goal.intent.networks.items()) if delivered else ():
+    for network, own in sorted(target.intent.networks.items()) if delivered else ():
         for name in sorted(own.endpoints):
-            had = delivered.get("/".join(known_as(goal, network, name)))
-            now = current_digest(goal, host, network, name) if had is not None else ""
+            had = delivered.get("/".join(known_as(target, network, name)))
+            now = current_digest(target, host, network, name) if had is not None else ""
             if now and now != had:
                 out.append(f"{network}/{name}")
     return out

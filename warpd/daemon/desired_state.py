@@ -23,7 +23,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target
-from warpd.service.commitment import Applied, Commitment, as_error, commit, goal_again
+from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
 from warpd.service.rollback import undo_pending
@@ -231,7 +231,7 @@ class DesiredState:
         done = commit(self._session, read, COMMAND, self._kernel, known, self._obstacle)
         if done.unwritten is not None:
             return self._restrict(read, done, done.unwritten, now)
-        target = self._of_today(done.goal)
+        target = self._of_today(done.target)
         since_s = self._in_force_since(read, target)
         self._number, self._recovered_for = done.number, None
         # What the state folder holds now is of our own writing.
@@ -271,7 +271,7 @@ class DesiredState:
         if entry is None or (self.active is not None and entry.number == self._number):
             return False
         read = self._history.read(entry)
-        target, lost = goal_again(self._session, read, self._kernel)
+        target, lost = target_again(self._session, read, self._kernel)
         self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
         self._number = entry.number
         self._report.intent_kept(entry.number, entry.time)
@@ -312,7 +312,7 @@ class DesiredState:
         """
         before = self.active.wanted if self.active is not None else None
         active = self._previous_of(read, done)
-        reduced = done.goal if done.goal.intent != active.read.intent else None
+        reduced = done.target if done.target.intent != active.read.intent else None
         self.active = dataclasses.replace(active, reduced=reduced).on(self._clock.today())
         self._handled, self._unwritable = None, (now[0], self._state_files())
         if (read.intent, read.allocations) != (active.read.intent, active.target.allocations):
@@ -335,12 +335,12 @@ class DesiredState:
         """
         previous, active = done.previous, self.active
         assert previous is not None  # noqa: S101  # `commit` raises where nothing was in force
-        if active is not None and previous.goal is active.target:
+        if active is not None and previous.target is active.target:
             return active
         self._recovered_for = read.intent
-        intent = previous.goal.intent
+        intent = previous.target.intent
         self._report.recovered_from_kernel(len(intent.networks), sum(unnamed(intent).values()))
-        return ActiveConfig(previous.read, previous.goal, self._clock.since_epoch())
+        return ActiveConfig(previous.read, previous.target, self._clock.since_epoch())
 
     def _hold_back(self, why: WarpError) -> None:
         """What gives access waits for the state folder."""
@@ -394,7 +394,7 @@ class DesiredState:
         if pending.back_to == NOTHING:
             return False
         read = self._history.read(self._history.entry(pending.back_to))
-        target, _lost = goal_again(self._session, read, self._kernel)
+        target, _lost = target_again(self._session, read, self._kernel)
         self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
         self._number = pending.back_to
         return True

@@ -131,19 +131,19 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
                 hint="say yes to go on all the same",
             )
         if "digest" in arguments:
-            refuse_stale(kernel, session.goal(read, create=False), arguments["digest"])
+            refuse_stale(kernel, session.target(read, create=False), arguments["digest"])
         before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
         within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
         back_to = way_back(session, kernel, within_s)
         done = commit(session, read, by, kernel, reconciler.applied, lost or obstacle)
-        found = planned_run(kernel, done.goal)
-        data = without_steps(session, done.goal, found, read, before)
+        found = planned_run(kernel, done.target)
+        data = without_steps(session, done.target, found, read, before)
         if done.unwritten is not None:
             data["unwritten"] = unwritten_json(done.unwritten, within_s)
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        outcome = converge(kernel, lambda: replan(kernel, done.goal, found), found)
+        outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
         return outcome_json(outcome, data)
 
 

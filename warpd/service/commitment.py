@@ -42,21 +42,21 @@ class Applied:
     """An intent that was applied before, and the target by which it can be applied again."""
 
     read: LoadedIntent
-    goal: Target
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
     """What may be applied now.
 
-    - `goal`: the whole intent if `unwritten` is None; otherwise the part of it that the intent in
+    - `target`: the whole intent if `unwritten` is None; otherwise the part of it that the intent in
       force permits too.
     - `number`: the entry in the history; NOTHING if it could not be written.
     - `unwritten`: why the intent could not be recorded.
     - `previous`: what was in force before, if the new intent could not be recorded.
     """
 
-    goal: Target
+    target: Target
     number: int
     unwritten: WarpError | None = None
     previous: Applied | None = None
@@ -90,8 +90,8 @@ def commit(
         refuse_lost_state(session, read, kernel)
         if obstacle is not None and not _is_written(session, read):
             raise obstacle
-        goal = session.commit(read)
-        return Commitment(goal, History(session).record(read, by).number)
+        target = session.commit(read)
+        return Commitment(target, History(session).record(read, by).number)
     except InvalidIntent:
         raise
     except (WarpError, OSError) as failure:
@@ -220,7 +220,7 @@ def restricted(previous: Applied, read: LoadedIntent) -> Target:
     """Return the target for what the intent in force and `read` both permit; it has the
     allocations of the former.
     """
-    return dataclasses.replace(previous.goal, intent=restrict(previous.read.intent, read.intent))
+    return dataclasses.replace(previous.target, intent=restrict(previous.read.intent, read.intent))
 
 
 def last_applied(session: Session) -> Applied | None:
@@ -230,10 +230,10 @@ def last_applied(session: Session) -> Applied | None:
         WarpError: the state folder cannot be read, or the master secret is gone.
     """
     read = last_read(session)
-    return Applied(read, session.goal_again(read)) if read is not None else None
+    return Applied(read, session.target_again(read)) if read is not None else None
 
 
-def goal_again(
+def target_again(
     session: Session, read: LoadedIntent, kernel: Kernel
 ) -> tuple[Target, WarpError | None]:
     """Return the target of what was applied before.
@@ -247,11 +247,11 @@ def goal_again(
         DumpError: the kernel could not be read.
     """
     return _with_secret_or(
-        session, read, lambda: in_kernel(session, read, kernel, read), lambda shown: shown.goal
+        session, read, lambda: in_kernel(session, read, kernel, read), lambda shown: shown.target
     )
 
 
-def goal_before(
+def target_before(
     session: Session, read: LoadedIntent, kernel: Kernel
 ) -> tuple[Target, WarpError | None]:
     """Return the target of an entry of the history that is not in force.
@@ -282,7 +282,7 @@ def _with_secret_or(
     `find` finds in the kernel, and that failure.
     """
     try:
-        return session.goal_again(read), None
+        return session.target_again(read), None
     except InvalidIntent:
         raise
     except WarpError as failure:

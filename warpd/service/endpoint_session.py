@@ -50,15 +50,15 @@ def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
     return EndpointSession("online" if age_s < CONNECTED_S else "stale", age_s, traffic.endpoint)
 
 
-def absence(goal: Target, network: str, name: str) -> str:
+def absence(wanted: Target, network: str, name: str) -> str:
     """Return why the YAML keeps an endpoint out of the kernel; "" where it does not."""
-    body = goal.intent.networks[network]
+    body = wanted.intent.networks[network]
     endpoint = body.endpoints[name]
     if not body.enabled:
         return f"network {network} is disabled: `warpctl network set {network} --enable`"
     if not endpoint.enabled:
         return f"the endpoint is disabled: `warpctl endpoint enable {network}/{name}`"
-    if not in_force(endpoint, goal.today):
+    if not in_force(endpoint, wanted.today):
         return f"the endpoint has expired on {endpoint.expires}: give `expires` a later day"
     return ""
 

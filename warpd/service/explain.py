@@ -55,25 +55,25 @@ class PacketQuery:
 
 
 def question_of(
-    goal: Target,
+    wanted: Target,
     network: str,
     endpoint: str,
     target: str,
     protocol: Protocol = "icmp",
     port: int = 0,
 ) -> PacketQuery:
-    """Make the question for a packet from an endpoint of the goal.
+    """Make the question for a packet from an endpoint of the target.
 
     Raises:
         WarpError: the endpoint has no client config, since it has expired.
     """
-    allocation = goal.allocations.networks[network]
-    body = goal.intent.networks[network]
-    config = own_config(goal, network, endpoint)
+    allocation = wanted.allocations.networks[network]
+    body = wanted.intent.networks[network]
+    config = own_config(wanted, network, endpoint)
     names = {}
     for name, described in body.endpoints.items():
         key_name = allocation.endpoints[name].key_name or name
-        names[public_key_of(key_name, described, allocation.vcid, goal.master)] = name
+        names[public_key_of(key_name, described, allocation.vcid, wanted.master)] = name
     return PacketQuery(
         vcid=allocation.vcid,
         public_key=next(key for key, name in names.items() if name == endpoint),

@@ -171,8 +171,8 @@ def pending_facts(pending: Pending | None) -> dict[str, object] | None:
     }
 
 
-def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun]:
-    """Return the goal with the public keys that the kernel has, and the run without steps.
+def keyed_by_kernel(target: Target, found: PlannedRun) -> tuple[Target, PlannedRun]:
+    """Return the target with the public keys that the kernel has, and the run without steps.
 
     It is for commands that only show. Without the master secret the keys of endpoints are not
     known, so that every step would be wrong.
@@ -182,8 +182,8 @@ def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun
         if isinstance(peer, WireguardPeer):
             keys |= {(peer.device, prefix): peer.public_key for prefix in peer.allowed_ips}
     networks = {}
-    for name, network in goal.intent.networks.items():
-        allocation = goal.allocations.networks[name]
+    for name, network in target.intent.networks.items():
+        allocation = target.allocations.networks[name]
         device = naming.tunnel(allocation.vcid)
         endpoints = {}
         for label, endpoint in network.endpoints.items():
@@ -191,5 +191,7 @@ def keyed_by_kernel(goal: Target, found: PlannedRun) -> tuple[Target, PlannedRun
             changed = {"public_key": endpoint.public_key or key}
             endpoints[label] = endpoint.model_copy(update=changed)
         networks[name] = network.model_copy(update={"endpoints": endpoints})
-    shown = dataclasses.replace(goal, intent=goal.intent.model_copy(update={"networks": networks}))
+    shown = dataclasses.replace(
+        target, intent=target.intent.model_copy(update={"networks": networks})
+    )
     return shown, dataclasses.replace(found, plan=Plan((), found.plan.blocked, found.plan.networks))

@@ -89,13 +89,13 @@ def planned(
     """
     read, findings = _read_or_last(session, previous)
     refuse_lost_state(session, read, kernel)
-    goal = session.goal(read, create=False)
-    found = planned_run(kernel, goal)
+    wanted = session.target(read, create=False)
+    found = planned_run(kernel, wanted)
     valid = None if findings else read
     host, problems = found.observed.host, found.compiled.problems
     facts = facts_on_disk(session, valid, findings, host, running, problems)
     return {
-        **described(session, goal, found, read),
+        **described(session, wanted, found, read),
         "findings": [finding_json(item) for item in findings],
         "conditions": [item.as_json() for item in merged(conditions(facts), watched)],
     }
@@ -198,10 +198,10 @@ def _rollback_preview(
         return unknown
     try:
         read = History(session).read(entry)
-        goal = session.goal_again(read)
-        found = planned_run(kernel, goal)
+        wanted = session.target_again(read)
+        found = planned_run(kernel, wanted)
         read = dataclasses.replace(read, previous=session.store.read_allocations())
-        seen = overview_of(session, goal, found, read)
+        seen = overview_of(session, wanted, found, read)
     except (WarpError, DumpError, OSError):
         return unknown
     return {
@@ -232,7 +232,7 @@ def files_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 
 def explained(
-    kernel: Kernel, goal: Target, found: PlannedRun, way: ExplainRequest
+    kernel: Kernel, wanted: Target, found: PlannedRun, way: ExplainRequest
 ) -> dict[str, Any]:
     """Return whether a packet would pass, and what decides that.
 
@@ -241,22 +241,22 @@ def explained(
         WarpError: there is no such endpoint, the target is not an address, or our table contains a
             rule that warpd does not make.
     """
-    network, endpoint = split_name(goal, way.endpoint)
-    target = _address(goal, way.target)
+    network, endpoint = split_name(wanted, way.endpoint)
+    target = _address(wanted, way.target)
     port = way.port
     if not port and way.protocol in NEEDS_PORT:
         port = 443
-    absent = absence(goal, network, endpoint)
+    absent = absence(wanted, network, endpoint)
     if absent:
         stages: tuple[Stage, ...] = (Stage("wireguard", absent, False),)
     else:
-        question = question_of(goal, network, endpoint, target, way.protocol, port)
-        stages = _stages(kernel, goal, found, question)
+        question = question_of(wanted, network, endpoint, target, way.protocol, port)
+        stages = _stages(kernel, wanted, found, question)
     name = f"{network}/{endpoint}"
-    session = session_of(_traffic(goal, found, network, endpoint), int(time.time()))
-    dialled = dialled_address(goal, found.observed.host, network)
+    session = session_of(_traffic(wanted, found, network, endpoint), int(time.time()))
+    dialled = dialled_address(wanted, found.observed.host, network)
     passing = passes(stages)
-    mtu = tunnel_mtu(goal.intent.networks[network], found.observed.host)
+    mtu = tunnel_mtu(wanted.intent.networks[network], found.observed.host)
     return {
         "version": VERSION,
         "network": network,
@@ -272,13 +272,13 @@ def explained(
             **session.as_json(),
             "text": "" if absent else session_text(session, name, dialled),
         },
-        "warnings": _warnings_about(goal, found, network, session),
+        "warnings": _warnings_about(wanted, found, network, session),
         "not_seen": list(not_seen(target, way.protocol, port, mtu)) if passing else [],
     }
 
 
 def _stages(
-    kernel: Kernel, goal: Target, found: PlannedRun, question: PacketQuery
+    kernel: Kernel, wanted: Target, found: PlannedRun, question: PacketQuery
 ) -> tuple[Stage, ...]:
     """Return the way of a packet.
 
@@ -287,7 +287,9 @@ def _stages(
         WarpError: our table contains a rule that warpd does not make.
     """
     try:
-        return explain(found.observed.state, _host_towards(kernel, goal, question.target), question)
+        return explain(
+            found.observed.state, _host_towards(kernel, wanted, question.target), question
+        )
     except UnsupportedRule as failure:
         text = f"our table contains a rule that is not ours: {failure}"
         raise WarpError(
@@ -295,25 +297,27 @@ def _stages(
         ) from None
 
 
-def _traffic(goal: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
+def _traffic(wanted: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
     """Return what the kernel has counted for an endpoint; None where it is not in the kernel."""
     host = found.observed.host
-    resolved = resolve_named(network, goal.intent, goal.allocations, host, goal.today)
+    resolved = resolve_named(network, wanted.intent, wanted.allocations, host, wanted.today)
     endpoint = resolved.endpoint(name)
-    public = public_key_of(endpoint.key_name, endpoint.intent, resolved.vcid, goal.master)
+    public = public_key_of(endpoint.key_name, endpoint.intent, resolved.vcid, wanted.master)
     place = placement_of(resolved)
     return found.observed.traffic.get(peer_key(place.netns, place.tunnel, public))
 
 
 def _warnings_about(
-    goal: Target, found: PlannedRun, network: str, session: EndpointSession
+    wanted: Target, found: PlannedRun, network: str, session: EndpointSession
 ) -> list[dict[str, str]]:
     """Return the warnings about the host and the problems that concern this network.
 
     A chain that seems to drop what arrives at the network's port is left out while packets arrive.
     """
-    alone = goal.intent.model_copy(update={"networks": {network: goal.intent.networks[network]}})
-    allocations = Allocations({network: goal.allocations.networks[network]})
+    alone = wanted.intent.model_copy(
+        update={"networks": {network: wanted.intent.networks[network]}}
+    )
+    allocations = Allocations({network: wanted.allocations.networks[network]})
     host = found.observed.host
     arriving = host_warnings(host, allocations, alone)
     if session.presence == "online":
@@ -322,29 +326,29 @@ def _warnings_about(
     return [*({"message": item.message, "hint": item.hint} for item in problems), *arriving]
 
 
-def _host_towards(kernel: Kernel, goal: Target, target: str) -> Host:
+def _host_towards(kernel: Kernel, wanted: Target, target: str) -> Host:
     """Read the host, and how it reaches this address.
 
     Raises:
         DumpError: the kernel could not be read.
     """
-    destinations = (*egress_destinations(goal.intent), str(ip_network(target)))
-    return kernel.dump(ROOT, goal.intent.gateway.uplink, destinations).host or Host()
+    destinations = (*egress_destinations(wanted.intent), str(ip_network(target)))
+    return kernel.dump(ROOT, wanted.intent.gateway.uplink, destinations).host or Host()
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:
     return {"where": stage.where, "what": stage.what, "goes_on": stage.goes_on}
 
 
-def _address(goal: Target, target: str) -> str:
+def _address(wanted: Target, target: str) -> str:
     """Return the address of an endpoint, or the given address.
 
     Raises:
         WarpError: there is no such endpoint, or the text is not an address.
     """
     if "/" in target:
-        network, endpoint = split_name(goal, target)
-        return str(goal.allocations.networks[network].endpoints[endpoint].address)
+        network, endpoint = split_name(wanted, target)
+        return str(wanted.allocations.networks[network].endpoints[endpoint].address)
     try:
         return str(ip_address(target.strip("[]")))
     except ValueError:
@@ -357,7 +361,7 @@ def _address(goal: Target, target: str) -> str:
 # -- applying
 
 
-def refuse_stale(kernel: Kernel, goal: Target, promised: str) -> None:
+def refuse_stale(kernel: Kernel, wanted: Target, promised: str) -> None:
     """Refuse to apply a plan that is not the reviewed one any more.
 
     Args:
@@ -366,7 +370,7 @@ def refuse_stale(kernel: Kernel, goal: Target, promised: str) -> None:
     Raises:
         Busy: the plan has another digest now.
     """
-    if digest(planned_run(kernel, goal).plan.steps) != promised:
+    if digest(planned_run(kernel, wanted).plan.steps) != promised:
         raise Busy(
             "the plan is stale: the YAML, the allocations or the kernel have changed since it was"
             " made",
@@ -429,13 +433,13 @@ def await_confirmation(
 # -- names
 
 
-def split_name(goal: Target, text: str) -> tuple[str, str]:
-    """Split NETWORK/NAME, which the goal has to contain.
+def split_name(wanted: Target, text: str) -> tuple[str, str]:
+    """Split NETWORK/NAME, which the target has to contain.
 
     Raises:
         WarpError: there is no such endpoint; the hint lists those that exist.
     """
-    names = {network: tuple(body.endpoints) for network, body in goal.intent.networks.items()}
+    names = {network: tuple(body.endpoints) for network, body in wanted.intent.networks.items()}
     return known_endpoint(names, text)
 
 

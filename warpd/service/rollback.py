@@ -24,7 +24,7 @@ from warpd.kernel.api import DumpError, Kernel
 from warpd.reconcile.engine import ApplyResult, Progress, converge, planned_run, removal
 from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step
-from warpd.service.commitment import as_error, goal_before
+from warpd.service.commitment import as_error, target_before
 from warpd.service.history import NOTHING, History, Pending
 from warpd.service.workspace import Session
 
@@ -131,11 +131,11 @@ def go_back(
         look_again = functools.partial(removal, kernel)
     else:
         read = history.read(history.entry(number))
-        goal, unwritten = goal_before(session, read, kernel)
+        target, unwritten = target_before(session, read, kernel)
         if unwritten is None:
             unwritten = _written(lambda: session.store.write_allocations(read.allocations))
-        first = planned_run(kernel, goal)
-        look_again = functools.partial(replan, kernel, goal, first)
+        first = planned_run(kernel, target)
+        look_again = functools.partial(replan, kernel, target, first)
     if unwritten is None:
         unwritten = _written(lambda: history.mark_restored(number, refused))
     return Undone(converge(kernel, look_again, first, progress), unwritten)
@@ -173,7 +173,7 @@ def undo_pending(session: Session, kernel: Kernel, progress: Progress = quiet) -
     return undone
 
 
-def target(session: Session, to: int | None) -> int:
+def rollback_number(session: Session, to: int | None) -> int:
     """Return the number of the entry that a rollback restores.
 
     Args:
@@ -204,16 +204,16 @@ def undo(
     Args:
         session: the files.
         kernel: the kernel.
-        to: as in `target`.
+        to: as in `rollback_number`.
         progress: called for each step.
 
     Returns:
         The result, and the number of the entry that is in force now.
 
     Raises:
-        DumpError, InvalidIntent, WarpError: as `target` and `go_back`.
+        DumpError, InvalidIntent, WarpError: as `rollback_number` and `go_back`.
     """
-    number = target(session, to)
+    number = rollback_number(session, to)
     if to is None:
         undone = undo_pending(session, kernel, progress) or Undone(ApplyResult(()))
     else:

@@ -184,7 +184,7 @@ class Session:
         """The path of the lock file, which need not exist."""
         return beside(self.config / MAIN_FILE if os.path.isdir(self.config) else self.config)
 
-    def goal(self, read: LoadedIntent, create: bool) -> Target:
+    def target(self, read: LoadedIntent, create: bool) -> Target:
         """Return the target for the kernel.
 
         Args:
@@ -207,16 +207,16 @@ class Session:
         today = datetime.now(UTC).date()
         return Target(read.intent, read.allocations, ring if keys else ring.master, today)
 
-    def goal_again(self, read: LoadedIntent) -> Target:
+    def target_again(self, read: LoadedIntent) -> Target:
         """Return the target of what was applied before; it never has other keys than then.
 
         Raises:
             WarpError: the master secret cannot be read, or is gone.
-            InvalidIntent: as `goal`.
+            InvalidIntent: as `target`.
         """
         if self.master(read.intent) is None:
             raise lost_master("has applied this with it")
-        return self.goal(read, create=False)
+        return self.target(read, create=False)
 
     def master(self, intent: Intent) -> Secret | None:
         """Return the master secret; None where there is none yet.
@@ -233,12 +233,12 @@ class Session:
 
         Raises:
             WarpError: the state folder cannot be written, or the master secret is gone.
-            InvalidIntent: as `goal`.
+            InvalidIntent: as `target`.
         """
         # The secret is first, so that allocations are never on the disk without their secret.
-        goal = self.goal(read, create=True)
+        target = self.target(read, create=True)
         self.store.write_allocations(read.allocations)
-        return goal
+        return target
 
     def refuse_lost_master(self) -> None:
         """Refuse to make a master secret on a gateway that must have had one.

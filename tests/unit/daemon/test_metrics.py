@@ -91,15 +91,15 @@ def looked(**networks: dict[str, Any]) -> tuple[Target, PlannedRun]:
     """A look at a gateway in sync, where every peer has received as many bytes as its key has of
     "A".
     """
-    kernel, goal = (
+    kernel, wanted = (
         FakeKernel(),
-        world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **networks)),
+        world.target(world.intent({"pools": {"ports": "51820-51899"}}, **networks)),
     )
-    converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
-    found = planned_run(kernel, goal)
+    converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
+    found = planned_run(kernel, wanted)
     peers = [item for item in found.compiled.state if isinstance(item, WireguardPeer)]
     traffic = {peer.key: PeerTraffic(peer.public_key.count("A"), 0, 0, "") for peer in peers}
-    return goal, dataclasses.replace(
+    return wanted, dataclasses.replace(
         found, observed=dataclasses.replace(found.observed, traffic=traffic)
     )
 
@@ -108,19 +108,19 @@ def test_what_is_kept_of_a_look() -> None:
     """The same as `warpctl status` says of it, in both modes, also of who is not in the kernel."""
     off = world.network(3) | {"isolation": "vrf"}
     off["endpoints"]["e1"] = off["endpoints"]["e1"] | {"enabled": False}
-    goal, found = looked(a=world.network(3), b=off, c=world.network(1) | {"enabled": False})
+    wanted, found = looked(a=world.network(3), b=off, c=world.network(1) | {"enabled": False})
     told = [
         (item.name, item.vcid, item.in_sync, item.size)
-        for item in seen(goal, found, open_groups(found))
+        for item in seen(wanted, found, open_groups(found))
     ]
-    status = status_json(goal, found, 0)["networks"]
+    status = status_json(wanted, found, 0)["networks"]
     assert told == [
         (item["name"], item["vcid"], item["in_sync"], len(item["endpoints"])) for item in status
     ]
     assert [item["up"] for item in status] == [True, True, False]
     kept = {
         (item.name, name): peer.received
-        for item in seen(goal, found, open_groups(found))
+        for item in seen(wanted, found, open_groups(found))
         for name, peer in item.endpoints.items()
     }
     assert kept == {
@@ -132,10 +132,10 @@ def test_what_is_kept_of_a_look() -> None:
 
 
 def test_too_many_endpoints_are_counted_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    goal, look = looked(a=world.network(2), b=world.network(1))
+    wanted, look = looked(a=world.network(2), b=world.network(1))
     for limit, single in ((3, 3), (2, 0)):
         monkeypatch.setattr("warpd.daemon.stats.ENDPOINTS_MAX", limit)
-        found = parsed(metrics_text(Stats(networks=seen(goal, look, ()))))
+        found = parsed(metrics_text(Stats(networks=seen(wanted, look, ()))))
         assert found["warpd_endpoints", ()] == 3
         assert (
             len([name for name, _ in found if name == "warpd_endpoint_received_bytes_total"])

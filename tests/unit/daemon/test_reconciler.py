@@ -309,8 +309,8 @@ def apply_to_be_confirmed(daemon: Simulation, within_s: float) -> None:
         back_to = history.in_force_number()
         done = commit(session, session.read(), "test", kernel, lambda: None)
         history.record_pending(done.number, back_to, within_s, "test")
-        found = planned_run(kernel, done.goal)
-        converge(kernel, lambda: planned_run(kernel, done.goal), found)
+        found = planned_run(kernel, done.target)
+        converge(kernel, lambda: planned_run(kernel, done.target), found)
     assert daemon.peers == {"e1", "e2", "e3"}
 
 

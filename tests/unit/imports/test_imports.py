@@ -74,9 +74,15 @@ def wg0(at: Path, text: str = CONFIG) -> str:
 
 def config_of(at: Path, network: str, endpoint: str) -> Any:
     session = Session(at / "warp.yaml", at / "state")
-    goal = session.goal(session.read(), create=False)
+    target = session.target(session.read(), create=False)
     return client_config(
-        goal.intent, goal.allocations, goal.master, network, endpoint, public_host="gw", mtu=1412
+        target.intent,
+        target.allocations,
+        target.master,
+        network,
+        endpoint,
+        public_host="gw",
+        mtu=1412,
     )
 
 

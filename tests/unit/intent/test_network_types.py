@@ -35,7 +35,7 @@ def test_its_fields_are_fields_of_a_network(row: TypeTraits) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_module_says_the_same_of_the_way_out(row: TypeTraits) -> None:
     body = {"type": row.name, "expected_users": 2, "endpoints": {"a": {"type": "mobile"}}}
-    wanted = world.goal(world.intent(n=body))
+    wanted = world.target(world.intent(n=body))
     network = resolve_named("n", wanted.intent, wanted.allocations, PLAIN, wanted.today)
     assert type_named(row.name).egress_requirements(network).egress == row.egress
 

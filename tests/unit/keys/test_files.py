@@ -52,13 +52,13 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
     intent = made(tmp_path)
     given, findings = read_key_files(intent)
     assert findings == () and len(given) == 2
-    plain = world.goal(intent)
-    goal = Target(intent, plain.allocations, Keyring(world.MASTER, given), world.TODAY)
+    plain = world.target(intent)
+    target = Target(intent, plain.allocations, Keyring(world.MASTER, given), world.TODAY)
     configs = {
         name: client_config(
             intent,
-            goal.allocations,
-            goal.master,
+            target.allocations,
+            target.master,
             "n",
             name,
             public_host="gw",
@@ -71,10 +71,10 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
     assert {config.gateway_public_key for config in configs.values()} == {public}
     assert configs["a"].preshared_key == Secret(SHARED)
     assert configs["b"].preshared_key == derivation.preshared_key(
-        world.MASTER, goal.allocations.networks["n"].vcid, "b"
+        world.MASTER, target.allocations.networks["n"].vcid, "b"
     )
     host = Host(uplink="eth0", uplink_mtu=1500, wireguard_kernel=True)
-    state = compile_state(intent, goal.allocations, goal.master, host, world.TODAY).state
+    state = compile_state(intent, target.allocations, target.master, host, world.TODAY).state
     sent = [item for item in state if item.key.kind == "wireguard"]
     assert len(sent) == 1 and derivation.public_key(sent[0].private_key) == public  # type: ignore[attr-defined]
     peers = [item.preshared_key for item in state if item.key.kind == "peer"]  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
     session = Session(yaml, tmp_path / "state")
     read = session.read()  # validate needs neither root nor keys
     with pytest.raises(InvalidIntent) as caught:
-        session.goal(read, create=False)
+        session.target(read, create=False)
     (finding,) = caught.value.findings
     assert finding.where is not None and (finding.where.line, finding.where.column) == (3, 48)
 

@@ -147,8 +147,8 @@ def test_nobody_chooses_the_part_that_his_connection_is_counted_in() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_parts_of_a_network_add_up_to_its_share(mode: str) -> None:
     intent = world.intent(n=world.network(1, isolation=mode, limits={"connections": 640}))
-    goal = world.goal(intent)
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+    target = world.target(intent)
+    built = compile_state(target.intent, target.allocations, target.master, PLAIN, target.today)
     guard = next(
         item for item in built.state if isinstance(item, NftTable | NetworkSubtable) and item.group
     )
@@ -163,12 +163,14 @@ def test_parts_of_a_network_add_up_to_its_share(mode: str) -> None:
     assert '"val":320}' in texts[0]
 
 
-def test_another_size_of_the_table_is_another_goal_but_for_noise() -> None:
-    goal = world.goal(world.intent(n=world.network(1)))
+def test_another_size_of_the_table_is_another_target_but_for_noise() -> None:
+    target = world.target(world.intent(n=world.network(1)))
 
     def shared(size: int) -> object:
         host = dataclasses.replace(PLAIN, conntrack_max=size)
-        return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today).state
+        return compile_state(
+            target.intent, target.allocations, target.master, host, target.today
+        ).state
 
     assert shared(LARGE) == shared(LARGE + 5)
     assert shared(LARGE) != shared(SMALL)

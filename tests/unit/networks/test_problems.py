@@ -39,9 +39,9 @@ def open_groups(found: PlannedRun) -> set[str]:
     return {step.group for step in found.plan.steps}
 
 
-def run(kernel: FakeKernel, goal: Target) -> tuple[PlannedRun, ApplyResult]:
-    found = planned_run(kernel, goal)
-    return found, converge(kernel, lambda: planned_run(kernel, goal), found)
+def run(kernel: FakeKernel, target: Target) -> tuple[PlannedRun, ApplyResult]:
+    found = planned_run(kernel, target)
+    return found, converge(kernel, lambda: planned_run(kernel, target), found)
 
 
 def problems(found: PlannedRun) -> set[tuple[str, str, bool]]:
@@ -67,30 +67,30 @@ def exit_code(outcome: ApplyResult, found: PlannedRun) -> int:
 
 
 def test_without_an_uplink_all_networks_come_up() -> None:
-    kernel, goal = FakeKernel(NO_UPLINK), world.goal(two())
-    found, outcome = run(kernel, goal)
+    kernel, target = FakeKernel(NO_UPLINK), world.target(two())
+    found, outcome = run(kernel, target)
     assert outcome.complete and exit_code(outcome, found) == EXIT_PARTIAL
     assert problems(found) == {("web", "uplink-missing", False)}
     for name in ("web", "sites"):
-        vcid = goal.allocations.networks[name].vcid
+        vcid = target.allocations.networks[name].vcid
         assert link_key(naming.namespace(vcid), f"wg-{vcid}") in kernel.objects
-    again = planned_run(kernel, goal)
+    again = planned_run(kernel, target)
     assert again.plan.empty and problems(again) == problems(found)
 
 
 def test_an_uplink_that_goes_and_comes_back_changes_nothing_inside() -> None:
     host = dataclasses.replace(PLAIN, uplink_mtu=1400)
-    kernel, goal = FakeKernel(host), world.goal(two(isolation="vrf"))
-    found, _outcome = run(kernel, goal)
+    kernel, target = FakeKernel(host), world.target(two(isolation="vrf"))
+    found, _outcome = run(kernel, target)
     for now in (dataclasses.replace(NO_UPLINK, uplink_mtu=1400), host):
         kernel.host = now
-        found = planned_run(kernel, goal)
+        found = planned_run(kernel, target)
         touched = [
             step for step in found.plan.steps if step.group != ROOT and not allowed_to_change(step)
         ]
         assert touched == []
-        converge(kernel, lambda: planned_run(kernel, goal), found)
-        assert planned_run(kernel, goal).plan.empty
+        converge(kernel, lambda: planned_run(kernel, target), found)
+        assert planned_run(kernel, target).plan.empty
 
 
 def allowed_to_change(step: Step) -> bool:
@@ -102,15 +102,15 @@ def allowed_to_change(step: Step) -> bool:
     "host", [NO_UPLINK, dataclasses.replace(PLAIN, wireguard_kernel=False, vrf=False)]
 )
 def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) -> None:
-    kernel, goal = FakeKernel(PLAIN), world.goal(two())
-    run(kernel, goal)
+    kernel, target = FakeKernel(PLAIN), world.target(two())
+    run(kernel, target)
     kernel.host = host
     web, sites = (
-        naming.namespace(goal.allocations.networks[name].vcid) for name in ("web", "sites")
+        naming.namespace(target.allocations.networks[name].vcid) for name in ("web", "sites")
     )
-    less = world.goal(
+    less = world.target(
         world.intent(web=world.network(1), sites={**SITES, "endpoints": {"s": {"type": "mobile"}}}),
-        goal.allocations,
+        target.allocations,
     )
     found, _outcome = run(kernel, less)
     assert (peers(kernel, web), peers(kernel, sites)) == ({"e1"}, {"s"})
@@ -121,12 +121,12 @@ def test_a_removed_endpoint_is_cut_off_whatever_the_machine_lacks(host: Host) ->
 
 def test_a_mode_that_the_kernel_lacks_stops_its_own_network_only() -> None:
     """What was there in the other mode stays, less what was taken from it."""
-    kernel, goal = FakeKernel(dataclasses.replace(PLAIN, vrf=False)), world.goal(two())
-    run(kernel, goal)
-    vcid = goal.allocations.networks["sites"].vcid
-    moved = world.goal(
+    kernel, target = FakeKernel(dataclasses.replace(PLAIN, vrf=False)), world.target(two())
+    run(kernel, target)
+    vcid = target.allocations.networks["sites"].vcid
+    moved = world.target(
         two(isolation="vrf", endpoints={"s": {"type": "mobile"}, "t": {"type": "mobile"}}),
-        goal.allocations,
+        target.allocations,
     )
     found, outcome = run(kernel, moved)
     assert problems(found) == {("sites", "isolation-unsupported", True)}
@@ -143,35 +143,38 @@ def test_a_closed_exit_is_a_problem_of_the_networks_that_use_it() -> None:
             "endpoints": {"a": {"type": "mobile"}},
         }
 
-    goal = world.goal(world.intent(near=corp("10.9.0.0/16"), far=corp("172.20.0.0/16")))
+    target = world.target(world.intent(near=corp("10.9.0.0/16"), far=corp("172.20.0.0/16")))
     host = dataclasses.replace(
         PLAIN,
         forwarding4=True,
         exits=(EgressLink("eth0", forwarding4=True), EgressLink("lan0", forwarding4=False)),
         ways=(RangeRoute("10.9.0.0/16", ("lan0",), "lan0", False),),
     )
-    found, _outcome = run(FakeKernel(host), goal)
+    found, _outcome = run(FakeKernel(host), target)
     assert problems(found) == {("near", "exit-closed", False)}
 
 
 def test_a_table_of_another_vrf_is_not_shared() -> None:
-    kernel, goal = FakeKernel(PLAIN), world.goal(two(isolation="vrf"))
-    table = goal.allocations.networks["sites"].routing_table
+    kernel, target = FakeKernel(PLAIN), world.target(two(isolation="vrf"))
+    table = target.allocations.networks["sites"].routing_table
     kernel.host = dataclasses.replace(PLAIN, foreign_vrfs=((table, "blue"), (table + 1, "red")))
-    found, outcome = run(kernel, goal)
+    found, outcome = run(kernel, target)
     assert (
         problems(found) == {("sites", "table-taken", True)}
         and exit_code(outcome, found) == EXIT_PARTIAL
     )
-    assert not peers(kernel, naming.namespace(goal.allocations.networks["sites"].vcid))
+    assert not peers(kernel, naming.namespace(target.allocations.networks["sites"].vcid))
     kernel.host = PLAIN
-    found, outcome = run(kernel, goal)
+    found, outcome = run(kernel, target)
     assert outcome.complete and not problems(found)
 
 
 def test_without_wireguard_nothing_is_given() -> None:
-    kernel, goal = FakeKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)), world.goal(two())
-    found, _outcome = run(kernel, goal)
+    kernel, target = (
+        FakeKernel(dataclasses.replace(PLAIN, wireguard_kernel=False)),
+        world.target(two()),
+    )
+    found, _outcome = run(kernel, target)
     assert problems(found) == {(name, "wireguard-missing", True) for name in ("web", "sites")}
     assert not [
         item for item in kernel.objects.values() if item.group and item.phase is not Phase.GUARD
@@ -182,14 +185,14 @@ def test_two_networks_with_one_object_are_a_problem_of_the_later_one() -> None:
     """`validate` refuses such a YAML; what it does not know of must not end the daemon."""
     cpe = {"type": "cpe"}
     mesh = {"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": cpe}}
-    goal = world.goal(
+    target = world.target(
         world.intent(
             a={**mesh, "bridge_name": "same"},
             b={**mesh, "bridge_name": "same"},
             web=world.network(1),
         )
     )
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, world.TODAY)
+    built = compile_state(target.intent, target.allocations, target.master, PLAIN, world.TODAY)
     assert [(item.network, item.finding.code) for item in built.problems] == [("b", "clash")]
     assert set(built.names.values()) == {"a", "web"}
 
@@ -217,18 +220,18 @@ def test_plan_status_and_metrics_agree(
 
     A problem is named beside that.
     """
-    kernel, goal = FakeKernel(host), world.goal(two(isolation="vrf"))
-    run(kernel, goal)
-    found = planned_run(kernel, goal)
-    status = status_json(goal, found, 0)
+    kernel, target = FakeKernel(host), world.target(two(isolation="vrf"))
+    run(kernel, target)
+    found = planned_run(kernel, target)
+    status = status_json(target, found, 0)
     assert {item["name"]: item["in_sync"] for item in status["networks"]} == in_sync
     assert {item["name"]: network_state(item) for item in status["networks"]} == state
     assert status["in_sync"] == all(in_sync.values())
-    assert {item.name: item.in_sync for item in seen(goal, found, open_groups(found))} == in_sync
+    assert {item.name: item.in_sync for item in seen(target, found, open_groups(found))} == in_sync
     assert headline(found.plan)["changes"] == 0
     codes = [(problem.network, problem.finding.code) for problem in found.compiled.problems]
-    text = metrics_text(Stats(networks=seen(goal, found, open_groups(found)), problems=codes))
+    text = metrics_text(Stats(networks=seen(target, found, open_groups(found)), problems=codes))
     for network, code in codes:
-        vcid = goal.allocations.networks[network].vcid
+        vcid = target.allocations.networks[network].vcid
         assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text
     assert text.count("warpd_problem{") == len(codes)

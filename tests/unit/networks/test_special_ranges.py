@@ -19,9 +19,9 @@ Network = IPv4Network | IPv6Network
 
 def leaves(target: IPv4Address | IPv6Address, **fields: Any) -> bool:
     """Whether the rules of a network let a packet to this address out."""
-    goal = world.goal(world.intent({}, web=world.network(1, dns=["9.9.9.9"], **fields)))
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
-    allocation = goal.allocations.networks["web"]
+    wanted = world.target(world.intent({}, web=world.network(1, dns=["9.9.9.9"], **fields)))
+    built = compile_state(wanted.intent, wanted.allocations, wanted.master, PLAIN, wanted.today)
+    allocation = wanted.allocations.networks["web"]
     netns = f"warp-{allocation.vcid}"
     book = Ruleset(item for item in built.state if getattr(item, "netns", None) == netns)
     one = allocation.endpoints["e1"]

@@ -31,8 +31,8 @@ from warpd.reconcile.incremental import IncrementalPlanner, replan
 from warpd.reconcile.observe import Scope
 from warpd.testing.fake_kernel import FakeKernel
 
-BEFORE = world.goal(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
-AFTER = world.goal(
+BEFORE = world.target(world.intent(a=world.network(2), b=world.network(2), c=world.network(2)))
+AFTER = world.target(
     world.intent(a=world.network(3), b=world.network(2), c=world.network(2)), BEFORE.allocations
 )
 A, B = (naming.namespace(BEFORE.allocations.networks[name].vcid) for name in ("a", "b"))
@@ -50,10 +50,10 @@ class Watched(FakeKernel):
         return super().dump(netns, uplink, targets)
 
 
-def running(goal: Target) -> Watched:
+def running(target: Target) -> Watched:
     kernel = Watched()
-    found = planned_run(kernel, goal)
-    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
+    found = planned_run(kernel, target)
+    assert converge(kernel, lambda: replan(kernel, target, found), found).complete
     return kernel
 
 
@@ -188,9 +188,11 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     """To be woken it is rebuilt, and holds what every network in the root has in it; no other look
     shows these to differ.
     """
-    goal = world.goal(world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("vrf")))
-    kernel = running(goal)
-    last = planned_run(kernel, goal)
+    target = world.target(
+        world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("vrf"))
+    )
+    kernel = running(target)
+    last = planned_run(kernel, target)
     key = table_key(ROOT)
     table = kernel.objects[key]
     assert isinstance(table, NftTable)
@@ -199,10 +201,10 @@ def test_what_goes_with_the_root_table_is_made_again_too() -> None:
     for follow_root in (False, True):
         planner = IncrementalPlanner(kernel)
         planner.remember(last)
-        found = planner.plan(goal, Scope(frozenset(), follow_root))
+        found = planner.plan(target, Scope(frozenset(), follow_root))
         assert {step.group for step in found.plan.steps} == {ROOT, *last.compiled.parts}
-    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
-    assert planned_run(kernel, goal).plan.empty
+    assert converge(kernel, lambda: replan(kernel, target, found), found).complete
+    assert planned_run(kernel, target).plan.empty
 
 
 def test_of_a_paused_network_the_root_is_not_followed() -> None:

@@ -49,8 +49,8 @@ def intent(**changed: dict[str, Any]) -> Intent:
     return world.intent(GATEWAY, **(EVERY | changed))
 
 
-def goal(wanted: Intent, before: Target | None = None) -> Target:
-    return world.goal(wanted, before.allocations if before is not None else Allocations({}))
+def target(wanted: Intent, before: Target | None = None) -> Target:
+    return world.target(wanted, before.allocations if before is not None else Allocations({}))
 
 
 def compiled(wanted: Target, host: Host = PLAIN) -> Compiled:
@@ -202,7 +202,7 @@ def test_an_entry_that_another_process_wrote_is_read(tmp_path: Path) -> None:
 
 
 def test_every_object_of_a_part_is_of_its_group() -> None:
-    built = compiled(goal(intent()))
+    built = compiled(target(intent()))
     assert len(built.parts) == len(EVERY)
     for group, part in built.parts.items():
         assert {item.group for item in part.state} == {group}
@@ -215,10 +215,10 @@ def test_every_object_of_a_part_is_of_its_group() -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_only_the_network_that_changed_is_compiled_again(name: str) -> None:
-    compiler, first = Compiler(), goal(intent())
+    compiler, first = Compiler(), target(intent())
     before = compiler(first)
     body = EVERY[name] | {"rotation": 1}
-    second = goal(intent(**{name: body}), first)
+    second = target(intent(**{name: body}), first)
     # what a second reading leaves as it was
     kept = {
         each: first.intent.networks[each]
@@ -273,7 +273,7 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
             **({"it": each} if each is not None else {}),
             **({} if last is not None else {"gone": USER}),
         }
-        wanted = goal(
+        wanted = target(
             world.intent(
                 GATEWAY,
                 n={"type": "secure-internet", "expected_users": 6, "endpoints": ends, **fields},
@@ -301,7 +301,7 @@ def test_keys_that_are_still_the_same_are_not_derived_again(
 
 
 def test_the_name_that_keys_go_by_counts() -> None:
-    first = goal(
+    first = target(
         world.intent(
             GATEWAY, n={"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}}
         )
@@ -323,7 +323,7 @@ def test_another_key_in_the_same_file_counts() -> None:
             "endpoints": {"it": {**USER, "preshared_key_file": FILE}},
         }
     }
-    first = goal(world.intent(GATEWAY, **networks))
+    first = target(world.intent(GATEWAY, **networks))
     first, second = (
         dataclasses.replace(first, master=Keyring(world.MASTER, {FILE: Secret(bytes([n]) * 32)}))
         for n in (1, 2)
@@ -333,7 +333,7 @@ def test_another_key_in_the_same_file_counts() -> None:
 
 
 def test_all_that_a_network_depends_on_counts() -> None:
-    first = goal(intent())
+    first = target(intent())
     compiler = Compiler()
     before = compiler(first)
     assert all(part is before.parts[group] for group, part in compiler(first).parts.items())
@@ -351,7 +351,7 @@ def test_all_that_a_network_depends_on_counts() -> None:
     for what, (wanted, host) in others.items():
         before, after = compiler(first), compiler(wanted, host)
         assert not any(part is before.parts[group] for group, part in after.parts.items()), what
-    renamed = goal(intent(), first)
+    renamed = target(intent(), first)
     networks = {**renamed.intent.networks}
     networks["other"] = networks.pop("n-web")
     allocations = {**renamed.allocations.networks}
@@ -370,7 +370,7 @@ def test_a_new_day_compiles_only_networks_with_an_endpoint_that_expires() -> Non
         "dated": {"type": "secure-internet", "expected_users": 6, "endpoints": ends},
         "plain": {"type": "secure-internet", "expected_users": 6, "endpoints": {"it": USER}},
     }
-    first = goal(world.intent(GATEWAY, **networks))
+    first = target(world.intent(GATEWAY, **networks))
     compiler = Compiler()
     days = [date(2030, 12, 30), date(2030, 12, 31), date(2031, 1, 1)]
     states = [compiler(dataclasses.replace(first, today=day)) for day in days]
@@ -385,7 +385,7 @@ def test_a_new_day_compiles_only_networks_with_an_endpoint_that_expires() -> Non
 
 
 def test_a_network_that_goes_or_comes_has_moved() -> None:
-    first = goal(intent())
+    first = target(intent())
     before = compiled(first)
     without = {name: body for name, body in EVERY.items() if name != "v_sites"}
     second = dataclasses.replace(first, intent=world.intent(GATEWAY, **without))
@@ -401,7 +401,7 @@ def test_a_network_that_goes_or_comes_has_moved() -> None:
 
 @pytest.mark.parametrize("groups", [(), None])
 def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | None) -> None:
-    kernel, first = FakeKernel(), goal(intent())
+    kernel, first = FakeKernel(), target(intent())
     begin = planned_run(kernel, first)
     assert converge(kernel, lambda: replan(kernel, first, begin), begin).complete
     planner = IncrementalPlanner(kernel)
@@ -410,7 +410,7 @@ def test_a_look_ahead_plans_what_a_full_look_would(groups: tuple[str, ...] | Non
         "n_web": EVERY["n_web"] | {"nat": False},
         "v_corp": {**EVERY["v_corp"], "enabled": False},
     }
-    second = goal(world.intent(GATEWAY, **networks), first)
+    second = target(world.intent(GATEWAY, **networks), first)
     scope = EVERYTHING if groups is None else Scope.of(groups)
     ahead, full = planner.plan(second, scope), planned_run(kernel, second)
     assert ahead.plan.steps == full.plan.steps and ahead.plan.steps
@@ -432,8 +432,8 @@ def kib():
 session = Session(Path(sys.argv[1]), Path(sys.argv[2]))
 before = kib()
 read = session.read()
-goal = session.commit(read)
-compiled = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+target = session.commit(read)
+compiled = compile_state(target.intent, target.allocations, target.master, PLAIN, target.today)
 print((kib() - before) / sum(len(each.endpoints) for each in read.intent.networks.values()))
 """
 
@@ -458,9 +458,9 @@ def test_what_is_held_of_an_endpoint(tmp_path: Path) -> None:
 
 
 def test_peers_that_are_as_wanted_are_not_held_twice() -> None:
-    kernel, wanted = FakeKernel(), goal(intent())
+    kernel, wanted = FakeKernel(), target(intent())
     converge(kernel, lambda: planned_run(kernel, wanted), planned_run(kernel, wanted))
-    other = goal(intent())  # equal, with objects of its own: those in the kernel are `wanted`'s
+    other = target(intent())  # equal, with objects of its own: those in the kernel are `wanted`'s
     planner = IncrementalPlanner(kernel)
     first = planner.plan(other)
     again = planner.plan(other)

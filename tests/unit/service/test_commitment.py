@@ -253,12 +253,12 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
             session, session.read(), "test", machine.kernel, lambda: last_applied(session), obstacle
         )
     assert done.unwritten is not None and not done.number
-    assert list(done.goal.intent.networks["a"].endpoints) == ["p"]
+    assert list(done.target.intent.networks["a"].endpoints) == ["p"]
     with session.store.writer("test"):
         done = commit(
             session, session.read(), "test", machine.kernel, lambda: last_applied(session)
         )
-    assert done.unwritten is None and list(done.goal.intent.networks["a"].endpoints) == ["p", "r"]
+    assert done.unwritten is None and list(done.target.intent.networks["a"].endpoints) == ["p", "r"]
 
 
 def test_an_apply_to_be_confirmed_takes_away_and_says_that_nothing_is_undone(
@@ -297,8 +297,8 @@ def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
         history.record_pending(done.number, back_to, within_s, "test")
         converge(
             machine.kernel,
-            lambda: planned_run(machine.kernel, done.goal),
-            planned_run(machine.kernel, done.goal),
+            lambda: planned_run(machine.kernel, done.target),
+            planned_run(machine.kernel, done.target),
         )
 
 

@@ -18,7 +18,7 @@ from warpd.testing.fake_kernel import FakeKernel
 MODES = ("namespace", "vrf")
 
 
-def goal_of(mode: str) -> Target:
+def target_of(mode: str) -> Target:
     mesh = world.network(3, isolation=mode, peer_communication=True)
     four = world.network(2, isolation=mode, ipv6=False)
     gateway = {
@@ -26,14 +26,14 @@ def goal_of(mode: str) -> Target:
         "public_endpoint": "203.0.113.1",
         "vlan_scope": "network",
     }
-    return world.goal(world.intent(gateway, mesh=mesh, four=four, **world.every_type(mode)))
+    return world.target(world.intent(gateway, mesh=mesh, four=four, **world.every_type(mode)))
 
 
-GOALS = {mode: goal_of(mode) for mode in MODES}
+TARGETS = {mode: target_of(mode) for mode in MODES}
 
 
 def looked(mode: str) -> tuple[State, Host]:
-    found = planned_run(FakeKernel(), GOALS[mode])
+    found = planned_run(FakeKernel(), TARGETS[mode])
     exits = tuple(EgressLink(link.name, forwarding4=True) for link in found.observed.host.exits)
     host = dataclasses.replace(
         found.observed.host, uplink_addresses=("203.0.113.1", "2001:db8:113::1"), exits=exits
@@ -83,15 +83,15 @@ CASES = [
 def ask(
     mode: str, network: str, endpoint: str, target: str, protocol: str, port: int
 ) -> tuple[Stage, ...]:
-    goal, (state, host) = GOALS[mode], SEEN[mode]
-    name = network if network in goal.intent.networks else f"{mode[0]}-{network}"
-    allocation = goal.allocations.networks[name]
+    wanted, (state, host) = TARGETS[mode], SEEN[mode]
+    name = network if network in wanted.intent.networks else f"{mode[0]}-{network}"
+    allocation = wanted.allocations.networks[name]
     if target in allocation.endpoints:
         target = str(allocation.endpoints[target].address)
     target = {"gateway": str(allocation.gateway_address), "unused": str(allocation.subnet[-1])}.get(
         target, target
     )
-    return explain(state, host, question_of(goal, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
+    return explain(state, host, question_of(wanted, name, endpoint, target, protocol, port))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -107,8 +107,8 @@ def test_what_decides(mode: str, case: tuple[str, str, str, str, int, bool, str]
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_not_in_the_kernel_decides(mode: str) -> None:
-    goal, (state, host) = GOALS[mode], SEEN[mode]
-    question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
+    wanted, (state, host) = TARGETS[mode], SEEN[mode]
+    question = question_of(wanted, "mesh", "e1", "198.51.100.7", "tcp", 443)
     bare = State.of(item for item in state if type(item).__name__ != "WireguardPeer")
     assert "no such peer" in explain(bare, host, question)[-1].what
     revoked = State.of(
@@ -125,8 +125,8 @@ def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
     """By a link that the network may not leave by, or that does not forward, it does not pass; nor
     where no route leads.
     """
-    goal, (state, host) = GOALS[mode], SEEN[mode]
-    question = question_of(goal, "mesh", "e1", "198.51.100.7", "tcp", 443)
+    wanted, (state, host) = TARGETS[mode], SEEN[mode]
+    question = question_of(wanted, "mesh", "e1", "198.51.100.7", "tcp", 443)
 
     def last(way: RangeRoute, *forwarding: str) -> str:
         exits = tuple(EgressLink(name, forwarding4=True) for name in forwarding)

@@ -30,8 +30,8 @@ NOTHING = Allocations({})
 SHARES = ("nft-part", "nft-table", "nft-elements/shares", "nft-elements/sides")
 
 
-def applied(goal: Target) -> State:
-    return compile_state(goal.intent, goal.allocations, goal.master, HOST, goal.today).state
+def applied(target: Target) -> State:
+    return compile_state(target.intent, target.allocations, target.master, HOST, target.today).state
 
 
 def again(found: Recovered, intent: Intent) -> State:
@@ -54,35 +54,37 @@ def aged(intent: Intent) -> Target:
     fewer = intent.model_copy(
         update={"networks": {name: intent.networks[name] for name in list(intent.networks)[1::2]}}
     )
-    return world.goal(intent, world.goal(fewer).allocations)
+    return world.target(intent, world.target(fewer).allocations)
 
 
 @pytest.mark.parametrize("mode", ["namespace", "vrf"])
 def test_with_the_record_everything_is_known_but_the_secret(mode: str) -> None:
     intent = world.intent(**world.every_type(mode))
-    goal = aged(intent)
-    found = recover(intent, goal.allocations, goal.allocations, None, applied(goal), world.TODAY)
+    target = aged(intent)
+    found = recover(
+        intent, target.allocations, target.allocations, None, applied(target), world.TODAY
+    )
     assert not unnamed(found.intent) and not found.gone
-    assert differences(applied(goal), again(found, intent)) == []
+    assert differences(applied(target), again(found, intent)) == []
 
 
 @pytest.mark.parametrize("mode", ["namespace", "vrf"])
 def test_with_the_secret_alone_every_endpoint_is_known(mode: str) -> None:
     intent = world.intent(**world.every_type(mode))
-    for goal in (world.goal(intent), aged(intent)):
-        found = recover(intent, NOTHING, guess(intent), world.MASTER, applied(goal), world.TODAY)
+    for target in (world.target(intent), aged(intent)):
+        found = recover(intent, NOTHING, guess(intent), world.MASTER, applied(target), world.TODAY)
         assert not unnamed(found.intent)
         # Of a network without a way out, the transit link that it will never have is nowhere:
         # others must not use its range.
-        assert set(differences(applied(goal), again(found, intent))) <= {"root/nft-table/warpd"}
+        assert set(differences(applied(target), again(found, intent))) <= {"root/nft-table/warpd"}
 
 
 @pytest.mark.parametrize("mode", ["namespace", "vrf"])
 def test_with_nothing_at_all_the_kernel_stays_as_it_is(mode: str) -> None:
     """But for shares of connections, where neither says whether a peer is a phone or a router."""
     intent = world.intent(**world.every_type(mode))
-    goal = world.goal(intent)
-    found = recover(intent, NOTHING, guess(intent), None, applied(goal), world.TODAY)
+    target = world.target(intent)
+    found = recover(intent, NOTHING, guess(intent), None, applied(target), world.TODAY)
     by_routes = {"berlin", "paris", "hq"}
     assert {
         name
@@ -90,7 +92,7 @@ def test_with_nothing_at_all_the_kernel_stays_as_it_is(mode: str) -> None:
         for name in one.endpoints
         if not name.startswith(UNNAMED)
     } == by_routes
-    changed = differences(applied(goal), again(found, intent))
+    changed = differences(applied(target), again(found, intent))
     assert [key for key in changed if not any(word in key for word in SHARES)] == []
 
 
@@ -135,8 +137,8 @@ def test_who_is_removed_or_disabled_is_told_by(evidence: str) -> None:
         "endpoints": EVIDENCE[evidence](),
     }
     intent = world.intent(a=body)
-    goal = world.goal(intent)
-    state = applied(goal)
+    target = world.target(intent)
+    state = applied(target)
     fewer = without(intent, "a", "e2")
     left = peers(again(recover(fewer, NOTHING, guess(fewer), None, state, world.TODAY), fewer))
     assert len(left) == 2 and left < peers(state)
@@ -144,7 +146,7 @@ def test_who_is_removed_or_disabled_is_told_by(evidence: str) -> None:
 
 def test_who_cannot_be_told_stays_and_is_counted() -> None:
     intent = one()
-    state = applied(world.goal(intent))
+    state = applied(world.target(intent))
     fewer = without(intent, "a", "e2")
     found = recover(fewer, NOTHING, guess(fewer), None, state, world.TODAY)
     assert unnamed(found.intent) == {"a": 3}
@@ -155,7 +157,7 @@ def test_who_cannot_be_told_stays_and_is_counted() -> None:
 def test_no_endpoint_left_in_the_yaml_none_left_in_the_kernel() -> None:
     intent = one()
     empty = without(intent, "a", "e1", "e2", "e3")
-    found = recover(empty, NOTHING, guess(empty), None, applied(world.goal(intent)), world.TODAY)
+    found = recover(empty, NOTHING, guess(empty), None, applied(world.target(intent)), world.TODAY)
     assert not unnamed(found.intent) and not peers(again(found, empty))
 
 
@@ -163,13 +165,13 @@ def test_networks_that_the_yaml_lacks_or_disables() -> None:
     intent = world.intent(a=world.network(1), b=world.network(1), c=world.network(1))
     off = intent.networks["b"].model_copy(update={"enabled": False})
     fewer = intent.model_copy(update={"networks": {"b": off, "c": intent.networks["c"]}})
-    found = recover(fewer, NOTHING, guess(fewer), None, applied(world.goal(intent)), world.TODAY)
+    found = recover(fewer, NOTHING, guess(fewer), None, applied(world.target(intent)), world.TODAY)
     assert set(found.intent.networks) == {"c"} and found.gone == ("a",)
 
 
 def test_a_network_that_shows_no_range_is_refused_not_guessed() -> None:
     intent = one()
-    state = applied(world.goal(intent))
+    state = applied(world.target(intent))
     bare = State.of(item for item in state if not isinstance(item, Address | Route))
     with pytest.raises(WarpError, match="network a"):
         recover(intent, NOTHING, guess(intent), None, bare, world.TODAY)
@@ -178,6 +180,6 @@ def test_a_network_that_shows_no_range_is_refused_not_guessed() -> None:
 def test_another_secret_is_no_evidence() -> None:
     """A master secret that made none of the devices' keys knows none of the peers either."""
     intent = one()
-    state = applied(world.goal(intent))
+    state = applied(world.target(intent))
     found = recover(intent, NOTHING, guess(intent), Secret(bytes([7]) * 32), state, world.TODAY)
     assert unnamed(found.intent) == {"a": 3} and peers(again(found, intent)) == peers(state)

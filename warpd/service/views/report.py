@@ -62,63 +62,65 @@ def _keys_to_come(session: Session, read: LoadedIntent) -> list[dict[str, str]]:
 
 
 def described(
-    session: Session, goal: Target, found: PlannedRun, read: LoadedIntent
+    session: Session, target: Target, found: PlannedRun, read: LoadedIntent
 ) -> dict[str, Any]:
     """Return the whole plan: its steps, its rows, risks, problems and warnings.
 
     Args:
         session: the files.
-        goal: the target.
+        target: the target.
         found: the observation and the plan.
         read: the intent and its allocations.
     """
-    seen = overview_of(session, goal, found, read)
+    seen = overview_of(session, target, found, read)
     rows = [row.as_json() for row in seen.rows]
     warnings = [*warnings_of(found, read), *taken_ports(found), *_keys_to_come(session, read)]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **outlook(session, goal, found, read, seen),
+        **outlook(session, target, found, read, seen),
     }
     return {**plan_json(found.plan, warnings, rows), **more}
 
 
 def without_steps(
-    session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None
+    session: Session, target: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None
 ) -> dict[str, Any]:
     """Return the same as `described` without the steps, for a plan that is about to be applied.
 
     Args:
         before: the intent that was applied before; None where it is not known.
     """
-    seen = _overview(before, goal, found, read)
+    seen = _overview(before, target, found, read)
     rows = [row.as_json() for row in seen.rows]
     warnings = [*warnings_of(found, read), *taken_ports(found)]
     more = {
         "problems": problems_json(found.compiled.problems),
-        **outlook(session, goal, found, read, seen),
+        **outlook(session, target, found, read, seen),
     }
     return {**headline(found.plan, warnings, rows), **more}
 
 
-def overview_of(session: Session, goal: Target, found: PlannedRun, read: LoadedIntent) -> Overview:
+def overview_of(
+    session: Session, target: Target, found: PlannedRun, read: LoadedIntent
+) -> Overview:
     """Return what a plan changes in comparison with the intent in force.
 
     It has to be called before the plan is recorded in the history.
     """
-    return _overview(intent_in_force(session) if found.plan.steps else None, goal, found, read)
+    return _overview(intent_in_force(session) if found.plan.steps else None, target, found, read)
 
 
 def _overview(
-    before: Intent | None, goal: Target, found: PlannedRun, read: LoadedIntent
+    before: Intent | None, target: Target, found: PlannedRun, read: LoadedIntent
 ) -> Overview:
-    after = Side(goal.intent, goal.allocations)
+    after = Side(target.intent, target.allocations)
     return overview(
         found.plan,
         Side(before, read.previous),
         after,
         found.observed.traffic,
         int(time.time()),
-        goal.today,
+        target.today,
     )
 
 
@@ -133,7 +135,7 @@ def intent_in_force(session: Session) -> Intent | None:
 
 
 def outlook(
-    session: Session, goal: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
+    session: Session, target: Target, found: PlannedRun, read: LoadedIntent, seen: Overview
 ) -> dict[str, Any]:
     """Return what a plan means for clients that are in use: `risks`, `stale_configs`, and the
     `quarantine` of released allocations.
@@ -144,7 +146,7 @@ def outlook(
     ]
     return {
         "risks": [*own, *(risk.as_json() for risk in seen.risks)],
-        "stale_configs": stale_configs(goal, found.observed.host, session.store.delivered()),
+        "stale_configs": stale_configs(target, found.observed.host, session.store.delivered()),
         "quarantine": quarantine_json(read.quarantine),
     }
 
@@ -208,26 +210,26 @@ def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def status_data(
-    session: Session, read: LoadedIntent, goal: Target, found: PlannedRun
+    session: Session, read: LoadedIntent, target: Target, found: PlannedRun
 ) -> dict[str, Any]:
     """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
-    data = status_json(goal, found, int(time.time()))
+    data = status_json(target, found, int(time.time()))
     data["warnings"] = list(host_warnings(found.observed.host, read.allocations, read.intent))
     data["quarantine"] = quarantine_json(read.quarantine)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()
     for network in data["networks"]:
         for endpoint in network["endpoints"]:
-            endpoint |= version_of(versions, goal, found, endpoint["network"], endpoint["name"])
+            endpoint |= version_of(versions, target, found, endpoint["network"], endpoint["name"])
     return data
 
 
 def version_of(
-    versions: Versions, goal: Target, found: PlannedRun, network: str, name: str
+    versions: Versions, target: Target, found: PlannedRun, network: str, name: str
 ) -> dict[str, Any]:
     """Return the version of an endpoint's current config, and whether it was ever exported."""
-    digest = current_digest(goal, found.observed.host, network, name)
-    return versions.of(*known_as(goal, network, name), digest)
+    digest = current_digest(target, found.observed.host, network, name)
+    return versions.of(*known_as(target, network, name), digest)
 
 
 def pending_json(history: History) -> dict[str, Any] | None:

@@ -24,19 +24,19 @@ from warpd.service.views.render import VERSION, problems_json
 GONE = PeerTraffic(0, 0, 0, "")
 
 
-def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
+def status_json(target: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
     """Return every network and endpoint as it is in the kernel.
 
     Args:
-        goal: the target.
+        target: the target.
         found: the observation and the plan.
         now_s: seconds since the epoch, for the age of handshakes.
     """
-    networks = [network_json(goal, found, name, now_s) for name in sorted(goal.intent.networks)]
+    networks = [network_json(target, found, name, now_s) for name in sorted(target.intent.networks)]
     pending = sorted({step.network for step in found.plan.steps})
     return {
         "version": VERSION,
-        "gateway": goal.intent.gateway.name or found.observed.host.hostname,
+        "gateway": target.intent.gateway.name or found.observed.host.hostname,
         "uplink": found.observed.host.uplink,
         "in_sync": found.plan.empty and not found.compiled.stopped,
         "pending_networks": pending,
@@ -49,9 +49,9 @@ def status_json(goal: Target, found: PlannedRun, now_s: int) -> dict[str, Any]:
     }
 
 
-def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
+def network_json(target: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
     """Return one network with its endpoints, as in `status_json`."""
-    network = _resolved(goal, found, name)
+    network = _resolved(target, found, name)
     group = network.group
     place = placement_of(network)
     changes = sum(step.group == group for step in found.plan.steps)
@@ -59,7 +59,7 @@ def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict
     blocked = [item.foreign for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
-        **network_allocation_json(goal, found, name),
+        **network_allocation_json(target, found, name),
         "enabled": network.intent.enabled,
         "up": device is not None,
         "in_sync": not changes and not blocked and group not in found.compiled.stopped,
@@ -68,19 +68,19 @@ def network_json(goal: Target, found: PlannedRun, name: str, now_s: int) -> dict
         "problems": problems,
         "drops": _drops(found, group),
         "endpoints": [
-            _endpoint_json(goal, found, network, endpoint, now_s)
+            _endpoint_json(target, found, network, endpoint, now_s)
             for endpoint in sorted(network.intent.endpoints)
         ],
     }
 
 
-def _resolved(goal: Target, found: PlannedRun, name: str) -> ResolvedNetwork:
-    return resolve_named(name, goal.intent, goal.allocations, found.observed.host, goal.today)
+def _resolved(target: Target, found: PlannedRun, name: str) -> ResolvedNetwork:
+    return resolve_named(name, target.intent, target.allocations, found.observed.host, target.today)
 
 
-def network_allocation_json(goal: Target, found: PlannedRun, name: str) -> dict[str, Any]:
+def network_allocation_json(target: Target, found: PlannedRun, name: str) -> dict[str, Any]:
     """Return what a network is and has: its type, its numbers and addresses, its policy."""
-    network = _resolved(goal, found, name)
+    network = _resolved(target, found, name)
     allocation = network.allocation
     return {
         "network": name,
@@ -168,18 +168,18 @@ def _drops(found: PlannedRun, netns: str) -> dict[str, dict[str, int]]:
 
 
 def endpoint_json(
-    goal: Target, found: PlannedRun, network_name: str, name: str, now_s: int
+    target: Target, found: PlannedRun, network_name: str, name: str, now_s: int
 ) -> dict[str, Any]:
     """Return one endpoint, as in `status_json`."""
-    return _endpoint_json(goal, found, _resolved(goal, found, network_name), name, now_s)
+    return _endpoint_json(target, found, _resolved(target, found, network_name), name, now_s)
 
 
 def _endpoint_json(
-    goal: Target, found: PlannedRun, network: ResolvedNetwork, name: str, now_s: int
+    target: Target, found: PlannedRun, network: ResolvedNetwork, name: str, now_s: int
 ) -> dict[str, Any]:
     resolved = network.endpoint(name)
     endpoint = resolved.intent
-    public = public_key_of(resolved.key_name, endpoint, network.vcid, goal.master)
+    public = public_key_of(resolved.key_name, endpoint, network.vcid, target.master)
     place = placement_of(network)
     traffic = found.observed.traffic.get(peer_key(place.netns, place.tunnel, public))
     return {
@@ -188,7 +188,7 @@ def _endpoint_json(
         "type": endpoint.type,
         "description": endpoint.description,
         "enabled": endpoint.enabled,
-        **_expiry_json(endpoint.expires, goal.today),
+        **_expiry_json(endpoint.expires, target.today),
         "in_force": network.intent.enabled and network.is_in_force(name),
         "in_kernel": traffic is not None,
         "address": str(resolved.address),

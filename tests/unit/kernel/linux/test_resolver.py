@@ -107,6 +107,6 @@ def test_a_name_is_no_part_of_what_is_compared() -> None:
     drift.
     """
     sites = {"type": "l3vpn-gateway", "endpoints": {"paris": {"type": "gateway", "endpoint": NAME}}}
-    goal = world.goal(world.intent(sites=sites))
-    assert goal.intent.networks["sites"].endpoints["paris"].endpoint == NAME
+    target = world.target(world.intent(sites=sites))
+    assert target.intent.networks["sites"].endpoints["paris"].endpoint == NAME
     assert peer(NAME) == peer("198.51.100.7:51820")

@@ -58,7 +58,7 @@ def by_pyroute2(message: Message) -> bytes:
 
 def wanted(mode: str) -> list[KernelObject]:
     intent = world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type(mode))
-    return list(planned_run(FakeKernel(), world.goal(intent)).compiled.state)
+    return list(planned_run(FakeKernel(), world.target(intent)).compiled.state)
 
 
 def updates(item: KernelObject) -> Iterator[KernelObject]:

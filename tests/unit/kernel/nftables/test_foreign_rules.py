@@ -15,7 +15,7 @@ from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet, Host
 from warpd.reconcile.engine import Target
 from warpd.service.views.advice import host_warnings, uncertain_chains
 
-GOAL = world.goal(
+TARGET = world.target(
     world.intent(
         web=world.network(1),
         corp={
@@ -25,7 +25,7 @@ GOAL = world.goal(
         sites={"type": "l3vpn-gateway", "isolation": "vrf"},
     )
 )
-PORTS = sorted(allocation.port for allocation in GOAL.allocations.networks.values())
+PORTS = sorted(allocation.port for allocation in TARGET.allocations.networks.values())
 ESTABLISHED = {
     "match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}
 }
@@ -57,8 +57,10 @@ def host(*chains: ForeignChain, sets: tuple[ForeignSet, ...] = ()) -> Host:
     )
 
 
-def messages(found: Host, goal: Target = GOAL) -> list[str]:
-    return [warning["message"] for warning in host_warnings(found, goal.allocations, goal.intent)]
+def messages(found: Host, target: Target = TARGET) -> list[str]:
+    return [
+        warning["message"] for warning in host_warnings(found, target.allocations, target.intent)
+    ]
 
 
 def inbound(
@@ -147,9 +149,9 @@ def test_verdict_maps_are_followed() -> None:
 def test_what_is_not_understood_is_never_claimed(strange: dict[str, Any]) -> None:
     found = host(chain("INPUT", [strange, ACCEPT], hook="input", policy="drop"))
     assert messages(found) == []
-    assert uncertain_chains(found, GOAL.allocations, GOAL.intent) == ["ip filter INPUT"]
+    assert uncertain_chains(found, TARGET.allocations, TARGET.intent) == ["ip filter INPUT"]
     assert (
-        uncertain_chains(found, GOAL.allocations, GOAL.intent, PORTS) == []
+        uncertain_chains(found, TARGET.allocations, TARGET.intent, PORTS) == []
     )  # sessions prove that packets pass
     assert len(inbound([strange, DROP], [REJECT])) == 1  # either way it ends in a drop
 
@@ -217,8 +219,8 @@ def test_a_family_in_which_no_client_comes_is_not_looked_at() -> None:
 
 
 def test_disabled_networks_need_no_port() -> None:
-    goal = world.goal(world.intent(web=world.network(1, enabled=False)))
-    assert messages(host(chain("INPUT", hook="input", policy="drop")), goal) == []
+    target = world.target(world.intent(web=world.network(1, enabled=False)))
+    assert messages(host(chain("INPUT", hook="input", policy="drop")), target) == []
 
 
 def test_the_hint_lets_the_packet_through() -> None:
@@ -227,7 +229,7 @@ def test_the_hint_lets_the_packet_through() -> None:
         chain("INPUT", [REJECT], hook="input"), chain("FORWARD", [REJECT], hook="forward")
     )
     hints = " ".join(
-        warning["hint"] for warning in host_warnings(before, GOAL.allocations, GOAL.intent)
+        warning["hint"] for warning in host_warnings(before, TARGET.allocations, TARGET.intent)
     )
     assert "nft insert rule ip filter INPUT udp dport { " + ", ".join(map(str, PORTS)) in hints
     assert 'nft insert rule ip filter FORWARD iifname { "dn-*", "vrf-*" } accept' in hints

@@ -44,8 +44,8 @@ GATEWAY = {"pools": {"ports": "51820-51899"}}
 
 def compiled(*modes: str) -> Compiled:
     networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
-    goal = world.goal(world.intent(GATEWAY, **networks))
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+    wanted = world.target(world.intent(GATEWAY, **networks))
+    built = compile_state(wanted.intent, wanted.allocations, wanted.master, PLAIN, wanted.today)
     assert not built.problems
     return built
 
@@ -215,10 +215,10 @@ def test_of_icmp_only_echo_leaves(mode: str) -> None:
 
 def alone(body: dict[str, Any]) -> tuple[Compiled, int]:
     """A network by itself, and its VCID."""
-    goal = world.goal(world.intent(GATEWAY, web=body))
-    built = compile_state(goal.intent, goal.allocations, goal.master, PLAIN, goal.today)
+    wanted = world.target(world.intent(GATEWAY, web=body))
+    built = compile_state(wanted.intent, wanted.allocations, wanted.master, PLAIN, wanted.today)
     assert not built.problems
-    return built, goal.allocations.networks["web"].vcid
+    return built, wanted.allocations.networks["web"].vcid
 
 
 def ways_out(mode: str, vcid: int) -> list[tuple[str, tuple[str, str]]]:
@@ -416,9 +416,9 @@ def test_segments_let_in_the_granted_vlans(mode: str) -> None:
 )
 def test_reach_comes_last_and_goes_first(modes: tuple[str, ...]) -> None:
     networks = {name: body for mode in modes for name, body in world.every_type(mode).items()}
-    goal = world.goal(world.intent(GATEWAY, **networks))
+    wanted = world.target(world.intent(GATEWAY, **networks))
     kernel = FakeKernel()
-    steps = planned_run(kernel, goal).plan.steps
+    steps = planned_run(kernel, wanted).plan.steps
     for group in {step.group for step in steps} - {ROOT}:
         own = [step for step in steps if step.group == group]
         ranks = [step.change.subject.phase for step in own]
@@ -697,8 +697,8 @@ def test_each_network_leaves_by_links_of_its_own(mode: str) -> None:
             RangeRoute("10.0.0.0/8", ("lan7",)),
         ),
     )
-    goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
-    built = compile_state(goal.intent, goal.allocations, goal.master, host, world.TODAY)
+    wanted = world.target(world.intent(GATEWAY, **world.every_type(mode)))
+    built = compile_state(wanted.intent, wanted.allocations, wanted.master, host, world.TODAY)
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     sets = {item.name: set(item.elements) for item in table.sets}
     doors = {
@@ -732,8 +732,10 @@ def test_a_link_with_a_name_that_means_more_lets_nothing_out() -> None:
     host = dataclasses.replace(
         PLAIN, uplinks4=("e*",), uplinks6=(), ways=(RangeRoute("10.9.0.0/16", ("lan*",)),)
     )
-    goal = world.goal(world.intent(GATEWAY, web=world.network(1, allow_private=["10.9.0.0/16"])))
-    built = compile_state(goal.intent, goal.allocations, goal.master, host, world.TODAY)
+    wanted = world.target(
+        world.intent(GATEWAY, web=world.network(1, allow_private=["10.9.0.0/16"]))
+    )
+    built = compile_state(wanted.intent, wanted.allocations, wanted.master, host, world.TODAY)
     table = next(item for item in built.state if isinstance(item, NftTable) and item.netns == ROOT)
     assert not any(
         item.elements for item in table.sets if item.name.startswith(("uplinks", "ways"))

@@ -31,9 +31,9 @@ LINK_WIDE = ("224.0.0.1", "255.255.255.255", "fe80::1", "ff02::1")
 
 
 def compiled(mode: str) -> Compiled:
-    goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
+    wanted = world.target(world.intent(GATEWAY, **world.every_type(mode)))
     host = dataclasses.replace(PLAIN, local=HOST_LOCAL)
-    return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
+    return compile_state(wanted.intent, wanted.allocations, wanted.master, host, wanted.today)
 
 
 def passes(filters: Filters, target: str, icmp_type: int | None = None) -> bool:

@@ -46,8 +46,8 @@ OTHERS_MARKS = (
 
 
 def on(host: Host, mode: str) -> Compiled:
-    goal = world.goal(world.intent(GATEWAY, **world.every_type(mode)))
-    return compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
+    target = world.target(world.intent(GATEWAY, **world.every_type(mode)))
+    return compile_state(target.intent, target.allocations, target.master, host, target.today)
 
 
 def root_chains(built: Compiled) -> dict[str, list[dict[str, Any]]]:

@@ -132,8 +132,8 @@ def test_the_fence_stands_without_the_ruleset(mode: str) -> None:
         PLAIN, forwarding4=True, forwarding6=True, exits=(EgressLink("eth0", forwarding4=True),)
     )
     for host, fenced in ((PLAIN, {4, 6}), (forwards, set())):
-        goal = world.goal(world.intent({}, web=world.network(2, isolation=mode)))
-        built = compile_state(goal.intent, goal.allocations, goal.master, host, goal.today)
+        wanted = world.target(world.intent({}, web=world.network(2, isolation=mode)))
+        built = compile_state(wanted.intent, wanted.allocations, wanted.master, host, wanted.today)
         rules = [item for item in built.state if isinstance(item, Rule) and item.link == "eth0"]
         drops = [item for item in rules if item.blackhole and not (item.to or item.of_vrf)]
         assert {item.version for item in drops} == fenced

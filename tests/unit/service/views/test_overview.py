@@ -31,10 +31,10 @@ NOW_S = 2_000_000_000
 DAY = date(2026, 1, 1)
 
 
-def running(goal: Target) -> FakeKernel:
+def running(target: Target) -> FakeKernel:
     kernel = FakeKernel()
-    found = planned_run(kernel, goal)
-    assert converge(kernel, lambda: replan(kernel, goal, found), found).complete
+    found = planned_run(kernel, target)
+    assert converge(kernel, lambda: replan(kernel, target, found), found).complete
     return kernel
 
 
@@ -51,7 +51,7 @@ def corp(*names: str, **fields: Any) -> dict[str, Any]:
 def seen(
     kernel: FakeKernel, before: Target, after: Target, traffic: dict[str, int] | None = None
 ) -> tuple[PlannedRun, Overview]:
-    """The overview of what leads from one goal to the next; `traffic` is seconds since the
+    """The overview of what leads from one target to the next; `traffic` is seconds since the
     handshake by endpoint.
     """
     found = planned_run(kernel, after)
@@ -80,7 +80,7 @@ def shown(found: PlannedRun, view: Overview, verbose: bool = False) -> str:
 
 def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
     resource = {"subnet": "172.21.0.0/16", "protocol": "tcp", "ports": [443]}
-    before = world.goal(
+    before = world.target(
         world.intent(
             bravo=corp("berlin", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}])
         )
@@ -88,7 +88,7 @@ def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
     wanted = world.intent(
         bravo=corp("anna", "carl"), corp=corp("x", resources=[{"subnet": "10.1.0.0/16"}, resource])
     )
-    after = world.goal(wanted, before.allocations)
+    after = world.target(wanted, before.allocations)
     found, view = seen(running(before), before, after, {"berlin": 7, "carl": 3})
     assert texts(view) == [
         "- endpoint bravo/berlin 10.200.0.1, connected 7 s ago: removed from the YAML",
@@ -106,8 +106,8 @@ def test_an_endpoint_comes_another_goes_and_a_resource_is_added() -> None:
 
 
 def test_what_goes_carries_its_name_also_when_only_tombstones_know_it() -> None:
-    before = world.goal(world.intent(bravo=corp("anna", "berlin")))
-    after = world.goal(world.intent(bravo=corp("anna")), before.allocations)
+    before = world.target(world.intent(bravo=corp("anna", "berlin")))
+    after = world.target(world.intent(bravo=corp("anna")), before.allocations)
     kernel = running(before)
     for key, item in list(kernel.objects.items()):  # the kernel knows no labels
         if isinstance(item, WireguardPeer):
@@ -134,8 +134,8 @@ def test_what_goes_carries_its_name_also_when_only_tombstones_know_it() -> None:
 
 
 def test_a_network_that_goes_is_a_risk_and_says_how_many_are_connected() -> None:
-    before = world.goal(world.intent(alpha=corp("a", "b"), bravo=corp("c")))
-    after = world.goal(
+    before = world.target(world.intent(alpha=corp("a", "b"), bravo=corp("c")))
+    after = world.target(
         world.intent(alpha=corp("a", "b"), bravo=corp("c", enabled=False)), before.allocations
     )
     _found, view = seen(running(before), before, after, {"c": 170, "a": 1})
@@ -151,17 +151,17 @@ def test_a_network_that_goes_is_a_risk_and_says_how_many_are_connected() -> None
 
 
 def test_old_handshakes_are_no_connection() -> None:
-    before = world.goal(world.intent(a=corp("x", "y")))
-    after = world.goal(world.intent(a=corp("x")), before.allocations)
+    before = world.target(world.intent(a=corp("x", "y")))
+    after = world.target(world.intent(a=corp("x")), before.allocations)
     _found, view = seen(running(before), before, after, {"y": 181})
     assert view.risks == () and view.rows[0].connected_s is None
 
 
 def test_renames_are_shown_and_counted_though_the_kernel_hardly_changes() -> None:
-    before = world.goal(world.intent(a=corp("x", "y")))
+    before = world.target(world.intent(a=corp("x", "y")))
     body = corp("y")
     body["endpoints"]["z"] = {"type": "mobile", "renamed_from": "x"}
-    after = world.goal(world.intent(a=body), before.allocations)
+    after = world.target(world.intent(a=body), before.allocations)
     found, view = seen(running(before), before, after)
     assert found.plan.empty and texts(view) == ["~ endpoint a/z: renamed from x"]
     data = plan_json(found.plan, (), [row.as_json() for row in view.rows])
@@ -175,49 +175,49 @@ def test_renames_are_shown_and_counted_though_the_kernel_hardly_changes() -> Non
         DAY,
     )
     assert again.rows == ()
-    renamed = world.goal(world.intent(b=corp("x", "y", renamed_from="a")), before.allocations)
+    renamed = world.target(world.intent(b=corp("x", "y", renamed_from="a")), before.allocations)
     _found, view = seen(running(before), before, renamed)
     assert texts(view) == ["~ network b: renamed from a"]
 
 
 def test_a_repair_names_the_object_and_the_endpoint() -> None:
-    goal = world.goal(world.intent(a=corp("x", "y")))
-    kernel = running(goal)
+    target = world.target(world.intent(a=corp("x", "y")))
+    kernel = running(target)
     routes = [
         key
         for key, item in kernel.objects.items()
         if isinstance(item, Route) and item.prefix == "10.200.0.0/28"
     ]
     del kernel.objects[routes[0]]
-    _found, view = seen(kernel, goal, goal)
+    _found, view = seen(kernel, target, target)
     assert texts(view) == ["~ network a: repair: route 10.200.0.0/28 missing"]
-    kernel = running(goal)
+    kernel = running(target)
     peers = [
         key
         for key, item in kernel.objects.items()
         if isinstance(item, WireguardPeer) and item.label == "y"
     ]
     del kernel.objects[peers[0]]
-    _found, view = seen(kernel, goal, goal)
+    _found, view = seen(kernel, target, target)
     assert texts(view) == ["+ endpoint a/y 10.200.0.2: missing in the kernel"]
-    kernel = running(goal)
+    kernel = running(target)
     key, item = next(
         (k, i)
         for k, i in kernel.objects.items()
         if isinstance(i, NftElements) and i.set == "endpoints4"
     )
     kernel.objects[key] = dataclasses.replace(item, elements=item.elements - {"10.200.0.1"})
-    _found, view = seen(kernel, goal, goal)
+    _found, view = seen(kernel, target, target)
     assert texts(view) == ["~ network a: repair: firewall set endpoints4 (+10.200.0.1) changed"]
 
 
 def test_a_flushed_guard_is_a_repair_of_the_gateway() -> None:
-    goal = world.goal(world.intent(a=corp("x", isolation="vrf")))
-    kernel = running(goal)
+    target = world.target(world.intent(a=corp("x", isolation="vrf")))
+    kernel = running(target)
     table = kernel.objects[table_key("")]
     assert isinstance(table, NftTable)
     kernel.objects[table_key("")] = dataclasses.replace(table, chains=table.chains[1:])
-    _found, view = seen(kernel, goal, goal)
+    _found, view = seen(kernel, target, target)
     assert texts(view)[0] == "~ gateway: firewall rules changed"
 
 
@@ -228,7 +228,7 @@ def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
         "expected_users": 6,
         "endpoints": {"b": cpe, "p": {"type": "cpe"}},
     }
-    before = world.goal(world.intent(s=body))
+    before = world.target(world.intent(s=body))
     moved = {
         **body,
         "endpoints": {
@@ -236,7 +236,7 @@ def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
             "p": {"type": "cpe", "rotation": 1},
         },
     }
-    after = world.goal(world.intent(s=moved), before.allocations)
+    after = world.target(world.intent(s=moved), before.allocations)
     _found, view = seen(running(before), before, after, {"p": 5})
     assert texts(view) == [
         "~ endpoint s/b 10.50.0.1: routes +192.168.2.0/24 -192.168.1.0/24; keepalive 0 s -> 25 s",
@@ -246,9 +246,9 @@ def test_a_new_key_and_new_routes_of_an_endpoint() -> None:
 
 @pytest.mark.parametrize("isolation", ["namespace", "vrf"])
 def test_the_text_holds_no_raw_values_and_fits_a_terminal(isolation: str) -> None:
-    goal = world.goal(world.intent(**world.every_type(isolation)))
+    target = world.target(world.intent(**world.every_type(isolation)))
     kernel = FakeKernel()
-    found, view = seen(kernel, dataclasses.replace(goal, allocations=Allocations({})), goal)
+    found, view = seen(kernel, dataclasses.replace(target, allocations=Allocations({})), target)
     plain = shown(found, view)
     assert max(len(line) for line in plain.splitlines()) <= 80
     assert f"+ network {isolation[0]}-web: secure-internet; 10.100.0.0/29; port 5182" in plain
@@ -261,14 +261,16 @@ def test_the_text_holds_no_raw_values_and_fits_a_terminal(isolation: str) -> Non
 
 
 def test_a_plan_with_nothing_to_do_is_one_line() -> None:
-    goal = world.goal(world.intent(a=corp("x")))
-    found, view = seen(running(goal), goal, goal)
+    target = world.target(world.intent(a=corp("x")))
+    found, view = seen(running(target), target, target)
     assert shown(found, view) == "In sync: the kernel is what the YAML says. Nothing to do."
 
 
 def test_many_endpoints_are_counted() -> None:
-    goal = world.goal(world.intent(a=world.network(100)))
-    found, view = seen(FakeKernel(), dataclasses.replace(goal, allocations=Allocations({})), goal)
+    target = world.target(world.intent(a=world.network(100)))
+    found, view = seen(
+        FakeKernel(), dataclasses.replace(target, allocations=Allocations({})), target
+    )
     text = shown(found, view)
     assert (
         "+ and 80 more endpoints of a" in text
@@ -278,9 +280,9 @@ def test_many_endpoints_are_counted() -> None:
 
 
 def test_set_changes_show_what_changes() -> None:
-    goal = world.goal(world.intent(a=corp("x", "y")))
-    kernel = running(goal)
-    after = world.goal(world.intent(a=corp("x", "y", "z")), goal.allocations)
+    target = world.target(world.intent(a=corp("x", "y")))
+    kernel = running(target)
+    after = world.target(world.intent(a=corp("x", "y", "z")), target.allocations)
     steps = [
         step for step in planned_run(kernel, after).plan.steps if step.key.kind == "nft-elements"
     ]
@@ -321,11 +323,11 @@ def test_the_command_line_shows_a_rename_with_exit_code_2(tmp_path: Path) -> Non
     )
     session = Session(yaml, tmp_path / "state")
     first = session.read()
-    goal = session.commit(first)
-    kernel = running(goal)
+    target = session.commit(first)
+    kernel = running(target)
     yaml.write_text(yaml.read_text().replace("x: {type: cpe}", "y: {type: cpe, renamed_from: x}"))
     read = session.read()
-    after = session.goal(read, create=False)
+    after = session.target(read, create=False)
     assert [
         row.action for row in overview_of(session, after, planned_run(kernel, after), read).rows
     ] == ["rename"]

@@ -29,23 +29,23 @@ from warpd.store.state_folder import Store
 HOST = Host(uplink_addresses=("203.0.113.1",))
 
 
-def exported(store: Store, goal: Target, network: str, endpoint: str) -> None:
-    made = current_config(goal, HOST, network, endpoint)
+def exported(store: Store, target: Target, network: str, endpoint: str) -> None:
+    made = current_config(target, HOST, network, endpoint)
     numbered, _ = store.versioned(made, FORMATS["wg-quick"].text)
     store.log_export(numbered, numbered.version, "wg-quick", "me")
 
 
 def test_the_plan_names_the_configs_that_go_stale(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = world.goal(world.intent(a=world.network(2), b=world.network(2)))
+    first = world.target(world.intent(a=world.network(2), b=world.network(2)))
     for network, name in (("a", "e1"), ("b", "e1")):
         exported(store, first, network, name)
     assert stale_configs(first, HOST, store.delivered()) == []
-    one = world.goal(
+    one = world.target(
         world.intent(a=world.network(2, rotation=1), b=world.network(2)), first.allocations
     )
     assert stale_configs(one, HOST, store.delivered()) == ["a/e1"]  # e2 was never given any
-    every = world.goal(
+    every = world.target(
         world.intent({"rotation": 1}, a=world.network(2), b=world.network(2)), first.allocations
     )
     assert stale_configs(every, HOST, store.delivered()) == ["a/e1", "b/e1"]
@@ -60,11 +60,11 @@ def test_the_plan_names_the_configs_that_go_stale(tmp_path: Path) -> None:
 
 def test_a_renamed_endpoint_is_not_stale_and_keeps_its_history(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = world.goal(world.intent(a=world.network(2)))
+    first = world.target(world.intent(a=world.network(2)))
     exported(store, first, "a", "e1")
     body: dict[str, Any] = world.network(2, renamed_from="a")
     body["endpoints"]["phone"] = {**body["endpoints"].pop("e1"), "renamed_from": "e1"}
-    second = world.goal(world.intent(z=body), first.allocations)
+    second = world.target(world.intent(z=body), first.allocations)
     assert stale_configs(second, HOST, store.delivered()) == []
     exported(store, second, "z", "phone")
     assert [len(row["exports"]) for row in store.history("a", "e1")] == [2]
@@ -175,8 +175,8 @@ def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
     from warpd.networks.compiler import compile_state
 
     host = Host(uplink="eth0", wireguard_kernel=True, uplink_mtu=1500)
-    old = world.goal(world.intent(a=world.network(2)))
-    new = world.goal(world.intent(b=world.network(2, renamed_from="a")), old.allocations)
+    old = world.target(world.intent(a=world.network(2)))
+    new = world.target(world.intent(b=world.network(2, renamed_from="a")), old.allocations)
     before, after = (
         compile_state(one.intent, one.allocations, one.master, host, world.TODAY).state
         for one in (old, new)

@@ -21,9 +21,9 @@ WIDTH = 80
 def look(**networks: dict[str, Any]) -> dict[str, Any]:
     """The status of a gateway with these networks, all applied."""
     kernel = FakeKernel()
-    goal = world.goal(world.intent(**networks))
-    converge(kernel, lambda: planned_run(kernel, goal), planned_run(kernel, goal))
-    data = json.loads(json.dumps(status_json(goal, planned_run(kernel, goal), NOW_S)))
+    target = world.target(world.intent(**networks))
+    converge(kernel, lambda: planned_run(kernel, target), planned_run(kernel, target))
+    data = json.loads(json.dumps(status_json(target, planned_run(kernel, target), NOW_S)))
     for network in data["networks"]:
         for row in network["endpoints"]:
             row["in_kernel"] = row["in_force"]  # the fake kernel counts nobody's traffic
