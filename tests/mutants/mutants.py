@@ -1306,9 +1306,9 @@ else:
         API,
         (
             Edit(
-                "warpd.daemon.http.routes:Api._respond",
-                "not peer.may(route.right)",
-                "not peer.may(READ)",
+                "warpd.daemon.http.route:HttpRoute.require",
+                "require_right(identity, self.right)",
+                "require_right(identity, Right.LOOK)",
             ),
         ),
     ),

@@ -1,8 +1,7 @@
 """Who may hold how many connections to the control socket, and when strangers are kept out. Pure.
 
 Decided from the credentials of the kernel alone, before anything of a connection is read or kept.
-Root, the group that may change and the group that may look have places of their own: nobody can
-take another one's.
+Root and each of our groups have places of their own: nobody can take another one's.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ PLACES: Final[Mapping[str, Places]] = {
     "root": Places(64, 64),
     "change": Places(64, 48),
     "read": Places(160, 128),
+    "token": Places(96, 96),
 }
 
 

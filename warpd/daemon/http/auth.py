@@ -1,7 +1,8 @@
 """Who is at the other end of a connection, and what that user may do.
 
-By the word of the kernel alone (SO_PEERCRED and SO_PEERGROUPS, unix(7)): nothing that a peer sends
-counts. Root and the group `warpd` may change, the group `warpd-read` may look.
+By the word of the kernel (SO_PEERCRED and SO_PEERGROUPS, unix(7)). Root and the group `warpd` may
+do everything, the group `warpd-read` may look. The group `warpd-web` may connect, and nothing else
+without a token: it is the process that browsers speak to.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-CHANGERS, READERS = "warpd", "warpd-read"
+from warpd.service.rights import READER, Identity, Right
+
+CHANGERS, READERS, WEB = "warpd", "warpd-read", "warpd-web"
 NEEDS_READ: Final = f"permission denied: membership in group {READERS} required"
 NEEDS_CHANGE: Final = f"read-only access: membership in group {CHANGERS} required"
+NEEDS_TOKEN: Final = "permission denied: a token is required"  # noqa: S105  # a sentence
 RIGHTS: Final = f"root and the group {CHANGERS} may change, the group {READERS} may look"
 SO_PEERGROUPS: Final = 59  # asm-generic/socket.h
 GROUPS_BYTES: Final = 1024  # what Python can ask for: a user of more than 256 groups is refused
@@ -30,8 +34,9 @@ class AccessLevel(enum.IntEnum):
     """What a connection may do."""
 
     NOTHING = 0
-    READ = 1
-    CHANGE = 2
+    TOKEN = 1  # nothing by itself: it may connect, and send the token of somebody
+    READ = 2
+    CHANGE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class PeerCredentials:
 
 
 class Groups:
-    """The numbers of the two groups, looked up again after GROUPS_AGE_S."""
+    """The numbers of our groups, looked up again after GROUPS_AGE_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -72,7 +77,7 @@ class Groups:
         now = self._clock()
         if now - self._looked_up >= GROUPS_AGE_S:
             self._looked_up = now
-            found = {name: _gid(name) for name in (CHANGERS, READERS)}
+            found = {name: _gid(name) for name in (CHANGERS, READERS, WEB)}
             self._gids = {name: gid for name, gid in found.items() if gid is not None}
         return self._gids
 
@@ -81,7 +86,9 @@ class Groups:
         gids = self.gids()
         if uid == 0 or gids.get(CHANGERS) in groups:
             return AccessLevel.CHANGE
-        return AccessLevel.READ if gids.get(READERS) in groups else AccessLevel.NOTHING
+        if gids.get(READERS) in groups:
+            return AccessLevel.READ
+        return AccessLevel.TOKEN if gids.get(WEB) in groups else AccessLevel.NOTHING
 
 
 def _gid(name: str) -> int | None:
@@ -120,3 +127,12 @@ def _ids_of(sock: socket.socket) -> tuple[int, int]:
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _pid, uid, gid = struct.unpack("3i", raw)
     return int(uid), int(gid)
+
+
+def identity_of(peer: PeerCredentials) -> Identity | None:
+    """Who a peer is by the kernel's word; None for one that needs a token."""
+    if peer.right is AccessLevel.CHANGE:
+        return Identity(peer.user, frozenset(Right))
+    if peer.right is AccessLevel.READ:
+        return Identity(peer.user, READER)
+    return None

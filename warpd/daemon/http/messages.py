@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 from warpd.daemon.http.auth import PeerCredentials
 from warpd.daemon.http.connection import SLOW_S, Receive, Scope, Send
+from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
 JSON: Final = "application/json"
@@ -37,8 +38,10 @@ class HttpRequest:
     """What is asked.
 
     Attributes:
-        peer: who asks, with at least the right that the route needs.
-        name: the part of the path that a route calls `{name}`; "" where it has none.
+        peer: the user at the other end.
+        identity: who asks, with at least the right that the route needs; None for a peer without
+            any, on a route that needs none.
+        names: the parts of the path that the route calls `{word}`, by that word.
         query: the last value of each name in the query.
         headers: names in lower case.
         arguments: the JSON object of the body; {} for an empty body.
@@ -48,11 +51,23 @@ class HttpRequest:
     method: str
     path: str
     peer: PeerCredentials
-    name: str
+    identity: Identity | None
+    names: Mapping[str, str]
     query: Mapping[str, str]
     headers: Headers
     arguments: Mapping[str, Any]
     gone: Callable[[], Awaitable[Any]]
+
+    @property
+    def who(self) -> Identity:
+        """Who asks, on a route that needs a right."""
+        assert self.identity is not None  # noqa: S101  # the route has been held against it
+        return self.identity
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it does not wait for readers: of somebody who may change."""
+        return self.identity is not None and self.identity.may(Right.CHANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +81,14 @@ class HttpResponse:
     stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
 
 
+def json_line(data: Mapping[str, Any]) -> bytes:
+    """`data` as a line of JSON."""
+    return json.dumps(data).encode() + b"\n"
+
+
 def json_response(data: Mapping[str, Any], status: int = 200) -> HttpResponse:
     """`data` as a line of JSON."""
-    return HttpResponse(status, JSON, (json.dumps(data).encode() + b"\n",))
+    return HttpResponse(status, JSON, (json_line(data),))
 
 
 def query_of(scope: Scope) -> dict[str, str]:

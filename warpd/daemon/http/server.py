@@ -28,6 +28,7 @@ from typing import Any, Final
 import structlog
 
 from warpd.daemon.http.admission import Admission, Budget, FloodGate
+from warpd.daemon.http.api import Api
 from warpd.daemon.http.auth import (
     NEEDS_READ,
     RIGHTS,
@@ -39,7 +40,6 @@ from warpd.daemon.http.auth import (
 )
 from warpd.daemon.http.connection import Connection, Receive, Scope, Send, short_answer
 from warpd.daemon.http.listener import SocketFile, listen
-from warpd.daemon.http.routes import Api
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 
@@ -283,7 +283,7 @@ class Server:
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
         peer: PeerCredentials = scope["warpd.peer"]
-        while peer.right is AccessLevel.READ:
+        while peer.right < AccessLevel.CHANGE:
             wait_s = self._budget.wait_s(time.thread_time(), time.monotonic())
             if not wait_s:
                 break

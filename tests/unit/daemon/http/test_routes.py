@@ -30,6 +30,7 @@ from warpd.daemon.http.server import Server
 from warpd.daemon.http.view import View
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
+from warpd.service.rights import Right
 
 STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
 DAEMON = {
@@ -363,7 +364,7 @@ def test_a_reader_may_look_and_change_nothing_by_any_route(
     path: Path, answerer: Answerer, groups: dict[str, int]
 ) -> None:
     """Every route that needs the right to change, by whatever method."""
-    changing = [route for route in ROUTES if route.right is AccessLevel.CHANGE]
+    changing = [route for route in ROUTES if route.right is Right.CHANGE]
     assert {route.path for route in changing} == {"/v1/apply", "/v1/confirm", "/v1/rollback"}
     assert {route.method for route in ROUTES if route not in changing} == {"GET"}
     asked = as_user(

@@ -1,0 +1,98 @@
+"""The ASGI application behind the control socket.
+
+Each route has the right that it needs (`route`); here, and nowhere else, it is held against who
+asks. What needs kernel or files goes through the mailbox to the loop, which alone touches them; a
+slow, large or malformed request never reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from warpd.daemon.http.auth import PeerCredentials, identity_of
+from warpd.daemon.http.connection import Receive, Scope, Send
+from warpd.daemon.http.messages import (
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    arguments_of,
+    json_response,
+    query_of,
+    send_response,
+)
+from warpd.daemon.http.route import HttpRoute
+from warpd.daemon.http.routes import find
+from warpd.daemon.http.services import Services
+from warpd.daemon.mailbox import Mailbox
+from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
+from warpd.service.rights import Identity
+from warpd.service.views.render import finding_json
+
+
+class Api:
+    """The ASGI application."""
+
+    def __init__(self, mailbox: Mailbox, interval_s: float) -> None:
+        """`interval_s` is the time between two looks of the loop at everything."""
+        self._services = Services(mailbox, interval_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self._services.started()
+        try:
+            response = await self._respond(scope, receive)
+        except HttpError as failure:
+            response = json_response(failure.body, failure.status)
+        except WarpError as failure:
+            error = as_http_error(failure)
+            response = json_response(error.body, error.status)
+        await send_response(send, response)
+
+    async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
+        """Raises: HttpError for what there is not, or for a peer without the right to it."""
+        peer: PeerCredentials = scope["warpd.peer"]
+        route, names = find(scope["method"], scope["path"])
+        identity = identity_of(peer)
+        route.require(identity, names)
+        request = await self._request(scope, receive, route, names, identity)
+        return await route.handler(self._services, request)
+
+    async def _request(
+        self,
+        scope: Scope,
+        receive: Receive,
+        route: HttpRoute,
+        names: Mapping[str, str],
+        identity: Identity | None,
+    ) -> HttpRequest:
+        """Raises: HttpError for a body that is malformed."""
+        return HttpRequest(
+            method=route.method,
+            path=route.path,
+            peer=scope["warpd.peer"],
+            identity=identity,
+            names=names,
+            query=query_of(scope),
+            headers=scope["headers"],
+            arguments=await arguments_of(receive),
+            gone=receive,
+        )
+
+
+def as_http_error(failure: WarpError) -> HttpError:
+    """A failure of ours, as an answer."""
+    findings = failure.findings if isinstance(failure, InvalidIntent) else ()
+    more = {
+        "code": failure.code,
+        "hint": failure.hint,
+        "exit_code": failure.exit_code,
+        "findings": [render_finding(item) for item in findings],
+        "problems": [finding_json(item) for item in findings],
+    }
+    return HttpError(_status_of(failure), failure.message, **more)
+
+
+def _status_of(failure: WarpError) -> int:
+    if isinstance(failure, Busy):
+        return 409
+    return 422 if isinstance(failure, InvalidIntent) else 500

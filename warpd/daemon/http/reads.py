@@ -1,0 +1,186 @@
+"""Routes that look: answered from the published view, or by the loop."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from warpd.daemon.http.messages import (
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    json_line,
+    json_response,
+)
+from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.services import Services
+from warpd.daemon.http.view import View, blocks
+from warpd.daemon.metrics import CONTENT_TYPE, metrics_text
+from warpd.service.queries import PROTOCOLS, ExplainRequest
+from warpd.service.rights import Right
+
+NAME_MAX: Final = 200  # characters of a name that is asked about
+PORT_MAX: Final = 65535
+
+
+# -- answered from the published view
+
+
+async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
+    """What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."""
+    view = await _view(services, request)
+    return _from_view(services, request, view, view.status(services.daemon()))
+
+
+async def show_networks(services: Services, request: HttpRequest) -> HttpResponse:
+    """All networks with their endpoints."""
+    view = await _view(services, request)
+    return _from_view(services, request, view, view.all_networks())
+
+
+async def show_network(services: Services, request: HttpRequest) -> HttpResponse:
+    """One network."""
+    name, view = await _network_view(services, request)
+    return _from_view(services, request, view, view.network(name))
+
+
+async def show_endpoints(services: Services, request: HttpRequest) -> HttpResponse:
+    """The endpoints of one network."""
+    name, view = await _network_view(services, request)
+    return _from_view(services, request, view, view.endpoints(name))
+
+
+async def show_daemon(services: Services, _request: HttpRequest) -> HttpResponse:
+    """How the daemon is, with its conditions: `daemon` of the status, without a look."""
+    return json_response({"version": 1, **services.daemon()})
+
+
+async def show_metrics(services: Services, _request: HttpRequest) -> HttpResponse:
+    """Figures for Prometheus."""
+    text = metrics_text(services.mailbox.stats, services.mailbox.socket)
+    return HttpResponse(kind=CONTENT_TYPE, parts=(text.encode(),))
+
+
+async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
+    """What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."""
+    after, kind = _event_number(request), "application/x-ndjson"
+    if request.query.get("follow") != "0":
+        return HttpResponse(kind=kind, stream=services.stream(request, after))
+    lines = [json_line(event.as_json()) for event in services.mailbox.events(after)]
+    return HttpResponse(kind=kind, parts=(b"".join(lines) or b"\n",))
+
+
+# -- answered by the loop, the same for all who ask meanwhile
+
+
+async def show_plan(services: Services, request: HttpRequest) -> HttpResponse:
+    """The steps from the kernel to the YAML, as `warpctl plan -o json`."""
+    return json_response(await services.lookups.shared("plan", request.is_urgent))
+
+
+async def show_history(services: Services, request: HttpRequest) -> HttpResponse:
+    """What was applied, as `warpctl history -o json`."""
+    return json_response(await services.lookups.shared("history", request.is_urgent))
+
+
+async def show_doctor(services: Services, request: HttpRequest) -> HttpResponse:
+    """The checks of this machine, as `warpctl doctor -o json`."""
+    return json_response(await services.lookups.shared("doctor", request.is_urgent))
+
+
+async def show_validation(services: Services, request: HttpRequest) -> HttpResponse:
+    """The problems of the YAML as it is, as `warpctl validate -o json`."""
+    return json_response(await services.lookups.shared("validate", request.is_urgent))
+
+
+# -- answered by the loop, each for itself
+
+
+async def show_entry(services: Services, request: HttpRequest) -> HttpResponse:
+    """One number of the history with its files, as `warpctl history --show`."""
+    number = _digits(request.names["number"], 9, "an entry of the history has a number")
+    arguments = {"number": number}
+    return json_response(await services.lookups.single("entry", arguments, request.is_urgent))
+
+
+async def explain(services: Services, request: HttpRequest) -> HttpResponse:
+    """Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`."""
+    way = _way(request.query)
+    for name in (way.endpoint, way.target):
+        network, slash, _endpoint = name.partition("/")
+        if slash and not request.who.sees(network):
+            raise no_network(network)
+    arguments = {"way": way}
+    return json_response(await services.lookups.single("explain", arguments, request.is_urgent))
+
+
+# -- what they share
+
+
+async def _view(services: Services, request: HttpRequest) -> View:
+    is_fresh = request.query.get("fresh") == "1"
+    return await services.lookups.view(is_fresh, request.is_urgent)
+
+
+async def _network_view(services: Services, request: HttpRequest) -> tuple[str, View]:
+    """The name in the path, and a view that has it. Raises: HttpError 404."""
+    name, view = request.names["network"], await _view(services, request)
+    if name not in view.networks:
+        raise no_network(name)
+    return name, view
+
+
+def _from_view(
+    services: Services, request: HttpRequest, view: View, pieces: Iterable[bytes]
+) -> HttpResponse:
+    """The bytes that all readers share; 304 for a reader who has them already."""
+    state = zlib.crc32(json.dumps(services.mailbox.daemon).encode())
+    tag = f'"{view.generation}-{state}"'.encode()
+    headers = ((b"etag", tag), (b"warpd-as-of", view.as_of.encode()))
+    if (b"if-none-match", tag) in request.headers:
+        return HttpResponse(304, headers=headers)
+    return HttpResponse(parts=tuple(blocks(pieces)), headers=headers)
+
+
+def _event_number(request: HttpRequest) -> int:
+    return _digits(request.query.get("after", "0"), 15, "`after` is the number of an event")
+
+
+def _way(query: Mapping[str, str]) -> ExplainRequest:
+    protocol = query.get("proto", "icmp")
+    if protocol not in PROTOCOLS:
+        raise HttpError(400, f"`proto` is one of {', '.join(PROTOCOLS)}")
+    error = f"`port` is a number up to {PORT_MAX}"
+    port = _digits(query.get("port", "0"), 5, error)
+    if port > PORT_MAX:
+        raise HttpError(400, error)
+    endpoint, target = query.get("endpoint", "")[:NAME_MAX], query.get("target", "")[:NAME_MAX]
+    return ExplainRequest(endpoint, target, protocol, port)
+
+
+def _digits(text: str, length_max: int, error: str) -> int:
+    """Raises: HttpError with this message for what is no number of so many digits."""
+    if not (text.isascii() and text.isdigit()) or len(text) > length_max:
+        raise HttpError(400, error)
+    return int(text)
+
+
+LOOK = Right.LOOK
+FILTERED, GATEWAY, NETWORK = NetworkScope.FILTERED, NetworkScope.GATEWAY, NetworkScope.NETWORK
+ROUTES: Final = (
+    HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status),
+    HttpRoute("GET", "/v1/networks", LOOK, FILTERED, show_networks),
+    HttpRoute("GET", "/v1/networks/{network}", LOOK, NETWORK, show_network),
+    HttpRoute("GET", "/v1/networks/{network}/endpoints", LOOK, NETWORK, show_endpoints),
+    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan),
+    HttpRoute("GET", "/v1/history", LOOK, GATEWAY, show_history),
+    HttpRoute("GET", "/v1/history/{number}", LOOK, GATEWAY, show_entry),
+    HttpRoute("GET", "/v1/explain", LOOK, FILTERED, explain),
+    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor),
+    HttpRoute("GET", "/v1/validate", LOOK, GATEWAY, show_validation),
+    HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon),
+    HttpRoute("GET", "/v1/events", LOOK, FILTERED, show_events),
+    HttpRoute("GET", "/metrics", LOOK, GATEWAY, show_metrics),
+)

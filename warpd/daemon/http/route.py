@@ -1,0 +1,96 @@
+"""What a route is: what it is asked by, what it needs, and who answers it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from warpd.daemon.http.auth import NEEDS_CHANGE, NEEDS_TOKEN, RIGHTS
+from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse
+from warpd.daemon.http.services import Services
+from warpd.service.rights import Identity, Right, roles_with
+
+Handler = Callable[[Services, HttpRequest], Awaitable[HttpResponse]]
+
+
+class NetworkScope(enum.Enum):
+    """What an identity that does not see every network may get of a route."""
+
+    GATEWAY = "gateway"  # nothing: the answer is about the whole gateway
+    FILTERED = "filtered"  # what is of its networks: the handler leaves out the rest
+    NETWORK = "network"  # the path names a network: any other one is not there
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """One thing that can be asked.
+
+    Attributes:
+        path: as a client writes it; `{word}` stands for one part.
+        right: what is needed; None for what everybody may ask who may connect.
+        scope: what an identity of some networks gets.
+        handler: answers it; its docstring is the description that clients read.
+    """
+
+    method: str
+    path: str
+    right: Right | None
+    scope: NetworkScope
+    handler: Handler
+
+    @property
+    def summary(self) -> str:
+        return " ".join((self.handler.__doc__ or "").split())
+
+    def names(self, words: list[str]) -> Mapping[str, str] | None:
+        """The words in the places of `{word}`, by that word; None: this is another path."""
+        shape = self.path.strip("/").split("/")
+        if len(shape) != len(words):
+            return None
+        names = {}
+        for expected, word in zip(shape, words, strict=True):
+            if expected.startswith("{"):
+                names[expected.strip("{}")] = word
+            elif expected != word:
+                return None
+        return names
+
+    def require(self, identity: Identity | None, names: Mapping[str, str]) -> None:
+        """Refuse what this identity may not ask; None is somebody without any credential.
+
+        Raises:
+            HttpError: 401 without a credential, 403 without the right, 404 for a network that is
+            not seen.
+        """
+        if self.right is None:
+            return
+        if identity is None:
+            raise HttpError(401, NEEDS_TOKEN, code="token", hint="sign in, or send a token")
+        require_right(identity, self.right)
+        if self.scope is NetworkScope.GATEWAY and not identity.sees_all:
+            text = f"permission denied: {identity.user} may not see the whole gateway"
+            hint = f"this needs a token for all networks; its are: {', '.join(identity.networks)}"
+            raise HttpError(403, text, code="denied", hint=hint)
+        if self.scope is NetworkScope.NETWORK and not identity.sees(names.get("network", "")):
+            raise no_network(names.get("network", ""))
+
+
+SHOWN_MAX: Final = 80  # characters of what was asked that an error repeats
+
+
+def require_right(identity: Identity, right: Right) -> None:
+    """Raises: HttpError 403 that says what is missing, and which roles have it."""
+    if identity.may(right):
+        return
+    if not identity.credential:
+        raise HttpError(403, NEEDS_CHANGE, code="denied", hint=RIGHTS)
+    text = f"permission denied: {identity.user} lacks the right `{right}`"
+    hint = f"roles with it: {', '.join(roles_with(right))}"
+    raise HttpError(403, text, code="denied", hint=hint)
+
+
+def no_network(name: str) -> HttpError:
+    """The answer about a network that is not there, or not seen by who asks."""
+    return HttpError(404, f"there is no network {name[:SHOWN_MAX]}")
