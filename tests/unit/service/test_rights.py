@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from warpd.service.rights import ROLES, Identity, Right, roles_with
@@ -10,7 +12,7 @@ from warpd.service.rights import ROLES, Identity, Right, roles_with
 def test_each_role_has_the_rights_of_the_one_before() -> None:
     order = ["viewer", "helpdesk", "operator", "admin"]
     assert list(ROLES) == order
-    for less, more in zip(order, order[1:], strict=False):
+    for less, more in itertools.pairwise(order):
         assert ROLES[less] < ROLES[more]
     assert ROLES["admin"] == set(Right)
 
