@@ -132,7 +132,7 @@ def render_finding(finding: Finding) -> str:
     """
     lines = [render_headline(finding), *_excerpt(finding.where)]
     if finding.hint:
-        lines.append(f"hint: {_printable(finding.hint)}")
+        lines.append(f"hint: {printable(finding.hint)}")
     return "\n".join(lines)
 
 
@@ -141,11 +141,11 @@ def render_headline(finding: Finding) -> str:
     where = finding.where
     parts = []
     if where is not None:
-        parts.append(f"{_printable(where.file)}:{where.line}:{where.column}")
+        parts.append(f"{printable(where.file)}:{where.line}:{where.column}")
     if finding.path:
-        parts.append(_printable(finding.path))
+        parts.append(printable(finding.path))
     kind = "warning: " if finding.severity == "warning" else ""
-    return ": ".join([*parts, kind + _printable(finding.message)])
+    return ": ".join([*parts, kind + printable(finding.message)])
 
 
 def _excerpt(where: Where | None) -> list[str]:
@@ -154,11 +154,11 @@ def _excerpt(where: Where | None) -> list[str]:
         return []
     column = max(0, where.column - 1)
     start = max(0, column - _WINDOW // 2) if len(where.source) > _WINDOW else 0
-    shown = _printable(where.source[start : start + _WINDOW].rstrip("\r\n"))
+    shown = printable(where.source[start : start + _WINDOW].rstrip("\r\n"))
     return [shown, " " * (column - start) + "^"]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace characters by which a hostile file could control the operator's terminal.
 
     Each character is replaced by one, so that columns stay.

@@ -35,7 +35,7 @@ PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").rglob("*.md")),
-    REPOSITORY / "examples" / "git" / "README.md",
+    *(REPOSITORY / "examples" / name / "README.md" for name in ("ci", "git")),
 ]
 HELP = {"--help", "-h"}
 WITH_VALUE = ("-c", "--config", "--state-dir")

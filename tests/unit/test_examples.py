@@ -24,7 +24,9 @@ from warpd.testing.fake_kernel import PLAIN
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(
-    path for path in FOLDER.rglob("*.yaml") if not {"cloud-init", "monitoring"} & set(path.parts)
+    path
+    for path in FOLDER.rglob("*.yaml")
+    if not {"ci", "cloud-init", "monitoring"} & set(path.parts)
 )
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2027, 1, 1)

@@ -21,9 +21,11 @@ import typer
 
 from warpd import naming
 from warpd.allocation.model import Allocations
-from warpd.cli import asking, output
+from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app
 from warpd.cli.conditions import ask_daemon, intent_lines
+from warpd.cli.findings import FORMATS
+from warpd.cli.findings.report import Report
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.loader import MAIN_FILE
@@ -83,11 +85,24 @@ def validate(
         Path | None,
         typer.Argument(metavar="FILE", help="instead of the configured one; - for stdin"),
     ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help=f"findings for a CI system instead: {', '.join(FORMATS)}",
+            autocompletion=names.report_formats,
+        ),
+    ] = "",
     form: Output = Format.text,
 ) -> None:
     """Check the YAML: every problem at once, each at its line. Needs no root and no kernel."""
-    data = asking.validate(*_to_check(context.obj, file))
+    report = _report_format(style)
+    session, instead = _to_check(context.obj, file)
+    data = asking.validate(session, instead)
     findings = [finding_of(item) for item in data["findings"]]
+    if report is not None:
+        output.say(report(Report(str(session.config), os.getcwd(), tuple(findings))))
+        raise typer.Exit(0 if data["valid"] else EXIT_INVALID)
     if not data["valid"]:
         if form is Format.json:
             output.say(json.dumps(data, indent=2))
@@ -100,6 +115,18 @@ def validate(
         output.plural(data["endpoints"], "endpoint"),
     )
     output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", form)
+
+
+def _report_format(name: str) -> Callable[[Report], str] | None:
+    """Return a format for CI systems; None where none is named.
+
+    Raises:
+        WarpError: there is no such format.
+    """
+    if name and name not in FORMATS:
+        text, hint = f"there is no format {name}", f"formats: {', '.join(FORMATS)}"
+        raise WarpError(text, code="unknown-format", who="operator", hint=hint)
+    return FORMATS.get(name)
 
 
 def _to_check(session: Session, file: Path | None) -> tuple[Session, dict[Path, bytes] | None]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
+from warpd.cli.findings import FORMATS as REPORT_FORMATS
 from warpd.clients import FORMATS
 from warpd.errors import WarpError
 from warpd.intent.loader import load
@@ -107,6 +108,11 @@ def endpoint_types(incomplete: str) -> list[str]:
 def formats(incomplete: str) -> list[str]:
     """Return formats of client configs."""
     return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def report_formats(incomplete: str) -> list[str]:
+    """Return formats of what `validate` found."""
+    return [name for name in REPORT_FORMATS if name.startswith(incomplete)]
 
 
 NetworkName = Annotated[str, typer.Argument(metavar="NAME", autocompletion=network_names)]
