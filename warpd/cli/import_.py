@@ -16,13 +16,13 @@ import typer
 
 from warpd.cli import output
 from warpd.cli.app import Output, app
-from warpd.cli.edit import Draft, diff_text, drafted, target_of, write
 from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports import SOURCES
 from warpd.imports.found import ImportOptions, ImportResult
 from warpd.intent.loader import MAIN_FILE, load
 from warpd.keys import derivation
+from warpd.service.edits import Draft, diff_text, drafted, target_of, write
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, told

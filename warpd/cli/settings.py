@@ -1,7 +1,5 @@
-"""The commands endpoint and network rename, set, enable and disable.
-
-They edit what is in the YAML already. `yamlfile.editor` changes the text, and `cli.edit` checks and
-writes it.
+"""The commands endpoint and network rename, set, enable and disable: edits of what is in the YAML
+already.
 """
 
 from __future__ import annotations
@@ -11,20 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd.cli import names
+from warpd.cli import fields
 from warpd.cli.app import Output, endpoint_app, network_app
-from warpd.cli.edit import Dry, drafted, endpoint_at, finish, network_at, resources_of, split_list
+from warpd.cli.edit import Dry, endpoint_named, finish
+from warpd.cli.fields import resources_of, split_list
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.errors import WarpError
+from warpd.service.edits import Edit, endpoint_fields, given, opened
 from warpd.service.workspace import Session
-from warpd.yamlfile import editor
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="the new name, without the network's")]
 Unset = Annotated[
     list[str] | None,
     typer.Option("--unset", metavar="FIELD", help="remove this field; may be repeated"),
 ]
+APPLY = ("warpctl apply",)
 
 
 @endpoint_app.command("rename")
@@ -37,12 +37,10 @@ def endpoint_rename(
 ) -> None:
     """Give an endpoint another name: it keeps its addresses, keys and history."""
     session: Session = context.obj
-    file, network, endpoint, fields = endpoint_at(session, name)
-    allocation = session.store.read_allocations().networks.get(network)
-    former = _former(endpoint, fields, allocation.endpoints if allocation is not None else {})
-    path = ("networks", network, "endpoints")
-    draft = drafted(file, lambda text: editor.rename(text, path, endpoint, new, former))
-    finish(session, draft, f"renamed {name} to {network}/{new}", ("warpctl apply",), dry_run, form)
+    files = opened(session, session.store.read_allocations())
+    edit = Edit("rename_endpoint", *endpoint_named(name), to=new)
+    done = f"renamed {name} to {edit.network}/{new}"
+    finish(session, files, edit, done, APPLY, dry_run, form)
 
 
 @network_app.command("rename")
@@ -55,17 +53,9 @@ def network_rename(
 ) -> None:
     """Give a network another name: it keeps its numbers, addresses and keys."""
     session: Session = context.obj
-    file, _ = network_at(session, name)
-    fields = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
-    former = _former(name, fields, session.store.read_allocations().networks)
-    draft = drafted(file, lambda text: editor.rename(text, ("networks",), name, new, former))
-    finish(session, draft, f"renamed network {name} to {new}", ("warpctl apply",), dry_run, form)
-
-
-def _former(name: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]) -> str:
-    """Return the name that has the allocations: the former one, until a rename is applied."""
-    before = fields.get("renamed_from")
-    return str(before) if before in allocated and name not in allocated else name
+    files = opened(session, session.store.read_allocations())
+    edit = Edit("rename_network", name, to=new)
+    finish(session, files, edit, f"renamed network {name} to {new}", APPLY, dry_run, form)
 
 
 @endpoint_app.command("enable")
@@ -90,49 +80,34 @@ def _switch(session: Session, name: str, on: bool, dry_run: bool, form: Format) 
     Raises:
         WarpError: it is so already, or there is no such endpoint.
     """
-    file, network, endpoint, fields = endpoint_at(session, name)
+    files, (network, endpoint) = opened(session), endpoint_named(name)
     state = "enabled" if on else "disabled"
-    if fields.get("enabled", True) is on:
+    if endpoint_fields(files, network, endpoint).get("enabled", True) is on:
         text = f"{name} is {state} already"
         raise WarpError(text, code="nothing-to-change", who="operator")
-    path = ("networks", network, "endpoints", endpoint)
-    changes = {"enabled": None if on else False}
-    draft = drafted(file, lambda text: editor.set_fields(text, path, changes))
-    finish(session, draft, f"{state} {name}", ("warpctl apply",), dry_run, form)
+    edit = Edit("set_endpoint", network, endpoint, {"enabled": None if on else False})
+    finish(session, files, edit, f"{state} {name}", APPLY, dry_run, form)
 
 
 @endpoint_app.command("set")
 def endpoint_set(
     context: typer.Context,
     name: EndpointName,
-    kind: Annotated[
-        str | None,
-        typer.Option("--type", help="mobile, cpe or gateway", autocompletion=names.endpoint_types),
-    ] = None,
-    description: Annotated[str | None, typer.Option(help="free text")] = None,
-    address: Annotated[str | None, typer.Option(help="IPv4 address inside")] = None,
-    address6: Annotated[str | None, typer.Option(help="IPv6 address inside")] = None,
-    public_key: Annotated[str | None, typer.Option(help="the device's own")] = None,
-    routes: Annotated[
-        list[str] | None, typer.Option(help="all networks behind it; may be repeated")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="HOST:PORT at which the gateway reaches it first")
-    ] = None,
-    keepalive: Annotated[
-        int | None, typer.Option(help="seconds between keepalives of the gateway")
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option(help="YEAR-MONTH-DAY: from then on it is out")
-    ] = None,
+    kind: fields.EndpointKind = None,
+    description: fields.Description = None,
+    address: fields.Address = None,
+    address6: fields.Address6 = None,
+    public_key: fields.PublicKey = None,
+    routes: fields.Routes = None,
+    endpoint: fields.OuterAddress = None,
+    keepalive: fields.Keepalive = None,
+    expires: fields.Expires = None,
     unset: Unset = None,
     dry_run: Dry = False,
     form: Output = Format.text,
 ) -> None:
     """Change fields of an endpoint; all others stay as they are."""
-    session: Session = context.obj
-    file, network, own, there = endpoint_at(session, name)
-    fields = {
+    values = {
         "type": kind,
         "description": description,
         "address": address,
@@ -143,35 +118,26 @@ def endpoint_set(
         "keepalive": keepalive,
         "expires": expires,
     }
-    changes = _changes(name, fields, unset, there)
-    draft = drafted(
-        file, lambda text: editor.set_fields(text, ("networks", network, "endpoints", own), changes)
-    )
-    finish(
-        session, draft, f"changed {', '.join(changes)} of {name}", ("warpctl apply",), dry_run, form
-    )
+    session: Session = context.obj
+    files = opened(session)
+    edit = Edit("set_endpoint", *endpoint_named(name), fields=_changes(values, unset))
+    done = f"changed {', '.join(edit.fields)} of {name}"
+    finish(session, files, edit, done, APPLY, dry_run, form)
 
 
 @network_app.command("set")
 def network_set(
     context: typer.Context,
     name: NetworkName,
-    description: Annotated[str | None, typer.Option(help="free text")] = None,
-    expected_users: Annotated[
-        int | None, typer.Option(help="how many endpoints the subnet is sized for")
-    ] = None,
-    isolation: Annotated[str | None, typer.Option(help="namespace or vrf")] = None,
-    subnet: Annotated[str | None, typer.Option(help="IPv4 subnet")] = None,
-    subnet6: Annotated[str | None, typer.Option(help="IPv6 subnet")] = None,
-    port: Annotated[int | None, typer.Option(help="UDP port")] = None,
-    mtu: Annotated[int | None, typer.Option(help="MTU inside")] = None,
-    dns: Annotated[
-        list[str] | None, typer.Option(help="all DNS servers for its clients; may be repeated")
-    ] = None,
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(help="all that may be reached, as 10.9.0.0/24:tcp/443; may be repeated"),
-    ] = None,
+    description: fields.Description = None,
+    expected_users: fields.ExpectedUsers = None,
+    isolation: fields.Isolation = None,
+    subnet: fields.Subnet = None,
+    subnet6: fields.Subnet6 = None,
+    port: fields.Port = None,
+    mtu: fields.Mtu = None,
+    dns: fields.Dns = None,
+    resource: fields.Resources = None,
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="whether it is in the kernel")
     ] = None,
@@ -183,9 +149,7 @@ def network_set(
     form: Output = Format.text,
 ) -> None:
     """Change fields of a network; all others stay as they are."""
-    session: Session = context.obj
-    file, _ = network_at(session, name)
-    fields = {
+    values = {
         "description": description,
         "expected_users": expected_users,
         "isolation": isolation,
@@ -198,49 +162,18 @@ def network_set(
         "enabled": enabled,
         "peer_communication": peer_communication,
     }
-    there = editor.fields_at(file.read_text(encoding="utf-8-sig"), ("networks", name))
-    changes = _changes(name, fields, unset, there)
-    draft = drafted(file, lambda text: editor.set_fields(text, ("networks", name), changes))
-    finish(
-        session,
-        draft,
-        f"changed {', '.join(changes)} of network {name}",
-        ("warpctl apply",),
-        dry_run,
-        form,
-    )
+    session: Session = context.obj
+    files = opened(session)
+    edit = Edit("set_network", name, fields=_changes(values, unset))
+    done = f"changed {', '.join(edit.fields)} of {edit.subject}"
+    finish(session, files, edit, done, APPLY, dry_run, form)
 
 
-def _changes(
-    name: str, fields: Mapping[str, Any], unset: Sequence[str] | None, there: Mapping[str, Any]
-) -> dict[str, Any]:
+def _changes(values: Mapping[str, Any], unset: Sequence[str] | None) -> dict[str, Any]:
     """Return the fields to write; None removes a field.
 
     Args:
-        name: of the endpoint or network, for messages.
-        fields: the values that the command line gives; None is not given.
-        unset: fields to remove.
-        there: the fields in the YAML.
-
-    Raises:
-        WarpError: no change is asked for, or a field to remove does not exist.
+        values: those that the command line gives; None is not given.
+        unset: the fields to remove.
     """
-    changes = {key: value for key, value in fields.items() if value is not None}
-    removable = [field for field in there if field not in ("type", "endpoints")]
-    for field in unset or ():
-        if field not in removable:
-            raise WarpError(
-                f"{name} has no field {field} that could be removed",
-                code="unknown-field",
-                who="operator",
-                hint=editor.nearest(field, removable),
-            )
-        changes[field] = None
-    if not changes:
-        raise WarpError(
-            "nothing to change was named",
-            code="usage",
-            who="operator",
-            hint="see --help for the fields",
-        )
-    return changes
+    return {**given(values), **dict.fromkeys(unset or ())}

@@ -15,8 +15,8 @@ import pytest
 
 from tests.command import Run
 from tests.counts import growth
-from warpd.cli import edit as editing
 from warpd.errors import Busy
+from warpd.service import edits as editing
 from warpd.store.atomic_file import replace
 from warpd.yamlfile.editor import add_endpoints
 

@@ -19,7 +19,7 @@ import pytest
 from tests.command import Run
 from warpd.cli import names
 from warpd.cli.arguments import in_order
-from warpd.cli.edit import resources_of
+from warpd.cli.fields import resources_of
 from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.errors import WarpError
 from warpd.service.queries import files_diff

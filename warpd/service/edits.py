@@ -1,0 +1,523 @@
+"""Edits of the YAML: the files as they were read and an edit, to new texts and what is wrong.
+
+This module finds the file that an edit goes to, refuses edits that make no sense, and checks the
+whole intent together with the change. `yamlfile.editor` changes the text; `write` and
+`store.atomic_file` are the only ones that write. The commands and the daemon both edit by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from warpd.allocation.model import Allocations
+from warpd.errors import Finding, InvalidIntent, WarpError
+from warpd.imports.csv import Roster
+from warpd.intent.loader import FOLDER, MAIN_FILE, Loaded, load
+from warpd.service.workspace import Session
+from warpd.store.atomic_file import create, replace, told
+from warpd.yamlfile import editor
+
+BOM: Final = b"\xef\xbb\xbf"
+EMPTY: Final = "networks: {}\n"  # what an edit starts from where there is no file yet
+FIXED: Final = ("type", "endpoints")  # fields that cannot be removed
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file before and after an edit; `old` is None for a file that does not exist yet."""
+
+    file: Path
+    old: bytes | None
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of the YAML.
+
+    - `op`: one of `OPERATIONS`.
+    - `network`, `endpoint`: what it is about; `endpoint` is "" for a network.
+    - `fields`: the values to write, by the names of the YAML; None removes a field.
+    - `to`: the new name.
+    - `file`: where a new network goes; None for the main file.
+    """
+
+    op: str
+    network: str
+    endpoint: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    to: str = ""
+    file: Path | None = None
+
+    @property
+    def subject(self) -> str:
+        """What it is about, for messages: `NETWORK/NAME` or `network NAME`."""
+        return f"{self.network}/{self.endpoint}" if self.endpoint else f"network {self.network}"
+
+    @property
+    def name(self) -> str:
+        """The same without a word before it: `NETWORK/NAME` or `NAME`."""
+        return f"{self.network}/{self.endpoint}" if self.endpoint else self.network
+
+
+@dataclass(frozen=True, slots=True)
+class YamlFiles:
+    """The files of the YAML, and what edits have made of them so far.
+
+    - `loaded`: the files as they were read.
+    - `owners`: network -> the file that defines it, after the edits.
+    - `drafts`: the files that edits have changed, by path.
+    - `allocations`: those of the state folder; a renamed object keeps its own.
+    """
+
+    loaded: Loaded
+    owners: Mapping[str, Path]
+    drafts: Mapping[Path, Draft] = field(default_factory=dict)
+    allocations: Allocations = field(default_factory=lambda: Allocations({}))
+
+    @property
+    def main(self) -> Path:
+        return Path(self.loaded.sources[0].file)
+
+    @property
+    def new(self) -> dict[Path, bytes]:
+        """The contents that count instead of those on the disk."""
+        return {path: draft.new for path, draft in self.drafts.items()}
+
+
+# -- reading
+
+
+def opened(session: Session, allocations: Allocations | None = None) -> YamlFiles:
+    """Read the files that a command may change.
+
+    Raises:
+        InvalidIntent: a file cannot be read as YAML.
+        WarpError: the YAML comes from a repository.
+    """
+    return editable(load(session.to_edit()), allocations)
+
+
+def editable(loaded: Loaded, allocations: Allocations | None = None) -> YamlFiles:
+    """Return files that were read, for edits.
+
+    Raises:
+        InvalidIntent: a file cannot be read as YAML.
+    """
+    if any(source.value is None for source in loaded.sources):
+        raise InvalidIntent(loaded.findings)
+    owners = {name: Path(loaded.sources[number].file) for name, number in loaded.owners.items()}
+    return YamlFiles(loaded, owners, {}, allocations or Allocations({}))
+
+
+def network_fields(files: YamlFiles, name: str) -> Mapping[str, Any]:
+    """Return the fields of a network as the YAML has them.
+
+    Raises:
+        WarpError: there is no such network.
+    """
+    if name not in files.owners:
+        raise WarpError(
+            f"there is no network {name}",
+            code="unknown-network",
+            who="operator",
+            hint=editor.nearest(name, files.owners),
+        )
+    path = files.owners[name]
+    if path in files.drafts:
+        return editor.fields_at(_decoded(files.drafts[path].new)[1], ("networks", name))
+    body = files.loaded.sources[files.loaded.owners[name]].network(name)
+    return body if isinstance(body, dict) else {}
+
+
+def endpoints_of(files: YamlFiles, network: str) -> Mapping[str, Any]:
+    """Return the endpoints of a network as the YAML has them.
+
+    Raises:
+        WarpError: there is no such network.
+    """
+    endpoints = network_fields(files, network).get("endpoints")
+    return endpoints if isinstance(endpoints, dict) else {}
+
+
+def endpoint_fields(files: YamlFiles, network: str, name: str) -> Mapping[str, Any]:
+    """Return the fields of an endpoint as the YAML has them.
+
+    Raises:
+        WarpError: there is no such endpoint.
+    """
+    endpoints = endpoints_of(files, network)
+    if name not in endpoints:
+        raise WarpError(
+            f"network {network} has no endpoint {name}",
+            code="unknown-endpoint",
+            who="operator",
+            hint=editor.nearest(name, endpoints),
+        )
+    fields = endpoints[name]
+    return fields if isinstance(fields, dict) else {}
+
+
+# -- editing
+
+
+def edited(files: YamlFiles, edit: Edit) -> YamlFiles:
+    """Return the files after an edit. Nothing is written.
+
+    Raises:
+        EditRefused: the layout of the file does not allow it.
+        WarpError: what it is about does not exist, or exists already; or it would change nothing.
+    """
+    return OPERATIONS[edit.op](files, edit)
+
+
+def _add_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    if edit.network in files.owners:
+        raise WarpError(
+            f"network {edit.network} is there already, in {files.owners[edit.network]}",
+            code="exists",
+            who="operator",
+            hint="take another name, or remove that one first",
+        )
+    path = target_of(files.loaded, edit.file)
+    networks = {edit.network: given(edit.fields)}
+    more = _changed(files, path, lambda text: editor.add_networks(text, networks))
+    return dataclasses.replace(more, owners={**files.owners, edit.network: path})
+
+
+def _remove_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    network_fields(files, edit.network)
+    path = files.owners[edit.network]
+    less = _changed(files, path, lambda text: editor.remove_network(text, edit.network))
+    return dataclasses.replace(less, owners=_without(files.owners, edit.network))
+
+
+def _add_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    return add_endpoints(files, edit.network, {edit.endpoint: given(edit.fields)})
+
+
+def add_endpoints(
+    files: YamlFiles, network: str, endpoints: Mapping[str, Mapping[str, Any]]
+) -> YamlFiles:
+    """Return the files with these endpoints in a network.
+
+    Raises:
+        EditRefused, WarpError: as `edited`.
+    """
+    network_fields(files, network)
+    path = files.owners[network]
+    return _changed(files, path, lambda text: editor.add_endpoints(text, network, endpoints))
+
+
+def _remove_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    endpoint_fields(files, edit.network, edit.endpoint)
+    return _changed(
+        files,
+        files.owners[edit.network],
+        lambda text: editor.remove_endpoint(text, edit.network, edit.endpoint),
+    )
+
+
+def _rotate_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    """Raise `rotation`: unless that changes nothing, because every key is given."""
+    fields = endpoint_fields(files, edit.network, edit.endpoint)
+    derived = fields.get("preshared_key", True) is True and not fields.get("preshared_key_file")
+    if fields.get("public_key") and not derived:
+        raise WarpError(
+            f"{edit.name} has only keys of its own: a rotation would change none of them",
+            code="nothing-to-rotate",
+            who="operator",
+            hint="write its new public_key instead",
+        )
+    return _changed(
+        files,
+        files.owners[edit.network],
+        lambda text: editor.rotate(text, edit.network, edit.endpoint),
+    )
+
+
+def _set_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    return _set(files, edit, ("networks", edit.network), network_fields(files, edit.network))
+
+
+def _set_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    there = endpoint_fields(files, edit.network, edit.endpoint)
+    return _set(files, edit, ("networks", edit.network, "endpoints", edit.endpoint), there)
+
+
+def _set(
+    files: YamlFiles, edit: Edit, path: tuple[str, ...], there: Mapping[str, Any]
+) -> YamlFiles:
+    """Write and remove fields.
+
+    Raises:
+        WarpError: there are none, or one to remove does not exist.
+    """
+    if not edit.fields:
+        raise WarpError(
+            "nothing to change was named",
+            code="usage",
+            who="operator",
+            hint="see --help for the fields",
+        )
+    removable = [name for name in there if name not in FIXED]
+    for name, value in edit.fields.items():
+        if value is None and name not in removable:
+            raise WarpError(
+                f"{edit.name} has no field {name} that could be removed",
+                code="unknown-field",
+                who="operator",
+                hint=editor.nearest(name, removable),
+            )
+    return _changed(
+        files,
+        files.owners[edit.network],
+        lambda text: editor.set_fields(text, path, edit.fields),
+    )
+
+
+def _rename_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    fields = network_fields(files, edit.network)
+    path = files.owners[edit.network]
+    former = _former(edit.network, fields, files.allocations.networks)
+    renamed = _changed(
+        files,
+        path,
+        lambda text: editor.rename(text, ("networks",), edit.network, edit.to, former),
+    )
+    owners = {**_without(files.owners, edit.network), edit.to: path}
+    return dataclasses.replace(renamed, owners=owners)
+
+
+def _rename_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    fields = endpoint_fields(files, edit.network, edit.endpoint)
+    allocation = files.allocations.networks.get(edit.network)
+    allocated = allocation.endpoints if allocation is not None else {}
+    former = _former(edit.endpoint, fields, allocated)
+    place = ("networks", edit.network, "endpoints")
+    return _changed(
+        files,
+        files.owners[edit.network],
+        lambda text: editor.rename(text, place, edit.endpoint, edit.to, former),
+    )
+
+
+OPERATIONS: Final[Mapping[str, Callable[[YamlFiles, Edit], YamlFiles]]] = {
+    "add_network": _add_network,
+    "set_network": _set_network,
+    "rename_network": _rename_network,
+    "remove_network": _remove_network,
+    "add_endpoint": _add_endpoint,
+    "set_endpoint": _set_endpoint,
+    "rename_endpoint": _rename_endpoint,
+    "remove_endpoint": _remove_endpoint,
+    "rotate_endpoint": _rotate_endpoint,
+}
+
+
+def _former(name: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]) -> str:
+    """Return the name that has the allocations: the former one, until a rename is applied."""
+    before = fields.get("renamed_from")
+    return str(before) if before in allocated and name not in allocated else name
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _without(owners: Mapping[str, Path], name: str) -> dict[str, Path]:
+    return {other: path for other, path in owners.items() if other != name}
+
+
+# -- which file
+
+
+def target_of(loaded: Loaded, file: Path | None) -> Path:
+    """Return the file that an edit goes to.
+
+    Args:
+        loaded: the files that are read.
+        file: the one that the operator named, relative to the working directory, to the folder of
+            the main file or to networks.d there; None for the main file.
+
+    Raises:
+        WarpError: the named file is not one that this gateway reads, or would read.
+    """
+    main = Path(loaded.sources[0].file)
+    if file is None:
+        return main
+    folder = main.parent / FOLDER
+    candidates = (file, main.parent / file, folder / file)
+    known = {Path(source.file).resolve(): Path(source.file) for source in loaded.sources}
+    for candidate in candidates:
+        if candidate.resolve() in known:
+            return known[candidate.resolve()]
+    if _is_read(main, file.name) and any(_is_new(candidate, folder) for candidate in candidates):
+        return folder / file.name
+    hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
+    raise WarpError(
+        f"{file} is not a file that this gateway reads",
+        code="unread-file",
+        who="operator",
+        hint=hint,
+    )
+
+
+def _is_read(main: Path, name: str) -> bool:
+    """Whether a file with this name would be read in networks.d beside the main file."""
+    if main.name != MAIN_FILE or not (main.parent / FOLDER).is_dir():
+        return False
+    return name.endswith(".yaml") and not name.startswith(".")
+
+
+def _is_new(file: Path, folder: Path) -> bool:
+    """Whether a path is one of a folder at which there is no file."""
+    return file.resolve().parent == folder.resolve() and not file.exists()
+
+
+# -- drafts
+
+
+def drafted(file: Path, change: Callable[[str], str]) -> Draft:
+    """Apply a change to the text of a file, without writing it.
+
+    Raises:
+        WarpError: the file cannot be read, or cannot be edited that way.
+    """
+    return _redrafted(_untouched(file), change)
+
+
+def _changed(files: YamlFiles, path: Path, change: Callable[[str], str]) -> YamlFiles:
+    """Apply a change to the text of one of the files, as earlier edits have left it."""
+    before = files.drafts.get(path) or _as_read(files.loaded, path)
+    draft = _redrafted(before, change)
+    return dataclasses.replace(files, drafts={**files.drafts, path: draft})
+
+
+def _as_read(loaded: Loaded, path: Path) -> Draft:
+    for source in loaded.sources:
+        if Path(source.file) == path:
+            return Draft(path, source.raw, source.raw)
+    return _untouched(path)
+
+
+def _untouched(file: Path) -> Draft:
+    if not file.exists():
+        return Draft(file, None, EMPTY.encode())
+    with told(file):
+        old = file.read_bytes()
+    return Draft(file, old, old)
+
+
+def _redrafted(draft: Draft, change: Callable[[str], str]) -> Draft:
+    """Raises: WarpError: the text cannot be edited that way."""
+    mark, text = _decoded(draft.new)
+    try:
+        return dataclasses.replace(draft, new=mark + change(text).encode())
+    except UnicodeError:
+        raise WarpError("that is not UTF-8", code="encoding", who="operator") from None
+
+
+def _decoded(raw: bytes) -> tuple[bytes, str]:
+    """Return the byte order mark, and the text behind it.
+
+    Raises:
+        WarpError: it is not UTF-8.
+    """
+    mark = BOM if raw.startswith(BOM) else b""
+    try:
+        return mark, raw.removeprefix(mark).decode()
+    except UnicodeError:
+        raise WarpError("that is not UTF-8", code="encoding", who="operator") from None
+
+
+# -- checking and writing
+
+
+def checked(session: Session, draft: Draft) -> tuple[Finding, ...]:
+    """Return the warnings of the whole intent together with the draft.
+
+    Raises:
+        InvalidIntent: the YAML would be invalid.
+    """
+    return session.read({draft.file: draft.new}).warnings
+
+
+def findings_of_rows(
+    session: Session, rows: Roster, network: str, draft: Draft | None
+) -> list[Finding]:
+    """Return everything that is wrong with rows of a CSV file, at its place in that file.
+
+    Sound rows are checked even if others are broken, so that every problem is reported at once.
+
+    Args:
+        session: the files.
+        rows: what the CSV file holds.
+        network: the one that its endpoints go to.
+        draft: the YAML with the sound rows; None where there are none.
+    """
+    findings = list(rows.findings)
+    if draft is not None:
+        try:
+            more: Sequence[Finding] = checked(session, draft)
+        except InvalidIntent as failure:
+            more = failure.findings
+        findings += [rows.relocate(item, network) for item in more]
+    return findings
+
+
+def in_order_of_lines(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings by file and line."""
+    return sorted(findings, key=_place)
+
+
+def _place(finding: Finding) -> tuple[str, int]:
+    return (finding.where.file, finding.where.line) if finding.where else ("", 0)
+
+
+def write(draft: Draft) -> None:
+    """Write the draft, unless the file was changed meanwhile.
+
+    Raises:
+        WarpError: the file could not be written, or was changed.
+    """
+    if draft.old is None:
+        create(draft.file, draft.new, 0o644)
+    else:
+        replace(draft.file, draft.old, draft.new)
+
+
+def diff_text(draft: Draft, context: int = 3) -> str:
+    """Return the unified difference of a draft, which `patch` accepts."""
+    name = "/dev/null" if draft.old is None else str(draft.file)
+    return difference(draft, name, str(draft.file), context)
+
+
+def difference(draft: Draft, before: str, after: str, context: int = 3) -> str:
+    """Return the unified difference of a draft.
+
+    Args:
+        draft: the file.
+        before, after: what the file is called in the head.
+        context: how many lines around a change are shown.
+    """
+    old, new = (_lines(raw or b"") for raw in (draft.old, draft.new))
+    changes = difflib.unified_diff(old, new, before, after, n=context)
+    return "".join(_marked(line) for line in changes)
+
+
+def _lines(raw: bytes) -> list[str]:
+    """Split into lines as `patch` does: a line ends at LF, and a CR before it is part of it."""
+    *whole, last = raw.decode(errors="replace").split("\n")
+    lines = [f"{line}\n" for line in whole]
+    return [*lines, last] if last else lines
+
+
+def _marked(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
