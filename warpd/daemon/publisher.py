@@ -131,7 +131,9 @@ class Publisher:
             "state_dir": str(reconciler.session.store.folder),
             "last_pass": reconciler.last_pass,
             "next_look_s": round(self._scheduler.next_look_s(now), 1),
+            "gateway": self._gateway_name(),
             "intent": self._intent_json(),
+            "pending_confirm": self._pending_json(),
             "contested_objects": self._contested_json(),
             "failing": self._failing_json(now),
             "event_overruns": stats.overruns,
@@ -146,6 +148,24 @@ class Publisher:
             "since": iso_seconds(active.since_s) if active is not None else None,
             "awaiting_consent": desired.awaiting_consent or None,
             "findings": [render_finding(item) for item in findings],
+        }
+
+    def _gateway_name(self) -> str:
+        active = self._reconciler.desired.active
+        named = active.read.intent.gateway.name if active is not None else None
+        return named or os.uname().nodename
+
+    def _pending_json(self) -> dict[str, Any] | None:
+        """The apply that is undone unless it is confirmed, and the seconds that are left."""
+        pending = self._reconciler.desired.pending
+        if pending is None:
+            return None
+        return {
+            "number": pending.number,
+            "by": pending.by,
+            "until": pending.until,
+            "left_s": round(max(0.0, pending.left_s()), 1),
+            "rollback_to": pending.back_to,
         }
 
     def _contested_json(self) -> list[dict[str, str]]:

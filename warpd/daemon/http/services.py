@@ -76,7 +76,11 @@ def aged(daemon: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         for row in daemon.get("failing", ())
     ]
     next_look_s = _nearer(daemon.get("next_look_s", 0.0), seconds)
-    return {**daemon, "next_look_s": next_look_s, "failing": failing}
+    pending = daemon.get("pending_confirm")
+    if pending is not None:
+        pending = {**pending, "left_s": _nearer(pending["left_s"], seconds)}
+    counted = {"next_look_s": next_look_s, "failing": failing, "pending_confirm": pending}
+    return {**daemon, **counted}
 
 
 def _nearer(left_s: float, seconds: float) -> float:

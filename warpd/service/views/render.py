@@ -111,6 +111,7 @@ def step_json(step: Step, number: int) -> dict[str, Any]:
         "network": step.network,
         "vcid": naming.vcid_of_namespace(step.group),
         "kind": step.key.kind,
+        "phase": step.change.subject.phase.name.lower(),
         "netns": step.key.netns,
         "name": step.key.name,
         "label": getattr(subject, "label", ""),

@@ -7,6 +7,7 @@ in sync as well: there is nothing that warpd could do. Its problem is shown.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -67,11 +68,23 @@ def network_json(target: Target, found: PlannedRun, name: str, now_s: int) -> di
         "blocked": blocked,
         "problems": problems,
         "drops": _drops(found, group),
+        "objects": _objects_by_phase(found, group),
         "endpoints": [
             _endpoint_json(target, found, network, endpoint, now_s)
             for endpoint in sorted(network.intent.endpoints)
         ],
     }
+
+
+def _objects_by_phase(found: PlannedRun, group: str) -> dict[str, int]:
+    """Return how many objects of each phase a network should have; {} for one that this machine
+    cannot build.
+    """
+    part = found.compiled.parts.get(group)
+    if part is None:
+        return {}
+    counts = Counter(item.phase for item in part.state.objects.values())
+    return {phase.name.lower(): counts[phase] for phase in sorted(counts)}
 
 
 def _resolved(target: Target, found: PlannedRun, name: str) -> ResolvedNetwork:

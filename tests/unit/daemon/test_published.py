@@ -1,0 +1,49 @@
+"""What the daemon says of itself to readers, and of the objects of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import CLOCK_BOOTTIME, clock_gettime
+
+from tests.unit.daemon.simulation import START_S, Simulation, two_networks
+from warpd.daemon.handlers import plan, status
+from warpd.daemon.http.services import aged
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.service.history import Pending, boot_id
+
+
+def test_an_apply_that_waits_is_counted_down(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(gateway={"name": "gw-fra1"}, **two_networks())
+    daemon.turn(5)
+    assert daemon.shown["gateway"] == "gw-fra1" and daemon.shown["pending_confirm"] is None
+    pending = Pending(2, 1, START_S + 600, boot_id(), 600 + clock_gettime(CLOCK_BOOTTIME), "anna")
+    daemon.reconciler.desired.pending = pending
+    shown = daemon.shown["pending_confirm"]
+    assert (shown["number"], shown["rollback_to"], shown["by"]) == (2, 1, "anna")
+    assert 0 < shown["left_s"] <= 600
+    left_s = [aged(daemon.shown, seconds)["pending_confirm"]["left_s"] for seconds in (0, 100, 700)]
+    assert left_s[0] > left_s[1] > left_s[2] == 0
+
+
+def test_objects_are_counted_by_phase_and_steps_name_theirs(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    networks = status(daemon.reconciler, {})["networks"]
+    assert [network["objects"]["peer"] for network in networks] == [3, 3], "and the device's keys"
+    assert list(networks[1]["objects"]) == [
+        "guard",
+        "namespace",
+        "device",
+        "setting",
+        "peer",
+        "address",
+        "up",
+        "route",
+        "permit",
+    ]
+    peer = next(item for item in daemon.kernel.objects.values() if isinstance(item, WireguardPeer))
+    daemon.kernel.objects.pop(peer.key)
+    steps = plan(daemon.reconciler, {})["steps"]
+    assert [(step["phase"], step["action"]) for step in steps] == [("peer", "create")]
