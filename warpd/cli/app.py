@@ -41,8 +41,14 @@ network_app = typer.Typer(no_args_is_help=True, help="Show networks, add and rem
 endpoint_app = typer.Typer(
     no_args_is_help=True, help="Show endpoints, add and remove them, get their client configs."
 )
+user_app = typer.Typer(no_args_is_help=True, help="Say who may sign in to the dashboard.")
+token_app = typer.Typer(no_args_is_help=True, help="Make and revoke tokens for programs.")
+web_app = typer.Typer(no_args_is_help=True, help="The dashboard: sign in, and who may what.")
 app.add_typer(network_app, name="network")
 app.add_typer(endpoint_app, name="endpoint")
+app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
+app.add_typer(web_app, name="web")
 
 Output = Annotated[
     output.Format, typer.Option("-o", "--output", help="text for people, json for programs")
@@ -99,7 +105,10 @@ def main() -> None:
         lock,
         pull,
         settings,
+        tokens,
+        users,
         watch,
+        web,
     )
 
     sys.argv[1:] = arguments.in_order(sys.argv[1:])

@@ -13,7 +13,7 @@ _GLOBAL: Final = ("-c", "--config", "--state-dir")
 _OF_COMMANDS: Final = ("-o", "--output")
 _SHORT: Final = ("-c", "-o")
 _PASSES_ON: Final = "exec"  # the words behind this command are another command line
-_GROUPS: Final = ("network", "endpoint")
+_GROUPS: Final = ("network", "endpoint", "user", "token", "web")
 
 
 def in_order(words: Sequence[str]) -> list[str]:

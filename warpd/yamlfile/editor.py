@@ -61,6 +61,16 @@ def remove_endpoint(text: str, network: str, endpoint: str) -> str:
     return _remove(text, ("networks", network, "endpoints"), endpoint)
 
 
+def add_users(text: str, users: Mapping[str, Fields]) -> str:
+    """Of a file of users. Raises: Refused."""
+    return _add(text, ("users",), users, "user")
+
+
+def remove_user(text: str, user: str) -> str:
+    """Raises: Refused."""
+    return _remove(text, ("users",), user)
+
+
 def rotate(text: str, network: str, endpoint: str) -> str:
     """`rotation` raised by one. Raises: Refused."""
     path = ("networks", network, "endpoints", endpoint)

@@ -1,0 +1,95 @@
+"""The commands `web`: sign in to the dashboard by a link, and ask who may what."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Final
+
+import typer
+
+from warpd.cli import output
+from warpd.cli.app import Output, web_app
+from warpd.cli.export import user as who
+from warpd.cli.output import Format
+from warpd.cli.users import File
+from warpd.errors import EXIT_FAILED, WarpError
+from warpd.service.credentials import iso, make_login_code
+from warpd.service.rights import ROLES, Identity, Right, roles_with
+from warpd.service.users import DEFAULT_USERS, NAME, UsersFile
+from warpd.service.views.render import VERSION
+from warpd.service.workspace import Session, require_root
+from warpd.store.tokens import TokenStore
+
+DEFAULT_URL: Final = "https://localhost:8443"
+
+
+@web_app.command("login")
+def login(
+    context: typer.Context,
+    role: Annotated[
+        str | None, typer.Option("--role", help="viewer, helpdesk, operator or admin (default)")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--user", help="whose session it is; one of `warpctl user list`")
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", envvar="WARPD_WEB_URL", help="where the dashboard is")
+    ] = DEFAULT_URL,
+    file: File = DEFAULT_USERS,
+    form: Output = Format.text,
+) -> None:
+    """Print a link that signs in to the dashboard: once, within ten minutes."""
+    require_root("warpctl web login")
+    session: Session = context.obj
+    account = UsersFile(file).users().get(name) if name is not None else None
+    if account is not None and role is not None:
+        raise WarpError(
+            f"the role of {account.name} is {account.role}, as {file} says",
+            code="usage",
+            who="operator",
+            hint="leave --role out, or --user",
+        )
+    made_by = who()
+    code, text = make_login_code(
+        TokenStore(session.store.folder),
+        name or (made_by if NAME.fullmatch(made_by) else "root"),
+        role or "admin",
+        account,
+        f"{made_by} (warpctl web login)",
+    )
+    link = f"{url.rstrip('/')}/login#{text}"
+    data = {"version": VERSION, "url": link, "user": code.user, "expires": iso(code.expires_s)}
+    output.note(f"signs in as {code.user}, once, until {data['expires']}")
+    output.emit(data, link, form)
+
+
+@web_app.command("can")
+def can(
+    name: Annotated[str, typer.Argument(metavar="USER")],
+    right: Annotated[Right, typer.Argument(metavar="RIGHT", help=", ".join(Right))],
+    target: Annotated[str, typer.Argument(metavar="NETWORK[/ENDPOINT]")],
+    file: File = DEFAULT_USERS,
+    form: Output = Format.text,
+) -> None:
+    """Say whether somebody may do something; the exit code is 0 for yes and 1 for no."""
+    account = UsersFile(file).users().get(name)
+    if account is None:
+        raise WarpError(
+            f"there is no user {name[:80]} in {os.fspath(file)}",
+            code="unknown-user",
+            who="operator",
+            hint="warpctl user list",
+        )
+    identity = Identity(name, ROLES[account.role], account.networks)
+    network = target.partition("/")[0]
+    if account.disabled:
+        why = f"no: {name} is disabled"
+    elif not identity.may(right):
+        why = f"no: {name} is {account.role}; {right} needs {' or '.join(roles_with(right))}"
+    elif not identity.sees(network):
+        why = f"no: {name} sees {', '.join(account.networks)} and not {network}"
+    else:
+        why = f"yes: {name} is {account.role} of {', '.join(account.networks)}"
+    is_allowed = why.startswith("yes")
+    output.emit({"version": VERSION, "allowed": is_allowed, "why": why}, why, form)
+    raise typer.Exit(0 if is_allowed else EXIT_FAILED)
