@@ -138,6 +138,8 @@ def test_files_need_no_kernel(warpctl: Plain, folder: Path) -> None:
         warpctl("endpoint", "rename", "b/x", "y")[0] == 0
         and warpctl("endpoint", "disable", "b/y")[0] == 0
     )
+    assert warpctl("plan", "--against", "empty")[0] == 2
+    assert warpctl("plan", "--against", "warp.yaml")[0] == 0
     assert warpctl("lock", "--check")[0] == 1
     assert warpctl("lock")[0] == 0 and warpctl("lock", "--check")[0] == 0
     code, out, err = warpctl("endpoint", "config", "a/p")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -51,6 +51,7 @@ from warpd.service.views.render import (
     step_json,
     step_text,
     summary_text,
+    wrapped,
 )
 from warpd.service.views.report import (
     NOT_DONE,
@@ -145,6 +146,14 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", help="save the plan for `warpctl apply FILE`")
     ] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="plan from this YAML (a file, a folder, or `empty`) without root or kernel",
+        ),
+    ] = "",
     verbose: Verbose = False,
     form: Output = Format.text,
 ) -> None:
@@ -154,12 +163,35 @@ def plan(
     to the last good intent.
     """
     session: Session = context.obj
+    if against:
+        _plan_against(session, against, out, verbose, form)
     data = asking.DaemonGateway(session).plan() if asking.through_daemon() else _planned(session)
     if out is not None and not data["findings"]:
         write_private(out, (json.dumps(data, indent=2) + "\n").encode())
     lines = [*intent_lines(data["conditions"]), plan_text(data, output.paint(), verbose)]
     output.emit(data, "\n".join(lines), form)
     _refuse_invalid(data)
+    raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
+
+
+def _plan_against(
+    session: Session, against: str, out: Path | None, verbose: bool, form: Format
+) -> NoReturn:
+    """Show the plan from another YAML to this one, for review.
+
+    Raises:
+        WarpError: it is to be saved, although no gateway could apply it.
+    """
+    if out is not None:
+        text = "a plan against a file is for review: no gateway can apply it"
+        raise WarpError(text, code="usage", who="operator", hint="leave out --out or --against")
+    # Imported here: the kernel in memory is needed by nothing else that warpctl does.
+    from warpd.service.offline import planned_against
+
+    data = planned_against(session, against)
+    title = f"Not the live kernel, but a machine in memory: from {against} to {session.named}."
+    lines = [*wrapped(title), "", plan_text(data, output.paint(), verbose)]
+    output.emit(data, "\n".join(lines), form)
     raise typer.Exit(EXIT_CHANGES if data["changes"] else 0)
 
 

@@ -467,11 +467,8 @@ def _clip(value: Any) -> str:
 
 def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     """Return how many networks and endpoints change, and how many kernel steps that takes."""
-    if not data["changes"] and data.get("problems"):
-        return "Nothing to do as long as the problems above remain."
     if not data["changes"]:
-        intent = "last good intent" if data.get("findings") else "YAML"
-        return f"In sync: the kernel is what the {intent} says. Nothing to do."
+        return _nothing_text(data)
     rows = data.get("overview", ())
     parts = list(_counted_changes(rows))
     if any(row["subject"] == "gateway" for row in rows):
@@ -481,6 +478,15 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
     steps = _number(sum(data["summary"].values()), "kernel step")
     hint = "" if verbose else " (--verbose shows them)"
     return "\n".join(wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
+
+
+def _nothing_text(data: Mapping[str, Any]) -> str:
+    if data.get("problems"):
+        return "Nothing to do as long as the problems above remain."
+    if data.get("against"):
+        return "No changes: both make the same gateway."
+    intent = "last good intent" if data.get("findings") else "YAML"
+    return f"In sync: the kernel is what the {intent} says. Nothing to do."
 
 
 def _counted_changes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

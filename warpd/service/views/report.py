@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from warpd.clients.current import current_digest, known_as, stale_configs
@@ -82,6 +83,31 @@ def described(
     return {**plan_json(found.plan, warnings, rows), **more}
 
 
+def described_between(
+    before: Intent | None,
+    target: Target,
+    found: PlannedRun,
+    read: LoadedIntent,
+    delivered: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the same as `described` between two intents, without a state folder or a machine.
+
+    Args:
+        before: the intent in force; None for a new gateway.
+        target, found, read: as for `described`.
+        delivered: by `NETWORK/NAME` (first names), the digest of the config that a device has.
+    """
+    seen = _overview(before, target, found, read)
+    rows = [row.as_json() for row in seen.rows]
+    more = {
+        "problems": problems_json(found.compiled.problems),
+        "risks": _risks(read, seen),
+        "stale_configs": stale_configs(target, found.observed.host, delivered),
+        "quarantine": [],
+    }
+    return {**plan_json(found.plan, warnings_of(found, read), rows), **more}
+
+
 def without_steps(
     session: Session, target: Target, found: PlannedRun, read: LoadedIntent, before: Intent | None
 ) -> dict[str, Any]:
@@ -140,15 +166,19 @@ def outlook(
     """Return what a plan means for clients that are in use: `risks`, `stale_configs`, and the
     `quarantine` of released allocations.
     """
+    return {
+        "risks": _risks(read, seen),
+        "stale_configs": stale_configs(target, found.observed.host, session.store.delivered()),
+        "quarantine": quarantine_json(read.quarantine),
+    }
+
+
+def _risks(read: LoadedIntent, seen: Overview) -> list[dict[str, str]]:
     own = [
         {"code": item.code, "path": item.path, "message": item.message, "hint": item.hint}
         for item in read.risks
     ]
-    return {
-        "risks": [*own, *(risk.as_json() for risk in seen.risks)],
-        "stale_configs": stale_configs(target, found.observed.host, session.store.delivered()),
-        "quarantine": quarantine_json(read.quarantine),
-    }
+    return [*own, *(risk.as_json() for risk in seen.risks)]
 
 
 def warnings_of(found: PlannedRun, read: LoadedIntent) -> list[dict[str, str]]:
