@@ -43,6 +43,7 @@ from warpd.service.views.render import (
     VERSION,
     Paint,
     attention_lines,
+    blocked_text,
     finding_of,
     headline,
     plan_json,
@@ -615,10 +616,7 @@ def result_text(result: dict[str, Any], seconds: float) -> str:
 
 def _not_done_lines(result: dict[str, Any], paint: Paint) -> list[str]:
     """Return what was blocked, failed, was not tried, or is not as planned."""
-    lines = [
-        f"blocked {item['network']}: {item['object']} is not ours: {item['foreign']}"
-        for item in result["blocked"]
-    ]
+    lines = [f"blocked {item['network']}: {blocked_text(item)[0]}" for item in result["blocked"]]
     if result["done"]:
         lines += problem_lines(result["problems"], paint)
     lines += [f"failed  {step['network']}: {step['error']}" for step in result["failed"]]

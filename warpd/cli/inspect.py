@@ -46,6 +46,7 @@ from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.render import (
     VERSION,
+    blocked_text,
     problem_lines,
     quarantine_lines,
     warning_text,
@@ -186,7 +187,7 @@ def status_text(data: Mapping[str, Any]) -> str:
     for network in data["networks"]:
         lines += ["", *network_lines(network)]
     lines += [warning_text(warning, paint) for warning in data["warnings"]]
-    lines += [f"blocked {item['object']}: {item['foreign']}" for item in data["blocked"]]
+    lines += [f"blocked {blocked_text(item)[0]}" for item in data["blocked"]]
     return "\n".join([*lines, *_quarantine_summary(data["quarantine"])])
 
 

@@ -211,7 +211,7 @@ class Reconciler:
         self.report.steps_applied(outcome, is_repair=not is_new)
         for conflict in found.plan.blocked:
             network = self.network_name(conflict.group)
-            self.report.conflict(conflict.group, network, str(conflict.key), conflict.foreign)
+            self.report.conflict(network, conflict)
         faults = faults_by_group(found, outcome)
         self.last_faults |= {self.network_name(group): text for group, text in faults.items()}
         self._failed = frozenset(faults)
@@ -285,7 +285,7 @@ def faults_by_group(found: PlannedRun, outcome: ApplyResult) -> dict[str, str]:
     """Group -> why it is not as it should be; of several reasons, a fault of the kernel."""
     faults = {step.group: "the kernel is not as promised" for step in outcome.unverified}
     for conflict in found.plan.blocked:
-        faults[conflict.group] = f"{conflict.key} is not ours: {conflict.foreign}"
+        faults[conflict.group] = conflict.text
     for step, fault in outcome.failed:
         faults[step.group] = str(fault)
     return faults

@@ -17,6 +17,7 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.stats import SourceStatus, network_of
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.networks.problems import Problem
+from warpd.reconcile.diff import Conflict
 from warpd.reconcile.engine import ApplyResult
 from warpd.reconcile.plan import Step
 
@@ -144,10 +145,11 @@ class Reporter:
         for step in outcome.unverified:
             self.log.error("not as promised", **_log_fields(step))
 
-    def conflict(self, group: str, network: str, key: str, foreign: str) -> None:
-        """A foreign object stands where one of ours has to be."""
-        about = {"network": network, "object": key, "foreign": foreign}
-        self.log.error("blocked", vcid=naming.vcid_of_namespace(group), **about)
+    def conflict(self, network: str, conflict: Conflict) -> None:
+        """A foreign object stands where one of ours has to be, or a namespace is not readable."""
+        why = {"unread": conflict.unread} if conflict.unread else {"foreign": conflict.foreign}
+        about = {"network": network, "object": str(conflict.key), **why}
+        self.log.error("blocked", vcid=naming.vcid_of_namespace(conflict.group), **about)
         self.event("blocked", **about)
 
 

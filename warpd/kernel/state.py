@@ -399,6 +399,8 @@ class Observed:
     - `traffic`: of peers, by their key.
     - `drops`: group -> reason -> (packets, bytes).
     - `others`: links of others, which are in the way of whoever wants their name.
+    - `unread`: namespaces of ours that could not be read, with why. What is in them is unknown, and
+      so is which half of theirs in the root belongs to what.
     """
 
     state: State
@@ -407,6 +409,7 @@ class Observed:
     traffic: Mapping[Key, PeerTraffic] = field(default_factory=dict)
     drops: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     others: Mapping[Key, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def in_the_way(self, key: Key) -> str | None:
         """What of others sits under this key; None where nothing does."""

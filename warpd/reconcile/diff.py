@@ -30,11 +30,25 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A foreign object sits where ours should be."""
+    """What keeps us from making one of our objects as it should be.
+
+    - `foreign`: the object of others that sits under its key.
+    - `unread`: why its namespace could not be read, so that nothing is known of what is in it.
+
+    One of them is given, the other is "".
+    """
 
     key: Key
     group: str
     foreign: str
+    unread: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole sentence, for people."""
+        if self.unread:
+            return f"{self.key} could not be read: {self.unread}"
+        return f"{self.key} is not ours: {self.foreign}"
 
 
 @dataclass(frozen=True, slots=True)

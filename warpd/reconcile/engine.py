@@ -9,7 +9,7 @@ there; the others go on. Where the gateway's own guard fails, nothing is given t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,7 +17,8 @@ from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel, OperationError
-from warpd.kernel.state import ROOT, Action, Host, Key, Observed, State
+from warpd.kernel.kinds.netns import Netns
+from warpd.kernel.state import ROOT, Action, Host, KernelObject, Key, Observed, State
 from warpd.keys.derivation import Master
 from warpd.networks.compiler import (
     Compiled,
@@ -26,7 +27,7 @@ from warpd.networks.compiler import (
     compile_state,
     egress_destinations,
 )
-from warpd.reconcile.diff import Differences, diff
+from warpd.reconcile.diff import Conflict, Differences, diff
 from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
 from warpd.reconcile.plan import Plan, Step, plan, runs
 
@@ -86,13 +87,14 @@ def planned_run(kernel: Kernel, target: Target) -> PlannedRun:
     """Look at everything, and plan the way from there to the target. Changes nothing.
 
     Raises:
-        DumpError: the kernel could not be read.
+        DumpError: the root could not be read.
     """
     uplink, ranges = target.intent.gateway.uplink, egress_destinations(target.intent)
     root = kernel.dump(ROOT, uplink, ranges)
     compiled = compile_target(target, root.host or Host())
     keep = shared_with(compiled.state)
-    return plan_from(compiled, observe(kernel, EVERYTHING, uplink, ranges, root, keep), EVERYTHING)
+    observed = observe(kernel, EVERYTHING, uplink, ranges, root, keep, partial=True)
+    return plan_from(compiled, observed, EVERYTHING)
 
 
 def compile_target(
@@ -107,19 +109,32 @@ def compile_target(
 def plan_from(compiled: Compiled, observed: Observed, scope: Scope) -> PlannedRun:
     """Compare what is wanted with what was read, as far as it was read.
 
-    Of networks outside the scope the root shows only half: that half is left out.
+    Of networks outside the scope, and of those that could not be read, the root shows only half:
+    that half is left out. A network that should not exist any more goes all the same, with its
+    namespace.
     """
+    unread = {group: text for group, text in observed.unread.items() if group in compiled.parts}
     wanted = compiled.state
-    if scope.groups is not None:
-        wanted = compiled.of({ROOT, *scope.groups})
-        observed = dataclasses.replace(observed, state=_covered(observed.state, scope))
-    differences = diff(wanted, observed)
-    steps = plan(differences, _names(compiled, observed), compiled.stopped)
-    return PlannedRun(observed, compiled, steps, differences.gone, scope)
+    if unread or scope.groups is not None:
+        groups = compiled.parts.keys() if scope.groups is None else scope.groups
+        wanted = compiled.of({ROOT, *groups} - unread.keys())
+        objects = _covered(observed.state, scope, unread)
+        observed = dataclasses.replace(observed, state=State(objects))
+    found = diff(wanted, observed)
+    conflicts = [
+        Conflict(Key(Netns.KIND, ROOT, group), group, "", text) for group, text in unread.items()
+    ]
+    found = dataclasses.replace(found, blocked=(*found.blocked, *conflicts))
+    steps = plan(found, _names(compiled, observed), compiled.stopped)
+    return PlannedRun(observed, compiled, steps, found.gone, scope)
 
 
-def _covered(state: State, scope: Scope) -> State:
-    return State({key: item for key, item in state.objects.items() if scope.covers(item.group)})
+def _covered(state: State, scope: Scope, unread: Collection[str]) -> dict[Key, KernelObject]:
+    return {
+        key: item
+        for key, item in state.objects.items()
+        if scope.covers(item.group) and item.group not in unread
+    }
 
 
 def removal(kernel: Kernel, group: str | None = None) -> PlannedRun:
@@ -222,7 +237,7 @@ def converge(
         again = number + 1 < ROUNDS and _worth_another(outcome.failed, now.plan)
         if not again:
             break
-    return _with(outcome, done, _open(now.plan, outcome))
+    return _with(outcome, done, (*_open(now.plan, outcome), *_unseen(now, done)))
 
 
 def _worth_another(failed: Iterable[tuple[Step, OperationError]], left: Plan) -> bool:
@@ -252,6 +267,11 @@ def _open(left: Plan, outcome: ApplyResult) -> tuple[Step, ...]:
     """
     excused = {step.group for step, _ in outcome.failed}
     return tuple(step for step in left.steps if step.group not in excused)
+
+
+def _unseen(run: PlannedRun, done: Iterable[Step]) -> Iterator[Step]:
+    """Steps of networks that could not be read afterwards: nobody knows what came of them."""
+    return (step for step in done if step.group in run.observed.unread)
 
 
 def _with(

@@ -255,7 +255,7 @@ class IncrementalPlanner:
     def _observe(self, target: Target, scope: Scope, root: Dump, compiled: Compiled) -> Observed:
         uplink, ranges = target.intent.gateway.uplink, egress_destinations(target.intent)
         keep = shared_with(compiled.state)
-        return observe(self._kernel, scope, uplink, ranges, root, keep)
+        return observe(self._kernel, scope, uplink, ranges, root, keep, partial=True)
 
 
 def replan(kernel: Kernel, target: Target, first: PlannedRun) -> PlannedRun:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from warpd.kernel.api import Dump, Kernel
+from warpd.kernel.api import Dump, DumpError, Kernel
 from warpd.kernel.kinds.link import link_key, pair
 from warpd.kernel.kinds.netns import Netns
 from warpd.kernel.state import ROOT, KernelObject, Key, Observed, State
@@ -64,22 +64,31 @@ def observe(
     targets: Sequence[str] = (),
     root: Dump | None = None,
     keep: Keep = lambda dump: dump,
+    partial: bool = False,
 ) -> Observed:
     """Look at the root, and at every namespace with a name of ours that is in the scope.
 
     `uplink` and `targets` are as for Kernel.dump; `root` is a look at the root of just now; `keep`
-    is what to keep of each dump as soon as it is read.
+    is what to keep of each dump as soon as it is read. With `partial`, a namespace that could not
+    be read is named in `Observed.unread`, and the others are shown all the same.
 
     Raises:
-        DumpError: some namespace could not be read.
+        DumpError: the root could not be read; without `partial`, or some namespace.
     """
     root = kernel.dump(ROOT, uplink, targets) if root is None else root
     namespaces = [item.opens for item in root.objects if item.opens]
     dumps = [keep(root)]
+    unread: dict[str, str] = {}
     for namespace in namespaces:
-        if scope.covers(namespace):
+        if not scope.covers(namespace):
+            continue
+        try:
             dumps.append(keep(kernel.dump(namespace)))
-    return assemble(dumps)
+        except DumpError as failure:
+            if not partial:
+                raise
+            unread[namespace] = str(failure)
+    return dataclasses.replace(assemble(dumps), unread=unread)
 
 
 def shared_with(wanted: State) -> Keep:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
+from warpd import naming
 from warpd.allocation.model import Allocations
 from warpd.clients.current import dialled_address
 from warpd.errors import Busy, Finding, InvalidIntent, WarpError
@@ -237,11 +238,14 @@ def explained(
     """Return whether a packet would pass, and what decides that.
 
     Raises:
-        DumpError: the kernel could not be read.
+        DumpError: the kernel, or this network's namespace, could not be read.
         WarpError: there is no such endpoint, the target is not an address, or our table contains a
             rule that warpd does not make.
     """
     network, endpoint = split_name(wanted, way.endpoint)
+    unread = found.observed.unread.get(naming.namespace(wanted.allocations.networks[network].vcid))
+    if unread is not None:
+        raise DumpError(unread)
     target = _address(wanted, way.target)
     port = way.port
     if not port and way.protocol in NEEDS_PORT:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
-from warpd.kernel.api import Dump, Event, FailureKind, OperationError
+from warpd.kernel.api import Dump, DumpError, Event, FailureKind, OperationError
 from warpd.kernel.existence import ExistenceRules
 from warpd.kernel.kinds.netns import room
 from warpd.kernel.kinds.nft_table import NftTable, table_key
@@ -68,6 +68,7 @@ class FakeKernel:
         self.objects: dict[Key, KernelObject] = {}
         self.foreign: dict[Key, str] = {}
         self.others: dict[Key, str] = {}  # links of others: key -> kind
+        self.unreadable: dict[str, str] = {}  # namespaces that `dump` fails for: name -> why
         self.settings: dict[str, str] = {}  # the host's own, as last written
         self.sent_changes = 0
         self.dialled: dict[Key, str] = {}  # peer -> ADDRESS:PORT, by `dial`
@@ -78,6 +79,8 @@ class FakeKernel:
         self.stop_listening()
 
     def dump(self, netns: str, uplink: str = "auto", targets: Sequence[str] = ()) -> Dump:
+        if netns in self.unreadable:
+            raise DumpError(self.unreadable[netns])
         for key in room(netns):
             if key in self.objects:
                 self._dumped[netns] = self.objects[key]

@@ -207,6 +207,27 @@ def test_the_others_go_on_and_it_comes_back(daemon: Simulation) -> None:
     assert daemon.has(link.key) and not daemon.shown["failing"] and not daemon.conditions
 
 
+def test_a_network_that_cannot_be_read_keeps_no_other_from_being_repaired(
+    daemon: Simulation,
+) -> None:
+    """It is named, tried again after a pause, and repaired once it is readable."""
+    web, corp = link_of(daemon, "web"), link_of(daemon, "corp")
+    daemon.kernel.unreadable[web.netns] = "no answer"
+    daemon.remove(web.key)
+    daemon.remove(corp.key)
+    daemon.turn(2.0)
+    assert daemon.has(corp.key) and not daemon.has(web.key)
+    assert daemon.told("blocked")[-1]["unread"] == "no answer"
+    assert (
+        daemon.reconciler.last_faults["web"]
+        == f"root/netns/{web.netns} could not be read: no answer"
+    )
+    assert web.netns in daemon.scheduler.failing(daemon.now_s)
+    del daemon.kernel.unreadable[web.netns]
+    daemon.turn(2 * INTERVAL_S)
+    assert daemon.has(web.key) and not daemon.scheduler.failing(daemon.now_s)
+
+
 def test_figures_of_others_go_on_while_one_network_fails(daemon: Simulation) -> None:
     link, other = link_of(daemon, "web"), link_of(daemon, "corp")
     refuse(daemon, link.group)

@@ -78,6 +78,7 @@ def headline(
             "network": plan.networks.get(conflict.group, conflict.group or "gateway"),
             "object": str(conflict.key),
             "foreign": conflict.foreign,
+            "unread": conflict.unread,
         }
         for conflict in plan.blocked
     ]
@@ -184,18 +185,23 @@ def plan_text(data: Mapping[str, Any], paint: Paint, verbose: bool = False) -> s
     return "\n".join([*lines, summary_text(data, verbose)])
 
 
+def blocked_text(blocked: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what is wrong, and what to do."""
+    if blocked["unread"]:
+        text = f"{blocked['object']} could not be read: {blocked['unread']}"
+        return text, "the network stays as it is, and is tried again; the others go on"
+    text = f"{blocked['object']} is in the way and not ours: {blocked['foreign']}"
+    return text, "rename or remove it; warpd never touches what is not its own"
+
+
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     """Return the lines above everything else: risks, configs that become stale, problems, blocked
     objects and warnings.
     """
     lines = [*outlook_lines(data, paint), *problem_lines(data.get("problems", ()), paint)]
     for blocked in data["blocked"]:
-        text = (
-            f"{blocked['network']}: {blocked['object']} is in the way and not ours:"
-            f" {blocked['foreign']}"
-        )
-        hint = "rename or remove it; warpd never touches what is not its own"
-        lines.append(noted("blocked", "31", text, hint, paint))
+        text, hint = blocked_text(blocked)
+        lines.append(noted("blocked", "31", f"{blocked['network']}: {text}", hint, paint))
     return [*lines, *(warning_text(warning, paint) for warning in without_risks(data))]
 
 

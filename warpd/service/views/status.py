@@ -42,7 +42,8 @@ def status_json(target: Target, found: PlannedRun, now_s: int) -> dict[str, Any]
         "in_sync": found.plan.empty and not found.compiled.stopped,
         "pending_networks": pending,
         "blocked": [
-            {"object": str(item.key), "foreign": item.foreign} for item in found.plan.blocked
+            {"object": str(item.key), "foreign": item.foreign, "unread": item.unread}
+            for item in found.plan.blocked
         ],
         "problems": problems_json(found.compiled.problems),
         "drops": _drops(found, ""),
@@ -57,7 +58,7 @@ def network_json(target: Target, found: PlannedRun, name: str, now_s: int) -> di
     place = placement_of(network)
     changes = sum(step.group == group for step in found.plan.steps)
     device = found.observed.state.get(Key(WireguardDevice.KIND, place.netns, place.tunnel))
-    blocked = [item.foreign for item in found.plan.blocked if item.group == group]
+    blocked = [item.foreign or item.text for item in found.plan.blocked if item.group == group]
     problems = problems_json(item for item in found.compiled.problems if item.group == group)
     return {
         **network_allocation_json(target, found, name),
