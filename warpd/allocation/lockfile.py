@@ -43,18 +43,10 @@ from warpd.allocation.model import (
     network_values,
 )
 from warpd.errors import Finding, InvalidIntent
-from warpd.intent.loader import (
-    LOCK_FILE,
-    Loc,
-    Source,
-    bytes_of,
-    nearest_of,
-    path_of,
-    placed,
-    read_source,
-    unquoted,
-    worded,
-)
+from warpd.intent.diagnostics import Loc, nearest_of, path_of, placed, unquoted, worded
+from warpd.intent.documents import Source, bytes_of
+from warpd.intent.file_names import LOCK_FILE
+from warpd.intent.loader import read_source
 from warpd.intent.ownership import why_hidden
 from warpd.intent.types import Address4, Address6, Name, Network4, Network6, Version
 from warpd.yamlfile.conflict_markers import conflicts, sides

@@ -21,7 +21,8 @@ from warpd.allocation.model import (
     network_values,
 )
 from warpd.errors import Finding
-from warpd.intent.loader import LOCK_FILE, Loc, path_of
+from warpd.intent.diagnostics import Loc, path_of
+from warpd.intent.file_names import LOCK_FILE
 from warpd.intent.model import Endpoint, Intent, Network
 
 CONTRADICTS: Final = "lock-contradicts"

@@ -28,7 +28,7 @@ from warpd.cli.findings import FORMATS
 from warpd.cli.findings.report import Report
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
-from warpd.intent.loader import MAIN_FILE
+from warpd.intent.file_names import MAIN_FILE
 from warpd.reconcile.engine import PlannedRun, converge, planned_run, removal
 from warpd.reconcile.incremental import replan
 from warpd.reconcile.plan import Step, digest

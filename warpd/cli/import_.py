@@ -20,7 +20,8 @@ from warpd.cli.output import Format
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports import SOURCES
 from warpd.imports.found import ImportOptions, ImportResult
-from warpd.intent.loader import MAIN_FILE, load
+from warpd.intent.file_names import MAIN_FILE
+from warpd.intent.loader import load
 from warpd.keys import derivation
 from warpd.service.edits import Draft, diff_text, drafted, target_of, write
 from warpd.service.views.render import VERSION, finding_json

@@ -14,7 +14,7 @@ from warpd.cli import output
 from warpd.cli.app import Output, app
 from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, Finding, render_finding
-from warpd.intent.loader import LOCK_FILE
+from warpd.intent.file_names import LOCK_FILE
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, replace, told

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from warpd.intent.loader import FOLDER, MAIN_FILE
+from warpd.intent.file_names import FOLDER, MAIN_FILE
 
 # A file that is held open, and that nobody has written to for so long, is read as it is.
 WRITING_MAX_S: Final = 10.0

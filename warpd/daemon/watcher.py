@@ -23,7 +23,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from warpd.daemon.fingerprint import intent_files
-from warpd.intent.loader import FOLDER
+from warpd.intent.file_names import FOLDER
 
 NETNS_FOLDER: Final = "/run/netns"
 _READING = frozenset({"opened", "closed_no_write"})  # events that our own reading causes

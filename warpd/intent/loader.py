@@ -11,102 +11,58 @@ checked against each other even where another network is broken.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from warpd.errors import Finding, Where
-from warpd.intent.file_names import FOLDER as FOLDER
-from warpd.intent.file_names import LOCK_FILE as LOCK_FILE
-from warpd.intent.file_names import MAIN_FILE as MAIN_FILE
+from warpd.intent.diagnostics import (
+    LISTED_MAX,
+    Loc,
+    conflict,
+    in_order,
+    is_endpoint,
+    misplaced_key,
+    network_twice,
+    path_of,
+    placed,
+    steps_of,
+    syntax_problem,
+    unquoted,
+    where_of,
+    without_repeats,
+    worded,
+)
+from warpd.intent.documents import Source, bytes_of, file_finding
+from warpd.intent.file_names import FOLDER, MAIN_FILE
 from warpd.intent.model import (
-    Endpoint,
-    EndpointType,
-    Gateway,
     Intent,
     Network,
-    Pools,
-    Resource,
 )
-from warpd.intent.network_types import NETWORK_TYPES
-from warpd.intent.ownership import why_hidden, why_untrusted
+from warpd.intent.ownership import why_hidden
 from warpd.intent.source import SourceSettings
-from warpd.intent.sources import SOURCES, Pointer, pointer_model
+from warpd.intent.sources import pointer_model
 from warpd.intent.validation import check
-from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts
+from warpd.yamlfile.conflict_markers import conflicts
+from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.parser import (
-    SIZE_MAX,
-    Mark,
-    PositionedList,
-    SyntaxProblem,
-    lines_of,
     read_text,
     read_tree,
 )
-from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.sections import NetworkSection, ReadSection, read_section, read_sections
-
-Loc = tuple[str | int, ...]
-
-LISTED_MAX: Final = 1000  # findings of one kind; each costs a search for the nearest known key
 
 # A cheap test whether a file may contain `source:`; only then is it parsed.
 _POINTER = re.compile(
     rb"^[\"']?source[\"']?[ \t]*:|[{,][ \t]*[\"']?source[\"']?[ \t]*:", re.MULTILINE
 )
-_SECRET = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43,}+=")
-_PUBLIC = re.compile(r"public_key['\"]?\s*:\s*['\"]?\Z")
-_STEP = re.compile(r"\[(\d+)\]|([^.\[]+)")
-_AT_KEY: Final = frozenset({"unknown-key", "name", "duplicate-key"})
 # Findings that an invalid part of the document may cause wrongly; they are left out beside one.
 _NEEDS_GATEWAY: Final = frozenset({"pool-exhausted", "pool-overlap", "vlan-twice", "isolation"})
 _NEEDS_ENDPOINTS: Final = frozenset({"via-unknown"})
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file as it was read.
-
-    - `file`: the path, as findings show it.
-    - `raw`: the bytes of the file; empty where it could not be read.
-    - `value`: the document with the place of every value; None where the file could not be read or
-      parsed. Then nothing follows from what is absent in it.
-    - `by_section`: whether the networks were read one by one.
-    - `hidden`: why findings must not quote the file; "" where they may.
-    """
-
-    file: str
-    raw: bytes = b""
-    value: Branch | None = None
-    by_section: bool = False
-    hidden: str = ""
-
-    @functools.cached_property
-    def lines(self) -> tuple[str, ...]:
-        """The lines of the file. They are split for a finding only: they are as large as the file
-        again.
-        """
-        return tuple(lines_of(read_text(self.raw)[0])) if self.raw else ()
-
-    def network(self, name: str) -> Any:
-        """Return the values of a network that this file defines.
-
-        Raises:
-            KeyError: the file does not define it.
-        """
-        networks = self.value["networks"] if self.value is not None else {}
-        found = networks[name]
-        return found.value if isinstance(found, NetworkSection) else found
-
-
 ReadFile = Callable[[Path, bytes, str], tuple[Source, Sequence[Finding]]]
 
 
@@ -167,11 +123,11 @@ def load(
         findings += _pointing(raw, sources)
     else:
         intent, more = _validated(raw, sources, owners)
-        findings += _without_repeats(more, findings)
+        findings += without_repeats(more, findings)
     if any(finding.is_error for finding in findings):
         intent = None
     shown = [unquoted(finding, sources) for finding in findings]
-    return Loaded(intent, _in_order(shown, sources), tuple(sources), owners)
+    return Loaded(intent, in_order(shown, sources), tuple(sources), owners)
 
 
 def _files_to_read(
@@ -198,14 +154,6 @@ def _read_all(
         sources.append(source)
         findings += more
     return sources, findings
-
-
-def _without_repeats(findings: Iterable[Finding], told: Iterable[Finding]) -> Iterator[Finding]:
-    """Leave out type errors of values for which `told` has a finding already."""
-    flawed = {finding.path for finding in told}
-    for finding in findings:
-        if finding.code != "type" or finding.path not in flawed:
-            yield finding
 
 
 def pointer(path: Path) -> SourceSettings | None:
@@ -251,41 +199,6 @@ def _pointing(raw: dict[str, Any], sources: list[Source]) -> Iterator[Finding]:
     )
 
 
-def path_of(loc: Iterable[str | int]) -> str:
-    """Write the steps to a value as a path.
-
-    `("networks", "corp", "resources", 0)` becomes `networks.corp.resources[0]`.
-    """
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{str(step)[:63]}"
-    return text
-
-
-def steps_of(path: str) -> Loc:
-    """Read a path back into its steps; the reverse of `path_of`."""
-    return tuple(int(match[1]) if match[1] else match[2] for match in _STEP.finditer(path))
-
-
-def unquoted(finding: Finding, sources: Iterable[Source]) -> Finding:
-    """Return the finding as it may be shown.
-
-    For a file that must not be quoted, only the place and the kind of the finding are left.
-    """
-    where = finding.where
-    if where is None:
-        return finding
-    hidden = next((source.hidden for source in sources if source.file == where.file), "")
-    if not hidden:
-        return finding
-    text = f"a problem of the kind {finding.code}, which is not shown: {hidden}"
-    place = Where(where.file, where.line, where.column)
-    return Finding(finding.code, "", text, f"chown root {where.file}", finding.severity, place)
-
-
-# -- the files
-
-
 def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
     folder = path.is_dir()
     main = path / MAIN_FILE if folder else path
@@ -298,22 +211,16 @@ def _files(path: Path) -> tuple[Path, list[Path], list[Finding]]:
         return (
             main,
             [],
-            [_file_finding(beside, "file-unreadable", error.strerror or "cannot be read")],
+            [file_finding(beside, "file-unreadable", error.strerror or "cannot be read")],
         )
     unread = [beside / name for name in names if name.endswith((".yml", ".YAML", ".YML"))]
     findings = [
-        _file_finding(
+        file_finding(
             file, "file-ignored", "is not read", "a file of networks.d ends in .yaml", "warning"
         )
         for file in unread
     ]
     return main, [beside / name for name in names if name.endswith(".yaml")], findings
-
-
-def _file_finding(
-    file: Path, code: str, message: str, hint: str = "", severity: Any = "error"
-) -> Finding:
-    return Finding(code, "", message, hint, severity, Where(str(file), 1, 1))
 
 
 def _read_intent(
@@ -368,90 +275,14 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
     text, flaws = read_text(raw)
     if flaws:
         source = Source(str(file), raw)
-        return source, [_flawed(flaw, source) for flaw in flaws]
+        return source, [syntax_problem(flaw, source) for flaw in flaws]
     open_merges = conflicts(text)
     if open_merges:
         source = Source(str(file), raw)
-        return source, [_conflict(found, source) for found in open_merges]
+        return source, [conflict(found, source) for found in open_merges]
     read = read_tree(text)
     source = Source(str(file), raw, read.value)
-    return source, [_flawed(flaw, source) for flaw in read.flaws]
-
-
-def _conflict(found: MarkedConflict, source: Source) -> Finding:
-    text = f"a conflict of git begins here and ends at line {found.last}: the merge is not finished"
-    hint = (
-        "keep what is right of both sides and remove the lines of <<<<<<<, ======= and >>>>>>>; for"
-        " a lock file, run `warpctl lock`"
-    )
-    return Finding("merge-conflict", "", text, hint, "error", _where(source, (found.first - 1, 0)))
-
-
-def bytes_of(file: Path, folder: Path | None = None) -> tuple[bytes, Finding | None]:
-    """Read a file without waiting, and no more of it than a file may contain.
-
-    Args:
-        file: the file.
-        folder: the folder of the configuration that the file is a part of. It is checked then that
-            the file may be trusted (`ownership`).
-
-    Returns:
-        The content, or b"" and a finding that says why there is none.
-    """
-    try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return b"", _file_finding(
-            file, "file-missing", "there is no such file", "name it with -c or WARPD_CONFIG"
-        )
-    except OSError as error:
-        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
-    except ValueError as error:  # a NUL in the name
-        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error}")
-    try:
-        stream = open(descriptor, "rb")  # noqa: SIM115  # closed below
-    except OSError as error:  # a folder
-        os.close(descriptor)
-        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
-    with stream:
-        return _content(file, stream, folder)
-
-
-def _content(file: Path, stream: Any, folder: Path | None) -> tuple[bytes, Finding | None]:
-    try:
-        untrusted = (
-            why_untrusted(stream.fileno(), file, folder, file.parent == folder)
-            if folder is not None
-            else None
-        )
-        if untrusted is not None:
-            return b"", _file_finding(file, "file-untrusted", *untrusted)
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return b"", _file_finding(file, "file-unreadable", "is not a regular file")
-        if os.fstat(stream.fileno()).st_size <= SIZE_MAX:
-            raw = stream.read(SIZE_MAX + 1)
-            if len(raw) <= SIZE_MAX:
-                return raw, None
-    except OSError as error:
-        return b"", _file_finding(file, "file-unreadable", f"cannot be read: {error.strerror}")
-    return b"", _file_finding(
-        file, "file-size", f"is over {SIZE_MAX >> 20} MiB", f"spread networks over {FOLDER}/*.yaml"
-    )
-
-
-def _flawed(flaw: SyntaxProblem, source: Source) -> Finding:
-    return Finding(
-        flaw.code,
-        path_of(flaw.path),
-        _masked(flaw.message),
-        flaw.hint,
-        "error",
-        _where(source, flaw.at),
-    )
-
-
-# -- one document of many files
+    return source, [syntax_problem(flaw, source) for flaw in read.flaws]
 
 
 def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:
@@ -489,10 +320,10 @@ def _join(
         return
     for key in root:
         if key != "networks":
-            yield _misplaced(key, source, root)
+            yield misplaced_key(key, source, root)
     networks = root.get("networks")
     if not isinstance(networks, Branch):
-        where = _where(source, root.values_at.get("networks", root.at))
+        where = where_of(source, root.values_at.get("networks", root.at))
         yield Finding(
             "type",
             "networks",
@@ -504,39 +335,10 @@ def _join(
         return
     for name in networks:
         if name in owners:
-            yield _twice(name, source, networks.keys_at[name], sources[owners[name]])
+            yield network_twice(name, source, networks.keys_at[name], sources[owners[name]])
         elif isinstance(joined, dict):
             joined[name] = _made(networks[name])
             owners[name] = index
-
-
-def _misplaced(key: str, source: Source, root: Branch) -> Finding:
-    """Report a key of a file of networks.d that is not `networks`."""
-    hint = nearest_of(key, ["networks"])
-    if key in Intent.model_fields:
-        hint = f"{key} belongs in {MAIN_FILE}"
-    text = f"a file of {FOLDER} may hold networks: only"
-    where = _where(source, root.keys_at[key])
-    return Finding("unknown-key", path_of((key,)), text, hint, "error", where)
-
-
-def _twice(name: str, source: Source, at: Mark, first: Source) -> Finding:
-    there = _mark(first.value, ("networks", name), True)
-    message = (
-        f"this network is defined twice: here and in {first.file}:{there[0] + 1}:{there[1] + 1}"
-    )
-    where = _where(source, at)
-    return Finding(
-        "network-twice",
-        path_of(("networks", name)),
-        message,
-        "remove one of them or rename it",
-        "error",
-        where,
-    )
-
-
-# -- the shape
 
 
 def _validated(
@@ -606,7 +408,7 @@ def _sound_networks(
     broken = set()
     bad_endpoints: dict[str, set[Any]] = {}
     for loc in bad:
-        if _is_endpoint(loc):
+        if is_endpoint(loc):
             bad_endpoints.setdefault(str(loc[1]), set()).add(loc[3])
         elif loc[0] == "networks" and len(loc) > 1:
             broken.add(str(loc[1]))
@@ -618,241 +420,3 @@ def _sound_networks(
             endpoints.pop(endpoint, None)
         rest[name] = {**rest[name], "endpoints": endpoints}
     return rest, thinned
-
-
-def _is_endpoint(loc: Loc) -> bool:
-    """Whether a place is an endpoint, or inside one."""
-    return len(loc) > 3 and loc[0] == "networks" and loc[2] == "endpoints"
-
-
-def worded(error: Any, loc: Loc) -> Finding:
-    """Return an error of pydantic in the operator's words.
-
-    Args:
-        error: one item of `ValidationError.errors()`.
-        loc: the place of the value; pydantic's own may contain `[key]`.
-    """
-    kind, context = error["type"], error.get("ctx", {})
-    path = path_of(loc)
-    if error["loc"][-1] == "[key]":
-        return _bad_key(kind, path, loc, context)
-    if kind == "missing":
-        return Finding("missing", path, "is missing", _missing_hint(loc))
-    if kind == "extra_forbidden":
-        return _unknown(path, loc)
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        hint = nearest_of(error["input"], words)
-        return Finding("value", path, f"must be one of {', '.join(words)}", hint)
-    if "message" in context:
-        return Finding(kind, path, _masked(context["message"]), context["hint"])
-    return Finding(
-        "type" if kind.endswith("_type") else "value",
-        path,
-        *_plainly(kind, context, error["input"]),
-    )
-
-
-def _plainly(kind: str, context: dict[str, Any], value: Any) -> tuple[str, str]:
-    if kind == "bool_type":
-        return "must be true or false", _bool_hint(value)
-    if kind == "int_type":
-        return "must be a whole number", _int_hint(value)
-    if kind == "string_type":
-        return "must be text", f'quote it: "{value}"' if isinstance(value, int | float) else ""
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return "must be a mapping", (
-            "write {} for none" if value is None else "lines of key: value, indented below it"
-        )
-    if kind == "tuple_type":
-        return "must be a list", (
-            "write [] for none" if value is None else f"write [{_masked(_brief(value))}]"
-        )
-    bounds = {
-        "greater_than_equal": "must be at least {ge}",
-        "less_than_equal": "must be at most {le}",
-        "string_too_long": "is longer than {max_length} characters",
-        "too_short": "must not be empty",
-    }
-    return bounds.get(kind, f"is not valid ({kind})").format(**context), ""
-
-
-def _bool_hint(value: Any) -> str:
-    words = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-    if isinstance(value, str) and value.lower() in words:
-        return f"{value} is text in YAML 1.2: write {words[value.lower()]}"
-    return "true and false are written without quotes" if value in ("true", "false") else ""
-
-
-def _int_hint(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+(:[0-5]?[0-9])+", value):
-        return (
-            "a number with colons is text in YAML 1.2 (and base 60 in 1.1): write the plain number"
-        )
-    if isinstance(value, str) and re.fullmatch(r"[0-9_,']+", value):
-        return "digits only, without quotes, underscores or commas"
-    return ""
-
-
-def _brief(value: Any) -> str:
-    return str(value) if isinstance(value, str | int | float) and len(str(value)) < 60 else "..."
-
-
-def _bad_key(kind: str, path: str, loc: Loc, context: dict[str, Any]) -> Finding:
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        return Finding("unknown-key", path, "is not a type of network", nearest_of(loc[-1], words))
-    better = re.sub(r"[^a-z0-9-]+", "-", str(loc[-1]).lower()).strip("-")[:63]
-    hint = f"write {better}" if better else ""
-    return Finding(
-        "name", path, "a name has 1 to 63 of a-z, 0-9 and -, and does not begin with -", hint
-    )
-
-
-def _missing_hint(loc: Loc) -> str:
-    hints = {each.KEY: each.model_fields[each.KEY].description or "" for each in SOURCES}
-    hints |= {
-        "version": "write version: 1",
-        "networks": "a gateway without networks says networks: {}",
-    }
-    if loc[-1] == "type":
-        return "one of " + ", ".join(get_args(EndpointType) if _is_endpoint(loc) else NETWORK_TYPES)
-    return hints.get(str(loc[-1]), "")
-
-
-_HOMES: Final[tuple[tuple[str, type[BaseModel]], ...]] = (
-    ("a network", Network),
-    ("an endpoint", Endpoint),
-    ("gateway", Gateway),
-    ("gateway.pools", Pools),
-    ("a resource", Resource),
-    ("a file that has source: alone", Pointer),
-)
-
-
-def _unknown(path: str, loc: Loc) -> Finding:
-    known = _fields_at(loc[:-1])
-    return Finding(
-        "unknown-key", path, "unknown key", nearest_of(loc[-1], known) or _elsewhere(loc[-1], known)
-    )
-
-
-def _elsewhere(key: Any, known: list[str]) -> str:
-    for home, model in _HOMES:
-        if key in model.model_fields:
-            return f"{key} belongs to {home}"
-    for home, model in _HOMES:
-        if near := nearest_of(key, list(model.model_fields)):
-            return f"{near} That belongs to {home}"
-    return f"known here: {', '.join(known)}"
-
-
-def _fields_at(loc: Loc) -> list[str]:
-    if loc == ("source",):
-        return list(dict.fromkeys(key for each in SOURCES for key in each.model_fields))
-    return list(_model_at(loc).model_fields)
-
-
-def _model_at(loc: Loc) -> type[BaseModel]:
-    match loc:
-        case ():
-            return Intent
-        case ("gateway",):
-            return Gateway
-        case ("gateway", *_):
-            return Pools
-        case ("networks", _):
-            return Network
-        case ("networks", _, "resources", *_):
-            return Resource
-        case _:
-            return Endpoint
-
-
-def nearest_of(word: Any, known: list[str]) -> str:
-    """Return a hint that names the known word that `word` resembles; "" where none does."""
-    near = difflib.get_close_matches(str(word)[:80].lower().replace(" ", "_"), known, 1, 0.6)
-    return f"did you mean {near[0]}?" if near else ""
-
-
-# -- the places
-
-
-def placed(
-    finding: Finding, loc: Loc, sources: Iterable[Source], owners: Mapping[str, int]
-) -> Finding:
-    """Return the finding with the place of a value, or of the mapping that should contain it.
-
-    Args:
-        loc: the steps to the value.
-        sources: the files; the first one is the main file.
-        owners: which of them defines a network, as in `Loaded`.
-    """
-    files = tuple(sources)
-    index = owners.get(str(loc[1]), 0) if len(loc) > 1 and loc[0] == "networks" else 0
-    source = files[index]
-    at = _mark(source.value, loc, finding.code in _AT_KEY)
-    return dataclasses.replace(finding, where=_where(source, at))
-
-
-def _mark(value: Any, loc: Loc, at_key: bool) -> Mark:
-    """Return the position of a value.
-
-    A scalar is shown where it stands, a mapping or a list at its key, and an absent value at what
-    should contain it. With `at_key` a scalar is shown at its key as well.
-    """
-    mark: Mark = getattr(value, "at", (0, 0))
-    shift = 0  # lines by which a section has moved since its positions were read
-    for depth, step in enumerate(loc, 1):
-        found = _step_into(value, step, at_key and depth == len(loc))
-        if found is None:
-            return mark
-        value, (line, column), moved = found
-        mark = line + shift, column
-        shift += moved
-    return mark
-
-
-def _step_into(value: Any, step: str | int, at_key: bool) -> tuple[Any, Mark, int] | None:
-    """Return the value one step deeper, its position, and by how many lines what is in it moved.
-
-    None where the step leads to nothing.
-    """
-    if isinstance(value, PositionedList) and isinstance(step, int) and step < len(value):
-        return value[step], value.items_at[step], 0
-    if not isinstance(value, Branch) or step not in value:
-        return None
-    name = str(step)
-    inner = value[name]
-    if isinstance(inner, NetworkSection):
-        inner = inner.value
-    is_scalar = inner is not None and not isinstance(inner, Branch | PositionedList)
-    position = value.values_at[name] if is_scalar and not at_key else value.keys_at[name]
-    return inner, position, value.shifts.get(name, 0)
-
-
-def _where(source: Source, at: Mark) -> Where:
-    line, column = at
-    text = source.lines[line] if line < len(source.lines) else ""
-    return Where(source.file, line + 1, column + 1, _masked(text))
-
-
-def _masked(text: str) -> str:
-    """Replace what may be a private or preshared key by asterisks; public keys stay."""
-    return _SECRET.sub(
-        lambda found: found[0] if _PUBLIC.search(text, 0, found.start()) else "*" * len(found[0]),
-        text,
-    )
-
-
-def _in_order(findings: list[Finding], sources: list[Source]) -> tuple[Finding, ...]:
-    """Sort findings by file, line and column, and leave out repeated ones."""
-    order = {source.file: index for index, source in enumerate(sources)}
-
-    def place(finding: Finding) -> tuple[int, int, int]:
-        where = finding.where
-        if where is None:
-            return (0, 0, 0)
-        return (order.get(where.file, len(order)), where.line, where.column)
-
-    return tuple(sorted(dict.fromkeys(findings), key=place))

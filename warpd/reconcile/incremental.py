@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from warpd.allocation.lockfile import Lock, parse_lock, read_lock
 from warpd.errors import Finding
-from warpd.intent.loader import Loaded, Source, load, read_file, read_network
+from warpd.intent.documents import Source
+from warpd.intent.loader import Loaded, load, read_file, read_network
 from warpd.intent.model import Endpoint
 from warpd.kernel.api import Dump, Kernel
 from warpd.kernel.kinds.link import link_key

@@ -17,7 +17,8 @@ from typing import Any, Final
 from warpd.allocation.model import Allocations
 from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.imports.csv import Roster
-from warpd.intent.loader import FOLDER, MAIN_FILE, Loaded, load
+from warpd.intent.file_names import FOLDER, MAIN_FILE
+from warpd.intent.loader import Loaded, load
 from warpd.service.workspace import Session
 from warpd.store.atomic_file import create, replace, told
 from warpd.yamlfile import editor

@@ -21,7 +21,8 @@ from warpd.allocation.lockfile_checks import behind, contradictions, without_con
 from warpd.allocation.model import Allocations
 from warpd.allocation.quarantine import Quarantine, quarantine_of
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
-from warpd.intent.loader import MAIN_FILE, Loaded, load, pointer
+from warpd.intent.file_names import MAIN_FILE
+from warpd.intent.loader import Loaded, load, pointer
 from warpd.intent.model import Intent
 from warpd.intent.source import IntentSource
 from warpd.intent.validation import check, check_day

@@ -13,7 +13,7 @@ import pytest
 from warpd.allocation.lockfile import lock_text, parsed
 from warpd.allocation.merge import merged_locks
 from warpd.errors import InvalidIntent
-from warpd.intent.loader import LOCK_FILE
+from warpd.intent.file_names import LOCK_FILE
 from warpd.service.workspace import Session
 from warpd.yamlfile.conflict_markers import MarkedConflict, conflicts, sides
 

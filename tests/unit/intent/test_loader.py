@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.counts import growth
 from warpd.errors import Finding, render_finding
-from warpd.intent.loader import Loaded, load, path_of, steps_of
+from warpd.intent.diagnostics import path_of, steps_of
+from warpd.intent.loader import Loaded, load
 from warpd.intent.validation import check
 from warpd.yamlfile.parser import read_text, read_tree
 

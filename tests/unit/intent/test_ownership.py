@@ -12,7 +12,8 @@ import pytest
 
 from warpd.allocation.lockfile import read_lock
 from warpd.errors import render_finding
-from warpd.intent.loader import LOCK_FILE, Loaded, load
+from warpd.intent.file_names import LOCK_FILE
+from warpd.intent.loader import Loaded, load
 
 SECRET = "root:$y$j9T$TOPSECRET:19000:0:99999:7:::\n"
 USER = 61234
