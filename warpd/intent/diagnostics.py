@@ -17,23 +17,11 @@ from pydantic import BaseModel
 from warpd.errors import Finding, Where
 from warpd.intent.documents import Source
 from warpd.intent.file_names import FOLDER, MAIN_FILE
-from warpd.intent.model import (
-    Endpoint,
-    EndpointType,
-    Gateway,
-    Intent,
-    Network,
-    Pools,
-    Resource,
-)
+from warpd.intent.model import Endpoint, EndpointType, Gateway, Intent, Network, Pools, Resource
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.sources import SOURCES, Pointer
 from warpd.yamlfile.conflict_markers import MarkedConflict
-from warpd.yamlfile.parser import (
-    Mark,
-    PositionedList,
-    SyntaxProblem,
-)
+from warpd.yamlfile.parser import Mark, PositionedList, SyntaxProblem
 from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.sections import NetworkSection
 

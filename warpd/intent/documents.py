@@ -12,11 +12,7 @@ from typing import Any
 from warpd.errors import Finding, Where
 from warpd.intent.file_names import FOLDER
 from warpd.intent.ownership import why_untrusted
-from warpd.yamlfile.parser import (
-    SIZE_MAX,
-    lines_of,
-    read_text,
-)
+from warpd.yamlfile.parser import SIZE_MAX, lines_of, read_text
 from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.sections import NetworkSection
 

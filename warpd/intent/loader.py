@@ -40,20 +40,14 @@ from warpd.intent.diagnostics import (
 )
 from warpd.intent.documents import Source, bytes_of, file_finding
 from warpd.intent.file_names import FOLDER, MAIN_FILE
-from warpd.intent.model import (
-    Intent,
-    Network,
-)
+from warpd.intent.model import Intent, Network
 from warpd.intent.ownership import why_hidden
 from warpd.intent.source import SourceSettings
 from warpd.intent.sources import pointer_model
 from warpd.intent.validation import check
 from warpd.yamlfile.conflict_markers import conflicts
 from warpd.yamlfile.parser import PositionedDict as Branch
-from warpd.yamlfile.parser import (
-    read_text,
-    read_tree,
-)
+from warpd.yamlfile.parser import read_text, read_tree
 from warpd.yamlfile.sections import NetworkSection, ReadSection, read_section, read_sections
 
 # A cheap test whether a file may contain `source:`; only then is it parsed.

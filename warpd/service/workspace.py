@@ -25,7 +25,8 @@ from warpd.intent.file_names import MAIN_FILE
 from warpd.intent.loader import Loaded, load, pointer
 from warpd.intent.model import Intent
 from warpd.intent.source import IntentSource
-from warpd.intent.validation import check, check_day
+from warpd.intent.validation import check
+from warpd.intent.validation.network import check_day
 from warpd.kernel.linux import bindings
 from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files

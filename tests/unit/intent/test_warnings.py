@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.intent.validation import check, check_day
+from warpd.intent.validation import check
+from warpd.intent.validation.network import check_day
 from warpd.service.workspace import Session
 
 CPE = {"type": "cpe"}
