@@ -7,79 +7,24 @@ are left out, and one says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
 from warpd import __version__
-from warpd.daemon.stats import DURATION_BOUNDS_S, NetworkStats, SocketStats, Stats
+from warpd.daemon import wireguard_metrics
+from warpd.daemon.metric import Counted, Family, Sample, Samples
+from warpd.daemon.process import ProcessStats
+from warpd.daemon.stats import DURATION_BOUNDS_S, RESULTS, NetworkStats, Stats
 from warpd.kernel.state import PeerTraffic
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_NO_SOCKET: Final = SocketStats()
-
-Labels = Mapping[str, object]
-# What a name ends with beside that of its metric ("" but in a histogram), labels, and the value.
-Sample = tuple[str, Labels, float]
-Samples = Callable[[Stats, SocketStats], Iterable[Sample]]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric.
-
-    Attributes:
-        kind: counter, gauge or histogram.
-        help: what an operator reads beside it.
-        samples: its values, from what is counted.
-    """
-
-    name: str
-    kind: str
-    help: str
-    samples: Samples
-
-    def text(self, stats: Stats, socket: SocketStats) -> Iterator[str]:
-        """Its lines; none without a sample."""
-        rows = [
-            f"{self.name}{ending}{_labels(labels)} {_number(value)}"
-            for ending, labels, value in self.samples(stats, socket)
-        ]
-        if rows:
-            yield f"# HELP {self.name} {self.help}"
-            yield f"# TYPE {self.name} {self.kind}"
-            yield from rows
-
-    @property
-    def series(self) -> frozenset[str]:
-        """The names that its samples may have."""
-        endings = ("_bucket", "_sum", "_count") if self.kind == "histogram" else ("",)
-        return frozenset(self.name + ending for ending in endings)
-
-
-def metrics_text(stats: Stats, socket: SocketStats = _NO_SOCKET) -> str:
+def metrics_text(counted: Counted) -> str:
     """Every metric of warpd, in Prometheus's text format."""
     lines: list[str] = []
     for family in FAMILIES:
-        lines += family.text(stats, socket)
+        lines += family.text(counted)
     return "\n".join([*lines, ""])
-
-
-def _labels(labels: Labels) -> str:
-    if not labels:
-        return ""
-    pairs = ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items())
-    return "{" + pairs + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 # -- samples
@@ -88,18 +33,18 @@ def _number(value: float) -> str:
 def _one(value: Callable[[Stats], float]) -> Samples:
     """A metric without labels."""
 
-    def samples(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-        yield "", {}, value(stats)
+    def samples(counted: Counted) -> Iterator[Sample]:
+        yield "", {}, value(counted.stats)
 
     return samples
 
 
-def _by_network(counted: str) -> Samples:
+def _by_network(field: str) -> Samples:
     """A field of `Stats` with a count for each network."""
 
-    def samples(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-        vcids = _vcids(stats)
-        for name, count in sorted(getattr(stats, counted).items()):
+    def samples(counted: Counted) -> Iterator[Sample]:
+        vcids = _vcids(counted.stats)
+        for name, count in sorted(getattr(counted.stats, field).items()):
             yield "", {"network": name, "vcid": vcids.get(name, "")}, count
 
     return samples
@@ -108,8 +53,8 @@ def _by_network(counted: str) -> Samples:
 def _of_endpoints(value: Callable[[PeerTraffic], int | None]) -> Samples:
     """A value of each endpoint; None where it has none."""
 
-    def samples(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-        for network in stats.networks:
+    def samples(counted: Counted) -> Iterator[Sample]:
+        for network in counted.stats.networks:
             for name, traffic in network.endpoints.items():
                 number = value(traffic)
                 if number is not None:
@@ -118,17 +63,18 @@ def _of_endpoints(value: Callable[[PeerTraffic], int | None]) -> Samples:
     return samples
 
 
-def _build(_stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
+def _build(_counted: Counted) -> Iterator[Sample]:
     yield "", {"version": __version__}, 1
 
 
-def _passes(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    for result, count in sorted(stats.passes.items()):
-        yield "", {"result": result}, count
+def _passes(counted: Counted) -> Iterator[Sample]:
+    passes = counted.stats.passes
+    for result in sorted({*RESULTS, *passes}):  # all from the start: a first one is an increase
+        yield "", {"result": result}, passes.get(result, 0)
 
 
-def _durations(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    durations = stats.durations
+def _durations(counted: Counted) -> Iterator[Sample]:
+    durations = counted.stats.durations
     counts = list(accumulate(durations.counts))
     for bound, count in zip(DURATION_BOUNDS_S, counts, strict=False):
         yield "_bucket", {"le": f"{bound:g}"}, count
@@ -137,56 +83,86 @@ def _durations(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
     yield "_count", {}, counts[-1]
 
 
-def _in_sync(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    for network in stats.networks:
+def _in_sync(counted: Counted) -> Iterator[Sample]:
+    for network in counted.stats.networks:
         yield "", _of(network), float(network.in_sync)
 
 
-def _endpoints(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    yield "", {}, sum(network.size for network in stats.networks)
+def _endpoints(counted: Counted) -> Iterator[Sample]:
+    yield "", {}, sum(network.size for network in counted.stats.networks)
 
 
-def _dropped(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    for network in stats.networks:
+def _dropped(counted: Counted) -> Iterator[Sample]:
+    for network in counted.stats.networks:
         for reason, packets in network.drops.items():
             yield "", {**_of(network), "reason": reason}, packets
-    for reason, packets in stats.drops.items():
+    for reason, packets in counted.stats.drops.items():
         yield "", {"network": "", "vcid": "", "reason": reason}, packets
 
 
-def _source_revision(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.kind:
-        yield "", {"revision": stats.source.revision}, 1
+def _source_revision(counted: Counted) -> Iterator[Sample]:
+    if counted.stats.source.kind:
+        yield "", {"revision": counted.stats.source.revision}, 1
 
 
-def _source_success(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.kind:
-        yield "", {}, stats.source.asked_s
+def _source_success(counted: Counted) -> Iterator[Sample]:
+    if counted.stats.source.kind:
+        yield "", {}, counted.stats.source.asked_s
 
 
-def _source_failing(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    if stats.source.kind:
-        yield "", {}, float(bool(stats.source.error))
+def _source_failing(counted: Counted) -> Iterator[Sample]:
+    if counted.stats.source.kind:
+        yield "", {}, float(bool(counted.stats.source.error))
 
 
-def _problems(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    vcids = _vcids(stats)
-    for network, code in sorted(set(stats.problems)):
+def _problems(counted: Counted) -> Iterator[Sample]:
+    vcids = _vcids(counted.stats)
+    for network, code in sorted(set(counted.stats.problems)):
         yield "", {"network": network, "vcid": vcids.get(network, ""), "code": code}, 1
 
 
-def _conditions(stats: Stats, _socket: SocketStats) -> Iterator[Sample]:
-    for item in stats.conditions:
+def _conditions(counted: Counted) -> Iterator[Sample]:
+    for item in counted.stats.conditions:
         yield "", {"code": item.code, "severity": item.severity}, 1
 
 
-def _refused(_stats: Stats, socket: SocketStats) -> Iterator[Sample]:
+def _refused(counted: Counted) -> Iterator[Sample]:
     for missing in ("right", "place"):
-        yield "", {"missing": missing}, socket.refused.get(missing, 0)
+        yield "", {"missing": missing}, counted.socket.refused.get(missing, 0)
 
 
-def _socket_closed(_stats: Stats, socket: SocketStats) -> Iterator[Sample]:
-    yield "", {}, float(socket.closed)
+def _socket_closed(counted: Counted) -> Iterator[Sample]:
+    yield "", {}, float(counted.socket.closed)
+
+
+def _failed_passes(counted: Counted) -> Iterator[Sample]:
+    stats = counted.stats
+    vcids = _vcids(stats)
+    for name in sorted({"", *vcids, *stats.failing}):
+        where = {"network": name, "vcid": vcids.get(name, "")}
+        yield "", where, stats.failing.get(name, 0)
+
+
+def _uplink(counted: Counted) -> Iterator[Sample]:
+    stats = counted.stats
+    if stats.uplink is not None:
+        yield "", {"uplink": stats.uplink}, float(not stats.uplink_state)
+
+
+def _expires(counted: Counted) -> Iterator[Sample]:
+    for network in counted.stats.networks:
+        for name, expires_s in network.expires_s.items():
+            yield "", {**_of(network), "endpoint": name}, expires_s
+
+
+def _process(value: Callable[[ProcessStats], float]) -> Samples:
+    """A metric of the process itself."""
+
+    def samples(counted: Counted) -> Iterator[Sample]:
+        if counted.process is not None:
+            yield "", {}, value(counted.process)
+
+    return samples
 
 
 def _of(network: NetworkStats) -> dict[str, object]:
@@ -215,6 +191,18 @@ FAMILIES: Final = (
         "histogram",
         "How long passes took.",
         _durations,
+    ),
+    Family(
+        "warpd_last_reconcile_timestamp_seconds",
+        "gauge",
+        "When the last pass ended; 0: none yet. One is due at each periodic resync.",
+        _one(lambda stats: stats.last_pass_s),
+    ),
+    Family(
+        "warpd_failed_passes",
+        "gauge",
+        "Passes in a row that have failed for a network; it is tried again more and more slowly.",
+        _failed_passes,
     ),
     Family(
         "warpd_repairs_total",
@@ -271,6 +259,12 @@ FAMILIES: Final = (
         _of_endpoints(lambda peer: peer.handshake or None),
     ),
     Family(
+        "warpd_endpoint_expires_timestamp_seconds",
+        "gauge",
+        "When `expires` of the endpoint cuts it off; it may be past.",
+        _expires,
+    ),
+    Family(
         "warpd_endpoints",
         "gauge",
         "Endpoints of the intent; above 10000 the series of single ones are left out.",
@@ -281,6 +275,12 @@ FAMILIES: Final = (
         "counter",
         "Packets dropped, by reason.",
         _dropped,
+    ),
+    Family(
+        "warpd_uplink_up",
+        "gauge",
+        "1 when the uplink is on and a default route leads through it.",
+        _uplink,
     ),
     Family(
         "warpd_intent_valid",
@@ -348,5 +348,42 @@ FAMILIES: Final = (
         "1 while a flood has users without a right kept out of the control socket.",
         _socket_closed,
     ),
+    Family(
+        "process_cpu_seconds_total",
+        "counter",
+        "Seconds of CPU that warpd has used.",
+        _process(lambda process: process.cpu_s),
+    ),
+    Family(
+        "process_resident_memory_bytes",
+        "gauge",
+        "Memory of warpd that is in RAM.",
+        _process(lambda process: process.resident_bytes),
+    ),
+    Family(
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Address space of warpd.",
+        _process(lambda process: process.virtual_bytes),
+    ),
+    Family(
+        "process_open_fds",
+        "gauge",
+        "Open file descriptors.",
+        _process(lambda process: process.open_fds),
+    ),
+    Family(
+        "process_max_fds",
+        "gauge",
+        "How many file descriptors may be open.",
+        _process(lambda process: process.max_fds),
+    ),
+    Family(
+        "process_start_time_seconds",
+        "gauge",
+        "When warpd was started.",
+        _process(lambda process: process.start_s),
+    ),
+    *wireguard_metrics.FAMILIES,
 )
 SERIES: Final = frozenset().union(*(family.series for family in FAMILIES))

@@ -22,6 +22,7 @@ from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STAT
 
 EVENT_BYTES_MIN = 1024
 INTERVAL_MIN_S = 1.0
+WIREGUARD_METRICS = "WARPD_WIREGUARD_METRICS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Options:
         event_bytes: how much the kernel keeps of events that were not taken in yet.
         log_format: of the lines on stderr.
         once: make one pass, then end with its exit code.
+        wireguard_metrics: also the metrics of prometheus_wireguard_exporter, by its names.
     """
 
     config: Path
@@ -45,6 +47,7 @@ class Options:
     event_bytes: int
     log_format: LogFormat
     once: bool
+    wireguard_metrics: bool
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,6 +73,7 @@ def parse(words: Sequence[str]) -> Options:
         event_bytes=chosen.event_buffer,
         log_format=chosen.log_format,
         once=chosen.once,
+        wireguard_metrics=chosen.wireguard_metrics,
     )
 
 
@@ -92,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
     _add(made, "--event-buffer", "", _at_least(EVENT_BYTES_MIN, int), "", RECEIVE_BYTES, text)
     text = "make one pass, then end with its exit code"
     made.add_argument("--once", action="store_true", help=text)
+    text = f"also metrics by the names of prometheus_wireguard_exporter; ${WIREGUARD_METRICS}=1"
+    is_set = os.environ.get(WIREGUARD_METRICS) == "1"
+    made.add_argument("--wireguard-metrics", action="store_true", default=is_set, help=text)
     made.add_argument("--version", action="version", version=f"warpd {__version__}")
     return made
 

@@ -20,6 +20,7 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import PassResult, Scheduler
 from warpd.errors import WarpError, render_finding
+from warpd.kernel.state import ROOT
 from warpd.service.conditions import Condition, Watched, conditions
 
 BEGINS: Final = "begins"
@@ -98,7 +99,19 @@ class Publisher:
             self._report_condition(item, BEGINS, time)
         for item in over:
             self._report_condition(item, OVER, time)
-        self._mailbox.stats = dataclasses.replace(self._mailbox.stats, conditions=self._watched.now)
+        self._mailbox.stats = dataclasses.replace(
+            self._mailbox.stats,
+            conditions=self._watched.now,
+            failing=self._failing_times(now),
+            uplink=facts.uplink if self._reconciler.host is not None else None,
+            uplink_state=facts.uplink_state,
+        )
+
+    def _failing_times(self, now: float) -> dict[str, int]:
+        """Network -> passes in a row that failed for it; "" is the gateway's own part."""
+        rows = self._scheduler.failing(now).items()
+        name = self._reconciler.network_name
+        return {name(group) if group != ROOT else "": times for group, (times, _) in rows}
 
     def _report_condition(self, item: Condition, state: str, time: str) -> None:
         about = {"code": item.code, "state": state, "text": item.text}

@@ -241,7 +241,8 @@ class Reconciler:
             stats = with_look(stats, active.wanted, full, self._failed, waits)
         since_s = active.since_s if active is not None else 0.0
         is_valid = not self.desired.findings
-        self.mailbox.stats = with_pass(stats, kind, seconds, since_s, is_valid)
+        ended_s = self._clock.since_epoch()
+        self.mailbox.stats = with_pass(stats, kind, seconds, ended_s, since_s, is_valid)
 
     def take_look_in_sync(self) -> PlannedRun | None:
         """What the last pass saw, when it looked at everything and had nothing to do; handed out

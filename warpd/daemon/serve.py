@@ -26,6 +26,7 @@ from warpd.daemon.options import Options
 from warpd.daemon.publisher import Publisher
 from warpd.daemon.reconciler import REAL_CLOCK, Reconciler
 from warpd.daemon.scheduler import PassRequest, Scheduler
+from warpd.daemon.stats import Stats
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.api import Kernel
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -51,6 +52,7 @@ def serve(options: Options) -> int:
     session, self_pipe = Session(options.config, options.state_dir), SelfPipe()
     kernel = LiveKernel(options.event_bytes)
     daemon = assemble(kernel, self_pipe, session, log, options.interval_s)
+    daemon.mailbox.stats = Stats(keeps_peers=options.wireguard_metrics)
     try:
         if options.once:
             return one_pass(daemon.reconciler)

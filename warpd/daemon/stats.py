@@ -10,9 +10,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from warpd import naming
+from warpd.intent.model import Network
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Observed, PeerTraffic
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
@@ -20,6 +22,8 @@ from warpd.reconcile.plan import Step
 from warpd.service.conditions import Condition
 
 ENDPOINTS_MAX: Final = 10_000  # above it, endpoints are counted and not shown one by one
+# What may come of a pass.
+RESULTS: Final = ("done", "failed", "invalid", "awaiting_consent", "unwritten")
 NEVER: Final = PeerTraffic(0, 0, 0, "")
 # Upper bounds of the histogram of passes: a pass with nothing to do takes some ms, a cold apply of
 # a large gateway a minute.
@@ -49,6 +53,9 @@ class NetworkStats:
         drops: reason -> packets.
         size: endpoints in the YAML.
         endpoints: traffic by endpoint; empty above `ENDPOINTS_MAX`.
+        expires_s: when an endpoint that expires does, in seconds since the epoch; empty likewise.
+        peers: endpoints that are in the kernel, where these are wanted (`Stats.keeps_peers`); empty
+            likewise.
     """
 
     name: str
@@ -57,6 +64,8 @@ class NetworkStats:
     drops: Mapping[str, int]
     size: int
     endpoints: Mapping[str, PeerTraffic]
+    expires_s: Mapping[str, float] = field(default_factory=dict)
+    peers: Mapping[str, WireguardPeer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,11 @@ class Stats:
         problems: network and code, of what this machine lacks.
         confirm_pending: whether an apply waits to be confirmed.
         conditions: what is wrong, or waits.
+        last_pass_s: when the last pass ended, in seconds since the epoch; 0: none yet.
+        failing: network -> how many passes in a row have failed for it.
+        uplink: its name, "" where none is known; None before the first look.
+        uplink_state: what is wrong with it; "" for nothing.
+        keeps_peers: whether `NetworkStats.peers` is filled.
     """
 
     passes: Mapping[str, int] = field(default_factory=dict)
@@ -152,6 +166,11 @@ class Stats:
     problems: Sequence[tuple[str, str]] = ()
     confirm_pending: bool = False
     conditions: Sequence[Condition] = ()
+    last_pass_s: float = 0.0
+    failing: Mapping[str, int] = field(default_factory=dict)
+    uplink: str | None = None
+    uplink_state: str = ""
+    keeps_peers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +187,28 @@ class SocketStats:
 
 
 def with_pass(
-    stats: Stats, result: str, seconds: float, intent_at_s: float, intent_valid: bool
+    stats: Stats,
+    result: str,
+    seconds: float,
+    ended_s: float,
+    intent_at_s: float,
+    intent_valid: bool,
 ) -> Stats:
-    """One more pass, with the word for what came of it, and how long it took."""
+    """One more pass.
+
+    Args:
+        result: one of RESULTS.
+        seconds: how long it took.
+        ended_s: when it ended, in seconds since the epoch.
+        intent_at_s, intent_valid: as in `Stats`.
+    """
     passes = Counter(stats.passes)
     passes[result] += 1
     return dataclasses.replace(
         stats,
         passes=passes,
         durations=stats.durations.with_one(seconds),
+        last_pass_s=ended_s,
         intent_at_s=intent_at_s,
         intent_valid=intent_valid,
     )
@@ -221,7 +253,7 @@ def with_look(
     """What a look at everything has found; `failed` are groups whose steps were not all done."""
     return dataclasses.replace(
         stats,
-        networks=seen(target, found, failed),
+        networks=seen(target, found, failed, stats.keeps_peers),
         drops=dropped(found.observed),
         confirm_pending=confirm_pending,
     )
@@ -232,7 +264,9 @@ def network_of(step: Step) -> str:
     return step.network if step.group != ROOT else ""
 
 
-def seen(target: Target, found: PlannedRun, failed: Collection[str]) -> tuple[NetworkStats, ...]:
+def seen(
+    target: Target, found: PlannedRun, failed: Collection[str], keeps_peers: bool = False
+) -> tuple[NetworkStats, ...]:
     """What is kept of a look at everything, network by network."""
     out_of_sync = set(failed)
     out_of_sync |= {conflict.group for conflict in found.plan.blocked}
@@ -243,27 +277,45 @@ def seen(target: Target, found: PlannedRun, failed: Collection[str]) -> tuple[Ne
     for name, network in networks:
         vcid = target.allocations.networks[name].vcid
         group = naming.namespace(vcid)
+        peers = _peers(found, group) if are_shown else {}
         row = NetworkStats(
             name,
             vcid,
             group not in out_of_sync,
             dropped(found.observed, group),
             len(network.endpoints),
-            _traffic(found, group, network.endpoints) if are_shown else {},
+            _traffic(found, peers, network.endpoints) if are_shown else {},
+            _expiries(network) if are_shown else {},
+            peers if keeps_peers else {},
         )
         rows.append(row)
     return tuple(rows)
 
 
-def _traffic(found: PlannedRun, group: str, endpoints: Iterable[str]) -> dict[str, PeerTraffic]:
+def _peers(found: PlannedRun, group: str) -> dict[str, WireguardPeer]:
+    """Endpoint -> its peer, of those that should be in the kernel."""
+    part = found.compiled.parts.get(group)
+    items = part.state if part is not None else ()
+    return {item.label: item for item in items if isinstance(item, WireguardPeer)}
+
+
+def _traffic(
+    found: PlannedRun, peers: Mapping[str, WireguardPeer], endpoints: Iterable[str]
+) -> dict[str, PeerTraffic]:
     """Endpoint -> what the kernel has counted for it; NEVER for one that is not in the kernel."""
     counted = found.observed.traffic
-    part = found.compiled.parts.get(group)
-    peers: dict[str, PeerTraffic] = {}
-    for item in part.state if part is not None else ():
-        if isinstance(item, WireguardPeer):
-            peers[item.label] = counted.get(item.key, NEVER)
-    return {name: peers.get(name, NEVER) for name in sorted(endpoints)}
+    traffic = {name: counted.get(peer.key, NEVER) for name, peer in peers.items()}
+    return {name: traffic.get(name, NEVER) for name in sorted(endpoints)}
+
+
+def _expiries(network: Network) -> dict[str, float]:
+    """Endpoint -> the midnight (UTC) from which it is out."""
+    dated = sorted(network.expiring_endpoints.items())
+    return {name: _midnight_s(one.expires) for name, one in dated if one.expires is not None}
+
+
+def _midnight_s(day: date) -> float:
+    return datetime.combine(day, time.min, UTC).timestamp()
 
 
 def dropped(observed: Observed, group: str = ROOT) -> dict[str, int]:

@@ -5,11 +5,14 @@ alerts use exist.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,13 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
-from warpd.daemon.metrics import SERIES, metrics_text
-from warpd.daemon.stats import Durations, NetworkStats, SourceStatus, Stats, seen
+from tests.unit.daemon.simulation import START_S, Simulation, two_networks
+from warpd.daemon.metric import Counted
+from warpd.daemon.metrics import SERIES
+from warpd.daemon.metrics import metrics_text as text_of
+from warpd.daemon.process import process_stats
+from warpd.daemon.stats import RESULTS, Durations, NetworkStats, SourceStatus, Stats, seen
+from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
@@ -27,7 +35,12 @@ from warpd.service.views.status import status_json
 from warpd.testing.fake_kernel import FakeKernel
 
 LES = ("0.1", "0.25", "0.5", "+Inf")  # bounds of the histogram, some of them
-MONITORING = Path(__file__).parent.parents[2] / "examples" / "monitoring"
+REPOSITORY = Path(__file__).parents[3]
+MONITORING = REPOSITORY / "examples" / "monitoring"
+
+
+def metrics_text(stats: Stats) -> str:
+    return text_of(Counted(stats))
 
 
 def open_groups(found: PlannedRun) -> set[str]:
@@ -147,6 +160,121 @@ def test_before_the_first_pass() -> None:
     assert parsed(metrics_text(Stats()))["warpd_intent_applied_timestamp_seconds", ()] == 0
 
 
+def values(daemon: Simulation, name: str, label: str = "network") -> dict[str, float]:
+    """The samples of one metric, by the value of a label."""
+    found = parsed(metrics_text(daemon.mailbox.stats))
+    return {
+        dict(labels).get(label, ""): value
+        for (metric, labels), value in found.items()
+        if metric == name
+    }
+
+
+def test_what_fails_is_counted_until_it_is_over(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(10)
+    assert values(daemon, "warpd_failed_passes") == {"": 0, "web": 0, "corp": 0}
+    before_s = values(daemon, "warpd_last_reconcile_timestamp_seconds")[""]
+    assert START_S <= before_s <= START_S + 10
+    peer = next(key for key in daemon.kernel.objects if key.kind == "peer" and key.netns)
+    fault = OperationError(FailureKind.REFUSED, "create", peer, errno.EINVAL, "x")
+    daemon.kernel.refused[peer.netns] = fault
+    daemon.remove(peer)
+    daemon.turn(60)
+    failed = values(daemon, "warpd_failed_passes")
+    assert failed.pop("web") > 1 and failed == {"": 0, "corp": 0}
+    assert values(daemon, "warpd_reconciles_total", "result")["failed"] > 1
+    daemon.kernel.refused.clear()
+    daemon.turn(600)
+    assert set(values(daemon, "warpd_failed_passes").values()) == {0}
+    assert values(daemon, "warpd_last_reconcile_timestamp_seconds")[""] > before_s + 600
+
+
+def test_every_result_is_there_from_the_start() -> None:
+    found = parsed(metrics_text(Stats()))
+    results = {dict(labels)["result"] for name, labels in found if name == "warpd_reconciles_total"}
+    assert results == set(RESULTS), "an increase is seen only of a series that was there"
+
+
+def test_the_uplink(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    assert values(daemon, "warpd_uplink_up", "uplink") == {}, "nothing is known yet"
+    daemon.write(**two_networks())
+    daemon.turn(10)
+    assert values(daemon, "warpd_uplink_up", "uplink") == {"eth0": 1}
+    host = daemon.kernel.host
+    for state in ({"uplink_down": True}, {"hops": ()}):
+        daemon.kernel.host = dataclasses.replace(host, **state)
+        daemon.turn(60)
+        assert values(daemon, "warpd_uplink_up", "uplink") == {"eth0": 0}
+    daemon.kernel.host = dataclasses.replace(host, uplink="", hops=(), exits=(), uplinks4=())
+    daemon.turn(60)
+    assert values(daemon, "warpd_uplink_up", "uplink") == {"": 0}
+
+
+def test_when_endpoints_expire(tmp_path: Path) -> None:
+    networks = two_networks()
+    networks["web"]["endpoints"]["e1"]["expires"] = "2030-01-01"
+    daemon = Simulation(tmp_path)
+    daemon.write(**networks)
+    daemon.turn(60)
+    found = values(daemon, "warpd_endpoint_expires_timestamp_seconds", "endpoint")
+    assert found == {"e1": 1893456000}  # date -u -d 2030-01-01 +%s
+
+
+def test_the_other_exporter_s_names_are_behind_a_switch() -> None:
+    wanted, found = looked(web=world.network(2))
+    assert "wireguard_" not in metrics_text(Stats(networks=seen(wanted, found, ())))
+    peers = {item.label: item for item in found.compiled.state if isinstance(item, WireguardPeer)}
+    samples = parsed(metrics_text(Stats(networks=seen(wanted, found, (), keeps_peers=True))))
+    received = {
+        labels: value for (name, labels), value in samples.items() if "wireguard_received" in name
+    }
+    assert received == {
+        (
+            ("allowed_ips", ",".join(peer.allowed_ips)),
+            ("friendly_name", f"web/{name}"),
+            ("interface", peer.device),
+            ("public_key", peer.public_key),
+        ): peer.public_key.count("A")
+        for name, peer in peers.items()
+    }
+    kinds = {name for name, _labels in samples if name.startswith("wireguard_")}
+    assert kinds == {
+        "wireguard_sent_bytes_total",
+        "wireguard_received_bytes_total",
+        "wireguard_latest_handshake_seconds",
+    }
+
+
+# What a child says of itself, and the same as the shell's tools would.
+CHILD = """
+import os, time
+from warpd.daemon.process import process_stats
+first = process_stats()
+held = [open("/dev/null") for _ in range(5)], bytearray(64 << 20)
+sum(range(5_000_000))
+second = process_stats()
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+assert second.open_fds == first.open_fds + 5
+assert second.resident_bytes - first.resident_bytes > 60 << 20
+assert abs(second.resident_bytes - int(status["VmRSS"].split()[0]) * 1024) < 8 << 20
+assert second.virtual_bytes >= second.resident_bytes
+assert second.cpu_s > first.cpu_s
+assert second.max_fds == 1000
+print(second.start_s, time.time())
+"""
+
+
+def test_the_process_is_described_as_the_kernel_does() -> None:
+    before_s = time.time()
+    command = ["bash", "-c", 'ulimit -n 1000; exec "$@"', "bash", sys.executable, "-c", CHILD]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    started_s, ended_s = map(float, told.stdout.split())
+    assert before_s - 1 < started_s < ended_s  # a tick is 10 ms; the clock may be set meanwhile
+
+
 PROMTOOL = os.environ.get("WARPD_PROMTOOL") or shutil.which("promtool")
 
 
@@ -156,10 +284,17 @@ def test_promtool_agrees() -> None:
     complains.
     """
     sourced = SourceStatus("git", "https://git.example.com/x.git", "0" * 40, 1700000000.0, "")
-    counted = dataclasses.replace(stats(handshake=1700000000), source=sourced, errors={"corp": 1})
+    wanted, look = looked(corp=world.network(2))
+    counted = dataclasses.replace(
+        stats(handshake=1700000000),
+        source=sourced,
+        errors={"corp": 1},
+        uplink="eth0",
+        networks=seen(wanted, look, (), keeps_peers=True),
+    )
     told = subprocess.run(
         (str(PROMTOOL), "check", "metrics"),
-        input=metrics_text(counted),
+        input=text_of(Counted(counted, process=process_stats())),
         capture_output=True,
         text=True,
     )

@@ -10,7 +10,13 @@ from warpd.daemon.log import LogFormat
 from warpd.daemon.options import parse
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE
 
-VARIABLES = ("WARPD_CONFIG", "WARPD_STATE_DIR", "WARPD_SOCKET", "WARPD_LOG_FORMAT")
+VARIABLES = (
+    "WARPD_CONFIG",
+    "WARPD_STATE_DIR",
+    "WARPD_SOCKET",
+    "WARPD_LOG_FORMAT",
+    "WARPD_WIREGUARD_METRICS",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +29,7 @@ def test_without_a_word() -> None:
     options = parse([])
     assert (options.config, options.state_dir) == (DEFAULT_CONFIG, DEFAULT_STATE)
     assert (options.socket, options.log_format) == (DEFAULT_SOCKET, LogFormat.auto)
-    assert options.interval_s == 30 and not options.once
+    assert options.interval_s == 30 and not options.once and not options.wireguard_metrics
 
 
 def test_words_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +40,13 @@ def test_words_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert options.config == Path("/here") and options.state_dir == Path("/WARPD_STATE_DIR")
     assert options.socket == Path("/WARPD_SOCKET") and options.log_format is LogFormat.logfmt
     assert options.once and (options.interval_s, options.event_bytes) == (1.5, 4096)
+
+
+def test_a_switch_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse(["--wireguard-metrics"]).wireguard_metrics
+    for value, wanted in {"1": True, "0": False, "": False}.items():
+        monkeypatch.setenv("WARPD_WIREGUARD_METRICS", value)
+        assert parse([]).wireguard_metrics is wanted
 
 
 @pytest.mark.parametrize(

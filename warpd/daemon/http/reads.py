@@ -17,7 +17,9 @@ from warpd.daemon.http.messages import (
 from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import View, blocks
-from warpd.daemon.metrics import CONTENT_TYPE, metrics_text
+from warpd.daemon.metric import CONTENT_TYPE, Counted
+from warpd.daemon.metrics import metrics_text
+from warpd.daemon.process import process_stats
 from warpd.service.queries import PROTOCOLS, ExplainRequest
 from warpd.service.rights import Right
 
@@ -59,7 +61,8 @@ async def show_daemon(services: Services, _request: HttpRequest) -> HttpResponse
 
 async def show_metrics(services: Services, _request: HttpRequest) -> HttpResponse:
     """Figures for Prometheus."""
-    text = metrics_text(services.mailbox.stats, services.mailbox.socket)
+    mailbox = services.mailbox
+    text = metrics_text(Counted(mailbox.stats, mailbox.socket, process_stats()))
     return HttpResponse(kind=CONTENT_TYPE, parts=(text.encode(),))
 
 
