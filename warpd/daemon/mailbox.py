@@ -48,6 +48,8 @@ class Mailbox:
     Attributes:
         stats: what is counted; replaced whole by the loop, so that a reader never sees half of it.
         socket: the same of the control socket; replaced whole by its thread.
+        stale_configs: network -> devices whose config is not the one that they need; {} while
+            nobody knows; replaced whole by a thread of its own.
         view: what the last look showed, for all readers; None before any.
         daemon: how the daemon is, as `status` shows it, and since when by `time.monotonic`.
         moment: counts what makes an earlier view outdated.
@@ -64,6 +66,7 @@ class Mailbox:
         self._listeners: list[Callable[[], None]] = []
         self.stats = Stats()
         self.socket = SocketStats()
+        self.stale_configs: Mapping[str, int] = {}
         self.view: View | None = None
         self.daemon: tuple[Mapping[str, Any], float] = ({}, 0.0)
         self.moment = 0

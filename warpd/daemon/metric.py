@@ -20,11 +20,13 @@ class Counted:
         stats: what the loop counts, and what its last look found.
         socket: what the control socket counts.
         process: what the kernel says of this process; None where it was not asked.
+        stale_configs: network -> devices that need their config again; {} while nobody knows.
     """
 
     stats: Stats
     socket: SocketStats = field(default_factory=SocketStats)
     process: ProcessStats | None = None
+    stale_configs: Mapping[str, int] = field(default_factory=dict)
 
 
 Labels = Mapping[str, object]

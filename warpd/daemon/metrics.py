@@ -155,6 +155,12 @@ def _expires(counted: Counted) -> Iterator[Sample]:
             yield "", {**_of(network), "endpoint": name}, expires_s
 
 
+def _stale_configs(counted: Counted) -> Iterator[Sample]:
+    vcids = _vcids(counted.stats)
+    for name, count in sorted(counted.stale_configs.items()):
+        yield "", {"network": name, "vcid": vcids.get(name, "")}, count
+
+
 def _process(value: Callable[[ProcessStats], float]) -> Samples:
     """A metric of the process itself."""
 
@@ -263,6 +269,12 @@ FAMILIES: Final = (
         "gauge",
         "When `expires` of the endpoint cuts it off; it may be past.",
         _expires,
+    ),
+    Family(
+        "warpd_stale_configs",
+        "gauge",
+        "Devices that were given a config and now need another one; plan names them.",
+        _stale_configs,
     ),
     Family(
         "warpd_endpoints",

@@ -19,6 +19,7 @@ from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import PassResult, Scheduler
+from warpd.daemon.stale_configs import StaleConfigs
 from warpd.errors import WarpError, render_finding
 from warpd.kernel.state import ROOT
 from warpd.service.conditions import Condition, Watched, conditions
@@ -37,8 +38,10 @@ class Publisher:
         mailbox: Mailbox,
         events: KernelEvents,
         clock: Clock,
+        stale_configs: StaleConfigs,
     ) -> None:
         self._reconciler, self._scheduler = reconciler, scheduler
+        self._stale_configs = stale_configs
         self._mailbox, self._events, self._clock = mailbox, events, clock
         self._watched = Watched()
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
@@ -53,6 +56,9 @@ class Publisher:
         self._report_conditions()
         self._publish_daemon()
         self._publish_if_watched()
+        active, host = self._reconciler.desired.active, self._reconciler.host
+        if active is not None and host is not None:
+            self._stale_configs.refresh(active.wanted, host)
 
     def _view_inputs(self, result: PassResult) -> tuple[object, ...]:
         """What makes a view outdated when it is another one."""

@@ -26,6 +26,7 @@ from warpd.daemon.options import Options
 from warpd.daemon.publisher import Publisher
 from warpd.daemon.reconciler import REAL_CLOCK, Reconciler
 from warpd.daemon.scheduler import PassRequest, Scheduler
+from warpd.daemon.stale_configs import Background, StaleConfigs, on_a_thread
 from warpd.daemon.stats import Stats
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, WarpError
 from warpd.kernel.api import Kernel
@@ -100,6 +101,7 @@ def assemble(
     interval_s: float,
     clock: Clock = REAL_CLOCK,
     jitter: Callable[[], float] = random.random,
+    background: Background = on_a_thread,
 ) -> Daemon:
     """Make the parts of a daemon on this kernel, without starting anything.
 
@@ -107,13 +109,15 @@ def assemble(
         wake: ends the loop's wait, from any thread.
         interval_s: seconds between two looks at everything.
         jitter: a number between 0 and 1, by which pauses differ.
+        background: does what takes long beside the loop.
     """
     mailbox = Mailbox(wake)
     mailbox.restore(event_log.read(session.store.folder))
     scheduler = Scheduler(interval_s, jitter, clock.monotonic())
     events = KernelEvents(kernel, scheduler, mailbox, log, clock)
     reconciler = Reconciler(session, kernel, mailbox, log, clock, before_look=events.take_in)
-    publisher = Publisher(reconciler, scheduler, mailbox, events, clock)
+    stale = StaleConfigs(mailbox, session.store, background)
+    publisher = Publisher(reconciler, scheduler, mailbox, events, clock, stale)
     return Daemon(mailbox, scheduler, events, reconciler, publisher)
 
 

@@ -59,7 +59,14 @@ class Simulation:
         clock = Clock(lambda: self.now_s, lambda: START_S + self.now_s)
         session = Session(self.config, self.state)
         parts = assemble(
-            self.kernel, lambda: None, session, SILENT_LOG, INTERVAL_S, clock, lambda: 0.5
+            self.kernel,
+            lambda: None,
+            session,
+            SILENT_LOG,
+            INTERVAL_S,
+            clock,
+            lambda: 0.5,
+            background=lambda work: work(),
         )
         self.session, self.reconciler, self.scheduler = session, parts.reconciler, parts.scheduler
         self.mailbox, self.events, self.publisher = parts.mailbox, parts.events, parts.publisher

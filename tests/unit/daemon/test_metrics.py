@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import world
 from tests.unit.daemon.simulation import START_S, Simulation, two_networks
+from warpd.clients import FORMATS
+from warpd.clients.current import current_config
+from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import SERIES
 from warpd.daemon.metrics import metrics_text as text_of
 from warpd.daemon.process import process_stats
+from warpd.daemon.stale_configs import StaleConfigs
 from warpd.daemon.stats import RESULTS, Durations, NetworkStats, SourceStatus, Stats, seen
 from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
 from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
 from warpd.service.views.status import status_json
-from warpd.testing.fake_kernel import FakeKernel
+from warpd.store.state_folder import Store
+from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 LES = ("0.1", "0.25", "0.5", "+Inf")  # bounds of the histogram, some of them
 REPOSITORY = Path(__file__).parents[3]
@@ -223,6 +230,64 @@ def test_when_endpoints_expire(tmp_path: Path) -> None:
     assert found == {"e1": 1893456000}  # date -u -d 2030-01-01 +%s
 
 
+def export(daemon: Simulation, name: str) -> None:
+    """As `warpctl endpoint config` does, on the same files."""
+    read = daemon.session.read()
+    config = current_config(daemon.session.target(read, False), PLAIN, *name.split("/"))
+    store = daemon.session.store
+    with store.writer("test"):
+        numbered, _text = store.versioned(config, FORMATS["wg-quick"].text)
+        store.log_export(config, numbered.version, "wg-quick", "root")
+
+
+def stale(daemon: Simulation) -> dict[str, float]:
+    counted = Counted(daemon.mailbox.stats, stale_configs=daemon.mailbox.stale_configs)
+    found = parsed(text_of(counted)).items()
+    return {
+        dict(labels)["network"]: value
+        for (name, labels), value in found
+        if name == "warpd_stale_configs"
+    }
+
+
+def test_devices_that_need_their_config_again(tmp_path: Path) -> None:
+    daemon, networks = Simulation(tmp_path), two_networks()
+    dialled = {"public_endpoint": "vpn.example.com"}
+    daemon.write(dialled, **networks)
+    daemon.turn(10)
+    assert stale(daemon) == {"web": 0, "corp": 0}
+    for name in ("web/e1", "web/e2", "corp/e1"):
+        export(daemon, name)
+    daemon.turn(60)
+    assert stale(daemon) == {"web": 0, "corp": 0}
+    networks["web"]["mtu"] = 1300
+    daemon.write(dialled, **networks)
+    daemon.turn(10)
+    assert stale(daemon) == {"web": 2, "corp": 0}, "e2 of corp was never given one"
+    export(daemon, "web/e2")
+    daemon.turn(60)
+    assert stale(daemon) == {"web": 1, "corp": 0}
+    daemon.write({"public_endpoint": "new.example.com"}, **networks)
+    daemon.turn(10)
+    assert stale(daemon) == {"web": 2, "corp": 1}
+
+
+def test_a_count_of_stale_configs_holds_nobody_up(tmp_path: Path) -> None:
+    """While one is under way, passes go on; the next one counts what has changed meanwhile."""
+    work: list[Callable[[], None]] = []
+    mailbox, wanted = Mailbox(), world.target(world.intent(web=world.network(2)))
+    counts = StaleConfigs(mailbox, Store(tmp_path), work.append)
+    counts.refresh(wanted, PLAIN)
+    counts.refresh(dataclasses.replace(wanted, today=date(2027, 1, 1)), PLAIN)
+    assert len(work) == 1 and mailbox.stale_configs == {}
+    work.pop()()
+    assert mailbox.stale_configs == {"web": 0}
+    counts.refresh(wanted, PLAIN)
+    assert work == [], "nothing has changed"
+    counts.refresh(wanted, dataclasses.replace(PLAIN, uplink_mtu=1400))
+    assert len(work) == 1
+
+
 def test_the_other_exporter_s_names_are_behind_a_switch() -> None:
     wanted, found = looked(web=world.network(2))
     assert "wireguard_" not in metrics_text(Stats(networks=seen(wanted, found, ())))
@@ -308,7 +373,8 @@ def test_promtool_agrees() -> None:
 
 
 def named(text: str) -> set[str]:
-    return set(re.findall(r"\bwarpd_[a-z_]+", text))
+    """Series of ours; other jobs have those of the process too, so that these name the job."""
+    return set(re.findall(r"\bwarpd_[a-z_]+|\bprocess_[a-z_]+(?=\{job=\"warpd\")", text))
 
 
 def test_dashboard_and_alerts_name_what_there_is() -> None:

@@ -62,7 +62,8 @@ async def show_daemon(services: Services, _request: HttpRequest) -> HttpResponse
 async def show_metrics(services: Services, _request: HttpRequest) -> HttpResponse:
     """Figures for Prometheus."""
     mailbox = services.mailbox
-    text = metrics_text(Counted(mailbox.stats, mailbox.socket, process_stats()))
+    parts = mailbox.stats, mailbox.socket, process_stats(), mailbox.stale_configs
+    text = metrics_text(Counted(*parts))
     return HttpResponse(kind=CONTENT_TYPE, parts=(text.encode(),))
 
 
