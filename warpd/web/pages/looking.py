@@ -1,0 +1,233 @@
+"""Pages that only show: what a person at three in the morning, and at the help desk, looks for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from warpd.web import listing, picture, summary
+from warpd.web.daemon_client import DaemonError
+from warpd.web.happenings import happenings
+from warpd.web.phases import phase_rows
+from warpd.web.rendering import trusted
+from warpd.web.visit import Visit, arrive, both, see_other
+
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+HAPPENINGS_SHOWN: Final = 8
+EVENTS_MAX: Final = 500
+CHANGES_SHOWN: Final = 5
+CHECK_ORDER: Final = ("fail", "warn", "ok")
+
+
+class NoSuchPage(Exception):
+    """A path names what cannot be."""
+
+
+async def now(request: Request) -> Response:
+    """What is wrong and why, what waits, and the last changes."""
+    visit = await arrive(request)
+    status = await visit.get("/v1/status")
+    history = await optional(visit, "/v1/history")
+    recent = await events_of(visit, EVENTS_MAX)
+    networks = status["networks"]
+    failing = summary.failing_names(visit.about_daemon)
+    states = [summary.network_state(network, failing) for network in networks]
+    return visit.page(
+        "now.html",
+        command="warpctl status",
+        status=status,
+        conditions=status["conditions"],
+        daemon=visit.about_daemon,
+        wrong=summary.wrong_networks(networks, failing),
+        network_count=len(networks),
+        network_states={name: states.count(name) for name in dict.fromkeys(states)},
+        endpoint_states=summary.count_states(networks),
+        expiring=summary.expiring(networks),
+        dropped=sum(summary.dropped(network) for network in networks),
+        history=summary.newest_first((history or {}).get("history", ()))[:CHANGES_SHOWN],
+        events=happenings(recent)[:HAPPENINGS_SHOWN],
+    )
+
+
+async def networks(request: Request) -> Response:
+    """All networks."""
+    visit = await arrive(request)
+    found = await visit.get("/v1/networks")
+    failing = summary.failing_names(visit.about_daemon)
+    rows = [summary.network_row(network, failing) for network in found["networks"]]
+    chosen = request.query_params.get("state", "")
+    states = [row["state"] for row in rows]
+    return visit.page(
+        "networks.html",
+        command="warpctl network list",
+        rows=[row for row in rows if chosen in ("", row["state"])],
+        chosen=chosen,
+        states={name: states.count(name) for name in dict.fromkeys(states)},
+        total=len(rows),
+    )
+
+
+async def network(request: Request) -> Response:
+    """One network: its picture, its objects by phase, its endpoints, what it drops."""
+    visit = await arrive(request)
+    name = name_in(request, "network")
+    found, plan = await both(visit, f"/v1/networks/{name}", "/v1/plan")
+    row = summary.network_row(found, summary.failing_names(visit.about_daemon))
+    endpoints = [summary.endpoint_row(item) for item in found["endpoints"]]
+    return visit.page(
+        "network.html",
+        command=f"warpctl network show {name}",
+        network=row,
+        endpoints=endpoints[: listing.PAGE],
+        picture=trusted(picture.draw(found, visit.frame.gateway)),
+        phases=phase_rows(found, plan),
+        why=summary.why_wrong(found),
+    )
+
+
+async def endpoints(request: Request) -> Response:
+    """All endpoints, a page at a time."""
+    visit = await arrive(request)
+    wanted = listing.Search.of(request.query_params)
+    found = listing.search((await visit.get("/v1/networks"))["networks"], wanted)
+    if len(found.rows) == 1 and found.total == 1 and wanted.is_exact(found.rows[0]):
+        row = found.rows[0]
+        return see_other(f"/endpoints/{row['network']}/{row['name']}")
+    return visit.page(
+        "endpoints.html",
+        command="warpctl endpoint list",
+        wanted=wanted,
+        found=found,
+        states=summary.ENDPOINT_STATES,
+    )
+
+
+async def endpoint(request: Request) -> Response:
+    """One endpoint, and why it cannot reach something."""
+    visit = await arrive(request)
+    network_name, name = name_in(request, "network"), name_in(request, "endpoint")
+    found = await visit.get(f"/v1/networks/{network_name}")
+    rows = [row for row in found["endpoints"] if row["name"] == name]
+    if not rows:
+        raise NoSuchPage
+    query = {key: request.query_params.get(key, "").strip() for key in ("target", "proto", "port")}
+    answer, refusal = await _explained(visit, f"{network_name}/{name}", query)
+    return visit.page(
+        "endpoint.html",
+        command=f"warpctl endpoint show {network_name}/{name}",
+        network=found,
+        endpoint=summary.endpoint_row(rows[0]),
+        session=summary.session_state(rows[0]),
+        query=query,
+        answer=answer,
+        refusal=refusal,
+    )
+
+
+async def _explained(
+    visit: Visit, endpoint: str, query: dict[str, str]
+) -> tuple[dict[str, Any] | None, DaemonError | None]:
+    """What the gateway would do with a packet, or why it cannot say."""
+    if not query["target"]:
+        return None, None
+    asked = {"endpoint": endpoint, "target": query["target"], "proto": query["proto"] or "icmp"}
+    if asked["proto"] in ("tcp", "udp"):
+        asked["port"] = query["port"]
+    try:
+        return await visit.get("/v1/explain", **asked), None
+    except DaemonError as failure:
+        if failure.status in (401, 403, 503):
+            raise
+        return None, failure
+
+
+async def history(request: Request) -> Response:
+    """What was applied, when and by whom, and for how long it was in force."""
+    visit = await arrive(request)
+    found = await visit.get("/v1/history")
+    rows = summary.newest_first(found["history"])
+    return visit.page("history.html", command="warpctl history", rows=rows)
+
+
+async def history_entry(request: Request) -> Response:
+    """One entry with its difference to what is in force."""
+    visit = await arrive(request)
+    number = request.path_params["number"]
+    found = await visit.get(f"/v1/history/{number}")
+    return visit.page(
+        "entry.html", command=f"warpctl history --show {number}", number=number, entry=found
+    )
+
+
+async def plan(request: Request) -> Response:
+    """What would change, to be read before it is done."""
+    visit = await arrive(request)
+    found = await visit.get("/v1/plan")
+    return visit.page("plan.html", command="warpctl plan", plan=found)
+
+
+async def events(request: Request) -> Response:
+    """What happened, the newest first."""
+    visit = await arrive(request)
+    chosen = request.query_params.get("kind", "")
+    rows = await events_of(visit, EVENTS_MAX)
+    kinds = sorted({row["kind"] for row in rows})
+    shown = [row for row in rows if chosen in ("", row["kind"])]
+    return visit.page(
+        "events.html", command="warpctl events", rows=happenings(shown), kinds=kinds, chosen=chosen
+    )
+
+
+async def system(request: Request) -> Response:
+    """The checks of the machine, and what the daemon says of itself."""
+    visit = await arrive(request)
+    doctor, validation = await both(visit, "/v1/doctor", "/v1/validate")
+    return visit.page(
+        "system.html",
+        command="warpctl doctor",
+        checks=sorted(doctor["checks"], key=lambda check: CHECK_ORDER.index(check["state"])),
+        validation=validation,
+        daemon=visit.about_daemon,
+    )
+
+
+async def optional(visit: Visit, what: str) -> dict[str, Any] | None:
+    """What the daemon says, or None where this user may not know it. Raises: DaemonError."""
+    try:
+        return await visit.get(what)
+    except DaemonError as failure:
+        if failure.status == 403:
+            return None
+        raise
+
+
+async def events_of(visit: Visit, maximum: int) -> list[dict[str, Any]]:
+    """The latest events, the newest first. Raises: DaemonError."""
+    found = await visit.daemon.lines("/v1/events?follow=0", maximum)
+    return found[::-1]
+
+
+def name_in(request: Request, part: str) -> str:
+    """A name in the path. Raises: NoSuchPage for what no name looks like."""
+    name = str(request.path_params[part])
+    if not NAME.fullmatch(name):
+        raise NoSuchPage
+    return name
+
+
+ROUTES: Final = (
+    Route("/", now),
+    Route("/networks", networks),
+    Route("/networks/{network}", network),
+    Route("/endpoints", endpoints),
+    Route("/endpoints/{network}/{endpoint}", endpoint),
+    Route("/plan", plan),
+    Route("/history", history),
+    Route("/history/{number:int}", history_entry),
+    Route("/events", events),
+    Route("/system", system),
+)

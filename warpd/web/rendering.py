@@ -1,0 +1,57 @@
+"""Templates, and what they may call. Everything that is put into a page is escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from warpd.web.catalogue import TEXT
+from warpd.web.summary import TONES, bytes_text, clock_text, duration_text, time_text
+
+FOLDER: Final = Path(__file__).with_name("templates")
+
+
+def text(key: str, **values: object) -> str:
+    """A text of the catalogue; `values` are escaped as everything else is, by the template."""
+    return TEXT[key].format(**values)
+
+
+def environment() -> jinja2.Environment:
+    """Make the environment of all pages."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals.update(t=text, tone=TONES.__getitem__)
+    made.filters.update(
+        size=bytes_text,
+        duration=duration_text,
+        clock=clock_text,
+        time=time_text,
+        lines=str.splitlines,
+    )
+    return made
+
+
+_ENVIRONMENT: Final = environment()
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template.
+
+    Raises:
+        jinja2.UndefinedError: it names a value that is not there.
+    """
+    return str(_ENVIRONMENT.get_template(template).render(**values))
+
+
+def trusted(svg: str) -> Markup:
+    """A picture whose every text was escaped when it was drawn (`picture`)."""
+    return Markup(svg)  # noqa: S704  # drawn by us
