@@ -1,8 +1,8 @@
 """The picture of a network, as SVG: no script, every text escaped, each node a link. Pure.
 
-    secure-internet, remote-resource-gateway    endpoints | gateway | the internet, resources
-    l3vpn-gateway                               sites with their routes around the gateway
-    l2-point-to-point, l2-mesh                  a bridge with its legs
+    the internet, resources    endpoints | gateway | where they lead to
+    sites                      around the gateway, with their routes
+    Ethernet                   a bridge with its legs
 
 Endpoints are on the left, in columns where there are many; the gateway is in the middle; what the
 network leads to is on the right. Colour is by class, and every state has a sign and a title too.
@@ -24,10 +24,12 @@ ROW, NODE_WIDTH, NODE_HEIGHT = 46, 208, 36
 WIDTH, MARGIN = 760, 10
 MIDDLE_WIDTH: Final = 150
 TEXT_MAX: Final = 24
+ETHERNET: Final = "l2"  # how types begin whose endpoints exchange frames
+AMONG_EACH_OTHER: Final = (ETHERNET, "l3")  # and those that lead nowhere but to other endpoints
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Box:
     """A box: its texts, where it leads ("" for nowhere), and its state."""
 
     title: str
@@ -59,28 +61,28 @@ def _count(network: Mapping[str, Any]) -> int:
     return len(network["endpoints"])
 
 
-def _sides(network: Mapping[str, Any]) -> tuple[list[Node], list[Node]]:
+def _sides(network: Mapping[str, Any]) -> tuple[list[Box], list[Box]]:
     nodes = [_endpoint_node(network, row) for row in network["endpoints"]]
-    if network["type"] in ("l3vpn-gateway", "l2-mesh", "l2-point-to-point"):
+    if network["type"].startswith(AMONG_EACH_OTHER):
         half = (len(nodes) + 1) // 2
         return _few(nodes[:half], network), _few(nodes[half:], network)
     return _few(nodes, network), _few(_targets(network), network)
 
 
-def _few(nodes: Sequence[Node], network: Mapping[str, Any]) -> list[Node]:
+def _few(nodes: Sequence[Box], network: Mapping[str, Any]) -> list[Box]:
     """Not more nodes than a picture can show."""
     if len(nodes) <= NODES_MAX:
         return list(nodes)
     more = TEXT["picture.more"].format(count=len(nodes) - NODES_MAX + 1)
-    return [*nodes[: NODES_MAX - 1], Node(more, "", f"/endpoints?network={network['name']}")]
+    return [*nodes[: NODES_MAX - 1], Box(more, "", f"/endpoints?network={network['name']}")]
 
 
-def _endpoint_node(network: Mapping[str, Any], row: Mapping[str, Any]) -> Node:
+def _endpoint_node(network: Mapping[str, Any], row: Mapping[str, Any]) -> Box:
     about = ", ".join(row["routes"]) or row["address"]
-    if network["type"].startswith("l2-"):
+    if network["type"].startswith(ETHERNET):
         about = _vlans(network) or row["address"]
     href = f"/endpoints/{network['name']}/{row['name']}"
-    return Node(str(row["name"]), about, href, endpoint_state(row))
+    return Box(str(row["name"]), about, href, endpoint_state(row))
 
 
 def _vlans(network: Mapping[str, Any]) -> str:
@@ -89,29 +91,29 @@ def _vlans(network: Mapping[str, Any]) -> str:
     return f"VLAN {network['vlan_range']}" if network.get("vlan_range") else ""
 
 
-def _targets(network: Mapping[str, Any]) -> list[Node]:
+def _targets(network: Mapping[str, Any]) -> list[Box]:
     """What endpoints reach through the gateway."""
-    if network["type"] == "secure-internet":
-        internet = [Node(TEXT["picture.internet"], TEXT["picture.nat"])]
+    if not network["resources"]:
+        internet = [Box(TEXT["picture.internet"], TEXT["picture.nat"])]
         return internet + [
-            Node(prefix, TEXT["picture.private"]) for prefix in network["allow_private"]
+            Box(prefix, TEXT["picture.private"]) for prefix in network["allow_private"]
         ]
     return [_resource_node(network, item) for item in network["resources"]]
 
 
-def _resource_node(network: Mapping[str, Any], item: Mapping[str, Any]) -> Node:
+def _resource_node(network: Mapping[str, Any], item: Mapping[str, Any]) -> Box:
     ports = ", ".join(item["ports"])
     about = " ".join(part for part in (item["protocol"] or "", ports) if part)
     if item["via"]:
         about = f"{about} via {item['via']}".strip()
     href = f"/endpoints/{network['name']}/{item['via']}" if item["via"] else ""
-    return Node(str(item["subnet"]), about or str(item["description"]), href)
+    return Box(str(item["subnet"]), about or str(item["description"]), href)
 
 
-def _middle_node(network: Mapping[str, Any], gateway: str) -> Node:
-    if network["type"].startswith("l2-"):
-        return Node(TEXT["picture.bridge"], _vlans(network) or str(network["device"]))
-    return Node(gateway or TEXT["picture.gateway"], str(network["gateway_address"]))
+def _middle_node(network: Mapping[str, Any], gateway: str) -> Box:
+    if network["type"].startswith(ETHERNET):
+        return Box(TEXT["picture.bridge"], _vlans(network) or str(network["device"]))
+    return Box(gateway or TEXT["picture.gateway"], str(network["gateway_address"]))
 
 
 def _places(count: int, height: float) -> list[float]:
@@ -120,13 +122,13 @@ def _places(count: int, height: float) -> list[float]:
     return [top + number * ROW for number in range(count)]
 
 
-def _column(nodes: Sequence[Node], x: float, height: float) -> Iterable[str]:
+def _column(nodes: Sequence[Box], x: float, height: float) -> Iterable[str]:
     for node, y in zip(nodes, _places(len(nodes), height), strict=True):
         yield _box(node, x, y - NODE_HEIGHT / 2, NODE_WIDTH, NODE_HEIGHT, "node")
 
 
 def _edges(
-    nodes: Sequence[Node], x: float, hub: float, height: float, leads_out: bool
+    nodes: Sequence[Box], x: float, hub: float, height: float, leads_out: bool
 ) -> Iterable[str]:
     """A line from each node to the gateway."""
     bend = (x + hub) / 2
@@ -137,7 +139,7 @@ def _edges(
         yield f'<path class="edge {look}{dashed}" d="{d}"/>'
 
 
-def _box(node: Node, x: float, y: float, width: float, height: float, look: str) -> str:
+def _box(node: Box, x: float, y: float, width: float, height: float, look: str) -> str:
     tone = TONES[node.state] if node.state else None
     words = [node.title, node.about, TEXT[f"state.{node.state}"] if node.state else ""]
     title = escape(", ".join(word for word in words if word))

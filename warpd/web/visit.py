@@ -32,7 +32,7 @@ class FormRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SignedIn:
     """Who asks, as the daemon says.
 
     - `user`: the name; "" where the daemon does not know sessions.
@@ -47,11 +47,11 @@ class Identity:
     sees_all: bool = True
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Identity:
+    def of(data: Mapping[str, Any]) -> SignedIn:
         networks = data.get("networks", ["*"])
-        return Identity(
-            str(data.get("user", "")),
-            str(data.get("role", "")),
+        return SignedIn(
+            str(data.get("user") or ""),
+            str(data.get("role") or ""),
             frozenset(data.get("rights", ())),
             "*" in networks,
         )
@@ -64,7 +64,7 @@ class Visit:
     request: Request
     daemon: DaemonClient
     token: str
-    identity: Identity
+    identity: SignedIn
     frame: Frame
     about_daemon: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,16 +123,16 @@ def token_of(request: Request) -> str:
     return sessions.token_of(request.headers.get("cookie", ""))
 
 
-async def _identity(daemon: DaemonClient) -> Identity:
+async def _identity(daemon: DaemonClient) -> SignedIn:
     try:
-        return Identity.of((await daemon.get("/v1/session")).data)
+        return SignedIn.of((await daemon.get("/v1/session")).data)
     except DaemonError as failure:
         if failure.status == 404:  # a daemon that knows no sessions: look, by its own rights
-            return Identity()
+            return SignedIn()
         raise
 
 
-async def _state(daemon: DaemonClient, identity: Identity) -> dict[str, Any]:
+async def _state(daemon: DaemonClient, identity: SignedIn) -> dict[str, Any]:
     """What the frame needs: of the daemon, or of the status where not all may be seen."""
     if identity.sees_all:
         return (await daemon.get("/v1/daemon")).data

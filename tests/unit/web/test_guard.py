@@ -68,8 +68,17 @@ def test_the_nonce_is_new_each_time_and_is_that_of_the_scripts(visitor: Visitor)
 
 @pytest.mark.parametrize(
     "host",
-    ["", "evil.example.com", "evil.example.com:8443", "gw.example.com", "gw.example.com:80"]
-    + [f"{HOST}.evil.example.com", f"evil@{HOST}", "127.0.0.1:8443", f"{HOST}, evil.example.com"],
+    [
+        "",
+        "evil.example.com",
+        "evil.example.com:8443",
+        "gw.example.com",
+        "gw.example.com:80",
+        f"{HOST}.evil.example.com",
+        f"evil@{HOST}",
+        "127.0.0.1:8443",
+        f"{HOST}, evil.example.com",
+    ],
 )
 def test_another_name_gets_nothing(visitor: Visitor, host: str) -> None:
     page = visitor.get("/login", host=host)

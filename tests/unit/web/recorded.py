@@ -1,0 +1,151 @@
+"""Answers of a daemon, given again over a real socket, with other texts put into them.
+
+The answers are those of the product: a simulated daemon of every type of network, asked by its own
+handlers. What people and other programs write into such answers (descriptions, names of who did
+something, reasons, foreign objects) is replaced, so that a test sees every page with it.
+"""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests import world
+from tests.unit.daemon.simulation import Simulation
+from warpd.daemon import handlers
+from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.service.queries import ExplainRequest
+
+# Fields whose text comes from people, other programs or the kernel.
+FREE: frozenset[str] = frozenset(
+    {
+        "description", "by", "message", "hint", "text", "why", "reason", "foreign", "what", "error",
+        "gateway", "user", "findings", "awaiting_consent", "label", "after", "before", "path",
+        "source", "url", "object", "details", "not_seen", "warnings", "diff", "files", "endpoint",
+        "routes", "config", "state_dir", "revision",
+    }
+)  # fmt: skip
+SESSION = {
+    "user": "anna (web)",
+    "role": "admin",
+    "rights": ["look", "see-addresses", "export", "suspend", "change", "administer"],
+    "networks": ["*"],
+}
+
+
+def answers(folder: Path) -> dict[str, Any]:
+    """What a daemon with drift, foreign objects and a change that waits says, by path."""
+    daemon = Simulation(folder)
+    daemon.write(gateway={"name": "gw"}, **_networks())
+    daemon.turn(60)
+    _disturb(daemon)
+    reconciler = daemon.reconciler
+    status = handlers.status(reconciler, {})
+    way = ExplainRequest("n-corp/lap", "172.20.0.1", "tcp", 443)
+    pending = {"number": 2, "by": "x", "until": "2030-01-01T00:00:00+00:00", "left_s": 42.0}
+    told = {**daemon.shown, "pending_confirm": {**pending, "rollback_to": 1}}
+    told["failing"] = [{"network": "n-web", "times": 2, "next_try_s": 4.0}]
+    told["contested_objects"] = [{"object": "x", "network": "n-web"}]
+    told["source"] = {"url": "x", "revision": "0123456789abcdef", "error": "x"}
+    told["conditions"] = status["conditions"] = [
+        {"code": "c", "severity": "error", "text": "x", "hint": "x", "since": None}
+    ]
+    found: dict[str, Any] = {
+        "/v1/session": SESSION,
+        "/v1/daemon": told,
+        "/v1/status": {**status, "daemon": told},
+        "/v1/networks": {"networks": status["networks"]},
+        "/v1/plan": handlers.plan(reconciler, {}),
+        "/v1/history": handlers.history(reconciler, {}),
+        "/v1/history/1": handlers.entry(reconciler, {"number": 1}) | {"in_force": False},
+        "/v1/explain": handlers.explain(reconciler, {"way": way}),
+        "/v1/doctor": handlers.doctor(reconciler, {}),
+        "/v1/validate": {"valid": False, "findings": [_finding()], "networks": 1, "endpoints": 1},
+        "/v1/events": [event.as_json() for event in daemon.mailbox.events()][-40:],
+    }
+    found |= {f"/v1/networks/{network['name']}": network for network in status["networks"]}
+    return json.loads(json.dumps(found))
+
+
+def _networks() -> dict[str, dict[str, Any]]:
+    named = world.every_type("namespace")
+    named["n_corp"]["resources"][0]["description"] = "x"
+    return {
+        name.replace("_", "-"): {**body, "description": f"about {name}"}
+        for name, body in named.items()
+    }
+
+
+def _finding() -> dict[str, Any]:
+    where = {"file": "x", "line": 1, "column": 2}
+    finding = {"severity": "error", "code": "c", "path": "x", "message": "x", "hint": "x"}
+    return {**finding, "where": where}
+
+
+def _disturb(daemon: Simulation) -> None:
+    """A peer is gone, and another program has taken the name of a link."""
+    objects = daemon.kernel.objects
+    peer = next(item for item in objects.values() if isinstance(item, WireguardPeer))
+    others = (item for item in objects.values() if item.group not in (peer.group, ""))
+    link = next(item.key for item in others if item.key.kind == "link")
+    del objects[peer.key], objects[link]
+    daemon.kernel.foreign[link] = "x"
+
+
+def replaced(value: Any, text: str, name: str = "") -> Any:
+    """The same answer with this text in every free field."""
+    if isinstance(value, dict):
+        if name == "files":
+            return {text: text}
+        return {key: replaced(item, text, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, text, name) for item in value]
+    return text if isinstance(value, str) and name in FREE else value
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    documents: Mapping[str, Any]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        found = self.server.documents.get(urlsplit(self.path).path)
+        body = json.dumps(found if found is not None else {"error": "none"})
+        if isinstance(found, list):
+            body = "".join(json.dumps(row) + "\n" for row in found)
+        self.send_response(404 if found is None else 200)
+        self.send_header("content-length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_words: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serving(path: Path, documents: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    """Answer on this socket; what is yielded takes other documents."""
+    server = _Server(str(path), _Handler)
+    server.documents = documents
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+
+    def change(others: Mapping[str, Any]) -> None:
+        server.documents = others
+
+    try:
+        yield change
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
