@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any, Final
@@ -142,23 +142,29 @@ def _told(row: Row) -> dict[str, str]:
 
 def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBuilder) -> None:
     said = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
-    dialled = {
-        text.rpartition(":")[0].strip("[]") for item in networks for text in item.told("endpoint")
-    }
-    public = str(said.get("public_ip") or "")
-    known = dialled or ({public} if public not in ("", "0.0.0.0") else set())
     name = str(said.get("hostname") or "")
     if is_host(name) and name != "localhost":
         finds.gateway["name"] = name
+    known = _dialled(networks) or _public_address(said)
     if len(known) == 1 and is_host(next(iter(known))):
         finds.gateway["public_endpoint"] = known.pop()
         return
-    text = (
-        f"clients dial {', '.join(sorted(known))}"
-        if known
-        else "the database does not say what clients dial"
-    )
+    text = "the database does not say what clients dial"
+    if known:
+        text = f"clients dial {', '.join(sorted(known))}"
     finds.warning("gateway.public_endpoint", text, "write the one that stays: host name or address")
+
+
+def _dialled(networks: Iterable[_Network]) -> set[str]:
+    """The hosts that the configs of devices dial."""
+    endpoints = (text for item in networks for text in item.told("endpoint"))
+    return {text.rpartition(":")[0].strip("[]") for text in endpoints}
+
+
+def _public_address(said: Row) -> set[str]:
+    """The address that the old gateway took for its own, where it had one."""
+    public = str(said.get("public_ip") or "")
+    return set() if public in ("", "0.0.0.0") else {public}
 
 
 # One network
@@ -278,26 +284,9 @@ def _is_address(text: str) -> bool:
 def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
     if isinstance(row.get("vlan_id"), int):
         body["vlan_id"] = row["vlan_id"]
-    if row.get("bridge_name"):
-        if is_link_name(str(row["bridge_name"])):
-            body["bridge_name"] = str(row["bridge_name"])
-        else:
-            finds.warning(
-                f"{path}.bridge_name",
-                f"{str(row['bridge_name'])[:60]!r} is no name for an interface",
-                "left out",
-            )
+    _bridge_name(str(row.get("bridge_name") or ""), path, body, finds)
     for field in ("vlan_range", "vni_pool"):
-        text = str(row.get(field) or "")
-        match = _RANGE.match(text)
-        if match:
-            body[field] = f"{match[1]}-{match[2] or match[1]}"
-        elif text:
-            finds.warning(
-                f"{path}.{field}",
-                f"{text[:60]!r} is no range of numbers; left out",
-                "write FIRST-LAST",
-            )
+        _range(str(row.get(field) or ""), field, path, body, finds)
     first, _, last = str(body.get("vlan_range", "")).partition("-")
     if first and int(first) <= body.get("vlan_id", 0) <= int(last):
         text = (
@@ -305,6 +294,23 @@ def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None
             " vlan_range is left out"
         )
         finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that are to pass")
+
+
+def _bridge_name(name: str, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+    if is_link_name(name):
+        body["bridge_name"] = name
+    elif name:
+        text = f"{name[:60]!r} is no name for an interface"
+        finds.warning(f"{path}.bridge_name", text, "left out")
+
+
+def _range(text: str, field: str, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
+    match = _RANGE.match(text)
+    if match:
+        body[field] = f"{match[1]}-{match[2] or match[1]}"
+    elif text:
+        told = f"{text[:60]!r} is no range of numbers; left out"
+        finds.warning(f"{path}.{field}", told, "write FIRST-LAST")
 
 
 def _not_taken_over(
@@ -432,50 +438,45 @@ def _address(
 
 
 def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
-    """The config that the device was given, where it says something else than the table."""
+    """Tell where the config that the device was given says something else than the table."""
     config = item.configs.get(row["id"], {})
-    addresses = [
-        part.strip().partition("/")[0]
-        for part in config.get("address", "").split(",")
-        if part.strip()
-    ]
-    if addresses and str(row.get("ip_address") or "").strip() not in addresses:
+    _compare_addresses(row, config, path, finds)
+    differences = {
+        "its device knows another public key of the gateway than the table has": (
+            config.get("publickey", _public(item.row)) != _public(item.row)
+        ),
+        "its device was given another private key than the table has": (
+            "privatekey" in config and _half(config["privatekey"]) != _text_of(row, "public_key")
+        ),
+        "its device was given another preshared key than the table has": (
+            "privatekey" in config
+            and config.get("presharedkey", "") != _text_of(row, "preshared_key")
+        ),
+    }
+    for text, is_so in differences.items():
+        if is_so:
+            finds.error(path, text, "which one is in the field?")
+    port = config.get("endpoint", "").rpartition(":")[2]
+    if port and port != str(item.row.get("port")):
+        text = f"its device dials port {port[:20]}, the network has {item.row.get('port')}"
+        finds.warning(path, text, "it needs a new config")
+
+
+def _compare_addresses(
+    row: Row, config: Mapping[str, str], path: str, finds: ImportBuilder
+) -> None:
+    given = (part.strip().partition("/")[0] for part in config.get("address", "").split(","))
+    addresses = [text for text in given if text]
+    if addresses and _text_of(row, "ip_address") not in addresses:
         text = (
             f"its device was given the address {', '.join(addresses)[:100]}, the table has"
             f" {row.get('ip_address')}"
         )
         finds.error(f"{path}.address", text, "which one is in the field?")
-    if "publickey" in config and config["publickey"] != _public(item.row):
-        finds.error(
-            path,
-            "its device knows another public key of the gateway than the table has",
-            "which one is in the field?",
-        )
-    if (
-        "privatekey" in config
-        and _half(config["privatekey"]) != str(row.get("public_key") or "").strip()
-    ):
-        finds.error(
-            path,
-            "its device was given another private key than the table has",
-            "which one is in the field?",
-        )
-    if (
-        "privatekey" in config
-        and config.get("presharedkey", "") != str(row.get("preshared_key") or "").strip()
-    ):
-        finds.error(
-            path,
-            "its device was given another preshared key than the table has",
-            "which one is in the field?",
-        )
-    port = config.get("endpoint", "").rpartition(":")[2]
-    if port and port != str(item.row.get("port")):
-        finds.warning(
-            path,
-            f"its device dials port {port[:20]}, the network has {item.row.get('port')}",
-            "it needs a new config",
-        )
+
+
+def _text_of(row: Row, column: str) -> str:
+    return str(row.get(column) or "").strip()
 
 
 def _public(row: Row) -> str:

@@ -219,17 +219,8 @@ def _left_out(section: _Section, finds: ImportBuilder) -> None:
 def _addresses(
     head: _Section, name: str, body: dict[str, Any], finds: ImportBuilder
 ) -> list[IPv4Network | IPv6Network]:
-    four: list[IPv4Interface] = []
-    six: list[IPv6Interface] = []
-    for line, text in head.all("address"):
-        try:
-            item = ip_interface(text)
-        except ValueError:
-            finds.error(
-                f"networks.{name}.subnet", f"Address {text[:60]} is none", "ADDRESS/LENGTH", line
-            )
-            continue
-        (four if isinstance(item, IPv4Interface) else six).append(item)  # type: ignore[arg-type]
+    """Set the subnets of the network; return those that were taken over."""
+    four, six = _interfaces(head, name, finds)
     if len(four) != 1 or four[0].network.prefixlen == 32:
         text = "one IPv4 Address with the length of its subnet is needed"
         finds.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", head.line)
@@ -243,19 +234,37 @@ def _addresses(
         text = "of IPv6 only one Address with the length of its subnet can be taken over"
         finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
         return [four[0].network]
-    if six[0].ip != six[0].network[1]:
-        text = (
-            f"the gateway was {six[0].ip} and becomes {six[0].network[1]}; clients keep their"
-            " addresses"
-        )
-        finds.warning(
-            f"networks.{name}.subnet6",
-            text,
-            "who pings the gateway over IPv6 uses the new address",
-            line,
-        )
+    _warn_of_moved_gateway(six[0], f"networks.{name}.subnet6", line, finds)
     body["subnet6"] = str(six[0].network)
     return [four[0].network, six[0].network]
+
+
+def _interfaces(
+    head: _Section, name: str, finds: ImportBuilder
+) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
+    four: list[IPv4Interface] = []
+    six: list[IPv6Interface] = []
+    for line, text in head.all("address"):
+        try:
+            item = ip_interface(text)
+        except ValueError:
+            told = f"Address {text[:60]} is none"
+            finds.error(f"networks.{name}.subnet", told, "ADDRESS/LENGTH", line)
+            continue
+        if isinstance(item, IPv4Interface):
+            four.append(item)
+        else:
+            six.append(item)
+    return four, six
+
+
+def _warn_of_moved_gateway(item: IPv6Interface, path: str, line: int, finds: ImportBuilder) -> None:
+    """The gateway takes the first address of an IPv6 subnet."""
+    first = item.network[1]
+    if item.ip != first:
+        text = f"the gateway was {item.ip} and becomes {first}; clients keep their addresses"
+        hint = "who pings the gateway over IPv6 uses the new address"
+        finds.warning(path, text, hint, line)
 
 
 def _peers(
@@ -397,43 +406,63 @@ def _allowed(
     subnets: list[IPv4Network | IPv6Network],
     finds: ImportBuilder,
 ) -> None:
+    """Set the addresses of an endpoint, and the routes behind it, by its AllowedIPs."""
     routes: list[str] = []
-    versions = {subnet.version for subnet in subnets} or {4, 6}
-    for line, text in peer.all("allowedips"):
-        try:
-            block = ip_network(
-                text, strict=False
-            )  # the kernel masks host bits, so that this is what was in force
-        except ValueError:
-            finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
-            continue
-        if block.version not in versions:
-            said = (
-                f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the"
-                " network gets `ipv6: false`"
-            )
-            finds.warning(
-                path, said, "give the network a subnet6 and the endpoint an address6", line
-            )
-            continue
-        word = "address" if block.version == 4 else "address6"
-        inside = any(
-            block.version == subnet.version and block.network_address in subnet
-            for subnet in subnets
-        )
-        if block.prefixlen == block.max_prefixlen and inside:
-            if fields.get(word, str(block.network_address)) != str(block.network_address):
-                text = f"has {fields[word]} and {block.network_address}"
-                finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
-            fields[word] = str(block.network_address)
+    for line, block in _blocks(peer, path, subnets, finds):
+        if _is_address(block, subnets):
+            _take_address(block, path, line, fields, finds)
         elif str(block) not in routes:
             routes.append(str(block))
     if "address" not in fields:
-        finds.error(
-            f"{path}.address",
-            "has no address of the network's subnet among its AllowedIPs",
-            "as 10.0.0.2/32",
-            peer.line,
-        )
+        text = "has no address of the network's subnet among its AllowedIPs"
+        finds.error(f"{path}.address", text, "as 10.0.0.2/32", peer.line)
     if routes:
         fields |= {"type": "cpe", "routes": routes}
+
+
+def _blocks(
+    peer: _Section,
+    path: str,
+    subnets: list[IPv4Network | IPv6Network],
+    finds: ImportBuilder,
+) -> Iterator[tuple[int, IPv4Network | IPv6Network]]:
+    """The AllowedIPs that can be taken over, with their lines."""
+    versions = {subnet.version for subnet in subnets} or {4, 6}
+    for line, text in peer.all("allowedips"):
+        try:
+            # The kernel masks host bits, so that this is what was in force.
+            block = ip_network(text, strict=False)
+        except ValueError:
+            finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
+            continue
+        if block.version in versions:
+            yield line, block
+            continue
+        told = (
+            f"AllowedIPs {block} is not taken over: the server has no IPv6 Address, and the"
+            " network gets `ipv6: false`"
+        )
+        finds.warning(path, told, "give the network a subnet6 and the endpoint an address6", line)
+
+
+def _is_address(block: IPv4Network | IPv6Network, subnets: list[IPv4Network | IPv6Network]) -> bool:
+    """Whether it is one address of the network's own subnets."""
+    if block.prefixlen != block.max_prefixlen:
+        return False
+    same = (subnet for subnet in subnets if subnet.version == block.version)
+    return any(block.network_address in subnet for subnet in same)
+
+
+def _take_address(
+    block: IPv4Network | IPv6Network,
+    path: str,
+    line: int,
+    fields: dict[str, Any],
+    finds: ImportBuilder,
+) -> None:
+    word = "address" if block.version == 4 else "address6"
+    address = str(block.network_address)
+    if fields.get(word, address) != address:
+        text = f"has {fields[word]} and {address}"
+        finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
+    fields[word] = address

@@ -8,14 +8,14 @@ either.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from warpd.kernel.api import Dump, DumpError, Kernel
 from warpd.kernel.kinds.link import link_key, pair
 from warpd.kernel.kinds.netns import Netns
-from warpd.kernel.state import ROOT, KernelObject, Key, Observed, State
+from warpd.kernel.state import ROOT, Host, KernelObject, Key, Observed, PeerTraffic, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,13 @@ def assemble(dumps: Sequence[Dump]) -> Observed:
     own = State.of(item for item in objects if item.container not in half_pairs)
     foreign = _foreign(dumps, half_pairs, own)
     foreign.update({Key(Netns.KIND, ROOT, netns): text for netns, text in alien.items()})
-    observed = Observed(own, foreign, others=_other_links(dumps, own))
+    host = next((dump.host for dump in dumps if dump.host is not None), Host())
+    traffic: dict[Key, PeerTraffic] = {}
+    drops: dict[str, Mapping[str, tuple[int, int]]] = {}
     for dump in dumps:
-        if dump.host is not None:
-            observed = dataclasses.replace(observed, host=dump.host)
-    traffic = {key: value for dump in dumps for key, value in dump.traffic.items()}
-    drops = {group: counts for dump in dumps for group, counts in dump.drops.items()}
-    return dataclasses.replace(observed, traffic=traffic, drops=drops)
+        traffic.update(dump.traffic)
+        drops.update(dump.drops)
+    return Observed(own, foreign, host, traffic, drops, _other_links(dumps, own))
 
 
 def _own_objects(dumps: Sequence[Dump], alien: Collection[str]) -> Iterator[KernelObject]:

@@ -530,28 +530,33 @@ def _without_break(text: str) -> str:
 
 
 def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
+    """Cut one entry out of `{...}` or `[...]`, with one comma."""
     index = holder.pairs.index(pair)
     before = holder.pairs[index - 1] if index else None
     after = holder.pairs[index + 1] if index + 1 < len(holder.pairs) else None
     end = max(pair.value.end, pair.key.end)
     comma = _comma_after(text, end, holder.end)
     if _alone(text, pair, comma, holder) and (before or after):
-        cut = Splice(
-            line_start(text, pair.key.start), line_end(text, end if comma is None else comma), ""
-        )
+        last = end if comma is None else comma
+        cut = Splice(line_start(text, pair.key.start), line_end(text, last), "")
         return [cut, *_comma_before(text, holder, before if comma is None else None)]
     if comma is not None:
-        if (
-            after is not None
-            and not BREAK.search(text, comma, after.key.start)
-            and "#" not in text[comma : after.key.start]
-        ):
-            return [Splice(pair.key.start, after.key.start, "")]
-        blank = 1 if before and text[pair.key.start - 1] == " " else 0
-        return [Splice(pair.key.start - blank, comma + 1, "")]
+        return [_cut_to_comma(text, pair, comma, before, after)]
     if before is not None and "#" not in text[before.value.end : pair.key.start]:
         return [Splice(before.value.end, end, "")]
     return [Splice(pair.key.start, end, ""), *_comma_before(text, holder, before)]
+
+
+def _cut_to_comma(
+    text: str, pair: Pair, comma: int, before: Pair | None, after: Pair | None
+) -> Splice:
+    """Cut an entry and the comma after it, and the space up to an entry on the same line."""
+    if after is not None:
+        between = text[comma : after.key.start]
+        if not BREAK.search(between) and "#" not in between:
+            return Splice(pair.key.start, after.key.start, "")
+    blank = 1 if before and text[pair.key.start - 1] == " " else 0
+    return Splice(pair.key.start - blank, comma + 1, "")
 
 
 def _comma_before(text: str, holder: Node, before: Pair | None) -> list[Splice]:

@@ -73,37 +73,52 @@ def read_sections(text: str, read_one: ReadSection) -> SectionedFile | None:
 
     `read_one` reads the lines of one network, as `read_section` does.
     """
-    after_breaks = "\n" + text
-    places = (
-        []
-        if any(each in after_breaks for each in _UNUSUAL)
-        else list(_NETWORKS.finditer(after_breaks))
-    )
-    if len(places) != 1:
+    span = _networks_span(text)
+    if span is None:
         return None
-    start = places[0].end()
-    after = _END.search(after_breaks, start)
-    end = len(text) if after is None else after.start()
+    start, end = span
     body = text[start:end]
     rest = read_tree(text[:start] + "\n" * body.count("\n") + text[end:])
     if rest.flaws or rest.value is None or rest.value.get("networks", "") is not None:
         return None
-    networks: Branch | None = None
-    for line, lines in _cut(body, text.count("\n", 0, start)):
-        piece = read_one(lines)
-        if piece is None or (networks is not None and piece.name in networks):
-            return None
-        at, value_at = piece.key_at, piece.value_at
-        networks = Branch((at[0] + line, at[1])) if networks is None else networks
-        networks.put(piece.name, piece, (at[0] + line, at[1]), (value_at[0] + line, value_at[1]))
-        networks.shifts[piece.name] = line
-        networks.size += piece.size - 1
+    networks = _read_networks(body, text.count("\n", 0, start), read_one)
     if networks is None or rest.value.size + networks.size > VALUES_MAX:
         return None
     rest.value["networks"] = networks
     rest.value.values_at["networks"] = networks.at
     rest.value.size += networks.size - 1
     return SectionedFile(rest.value)
+
+
+def _networks_span(text: str) -> tuple[int, int] | None:
+    """Where the lines below `networks:` begin and end; None where that is not plain to see."""
+    after_breaks = "\n" + text
+    if any(each in after_breaks for each in _UNUSUAL):
+        return None
+    places = list(_NETWORKS.finditer(after_breaks))
+    if len(places) != 1:
+        return None
+    start = places[0].end()
+    after = _END.search(after_breaks, start)
+    return start, len(text) if after is None else after.start()
+
+
+def _read_networks(body: str, line: int, read_one: ReadSection) -> Branch | None:
+    """The networks of these lines, of which the first is `line`; None where one of them is not
+    sound by itself, or there is none.
+    """
+    networks: Branch | None = None
+    for number, lines in _cut(body, line):
+        piece = read_one(lines)
+        if piece is None or (networks is not None and piece.name in networks):
+            return None
+        at, value_at = piece.key_at, piece.value_at
+        place = (at[0] + number, at[1])
+        networks = Branch(place) if networks is None else networks
+        networks.put(piece.name, piece, place, (value_at[0] + number, value_at[1]))
+        networks.shifts[piece.name] = number
+        networks.size += piece.size - 1
+    return networks
 
 
 def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
