@@ -14,7 +14,7 @@ ip addr add 203.0.113.1/24 dev eth0
 ip route add default via 203.0.113.254
 
 check "installs" dpkg -i dist/warpd_*.deb
-check "its groups are there" getent group warpd warpd-read
+check "its groups are there" getent group warpd warpd-read warpd-web warpd-metrics
 check "warpctl runs, from another folder" sh -c 'cd / && /usr/bin/warpctl --version'
 cp /usr/share/warpd/examples/quickstart.yaml /etc/warpd/warp.yaml
 check "the example is valid" $warpctl validate
@@ -30,6 +30,9 @@ done
 ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)"
 check "what was deleted by hand is back" waits $warpctl plan
 check "it hears the kernel" sh -c '! journalctl -u warpd | grep "kernel event subscription failed"'
+check "no TCP port unasked" sh -c '! systemctl is-enabled warpd-metrics.socket'
+check "metrics by TCP" sh -c 'systemctl start warpd-metrics.socket && curl -sf 127.0.0.1:9586/metrics | grep "^warpd_build_info"'
+check "and nothing else" sh -c 'test "$(curl -s -o /dev/null -w "%{http_code}" 127.0.0.1:9586/v1/status)" = 403'
 before=$(ls /run/netns; ip -o link | wc -l)
 check "stops" systemctl stop warpd
 check "stopped, the data plane stays" test "$(ls /run/netns; ip -o link | wc -l)" = "$before"

@@ -31,6 +31,7 @@ PLACES: Final[Mapping[str, Places]] = {
     "change": Places(64, 48),
     "read": Places(160, 128),
     "token": Places(96, 96),
+    "metrics": Places(16, 16),
 }
 
 

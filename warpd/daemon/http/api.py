@@ -52,6 +52,7 @@ class Api:
         """Raises: HttpError for what there is not, or for a peer without the right to it."""
         peer: PeerCredentials = scope["warpd.peer"]
         route, names = find(scope["method"], scope["path"])
+        route.require_path(peer)
         identity = identity_of(peer)
         route.require(identity, names)
         request = await self._request(scope, receive, route, names, identity)

@@ -2,7 +2,9 @@
 
 By the word of the kernel (SO_PEERCRED and SO_PEERGROUPS, unix(7)). Root and the group `warpd` may
 do everything, the group `warpd-read` may look. The group `warpd-web` may connect, and nothing else
-without a token: it is the process that browsers speak to.
+without a token: it is the process that browsers speak to. The group `warpd-metrics` may read
+/metrics and nothing else, whatever it sends: it is the proxy through which any program of this
+host, and so any user, reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Final
 
 from warpd.service.rights import READER, Identity, Right
 
-CHANGERS, READERS, WEB = "warpd", "warpd-read", "warpd-web"
+CHANGERS, READERS, WEB, METRICS = "warpd", "warpd-read", "warpd-web", "warpd-metrics"
 NEEDS_READ: Final = f"permission denied: membership in group {READERS} required"
 NEEDS_CHANGE: Final = f"read-only access: membership in group {CHANGERS} required"
 NEEDS_TOKEN: Final = "permission denied: a token is required"  # noqa: S105  # a sentence
@@ -34,9 +36,10 @@ class AccessLevel(enum.IntEnum):
     """What a connection may do."""
 
     NOTHING = 0
-    TOKEN = 1  # nothing by itself: it may connect, and send the token of somebody
-    READ = 2
-    CHANGE = 3
+    METRICS = 1  # one route, also with the token of somebody
+    TOKEN = 2  # nothing by itself: it may connect, and send the token of somebody
+    READ = 3
+    CHANGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Groups:
         now = self._clock()
         if now - self._looked_up >= GROUPS_AGE_S:
             self._looked_up = now
-            found = {name: _gid(name) for name in (CHANGERS, READERS, WEB)}
+            found = {name: _gid(name) for name in (CHANGERS, READERS, WEB, METRICS)}
             self._gids = {name: gid for name, gid in found.items() if gid is not None}
         return self._gids
 
@@ -88,7 +91,9 @@ class Groups:
             return AccessLevel.CHANGE
         if gids.get(READERS) in groups:
             return AccessLevel.READ
-        return AccessLevel.TOKEN if gids.get(WEB) in groups else AccessLevel.NOTHING
+        if gids.get(WEB) in groups:
+            return AccessLevel.TOKEN
+        return AccessLevel.METRICS if gids.get(METRICS) in groups else AccessLevel.NOTHING
 
 
 def _gid(name: str) -> int | None:
@@ -135,4 +140,6 @@ def identity_of(peer: PeerCredentials) -> Identity | None:
         return Identity(peer.user, frozenset(Right))
     if peer.right is AccessLevel.READ:
         return Identity(peer.user, READER)
+    if peer.right is AccessLevel.METRICS:
+        return Identity(peer.user, frozenset({Right.LOOK}))
     return None

@@ -14,7 +14,7 @@ from warpd.daemon.http.messages import (
     json_line,
     json_response,
 )
-from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.route import METRICS_PATH, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import View, blocks
 from warpd.daemon.metric import CONTENT_TYPE, Counted
@@ -186,5 +186,5 @@ ROUTES: Final = (
     HttpRoute("GET", "/v1/validate", LOOK, GATEWAY, show_validation),
     HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon),
     HttpRoute("GET", "/v1/events", LOOK, FILTERED, show_events),
-    HttpRoute("GET", "/metrics", LOOK, GATEWAY, show_metrics),
+    HttpRoute("GET", METRICS_PATH, LOOK, GATEWAY, show_metrics),
 )

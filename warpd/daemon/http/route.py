@@ -7,10 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from warpd.daemon.http.auth import NEEDS_CHANGE, NEEDS_TOKEN, RIGHTS
+from warpd.daemon.http.auth import (
+    NEEDS_CHANGE,
+    NEEDS_TOKEN,
+    RIGHTS,
+    AccessLevel,
+    PeerCredentials,
+)
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse
 from warpd.daemon.http.services import Services
 from warpd.service.rights import Identity, Right, roles_with
+
+METRICS_PATH: Final = "/metrics"
+ONLY_METRICS: Final = f"permission denied: only {METRICS_PATH} is answered here"
 
 Handler = Callable[[Services, HttpRequest], Awaitable[HttpResponse]]
 
@@ -56,6 +65,16 @@ class HttpRoute:
             elif expected != word:
                 return None
         return names
+
+    def require_path(self, peer: PeerCredentials) -> None:
+        """Refuse what is not for this connection, whoever sends something over it.
+
+        Raises:
+            HttpError: 403 for a peer that may read metrics only, and asks for something else.
+        """
+        if peer.right is AccessLevel.METRICS and self.path != METRICS_PATH:
+            hint = "ask over the control socket itself"
+            raise HttpError(403, ONLY_METRICS, code="denied", hint=hint)
 
     def require(self, identity: Identity | None, names: Mapping[str, str]) -> None:
         """Refuse what this identity may not ask; None is somebody without any credential.

@@ -9,6 +9,7 @@ import grp
 import http.client
 import json
 import os
+import re
 import select
 import socket
 import threading
@@ -326,7 +327,7 @@ def as_user(uid: int, groups: list[int], work: Callable[[], object]) -> Any:
 @pytest.fixture
 def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Our two groups, on whatever host; and a socket that other users can reach."""
-    made = {"warpd": 61001, "warpd-read": 61002}
+    made = {"warpd": 61001, "warpd-read": 61002, "warpd-metrics": 61004}
     known = grp.getgrnam
 
     def named(name: str) -> Any:
@@ -357,6 +358,24 @@ def test_who_may_what(path: Path, groups: dict[str, int]) -> None:
             lambda: [ask(path, "GET", "/v1/status")[0], ask(path, "POST", "/v1/apply")[0]],
         )
         assert both == statuses, held
+
+
+@needs_root
+def test_the_proxy_of_metrics_reads_nothing_else(
+    path: Path, answerer: Answerer, groups: dict[str, int]
+) -> None:
+    """By no route: every user of the host can send requests through it."""
+
+    def asked() -> list[tuple[str, str, int]]:
+        paths = [(route.method, re.sub(r"{\w+}", "corp", route.path)) for route in ROUTES]
+        return [(method, what, ask(path, method, what)[0]) for method, what in paths]
+
+    answers = as_user(61999, [61004], asked)
+    assert len(answers) == len(ROUTES)
+    open_paths = {(method, what) for method, what, status in answers if status != 403}
+    assert open_paths == {("GET", "/metrics")} and not answerer.asked
+    status, text = as_user(61999, [61004], lambda: ask(path, "GET", "/metrics"))
+    assert status == 200 and "warpd_build_info" in text
 
 
 @needs_root
