@@ -18,6 +18,7 @@ from warpd import __version__
 from warpd.daemon.log import LogFormat
 from warpd.errors import EXIT_FAILED
 from warpd.kernel.netlink.events import RECEIVE_BYTES
+from warpd.service.users import DEFAULT_USERS
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE
 
 EVENT_BYTES_MIN = 1024
@@ -34,6 +35,7 @@ class Options:
         state_dir: the state folder.
         interval_s: seconds between two looks at everything.
         socket: the name of the control socket.
+        users: the file of those who may sign in.
         event_bytes: how much the kernel keeps of events that were not taken in yet.
         log_format: of the lines on stderr.
         once: make one pass, then end with its exit code.
@@ -44,6 +46,7 @@ class Options:
     state_dir: Path
     interval_s: float
     socket: Path
+    users: Path
     event_bytes: int
     log_format: LogFormat
     once: bool
@@ -70,6 +73,7 @@ def parse(words: Sequence[str]) -> Options:
         state_dir=chosen.state_dir,
         interval_s=chosen.interval,
         socket=chosen.socket,
+        users=chosen.users,
         event_bytes=chosen.event_buffer,
         log_format=chosen.log_format,
         once=chosen.once,
@@ -88,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     _add(made, "-c", "--config", Path, "WARPD_CONFIG", DEFAULT_CONFIG, "the YAML, or its folder")
     _add(made, "--state-dir", "", Path, "WARPD_STATE_DIR", DEFAULT_STATE, "the state folder")
     _add(made, "--socket", "", Path, "WARPD_SOCKET", DEFAULT_SOCKET, "the control socket")
+    _add(made, "--users", "", Path, "WARPD_USERS", DEFAULT_USERS, "who may sign in")
     text = "auto (by who reads it), console, logfmt or json"
     _add(made, "--log-format", "", LogFormat, "WARPD_LOG_FORMAT", LogFormat.auto, text)
     text = "seconds between two looks at everything"

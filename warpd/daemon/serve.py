@@ -17,6 +17,7 @@ import structlog
 from warpd import __version__
 from warpd.daemon.clock import Clock
 from warpd.daemon.handlers import ANSWERS
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
 from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.log import logger
@@ -68,7 +69,8 @@ def keep(
     daemon: Daemon, options: Options, self_pipe: SelfPipe, log: structlog.stdlib.BoundLogger
 ) -> None:
     """Run the loop and the control socket until a signal ends them."""
-    server = started(daemon.mailbox, options.socket, log, options.interval_s)
+    credentials = Credentials(options.state_dir, options.users, log)
+    server = started(daemon.mailbox, options.socket, credentials, log, options.interval_s)
     about = {"config": str(options.config), "state_dir": str(options.state_dir)}
     log.info("started", version=__version__, **about, interval_s=options.interval_s)
     gc.freeze()  # what was imported stays: no collection needs to walk it again
@@ -144,10 +146,14 @@ def prepare_process() -> None:
 
 
 def started(
-    mailbox: Mailbox, path: Path, log: structlog.stdlib.BoundLogger, interval_s: float
+    mailbox: Mailbox,
+    path: Path,
+    credentials: Credentials,
+    log: structlog.stdlib.BoundLogger,
+    interval_s: float,
 ) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
-    server = Server(mailbox, path, log, interval_s)
+    server = Server(mailbox, path, credentials, log, interval_s)
     try:
         server.start()
     except WarpError as failure:

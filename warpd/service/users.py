@@ -179,13 +179,31 @@ class UsersFile:
         with os.fdopen(fd, "rb") as file:
             seen = os.fstat(fd)
             _refuse_shared(self.path, seen)
-            stamp = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-            if self._cached is not None and self._cached[0] == stamp:
-                return self._cached[1]
+            cached = self._cached
+            if cached is not None and cached[0] == _stamp(seen):
+                return cached[1]
             raw = file.read(FILE_MAX + 1)
         users = parsed(str(self.path), raw)
-        self._cached = stamp, users
+        self._cached = _stamp(seen), users
         return users
+
+    def current(self) -> Mapping[str, User] | None:
+        """The same without reading; None where the file has to be read, for what it says or why it
+        cannot be used.
+        """
+        try:
+            seen = os.stat(self.path)
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            return None
+        cached = self._cached
+        return cached[1] if cached is not None and cached[0] == _stamp(seen) else None
+
+
+def _stamp(seen: os.stat_result) -> tuple[int, ...]:
+    """Another one when the file was written anew, or is others' to read."""
+    return (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def _refuse_shared(path: Path, seen: os.stat_result) -> None:

@@ -182,6 +182,13 @@ class TokenStore:
         self._cached = stamp, tokens
         return tokens
 
+    def is_current(self) -> bool:
+        """Whether `tokens` has nothing to read: the file is the one that was read last."""
+        try:
+            return self._cached is not None and self._cached[0] == _stamp(self._folder / TOKENS)
+        except OSError:
+            return False
+
     def verify(self, text: str, kinds: tuple[TokenKind, ...]) -> Token | None:
         """The token that this text is, when it is one of these kinds and is not over.
 

@@ -1,8 +1,9 @@
 """The ASGI application behind the control socket.
 
 Each route has the right that it needs (`route`); here, and nowhere else, it is held against who
-asks. What needs kernel or files goes through the mailbox to the loop, which alone touches them; a
-slow, large or malformed request never reaches it.
+asks: by a token where one came with the request, whoever the peer is, and else by the kernel's
+word about the peer. What needs kernel or files of the gateway goes through the mailbox to the loop,
+which alone touches them; a slow, large or malformed request never reaches it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 
 from warpd.daemon.http.auth import PeerCredentials, identity_of
 from warpd.daemon.http.connection import Receive, Scope, Send
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
@@ -23,6 +25,7 @@ from warpd.daemon.http.messages import (
 from warpd.daemon.http.route import HttpRoute
 from warpd.daemon.http.routes import find
 from warpd.daemon.http.services import Services
+from warpd.daemon.http.visibility import redacted, unseen
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
 from warpd.service.rights import Identity
@@ -32,9 +35,9 @@ from warpd.service.views.render import finding_json
 class Api:
     """The ASGI application."""
 
-    def __init__(self, mailbox: Mailbox, interval_s: float) -> None:
+    def __init__(self, mailbox: Mailbox, interval_s: float, credentials: Credentials) -> None:
         """`interval_s` is the time between two looks of the loop at everything."""
-        self._services = Services(mailbox, interval_s)
+        self._services = Services(mailbox, interval_s, credentials)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -49,14 +52,30 @@ class Api:
         await send_response(send, response)
 
     async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
-        """Raises: HttpError for what there is not, or for a peer without the right to it."""
-        peer: PeerCredentials = scope["warpd.peer"]
+        """Raises: HttpError for what there is not, or for who asks without the right to it;
+        WarpError.
+        """
         route, names = find(scope["method"], scope["path"])
+        peer: PeerCredentials = scope["warpd.peer"]
         route.require_path(peer)
-        identity = identity_of(peer)
+        identity = await self._services.credentials.identify(scope["headers"]) or identity_of(peer)
         route.require(identity, names)
         request = await self._request(scope, receive, route, names, identity)
-        return await route.handler(self._services, request)
+        try:
+            return await route.handler(self._services, request)
+        except WarpError as failure:
+            if identity is None or identity.sees_all:
+                raise
+            raise self._less(as_http_error(failure), identity) from failure
+
+    def _less(self, failure: HttpError, identity: Identity) -> HttpError:
+        """A failure without what it may say of networks that this identity does not see."""
+        kept = {key: failure.body.get(key) for key in ("code", "exit_code")}
+        view = self._services.mailbox.view
+        if view is None:
+            return HttpError(failure.status, "this cannot be answered now", **kept)
+        names = unseen(view.networks, identity)
+        return HttpError(failure.status, redacted(failure.body["error"], names), **kept)
 
     async def _request(
         self,

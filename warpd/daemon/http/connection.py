@@ -20,6 +20,7 @@ HEADERS_MAX: Final = 16 * 1024
 SLOW_S: Final = 10.0  # a request, or a part of an answer, that does not pass in this time
 IDLE_S: Final = 5.0  # between two requests
 AHEAD_MAX: Final = 64 * 1024  # bytes that may come before they are asked for
+UNREAD_MAX: Final = 64 * 1024  # bytes of a body that nobody has asked for
 READ_BYTES: Final = 16 * 1024
 WRITE_BYTES: Final = 256 * 1024
 
@@ -70,8 +71,22 @@ class Connection:
         except h11.LocalProtocolError:
             return False  # the peer has gone, or the application sent too much
         if self._http.their_state is h11.SEND_BODY:
-            self._http.next_event()  # the end of a request whose empty body was not read
+            await self._drain()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _drain(self) -> None:
+        """Take in a body that was not read, so that who sends it comes to read the answer.
+
+        A socket that is closed with unread bytes ends the peer's next read or write with an error
+        (unix_release_sock in net/unix/af_unix.c). What is too large is left.
+
+        Raises: TimeoutError, OSError, h11.RemoteProtocolError.
+        """
+        size = 0
+        async with asyncio.timeout(SLOW_S):
+            while self._http.their_state is h11.SEND_BODY and size <= UNREAD_MAX:
+                event = await self._next_event()
+                size += len(event.data) if isinstance(event, h11.Data) else 0
 
     def _scope(self, request: h11.Request) -> Scope:
         path, _, query = request.target.partition(b"?")

@@ -7,16 +7,17 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from warpd.daemon.http import visibility
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
     HttpResponse,
-    json_line,
     json_response,
 )
 from warpd.daemon.http.route import METRICS_PATH, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import View, blocks
+from warpd.daemon.http.visibility import sees_everything, unseen
 from warpd.daemon.metric import CONTENT_TYPE, Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.process import process_stats
@@ -32,8 +33,10 @@ PORT_MAX: Final = 65535
 
 async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
     """What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."""
-    view = await _view(services, request)
-    return _from_view(services, request, view, view.status(services.daemon()))
+    view, daemon = await _view(services, request), services.daemon()
+    if not request.who.sees_all:
+        daemon = visibility.daemon(daemon)
+    return _from_view(services, request, view, view.status(daemon))
 
 
 async def show_networks(services: Services, request: HttpRequest) -> HttpResponse:
@@ -70,10 +73,12 @@ async def show_metrics(services: Services, _request: HttpRequest) -> HttpRespons
 async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
     """What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."""
     after, kind = _event_number(request), "application/x-ndjson"
+    if not request.who.sees_all:
+        await _view(services, request)  # with it the names are known that are not shown
     if request.query.get("follow") != "0":
         return HttpResponse(kind=kind, stream=services.stream(request, after))
-    lines = [json_line(event.as_json()) for event in services.mailbox.events(after)]
-    return HttpResponse(kind=kind, parts=(b"".join(lines) or b"\n",))
+    lines = services.event_lines(services.mailbox.events(after), request.who)
+    return HttpResponse(kind=kind, parts=(lines or b"\n",))
 
 
 # -- answered by the loop, the same for all who ask meanwhile
@@ -81,7 +86,11 @@ async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def show_plan(services: Services, request: HttpRequest) -> HttpResponse:
     """The steps from the kernel to the YAML, as `warpctl plan -o json`."""
-    return json_response(await services.lookups.shared("plan", request.is_urgent))
+    data = await services.lookups.shared("plan", request.is_urgent)
+    if sees_everything(request.who):
+        return json_response(data)
+    names = await _unseen(services, request)
+    return json_response(visibility.plan(data, request.who, names))
 
 
 async def show_history(services: Services, request: HttpRequest) -> HttpResponse:
@@ -117,15 +126,27 @@ async def explain(services: Services, request: HttpRequest) -> HttpResponse:
         if slash and not request.who.sees(network):
             raise no_network(network)
     arguments = {"way": way}
-    return json_response(await services.lookups.single("explain", arguments, request.is_urgent))
+    data = await services.lookups.single("explain", arguments, request.is_urgent)
+    if sees_everything(request.who):
+        return json_response(data)
+    names = await _unseen(services, request)
+    return json_response(visibility.explanation(data, request.who, names))
 
 
 # -- what they share
 
 
 async def _view(services: Services, request: HttpRequest) -> View:
+    """The view, as far as who asks sees it."""
     is_fresh = request.query.get("fresh") == "1"
-    return await services.lookups.view(is_fresh, request.is_urgent)
+    view = await services.lookups.view(is_fresh, request.is_urgent)
+    return view.seen_by(request.who)
+
+
+async def _unseen(services: Services, request: HttpRequest) -> frozenset[str]:
+    """The names of networks that who asks does not see."""
+    view = await services.lookups.view(False, request.is_urgent)
+    return unseen(view.networks, request.who)
 
 
 async def _network_view(services: Services, request: HttpRequest) -> tuple[str, View]:
@@ -140,7 +161,9 @@ def _from_view(
     services: Services, request: HttpRequest, view: View, pieces: Iterable[bytes]
 ) -> HttpResponse:
     """The bytes that all readers share; 304 for a reader who has them already."""
-    state = zlib.crc32(json.dumps(services.mailbox.daemon).encode())
+    who = request.who
+    share = [*who.networks, who.may(Right.SEE_ADDRESSES)]
+    state = zlib.crc32(json.dumps([services.mailbox.daemon, share]).encode())
     tag = f'"{view.generation}-{state}"'.encode()
     headers = ((b"etag", tag), (b"warpd-as-of", view.as_of.encode()))
     if (b"if-none-match", tag) in request.headers:

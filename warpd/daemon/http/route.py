@@ -32,20 +32,27 @@ class NetworkScope(enum.Enum):
     NETWORK = "network"  # the path names a network: any other one is not there
 
 
+class Asker(enum.Enum):
+    """Who may ask what takes no right."""
+
+    KNOWN = "known"  # whoever has a credential, of whatever role
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
     """One thing that can be asked.
 
     Attributes:
         path: as a client writes it; `{word}` stands for one part.
-        right: what is needed; None for what everybody may ask who may connect.
+        right: what is needed; None for what everybody may ask who may connect. There is no
+            default: a route that says nothing of it is an error when this package is imported.
         scope: what an identity of some networks gets.
         handler: answers it; its docstring is the description that clients read.
     """
 
     method: str
     path: str
-    right: Right | None
+    right: Right | Asker | None
     scope: NetworkScope
     handler: Handler
 
@@ -87,7 +94,8 @@ class HttpRoute:
             return
         if identity is None:
             raise HttpError(401, NEEDS_TOKEN, code="token", hint="sign in, or send a token")
-        require_right(identity, self.right)
+        if isinstance(self.right, Right):
+            require_right(identity, self.right)
         if self.scope is NetworkScope.GATEWAY and not identity.sees_all:
             text = f"permission denied: {identity.user} may not see the whole gateway"
             hint = f"this needs a token for all networks; its are: {', '.join(identity.networks)}"

@@ -39,6 +39,7 @@ from warpd.daemon.http.auth import (
     uid_of,
 )
 from warpd.daemon.http.connection import Connection, Receive, Scope, Send, short_answer
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.listener import SocketFile, listen
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
@@ -74,12 +75,13 @@ class Server:
         self,
         mailbox: Mailbox,
         path: Path,
+        credentials: Credentials,
         log: structlog.stdlib.BoundLogger | None = None,
         interval_s: float = 30.0,
     ) -> None:
         self._mailbox, self._path = mailbox, path
         self._log: Any = log or structlog.get_logger()
-        self._api = Api(mailbox, interval_s)
+        self._api = Api(mailbox, interval_s, credentials)
         self._groups, self._admission = Groups(), Admission()
         self._floods: dict[int, FloodGate] = {}  # by user; all strangers together
         self._kept_out: set[int] = set()

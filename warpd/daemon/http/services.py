@@ -7,12 +7,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Final
 
+from warpd.daemon.event_buffer import LoggedEvent
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.lookups import Lookups
 from warpd.daemon.http.messages import HttpRequest, json_line
+from warpd.daemon.http.visibility import event_seen, unseen
 from warpd.daemon.mailbox import Mailbox
+from warpd.service.rights import Identity
 
 # An empty line in a stream of events, so that a reader who has gone is noticed.
 STREAM_PAUSE_S: Final = 15.0
@@ -21,9 +25,9 @@ STREAM_PAUSE_S: Final = 15.0
 class Services:
     """One of each, for all requests. For the socket's thread."""
 
-    def __init__(self, mailbox: Mailbox, interval_s: float) -> None:
+    def __init__(self, mailbox: Mailbox, interval_s: float, credentials: Credentials) -> None:
         """`interval_s` is the time between two looks of the loop at everything."""
-        self.mailbox = mailbox
+        self.mailbox, self.credentials = mailbox, credentials
         self.lookups = Lookups(mailbox, interval_s)
         self._streams: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -50,18 +54,29 @@ class Services:
         for event in self._streams:
             event.set()
 
+    def event_lines(self, events: Iterable[LoggedEvent], who: Identity) -> bytes:
+        """Those of them that somebody sees, a line of JSON each."""
+        view = self.mailbox.view
+        names = unseen(view.networks, who) if view is not None else frozenset()
+        rows = (event_seen(item.as_json(), who, names) for item in events)
+        return b"".join(json_line(row) for row in rows if row is not None)
+
     async def stream(self, request: HttpRequest, after: int) -> AsyncGenerator[bytes, None]:
-        """Events with a number above `after`, and those to come, until the peer has gone."""
+        """Events with a number above `after`, and those to come, until the peer has gone or the
+        token of who asks is over.
+        """
+        who: Identity | None = request.who
         changed = asyncio.Event()
         self._streams.add(changed)
         gone = asyncio.ensure_future(request.gone())
         try:
-            while not gone.done():
+            while who is not None and not gone.done():
                 changed.clear()
                 events = self.mailbox.events(after)
                 after = events[-1].number if events else after
-                yield b"".join(json_line(event.as_json()) for event in events) or b"\n"
+                yield self.event_lines(events, who) or b"\n"
                 await _first_of(gone, changed)
+                who = await self.credentials.still(who, request.headers)
         finally:
             gone.cancel()
             self._streams.discard(changed)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from warpd.daemon.http import visibility
+from warpd.service.rights import Identity, Right
+
 BLOCK_BYTES: Final = 64 * 1024
+KEPT_MAX: Final = 32  # shares of one view that are kept for further readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,22 @@ class NetworkView:
 
     def pieces(self) -> Iterator[bytes]:
         yield from (self.fields, self.endpoints, b"}")
+
+    def fields_json(self) -> dict[str, Any]:
+        """Its own fields, and `endpoints` as an empty list."""
+        found: dict[str, Any] = json.loads(self.fields + b"[]}")
+        return found
+
+    def seen_by(self, who: Identity, names: frozenset[str]) -> NetworkView:
+        """The same for somebody who does not see the networks `names`."""
+        fields, endpoints = self.fields, self.endpoints
+        if names:
+            shown = visibility.network_fields(self.fields_json(), names)
+            del shown["endpoints"]
+            fields = _open(shown) + b', "endpoints": '
+        if not who.may(Right.SEE_ADDRESSES):
+            endpoints = _bytes(visibility.without_outer(json.loads(endpoints)))
+        return NetworkView(fields, endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +57,8 @@ class View:
     before: bytes  # the status up to its networks, `{...` without the end
     after: bytes  # what follows them, `, ...`; b"" for nothing
     networks: Mapping[str, NetworkView]
+    # what identities see of it, by their networks and whether they see addresses
+    _shares: dict[tuple[Any, ...], View] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of(data: Mapping[str, Any], generation: int, moment: int, as_of: str, at_s: float) -> View:
@@ -49,6 +71,32 @@ class View:
         networks = {network["name"]: _network(network) for network in data["networks"]}
         rest = b", " + _bytes(after)[1:-1] if after else b""
         return View(generation, moment, as_of, at_s, data["version"], _open(before), rest, networks)
+
+    def seen_by(self, who: Identity) -> View:
+        """What somebody sees of it; made once for all who see the same."""
+        if visibility.sees_everything(who):
+            return self
+        key = (who.networks, who.may(Right.SEE_ADDRESSES))
+        if key not in self._shares:
+            if len(self._shares) >= KEPT_MAX:
+                self._shares.clear()
+            self._shares[key] = self._share(who)
+        return self._shares[key]
+
+    def _share(self, who: Identity) -> View:
+        names = visibility.unseen(self.networks, who)
+        networks = {
+            name: network.seen_by(who, names)
+            for name, network in self.networks.items()
+            if name not in names
+        }
+        if who.sees_all:
+            return replace(self, networks=networks, _shares={})
+        rows = [network.fields_json() for network in networks.values()]
+        head = visibility.status_head(json.loads(self.before + b"}"), rows, who)
+        tail = visibility.status_tail(json.loads(b"{" + self.after[1:] + b"}"), who)
+        after = b", " + _bytes(tail)[1:-1]
+        return replace(self, before=_open(head), after=after, networks=networks, _shares={})
 
     def status(self, daemon: Mapping[str, Any]) -> Iterator[bytes]:
         """The whole, with the daemon's own part and its conditions; in pieces."""

@@ -24,6 +24,7 @@ from warpd.daemon.http import auth, connection
 from warpd.daemon.http import server as http_server
 from warpd.daemon.http.admission import PLACES, Admission, Places
 from warpd.daemon.http.auth import AccessLevel, Groups
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.listener import listen
 from warpd.daemon.http.messages import BODY_MAX
 from warpd.daemon.http.routes import ROUTES, openapi
@@ -95,7 +96,7 @@ def answerer(tmp_path: Path) -> Iterator[Answerer]:
 @pytest.fixture
 def path(answerer: Answerer, tmp_path: Path) -> Iterator[Path]:
     tmp_path.chmod(0o755)
-    server = Server(answerer.mailbox, tmp_path / "sock")
+    server = Server(answerer.mailbox, tmp_path / "sock", Credentials(tmp_path, tmp_path / "users"))
     server.start()
     yield tmp_path / "sock"
     server.stop()
@@ -235,6 +236,29 @@ def connected(path: Path) -> socket.socket:
     return line
 
 
+def test_who_is_refused_before_the_body_has_come_is_told(path: Path, answerer: Answerer) -> None:
+    """In parts, behind an answer that did not wait for it; the connection goes on."""
+    body = b'{"x": "' + b"y" * 60_000 + b'"}'
+    head = f"POST /v1/none HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with connected(path) as line, line.makefile("rb") as answers:
+        for _ in range(3):
+            line.sendall(head)
+            assert read_answer(answers) == 404
+            line.sendall(body[:30_000])
+            line.sendall(body[30_000:])
+        line.sendall(b"GET /v1/daemon HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert read_answer(answers) == 200
+    assert not answerer.asked
+
+
+def read_answer(file: Any) -> int:
+    """Take one whole answer off a connection; its status."""
+    status = int(file.readline().split()[1])
+    headers = http.client.parse_headers(file)
+    file.read(int(headers["content-length"]))
+    return status
+
+
 def test_slow_requests_are_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SLOW_S", 0.5)
     lines = [connected(path) for _ in range(20)]
@@ -265,7 +289,7 @@ def test_an_answer_that_nobody_takes_ends_its_connection(
 def test_the_number_of_connections_is_bounded_and_places_come_back(
     tmp_path: Path, answerer: Answerer
 ) -> None:
-    server = Server(answerer.mailbox, tmp_path / "sock")
+    server = Server(answerer.mailbox, tmp_path / "sock", Credentials(tmp_path, tmp_path / "users"))
     server._admission = Admission({**PLACES, "root": Places(3, 3)})
     server.start()
     try:
@@ -385,7 +409,7 @@ def test_a_reader_may_look_and_change_nothing_by_any_route(
     """Every route that needs the right to change, by whatever method."""
     changing = [route for route in ROUTES if route.right is Right.CHANGE]
     assert {route.path for route in changing} == {"/v1/apply", "/v1/confirm", "/v1/rollback"}
-    assert {route.method for route in ROUTES if route not in changing} == {"GET"}
+    assert {route.method for route in ROUTES if route.right is Right.LOOK} == {"GET"}
     asked = as_user(
         61999, [61002], lambda: [ask(path, route.method, route.path)[0] for route in changing]
     )

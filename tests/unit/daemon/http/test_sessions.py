@@ -1,0 +1,310 @@
+"""Signing in over a real socket: by password, one-time password and link; and how it ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.http.served import PASSWORD, SEEN, Answer, Line, Served, served
+from warpd.daemon.http import attempts, lookups
+from warpd.daemon.http.attempts import ALL_BURST, BURST, EVERY_S, NAMES_MAX, Attempts
+from warpd.daemon.http.credentials import FRESH_S
+from warpd.service import users
+from warpd.service.credentials import make_login_code
+from warpd.service.users import STEP_S, User, totp_at
+from warpd.store import tokens as token_room
+from warpd.store.tokens import TokenKind
+
+HASH = users.hashed(PASSWORD)
+ANNA = User("anna", "helpdesk", (SEEN,), HASH)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setattr(lookups, "GAP_S", 0.0)
+    with served(tmp_path) as made:
+        made.add_users(ANNA)
+        yield made
+
+
+def sign_in(gateway: Served, **fields: str) -> Answer:
+    body = {"user": "anna", "password": PASSWORD} | fields
+    return gateway.ask("POST", "/v1/sessions", body=body)
+
+
+def test_a_password_gives_a_session_that_ends(gateway: Served) -> None:
+    answer = sign_in(gateway)
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "no-store"
+    token = answer.json["token"]
+    own = gateway.ask("GET", "/v1/session", token).json
+    assert own | answer.json["session"] == own
+    assert (own["user"], own["role"], own["networks"]) == ("anna (web)", "helpdesk", [SEEN])
+    assert own["rights"] == ["look", "see-addresses", "export", "suspend"]
+    assert own["kind"] == "session" and own["signed_in_s_ago"] <= 5
+    assert gateway.ask("DELETE", "/v1/session", token).status == 200
+    assert gateway.ask("GET", "/v1/session", token).status == 401
+
+
+def test_every_failure_has_the_same_words(gateway: Served) -> None:
+    gateway.add_users(
+        ANNA,
+        replace(ANNA, name="off", disabled=True),
+        replace(ANNA, name="key", totp=users.new_totp()),
+        replace(ANNA, name="none", password=""),
+    )
+    tried = [
+        {"password": "wrong"},
+        {"password": ""},
+        {"user": "nobody"},
+        {"user": "Anna\n"},
+        {"user": "off"},
+        {"user": "key"},
+        {"user": "key", "otp": "000000"},
+        {"user": "none"},
+    ]
+    answers = {sign_in(gateway, **fields).body for fields in tried}
+    answers.add(gateway.ask("POST", "/v1/sessions", body={"login": "warp_x"}).body)
+    assert len(answers) == 1
+    assert json.loads(answers.pop())["code"] == "sign-in"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user": "anna"},
+        {"login": "x", "user": "anna"},
+        {"user": "anna", "password": 7},
+        {"user": "anna", "password": PASSWORD, "role": "admin"},
+    ],
+)
+def test_a_body_of_another_shape_is_refused(gateway: Served, body: dict[str, object]) -> None:
+    answer = gateway.ask("POST", "/v1/sessions", body=body)
+    assert answer.status == 400
+    assert PASSWORD.encode() not in answer.body
+
+
+def test_a_one_time_password_is_good_once(gateway: Served) -> None:
+    secret = users.new_totp()
+    gateway.add_users(replace(ANNA, totp=secret))
+    otp = totp_at(secret, int(time.time()) // STEP_S)
+    assert sign_in(gateway, otp=otp, password="wrong").status == 401  # and is not used up by it
+    assert sign_in(gateway, otp=otp).status == 200
+    assert sign_in(gateway, otp=otp).status == 401
+
+
+def change_of(account: User, how: str) -> tuple[User, ...]:
+    return {
+        "disabled": (replace(account, disabled=True),),
+        "removed": (),
+        "new password": (replace(account, password=users.hashed(PASSWORD)),),
+        "one-time passwords": (replace(account, totp=users.new_totp()),),
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed", "new password", "one-time passwords"])
+def test_a_change_of_the_account_ends_its_sessions(gateway: Served, how: str) -> None:
+    token = sign_in(gateway).json["token"]
+    assert gateway.ask("GET", "/v1/status", token).status == 200
+    gateway.add_users(*change_of(ANNA, how))
+    assert gateway.ask("GET", "/v1/status", token).status == 401
+
+
+def test_a_change_of_the_role_holds_for_open_sessions(gateway: Served) -> None:
+    token = sign_in(gateway).json["token"]
+    assert gateway.ask("GET", "/v1/history", token).status == 403
+    gateway.add_users(replace(ANNA, role="viewer", networks=("*",)))
+    assert gateway.ask("GET", "/v1/history", token).status == 200
+    assert gateway.ask("GET", "/v1/session", token).json["rights"] == ["look"]
+
+
+def test_a_file_of_users_that_is_wrong_lets_nobody_in(gateway: Served) -> None:
+    token, program = sign_in(gateway).json["token"], gateway.token("viewer")
+    gateway.users.chmod(0o644)
+    assert gateway.ask("GET", "/v1/status", token).status == 500
+    assert sign_in(gateway).json["code"] == "users-file"
+    assert gateway.ask("GET", "/v1/status", program).status == 200
+    assert gateway.ask("GET", "/v1/status").status == 200
+    gateway.users.chmod(0o600)
+    assert gateway.ask("GET", "/v1/status", token).status == 200
+
+
+def test_tokens_that_cannot_be_read_let_nobody_in_but_root(gateway: Served) -> None:
+    token = gateway.token("admin")
+    (gateway.daemon.state / "tokens.json").write_text("{")
+    answer = gateway.ask("GET", "/v1/status", token)
+    assert (answer.status, answer.json["code"]) == (500, "state-broken")
+    assert gateway.ask("GET", "/v1/status").status == 200
+
+
+def test_a_disk_that_is_full_stops_no_reader(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = gateway.token("viewer")
+
+    def full(*_words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(token_room, "put", full)
+    for _ in range(3):
+        assert gateway.ask("GET", "/v1/status", token).status == 200
+    answer = sign_in(gateway)
+    assert answer.status == 500 and "No space left" in answer.json["error"]
+
+
+def login_code(gateway: Served, user: User | None, role: str = "admin") -> str:
+    name = user.name if user is not None else "root"
+    return make_login_code(gateway.credentials.tokens, name, role, user, "root")[1]
+
+
+def test_a_link_signs_in_once(gateway: Served) -> None:
+    code = login_code(gateway, None)
+    answer = gateway.ask("POST", "/v1/sessions", body={"login": code})
+    assert answer.json["session"]["user"] == "root (web)"
+    assert answer.json["session"]["role"] == "admin"
+    assert gateway.ask("GET", "/v1/history", answer.json["token"]).status == 200
+    assert gateway.ask("POST", "/v1/sessions", body={"login": code}).status == 401
+
+
+def test_a_link_of_a_user_who_was_disabled_meanwhile_is_good_for_nothing(gateway: Served) -> None:
+    code = login_code(gateway, ANNA)
+    gateway.add_users(replace(ANNA, disabled=True))
+    assert gateway.ask("POST", "/v1/sessions", body={"login": code}).status == 401
+    assert gateway.credentials.tokens.listed(TokenKind.SESSION) == []
+
+
+def test_an_old_sign_in_is_renewed_by_the_password(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.add_users(replace(ANNA, role="admin", networks=("*",)))
+    token = sign_in(gateway).json["token"]
+    wish = {"name": "ci", "role": "viewer"}
+    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 200
+
+    aged = {
+        name: replace(item, signed_in_s=item.signed_in_s - FRESH_S)
+        for name, item in gateway.credentials.tokens.tokens().items()
+    }
+    gateway.credentials.tokens.change(lambda tokens: tokens.update(aged))
+    answer = gateway.ask("POST", "/v1/tokens", token, wish)
+    assert (answer.status, answer.json["code"]) == (403, "step-up")
+    path = "/v1/session/step-up"
+    assert gateway.ask("POST", path, token, {"password": "wrong"}).status == 401
+    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 403
+    assert gateway.ask("POST", path, token, {"password": PASSWORD}).status == 200
+    assert gateway.ask("POST", "/v1/tokens", token, wish).status == 200
+    assert gateway.ask("POST", path, token, {"login": login_code(gateway, None)}).status == 401
+    other = replace(ANNA, role="admin", networks=("*",))
+    assert gateway.ask("POST", path, token, {"login": login_code(gateway, other)}).status == 200
+    assert gateway.ask("POST", path, gateway.token("admin"), {"password": "x"}).status == 400
+
+
+def test_tokens_and_sessions_of_others_are_listed_and_ended(gateway: Served) -> None:
+    admin, session = gateway.token("admin"), sign_in(gateway).json["token"]
+    made = gateway.ask(
+        "POST", "/v1/tokens", admin, {"name": "ci", "role": "operator", "networks": [SEEN]}
+    ).json
+    rows = gateway.ask("GET", "/v1/tokens", admin).json["tokens"]
+    assert made["id"] in [row["id"] for row in rows]
+    assert gateway.ask("GET", "/v1/status", made["token"]).status == 200
+    row = next(row for row in rows if row["id"] == made["id"])
+    assert row["created_by"] == f"admin-bot (token {admin.split('_')[1]})"
+    assert gateway.ask("DELETE", f"/v1/tokens/{made['id']}", admin).status == 200
+    assert gateway.ask("GET", "/v1/status", made["token"]).status == 401
+    rows = gateway.ask("GET", "/v1/sessions", admin).json["sessions"]
+    assert [row["name"] for row in rows] == ["anna"]
+    assert gateway.ask("DELETE", f"/v1/sessions/{rows[0]['id']}", admin).status == 200
+    assert gateway.ask("GET", "/v1/status", session).status == 401
+    assert gateway.ask("DELETE", f"/v1/sessions/{rows[0]['id']}", admin).status == 404
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"name": "ci"},
+        {"name": "ci", "role": "root"},
+        {"name": "CI\n", "role": "viewer"},
+        {"name": "ci", "role": "viewer", "days": 100_000},
+        {"name": "ci", "role": "viewer", "days": True},
+        {"name": "ci", "role": "viewer", "networks": []},
+        {"name": "ci", "role": "viewer", "networks": [["x"]]},
+        {"name": "ci", "role": "viewer", "id": "00000000"},
+    ],
+)
+def test_a_token_that_makes_no_sense_is_not_made(gateway: Served, wish: dict[str, object]) -> None:
+    before = len(gateway.credentials.tokens.tokens())
+    answer = gateway.ask("POST", "/v1/tokens", body=wish)
+    assert answer.status in (400, 500)
+    assert answer.json.get("code") in ("usage", None)
+    assert len(gateway.credentials.tokens.tokens()) == before
+
+
+def test_a_stream_ends_with_its_session(gateway: Served) -> None:
+    token = sign_in(gateway).json["token"]
+    line = Line(gateway.path)
+    line.request("GET", "/v1/events", headers={"Authorization": f"Bearer {token}"})
+    answer = line.getresponse()
+    assert answer.status == 200
+    gateway.ask("DELETE", "/v1/session", token)
+    gateway.daemon.mailbox.tell("t", "change", network=SEEN, object="after the end", why="w")
+    assert b"after the end" not in answer.read()
+    line.close()
+
+
+def test_readers_do_not_wait_for_hashes(gateway: Served) -> None:
+    """Many sign in at once: at most two hashes at a time, and others are answered meanwhile."""
+    gateway.ask("GET", "/v1/status")
+    signing = [threading.Thread(target=lambda: sign_in(gateway, password="w")) for _ in range(8)]
+    for thread in signing:
+        thread.start()
+    count = 0
+    while any(thread.is_alive() for thread in signing):
+        assert gateway.ask("GET", "/v1/status").status == 200
+        count += 1
+    assert count > 8
+
+
+def test_too_many_tries_have_to_wait(gateway: Served) -> None:
+    statuses = [sign_in(gateway, password="wrong").status for _ in range(int(BURST) + 1)]
+    assert statuses == [401] * int(BURST) + [429]
+    answer = sign_in(gateway)
+    assert answer.json["code"] == "too-many-tries"
+    assert 0 < answer.json["retry_after_s"] <= EVERY_S
+    gateway.add_users(ANNA, replace(ANNA, name="ben"))
+    assert sign_in(gateway, user="ben").status == 200
+    code = login_code(gateway, ANNA)
+    assert gateway.ask("POST", "/v1/sessions", body={"login": code}).status == 200
+
+
+# -- how often, without a socket
+
+
+def test_tries_come_back_with_time() -> None:
+    counted = Attempts()
+    assert [counted.wait_s("a", 0.0) for _ in range(int(BURST))] == [0] * int(BURST)
+    assert counted.wait_s("a", 0.0) == EVERY_S
+    assert counted.wait_s("a", EVERY_S - 1) == 1
+    assert counted.wait_s("a", EVERY_S) == 0
+    assert counted.wait_s("a", EVERY_S) > 0
+
+
+def test_a_try_that_was_right_does_not_count() -> None:
+    counted = Attempts()
+    for _ in range(100):
+        assert counted.wait_s("a", 0.0) == 0
+        counted.succeeded("a")
+
+
+def test_all_names_together_are_bounded_in_tries_and_in_memory() -> None:
+    counted = Attempts()
+    tried = [counted.wait_s(f"user-{number}", 0.0) for number in range(5000)]
+    assert tried.count(0) == ALL_BURST
+    assert len(counted._by_name) <= NAMES_MAX + 1
+    assert counted.wait_s("late", attempts.ALL_EVERY_S * 2 + EVERY_S * BURST) == 0

@@ -1,0 +1,250 @@
+"""Who asks, by a token that came with the request; and signing in.
+
+Hashes of passwords and files are worked at by a few threads, so that neither the socket's thread
+nor the loop waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from warpd.daemon.http.attempts import Attempts
+from warpd.daemon.http.messages import Headers, HttpError
+from warpd.errors import Busy, WarpError
+from warpd.service.credentials import identity_of, session_of_code, session_of_user
+from warpd.service.rights import Identity
+from warpd.service.users import NAME, User, UsersFile, is_password, totp_step
+from warpd.store.tokens import Token, TokenKind, TokenStore
+
+WORKERS: Final = 2  # hashes at a time, and as many files
+WAITING_MAX: Final = 16  # that wait for a worker
+LINK: Final = "(login code)"  # the name under which tries of login codes are counted
+SCHEME: Final = "bearer"
+FRESH_S: Final = 5 * 60.0
+
+T = TypeVar("T")
+
+
+class Workers:
+    """Threads for what takes long: so many at a time, and a bound on those who wait."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(WORKERS)
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Raises: Busy when too many wait; what the work raises."""
+        if self._waiting >= WAITING_MAX:
+            raise Busy("too many sign in at the same time", hint="try again in a moment")
+        self._waiting += 1
+        try:
+            async with self._free:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
+
+
+class Credentials:
+    """Tokens, users and tries to sign in. For the socket's thread."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        users: Path,
+        log: structlog.stdlib.BoundLogger | None = None,
+    ) -> None:
+        self.tokens = TokenStore(state_dir)
+        self._users = UsersFile(users)
+        self.log: Any = log or structlog.get_logger()
+        self._attempts = Attempts()
+        self._hashes, self._files = Workers(), Workers()
+        self._steps: dict[str, int] = {}  # by user, that of the last one-time password
+        self._writing: asyncio.Task[None] | None = None
+
+    # -- who asks
+
+    async def identify(self, headers: Headers) -> Identity | None:
+        """Who the token of a request stands for; None for a request without one.
+
+        It counts as a use of the token.
+
+        Raises:
+            HttpError: 401 for what is no token, and for one that is over or revoked.
+            WarpError: the files of tokens or users cannot be read.
+        """
+        given = [value for name, value in headers if name == b"authorization"]
+        if not given:
+            return None
+        token, identity = await self._known(given)
+        if self.tokens.touch(token):
+            self._writing = asyncio.ensure_future(self._write_used())
+        return identity
+
+    async def still(self, who: Identity, headers: Headers) -> Identity | None:
+        """The same identity as it is by now, for an answer that goes on; None when it is over."""
+        given = [value for name, value in headers if name == b"authorization"]
+        if not given:
+            return who
+        try:
+            return (await self._known(given))[1]
+        except (HttpError, WarpError):
+            return None
+
+    async def _known(self, given: Sequence[bytes]) -> tuple[Token, Identity]:
+        """Raises: as `identify`."""
+        scheme, _, text = given[0].decode("latin-1").partition(" ")
+        if len(given) > 1 or scheme.lower() != SCHEME:
+            raise no_token("send one header: Authorization: Bearer TOKEN")
+        if not self.tokens.is_current():
+            await self._files.run(self.tokens.tokens)
+        token = self.tokens.verify(text.strip(), (TokenKind.TOKEN, TokenKind.SESSION))
+        if token is None:
+            raise no_token()
+        user = await self.user(token.user) if token.account else None
+        identity = identity_of(token, user)
+        if identity is None:
+            raise no_token()
+        return token, identity
+
+    async def user(self, name: str) -> User | None:
+        """The account of this name. Raises: WarpError when the file cannot be read."""
+        users = self._users.current()
+        if users is None:
+            users = await self._files.run(self._users.users)
+        return users.get(name)
+
+    async def _write_used(self) -> None:
+        try:
+            await self._files.run(self.tokens.write_used)
+        except Busy:
+            return  # the next time
+
+    # -- signing in
+
+    async def redeem(self, code: str, of: Identity | None = None) -> tuple[Token, str] | None:
+        """A session for a login code, once; None where the code is not good (any more).
+
+        Args:
+            of: the session's user has to be this one; None for anybody.
+
+        Raises:
+            HttpError: 429 for too many tries. WarpError: it cannot be written down.
+        """
+        self._take_try(LINK)
+        made = await self.work(lambda: self.tokens.redeem(code, session_of_code))
+        if made is None:
+            return None
+        identity = identity_of(made[0], await self.user(made[0].user))
+        if identity is None or (of is not None and identity.user != of.user):
+            await self.work(lambda: self.tokens.revoke(made[0].id, TokenKind.SESSION))
+            return None
+        self._attempts.succeeded(LINK)
+        return made
+
+    async def sign_in(self, name: str, password: str, otp: str) -> tuple[Token, str] | None:
+        """A session for a password; None where anything of it is wrong.
+
+        Raises: as `redeem`.
+        """
+        user = await self.proved(name, password, otp)
+        if user is None:
+            return None
+        return await self.work(lambda: self.tokens.make(session_of_user(user)))
+
+    async def proved(self, name: str, password: str, otp: str) -> User | None:
+        """The account whose password, and one-time password, these are; None for any other.
+
+        The same work is done whatever is wrong. Raises: as `redeem`.
+        """
+        counted = name if NAME.fullmatch(name) else "?"
+        self._take_try(counted)
+        user = await self.user(name)
+        is_right = await self._hashes.run(lambda: _hashed_and_trimmed(user, password))
+        step = _otp_step(user, otp, time.time(), self._steps)
+        if user is None or user.disabled or not is_right or step is None:
+            self.log.warning("sign-in refused", user=counted)
+            return None
+        self._attempts.succeeded(counted)
+        self._steps[user.name] = step
+        return user
+
+    def _take_try(self, name: str) -> None:
+        wait_s = self._attempts.wait_s(name, time.monotonic())
+        if wait_s:
+            raise HttpError(
+                429,
+                "too many tries to sign in",
+                code="too-many-tries",
+                hint=f"try again in {wait_s} s, or by a link of `warpctl web login`",
+                retry_after_s=wait_s,
+            )
+
+    # -- files
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """Do what reads and writes files, on a thread. Raises: Busy; what the work raises."""
+        return await self._files.run(work)
+
+
+def _hashed_and_trimmed(user: User | None, password: str) -> bool:
+    """Whether it is the password; the memory that the hash took is given back (malloc_trim(3))."""
+    try:
+        return is_password(user, password)
+    finally:
+        trim = getattr(_libc, "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+_libc: Final = ctypes.CDLL(None)
+
+
+def _otp_step(user: User | None, given: str, now: float, used: Mapping[str, int]) -> int | None:
+    """The step of a one-time password that was not used before, 0 where none is asked for; None
+    for a wrong one.
+    """
+    if user is None or not user.totp:
+        return 0
+    step = totp_step(user.totp, given, now)
+    return step if step is not None and step > used.get(user.name, -1) else None
+
+
+def no_token(hint: str = "sign in again, or have a token made: warpctl token create") -> HttpError:
+    """The answer to a token that is none, or is over, revoked or of an account that has gone."""
+    return HttpError(401, "this token is unknown, expired or revoked", code="token", hint=hint)
+
+
+def is_fresh(identity: Identity, now: float) -> bool:
+    """Whether its user has proved who they are within `FRESH_S`; programs need not."""
+    return not identity.signed_in_s or 0 <= now - identity.signed_in_s < FRESH_S
+
+
+def require_fresh(identity: Identity) -> None:
+    """Raises: HttpError 403 `step-up` for a session whose sign-in is older than five minutes."""
+    if not is_fresh(identity, time.time()):
+        raise HttpError(
+            403,
+            "this needs your password again: the sign-in is older than 5 minutes",
+            code="step-up",
+            hint="POST /v1/session/step-up, then try again",
+        )
+
+
+def fields_of(arguments: Mapping[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
+    """The fields of a body, all of them known and of their type.
+
+    Raises:
+        HttpError: 400 for any other; the value is not repeated.
+    """
+    for name, value in arguments.items():
+        if type(value) is not types.get(name):
+            text = f"there is no such argument: {name[:40]}"
+            raise HttpError(400, text, hint=f"it takes: {', '.join(types)}")
+    return dict(arguments)

@@ -1,0 +1,209 @@
+"""Routes of sessions and tokens: signing in, who one is, and what others hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from warpd.daemon.http.credentials import Credentials, fields_of, require_fresh
+from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.route import Asker, HttpRoute, NetworkScope
+from warpd.daemon.http.services import Services
+from warpd.service.credentials import (
+    DAYS_DEFAULT,
+    TokenRequest,
+    identity_of,
+    iso,
+    make_token,
+    seconds_ago,
+    token_json,
+)
+from warpd.service.rights import Identity, Right
+from warpd.store.tokens import Token, TokenKind
+
+NO_STORE: Final = ((b"cache-control", b"no-store"),)
+# One text whatever was wrong: nobody learns which names there are.
+WRONG: Final = "the name, the password or the link is wrong, used or over"
+STARS: Final = ["*"]
+
+
+async def show_session(services: Services, request: HttpRequest) -> HttpResponse:
+    """Who asks, with which role, rights and networks, and until when."""
+    return json_response({"version": 1, **session_json(request.who)})
+
+
+async def sign_in(services: Services, request: HttpRequest) -> HttpResponse:
+    """Sign in by {"login": CODE}, or by {"user", "password", "otp"}; the token is shown once."""
+    credentials = services.credentials
+    found = await _proved(credentials, request, None)
+    if found is None:
+        raise HttpError(401, WRONG, code="sign-in", hint="or sign in by `warpctl web login`")
+    token, text = found
+    identity = identity_of(token, await credentials.user(token.user))
+    if identity is None:
+        raise HttpError(401, WRONG, code="sign-in", hint="or sign in by `warpctl web login`")
+    credentials.log.info("signed in", user=identity.user, session=token.id, by=token.created_by)
+    data = {"version": 1, "token": text, "session": session_json(identity)}
+    return _once(data)
+
+
+async def step_up(services: Services, request: HttpRequest) -> HttpResponse:
+    """Prove again who the user of this session is, by password or by a new login code."""
+    identity, credentials = _session(request), services.credentials
+    if not await _proved_again(credentials, request, identity):
+        raise HttpError(401, WRONG, code="sign-in", hint="or use a new link: warpctl web login")
+    token = await credentials.work(lambda: credentials.tokens.sign_in_anew(identity.credential))
+    if token is None:
+        raise HttpError(401, "this session has ended", code="token", hint="sign in again")
+    credentials.log.info("signed in anew", user=identity.user, session=token.id)
+    fresh = identity_of(token, await credentials.user(token.user))
+    return json_response({"version": 1, **session_json(fresh or identity)})
+
+
+async def sign_out(services: Services, request: HttpRequest) -> HttpResponse:
+    """End the session by which this is asked."""
+    identity, credentials = _session(request), services.credentials
+    await credentials.work(
+        lambda: credentials.tokens.revoke(identity.credential, TokenKind.SESSION)
+    )
+    credentials.log.info("signed out", user=identity.user, session=identity.credential)
+    return json_response({"version": 1, "ended": identity.credential})
+
+
+async def show_sessions(services: Services, request: HttpRequest) -> HttpResponse:
+    """The open sessions of all users."""
+    rows = await _listed(services.credentials, TokenKind.SESSION)
+    shown = [{**token_json(row), "signed_in": iso(row.signed_in_s)} for row in rows]
+    return json_response({"version": 1, "sessions": shown})
+
+
+async def end_session(services: Services, request: HttpRequest) -> HttpResponse:
+    """End a session of anybody."""
+    return await _revoked(services.credentials, request, TokenKind.SESSION)
+
+
+async def show_tokens(services: Services, request: HttpRequest) -> HttpResponse:
+    """The tokens of programs, without what they are."""
+    rows = await _listed(services.credentials, TokenKind.TOKEN)
+    return json_response({"version": 1, "tokens": [token_json(row) for row in rows]})
+
+
+async def create_token(services: Services, request: HttpRequest) -> HttpResponse:
+    """Make a token by {"name", "role", "networks", "days"}; it is shown once."""
+    credentials = services.credentials
+    types = {"name": str, "role": str, "networks": list, "days": int}
+    fields = fields_of(request.arguments, types)
+    if not {"name", "role"} <= fields.keys():
+        raise HttpError(400, "a token needs `name` and `role`", hint="and may say networks, days")
+    require_fresh(request.who)
+    wish = TokenRequest(
+        fields["name"],
+        fields["role"],
+        tuple(fields.get("networks", STARS)),
+        fields.get("days", DAYS_DEFAULT),
+    )
+    wish.check()
+    token, text = await credentials.work(
+        lambda: make_token(credentials.tokens, wish, request.who.user)
+    )
+    about = {"id": token.id, "name": token.user, "role": token.role}
+    credentials.log.info("token made", **about, by=request.who.user)
+    return _once({"version": 1, "token": text, **token_json(token)})
+
+
+async def revoke_token(services: Services, request: HttpRequest) -> HttpResponse:
+    """End a token of a program."""
+    return await _revoked(services.credentials, request, TokenKind.TOKEN)
+
+
+# -- what they share
+
+
+def session_json(identity: Identity) -> dict[str, Any]:
+    """An identity as it is shown to itself."""
+    return {
+        "user": identity.user,
+        "role": identity.role or None,
+        "rights": [right.value for right in Right if identity.may(right)],
+        "networks": list(identity.networks),
+        "expires": iso(identity.expires_s) if identity.expires_s else None,
+        "signed_in_s_ago": seconds_ago(identity.signed_in_s) if identity.signed_in_s else None,
+        "credential": identity.credential or None,
+        "kind": _kind(identity),
+    }
+
+
+def _kind(identity: Identity) -> str:
+    if not identity.credential:
+        return "socket"
+    return str(TokenKind.SESSION if identity.signed_in_s else TokenKind.TOKEN)
+
+
+def _session(request: HttpRequest) -> Identity:
+    """Who asks. Raises: HttpError where it is not by a session."""
+    if _kind(request.who) != TokenKind.SESSION:
+        raise HttpError(400, "this is not asked by a session", code="no-session", hint="sign in")
+    return request.who
+
+
+async def _proved(
+    credentials: Credentials, request: HttpRequest, of: Identity | None
+) -> tuple[Token, str] | None:
+    """A session for what the body proves. Raises: HttpError for a body of another shape."""
+    types = {"login": str, "user": str, "password": str, "otp": str}
+    fields = fields_of(request.arguments, types)
+    if "login" in fields and len(fields) == 1:
+        return await credentials.redeem(fields["login"], of)
+    if "login" not in fields and {"user", "password"} <= fields.keys():
+        return await credentials.sign_in(fields["user"], fields["password"], fields.get("otp", ""))
+    raise HttpError(400, "expected `login`, or `user` and `password`", hint="and `otp`")
+
+
+async def _proved_again(credentials: Credentials, request: HttpRequest, identity: Identity) -> bool:
+    """Whether the body proves that this is still the session's user."""
+    fields = fields_of(request.arguments, {"login": str, "password": str, "otp": str})
+    if fields.keys() == {"login"}:
+        made = await credentials.redeem(fields["login"], identity)
+        if made is None:
+            return False
+        await credentials.work(lambda: credentials.tokens.revoke(made[0].id, TokenKind.SESSION))
+        return True
+    if "login" in fields or "password" not in fields:
+        raise HttpError(400, "expected `password`, or `login`", hint="and `otp`")
+    name = identity.user.rpartition(" (")[0]
+    return await credentials.proved(name, fields["password"], fields.get("otp", "")) is not None
+
+
+async def _listed(credentials: Credentials, kind: TokenKind) -> list[Token]:
+    return await credentials.work(lambda: credentials.tokens.listed(kind))
+
+
+async def _revoked(credentials: Credentials, request: HttpRequest, kind: TokenKind) -> HttpResponse:
+    """End one of this kind. Raises: HttpError 404 where there is none."""
+    name = request.names["id"]
+    ended = await credentials.work(lambda: credentials.tokens.revoke(name, kind))
+    if ended is None:
+        raise HttpError(404, f"there is no {kind} {name[:8]}", code="unknown-token")
+    by = request.who.user
+    credentials.log.info("revoked", kind=str(kind), id=name, user=ended.user, by=by)
+    return json_response({"version": 1, "revoked": name})
+
+
+def _once(data: dict[str, Any]) -> HttpResponse:
+    """An answer that nothing on its way may keep."""
+    made = json_response(data)
+    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
+
+
+FILTERED, GATEWAY = NetworkScope.FILTERED, NetworkScope.GATEWAY
+ADMINISTER: Final = Right.ADMINISTER
+ROUTES: Final = (
+    HttpRoute("GET", "/v1/session", Asker.KNOWN, FILTERED, show_session),
+    HttpRoute("DELETE", "/v1/session", Asker.KNOWN, FILTERED, sign_out),
+    HttpRoute("POST", "/v1/session/step-up", Asker.KNOWN, FILTERED, step_up),
+    HttpRoute("POST", "/v1/sessions", None, FILTERED, sign_in),
+    HttpRoute("GET", "/v1/sessions", ADMINISTER, GATEWAY, show_sessions),
+    HttpRoute("DELETE", "/v1/sessions/{id}", ADMINISTER, GATEWAY, end_session),
+    HttpRoute("GET", "/v1/tokens", ADMINISTER, GATEWAY, show_tokens),
+    HttpRoute("POST", "/v1/tokens", ADMINISTER, GATEWAY, create_token),
+    HttpRoute("DELETE", "/v1/tokens/{id}", ADMINISTER, GATEWAY, revoke_token),
+)
