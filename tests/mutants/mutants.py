@@ -49,7 +49,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:guard",
-                "*second_guard.chains(GATEWAY, _from_door())",
+                "*second_guard.chains(GATEWAY, _from_ours())",
                 None,
             ),
         ),
@@ -72,7 +72,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_forward",
-                "*drops(GATEWAY, 'not-granted', _from_door(), _OF_A_VRF)",
+                "*drops(GATEWAY, 'not-granted', _from_ours(), _OF_A_VRF)",
                 None,
             ),
         ),
@@ -484,7 +484,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_out",
-                "*drops('gateway', 'between-networks', _to_door())",
+                "*drops('gateway', 'between-networks', _to_ours())",
                 None,
             ),
         ),
@@ -495,7 +495,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_out",
-                "*drops('gateway', 'between-networks', _to_door())",
+                "*drops('gateway', 'between-networks', _to_ours())",
                 None,
             ),
             Edit(
@@ -661,7 +661,9 @@ MUTANTS = (
         GUARDS,
         (
             Edit(
-                "warpd.networks.isolation.vrf:build", "*unguarded(ROOT, [vrf], (4, 6), group)", None
+                "warpd.networks.isolation.vrf:build",
+                "*drop_unmarked(ROOT, [vrf], (4, 6), group)",
+                None,
             ),
         ),
     ),
@@ -671,7 +673,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:_answered",
-                "yield from unguarded_within(place.tunnel, collapse_addresses(own), group)",
+                "yield from drop_unmarked_within(place.tunnel, collapse_addresses(own), group)",
                 None,
             ),
         ),
@@ -682,7 +684,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.vrf:build",
-                "*unguarded(ROOT, [place.tunnel], (4,), group)",
+                "*drop_unmarked(ROOT, [place.tunnel], (4,), group)",
                 None,
             ),
         ),
@@ -693,7 +695,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.gateway:objects",
-                "*root.unguarded_beyond(default_links, ranges_of_vrfs)",
+                "*root.drop_unmarked_beyond(default_links, ranges_of_vrfs)",
                 None,
             ),
         ),
@@ -704,8 +706,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += unguarded(place.netns, _links(network, place, wants), versions, owner='',"
-                " inside=inside)",
+                "out += drop_unmarked(place.netns, links, versions, owner='', inside=inside)",
                 None,
             ),
         ),
@@ -727,7 +728,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "out += unguarded(ROOT, [_outer(network)], (6,), owner=place.netns)",
+                "out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=place.netns)",
                 None,
             ),
         ),
@@ -738,7 +739,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.gateway:objects",
-                "*root.unguarded_ranges(_transits(members, gateway))",
+                "*root.drop_unmarked_to(_transits(members, gateway))",
                 None,
             ),
         ),
@@ -874,7 +875,7 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.root:_postrouting",
-                "rule('no block', _from_door(), count('not-granted'), DROP)",
+                "rule('no block', _from_ours(), count('not-granted'), DROP)",
                 None,
             ),
         ),
@@ -1411,8 +1412,8 @@ else:
         (
             Edit(
                 "warpd.networks.isolation.namespace:build",
-                "unguarded_ranges(_kept(network, wants), owner=place.netns)",
-                "unguarded_ranges([item for item in _kept(network, wants) if item.version == 4],"
+                "drop_unmarked_to(_kept(network, wants), owner=place.netns)",
+                "drop_unmarked_to([item for item in _kept(network, wants) if item.version == 4],"
                 " owner=place.netns)",
             ),
         ),

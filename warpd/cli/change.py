@@ -505,7 +505,7 @@ def _refuse_beside_daemon(session: Session) -> None:
     Raises:
         Busy: a daemon keeps this gateway.
     """
-    if client.answers() or session.store.is_kept():
+    if client.answers() or session.store.has_daemon():
         text = "warpd is running: it would make again within seconds what is removed"
         hint = "`systemctl stop warpd` first; `enabled: false` in the YAML removes one network"
         raise Busy(text, code="daemon-running", hint=hint)

@@ -79,7 +79,7 @@ def ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:
             return True, daemon
     except WarpError:
         pass
-    return session.store.is_kept(), None
+    return session.store.has_daemon(), None
 
 
 def first_lines(rows: Rows, paint: Paint) -> list[str]:

@@ -191,7 +191,7 @@ class Loop:
 
     def _pass(self, request: PassRequest) -> None:
         result = self._reconciler.run(request)
-        self._reconciler.session.store.hold()
+        self._reconciler.session.store.announce_daemon()
         self._events.listen()
         if request.groups is None:
             self._watcher.follow()

@@ -22,7 +22,7 @@ from warpd.daemon.http.view import View
 from warpd.daemon.stats import SocketStats, Stats
 from warpd.errors import Busy
 
-KEPT: Final = 1000  # events, of all networks together
+EVENTS_MAX: Final = 1000  # events, of all networks together
 REQUESTS_MAX: Final = 32  # that wait at a time
 READERS_MAX: Final = 24  # of those who may only look: the rest is for those who may change
 
@@ -61,7 +61,7 @@ class Mailbox:
         self._wake = wake
         self._guard = threading.Lock()
         self._requests: deque[Request] = deque()
-        self._events = EventRow(KEPT)
+        self._events = EventRow(EVENTS_MAX)
         self._count = 0
         self._listeners: list[Callable[[], None]] = []
         self.stats = Stats()

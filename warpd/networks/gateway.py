@@ -47,10 +47,10 @@ def objects(host: Host, members: Sequence[Member], gateway: Gateway) -> list[Ker
     default_links = sorted({hop.device for hop in host.hops if hop.version == 4})
     return [
         _guard(fence, host, members, gateway),
-        *root.unguarded_ranges(_transits(members, gateway)),
+        *root.drop_unmarked_to(_transits(members, gateway)),
         *root.settings(fence, has_ipv6),
         *root.steering(host),
-        *root.unguarded_beyond(default_links, ranges_of_vrfs),
+        *root.drop_unmarked_beyond(default_links, ranges_of_vrfs),
         *_shared(members, host),
     ]
 

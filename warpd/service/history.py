@@ -30,7 +30,7 @@ PENDING: Final = "pending.json"
 FORMAT: Final = 1
 ENTRY_FORMAT: Final = 2  # 1 called the allocations `grants`
 ENTRY_FORMATS_READ: Final = (1, 2)
-KEPT: Final = 50  # entries
+ENTRIES_MAX: Final = 50  # entries
 NOTHING: Final = 0  # the number that stands for the time before the first apply
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -138,7 +138,7 @@ class History:
         number = max((_number(name) for name in self._names()), default=NOTHING) + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = HistoryEntry(number, now, by, len(read.intent.networks), files, read.allocations)
-        self._store.keep(_name(number), self._to_json(entry))
+        self._store.write_file(_name(number), self._to_json(entry))
         self._point_at(number)
         self._forget_oldest()
         self._latest = self._store.stamp(_name(number)), entry
@@ -279,7 +279,7 @@ class History:
         until_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) + within_s
         made = Pending(number, back_to, time.time() + within_s, boot_id(), until_boot_s, by)
         fields = {name: getattr(made, name) for name in Pending.__slots__}
-        self._store.keep(PENDING, json.dumps({"version": FORMAT, "pending": fields}) + "\n")
+        self._store.write_file(PENDING, json.dumps({"version": FORMAT, "pending": fields}) + "\n")
         return made
 
     def confirm(self) -> int:
@@ -306,7 +306,7 @@ class History:
 
     def clear_pending(self) -> None:
         """Record that no apply has to be confirmed: it was confirmed, or is undone completely."""
-        self._store.drop(PENDING)
+        self._store.remove_file(PENDING)
 
     # -- documents
 
@@ -320,17 +320,17 @@ class History:
         return self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
 
     def _point_at(self, number: int, refused: str = "") -> None:
-        self._store.keep(
+        self._store.write_file(
             IN_FORCE, json.dumps({"version": FORMAT, "number": number, "refused": refused}) + "\n"
         )
 
     def _forget_oldest(self) -> None:
         pending = self.pending()
         needed = {pending.back_to, pending.number} if pending is not None else set()
-        for name in self._names()[:-KEPT]:
+        for name in self._names()[:-ENTRIES_MAX]:
             if _number(name) not in needed:
                 with contextlib.suppress(WarpError):  # an entry too many does no harm
-                    self._store.drop(name)
+                    self._store.remove_file(name)
 
     def _parsed(self, name: str, text: str, parse: Callable[[str], T]) -> T:
         try:

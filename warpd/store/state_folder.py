@@ -40,7 +40,7 @@ EXPORTS: Final = "exports.log"
 HISTORY: Final = "history"  # what was applied, a document each
 IN_FORCE: Final = "in-force.json"  # which of them is
 LOCK: Final = "lock"
-KEPT: Final = "daemon.lock"
+DAEMON_LOCK: Final = "daemon.lock"
 LOCK_PAUSE_S: Final = 0.05
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
@@ -116,7 +116,7 @@ class Store:
         self._allocations: tuple[Stamp | None, Allocations] | None = None  # as last read or written
         self._locked_in: os.stat_result | None = None  # the folder in which the lock is held
         self._made = False  # whether the folder was there, or was made here
-        self._kept: int | None = None  # descriptor of the daemon's lock
+        self._daemon_lock_fd: int | None = None  # descriptor of the daemon's lock
 
     # allocations
 
@@ -174,7 +174,7 @@ class Store:
             self._write(ALLOCATIONS, self.allocations_text(allocations))
             self._allocations = self.stamp(ALLOCATIONS), allocations
         if self.stamp(ALLOCATIONS_BEFORE) is not None:
-            self.drop(ALLOCATIONS_BEFORE)
+            self.remove_file(ALLOCATIONS_BEFORE)
 
     def allocations_text(self, allocations: Allocations) -> str:
         return self._writer.text(allocations)
@@ -392,31 +392,30 @@ class Store:
             self._locked_in = None
             os.close(fd)
 
-    def hold(self) -> None:
+    def announce_daemon(self) -> None:
         """Say, until this process ends, that a daemon keeps the kernel as this folder says; where
         that can be said.
 
         The descriptor is open for reading alone: one that is open for writing would keep the disk
         from being mounted read-only.
         """
-        path = self.folder / KEPT
-        with contextlib.suppress(OSError):
-            if self._kept is not None and os.path.samestat(os.fstat(self._kept), path.stat()):
-                return
-        if self._kept is not None:
-            os.close(
-                self._kept
-            )  # the file was removed: an open one without a name keeps its disk writable, too
-            self._kept = None
+        path, fd = self.folder / DAEMON_LOCK, self._daemon_lock_fd
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(fd), path.stat()):
+                    return
+            # The file was removed: an open one without a name keeps its disk writable, too.
+            os.close(fd)
+            self._daemon_lock_fd = None
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self._kept = fd
+            self._daemon_lock_fd = fd
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
-    def is_kept(self) -> bool:
+    def has_daemon(self) -> bool:
         """Whether a daemon says that it is at work here."""
         try:
-            fd = os.open(self.folder / KEPT, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(self.folder / DAEMON_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return False
         try:
@@ -488,10 +487,10 @@ class Store:
             return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
         return None
 
-    def keep(self, name: str, text: str) -> None:
+    def write_file(self, name: str, text: str) -> None:
         self._write(name, text)
 
-    def drop(self, name: str) -> None:
+    def remove_file(self, name: str) -> None:
         path = self.folder / name
         with _told(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)

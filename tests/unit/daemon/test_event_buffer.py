@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from warpd.daemon.event_buffer import LINES_BURST, LINES_PER_S, EventRow, LineRate, LoggedEvent
 from warpd.daemon.log import FairLines
-from warpd.daemon.mailbox import KEPT, Mailbox
+from warpd.daemon.mailbox import EVENTS_MAX, Mailbox
 
 ROW = 12
 
@@ -43,10 +43,10 @@ def test_a_network_that_is_told_of_all_the_time_pushes_out_its_own_events() -> N
     mailbox = Mailbox()
     mailbox.tell("t", "rollback", number=3)
     mailbox.tell("t", "problem", network="calm", code="x")
-    for number in range(3 * KEPT):
+    for number in range(3 * EVENTS_MAX):
         mailbox.tell("t", "object_contested", network="loud", object=str(number))
     kinds = Counter(event.kind for event in mailbox.events())
-    assert kinds == {"rollback": 1, "problem": 1, "object_contested": KEPT - 2}
+    assert kinds == {"rollback": 1, "problem": 1, "object_contested": EVENTS_MAX - 2}
 
 
 def test_those_after_a_number() -> None:

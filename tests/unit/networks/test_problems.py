@@ -12,6 +12,7 @@ import pytest
 from tests import world
 from warpd import naming
 from warpd.cli.tables import network_state
+from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats, seen
 from warpd.errors import EXIT_PARTIAL
@@ -230,7 +231,9 @@ def test_plan_status_and_metrics_agree(
     assert {item.name: item.in_sync for item in seen(target, found, open_groups(found))} == in_sync
     assert headline(found.plan)["changes"] == 0
     codes = [(problem.network, problem.finding.code) for problem in found.compiled.problems]
-    text = metrics_text(Stats(networks=seen(target, found, open_groups(found)), problems=codes))
+    text = metrics_text(
+        Counted(Stats(networks=seen(target, found, open_groups(found)), problems=codes))
+    )
     for network, code in codes:
         vcid = target.allocations.networks[network].vcid
         assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text

@@ -191,7 +191,7 @@ def test_an_entry_that_another_process_wrote_is_read(tmp_path: Path) -> None:
         session.commit(session.read())
         first = mine.record(session.read(), "me")
         for name in session.store.documents("history"):
-            session.store.drop(name)
+            session.store.remove_file(name)
         session.config.write_text(TEXT.replace("vlan_id: 7", "mtu: 1400"))
         second = others.record(session.read(), "another")
     assert first.number == second.number

@@ -531,10 +531,10 @@ def test_a_first_start_with_settings_of_the_host_alone(tmp_path: Path) -> None:
 
 def test_a_daemon_at_work_is_known(machine: Machine) -> None:
     store = machine.reconciler.session.store
-    assert not store.is_kept()
-    store.hold()
-    store.hold()
-    assert Session(machine.config, machine.state).store.is_kept()
+    assert not store.has_daemon()
+    store.announce_daemon()
+    store.announce_daemon()
+    assert Session(machine.config, machine.state).store.has_daemon()
 
 
 def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:

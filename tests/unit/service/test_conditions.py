@@ -8,6 +8,7 @@ import pytest
 
 from warpd.cli.conditions import first_lines
 from warpd.cli.inspect import status_text
+from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
@@ -92,7 +93,7 @@ def test_status_and_metrics_tell_it(code: str) -> None:
     told = status_text({**data, "quarantine": [], "daemon": {"conditions": [found.as_json()]}})
     assert told == text, "a member of the groups reads the same"
     assert f'warpd_condition{{code="{code}",severity="{found.severity}"}} 1' in metrics_text(
-        Stats(conditions=(found,))
+        Counted(Stats(conditions=(found,)))
     )
 
 

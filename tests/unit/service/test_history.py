@@ -13,7 +13,7 @@ import pytest
 from tests import world
 from warpd.errors import Busy, WarpError
 from warpd.service import history as module
-from warpd.service.history import KEPT, NOTHING, History, files_digest, files_of
+from warpd.service.history import ENTRIES_MAX, NOTHING, History, files_digest, files_of
 from warpd.service.rollback import seconds_of
 from warpd.service.workspace import Session
 
@@ -80,13 +80,13 @@ def test_an_entry_reads_as_it_was_with_its_grants(session: Session, tmp_path: Pa
 
 
 def test_only_the_newest_are_kept_and_what_is_gone_back_to(session: Session) -> None:
-    for number in range(KEPT + 5):
+    for number in range(ENTRIES_MAX + 5):
         say(session, a=world.network(1, mtu=1300 + number))
         applied(session)
         if number == 0:
             History(session).record_pending(1, NOTHING, 3600, "test")
     numbers = [entry.number for entry in History(session).entries()]
-    assert numbers == [1, *range(6, KEPT + 6)]
+    assert numbers == [1, *range(6, ENTRIES_MAX + 6)]
 
 
 def test_one_apply_waits_at_a_time(session: Session) -> None:

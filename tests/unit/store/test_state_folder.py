@@ -419,7 +419,7 @@ def test_a_folder_that_goes_away_under_a_write_is_not_made_anew(
         store.folder.rename(tmp_path / "away")
         for write in (
             lambda: store.write_allocations(allocations(1)),
-            lambda: store.keep("history/000001.json", "{}"),
+            lambda: store.write_file("history/000001.json", "{}"),
         ):
             with pytest.raises(WarpError):
                 write()
@@ -448,9 +448,9 @@ def test_no_descriptor_is_held_for_writing(tmp_path: Path) -> None:
     """
     store = Store(tmp_path / "state")
     with store.writer("one"):
-        store.hold()
+        store.announce_daemon()
         held = [os.readlink(f"/proc/self/fd/{fd}") for fd in _writable_descriptors()]
-        assert store.is_kept()
+        assert store.has_daemon()
     assert not [path for path in held if path.startswith(str(store.folder))]
 
 

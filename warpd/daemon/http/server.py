@@ -93,7 +93,7 @@ class Server:
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control socket", daemon=True)
         self._sock: socket.socket | None = None
-        self._door: SocketFile | None = None
+        self._socket_file: SocketFile | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
 
@@ -105,8 +105,8 @@ class Server:
         """
         try:
             self._sock = listen(self._path)
-            self._door = SocketFile(self._path)
-            self._door.open_to_all()
+            self._socket_file = SocketFile(self._path)
+            self._socket_file.open_to_all()
         except OSError as failure:
             hint = (
                 "another warpd is at work there"
@@ -133,8 +133,8 @@ class Server:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        sock, door = self._sock, self._door
-        assert sock is not None and door is not None  # noqa: S101  # start() has made them
+        sock, socket_file = self._sock, self._socket_file
+        assert sock is not None and socket_file is not None  # noqa: S101  # start() has made them
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         self._loop.add_reader(sock, self._accept)
         self._up.set()
@@ -146,7 +146,7 @@ class Server:
             for waiting in self._waiting:
                 waiting.close()
             self._waiting.clear()
-            door.leave()
+            socket_file.leave()
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
@@ -248,15 +248,17 @@ class Server:
         """
         gate = self._floods.setdefault(who, FloodGate())
         if who and who not in self._kept_out and gate.refused(time.monotonic()):
-            self._close_door(who)
+            self._close_to_floods(who)
 
-    def _close_door(self, who: int) -> None:
-        assert self._loop is not None and self._door is not None  # noqa: S101  # it runs
+    def _close_to_floods(self, who: int) -> None:
+        assert self._loop is not None and self._socket_file is not None  # noqa: S101  # it runs
         if not self._kept_out:
-            self._loop.call_later(CLOSED_S, self._open_door)
+            self._loop.call_later(CLOSED_S, self._open_again)
         self._kept_out.add(who)
         with contextlib.suppress(OSError):
-            self._door.close_to_others(self._groups.gids().values(), self._kept_out - {STRANGERS})
+            self._socket_file.close_to_others(
+                self._groups.gids().values(), self._kept_out - {STRANGERS}
+            )
         user = "strangers" if who == STRANGERS else f"uid {who}"
         self._log.warning(
             "control socket: flood of connections, refused by the kernel for a while",
@@ -265,10 +267,10 @@ class Server:
         )
         self._publish()
 
-    def _open_door(self) -> None:
-        assert self._door is not None  # noqa: S101  # it runs
+    def _open_again(self) -> None:
+        assert self._socket_file is not None  # noqa: S101  # it runs
         with contextlib.suppress(OSError):
-            self._door.open_to_all()
+            self._socket_file.open_to_all()
         self._kept_out.clear()
         self._floods.clear()
         self._publish()

@@ -69,9 +69,9 @@ PAIR = f"ifname{JOINT}ifname"
 # Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
 BETTER_PRIORITY, STEER_PRIORITY = 980, 981
 # On packets that came in by a transit link, or are routed inside a namespace: our table is in
-# force. The routing rules of `unguarded` drop a packet whose highest mark byte is zero. The highest
-# byte of every mark of ours is another one: that of MARKS, to which `second_guard.PERMITTED` adds a
-# bit.
+# force. The routing rules of `drop_unmarked` drop a packet whose highest mark byte is zero. The
+# highest byte of every mark of ours is another one: that of MARKS, to which
+# `second_guard.PERMITTED` adds a bit.
 GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
@@ -191,7 +191,7 @@ def guard(
         *(NftChain(name, rules) for name, rules in shares.items()),
         *(NftChain(name, rules) for name, rules in neighbours.chains().items()),
         *blocks.chains(first, last, port_blocks),
-        *second_guard.chains(GATEWAY, _from_door()),
+        *second_guard.chains(GATEWAY, _from_ours()),
         NftChain("translated", (_leaves(),), "postrouting", "filter", TRANSLATED_PRIORITY),
         NftChain("untranslated", tuple(_untranslated())),
     )
@@ -227,7 +227,7 @@ def _ways(
         yield NftSet(f"ways{version}", f"{PAIR}{JOINT}{kind}", True, tuple(sorted(elements)))
 
 
-def _from_door() -> dict[str, object]:
+def _from_ours() -> dict[str, object]:
     return match(meta("iifname"), "@guarded_ifaces")
 
 
@@ -239,7 +239,7 @@ _BY_TRANSIT = match(
 )  # not by the guarded interfaces of networks in the root
 
 
-def unguarded(
+def drop_unmarked(
     netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None
 ) -> list[KernelObject]:
     """Routing rules that drop what came in by these links without a mark of ours: without our table
@@ -267,7 +267,7 @@ def unguarded(
     ]
 
 
-def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[KernelObject]:
+def drop_unmarked_within(link: str, prefixes: Iterable[Range], owner: str) -> list[KernelObject]:
     """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of
     the VRF's own network.
 
@@ -292,13 +292,13 @@ def unguarded_within(link: str, prefixes: Iterable[Range], owner: str) -> list[K
     ]
 
 
-def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[KernelObject]:
+def drop_unmarked_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[KernelObject]:
     """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
 
     The check of the source (rp_filter) looks up the way back, as if it came in by the link that the
     packet would leave by, on behalf of the packet's VRF (net/ipv4/fib_frontend.c,
     __fib_validate_source). From Linux 6.15 on, and in stable kernels that have taken that over,
-    rules of `unguarded` for the VRF select it; others need these. Nothing else is looked up so:
+    rules of `drop_unmarked` for the VRF select it; others need these. Nothing else is looked up so:
     what comes in by such a link itself belongs to no VRF.
     """
     return [
@@ -317,7 +317,7 @@ def unguarded_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[Ke
     ]
 
 
-def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelObject]:
+def drop_unmarked_to(prefixes: Iterable[Range], owner: str = "") -> list[KernelObject]:
     """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come
     from them.
 
@@ -329,8 +329,8 @@ def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
     as if it came in by the link that it will leave by, and without a mark (net/ipv4/fib_frontend.c,
     __fib_validate_source). So it is this check, on the transit link itself, that is made to fail:
     there it takes the packet's mark (src_valid_mark), and without one its source is unreachable.
-    IPv6 has no such check, and `unguarded`. The host's own packets to those ranges come in by no
-    link but lo.
+    IPv6 has no such check, and `drop_unmarked`. The host's own packets to those ranges come in by
+    no link but lo.
     """
     out: list[KernelObject] = []
     for prefix in prefixes:
@@ -352,18 +352,18 @@ def unguarded_ranges(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
     return out
 
 
-def _to_door() -> dict[str, object]:
+def _to_ours() -> dict[str, object]:
     return match(meta("oifname"), "@guarded_ifaces")
 
 
 def _forward(host: Host) -> tuple[str, ...]:
     rules = [
-        *neighbours.learns(_to_door()),
+        *neighbours.learns(_to_ours()),
         rule("networks in the root", dispatch("iifname", "forward_map")),
-        *drops(GATEWAY, "not-granted", _from_door(), _OF_A_VRF),
-        rule("what leaves a network", _from_door(), jump("out")),
+        *drops(GATEWAY, "not-granted", _from_ours(), _OF_A_VRF),
+        rule("what leaves a network", _from_ours(), jump("out")),
         rule("networks in the root", dispatch("oifname", "reply_map")),
-        rule("what comes back to one", _to_door(), jump("back")),
+        rule("what comes back to one", _to_ours(), jump("back")),
         # Not accepted by us, so that no mark is set: a bridged packet that br_netfilter shows would
         # take it along into its tunnel, and be routed by it there.
         rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), RETURN),
@@ -387,8 +387,8 @@ def _input() -> list[str]:
     discovery = match(payload("icmpv6", "type"), neighbours)
     return [
         rule("networks in the root", dispatch("iifname", "input_map")),
-        rule("neighbour discovery", _from_door(), _BY_TRANSIT, discovery, ACCEPT),
-        *drops("gateway", "host-service", _from_door()),
+        rule("neighbour discovery", _from_ours(), _BY_TRANSIT, discovery, ACCEPT),
+        *drops("gateway", "host-service", _from_ours()),
         *_transit_from_outside("ip", 4),
         *_transit_from_outside("ip6", 6),
     ]
@@ -409,7 +409,7 @@ def _steer() -> list[str]:
     connection.
 
     All that came in by a guarded interface bears a mark of ours from here on; `steering` and
-    `unguarded` act on it.
+    `drop_unmarked` act on it.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
@@ -417,7 +417,7 @@ def _steer() -> list[str]:
     return [
         rule("networks in the root", dispatch("iifname", "steering_map")),
         rule("answers", outside, answered, own, mangle(meta("mark"), {"ct": {"key": "mark"}})),
-        rule("guarded", _from_door(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
+        rule("guarded", _from_ours(), _BY_TRANSIT, _UNMARKED, mangle(meta("mark"), GUARDED)),
         *(
             rule(
                 "guarded answers",
@@ -448,7 +448,7 @@ def _out() -> list[str]:
         *drops("gateway", "spoofed", match(payload("ip", "saddr"), "@sources4", op="!=")),
         *drops("gateway", "spoofed", match(payload("ip6", "saddr"), "@sources6", op="!=")),
         rule("what NAT keeps apart", jump("carried")),
-        *drops("gateway", "between-networks", _to_door()),
+        *drops("gateway", "between-networks", _to_ours()),
         *drops("gateway", "hairpin", match(payload("ip", "daddr"), "@ranges4")),
         *drops("gateway", "hairpin", match(payload("ip6", "daddr"), "@ranges6")),
         *neighbours.judges(),
@@ -507,17 +507,17 @@ def _back() -> list[str]:
 
 def _postrouting() -> list[str]:
     return [
-        rule("within a network", _from_door(), _to_door(), ACCEPT),
-        rule("keeps its source", _from_door(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
-        rule("keeps its source", _from_door(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
+        rule("within a network", _from_ours(), _to_ours(), ACCEPT),
+        rule("keeps its source", _from_ours(), match(payload("ip", "saddr"), "@routed4"), ACCEPT),
+        rule("keeps its source", _from_ours(), match(payload("ip6", "saddr"), "@routed6"), ACCEPT),
         rule("onto a port of its block", dispatch("iifname", blocks.MAP)),
-        rule("no block", _from_door(), count("not-granted"), DROP),
+        rule("no block", _from_ours(), count("not-granted"), DROP),
     ]
 
 
 def _leaves() -> str:
     outside = match(meta("oifname"), "@guarded_ifaces", op="!=")
-    return rule("what leaves a network", _from_door(), outside, jump("untranslated"))
+    return rule("what leaves a network", _from_ours(), outside, jump("untranslated"))
 
 
 def _untranslated() -> Iterator[str]:
@@ -582,8 +582,8 @@ def _fenced(host: Host, six: bool) -> list[KernelObject]:
     carry = {link.name for link in host.exits} | {*host.uplinks6}
     six_links = sorted(carry) if six and host.fence6 else []
     return [
-        *unguarded(ROOT, sorted(host.fence4), (4,), owner=""),
-        *unguarded(ROOT, six_links, (6,), owner=""),
+        *drop_unmarked(ROOT, sorted(host.fence4), (4,), owner=""),
+        *drop_unmarked(ROOT, six_links, (6,), owner=""),
     ]
 
 

@@ -44,7 +44,13 @@ from warpd.networks.firewall import (
     port_blocks,
     second_guard,
 )
-from warpd.networks.firewall.root import GUARDED, MANGLE_PRIORITY, tag, unguarded, unguarded_ranges
+from warpd.networks.firewall.root import (
+    GUARDED,
+    MANGLE_PRIORITY,
+    drop_unmarked,
+    drop_unmarked_to,
+    tag,
+)
 from warpd.networks.firewall.rules import clamp, drops
 from warpd.networks.placement import (
     EgressRequirements,
@@ -91,10 +97,11 @@ def build(
             place.netns, place.tunnel, _transits(network) if wants.egress else (), ()
         )
     )
-    out += unguarded(place.netns, _links(network, place, wants), versions, owner="", inside=inside)
+    links = _links(network, place, wants)
+    out += drop_unmarked(place.netns, links, versions, owner="", inside=inside)
     if wants.egress:
-        out += unguarded(ROOT, [_outer(network)], (6,), owner=place.netns)
-        out += unguarded_ranges(_kept(network, wants), owner=place.netns)
+        out += drop_unmarked(ROOT, [_outer(network)], (6,), owner=place.netns)
+        out += drop_unmarked_to(_kept(network, wants), owner=place.netns)
         out += _way_out(network, place, wants)
     return RootContribution(
         place.netns,
@@ -209,7 +216,7 @@ def _forward(
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
-    """Only what this table has marked is routed (`firewall.root.unguarded`)."""
+    """Only what this table has marked is routed (`firewall.root.drop_unmarked`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
         for link in _links(network, place, wants)
@@ -270,7 +277,7 @@ def _settings(
         (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in network.host.bridge_netfilter
     ]
     if wants.egress:
-        link = _door(network)
+        link = _pair_key(network)
         values.append((f"{four}/{_exit(network)}/forwarding", "1", link))
         values.append((f"{four}/{_exit(network)}/src_valid_mark", "1", link))
         if network.subnet6 is not None:
@@ -287,7 +294,7 @@ def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
 # -- the way out
 
 
-def _door(network: ResolvedNetwork) -> Key:
+def _pair_key(network: ResolvedNetwork) -> Key:
     """The object that makes the pair of links."""
     return link_key(ROOT, _outer(network))
 
@@ -302,8 +309,8 @@ def _way_out(
     out: list[KernelObject] = [
         Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
         local_delivery.of_transit(outer, network.host.local, place.netns),
-        LinkUp(ROOT, outer, _door(network)),
-        LinkUp(place.netns, inner, _door(network)),
+        LinkUp(ROOT, outer, _pair_key(network)),
+        LinkUp(place.netns, inner, _pair_key(network)),
         NftElements(ROOT, "guarded_ifaces", frozenset({outer}), outer),
         NftElements(ROOT, "permitted_ifaces", frozenset({outer}), outer),
         *port_blocks.elements(network, (outer,)),
@@ -346,7 +353,7 @@ def _via(network: ResolvedNetwork, netns: str, prefix: str, hop: str, link_range
     device = _outer(network) if netns == ROOT else _exit(network)
     reach = route_key(netns, TABLE_MAIN, link_range, default_metric(link_range))
     return Route(
-        netns, prefix, device, _door(network), hop, metric=default_metric(prefix), reach=reach
+        netns, prefix, device, _pair_key(network), hop, metric=default_metric(prefix), reach=reach
     )
 
 
@@ -356,7 +363,7 @@ def _link_pair(
     """Both ends' addresses, and on each side the one route to the other."""
     netns, link, outer, inner = (
         naming.namespace(network.vcid),
-        _door(network),
+        _pair_key(network),
         _outer(network),
         _exit(network),
     )
@@ -371,7 +378,7 @@ def _link_pair(
 
 
 def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelObject]:
-    outer, link = _outer(network), _door(network)
+    outer, link = _outer(network), _pair_key(network)
     values = [
         (f"net/ipv4/conf/{outer}/tag", tag(network.host), link),
         (f"net/ipv4/conf/{outer}/forwarding", "1", link),

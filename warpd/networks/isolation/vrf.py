@@ -62,10 +62,10 @@ from warpd.networks.firewall import (
 from warpd.networks.firewall.root import (
     OF_A_TABLE,
     OWN_PRIORITY,
+    drop_unmarked,
+    drop_unmarked_within,
     mark_of,
     tag,
-    unguarded,
-    unguarded_within,
 )
 from warpd.networks.firewall.rules import clamp, drops, merged
 from warpd.networks.placement import (
@@ -133,8 +133,8 @@ def build(
         LinkUp(ROOT, vrf, link),
         *_last_resort(network, group),
         *_marked(network, place, wants, group),
-        *unguarded(ROOT, [vrf], (4, 6), group),
-        *unguarded(ROOT, [place.tunnel], (4,), group),
+        *drop_unmarked(ROOT, [vrf], (4, 6), group),
+        *drop_unmarked(ROOT, [place.tunnel], (4,), group),
         *_settings(network, place, group),
         local_delivery.of_tunnel(ROOT, place.tunnel, network.host.local, _own(network), group),
         *(
@@ -171,7 +171,7 @@ def shared(six: bool, host: Host) -> list[KernelObject]:
     out: list[KernelObject] = []
     for version in (4, 6) if six else (4,):
         # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark
-        # (ip_tunnel_init_flow): not `unguarded`.
+        # (ip_tunnel_init_flow): not `drop_unmarked`.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
         if version not in host.steered:  # `firewall.root.steering` has rules for it then
@@ -218,11 +218,12 @@ def _marked(
 def _answered(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
     """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse,
     as if it came in by the tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It
-    is not to meet `unguarded`. A packet that came in by the tunnel meets this rule as well:
-    `unguarded_within` stops it before, or `unguarded_beyond` by the check of its own source.
+    is not to meet `drop_unmarked`. A packet that came in by the tunnel meets this rule as well:
+    `drop_unmarked_within` stops it before, or `drop_unmarked_beyond` by the check of its own
+    source.
     """
     own = [item for item in network.inside if isinstance(item, IPv4Network)]
-    yield from unguarded_within(place.tunnel, collapse_addresses(own), group)
+    yield from drop_unmarked_within(place.tunnel, collapse_addresses(own), group)
     yield Rule(ROOT, 4, OWN_PRIORITY, 0, network.routing_table, group, link=place.tunnel)
 
 
@@ -271,8 +272,8 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
             f"{four}/{name}/rp_filter": "1",
             f"{six}/{name}/disable_ipv6": off,
         }
-        # The reverse lookup of rp_filter takes the packet's mark: without one it meets `unguarded`
-        # (Linux 6.13 on).
+        # The reverse lookup of rp_filter takes the packet's mark: without one it meets
+        # `drop_unmarked` (Linux 6.13 on).
         values[f"{four}/{name}/src_valid_mark"] = "1"
         for path, value in values.items():
             yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
