@@ -24,7 +24,10 @@ from warpd.cli import (  # noqa: F401
     lock,
     pull,
     settings,
+    tokens,
+    users,
     watch,
+    web,
 )
 from warpd.cli.app import app
 from warpd.cli.arguments import in_order

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from warpd.daemon.http.credentials import require_fresh
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
@@ -28,6 +29,7 @@ async def rollback(services: Services, request: HttpRequest) -> HttpResponse:
     """Undo what waits to be confirmed; {"to": N} goes back to a number of the history."""
     if "to" in request.arguments:
         require_right(request.who, Right.ADMINISTER)
+        require_fresh(request.who)
     return await _change(services, request, "rollback", {"to": int})
 
 

@@ -7,6 +7,7 @@ nor the loop waits for them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ WORKERS: Final = 2  # hashes at a time, and as many files
 WAITING_MAX: Final = 16  # that wait for a worker
 LINK: Final = "(login code)"  # the name under which tries of login codes are counted
 SCHEME: Final = "bearer"
+LARGE_BYTES: Final = 8 * 2**20  # half of what a hash takes
+_M_MMAP_THRESHOLD: Final = -3  # malloc.h
 FRESH_S: Final = 5 * 60.0
 
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class Credentials:
         users: Path,
         log: structlog.stdlib.BoundLogger | None = None,
     ) -> None:
+        _map_large_blocks()
         self.tokens = TokenStore(state_dir)
         self._users = UsersFile(users)
         self.log: Any = log or structlog.get_logger()
@@ -166,7 +170,7 @@ class Credentials:
         counted = name if NAME.fullmatch(name) else "?"
         self._take_try(counted)
         user = await self.user(name)
-        is_right = await self._hashes.run(lambda: _hashed_and_trimmed(user, password))
+        is_right = await self._hashes.run(lambda: is_password(user, password))
         step = _otp_step(user, otp, time.time(), self._steps)
         if user is None or user.disabled or not is_right or step is None:
             self.log.warning("sign-in refused", user=counted)
@@ -193,17 +197,15 @@ class Credentials:
         return await self._files.run(work)
 
 
-def _hashed_and_trimmed(user: User | None, password: str) -> bool:
-    """Whether it is the password; the memory that the hash took is given back (malloc_trim(3))."""
-    try:
-        return is_password(user, password)
-    finally:
-        trim = getattr(_libc, "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+def _map_large_blocks() -> None:
+    """Have the memory of each hash given back when it is freed.
 
-
-_libc: Final = ctypes.CDLL(None)
+    glibc maps a large block by itself, but raises what it takes for large whenever one is freed, up
+    to 32 MiB; a block of less stays in the arena of its thread (mallopt(3), M_MMAP_THRESHOLD).
+    Another C library has no such call.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def _otp_step(user: User | None, given: str, now: float, used: Mapping[str, int]) -> int | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -193,8 +196,9 @@ def test_an_old_sign_in_is_renewed_by_the_password(
         for name, item in gateway.credentials.tokens.tokens().items()
     }
     gateway.credentials.tokens.change(lambda tokens: tokens.update(aged))
-    answer = gateway.ask("POST", "/v1/tokens", token, wish)
-    assert (answer.status, answer.json["code"]) == (403, "step-up")
+    for path, body in (("/v1/tokens", wish), ("/v1/rollback", {"to": 1})):
+        answer = gateway.ask("POST", path, token, body)
+        assert (answer.status, answer.json["code"]) == (403, "step-up")
     path = "/v1/session/step-up"
     assert gateway.ask("POST", path, token, {"password": "wrong"}).status == 401
     assert gateway.ask("POST", "/v1/tokens", token, wish).status == 403
@@ -269,6 +273,39 @@ def test_readers_do_not_wait_for_hashes(gateway: Served) -> None:
         assert gateway.ask("GET", "/v1/status").status == 200
         count += 1
     assert count > 8
+
+
+HASHES = """
+import asyncio, sys
+from pathlib import Path
+from warpd.daemon.http.credentials import Credentials
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) // 256
+
+async def sign_in():
+    credentials = Credentials(Path(sys.argv[1]), Path(sys.argv[2]))
+    before = resident()
+    tried = [credentials.proved("anna", "wrong password", "") for _ in range(6)]
+    assert set(await asyncio.gather(*tried)) == {None}
+    print(resident() - before)
+
+asyncio.run(sign_in())
+"""
+
+
+def test_the_memory_of_hashes_is_given_back(gateway: Served) -> None:
+    """MiB that the process has more, after six hashes of 16 MiB each, two at a time."""
+    words = [sys.executable, "-c", HASHES, str(gateway.daemon.state), str(gateway.users)]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+    )
+    assert int(done.stdout.split()[-1]) < 8
 
 
 def test_too_many_tries_have_to_wait(gateway: Served) -> None:
