@@ -23,6 +23,7 @@ from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_STATE, Session
 
 # The kinds of the daemon's events (docs/daemon.md).
 EVENT_KINDS: Final = (
+    "asked",
     "awaiting_consent",
     "blocked",
     "change",

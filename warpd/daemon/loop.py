@@ -226,6 +226,8 @@ class Loop:
             if request.verb in CHANGING:
                 self._mailbox.moment += 1
                 self._scheduler.hear(None, time.monotonic())
+                by = str(request.arguments.get("by", ""))
+                self._reconciler.report.asked(request.verb, by)
             is_status = request.verb == "status"
             request.answer.set_result(self._publisher.view(answer) if is_status else answer)
         except (WarpError, DumpError, OSError) as failure:

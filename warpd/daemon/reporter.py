@@ -67,6 +67,11 @@ class Reporter:
             self.log.error("not pulled; what was applied stays", error=now.error)
             self.event("source", error=now.error)
 
+    def asked(self, verb: str, by: str) -> None:
+        """Somebody has changed something over the control socket; `by` names who."""
+        self.log.info("asked", verb=verb, by=by)
+        self.event("asked", verb=verb, by=by)
+
     # -- the state folder
 
     def state_unwritable(self, why: WarpError) -> None:

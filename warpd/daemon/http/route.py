@@ -56,6 +56,14 @@ class HttpRoute:
     scope: NetworkScope
     handler: Handler
 
+    def __post_init__(self) -> None:
+        """Raises: TypeError for a route that does not say what it needs: never take it for open."""
+        is_right = self.right is None or isinstance(self.right, Right | Asker)
+        if not is_right or not isinstance(self.scope, NetworkScope):
+            raise TypeError(f"{self.method} {self.path} does not say what it needs")
+        if (self.scope is NetworkScope.NETWORK) != ("{network}" in self.path):
+            raise TypeError(f"{self.path}: scope NETWORK is for paths that name a network")
+
     @property
     def summary(self) -> str:
         return " ".join((self.handler.__doc__ or "").split())

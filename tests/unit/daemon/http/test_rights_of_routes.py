@@ -11,14 +11,17 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.unit.daemon.http.served import OUTER, SEEN, UNSEEN, Answer, Served, served
 from tests.unit.daemon.http.test_routes import as_user
-from warpd.daemon.http import auth, lookups
+from warpd.daemon.http import auth, lookups, reads
+from warpd.daemon.http.route import HttpRoute, NetworkScope
 from warpd.daemon.http.routes import ROUTES
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
+from warpd.service.rights import Right
 from warpd.store.tokens import TokenKind
 
 # Right: "-" takes none, "?" any credential. Scope: G the whole gateway, F filtered, N one network.
@@ -108,6 +111,22 @@ def is_allowed(answer: Answer, method: str, path: str, network: str) -> bool:
 
 def test_the_table_is_complete() -> None:
     assert sorted(row[:2] for row in ROWS) == sorted((item.method, item.path) for item in ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("right", "scope", "path"),
+    [
+        ("change", NetworkScope.GATEWAY, "/v1/x"),
+        (auth.AccessLevel.READ, NetworkScope.GATEWAY, "/v1/x"),
+        (True, NetworkScope.GATEWAY, "/v1/x"),
+        (Right.LOOK, "gateway", "/v1/x"),
+        (Right.LOOK, NetworkScope.NETWORK, "/v1/x"),
+        (Right.LOOK, NetworkScope.FILTERED, "/v1/x/{network}"),
+    ],
+)
+def test_a_route_that_does_not_say_what_it_needs_is_none(right: Any, scope: Any, path: str) -> None:
+    with pytest.raises(TypeError):
+        HttpRoute("GET", path, right, scope, reads.show_status)
 
 
 def test_every_role_on_every_route_by_every_method(
