@@ -28,6 +28,9 @@ WORKERS: Final = 2  # hashes at a time, and as many files
 WAITING_MAX: Final = 16  # that wait for a worker
 LINK: Final = "(login code)"  # the name under which tries of login codes are counted
 SCHEME: Final = "bearer"
+TOLD_S: Final = 60.0
+NO_USERS: Final = "nobody can sign in by name: the users cannot be read"
+NO_USERS_HINT: Final = "on the gateway: warpctl user list says why; warpctl web login still works"
 LARGE_BYTES: Final = 8 * 2**20  # half of what a hash takes
 _M_MMAP_THRESHOLD: Final = -3  # malloc.h
 FRESH_S: Final = 5 * 60.0
@@ -70,6 +73,7 @@ class Credentials:
         self._attempts = Attempts()
         self._hashes, self._files = Workers(), Workers()
         self._steps: dict[str, int] = {}  # by user, that of the last one-time password
+        self._told_at = float("-inf")
         self._writing: asyncio.Task[None] | None = None
 
     # -- who asks
@@ -80,8 +84,9 @@ class Credentials:
         It counts as a use of the token.
 
         Raises:
-            HttpError: 401 for what is no token, and for one that is over or revoked.
-            WarpError: the files of tokens or users cannot be read.
+            HttpError: 401 for what is no token, and for one that is over or revoked; 503 while the
+            file of users cannot be read.
+            WarpError: the file of tokens cannot be read.
         """
         given = [value for name, value in headers if name == b"authorization"]
         if not given:
@@ -111,18 +116,37 @@ class Credentials:
         token = self.tokens.verify(text.strip(), (TokenKind.TOKEN, TokenKind.SESSION))
         if token is None:
             raise no_token()
-        user = await self.user(token.user) if token.account else None
-        identity = identity_of(token, user)
+        identity = identity_of(token, await self.account(token))
         if identity is None:
             raise no_token()
         return token, identity
 
     async def user(self, name: str) -> User | None:
-        """The account of this name. Raises: WarpError when the file cannot be read."""
+        """The account of this name.
+
+        Raises:
+            HttpError: 503 while the file cannot be read; only the log says why, since it names
+            others.
+        """
         users = self._users.current()
         if users is None:
-            users = await self._files.run(self._users.users)
+            try:
+                users = await self._files.run(self._users.users)
+            except WarpError as failure:
+                self._tell(failure)
+                raise HttpError(503, NO_USERS, code="users-file", hint=NO_USERS_HINT) from failure
         return users.get(name)
+
+    async def account(self, token: Token) -> User | None:
+        """The account that a token is of; None for one without. Raises: as `user`."""
+        return await self.user(token.user) if token.account else None
+
+    def _tell(self, failure: WarpError) -> None:
+        """Once a minute, however many ask."""
+        now = time.monotonic()
+        if now - self._told_at >= TOLD_S:
+            self._told_at = now
+            self.log.error("the users cannot be read", error=failure.message, hint=failure.hint)
 
     async def _write_used(self) -> None:
         try:
@@ -145,7 +169,7 @@ class Credentials:
         made = await self.work(lambda: self.tokens.redeem(code, session_of_code))
         if made is None:
             return None
-        identity = identity_of(made[0], await self.user(made[0].user))
+        identity = identity_of(made[0], await self.account(made[0]))
         if identity is None or (of is not None and identity.user != of.user):
             await self.work(lambda: self.tokens.revoke(made[0].id, TokenKind.SESSION))
             return None

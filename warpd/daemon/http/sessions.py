@@ -8,6 +8,7 @@ from warpd.daemon.http.credentials import Credentials, fields_of, require_fresh
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import Asker, HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
+from warpd.errors import WarpError
 from warpd.service.credentials import (
     DAYS_DEFAULT,
     TokenRequest,
@@ -38,7 +39,7 @@ async def sign_in(services: Services, request: HttpRequest) -> HttpResponse:
     if found is None:
         raise HttpError(401, WRONG, code="sign-in", hint="or sign in by `warpctl web login`")
     token, text = found
-    identity = identity_of(token, await credentials.user(token.user))
+    identity = identity_of(token, await credentials.account(token))
     if identity is None:
         raise HttpError(401, WRONG, code="sign-in", hint="or sign in by `warpctl web login`")
     credentials.log.info("signed in", user=identity.user, session=token.id, by=token.created_by)
@@ -55,7 +56,7 @@ async def step_up(services: Services, request: HttpRequest) -> HttpResponse:
     if token is None:
         raise HttpError(401, "this session has ended", code="token", hint="sign in again")
     credentials.log.info("signed in anew", user=identity.user, session=token.id)
-    fresh = identity_of(token, await credentials.user(token.user))
+    fresh = identity_of(token, await credentials.account(token))
     return json_response({"version": 1, **session_json(fresh or identity)})
 
 
@@ -101,7 +102,10 @@ async def create_token(services: Services, request: HttpRequest) -> HttpResponse
         tuple(fields.get("networks", STARS)),
         fields.get("days", DAYS_DEFAULT),
     )
-    wish.check()
+    try:
+        wish.check()
+    except WarpError as failure:
+        raise HttpError(400, failure.message, code=failure.code) from failure
     token, text = await credentials.work(
         lambda: make_token(credentials.tokens, wish, request.who.user)
     )

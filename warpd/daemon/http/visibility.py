@@ -123,7 +123,14 @@ def plan(data: Row, who: Identity, names: frozenset[str]) -> dict[str, Any]:
             "conditions": [],
         }
         shown = redacted(shown, names)
-    return shown if who.may(Right.SEE_ADDRESSES) else without_outer(shown)
+    if who.may(Right.SEE_ADDRESSES):
+        return shown
+    return {**shown, "steps": [_step_without_outer(step) for step in shown["steps"]]}
+
+
+def _step_without_outer(step: Row) -> dict[str, Any]:
+    """A step whose values hold no outer address; elsewhere `endpoint` is a name."""
+    return {**step, **{side: without_outer(step[side]) for side in ("before", "after")}}
 
 
 def event_seen(row: Row, who: Identity, names: frozenset[str]) -> dict[str, Any] | None:

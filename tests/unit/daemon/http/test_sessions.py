@@ -131,8 +131,11 @@ def test_a_change_of_the_role_holds_for_open_sessions(gateway: Served) -> None:
 def test_a_file_of_users_that_is_wrong_lets_nobody_in(gateway: Served) -> None:
     token, program = sign_in(gateway).json["token"], gateway.token("viewer")
     gateway.users.chmod(0o644)
-    assert gateway.ask("GET", "/v1/status", token).status == 500
-    assert sign_in(gateway).json["code"] == "users-file"
+    for answer in (gateway.ask("GET", "/v1/status", token), sign_in(gateway)):
+        assert (answer.status, answer.json["code"]) == (503, "users-file")
+        assert str(gateway.users).encode() not in answer.body
+    code = login_code(gateway, None)
+    assert gateway.ask("POST", "/v1/sessions", body={"login": code}).status == 200
     assert gateway.ask("GET", "/v1/status", program).status == 200
     assert gateway.ask("GET", "/v1/status").status == 200
     gateway.users.chmod(0o600)
@@ -245,8 +248,7 @@ def test_tokens_and_sessions_of_others_are_listed_and_ended(gateway: Served) -> 
 def test_a_token_that_makes_no_sense_is_not_made(gateway: Served, wish: dict[str, object]) -> None:
     before = len(gateway.credentials.tokens.tokens())
     answer = gateway.ask("POST", "/v1/tokens", body=wish)
-    assert answer.status in (400, 500)
-    assert answer.json.get("code") in ("usage", None)
+    assert answer.status == 400
     assert len(gateway.credentials.tokens.tokens()) == before
 
 
