@@ -156,6 +156,6 @@ def test_clients_of_the_older_gateway_go_on(
 def test_without_its_key_file_nothing_is_applied(client: Path) -> None:
     warpctl(client, "import", str(client / "wg0.conf"), "--type", "secure-internet")
     (client / "keys" / "wg0.key").chmod(0o644)
-    with pytest.raises(AssertionError, match="others than root can read it"):
+    with pytest.raises(AssertionError, match="is accessible to users other than root"):
         warpctl(client, "apply", "--yes")
     assert "warp-" not in sh("ip netns list")

@@ -1,1 +1,1 @@
-"""Keys: derived from the master secret, or read from files that root alone can read."""
+"""Keys. They are derived from the master secret, or read from files that only root can read."""

@@ -1,11 +1,13 @@
-"""Master secret -> network, endpoint and preshared keys, by HKDF-SHA256 (RFC 5869) and X25519 (RFC
-7748).
+"""Derive network, endpoint and preshared keys from the master secret.
 
-Lives here: derivation, base64, and the value that holds a key without showing it. Does not: where
-the master secret is kept (`state_folder`), who gets which key (`compiler`, `clients`). The context
-string names everything that a key depends on, so the same master, VCID, endpoint name and rotation
-give the same key on any machine; every context ends in a field that cannot hold its separator, so
-two contexts are never one string.
+The derivation uses HKDF-SHA256 (RFC 5869) and X25519 (RFC 7748).
+
+This module holds the derivation, base64, and `Secret`, the value that holds a key without showing
+it. `state_folder` keeps the master secret; `compiler` and `clients` decide who gets which key.
+
+The context string of a key names everything that the key depends on. Therefore the same master
+secret, VCID, endpoint name and rotation give the same key on any machine. Every context ends in a
+field that cannot hold the separator `/`, so two different inputs never give the same context.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ _SALT: Final = b"warpd/v1"
 
 @final
 class Secret:
-    """Bytes that appear nowhere by accident: not in repr, str, format, pickle or copies.
+    """Bytes of a key that cannot be shown by accident.
 
-    `reveal` is the only way.
+    `repr`, `str` and `format` print `***`, and pickling raises TypeError. `reveal` is the only way
+    to read the bytes.
     """
 
     __slots__ = ("_bytes",)
@@ -39,6 +42,7 @@ class Secret:
         object.__setattr__(self, "_bytes", bytes(value))
 
     def reveal(self) -> bytes:
+        """Return the bytes of the key."""
         value: bytes = object.__getattribute__(self, "_bytes")
         return value
 
@@ -68,7 +72,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class PeerKeys:
-    """Keys of one endpoint as the kernel has them."""
+    """The keys of one endpoint as the kernel holds them; `public_key` is base64."""
 
     public_key: str
     preshared_key: Secret | None
@@ -76,24 +80,28 @@ class PeerKeys:
 
 @dataclass(frozen=True, slots=True)
 class KernelKeys:
-    """Keys as the kernel has them, for a gateway that has lost its master secret or its
+    """The keys that the kernel holds, read for a gateway that lost its master secret or its
     allocations.
+
+    `devices` holds private keys by VCID. `peers` is indexed by VCID and by the endpoint name from
+    which the keys are derived.
     """
 
-    devices: Mapping[int, Secret]  # by VCID
-    peers: Mapping[
-        tuple[int, str], PeerKeys
-    ]  # by VCID, and the name by which the endpoint's keys go
+    devices: Mapping[int, Secret]
+    peers: Mapping[tuple[int, str], PeerKeys]
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The master secret, the keys that files gave, by the path that the YAML names, and those that
-    go before both.
+    """All sources of keys.
+
+    `master` is the master secret. `file_keys` holds the keys that were read from files, by the
+    path that the YAML names. `kernel` holds keys that take precedence over both; it is None unless
+    the gateway recovers from the kernel.
     """
 
     master: Secret
-    given: Mapping[str, Secret] = field(default_factory=dict)
+    file_keys: Mapping[str, Secret] = field(default_factory=dict)
     kernel: KernelKeys | None = None
 
 
@@ -101,7 +109,7 @@ Master = Secret | Keyring
 
 
 def hkdf(secret: bytes, salt: bytes, context: bytes, length: int = KEY_BYTES) -> bytes:
-    """HKDF-SHA256, extract and expand. `length` in bytes, at most 8160."""
+    """Return `length` bytes (at most 8160) of HKDF-SHA256, extract and expand (RFC 5869)."""
     return _expand(_extract(salt, secret), context, length)
 
 
@@ -123,21 +131,27 @@ def _derive(master: Master, context: str) -> bytes:
 
 
 def _clamped(value: bytes) -> Secret:
-    """As RFC 7748 section 5 and `wg genkey` do, so that what the kernel reads back equals what was
-    sent.
+    """Clamp a private key as RFC 7748 section 5 says.
+
+    `wg genkey` does the same. A clamped key reads back from the kernel exactly as it was sent.
     """
     head, tail = value[0] & 0xF8, (value[31] & 0x7F) | 0x40
     return Secret(bytes([head]) + value[1:31] + bytes([tail]))
 
 
-def _given(master: Master, file: str) -> Secret:
-    found = master.given.get(file) if isinstance(master, Keyring) else None
+def _file_key(master: Master, file: str) -> Secret:
+    """Return the key that was read from `file`.
+
+    Raises:
+        WarpError: the file was not read.
+    """
+    found = master.file_keys.get(file) if isinstance(master, Keyring) else None
     if found is None:
         raise WarpError(
-            f"the key in {file} was not read",
+            f"the key file {file} was not read",
             code="key-file",
             who="operator",
-            hint="is its network enabled?",
+            hint="check that its network and endpoint are enabled",
         )
     return found
 
@@ -145,44 +159,52 @@ def _given(master: Master, file: str) -> Secret:
 def network_key(
     master: Master, vcid: int, rotation: int = 0, file: str | None = None, gateway_rotation: int = 0
 ) -> Secret:
-    """The private key of the gateway's device in one network: the one in `file`, where the YAML
-    names one.
+    """Return the private key of the gateway's device in one network.
+
+    A key that was recovered from the kernel comes first, then the key in `file` if the YAML names
+    one, then the derived key. `rotation` counts the key rotations of the network,
+    `gateway_rotation` those of all networks.
+
+    Raises:
+        WarpError: `file` was not read.
     """
     if isinstance(master, Keyring) and master.kernel is not None and vcid in master.kernel.devices:
         return master.kernel.devices[vcid]
     if file is not None:
-        return _clamped(_given(master, file).reveal())
-    every = f"/{gateway_rotation}" if gateway_rotation else ""
-    return _clamped(_derive(master, f"network/{vcid}/{rotation}{every}"))
+        return _clamped(_file_key(master, file).reveal())
+    suffix = f"/{gateway_rotation}" if gateway_rotation else ""
+    return _clamped(_derive(master, f"network/{vcid}/{rotation}{suffix}"))
 
 
 def kernel_keys(master: Master, vcid: int, name: str) -> PeerKeys | None:
-    """The keys that the kernel has for an endpoint, where those are to be kept; None for all
-    others.
-    """
+    """Return the recovered kernel keys of an endpoint, or None if its keys were not recovered."""
     if isinstance(master, Keyring) and master.kernel is not None:
         return master.kernel.peers.get((vcid, name))
     return None
 
 
 def endpoint_key(master: Master, vcid: int, name: str, rotation: int = 0) -> Secret:
-    """The private key of an endpoint that brings none of its own."""
+    """Derive the private key of an endpoint that has no `public_key` in the YAML."""
     return _clamped(_derive(master, f"endpoint/{vcid}/{name}/{rotation}"))
 
 
 def preshared_key(
     master: Master, vcid: int, name: str, rotation: int = 0, file: str | None = None
 ) -> Secret:
-    """The key shared by the gateway and one endpoint: the one in `file`, where the YAML names
-    one.
+    """Return the preshared key of the gateway and one endpoint.
+
+    This is the key in `file` if the YAML names one, otherwise a derived key.
+
+    Raises:
+        WarpError: `file` was not read.
     """
     if file is not None:
-        return _given(master, file)
+        return _file_key(master, file)
     return Secret(_derive(master, f"preshared/{vcid}/{name}/{rotation}"))
 
 
 def public_key(private: Secret) -> str:
-    """The public half, base64 as WireGuard writes it.
+    """Return the public key of a private key, in base64 as WireGuard writes it.
 
     Raises:
         ValueError: the private key is not 32 bytes.
@@ -192,15 +214,16 @@ def public_key(private: Secret) -> str:
 
 
 def encode(raw: bytes) -> str:
-    """A key as WireGuard writes it: 44 characters of base64."""
+    """Return a key as WireGuard writes it: 44 characters of base64."""
     return base64.b64encode(raw).decode("ascii")
 
 
 def decode(text: str) -> bytes:
-    """The 32 bytes of a key in base64.
+    """Return the 32 bytes of a key in base64.
 
     Raises:
-        ValueError: not base64 of 32 bytes. The text is not in the message: it may be a key.
+        ValueError: the text is not base64 of 32 bytes. The message does not quote the text, since
+            it may be a key.
     """
     try:
         raw = base64.b64decode(text, validate=True)

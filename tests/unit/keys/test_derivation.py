@@ -1,4 +1,4 @@
-"""Keys: the RFC's vectors, independence of every context, and a Secret that stays one."""
+"""Key derivation: the vectors of RFC 5869, one key per context, and a Secret that is not shown."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rfc_5869(secret: str, salt: str, context: str, length: int, result: str
     )
 
 
-def test_public_keys_are_those_of_wg() -> None:
+def test_public_keys_equal_those_of_wg_pubkey() -> None:
     private = network_key(MASTER, 12345678)
     text = derivation.encode(private.reveal())
     done = subprocess.run(
@@ -64,8 +64,8 @@ def test_private_keys_are_clamped() -> None:
         assert len(raw) == 32 and not raw[0] & 7 and raw[31] & 0xC0 == 0x40
 
 
-def test_derivation_is_fixed_for_ever() -> None:
-    """A changed value here cuts off every client there is."""
+def test_derived_keys_never_change() -> None:
+    """A changed value would disconnect every existing client."""
     seen = (
         public_key(network_key(MASTER, 12345678)),
         public_key(endpoint_key(MASTER, 12345678, "phone-1")),
@@ -88,7 +88,7 @@ def test_every_context_has_its_own_key() -> None:
 
 
 def with_locals(secret: Secret) -> str:
-    """A traceback as a crash reporter prints it, with this function's variables only."""
+    """Return a traceback with the local variables, as a crash reporter prints it."""
     try:
         raise RuntimeError(secret)
     except RuntimeError as failure:
@@ -97,7 +97,7 @@ def with_locals(secret: Secret) -> str:
         )
 
 
-def test_a_secret_shows_nothing() -> None:
+def test_a_secret_is_not_shown() -> None:
     raw = b"0123456789abcdef0123456789ABCDEF"
     secret = Secret(raw)
     texts = [
@@ -134,7 +134,7 @@ def test_a_secret_shows_nothing() -> None:
         derivation.encode(bytes(32)) + "\n",
     ],
 )
-def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
+def test_invalid_base64_is_refused_without_quoting_it(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         derivation.decode(text)
     assert not text or text not in str(caught.value)

@@ -1,5 +1,5 @@
-"""Given keys: only from files of root's alone, all problems at once, and used wherever the derived
-ones were.
+"""Keys from files: only root's private files are used, all problems are reported together, and the
+keys replace the derived ones everywhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def key_file(path: Path, raw: bytes, mode: int = 0o600) -> str:
     return str(path)
 
 
-def made(tmp_path: Path, **fields: Any) -> Intent:
+def intent_with_key_files(tmp_path: Path, **fields: Any) -> Intent:
     endpoints = {
         "a": {"type": "mobile", "preshared_key_file": key_file(tmp_path / "a.psk", SHARED)},
         "b": {"type": "mobile"},
@@ -48,12 +48,12 @@ def made(tmp_path: Path, **fields: Any) -> Intent:
     return world.intent(n=body | fields)
 
 
-def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
-    intent = made(tmp_path)
-    given, findings = read_key_files(intent)
-    assert findings == () and len(given) == 2
+def test_keys_from_files_replace_derived_keys(tmp_path: Path) -> None:
+    intent = intent_with_key_files(tmp_path)
+    file_keys, findings = read_key_files(intent)
+    assert findings == () and len(file_keys) == 2
     plain = world.target(intent)
-    target = Target(intent, plain.allocations, Keyring(world.MASTER, given), world.TODAY)
+    target = Target(intent, plain.allocations, Keyring(world.MASTER, file_keys), world.TODAY)
     configs = {
         name: client_config(
             intent,
@@ -84,36 +84,36 @@ def test_they_take_the_place_of_derived_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.chmod(0o640), "others than root can read it"),
-        (lambda path: path.chmod(0o604), "others than root can read it"),
-        (lambda path: os.chown(path, 1234, 0), "does not belong to root"),
+        (lambda path: path.chmod(0o640), "is accessible to users other than root"),
+        (lambda path: path.chmod(0o604), "is accessible to users other than root"),
+        (lambda path: os.chown(path, 1234, 0), "is not owned by root"),
         (lambda path: path.unlink(), "No such file or directory"),
         (lambda path: path.write_text("nonsense"), "holds no key"),
         (lambda path: path.write_bytes(bytes(32)), "holds no key"),
         (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "is not a regular file"),
     ],
 )
-def test_what_is_not_roots_alone_is_not_used(tmp_path: Path, spoil: Any, message: str) -> None:
-    intent = made(tmp_path)
+def test_an_unusable_key_file_is_a_finding(tmp_path: Path, spoil: Any, message: str) -> None:
+    intent = intent_with_key_files(tmp_path)
     for name in ("n.key", "a.psk"):
         spoil(tmp_path / name)
-    given, findings = read_key_files(intent)
-    assert given == {} and [item.path for item in findings] == [
+    file_keys, findings = read_key_files(intent)
+    assert file_keys == {} and [item.path for item in findings] == [
         "networks.n.private_key_file",
         "networks.n.endpoints.a.preshared_key_file",
     ]
     assert all(message in item.message and item.hint for item in findings)
 
 
-def test_what_is_off_needs_no_file(tmp_path: Path) -> None:
-    intent = made(tmp_path, enabled=False)
+def test_a_disabled_network_needs_no_key_file(tmp_path: Path) -> None:
+    intent = intent_with_key_files(tmp_path, enabled=False)
     (tmp_path / "n.key").unlink()
     assert read_key_files(intent)[1] == ()
     with pytest.raises(WarpError, match=r"n\.key was not read"):
         derivation.network_key(world.MASTER, 1, file=str(tmp_path / "n.key"))
 
 
-def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
+def test_a_finding_points_to_the_field_in_the_yaml(tmp_path: Path) -> None:
     yaml = tmp_path / "warp.yaml"
     file = tmp_path / "absent.key"
     yaml.write_text(
@@ -127,8 +127,8 @@ def test_a_session_says_where_the_yaml_names_it(tmp_path: Path) -> None:
     assert finding.where is not None and (finding.where.line, finding.where.column) == (3, 48)
 
 
-def test_contradictions_are_findings(tmp_path: Path) -> None:
-    intent = made(
+def test_contradictory_key_fields_are_findings(tmp_path: Path) -> None:
+    intent = intent_with_key_files(
         tmp_path,
         endpoints={"a": {"type": "mobile", "preshared_key": False, "preshared_key_file": "/k"}},
     )
