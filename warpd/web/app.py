@@ -16,7 +16,7 @@ from warpd.web import sessions
 from warpd.web.catalogue import TEXT
 from warpd.web.daemon_client import DaemonError
 from warpd.web.guard import AccessLog, Guard
-from warpd.web.pages import looking, signing_in, streaming
+from warpd.web.pages import changing, handing_out, looking, signing_in, streaming
 from warpd.web.pages.looking import NoSuchPage
 from warpd.web.rendering import render
 from warpd.web.visit import FormRefused, NotSignedIn, see_other
@@ -28,13 +28,9 @@ FRESH: Final = "no-cache"  # static files hold nothing of anybody, and change wi
 
 def make_application(socket: Path, origins: Iterable[str], log: AccessLog) -> Guard:
     """The dashboard of the daemon at `socket`, under these origins."""
-    routes = [
-        *looking.ROUTES,
-        *signing_in.ROUTES,
-        *streaming.ROUTES,
-        *_static_routes(),
-        Route("/healthz", healthy),
-    ]
+    pages = (looking, changing, handing_out, signing_in, streaming)
+    routes = [route for page in pages for route in page.ROUTES]
+    routes += [*_static_routes(), Route("/healthz", healthy)]
     handlers: dict[Any, Any] = {
         NotSignedIn: sign_in_first,
         DaemonError: daemon_failed,

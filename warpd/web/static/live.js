@@ -61,6 +61,20 @@ setInterval(() => {
 }, 1000);
 addEventListener("pagehide", () => stream.close());
 
+// -- a config was handed out: wait for the first handshake
+
+const waiting = byId("waiting");
+if (waiting) {
+  const poll = setInterval(async () => {
+    const answer = await fetch(waiting.dataset.session);
+    if (!answer.ok) return;
+    const { state, age_s: age, from } = await answer.json();
+    if (state !== "connected" || age > passed() + 5) return;
+    byId("waiting-state").textContent = `${waiting.dataset.connected} ${from}, ${duration(age)}`;
+    clearInterval(poll);
+  }, 3000);
+}
+
 // -- keys
 
 addEventListener("keydown", (event) => {

@@ -1,0 +1,329 @@
+"""Change the YAML: a form, then a review, and only then an apply that is undone unless it is
+confirmed. Where the YAML comes from git, a patch instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from warpd.web import summary, wizards
+from warpd.web.daemon_client import DaemonError
+from warpd.web.pages.looking import NoSuchPage, name_in
+from warpd.web.visit import Visit, arrive, see_other
+
+CONFIRM_S: Final = 60
+CONFIRM_CHOICES_S: Final = (30, 60, 300, 1800)
+SHOWN_AGAIN: Final = frozenset({400, 404, 409, 413, 422})  # what the form can mend
+UNDONE_OPS: Final = ("remove_endpoint", "rotate_endpoint")
+
+
+async def change(request: Request) -> Response:
+    """What can be changed."""
+    visit = await arrive(request)
+    return visit.page(
+        "change.html", command="warpctl network add; warpctl endpoint add", wizards=wizards.WIZARDS
+    )
+
+
+# -- forms
+
+
+async def network_form(request: Request) -> Response:
+    """A new network of one type."""
+    visit, wizard = await arrive(request), _wizard(request)
+    return _network_page(visit, wizard, {"endpoints": wizard["endpoints"]}, None)
+
+
+async def add_network(request: Request) -> Response:
+    """Review a new network."""
+    visit, wizard = await arrive(request), _wizard(request)
+    form = await visit.form()
+    try:
+        return await _review(visit, {"edits": wizards.network_edits(wizard, form)})
+    except DaemonError as failure:
+        return _network_page(visit, wizard, form, _mendable(failure))
+
+
+def _network_page(
+    visit: Visit, wizard: Mapping[str, Any], form: wizards.Form, failure: DaemonError | None
+) -> Response:
+    return visit.page(
+        "wizard.html",
+        _status_of(failure),
+        command=f"warpctl network add NAME --type {wizard['type']}",
+        wizard=wizard,
+        form=form,
+        failure=failure,
+    )
+
+
+async def endpoints_form(request: Request) -> Response:
+    """More endpoints of a network."""
+    visit = await arrive(request)
+    return await _endpoints_page(visit, dict(request.query_params), None)
+
+
+async def add_endpoints(request: Request) -> Response:
+    """Review more endpoints."""
+    visit = await arrive(request)
+    form = await visit.form()
+    edits = wizards.endpoint_edits(
+        form.get("network", ""), form.get("type", ""), form.get("endpoints", "")
+    )
+    try:
+        return await _review(visit, {"edits": edits})
+    except DaemonError as failure:
+        return await _endpoints_page(visit, form, _mendable(failure))
+
+
+async def _endpoints_page(
+    visit: Visit, form: wizards.Form, failure: DaemonError | None
+) -> Response:
+    found = await visit.get("/v1/networks")
+    return visit.page(
+        "add-endpoints.html",
+        _status_of(failure),
+        command="warpctl endpoint add NETWORK/NAME",
+        networks=[network["name"] for network in found["networks"]],
+        types=wizards.ENDPOINT_TYPES,
+        form=form,
+        failure=failure,
+    )
+
+
+async def endpoint_form(request: Request) -> Response:
+    """What an endpoint is, to be changed."""
+    visit = await arrive(request)
+    network, row = await endpoint_of(visit, request)
+    return _endpoint_page(visit, network, row, _form_of(row), None)
+
+
+async def set_endpoint(request: Request) -> Response:
+    """Review a change of an endpoint, or its removal, or new keys for it."""
+    visit = await arrive(request)
+    network, row = await endpoint_of(visit, request)
+    form = await visit.form()
+    about = {"network": network, "endpoint": row["name"]}
+    edits = wizards.changed_endpoint(network, row, form)
+    if form.get("op") in UNDONE_OPS:
+        edits = [{"op": form["op"], **about}]
+    elif form.get("to", row["name"]) != row["name"]:
+        edits = [*edits, {"op": "rename_endpoint", **about, "to": form["to"].strip()}]
+    try:
+        return await _review(visit, {"edits": edits})
+    except DaemonError as failure:
+        return _endpoint_page(visit, network, row, form, _mendable(failure))
+
+
+def _endpoint_page(
+    visit: Visit,
+    network: str,
+    row: Mapping[str, Any],
+    form: wizards.Form,
+    failure: DaemonError | None,
+) -> Response:
+    return visit.page(
+        "set-endpoint.html",
+        _status_of(failure),
+        command=f"warpctl endpoint set {network}/{row['name']}",
+        network=network,
+        endpoint=row,
+        form=form,
+        failure=failure,
+    )
+
+
+def _form_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """An endpoint as its form shows it."""
+    return {
+        "to": row["name"],
+        "description": row["description"],
+        "expires": row["expires"] or "",
+        "routes": " ".join(row["routes"]),
+        **({"enabled": "on"} if row["enabled"] else {}),
+    }
+
+
+async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, Any]]:
+    """The endpoint that the path names, with its state. Raises: NoSuchPage, DaemonError."""
+    network, name = name_in(request, "network"), name_in(request, "endpoint")
+    found = await visit.get(f"/v1/networks/{network}/endpoints")
+    for row in found["endpoints"]:
+        if row["name"] == name:
+            return network, summary.endpoint_row(row)
+    raise NoSuchPage
+
+
+async def csv_form(request: Request) -> Response:
+    """Many endpoints from a list."""
+    visit = await arrive(request)
+    return await _csv_page(visit, dict(request.query_params), None)
+
+
+async def add_csv(request: Request) -> Response:
+    """Review many endpoints; all problems of the list at once."""
+    visit = await arrive(request)
+    form = await visit.form()
+    body = {"csv": form.get("csv", ""), "network": form.get("network", "")}
+    if form.get("type"):
+        body["type"] = form["type"]
+    try:
+        return await _review(visit, body)
+    except DaemonError as failure:
+        return await _csv_page(visit, form, _mendable(failure))
+
+
+async def _csv_page(visit: Visit, form: wizards.Form, failure: DaemonError | None) -> Response:
+    found = await visit.get("/v1/networks")
+    return visit.page(
+        "csv.html",
+        _status_of(failure),
+        command="warpctl endpoint add NETWORK --from-csv FILE",
+        networks=[network["name"] for network in found["networks"]],
+        types=wizards.ENDPOINT_TYPES,
+        form=form,
+        failure=failure,
+    )
+
+
+async def yaml_form(request: Request) -> Response:
+    """The files of the YAML, to be edited."""
+    visit = await arrive(request)
+    found = await visit.get("/v1/yaml")
+    return _yaml_page(visit, found["files"], None)
+
+
+async def set_yaml(request: Request) -> Response:
+    """Review other texts of the files."""
+    visit = await arrive(request)
+    form = await visit.form()
+    # Browsers send CRLF (HTML, form data set).
+    files = {
+        name.removeprefix("file."): text.replace("\r\n", "\n")
+        for name, text in form.items()
+        if name.startswith("file.")
+    }
+    try:
+        return await _review(visit, {"files": files})
+    except DaemonError as failure:
+        return _yaml_page(visit, files, _mendable(failure))
+
+
+def _yaml_page(visit: Visit, files: Mapping[str, str], failure: DaemonError | None) -> Response:
+    return visit.page(
+        "yaml.html", _status_of(failure), command="warpctl edit", files=files, failure=failure
+    )
+
+
+# -- review and apply
+
+
+async def _review(visit: Visit, body: Mapping[str, Any]) -> Response:
+    """What a change would do, to be agreed to. Raises: DaemonError."""
+    found = (await visit.daemon.post("/v1/changes", body)).data
+    return visit.page(
+        "review-change.html",
+        command="warpctl plan",
+        change=found,
+        plan=found["plan"],
+        confirm_choices=CONFIRM_CHOICES_S,
+        confirm_s=CONFIRM_S,
+    )
+
+
+async def apply(request: Request) -> Response:
+    """Write and apply what was reviewed; it is undone unless somebody confirms it in time."""
+    visit = await arrive(request)
+    form = await visit.form()
+    within = form.get("confirm_within_s", "")
+    body = {
+        "digest": form.get("digest", ""),
+        "agree": wizards.agreed(form),
+        "confirm_within_s": int(within) if within.isdigit() and len(within) < 6 else CONFIRM_S,
+    }
+    answer = await visit.daemon.post(f"/v1/changes/{change_id(request)}/apply", body)
+    if answer.data.get("complete"):
+        return see_other("/")
+    return visit.page("applied.html", command="warpctl apply", done=answer.data)
+
+
+async def propose(request: Request) -> Response:
+    """The change as a file for `git am`."""
+    visit = await arrive(request)
+    form = await visit.form()
+    body = {"message": form.get("message", "")}
+    answer = await visit.daemon.post(f"/v1/changes/{change_id(request)}/propose", body)
+    headers = {"content-disposition": 'attachment; filename="warpd-change.patch"'}
+    return Response(answer.data["patch"], media_type="text/x-patch", headers=headers)
+
+
+async def confirm(request: Request) -> Response:
+    """Keep what was applied."""
+    return await _act(request, "/v1/confirm", {})
+
+
+async def rollback(request: Request) -> Response:
+    """Undo what waits to be confirmed."""
+    return await _act(request, "/v1/rollback", {})
+
+
+async def go_back(request: Request) -> Response:
+    """Go back to an entry of the history."""
+    return await _act(request, "/v1/rollback", {"to": request.path_params["number"]})
+
+
+async def _act(request: Request, what: str, body: Mapping[str, Any]) -> Response:
+    visit = await arrive(request)
+    await visit.form()
+    await visit.daemon.post(what, body)
+    return see_other("/")
+
+
+def change_id(request: Request) -> str:
+    """The id of a change in the path. Raises: NoSuchPage for what none looks like."""
+    found = str(request.path_params["id"])
+    if not (found.isascii() and found.isalnum() and len(found) <= 64):
+        raise NoSuchPage
+    return found
+
+
+def _wizard(request: Request) -> dict[str, Any]:
+    found = wizards.wizard_of(str(request.path_params["type"]))
+    if found is None:
+        raise NoSuchPage
+    return found
+
+
+def _mendable(failure: DaemonError) -> DaemonError:
+    """A refusal that the form shows. Raises: the failure, where the form cannot mend it."""
+    if failure.status not in SHOWN_AGAIN:
+        raise failure
+    return failure
+
+
+def _status_of(failure: DaemonError | None) -> int:
+    return 200 if failure is None else failure.status
+
+
+def _both(path: str, show: Any, act: Any) -> tuple[Route, Route]:
+    return Route(path, show), Route(path, act, methods=["POST"])
+
+
+ROUTES: Final = (
+    Route("/change", change),
+    *_both("/change/network/{type}", network_form, add_network),
+    *_both("/change/endpoints", endpoints_form, add_endpoints),
+    *_both("/change/endpoint/{network}/{endpoint}", endpoint_form, set_endpoint),
+    *_both("/changes/csv", csv_form, add_csv),
+    *_both("/changes/yaml", yaml_form, set_yaml),
+    Route("/changes/{id}/apply", apply, methods=["POST"]),
+    Route("/changes/{id}/propose", propose, methods=["POST"]),
+    Route("/confirm", confirm, methods=["POST"]),
+    Route("/rollback", rollback, methods=["POST"]),
+    Route("/history/{number:int}/back", go_back, methods=["POST"]),
+)
