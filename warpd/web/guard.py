@@ -42,7 +42,9 @@ POLICY: Final = (
 HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
+    # Nothing to other origins. With `no-referrer` browsers send `Origin: null` with our own forms
+    # (Fetch, append a request `Origin` header).
+    ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),

@@ -30,7 +30,7 @@ def is_hardened(page: Page) -> bool:
         and "unsafe" not in policy
         and "*" not in policy
         and page.headers["x-content-type-options"] == "nosniff"
-        and page.headers["referrer-policy"] == "no-referrer"
+        and page.headers["referrer-policy"] == "same-origin"
         and page.headers["cross-origin-opener-policy"] == "same-origin"
         and page.headers["cross-origin-resource-policy"] == "same-origin"
         and page.headers["strict-transport-security"].startswith("max-age=")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.web.recorded import answers
-from warpd.web import catalogue, picture, rendering, summary
+from warpd.web import catalogue, picture, rendering, summary, wizards
 from warpd.web.frame import frame_of
 from warpd.web.happenings import happenings
 from warpd.web.listing import PAGE, Search, search
@@ -205,3 +205,62 @@ def test_no_template_escapes_less_than_the_others() -> None:
         text = path.read_text()
         assert "| safe" not in text and "autoescape" not in text and "style=" not in text, path
         assert not re.search(r"\son[a-z]+=", text), path
+
+
+def test_every_template_can_be_read() -> None:
+    environment = rendering.environment()
+    names = environment.list_templates()
+    assert len(names) > 15 and all(environment.get_template(name) for name in names)
+
+
+def test_a_form_becomes_edits() -> None:
+    wizard = wizards.wizard_of("remote-resource-gateway")
+    assert wizard is not None
+    form = {
+        "network": " lab ",
+        "description": "",
+        "expected_users": "12",
+        "resources": "172.20.0.0/16 tcp 443,8000-8100 via hq\r\nfd00::/64",
+        "endpoints": "a\n\nb 10.1.0.0/16, 10.2.0.0/16",
+    }
+    first, *others = wizards.network_edits(wizard, form)
+    assert first == {
+        "op": "add_network",
+        "network": "lab",
+        "fields": {
+            "type": "remote-resource-gateway",
+            "expected_users": 12,
+            "resources": [
+                {
+                    "subnet": "172.20.0.0/16",
+                    "protocol": "tcp",
+                    "ports": [443, "8000-8100"],
+                    "via": "hq",
+                },
+                {"subnet": "fd00::/64"},
+            ],
+        },
+    }
+    assert [(edit["endpoint"], edit["fields"].get("routes")) for edit in others] == [
+        ("a", None),
+        ("b", ["10.1.0.0/16", "10.2.0.0/16"]),
+    ]
+
+
+def test_an_endpoint_is_set_to_what_the_form_says_otherwise() -> None:
+    row = {
+        **endpoint(),
+        "name": "a",
+        "description": "old",
+        "expires": None,
+        "routes": ["10.0.0.0/8"],
+    }
+    same = {"description": "old", "expires": "", "routes": "10.0.0.0/8", "enabled": "on"}
+    assert wizards.changed_endpoint("corp", row, same) == []
+    [edit] = wizards.changed_endpoint("corp", row, {"description": "", "routes": "10.1.0.0/16"})
+    assert edit["fields"] == {"description": None, "routes": ["10.1.0.0/16"], "enabled": False}
+
+
+def test_risks_are_agreed_to_one_by_one() -> None:
+    form = {"agree.mass-removal": "on", "digest": "x", "agree.moves": "on"}
+    assert wizards.agreed(form) == ["mass-removal", "moves"]

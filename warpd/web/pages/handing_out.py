@@ -41,7 +41,7 @@ async def hand_out(request: Request) -> Response:
     name = f"{network}/{row['name']}"
     try:
         if form.get("password"):
-            await visit.daemon.post("/v1/session/step-up", _proof(visit, form))
+            await visit.daemon.post("/v1/session/step-up", _proof(form))
         found = await _exported(visit, name, form)
     except DaemonError as failure:
         if failure.status in (401, 503) and not form.get("password"):
@@ -93,8 +93,8 @@ def _form_page(
     )
 
 
-def _proof(visit: Visit, form: dict[str, str]) -> dict[str, str]:
-    proof = {"user": visit.identity.user.split(" ")[0], "password": form["password"]}
+def _proof(form: dict[str, str]) -> dict[str, str]:
+    proof = {"password": form["password"]}
     return {**proof, "otp": form["otp"]} if form.get("otp") else proof
 
 

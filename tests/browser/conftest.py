@@ -1,0 +1,210 @@
+"""The dashboard in a real browser: Debian's Chromium, `warpd-web` over TLS in a process of its own,
+and the daemon with its socket in another one, on the kernel in memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from warpd.service.credentials import make_login_code
+from warpd.store.tokens import TokenStore
+
+YAML = Path(__file__).with_name("warp.yaml")
+CHROMIUM = os.environ.get("WARPD_CHROMIUM", "/usr/bin/chromium")
+STARTED_S = 60.0
+SCREENS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 850}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 850}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("warpd", timeout=60)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+@dataclass
+class Gateway:
+    """A gateway with its dashboard; both are processes of their own."""
+
+    folder: Path
+    origin: str
+    web: subprocess.Popen[bytes]
+    pages: list[Page] = field(default_factory=list)
+
+    def ask(self, method: str, what: str, body: Any = None) -> Any:
+        """By root, on the socket."""
+        line = UnixConnection(self.folder / "warpd.sock")
+        try:
+            line.request(method, what, json.dumps(body) if body is not None else None)
+            return json.loads(line.getresponse().read())
+        finally:
+            line.close()
+
+    def link(self, role: str = "admin", name: str = "anna") -> str:
+        """An address that signs in once, as `warpctl web login` prints it."""
+        store = TokenStore(self.folder / "state")
+        _code, text = make_login_code(store, name, role, None, "test")
+        return f"{self.origin}/login#{text}"
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        poll(is_so, "what was waited for did not come")
+
+    @property
+    def yaml(self) -> str:
+        return (self.folder / "warp.yaml").read_text()
+
+
+def poll(is_so: Callable[[], bool], failure: str) -> None:
+    end = time.monotonic() + STARTED_S
+    while not is_so():
+        assert time.monotonic() < end, failure
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def certificate(folder: Path) -> list[str]:
+    """A self-signed one for localhost; the options that name it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "key.pem").write_bytes(private)
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return ["--certificate", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gw")
+    shutil.copy(YAML, folder / "warp.yaml")
+    port = free_port()
+    origin = f"https://localhost:{port}"
+    words = ["--socket", str(folder / "warpd.sock"), "--origin", origin]
+    words += ["--listen", f"127.0.0.1:{port}", *certificate(folder)]
+    daemon = [sys.executable, "-m", "tests.browser.gateway", str(folder)]
+    with (folder / "web.log").open("wb") as log, (folder / "daemon.log").open("wb") as told:
+        process = subprocess.Popen(daemon, stderr=told)
+        web = subprocess.Popen([sys.executable, "-m", "warpd.web.main", *words], stderr=log)
+        try:
+            made = Gateway(folder, origin, web)
+            poll(lambda: answers(("127.0.0.1", port)), "warpd-web did not start")
+            poll(lambda: (folder / "warpd.sock").exists(), "warpd did not start")
+            poll(lambda: bool(made.ask("GET", "/v1/history").get("history")), "nothing was applied")
+            yield made
+        finally:
+            for each in (web, process):
+                each.terminate()
+                each.wait(20)
+
+
+def answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+class Visit:
+    """A browser window of somebody who has signed in, and what it complained about."""
+
+    def __init__(self, gateway: Gateway, context: BrowserContext) -> None:
+        self.gateway, self.context = gateway, context
+        self.page = context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def sign_in(self, role: str = "admin", name: str = "anna") -> None:
+        self.page.goto(self.gateway.link(role, name))
+        self.page.wait_for_url(self.gateway.origin + "/")
+
+    def go(self, path: str) -> int:
+        answer = self.page.goto(self.gateway.origin + path)
+        assert answer is not None
+        return answer.status
+
+    def picture(self, name: str) -> None:
+        """A screenshot, where somebody wants them."""
+        folder = os.environ.get("WARPD_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    def overflow(self) -> int:
+        """Pixels that the page is wider than its window."""
+        root = "document.documentElement"
+        return int(self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
+
+
+@pytest.fixture
+def visit(gateway: Gateway, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Opens windows: `visit("phone")`, `visit("light", java_script_enabled=False)`."""
+    contexts: list[BrowserContext] = []
+
+    def open_window(screen: str = "light", **options: Any) -> Visit:
+        settings = {**SCREENS[screen], "ignore_https_errors": True, **options}
+        contexts.append(browser.new_context(**settings))
+        return Visit(gateway, contexts[-1])
+
+    yield open_window
+    for context in contexts:
+        context.close()
