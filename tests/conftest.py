@@ -1,0 +1,43 @@
+"""Every test of this repository: `--part K/N` runs one of N parts, so that several machines share
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+# Minutes of the files that take more than one; only the balance of the parts depends on them.
+MINUTES: dict[str, float] = {}
+OTHERS_MINUTES = 0.4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", default="1/1", metavar="K/N", help="run the K-th of N parts")
+
+
+def parts(files: Iterable[str], count: int) -> list[set[str]]:
+    """Files in so many parts of about the same length: each file in exactly one."""
+    found: list[set[str]] = [set() for _ in range(count)]
+    minutes = [0.0] * count
+
+    def length(file: str) -> float:
+        return MINUTES.get(file.rpartition("/")[2], OTHERS_MINUTES)
+
+    for file in sorted(set(files), key=lambda file: (-length(file), file)):
+        shortest = minutes.index(min(minutes))
+        found[shortest].add(file)
+        minutes[shortest] += length(file)
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is of other parts, after the selection by mark."""
+    number, _, count = config.getoption("--part").partition("/")
+    mine = parts((item.location[0] for item in items), int(count))[int(number) - 1]
+    others = [item for item in items if item.location[0] not in mine]
+    items[:] = [item for item in items if item.location[0] in mine]
+    if others:
+        config.hook.pytest_deselected(items=others)
