@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import date
 from typing import Any
 
 from tests import world
@@ -10,8 +11,10 @@ from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
 from warpd.clients.config import ClientConfig, client_config
 from warpd.intent.model import Intent
+from warpd.kernel.state import Host
 from warpd.keys import derivation
-from warpd.keys.derivation import Secret
+from warpd.keys.derivation import Master, Secret
+from warpd.networks.resolved import WIREGUARD_OVERHEAD, resolve_named
 
 VNI = 110001
 HQ = {"type": "cpe", "routes": ["192.168.77.0/24"]}
@@ -49,9 +52,26 @@ def made(
     """
     intent, allocations = given(kind, **fields)
     name = endpoint or FIRST[kind]
-    return client_config(
+    return config_of(
         intent, allocations, world.MASTER, "net", name, public_host=host, mtu=mtu, today=world.TODAY
     )
+
+
+def config_of(
+    intent: Intent,
+    allocations: Allocations,
+    master: Master,
+    network: str,
+    endpoint: str,
+    *,
+    public_host: str,
+    mtu: int = 1420,
+    today: date = date.min,
+) -> ClientConfig:
+    """The config of one endpoint on a host whose uplink leaves so many bytes to a tunnel."""
+    host = Host(uplink_mtu=mtu + WIREGUARD_OVERHEAD)
+    resolved = resolve_named(network, intent, allocations, host, today)
+    return client_config(resolved, intent.gateway, master, endpoint, public_host=public_host)
 
 
 def given(kind: str, **fields: Any) -> tuple[Intent, Allocations]:

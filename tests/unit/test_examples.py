@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import config_of
 from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
 from warpd.clients import FORMATS
-from warpd.clients.config import client_config
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.validation import check
 from warpd.keys.derivation import Secret
 from warpd.networks.compiler import compile_state
-from warpd.networks.resolved import tunnel_mtu
 from warpd.testing.fake_kernel import PLAIN
 
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -72,14 +71,14 @@ def test_every_endpoint_of_an_example_has_a_config(path: Path) -> None:
     allocations, _ = allocate(intent, Allocations({}))
     for name, network in intent.networks.items():
         for endpoint in network.endpoints:
-            made = client_config(
+            made = config_of(
                 intent,
                 allocations,
                 MASTER,
                 name,
                 endpoint,
                 public_host="203.0.113.1",
-                mtu=tunnel_mtu(network, PLAIN),
+                mtu=1420,
                 today=TODAY,
             )
             assert name in FORMATS["wg-quick"].text(made)

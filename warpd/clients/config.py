@@ -1,4 +1,4 @@
-"""(intent, allocations, master secret) -> one endpoint's client config as a value. Pure.
+"""(ResolvedNetwork, master secret) -> one endpoint's client config as a value. Pure.
 
 Lives here: what the device is told, and the words that every format uses for it. Does not: how a
 format writes it down (its siblings), the Ethernet part of L2 networks (`segment`), which version
@@ -13,20 +13,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from ipaddress import ip_network
 from typing import Any, Final
 
 from warpd import naming
-from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.clients.segment import Segment, segment
 from warpd.errors import WarpError
-from warpd.intent.model import Endpoint, Intent, Network
+from warpd.intent.model import Endpoint, Gateway
 from warpd.intent.types import IPNetwork
 from warpd.keys import derivation
 from warpd.keys.derivation import Master, Secret
 from warpd.networks.peer_keys import network_key_of, preshared_key_of
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import ResolvedNetwork
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
 KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
@@ -150,116 +148,113 @@ def _key_text(value: Secret) -> str:
 
 
 def client_config(
-    intent: Intent,
-    allocations: Allocations,
+    network: ResolvedNetwork,
+    gateway: Gateway,
     master: Master,
-    network: str,
     endpoint: str,
     *,
     public_host: str,
-    mtu: int,
-    today: date | None = None,
 ) -> ClientConfig:
-    """The config of `network`/`endpoint`, both of which the intent has; `mtu` in bytes, of the
-    tunnel.
+    """The config of one endpoint of this network; `public_host` is what clients dial.
 
     Raises:
         WarpError: the endpoint has expired, or its network's allocations lack what a config
             needs.
     """
-    own, given = intent.networks[network], allocations.networks[network]
-    one, seat = own.endpoints[endpoint], given.endpoints[endpoint]
-    _refuse(network, endpoint, one, today)
-    key_name = seat.key_name or endpoint
-    private, shared = None, preshared_key_of(key_name, one, given.vcid, master)
-    if one.public_key is None:
-        private = derivation.endpoint_key(master, given.vcid, key_name, one.rotation)
-    six = (f"{seat.address6}/128",) if own.ipv6 else ()
+    intent = network.intent.endpoints[endpoint]
+    if endpoint in network.expired:
+        raise _expired(network.name, endpoint, intent)
+    own, vcid = network.endpoint(endpoint), network.vcid
+    private = None
+    if intent.public_key is None:
+        private = derivation.endpoint_key(master, vcid, own.key_name, intent.rotation)
+    addresses = [f"{own.address}/32"]
+    if own.address6 is not None:
+        addresses.append(f"{own.address6}/128")
+    gateway_key = network_key_of(network.intent, gateway, vcid, master)
     return ClientConfig(
-        network=network,
-        vcid=given.vcid,
+        network=network.name,
+        vcid=vcid,
         endpoint=endpoint,
         private_key=private,
-        addresses=(f"{seat.address}/32", *six),
-        dns=_dns(intent, own),
-        mtu=mtu,
-        gateway_public_key=derivation.public_key(
-            network_key_of(own, intent.gateway, given.vcid, master)
-        ),
-        preshared_key=shared,
-        dial=_dial(public_host, given.port),
-        allowed_ips=_allowed_ips(own, given, endpoint, today or date.min),
-        keepalive_s=_keepalive(one),
-        listen_port=int(one.endpoint.rpartition(":")[2]) if one.endpoint else None,
-        routes=tuple(_texts(_wanted(own, one.routes))),
-        segment=segment(own.type, given, endpoint),
-        first_names=given.first_names(network, endpoint),
+        addresses=tuple(addresses),
+        dns=_dns(network),
+        mtu=network.mtu,
+        gateway_public_key=derivation.public_key(gateway_key),
+        preshared_key=preshared_key_of(own.key_name, intent, vcid, master),
+        dial=_dial(public_host, network.allocation.port),
+        allowed_ips=_allowed_ips(network, endpoint),
+        keepalive_s=_keepalive(intent),
+        listen_port=int(intent.endpoint.rpartition(":")[2]) if intent.endpoint else None,
+        routes=tuple(_texts(_carried(network, intent.routes))),
+        segment=segment(network.intent.type, network.allocation, endpoint),
+        first_names=network.allocation.first_names(network.name, endpoint),
     )
 
 
-def _refuse(network: str, endpoint: str, one: Endpoint, today: date | None) -> None:
-    if today is not None and one.expires is not None and one.expires <= today:
-        text = f"endpoint {network}/{endpoint} expired on {one.expires}"
-        hint = f"move `networks.{network}.endpoints.{endpoint}.expires` to let it in again"
-        raise WarpError(text, code="expired", who="operator", hint=hint)
+def _expired(network: str, endpoint: str, intent: Endpoint) -> WarpError:
+    text = f"endpoint {network}/{endpoint} expired on {intent.expires}"
+    hint = f"move `networks.{network}.endpoints.{endpoint}.expires` to let it in again"
+    return WarpError(text, code="expired", who="operator", hint=hint)
 
 
 # ---- what goes into the tunnel ---------------------------------------------------------------
 
 
-def _allowed_ips(
-    own: Network, given: NetworkAllocation, endpoint: str, today: date
-) -> tuple[str, ...]:
-    if own.traits.internet:
+def _allowed_ips(network: ResolvedNetwork, endpoint: str) -> tuple[str, ...]:
+    if network.intent.traits.internet:
         return EVERYTHING
-    return tuple(_texts(_wanted(own, _inside(own, given, endpoint, today))))
+    return tuple(_texts(_carried(network, _inside(network, endpoint))))
 
 
-def _inside(own: Network, given: NetworkAllocation, endpoint: str, today: date) -> list[IPNetwork]:
+def _inside(network: ResolvedNetwork, endpoint: str) -> list[IPNetwork]:
     """What a client reaches in its network, where that is not everything."""
-    if own.traits.reach == "sites":
-        return [*_subnets(given), *_behind_others(own, endpoint, today)]
-    if own.traits.lists_resources:
-        return _resources(own, given, endpoint, today)
-    return _gateways(given)
+    if network.intent.traits.reach == "sites":
+        return [*_subnets(network), *_behind_others(network, endpoint)]
+    if network.intent.traits.lists_resources:
+        return _resources(network, endpoint)
+    return _gateways(network)
 
 
-def _gateways(given: NetworkAllocation) -> list[IPNetwork]:
-    return [ip_network(given.gateway_address), ip_network(given.gateway_address6)]
+def _gateways(network: ResolvedNetwork) -> list[IPNetwork]:
+    found: list[IPNetwork] = [ip_network(network.gateway_address)]
+    if network.gateway_address6 is not None:
+        found.append(ip_network(network.gateway_address6))
+    return found
 
 
-def _subnets(given: NetworkAllocation) -> list[IPNetwork]:
-    return [given.subnet, given.subnet6]
+def _subnets(network: ResolvedNetwork) -> list[IPNetwork]:
+    found: list[IPNetwork] = [network.subnet]
+    if network.subnet6 is not None:
+        found.append(network.subnet6)
+    return found
 
 
-def _behind_others(own: Network, endpoint: str, today: date) -> Iterator[IPNetwork]:
-    for name, other in own.endpoints.items():
-        if name != endpoint and in_force(other, today):
-            yield from other.routes
+def _behind_others(network: ResolvedNetwork, endpoint: str) -> Iterator[IPNetwork]:
+    for other in network.endpoints_in_force():
+        if other.name != endpoint:
+            yield from other.intent.routes
 
 
-def _resources(
-    own: Network, given: NetworkAllocation, endpoint: str, today: date
-) -> list[IPNetwork]:
+def _resources(network: ResolvedNetwork, endpoint: str) -> list[IPNetwork]:
     """A router that resources lie behind hears from the clients themselves, so that it must accept
     their addresses.
     """
-    there = {name for name, other in own.endpoints.items() if in_force(other, today)}
-    reached = [
-        item.subnet
-        for item in own.resources
-        if item.via != endpoint and (item.via is None or item.via in there)
-    ]
-    clients = _subnets(given) if any(item.via == endpoint for item in own.resources) else []
-    return [
-        *_gateways(given),
-        *clients,
-        *(subnet for subnet in reached if subnet not in own.endpoints[endpoint].routes),
-    ]
+    found = _gateways(network)
+    resources = network.intent.resources
+    if any(item.via == endpoint for item in resources):
+        found += _subnets(network)
+    own_routes = network.intent.endpoints[endpoint].routes
+    for item in resources:
+        is_reached = item.via is None or network.is_in_force(item.via)
+        if item.via != endpoint and is_reached and item.subnet not in own_routes:
+            found.append(item.subnet)
+    return found
 
 
-def _wanted(own: Network, networks: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
-    return (item for item in networks if own.ipv6 or item.version == 4)
+def _carried(network: ResolvedNetwork, ranges: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
+    """Those of a family that the network carries."""
+    return (item for item in ranges if network.intent.ipv6 or item.version == 4)
 
 
 def _texts(networks: Iterable[IPNetwork]) -> list[str]:
@@ -274,12 +269,10 @@ def _order(network: IPNetwork) -> tuple[int, int, int]:
 # ---- the rest --------------------------------------------------------------------------------
 
 
-def _dns(intent: Intent, own: Network) -> tuple[str, ...]:
+def _dns(network: ResolvedNetwork) -> tuple[str, ...]:
     """Name servers that the device can reach: without IPv6 inside, the IPv4 ones."""
-    servers = own.dns
-    if servers is None:
-        servers = intent.gateway.dns if own.traits.internet else ()
-    return tuple(str(server) for server in servers if own.ipv6 or server.version == 4)
+    servers = network.dns
+    return tuple(str(item) for item in servers if network.intent.ipv6 or item.version == 4)
 
 
 def _keepalive(one: Endpoint) -> int:

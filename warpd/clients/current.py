@@ -1,7 +1,6 @@
 """The config that an endpoint should have today, from the target and the host. Pure.
 
-Lives here: what `auto` means for the address that clients dial, and the tunnel's MTU. Does not:
-formats, versions.
+Lives here: what `auto` means for the address that clients dial. Does not: formats, versions.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from warpd.clients.config import ClientConfig, client_config
 from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.state import Host
-from warpd.networks.resolved import IPV6_MINIMUM_MTU, tunnel_mtu
+from warpd.networks.resolved import resolve_named
 from warpd.reconcile.engine import Target
 
 PRIVATE: Final = tuple(
@@ -27,16 +26,14 @@ def current_config(target: Target, host: Host, network: str, endpoint: str) -> C
     """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients
     dial.
     """
-    return client_config(
-        target.intent,
-        target.allocations,
-        target.master,
-        network,
-        endpoint,
-        public_host=public_host(target.intent, host),
-        mtu=tunnel_mtu(target.intent.networks[network], host),
-        today=target.today,
-    )
+    dialled = public_host(target.intent, host)
+    return _config(target, host, network, endpoint, dialled)
+
+
+def _config(target: Target, host: Host, network: str, endpoint: str, dialled: str) -> ClientConfig:
+    resolved = resolve_named(network, target.intent, target.allocations, host, target.today)
+    gateway = target.intent.gateway
+    return client_config(resolved, gateway, target.master, endpoint, public_host=dialled)
 
 
 def dialled_address(target: Target, host: Host, network: str) -> str:
@@ -57,17 +54,7 @@ def own_config(target: Target, network: str, endpoint: str) -> ClientConfig:
     Raises:
         WarpError: this endpoint has no config (expired).
     """
-    today = target.today
-    return client_config(
-        target.intent,
-        target.allocations,
-        target.master,
-        network,
-        endpoint,
-        public_host="auto",
-        mtu=IPV6_MINIMUM_MTU,
-        today=today,
-    )
+    return _config(target, Host(), network, endpoint, "auto")
 
 
 def current_digest(target: Target, host: Host, network: str, endpoint: str) -> str:

@@ -54,7 +54,7 @@ class ResolvedNetwork:
     host: the facts that decide what is wanted (host_facts.policy_facts).
     expired: names of its endpoints that are past their `expires`.
     isolation: the name of the mode that the YAML asks for, here or for the whole gateway.
-    dns: name servers of its clients, here or for the whole gateway.
+    dns: name servers that its clients are told.
     subnet6, gateway_address6: None in a network without IPv6.
     mtu: bytes, of the WireGuard device.
     inside: its subnets, and the routes of its endpoints in force, IPv4 first.
@@ -184,8 +184,12 @@ def isolation_of(network: Network, gateway: Gateway) -> str:
 
 
 def dns_of(network: Network, gateway: Gateway) -> tuple[IPv4Address | IPv6Address, ...]:
-    """The name servers of the clients: of the network, or else of the gateway."""
-    return network.dns if network.dns is not None else gateway.dns
+    """The name servers of the clients: of the network, or else, where there is internet, of the
+    gateway.
+    """
+    if network.dns is not None:
+        return network.dns
+    return gateway.dns if network.traits.internet else ()
 
 
 def tunnel_mtu(network: Network, host: Host) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests import world
+from tests.clients import config_of
 from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
-from warpd.clients.config import client_config
 from warpd.errors import Finding
 from warpd.intent.model import Intent
 from warpd.intent.validation import check
@@ -114,8 +114,8 @@ def test_a_new_name_alone_is_no_new_config() -> None:
     )
     first = give(old)
     second = give(new, first)
-    one = client_config(old, first, world.MASTER, "a", "phone", public_host="h", mtu=1420)
-    two = client_config(new, second, world.MASTER, "b", "handset", public_host="h", mtu=1420)
+    one = config_of(old, first, world.MASTER, "a", "phone", public_host="h", mtu=1420)
+    two = config_of(new, second, world.MASTER, "b", "handset", public_host="h", mtu=1420)
     assert (
         one.digest() == two.digest()
         and two.first_names == ("a", "phone")
@@ -275,7 +275,7 @@ def test_rotating_a_network_or_the_gateway_changes_only_the_gateways_side() -> N
         ("both", 1, 1),
     ):
         intent = world.intent({"rotation": gateway}, n=net("x", rotation=own))
-        made[name] = client_config(
+        made[name] = config_of(
             intent, give(intent), world.MASTER, "n", "x", public_host="h", mtu=1420
         )
     assert len({each.gateway_public_key for each in made.values()}) == 4

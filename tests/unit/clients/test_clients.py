@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.clients import config_of
 from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
 from warpd.clients import FORMATS, qr, wg_quick
-from warpd.clients.config import PLACEHOLDER, ClientConfig, client_config
+from warpd.clients.config import PLACEHOLDER, ClientConfig
 from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.keys import derivation
@@ -30,7 +31,7 @@ OWN_KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 def made(
     host: str = "vpn.example.com",
     network: dict[str, Any] | None = None,
-    today: date | None = None,
+    today: date = date.min,
     **endpoint: Any,
 ) -> ClientConfig:
     body = {
@@ -41,7 +42,7 @@ def made(
     intent = Intent.model_validate({"version": 1, "networks": {"privacy": body}})
     allocations, findings = allocate(intent, Allocations())
     assert findings == ()
-    return client_config(
+    return config_of(
         intent, allocations, MASTER, "privacy", "phone-1", public_host=host, mtu=1420, today=today
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import clients, world
-from warpd.clients.config import client_config
+from tests.clients import config_of
 from warpd.clients.segment import segment
 from warpd.errors import WarpError
 from warpd.intent.types import VCID_MAX
@@ -181,7 +181,5 @@ def test_what_is_kept_of_a_version_shows_that_a_key_changed_and_no_key() -> None
 
 def test_without_a_date_nobody_has_expired() -> None:
     intent, allocations = clients.given("l3vpn-gateway")
-    got = client_config(
-        intent, allocations, world.MASTER, "net", "berlin", public_host="h", mtu=1420
-    )
+    got = config_of(intent, allocations, world.MASTER, "net", "berlin", public_host="h", mtu=1420)
     assert "192.168.20.0/24" in got.allowed_ips

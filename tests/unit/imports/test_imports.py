@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import clients
 from tests.command import Run
-from warpd.clients.config import client_config
 from warpd.imports.found import free, slug
 from warpd.keys import derivation
 from warpd.keys.derivation import Secret
@@ -75,7 +75,7 @@ def wg0(at: Path, text: str = CONFIG) -> str:
 def config_of(at: Path, network: str, endpoint: str) -> Any:
     session = Session(at / "warp.yaml", at / "state")
     target = session.target(session.read(), create=False)
-    return client_config(
+    return clients.config_of(
         target.intent,
         target.allocations,
         target.master,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import world
-from warpd.clients.config import client_config
+from tests.clients import config_of
 from warpd.errors import InvalidIntent, WarpError
 from warpd.intent.model import Intent
 from warpd.intent.validation import check
@@ -55,7 +55,7 @@ def test_keys_from_files_replace_derived_keys(tmp_path: Path) -> None:
     plain = world.target(intent)
     target = Target(intent, plain.allocations, Keyring(world.MASTER, file_keys), world.TODAY)
     configs = {
-        name: client_config(
+        name: config_of(
             intent,
             target.allocations,
             target.master,

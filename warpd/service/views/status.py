@@ -13,7 +13,7 @@ from typing import Any
 
 from warpd import naming
 from warpd.allocation.quarantine import Quarantine
-from warpd.intent.model import Network, Resource
+from warpd.intent.model import Resource
 from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
 from warpd.kernel.state import Key, PeerTraffic
 from warpd.networks.isolation import placement_of
@@ -129,21 +129,13 @@ def _policy_json(network: ResolvedNetwork) -> dict[str, Any]:
         "peer_communication": bool(intent.peer_communication),
         "nat": intent.nat,
         "nat6": intent.nat6,
-        "dns": [str(server) for server in network.dns] if _gives_dns(intent) else [],
+        "dns": [str(server) for server in network.dns],
         "allow_private": [str(prefix) for prefix in intent.allow_private],
         "resources": [_resource_json(resource) for resource in intent.resources],
         "vlan_id": intent.vlan_id,
         "vlan_range": _text(intent.vlan_range),
         "limits": {"connections": share.connections, "connections_per_second": share.per_second},
     }
-
-
-def _gives_dns(network: Network) -> bool:
-    """Whether client configs name DNS servers.
-
-    Those of the gateway are for clients that send all their traffic into the tunnel.
-    """
-    return network.dns is not None or network.traits.internet
 
 
 def _resource_json(resource: Resource) -> dict[str, Any]:
