@@ -15,7 +15,7 @@ from warpd.daemon.http.messages import (
     json_response,
 )
 from warpd.daemon.http.route import METRICS_PATH, HttpRoute, NetworkScope, no_network
-from warpd.daemon.http.services import Services
+from warpd.daemon.http.services import LINES, SERVER_SENT, Services
 from warpd.daemon.http.view import View, blocks
 from warpd.daemon.http.visibility import sees_everything, unseen
 from warpd.daemon.metric import CONTENT_TYPE, Counted
@@ -71,14 +71,19 @@ async def show_metrics(services: Services, _request: HttpRequest) -> HttpRespons
 
 
 async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
-    """What happens, a line of JSON each; `?after=N`: begin after that; `?follow=0`: end."""
-    after, kind = _event_number(request), "application/x-ndjson"
+    """What happens, a line of JSON each, or server-sent events for who accepts those;
+    `?after=N`, or `Last-Event-ID`: begin after that; `?follow=0`: end.
+    """
+    headers = dict(request.headers)
+    is_server_sent = SERVER_SENT.kind.encode() in headers.get(b"accept", b"")
+    form = SERVER_SENT if is_server_sent else LINES
+    after = _event_number(headers.get(b"last-event-id", b"").decode("latin-1") or _after(request))
     if not request.who.sees_all:
         await _view(services, request)  # with it the names are known that are not shown
     if request.query.get("follow") != "0":
-        return HttpResponse(kind=kind, stream=services.stream(request, after))
-    lines = services.event_lines(services.mailbox.events(after), request.who)
-    return HttpResponse(kind=kind, parts=(lines or b"\n",))
+        return HttpResponse(kind=form.kind, stream=services.stream(request, after, form))
+    lines = services.event_lines(services.mailbox.events(after), request.who, form)
+    return HttpResponse(kind=form.kind, parts=(lines or form.pause,))
 
 
 # -- answered by the loop, the same for all who ask meanwhile
@@ -171,8 +176,12 @@ def _from_view(
     return HttpResponse(parts=tuple(blocks(pieces)), headers=headers)
 
 
-def _event_number(request: HttpRequest) -> int:
-    return _digits(request.query.get("after", "0"), 15, "`after` is the number of an event")
+def _after(request: HttpRequest) -> str:
+    return request.query.get("after", "0")
+
+
+def _event_number(text: str) -> int:
+    return _digits(text, 15, "`after` is the number of an event")
 
 
 def _way(query: Mapping[str, str]) -> ExplainRequest:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from warpd.daemon.event_buffer import LoggedEvent
@@ -20,6 +21,30 @@ from warpd.service.rights import Identity
 
 # An empty line in a stream of events, so that a reader who has gone is noticed.
 STREAM_PAUSE_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventForm:
+    """How events are written.
+
+    Attributes:
+        kind: the type of the content.
+        pause: what a reader passes over, so that one who has gone is noticed.
+        line: an event.
+    """
+
+    kind: str
+    pause: bytes
+    line: Callable[[Mapping[str, Any]], bytes]
+
+
+def _server_sent(row: Mapping[str, Any]) -> bytes:
+    """An event as browsers take it (HTML, 9.2); its number is what they ask to go on from."""
+    return b"id: %d\ndata: %b\n" % (row["number"], json_line(row))
+
+
+LINES: Final = EventForm("application/x-ndjson", b"\n", json_line)
+SERVER_SENT: Final = EventForm("text/event-stream", b":\n\n", _server_sent)
 
 
 class Services:
@@ -54,14 +79,16 @@ class Services:
         for event in self._streams:
             event.set()
 
-    def event_lines(self, events: Iterable[LoggedEvent], who: Identity) -> bytes:
-        """Those of them that somebody sees, a line of JSON each."""
+    def event_lines(self, events: Iterable[LoggedEvent], who: Identity, form: EventForm) -> bytes:
+        """Those of them that somebody sees."""
         view = self.mailbox.view
         names = unseen(view.networks, who) if view is not None else frozenset()
         rows = (event_seen(item.as_json(), who, names) for item in events)
-        return b"".join(json_line(row) for row in rows if row is not None)
+        return b"".join(form.line(row) for row in rows if row is not None)
 
-    async def stream(self, request: HttpRequest, after: int) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, request: HttpRequest, after: int, form: EventForm
+    ) -> AsyncGenerator[bytes, None]:
         """Events with a number above `after`, and those to come, until the peer has gone or the
         token of who asks is over.
         """
@@ -74,7 +101,7 @@ class Services:
                 changed.clear()
                 events = self.mailbox.events(after)
                 after = events[-1].number if events else after
-                yield self.event_lines(events, who) or b"\n"
+                yield self.event_lines(events, who, form) or form.pause
                 await _first_of(gone, changed)
                 who = await self.credentials.still(who, request.headers)
         finally:

@@ -324,6 +324,29 @@ def test_a_stream_of_events(path: Path, answerer: Answerer) -> None:
         assert json.loads(line.getresponse().readline())["number"] == 2
 
 
+def test_server_sent_events_go_on_from_the_last_one(path: Path, answerer: Answerer) -> None:
+    for number in range(1, 4):
+        answerer.mailbox.tell("t", "change", object=f"x{number}\n\ndata: y")
+    accept = {"Accept": "text/event-stream"}
+    with contextlib.closing(Lines(path)) as line:
+        line.request("GET", "/v1/events?after=1", headers=accept | {"Last-Event-ID": "2"})
+        answer = line.getresponse()
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.readline() == b"id: 3\n"
+        told = answer.readline()
+        assert told.startswith(b"data: {")
+        assert json.loads(told[6:])["object"] == "x3\n\ndata: y"
+        assert answer.readline() == b"\n"
+        answerer.mailbox.tell("t", "change", object="x4")
+        assert answer.readline() == b"id: 4\n"
+    with contextlib.closing(Lines(path)) as line:
+        line.request("GET", "/v1/events?follow=0&after=9", headers=accept)
+        assert line.getresponse().read() == b":\n\n"
+    with contextlib.closing(Lines(path)) as line:
+        line.request("GET", "/v1/events", headers=accept | {"Last-Event-ID": "x"})
+        assert line.getresponse().status == 400
+
+
 def as_user(uid: int, groups: list[int], work: Callable[[], object]) -> Any:
     """What this gives to another user, as JSON; an error by its name."""
     ours, theirs = os.pipe()
