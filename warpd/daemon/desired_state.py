@@ -23,6 +23,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target
+from warpd.service.candidates import removes_most
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
@@ -432,10 +433,4 @@ def consent_needed(read: LoadedIntent, previous: Allocations) -> str:
     """
     if read.risks:
         return read.risks[0].message
-    if not read.intent.gateway.removal_guard:
-        return ""
-    total = len(previous.networks)
-    gone = sorted(previous.networks.keys() - read.allocations.networks.keys())
-    if len(gone) * 2 <= total:
-        return ""
-    return f"the YAML lacks {len(gone)} of {total} networks, {', '.join(gone[:3])} among them"
+    return removes_most(read, previous)

@@ -5,17 +5,31 @@ They run on the loop's own thread, between two passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Final
 
+from warpd.allocation.model import Allocations
 from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
+from warpd.intent.loader import Loaded
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.reconcile.incremental import replan
-from warpd.service.commitment import commit
+from warpd.service.candidates import (
+    Candidate,
+    draw_up,
+    name_of,
+    refuse_disagreed,
+    still_reviewed,
+    write_all,
+)
+from warpd.service.commitment import Commitment, commit
 from warpd.service.conditions import Condition, from_json
-from warpd.service.history import History
+from warpd.service.edits import Draft
+from warpd.service.history import History, HistoryMark
 from warpd.service.queries import (
     applied_before,
     await_confirmation,
@@ -27,6 +41,7 @@ from warpd.service.queries import (
     validated,
     way_back,
 )
+from warpd.service.restored_files import undone_with_files
 from warpd.service.rollback import undo, within
 from warpd.service.views.render import VERSION
 from warpd.service.views.report import (
@@ -39,8 +54,31 @@ from warpd.service.views.report import (
     with_rollback,
     without_steps,
 )
+from warpd.service.workspace import LoadedIntent, Session
 
-Answerer = Callable[[Reconciler, Mapping[str, Any]], dict[str, Any]]
+Answerer = Callable[[Reconciler, Mapping[str, Any]], Any]
+# What an apply of a change says of its files.
+FILES_STAY: Final = (
+    "the files keep the new text if this is undone; warpd does not apply them by itself then, and"
+    ' `warpctl rollback --files`, or {"files": true}, puts the earlier ones back'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSnapshot:
+    """The files of the YAML at one moment.
+
+    Attributes:
+        loaded: the files.
+        allocations: those in the state folder, by which renames go.
+        origin: the repository that the files come from; "" where they are local.
+        folder: the folder of the repository that holds them; "." for its top.
+    """
+
+    loaded: Loaded
+    allocations: Allocations
+    origin: str
+    folder: str
 
 
 def status(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,9 +155,7 @@ def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
 def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl apply --yes` does. Raises: as that."""
     session, kernel = reconciler.session, reconciler.kernel
-    with session.store.writer_if_possible(
-        "warpd (asked)", make=reconciler.desired.active is None
-    ) as obstacle:
+    with _writer(reconciler) as obstacle:
         History(session).refuse_pending()
         previous, lost = reconciler.allocations()
         read = with_rollback(session, session.read(previous=previous))
@@ -132,19 +168,101 @@ def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any
             )
         if "digest" in arguments:
             refuse_stale(kernel, session.target(read, create=False), arguments["digest"])
-        before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
-        within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
-        back_to = way_back(session, kernel, within_s)
-        done = commit(session, read, by, kernel, reconciler.applied, lost or obstacle)
-        found = planned_run(kernel, done.target)
-        data = without_steps(session, done.target, found, read, before)
-        if done.unwritten is not None:
-            data["unwritten"] = unwritten_json(done.unwritten, within_s)
+        return _applied(reconciler, read, arguments, lost or obstacle)
+
+
+def _writer(reconciler: Reconciler) -> AbstractContextManager[WarpError | None]:
+    store = reconciler.session.store
+    return store.writer_if_possible("warpd (asked)", make=reconciler.desired.active is None)
+
+
+def _applied(
+    reconciler: Reconciler,
+    read: LoadedIntent,
+    arguments: Mapping[str, Any],
+    obstacle: WarpError | None,
+    drafts: Sequence[Draft] = (),
+) -> dict[str, Any]:
+    """Apply an intent, and write the files that say so.
+
+    What undoes it is on the disk before the files are, and they are before the first change of the
+    kernel: a kill at any moment leaves nothing in force that nobody has confirmed.
+
+    Raises:
+        WarpError: as `warpctl apply`; or a file could not be written, and nothing was applied.
+    """
+    session, kernel = reconciler.session, reconciler.kernel
+    before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
+    within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
+    back_to = way_back(session, kernel, within_s)
+    mark = History(session).mark()
+    done = commit(session, read, by, kernel, reconciler.applied, obstacle)
+    found = planned_run(kernel, done.target)
+    data = without_steps(session, done.target, found, read, before)
+    if done.unwritten is not None:
+        data["unwritten"] = unwritten_json(done.unwritten, within_s)
+    with _withdrawn_on_failure(session, mark, done, bool(drafts)):
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
-        return outcome_json(outcome, data)
+        write_all(drafts)
+    outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
+    return outcome_json(outcome, data)
+
+
+@contextlib.contextmanager
+def _withdrawn_on_failure(
+    session: Session, mark: HistoryMark, done: Commitment, is_edit: bool
+) -> Iterator[None]:
+    """Where the files could not be written, the history is as before: nothing was applied."""
+    try:
+        yield
+    except (WarpError, OSError):
+        if is_edit and done.unwritten is None:
+            History(session).withdraw(mark)
+        raise
+
+
+# -- changes of the YAML
+
+
+def yaml(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> YamlSnapshot:
+    """The files as they are. Raises: WarpError when the allocations cannot be read."""
+    session = reconciler.session
+    origin = session.checkout.origin if session.checkout is not None else ""
+    folder = session.checkout.folder_in_origin if session.checkout is not None else "."
+    return YamlSnapshot(session.files(), reconciler.allocations()[0], origin, folder)
+
+
+def candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> Candidate:
+    """A change that is looked at: nothing is written. Raises: as `candidates.draw_up`."""
+    active = reconciler.desired.active
+    return draw_up(
+        reconciler.session,
+        reconciler.kernel,
+        arguments["base"],
+        arguments["drafts"],
+        reconciler.allocations()[0],
+        active.read if active is not None else None,
+    )
+
+
+def apply_candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the files of a reviewed change, and apply them.
+
+    Raises:
+        Busy: files or plan are others than reviewed.
+        WarpError: as `apply`.
+    """
+    session, kernel, change = reconciler.session, reconciler.kernel, arguments["candidate"]
+    with _writer(reconciler) as obstacle:
+        History(session).refuse_pending()
+        previous, lost = reconciler.allocations()
+        read = still_reviewed(session, kernel, change, arguments["digest"], previous)
+        refuse_disagreed(read, previous, arguments["agree"])
+        data = _applied(reconciler, read, arguments, lost or obstacle, change.drafts)
+    names = [name_of(draft.file, session.main_file) for draft in change.drafts]
+    return {**data, "files": {"written": names, "if_undone": FILES_STAY}}
 
 
 def confirm(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,9 +272,14 @@ def confirm(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `warpctl rollback` does, with `to` a number of the history or None. Raises: as that."""
-    with reconciler.session.store.writer_if_possible("warpd (asked)", make=False):
-        undone, number = undo(reconciler.session, reconciler.kernel, arguments.get("to"))
+    """What `warpctl rollback` does, with `to` a number of the history or None, and `files` whether
+    the YAML goes back too. Raises: as that.
+    """
+    session, to = reconciler.session, arguments.get("to")
+    with session.store.writer_if_possible("warpd (asked)", make=False):
+        if arguments.get("files"):
+            return undone_with_files(session, reconciler.kernel, to)
+        undone, number = undo(session, reconciler.kernel, to)
         return undone_json(undone.outcome, number, undone.unwritten)
 
 
@@ -165,7 +288,7 @@ def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, 
     return history_json(History(reconciler.session))
 
 
-CHANGING: Final = frozenset({"apply", "confirm", "rollback"})
+CHANGING: Final = frozenset({"apply", "apply_candidate", "confirm", "rollback"})
 ANSWERS: Mapping[str, Answerer] = {
     "status": status,
     "plan": plan,
@@ -177,4 +300,7 @@ ANSWERS: Mapping[str, Answerer] = {
     "explain": explain,
     "doctor": doctor,
     "validate": validate,
+    "yaml": yaml,
+    "candidate": candidate,
+    "apply_candidate": apply_candidate,
 }

@@ -40,7 +40,7 @@ FILES, PULLED, NAMESPACES, RELOAD = "files", "pulled", "namespaces", "reload"
 
 _libc = ctypes.CDLL(None)
 
-Answerer = Callable[[Reconciler, Mapping[str, Any]], dict[str, Any]]
+Answerer = Callable[[Reconciler, Mapping[str, Any]], Any]
 
 
 class Loop:

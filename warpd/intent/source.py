@@ -25,6 +25,7 @@ class IntentSource(Protocol):
 
     - `kind`: the `KEY` of its settings.
     - `origin`: what messages, `warpctl pull` and the daemon's status call it, such as a URL.
+    - `folder_in_origin`: the folder of it that holds the YAML; "." for its top.
     - `interval_s`: how often the daemon pulls, in seconds.
     - `current`: the folder or file that is read, once something was pulled. A pull replaces it as a
       whole, so that nobody reads half of it.
@@ -32,6 +33,7 @@ class IntentSource(Protocol):
 
     kind: str
     origin: str
+    folder_in_origin: str
     interval_s: int
     current: Path
 

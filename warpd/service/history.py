@@ -91,6 +91,19 @@ class Pending:
         return datetime.fromtimestamp(self.until_s, UTC).isoformat(timespec="seconds")
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryMark:
+    """Where the history stands.
+
+    - `number`, `refused`: of what is in force.
+    - `latest`: the highest number that is kept.
+    """
+
+    number: int
+    refused: str
+    latest: int
+
+
 def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
@@ -135,7 +148,7 @@ class History:
             previous = dataclasses.replace(previous, allocations=read.allocations)
             self._latest = self._store.stamp(_name(previous.number)), previous
             return previous
-        number = max((_number(name) for name in self._names()), default=NOTHING) + 1
+        number = self._highest() + 1
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = HistoryEntry(number, now, by, len(read.intent.networks), files, read.allocations)
         self._store.write_file(_name(number), self._to_json(entry))
@@ -235,6 +248,27 @@ class History:
         """Record that an entry is in force again, instead of files with the digest `refused`."""
         self._point_at(number, refused)
 
+    def mark(self) -> HistoryMark:
+        """Return where the history stands, for `withdraw`.
+
+        Raises:
+            WarpError: it cannot be read.
+        """
+        return HistoryMark(self.in_force_number(), self.refused, self._highest())
+
+    def withdraw(self, mark: HistoryMark) -> None:
+        """Take back what was recorded since a mark, and was not applied.
+
+        Raises:
+            WarpError: the state folder cannot be written.
+        """
+        self._store.drop(PENDING)
+        self._point_at(mark.number, mark.refused)
+        for name in self._names():
+            if _number(name) > mark.latest:
+                self._store.drop(name)
+        self._latest = None
+
     # -- the apply that is not confirmed yet
 
     def pending(self) -> Pending | None:
@@ -312,6 +346,9 @@ class History:
 
     def _names(self) -> list[str]:
         return self._store.documents(HISTORY)
+
+    def _highest(self) -> int:
+        return max((_number(name) for name in self._names()), default=NOTHING)
 
     def _pointer(self) -> dict[str, Any]:
         text = self._store.document(IN_FORCE)

@@ -118,6 +118,10 @@ class Session:
             previous = self.store.read_allocations()
         return self._checked(loaded, lock, previous, yaml_wins)
 
+    def files(self) -> Loaded:
+        """Read the files of the YAML, without a check of the whole."""
+        return self._reader.load(self.config)
+
     def _not_pulled(self, checkout: IntentSource) -> Finding:
         text = f"nothing was pulled from {checkout.origin} yet"
         hint = "a running warpd pulls it; or run `warpctl pull`"
@@ -184,7 +188,12 @@ class Session:
     @property
     def lock_file(self) -> Path:
         """The path of the lock file, which need not exist."""
-        return beside(self.config / MAIN_FILE if os.path.isdir(self.config) else self.config)
+        return beside(self.main_file)
+
+    @property
+    def main_file(self) -> Path:
+        """The path of the main file of the YAML."""
+        return self.config / MAIN_FILE if os.path.isdir(self.config) else self.config
 
     def target(self, read: LoadedIntent, create: bool) -> Target:
         """Return the target for the kernel.

@@ -89,6 +89,7 @@ class Checkout:
     def __init__(self, source: GitSource, state: Path) -> None:
         self.source = source
         self.kind, self.origin = source.KEY, source.git
+        self.folder_in_origin = source.path
         self.interval_s = seconds_of(source.interval)
         settings = "\0".join((source.git, source.ref, source.path, source.verify or ""))
         self.folder = state / "source" / hashlib.sha256(settings.encode()).hexdigest()[:16]

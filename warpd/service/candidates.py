@@ -1,0 +1,308 @@
+"""A change of the YAML that is looked at before it is made: its difference, plan and risks.
+
+Nothing is written until the candidate is applied. Then the files must still be those that it was
+made from, and the plan the one that was reviewed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from warpd.allocation.model import Allocations
+from warpd.errors import Busy, InvalidIntent, WarpError
+from warpd.intent.loader import FOLDER, Loaded
+from warpd.intent.model import Intent
+from warpd.kernel.api import Kernel
+from warpd.reconcile.engine import planned_run
+from warpd.service.commitment import refuse_lost_state
+from warpd.service.edits import Draft, difference, write
+from warpd.service.queries import refuse_stale
+from warpd.service.views.render import VERSION, finding_json
+from warpd.service.views.report import described, with_rollback
+from warpd.service.workspace import RISKS, LoadedIntent, Session
+from warpd.store.atomic_file import replace
+
+STALE: Final = "stale"
+MASS_REMOVAL: Final = "mass-removal"
+HINT: Final = "make the change again, and review it"
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What differs between two intents: networks by name, and whether anything else does."""
+
+    networks: frozenset[str] = frozenset()
+    gateway: bool = False
+
+    def outside(self, sees: Callable[[str], bool]) -> tuple[str, ...]:
+        """What somebody who sees only some networks may not change."""
+        names = sorted(name for name in self.networks if not sees(name))
+        return ("gateway", *names) if self.gateway else tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A reviewed change.
+
+    - `id`: of the files that it starts from, and of the new texts.
+    - `base`: of the files that it starts from.
+    - `drafts`: the files that it changes.
+    - `digest`: of the plan that was shown.
+    - `agree`: the codes of the risks that an apply has to agree to.
+    - `changes`: what the edit changes.
+    - `applies`: what an apply changes: also what is in the YAML and not in force yet.
+    - `answer`: what was shown.
+    """
+
+    id: str
+    base: str
+    drafts: tuple[Draft, ...]
+    digest: str
+    agree: frozenset[str]
+    changes: Touched
+    applies: Touched
+    answer: Mapping[str, Any]
+
+    @property
+    def new(self) -> dict[Path, bytes]:
+        """The new texts, by path."""
+        return {draft.file: draft.new for draft in self.drafts}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the texts that it keeps."""
+        return sum(len(draft.new) + len(draft.old or b"") for draft in self.drafts)
+
+
+def draw_up(
+    session: Session,
+    kernel: Kernel,
+    base: str,
+    drafts: Sequence[Draft],
+    previous: Allocations,
+    in_force: LoadedIntent | None,
+) -> Candidate:
+    """Look at a change, without writing anything.
+
+    Args:
+        session: the gateway.
+        kernel: it is read.
+        base: the `identity` of the files that the drafts were made from.
+        drafts: the files that change.
+        previous: the allocations as they are.
+        in_force: what was applied last; None where nothing was.
+
+    Raises:
+        Busy: the files are others by now.
+        InvalidIntent: the YAML would be invalid.
+        DumpError: the kernel could not be read.
+        WarpError: the state folder cannot be read.
+    """
+    _refuse_moved(session, base)
+    before = _valid(session, previous)
+    new = {draft.file: draft.new for draft in drafts}
+    read = with_rollback(session, session.read(new, previous=previous))
+    refuse_lost_state(session, read, kernel)
+    target = session.target(read, create=False)
+    plan = described(session, target, planned_run(kernel, target), read)
+    removal = removes_most(read, previous)
+    risks = [*plan["risks"]]
+    if removal:
+        hint = "this needs the right to administer"
+        risks.insert(
+            0, {"code": MASS_REMOVAL, "path": "networks", "message": removal, "hint": hint}
+        )
+    agree = {item.code for item in read.risks} | ({MASS_REMOVAL} if removal else set())
+    changes, applies = touched(before, read), touched(in_force, read)
+    answer = {
+        "version": VERSION,
+        "id": _id(base, drafts),
+        "files": [shown(draft, session) for draft in drafts if draft.old != draft.new],
+        "networks": sorted(changes.networks),
+        "gateway": changes.gateway,
+        "plan": plan,
+        "findings": [finding_json(item) for item in read.warnings if item.code not in RISKS],
+        "risks": [*removal, *plan["risks"]],
+        "agree": sorted(agree),
+        "stale_configs": plan["stale_configs"],
+        "digest": plan["digest"],
+    }
+    return Candidate(
+        answer["id"],
+        base,
+        tuple(drafts),
+        plan["digest"],
+        frozenset(agree),
+        changes,
+        applies,
+        answer,
+    )
+
+
+def shown(draft: Draft, session: Session, context: int = 3) -> dict[str, str]:
+    """Return the name of a file, and how it changes."""
+    name = name_of(draft.file, session.main_file)
+    before = "/dev/null" if draft.old is None else name
+    return {"file": name, "diff": difference(draft, before, name, context)}
+
+
+def _valid(session: Session, previous: Allocations) -> LoadedIntent | None:
+    """Return the YAML as it is; None where it is invalid."""
+    try:
+        return session.read(previous=previous)
+    except InvalidIntent:
+        return None
+
+
+def touched(before: LoadedIntent | None, after: LoadedIntent) -> Touched:
+    """Return what differs between two intents, in what they say or in what they are allocated.
+
+    Where there is none before, everything does.
+    """
+    if before is None:
+        return Touched(frozenset(after.intent.networks), True)
+    was, now = before.intent.networks, after.intent.networks
+    had, has = before.allocations.networks, after.allocations.networks
+    networks = {
+        name
+        for name in was.keys() | now.keys()
+        if was.get(name) != now.get(name) or had.get(name) != has.get(name)
+    }
+    return Touched(frozenset(networks), _without_networks(before) != _without_networks(after))
+
+
+def _without_networks(read: LoadedIntent) -> Intent:
+    return read.intent.model_copy(update={"networks": {}})
+
+
+def removes_most(read: LoadedIntent, previous: Allocations) -> str:
+    """Say that an intent lacks more than half of the networks that were allocated; "" if not.
+
+    `gateway.removal_guard: false` agrees to that beforehand, in the same YAML.
+    """
+    if not read.intent.gateway.removal_guard:
+        return ""
+    total = len(previous.networks)
+    gone = sorted(previous.networks.keys() - read.allocations.networks.keys())
+    if len(gone) * 2 <= total:
+        return ""
+    return f"the YAML lacks {len(gone)} of {total} networks, {', '.join(gone[:3])} among them"
+
+
+def _removal_risk(read: LoadedIntent, previous: Allocations) -> list[dict[str, str]]:
+    """Return the risk of `removes_most`, as `outlook` has the others."""
+    message = removes_most(read, previous)
+    hint = "to agree to it needs the right to administer"
+    row = {"code": MASS_REMOVAL, "path": "networks", "message": message, "hint": hint}
+    return [row] if message else []
+
+
+# -- the files
+
+
+def name_of(path: Path, main: Path) -> str:
+    """Return what a file of the YAML is called in answers: `warp.yaml`, `networks.d/corp.yaml`."""
+    return path.name if path.parent == main.parent else f"{FOLDER}/{path.name}"
+
+
+def names_of(loaded: Loaded) -> dict[str, Path]:
+    """Return the files of the YAML by these names, the main one first."""
+    paths = [Path(source.file) for source in loaded.sources]
+    return {name_of(path, paths[0]): path for path in paths}
+
+
+def identity(loaded: Loaded) -> str:
+    """Return a digest of paths and contents of the files."""
+    return _hash((source.file.encode(), source.raw) for source in loaded.sources)
+
+
+def _id(base: str, drafts: Sequence[Draft]) -> str:
+    texts = [(str(draft.file).encode(), draft.new) for draft in drafts]
+    return _hash([(b"base", base.encode()), *texts])[:32]
+
+
+def _hash(pairs: Iterable[tuple[bytes, bytes]]) -> str:
+    hasher = hashlib.sha256()
+    for name, raw in pairs:
+        hasher.update(b"%d %d\n" % (len(name), len(raw)) + name + raw)
+    return hasher.hexdigest()
+
+
+def _refuse_moved(session: Session, base: str) -> None:
+    """Raises: Busy: the files are others than those that a change was made from."""
+    if identity(session.files()) != base:
+        text = "the files of the YAML have changed since this change was made"
+        raise Busy(text, code=STALE, hint=HINT)
+
+
+# -- applying
+
+
+def still_reviewed(
+    session: Session, kernel: Kernel, candidate: Candidate, digest: str, previous: Allocations
+) -> LoadedIntent:
+    """Return the intent of a candidate, to be applied now.
+
+    Raises:
+        Busy: the files, or the plan, are not those that were reviewed.
+        InvalidIntent: it has become invalid, because of the day or of the lock file.
+        DumpError: the kernel could not be read.
+        WarpError: the YAML comes from a repository.
+    """
+    session.to_edit()
+    _refuse_moved(session, candidate.base)
+    read = with_rollback(session, session.read(candidate.new, previous=previous))
+    try:
+        refuse_stale(kernel, session.target(read, create=False), digest)
+    except Busy as failure:
+        raise Busy(failure.message, code=STALE, hint=HINT) from None
+    return read
+
+
+def refuse_disagreed(read: LoadedIntent, previous: Allocations, agreed: Iterable[str]) -> None:
+    """Refuse a risk that nobody has agreed to.
+
+    Raises:
+        WarpError: there is one.
+    """
+    agreed = frozenset(agreed)
+    found = [(item.code, item.message) for item in read.risks]
+    removal = removes_most(read, previous)
+    if removal:
+        found.append((MASS_REMOVAL, removal))
+    for code, message in found:
+        if code not in agreed:
+            hint = f"agree to `{code}` to go on all the same"
+            raise WarpError(message, code="declined", who="operator", hint=hint)
+
+
+def write_all(drafts: Sequence[Draft]) -> None:
+    """Write all files or none.
+
+    Raises:
+        WarpError: one could not be written, or was changed meanwhile; the others are as before.
+    """
+    done: list[Draft] = []
+    try:
+        for draft in drafts:
+            if draft.old != draft.new:
+                write(draft)
+                done.append(draft)
+    except (WarpError, OSError):
+        for draft in reversed(done):
+            with contextlib.suppress(WarpError, OSError):
+                _take_back(draft)
+        raise
+
+
+def _take_back(draft: Draft) -> None:
+    if draft.old is None:
+        os.unlink(draft.file)
+    else:
+        replace(draft.file, draft.new, draft.old)

@@ -1,0 +1,115 @@
+"""Put the YAML back: the files of an entry of the history in place of those that it had to leave.
+
+Only files that the history holds are replaced or removed, so that no edit is lost.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warpd.errors import Busy, WarpError
+from warpd.intent.loader import Loaded
+from warpd.kernel.api import Kernel
+from warpd.reconcile.engine import ApplyResult, Progress
+from warpd.service.candidates import name_of, write_all
+from warpd.service.edits import Draft
+from warpd.service.history import NOTHING, History, HistoryEntry, files_digest
+from warpd.service.rollback import Undone, quiet, rollback_number, undo
+from warpd.service.views.report import undone_json
+from warpd.service.workspace import Session
+from warpd.store.atomic_file import told
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What makes the files those of an entry: files to write, and files to remove."""
+
+    drafts: tuple[Draft, ...]
+    gone: tuple[Path, ...]
+
+
+def undone_with_files(
+    session: Session, kernel: Kernel, to: int | None, progress: Progress = quiet
+) -> dict[str, Any]:
+    """Roll back kernel and files, inside `store.writer_if_possible`; return what was done.
+
+    Without `to`, and after an apply that nobody confirmed was undone, only the files are left to
+    put back.
+
+    Raises:
+        Busy: the files are not those that were applied: somebody has edited them since.
+        DumpError, InvalidIntent, WarpError: as `rollback.undo`; the YAML comes from a repository;
+            nothing was applied before; or a file could not be written.
+    """
+    session.to_edit()
+    history, loaded = History(session), session.files()
+    digest = _refuse_edited(history, loaded)
+    if to is None and history.pending() is None and digest == history.refused:
+        undone, number = Undone(ApplyResult(())), history.in_force_number()
+        restoration = _to_entry(session, loaded, history.entry(number))
+    else:
+        number = rollback_number(session, to)
+        if number == NOTHING:
+            raise WarpError(
+                "nothing was applied before, so that there are no files to put back",
+                code="nothing-kept",
+                who="operator",
+                hint="roll back without the files, and edit the YAML",
+            )
+        restoration = _to_entry(session, loaded, history.entry(number))
+        undone, number = undo(session, kernel, to, progress)
+    data = undone_json(undone.outcome, number, undone.unwritten)
+    if undone.unwritten is not None:
+        return {**data, "files": {"written": [], "removed": []}}
+    return {**data, "files": _restored(restoration, session.main_file)}
+
+
+def _refuse_edited(history: History, loaded: Loaded) -> str:
+    """Return the digest of the files, which the history must hold.
+
+    Raises:
+        Busy: it does not.
+    """
+    entry = history.in_force()
+    digest = files_digest({Path(source.file): source.raw for source in loaded.sources})
+    if digest not in (history.refused, entry.digest if entry is not None else ""):
+        raise Busy(
+            "the YAML is not the one that was applied: somebody has edited it since, and the edit"
+            " would be lost; nothing was changed",
+            code="file-changed",
+            hint="roll back without the files, and edit the YAML",
+        )
+    return digest
+
+
+def _to_entry(session: Session, loaded: Loaded, entry: HistoryEntry) -> Restoration:
+    main = session.main_file
+    old_main = Path(next(iter(entry.files)))
+    wanted = {_place(main, old_main, Path(name)): text for name, text in entry.files.items()}
+    there = {Path(source.file): source.raw for source in loaded.sources}
+    drafts = tuple(
+        Draft(path, there.get(path), text.encode())
+        for path, text in wanted.items()
+        if there.get(path) != text.encode()
+    )
+    return Restoration(drafts, tuple(path for path in there if path not in wanted))
+
+
+def _place(main: Path, old_main: Path, path: Path) -> Path:
+    """Return where a file of an entry is now; the folder may have moved since."""
+    return main if path == old_main else main.parent / name_of(path, old_main)
+
+
+def _restored(restoration: Restoration, main: Path) -> dict[str, list[str]]:
+    """Raises: WarpError: a file could not be written; then none is."""
+    write_all(restoration.drafts)
+    for path in restoration.gone:
+        with told(path):
+            os.unlink(path)
+    return {
+        "written": [name_of(draft.file, main) for draft in restoration.drafts],
+        "removed": [name_of(path, main) for path in restoration.gone],
+    }
