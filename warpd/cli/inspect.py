@@ -23,7 +23,6 @@ from warpd.cli.conditions import (
     intent_lines,
     read_now,
 )
-from warpd.cli.lists import Order, chosen, ordered, summary
 from warpd.cli.names import EndpointName, NetworkName
 from warpd.cli.output import Format
 from warpd.cli.tables import (
@@ -44,6 +43,7 @@ from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
 from warpd.service.health import facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
+from warpd.service.views.endpoint_list import Order, chosen, ordered, summary
 from warpd.service.views.render import (
     VERSION,
     blocked_text,

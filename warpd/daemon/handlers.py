@@ -8,27 +8,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
-from warpd.allocation.model import Allocations
 from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
-from warpd.intent.loader import Loaded
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.reconcile.incremental import replan
 from warpd.service.candidates import (
     Candidate,
+    YamlSnapshot,
     draw_up,
-    name_of,
     refuse_disagreed,
     still_reviewed,
     write_all,
 )
 from warpd.service.commitment import Commitment, commit
 from warpd.service.conditions import Condition, from_json
-from warpd.service.edits import Draft
+from warpd.service.edits import Draft, name_of
 from warpd.service.history import History, HistoryMark
 from warpd.service.queries import (
     applied_before,
@@ -62,23 +59,6 @@ FILES_STAY: Final = (
     "the files keep the new text if this is undone; warpd does not apply them by itself then, and"
     ' `warpctl rollback --files`, or {"files": true}, puts the earlier ones back'
 )
-
-
-@dataclass(frozen=True, slots=True)
-class YamlSnapshot:
-    """The files of the YAML at one moment.
-
-    Attributes:
-        loaded: the files.
-        allocations: those in the state folder, by which renames go.
-        origin: the repository that the files come from; "" where they are local.
-        folder: the folder of the repository that holds them; "." for its top.
-    """
-
-    loaded: Loaded
-    allocations: Allocations
-    origin: str
-    folder: str
 
 
 def status(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from warpd.allocation.model import Allocations
 from warpd.errors import Busy, InvalidIntent, WarpError
-from warpd.intent.loader import FOLDER, Loaded
+from warpd.intent.loader import Loaded
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.reconcile.engine import planned_run
 from warpd.service.commitment import refuse_lost_state
-from warpd.service.edits import Draft, difference, write
+from warpd.service.edits import Draft, difference, name_of, write
 from warpd.service.queries import refuse_stale
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.report import described, with_rollback
@@ -78,6 +78,22 @@ class Candidate:
     def size(self) -> int:
         """Bytes of the texts that it keeps."""
         return sum(len(draft.new) + len(draft.old or b"") for draft in self.drafts)
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSnapshot:
+    """The files of the YAML at one moment.
+
+    - `loaded`: the files.
+    - `allocations`: those in the state folder, by which renames go.
+    - `origin`: the repository that the files come from; "" where they are local.
+    - `folder`: the folder of the repository that holds them; "." for its top.
+    """
+
+    loaded: Loaded
+    allocations: Allocations
+    origin: str
+    folder: str
 
 
 def draw_up(
@@ -204,17 +220,6 @@ def _removal_risk(read: LoadedIntent, previous: Allocations) -> list[dict[str, s
 
 
 # -- the files
-
-
-def name_of(path: Path, main: Path) -> str:
-    """Return what a file of the YAML is called in answers: `warp.yaml`, `networks.d/corp.yaml`."""
-    return path.name if path.parent == main.parent else f"{FOLDER}/{path.name}"
-
-
-def names_of(loaded: Loaded) -> dict[str, Path]:
-    """Return the files of the YAML by these names, the main one first."""
-    paths = [Path(source.file) for source in loaded.sources]
-    return {name_of(path, paths[0]): path for path in paths}
 
 
 def identity(loaded: Loaded) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from warpd.yamlfile import editor
 
 BOM: Final = b"\xef\xbb\xbf"
 EMPTY: Final = "networks: {}\n"  # what an edit starts from where there is no file yet
+_NEW_FILE = re.compile(rf"{FOLDER}/[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}\.yaml")
 FIXED: Final = ("type", "endpoints")  # fields that cannot be removed
 
 
@@ -380,6 +382,47 @@ def _is_read(main: Path, name: str) -> bool:
 def _is_new(file: Path, folder: Path) -> bool:
     """Whether a path is one of a folder at which there is no file."""
     return file.resolve().parent == folder.resolve() and not file.exists()
+
+
+def name_of(path: Path, main: Path) -> str:
+    """Return what a file of the YAML is called in answers: `warp.yaml`, `networks.d/corp.yaml`."""
+    return path.name if path.parent == main.parent else f"{FOLDER}/{path.name}"
+
+
+def names_of(loaded: Loaded) -> dict[str, Path]:
+    """Return the files of the YAML by these names, the main one first."""
+    paths = [Path(source.file) for source in loaded.sources]
+    return {name_of(path, paths[0]): path for path in paths}
+
+
+def replaced(files: YamlFiles, texts: Mapping[str, bytes]) -> YamlFiles:
+    """Return the files with other texts, by name; a name that is not there yet is a new file.
+
+    Raises:
+        WarpError: a name is none of a file that this gateway reads, or would read.
+    """
+    known = names_of(files.loaded)
+    drafts = dict(files.drafts)
+    for name, text in texts.items():
+        path = known.get(name)
+        if path is not None:
+            drafts[path] = dataclasses.replace(_as_read(files.loaded, path), new=text)
+        else:
+            path = _new_file(files, name)
+            drafts[path] = Draft(path, None, text)
+    return dataclasses.replace(files, drafts=drafts)
+
+
+def _new_file(files: YamlFiles, name: str) -> Path:
+    path = files.main.parent / FOLDER / name.removeprefix(f"{FOLDER}/")
+    if _NEW_FILE.fullmatch(name) and _is_read(files.main, path.name) and not path.exists():
+        return path
+    raise WarpError(
+        f"{name[:80]} is not a file that this gateway reads",
+        code="unread-file",
+        who="operator",
+        hint=f"it reads {', '.join(names_of(files.loaded))}; a new one is {FOLDER}/NAME.yaml",
+    )
 
 
 # -- drafts

@@ -29,9 +29,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._/+-]+")
 _MODE: Final = "100644"
 
 
-def patch_of(
-    files: Sequence[tuple[str, Draft]], user: str, message: str, date_s: float
-) -> str:
+def patch_of(files: Sequence[tuple[str, Draft]], user: str, message: str, date_s: float) -> str:
     """Return a message for `git am`.
 
     Args:

@@ -14,8 +14,8 @@ from warpd.errors import Busy, WarpError
 from warpd.intent.loader import Loaded
 from warpd.kernel.api import Kernel
 from warpd.reconcile.engine import ApplyResult, Progress
-from warpd.service.candidates import name_of, write_all
-from warpd.service.edits import Draft
+from warpd.service.candidates import write_all
+from warpd.service.edits import Draft, name_of
 from warpd.service.history import NOTHING, History, HistoryEntry, files_digest
 from warpd.service.rollback import Undone, quiet, rollback_number, undo
 from warpd.service.views.report import undone_json

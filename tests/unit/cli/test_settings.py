@@ -20,9 +20,9 @@ from tests.command import Run
 from warpd.cli import names
 from warpd.cli.arguments import in_order
 from warpd.cli.fields import resources_of
-from warpd.cli.lists import Order, chosen, ordered, presence, summary
 from warpd.errors import WarpError
 from warpd.service.queries import files_diff
+from warpd.service.views.endpoint_list import Order, chosen, ordered, presence, summary
 from warpd.service.workspace import Session
 
 TEXT = """\

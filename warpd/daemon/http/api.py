@@ -86,6 +86,7 @@ class Api:
         identity: Identity | None,
     ) -> HttpRequest:
         """Raises: HttpError for a body that is malformed."""
+        arguments, size = await arguments_of(receive, route.body_max)
         return HttpRequest(
             method=route.method,
             path=route.path,
@@ -94,7 +95,8 @@ class Api:
             names=names,
             query=query_of(scope),
             headers=scope["headers"],
-            arguments=await arguments_of(receive),
+            arguments=arguments,
+            body_bytes=size,
             gone=receive,
         )
 

@@ -26,11 +26,11 @@ async def confirm(services: Services, request: HttpRequest) -> HttpResponse:
 
 
 async def rollback(services: Services, request: HttpRequest) -> HttpResponse:
-    """Undo what waits to be confirmed; {"to": N} goes back to a number of the history."""
+    """Undo what waits to be confirmed; `to`: a number of the history; `files`: the YAML too."""
     if "to" in request.arguments:
         require_right(request.who, Right.ADMINISTER)
         require_fresh(request.who)
-    return await _change(services, request, "rollback", {"to": int})
+    return await _change(services, request, "rollback", {"to": int, "files": bool})
 
 
 async def _change(

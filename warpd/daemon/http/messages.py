@@ -45,6 +45,7 @@ class HttpRequest:
         query: the last value of each name in the query.
         headers: names in lower case.
         arguments: the JSON object of the body; {} for an empty body.
+        body_bytes: the length of the body.
         gone: ends when the peer has gone.
     """
 
@@ -56,6 +57,7 @@ class HttpRequest:
     query: Mapping[str, str]
     headers: Headers
     arguments: Mapping[str, Any]
+    body_bytes: int
     gone: Callable[[], Awaitable[Any]]
 
     @property
@@ -97,15 +99,15 @@ def query_of(scope: Scope) -> dict[str, str]:
     return {name: given[-1] for name, given in values.items()}
 
 
-async def arguments_of(receive: Receive) -> dict[str, Any]:
-    """The JSON object of the body; {} for an empty one.
+async def arguments_of(receive: Receive, body_max: int) -> tuple[dict[str, Any], int]:
+    """The JSON object of the body, {} for an empty one; and the length of the body.
 
     Raises:
         HttpError: it is too large, too slow or no JSON object.
     """
     try:
         async with asyncio.timeout(SLOW_S):
-            raw = await _body(receive)
+            raw = await _body(receive, body_max)
     except TimeoutError:
         raise HttpError(408, "the body did not come") from None
     try:
@@ -114,18 +116,20 @@ async def arguments_of(receive: Receive) -> dict[str, Any]:
         raise HttpError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
         raise HttpError(400, "the body is not a JSON object")
-    return found
+    return found, len(raw)
 
 
-async def _body(receive: Receive) -> bytes:
-    raw = b""
+async def _body(receive: Receive, body_max: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
-        raw += bytes(message.get("body", b""))
-        if len(raw) > BODY_MAX:
+        parts.append(bytes(message.get("body", b"")))
+        size += len(parts[-1])
+        if size > body_max:
             raise HttpError(413, "the body is too large")
         if message["type"] != "http.request" or not message.get("more_body"):
-            return raw
+            return b"".join(parts)
 
 
 async def send_response(send: Send, response: HttpResponse) -> None:

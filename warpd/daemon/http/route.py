@@ -14,7 +14,7 @@ from warpd.daemon.http.auth import (
     AccessLevel,
     PeerCredentials,
 )
-from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse
+from warpd.daemon.http.messages import BODY_MAX, HttpError, HttpRequest, HttpResponse
 from warpd.daemon.http.services import Services
 from warpd.service.rights import Identity, Right, roles_with
 
@@ -48,6 +48,7 @@ class HttpRoute:
             default: a route that says nothing of it is an error when this package is imported.
         scope: what an identity of some networks gets.
         handler: answers it; its docstring is the description that clients read.
+        body_max: the most bytes that a body may have.
     """
 
     method: str
@@ -55,6 +56,7 @@ class HttpRoute:
     right: Right | Asker | None
     scope: NetworkScope
     handler: Handler
+    body_max: int = BODY_MAX
 
     def __post_init__(self) -> None:
         """Raises: TypeError for a route that does not say what it needs: never take it for open."""

@@ -431,7 +431,7 @@ def test_a_reader_may_look_and_change_nothing_by_any_route(
 ) -> None:
     """Every route that needs the right to change, by whatever method."""
     changing = [route for route in ROUTES if route.right is Right.CHANGE]
-    assert {route.path for route in changing} == {"/v1/apply", "/v1/confirm", "/v1/rollback"}
+    assert {"/v1/apply", "/v1/confirm", "/v1/rollback"} < {route.path for route in changing}
     assert {route.method for route in ROUTES if route.right is Right.LOOK} == {"GET"}
     asked = as_user(
         61999, [61002], lambda: [ask(path, route.method, route.path)[0] for route in changing]

@@ -23,6 +23,8 @@ class Order(StrEnum):
     traffic = "traffic"
 
 
+SEARCHED: Final = ("description", "address", "address6", "public_key")
+
 _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
     Order.name: lambda row: (natural(row["network"]), natural(row["name"])),
     Order.address: lambda row: (natural(row["network"]), int(ip_address(row["address"]))),
@@ -50,11 +52,24 @@ def presence(row: Row) -> str:
     return "online" if age < CONNECTED_S else "stale"
 
 
+def matches(row: Row, text: str) -> bool:
+    """Whether a text, in small letters, is in what people call an endpoint by: its name, network,
+    description, addresses or public key.
+    """
+    values = (f"{row['network']}/{row['name']}", *(row.get(key) for key in SEARCHED))
+    return any(text in str(value).casefold() for value in values if value)
+
+
 def chosen(rows: Iterable[Row], online: bool, stale: bool, never: bool) -> list[Row]:
     """Return the rows with one of the chosen presences; all rows where none is chosen."""
     flags = ((online, "online"), (stale, "stale"), (never, "present"))
     wanted = {word for is_asked, word in flags if is_asked}
     return [row for row in rows if not wanted or presence(row) in wanted]
+
+
+def order_key(row: Row, order: Order) -> Any:
+    """Return what rows are ordered by; no two rows have the same."""
+    return _KEYS[order](row), natural(row["network"]), natural(row["name"]), row["name"]
 
 
 def ordered(rows: Iterable[Row], order: Order) -> list[Row]:

@@ -1,0 +1,139 @@
+"""A whole daemon on the kernel in memory, with its control socket: what a client is answered.
+
+    with served(tmp_path, monkeypatch) as gateway:
+        gateway.daemon.write_text(TEXT)
+        status, body = gateway.post("/v1/changes", {"edits": [...]})
+
+The clock is the test's; requests are answered by the product's own handlers, on a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.daemon.simulation import INTERVAL_S, START_S, Simulation
+from warpd.daemon.handlers import ANSWERS, CHANGING
+from warpd.daemon.http import api
+from warpd.daemon.http.server import Server
+from warpd.daemon.mailbox import Request
+from warpd.service import history, queries
+from warpd.service.commitment import as_error
+from warpd.service.rights import ROLES, Identity
+
+
+class Gateway:
+    """One daemon and its socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.daemon = Simulation(folder)
+        self.folder, self.sock = folder, folder / "sock"
+        self.over = threading.Event()
+        self.timers: list[int] = []  # numbers of the applies for which a timer was started
+
+    def answer(self) -> None:
+        """Play the daemon's loop between its passes, by the test's clock."""
+        while not self.over.wait(0.005):
+            for request in self.daemon.mailbox.requests():
+                self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        daemon = self.daemon
+        try:
+            answer = ANSWERS[request.verb](daemon.reconciler, request.arguments)
+            if request.verb in CHANGING:
+                daemon.mailbox.moment += 1
+                daemon.scheduler.hear(None, daemon.now_s)
+            is_status = request.verb == "status"
+            request.answer.set_result(daemon.publisher.view(answer) if is_status else answer)
+        except Exception as failure:
+            request.answer.set_exception(as_error(failure))
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        raw = json.dumps(body).encode() if body is not None else None
+        return self.ask_raw(method, path, raw)
+
+    def ask_raw(self, method: str, path: str, raw: bytes | None) -> tuple[int, Any]:
+        line = _Line(self.sock)
+        with contextlib.closing(line):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                line.request(method, path, raw)
+            answer = line.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def post(self, path: str, body: Any) -> tuple[int, Any]:
+        return self.ask("POST", path, body)
+
+    def change(self, *edits: dict[str, Any]) -> dict[str, Any]:
+        """A change that is sound."""
+        status, body = self.post("/v1/changes", {"edits": list(edits)})
+        assert status == 200, body
+        return body
+
+    def apply(self, change: dict[str, Any], **more: Any) -> tuple[int, Any]:
+        path = f"/v1/changes/{change['id']}/apply"
+        return self.post(path, {"digest": change["digest"], **more})
+
+    @property
+    def everything(self) -> tuple[dict[str, tuple[bytes, int]], dict[Any, Any], int]:
+        """Contents and times of all files but the lock's, the kernel's objects, and the number of
+        events.
+        """
+        files = {
+            str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name != "lock"
+        }
+        return files, dict(self.daemon.kernel.objects), len(self.daemon.mailbox.events())
+
+
+class _Line(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("warpd", timeout=30)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self.path))
+
+
+@contextlib.contextmanager
+def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator[Gateway]:
+    """A gateway that has applied this YAML.
+
+    The timer of an apply that waits to be confirmed is a process that acts on the real kernel: only
+    its start is noted. The daemon itself undoes the apply, by the test's clock.
+    """
+    gateway = Gateway(folder)
+    monkeypatch.setattr(
+        queries, "start_timer", lambda _session, pending: gateway.timers.append(pending.number)
+    )
+    clock = lambda _which: START_S + gateway.daemon.now_s  # noqa: E731
+    monkeypatch.setattr(history.time, "clock_gettime", clock)
+    gateway.daemon.write_text(text)
+    gateway.daemon.turn(INTERVAL_S)
+    server = Server(gateway.daemon.mailbox, gateway.sock)
+    server.start()
+    loop = threading.Thread(target=gateway.answer, daemon=True)
+    loop.start()
+    try:
+        yield gateway
+    finally:
+        gateway.over.set()
+        loop.join()
+        server.stop()
+
+
+def become(monkeypatch: pytest.MonkeyPatch, role: str, *networks: str) -> None:
+    """Whoever asks now is somebody of this role, in these networks."""
+    who = Identity(f"{role} (test)", ROLES[role], networks or ("*",), "t1", role)
+    monkeypatch.setattr(api, "identity_of", lambda _peer: who)

@@ -1,0 +1,320 @@
+"""Routes that change the YAML: looked at first, then applied by digest, or proposed as a patch."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from warpd.daemon.http.change_requests import (
+    TEXT_MAX,
+    ChangeRequest,
+    apply_request,
+    change_request,
+    propose_request,
+)
+from warpd.daemon.http.kept_candidates import KEPT_S
+from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, require_right
+from warpd.daemon.http.services import Services
+from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.imports.csv import Roster, roster
+from warpd.service.candidates import MASS_REMOVAL, Candidate, YamlSnapshot, identity
+from warpd.service.edits import (
+    Draft,
+    YamlFiles,
+    add_endpoints,
+    editable,
+    edited,
+    endpoints_of,
+    in_order_of_lines,
+    names_of,
+    replaced,
+)
+from warpd.service.patch import patch_of
+from warpd.service.rights import Identity, Right
+from warpd.service.views.render import finding_json
+from warpd.service.views.scoped import diff_of_networks, plan_of_networks, rows_of_networks
+
+CSV_NAME: Final = "csv"  # of the text, in findings
+EDITING_S: Final = 20.0  # the longest that edits of a large file may take
+NO_STORE: Final = ((b"cache-control", b"no-store"),)
+# Statuses of failures that the client can mend, by code; any other failure of an edit is 422.
+STATUSES: Final = {
+    "source": 409,
+    "exists": 409,
+    "declined": 409,
+    "unknown-network": 404,
+    "unknown-endpoint": 404,
+}
+
+
+async def show_yaml(services: Services, request: HttpRequest) -> HttpResponse:
+    """The files of the YAML as they are, and whether they can be changed here."""
+    snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
+    paths = names_of(snapshot.loaded)
+    raw = {Path(source.file): source.raw for source in snapshot.loaded.sources}
+    files = {name: raw[path].decode(errors="replace") for name, path in paths.items()}
+    why = _why_fixed(snapshot)
+    data = {"version": 1, "files": files, "editable": not why, "why": why}
+    return dataclasses.replace(json_response(data), headers=NO_STORE)
+
+
+async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
+    """Look at a change: `edits`, `csv` for a `network`, or `files`; nothing is written."""
+    asked = change_request(request.arguments, request.body_bytes)
+    _refuse_unseen(request.who, asked)
+    async with services.editing:
+        snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
+        try:
+            candidate = await _looked_at(services, request, snapshot, asked)
+        except InvalidIntent as failure:
+            raise _invalid(request.who, failure) from None
+    refused = candidate.changes.outside(request.who.sees)
+    if refused and not request.who.sees_all:
+        raise _denied(request.who, refused)
+    if not services.candidates.keep(candidate):
+        raise HttpError(413, "the files are too large to be changed this way")
+    answer = {**candidate.answer, **_ways(snapshot)}
+    if not request.who.sees_all:
+        answer = await asyncio.to_thread(_seen, answer, candidate, request.who)
+    return dataclasses.replace(json_response(answer), headers=NO_STORE)
+
+
+async def apply_change(services: Services, request: HttpRequest) -> HttpResponse:
+    """Write the files of a reviewed change and apply them; 409 `stale`: the world has moved."""
+    candidate, asked = _kept(services, request), apply_request(request.arguments)
+    if MASS_REMOVAL in asked.agree:
+        require_right(request.who, Right.ADMINISTER)
+    refused = candidate.applies.outside(request.who.sees)
+    if refused and not request.who.sees_all:
+        raise _denied(request.who, refused, "the YAML holds changes that are not applied yet: ")
+    arguments: dict[str, Any] = {
+        "candidate": candidate,
+        "by": request.who.user,
+        "digest": asked.digest,
+        "agree": asked.agree,
+    }
+    if asked.confirm_within_s is not None:
+        arguments["confirm_within_s"] = asked.confirm_within_s
+    try:
+        data = await services.lookups.ask("apply_candidate", arguments)
+    except WarpError as failure:
+        if failure.code not in STATUSES:
+            raise
+        raise _as_answer(failure) from None
+    services.candidates.forget(candidate.id)
+    if not request.who.sees_all:
+        data = plan_of_networks(data, request.who.sees)
+    return json_response(data)
+
+
+async def propose_change(services: Services, request: HttpRequest) -> HttpResponse:
+    """A reviewed change as a patch for `git am`, with a `message`; nothing is written."""
+    candidate, message = _kept(services, request), propose_request(request.arguments)
+    if not request.who.sees_all:  # lines beside the change may be of other networks
+        raise _denied(request.who, ("whole files",))
+    snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
+    if identity(snapshot.loaded) != candidate.base:
+        text = "the files of the YAML have changed since this change was made"
+        raise HttpError(409, text, code="stale", hint="make the change again, and review it")
+    names = {path: name for name, path in names_of(snapshot.loaded).items()}
+    folder = "" if snapshot.folder == "." else snapshot.folder.strip("/") + "/"
+    main = Path(snapshot.loaded.sources[0].file)
+    files = [(folder + _name(names, main, draft), draft) for draft in candidate.drafts]
+    try:
+        patch = patch_of(files, request.who.user, message, time.time())
+    except WarpError as failure:
+        raise _as_answer(failure) from None
+    return dataclasses.replace(json_response({"version": 1, "patch": patch}), headers=NO_STORE)
+
+
+# -- making
+
+
+def _drafted(
+    snapshot: YamlSnapshot, asked: ChangeRequest, who: Identity
+) -> tuple[tuple[Draft, ...], Roster | None]:
+    """The files that change, and the rows of a CSV. On a thread of its own: it may take seconds.
+
+    Raises:
+        HttpError: it cannot be edited that way. InvalidIntent: a file cannot be read.
+    """
+    files, rows = editable(snapshot.loaded, snapshot.allocations), None
+    try:
+        if asked.files is not None:
+            files = replaced(files, asked.files)
+        elif asked.csv is not None:
+            network, kind = asked.csv.network, asked.csv.kind
+            rows = roster(asked.csv.text, CSV_NAME, endpoints_of(files, network), kind)
+            if rows.endpoints:
+                files = add_endpoints(files, network, rows.endpoints)
+        else:
+            files = _all_edited(files, asked)
+    except InvalidIntent:
+        raise
+    except WarpError as failure:
+        raise _as_answer(failure, hint=None if who.sees_all else "") from None
+    if rows is not None and not rows.endpoints:
+        raise InvalidIntent(rows.findings)
+    return tuple(files.drafts.values()), rows
+
+
+def _all_edited(files: YamlFiles, asked: ChangeRequest) -> YamlFiles:
+    """Raises: HttpError, WarpError."""
+    until_s = time.monotonic() + EDITING_S
+    for edit in asked.edits:
+        if time.monotonic() > until_s:
+            text = f"the edits take longer than {EDITING_S:.0f} s"
+            raise HttpError(413, text, hint="send fewer at a time, or a CSV")
+        files = edited(files, edit)
+    return files
+
+
+async def _looked_at(
+    services: Services, request: HttpRequest, snapshot: YamlSnapshot, asked: ChangeRequest
+) -> Candidate:
+    """The loop's look at a change.
+
+    Raises:
+        InvalidIntent: it would be invalid: with every problem, also of the rows of a CSV.
+        HttpError: it cannot be edited that way. Busy: the files are others by now.
+    """
+    drafts, rows = await asyncio.to_thread(_drafted, snapshot, asked, request.who)
+    arguments = {"base": identity(snapshot.loaded), "drafts": drafts}
+    findings: list[Finding] = []
+    try:
+        found: Candidate = await services.lookups.single("candidate", arguments, request.is_urgent)
+    except InvalidIntent as failure:
+        if asked.csv is None or rows is None:
+            raise
+        findings = [rows.relocate(item, asked.csv.network) for item in failure.findings]
+    findings += rows.findings if rows is not None else ()
+    if findings:
+        raise InvalidIntent(in_order_of_lines(findings))
+    return found
+
+
+def _invalid(who: Identity, failure: InvalidIntent) -> HttpError:
+    """Every problem that this identity may see."""
+    findings = [item for item in failure.findings if who.sees_all or _is_about(item, who)]
+    return HttpError(
+        422,
+        failure.message,
+        code=failure.code,
+        hint="nothing was kept; mend it and send it again",
+        exit_code=failure.exit_code,
+        findings=[render_finding(item) for item in findings],
+        problems=[finding_json(item) for item in findings],
+    )
+
+
+def _is_about(finding: Finding, who: Identity) -> bool:
+    """Whether a problem is of a network that is seen, or of the CSV that was sent."""
+    if finding.where is not None and finding.where.file == CSV_NAME:
+        return True
+    steps = finding.path.split(".")
+    return steps[0] == "networks" and len(steps) > 1 and who.sees(steps[1])
+
+
+def _as_answer(failure: WarpError, hint: str | None = None) -> HttpError:
+    """A failure that the client can mend, as an answer.
+
+    `hint` replaces the hint, which may name what somebody does not see.
+    """
+    text = failure.hint if hint is None else hint
+    status = STATUSES.get(failure.code, 422)
+    return HttpError(
+        status, failure.message, code=failure.code, hint=text, exit_code=failure.exit_code
+    )
+
+
+# -- what somebody may see and do
+
+
+def _refuse_unseen(who: Identity, asked: ChangeRequest) -> None:
+    """Refuse what names networks that are not seen: as if they were not there.
+
+    What a change touches is found by comparing intents; this only keeps names from being guessed.
+
+    Raises:
+        HttpError: there is such a name, or whole files are asked for.
+    """
+    if who.sees_all:
+        return
+    if asked.files is not None:
+        raise _denied(who, ("whole files",))
+    unseen = sorted(name for name in asked.networks if not who.sees(name))
+    if unseen:
+        raise _denied(who, [name[:SHOWN_MAX] for name in unseen])
+
+
+def _denied(who: Identity, what: Sequence[str], why: str = "") -> HttpError:
+    """The answer to a change of what this identity may not change; it names nothing unseen but
+    what was asked for.
+    """
+    seen = ", ".join(who.networks)
+    named = ", ".join(what) if not why else "parts of it are of others"
+    text = f"permission denied: {why}{who.user} may not change {named}"
+    return HttpError(403, text, code="denied", hint=f"its networks: {seen}")
+
+
+def _seen(answer: Mapping[str, Any], candidate: Candidate, who: Identity) -> dict[str, Any]:
+    """An answer without what is of networks that are not seen."""
+    drafts = [draft for draft in candidate.drafts if draft.old != draft.new]
+    files = [
+        {**row, "diff": diff_of_networks(draft, row["file"], who.sees)}
+        for row, draft in zip(answer["files"], drafts, strict=True)
+    ]
+    return {
+        **rows_of_networks(answer, who.sees),
+        "files": files,
+        "plan": plan_of_networks(answer["plan"], who.sees),
+    }
+
+
+def _why_fixed(snapshot: YamlSnapshot) -> str:
+    """Why the files cannot be changed here; "" where they can."""
+    if not snapshot.origin:
+        return ""
+    return f"the YAML comes from {snapshot.origin}: propose a change, and merge it there"
+
+
+def _ways(snapshot: YamlSnapshot) -> dict[str, Any]:
+    """What can be done with a change."""
+    why = _why_fixed(snapshot)
+    return {"editable": not why, "why": why, "kept_s": int(KEPT_S)}
+
+
+def _kept(services: Services, request: HttpRequest) -> Candidate:
+    """The change in the path.
+
+    Raises:
+        HttpError: it is not kept, or of networks that are not seen.
+    """
+    found = services.candidates.get(request.names["id"])
+    if found is not None and (request.who.sees_all or not found.changes.outside(request.who.sees)):
+        return found
+    raise HttpError(
+        404,
+        "there is no such change",
+        code="unknown-change",
+        hint=f"a change is kept for {KEPT_S / 60:.0f} minutes: make it again",
+    )
+
+
+def _name(names: Mapping[Path, str], main: Path, draft: Draft) -> str:
+    """What a file is called in the repository; a new one stands in networks.d."""
+    return names.get(draft.file) or str(draft.file.relative_to(main.parent))
+
+
+CHANGE, GATEWAY, FILTERED = Right.CHANGE, NetworkScope.GATEWAY, NetworkScope.FILTERED
+ROUTES: Final = (
+    HttpRoute("GET", "/v1/yaml", CHANGE, GATEWAY, show_yaml),
+    HttpRoute("POST", "/v1/changes", CHANGE, FILTERED, make_change, body_max=2 * TEXT_MAX),
+    HttpRoute("POST", "/v1/changes/{id}/apply", CHANGE, FILTERED, apply_change),
+    HttpRoute("POST", "/v1/changes/{id}/propose", CHANGE, FILTERED, propose_change),
+)

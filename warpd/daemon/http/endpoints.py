@@ -1,0 +1,187 @@
+"""Routes that find endpoints: answered from the published view, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.services import Services
+from warpd.daemon.http.view import NetworkView, View
+from warpd.service.rights import Identity, Right
+from warpd.service.views.endpoint_list import Order, matches, order_key, presence
+
+Row = dict[str, Any]
+
+PARAMETERS: Final = ("network", "q", "state", "sort", "after", "limit", "fresh")
+STATES: Final = ("online", "stale", "present", "missing", "disabled", "expired", "off")
+LIMIT: Final = 200
+LIMIT_MAX: Final = 1000
+TEXT_MAX: Final = 200  # characters of what is searched for
+CURSOR_MAX: Final = 2000
+# What a cursor keeps of the last row of a page: all that rows are ordered by.
+ORDERED_BY: Final[Mapping[str, tuple[type, ...]]] = {
+    "network": (str,),
+    "name": (str,),
+    "address": (str,),
+    "handshake_age_s": (int, type(None)),
+    "received_bytes": (int,),
+    "sent_bytes": (int,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which endpoints are asked for, and in which order.
+
+    Attributes:
+        network: of this network only; "" for all.
+        text: what has to be in them, in small letters.
+        state: one of STATES; "" for all.
+        order: what comes first.
+        after: what the last one of the page before is ordered by; None for the first page.
+        limit: how many.
+    """
+
+    network: str
+    text: str
+    state: str
+    order: Order
+    after: Any
+    limit: int
+
+    def wants(self, row: Row) -> bool:
+        """Whether an endpoint is one of those."""
+        if self.state and row["state"] != self.state:
+            return False
+        return not self.text or matches(row, self.text)
+
+    def is_later(self, row: Row) -> bool:
+        """Whether an endpoint comes behind the page before."""
+        return self.after is None or order_key(row, self.order) > self.after
+
+
+async def find_endpoints(services: Services, request: HttpRequest) -> HttpResponse:
+    """Endpoints of all networks: `network`, `q`, `state`, `sort`, `after`, `limit`."""
+    search = _search(request.query)
+    view = await services.lookups.view(request.query.get("fresh") == "1", request.is_urgent)
+    if search.network and not _is_there(view, search.network, request.who):
+        raise no_network(search.network)
+    rows, total = await _page(view, search, request.who)
+    following = _cursor(rows[search.limit - 1]) if len(rows) > search.limit else None
+    rows = rows[: search.limit]
+    return _answer(view, {"endpoints": rows, "next": following, "total": total})
+
+
+async def show_endpoint(services: Services, request: HttpRequest) -> HttpResponse:
+    """One endpoint, with its state and the version of its config."""
+    network, name = request.names["network"], request.names["endpoint"]
+    view = await services.lookups.view(request.query.get("fresh") == "1", request.is_urgent)
+    if network not in view.networks:
+        raise no_network(network)
+    for row in _rows(view.networks[network], request.who):
+        if row["name"] == name:
+            return _answer(view, row)
+    raise HttpError(404, f"there is no endpoint {network}/{name[:SHOWN_MAX]}")
+
+
+def _answer(view: View, data: Mapping[str, Any]) -> HttpResponse:
+    parts = json_response({"version": view.version, **data}).parts
+    return HttpResponse(parts=parts, headers=((b"warpd-as-of", view.as_of.encode()),))
+
+
+def _is_there(view: View, network: str, who: Identity) -> bool:
+    return network in view.networks and who.sees(network)
+
+
+async def _page(view: View, search: Search, who: Identity) -> tuple[list[Row], int]:
+    """The endpoints of a page, and one more if there is one; and how many there are of all pages.
+
+    Between two networks others are answered.
+    """
+    page: list[Row] = []
+    total = 0
+    for name, network in view.networks.items():
+        if search.network not in ("", name) or not who.sees(name):
+            continue
+        found = [row for row in _rows(network, who) if search.wants(row)]
+        total += len(found)
+        page += filter(search.is_later, found)
+        page = heapq.nsmallest(search.limit + 1, page, lambda row: order_key(row, search.order))
+        await asyncio.sleep(0)
+    return page, total
+
+
+def _rows(network: NetworkView, who: Identity) -> Iterator[Row]:
+    """The endpoints of a network, with their states; where they connect from is for some only."""
+    for row in json.loads(network.endpoints):
+        row["state"] = presence(row)
+        if not who.may(Right.SEE_ADDRESSES):
+            row.pop("endpoint", None)
+        yield row
+
+
+# -- what is asked
+
+
+def _search(query: Mapping[str, str]) -> Search:
+    """Raises: HttpError: a parameter is unknown, or none of its values."""
+    for name in query:
+        if name not in PARAMETERS:
+            text = f"there is no parameter {name[:SHOWN_MAX]}"
+            raise HttpError(400, text, hint=f"there are: {', '.join(PARAMETERS)}")
+    state, sort = query.get("state", ""), query.get("sort", Order.name.value)
+    if state and state not in STATES:
+        raise HttpError(400, f"`state` is one of {', '.join(STATES)}")
+    if sort not in set(Order):
+        raise HttpError(400, f"`sort` is one of {', '.join(Order)}")
+    order = Order(sort)
+    return Search(
+        query.get("network", "")[:TEXT_MAX],
+        query.get("q", "")[:TEXT_MAX].strip().casefold(),
+        state,
+        order,
+        _after(query["after"], order) if query.get("after") else None,
+        _limit(query.get("limit", str(LIMIT))),
+    )
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= LIMIT_MAX:
+        raise HttpError(400, f"`limit` is a number from 1 to {LIMIT_MAX}")
+    return int(text[:9])
+
+
+def _cursor(row: Row) -> str:
+    """What a client sends as `after` for the next page."""
+    values = [row[name] for name in ORDERED_BY]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def _after(text: str, order: Order) -> Any:
+    """What the last endpoint of the page before is ordered by. Raises: HttpError: it is none."""
+    try:
+        padded = text[:CURSOR_MAX] + "=" * (-len(text[:CURSOR_MAX]) % 4)
+        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        row = dict(zip(ORDERED_BY, values, strict=True))
+        if all(type(row[name]) in types for name, types in ORDERED_BY.items()):
+            return order_key(row, order)
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        pass
+    raise HttpError(400, "`after` is `next` of the page before")
+
+
+LOOK = Right.LOOK
+ROUTES: Final = (
+    HttpRoute("GET", "/v1/endpoints", LOOK, NetworkScope.FILTERED, find_endpoints),
+    HttpRoute(
+        "GET", "/v1/endpoints/{network}/{endpoint}", LOOK, NetworkScope.NETWORK, show_endpoint
+    ),
+)
