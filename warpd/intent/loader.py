@@ -75,6 +75,11 @@ class Loaded:
     sources: tuple[Source, ...]
     owners: Mapping[str, int]
 
+    @property
+    def contents(self) -> dict[Path, bytes]:
+        """The bytes of the files by path, the main one first."""
+        return {Path(source.file): source.raw for source in self.sources}
+
     def locate(self, finding: Finding) -> Finding:
         """Return the finding with a place: that of the deepest part of its path that the files
         contain. A finding that has a place already is returned as it is.

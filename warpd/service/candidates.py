@@ -185,12 +185,14 @@ def touched(before: LoadedIntent | None, after: LoadedIntent) -> Touched:
         return Touched(frozenset(after.intent.networks), True)
     was, now = before.intent.networks, after.intent.networks
     had, has = before.allocations.networks, after.allocations.networks
-    networks = {
-        name
-        for name in was.keys() | now.keys()
-        if was.get(name) != now.get(name) or had.get(name) != has.get(name)
-    }
-    return Touched(frozenset(networks), _without_networks(before) != _without_networks(after))
+    networks = _differing(was, now) | (_differing(had, has) & (was.keys() | now.keys()))
+    return Touched(networks, _without_networks(before) != _without_networks(after))
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset[str]:
+    """Return the keys at which two mappings differ."""
+    names = before.keys() | after.keys()
+    return frozenset(name for name in names if before.get(name) != after.get(name))
 
 
 def _without_networks(read: LoadedIntent) -> Intent:
@@ -224,19 +226,22 @@ def _removal_risk(read: LoadedIntent, previous: Allocations) -> list[dict[str, s
 
 def identity(loaded: Loaded) -> str:
     """Return a digest of paths and contents of the files."""
-    return _hash((source.file.encode(), source.raw) for source in loaded.sources)
+    hasher = hashlib.sha256()
+    for source in loaded.sources:
+        _add(hasher, source.file, source.raw)
+    return hasher.hexdigest()
 
 
 def _id(base: str, drafts: Sequence[Draft]) -> str:
-    texts = [(str(draft.file).encode(), draft.new) for draft in drafts]
-    return _hash([(b"base", base.encode()), *texts])[:32]
+    hasher = hashlib.sha256(base.encode())
+    for draft in drafts:
+        _add(hasher, str(draft.file), draft.new)
+    return hasher.hexdigest()[:32]
 
 
-def _hash(pairs: Iterable[tuple[bytes, bytes]]) -> str:
-    hasher = hashlib.sha256()
-    for name, raw in pairs:
-        hasher.update(b"%d %d\n" % (len(name), len(raw)) + name + raw)
-    return hasher.hexdigest()
+def _add(hasher: hashlib._Hash, name: str, raw: bytes) -> None:
+    encoded = name.encode()
+    hasher.update(b"%d %d\n" % (len(encoded), len(raw)) + encoded + raw)
 
 
 def _refuse_moved(session: Session, base: str) -> None:
@@ -277,14 +282,17 @@ def refuse_disagreed(read: LoadedIntent, previous: Allocations, agreed: Iterable
         WarpError: there is one.
     """
     agreed = frozenset(agreed)
-    found = [(item.code, item.message) for item in read.risks]
     removal = removes_most(read, previous)
-    if removal:
-        found.append((MASS_REMOVAL, removal))
-    for code, message in found:
-        if code not in agreed:
-            hint = f"agree to `{code}` to go on all the same"
-            raise WarpError(message, code="declined", who="operator", hint=hint)
+    if removal and MASS_REMOVAL not in agreed:
+        raise _declined(MASS_REMOVAL, removal)
+    for item in read.risks:
+        if item.code not in agreed:
+            raise _declined(item.code, item.message)
+
+
+def _declined(code: str, message: str) -> WarpError:
+    hint = f"agree to `{code}` to go on all the same"
+    return WarpError(message, code="declined", who="operator", hint=hint)
 
 
 def write_all(drafts: Sequence[Draft]) -> None:

@@ -268,7 +268,7 @@ def _set(
             who="operator",
             hint="see --help for the fields",
         )
-    removable = [name for name in there if name not in FIXED]
+    removable = there.keys() - set(FIXED)
     for name, value in edit.fields.items():
         if value is None and name not in removable:
             raise WarpError(
@@ -335,7 +335,9 @@ def given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without(owners: Mapping[str, Path], name: str) -> dict[str, Path]:
-    return {other: path for other, path in owners.items() if other != name}
+    rest = dict(owners)
+    del rest[name]
+    return rest
 
 
 # -- which file
@@ -357,10 +359,10 @@ def target_of(loaded: Loaded, file: Path | None) -> Path:
         return main
     folder = main.parent / FOLDER
     candidates = (file, main.parent / file, folder / file)
-    known = {Path(source.file).resolve(): Path(source.file) for source in loaded.sources}
     for candidate in candidates:
-        if candidate.resolve() in known:
-            return known[candidate.resolve()]
+        for source in loaded.sources:
+            if candidate.resolve() == Path(source.file).resolve():
+                return Path(source.file)
     if _is_read(main, file.name) and any(_is_new(candidate, folder) for candidate in candidates):
         return folder / file.name
     hint = f"it reads {main} and, if there is that folder, {folder}/*.yaml"
@@ -445,10 +447,8 @@ def _changed(files: YamlFiles, path: Path, change: Callable[[str], str]) -> Yaml
 
 
 def _as_read(loaded: Loaded, path: Path) -> Draft:
-    for source in loaded.sources:
-        if Path(source.file) == path:
-            return Draft(path, source.raw, source.raw)
-    return _untouched(path)
+    raw = loaded.contents.get(path)
+    return Draft(path, raw, raw) if raw is not None else _untouched(path)
 
 
 def _untouched(file: Path) -> Draft:

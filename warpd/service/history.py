@@ -117,7 +117,7 @@ def files_digest(files: Mapping[Path, bytes]) -> str:
 
 
 def files_of(read: LoadedIntent) -> dict[Path, bytes]:
-    return {Path(source.file): source.raw for source in read.loaded.sources}
+    return read.loaded.contents
 
 
 class History:

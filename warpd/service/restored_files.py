@@ -74,7 +74,7 @@ def _refuse_edited(history: History, loaded: Loaded) -> str:
         Busy: it does not.
     """
     entry = history.in_force()
-    digest = files_digest({Path(source.file): source.raw for source in loaded.sources})
+    digest = files_digest(loaded.contents)
     if digest not in (history.refused, entry.digest if entry is not None else ""):
         raise Busy(
             "the YAML is not the one that was applied: somebody has edited it since, and the edit"
@@ -89,13 +89,12 @@ def _to_entry(session: Session, loaded: Loaded, entry: HistoryEntry) -> Restorat
     main = session.main_file
     old_main = Path(next(iter(entry.files)))
     wanted = {_place(main, old_main, Path(name)): text for name, text in entry.files.items()}
-    there = {Path(source.file): source.raw for source in loaded.sources}
-    drafts = tuple(
-        Draft(path, there.get(path), text.encode())
-        for path, text in wanted.items()
-        if there.get(path) != text.encode()
-    )
-    return Restoration(drafts, tuple(path for path in there if path not in wanted))
+    there = loaded.contents
+    drafts = []
+    for path, text in wanted.items():
+        if there.get(path) != text.encode():
+            drafts.append(Draft(path, there.get(path), text.encode()))
+    return Restoration(tuple(drafts), tuple(sorted(there.keys() - wanted.keys())))
 
 
 def _place(main: Path, old_main: Path, path: Path) -> Path:

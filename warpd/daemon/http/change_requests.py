@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from warpd.daemon.http.messages import BODY_MAX, HttpError
 from warpd.intent.model import Endpoint, Network
@@ -14,57 +15,181 @@ from warpd.yamlfile.editor import nearest
 EDITS_MAX: Final = 200
 NAME_MAX: Final = 200  # characters of a name
 DEPTH_MAX: Final = 4  # of lists and mappings in a field
-TEXT_MAX: Final = 1024 * 1024  # bytes of a CSV text or of all files
+TEXT_MAX: Final = 1024 * 1024  # characters of a CSV text or of a file
 CODES_MAX: Final = 20  # that are agreed to
+FILES_MAX: Final = 1000
+SHOWN_MAX: Final = 200  # characters of what is wrong that an answer repeats
 
 NETWORK_FIELDS: Final = frozenset(Network.model_fields) - {"endpoints"}
 ENDPOINT_FIELDS: Final = frozenset(Endpoint.model_fields)
-# What an edit takes beside `op`, and whether it has to be there.
-KEYS: Final[Mapping[str, Mapping[str, bool]]] = {
-    "add_network": {"network": True, "fields": True},
-    "set_network": {"network": True, "fields": True},
-    "rename_network": {"network": True, "to": True},
-    "remove_network": {"network": True},
-    "add_endpoint": {"network": True, "endpoint": True, "fields": True},
-    "set_endpoint": {"network": True, "endpoint": True, "fields": True},
-    "rename_endpoint": {"network": True, "endpoint": True, "to": True},
-    "remove_endpoint": {"network": True, "endpoint": True},
-    "rotate_endpoint": {"network": True, "endpoint": True},
-}
 
 
-@dataclass(frozen=True, slots=True)
-class CsvText:
-    """Endpoints as a CSV text, for one network; `kind` is the type where a row has none."""
+def _plain(value: Any, depth: int = DEPTH_MAX) -> bool:
+    """Whether a value can be written into the YAML."""
+    if type(value) in (str, int, bool):
+        return True
+    if not depth or not isinstance(value, list | dict):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return all(_plain(item, depth - 1) for item in items)
 
-    text: bytes
-    network: str
-    kind: str | None
+
+def _check_fields(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    for name, value in fields.items():
+        if name not in known:
+            raise ValueError(f"there is no field {name[:40]}: {nearest(name, known)}")
+        if value is not None and not _plain(value):
+            text = "no text, whole number, true or false, nor a list or object of these"
+            raise ValueError(f"{name} is {text}")
+    return fields
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRequest:
-    """What is asked for: edits, or a CSV text, or the texts of whole files by name."""
+def _check_given(fields: dict[str, Any]) -> dict[str, Any]:
+    if None in fields.values():
+        raise ValueError("null removes a field, and there is none yet")
+    return fields
 
-    edits: tuple[Edit, ...] = ()
-    csv: CsvText | None = None
-    files: Mapping[str, bytes] | None = None
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX)]
+Text = Annotated[str, Field(max_length=TEXT_MAX)]
+NetworkFields = Annotated[
+    dict[str, Any],
+    Field(min_length=1),
+    AfterValidator(lambda fields: _check_fields(fields, NETWORK_FIELDS)),
+]
+EndpointFields = Annotated[
+    dict[str, Any],
+    Field(min_length=1),
+    AfterValidator(lambda fields: _check_fields(fields, ENDPOINT_FIELDS)),
+]
+
+
+class Body(BaseModel):
+    """The body of a request, or a part of it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AddNetwork(Body):
+    op: Literal["add_network"]
+    network: Name
+    fields: Annotated[NetworkFields, AfterValidator(_check_given)]
+
+
+class SetNetwork(Body):
+    op: Literal["set_network"]
+    network: Name
+    fields: NetworkFields
+
+
+class RenameNetwork(Body):
+    op: Literal["rename_network"]
+    network: Name
+    to: Name
+
+
+class RemoveNetwork(Body):
+    op: Literal["remove_network"]
+    network: Name
+
+
+class AddEndpoint(Body):
+    op: Literal["add_endpoint"]
+    network: Name
+    endpoint: Name
+    fields: Annotated[EndpointFields, AfterValidator(_check_given)]
+
+
+class SetEndpoint(Body):
+    op: Literal["set_endpoint"]
+    network: Name
+    endpoint: Name
+    fields: EndpointFields
+
+
+class RenameEndpoint(Body):
+    op: Literal["rename_endpoint"]
+    network: Name
+    endpoint: Name
+    to: Name
+
+
+class OneEndpoint(Body):
+    op: Literal["remove_endpoint", "rotate_endpoint"]
+    network: Name
+    endpoint: Name
+
+
+AnyEdit = Annotated[
+    AddNetwork
+    | SetNetwork
+    | RenameNetwork
+    | RemoveNetwork
+    | AddEndpoint
+    | SetEndpoint
+    | RenameEndpoint
+    | OneEndpoint,
+    Field(discriminator="op"),
+]
+
+
+class EditsBody(Body):
+    """Edits, in this order."""
+
+    edits: Annotated[list[AnyEdit], Field(min_length=1, max_length=EDITS_MAX)]
+
+    @property
+    def as_edits(self) -> list[Edit]:
+        return [Edit(**edit.model_dump()) for edit in self.edits]
 
     @property
     def networks(self) -> frozenset[str]:
         """The networks that it names."""
-        names = {edit.network for edit in self.edits}
-        names |= {edit.to for edit in self.edits if edit.op == "rename_network"}
-        return frozenset(names | ({self.csv.network} if self.csv is not None else set()))
+        renamed = (edit.to for edit in self.edits if isinstance(edit, RenameNetwork))
+        return frozenset([*(edit.network for edit in self.edits), *renamed])
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewedApply:
+class CsvBody(Body):
+    """Endpoints as a CSV text, for one network; `type` is that of rows that have none."""
+
+    csv: Text
+    network: Name
+    type: Name | None = None
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """The network that it names."""
+        return frozenset({self.network})
+
+
+class FilesBody(Body):
+    """The texts of whole files by name."""
+
+    files: Annotated[dict[str, Text], Field(min_length=1, max_length=FILES_MAX)]
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {name: text.encode() for name, text in self.files.items()}
+
+
+ChangeRequest = EditsBody | CsvBody | FilesBody
+
+
+class ReviewedApply(Body):
     """How a reviewed change is applied."""
 
-    digest: str
-    agree: tuple[str, ...]
-    confirm_within_s: int | None
+    digest: Name
+    agree: Annotated[list[Name], Field(max_length=CODES_MAX)] = []
+    confirm_within_s: int | None = None
+
+
+class Proposal(Body):
+    """What the commit of a proposed change says."""
+
+    message: Text
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 def change_request(body: Mapping[str, Any], size: int) -> ChangeRequest:
@@ -74,128 +199,25 @@ def change_request(body: Mapping[str, Any], size: int) -> ChangeRequest:
         HttpError: it is not of that shape, or too large.
     """
     if "csv" in body:
-        _only(body, {"csv": True, "network": True, "type": False}, "a CSV")
-        kind = _text(body, "type") if "type" in body else None
-        return ChangeRequest(csv=CsvText(_utf8(body, "csv"), _name(body, "network"), kind))
+        return body_of(CsvBody, body)
     if "files" in body:
-        _only(body, {"files": True}, "a change of files")
-        files = _mapping(body, "files")
-        return ChangeRequest(files={name: _utf8(files, name) for name in files})
-    _only(body, {"edits": True}, "a change")
+        return body_of(FilesBody, body)
     if size > BODY_MAX:
         raise HttpError(413, "the body is too large", hint="send fewer edits, or a CSV")
-    rows = body["edits"]
-    if not isinstance(rows, list) or not 0 < len(rows) <= EDITS_MAX:
-        raise HttpError(400, f"`edits` is a list of 1 to {EDITS_MAX} edits")
-    return ChangeRequest(tuple(_edit(row, number) for number, row in enumerate(rows, 1)))
+    return body_of(EditsBody, body)
 
 
-def apply_request(body: Mapping[str, Any]) -> ReviewedApply:
-    """Read the body of POST /v1/changes/{id}/apply.
+def body_of(kind: type[AnyBody], body: Mapping[str, Any]) -> AnyBody:
+    """Read a body.
 
     Raises:
-        HttpError: it is not of that shape.
+        HttpError: it is not of that shape; the first thing that is wrong with it is said.
     """
-    _only(body, {"digest": True, "agree": False, "confirm_within_s": False}, "an apply")
-    agree = body.get("agree", [])
-    if not isinstance(agree, list) or len(agree) > CODES_MAX:
-        raise HttpError(400, "`agree` is a list of codes of risks")
-    if not all(isinstance(code, str) for code in agree):
-        raise HttpError(400, "`agree` is a list of codes of risks")
-    within_s = body.get("confirm_within_s")
-    if within_s is not None and type(within_s) is not int:
-        raise HttpError(400, "`confirm_within_s` is a whole number of seconds")
-    return ReviewedApply(_text(body, "digest"), tuple(agree), within_s)
-
-
-def propose_request(body: Mapping[str, Any]) -> str:
-    """Return the message of the body of POST /v1/changes/{id}/propose.
-
-    Raises:
-        HttpError: it is not of that shape.
-    """
-    _only(body, {"message": True}, "a proposal")
-    return _text(body, "message", TEXT_MAX)
-
-
-def _edit(row: Any, number: int) -> Edit:
-    what = f"edit {number}"
-    if not isinstance(row, dict):
-        raise HttpError(400, f"{what} is not an object")
-    op = row.get("op")
-    if not isinstance(op, str) or op not in KEYS:
-        raise HttpError(400, f"{what} has no known `op`", hint=f"one of: {', '.join(KEYS)}")
-    _only(row, {"op": True, **KEYS[op]}, f"{what} ({op})")
-    return Edit(
-        op,
-        _name(row, "network"),
-        _name(row, "endpoint") if "endpoint" in row else "",
-        _fields(row, op, what) if "fields" in row else {},
-        _name(row, "to") if "to" in row else "",
-    )
-
-
-def _fields(row: Mapping[str, Any], op: str, what: str) -> dict[str, Any]:
-    fields = _mapping(row, "fields")
-    known = NETWORK_FIELDS if op.endswith("_network") else ENDPOINT_FIELDS
-    for name, value in fields.items():
-        if name not in known:
-            text = f"{what}: there is no field {name[:40]}"
-            raise HttpError(400, text, hint=nearest(name, known))
-        if value is None and not op.startswith("set_"):
-            raise HttpError(400, f"{what}: {name} is null", hint="leave it out")
-        if value is not None and not _is_plain(value, DEPTH_MAX):
-            text = f"{what}: {name} is no text, whole number, true or false, nor a list of these"
-            raise HttpError(400, text)
-    return fields
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether a value can be written into the YAML."""
-    if type(value) in (str, int, bool):
-        return True
-    if depth and isinstance(value, list):
-        return all(_is_plain(item, depth - 1) for item in value)
-    if depth and isinstance(value, dict):
-        return all(_is_plain(item, depth - 1) for item in value.values())
-    return False
-
-
-def _only(body: Mapping[str, Any], keys: Mapping[str, bool], what: str) -> None:
-    """Raises: HttpError: a key is unknown, or one that has to be there is not."""
-    for name in body:
-        if name not in keys:
-            text = f"{what} has no `{name[:40]}`"
-            raise HttpError(400, text, hint=f"it takes: {', '.join(keys)}")
-    for name, needed in keys.items():
-        if needed and name not in body:
-            text = f"{what} needs `{name}`"
-            raise HttpError(400, text, hint=f"it takes: {', '.join(keys)}")
-
-
-def _text(body: Mapping[str, Any], key: str, size_max: int = NAME_MAX) -> str:
-    value = body[key]
-    if not isinstance(value, str) or len(value) > size_max:
-        raise HttpError(400, f"`{key[:40]}` is a text of up to {size_max} characters")
-    return value
-
-
-def _name(body: Mapping[str, Any], key: str) -> str:
-    value = _text(body, key)
-    if not value:
-        raise HttpError(400, f"`{key}` is empty")
-    return value
-
-
-def _mapping(body: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = body[key]
-    if not isinstance(value, dict) or not value:
-        raise HttpError(400, f"`{key}` is an object with at least one member")
-    return value
-
-
-def _utf8(body: Mapping[str, Any], key: str) -> bytes:
     try:
-        return _text(body, key, TEXT_MAX).encode()
-    except UnicodeError:
-        raise HttpError(400, f"`{key[:40]}` is not Unicode text") from None
+        return kind.model_validate(body)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_context=False, include_input=False)[0]
+        steps = [str(step)[:40] for step in first["loc"]]
+        text = first["msg"].removeprefix("Value error, ")[:SHOWN_MAX]
+        hint = f"it takes: {', '.join(kind.model_fields)}"
+        raise HttpError(400, f"{'.'.join(steps)}: {text}", code="bad-request", hint=hint) from None

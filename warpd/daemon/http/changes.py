@@ -12,9 +12,13 @@ from typing import Any, Final
 from warpd.daemon.http.change_requests import (
     TEXT_MAX,
     ChangeRequest,
-    apply_request,
+    CsvBody,
+    EditsBody,
+    FilesBody,
+    Proposal,
+    ReviewedApply,
+    body_of,
     change_request,
-    propose_request,
 )
 from warpd.daemon.http.kept_candidates import KEPT_S
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
@@ -31,6 +35,7 @@ from warpd.service.edits import (
     edited,
     endpoints_of,
     in_order_of_lines,
+    name_of,
     names_of,
     replaced,
 )
@@ -56,7 +61,7 @@ async def show_yaml(services: Services, request: HttpRequest) -> HttpResponse:
     """The files of the YAML as they are, and whether they can be changed here."""
     snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
     paths = names_of(snapshot.loaded)
-    raw = {Path(source.file): source.raw for source in snapshot.loaded.sources}
+    raw = snapshot.loaded.contents
     files = {name: raw[path].decode(errors="replace") for name, path in paths.items()}
     why = _why_fixed(snapshot)
     data = {"version": 1, "files": files, "editable": not why, "why": why}
@@ -86,7 +91,7 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def apply_change(services: Services, request: HttpRequest) -> HttpResponse:
     """Write the files of a reviewed change and apply them; 409 `stale`: the world has moved."""
-    candidate, asked = _kept(services, request), apply_request(request.arguments)
+    candidate, asked = _kept(services, request), body_of(ReviewedApply, request.arguments)
     if MASS_REMOVAL in asked.agree:
         require_right(request.who, Right.ADMINISTER)
     refused = candidate.applies.outside(request.who.sees)
@@ -114,19 +119,18 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
 
 async def propose_change(services: Services, request: HttpRequest) -> HttpResponse:
     """A reviewed change as a patch for `git am`, with a `message`; nothing is written."""
-    candidate, message = _kept(services, request), propose_request(request.arguments)
+    candidate, asked = _kept(services, request), body_of(Proposal, request.arguments)
     if not request.who.sees_all:  # lines beside the change may be of other networks
         raise _denied(request.who, ("whole files",))
     snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
     if identity(snapshot.loaded) != candidate.base:
         text = "the files of the YAML have changed since this change was made"
         raise HttpError(409, text, code="stale", hint="make the change again, and review it")
-    names = {path: name for name, path in names_of(snapshot.loaded).items()}
     folder = "" if snapshot.folder == "." else snapshot.folder.strip("/") + "/"
     main = Path(snapshot.loaded.sources[0].file)
-    files = [(folder + _name(names, main, draft), draft) for draft in candidate.drafts]
+    files = [(folder + name_of(draft.file, main), draft) for draft in candidate.drafts]
     try:
-        patch = patch_of(files, request.who.user, message, time.time())
+        patch = patch_of(files, request.who.user, asked.message, time.time())
     except WarpError as failure:
         raise _as_answer(failure) from None
     return dataclasses.replace(json_response({"version": 1, "patch": patch}), headers=NO_STORE)
@@ -145,13 +149,13 @@ def _drafted(
     """
     files, rows = editable(snapshot.loaded, snapshot.allocations), None
     try:
-        if asked.files is not None:
-            files = replaced(files, asked.files)
-        elif asked.csv is not None:
-            network, kind = asked.csv.network, asked.csv.kind
-            rows = roster(asked.csv.text, CSV_NAME, endpoints_of(files, network), kind)
+        if isinstance(asked, FilesBody):
+            files = replaced(files, asked.contents)
+        elif isinstance(asked, CsvBody):
+            there = endpoints_of(files, asked.network)
+            rows = roster(asked.csv.encode(), CSV_NAME, there, asked.type)
             if rows.endpoints:
-                files = add_endpoints(files, network, rows.endpoints)
+                files = add_endpoints(files, asked.network, rows.endpoints)
         else:
             files = _all_edited(files, asked)
     except InvalidIntent:
@@ -163,10 +167,10 @@ def _drafted(
     return tuple(files.drafts.values()), rows
 
 
-def _all_edited(files: YamlFiles, asked: ChangeRequest) -> YamlFiles:
+def _all_edited(files: YamlFiles, asked: EditsBody) -> YamlFiles:
     """Raises: HttpError, WarpError."""
     until_s = time.monotonic() + EDITING_S
-    for edit in asked.edits:
+    for edit in asked.as_edits:
         if time.monotonic() > until_s:
             text = f"the edits take longer than {EDITING_S:.0f} s"
             raise HttpError(413, text, hint="send fewer at a time, or a CSV")
@@ -189,9 +193,9 @@ async def _looked_at(
     try:
         found: Candidate = await services.lookups.single("candidate", arguments, request.is_urgent)
     except InvalidIntent as failure:
-        if asked.csv is None or rows is None:
+        if not isinstance(asked, CsvBody) or rows is None:
             raise
-        findings = [rows.relocate(item, asked.csv.network) for item in failure.findings]
+        findings = [rows.relocate(item, asked.network) for item in failure.findings]
     findings += rows.findings if rows is not None else ()
     if findings:
         raise InvalidIntent(in_order_of_lines(findings))
@@ -245,11 +249,11 @@ def _refuse_unseen(who: Identity, asked: ChangeRequest) -> None:
     """
     if who.sees_all:
         return
-    if asked.files is not None:
+    if isinstance(asked, FilesBody):
         raise _denied(who, ("whole files",))
-    unseen = sorted(name for name in asked.networks if not who.sees(name))
-    if unseen:
-        raise _denied(who, [name[:SHOWN_MAX] for name in unseen])
+    for name in sorted(asked.networks):
+        if not who.sees(name):
+            raise _denied(who, (name[:SHOWN_MAX],))
 
 
 def _denied(who: Identity, what: Sequence[str], why: str = "") -> HttpError:
@@ -264,11 +268,10 @@ def _denied(who: Identity, what: Sequence[str], why: str = "") -> HttpError:
 
 def _seen(answer: Mapping[str, Any], candidate: Candidate, who: Identity) -> dict[str, Any]:
     """An answer without what is of networks that are not seen."""
-    drafts = [draft for draft in candidate.drafts if draft.old != draft.new]
-    files = [
-        {**row, "diff": diff_of_networks(draft, row["file"], who.sees)}
-        for row, draft in zip(answer["files"], drafts, strict=True)
-    ]
+    files = []
+    drafts = (draft for draft in candidate.drafts if draft.old != draft.new)
+    for row, draft in zip(answer["files"], drafts, strict=True):
+        files.append({**row, "diff": diff_of_networks(draft, row["file"], who.sees)})
     return {
         **rows_of_networks(answer, who.sees),
         "files": files,
@@ -304,11 +307,6 @@ def _kept(services: Services, request: HttpRequest) -> Candidate:
         code="unknown-change",
         hint=f"a change is kept for {KEPT_S / 60:.0f} minutes: make it again",
     )
-
-
-def _name(names: Mapping[Path, str], main: Path, draft: Draft) -> str:
-    """What a file is called in the repository; a new one stands in networks.d."""
-    return names.get(draft.file) or str(draft.file.relative_to(main.parent))
 
 
 CHANGE, GATEWAY, FILTERED = Right.CHANGE, NetworkScope.GATEWAY, NetworkScope.FILTERED

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.http.gateway import Gateway, become, served
-from warpd.daemon.http.change_requests import EDITS_MAX, KEYS
+from warpd.daemon.http.change_requests import EDITS_MAX, EditsBody
 from warpd.daemon.http.kept_candidates import BYTES_MAX, KEPT_MAX, KEPT_S, KeptCandidates
 from warpd.daemon.http.messages import BODY_MAX
 from warpd.service import candidates
 from warpd.service.candidates import Candidate, Touched
-from warpd.service.edits import Draft
+from warpd.service.edits import OPERATIONS, Draft
 from warpd.store.atomic_file import told
 
 TEXT = """\
@@ -142,7 +142,10 @@ def test_each_edit_is_shown_and_changes_nothing(
 
 
 def test_every_edit_of_the_contract_is_tried() -> None:
-    assert {change["op"] for change, *_rest in EACH_EDIT} == set(KEYS)
+    kinds = EditsBody.model_json_schema()["$defs"].values()
+    ops = [kind["properties"]["op"] for kind in kinds]
+    known = {word for op in ops for word in op.get("enum", [op.get("const")])}
+    assert {change["op"] for change, *_rest in EACH_EDIT} == known == set(OPERATIONS)
 
 
 def test_edits_build_on_each_other(gateway: Gateway) -> None:
@@ -323,12 +326,12 @@ def test_hostile_names_and_texts(gateway: Gateway, text: str) -> None:
         edit("rename_network", to=text),
     ):
         status, answer = gateway.post("/v1/changes", {"edits": [change]})
-        assert status in (200, 409, 422), answer
+        assert status in (200, 400, 409, 422), answer
         assert status != 200 or set(answer["networks"]) <= {"corp", text}
     status, answer = gateway.post(
         "/v1/changes", {"edits": [{**ADD, "fields": {"type": "mobile", "description": text}}]}
     )
-    assert status in (200, 422), answer
+    assert status in (200, 400, 422), answer
     if status == 200:
         added = [
             line for line in answer["files"][0]["diff"].splitlines()[2:] if line.startswith("+")
