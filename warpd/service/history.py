@@ -262,11 +262,11 @@ class History:
         Raises:
             WarpError: the state folder cannot be written.
         """
-        self._store.drop(PENDING)
+        self._store.remove_file(PENDING)
         self._point_at(mark.number, mark.refused)
         for name in self._names():
             if _number(name) > mark.latest:
-                self._store.drop(name)
+                self._store.remove_file(name)
         self._latest = None
 
     # -- the apply that is not confirmed yet

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from warpd.daemon.http import visibility
 from warpd.daemon.http.change_requests import (
     TEXT_MAX,
     ChangeRequest,
@@ -42,7 +43,7 @@ from warpd.service.edits import (
 from warpd.service.patch import patch_of
 from warpd.service.rights import Identity, Right
 from warpd.service.views.render import finding_json
-from warpd.service.views.scoped import diff_of_networks, plan_of_networks, rows_of_networks
+from warpd.service.views.scoped import diff_of_networks
 
 CSV_NAME: Final = "csv"  # of the text, in findings
 EDITING_S: Final = 20.0  # the longest that edits of a large file may take
@@ -85,7 +86,8 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
         raise HttpError(413, "the files are too large to be changed this way")
     answer = {**candidate.answer, **_ways(snapshot)}
     if not request.who.sees_all:
-        answer = await asyncio.to_thread(_seen, answer, candidate, request.who)
+        others = _unseen(services, request.who, snapshot)
+        answer = await asyncio.to_thread(_seen, answer, candidate, request.who, others)
     return dataclasses.replace(json_response(answer), headers=NO_STORE)
 
 
@@ -113,7 +115,7 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
         raise _as_answer(failure) from None
     services.candidates.forget(candidate.id)
     if not request.who.sees_all:
-        data = plan_of_networks(data, request.who.sees)
+        data = visibility.outcome(data, request.who, _unseen(services, request.who))
     return json_response(data)
 
 
@@ -266,17 +268,24 @@ def _denied(who: Identity, what: Sequence[str], why: str = "") -> HttpError:
     return HttpError(403, text, code="denied", hint=f"its networks: {seen}")
 
 
-def _seen(answer: Mapping[str, Any], candidate: Candidate, who: Identity) -> dict[str, Any]:
+def _unseen(
+    services: Services, who: Identity, snapshot: YamlSnapshot | None = None
+) -> frozenset[str]:
+    """The names of networks that are not seen: of those in force, and of those in the YAML."""
+    view = services.mailbox.view
+    names = set(view.networks) if view is not None else set()
+    return visibility.unseen(names | set(snapshot.loaded.owners if snapshot else ()), who)
+
+
+def _seen(
+    answer: Mapping[str, Any], candidate: Candidate, who: Identity, others: frozenset[str]
+) -> dict[str, Any]:
     """An answer without what is of networks that are not seen."""
     files = []
     drafts = (draft for draft in candidate.drafts if draft.old != draft.new)
     for row, draft in zip(answer["files"], drafts, strict=True):
         files.append({**row, "diff": diff_of_networks(draft, row["file"], who.sees)})
-    return {
-        **rows_of_networks(answer, who.sees),
-        "files": files,
-        "plan": plan_of_networks(answer["plan"], who.sees),
-    }
+    return visibility.change({**answer, "files": files}, who, others)
 
 
 def _why_fixed(snapshot: YamlSnapshot) -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.reads import seen_view
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import NetworkView, View
-from warpd.service.rights import Identity, Right
+from warpd.service.rights import Right
 from warpd.service.views.endpoint_list import Order, matches, order_key, presence
 
 Row = dict[str, Any]
@@ -38,7 +39,7 @@ ORDERED_BY: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class EndpointSearch:
     """Which endpoints are asked for, and in which order.
 
     Attributes:
@@ -71,10 +72,10 @@ class Search:
 async def find_endpoints(services: Services, request: HttpRequest) -> HttpResponse:
     """Endpoints of all networks: `network`, `q`, `state`, `sort`, `after`, `limit`."""
     search = _search(request.query)
-    view = await services.lookups.view(request.query.get("fresh") == "1", request.is_urgent)
-    if search.network and not _is_there(view, search.network, request.who):
+    view = await seen_view(services, request)
+    if search.network and search.network not in view.networks:
         raise no_network(search.network)
-    rows, total = await _page(view, search, request.who)
+    rows, total = await _page(view, search)
     following = _cursor(rows[search.limit - 1]) if len(rows) > search.limit else None
     rows = rows[: search.limit]
     return _answer(view, {"endpoints": rows, "next": following, "total": total})
@@ -83,10 +84,10 @@ async def find_endpoints(services: Services, request: HttpRequest) -> HttpRespon
 async def show_endpoint(services: Services, request: HttpRequest) -> HttpResponse:
     """One endpoint, with its state and the version of its config."""
     network, name = request.names["network"], request.names["endpoint"]
-    view = await services.lookups.view(request.query.get("fresh") == "1", request.is_urgent)
+    view = await seen_view(services, request)
     if network not in view.networks:
         raise no_network(network)
-    for row in _rows(view.networks[network], request.who):
+    for row in _rows(view.networks[network]):
         if row["name"] == name:
             return _answer(view, row)
     raise HttpError(404, f"there is no endpoint {network}/{name[:SHOWN_MAX]}")
@@ -97,11 +98,7 @@ def _answer(view: View, data: Mapping[str, Any]) -> HttpResponse:
     return HttpResponse(parts=parts, headers=((b"warpd-as-of", view.as_of.encode()),))
 
 
-def _is_there(view: View, network: str, who: Identity) -> bool:
-    return network in view.networks and who.sees(network)
-
-
-async def _page(view: View, search: Search, who: Identity) -> tuple[list[Row], int]:
+async def _page(view: View, search: EndpointSearch) -> tuple[list[Row], int]:
     """The endpoints of a page, and one more if there is one; and how many there are of all pages.
 
     Between two networks others are answered.
@@ -109,9 +106,9 @@ async def _page(view: View, search: Search, who: Identity) -> tuple[list[Row], i
     page: list[Row] = []
     total = 0
     for name, network in view.networks.items():
-        if search.network not in ("", name) or not who.sees(name):
+        if search.network not in ("", name):
             continue
-        found = [row for row in _rows(network, who) if search.wants(row)]
+        found = [row for row in _rows(network) if search.wants(row)]
         total += len(found)
         page += filter(search.is_later, found)
         page = heapq.nsmallest(search.limit + 1, page, lambda row: order_key(row, search.order))
@@ -119,19 +116,17 @@ async def _page(view: View, search: Search, who: Identity) -> tuple[list[Row], i
     return page, total
 
 
-def _rows(network: NetworkView, who: Identity) -> Iterator[Row]:
-    """The endpoints of a network, with their states; where they connect from is for some only."""
+def _rows(network: NetworkView) -> Iterator[Row]:
+    """The endpoints of a network, with their states."""
     for row in json.loads(network.endpoints):
         row["state"] = presence(row)
-        if not who.may(Right.SEE_ADDRESSES):
-            row.pop("endpoint", None)
         yield row
 
 
 # -- what is asked
 
 
-def _search(query: Mapping[str, str]) -> Search:
+def _search(query: Mapping[str, str]) -> EndpointSearch:
     """Raises: HttpError: a parameter is unknown, or none of its values."""
     for name in query:
         if name not in PARAMETERS:
@@ -143,7 +138,7 @@ def _search(query: Mapping[str, str]) -> Search:
     if sort not in set(Order):
         raise HttpError(400, f"`sort` is one of {', '.join(Order)}")
     order = Order(sort)
-    return Search(
+    return EndpointSearch(
         query.get("network", "")[:TEXT_MAX],
         query.get("q", "")[:TEXT_MAX].strip().casefold(),
         state,

@@ -33,7 +33,7 @@ PORT_MAX: Final = 65535
 
 async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
     """What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."""
-    view, daemon = await _view(services, request), services.daemon()
+    view, daemon = await seen_view(services, request), services.daemon()
     if not request.who.sees_all:
         daemon = visibility.daemon(daemon)
     return _from_view(services, request, view, view.status(daemon))
@@ -41,7 +41,7 @@ async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def show_networks(services: Services, request: HttpRequest) -> HttpResponse:
     """All networks with their endpoints."""
-    view = await _view(services, request)
+    view = await seen_view(services, request)
     return _from_view(services, request, view, view.all_networks())
 
 
@@ -79,7 +79,7 @@ async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
     form = SERVER_SENT if is_server_sent else LINES
     after = _event_number(headers.get(b"last-event-id", b"").decode("latin-1") or _after(request))
     if not request.who.sees_all:
-        await _view(services, request)  # with it the names are known that are not shown
+        await seen_view(services, request)  # with it the names are known that are not shown
     if request.query.get("follow") != "0":
         return HttpResponse(kind=form.kind, stream=services.stream(request, after, form))
     lines = services.event_lines(services.mailbox.events(after), request.who, form)
@@ -141,7 +141,7 @@ async def explain(services: Services, request: HttpRequest) -> HttpResponse:
 # -- what they share
 
 
-async def _view(services: Services, request: HttpRequest) -> View:
+async def seen_view(services: Services, request: HttpRequest) -> View:
     """The view, as far as who asks sees it."""
     is_fresh = request.query.get("fresh") == "1"
     view = await services.lookups.view(is_fresh, request.is_urgent)
@@ -156,7 +156,7 @@ async def _unseen(services: Services, request: HttpRequest) -> frozenset[str]:
 
 async def _network_view(services: Services, request: HttpRequest) -> tuple[str, View]:
     """The name in the path, and a view that has it. Raises: HttpError 404."""
-    name, view = request.names["network"], await _view(services, request)
+    name, view = request.names["network"], await seen_view(services, request)
     if name not in view.networks:
         raise no_network(name)
     return name, view

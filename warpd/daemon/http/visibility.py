@@ -14,6 +14,18 @@ from typing import Any, Final
 from warpd.service.rights import Identity, Right
 
 WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+# Parts of an outcome whose rows are each of a network.
+STEPS: Final = (
+    "done",
+    "failed",
+    "skipped",
+    "remaining",
+    "unverified",
+    "blocked",
+    "problems",
+    "overview",
+    "quarantine",
+)
 OTHER: Final = "(another network)"
 HIDDEN: Final = "(hidden)"
 OUTER: Final = "endpoint"  # the field that says where an endpoint connects from
@@ -131,6 +143,28 @@ def plan(data: Row, who: Identity, names: frozenset[str]) -> dict[str, Any]:
 def _step_without_outer(step: Row) -> dict[str, Any]:
     """A step whose values hold no outer address; elsewhere `endpoint` is a name."""
     return {**step, **{side: without_outer(step[side]) for side in ("before", "after")}}
+
+
+def change(data: Row, who: Identity, names: frozenset[str]) -> dict[str, Any]:
+    """A change that was looked at; its `files` are left as they are."""
+    shown = plan(data["plan"], who, names)
+    own = {
+        "networks": [name for name in data["networks"] if who.sees(name)],
+        "findings": _of_paths(data["findings"], who),
+        "risks": _of_paths(data["risks"], who),
+        "stale_configs": shown["stale_configs"],
+    }
+    rest = {key: value for key, value in data.items() if key not in ("plan", "files")}
+    return {**redacted({**rest, **own}, names), "plan": shown, "files": data["files"]}
+
+
+def outcome(data: Row, who: Identity, names: frozenset[str]) -> dict[str, Any]:
+    """What an apply has done."""
+    own = {key: _own(data[key], who) for key in STEPS if key in data}
+    risks = _of_paths(data.get("risks", ()), who)
+    stale = [name for name in data.get("stale_configs", ()) if who.sees(name.partition("/")[0])]
+    less = {"risks": risks, "stale_configs": stale, "warnings": []}
+    return dict(redacted({**data, **own, **less}, names))
 
 
 def event_seen(row: Row, who: Identity, names: frozenset[str]) -> dict[str, Any] | None:

@@ -1,59 +1,13 @@
-"""Answers for somebody who sees only some networks: without what is of the others. Pure."""
+"""The difference of a file for somebody who sees only some networks. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
 
 from warpd.service.edits import Draft, difference
 from warpd.yamlfile.positions import Node, extent, outline
 
 Sees = Callable[[str], bool]
-
-GATEWAY: Final = "gateway"  # what steps and rows of the gateway itself name as their network
-# Texts without a network that they are about, or about the whole gateway.
-_LEFT_OUT: Final = frozenset({"warnings", "conditions"})
-_BY_PATH: Final = frozenset({"risks", "findings"})
-
-
-def plan_of_networks(data: Mapping[str, Any], sees: Sees) -> dict[str, Any]:
-    """Return a plan, or its outcome, as far as it is about networks that are seen.
-
-    The digest stays: it is of the whole plan.
-    """
-    shown = rows_of_networks(data, sees)
-    if "summary" in shown and "steps" in shown:
-        counts = Counter(step["action"] for step in shown["steps"])
-        shown["summary"] = {action: counts.get(action, 0) for action in shown["summary"]}
-    return shown
-
-
-def rows_of_networks(data: Mapping[str, Any], sees: Sees) -> dict[str, Any]:
-    """Return data whose lists are left with the rows of networks that are seen."""
-    return {key: _part(key, value, sees) for key, value in data.items()}
-
-
-def _part(key: str, value: Any, sees: Sees) -> Any:
-    if not isinstance(value, list):
-        return value
-    if key in _LEFT_OUT:
-        return []
-    if key in _BY_PATH:
-        return [row for row in value if _of_path(row["path"], sees)]
-    if key == "stale_configs":
-        return [name for name in value if sees(name.partition("/")[0])]
-    return [row for row in value if not isinstance(row, Mapping) or _is_seen(row, sees)]
-
-
-def _is_seen(row: Mapping[str, Any], sees: Sees) -> bool:
-    network = row.get("network")
-    return network is None or (network != GATEWAY and sees(network))
-
-
-def _of_path(path: str, sees: Sees) -> bool:
-    first, _, rest = path.partition(".")
-    return first == "networks" and sees(rest.partition(".")[0])
 
 
 def diff_of_networks(draft: Draft, name: str, sees: Sees) -> str:

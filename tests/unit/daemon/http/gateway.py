@@ -10,9 +10,7 @@ The clock is the test's; requests are answered by the product's own handlers, on
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +18,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.daemon.simulation import INTERVAL_S, START_S, Simulation
+from tests.unit.daemon.http.served import Line
+from tests.unit.daemon.simulation import INTERVAL_S, SILENT_LOG, START_S, Simulation
 from warpd.daemon.handlers import ANSWERS, CHANGING
-from warpd.daemon.http import api
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
 from warpd.daemon.mailbox import Request
 from warpd.service import history, queries
 from warpd.service.commitment import as_error
-from warpd.service.rights import ROLES, Identity
+from warpd.store.tokens import SESSION_S, TokenKind, Wish
 
 
 class Gateway:
@@ -36,6 +35,8 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         self.daemon = Simulation(folder)
         self.folder, self.sock = folder, folder / "sock"
+        self.credentials = Credentials(folder / "credentials", folder / "users.yaml", SILENT_LOG)
+        self.token = ""  # of who asks; "" for root, by the kernel's word
         self.over = threading.Event()
         self.timers: list[int] = []  # numbers of the applies for which a timer was started
 
@@ -62,10 +63,10 @@ class Gateway:
         return self.ask_raw(method, path, raw)
 
     def ask_raw(self, method: str, path: str, raw: bytes | None) -> tuple[int, Any]:
-        line = _Line(self.sock)
-        with contextlib.closing(line):
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        with contextlib.closing(Line(self.sock)) as line:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                line.request(method, path, raw)
+                line.request(method, path, raw, headers)
             answer = line.getresponse()
             return answer.status, json.loads(answer.read())
 
@@ -82,6 +83,11 @@ class Gateway:
         path = f"/v1/changes/{change['id']}/apply"
         return self.post(path, {"digest": change["digest"], **more})
 
+    def become(self, role: str, *networks: str) -> None:
+        """Whoever asks from now on has a token of this role, for these networks or all."""
+        wish = Wish(TokenKind.TOKEN, f"{role}-bot", role, networks or ("*",), "", "test", SESSION_S)
+        self.token = self.credentials.tokens.make(wish)[1]
+
     @property
     def everything(self) -> tuple[dict[str, tuple[bytes, int]], dict[Any, Any], int]:
         """Contents and times of all files but the lock's, the kernel's objects, and the number of
@@ -90,20 +96,9 @@ class Gateway:
         files = {
             str(path): (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name != "lock"
+            if path.is_file() and path.name not in ("lock", "tokens.json")
         }
         return files, dict(self.daemon.kernel.objects), len(self.daemon.mailbox.events())
-
-
-class _Line(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("warpd", timeout=30)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(30)
-        self.sock.connect(str(self.path))
 
 
 @contextlib.contextmanager
@@ -121,7 +116,7 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
     monkeypatch.setattr(history.time, "clock_gettime", clock)
     gateway.daemon.write_text(text)
     gateway.daemon.turn(INTERVAL_S)
-    server = Server(gateway.daemon.mailbox, gateway.sock)
+    server = Server(gateway.daemon.mailbox, gateway.sock, gateway.credentials, SILENT_LOG)
     server.start()
     loop = threading.Thread(target=gateway.answer, daemon=True)
     loop.start()
@@ -131,9 +126,3 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
         gateway.over.set()
         loop.join()
         server.stop()
-
-
-def become(monkeypatch: pytest.MonkeyPatch, role: str, *networks: str) -> None:
-    """Whoever asks now is somebody of this role, in these networks."""
-    who = Identity(f"{role} (test)", ROLES[role], networks or ("*",), "t1", role)
-    monkeypatch.setattr(api, "identity_of", lambda _peer: who)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.daemon.http.gateway import Gateway, become, served
+from tests.unit.daemon.http.gateway import Gateway, served
 from warpd.daemon.http.change_requests import EDITS_MAX, EditsBody
 from warpd.daemon.http.kept_candidates import BYTES_MAX, KEPT_MAX, KEPT_S, KeptCandidates
 from warpd.daemon.http.messages import BODY_MAX
@@ -409,10 +409,10 @@ def test_a_risk_is_agreed_to_by_its_code(gateway: Gateway, monkeypatch: pytest.M
     assert gateway.daemon.config.read_text() == TEXT
     change = gateway.change(edit("remove_network", "web"), edit("remove_network", "corp"))
     assert gateway.apply(change, agree=["network-goes"])[0] == 409
-    become(monkeypatch, "operator")
+    gateway.become("operator")
     status, answer = gateway.apply(change, agree=["mass-removal"])
     assert (status, answer["code"]) == (403, "denied")
-    become(monkeypatch, "admin")
+    gateway.become("admin")
     assert gateway.apply(change, agree=["mass-removal"])[0] == 200
     assert gateway.daemon.peers == set()
 
@@ -555,10 +555,8 @@ def test_an_unknown_or_expired_change(gateway: Gateway) -> None:
 # -- for somebody of some networks
 
 
-def test_only_own_networks_may_be_changed(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    become(monkeypatch, "operator", "corp", "lab-*")
+def test_only_own_networks_may_be_changed(gateway: Gateway) -> None:
+    gateway.become("operator", "corp", "lab-*")
     before = gateway.everything
     for refused in (
         edit("remove_network", "web"),
@@ -586,20 +584,18 @@ def test_only_own_networks_may_be_changed(
 
 def test_a_change_of_others_is_not_there(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     change = gateway.change(edit("set_network", "web", fields={"description": "x"}))
-    become(monkeypatch, "operator", "corp")
+    gateway.become("operator", "corp")
     assert gateway.apply(change)[0] == 404
-    become(monkeypatch, "helpdesk")
+    gateway.become("helpdesk")
     assert gateway.apply(change)[0] == 403
     assert gateway.post("/v1/changes", {"edits": [ADD]})[0] == 403
 
 
-def test_what_others_have_written_is_not_applied_by_an_own_change(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_others_have_written_is_not_applied_by_an_own_change(gateway: Gateway) -> None:
     """The YAML of another network has changed, and is not in force yet."""
     text = gateway.daemon.config.read_text()
     gateway.daemon.config.write_text(text.replace("phone: {type", "tele: {type"))
-    become(monkeypatch, "operator", "corp")
+    gateway.become("operator", "corp")
     change = gateway.change(ADD)
     before = gateway.everything
     status, answer = gateway.apply(change)
@@ -607,16 +603,14 @@ def test_what_others_have_written_is_not_applied_by_an_own_change(
     assert gateway.everything == before
 
 
-def test_a_line_that_networks_share_is_not_shown(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_that_networks_share_is_not_shown(gateway: Gateway) -> None:
     flow = (
         "{version: 1, networks: {corp: {type: secure-internet, endpoints: {}},"
         " web: {type: secure-internet, description: hush, endpoints: {}}}}\n"
     )
     gateway.daemon.write_text(flow)
     gateway.daemon.turn(60)
-    become(monkeypatch, "operator", "corp")
+    gateway.become("operator", "corp")
     answer = gateway.change(ADD)
     assert answer["files"] == [{"file": "warp.yaml", "diff": ""}]
     assert "hush" not in json.dumps(answer)
