@@ -175,13 +175,13 @@ def _applied(
     before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
     within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
     back_to = way_back(session, kernel, within_s)
-    mark = History(session).mark()
+    mark = History(session).mark() if drafts else None
     done = commit(session, read, by, kernel, reconciler.applied, obstacle)
     found = planned_run(kernel, done.target)
     data = without_steps(session, done.target, found, read, before)
     if done.unwritten is not None:
         data["unwritten"] = unwritten_json(done.unwritten, within_s)
-    with _withdrawn_on_failure(session, mark, done, bool(drafts)):
+    with _withdrawn_on_failure(session, mark, done):
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
@@ -192,13 +192,13 @@ def _applied(
 
 @contextlib.contextmanager
 def _withdrawn_on_failure(
-    session: Session, mark: HistoryMark, done: Commitment, is_edit: bool
+    session: Session, mark: HistoryMark | None, done: Commitment
 ) -> Iterator[None]:
     """Where the files could not be written, the history is as before: nothing was applied."""
     try:
         yield
     except (WarpError, OSError):
-        if is_edit and done.unwritten is None:
+        if mark is not None and done.unwritten is None:
             History(session).withdraw(mark)
         raise
 
@@ -227,7 +227,7 @@ def candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> Candidate
     )
 
 
-def apply_candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def apply_change(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Write the files of a reviewed change, and apply them.
 
     Raises:
@@ -268,7 +268,7 @@ def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, 
     return history_json(History(reconciler.session))
 
 
-CHANGING: Final = frozenset({"apply", "apply_candidate", "confirm", "rollback"})
+CHANGING: Final = frozenset({"apply", "apply_change", "confirm", "rollback"})
 ANSWERS: Mapping[str, Answerer] = {
     "status": status,
     "plan": plan,
@@ -282,5 +282,5 @@ ANSWERS: Mapping[str, Answerer] = {
     "validate": validate,
     "yaml": yaml,
     "candidate": candidate,
-    "apply_candidate": apply_candidate,
+    "apply_change": apply_change,
 }

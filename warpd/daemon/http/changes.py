@@ -108,7 +108,7 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
     if asked.confirm_within_s is not None:
         arguments["confirm_within_s"] = asked.confirm_within_s
     try:
-        data = await services.lookups.ask("apply_candidate", arguments)
+        data = await services.lookups.ask("apply_change", arguments)
     except WarpError as failure:
         if failure.code not in STATUSES:
             raise
