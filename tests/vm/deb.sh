@@ -17,6 +17,8 @@ check "installs" dpkg -i dist/warpd_*.deb
 check "its groups are there" getent group warpd warpd-read warpd-web warpd-metrics
 check "warpctl runs, from another folder" sh -c 'cd / && /usr/bin/warpctl --version'
 cp /usr/share/warpd/examples/quickstart.yaml /etc/warpd/warp.yaml
+check "names at TAB" sh -c '/usr/lib/warpd/complete 3 warpctl endpoint show privacy/p | grep privacy/phone-1'
+check "a man page" sh -c 'zcat /usr/share/man/man1/warpctl.1.gz | grep "warpctl validate"'
 check "the example is valid" $warpctl validate
 check "the unit is enabled" systemctl is-enabled warpd
 check "the unit starts, and says when it is ready" systemctl start warpd

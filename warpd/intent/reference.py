@@ -45,20 +45,21 @@ def _section(title: str, body: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     required = set(body.get("required", ()))
     for name, field in body.get("properties", {}).items():
-        default = "required" if name in required else _default(field)
+        default = "required" if name in required else default_text(field)
         meaning = str(field.get("description", "")).replace("|", "\\|").replace("\n", " ")
-        yield f"| `{name}` | {_kind(field)} | {default} | {meaning} |"
+        yield f"| `{name}` | {kind_text(field)} | {default} | {meaning} |"
     yield ""
 
 
-def _default(field: Mapping[str, Any]) -> str:
+def default_text(field: Mapping[str, Any]) -> str:
+    """Return the default of a field; "" where it has none that needs to be said."""
     value = field.get("default")
     return (
         "" if value is None or value == "" or isinstance(value, dict) else f"`{json.dumps(value)}`"
     )
 
 
-def _kind(field: Mapping[str, Any]) -> str:
+def kind_text(field: Mapping[str, Any]) -> str:
     """Return what values a field takes, in words."""
     if "enum" in field:
         return ", ".join(f"`{item}`" for item in field["enum"])
@@ -67,10 +68,10 @@ def _kind(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         return _model_kind(str(field["$ref"]))
     if "anyOf" in field:
-        kinds = (_kind(choice) for choice in field["anyOf"] if choice.get("type") != "null")
+        kinds = (kind_text(choice) for choice in field["anyOf"] if choice.get("type") != "null")
         return " or ".join(dict.fromkeys(kinds))
     if field.get("type") == "array":
-        return f"list of {_kind(field.get('items', {})) or 'values'}"
+        return f"list of {kind_text(field.get('items', {})) or 'values'}"
     kind = field.get("type", "")
     return ", ".join(kind) if isinstance(kind, list) else str(kind)
 
