@@ -11,7 +11,7 @@ import json
 import os
 import pwd
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,16 +20,17 @@ import typer
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.output import Format
-from warpd.clients import DEFAULT, FORMATS, ROWS, ClientFormat, qr
+from warpd.clients import DEFAULT, FORMATS, qr
 from warpd.clients.config import ClientConfig
-from warpd.clients.current import current_config, known_as
+from warpd.clients.current import known_as
 from warpd.clients.files import split
 from warpd.errors import WarpError
-from warpd.intent.types import is_link_name, natural
+from warpd.intent.types import natural
 from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.resolved import in_force
 from warpd.reconcile.engine import Target
+from warpd.service.exports import ExportRequest, export, refuse
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION
 from warpd.service.workspace import LoadedIntent, Session, live_kernel
@@ -40,34 +41,6 @@ NOTHING = (0, 0)  # the value of --diff that stands for no --diff
 # How long to wait for another operator's export. Behind a long apply it is better to fail than to
 # hang.
 PATIENCE_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """Which config is exported, and for which device.
-
-    - `network`, `endpoint`: whose config it is.
-    - `style`: the name of its format.
-    - `lan_port`: the port that is bridged into an L2 tunnel; None for none.
-    - `drawn`: whether it is shown as a QR code.
-    """
-
-    network: str
-    endpoint: str
-    style: str
-    lan_port: str | None
-    drawn: bool
-
-    def text(self, config: ClientConfig) -> str:
-        """Return a config in this format.
-
-        Raises:
-            WarpError: the format cannot express it, or it is too long for a QR code.
-        """
-        text = FORMATS[self.style].text(config)
-        if self.drawn:
-            qr.code(config, text)
-        return text
 
 
 @endpoint_app.command("config")
@@ -160,7 +133,7 @@ class Destination:
 
 def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
     """Export one config."""
-    _refuse(request, to.out)
+    refuse(request, to.out)
     config, text = _make(session, read, request)
     if to.image is not None:
         write_private(to.image, qr.image(config, text, to.image.suffix))
@@ -217,7 +190,7 @@ def _many(
         ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False)
         for network, endpoint in wanted
     ]
-    _refuse(wishes[0], None)
+    refuse(wishes[0], None)
     files = dict(_files(session, read, wishes))
     if out.suffix == ".zip":
         packed = io.BytesIO()
@@ -239,7 +212,7 @@ def _files(
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         target = session.commit(read)
         for wish in wishes:
-            _made, text = _versioned(session, target, host, wish)
+            _made, text = export(session.store, target, host, wish, user())
             where = f"{wish.network}/{wish.endpoint}"
             if FORMATS[wish.style].in_files:
                 for name, body in split(text).items():
@@ -255,81 +228,11 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
         write_private(file, body.encode())
 
 
-def _refuse(wish: ExportRequest, out: Path | None) -> None:
-    """Refuse what cannot be made, before a config is recorded as exported.
-
-    Raises:
-        WarpError: the format, the file or the port is not possible.
-    """
-    _refuse_format(wish, out)
-    if wish.lan_port is not None and not _is_port(wish.lan_port):
-        text = f"{wish.lan_port!r} is no name for a port"
-        raise WarpError(
-            text,
-            code="lan-port",
-            who="operator",
-            hint="1 to 15 letters, digits, dots, dashes or underscores",
-        )
-
-
-def _refuse_format(wish: ExportRequest, out: Path | None) -> None:
-    """Refuse a format that there is not, or that cannot be written so.
-
-    Raises:
-        WarpError: the format is unknown, is one file for a folder, or no app reads its QR code.
-    """
-    form = FORMATS.get(wish.style)
-    if form is None:
-        raise WarpError(
-            f"there is no format {wish.style}",
-            who="operator",
-            hint=f"formats: {', '.join(FORMATS)}",
-        )
-    if out is not None and out.is_dir() and not form.in_files:
-        raise WarpError(
-            f"{out} is a folder",
-            who="operator",
-            hint=f"name a file; several files have: {_names(row for row in ROWS if row.in_files)}",
-        )
-    if wish.drawn and not form.qr:
-        text = f"no app reads a QR code of the format {wish.style}"
-        raise WarpError(
-            text,
-            code="qr-format",
-            who="operator",
-            hint=f"leave --format out: {_names(row for row in ROWS if row.qr)} is what they read",
-        )
-
-
-def _names(rows: Iterable[ClientFormat]) -> str:
-    return ", ".join(row.name for row in rows)
-
-
-def _is_port(name: str) -> bool:
-    """Whether a name is a link's and has no meaning to a shell or the parser of a config."""
-    letters = name.replace(".", "").replace("-", "").replace("_", "")
-    return (
-        is_link_name(name) and letters.isascii() and letters.isalnum() and not name.startswith("-")
-    )
-
-
 def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[ClientConfig, str]:
     """Make a config and its text, and record that this user has exported it."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        return _versioned(session, session.commit(read), host, wish)
-
-
-def _versioned(
-    session: Session, target: Target, host: Host, wish: ExportRequest
-) -> tuple[ClientConfig, str]:
-    """Make a config with its version, inside `store.writer`."""
-    made = current_config(target, host, wish.network, wish.endpoint)
-    if wish.lan_port is not None:
-        made = made.with_port(wish.lan_port)
-    numbered, text = session.store.versioned(made, wish.text)
-    session.store.log_export(numbered, numbered.version, wish.style, user())
-    return numbered, text
+        return export(session.store, session.commit(read), host, wish, user())
 
 
 def user() -> str:
@@ -390,8 +293,8 @@ def _history(session: Session, name: tuple[str, str], known: tuple[str, str], fo
 def _lines(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield a line for the version, or one for each time it was exported."""
     head = (str(row["version"]), row["date"])
-    for export in row["exports"]:
-        yield (*head, export["time"], export["user"], export["format"])
+    for taken in row["exports"]:
+        yield (*head, taken["time"], taken["user"], taken["format"])
     if not row["exports"]:
         yield (*head, "yes" if row["exported"] else "no", "", "")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 QUIET_ZONE: Final = 4  # modules around the code (ISO/IEC 18004)
 SCALE: Final = 6  # pixels per module
+BYTES_MAX: Final = 2953  # of version 40 with error correction L in byte mode (ISO/IEC 18004)
 _CELLS: Final = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
 
 
@@ -47,7 +48,7 @@ def image(config: ClientConfig, text: str, suffix: str) -> bytes:
     return out.getvalue()
 
 
-def code(config: ClientConfig, text: str) -> segno.QRCode:
+def refuse(config: ClientConfig, text: str) -> None:
     """Raises: WarpError when the config does not fit, has hooks or lacks its private key."""
     if config.private_key is None:
         raise WarpError(
@@ -68,16 +69,20 @@ def code(config: ClientConfig, text: str) -> segno.QRCode:
             who="operator",
             hint="carry it over as a file: --out FILE",
         )
-    # only when a code is drawn: it takes as long to load as the YAML of a thousand endpoints
-    import segno
-
-    try:
-        return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")
-    except segno.DataOverflowError:
-        size = len(text.encode())
+    size = len(text.encode())
+    if size > BYTES_MAX:
         raise WarpError(
-            f"a config of {size} bytes does not fit into a QR code (2953)",
+            f"a config of {size} bytes does not fit into a QR code ({BYTES_MAX})",
             code="qr-too-long",
             who="operator",
             hint="carry it over as a file: --out FILE",
-        ) from None
+        )
+
+
+def code(config: ClientConfig, text: str) -> segno.QRCode:
+    """Raises: WarpError as `refuse`."""
+    refuse(config, text)
+    # Only when a code is drawn: it takes as long to load as the YAML of a thousand endpoints.
+    import segno
+
+    return segno.make_qr(text, error="l", mode="byte", encoding="utf-8")

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from warpd.clients import FORMATS
 from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
+from warpd.kernel.state import Host
 from warpd.reconcile.engine import PlannedRun, converge, planned_run
 from warpd.reconcile.incremental import replan
+from warpd.service import exports
 from warpd.service.candidates import (
     Candidate,
     YamlSnapshot,
@@ -26,6 +29,7 @@ from warpd.service.candidates import (
 from warpd.service.commitment import Commitment, commit
 from warpd.service.conditions import Condition, from_json
 from warpd.service.edits import Draft, name_of
+from warpd.service.exports import ExportRequest
 from warpd.service.history import History, HistoryMark
 from warpd.service.queries import (
     applied_before,
@@ -35,6 +39,7 @@ from warpd.service.queries import (
     not_valid,
     planned,
     refuse_stale,
+    split_name,
     validated,
     way_back,
 )
@@ -245,6 +250,32 @@ def apply_change(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[s
     return {**data, "files": {"written": names, "if_undone": FILES_STAY}}
 
 
+def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl endpoint config` prints, of the intent in force.
+
+    The answer has the keys of a device; nothing of it is kept.
+
+    Raises:
+        WarpError: there is no such endpoint or config, or it cannot be written down.
+    """
+    wish: ExportRequest = arguments["wish"]
+    target, by = _in_force(reconciler).wanted, str(arguments["by"])
+    split_name(target, f"{wish.network}/{wish.endpoint}")
+    store = reconciler.session.store
+    with store.writer(command="warpd (asked)"):
+        config, text = exports.export(store, target, reconciler.host or Host(), wish, by)
+    reconciler.report.exported(wish, config.version, by)
+    return {
+        "version": VERSION,
+        "network": wish.network,
+        "endpoint": wish.endpoint,
+        "format": wish.style,
+        "file": f"{wish.endpoint}.{FORMATS[wish.style].suffix}",
+        "config": text,
+        "config_version": config.version,
+    }
+
+
 def confirm(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl confirm` does. Raises: as that."""
     with reconciler.session.store.writer(command="warpd (asked)"):
@@ -278,6 +309,7 @@ ANSWERS: Mapping[str, Answerer] = {
     "history": history,
     "entry": entry,
     "explain": explain,
+    "export": export,
     "doctor": doctor,
     "validate": validate,
     "yaml": yaml,

@@ -20,6 +20,7 @@ from warpd.networks.problems import Problem
 from warpd.reconcile.diff import Conflict
 from warpd.reconcile.engine import ApplyResult
 from warpd.reconcile.plan import Step
+from warpd.service.exports import ExportRequest
 
 STEPS_MAX: Final = 200  # changes of one pass that become an event each
 FINDINGS_MAX: Final = 20  # findings that one event lists
@@ -94,6 +95,13 @@ class Reporter:
 
     def rolled_back(self, number: int, complete: bool) -> None:
         self.event("rollback", number=number, complete=complete)
+
+    def exported(self, wish: ExportRequest, version: int, by: str) -> None:
+        """Somebody took a config; `version` is its number."""
+        about = {"network": wish.network, "endpoint": wish.endpoint, "config_version": version}
+        more = {"format": wish.style, "by": by, "reason": wish.reason}
+        self.log.info("config handed out", **about, **more)
+        self.event("exported", **about, **more)
 
     # -- the kernel
 

@@ -296,9 +296,11 @@ class Store:
         text = json.dumps({"version": FORMAT, "configs": kept})
         self._write(_masked_file(*known_as(config)), text + "\n")
 
-    def log_export(self, config: VersionedConfig, version: int, style: str, user: str) -> None:
-        """Who took which version, when, in which format: a line of JSON at the end of a file that
-        only grows.
+    def log_export(
+        self, config: VersionedConfig, version: int, style: str, user: str, reason: str = ""
+    ) -> None:
+        """Who took which version, when, in which format and why: a line of JSON at the end of a
+        file that only grows.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         names: dict[str, Any] = {
@@ -308,6 +310,8 @@ class Store:
         }
         if config.first_names is not None:
             names["known_as"] = "/".join(config.first_names)
+        if reason:
+            names["reason"] = reason
         line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
         path = self.folder / EXPORTS
         with _told(path):

@@ -115,6 +115,14 @@ def as_http_error(failure: WarpError) -> HttpError:
 
 
 def _status_of(failure: WarpError) -> int:
+    """500 is what this machine refuses, and what is our mistake; 422 what whoever asks can mend."""
     if isinstance(failure, Busy):
         return 409
-    return 422 if isinstance(failure, InvalidIntent) else 500
+    if failure.code.startswith("unknown-"):
+        return 404
+    is_of_machine = (
+        failure.who != "operator"
+        or failure.code == "state-broken"
+        or isinstance(failure.__cause__, OSError)
+    )
+    return 422 if isinstance(failure, InvalidIntent) or not is_of_machine else 500

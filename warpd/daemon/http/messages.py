@@ -16,6 +16,8 @@ from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
 JSON: Final = "application/json"
+# For an answer that nothing on its way may keep.
+NO_STORE: Final = ((b"cache-control", b"no-store"),)
 
 Headers = Iterable[tuple[bytes, bytes]]
 

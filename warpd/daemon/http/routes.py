@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from warpd import __version__
-from warpd.daemon.http import apply, changes, endpoints, reads, sessions
+from warpd.daemon.http import apply, changes, endpoints, exports, reads, sessions
 from warpd.daemon.http.auth import NEEDS_CHANGE
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope
@@ -23,6 +23,7 @@ async def show_openapi(_services: Services, _request: HttpRequest) -> HttpRespon
 ROUTES: Final[tuple[HttpRoute, ...]] = (
     *reads.ROUTES,
     *apply.ROUTES,
+    *exports.ROUTES,
     *changes.ROUTES,
     *endpoints.ROUTES,
     *sessions.ROUTES,

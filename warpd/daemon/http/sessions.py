@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from warpd.daemon.http.credentials import Credentials, fields_of, require_fresh
-from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.messages import NO_STORE, HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import Asker, HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
@@ -21,7 +21,6 @@ from warpd.service.credentials import (
 from warpd.service.rights import Identity, Right
 from warpd.store.tokens import Token, TokenKind
 
-NO_STORE: Final = ((b"cache-control", b"no-store"),)
 # One text whatever was wrong: nobody learns which names there are.
 WRONG: Final = "the name, the password or the link is wrong, used or over"
 STARS: Final = ["*"]

@@ -49,6 +49,7 @@ POST    /v1/changes/{id}/apply              change      F
 POST    /v1/changes/{id}/propose            change      F
 GET     /v1/endpoints                       look        F
 GET     /v1/endpoints/{network}/{endpoint}  look        N
+POST    /v1/exports                         export      F
 GET     /v1/session                         ?           F
 DELETE  /v1/session                         ?           F
 POST    /v1/session/step-up                 ?           F

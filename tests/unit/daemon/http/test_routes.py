@@ -170,7 +170,7 @@ def test_what_has_not_changed_is_not_sent_again(path: Path) -> None:
 
 def test_failures_keep_their_words(path: Path) -> None:
     status, body = ask(path, "POST", "/v1/confirm")
-    assert status == 500 and (body["code"], body["hint"]) == ("nothing-pending", "h")
+    assert status == 422 and (body["code"], body["hint"]) == ("nothing-pending", "h")
     status, body = ask(path, "GET", "/v1/plan")
     assert status == 409 and body["exit_code"] == 5
 

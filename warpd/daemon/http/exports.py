@@ -1,0 +1,64 @@
+"""Routes that hand a config out: the only ones whose answers have keys."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from warpd.clients import DEFAULT
+from warpd.daemon.http.credentials import fields_of, require_fresh
+from warpd.daemon.http.messages import (
+    NO_STORE,
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    json_response,
+)
+from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.services import Services
+from warpd.errors import WarpError
+from warpd.service.exports import ExportRequest, refuse
+from warpd.service.rights import Identity, Right
+
+REASON_MAX: Final = 200  # characters
+
+
+async def export_config(services: Services, request: HttpRequest) -> HttpResponse:
+    """Hand out {"endpoint": NETWORK/NAME, "reason", "format", "qr"}: the config with its keys."""
+    types = {"endpoint": str, "reason": str, "format": str, "qr": bool}
+    fields = fields_of(request.arguments, types)
+    if not {"endpoint", "reason"} <= fields.keys():
+        raise HttpError(400, "expected `endpoint` and `reason`", hint="and `format`, `qr`")
+    network, endpoint = endpoint_of(request.who, fields["endpoint"])
+    style, is_drawn = fields.get("format", DEFAULT.name), fields.get("qr", False)
+    wish = ExportRequest(network, endpoint, style, None, is_drawn, reason_of(fields["reason"]))
+    try:
+        refuse(wish, None)
+    except WarpError as failure:
+        raise HttpError(400, failure.message, code=failure.code, hint=failure.hint) from failure
+    require_fresh(request.who)
+    data = await services.lookups.ask("export", {"wish": wish, "by": request.who.user})
+    made = json_response(data)
+    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
+
+
+def endpoint_of(identity: Identity, name: str) -> tuple[str, str]:
+    """Network and endpoint of NETWORK/NAME. Raises: HttpError for a network that is not seen."""
+    network, slash, endpoint = name.partition("/")
+    if not slash:
+        raise HttpError(400, "`endpoint` is written NETWORK/NAME")
+    if not identity.sees(network):
+        raise no_network(network)
+    return network, endpoint
+
+
+def reason_of(text: str) -> str:
+    """The words for why. Raises: HttpError where there are none."""
+    reason = "".join(char for char in text.strip() if char.isprintable())
+    if not reason:
+        raise HttpError(400, "a reason is needed: it is written into the log of exports")
+    return reason[:REASON_MAX]
+
+
+ROUTES: Final = (
+    HttpRoute("POST", "/v1/exports", Right.EXPORT, NetworkScope.FILTERED, export_config),
+)
