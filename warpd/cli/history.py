@@ -17,8 +17,10 @@ from warpd.cli.output import Format
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL
 from warpd.kernel.linux import bindings
 from warpd.reconcile.plan import Step
+from warpd.service.edits import given
 from warpd.service.history import NOTHING, History
 from warpd.service.queries import applied_before
+from warpd.service.restored_files import number_with_files, undone_with_files
 from warpd.service.rollback import LOCK_PATIENCE_S, rollback_number, undo, undo_when_due
 from warpd.service.views.render import (
     VERSION,
@@ -51,6 +53,9 @@ def rollback(
         int | None,
         typer.Option("--to", min=1, help="a number of `warpctl history`", autocompletion=numbers),
     ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="put the files of the YAML back too, if nobody edited")
+    ] = False,
     yes: Yes = False,
     verbose: Verbose = False,
     expired: Annotated[bool, typer.Option("--expired", hidden=True)] = False,
@@ -58,18 +63,21 @@ def rollback(
 ) -> None:
     """Undo the apply that waits to be confirmed, or go back to an earlier intent.
 
-    The YAML on disk stays as it is.
+    The YAML on disk stays as it is, unless --files puts the earlier one back; after an apply that
+    nobody confirmed was undone, --files alone does that.
     """
     session: Session = context.obj
     if expired:
         _undo_when_due(session)
     # The number is checked before the operator is asked.
-    number = to if asking.through_daemon() else rollback_number(session, to)
+    number = to
+    if not asking.through_daemon():
+        number = (number_with_files if files else rollback_number)(session, to)
     if number and form is Format.text:
         output.note(_rollback_text(_entry(session, number), output.paint(sys.stderr)))
     if to is not None and not yes:
         agree("Go back?", form)
-    data = _rolled_back(session, to, verbose)
+    data = _rolled_back(session, to, files, verbose)
     output.emit(data, _undone_text(data), form)
     raise typer.Exit(_exit_code(data))
 
@@ -82,12 +90,12 @@ def _undo_when_due(session: Session) -> NoReturn:
     raise typer.Exit(0 if undo_when_due(session, LiveKernel) else EXIT_FAILED)
 
 
-def _rolled_back(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
+def _rolled_back(session: Session, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:
     """Roll back, or ask the daemon for it."""
     if asking.through_daemon():
-        body = {"to": to} if to is not None else {}
-        return asking.DaemonGateway(session).ask("POST", "/v1/rollback", body)
-    return _undone(session, to, verbose)
+        asked = {"to": to, "files": files or None}
+        return asking.DaemonGateway(session).ask("POST", "/v1/rollback", given(asked))
+    return _undone(session, to, files, verbose)
 
 
 def _exit_code(data: Mapping[str, Any]) -> int:
@@ -117,7 +125,7 @@ def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
     return "\n".join([*lines, *(row_lines(entry["overview"], paint) or ["(nothing changes)"])])
 
 
-def _undone(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
+def _undone(session: Session, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:
     paint = output.paint(sys.stderr)
 
     def progress(step: Step) -> None:
@@ -129,6 +137,8 @@ def _undone(session: Session, to: int | None, verbose: bool) -> dict[str, Any]:
         live_kernel() as kernel,
         signals(),
     ):
+        if files:
+            return undone_with_files(session, kernel, to, progress)
         undone, number = undo(session, kernel, to, progress)
     return undone_json(undone.outcome, number, undone.unwritten)
 
@@ -153,7 +163,14 @@ def _undone_text(data: Mapping[str, Any]) -> str:
     kept = (
         "The YAML on disk is unchanged; it is applied again when it changes or by `warpctl apply`."
     )
+    if data.get("files"):
+        kept = _files_text(data["files"])
     return "\n".join([*lines, f"{verdict}: {len(data['done'])} steps; {what}.", kept])
+
+
+def _files_text(files: Mapping[str, list[str]]) -> str:
+    parts = [f"{word} {', '.join(names)}" for word, names in files.items() if names]
+    return f"The YAML on disk is the earlier one again: {'; '.join(parts) or 'it was already'}."
 
 
 @app.command()

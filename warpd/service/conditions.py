@@ -186,7 +186,10 @@ def _intent(facts: Facts) -> Iterator[Condition]:
             f"a rollback is in force, to number {facts.rolled_back_to}: the YAML is still the one"
             " that was rolled back"
         )
-        hint = "edit the YAML, or apply it again with `warpctl apply`"
+        hint = (
+            "edit the YAML, put the earlier one back with `warpctl rollback --files`, or apply it"
+            " again with `warpctl apply`"
+        )
         yield Condition("rolled-back", "warning", text, hint)
     if facts.source_error:
         text = f"the YAML could not be pulled: {facts.source_error}"

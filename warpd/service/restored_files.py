@@ -44,27 +44,40 @@ def undone_with_files(
         DumpError, InvalidIntent, WarpError: as `rollback.undo`; the YAML comes from a repository;
             nothing was applied before; or a file could not be written.
     """
-    session.to_edit()
-    history, loaded = History(session), session.files()
-    digest = _refuse_edited(history, loaded)
-    if to is None and history.pending() is None and digest == history.refused:
-        undone, number = Undone(ApplyResult(())), history.in_force_number()
-        restoration = _to_entry(session, loaded, history.entry(number))
-    else:
-        number = rollback_number(session, to)
-        if number == NOTHING:
-            raise WarpError(
-                "nothing was applied before, so that there are no files to put back",
-                code="nothing-kept",
-                who="operator",
-                hint="roll back without the files, and edit the YAML",
-            )
-        restoration = _to_entry(session, loaded, history.entry(number))
+    number = number_with_files(session, to)
+    restoration = _to_entry(session, session.files(), History(session).entry(number))
+    undone = Undone(ApplyResult(()))
+    if to is not None or History(session).pending() is not None:
         undone, number = undo(session, kernel, to, progress)
     data = undone_json(undone.outcome, number, undone.unwritten)
     if undone.unwritten is not None:
         return {**data, "files": {"written": [], "removed": []}}
     return {**data, "files": _restored(restoration, session.main_file)}
+
+
+def number_with_files(session: Session, to: int | None) -> int:
+    """Return the number of the entry that kernel and files go back to.
+
+    Raises:
+        Busy: the files are not those that were applied.
+        WarpError: there is no such number, or nothing to undo; the YAML comes from a repository; or
+            nothing was applied before.
+    """
+    session.to_edit()
+    history = History(session)
+    digest = _refuse_edited(history, session.files())
+    if to is None and history.pending() is None and digest == history.refused:
+        number = history.in_force_number()
+    else:
+        number = rollback_number(session, to)
+    if number == NOTHING:
+        raise WarpError(
+            "nothing was applied before, so that there are no files to put back",
+            code="nothing-kept",
+            who="operator",
+            hint="roll back without the files, and edit the YAML",
+        )
+    return number
 
 
 def _refuse_edited(history: History, loaded: Loaded) -> str:

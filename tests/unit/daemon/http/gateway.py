@@ -90,31 +90,34 @@ class Gateway:
 
     @property
     def everything(self) -> tuple[dict[str, tuple[bytes, int]], dict[Any, Any], int]:
-        """Contents and times of all files but the lock's, the kernel's objects, and the number of
-        events.
+        """What may not change: contents and times of all files but locks and tokens, the kernel's
+        objects, and the number of events.
         """
         files = {
             str(path): (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name not in ("lock", "tokens.json")
+            if path.is_file() and path.name != "lock" and path.parent.name != "credentials"
         }
         return files, dict(self.daemon.kernel.objects), len(self.daemon.mailbox.events())
 
 
 @contextlib.contextmanager
 def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator[Gateway]:
-    """A gateway that has applied this YAML.
+    """A gateway that has applied this YAML, or the one that it points to.
 
     The timer of an apply that waits to be confirmed is a process that acts on the real kernel: only
     its start is noted. The daemon itself undoes the apply, by the test's clock.
     """
+    (folder / "warp.yaml").write_text(text)
     gateway = Gateway(folder)
+    if gateway.daemon.session.checkout is not None:
+        gateway.daemon.session.checkout.pull()
     monkeypatch.setattr(
         queries, "start_timer", lambda _session, pending: gateway.timers.append(pending.number)
     )
     clock = lambda _which: START_S + gateway.daemon.now_s  # noqa: E731
     monkeypatch.setattr(history.time, "clock_gettime", clock)
-    gateway.daemon.write_text(text)
+    gateway.daemon.scheduler.files_touched(0.0)
     gateway.daemon.turn(INTERVAL_S)
     server = Server(gateway.daemon.mailbox, gateway.sock, gateway.credentials, SILENT_LOG)
     server.start()
