@@ -160,15 +160,15 @@ def _undone_text(data: Mapping[str, Any]) -> str:
     restored = unwritten and unwritten["code"] != "master-lost" and not data["failed"]
     whole = data["complete"] or restored
     verdict = "Rolled back" if whole else "Rolled back in part"
-    kept = (
-        "The YAML on disk is unchanged; it is applied again when it changes or by `warpctl apply`."
-    )
-    if data.get("files"):
-        kept = _files_text(data["files"])
+    kept = _files_text(data.get("files"))
     return "\n".join([*lines, f"{verdict}: {len(data['done'])} steps; {what}.", kept])
 
 
-def _files_text(files: Mapping[str, list[str]]) -> str:
+def _files_text(files: Mapping[str, list[str]] | None) -> str:
+    """Return what has become of the YAML; None where nobody asked for it to go back."""
+    if files is None:
+        again = "it is applied again when it changes or by `warpctl apply`"
+        return f"The YAML on disk is unchanged; {again}."
     parts = [f"{word} {', '.join(names)}" for word, names in files.items() if names]
     return f"The YAML on disk is the earlier one again: {'; '.join(parts) or 'it was already'}."
 
