@@ -173,7 +173,9 @@ async def _proved_again(credentials: Credentials, request: HttpRequest, identity
     if "login" in fields or "password" not in fields:
         raise HttpError(400, "expected `password`, or `login`", hint="and `otp`")
     name = identity.user.rpartition(" (")[0]
-    return await credentials.proved(name, fields["password"], fields.get("otp", "")) is not None
+    user = await credentials.proved(name, fields["password"], fields.get("otp", ""))
+    token = credentials.tokens.tokens().get(identity.credential)
+    return user is not None and token is not None and user.state == token.account
 
 
 async def _listed(credentials: Credentials, kind: TokenKind) -> list[Token]:

@@ -213,6 +213,16 @@ def test_an_old_sign_in_is_renewed_by_the_password(
     assert gateway.ask("POST", path, gateway.token("admin"), {"password": "x"}).status == 400
 
 
+def test_a_session_without_an_account_takes_no_password(gateway: Served) -> None:
+    """Of somebody of the same name, who has an account."""
+    code = make_login_code(gateway.credentials.tokens, "anna", "admin", None, "root")[1]
+    token = gateway.ask("POST", "/v1/sessions", body={"login": code}).json["token"]
+    path = "/v1/session/step-up"
+    assert gateway.ask("POST", path, token, {"password": PASSWORD}).status == 401
+    code = make_login_code(gateway.credentials.tokens, "anna", "admin", None, "root")[1]
+    assert gateway.ask("POST", path, token, {"login": code}).status == 200
+
+
 def test_tokens_and_sessions_of_others_are_listed_and_ended(gateway: Served) -> None:
     admin, session = gateway.token("admin"), sign_in(gateway).json["token"]
     made = gateway.ask(
