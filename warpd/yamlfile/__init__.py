@@ -1,4 +1,4 @@
-"""YAML text with positions, and edits of it that change nothing else.
+"""YAML text with positions, and edits that change only the requested part of the text.
 
-Knows nothing of warpd's fields.
+This package does not know warpd's fields.
 """

@@ -1,4 +1,7 @@
-"""Merges that git could not finish: where its markers stand, and what the two sides were. Pure."""
+"""Find the conflict markers that git leaves after a failed merge, and split the two sides. Pure.
+
+The markers are described in git-merge(1), "How conflicts are presented".
+"""
 
 from __future__ import annotations
 
@@ -14,45 +17,50 @@ _ENDS: Final = re.compile(r">{7}( |$)")
 
 @dataclass(frozen=True, slots=True)
 class MarkedConflict:
-    """Lines, counted from 1, on which a conflict begins and ends."""
+    """The first and the last line of a conflict, counted from 1."""
 
     first: int
     last: int
 
 
 def conflicts(text: str) -> list[MarkedConflict]:
-    """Conflicts that are marked from begin to end; a line of signs alone is none."""
+    """Return the conflicts that have a begin, a middle and an end marker, in this order.
+
+    A marker line alone is not a conflict.
+    """
     out: list[MarkedConflict] = []
-    begun = middle = 0
+    first = middle = 0
     for number, line in enumerate(text.splitlines(), 1):
         if _BEGINS.match(line):
-            begun, middle = number, 0
-        elif _MIDDLE.match(line) and begun:
+            first, middle = number, 0
+        elif _MIDDLE.match(line) and first:
             middle = number
-        elif _ENDS.match(line) and begun and middle:
-            out.append(MarkedConflict(begun, number))
-            begun = 0
+        elif _ENDS.match(line) and first and middle:
+            out.append(MarkedConflict(first, number))
+            first = 0
     return out
 
 
 def sides(text: str) -> tuple[str, str]:
-    """The text as ours and as theirs had it; what neither changed is in both, what the base had in
-    none.
+    """Return (our side, their side) of a text with conflict markers.
+
+    Lines outside of conflicts are in both sides. Lines of the common base (`merge.conflictStyle
+    diff3`) are in neither.
     """
     ours: list[str] = []
     theirs: list[str] = []
-    into: tuple[list[str], ...] = (ours, theirs)
+    targets: tuple[list[str], ...] = (ours, theirs)
     for line in text.splitlines(keepends=True):
-        word = line.rstrip("\r\n")
-        if _BEGINS.match(word):
-            into = (ours,)
-        elif len(into) < 2 and _BASE.match(word):
-            into = ()
-        elif len(into) < 2 and _MIDDLE.match(word):
-            into = (theirs,)
-        elif len(into) < 2 and _ENDS.match(word):
-            into = (ours, theirs)
+        content = line.rstrip("\r\n")
+        if _BEGINS.match(content):
+            targets = (ours,)
+        elif len(targets) < 2 and _BASE.match(content):
+            targets = ()
+        elif len(targets) < 2 and _MIDDLE.match(content):
+            targets = (theirs,)
+        elif len(targets) < 2 and _ENDS.match(content):
+            targets = (ours, theirs)
         else:
-            for side in into:
+            for side in targets:
                 side.append(line)
     return "".join(ours), "".join(theirs)

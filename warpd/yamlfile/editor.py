@@ -1,13 +1,14 @@
-"""(YAML text, request) -> new YAML text, in which nothing else has changed by a byte. Pure.
+"""Edit YAML text: (text, request) -> new text that is equal outside of the requested change. Pure.
 
-Lives here: where a splice goes. Does not: how a value is written (`writer`), where things stand
-(`positions`), files (`atomic_file`), whether the result is a sound intent (`loader`, `validation`).
-Comments, order, quotes, indentation and line ends are the operator's. Comments inside an entry go
-with it; those above it stay, since nobody knows whether they are about it alone. Removing what was
-added gives the bytes that were there before.
+This module decides where text is inserted, replaced or cut. `writer` writes values, `positions`
+finds the parts of a text, `atomic_file` writes files, `loader` and `validation` check the intent.
 
-Every new text is read again: it must hold what the old one held and the one change, or the edit is
-refused.
+Comments, order, quotes, indentation and line breaks of the operator stay as they are. A comment
+inside an entry is removed with the entry. A comment above it stays, since it may be about other
+entries too. Adding an entry and removing it again gives the original bytes.
+
+Every new text is parsed. The edit is refused unless the new values are the old values with exactly
+the requested change.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STEP = 2
 
 
 class EditRefused(WarpError):
-    """This text cannot be edited that way; nothing was written."""
+    """The requested edit is not possible in this text. Nothing was written."""
 
     code = "edit-refused"
     who = "operator"
@@ -36,66 +37,97 @@ class EditRefused(WarpError):
 
 @dataclass(frozen=True, slots=True)
 class Splice:
+    """Replace the characters from the offset `start` to before the offset `end` by `text`."""
+
     start: int
     end: int
     text: str
 
 
 def add_networks(text: str, networks: Mapping[str, Fields]) -> str:
-    """Raises: Refused."""
+    """Add networks, by name.
+
+    Raises:
+        EditRefused: a name exists, or the layout does not allow the edit.
+    """
     return _add(text, ("networks",), networks, "network")
 
 
 def add_endpoints(text: str, network: str, endpoints: Mapping[str, Fields]) -> str:
-    """Raises: Refused."""
+    """Add endpoints to a network, by name.
+
+    Raises:
+        EditRefused: a name exists, or the layout does not allow the edit.
+    """
     return _add(text, ("networks", network, "endpoints"), endpoints, "endpoint")
 
 
 def remove_network(text: str, network: str) -> str:
-    """Raises: Refused."""
+    """Remove a network.
+
+    Raises:
+        EditRefused: the network is not in this text, or the layout does not allow the edit.
+    """
     return _remove(text, ("networks",), network)
 
 
 def remove_endpoint(text: str, network: str, endpoint: str) -> str:
-    """Raises: Refused."""
+    """Remove an endpoint of a network.
+
+    Raises:
+        EditRefused: the endpoint is not in this text, or the layout does not allow the edit.
+    """
     return _remove(text, ("networks", network, "endpoints"), endpoint)
 
 
 def add_users(text: str, users: Mapping[str, Fields]) -> str:
-    """Of a file of users. Raises: Refused."""
+    """Add users, by name, to the text of a users file.
+
+    Raises:
+        EditRefused: a name exists, or the layout does not allow the edit.
+    """
     return _add(text, ("users",), users, "user")
 
 
 def remove_user(text: str, user: str) -> str:
-    """Raises: Refused."""
+    """Remove a user from the text of a users file.
+
+    Raises:
+        EditRefused: the user is not in this text, or the layout does not allow the edit.
+    """
     return _remove(text, ("users",), user)
 
 
 def rotate(text: str, network: str, endpoint: str) -> str:
-    """`rotation` raised by one. Raises: Refused."""
+    """Raise `rotation` of an endpoint by one.
+
+    Raises:
+        EditRefused: `rotation` is not a plain number, or the layout does not allow the edit.
+    """
     path = ("networks", network, "endpoints", endpoint)
     root, value = outline(text), _value(text)
     holder = _walked(text, root, path)
-    before = _at(value, path)
-    old = before.get("rotation", 0) if isinstance(before, dict) else 0
-    if not isinstance(old, int) or isinstance(old, bool):
+    fields = _at(value, path)
+    previous = fields.get("rotation", 0) if isinstance(fields, dict) else 0
+    if not isinstance(previous, int) or isinstance(previous, bool):
         raise EditRefused(
             f"rotation of {network}/{endpoint} is not a whole number", hint="write a number"
         )
     pair = holder.get("rotation")
     if pair is None:
-        splices = _inserted(text, holder, {"rotation": old + 1})
+        splices = _inserted(text, holder, {"rotation": previous + 1})
     elif pair.value.kind != "scalar" or pair.value.anchor:
-        raise _refused(text, pair.value, "rotation is not a plain number of its own")
+        raise _refused(text, pair.value, "rotation is an alias or has an anchor")
     else:
-        splices = [Splice(pair.value.start, pair.value.end, str(old + 1))]
-    return _verified(text, splices, _with(value, path, {"rotation": old + 1}))
+        splices = [Splice(pair.value.start, pair.value.end, str(previous + 1))]
+    return _verified(text, splices, _with(value, path, {"rotation": previous + 1}))
 
 
 def set_fields(text: str, path: Path, fields: Fields) -> str:
-    """Fields of the mapping at `path` set to values, or taken out where the value is None.
+    """Set fields of the mapping at `path`. A field whose value is None is removed.
 
-    Raises: Refused.
+    Raises:
+        EditRefused: the mapping is not in this text, or the layout does not allow the edit.
     """
     for name, value in fields.items():
         pair = _walked(text, outline(text), path).get(name)
@@ -121,9 +153,11 @@ def set_fields(text: str, path: Path, fields: Fields) -> str:
 
 
 def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
-    """The entry `old` of the mapping at `path` under a new name, with `renamed_from: former`.
+    """Rename the entry `old` of the mapping at `path`, and set its `renamed_from` to `former`.
 
-    Raises: Refused.
+    Raises:
+        EditRefused: the entry is not in this text, the new name exists, or the layout does not
+            allow the edit.
     """
     value = _value(text)
     root = outline(text)
@@ -135,7 +169,7 @@ def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
             hint="it comes from a merge (<<)",
         )
     if holder.get(new) is not None:
-        raise EditRefused(f"there is a {new} already", hint="take another name")
+        raise EditRefused(f"{new} exists already", hint="choose another name")
     _refuse_shared(text, root, pair)
     wanted = _with(_with(value, path, {new: _at(value, (*path, old))}), path, {}, old)
     renamed = _verified(text, [Splice(pair.key.start, pair.key.end, writer.scalar(new))], wanted)
@@ -143,20 +177,21 @@ def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
 
 
 def fields_at(text: str, path: Path) -> Fields:
-    """What the mapping at `path` holds; nothing where there is none.
+    """Return the fields of the mapping at `path`, or an empty mapping if it does not exist.
 
-    Raises: Refused when the text cannot be read.
+    Raises:
+        EditRefused: the text is not valid YAML.
     """
     found = _at(_value(text), path)
     return found if isinstance(found, dict) else {}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not there."""
+    """Return a hint for a name that does not exist: similar names, or the known ones."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 3, 0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
+    similar = difflib.get_close_matches(name, names, 3, 0.6)
+    if similar:
+        return f"did you mean {' or '.join(similar)}?"
     return (
         f"there are: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
         if names
@@ -170,7 +205,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _value(text: str) -> dict[str, Any]:
     read = read_tree(text)
     if read.flaws or read.value is None:
-        raise EditRefused("the YAML cannot be read", hint="see `warpctl validate`")
+        raise EditRefused("the YAML is not valid", hint="run `warpctl validate`")
     return read.value
 
 
@@ -181,7 +216,12 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def _walked(text: str, root: Node, path: Path) -> Node:
-    """The mapping at a path that is written out there, and there only."""
+    """Return the node of the mapping at `path`.
+
+    Raises:
+        EditRefused: the mapping, or one above it, comes from an alias, a merge or a shared anchor,
+            so that an edit would change other parts too.
+    """
     shared = {node.word for node in root.walk() if node.kind == "alias"}
     node = _own(text, root, shared, "the document")
     for depth, step in enumerate(path, 1):
@@ -190,7 +230,7 @@ def _walked(text: str, root: Node, path: Path) -> Node:
         if pair is None:
             raise EditRefused(
                 f"{what} is not written out in this file",
-                hint="it comes from a merge (<<): edit it where it stands",
+                hint="it comes from a merge (<<): edit it where it is defined",
             )
         node = _own(text, pair.value, shared, what)
     return node
@@ -201,8 +241,8 @@ def _own(text: str, node: Node, shared: set[str], what: str) -> Node:
         raise _refused(
             text,
             node,
-            f"{what} is *{node.word}: it stands elsewhere too",
-            f"edit it at &{node.word}, by hand",
+            f"{what} is the alias *{node.word}",
+            f"edit the anchor &{node.word} by hand",
         )
     if node.anchor in shared:
         hint = f"a change here would change every *{node.anchor}: edit it by hand"
@@ -217,13 +257,18 @@ def _is_null(node: Node) -> bool:
 
 
 def _refused(
-    text: str, node: Node, message: str, hint: str = "this layout is edited by hand only"
+    text: str, node: Node, message: str, hint: str = "edit the YAML by hand"
 ) -> EditRefused:
     line = len(BREAK.findall(text, 0, node.start)) + 1
     return EditRefused(f"line {line}: {message}", hint=hint)
 
 
 def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> str:
+    """Return the text with the splices applied.
+
+    Raises:
+        EditRefused: the values of the new text are not `wanted`.
+    """
     new = text
     for splice in sorted(splices, key=lambda item: (item.start, item.end), reverse=True):
         new = new[: splice.start] + splice.text + new[splice.end :]
@@ -239,7 +284,7 @@ def _verified(text: str, splices: Iterable[Splice], wanted: dict[str, Any]) -> s
 def _with(
     value: dict[str, Any], path: Path, changes: Fields, gone: str | None = None
 ) -> dict[str, Any]:
-    """The value with `changes` to the mapping at `path`; every mapping on the way is a new one."""
+    """Return a copy of the value in which the mapping at `path` has `changes` and lacks `gone`."""
     out: dict[str, Any] = dict(value)
     if path:
         out[path[0]] = _with(out.get(path[0]) or {}, path[1:], changes, gone)
@@ -255,18 +300,19 @@ def _with(
 def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str:
     root, value = outline(text), _value(text)
     parent = _walked(text, root, path[:-1])
-    there = _at(value, path)
+    existing = _at(value, path)
     for name in entries:
-        if isinstance(there, dict) and name in there:
+        if isinstance(existing, dict) and name in existing:
             raise EditRefused(
-                f"{what} {name} is there already",
+                f"{what} {name} exists already",
                 code="exists",
-                hint="take another name, or remove that one first",
+                hint="choose another name, or remove the existing one first",
             )
     pair = parent.get(path[-1])
-    if pair is None and there is not None:
+    if pair is None and existing is not None:
         raise EditRefused(
-            f"{'.'.join(path)} comes from a merge (<<)", hint="edit it where it stands, by hand"
+            f"{'.'.join(path)} comes from a merge (<<)",
+            hint="edit it by hand where it is defined",
         )
     if pair is None:
         splices = _inserted(text, parent, {path[-1]: entries})
@@ -279,7 +325,7 @@ def _add(text: str, path: Path, entries: Mapping[str, Fields], what: str) -> str
 
 
 def _filled(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]:
-    """Entries for the mapping of a pair, whatever it holds so far: nothing, `{}`, or others."""
+    """Add entries to the mapping of a pair. It may hold nothing, `{}` or other entries."""
     holder = pair.value
     if holder.pairs:
         return _inserted(text, holder, entries)
@@ -297,12 +343,12 @@ def _filled(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice
 
 
 def _below(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]:
-    """Entries on lines of their own below a key; what stood for 'nothing' behind the key goes."""
+    """Add entries on new lines below a key, and remove the `{}` or null behind the key."""
     _refuse_odd(text, pair)
     start, end = pair.key.end + 1, pair.value.end
     between = text[pair.key.end : pair.value.start]
     if not between.startswith(":") or between.strip() != ":" or BREAK.search(between):
-        raise _refused(text, pair.value, "an empty mapping stands apart from its key")
+        raise _refused(text, pair.value, "an empty mapping is not on the line of its key")
     lines = _lines(
         entries, pair.key.column + _step_of(parent), _STEP if pair.key.word == "networks" else 0
     )
@@ -311,16 +357,17 @@ def _below(text: str, parent: Node, pair: Pair, entries: Fields) -> list[Splice]
 
 
 def _unfolds(pair: Pair, entries: Fields) -> bool:
-    """Networks and many endpoints at once go on lines of their own; one endpoint fits between its
-    braces.
+    """Whether entries get lines of their own when they replace `{}`: networks, or many endpoints.
+
+    One endpoint is written between the braces.
     """
     return pair.key.word == "networks" or len(entries) > 1
 
 
 def _inserted(text: str, holder: Node, entries: Fields) -> list[Splice]:
-    """Entries behind the last one of a mapping, in the layout of that one."""
+    """Add entries after the last entry of a mapping, in the layout of that entry."""
     if not holder.pairs:
-        raise _refused(text, holder, "nothing is written here yet", "write its type first, by hand")
+        raise _refused(text, holder, "this entry is empty", "write its type by hand first")
     last = holder.pairs[-1]
     if holder.flow:
         return _behind(text, holder, last, entries)
@@ -342,9 +389,8 @@ def _nests(fields: Fields) -> bool:
 def _lines(entries: Fields, column: int, step: int) -> list[str]:
     lines: list[str] = []
     for name, fields in entries.items():
-        if isinstance(fields, Mapping) and _nests(
-            fields
-        ):  # a mapping of entries: each keeps to one line
+        if isinstance(fields, Mapping) and _nests(fields):
+            # This is a mapping of entries. Each entry is written on one line.
             lines.append(" " * column + writer.scalar(name) + ":")
             lines += _lines(fields, column + (step or _STEP), 0)
         else:
@@ -353,7 +399,7 @@ def _lines(entries: Fields, column: int, step: int) -> list[str]:
 
 
 def _step_of(node: Node) -> int:
-    """How far children are indented, as seen in the mapping's own; two where nothing shows it."""
+    """Return how far the entries of a mapping indent their own entries; 2 if none shows it."""
     for pair in node.pairs:
         if pair.value.pairs and not pair.value.flow:
             return max(1, pair.value.pairs[0].key.column - pair.key.column)
@@ -361,24 +407,23 @@ def _step_of(node: Node) -> int:
 
 
 def _refuse_odd(text: str, pair: Pair) -> None:
-    """Keys with something before them on their line (`? key`, `- key`) have no line of their
-    own.
-    """
+    """Refuse a key that has other text before it on its line (`? key`, `- key`)."""
     if text[line_start(text, pair.key.start) : pair.key.start].strip(" "):
-        raise _refused(text, pair.key, f"{pair.key.word[:63]} does not begin its line")
+        raise _refused(text, pair.key, f"{pair.key.word[:63]} is not at the start of its line")
 
 
 def _new_lines(text: str, at: int, lines: list[str]) -> Splice:
-    """Whole lines, with the line ends of their neighbours; a text without a final line end stays
-    without.
+    """Insert whole lines, with the same line break as the lines around them.
+
+    A text without a line break at its end keeps none.
     """
     before = text[max(0, at - 2) : at]
-    own = before.removeprefix(_without_break(before))
+    break_before = before.removeprefix(_without_break(before))
     first = BREAK.search(text)
-    end = own or (first[0] if first else "\n")
-    if at == len(text) and not own:
-        return Splice(at, at, end + end.join(lines))
-    return Splice(at, at, end.join(lines) + end)
+    line_break = break_before or (first[0] if first else "\n")
+    if at == len(text) and not break_before:
+        return Splice(at, at, line_break + line_break.join(lines))
+    return Splice(at, at, line_break.join(lines) + line_break)
 
 
 def _inline(entries: Fields) -> list[str]:
@@ -386,8 +431,9 @@ def _inline(entries: Fields) -> list[str]:
 
 
 def _braced(fields: Any) -> str:
-    """A mapping of entries has blanks inside its braces: the mark by which `remove` knows what
-    `add` has made.
+    """Write a value in flow style. A mapping of entries gets blanks inside its braces.
+
+    By these blanks `_drops` recognizes a mapping that `_add` created.
     """
     if isinstance(fields, Mapping) and _nests(fields):
         return "{ " + ", ".join(_inline(fields)) + " }"
@@ -395,6 +441,7 @@ def _braced(fields: Any) -> str:
 
 
 def _behind(text: str, holder: Node, last: Pair, entries: Fields) -> list[Splice]:
+    """Add entries after the last pair of a flow mapping."""
     end = max(last.value.end, last.key.end)
     comma = _comma_after(text, end, holder.end)
     words = _inline(entries)
@@ -413,7 +460,10 @@ def _behind(text: str, holder: Node, last: Pair, entries: Fields) -> list[Splice
 
 
 def _comma_after(text: str, at: int, end: int) -> int | None:
-    """The offset of the comma behind a value in a flow mapping, past blanks and comments."""
+    """Return the offset of the comma after a value in a flow mapping, or None.
+
+    Blanks and comments may be between the value and the comma.
+    """
     while at < end:
         if text[at] == ",":
             return at
@@ -427,7 +477,7 @@ def _comma_after(text: str, at: int, end: int) -> int | None:
 
 
 def _alone(text: str, pair: Pair, comma: int | None, holder: Node) -> bool:
-    """Whether a pair of a flow mapping has its line or lines to itself."""
+    """Whether no other entry is on the line or lines of this pair of a flow mapping."""
     before = text[line_start(text, pair.key.start) : pair.key.start]
     end = max(pair.value.end, pair.key.end) if comma is None else comma + 1
     stop = line_end(text, end)
@@ -459,7 +509,7 @@ def _remove(text: str, path: Path, name: str) -> str:
 
 
 def _refuse_shared(text: str, root: Node, pair: Pair) -> None:
-    """What other parts of the file refer to stays."""
+    """Refuse to remove a pair that holds an anchor which other parts of the file use."""
     anchors = {
         node.anchor for part in (pair.key, pair.value) for node in part.walk() if node.anchor
     }
@@ -473,14 +523,15 @@ def _refuse_shared(text: str, root: Node, pair: Pair) -> None:
             raise _refused(
                 text,
                 node,
-                f"*{node.word} refers to what would be removed",
-                "write it out here first",
+                f"the alias *{node.word} refers to the entry that would be removed",
+                "replace the alias by its values first",
             )
 
 
 def _drops(text: str, parent: Node, above: Pair, pair: Pair) -> bool:
-    """Whether `endpoints` goes with its last entry: as `add` writes it, or in block style with
-    nothing said beside it.
+    """Whether `endpoints` is removed together with its last entry.
+
+    This is so in flow style if `_add` wrote it, and in block style if it holds no comments.
     """
     if above.value.anchor:
         return False
@@ -502,14 +553,14 @@ def _nests_in(pair: Pair) -> bool:
 
 
 def _emptied(text: str, holder: Node, above: Pair, pair: Pair) -> list[Splice]:
-    """The last entry goes and `{}` stays."""
+    """Remove the last entry of a mapping, and leave `{}`."""
     if holder.flow:
         return _cut(text, holder, pair)
     if holder.anchor:
-        raise _refused(text, holder, f"the last entry of &{holder.anchor}")
+        raise _refused(text, holder, f"this is the last entry of the anchor &{holder.anchor}")
     at = above.key.end + 1
     if text[above.key.end : at] != ":":
-        raise _refused(text, above.key, "the colon stands apart from its key")
+        raise _refused(text, above.key, "the colon does not follow its key directly")
     return [Splice(at, at, " {}"), *_cut(text, holder, pair)]
 
 
@@ -530,7 +581,7 @@ def _without_break(text: str) -> str:
 
 
 def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
-    """Cut one entry out of `{...}` or `[...]`, with one comma."""
+    """Remove one entry, and one comma, from a flow mapping `{...}`."""
     index = holder.pairs.index(pair)
     before = holder.pairs[index - 1] if index else None
     after = holder.pairs[index + 1] if index + 1 < len(holder.pairs) else None
@@ -550,7 +601,7 @@ def _cut_flow(text: str, holder: Node, pair: Pair) -> list[Splice]:
 def _cut_to_comma(
     text: str, pair: Pair, comma: int, before: Pair | None, after: Pair | None
 ) -> Splice:
-    """Cut an entry and the comma after it, and the space up to an entry on the same line."""
+    """Remove an entry, the comma after it, and the blanks up to the next entry on this line."""
     if after is not None:
         between = text[comma : after.key.start]
         if not BREAK.search(between) and "#" not in between:

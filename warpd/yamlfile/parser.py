@@ -1,10 +1,12 @@
-"""Bytes of YAML to plain values that remember their places. Knows YAML, nothing of warpd's fields.
+"""Parse YAML bytes into plain values that carry their positions.
 
-Values are dicts, lists and scalars by YAML 1.2's core schema; keys are always text. Everything
-hostile or surprising becomes a `SyntaxProblem` and never an exception: bytes that are no text,
-tabs, duplicate keys, anchors that explode, nesting without end. Events come from libyaml where a
-binding is there (ruamel.yaml.clib or PyYAML; 1 MB takes 0.1 s) and from ruamel.yaml's own parser
-where none is (40 times slower).
+This module knows YAML 1.2 and nothing of warpd's fields. Values are dicts, lists and scalars of the
+core schema (YAML 1.2.2, section 10.3); keys are always text. Invalid and hostile input gives a
+`SyntaxProblem` and never an exception: bytes that are not UTF-8, tabs, duplicate keys, aliases that
+expand to too many values, and nesting without end.
+
+The events come from libyaml if a binding is installed (ruamel.yaml.clib or PyYAML; 1 MB takes
+0.1 s). Otherwise they come from ruamel.yaml's own parser, which is 40 times slower.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 SIZE_MAX: Final = 64 * 2**20  # bytes of one file
-DEPTH_MAX: Final = 32  # the intent needs 7
-VALUES_MAX: Final = 2_000_000  # of one file
-PURE_MAX: Final = 200_000  # characters that ruamel.yaml's own parser reads in under a second
-EXPANDED_MAX: Final = 100_000  # values that aliases and merge keys repeat
-PER_KIND_MAX: Final = 1000  # flaws of one kind that are listed
+DEPTH_MAX: Final = 32  # levels; the intent needs 7
+VALUES_MAX: Final = 2_000_000  # values in one file
+PURE_MAX: Final = 200_000  # characters; ruamel.yaml's own parser reads them in under a second
+EXPANDED_MAX: Final = 100_000  # values that aliases and merge keys repeat, in one file
+PER_KIND_MAX: Final = 1000  # problems of one kind that are reported
 
 Mark = tuple[int, int]  # line and column from 0
 
@@ -49,15 +51,16 @@ _WORDS: Final[dict[str, Any]] = {
     "FALSE": False,
 }
 _TOO_DEEP: Final = f"nests deeper than {DEPTH_MAX} levels"
-_EMPTY_HINT: Final = "a gateway without networks says: version: 1, networks: {}"
+_EMPTY_HINT: Final = "for a gateway without networks write: version: 1, networks: {}"
 _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 
 
 class PositionedDict(dict[str, Any]):
-    """A mapping; `keys_at` and `values_at` hold the places of each key and its value.
+    """A mapping with positions.
 
-    The marks inside a value that was read by itself (`sections`) count from its own first line:
-    `shifts` says which that is.
+    `keys_at` and `values_at` hold the position of each key and of its value. `size` counts the
+    values inside. A value that `sections` parsed separately has positions that count from its own
+    first line; `shifts` holds the number of that line in the file, by key.
     """
 
     __slots__ = ("at", "keys_at", "shifts", "size", "values_at")
@@ -70,13 +73,14 @@ class PositionedDict(dict[str, Any]):
         self.size = 1
 
     def put(self, key: str, value: Any, key_at: Mark, value_at: Mark) -> None:
+        """Set a key with its value and the positions of both."""
         self[key] = value
         self.keys_at[key] = key_at
         self.values_at[key] = value_at
 
 
 class PositionedList(list[Any]):
-    """A sequence; `items_at` holds the place of each item."""
+    """A sequence with positions: `items_at` holds the position of each item."""
 
     __slots__ = ("at", "items_at", "size")
 
@@ -88,7 +92,7 @@ class PositionedList(list[Any]):
 
 @dataclass(frozen=True, slots=True)
 class SyntaxProblem:
-    """Something wrong with the YAML as such; `path` are the keys that lead there."""
+    """A problem with the YAML syntax at a position. `path` holds the keys that lead to it."""
 
     code: str
     at: Mark
@@ -99,9 +103,10 @@ class SyntaxProblem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What a text holds.
+    """The values of a text, and the problems that were found.
 
-    `whole` is False when reading had to stop: then nothing may be concluded from absence.
+    `whole` is False if parsing stopped early. In this case a value that is missing here may still
+    be in the text.
     """
 
     value: PositionedDict | None
@@ -110,15 +115,19 @@ class ParsedDocument:
 
 
 class _Stop(Exception):
-    """Reading cannot go on; the flaw is already noted."""
+    """Parsing cannot continue. The problem is already in the list."""
 
 
 def lines_of(text: str) -> list[str]:
+    """Split a text at YAML's line breaks: LF, CR LF and CR."""
     return _BREAK.split(text)
 
 
 def read_text(raw: bytes) -> tuple[str, tuple[SyntaxProblem, ...]]:
-    """Bytes to text; with flaws the text is only good for showing lines."""
+    """Decode UTF-8 bytes, without a byte order mark.
+
+    If there are problems, use the text only to show lines of it.
+    """
     body = raw.removeprefix(b"\xef\xbb\xbf")
     try:
         text = body.decode("utf-8")
@@ -149,32 +158,33 @@ def _bad_bytes(body: bytes) -> Iterator[SyntaxProblem]:
 
 
 def _unprintable(text: str) -> Iterator[SyntaxProblem]:
-    seen = -1
+    previous_line = -1
     for listed, match in enumerate(_UNPRINTABLE.finditer(text)):
-        line, column = _place(text, match.start())
-        if line != seen:
+        line, column = _position(text, match.start())
+        if line != previous_line:
             name = "NUL" if match[0] == "\0" else f"U+{ord(match[0]):04X}"
             yield SyntaxProblem(
                 "control-character",
                 (line, column),
-                f"holds the control character {name}",
+                f"contains the control character {name}",
                 "remove it",
             )
-        seen = line
+        previous_line = line
         if listed == PER_KIND_MAX:
             return
 
 
-def _place(text: str, offset: int) -> Mark:
+def _position(text: str, offset: int) -> Mark:
     start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
     return len(_BREAK.findall(text, 0, start)), offset - start
 
 
 def read_tree(text: str, pure: bool = False) -> ParsedDocument:
-    """Text to values. `pure` forces ruamel.yaml's own parser.
+    """Parse a text. `pure` forces ruamel.yaml's own parser.
 
-    libyaml refuses a little that YAML 1.2 allows (`[::1]`) and words its errors otherwise, so that
-    what it refuses is read again by the other parser where that is quick.
+    libyaml refuses some texts that YAML 1.2 allows (`[::1]`), and it words its errors differently.
+    A text that libyaml refuses is therefore parsed again by the other parser, unless it is longer
+    than PURE_MAX.
     """
     if pure or _libyaml() is None:
         return _read(text, True)
@@ -205,36 +215,34 @@ def _libyaml() -> Callable[[str], Any] | None:
 def _events(text: str, pure: bool) -> Iterator[Any]:
     parser = None if pure else _libyaml()
     if parser is None:
-        from ruamel.yaml import (
-            YAML,
-        )  # a tenth of the start-up, and what libyaml reads does not need it
+        # This import takes a tenth of the start-up time, and libyaml does not need it.
+        from ruamel.yaml import YAML
 
-        yield from YAML(typ="safe", pure=True).parse(
-            text
-        )  # the round-trip one leaves marks in folded text
+        # The round-trip parser would leave marks in folded text.
+        yield from YAML(typ="safe", pure=True).parse(text)
         return
-    following = parser(text).get_event
-    while (event := following()) is not None:
+    next_event = parser(text).get_event
+    while (event := next_event()) is not None:
         yield event
 
 
 def events(text: str) -> Iterator[Any]:
-    """The events of a text that `read_tree` takes, whichever parser it took."""
+    """Return the parser events of a text that `read_tree` accepts."""
     try:
         return iter(list(_events(text, _libyaml() is None)))
-    except Exception:  # libyaml refuses a little that YAML 1.2 allows
+    except Exception:  # libyaml refuses some texts that YAML 1.2 allows
         return _events(text, True)
 
 
 class _Reader:
-    """One pass over the events of one text."""
+    """Builds the values of one text in one pass over its events."""
 
     def __init__(self, text: str, pure: bool) -> None:
         self.text = text
         self.events = _events(text, pure)
         self.flaws: list[SyntaxProblem] = []
         self.noted: Counter[str] = Counter()
-        self.anchors: dict[str, tuple[Any, bool]] = {}  # value, and whether it is complete
+        self.anchors: dict[str, tuple[Any, bool]] = {}  # (value, whether it is complete)
         self.values = 0
         self.expanded = 0
         self.path: list[str | int] = []
@@ -246,7 +254,7 @@ class _Reader:
             self.stop("yaml-syntax", (0, 0), "the document ends too early")
         except RecursionError:
             self.stop("yaml-depth", (0, 0), _TOO_DEEP)
-        except Exception as error:  # libyaml and ruamel.yaml each raise classes of their own
+        except Exception as error:  # libyaml and ruamel.yaml raise different classes
             self.syntax(error)
 
     def stop(self, code: str, at: Mark, message: str, hint: str = "") -> Any:
@@ -263,14 +271,13 @@ class _Reader:
             self.flaws.append(SyntaxProblem(code, at, message, hint, path))
 
     def syntax(self, error: Exception) -> None:
-        at = self.error_place(error)
+        at = self.error_position(error)
         self.path = []
         tabs = dict(_tab_indents(self.text))
-        if at[0] in tabs:  # else the tabs stand in block text, where they are welcome
+        # Tabs are allowed in block scalars. They are the problem only on the line of the error.
+        if at[0] in tabs:
             for mark in tabs.items():
-                self.note(
-                    "yaml-tab", mark, "a tab in the indentation", "YAML is indented by spaces"
-                )
+                self.note("yaml-tab", mark, "a tab in the indentation", "indent YAML with spaces")
         else:
             problem = str(getattr(error, "problem", None) or "cannot be parsed")
             context = getattr(error, "context", None)
@@ -278,37 +285,39 @@ class _Reader:
                 "yaml-syntax",
                 at,
                 f"not valid YAML: {problem}" + (f" ({context})" if context else ""),
-                _mend(problem),
+                _syntax_hint(problem),
             )
         raise _Stop
 
-    def error_place(self, error: Exception) -> Mark:
-        """Where the parser stumbled; what was left open until the end is shown where it was
-        opened.
+    def error_position(self, error: Exception) -> Mark:
+        """Return the position of a parser error.
+
+        An error at the end of the text is a quote or bracket that was not closed: return the
+        position where it was opened.
         """
         marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
-        places = [(mark.line, mark.column) for mark in marks if mark is not None] or [(0, 0)]
+        positions = [(mark.line, mark.column) for mark in marks if mark is not None] or [(0, 0)]
         lines = lines_of(self.text)
-        at_end = places[0][0] >= len(lines) or not any(
-            line.strip() for line in lines[places[0][0] :]
+        at_end = positions[0][0] >= len(lines) or not any(
+            line.strip() for line in lines[positions[0][0] :]
         )
-        return places[-1] if at_end else places[0]
+        return positions[-1] if at_end else positions[0]
 
     def document(self) -> Any:
-        self.next()  # the stream's start
+        self.next()  # the start of the stream
         event = self.next()
         if _kind(event) == "StreamEnd":
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
         first = self.next()
         value, at = self.node(first), _at(first)
-        self.next()  # the document's end
+        self.next()  # the end of the document
         event = self.next()
         if _kind(event) != "StreamEnd":
             self.note(
                 "yaml-documents",
                 _at(event),
                 "a second document begins here",
-                "one document a file: remove the ---",
+                "a file holds one document: remove the ---",
             )
         if value is None:
             self.stop("yaml-empty", (0, 0), "the document is empty", _EMPTY_HINT)
@@ -338,22 +347,23 @@ class _Reader:
     def alias(self, event: Any) -> Any:
         value, complete = self.anchors.get(event.anchor, (None, False))
         if event.anchor not in self.anchors:
-            self.note("yaml-anchor", _at(event), f"no anchor &{event.anchor} stands before this")
+            self.note("yaml-anchor", _at(event), f"the anchor &{event.anchor} is not defined above")
         elif not complete:
-            self.note("yaml-anchor", _at(event), f"*{event.anchor} holds itself")
+            self.note("yaml-anchor", _at(event), f"*{event.anchor} contains itself")
         else:
             self.repeat(event, value)
             return value
         return None
 
     def repeat(self, event: Any, value: Any) -> None:
+        """Count the values that an alias or a merge key repeats, and stop if they are too many."""
         self.expanded += getattr(value, "size", 1)
         if self.expanded > EXPANDED_MAX:
             self.stop(
                 "yaml-explodes",
                 _at(event),
-                f"anchors expand to more than {EXPANDED_MAX} values",
-                "write it out",
+                f"aliases expand to more than {EXPANDED_MAX} values",
+                "write the values out",
             )
 
     def scalar(self, event: Any) -> Any:
@@ -363,7 +373,7 @@ class _Reader:
             return event.value
         text = event.value
         if _LEADING_ZERO.match(text):
-            message = f"{text[:60]} begins with a zero, which some YAML readers take for octal"
+            message = f"{text[:60]} begins with a zero; some YAML readers take it for octal"
             self.note(
                 "yaml-octal", _at(event), message, f"write {text.lstrip('+0') or 0}, or quote it"
             )
@@ -414,14 +424,14 @@ class _Reader:
     def put(
         self, mapping: PositionedDict, key: str, value: Any, key_at: Mark, value_at: Mark
     ) -> None:
-        """The first of two wins, so that the rest of the file can still be checked."""
+        """Set a key. Of two equal keys the first one is kept, so that the rest can be checked."""
         if key in mapping:
             first = mapping.keys_at[key][0] + 1
             self.note(
                 "duplicate-key",
                 key_at,
-                f"{key[:63]} is given twice",
-                f"it stands in line {first} already",
+                f"{key[:63]} is defined twice",
+                f"the first definition is in line {first}",
                 key,
             )
         else:
@@ -436,13 +446,13 @@ class _Reader:
             self.note(
                 "yaml-key",
                 _at(event),
-                "a key must be a plain word",
-                "braces and brackets in a value need quotes",
+                "a key must be a scalar",
+                "quote a value that contains braces or brackets",
             )
         return value if isinstance(value, str) else None
 
     def merge(self, mapping: PositionedDict, event: Any, value: Any) -> None:
-        """`<<: *defaults`: what the mapping does not say itself."""
+        """Add the keys of a merge (`<<: *defaults`) that the mapping does not have itself."""
         for source in value if isinstance(value, PositionedList) else [value]:
             if not isinstance(source, PositionedDict):
                 self.note("yaml-merge", _at(event), "<< takes a mapping or a list of mappings")
@@ -454,7 +464,10 @@ class _Reader:
 
 
 def resolve(text: str) -> Any:
-    """A plain scalar by YAML 1.2's core schema: `no` is text, `0o17` a number, `1:30` text."""
+    """Return the value of a plain scalar by the core schema of YAML 1.2.
+
+    `no` and `1:30` are text, `0o17` is a number.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if _INT.match(text):
@@ -472,13 +485,13 @@ def _tab_indents(text: str) -> Iterator[Mark]:
             yield number, line.index("\t")
 
 
-def _mend(problem: str) -> str:
+def _syntax_hint(problem: str) -> str:
     if "mapping values are not allowed" in problem:
-        return "check the indentation; a value with ': ' in it needs quotes"
+        return "check the indentation; quote a value that contains ': '"
     if "block end" in problem:
         return "check the indentation of this line and the lines above"
     if "cannot start any token" in problem:
-        return "a value that begins with this character needs quotes"
+        return "quote a value that begins with this character"
     return ""
 
 

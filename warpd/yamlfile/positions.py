@@ -1,8 +1,8 @@
-"""YAML text to the places of its parts: where each key, value, brace and comment begins and ends.
+"""Find where each key, value, brace and comment of a YAML text begins and ends.
 
-Lives here: offsets into the text, and nothing of what the values mean. Does not: changing it
-(`editor`), values and flaws (`parser`, whose parsers these are). Offsets come from lines and
-columns, on which all parsers agree.
+This module holds offsets into the text and does not interpret the values. `editor` changes the
+text; `parser` reads values and problems, and provides the events used here. Offsets are computed
+from lines and columns, since these are equal in all parsers.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ _BLOCK_SCALAR = re.compile(r"[|>]([0-9])?([+-])?([0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A part of the text, from `start` (its anchor, if it has one) to `end`, without blanks and
-    comments after it.
+    """A part of the text: a mapping, list, scalar or alias.
+
+    It begins at the offset `start` (at its anchor, if it has one) and ends before the offset `end`.
+    Blanks and comments after it are not part of it.
     """
 
-    kind: str  # mapping, list, scalar, alias
+    kind: str  # mapping, list, scalar or alias
     start: int
     end: int
     column: int
     flow: bool = False
-    inside: int = 0  # of a flow collection: the offset after its brace
-    word: str = ""  # a scalar's value, an alias's anchor
+    inside: int = 0  # only for a flow collection: the offset after its opening brace
+    word: str = ""  # the value of a scalar, or the anchor name of an alias
     anchor: str = ""
     pairs: tuple[Pair, ...] = ()
     items: tuple[Node, ...] = ()
 
     def get(self, name: str) -> Pair | None:
+        """Return the pair of a mapping whose key is `name`."""
         return next((pair for pair in self.pairs if pair.key.word == name), None)
 
     def walk(self) -> Iterator[Node]:
+        """Yield this node and all nodes inside it."""
         yield self
         for pair in self.pairs:
             yield from pair.key.walk()
@@ -49,12 +53,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """A key of a mapping, with its value."""
+
     key: Node
     value: Node
 
 
 def outline(text: str) -> Node:
-    """The places of a document that `parser` has read without a flaw."""
+    """Return the root node of a text in which `parser` found no problem."""
     reader = _PositionReader(text)
     reader.next()
     reader.next()
@@ -62,22 +68,24 @@ def outline(text: str) -> Node:
 
 
 def line_start(text: str, at: int) -> int:
+    """Return the offset of the first character of the line that holds the offset `at`."""
     return max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
 
 
 def line_end(text: str, at: int) -> int:
-    """The offset after the line's break, or of the text's end."""
+    """Return the offset after the next line break, or the end of the text."""
     found = BREAK.search(text, at)
     return found.end() if found else len(text)
 
 
 def extent(text: str, pair: Pair) -> int:
-    """Where a pair in block style ends: after its last line and the comments that are indented
-    deeper than its key.
+    """Return the offset at which a pair in block style ends.
+
+    This is after its last line, and after comments below that are indented deeper than its key.
     """
     end = max(pair.key.end, pair.value.end)
     at = end if end and text[end - 1] in "\r\n" else line_end(text, end)
-    done = at
+    pair_end = at
     while at < len(text):
         after = line_end(text, at)
         line = text[at:after].rstrip()
@@ -87,12 +95,12 @@ def extent(text: str, pair: Pair) -> int:
         if line and len(line) - len(line.lstrip(" ")) <= pair.key.column:
             break
         if line:
-            done = at
-    return done
+            pair_end = at
+    return pair_end
 
 
 class _PositionReader:
-    """One pass over the events of one text."""
+    """Builds the nodes of one text in one pass over its events."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -135,8 +143,10 @@ class _PositionReader:
         return out, event
 
     def block_end(self, start: int, end: int) -> int:
-        """Without the empty lines after it, unless it keeps those (`|+`); lines with blanks may be
-        content and stay.
+        """Return the end of a block scalar.
+
+        Empty lines after it do not belong to it, unless its header keeps them (`|+`). A line of
+        blanks may be content, so it belongs to the scalar.
         """
         header = _BLOCK_SCALAR.search(self.text, start)
         if header and header[2] == "+":

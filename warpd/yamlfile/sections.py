@@ -1,16 +1,17 @@
-"""A file whose networks stand one below the other, read network by network: one whose lines are as
-before is not read again.
+"""Parse a file network by network, so that a network with unchanged lines is not parsed again.
 
-Of a network that something was made of, only that and the lines are kept: the values and their
-places weigh several times as much, and are read again in the rare case that somebody asks where one
-stands.
+This works for a file in block style, in which each network is a group of lines below `networks:`.
+For anything invalid or unusual (an anchor, a quoted name, networks in braces) the functions return
+None, and the caller parses the whole file. A result that is not None equals the result of parsing
+the whole file (tests/laws/test_section_laws.py).
 
-What is wrong or out of the ordinary (an anchor, a name in quotes, networks in braces) is not judged
-here: then the answer is None, and the file is read as a whole. Where it is not None, it is what
-reading the whole would give.
+A section keeps its lines and the result of the caller's function. It does not keep the parsed
+values and positions, which need several times as much memory; they are parsed again when somebody
+asks for a position.
 
-Theory: lines that begin a network alone at their depth can only be inside a scalar or a collection
-of the network before if that one, read without them, ends too early; and that is a flaw.
+Why the text can be cut: a line at the depth of the network names usually begins a network. It could
+also be inside a multi-line scalar or collection of the network before. But then the lines of that
+network, parsed without it, end too early, and this is a syntax problem.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import Any, Final
 from warpd.yamlfile.parser import VALUES_MAX, read_tree
 from warpd.yamlfile.parser import PositionedDict as Branch
 
-# Anchors and aliases reach from one network into another, a lone CR ends a line, directives rule
-# over the whole.
+# Anchors and aliases connect networks with each other, a lone CR is a line break too, and a
+# directive applies to the whole file.
 _UNUSUAL: Final = ("&", "*", "\r", "\n%")
-# Each line after its line break: patterns that begin with a character are looked for many times as
-# quickly as those with ^.
+# The patterns begin with the line break before a line. Python searches a pattern that begins with
+# a literal character many times faster than one that begins with ^.
 _NETWORKS: Final = re.compile(r"\nnetworks: *(?:#.*)?(?=\n)")
 _END: Final = re.compile(r"\n[^ #\n]")
 _FIRST: Final = re.compile(r"(?: *(?:#.*)?\n)*( +)[a-z0-9]")
@@ -36,7 +37,10 @@ _NAME: Final = re.compile(r" +([a-z0-9][a-z0-9-]*):(?=[ \n]|\Z)")
 
 
 class NetworkSection:
-    """One network's lines, and what was made of them; marks count from the first of these lines."""
+    """The lines of one network, and the result `made` of the caller's function.
+
+    `key_at` and `value_at` count from the first of these lines.
+    """
 
     __slots__ = ("_values", "key_at", "lines", "made", "name", "size", "value_at")
 
@@ -45,21 +49,21 @@ class NetworkSection:
         self.name = name
         self.key_at, self.value_at = values.keys_at[name], values.values_at[name]
         self.size = values.size
-        self.made = made  # None: nothing can be made of it
+        self.made = made  # None: the caller's function could not use the values
         self._values = values if made is None else None
 
     @property
     def value(self) -> Any:
-        """What the lines say, with its places."""
+        """The parsed values of the network, with positions."""
         values = read_tree(self.lines).value if self._values is None else self._values
         return values[self.name] if values is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class SectionedFile:
-    """A file's values, where each network is a `NetworkSection`.
+    """The values of a file, in which each network is a `NetworkSection`.
 
-    `Branch.shifts` tells where these stand.
+    `shifts` of the mapping of networks holds the first line of each section.
     """
 
     value: Branch
@@ -69,9 +73,9 @@ ReadSection = Callable[[str], NetworkSection | None]
 
 
 def read_sections(text: str, read_one: ReadSection) -> SectionedFile | None:
-    """Read a text network by network; None where it must be read as a whole.
+    """Parse a text network by network, or return None if it must be parsed as a whole.
 
-    `read_one` reads the lines of one network, as `read_section` does.
+    `read_one` parses the lines of one network, as `read_section` does.
     """
     span = _networks_span(text)
     if span is None:
@@ -91,53 +95,55 @@ def read_sections(text: str, read_one: ReadSection) -> SectionedFile | None:
 
 
 def _networks_span(text: str) -> tuple[int, int] | None:
-    """Where the lines below `networks:` begin and end; None where that is not plain to see."""
+    """Return the offsets of the lines below `networks:`, or None if the layout is unusual."""
     after_breaks = "\n" + text
-    if any(each in after_breaks for each in _UNUSUAL):
+    if any(unusual in after_breaks for unusual in _UNUSUAL):
         return None
-    places = list(_NETWORKS.finditer(after_breaks))
-    if len(places) != 1:
+    matches = list(_NETWORKS.finditer(after_breaks))
+    if len(matches) != 1:
         return None
-    start = places[0].end()
+    start = matches[0].end()
     after = _END.search(after_breaks, start)
     return start, len(text) if after is None else after.start()
 
 
 def _read_networks(body: str, line: int, read_one: ReadSection) -> Branch | None:
-    """The networks of these lines, of which the first is `line`; None where one of them is not
-    sound by itself, or there is none.
+    """Parse the networks in `body`, whose first line has the number `line` in the file.
+
+    Return None if there is no network, or if one cannot be parsed separately.
     """
     networks: Branch | None = None
     for number, lines in _cut(body, line):
-        piece = read_one(lines)
-        if piece is None or (networks is not None and piece.name in networks):
+        section = read_one(lines)
+        if section is None or (networks is not None and section.name in networks):
             return None
-        at, value_at = piece.key_at, piece.value_at
-        place = (at[0] + number, at[1])
-        networks = Branch(place) if networks is None else networks
-        networks.put(piece.name, piece, place, (value_at[0] + number, value_at[1]))
-        networks.shifts[piece.name] = number
-        networks.size += piece.size - 1
+        at, value_at = section.key_at, section.value_at
+        key_at = (at[0] + number, at[1])
+        networks = Branch(key_at) if networks is None else networks
+        networks.put(section.name, section, key_at, (value_at[0] + number, value_at[1]))
+        networks.shifts[section.name] = number
+        networks.size += section.size - 1
     return networks
 
 
 def _cut(body: str, line: int) -> Iterator[tuple[int, str]]:
-    """Each network's lines, with the number of the first."""
+    """Yield the lines of each network, with the number of the first line in the file."""
     first = _FIRST.match(body)
     if first is None:
         return
     begins = re.compile(rf"\n{first[1]}(?=[^ #\n])")
-    places = [match.start() for match in begins.finditer("\n" + body)]
-    line += body.count("\n", 0, places[0])
-    for here, following in pairwise([*places, len(body)]):
-        yield line, body[here:following]
-        line += body.count("\n", here, following)
+    starts = [match.start() for match in begins.finditer("\n" + body)]
+    line += body.count("\n", 0, starts[0])
+    for start, end in pairwise([*starts, len(body)]):
+        yield line, body[start:end]
+        line += body.count("\n", start, end)
 
 
 def read_section(lines: str, make: Callable[[Any], Any]) -> NetworkSection | None:
-    """Read the lines of one network; None when it is not sound by itself.
+    """Parse the lines of one network, or return None if they cannot be parsed separately.
 
-    `make` makes something of the network's values, or None where it cannot.
+    `make` turns the parsed values of the network into the result that the section keeps. It
+    returns None for values that it cannot use.
     """
     named = _NAME.match(lines)
     read = read_tree(lines)

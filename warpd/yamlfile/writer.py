@@ -1,8 +1,7 @@
-"""Plain values to YAML text, for what is written into an operator's file: short, safe in flow and
-block style.
+"""Write plain values as YAML text that is valid in flow and in block style.
 
-Lives here: quoting and layout of one new entry. Does not: where it goes (`editor`). Text stands
-bare only where no reader of YAML, of 1.1 or of 1.2, would take it for anything else.
+This module quotes and lays out one new entry; `editor` decides where it goes. A string is written
+without quotes only if every reader of YAML 1.1 and 1.2 reads it as the same string.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ from warpd.yamlfile.parser import resolve
 Value = Any  # str, int, bool, list or mapping of these
 
 _BARE = re.compile(r"[A-Za-z0-9_/]([A-Za-z0-9_./+@ -]*[A-Za-z0-9_./+@-])?\Z")
-_NUMBER_OF_OLD = re.compile(r"[0-9][0-9_,.]*\Z")  # also with underscores, and with a leading zero
-_WORDS_OF_OLD: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
+# YAML 1.1 reads these as numbers and booleans: https://yaml.org/type/
+_YAML_1_1_NUMBER = re.compile(r"[0-9][0-9_,.]*\Z")
+_YAML_1_1_BOOLEANS: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
 _ESCAPED = re.compile(
     '["\\\\]|[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]'
 )
 
 
 def scalar(value: str | int) -> str:
+    """Write a string, integer or boolean; a string is quoted if it needs quotes."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -32,7 +33,7 @@ def scalar(value: str | int) -> str:
 
 
 def flow(value: Value) -> str:
-    """On one line: `{type: cpe, routes: [10.0.0.0/24]}`."""
+    """Write a value on one line, in flow style: `{type: cpe, routes: [10.0.0.0/24]}`."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -41,7 +42,11 @@ def flow(value: Value) -> str:
 
 
 def entry(name: str, value: Value, column: int, step: int) -> list[str]:
-    """Lines of `name: value` at a column; `step` 0 puts a mapping on the line of its name."""
+    """Return the lines of `name: value`, indented by `column` blanks.
+
+    `step` is the further indentation of a mapping's own entries. With 0 a mapping is written on
+    the line of its name, in flow style.
+    """
     head = " " * column + scalar(name) + ":"
     if step and isinstance(value, Mapping) and value:
         return [
@@ -56,7 +61,7 @@ def entry(name: str, value: Value, column: int, step: int) -> list[str]:
 
 
 def document(values: Mapping[str, Value], comments: Iterable[str] = ()) -> str:
-    """A whole file, two spaces a level."""
+    """Write a whole file, indented by two blanks per level, with `comments` at its top."""
     lines = [f"# {_ESCAPED.sub(_blank, comment)}".rstrip() for comment in comments]
     for key, value in values.items():
         lines += entry(key, value, 0, _step(value, 2))
@@ -64,7 +69,10 @@ def document(values: Mapping[str, Value], comments: Iterable[str] = ()) -> str:
 
 
 def _step(value: Value, step: int) -> int:
-    """Mappings of mappings get lines of their own, and so does what would be a long line."""
+    """Return the indentation of the entries of a value, or 0 to write it on one line.
+
+    A mapping that holds mappings, or that needs more than 100 characters, gets several lines.
+    """
     if not isinstance(value, Mapping):
         return 0
     return (
@@ -75,9 +83,9 @@ def _step(value: Value, step: int) -> int:
 
 
 def _is_bare(text: str) -> bool:
-    if not _BARE.match(text) or (_NUMBER_OF_OLD.match(text) and text.count(".") < 2):
+    if not _BARE.match(text) or (_YAML_1_1_NUMBER.match(text) and text.count(".") < 2):
         return False
-    return isinstance(resolve(text), str) and text.lower() not in _WORDS_OF_OLD
+    return isinstance(resolve(text), str) and text.lower() not in _YAML_1_1_BOOLEANS
 
 
 def _escape(match: re.Match[str]) -> str:

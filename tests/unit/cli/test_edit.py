@@ -129,7 +129,7 @@ def test_networks_d(run: Run, yaml: Path) -> None:
         (
             ("endpoint", "add", "privacy", "phone-1", "--type", "mobile"),
             1,
-            "endpoint phone-1 is there already",
+            "endpoint phone-1 exists already",
         ),
         (("endpoint", "add", "privacy", "p", "--type", "mobil"), 4, "did you mean mobile?"),
         (

@@ -88,7 +88,7 @@ def test_an_endpoint_is_renamed_and_keeps_what_it_holds(run: Run, yaml: Path) ->
     )  # not applied in between: it never held that name
     assert "      anna: {type: mobile, renamed_from: laptop-2} # hers\n" in yaml.read_text()
     code, _, err = run("endpoint", "rename", "corp/anna", "hq")
-    assert code == 1 and "there is a hq already" in err
+    assert code == 1 and "hq exists already" in err
 
 
 def test_a_network_is_renamed(run: Run, yaml: Path) -> None:

@@ -74,11 +74,11 @@ def laughs(levels: int, width: int) -> str:
 
 
 GENERATED = {
-    "billion-laughs": (laughs(12, 10).encode(), "yaml-explodes", "anchors expand to more than"),
+    "billion-laughs": (laughs(12, 10).encode(), "yaml-explodes", "aliases expand to more than"),
     "deep-flow": (b"networks: " + b"[" * 1_000_000, "yaml-depth", "nests deeper than 32 levels"),
     "deep-maps": (b"{a: " * 500_000, "yaml-depth", "nests deeper than 32 levels"),
     "deep-block": (b"".join(b" " * n + b"a:\n" for n in range(400)), "yaml-depth", "nests deeper"),
-    "nul-everywhere": (b"\0" * 5_000_000, "control-character", "holds the control character NUL"),
+    "nul-everywhere": (b"\0" * 5_000_000, "control-character", "contains the control character"),
     "not-text": (bytes(range(256)) * 4000, "encoding", "is not UTF-8"),
     "utf-16": ("\ufeffversion: 1\n".encode("utf-16-le"), "encoding", "is UTF-16, not UTF-8"),
     "one-long-line": (
@@ -99,7 +99,7 @@ GENERATED = {
     "duplicate-keys": (
         b"version: 1\nnetworks: {}\n" + b"a: 1\n" * 50_000,
         "duplicate-key",
-        "a is given twice",
+        "a is defined twice",
     ),
     "unknown-keys": (
         b"version: 1\nnetworks: {}\n" + b"".join(b"a%d: 1\n" % n for n in range(5000)),
@@ -113,7 +113,7 @@ GENERATED = {
             for n in range(1, 60)
         ),
         "yaml-explodes",
-        "anchors expand",
+        "aliases expand",
     ),
     "quote-never-closed": (
         b'version: 1\nnetworks: {a: {type: l2-mesh, description: "' + b"x \n " * 200_000,

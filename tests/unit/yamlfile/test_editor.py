@@ -1,4 +1,4 @@
-"""Edits of YAML text: what each looks like, and what is refused rather than guessed."""
+"""Edits of YAML text: the resulting text, and the edits that are refused."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_rotating(before: str, after: str) -> None:
     [
         (
             "x: &t {type: l2-mesh}\n" + HEAD + "  n: *t\n",
-            r"line 4: networks.n is \*t: it stands elsewhere too",
+            r"line 4: networks.n is the alias \*t",
         ),
         (HEAD + "  n: &t {type: l2-mesh}\n  m: *t\n", "line 3: networks.n is the anchor &t"),
         (
@@ -189,11 +189,11 @@ def test_rotating(before: str, after: str) -> None:
         (one("    endpoints: [a]\n"), "line 5: networks.n.endpoints is not a mapping"),
         (
             HEAD + "  ? n\n  : type: l2-mesh\n    endpoints:\n     ? a\n     : type: cpe\n",
-            "line 6: a does not begin its line",
+            "line 6: a is not at the start of its line",
         ),
-        (one("") + "---\n" + one(""), "cannot be read"),
-        (HEAD + "  n: {}\n", "line 3: nothing is written here yet"),
-        (HEAD + "  n:\n  m: {type: l2-mesh}\n", "line 3: nothing is written here yet"),
+        (one("") + "---\n" + one(""), "YAML is not valid"),
+        (HEAD + "  n: {}\n", "line 3: this entry is empty"),
+        (HEAD + "  n:\n  m: {type: l2-mesh}\n", "line 3: this entry is empty"),
         (one("    description: |\n      ends here"), "without changing something else"),
     ],
 )
@@ -205,15 +205,15 @@ def test_what_cannot_be_edited_is_refused(text: str, message: str) -> None:
 
 def test_what_others_refer_to_is_not_removed() -> None:
     text = one("    endpoints:\n      a: &a {type: cpe}\n      b: *a\n")
-    with pytest.raises(EditRefused, match=r"line 7: \*a refers to what would be removed"):
+    with pytest.raises(EditRefused, match=r"line 7: the alias \*a refers to the entry"):
         remove_endpoint(text, "n", "a")
     assert remove_endpoint(text, "n", "b") == one("    endpoints:\n      a: &a {type: cpe}\n")
-    with pytest.raises(EditRefused, match=r"is \*a"):
+    with pytest.raises(EditRefused, match=r"is the alias \*a"):
         rotate(text, "n", "b")
 
 
 def test_a_name_twice_is_refused() -> None:
-    with pytest.raises(EditRefused, match="endpoint new is there already") as caught:
+    with pytest.raises(EditRefused, match="endpoint new exists already") as caught:
         added(added(one("")))
     assert caught.value.code == "exists"
 
