@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from tests.unit.daemon.simulation import Simulation, two_networks
+from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
 from warpd.daemon.stats import NetworkStats, SourceStatus
 from warpd.kernel.state import PeerTraffic
@@ -59,7 +60,7 @@ def daemon(tmp_path: Path) -> Iterator[Simulation]:
         pending={"web": 1},
         source=SourceStatus("git", "https://git.example.com/x.git", "0" * 40, 1.0, ""),
     )
-    server = Server(mailbox, tmp_path / "sock")
+    server = Server(mailbox, tmp_path / "sock", Credentials(tmp_path, tmp_path / "users"))
     server.start()
     try:
         yield daemon
