@@ -30,6 +30,7 @@ from warpd.store.tokens import TokenStore
 YAML = Path(__file__).with_name("warp.yaml")
 CHROMIUM = os.environ.get("WARPD_CHROMIUM", "/usr/bin/chromium")
 STARTED_S = 60.0
+UNIT = {"MALLOC_ARENA_MAX": "2"}  # as in warpd-web.service
 SCREENS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 850}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 850}},
@@ -130,7 +131,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     daemon = [sys.executable, "-m", "tests.browser.gateway", str(folder)]
     with (folder / "web.log").open("wb") as log, (folder / "daemon.log").open("wb") as told:
         process = subprocess.Popen(daemon, stderr=told)
-        web = subprocess.Popen([sys.executable, "-m", "warpd.web.main", *words], stderr=log)
+        dashboard = [sys.executable, "-m", "warpd.web.main", *words]
+        web = subprocess.Popen(dashboard, stderr=log, env={**os.environ, **UNIT})
         try:
             made = Gateway(folder, origin, web)
             poll(lambda: answers(("127.0.0.1", port)), "warpd-web did not start")

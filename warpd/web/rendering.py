@@ -52,6 +52,12 @@ def render(template: str, **values: Any) -> str:
     return str(_ENVIRONMENT.get_template(template).render(**values))
 
 
+def read_templates() -> None:
+    """Read all templates, so that a mistake in one of them is seen at the start."""
+    for name in _ENVIRONMENT.list_templates():
+        _ENVIRONMENT.get_template(name)
+
+
 def trusted(svg: str) -> Markup:
     """A picture whose every text was escaped when it was drawn (`picture`)."""
     return Markup(svg)  # noqa: S704  # drawn by us

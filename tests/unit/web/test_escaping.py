@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.web.recorded import answers, replaced, serving
-from tests.unit.web.visitor import Visitor
+from tests.unit.web.visitor import TOKEN, Visitor
+from warpd.web.sessions import form_token
 
 PAGES = (
     "/",
@@ -118,3 +120,11 @@ def test_known_attacks_stay_text(gateway: Gateway, path: str) -> None:
 )
 def test_any_text_stays_text(gateway: Gateway, text: str, path: str) -> None:
     assert gateway.page(path, text).elements == gateway.page(path, "benign").elements
+
+
+def test_forms_carry_the_token_of_their_session(gateway: Gateway) -> None:
+    gateway.change(gateway.documents)
+    for path in PAGES:
+        html = gateway.visitor.get(path).text
+        tokens = re.findall(r'name="form_token" value="([^"]*)"', html)
+        assert tokens and set(tokens) == {form_token(TOKEN)}, path
