@@ -184,6 +184,9 @@ class Visit:
         assert answer is not None
         return answer.status
 
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
     def picture(self, name: str) -> None:
         """A screenshot, where somebody wants them."""
         folder = os.environ.get("WARPD_SCREENSHOTS")
@@ -205,6 +208,7 @@ def visit(gateway: Gateway, browser: Browser) -> Iterator[Callable[..., Visit]]:
     def open_window(screen: str = "light", **options: Any) -> Visit:
         settings = {**SCREENS[screen], "ignore_https_errors": True, **options}
         contexts.append(browser.new_context(**settings))
+        contexts[-1].set_default_timeout(20_000)
         return Visit(gateway, contexts[-1])
 
     yield open_window

@@ -17,7 +17,7 @@ def review_new_network(window: Visit, name: str) -> None:
     window.page.fill("[name=description]", "made <b>in the browser</b>")
     window.page.fill("[name=resources]", "172.22.0.0/16 tcp 443,8000-8100\n172.23.0.0/24")
     window.page.fill("[name=endpoints]", "one\ntwo")
-    window.page.click("text=Review")
+    window.press("Review")
 
 
 def test_a_network_is_reviewed_applied_and_kept(
@@ -31,7 +31,7 @@ def test_a_network_is_reviewed_applied_and_kept(
     assert "+  made-here:" in diff and "ports: [443, 8000-8100]" in diff
     assert gateway.yaml == before, "a review writes nothing"
     window.picture("light-review")
-    window.page.click("text=Apply")
+    window.press("Apply")
     window.page.wait_for_url(gateway.origin + "/")
     bar = window.page.inner_text(".confirm")
     assert "waits to be confirmed" in bar and "olga" in bar
@@ -46,7 +46,7 @@ def test_a_network_is_reviewed_applied_and_kept(
         other.go("/")
         assert other.overflow() == 0
         other.picture(f"{screen}-confirm")
-    window.page.click("text=Keep")
+    window.press("Keep")
     window.page.wait_for_url(gateway.origin + "/")
     assert window.page.locator(".confirm").count() == 0
     assert "olga (web)" in str(gateway.ask("GET", "/v1/history"))
@@ -59,9 +59,9 @@ def test_a_change_is_taken_back(visit: Callable[..., Visit], gateway: Gateway) -
     window.sign_in("operator", "olga")
     networks = len(gateway.ask("GET", "/v1/networks")["networks"])
     review_new_network(window, "taken-back")
-    window.page.click("text=Apply")
+    window.press("Apply")
     window.page.wait_for_selector("text=Go back now")
-    window.page.click("text=Go back now")
+    window.press("Go back now")
     window.page.wait_for_url(gateway.origin + "/")
     gateway.until(lambda: len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks)
 
@@ -84,7 +84,7 @@ def test_all_problems_of_a_list_at_once(visit: Callable[..., Visit]) -> None:
     window.sign_in("operator", "olga")
     window.go("/changes/csv?network=guests")
     window.page.fill("[name=csv]", "name,type\nok-1,mobile\nBad Name,mobile\nok-2,spaceship\n")
-    window.page.click("text=Review")
+    window.press("Review")
     failure = window.page.inner_text("[role=alert]")
     assert "csv:3" in failure and "csv:4" in failure
     window.picture("light-csv-failed")
@@ -97,7 +97,7 @@ def test_the_yaml_itself_keeps_its_comments(visit: Callable[..., Visit], gateway
     text = window.page.input_value("textarea")
     assert text == gateway.yaml, "byte for byte"
     window.page.fill("textarea", text.replace("Anna, blue phone", "Anna, red phone"))
-    window.page.click("text=Review")
+    window.press("Review")
     diff = window.page.inner_text(".diff")
     assert diff.count("\n+") == 2 and "Anna, red phone" in diff, "the file's name, and one line"
 
@@ -108,5 +108,22 @@ def test_an_endpoint_is_changed(visit: Callable[..., Visit], field: str, value: 
     window.sign_in("operator", "olga")
     window.go("/change/endpoint/privacy/dave-phone")
     window.page.fill(f"[name={field}]", value)
-    window.page.click("text=Review")
+    window.press("Review")
     assert value.partition("'")[0] in window.page.inner_text(".diff")
+
+
+def test_a_closed_browser_undoes_what_it_applied(
+    visit: Callable[..., Visit], gateway: Gateway
+) -> None:
+    """Nobody is there to keep it: the gateway goes back by itself."""
+    window = visit()
+    window.sign_in("operator", "olga")
+    networks = len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"])
+    review_new_network(window, "left-alone")
+    window.page.evaluate("document.querySelector('[name=confirm_within_s] option').value = '5'")
+    window.page.select_option("[name=confirm_within_s]", "5")
+    window.press("Apply")
+    window.page.wait_for_url(gateway.origin + "/")
+    assert len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks + 1
+    window.context.close()
+    gateway.until(lambda: len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks)

@@ -86,15 +86,15 @@ def test_why_an_endpoint_cannot_reach_something(visit: Callable[..., Visit]) -> 
     window.page.fill("[name=target]", "172.20.1.1")
     window.page.select_option("[name=proto]", "tcp")
     window.page.fill("[name=port]", "443")
-    window.page.click("text=Ask")
+    window.press("Ask")
     assert "It passes the gateway" in window.page.inner_text("#answer")
     window.page.fill("[name=port]", "22")
-    window.page.click("text=Ask")
+    window.press("Ask")
     answer = window.page.inner_text("#answer")
     assert "Decided by: rule" in answer and "unlisted" in answer
     assert "warpctl explain corp/laptop-frieda 172.20.1.1 --proto tcp --port 22" in answer
     window.page.fill("[name=target]", "no such thing")
-    window.page.click("text=Ask")
+    window.press("Ask")
     assert "error" in window.page.inner_text("#answer")
 
 
@@ -138,7 +138,7 @@ def test_signing_out_ends_the_session_in_the_daemon(
     assert [(cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) for cookie in cookies] == [
         (True, True, "Strict")
     ]
-    window.page.click("text=Sign out")
+    window.press("Sign out")
     window.page.wait_for_url(gateway.origin + "/login")
     window.context.add_cookies(cookies)
     window.go("/")

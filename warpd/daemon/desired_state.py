@@ -7,6 +7,7 @@ but where an apply that nobody confirmed is undone; and the words for people (`r
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from datetime import date
@@ -363,6 +364,14 @@ class DesiredState:
         """Whether an apply that nobody confirmed is to be undone in the kernel now."""
         pending = self.pending
         return pending is not None and pending.left_s() <= 0 and pending.number != self._undone
+
+    def look_at_pending(self) -> None:
+        """Take over from the history what waits to be confirmed.
+
+        Where it cannot be read, the next pass says so.
+        """
+        with contextlib.suppress(WarpError, OSError):
+            self.pending = self._history.pending()
 
     def _while_pending(self, pending: Pending) -> bool:
         """What is applied, and waits to be confirmed, stays in force whatever the files say; what

@@ -228,6 +228,7 @@ class Loop:
                 self._scheduler.hear(None, time.monotonic())
                 by = str(request.arguments.get("by", ""))
                 self._reconciler.report.asked(request.verb, by)
+                self._publisher.changed()
             is_status = request.verb == "status"
             request.answer.set_result(self._publisher.view(answer) if is_status else answer)
         except (WarpError, DumpError, OSError) as failure:

@@ -66,6 +66,13 @@ class Publisher:
         why = desired.findings, desired.awaiting_consent, desired.pending
         return desired.active, *why, result.failed
 
+    def changed(self) -> None:
+        """After a change that somebody has asked for, and before the answer to it: what waits to
+        be confirmed is told to readers at once.
+        """
+        self._reconciler.desired.look_at_pending()
+        self._publish_daemon()
+
     def view(self, data: Mapping[str, Any]) -> View:
         """Publish a view of this status; `data` is as `warpctl status -o json` shows it."""
         previous = self._mailbox.view

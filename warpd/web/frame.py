@@ -37,6 +37,7 @@ class Frame:
     - `revision`: of the YAML that is in force, where it comes from git.
     - `since`: since when it is in force, ISO 8601 in UTC.
     - `looked`: when the kernel was looked at last.
+    - `last_event`: the number of the latest event that the page may show.
     - `from_git`: the YAML is pulled, so that changes are proposed and not written.
     """
 
@@ -48,6 +49,7 @@ class Frame:
     looked_s: float = 0.0
     pending: PendingConfirm | None = None
     from_git: bool = False
+    last_event: int = 0
 
 
 def frame_of(daemon: Mapping[str, Any], gateway: str, now: datetime | None = None) -> Frame:
@@ -66,6 +68,7 @@ def frame_of(daemon: Mapping[str, Any], gateway: str, now: datetime | None = Non
         looked_s=_age_s(looked, moment),
         pending=pending,
         from_git=bool(source),
+        last_event=int(daemon.get("last_event") or 0),
     )
 
 

@@ -68,7 +68,8 @@ class Services:
     def daemon(self) -> dict[str, Any]:
         """What the daemon has last said of itself, as of now."""
         status, since_s = self.mailbox.daemon
-        return aged(status, time.monotonic() - since_s)
+        last_event = self.mailbox.last_number
+        return {**aged(status, time.monotonic() - since_s), "last_event": last_event}
 
     # -- streams
 

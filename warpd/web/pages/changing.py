@@ -231,6 +231,7 @@ async def _review(visit: Visit, body: Mapping[str, Any]) -> Response:
         command="warpctl plan",
         change=found,
         plan=found["plan"],
+        findings=found["findings"],
         confirm_choices=CONFIRM_CHOICES_S,
         confirm_s=CONFIRM_S,
     )

@@ -167,7 +167,7 @@ async def plan(request: Request) -> Response:
     """What would change, to be read before it is done."""
     visit = await arrive(request)
     found = await visit.get("/v1/plan")
-    return visit.page("plan.html", command="warpctl plan", plan=found)
+    return visit.page("plan.html", command="warpctl plan", plan=found, findings=found["findings"])
 
 
 async def events(request: Request) -> Response:

@@ -14,13 +14,18 @@ from warpd.web.visit import Visit, arrive
 HELLO: Final = b"event: hello\ndata: \n\n"
 CHANGED: Final = b"event: changed\ndata: \n\n"
 STILL_HERE: Final = b": \n\n"
+NUMBER_MAX: Final = 15  # digits
 
 
 async def stream(request: Request) -> Response:
-    """Server-sent events without content: that there is something new, and nothing else."""
+    """Server-sent events without content: that there is something new, and nothing else.
+
+    `after` is the event that the page was made after, so that nothing falls between both.
+    """
     visit = await arrive(request)
-    latest = await visit.daemon.lines("/v1/events?follow=0", 1)
-    number = latest[-1]["number"] if latest else 0
+    after = request.query_params.get("after", "")
+    is_number = after.isascii() and after.isdigit() and len(after) <= NUMBER_MAX
+    number = int(after) if is_number else visit.frame.last_event
     return StreamingResponse(_signals(visit, number), media_type="text/event-stream")
 
 

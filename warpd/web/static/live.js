@@ -33,6 +33,9 @@ setInterval(tick, 1000);
 
 const QUIET_MS = 4000;
 let due = 0;
+let leaving = false; // a form was sent or a link followed: making the page again would undo that
+for (const kind of ["submit", "beforeunload"]) addEventListener(kind, () => { leaving = true; });
+addEventListener("pageshow", () => { leaving = false; });
 const busy = () => {
   const at = document.activeElement;
   const writing = at && at.matches("input:not([type=search]), select, textarea") && at.closest("main");
@@ -42,7 +45,7 @@ const again = () => {
   if (due) return;
   due = setTimeout(() => {
     due = 0;
-    if (document.body.dataset.still === undefined && !busy()) location.reload();
+    if (document.body.dataset.still === undefined && !leaving && !busy()) location.reload();
   }, Math.max(0, QUIET_MS - passed() * 1000));
 };
 document.addEventListener("visibilitychange", () => { if (!document.hidden && passed() > 30) again(); });
@@ -50,7 +53,7 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden && pa
 const contact = byId("contact");
 let lost = 0;
 const say = (text) => { if (contact) contact.textContent = text; };
-const stream = new EventSource("/stream");
+const stream = new EventSource(`/stream?after=${document.body.dataset.event}`);
 stream.addEventListener("hello", () => { lost = 0; say(contact.dataset.live); });
 stream.addEventListener("changed", again);
 stream.addEventListener("error", () => { lost ||= performance.now(); });
