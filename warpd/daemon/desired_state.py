@@ -24,7 +24,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
 from warpd.keys.files import key_files_named
 from warpd.reconcile.engine import Target
-from warpd.service.candidates import removes_most
+from warpd.service.candidates import removes_most, take_back_half
 from warpd.service.commitment import Applied, Commitment, as_error, commit, target_again
 from warpd.service.history import NOTHING, PENDING, History, Pending, files_digest, files_of
 from warpd.service.recovery import unnamed
@@ -150,6 +150,7 @@ class DesiredState:
             return False
 
     def _read_if_changed(self, request: PassRequest) -> bool:
+        take_back_half(self._session)
         now = self._fingerprints()
         if not self._must_read(request, now):
             return self._turn_of_day()

@@ -190,7 +190,7 @@ def _applied(
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by
         )
-        write_all(drafts)
+        write_all(session, drafts)
     outcome = converge(kernel, lambda: replan(kernel, done.target, found), found)
     return outcome_json(outcome, data)
 

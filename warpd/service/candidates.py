@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from warpd.service.views.report import described, with_rollback
 from warpd.service.workspace import RISKS, LoadedIntent, Session
 from warpd.store.atomic_file import replace
 
+HALF: Final = "changing.json"  # in the state folder: what files were that are being written
 STALE: Final = "stale"
 MASS_REMOVAL: Final = "mass-removal"
 HINT: Final = "make the change again, and review it"
@@ -295,27 +297,70 @@ def _declined(code: str, message: str) -> WarpError:
     return WarpError(message, code="declined", who="operator", hint=hint)
 
 
-def write_all(drafts: Sequence[Draft]) -> None:
+def write_all(session: Session, drafts: Sequence[Draft]) -> None:
     """Write all files or none.
+
+    Where there are several, what they were is in the state folder until all are written, so that
+    half of a change does not outlive a kill.
 
     Raises:
         WarpError: one could not be written, or was changed meanwhile; the others are as before.
     """
-    done: list[Draft] = []
+    changed = [draft for draft in drafts if draft.old != draft.new]
+    if len(changed) > 1:
+        session.store.write_file(HALF, _journal(changed))
     try:
-        for draft in drafts:
-            if draft.old != draft.new:
-                write(draft)
-                done.append(draft)
+        for draft in changed:
+            write(draft)
     except (WarpError, OSError):
-        for draft in reversed(done):
-            with contextlib.suppress(WarpError, OSError):
-                _take_back(draft)
+        _take_back(changed)
+        _forget(session, changed)
         raise
+    _forget(session, changed)
 
 
-def _take_back(draft: Draft) -> None:
-    if draft.old is None:
-        os.unlink(draft.file)
-    else:
-        replace(draft.file, draft.new, draft.old)
+def _forget(session: Session, changed: Sequence[Draft]) -> None:
+    if len(changed) > 1:
+        session.store.remove_file(HALF)
+
+
+def take_back_half(session: Session) -> bool:
+    """Take back what a kill has left of a change of several files; whether there was any.
+
+    It is called inside `store.writer_if_possible`, before the files are read.
+
+    Raises:
+        WarpError: the state folder cannot be read or written.
+    """
+    text = session.store.document(HALF)
+    if text is None:
+        return False
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: there is nothing to go by
+        _take_back([_from_journal(row) for row in json.loads(text)["files"]])
+    session.store.remove_file(HALF)
+    return True
+
+
+def _journal(drafts: Sequence[Draft]) -> str:
+    rows = []
+    for draft in drafts:
+        old = draft.old.decode() if draft.old is not None else None
+        rows.append({"file": str(draft.file), "old": old, "new": draft.new.decode()})
+    return json.dumps({"version": VERSION, "files": rows}) + "\n"
+
+
+def _from_journal(row: Mapping[str, Any]) -> Draft:
+    old = None if row["old"] is None else row["old"].encode()
+    return Draft(Path(row["file"]), old, row["new"].encode())
+
+
+def _take_back(drafts: Sequence[Draft]) -> None:
+    """Make files what they were, where they hold the new text; one that somebody has changed since
+    stays as it is.
+    """
+    for draft in reversed(drafts):
+        with contextlib.suppress(WarpError, OSError):
+            if draft.old is not None:
+                replace(draft.file, draft.new, draft.old)
+            elif draft.file.read_bytes() == draft.new:
+                os.unlink(draft.file)

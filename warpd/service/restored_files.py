@@ -52,7 +52,7 @@ def undone_with_files(
     data = undone_json(undone.outcome, number, undone.unwritten)
     if undone.unwritten is not None:
         return {**data, "files": {"written": [], "removed": []}}
-    return {**data, "files": _restored(restoration, session.main_file)}
+    return {**data, "files": _restored(session, restoration)}
 
 
 def number_with_files(session: Session, to: int | None) -> int:
@@ -115,12 +115,13 @@ def _place(main: Path, old_main: Path, path: Path) -> Path:
     return main if path == old_main else main.parent / name_of(path, old_main)
 
 
-def _restored(restoration: Restoration, main: Path) -> dict[str, list[str]]:
+def _restored(session: Session, restoration: Restoration) -> dict[str, list[str]]:
     """Raises: WarpError: a file could not be written; then none is."""
-    write_all(restoration.drafts)
+    write_all(session, restoration.drafts)
     for path in restoration.gone:
         with told(path):
             os.unlink(path)
+    main = session.main_file
     return {
         "written": [name_of(draft.file, main) for draft in restoration.drafts],
         "removed": [name_of(path, main) for path in restoration.gone],

@@ -422,7 +422,7 @@ def test_confirmed_it_stays(gateway: Gateway) -> None:
     assert status == 200 and answer["confirm_until"] and gateway.timers == [2]
     gateway.daemon.turn(30)
     assert gateway.ask("POST", "/v1/confirm") == (200, {"version": 1, "confirmed": 2})
-    gateway.daemon.turn(600)
+    gateway.daemon.turn(150)
     assert "tablet" in gateway.daemon.peers and "tablet" in gateway.daemon.config.read_text()
 
 
@@ -433,7 +433,7 @@ def test_a_closed_browser_is_undone_and_the_files_can_go_back(gateway: Gateway) 
     status, answer = gateway.apply(gateway.change(ADD), confirm_within_s=60)
     assert status == 200 and "tablet" in gateway.daemon.peers
     assert "rollback --files" in answer["files"]["if_undone"]
-    gateway.daemon.turn(600)
+    gateway.daemon.turn(150)
     assert "tablet" not in gateway.daemon.peers
     assert "tablet" in gateway.daemon.config.read_text()
     assert "rolled-back" in gateway.daemon.conditions
@@ -441,7 +441,7 @@ def test_a_closed_browser_is_undone_and_the_files_can_go_back(gateway: Gateway) 
     assert (status, answer["files"]) == (200, {"written": ["warp.yaml"], "removed": []})
     assert gateway.daemon.config.read_text() == TEXT
     gateway.daemon.scheduler.files_touched(gateway.daemon.now_s)
-    gateway.daemon.turn(600)
+    gateway.daemon.turn(150)
     assert "rolled-back" not in gateway.daemon.conditions
     assert "tablet" not in gateway.daemon.peers
 
