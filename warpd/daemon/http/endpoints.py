@@ -83,14 +83,26 @@ async def find_endpoints(services: Services, request: HttpRequest) -> HttpRespon
 
 async def show_endpoint(services: Services, request: HttpRequest) -> HttpResponse:
     """One endpoint, with its state and the version of its config."""
-    network, name = request.names["network"], request.names["endpoint"]
     view = await seen_view(services, request)
+    return _answer(view, _row(view, request.names["network"], request.names["endpoint"]))
+
+
+async def require_endpoint(
+    services: Services, request: HttpRequest, network: str, name: str
+) -> None:
+    """Raises: HttpError 404 for an endpoint that is not in the view."""
+    _row(await seen_view(services, request), network, name)
+
+
+def _row(view: View, network: str, name: str) -> Row:
+    """Raises: HttpError 404 for an endpoint that there is not."""
     if network not in view.networks:
         raise no_network(network)
     for row in _rows(view.networks[network]):
         if row["name"] == name:
-            return _answer(view, row)
-    raise HttpError(404, f"there is no endpoint {network}/{name[:SHOWN_MAX]}")
+            return row
+    text = f"there is no endpoint {network}/{name[:SHOWN_MAX]}"
+    raise HttpError(404, text, code="unknown-endpoint")
 
 
 def _answer(view: View, data: Mapping[str, Any]) -> HttpResponse:

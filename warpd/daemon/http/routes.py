@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from warpd import __version__
-from warpd.daemon.http import apply, changes, endpoints, exports, reads, sessions
+from warpd.daemon.http import apply, changes, endpoints, exports, links, reads, sessions
 from warpd.daemon.http.auth import NEEDS_CHANGE
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope
@@ -24,6 +24,7 @@ ROUTES: Final[tuple[HttpRoute, ...]] = (
     *reads.ROUTES,
     *apply.ROUTES,
     *exports.ROUTES,
+    *links.ROUTES,
     *changes.ROUTES,
     *endpoints.ROUTES,
     *sessions.ROUTES,

@@ -14,6 +14,7 @@ from typing import Any, Final
 from warpd.daemon.event_buffer import LoggedEvent
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.kept_candidates import KeptCandidates
+from warpd.daemon.http.kept_links import Links
 from warpd.daemon.http.lookups import Lookups
 from warpd.daemon.http.messages import HttpRequest, json_line
 from warpd.daemon.http.visibility import event_seen, unseen
@@ -56,6 +57,7 @@ class Services:
         self.mailbox, self.credentials = mailbox, credentials
         self.lookups = Lookups(mailbox, interval_s)
         self.candidates = KeptCandidates()
+        self.links = Links()
         self.editing = asyncio.Lock()  # one change is looked at at a time
         self._streams: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None

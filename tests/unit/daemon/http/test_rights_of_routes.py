@@ -50,6 +50,9 @@ POST    /v1/changes/{id}/propose            change      F
 GET     /v1/endpoints                       look        F
 GET     /v1/endpoints/{network}/{endpoint}  look        N
 POST    /v1/exports                         export      F
+POST    /v1/links                           export      F
+POST    /v1/links/redeem                    -           F
+DELETE  /v1/links/{id}                      export      F
 GET     /v1/session                         ?           F
 DELETE  /v1/session                         ?           F
 POST    /v1/session/step-up                 ?           F
@@ -68,7 +71,7 @@ RIGHTS = {
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]
-UNKNOWN = ("unknown-token", "unknown-change")  # codes of ids that are not there
+UNKNOWN = ("unknown-token", "unknown-change", "unknown-link")  # codes of ids that are not there
 DENIED = (401, 403, 404, 405)
 # Answers that hold a secret on purpose, for whoever asked for it.
 GIVE_SECRETS = {("POST", "/v1/tokens"), ("POST", "/v1/sessions")}

@@ -1,0 +1,92 @@
+"""Routes of one-time links to a config: made by whoever may hand it out, redeemed once by whoever
+has the link. The config is made when it is redeemed and never before.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from warpd.clients import DEFAULT
+from warpd.daemon.http.credentials import fields_of, require_fresh
+from warpd.daemon.http.endpoints import require_endpoint
+from warpd.daemon.http.exports import endpoint_of, reason_of
+from warpd.daemon.http.messages import (
+    NO_STORE,
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    json_response,
+)
+from warpd.daemon.http.route import HttpRoute, NetworkScope
+from warpd.daemon.http.services import Services
+from warpd.service.exports import ExportRequest
+from warpd.service.rights import Right
+
+MINUTES_DEFAULT: Final = 15
+MINUTES_MIN, MINUTES_MAX = 5, 24 * 60
+PIN_LENGTHS: Final = range(4, 33)
+# One text whatever was wrong.
+WRONG: Final = "the link is unknown, used or over, or the PIN is wrong"
+
+
+async def create_link(services: Services, request: HttpRequest) -> HttpResponse:
+    """Make a link by {"endpoint", "minutes", "pin", "reason"}; its secret is shown once."""
+    types = {"endpoint": str, "minutes": int, "pin": str, "reason": str}
+    fields = fields_of(request.arguments, types)
+    network, endpoint = endpoint_of(request.who, fields.get("endpoint", ""))
+    minutes, pin = fields.get("minutes", MINUTES_DEFAULT), fields.get("pin", "")
+    if not MINUTES_MIN <= minutes <= MINUTES_MAX:
+        raise HttpError(400, f"`minutes` is a number from {MINUTES_MIN} to {MINUTES_MAX}")
+    if pin and len(pin) not in PIN_LENGTHS:
+        raise HttpError(400, f"`pin` has {PIN_LENGTHS[0]} to {PIN_LENGTHS[-1]} characters")
+    require_fresh(request.who)
+    by, reason = request.who.user, reason_of(fields.get("reason", "one-time link"))
+    wish = ExportRequest(network, endpoint, DEFAULT.name, None, reason=reason)
+    await require_endpoint(services, request, network, endpoint)
+    link, secret = services.links.make(wish, by, minutes * 60.0, pin)
+    expires = datetime.fromtimestamp(time.time() + minutes * 60.0, UTC)
+    services.credentials.log.info(
+        "link made", id=link.id, network=network, endpoint=endpoint, by=by, minutes=minutes
+    )
+    data = {"id": link.id, "secret": secret, "expires": expires.isoformat(timespec="seconds")}
+    return _once({"version": 1, **data})
+
+
+async def redeem_link(services: Services, request: HttpRequest) -> HttpResponse:
+    """Take the config that {"secret", "pin"} leads to; the link is gone then."""
+    fields = fields_of(request.arguments, {"secret": str, "pin": str})
+    secret = fields.get("secret", "")
+    link = services.links.take(secret, fields.get("pin", ""))
+    if link is None:
+        raise HttpError(410, WRONG, code="unknown-link", hint="ask for a new one")
+    by = f"{link.by}, by link {link.id}"
+    try:
+        data = await services.lookups.ask("export", {"wish": link.wish, "by": by})
+    except Exception:
+        services.links.give_back(secret, link)
+        raise
+    shown = {name: data[name] for name in ("version", "network", "file", "config")}
+    return _once(shown)
+
+
+async def end_link(services: Services, request: HttpRequest) -> HttpResponse:
+    """End a link before it is redeemed."""
+    name = request.names["id"]
+    if services.links.end(name, request.who) is None:
+        raise HttpError(404, f"there is no link {name[:8]}", code="unknown-link")
+    return json_response({"version": 1, "ended": name})
+
+
+def _once(data: dict[str, Any]) -> HttpResponse:
+    made = json_response(data)
+    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
+
+
+FILTERED: Final = NetworkScope.FILTERED
+ROUTES: Final = (
+    HttpRoute("POST", "/v1/links", Right.EXPORT, FILTERED, create_link),
+    HttpRoute("POST", "/v1/links/redeem", None, FILTERED, redeem_link),
+    HttpRoute("DELETE", "/v1/links/{id}", Right.EXPORT, FILTERED, end_link),
+)
