@@ -23,6 +23,7 @@ from warpd import __version__
 from warpd.daemon.options import parser
 from warpd.intent.reference import TITLES, default_text, kind_text
 from warpd.intent.schema import json_schema
+from warpd.notify.main import parser as notify_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
@@ -171,6 +172,22 @@ def warpd_page() -> Iterator[str]:
     yield "warpctl(1), warp.yaml(5), /usr/share/doc/warpd/docs/daemon.md"
 
 
+def notify_page() -> Iterator[str]:
+    yield from heading("warpd-notify", 8, "send events of warpd to webhooks")
+    yield ".SH SYNOPSIS"
+    yield f"{bold('warpd-notify')} [options]"
+    yield ".SH DESCRIPTION"
+    yield from paragraphs(
+        "warpd-notify reads the events of warpd(8) from its control socket and sends each to the"
+        " webhooks of /etc/warpd/notify.yaml: signed, in order, and again where a receiver does not"
+        " answer. warpd never waits for it."
+    )
+    yield ".SH OPTIONS"
+    yield from tagged(tuple(daemon_option(action) for action in notify_parser()._actions))
+    yield ".SH SEE ALSO"
+    yield "warpd(8), /usr/share/doc/warpd/docs/daemon.md, /usr/share/warpd/examples/webhooks"
+
+
 def daemon_option(action: Any) -> tuple[str, str]:
     spelled = ", ".join(bold(name) for name in action.option_strings)
     value = f" {italic(action.metavar)}" if action.metavar else ""
@@ -228,6 +245,7 @@ def field_text(field: dict[str, Any], required: bool) -> str:
 PAGES = {
     "man1/warpctl.1": warpctl_page,
     "man8/warpd.8": warpd_page,
+    "man8/warpd-notify.8": notify_page,
     "man5/warp.yaml.5": yaml_page,
 }
 

@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(
     path
     for path in FOLDER.rglob("*.yaml")
-    if not {"ci", "cloud-init", "monitoring"} & set(path.parts)
+    if not {"ci", "cloud-init", "monitoring", "webhooks"} & set(path.parts)
 )
 MASTER = Secret(bytes(range(32)))
 TODAY = date(2027, 1, 1)
