@@ -1,8 +1,10 @@
-"""The commands `web`: sign in to the dashboard by a link, and ask who may what."""
+"""The commands `web`: set the dashboard up, sign in to it by a link, and ask who may what."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -17,10 +19,60 @@ from warpd.service.credentials import iso, make_login_code
 from warpd.service.rights import ROLES, Identity, Right, roles_with
 from warpd.service.users import DEFAULT_USERS, NAME, UsersFile
 from warpd.service.views.render import VERSION
-from warpd.service.workspace import Session, require_root
+from warpd.service.web_setup import (
+    DEFAULT_ORIGIN,
+    PUBLIC,
+    WebFiles,
+    environment_text,
+    host_of,
+    make_certificate,
+)
+from warpd.service.workspace import DEFAULT_CONFIG, Session, require_root
+from warpd.store.private_file import write_private
 from warpd.store.tokens import TokenStore
 
-DEFAULT_URL: Final = "https://localhost:8443"
+DEFAULT_URL: Final = DEFAULT_ORIGIN
+START: Final = "systemctl enable --now warpd-web.socket"
+
+
+@web_app.command("init")
+def init(
+    origin: Annotated[
+        str, typer.Option("--origin", help="under which address browsers come")
+    ] = DEFAULT_ORIGIN,
+    folder: Annotated[
+        Path, typer.Option("--folder", help="where the configuration is", hidden=True)
+    ] = DEFAULT_CONFIG.parent,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="make another certificate, though there is one")
+    ] = False,
+    form: Output = Format.text,
+) -> None:
+    """Make a self-signed certificate for the dashboard, and say how to start it.
+
+    Nothing listens before. With a proxy before it, the proxy has the certificate: see examples/web.
+    """
+    require_root("warpctl web init")
+    host, files = host_of(origin), WebFiles(folder)
+    if files.key.exists() and not renew:
+        raise WarpError(
+            f"{files.key} is there already",
+            code="exists",
+            who="operator",
+            hint="--renew makes another one: browsers will ask again whether they trust it",
+        )
+    made = make_certificate(host, datetime.now(UTC))
+    files.key.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    write_private(files.key, made.key_pem)
+    write_private(files.certificate, made.pem, PUBLIC)
+    write_private(files.environment, environment_text(origin).encode(), PUBLIC)
+    lines = [
+        f"SHA-256 of the certificate: {made.fingerprint}",
+        f"next: {START}",
+        f"then: warpctl web login --url {origin}",
+    ]
+    data = {"version": VERSION, "origin": origin, "fingerprint": made.fingerprint, "next": [START]}
+    output.emit(data, "\n".join(lines), form)
 
 
 @web_app.command("login")

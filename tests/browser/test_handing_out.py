@@ -1,0 +1,77 @@
+"""Handing a config out, as the help desk does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import SCREENS, Gateway, Visit
+
+PLACE = "/endpoints/privacy/anna-phone/hand-out"
+
+
+def hand_out(window: Visit, way: str) -> None:
+    window.go(PLACE)
+    window.page.fill("[name=reason]", "ticket 4711 <b>")
+    window.page.check(f"[name=way][value={way}]")
+    window.press("Hand out")
+    window.page.wait_for_selector("#waiting")
+
+
+def test_a_file_is_handed_out_once_with_a_name_and_a_reason(
+    visit: Callable[..., Visit], gateway: Gateway
+) -> None:
+    window = visit()
+    window.sign_in("helpdesk", "hanna")
+    hand_out(window, "file")
+    config = window.page.text_content("details pre") or ""
+    assert "[Interface]" in config and "PrivateKey = " in config
+    logged = (gateway.folder / "state" / "exports.log").read_text()
+    assert "hanna" in logged and "ticket 4711" in logged
+    secret = config.partition("PrivateKey = ")[2].partition("\n")[0]
+    assert secret not in (gateway.folder / "web.log").read_text()
+    for path in ("/", "/endpoints/privacy/anna-phone", "/events", PLACE):
+        window.go(path)
+        assert secret not in window.page.content()
+    assert window.complaints == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_qr_code_holds_the_config(
+    visit: Callable[..., Visit], tmp_path: Path, screen: str
+) -> None:
+    """Read back from the screen by zbar."""
+    window = visit(screen)
+    window.sign_in("helpdesk", "hanna")
+    hand_out(window, "qr")
+    assert window.overflow() == 0
+    picture = tmp_path / "qr.png"
+    window.page.locator("img.qr").screenshot(path=picture)
+    window.picture(f"{screen}-handed-out")
+    zbar = shutil.which("zbarimg")
+    assert zbar is not None, "apt install zbar-tools"
+    read = subprocess.run(
+        [zbar, "-q", "--raw", picture], capture_output=True, text=True, check=True
+    )
+    assert "[Interface]" in read.stdout and "PrivateKey = " in read.stdout
+    assert window.complaints == []
+
+
+def test_the_page_waits_for_the_first_handshake(visit: Callable[..., Visit]) -> None:
+    window = visit()
+    window.sign_in("helpdesk", "hanna")
+    hand_out(window, "file")
+    window.page.wait_for_selector("text=Connected from 203.0.113.")
+
+
+def test_a_viewer_hands_nothing_out(visit: Callable[..., Visit]) -> None:
+    window = visit()
+    window.sign_in("viewer", "victor")
+    window.go(PLACE)
+    window.page.fill("[name=reason]", "please")
+    window.press("Hand out")
+    assert "permission denied" in window.page.inner_text("[role=alert]")
