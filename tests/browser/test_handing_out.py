@@ -14,8 +14,8 @@ from tests.browser.conftest import SCREENS, Gateway, Visit
 PLACE = "/endpoints/privacy/anna-phone/hand-out"
 
 
-def hand_out(window: Visit, way: str) -> None:
-    window.go(PLACE)
+def hand_out(window: Visit, way: str, place: str = PLACE) -> None:
+    window.go(place)
     window.page.fill("[name=reason]", "ticket 4711 <b>")
     window.page.check(f"[name=way][value={way}]")
     window.press("Hand out")
@@ -64,7 +64,7 @@ def test_a_qr_code_holds_the_config(
 def test_the_page_waits_for_the_first_handshake(visit: Callable[..., Visit]) -> None:
     window = visit()
     window.sign_in("helpdesk", "hanna")
-    hand_out(window, "file")
+    hand_out(window, "file", "/endpoints/wire/left/hand-out")  # five seconds after its handshake
     window.page.wait_for_selector("text=Connected from 203.0.113.")
 
 

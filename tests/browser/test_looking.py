@@ -51,6 +51,7 @@ def test_every_page(visit: Callable[..., Visit], screen: str) -> None:
         assert window.go(path) == 200, path
         assert window.page.locator("main h1").count() == 1, path
         assert window.overflow() == 0, path
+        assert "object at 0x" not in window.page.inner_text("body"), path
         window.picture(f"{screen}-{name}")
     assert window.complaints == []
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,18 @@ def text(key: str, **values: object) -> str:
     return TEXT[key].format(**values)
 
 
+class PageEnvironment(jinja2.Environment):
+    """Takes `row.update` for the field of a row, and not for a method of dictionaries."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 def environment() -> jinja2.Environment:
     """Make the environment of all pages."""
-    made = jinja2.Environment(
+    made = PageEnvironment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
