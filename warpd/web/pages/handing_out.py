@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from warpd.web.daemon_client import DaemonError
 from warpd.web.pages.changing import endpoint_of
+from warpd.web.qr import as_picture
 from warpd.web.visit import Visit, arrive, see_other
 
 FORMATS: Final = (
@@ -22,8 +23,6 @@ FORMATS: Final = (
     "json",
 )
 LINK_MINUTES: Final = (5, 15, 60, 1440)
-QR_SCALE: Final = 6  # pixels per module
-QR_BORDER: Final = 4  # modules around the code (ISO/IEC 18004)
 SUSPEND_S: Final = {"1h": 3600, "8h": 8 * 3600, "1d": 86_400}
 
 
@@ -54,7 +53,7 @@ async def hand_out(request: Request) -> Response:
         network=network,
         endpoint=row,
         found=found,
-        qr=_as_picture(found["config"]) if form.get("way", "qr") == "qr" else "",
+        qr=as_picture(found["config"]) if form.get("way", "qr") == "qr" else "",
         origin=_origin(request),
     )
 
@@ -101,14 +100,6 @@ def _proof(form: dict[str, str]) -> dict[str, str]:
 
 def _minutes(text: str) -> int:
     return int(text) if text.isdigit() and int(text) in LINK_MINUTES else LINK_MINUTES[1]
-
-
-def _as_picture(config: str) -> str:
-    """The QR code of a config as the address of a picture: nothing in it can act in this page."""
-    import segno  # only when a code is drawn: it takes 2.5 MiB
-
-    code = segno.make_qr(config, error="l", mode="byte", encoding="utf-8")
-    return str(code.svg_data_uri(scale=QR_SCALE, border=QR_BORDER, light="white"))
 
 
 def _origin(request: Request) -> str:
