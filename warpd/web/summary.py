@@ -169,10 +169,10 @@ def why_wrong(network: Row) -> list[dict[str, str]]:
 def newest_first(history: Iterable[Row]) -> list[dict[str, Any]]:
     """Entries of the history with how long each was in force (None: it still is)."""
     entries = list(history)
-    ends = [entry["time"] for entry in entries[1:]] + [None]
+    ends = [*(entry["time"] for entry in entries[1:]), None]
     rows = [
         {**entry, "active_s": seconds_between(entry["time"], end)}
-        for entry, end in zip(entries, ends, strict=True)
+        for entry, end in zip(entries, ends, strict=False)  # a last end, of no entry, where none is
     ]
     return rows[::-1]
 

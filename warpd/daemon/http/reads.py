@@ -35,7 +35,7 @@ async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
     """What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."""
     view, daemon = await seen_view(services, request), services.daemon()
     if not request.who.sees_all:
-        daemon = visibility.daemon(daemon)
+        daemon = visibility.daemon(daemon, request.who)
     return _from_view(services, request, view, view.status(daemon))
 
 

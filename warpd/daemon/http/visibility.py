@@ -94,13 +94,28 @@ def status_tail(tail: Row, who: Identity) -> dict[str, Any]:
     }
 
 
-def daemon(data: Row) -> dict[str, Any]:
-    """Of the daemon's own part, what is about no network and no file."""
-    pending = data.get("pending_confirm")
+def daemon(data: Row, who: Identity) -> dict[str, Any]:
+    """The daemon's own part, in its shape: without files, texts and other networks."""
+    pending, source = data.get("pending_confirm"), data.get("source")
+    intent = data.get("intent") or {}
+    plain = ("version", "gateway", "last_pass", "next_look_s", "last_event")
     return {
-        "version": data.get("version"),
-        "gateway": data.get("gateway"),
+        **{name: data[name] for name in plain if name in data},
+        "pid": None,
+        "config": "",
+        "state_dir": "",
+        "source": {"revision": source.get("revision")} if source else None,
+        "intent": {
+            "in_force": intent.get("in_force"),
+            "since": intent.get("since"),
+            "awaiting_consent": HIDDEN if intent.get("awaiting_consent") else None,
+            "findings": [],
+        },
         "pending_confirm": {**pending, "by": HIDDEN} if pending is not None else None,
+        "contested_objects": _own(data.get("contested_objects", ()), who),
+        "failing": _own(data.get("failing", ()), who),
+        "event_overruns": 0,
+        "conditions": [],
     }
 
 

@@ -274,8 +274,21 @@ async def rollback(request: Request) -> Response:
 
 
 async def go_back(request: Request) -> Response:
-    """Go back to an entry of the history."""
-    return await _act(request, "/v1/rollback", {"to": request.path_params["number"]})
+    """Go back to an entry of the history; asks for the password where the sign-in is old."""
+    visit, number = await arrive(request), request.path_params["number"]
+    form = await visit.form()
+    try:
+        if form.get("password"):
+            proof = {name: form[name] for name in ("password", "otp") if form.get(name)}
+            await visit.daemon.post("/v1/session/step-up", proof)
+        await visit.daemon.post("/v1/rollback", {"to": number})
+    except DaemonError as failure:
+        if failure.code not in ("step-up", "sign-in"):
+            raise
+        command = f"warpctl rollback --to {number}"
+        about = {"command": command, "number": number, "failure": failure}
+        return visit.page("step-up.html", failure.status, **about)
+    return see_other("/")
 
 
 async def _act(request: Request, what: str, body: Mapping[str, Any]) -> Response:

@@ -57,6 +57,25 @@ def test_a_scoped_identity_sees_the_steps_of_its_networks(data: dict[str, Any]) 
     assert not [word for word in UNSEEN if word in json.dumps(shown)]
 
 
+def test_the_daemon_has_its_shape_and_nothing_of_others(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(zebra=other("lima-phone", "10.66.0.0/24", "fd66::/64"), yankee=world.network(1))
+    daemon.turn(60)
+    failing = [{"network": name, "times": 2, "next_try_s": 4.0} for name in ("zebra", SEEN)]
+    told = {
+        **daemon.shown,
+        "failing": failing,
+        "source": {"git": "https://zebra", "error": "zebra"},
+    }
+    told["intent"] = {**told["intent"], "findings": ["zebra"], "awaiting_consent": "zebra"}
+    shown = visibility.daemon(told, OWN)
+    assert shown.keys() == told.keys()
+    assert shown["intent"].keys() == told["intent"].keys()
+    assert [row["network"] for row in shown["failing"]] == [SEEN]
+    assert "zebra" not in json.dumps(shown)
+    assert str(tmp_path) not in json.dumps(shown)
+
+
 def test_names_in_texts_are_replaced_as_whole_words() -> None:
     names = frozenset({"zebra", "a"})
     row = {"network": SEEN, "why": "zebra/e1 has it; a zebra-2 and yankee do not", "n": 1}
