@@ -75,3 +75,43 @@ def test_a_viewer_hands_nothing_out(visit: Callable[..., Visit]) -> None:
     window.page.fill("[name=reason]", "please")
     window.press("Hand out")
     assert "permission denied" in window.page.inner_text("[role=alert]")
+
+
+def test_a_link_shows_the_config_once_to_whoever_has_it(
+    visit: Callable[..., Visit], gateway: Gateway
+) -> None:
+    window = visit()
+    window.sign_in("helpdesk", "hanna")
+    window.go(PLACE)
+    window.page.fill("[name=pin]", "2468")
+    window.page.check("[name=way][value=link]")
+    window.page.fill("[name=reason]", "new phone")
+    window.press("Hand out")
+    link = window.page.inner_text("code.key")
+    assert link.startswith(f"{gateway.origin}/h#")
+    secret = link.partition("#")[2]
+
+    owner = visit("phone")
+    owner.page.goto(link)
+    owner.page.wait_for_selector("#secret-label", state="hidden")
+    assert owner.page.url == f"{gateway.origin}/h"
+    owner.picture("phone-link")
+    owner.press("Show my config")
+    assert "PIN is wrong" in owner.page.inner_text("[role=alert]")
+    owner.page.goto(link)
+    owner.page.fill("[name=pin]", "2468")
+    owner.press("Show my config")
+    owner.page.wait_for_selector("img.qr")
+    assert owner.overflow() == 0
+    owner.picture("phone-redeemed")
+    with owner.page.expect_download() as saved:
+        owner.page.click("text=Save")
+    assert "[Interface]" in Path(saved.value.path()).read_text()
+    assert [complaint for complaint in owner.complaints if "410" not in complaint] == []
+
+    thief = visit()
+    thief.page.goto(link)
+    thief.page.fill("[name=pin]", "2468")
+    thief.press("Show my config")
+    assert "used or over" in thief.page.inner_text("[role=alert]")
+    assert secret not in (gateway.folder / "web.log").read_text()
