@@ -93,25 +93,25 @@ def test_a_link_shows_the_config_once_to_whoever_has_it(
 
     owner = visit("phone")
     owner.page.goto(link)
-    owner.page.wait_for_selector("#secret-label", state="hidden")
-    assert owner.page.url == f"{gateway.origin}/h"
+    owner.page.wait_for_url(f"{gateway.origin}/h")
+    assert owner.page.input_value("[name=secret]") == secret
     owner.picture("phone-link")
-    owner.press("Show my config")
+    owner.press("Show my configuration")
     assert "PIN is wrong" in owner.page.inner_text("[role=alert]")
     owner.page.goto(link)
     owner.page.fill("[name=pin]", "2468")
-    owner.press("Show my config")
+    owner.press("Show my configuration")
     owner.page.wait_for_selector("img.qr")
     assert owner.overflow() == 0
     owner.picture("phone-redeemed")
     with owner.page.expect_download() as saved:
-        owner.page.click("text=Save")
+        owner.page.get_by_role("link", name="Save the file").click()
     assert "[Interface]" in Path(saved.value.path()).read_text()
     assert [complaint for complaint in owner.complaints if "410" not in complaint] == []
 
     thief = visit()
     thief.page.goto(link)
     thief.page.fill("[name=pin]", "2468")
-    thief.press("Show my config")
+    thief.press("Show my configuration")
     assert "used or over" in thief.page.inner_text("[role=alert]")
     assert secret not in (gateway.folder / "web.log").read_text()
