@@ -17,8 +17,7 @@ from warpd.intent.types import IPNetwork
 from warpd.kernel.kinds.nft_table import NftElements
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import State
-from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import Target
+from warpd.reconcile.engine import Target, compile_target
 from warpd.testing.fake_kernel import PLAIN
 
 ROUTES = [[], ["192.168.0.0/16"], ["192.168.1.0/24"], ["192.168.1.0/24", "fd00:9::/64"]]
@@ -70,7 +69,7 @@ INTENTS = st.dictionaries(st.sampled_from(["a", "b"]), networks(), max_size=2).m
 
 
 def state(target: Target) -> State:
-    built = compile_state(target.intent, target.allocations, target.master, PLAIN, target.today)
+    built = compile_target(target, PLAIN)
     assert not built.problems
     return built.state
 

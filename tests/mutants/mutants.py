@@ -1505,7 +1505,7 @@ else:
         (
             Edit(
                 "warpd.networks.resolved:is_in_force",
-                "self.intent.endpoints[name].enabled and name not in self.expired",
+                "self.intent.endpoints[name].enabled and name not in self.withheld",
                 "self.intent.endpoints[name].enabled",
             ),
         ),

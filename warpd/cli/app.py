@@ -105,6 +105,7 @@ def main() -> None:
         lock,
         pull,
         settings,
+        suspend,
         tokens,
         users,
         watch,

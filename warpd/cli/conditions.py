@@ -33,6 +33,9 @@ OF_THE_INTENT: Final = frozenset(
         "edit-unwritten",
         "confirm-pending",
         "rolled-back",
+        "suspended",
+        "suspension-unwritten",
+        "suspensions-unreadable",
     }
 )
 NOT_IN_SYNC: Final = frozenset({"master-lost", "allocations-lost", "edit-unwritten"})

@@ -28,7 +28,7 @@ from warpd.errors import WarpError
 from warpd.intent.types import natural
 from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
 from warpd.service.exports import ExportRequest, export, refuse
 from warpd.service.queries import split_name
@@ -162,10 +162,12 @@ def matching(target: Target, pattern: str) -> list[tuple[str, str]]:
     """
     text = pattern if "/" in pattern else f"{pattern}/*"
     found = []
+    suspended = target.suspended
     for network, body in sorted(target.intent.networks.items()):
         for name in sorted(body.endpoints, key=natural):
             is_meant = fnmatch.fnmatchcase(f"{network}/{name}", text)
-            if is_meant and in_force(body.endpoints[name], target.today):
+            is_permitted = permitted_on(body.endpoints[name], target.today)
+            if is_meant and is_permitted and (network, name) not in suspended:
                 found.append((network, name))
     if not found:
         known = ", ".join(sorted(target.intent.networks)) or "none"

@@ -35,10 +35,12 @@ EVENT_KINDS: Final = (
     "object_contested",
     "problem",
     "problem_over",
+    "resumed",
     "rollback",
     "source",
     "started",
     "stopping",
+    "suspended",
     "unwritten",
     "written",
 )

@@ -39,6 +39,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 def state(endpoint: Row) -> str:
     """Return whether an endpoint is present, when it expires, and if its config was exported."""
     there = presence(endpoint)
+    if there == "suspended":
+        until = endpoint["suspended"]["until"]
+        return f"suspended until {until}" if until else there
     if there not in ("present", "online", "stale"):
         return there
     if endpoint["expires_in_days"] is not None:
@@ -224,6 +227,10 @@ def _endpoint_facts(endpoint: Row) -> Iterator[tuple[str, str]]:
     yield "traffic", f"{size(endpoint['received_bytes'])} in, {size(endpoint['sent_bytes'])} out"
     if endpoint["expires"]:
         yield "expires", endpoint["expires"]
+    if endpoint.get("suspended"):
+        about = endpoint["suspended"]
+        reason = f": {about['reason']}" if about["reason"] else ""
+        yield "suspended", f"by {about['by']} since {about['since']}{reason}"
     exported = "exported" if endpoint.get("config_exported") else "never exported"
     version = endpoint.get("config_version")
     yield "config", f"version {version}, {exported}" if version else exported

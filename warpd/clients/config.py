@@ -158,12 +158,12 @@ def client_config(
     """The config of one endpoint of this network; `public_host` is what clients dial.
 
     Raises:
-        WarpError: the endpoint has expired, or its network's allocations lack what a config
-            needs.
+        WarpError: the endpoint has expired or is suspended, or its network's allocations lack what
+            a config needs.
     """
     intent = network.intent.endpoints[endpoint]
-    if endpoint in network.expired:
-        raise _expired(network.name, endpoint, intent)
+    if endpoint in network.withheld:
+        raise _withheld(network.name, endpoint, intent)
     own, vcid = network.endpoint(endpoint), network.vcid
     private = None
     if intent.public_key is None:
@@ -192,7 +192,11 @@ def client_config(
     )
 
 
-def _expired(network: str, endpoint: str, intent: Endpoint) -> WarpError:
+def _withheld(network: str, endpoint: str, intent: Endpoint) -> WarpError:
+    if intent.expires is None:
+        text = f"endpoint {network}/{endpoint} is suspended"
+        hint = f"`warpctl endpoint resume {network}/{endpoint}` lets it in again"
+        return WarpError(text, code="suspended", who="operator", hint=hint)
     text = f"endpoint {network}/{endpoint} expired on {intent.expires}"
     hint = f"move `networks.{network}.endpoints.{endpoint}.expires` to let it in again"
     return WarpError(text, code="expired", who="operator", hint=hint)

@@ -13,7 +13,6 @@ from warpd.clients.config import ClientConfig, client_config
 from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.state import Host
-from warpd.networks.resolved import resolve_named
 from warpd.reconcile.engine import Target
 
 PRIVATE: Final = tuple(
@@ -23,15 +22,15 @@ PRIVATE: Final = tuple(
 
 
 def current_config(target: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
-    """Raises: WarpError when this endpoint has no config (expired) or nobody knows what clients
-    dial.
+    """Raises: WarpError when this endpoint has no config (expired, suspended) or nobody
+    knows what clients dial.
     """
     dialled = public_host(target.intent, host)
     return _config(target, host, network, endpoint, dialled)
 
 
 def _config(target: Target, host: Host, network: str, endpoint: str, dialled: str) -> ClientConfig:
-    resolved = resolve_named(network, target.intent, target.allocations, host, target.today)
+    resolved = target.resolved(network, host)
     gateway = target.intent.gateway
     return client_config(resolved, gateway, target.master, endpoint, public_host=dialled)
 
@@ -52,7 +51,7 @@ def own_config(target: Target, network: str, endpoint: str) -> ClientConfig:
     routes.
 
     Raises:
-        WarpError: this endpoint has no config (expired).
+        WarpError: this endpoint has no config (expired, suspended).
     """
     return _config(target, Host(), network, endpoint, "auto")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from warpd.allocation.model import Allocations
+from warpd.allocation.suspensions import Suspension, by_name
 from warpd.daemon.clock import Clock
 from warpd.daemon.fingerprint import Fingerprint, being_written, fingerprint, intent_files
 from warpd.daemon.reporter import Reporter
@@ -63,12 +64,12 @@ class ActiveConfig:
         """What the kernel is kept at."""
         return self.reduced if self.reduced is not None else self.target
 
-    def on(self, today: date) -> ActiveConfig:
-        """The same, for the endpoints that have not expired on this day."""
+    def at(self, today: date, suspensions: tuple[Suspension, ...]) -> ActiveConfig:
+        """The same, for the endpoints that are neither expired on this day nor suspended."""
         reduced = self.reduced
         if reduced is not None:
-            reduced = dataclasses.replace(reduced, today=today)
-        target = dataclasses.replace(self.target, today=today)
+            reduced = dataclasses.replace(reduced, today=today, suspensions=suspensions)
+        target = dataclasses.replace(self.target, today=today, suspensions=suspensions)
         return dataclasses.replace(self, target=target, reduced=reduced)
 
 
@@ -77,6 +78,7 @@ class DesiredState:
 
     Attributes:
         active: what is in force; None before the first valid intent.
+        suspensions: the endpoints that are taken out whatever is in force.
         findings: why the files as they are now are not in force.
         awaiting_consent: what the files wait for, where an operator has to agree; "" otherwise.
         unwritten: why the state folder does not take what the files ask for.
@@ -89,6 +91,8 @@ class DesiredState:
         self._session, self._kernel = session, kernel
         self._report, self._clock = report, clock
         self._history = History(session)
+        self.suspensions = session.suspensions
+        self.suspensions.use_clocks(clock.since_epoch, clock.monotonic)
         self.active: ActiveConfig | None = None
         self.findings: tuple[Finding, ...] = ()
         self.awaiting_consent = ""
@@ -124,8 +128,13 @@ class DesiredState:
             WarpError, OSError: the state folder cannot be used, and nothing is in force.
         """
         self._obstacle = obstacle
+        self.suspensions.refresh()
         try:
-            return self._unless_being_written(request)
+            is_new = self._unless_being_written(request)
+        except FilesBeingWritten:
+            if not self._follow_time():
+                raise
+            self.unread = is_new = True
         except (Busy, InvalidIntent):
             raise
         except (WarpError, OSError) as failure:
@@ -133,7 +142,8 @@ class DesiredState:
                 raise
             self._handled, self._unwritable = None, self._fingerprints()
             self._hold_back(as_error(failure))
-            return self._turn_of_day()
+            is_new = False
+        return self._follow_time() or is_new
 
     def _unless_being_written(self, request: PassRequest) -> bool:
         """Files that are being written keep nobody from repairing what drifts.
@@ -153,7 +163,7 @@ class DesiredState:
         take_back_half(self._session)
         now = self._fingerprints()
         if not self._must_read(request, now):
-            return self._turn_of_day()
+            return False
         self.pending = self._history.pending()
         if self.pending is not None:
             return self._while_pending(self.pending)
@@ -234,7 +244,7 @@ class DesiredState:
         done = commit(self._session, read, COMMAND, self._kernel, known, self._obstacle)
         if done.unwritten is not None:
             return self._restrict(read, done, done.unwritten, now)
-        target = self._of_today(done.target)
+        target = self._of_now(done.target)
         since_s = self._in_force_since(read, target)
         self._number, self._recovered_for = done.number, None
         # What the state folder holds now is of our own writing.
@@ -254,7 +264,9 @@ class DesiredState:
     def _in_force_since(self, read: LoadedIntent, target: Target) -> float | None:
         """When exactly this was put in force, in seconds since the epoch; None: it is new."""
         active = self.active
-        if active is None or (active.read.intent, active.target) != (read.intent, target):
+        if active is None or active.read.intent != read.intent:
+            return None
+        if self._of_now(active.target) != target:
             return None
         return active.since_s
 
@@ -275,24 +287,41 @@ class DesiredState:
             return False
         read = self._history.read(entry)
         target, lost = target_again(self._session, read, self._kernel)
-        self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
+        self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = entry.number
         self._report.intent_kept(entry.number, entry.time)
         if lost is not None:
             self._hold_back(lost)
         return True
 
-    def _of_today(self, target: Target) -> Target:
-        today = self._clock.today()
-        return target if target.today == today else dataclasses.replace(target, today=today)
+    def _of_now(self, target: Target) -> Target:
+        today, suspensions = self._clock.today(), self.suspensions.active()
+        if (target.today, target.suspensions) == (today, suspensions):
+            return target
+        return dataclasses.replace(target, today=today, suspensions=suspensions)
 
-    def _turn_of_day(self) -> bool:
-        """An endpoint may expire while no file changes."""
-        today = self._clock.today()
-        if self.active is None or self.active.target.today == today:
+    def _follow_time(self) -> bool:
+        """An endpoint may expire, or its suspension begin or end, while no file changes."""
+        for ended in self.suspensions.take_over():
+            self._report.suspension_over(ended, self._name_of(ended))
+        if self._obstacle is None:
+            self.suspensions.settle()
+        if self.active is None or self._of_now(self.active.target) is self.active.target:
             return False
-        self.active = self.active.on(today)
+        self.active = self.active.at(self._clock.today(), self.suspensions.active())
         return True
+
+    def _name_of(self, suspension: Suspension) -> tuple[str, str]:
+        """Network and endpoint as they are called now; as they were first called where they are
+        gone.
+        """
+        names = {} if self.active is None else by_name(self.active.target.allocations, [suspension])
+        return next(iter(names), suspension.first_names)
+
+    @property
+    def suspension_due(self) -> bool:
+        """Whether the time of a suspension is over, and the kernel not yet as it is then."""
+        return self.suspensions.next_end <= self._clock.monotonic()
 
     # -- not in force
 
@@ -316,7 +345,9 @@ class DesiredState:
         before = self.active.wanted if self.active is not None else None
         active = self._previous_of(read, done)
         reduced = done.target if done.target.intent != active.read.intent else None
-        self.active = dataclasses.replace(active, reduced=reduced).on(self._clock.today())
+        self.active = dataclasses.replace(active, reduced=reduced).at(
+            self._clock.today(), self.suspensions.active()
+        )
         self._handled, self._unwritable = None, (now[0], self._state_files())
         if (read.intent, read.allocations) != (active.read.intent, active.target.allocations):
             text = f"what it adds waits: {why.message}"
@@ -406,7 +437,7 @@ class DesiredState:
             return False
         read = self._history.read(self._history.entry(pending.back_to))
         target, _lost = target_again(self._session, read, self._kernel)
-        self.active = ActiveConfig(read, self._of_today(target), self._clock.since_epoch())
+        self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = pending.back_to
         return True
 

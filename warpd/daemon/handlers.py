@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from warpd.clients import FORMATS
+from warpd.daemon import suspending
 from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
@@ -299,7 +300,7 @@ def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, 
     return history_json(History(reconciler.session))
 
 
-CHANGING: Final = frozenset({"apply", "apply_change", "confirm", "rollback"})
+CHANGING: Final = frozenset({"apply", "apply_change", "confirm", "rollback", "suspend", "resume"})
 ANSWERS: Mapping[str, Answerer] = {
     "status": status,
     "plan": plan,
@@ -315,4 +316,7 @@ ANSWERS: Mapping[str, Answerer] = {
     "yaml": yaml,
     "candidate": candidate,
     "apply_change": apply_change,
+    "suspensions": suspending.suspensions,
+    "suspend": suspending.suspend,
+    "resume": suspending.resume,
 }

@@ -17,6 +17,7 @@ from warpd.service.health import (
     headlines,
     pending_facts,
     problems_of,
+    suspended_facts,
     taken_forwarding,
     uplink_state,
 )
@@ -56,6 +57,9 @@ def facts_of(
         events_unwritten=reconciler.events_unwritten,
         last_good=active is not None,
         source_error=mailbox.stats.source.error,
+        suspended=_suspended(desired),
+        suspensions_unwritten=desired.suspensions.is_unwritten,
+        suspensions_unreadable=desired.suspensions.unreadable,
     )
     return _with_state_folder(facts, desired)
 
@@ -74,6 +78,12 @@ def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:
         lost_allocations=why.message if why.code == STATE_LOST else "",
         unnamed=unnamed(active.wanted.intent) if active is not None else {},
     )
+
+
+def _suspended(desired: DesiredState) -> dict[str, str]:
+    if desired.active is None:
+        return {}
+    return suspended_facts(desired.active.target.allocations, desired.suspensions.active())
 
 
 def _failing(reconciler: Reconciler, scheduler: Scheduler, now: float) -> dict[str, Retry]:

@@ -30,6 +30,7 @@ from warpd.daemon.systemd import Notifier
 from warpd.daemon.watcher import Watcher
 from warpd.errors import WarpError
 from warpd.kernel.api import DumpError
+from warpd.kernel.state import ROOT
 from warpd.store.event_log import EventLog
 
 SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
@@ -110,6 +111,8 @@ class Loop:
         self._events.take_in(())
         if self._reconciler.desired.undo_due:
             self._scheduler.ask()
+        if self._reconciler.desired.suspension_due:
+            self._scheduler.hear([ROOT], time.monotonic())
         request = self._scheduler.due(time.monotonic())
         if request is not None:
             self._pass(request)
@@ -133,6 +136,8 @@ class Loop:
         """Seconds until there is something to do without a trigger."""
         wait_s = min(self._scheduler.wait_s(time.monotonic()), self._notifier.interval_s)
         desired = self._reconciler.desired
+        if not desired.suspension_due:  # one that is waits with the next pass
+            wait_s = min(wait_s, max(0.0, desired.suspensions.next_end - time.monotonic()))
         if desired.pending is None:
             return wait_s
         left_s = desired.pending.left_s()

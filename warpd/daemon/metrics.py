@@ -155,6 +155,11 @@ def _expires(counted: Counted) -> Iterator[Sample]:
             yield "", {**_of(network), "endpoint": name}, expires_s
 
 
+def _suspended(counted: Counted) -> Iterator[Sample]:
+    for network in counted.stats.networks:
+        yield "", _of(network), network.suspended
+
+
 def _stale_configs(counted: Counted) -> Iterator[Sample]:
     vcids = _vcids(counted.stats)
     for name, count in sorted(counted.stale_configs.items()):
@@ -269,6 +274,12 @@ FAMILIES: Final = (
         "gauge",
         "When `expires` of the endpoint cuts it off; it may be past.",
         _expires,
+    ),
+    Family(
+        "warpd_suspended_endpoints",
+        "gauge",
+        "Endpoints that somebody has taken out, whatever the YAML says.",
+        _suspended,
     ),
     Family(
         "warpd_stale_configs",

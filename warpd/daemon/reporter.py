@@ -12,7 +12,8 @@ from typing import Any, Final
 import structlog
 
 from warpd import naming
-from warpd.daemon.clock import Clock
+from warpd.allocation.suspensions import Suspension
+from warpd.daemon.clock import Clock, iso_seconds
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.stats import SourceStatus, network_of
 from warpd.errors import Finding, WarpError, render_headline
@@ -102,6 +103,24 @@ class Reporter:
         more = {"format": wish.style, "by": by, "reason": wish.reason}
         self.log.info("config handed out", **about, **more)
         self.event("exported", **about, **more)
+
+    # -- suspensions
+
+    def suspended(self, item: Suspension, name: tuple[str, str]) -> None:
+        """`name` is the endpoint's of now."""
+        until = None if item.until_s is None else iso_seconds(item.until_s)
+        about = {"network": name[0], "endpoint": name[1], "by": item.by, "reason": item.reason}
+        self.log.warning("suspended", **about, until=until)
+        self.event("suspended", **about, until=until)
+
+    def resumed(self, name: tuple[str, str], by: str) -> None:
+        about = {"network": name[0], "endpoint": name[1], "by": by}
+        self.log.warning("resumed", **about)
+        self.event("resumed", **about)
+
+    def suspension_over(self, item: Suspension, name: tuple[str, str]) -> None:
+        """Its time is over."""
+        self.resumed(name, f"its time was over ({item.by})")
 
     # -- the kernel
 

@@ -54,6 +54,7 @@ class NetworkStats:
         size: endpoints in the YAML.
         endpoints: traffic by endpoint; empty above `ENDPOINTS_MAX`.
         expires_s: when an endpoint that expires does, in seconds since the epoch; empty likewise.
+        suspended: how many endpoints are suspended.
         peers: endpoints that are in the kernel, where these are wanted (`Stats.keeps_peers`); empty
             likewise.
     """
@@ -66,6 +67,7 @@ class NetworkStats:
     endpoints: Mapping[str, PeerTraffic]
     expires_s: Mapping[str, float] = field(default_factory=dict)
     peers: Mapping[str, WireguardPeer] = field(default_factory=dict)
+    suspended: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,7 @@ def seen(
     out_of_sync |= found.compiled.stopped
     networks = sorted(target.intent.networks.items())
     are_shown = sum(len(network.endpoints) for _name, network in networks) <= ENDPOINTS_MAX
+    suspended = Counter(network for network, _endpoint in target.suspended)
     rows = []
     for name, network in networks:
         vcid = target.allocations.networks[name].vcid
@@ -287,6 +290,7 @@ def seen(
             _traffic(found, peers, network.endpoints) if are_shown else {},
             _expiries(network) if are_shown else {},
             peers if keeps_peers else {},
+            suspended[name],
         )
         rows.append(row)
     return tuple(rows)

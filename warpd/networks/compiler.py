@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from warpd.allocation.model import Allocations, NetworkAllocation
+from warpd.allocation.suspensions import Suspension
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
 from warpd.kernel.state import ROOT, Host, Key, State
 from warpd.keys import derivation
@@ -27,8 +28,8 @@ from warpd.networks.resolved import (
     ResolvedEndpoint,
     ResolvedNetwork,
     dns_of,
-    expired_endpoints,
     resolve,
+    withheld_endpoints,
 )
 from warpd.networks.types import type_named
 
@@ -44,8 +45,9 @@ class CompileInputs:
     gateway: the settings of the whole gateway.
     master: where keys are derived from.
     host: the facts that decide what is wanted (host_facts.policy_facts).
-    expired: names of its endpoints that are past their `expires`. The day itself is no input, so
-        that a new day changes nothing for a network without such endpoints.
+    withheld: names of its endpoints that are past their `expires`, or suspended. The day itself is
+        no input, nor are suspensions elsewhere: they change nothing for a network without such
+        endpoints.
     """
 
     name: str
@@ -54,7 +56,7 @@ class CompileInputs:
     gateway: Gateway
     master: derivation.Master
     host: Host
-    expired: frozenset[str]
+    withheld: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +165,18 @@ def compile_state(
     host: Host,
     today: date,
     compile_one: CompileNetwork = compile_network,
+    suspensions: Collection[Suspension] = (),
 ) -> Compiled:
     """Compile every enabled network, and the gateway's own objects.
 
-    `host` is the machine as it was seen; `today` is the day in UTC, for endpoints that expire.
-    A network that claims what another one has, or the gateway, is a problem: it is left out.
+    `host` is the machine as it was seen; `today` is the day in UTC, for endpoints that expire;
+    `suspensions` are those that count now. A network that claims what another one has, or the
+    gateway, is a problem: it is left out.
     """
     facts = _facts(host, intent.gateway)
     parts: dict[str, CompiledNetwork] = {}
     problems: list[Problem] = []
-    for inputs in _inputs(intent, allocations, master, facts, today):
+    for inputs in _inputs(intent, allocations, master, facts, today, suspensions):
         network = resolved(inputs)
         problems += problems_of(network, intent.gateway, host)
         try:
@@ -215,7 +219,7 @@ def resolved(inputs: CompileInputs) -> ResolvedNetwork:
         inputs.allocation,
         inputs.gateway,
         inputs.host,
-        inputs.expired,
+        inputs.withheld,
     )
 
 
@@ -231,17 +235,19 @@ def _inputs(
     master: derivation.Master,
     facts: Host,
     today: date,
+    suspensions: Collection[Suspension],
 ) -> Iterator[CompileInputs]:
     for name, network in sorted(intent.networks.items()):
         if network.enabled:
+            allocation = allocations.networks[name]
             yield CompileInputs(
                 name=name,
                 network=network,
-                allocation=allocations.networks[name],
+                allocation=allocation,
                 gateway=intent.gateway,
                 master=master,
                 host=facts,
-                expired=expired_endpoints(network, today),
+                withheld=withheld_endpoints(name, network, allocation, today, suspensions),
             )
 
 

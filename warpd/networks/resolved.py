@@ -6,7 +6,7 @@ asks a ResolvedNetwork, so that no default is decided twice. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -14,6 +14,7 @@ from typing import Final
 
 from warpd import naming
 from warpd.allocation.model import Allocations, EndpointAllocation, NetworkAllocation
+from warpd.allocation.suspensions import Suspension, suspended_in
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
 from warpd.kernel.state import Host
 from warpd.networks.firewall.connection_limits import Share, Shares
@@ -52,7 +53,8 @@ class ResolvedNetwork:
     name: as the YAML has it.
     intent, allocation: what the YAML says, and which numbers the network has.
     host: the facts that decide what is wanted (host_facts.policy_facts).
-    expired: names of its endpoints that are past their `expires`.
+    withheld: names of its endpoints that the YAML has and that are not in force all the same: past
+        their `expires`, or suspended.
     isolation: the name of the mode that the YAML asks for, here or for the whole gateway.
     dns: name servers that its clients are told.
     subnet6, gateway_address6: None in a network without IPv6.
@@ -66,7 +68,7 @@ class ResolvedNetwork:
     intent: Network
     allocation: NetworkAllocation
     host: Host
-    expired: frozenset[str]
+    withheld: frozenset[str]
     isolation: str
     dns: tuple[IPv4Address | IPv6Address, ...]
     subnet6: IPv6Network | None
@@ -108,7 +110,7 @@ class ResolvedNetwork:
 
     def is_in_force(self, name: str) -> bool:
         """Whether this endpoint may connect."""
-        return self.intent.endpoints[name].enabled and name not in self.expired
+        return self.intent.endpoints[name].enabled and name not in self.withheld
 
     def endpoint(self, name: str) -> ResolvedEndpoint:
         """One endpoint. Raises: KeyError for a name that the intent does not have."""
@@ -132,7 +134,7 @@ def resolve(
     allocation: NetworkAllocation,
     gateway: Gateway,
     host: Host,
-    expired: frozenset[str],
+    withheld: frozenset[str],
 ) -> ResolvedNetwork:
     """Decide every default of one network on this machine."""
     subnet6 = allocation.subnet6 if network.ipv6 else None
@@ -141,25 +143,30 @@ def resolve(
         intent=network,
         allocation=allocation,
         host=host,
-        expired=expired,
+        withheld=withheld,
         isolation=isolation_of(network, gateway),
         dns=dns_of(network, gateway),
         subnet6=subnet6,
         gateway_address6=allocation.gateway_address6 if network.ipv6 else None,
         mtu=tunnel_mtu(network, host),
-        inside=_inside(network, allocation.subnet, subnet6, expired),
+        inside=_inside(network, allocation.subnet, subnet6, withheld),
         shares=shares_of(network, gateway, host.conntrack_max),
         link_number=_link_number(allocation, gateway),
     )
 
 
 def resolve_named(
-    name: str, intent: Intent, allocations: Allocations, host: Host, today: date
+    name: str,
+    intent: Intent,
+    allocations: Allocations,
+    host: Host,
+    today: date,
+    suspensions: Collection[Suspension] = (),
 ) -> ResolvedNetwork:
     """As `resolve`, for a network of this intent on that day (UTC), enabled or not."""
-    network = intent.networks[name]
-    expired = expired_endpoints(network, today)
-    return resolve(name, network, allocations.networks[name], intent.gateway, host, expired)
+    network, allocation = intent.networks[name], allocations.networks[name]
+    withheld = withheld_endpoints(name, network, allocation, today, suspensions)
+    return resolve(name, network, allocation, intent.gateway, host, withheld)
 
 
 def resolve_endpoint(
@@ -200,8 +207,8 @@ def tunnel_mtu(network: Network, host: Host) -> int:
     return network.mtu or max(fits, network.traits.min_mtu)
 
 
-def in_force(endpoint: Endpoint, today: date) -> bool:
-    """Whether an endpoint may connect on that day (UTC)."""
+def permitted_on(endpoint: Endpoint, today: date) -> bool:
+    """Whether the YAML lets an endpoint connect on that day (UTC)."""
     return endpoint.enabled and not is_expired(endpoint, today)
 
 
@@ -210,23 +217,33 @@ def is_expired(endpoint: Endpoint, today: date) -> bool:
     return endpoint.expires is not None and today >= endpoint.expires
 
 
-def expired_endpoints(network: Network, today: date) -> frozenset[str]:
-    """Names of the endpoints whose `expires` has come by that day (UTC)."""
+def withheld_endpoints(
+    name: str,
+    network: Network,
+    allocation: NetworkAllocation,
+    today: date,
+    suspensions: Collection[Suspension],
+) -> frozenset[str]:
+    """Names of the endpoints whose `expires` has come by that day (UTC), or that are suspended."""
     dated = network.expiring_endpoints.items()
-    return frozenset(name for name, endpoint in dated if is_expired(endpoint, today))
+    expired = frozenset(each for each, endpoint in dated if is_expired(endpoint, today))
+    if not suspensions:
+        return expired
+    suspended = suspended_in(name, allocation, suspensions).keys()
+    return expired | (suspended & network.endpoints.keys())
 
 
 def _inside(
     network: Network,
     subnet: IPv4Network,
     subnet6: IPv6Network | None,
-    expired: frozenset[str],
+    withheld: frozenset[str],
 ) -> tuple[IPv4Network | IPv6Network, ...]:
     inside: list[IPv4Network | IPv6Network] = [subnet]
     if subnet6:
         inside.append(subnet6)
     for name, endpoint in network.explicit_endpoints.items():
-        if endpoint.enabled and name not in expired:
+        if endpoint.enabled and name not in withheld:
             inside += [item for item in endpoint.routes if item.version == 4 or subnet6]
     return tuple(sorted(inside, key=lambda item: (item.version, item)))
 

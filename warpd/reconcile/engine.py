@@ -15,6 +15,7 @@ from datetime import date
 
 from warpd import naming
 from warpd.allocation.model import Allocations
+from warpd.allocation.suspensions import Suspension, by_name
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel, OperationError
 from warpd.kernel.kinds.netns import Netns
@@ -27,6 +28,7 @@ from warpd.networks.compiler import (
     compile_state,
     egress_destinations,
 )
+from warpd.networks.resolved import ResolvedNetwork, resolve_named
 from warpd.reconcile.diff import Conflict, Differences, diff
 from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
 from warpd.reconcile.plan import Plan, Step, plan, runs
@@ -38,12 +40,33 @@ ROUNDS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Everything that decides what should exist, apart from the machine itself."""
+    """Everything that decides what should exist, apart from the machine itself.
+
+    suspensions: those that count now; they only ever take away.
+    """
 
     intent: Intent
     allocations: Allocations
     master: Master
     today: date
+    suspensions: tuple[Suspension, ...] = ()
+
+    @property
+    def suspended(self) -> dict[tuple[str, str], Suspension]:
+        """The suspended endpoints of the intent, by the names of network and endpoint."""
+        found = by_name(self.allocations, self.suspensions)
+        networks = self.intent.networks
+        return {
+            name: item
+            for name, item in found.items()
+            if name[0] in networks and name[1] in networks[name[0]].endpoints
+        }
+
+    def resolved(self, network: str, host: Host) -> ResolvedNetwork:
+        """One network with every default decided, enabled or not."""
+        return resolve_named(
+            network, self.intent, self.allocations, host, self.today, self.suspensions
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +125,13 @@ def compile_target(
 ) -> Compiled:
     """What should exist for the target on this host."""
     return compile_state(
-        target.intent, target.allocations, target.master, host, target.today, compile_one
+        target.intent,
+        target.allocations,
+        target.master,
+        host,
+        target.today,
+        compile_one,
+        target.suspensions,
     )
 
 

@@ -190,7 +190,8 @@ def in_kernel(
         _refuse_mass_removal(found)
     ring = Keyring(master or NO_MASTER, {}, found.keys)
     shown = dataclasses.replace(base, intent=found.intent, allocations=found.allocations)
-    return Applied(shown, Target(found.intent, found.allocations, ring, today))
+    suspensions = session.suspensions.current()
+    return Applied(shown, Target(found.intent, found.allocations, ring, today, suspensions))
 
 
 def _on_record(base: LoadedIntent, applied: bool) -> Allocations:

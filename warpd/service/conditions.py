@@ -78,6 +78,9 @@ class Facts:
     - `events_unwritten`: why the latest events of warpd are not on the disk.
     - `last_good`: whether a valid intent was applied before.
     - `source_error`: why the last pull of the YAML failed.
+    - `suspended`: endpoint, as NETWORK/NAME -> by whom it is suspended, and until when.
+    - `suspensions_unwritten`: whether a suspension counts that a restart would lose.
+    - `suspensions_unreadable`: why the file of suspensions does not say what it should.
     """
 
     running: bool = True
@@ -101,6 +104,9 @@ class Facts:
     events_unwritten: str = ""
     last_good: bool = True
     source_error: str = ""
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    suspensions_unwritten: bool = False
+    suspensions_unreadable: str = ""
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
@@ -109,6 +115,7 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
         *_lost(facts),
         *_unwritable(facts),
         *_intent(facts),
+        *_suspensions(facts),
         *_uplink(facts),
         *_forwarding(facts),
         *_kernel(facts),
@@ -194,6 +201,25 @@ def _intent(facts: Facts) -> Iterator[Condition]:
     if facts.source_error:
         text = f"the YAML could not be pulled: {facts.source_error}"
         yield Condition("source-failing", "warning", text, "what was applied stays")
+
+
+def _suspensions(facts: Facts) -> Iterator[Condition]:
+    """Which endpoints are taken out whatever the YAML says, and what may bring them back."""
+    if facts.suspended:
+        named = _few([f"{name} ({about})" for name, about in sorted(facts.suspended.items())])
+        hint = "they are out whatever the YAML says; `warpctl endpoint resume NETWORK/NAME`"
+        yield Condition("suspended", "warning", named, hint)
+    if facts.suspensions_unwritten:
+        text = "a suspension is in memory only: a restart of warpd would end it"
+        hint = f"make room in {facts.state_dir or 'the state folder'}; it is tried again"
+        yield Condition("suspension-unwritten", "error", text, hint)
+    if facts.suspensions_unreadable:
+        text = f"suspensions cannot be read: {facts.suspensions_unreadable}"
+        hint = (
+            "those that are known go on; restore the file from a backup, or remove it and suspend"
+            " again"
+        )
+        yield Condition("suspensions-unreadable", "error", text, hint)
 
 
 def _uplink(facts: Facts) -> Iterator[Condition]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from warpd.kernel.state import PeerTraffic
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
 from warpd.service.views.overview import CONNECTED_S
+from warpd.service.views.suspension import suspension_text
 
 Presence = Literal["online", "stale", "never"]
 
@@ -51,15 +52,20 @@ def session_of(traffic: PeerTraffic | None, now_s: int) -> EndpointSession:
 
 
 def absence(wanted: Target, network: str, name: str) -> str:
-    """Return why the YAML keeps an endpoint out of the kernel; "" where it does not."""
+    """Return why the YAML, or a suspension, keeps an endpoint out of the kernel; "" where neither
+    does.
+    """
     body = wanted.intent.networks[network]
     endpoint = body.endpoints[name]
     if not body.enabled:
         return f"network {network} is disabled: `warpctl network set {network} --enable`"
     if not endpoint.enabled:
         return f"the endpoint is disabled: `warpctl endpoint enable {network}/{name}`"
-    if not in_force(endpoint, wanted.today):
+    if not permitted_on(endpoint, wanted.today):
         return f"the endpoint has expired on {endpoint.expires}: give `expires` a later day"
+    suspension = wanted.suspended.get((network, name))
+    if suspension is not None:
+        return f"{suspension_text(suspension)}: `warpctl endpoint resume {network}/{name}`"
     return ""
 
 

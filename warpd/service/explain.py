@@ -65,7 +65,7 @@ def question_of(
     """Make the question for a packet from an endpoint of the target.
 
     Raises:
-        WarpError: the endpoint has no client config, since it has expired.
+        WarpError: the endpoint has no client config, since it has expired or is suspended.
     """
     allocation = wanted.allocations.networks[network]
     body = wanted.intent.networks[network]
@@ -152,7 +152,7 @@ def _received(tunnel: str, peers: Iterable[WireguardPeer], public_key: str, sour
     """Whether the WireGuard device accepts packets with this source from the endpoint."""
     mine = next((peer for peer in peers if peer.public_key == public_key), None)
     if mine is None:
-        text = f"{tunnel} has no such peer: disabled, expired, or not applied yet (`warpctl plan`)"
+        text = f"{tunnel} has no such peer: not in force, or not applied yet (`warpctl plan`)"
         return Stage("wireguard", text, False)
     prefix = _longest(mine.allowed_ips, source)
     text = f"{tunnel} takes {source} from it: AllowedIPs {prefix or 'lack it'}"

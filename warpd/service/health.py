@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterable
 
 from warpd import naming
+from warpd.allocation.model import Allocations
+from warpd.allocation.suspensions import Suspension, by_name
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
@@ -21,6 +24,7 @@ from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.service.conditions import Facts
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
+from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
 
 
@@ -61,7 +65,29 @@ def facts_on_disk(
         uplink_state=state,
         taken_forwarding=taken_forwarding(host),
         problems=problems_of(problems),
+        suspended=suspended_facts(_allocations(session, read), session.suspensions.current()),
+        suspensions_unreadable=_unreadable(session),
     )
+
+
+def _allocations(session: Session, read: LoadedIntent | None) -> Allocations:
+    """Return those of the YAML, or else those on the disk, as far as they can be read."""
+    if read is not None:
+        return read.allocations
+    with contextlib.suppress(WarpError, OSError):
+        return session.store.read_allocations()
+    return Allocations()
+
+
+def _unreadable(session: Session) -> str:
+    """Return why the file of suspensions cannot be read; "" also where this user may not."""
+    return session.suspensions.unreadable if os.geteuid() == 0 else ""
+
+
+def suspended_facts(allocations: Allocations, suspensions: Iterable[Suspension]) -> dict[str, str]:
+    """Return endpoint -> by whom it is suspended, and until when."""
+    found = by_name(allocations, suspensions)
+    return {"/".join(name): suspension_text(item) for name, item in found.items()}
 
 
 def _obstacle(session: Session) -> str:

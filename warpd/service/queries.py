@@ -25,7 +25,7 @@ from warpd.kernel.state import ROOT, Host, PeerTraffic
 from warpd.networks.compiler import egress_destinations
 from warpd.networks.isolation import placement_of
 from warpd.networks.peer_keys import public_key_of
-from warpd.networks.resolved import resolve_named, tunnel_mtu
+from warpd.networks.resolved import tunnel_mtu
 from warpd.reconcile.engine import PlannedRun, Target, planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
@@ -303,8 +303,7 @@ def _stages(
 
 def _traffic(wanted: Target, found: PlannedRun, network: str, name: str) -> PeerTraffic | None:
     """Return what the kernel has counted for an endpoint; None where it is not in the kernel."""
-    host = found.observed.host
-    resolved = resolve_named(network, wanted.intent, wanted.allocations, host, wanted.today)
+    resolved = wanted.resolved(network, found.observed.host)
     endpoint = resolved.endpoint(name)
     public = public_key_of(endpoint.key_name, endpoint.intent, resolved.vcid, wanted.master)
     place = placement_of(resolved)

@@ -35,7 +35,7 @@ from warpd.kernel.state import ROOT, KernelObject, State
 from warpd.keys.derivation import KernelKeys, Master, PeerKeys, Secret
 from warpd.networks.firewall.port_blocks import block_number
 from warpd.networks.peer_keys import network_key_of, public_key_of
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import permitted_on
 
 HINT: Final = (
     "restore the state folder from a backup; `warpctl destroy` removes everything of warpd from the"
@@ -329,7 +329,7 @@ def _matched(
         if peer is not None:
             left.remove(peer)
             yield name, peer
-        elif in_force(endpoint, today) and not (key or address):
+        elif permitted_on(endpoint, today) and not (key or address):
             missing.append(name)
     by_routes = _matched_by_routes(network, missing, left)
     yield from by_routes.items()

@@ -20,6 +20,7 @@ from warpd.allocation.lockfile import Lock, beside
 from warpd.allocation.lockfile_checks import behind, contradictions, without_contradictions
 from warpd.allocation.model import Allocations
 from warpd.allocation.quarantine import Quarantine, quarantine_of
+from warpd.allocation.suspensions import without_removed
 from warpd.errors import Finding, InvalidIntent, WarpError, Where
 from warpd.intent.file_names import MAIN_FILE
 from warpd.intent.loader import Loaded, load, pointer
@@ -33,6 +34,7 @@ from warpd.keys.files import read_key_files
 from warpd.reconcile.engine import Target
 from warpd.reconcile.incremental import IncrementalReader
 from warpd.store.state_folder import Store
+from warpd.store.suspensions import SuspensionStore
 
 if TYPE_CHECKING:
     from warpd.kernel.linux.live_kernel import LiveKernel
@@ -82,6 +84,7 @@ class Session:
     - `config`: the file or folder that is read; another one where `named` contains `source:`.
     - `checkout`: what was pulled from that source; None where the YAML is local.
     - `store`: the state folder.
+    - `suspensions`: the endpoints that are taken out, whatever the YAML says.
     """
 
     def __init__(self, config: Path, state_dir: Path) -> None:
@@ -90,6 +93,7 @@ class Session:
         source = pointer(config)
         self.checkout = source.open(state_dir) if source is not None else None
         self.config = config if self.checkout is None else self.checkout.current
+        self.suspensions = SuspensionStore(self.store)
         self._reader = IncrementalReader()
 
     def read(
@@ -216,7 +220,13 @@ class Session:
             master = self.store.master_key(create=True, path=key_file(read.intent))
         ring = Keyring(master or NO_MASTER, keys)
         today = datetime.now(UTC).date()
-        return Target(read.intent, read.allocations, ring if keys else ring.master, today)
+        return Target(
+            read.intent,
+            read.allocations,
+            ring if keys else ring.master,
+            today,
+            self.suspensions.current(),
+        )
 
     def target_again(self, read: LoadedIntent) -> Target:
         """Return the target of what was applied before; it never has other keys than then.
@@ -246,10 +256,20 @@ class Session:
             WarpError: the state folder cannot be written, or the master secret is gone.
             InvalidIntent: as `target`.
         """
+        self._forget_removed(read)
         # The secret is first, so that allocations are never on the disk without their secret.
         target = self.target(read, create=True)
         self.store.write_allocations(read.allocations)
         return target
+
+    def _forget_removed(self, read: LoadedIntent) -> None:
+        """Drop suspensions of endpoints that had been removed already before this reading.
+
+        One that this reading removes is kept: an apply that nobody confirms brings it back.
+        """
+        if read.previous.networks:
+            quarantined = quarantine_of(read.intent, read.previous, int(time.time())).rows
+            self.suspensions.retain(lambda rows: without_removed(read.previous, quarantined, rows))
 
     def refuse_lost_master(self) -> None:
         """Refuse to make a master secret on a gateway that must have had one.

@@ -494,6 +494,13 @@ class Store:
     def write_file(self, name: str, text: str) -> None:
         self._write(name, text)
 
+    def replace_file(self, name: str, text: str) -> None:
+        """As `write_file`, whatever stands there now."""
+        path = self.folder / name
+        with _told(path):
+            self._make_folder()
+            put(path, text.encode())
+
     def remove_file(self, name: str) -> None:
         path = self.folder / name
         with _told(path), contextlib.suppress(FileNotFoundError):

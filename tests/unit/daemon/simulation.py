@@ -20,11 +20,12 @@ import structlog
 
 from tests import world
 from warpd.daemon.clock import Clock
+from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.scheduler import PassRequest, PassResult
 from warpd.daemon.serve import assemble
 from warpd.kernel.api import Event, OperationError
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import Change, DefaultRoute, KernelObject, Key
+from warpd.kernel.state import ROOT, Change, DefaultRoute, KernelObject, Key
 from warpd.service.workspace import Session
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
@@ -50,13 +51,13 @@ class Simulation:
     def __init__(self, folder: Path) -> None:
         self.config, self.state = folder / "warp.yaml", folder / "state"
         self.kernel = BrokenKernel()
-        self.now_s = 0.0
+        self.now_s = self.behind_s = 0.0
         self.passes: list[tuple[PassRequest, PassResult]] = []
         self.start()
 
     def start(self) -> None:
         """A daemon that has just been started, on the files and the kernel as they are."""
-        clock = Clock(lambda: self.now_s, lambda: START_S + self.now_s)
+        clock = Clock(lambda: self.now_s, lambda: START_S + self.now_s - self.behind_s)
         session = Session(self.config, self.state)
         parts = assemble(
             self.kernel,
@@ -90,11 +91,14 @@ class Simulation:
             self.events.take_in(())
             if self.reconciler.desired.undo_due:
                 self.scheduler.ask()
+            if self.reconciler.desired.suspension_due:
+                self.scheduler.hear([ROOT], self.now_s)
             request = self.scheduler.due(self.now_s)
             if request is not None:
                 self._make(request)
                 continue
-            wait_s = self.scheduler.wait_s(self.now_s)
+            end_s = self.reconciler.desired.suspensions.next_end
+            wait_s = min(self.scheduler.wait_s(self.now_s), max(0.0, end_s - self.now_s))
             if self.now_s + wait_s > until_s:
                 self.now_s = until_s
                 return
@@ -106,6 +110,14 @@ class Simulation:
         self.passes.append((request, result))
         self.scheduler.took(request, result, self.now_s)
         self.publisher.pass_ended(result)
+
+    def set_clock(self, since_epoch_s: float) -> None:
+        """An operator sets the clock; the one that never goes back does not notice."""
+        self.behind_s = START_S + self.now_s - since_epoch_s
+
+    def ask(self, verb: str, **arguments: Any) -> Any:
+        """What the loop answers to a request of the mailbox."""
+        return ANSWERS[verb](self.reconciler, {"by": "anna (web)", **arguments})
 
     # -- another program
 

@@ -22,7 +22,16 @@ from warpd.service.views.endpoint_list import Order, matches, order_key, presenc
 Row = dict[str, Any]
 
 PARAMETERS: Final = ("network", "q", "state", "sort", "after", "limit", "fresh")
-STATES: Final = ("online", "stale", "present", "missing", "disabled", "expired", "off")
+STATES: Final = (
+    "online",
+    "stale",
+    "present",
+    "missing",
+    "suspended",
+    "disabled",
+    "expired",
+    "off",
+)
 LIMIT: Final = 200
 LIMIT_MAX: Final = 1000
 TEXT_MAX: Final = 200  # characters of what is searched for

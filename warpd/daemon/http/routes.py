@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from warpd import __version__
-from warpd.daemon.http import apply, changes, endpoints, exports, links, reads, sessions
+from warpd.daemon.http import (
+    apply,
+    changes,
+    endpoints,
+    exports,
+    links,
+    reads,
+    sessions,
+    suspensions,
+)
 from warpd.daemon.http.auth import NEEDS_CHANGE
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope
@@ -28,6 +37,7 @@ ROUTES: Final[tuple[HttpRoute, ...]] = (
     *changes.ROUTES,
     *endpoints.ROUTES,
     *sessions.ROUTES,
+    *suspensions.ROUTES,
     HttpRoute("GET", "/v1/openapi.json", Right.LOOK, NetworkScope.FILTERED, show_openapi),
 )
 

@@ -38,7 +38,11 @@ _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
 
 
 def presence(row: Row) -> str:
-    """Return disabled, expired, off, missing, online, stale or present (it never had a session)."""
+    """Return suspended, disabled, expired, off, missing, online, stale or present (it never had a
+    session).
+    """
+    if row.get("suspended"):
+        return "suspended"
     if not row.get("enabled", True):
         return "disabled"
     if not row["in_force"]:
@@ -81,7 +85,7 @@ def summary(rows: Sequence[Row]) -> str:
     """Return `120 endpoints: 14 online, 80 stale, 26 never connected`, without what is zero."""
     counts = Counter(presence(row) for row in rows)
     words = {"present": "never connected"}
-    order = ("online", "stale", "present", "missing", "expired", "disabled", "off")
+    order = ("online", "stale", "present", "missing", "suspended", "expired", "disabled", "off")
     parts = [f"{counts[word]} {words.get(word, word)}" for word in order if counts[word]]
     total = "1 endpoint" if len(rows) == 1 else f"{len(rows)} endpoints"
     return f"{total}: {', '.join(parts)}" if parts else total

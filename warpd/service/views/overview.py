@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from warpd import naming
 from warpd.allocation.model import Allocations
+from warpd.allocation.suspensions import Suspension
 from warpd.intent.model import Endpoint, Intent, Network
 from warpd.intent.types import natural
 from warpd.kernel.kinds.address import Address
@@ -26,7 +27,7 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.state import ROOT, Action, KernelObject, Key, PeerTraffic
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import permitted_on
 from warpd.reconcile.plan import Plan, Step
 from warpd.service.views.changes import (
     allocation_changes,
@@ -34,6 +35,7 @@ from warpd.service.views.changes import (
     list_changes,
     network_changes,
 )
+from warpd.service.views.suspension import suspension_text
 
 # Seconds after its handshake when a session ends (REJECT_AFTER_TIME of the WireGuard protocol).
 CONNECTED_S: Final = 180
@@ -45,10 +47,13 @@ _ALIAS_FIELDS: Final = frozenset({"alias", "peer_alias"})
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a change: its intent, None where it is not known, and its allocations."""
+    """One side of a change: its intent, None where it is not known, its allocations, and which
+    endpoints are suspended.
+    """
 
     intent: Intent | None = None
     allocations: Allocations = field(default_factory=Allocations)
+    suspended: Mapping[tuple[str, str], Suspension] = field(default_factory=dict)
 
     def network(self, name: str) -> Network | None:
         """Return a network of the intent; None where there is no such network."""
@@ -274,7 +279,10 @@ class _PlanReader:
         reason = "missing in the kernel" if self._was_up(name) else ""
         count = 0
         if network is not None:
-            count = sum(in_force(one, self.today) for one in network.endpoints.values())
+            permitted = [
+                each for each, one in network.endpoints.items() if permitted_on(one, self.today)
+            ]
+            count = sum((name, each) not in self.after.suspended for each in permitted)
         return Row(
             "create",
             "network",
@@ -387,7 +395,7 @@ class _PlanReader:
         former_network = _former_network(network, self.before, self.after)
         former = _former_endpoint(network, name, self.before, self.after)
         endpoint = self.before.endpoint(former_network, former)
-        return endpoint is not None and in_force(endpoint, self.today) and self._was_up(network)
+        return endpoint is not None and permitted_on(endpoint, self.today) and self._was_up(network)
 
     def _why_endpoint_is_removed(self, network: str, name: str) -> str:
         if self.after.intent is None:
@@ -398,8 +406,11 @@ class _PlanReader:
             return "removed from the YAML" if known else "not in the YAML"
         if not endpoint.enabled:
             return "disabled"
-        if not in_force(endpoint, self.today):
+        if not permitted_on(endpoint, self.today):
             return f"expired on {endpoint.expires}"
+        suspension = self.after.suspended.get((network, name))
+        if suspension is not None:
+            return suspension_text(suspension)
         return "its key is another"
 
     def _known_names(self, network: str) -> set[str]:

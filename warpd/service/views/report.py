@@ -139,7 +139,7 @@ def overview_of(
 def _overview(
     before: Intent | None, target: Target, found: PlannedRun, read: LoadedIntent
 ) -> Overview:
-    after = Side(target.intent, target.allocations)
+    after = Side(target.intent, target.allocations, target.suspended)
     return overview(
         found.plan,
         Side(before, read.previous),

@@ -18,9 +18,10 @@ from warpd.kernel.kinds.wireguard import WireguardDevice, peer_key
 from warpd.kernel.state import Key, PeerTraffic
 from warpd.networks.isolation import placement_of
 from warpd.networks.peer_keys import public_key_of
-from warpd.networks.resolved import ResolvedNetwork, resolve_named
+from warpd.networks.resolved import ResolvedNetwork
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.service.views.render import VERSION, problems_json
+from warpd.service.views.suspension import suspended_json
 
 GONE = PeerTraffic(0, 0, 0, "")
 
@@ -54,6 +55,7 @@ def status_json(target: Target, found: PlannedRun, now_s: int) -> dict[str, Any]
 def network_json(target: Target, found: PlannedRun, name: str, now_s: int) -> dict[str, Any]:
     """Return one network with its endpoints, as in `status_json`."""
     network = _resolved(target, found, name)
+    suspended = target.suspended
     group = network.group
     place = placement_of(network)
     changes = sum(step.group == group for step in found.plan.steps)
@@ -71,7 +73,10 @@ def network_json(target: Target, found: PlannedRun, name: str, now_s: int) -> di
         "drops": _drops(found, group),
         "objects": _objects_by_phase(found, group),
         "endpoints": [
-            _endpoint_json(target, found, network, endpoint, now_s)
+            {
+                **_endpoint_json(target, found, network, endpoint, now_s),
+                "suspended": suspended_json(suspended.get((name, endpoint))),
+            }
             for endpoint in sorted(network.intent.endpoints)
         ],
     }
@@ -89,7 +94,7 @@ def _objects_by_phase(found: PlannedRun, group: str) -> dict[str, int]:
 
 
 def _resolved(target: Target, found: PlannedRun, name: str) -> ResolvedNetwork:
-    return resolve_named(name, target.intent, target.allocations, found.observed.host, target.today)
+    return target.resolved(name, found.observed.host)
 
 
 def network_allocation_json(target: Target, found: PlannedRun, name: str) -> dict[str, Any]:
@@ -177,7 +182,10 @@ def endpoint_json(
     target: Target, found: PlannedRun, network_name: str, name: str, now_s: int
 ) -> dict[str, Any]:
     """Return one endpoint, as in `status_json`."""
-    return _endpoint_json(target, found, _resolved(target, found, network_name), name, now_s)
+    network = _resolved(target, found, network_name)
+    suspension = target.suspended.get((network_name, name))
+    data = _endpoint_json(target, found, network, name, now_s)
+    return {**data, "suspended": suspended_json(suspension)}
 
 
 def _endpoint_json(

@@ -53,6 +53,9 @@ POST    /v1/exports                         export      F
 POST    /v1/links                           export      F
 POST    /v1/links/redeem                    -           F
 DELETE  /v1/links/{id}                      export      F
+GET     /v1/suspensions                     look        F
+POST    /v1/suspensions                     suspend     F
+DELETE  /v1/suspensions/{network}/{endpoint}  suspend     N
 GET     /v1/session                         ?           F
 DELETE  /v1/session                         ?           F
 POST    /v1/session/step-up                 ?           F
@@ -71,7 +74,12 @@ RIGHTS = {
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]
-UNKNOWN = ("unknown-token", "unknown-change", "unknown-link")  # codes of ids that are not there
+UNKNOWN = (  # codes of ids that are not there
+    "unknown-token",
+    "unknown-change",
+    "unknown-link",
+    "not-suspended",
+)
 DENIED = (401, 403, 404, 405)
 # Answers that hold a secret on purpose, for whoever asked for it.
 GIVE_SECRETS = {("POST", "/v1/tokens"), ("POST", "/v1/sessions")}
@@ -115,7 +123,8 @@ def permitted(role: str, scope: tuple[str, ...], method: str, path: str, network
 
 def is_allowed(answer: Answer, method: str, path: str, network: str) -> bool:
     """Whether it came as far as the handler; one of ids that are not there answers 404 too."""
-    unknown = answer.status == 404 and answer.body and "{id}" in path
+    by_id = "{id}" in path or path.startswith("/v1/suspensions/")
+    unknown = answer.status == 404 and answer.body and by_id
     if unknown and answer.json.get("code") in UNKNOWN:
         return True
     return answer.status not in DENIED

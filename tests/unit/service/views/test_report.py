@@ -19,7 +19,7 @@ from warpd.clients import FORMATS
 from warpd.clients.current import current_config, stale_configs
 from warpd.errors import Finding, WarpError
 from warpd.kernel.state import Host
-from warpd.networks.resolved import in_force
+from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
 from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
 from warpd.service.views.status import quarantine_json
@@ -147,7 +147,7 @@ def test_expires_takes_effect_on_its_day_and_status_counts_down() -> None:
     body = world.network(1)
     body["endpoints"]["e1"]["expires"] = day.isoformat()
     one = world.intent(n=body).networks["n"].endpoints["e1"]
-    assert in_force(one, day - timedelta(days=1)) and not in_force(one, day)
+    assert permitted_on(one, day - timedelta(days=1)) and not permitted_on(one, day)
     row = {"in_force": True, "in_kernel": True, "expires_in_days": 12}
     assert state(row) == "present, expires in 12 days"
     assert (
