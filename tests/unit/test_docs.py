@@ -24,6 +24,7 @@ from warpd.cli import (  # noqa: F401
     lock,
     pull,
     settings,
+    suspend,
     tokens,
     users,
     watch,
