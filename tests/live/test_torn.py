@@ -21,6 +21,7 @@ from warpd.kernel.netlink.socket import NetlinkSocket
 
 FIXED = 800
 SOME_S = 6.0
+LATEST_S = 60.0  # how long to wait for a dump to be torn, on a machine that has much to do
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def test_a_torn_dump_counts_for_nothing(
     route = NetlinkSocket(0)
     dumps = wrong = given_up = 0
     try:
-        until = time.monotonic() + SOME_S
-        while time.monotonic() < until:
+        began = time.monotonic()
+        while time.monotonic() - began < (SOME_S if torn[0] else LATEST_S):
             try:
                 rows = rtnl.addresses(route)
             except DumpError:
