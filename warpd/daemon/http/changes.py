@@ -78,7 +78,8 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
         try:
             candidate = await _looked_at(services, request, snapshot, asked)
         except InvalidIntent as failure:
-            raise _invalid(request.who, failure) from None
+            others = _unseen(services, request.who, snapshot)
+            raise _invalid(request.who, failure, others) from None
     refused = candidate.changes.outside(request.who.sees)
     if refused and not request.who.sees_all:
         raise _denied(request.who, refused)
@@ -112,7 +113,7 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
     except WarpError as failure:
         if failure.code not in STATUSES:
             raise
-        raise _as_answer(failure) from None
+        raise _as_answer(failure, _unseen(services, request.who)) from None
     services.candidates.forget(candidate.id)
     if not request.who.sees_all:
         data = visibility.outcome(data, request.who, _unseen(services, request.who))
@@ -163,7 +164,7 @@ def _drafted(
     except InvalidIntent:
         raise
     except WarpError as failure:
-        raise _as_answer(failure, hint=None if who.sees_all else "") from None
+        raise _as_answer(failure, visibility.unseen(snapshot.loaded.owners, who)) from None
     if rows is not None and not rows.endpoints:
         raise InvalidIntent(rows.findings)
     return tuple(files.drafts.values()), rows
@@ -204,14 +205,16 @@ async def _looked_at(
     return found
 
 
-def _invalid(who: Identity, failure: InvalidIntent) -> HttpError:
-    """Every problem that this identity may see."""
+def _invalid(who: Identity, failure: InvalidIntent, others: frozenset[str]) -> HttpError:
+    """Every problem that this identity may see; `others` are the networks that it does not see."""
     findings = [item for item in failure.findings if who.sees_all or _is_about(item, who)]
+    if not who.sees_all:
+        findings = [_without_others(item, others) for item in findings]
     return HttpError(
         422,
         failure.message,
         code=failure.code,
-        hint="nothing was kept; mend it and send it again",
+        hint=_mend_hint(len(failure.findings) - len(findings)),
         exit_code=failure.exit_code,
         findings=[render_finding(item) for item in findings],
         problems=[finding_json(item) for item in findings],
@@ -226,15 +229,30 @@ def _is_about(finding: Finding, who: Identity) -> bool:
     return steps[0] == "networks" and len(steps) > 1 and who.sees(steps[1])
 
 
-def _as_answer(failure: WarpError, hint: str | None = None) -> HttpError:
-    """A failure that the client can mend, as an answer.
+def _mend_hint(hidden: int) -> str:
+    hint = "nothing was kept; mend it and send it again"
+    return hint if not hidden else f"{hint}; {hidden} of the problems are of networks not seen"
 
-    `hint` replaces the hint, which may name what somebody does not see.
-    """
-    text = failure.hint if hint is None else hint
-    status = STATUSES.get(failure.code, 422)
+
+def _without_others(finding: Finding, others: frozenset[str]) -> Finding:
+    """The same without names of other networks, and without the line, which may hold more."""
+    where = finding.where
+    return dataclasses.replace(
+        finding,
+        message=visibility.redacted(finding.message, others),
+        hint=visibility.redacted(finding.hint, others),
+        where=dataclasses.replace(where, source="") if where is not None else None,
+    )
+
+
+def _as_answer(failure: WarpError, others: frozenset[str] = frozenset()) -> HttpError:
+    """A failure that the client can mend, as an answer without the names of `others`."""
     return HttpError(
-        status, failure.message, code=failure.code, hint=text, exit_code=failure.exit_code
+        STATUSES.get(failure.code, 422),
+        visibility.redacted(failure.message, others),
+        code=failure.code,
+        hint=visibility.redacted(failure.hint, others),
+        exit_code=failure.exit_code,
     )
 
 

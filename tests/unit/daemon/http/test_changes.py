@@ -614,3 +614,22 @@ def test_a_line_that_networks_share_is_not_shown(gateway: Gateway) -> None:
     answer = gateway.change(ADD)
     assert answer["files"] == [{"file": "warp.yaml", "diff": ""}]
     assert "hush" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize(("own", "other", "shown"), [("web", "corp", 1), ("corp", "web", 0)])
+def test_a_problem_with_another_network_does_not_name_it(
+    gateway: Gateway, own: str, other: str, shown: int
+) -> None:
+    """The later one of two is said to be wrong: it may be the one that is not seen."""
+    fields = f"  {other}:   # the office\n" if other == "corp" else f"  {other}:\n"
+    gateway.daemon.write_text(TEXT.replace(fields, fields + "    port: 51999\n"))
+    gateway.daemon.turn(60)
+    change = {"edits": [edit("set_network", own, fields={"port": 51999})]}
+    status, answer = gateway.post("/v1/changes", change)
+    assert status == 422 and other in json.dumps(answer)
+    gateway.become("operator", own)
+    status, answer = gateway.post("/v1/changes", change)
+    assert status == 422 and other not in json.dumps(answer)
+    assert [row["path"] for row in answer["problems"]] == [f"networks.{own}.port"] * shown
+    assert all(row["where"]["line"] > 10 for row in answer["problems"])
+    assert ("not seen" in answer["hint"]) is (not shown)
