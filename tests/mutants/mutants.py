@@ -1259,6 +1259,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "the proxy of metrics may look at everything",
+        API,
+        (Edit("warpd.daemon.http.api:Api._respond", "route.require_path(peer)", None),),
+    ),
+    Mutant(
         "a place on the socket is not given back",
         ADMISSION,
         (
