@@ -1,6 +1,6 @@
-"""What a device needs to connect, in the formats that devices read.
+"""Client configs in the formats that devices read.
 
-One file a format, one line here.
+Each format has one module and one row in ROWS.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from warpd.clients.config import ClientConfig
 
 @dataclass(frozen=True, slots=True)
 class ClientFormat:
-    """One format.
+    """One format of client configs.
 
-    - `name`: what `--format` says.
+    - `name`: the value of `--format`.
     - `text`: writes a config. It raises WarpError with the code `format-cannot` for a network that
       the device cannot join.
-    - `suffix`: how the file of an endpoint is named in a folder of many, without the dot.
+    - `suffix`: the suffix of a config's file name, without the dot.
     - `in_files`: whether the text holds several files, which `files.split` cuts apart.
-    - `qr`: whether an app reads it from a QR code.
+    - `qr`: whether apps read this format from a QR code.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ClientFormat:
     qr: bool = False
 
 
-# The first is what `warpctl endpoint config` writes where nothing is said.
+# `warpctl endpoint config` writes the first format unless `--format` names another one.
 ROWS: Final[tuple[ClientFormat, ...]] = (
     ClientFormat("wg-quick", wg_quick.text, "conf", qr=True),
     ClientFormat("networkd", networkd.text, in_files=True),

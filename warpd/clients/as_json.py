@@ -1,4 +1,4 @@
-"""The format for programs: every value by name, absent ones null."""
+"""The JSON format, for programs. Every value has a name; a value that is absent is null."""
 
 from __future__ import annotations
 

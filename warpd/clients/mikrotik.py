@@ -1,8 +1,9 @@
 """The format of MikroTik RouterOS (7.8 and newer): a script for `/import`.
 
-RouterOS has VXLAN and no GRETAP, so that endpoints of l2-point-to-point get none. Where everything
-goes into the tunnel, it has a routing table of its own: the main one is asked first for all but a
-default route, and for the gateway's own address, so that the tunnel's packets stay outside of it.
+RouterOS has VXLAN but no GRETAP, so endpoints of l2-point-to-point have no config in this format.
+If all traffic goes into the tunnel, the tunnel's routes are in a routing table of their own. The
+main table is used first for every route except a default route, and for the address of the gateway,
+so that WireGuard's own packets do not enter the tunnel.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ Properties = Iterable[tuple[str, object]]
 
 
 def text(config: ClientConfig) -> str:
-    """Raises: WarpError for a GRETAP."""
+    """Write a config.
+
+    Raises:
+        WarpError: the network needs GRETAP (code `format-cannot`).
+    """
     if config.segment and config.segment.kind == "gretap":
         _refuse(config)
     head = [f"# {config.title}", "# run it by: /import file-name=FILE.rsc"]
@@ -64,9 +69,7 @@ def _add(menu: str, config: ClientConfig, properties: Properties) -> str:
 
 
 def _word(value: object) -> str:
-    """Numbers and addresses stand as they are, an expression in brackets too; anything else is
-    quoted.
-    """
+    """Quote a value. Numbers, addresses and expressions in parentheses need no quotes."""
     text = str(value)
     if text.startswith("(") or all(char.isalnum() or char in "./:,-" for char in text):
         return text
@@ -119,7 +122,7 @@ def _full(config: ClientConfig) -> Iterator[str]:
 
 
 def _gateway(host: str) -> str:
-    """The gateway's address; of a host name, what it is at the time of the import."""
+    """Return the gateway's address; a host name is resolved on the router during the import."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -128,8 +131,9 @@ def _gateway(host: str) -> str:
 
 
 def _hidden(config: ClientConfig) -> Iterator[str]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is
-    hidden by NAT.
+    """Masquerade hosts behind a device that has no `routes`.
+
+    The gateway accepts only the device's own source addresses.
     """
     for family in sorted({_family(address) for address in config.addresses}):
         nat = [("chain", "srcnat"), ("out-interface", config.device), ("action", "masquerade")]
@@ -160,8 +164,10 @@ def _vxlan(segment: Segment) -> Iterator[tuple[str, object]]:
 
 
 def _admitted(config: ClientConfig, segment: Segment) -> Iterator[str]:
-    """First in the chain, since the default firewall ends in a drop; where the chain is empty there
-    is no first place.
+    """Accept VXLAN from the gateway, by a rule at the start of the input chain.
+
+    The default firewall of RouterOS ends with a drop rule. `place-before=0` fails in an empty
+    chain, so in this case the rule is added without it.
     """
     flow = [("protocol", "udp"), ("dst-port", segment.port), ("src-address", segment.remote)]
     rule = [("chain", "input"), ("action", "accept"), ("in-interface", config.device), *flow]

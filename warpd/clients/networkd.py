@@ -1,11 +1,13 @@
-"""The format of systemd-networkd: .netdev and .network files, for /etc/systemd/network (systemd 247
+"""The format of systemd-networkd: .netdev and .network files for /etc/systemd/network (systemd 247
 and newer).
 
-networkd in Debian 12 cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds
-whole frames instead. Routes are written out one by one: `RouteTable=` of the WireGuard section is
-younger than some systems in use. Where everything goes into the tunnel, its own packets carry a
-mark and are the only ones that pass its table by, as with wg-quick; the main table is asked first
-for everything but a default route.
+networkd in Debian 12 cannot make a GRETAP ignore the DF bit of inner packets. Therefore the MTU of
+the WireGuard device is large enough for whole frames. Every route is written, since older systems
+do not know `RouteTable=` of the WireGuard section.
+
+If all traffic goes into the tunnel, the rules are those of wg-quick(8): WireGuard's own packets
+carry a firewall mark, and all packets without this mark use the tunnel's routing table. The main
+table is used first for every route except a default route.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from warpd.clients.segment import Segment
 FILE_NOTE: Final = "to /etc/systemd/network, then: networkctl reload"
 KEY_NOTE: Final = "the .netdev file holds a key: chown root:systemd-network and chmod 0640"
 STRICT_NOTE: Final = "with a strict rp_filter (1) also: sysctl net.ipv4.conf.all.src_valid_mark=1"
-# networkd takes the first file that matches a link: these come before a host's own.
+# networkd uses the first file that matches a link. This prefix sorts before the host's own files.
 PREFIX: Final = "05-warp"
 Section = tuple[str, Iterable[tuple[str, object]]]
 
@@ -31,7 +33,7 @@ def text(config: ClientConfig) -> str:
 
 
 def files(config: ClientConfig) -> Mapping[str, str]:
-    """Names and contents, in the order in which networkd reads them."""
+    """Return the contents of the files by name, in the order in which networkd reads them."""
     stem = f"{PREFIX}-{config.vcid}"
     out: dict[str, Iterable[Section]] = {
         f"{stem}.netdev": _device(config),
@@ -161,7 +163,7 @@ def _tunnel(segment: Segment) -> Iterator[Section]:
 
 
 def _bridged(link: str, lines: Iterable[tuple[str, object]]) -> Iterator[Section]:
-    """A link that carries frames and has no addresses of its own."""
+    """Describe a link that carries frames and has no addresses."""
     yield "Match", [("Name", link)]
     yield "Link", [("RequiredForOnline", "no")]
     yield "Network", [*lines, ("LinkLocalAddressing", "no"), ("IPv6AcceptRA", "no")]

@@ -1,10 +1,11 @@
-"""The format of NetworkManager: keyfiles, for /etc/NetworkManager/system-connections (version 1.22
+"""The format of NetworkManager: keyfiles for /etc/NetworkManager/system-connections (version 1.22
 and newer).
 
-One connection a device: WireGuard, and for L2 networks the tunnel, the bridge and the port.
-NetworkManager cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole
-frames instead. It makes routes from the allowed IPs itself, and where everything goes into the
-tunnel also the rules that keep the tunnel's own packets out of it.
+Every link has one connection: WireGuard, and in L2 networks the tunnel, the bridge and the port.
+NetworkManager cannot make a GRETAP ignore the DF bit of inner packets. Therefore the MTU of the
+WireGuard device is large enough for whole frames. NetworkManager makes the routes from the allowed
+IPs. If all traffic goes into the tunnel, it also makes the routing rules that keep WireGuard's own
+packets outside of the tunnel.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FILE_NOTE: Final = (
     " reload"
 )
 GRETAP: Final = 10  # NMIPTunnelMode
-# UUIDs are made from names, so that the same connection keeps its own over every version.
+# UUIDs are derived from names, so that a connection has the same UUID in every config version.
 _UUIDS: Final = uuid.UUID("77617270-6400-5000-8000-636c69656e74")
 Section = tuple[str, Iterable[tuple[str, object]]]
 

@@ -1,8 +1,9 @@
-"""The format of OpenWrt (22.03 and newer): a shell script that feeds `uci batch`.
+"""The format of OpenWrt (22.03 and newer): a shell script that runs `uci batch`.
 
-Running it again gives the same configuration: every section has a name and is deleted first. netifd
-cannot tell a GRETAP to ignore an inner DF: the WireGuard device's MTU holds whole frames instead.
-Names are short: netifd puts `gre4t-` before a GRETAP's, fw4 takes eleven characters for a zone.
+The script can be run again with the same result: every section has a name and is deleted first.
+netifd cannot make a GRETAP ignore the DF bit of inner packets. Therefore the MTU of the WireGuard
+device is large enough for whole frames. Names are short, since netifd adds the prefix `gre4t-` to
+the name of a GRETAP, and a zone name in fw4 has at most eleven characters.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _commands(config: ClientConfig) -> Iterator[str]:
 
 
 def _section(path: str, kind: str, options: Options) -> Iterator[str]:
-    """A list has one `add_list` an item; None is left out."""
+    """Write a section. A list becomes one `add_list` per item; a value of None is omitted."""
     yield f"delete {path}"
     yield f"set {path}={kind}"
     for key, value in options:
@@ -84,8 +85,9 @@ def _peer(config: ClientConfig) -> Iterator[tuple[str, object]]:
 
 
 def _zone(config: ClientConfig, name: str) -> Iterator[tuple[str, object]]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is
-    hidden by NAT.
+    """Describe the firewall zone. Hosts behind a device that has no `routes` are masqueraded.
+
+    The gateway accepts only the device's own source addresses.
     """
     hides = config.segment is None and not config.routes
     yield "name", name

@@ -1,8 +1,8 @@
 """The format of VyOS (1.4 and newer): `set` commands for configuration mode.
 
-Where everything goes into the tunnel, a policy decides for what comes from the inside; which
-interface that is only the operator knows, so binding it is left to them. TTL 0 (inherit) is what
-VyOS asks for when a tunnel is to ignore DF.
+If all traffic goes into the tunnel, a routing policy selects the traffic from the LAN. Only the
+operator knows the LAN interface, so a comment tells them to bind the policy to it. VyOS requires
+the TTL 0 (inherit) for a tunnel that ignores the DF bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from warpd.clients.config import ClientConfig
 from warpd.clients.segment import Segment
 
-# What the main table keeps when everything else goes into the tunnel.
+# Destinations that stay in the main table when everything else goes into the tunnel.
 NEAR4: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 NEAR6: Final = ("fc00::/7", "fe80::/10")
 LAST_RULE: Final = 100
@@ -107,8 +107,9 @@ def _full(config: ClientConfig, device: str) -> Iterator[str]:
 
 
 def _hidden(config: ClientConfig, device: str) -> Iterator[str]:
-    """A device without routes of its own may send from its own addresses only: what is behind it is
-    hidden by NAT.
+    """Masquerade hosts behind a device that has no `routes`.
+
+    The gateway accepts only the device's own source addresses.
     """
     number = RULES[config.vcid % len(RULES)]
     for address in config.addresses:

@@ -1,8 +1,8 @@
-"""The format of wg-quick and of WireGuard's own apps.
+"""The format of wg-quick(8) and of the WireGuard apps.
 
-Networks of the L3 types get no hooks: phones refuse configs that have any. Endpoints of L2 networks
-are Linux routers; theirs make the tunnel and the bridge by iproute2. Each hook is right whatever an
-interrupted start left behind, and taking down passes over what is gone already.
+Configs of L3 networks have no hooks, since the apps for phones refuse configs that have any. The
+endpoints of L2 networks are Linux routers; hooks make the tunnel and the bridge with iproute2. The
+hooks work after an interrupted start, and the hooks that remove links ignore missing links.
 """
 
 from __future__ import annotations

@@ -105,5 +105,5 @@ def test_auto_takes_an_address_that_stays(
 
 def test_auto_says_so_where_no_address_stays() -> None:
     host = Host(uplink_addresses=("2001:db8::1",), passing_addresses=("2001:db8::1",))
-    with pytest.raises(WarpError, match="no address that stays"):
+    with pytest.raises(WarpError, match="no permanent address"):
         public_host(world.intent({"public_endpoint": "auto"}), host)
