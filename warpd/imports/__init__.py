@@ -1,9 +1,8 @@
-"""Older gateways' files -> networks, endpoints and keys as the YAML would have them.
+"""Import the files of other gateways: networks, endpoints and keys in the form of the YAML.
 
-One file a kind of gateway.
-
-A source tells its own by the first bytes (`is_mine`) and reads a file into `Found` (`read`).
-Nothing is guessed: what the old file leaves open, or what warpd has no place for, is a finding.
+Each kind of file has one module. `is_mine` recognizes a file by its first bytes, and `read` turns
+it into an `ImportResult`. Nothing is guessed: a value that the old file does not state, or that
+warpd cannot represent, is a finding.
 """
 
 from __future__ import annotations

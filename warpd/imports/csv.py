@@ -1,8 +1,8 @@
-"""A CSV file of endpoints -> their fields, with the line of each. Pure.
+"""Read a CSV file of endpoints: the fields of each endpoint, and its line. Pure.
 
-Lives here: rows and cells. Does not: whether a value is right, which `loader` says of the YAML that
-they make. The first line names the columns, by the YAML's own names; an empty cell is a field left
-out; a list is divided by blanks.
+The first line holds the column names, which are the field names of the YAML. An empty cell means
+that the field is not set. The items of a list are separated by blanks. This module checks rows and
+cells; `loader` checks the values in the YAML that is made of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ NUMBERS: Final = ("keepalive", "rotation")
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """What a file holds, and what is wrong with it as a table."""
+    """The endpoints of a CSV file, and the problems of the file as a table.
+
+    `lines` holds the line number of each endpoint, `source` the lines of the file.
+    """
 
     endpoints: Mapping[str, Mapping[str, Any]]
     lines: Mapping[str, int]
@@ -35,11 +38,12 @@ class Roster:
     findings: tuple[Finding, ...]
 
     def where(self, line: int) -> Where:
+        """Return the position of a line, with its text."""
         text = self.source[line - 1] if 0 < line <= len(self.source) else ""
         return Where(self.file, line, 1, text)
 
     def relocate(self, finding: Finding, network: str) -> Finding:
-        """A finding about an endpoint of this file, at its line in the file."""
+        """Return a finding with its position in this file if it is about an endpoint of it."""
         rest = finding.path.removeprefix(f"networks.{network}.endpoints.")
         for name, line in self.lines.items():
             if rest != finding.path and (
@@ -57,8 +61,10 @@ class Roster:
 
 
 def roster(raw: bytes, file: str, taken: Iterable[str], kind: str | None = None) -> Roster:
-    """Every problem at once; `taken` are the names that the network has, `kind` the type where a
-    row has none.
+    """Read a CSV file. All problems are in the findings of the result.
+
+    `taken` holds the endpoint names that the network has already. `kind` is the type of endpoints
+    in whose row the type is empty.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -97,11 +103,12 @@ class _Table:
                 self.row(line, row, columns)
         if not self.findings and not self.endpoints:
             self.note(
-                1, "holds no endpoints", "a line of column names, then a line for each endpoint"
+                1, "holds no endpoints", "write a line of column names, then one line per endpoint"
             )
         return Roster(self.endpoints, self.lines, self.source, self.file, tuple(self.findings))
 
     def numbered(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the first line number and the cells of each row that is not empty."""
         before = 0
         while True:
             try:
@@ -112,7 +119,7 @@ class _Table:
                 self.note(
                     self.rows.line_num,
                     f"is not valid CSV: {failure}",
-                    "a cell with a quote or comma in it is quoted",
+                    "quote a cell that contains a quote or a comma",
                 )
                 return
             line, before = before + 1, self.rows.line_num
@@ -131,18 +138,18 @@ class _Table:
             if name not in COLUMNS:
                 self.note(
                     1,
-                    f"there is no field {name or '(empty)'} of an endpoint",
+                    f"an endpoint has no field {name or '(empty)'}",
                     nearest(name, COLUMNS),
                     name,
                 )
             elif name in columns[:number]:
-                self.note(1, f"the column {name} stands twice", "leave one of them out", name)
+                self.note(1, f"the column {name} exists twice", "remove one of them", name)
         for name in ("name", "type") if self.kind is None else ("name",):
             if name not in columns:
                 self.note(
                     1,
                     f"the column {name} is missing",
-                    "the first line names the columns, as: name,type,address",
+                    "write the column names into the first line, as in: name,type,address",
                     name,
                 )
         return len(self.findings) == before
@@ -151,8 +158,8 @@ class _Table:
         if len(row) != len(columns):
             self.note(
                 line,
-                f"has {len(row)} cells, the first line {len(columns)}",
-                "a list of routes is divided by blanks",
+                f"has {len(row)} cells, but the first line has {len(columns)}",
+                "separate the routes of a list by blanks",
             )
             return
         cells = {
@@ -164,15 +171,15 @@ class _Table:
         elif name in self.taken:
             self.note(
                 line,
-                f"endpoint {name} is there already",
-                "take another name, or leave the line out",
+                f"endpoint {name} exists already",
+                "choose another name, or remove the line",
                 name,
             )
         elif name in self.endpoints:
             self.note(
                 line,
-                f"endpoint {name} stands in line {self.lines[name]} already",
-                "names are unique",
+                f"endpoint {name} is already in line {self.lines[name]}",
+                "choose another name",
                 name,
             )
         else:
@@ -185,7 +192,7 @@ class _Table:
 
 
 def _cell(field: str, text: str) -> Any:
-    """The cell as the YAML would have it; what does not fit stays text, and `loader` says so."""
+    """Return the value of a cell. Text of the wrong form stays text; `loader` reports it."""
     if field in LISTS:
         return text.split()
     if field in FLAGS and text.lower() in ("true", "false"):

@@ -1,8 +1,8 @@
-"""What an import found: values as the YAML has them, keys beside them, and what could not be taken
-over. Pure.
+"""The result of an import: values in the form of the YAML, keys, and findings. Pure.
 
-Lives here: the shape, and what every source needs: names, keys, collecting. An error keeps its
-endpoint or network out of the YAML; its keys are kept, so that it can be written by hand.
+This module also holds what all sources need: names, keys and the collection of results. An endpoint
+or network with an error is not written to the YAML. Its keys are kept, so that the operator can
+write the YAML for it by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from warpd.keys import derivation
 from warpd.keys.derivation import Secret
 
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
-# Letters of Latin alphabets that do not decompose into one of ASCII and a mark.
+# Latin letters that Unicode does not decompose into an ASCII letter and a combining mark.
 _LATIN = str.maketrans(
     {
         "ß": "ss",
@@ -38,34 +38,40 @@ _LATIN = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What the operator says about an import."""
+    """The options of the operator for an import."""
 
     file: str
-    key_folder: str  # a whole path
+    key_folder: str  # an absolute path
     name: str | None = None
-    kind: str | None = None  # of the network, where the old file does not say
+    kind: str | None = None  # type of the network, for a file that does not state it
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
+    """What an import read.
+
+    `gateway` and `networks` hold fields in the form of the YAML. `keys` holds the keys by the
+    absolute path of the file that they go into. `places` maps a path in the YAML to the position
+    of the value in the old file.
+    """
+
     gateway: Mapping[str, Any]
     networks: Mapping[str, Mapping[str, Any]]
-    keys: Mapping[str, Secret]  # by whole path
+    keys: Mapping[str, Secret]
     findings: tuple[Finding, ...]
-    places: Mapping[str, Where] = field(
-        default_factory=dict
-    )  # path in the YAML -> where the old file says it
+    places: Mapping[str, Where] = field(default_factory=dict)
 
     def in_old_file(self, finding: Finding) -> Finding:
-        """The finding at its line of the old file; as it is where that says nothing of its path."""
+        """Return a finding with its position in the old file, or unchanged if there is none."""
         path = finding.path
         while path and path not in self.places:
             path = path.rpartition(".")[0]
         return dataclasses.replace(finding, where=self.places[path]) if path else finding
 
     def without(self, findings: Iterable[Finding]) -> ImportResult | None:
-        """Without the endpoints and networks that errors name; None when that takes nothing
-        away.
+        """Return a copy without the endpoints and networks that errors name.
+
+        Return None if nothing would be removed.
         """
         bad = [
             tuple(item.path.split("."))
@@ -85,14 +91,14 @@ class ImportResult:
         return ImportResult(self.gateway, kept, self.keys, (*self.findings, *located), self.places)
 
     def _located(self, error: Finding) -> Finding:
-        """The error at its place in the old file; without a place where none is known."""
+        """Return an error with its position in the old file, or with none if it is not known."""
         found = self.in_old_file(error)
         return found if found.path and self.places else dataclasses.replace(found, where=None)
 
 
 @dataclass(slots=True)
 class ImportBuilder:
-    """Collects while a source reads."""
+    """Collects the results while a source reads a file."""
 
     wanted: ImportOptions
     gateway: dict[str, Any] = field(default_factory=dict)
@@ -102,7 +108,7 @@ class ImportBuilder:
     places: dict[str, Where] = field(default_factory=dict)
 
     def place(self, path: str, line: int) -> None:
-        """Remember where the old file says what the YAML will have under this path."""
+        """Store the line of the old file that holds the value of this path in the YAML."""
         where = self.where(line)
         if where is not None:
             self.places[path] = where
@@ -120,14 +126,19 @@ class ImportBuilder:
         return sum(item.is_error for item in self.findings)
 
     def sound(self, path: str, since: int = 0) -> bool:
-        """Whether no error after the first `since` keeps a network out; a broken endpoint is left
-        out alone.
+        """Whether a network can be written to the YAML.
+
+        Errors of its endpoints do not prevent this, since only the endpoint is omitted. `since` is
+        the number of errors before this network was read; these are ignored.
         """
         errors = [item for item in self.findings if item.is_error][since:]
         return all(item.path.startswith(f"{path}.endpoints.") for item in errors)
 
     def key(self, path: str, name: str, text: object, what: str, line: int = 0) -> str | None:
-        """The path of the file that a key goes into; None, and an error, when it is no key."""
+        """Store a key and return the path of its file.
+
+        If the text is not a key, add an error and return None.
+        """
         raw = decoded(text)
         if raw is None:
             self.error(path, f"the {what} is not a WireGuard key", "44 characters of base64", line)
@@ -143,6 +154,7 @@ class ImportBuilder:
 
 
 def decoded(text: object) -> bytes | None:
+    """Return the bytes of a key, or None if the text is not a key or the key is all zero."""
     try:
         raw = derivation.decode(str(text).strip())
     except ValueError:
@@ -151,7 +163,7 @@ def decoded(text: object) -> bytes | None:
 
 
 def slug(text: str) -> str:
-    """A name as the YAML allows it; "" where nothing is left."""
+    """Return the text as a name that the YAML allows, or "" if no character of it can be kept."""
     plain = (
         unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
         .encode("ascii", "ignore")
@@ -161,9 +173,7 @@ def slug(text: str) -> str:
 
 
 def loses_letters(text: str) -> bool:
-    """Whether a letter or digit of the text has no place in its slug, so that the text itself is
-    worth keeping.
-    """
+    """Whether `slug` drops a letter or digit; then the text is kept as a description."""
     plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
     return any(char.isalnum() and not char.isascii() for char in plain)
 
@@ -171,16 +181,18 @@ def loses_letters(text: str) -> bool:
 def _without_endpoints(
     name: str, body: Mapping[str, Any], removed: set[tuple[str, str]]
 ) -> dict[str, Any]:
-    """A network without those of its endpoints that are among `removed` (network, endpoint)."""
+    """Return a network without the endpoints in `removed`, which holds (network, endpoint)."""
     endpoints = {
-        each: one for each, one in body["endpoints"].items() if (name, each) not in removed
+        endpoint: fields
+        for endpoint, fields in body["endpoints"].items()
+        if (name, endpoint) not in removed
     }
     return {**body, "endpoints": endpoints}
 
 
 def free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, or with the first number that nobody has."""
+    """Return the name if it is free, otherwise the name with the first number that is free."""
     if name not in taken:
         return name
     numbered = (f"{name[:58]}-{number}" for number in count(2))
-    return next(each for each in numbered if each not in taken)
+    return next(candidate for candidate in numbered if candidate not in taken)

@@ -1,10 +1,9 @@
-"""The SQLite database of the older KahLuna WARP gateway -> networks, endpoints and keys.
+"""Import the SQLite database of the older KahLuna WARP gateway: networks, endpoints and keys.
 
-Reads one file, changes nothing.
-
-There is no table of versions: generations are told by tables and columns, and files that mix them
-exist. Pinned are VCID, port, subnet, addresses and keys, so that clients in the field go on. Layer
-2 never passed a frame in the older gateway, so that there is nothing to stay compatible with.
+The database file is read and never changed. It has no schema version: the generations of the schema
+are recognized by tables and columns, and some files mix them. VCID, port, subnet, addresses and
+keys are written to the YAML, so that existing clients keep working. L2 networks never carried a
+frame in the older gateway, so there is nothing to stay compatible with.
 """
 
 from __future__ import annotations
@@ -38,24 +37,28 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Network:
+    """One network of the database. `configs` holds the exported client configs by endpoint id."""
+
     row: Row
     endpoints: tuple[Row, ...]
-    configs: Mapping[Any, Mapping[str, str]]  # by the endpoint's id: what its device was told
+    configs: Mapping[Any, Mapping[str, str]]
     table: str
 
-    def told(self, key: str) -> list[str]:
+    def exported(self, key: str) -> list[str]:
+        """Return the values of a key in the exported client configs."""
         return [config[key] for config in self.configs.values() if key in config]
 
 
 def is_mine(head: bytes) -> bool:
+    """Whether a file with these first bytes is an SQLite database (sqlite.org/fileformat.html)."""
     return head.startswith(b"SQLite format 3\0")
 
 
 def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
-    """Everything that is wrong comes at once.
+    """Read a database. All problems are in the findings of the result.
 
     Raises:
-        WarpError: the file is no such database.
+        WarpError: the file cannot be read as an SQLite database.
     """
     finds = ImportBuilder(wanted)
     try:
@@ -68,7 +71,7 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
             base.close()
     except sqlite3.Error as failure:
         hint = (
-            "stop the older gateway, copy its database with the -wal file beside it, and import the"
+            "stop the older gateway, copy its database together with the -wal file, and import the"
             " copy"
         )
         raise WarpError(
@@ -77,12 +80,12 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
     tables = Counter(item.row.get("routing_table_id") for item in networks)
     for item in networks:
         _network(item, tables, finds)
-    _between(finds)
+    _warn_of_overlaps(finds)
     if not networks:
         finds.error(
             "",
             "holds no networks: no rows in vpn_networks or wg_interfaces",
-            "is it the right file?",
+            "check that this is the right file",
         )
     return finds.done()
 
@@ -91,47 +94,45 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
 
 
 def _rows(base: sqlite3.Connection, table: str) -> list[Row]:
-    """All rows as mappings; a table that is not there has none.
+    """Return all rows of a table as mappings, or no rows if the table does not exist.
 
-    `table` is one of the names above.
+    `table` is one of the table names in this module, never text from the file.
     """
     if not base.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     ).fetchone():
         return []
-    cursor = base.execute(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608  # a name of ours
+    cursor = base.execute(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608  # a constant name
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def _networks(base: sqlite3.Connection) -> list[_Network]:
-    """Of both generations; one that stands in both is taken from the newer."""
+    """Return the networks of both generations of tables.
+
+    A network that is in both (it has the same private key) is taken from the newer one.
+    """
     out: list[_Network] = []
     for (table, members, link), (configs, owner) in zip(_NETWORKS, _CONFIGS, strict=True):
         by_network: dict[Any, list[Row]] = defaultdict(list)
         for row in _rows(base, members):
             by_network[row.get(link)].append(row)
-        told = {
-            row.get(owner): _told(row)
+        exported = {
+            row.get(owner): _config_values(row)
             for row in sorted(_rows(base, configs), key=lambda row: row.get("version") or 0)
         }
-        there = {item.row.get("private_key") for item in out}
+        known = {item.row.get("private_key") for item in out}
         for row in _rows(base, table):
-            if row.get("private_key") not in there or not row.get("private_key"):
-                ends = tuple(by_network[row.get("id")])
-                out.append(
-                    _Network(
-                        row,
-                        ends,
-                        {each["id"]: told[each["id"]] for each in ends if each["id"] in told},
-                        table,
-                    )
-                )
+            if row.get("private_key") not in known or not row.get("private_key"):
+                endpoints = tuple(by_network[row.get("id")])
+                ids = [endpoint["id"] for endpoint in endpoints]
+                found = {id_: exported[id_] for id_ in ids if id_ in exported}
+                out.append(_Network(row, endpoints, found, table))
     return out
 
 
-def _told(row: Row) -> dict[str, str]:
-    """KEY = VALUE of a client's config, keys in lower case."""
+def _config_values(row: Row) -> dict[str, str]:
+    """Return the values of an exported client config, by key in lower case."""
     lines = (
         line.partition("=")
         for line in str(row.get("config_content") or "").splitlines()
@@ -141,29 +142,31 @@ def _told(row: Row) -> dict[str, str]:
 
 
 def _gateway(base: sqlite3.Connection, networks: list[_Network], finds: ImportBuilder) -> None:
-    said = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
-    name = str(said.get("hostname") or "")
+    row = next(iter((*_rows(base, "gateway_config"), *_rows(base, "server_config"))), {})
+    name = str(row.get("hostname") or "")
     if is_host(name) and name != "localhost":
         finds.gateway["name"] = name
-    known = _dialled(networks) or _public_address(said)
+    known = _dialled(networks) or _public_address(row)
     if len(known) == 1 and is_host(next(iter(known))):
         finds.gateway["public_endpoint"] = known.pop()
         return
     text = "the database does not say what clients dial"
     if known:
         text = f"clients dial {', '.join(sorted(known))}"
-    finds.warning("gateway.public_endpoint", text, "write the one that stays: host name or address")
+    finds.warning(
+        "gateway.public_endpoint", text, "write the host name or address that clients should dial"
+    )
 
 
 def _dialled(networks: Iterable[_Network]) -> set[str]:
-    """The hosts that the configs of devices dial."""
-    endpoints = (text for item in networks for text in item.told("endpoint"))
+    """Return the hosts that the exported client configs dial."""
+    endpoints = (text for item in networks for text in item.exported("endpoint"))
     return {text.rpartition(":")[0].strip("[]") for text in endpoints}
 
 
-def _public_address(said: Row) -> set[str]:
-    """The address that the old gateway took for its own, where it had one."""
-    public = str(said.get("public_ip") or "")
+def _public_address(row: Row) -> set[str]:
+    """Return the public address in the settings of the old gateway, if there is one."""
+    public = str(row.get("public_ip") or "")
     return set() if public in ("", "0.0.0.0") else {public}
 
 
@@ -182,7 +185,7 @@ def _network(item: _Network, tables: Counter[Any], finds: ImportBuilder) -> None
     if body["type"] not in NETWORK_TYPES:
         finds.error(
             f"{path}.type",
-            f"there is no type {row.get('network_type')!r}",
+            f"the type {row.get('network_type')!r} is not known",
             f"one of {', '.join(NETWORK_TYPES)}",
         )
     if name != label:
@@ -228,7 +231,10 @@ def _pinned(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> 
 
 
 def _subnet(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> IPv4Network | None:
-    """The subnet, and the address above its lowest for the gateway, as the older one had it."""
+    """Set the subnet and the gateway address, and return the subnet.
+
+    The older gateway used the second address of the subnet, which is the first host address.
+    """
     text = str(row.get("subnet") or "")
     try:
         subnet = ip_network(text)
@@ -258,20 +264,25 @@ def _loose(text: str) -> str:
 
 
 def _refuse_other_pair(row: Row, path: str, finds: ImportBuilder) -> None:
-    """Clients know the public half that was written down beside the private one."""
+    """Add an error if the private and the public key of a row are not a pair.
+
+    The public key in the row is the one that clients know.
+    """
     half, public = _half(row.get("private_key")), str(row.get("public_key") or "").strip()
     if half and public and half != public:
-        finds.error(path, "its private and public key are not a pair", "which one is in the field?")
+        finds.error(
+            path, "its private and public key are not a pair", "find out which one is in use"
+        )
 
 
 def _dns(item: _Network, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
-    told = sorted(set(item.told("dns")))
-    servers = [part.strip() for part in told[0].split(",")] if len(told) == 1 else []
+    exported = sorted(set(item.exported("dns")))
+    servers = [part.strip() for part in exported[0].split(",")] if len(exported) == 1 else []
     if servers and all(_is_address(server) for server in servers):
         body["dns"] = servers
-    elif told:
-        text = f"its clients were told DNS = {' / '.join(told)[:200]}"
-        finds.warning(f"{path}.dns", text, "write dns as new configs should have it")
+    elif exported:
+        text = f"its client configs have DNS = {' / '.join(exported)[:200]}"
+        finds.warning(f"{path}.dns", text, "write dns for new client configs")
 
 
 def _is_address(text: str) -> bool:
@@ -291,9 +302,9 @@ def _l2(row: Row, path: str, body: dict[str, Any], finds: ImportBuilder) -> None
     if first and int(first) <= body.get("vlan_id", 0) <= int(last):
         text = (
             f"VLAN {body['vlan_id']} was untagged (vlan_id) and in {body.pop('vlan_range')};"
-            " vlan_range is left out"
+            " vlan_range is omitted"
         )
-        finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that are to pass")
+        finds.warning(f"{path}.vlan_range", text, "write the tagged VLANs that should pass")
 
 
 def _bridge_name(name: str, path: str, body: dict[str, Any], finds: ImportBuilder) -> None:
@@ -351,9 +362,7 @@ def _not_taken_over(
 
 
 def _is(body: Mapping[str, Any], property_: str) -> bool:
-    """Whether the type of a network has a property; a type that there is not, which is an error
-    already, has none.
-    """
+    """Whether the type of a network has a property; an unknown type, an error, has none."""
     return body["type"] in NETWORK_TYPES and bool(getattr(traits(body["type"]), property_))
 
 
@@ -438,7 +447,7 @@ def _address(
 
 
 def _compare(row: Row, item: _Network, path: str, finds: ImportBuilder) -> None:
-    """Tell where the config that the device was given says something else than the table."""
+    """Report where the exported client config differs from the table."""
     config = item.configs.get(row["id"], {})
     _compare_addresses(row, config, path, finds)
     differences = {
@@ -484,17 +493,20 @@ def _public(row: Row) -> str:
 
 
 def _half(private: object) -> str:
-    """The public half of a private key; "" where it is none."""
+    """Return the public key of a private key, or "" if the text is not a key."""
     raw = decoded(private)
     return derivation.public_key(derivation.Secret(raw)) if raw is not None else ""
 
 
-def _between(finds: ImportBuilder) -> None:
-    held: list[tuple[str, IPv4Network]] = []
+def _warn_of_overlaps(finds: ImportBuilder) -> None:
+    """Warn of subnets that overlap. This is allowed, since networks are isolated."""
+    previous: list[tuple[str, IPv4Network]] = []
     for name, body in finds.networks.items():
         subnet = IPv4Network(body["subnet"])
-        for other, block in held:
+        for other, block in previous:
             if block.overlaps(subnet):
                 text = f"{subnet} overlaps {block} of {other}"
-                finds.warning(f"networks.{name}.subnet", text, "networks may: they are apart")
-        held.append((name, subnet))
+                finds.warning(
+                    f"networks.{name}.subnet", text, "this is allowed: networks are isolated"
+                )
+        previous.append((name, subnet))

@@ -1,8 +1,8 @@
-"""A server's config for wg-quick (wg(8), wg-quick(8)) -> one network. Pure.
+"""Import a server's wg-quick config (wg(8), wg-quick(8)) as one network. Pure.
 
-Clients go on as they are: the same private key, port and addresses. Which type of network it was is
-in nobody's config, so that the operator says it. Hooks and tables are what warpd does by itself:
-they are named and left out.
+Private key, port and addresses are kept, so that existing clients keep working. The config does not
+state a network type, so the operator must name it. warpd does the work of hooks and routing tables
+itself: they are reported and not imported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from warpd.imports.found import (
 from warpd.intent.network_types import NETWORK_TYPES
 
 KIND: Final = "a wg-quick config"
-_NO_KEY: Final = "A" * 43 + "="  # to WireGuard the all-zero key means 'none'
+_NO_KEY: Final = "A" * 43 + "="  # WireGuard reads an all-zero preshared key as none
 _LEFT_OUT: Final = (
     "dns",
     "table",
@@ -53,11 +53,8 @@ _KNOWN: Final = {
 _NAMED = re.compile(
     r"(client|(?:friendly_)?name|begin(?:_peer)?|user|peer)(?:\s*[:=]\s*|\s+)(.+)", re.I
 )
-_KINDS: Final = (
-    "client",
-    "user",
-    "peer",
-)  # words that are a part of the name where only a number follows
+# These words are part of the name if only a number follows, as in `user 7`.
+_KINDS: Final = ("client", "user", "peer")
 _JSON = re.compile(r"friendly_json\s*=\s*(\{.*\})", re.I)
 _OFF = re.compile(r"#+\s*\[\s*peer\s*\]", re.I)
 _CLOSING = re.compile(r"end(_peer)?\b", re.I)
@@ -65,6 +62,12 @@ _CLOSING = re.compile(r"end(_peer)?\b", re.I)
 
 @dataclass(slots=True)
 class _Section:
+    """One section of a config.
+
+    `above` and `inside` hold the comments above and inside it, `values` holds (line, key in lower
+    case, value).
+    """
+
     kind: str
     line: int
     above: list[str]
@@ -72,7 +75,7 @@ class _Section:
     inside: list[str] = field(default_factory=list)
 
     def all(self, key: str) -> list[tuple[int, str]]:
-        """Every part of a value that may be a list, with its line."""
+        """Return the comma-separated parts of all values of a key, each with its line."""
         return [
             (line, part.strip())
             for line, k, text in self.values
@@ -82,17 +85,21 @@ class _Section:
         ]
 
     def one(self, key: str) -> tuple[int, str]:
-        """The last one given, as WireGuard has it; line 0 where there is none."""
+        """Return the last value of a key, which is the one that `wg` uses, with its line.
+
+        Return line 0 and "" if the key is missing.
+        """
         found = [(line, text) for line, k, text in self.values if k == key]
         return found[-1] if found else (0, "")
 
 
 def is_mine(head: bytes) -> bool:
+    """Whether a file with these first bytes is a WireGuard config."""
     return b"[interface]" in head.lower()
 
 
 def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
-    """Everything that is wrong comes at once."""
+    """Read a config. All problems are in the findings of the result."""
     finds = ImportBuilder(wanted)
     sections = list(_SectionReader(finds).read(raw.decode("utf-8", "replace")))
     heads = [item for item in sections if item.kind == "interface"]
@@ -118,7 +125,7 @@ def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
 
 
 class _SectionReader:
-    """Reads a config line by line: comments above a section or a value belong to it."""
+    """Reads a config line by line. Comments above a section or a value belong to it."""
 
     def __init__(self, finds: ImportBuilder) -> None:
         self._finds = finds
@@ -147,7 +154,7 @@ class _SectionReader:
             yield self._section
 
     def _take_comment(self, content: str, comment: str) -> None:
-        """What a peer that is commented out says, and a name above it, is nobody else's."""
+        """Store a comment, unless it belongs to a peer that is commented out."""
         self._is_off = self._is_off and not content and "=" in comment
         text = comment.strip("# ")
         if text and not self._is_off:
@@ -259,11 +266,11 @@ def _interfaces(
 
 
 def _warn_of_moved_gateway(item: IPv6Interface, path: str, line: int, finds: ImportBuilder) -> None:
-    """The gateway takes the first address of an IPv6 subnet."""
+    """Warn if the gateway's IPv6 address changes: warpd uses the first address of the subnet."""
     first = item.network[1]
     if item.ip != first:
         text = f"the gateway was {item.ip} and becomes {first}; clients keep their addresses"
-        hint = "who pings the gateway over IPv6 uses the new address"
+        hint = "use the new address to reach the gateway over IPv6"
         finds.warning(path, text, hint, line)
 
 
@@ -273,42 +280,48 @@ def _peers(
     out: dict[str, Any] = {}
     for number, peer in enumerate(peers, 1):
         text = _called(peer)
-        wish = _name_of(text) or f"peer-{number}"
-        each = free(wish, out)
-        path = f"networks.{name}.endpoints.{each}"
-        if each != wish:
+        wanted = _name_of(text) or f"peer-{number}"
+        endpoint = free(wanted, out)
+        path = f"networks.{name}.endpoints.{endpoint}"
+        if endpoint != wanted:
             finds.warning(
-                path, f"another peer is called {wish}: this one becomes {each}", "", peer.line
+                path,
+                f"another peer is called {wanted}: this one becomes {endpoint}",
+                "",
+                peer.line,
             )
         before = finds.errors()
-        fields = _peer(peer, path, f"{name}.{each}.psk", subnets, finds)
+        fields = _peer(peer, path, f"{name}.{endpoint}.psk", subnets, finds)
         if loses_letters(text):
             fields["description"] = text
         if finds.errors() == before:
-            out[each] = fields
+            out[endpoint] = fields
     return out
 
 
 def _name_of(text: str) -> str:
-    """A name made of what an operator wrote; "" where no Latin letter of it is left, but others
-    were there.
+    """Return an endpoint name made of a comment.
+
+    Return "" if the comment has letters of other alphabets and no Latin letter.
     """
     made = slug(text)
     return made if re.search("[a-z]", made) or not loses_letters(text) else ""
 
 
 def _called(peer: _Section) -> str:
-    """What comments call a peer: by a word that says so, or the line above it. "" where they say
-    nothing.
+    """Return the name of a peer in its comments, or "" if there is none.
+
+    A comment with a word that announces a name comes first (`name = phone`), then the comment line
+    above the peer.
     """
-    said = [
+    comments = [
         comment for comment in (*peer.inside, *reversed(peer.above)) if not _CLOSING.match(comment)
     ]
-    named = [made for comment in said if (made := _named(comment))]
+    named = [made for comment in comments if (made := _named(comment))]
     plain = [
         comment
         for comment in (*reversed(peer.above), *peer.inside[:1])
-        if comment in said and "=" not in comment
+        if comment in comments and "=" not in comment
     ]
     words = [
         re.sub(r"\s*\(.*\)$", "", word)
@@ -319,7 +332,7 @@ def _called(peer: _Section) -> str:
 
 
 def _named(comment: str) -> str:
-    """What follows a word that announces a name; "" where the comment has none.
+    """Return the text after a word that announces a name, or "" if the comment has no such word.
 
     `user 7` is a name, `7` alone is not.
     """
@@ -376,8 +389,9 @@ def _peer(
 
 
 def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBuilder) -> None:
-    """Where the gateway finds the peer. wg-quick writes there where a phone was last (SaveConfig):
-    that is not pinned.
+    """Set `endpoint` of a peer that has a fixed address.
+
+    With `SaveConfig`, wg-quick writes the last address of a roaming device. This is not imported.
     """
     line, dial = peer.one("endpoint")
     finds.place(f"{path}.endpoint", line)
@@ -394,7 +408,7 @@ def _dialled(peer: _Section, path: str, fields: dict[str, Any], finds: ImportBui
         finds.warning(
             f"{path}.endpoint",
             text,
-            "the device calls; write `endpoint` for one that stays where it is",
+            "the device connects by itself; write `endpoint` if it has a fixed address",
             line,
         )
 
@@ -406,7 +420,7 @@ def _allowed(
     subnets: list[IPv4Network | IPv6Network],
     finds: ImportBuilder,
 ) -> None:
-    """Set the addresses of an endpoint, and the routes behind it, by its AllowedIPs."""
+    """Set the addresses of an endpoint, and the routes behind it, from its AllowedIPs."""
     routes: list[str] = []
     for line, block in _blocks(peer, path, subnets, finds):
         if _is_address(block, subnets):
@@ -426,11 +440,12 @@ def _blocks(
     subnets: list[IPv4Network | IPv6Network],
     finds: ImportBuilder,
 ) -> Iterator[tuple[int, IPv4Network | IPv6Network]]:
-    """The AllowedIPs that can be taken over, with their lines."""
+    """Yield the AllowedIPs that can be imported, with their lines."""
     versions = {subnet.version for subnet in subnets} or {4, 6}
     for line, text in peer.all("allowedips"):
         try:
-            # The kernel masks host bits, so that this is what was in force.
+            # The kernel clears host bits (drivers/net/wireguard/allowedips.c), so this equals what
+            # the old gateway used.
             block = ip_network(text, strict=False)
         except ValueError:
             finds.error(path, f"AllowedIPs {text[:60]} is no network", "ADDRESS/LENGTH", line)
@@ -446,7 +461,7 @@ def _blocks(
 
 
 def _is_address(block: IPv4Network | IPv6Network, subnets: list[IPv4Network | IPv6Network]) -> bool:
-    """Whether it is one address of the network's own subnets."""
+    """Whether a block is a single address in one of the network's subnets."""
     if block.prefixlen != block.max_prefixlen:
         return False
     same = (subnet for subnet in subnets if subnet.version == block.version)

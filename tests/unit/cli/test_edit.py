@@ -311,9 +311,7 @@ def test_every_problem_of_a_list_at_once(run: Run, yaml: Path) -> None:
         "10",
     ], err
     assert (
-        "stands in line 2 already" in err
-        and "did you mean mobile?" in err
-        and "write bad-name" in err
+        "is already in line 2" in err and "did you mean mobile?" in err and "write bad-name" in err
     )
 
 

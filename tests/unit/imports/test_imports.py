@@ -147,7 +147,7 @@ def test_an_import_joins_what_is_there(run: Run, tmp_path: Path) -> None:
         "router",
     }
     code, _, err = run("import", wg0(tmp_path), "--type", "l3vpn-gateway")
-    assert code == 1 and "network wg0 is there already" in err
+    assert code == 1 and "network wg0 exists already" in err
 
 
 def test_every_problem_of_a_wg_quick_config_at_once(run: Run, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_everything_that_is_wrong_is_said_at_once(run: Run, tmp_path: Path) -> N
     for text in (
         "'10.100.2.5/24' has host bits",
         "is it 10.100.2.0/24?",
-        "there is no type 'magic'",
+        "the type 'magic' is not known",
         "the private key is not a WireGuard key",
         "10.100.1.2 is used 2 times",
         "10.9.9.9 lies outside of the subnet 10.100.1.0/29",
