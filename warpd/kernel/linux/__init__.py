@@ -1,1 +1,1 @@
-"""The live machine: its namespaces, settings, files and programs."""
+"""The machine that warpd runs on: its kernel, namespaces, settings, files and programs."""

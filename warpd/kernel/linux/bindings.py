@@ -1,5 +1,7 @@
-"""Whether the distribution's Python bindings of libnftables are here: a plain virtual environment
-has none.
+"""Check that the Python bindings of libnftables are installed.
+
+They come from the distribution, so a virtual environment has them only if it was made with
+--system-site-packages.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ HINT: Final = (
 
 
 def are_here() -> bool:
+    """Whether the bindings can be imported."""
     try:
         importlib.import_module("nftables")
     except ImportError:

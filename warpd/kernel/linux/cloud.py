@@ -1,9 +1,8 @@
-"""The public address of a machine behind its cloud's one-to-one NAT, from what cloud-init has
-written down.
+"""Read the public address of a machine behind a cloud's one-to-one NAT from cloud-init's file.
 
-Nobody is asked: cloud-init reads the cloud's metadata at boot and leaves it in one file for all
-users (its documentation, "Instance metadata"). Of the clouds whose machines see only a private
-address, EC2, OpenStack and Azure name the public one there.
+warpd sends no request to the cloud. cloud-init reads the metadata at boot and writes it to a file
+that all users can read (cloud-init documentation, "Instance metadata"). EC2, OpenStack and Azure
+give machines only a private address, and name the public one in this file.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _PLACES: Final[tuple[tuple[str | int, ...], ...]] = (
 
 
 def cloud_address(file: Path = INSTANCE_DATA) -> str:
-    """The address, or "" where there is no cloud, or one that names none."""
+    """Return the public address, or "" if there is no cloud or it does not name an address."""
     try:
         if file.stat().st_size > SIZE_MAX:
             return ""

@@ -1,4 +1,4 @@
-"""What was dropped, by network and reason: counters of nftables, of tc filters and of bridges."""
+"""Count dropped packets by network and reason, from nftables, tc filters and bridges."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from warpd.kernel.netlink.tc import FilterRow, drops
 from warpd.kernel.rows import LinkRow, NamespaceRows, PortRow
 from warpd.kernel.state import ROOT
 
-# A port with more VLANs than this is meant to let everything through: reading all their counters
-# would take longer than a look.
+# A port with more VLANs than this should pass all frames. Its counters are not read, since this
+# would take longer than reading everything else.
 COUNTED_VLANS = 1000
 Counts = dict[str, dict[str, tuple[int, int]]]  # network -> reason -> (packets, bytes)
 
@@ -25,13 +25,13 @@ def dropped(
     counted: Mapping[str, tuple[int, int]],
     filters: Mapping[int, Sequence[FilterRow]],
 ) -> Counts:
-    """Everything that was dropped in one namespace.
+    """Return what was dropped in one namespace, by network and reason.
 
     Args:
-        route: a socket in that namespace.
-        rows: what a look at it found.
-        counted: name of a counter of our nftables table -> (packets, bytes).
-        filters: index of a link of ours -> the filters at its ingress.
+        route: a netlink socket in this namespace.
+        rows: the rows that were read in this namespace.
+        counted: (packets, bytes) by the name of a counter in our nftables table.
+        filters: the filters at the ingress of our links, by the index of the link.
     """
     out = _by_group(rows.netns, counted)
     early: dict[str, int] = {}
@@ -53,7 +53,7 @@ def dropped(
 
 
 def _refused_by_bridges(route: NetlinkSocket, rows: NamespaceRows) -> dict[str, int]:
-    """Network -> frames that came in by its ports and that no VLAN took."""
+    """Return, by network, how many frames came in by its ports but belong to no VLAN of them."""
     out: dict[str, int] = {}
     legs = {row.index: row for row in rows.own if row.master and row.kind in LEG_DRIVERS}
     for port in rows.ports:
@@ -69,7 +69,7 @@ def _is_counted(port: PortRow) -> bool:
 
 
 def _group(netns: str, link: LinkRow) -> str:
-    """The network that a link's filters belong to (`TcIngress.group`)."""
+    """Return the network to which the filters of a link belong (`TcIngress.group`)."""
     return owner_of(netns, link) or group_of(netns, link.name)
 
 
@@ -79,7 +79,7 @@ def _add(to: dict[str, tuple[int, int]], reason: str, packets: int, size: int) -
 
 
 def _by_group(netns: str, counts: Mapping[str, tuple[int, int]]) -> Counts:
-    """nftables counters by network: in the root, those of a network carry its VCID at their end."""
+    """Sort nftables counters by network. In the root a counter's name ends with the VCID."""
     out: Counts = {}
     for name, value in counts.items():
         if netns == ROOT and part_of(name):

@@ -1,12 +1,12 @@
-"""One look at one namespace: rows from the kernel -> objects, ours and foreign told apart.
+"""Observe one namespace: read rows from the kernel, and separate our objects from foreign ones.
 
-Ours in the root are a link with our alias (or one end of a pair whose other end is in a namespace
-of ours; `kinds.link.pair` finds that), routes and rules of our protocol, and our table. In a
-namespace of ours everything that carries one of our names is ours, except routes of another
-protocol.
+In the root namespace these objects are ours: links with our alias, veth ends whose peer is in a
+namespace of ours (`kinds.link.pair` finds them), routes and rules with our protocol number, and our
+nftables table. In a namespace of ours every object with one of our names is ours, except routes of
+another protocol.
 
-Lives here: which rows are fetched, and which links are ours. Does not: what a row becomes. Every
-object kind reads its own rows (`warpd.kernel.registry`).
+This module decides which rows are read and which links are ours. Every object kind makes objects
+from its own rows (`warpd.kernel.registry`).
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from warpd.kernel.rows import (
 )
 from warpd.kernel.state import ROOT, KernelObject, Key, PeerTraffic
 
-TUNNEL_DRIVERS = ("wireguard", "tun")  # of a WireGuard device: the kernel's own, wireguard-go's
+TUNNEL_DRIVERS = ("wireguard", "tun")  # a WireGuard device of the kernel, and of wireguard-go
 ReadDevice = Callable[[str, str, str], DeviceRead]
 
 
 class NamespaceDumper:
-    """Reads one namespace; the calling thread is inside it already."""
+    """Reads one namespace. The calling thread must have entered this namespace."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class NamespaceDumper:
         self._ends: list[VethEnd] = []
 
     def dump(self) -> Dump:
-        """Look at the namespace.
+        """Read the namespace.
 
         Raises:
-            DumpError: it could not be read.
+            DumpError: the namespace could not be read.
         """
         self.links = rtnl.links(self._route)
         listed = self._nft.read(self._counted)
@@ -120,7 +120,7 @@ class NamespaceDumper:
         )
 
     def root_look(self) -> RootLook:
-        """What the look at the root tells of the host; call it after `dump`."""
+        """Return the rows of the root that `read_host` needs. Call this after `dump`."""
         rows = self._rows
         foreign_rules = self._nft.foreign_rules()
         return RootLook(rows.links, rows.addresses, self._table, self._tag(), foreign_rules)
@@ -132,7 +132,7 @@ class NamespaceDumper:
         qdiscs: Mapping[int, QdiscRow],
         filters: Mapping[int, Sequence[tc.FilterRow]],
     ) -> NamespaceRows:
-        """Everything that the object kinds read."""
+        """Read all rows that the object kinds need."""
         has_legs = any(row.master and row.kind in LEG_DRIVERS for row in own)
         return NamespaceRows(
             self.netns,
@@ -152,20 +152,20 @@ class NamespaceDumper:
         )
 
     def _filters(self, row: LinkRow, qdisc: QdiscRow) -> list[tc.FilterRow]:
-        """The filters of a link's own ingress; a shared block has none of the link's own."""
+        """Return the filters at the ingress of a link. A link with a shared block has none."""
         return [] if qdisc.block else tc.filters(self._route, row.index)
 
     def _settings(self) -> dict[str, str]:
-        """The watched settings of a namespace of ours."""
+        """Return the watched settings; the root has none here."""
         watched = WATCHED[""] if self.netns != ROOT else ()
         values = {path: read_setting(path) for path in watched}
         return {path: value for path, value in values.items() if value is not None}
 
     def _devices(self, own: Sequence[LinkRow]) -> dict[str, DeviceRead]:
-        """The content of our WireGuard devices.
+        """Read our WireGuard devices.
 
-        A tun device without its process, and one in the root that moves or is not yet marked, is
-        none.
+        A tun device without its wireguard-go process is not one of them. Neither is a device in
+        the root that is not marked yet, or that will be moved to a namespace.
         """
         out: dict[str, DeviceRead] = {}
         for row in own:
@@ -180,7 +180,7 @@ class NamespaceDumper:
         return out
 
     def _take_link(self, row: LinkRow) -> None:
-        """Keep a link of ours; one that warpd never makes is an orphan."""
+        """Add a link of ours. A link of a kind that warpd never makes becomes an OrphanLink."""
         is_tunnel = row.name.startswith(naming.TUNNEL_PREFIX)
         reader = LINK_READERS.get(row.kind)
         found: KernelObject | VethEnd | None = None
@@ -188,14 +188,14 @@ class NamespaceDumper:
             found = reader(row, self._rows)
         if isinstance(found, VethEnd):
             self._ends.append(found)
-        elif found is None or row.group == NEWBORN:  # a crash came between creation and mark
+        elif found is None or row.group == NEWBORN:  # warpd crashed before it marked the link
             owner = owner_of(self.netns, row)
             self._objects.append(OrphanLink(self.netns, row.name, row.kind, owner))
         else:
             self._objects.append(found)
 
     def _take(self, reading: Reading | ForeignReading) -> None:
-        """Keep an object; what is the second under its key, or odd, is a duplicate."""
+        """Add an object. A second object with the same key, or an odd one, is a DuplicateObject."""
         if isinstance(reading, ForeignReading):
             self._foreign[reading.key] = reading.text
             return
@@ -221,7 +221,7 @@ class NamespaceDumper:
             self._objects.append(duplicate)
 
     def _tag(self) -> int:
-        """What our links in the root remember, all their tags together."""
+        """Return the bits of the `tag` settings of all our links in the root, combined by OR."""
         rows = [
             row
             for row in self._rows.own
@@ -231,7 +231,7 @@ class NamespaceDumper:
         return functools.reduce(operator.or_, tags, 0)
 
     def _alien(self) -> str:
-        """Why a namespace with our form of name is somebody else's, "" where it is ours."""
+        """Return why a namespace with a name of our form is not ours, or "" if it is ours."""
         if self.netns == ROOT or self._table is not None:
             return ""
         if any(_is_marked(row) or _is_our_loopback(row) for row in self.links):
@@ -247,8 +247,8 @@ class NamespaceDumper:
             return False
         if self.netns != ROOT:
             return True
-        # born here and not yet moved away: the crash window of a pair's or of wireguard-go's
-        # creation
+        # A crash can leave a veth or wireguard-go link here: it is made in the root, and moved and
+        # marked afterwards.
         unmarked = not row.alias and (
             row.kind == "veth" or (row.kind == "tun" and self._served(row.name))
         )
@@ -262,16 +262,16 @@ class NamespaceDumper:
 
 
 def _others(links: Sequence[LinkRow], own: Sequence[LinkRow]) -> dict[str, str]:
-    """The links of others, by name: none of them is to be taken for one that we want."""
+    """Return the kinds of foreign links, by name, so that no name is taken for one of ours."""
     known = {row.name for row in own}
     return {row.name: row.kind or "physical" for row in links if row.name not in known}
 
 
 def _is_marked(row: LinkRow) -> bool:
-    """Whether a link bears our alias, or the link group of one that has just been created."""
+    """Whether a link has our alias, or the link group of links that were just created."""
     return row.alias.startswith(naming.ALIAS_PREFIX) or row.group == NEWBORN
 
 
 def _is_our_loopback(row: LinkRow) -> bool:
-    """Whether `lo` bears the number that a namespace of ours has since before it had a name."""
+    """Whether `lo` has the tag that `namespaces.create` sets before the namespace has a name."""
     return row.name == "lo" and row.setting(socket.AF_INET, "tag") == str(TAG_SET)

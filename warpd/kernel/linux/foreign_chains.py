@@ -1,6 +1,6 @@
-"""Other programs' nftables chains on the way of our packets, listed by libnftables.
+"""List the nftables chains of other programs that our packets pass, with libnftables.
 
-Lives here: what to list and where to stop. Does not: what the rules mean (`foreign_rules`).
+This module decides what is listed and where to stop. `foreign_rules` interprets the rules.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final
 from warpd.kernel.kinds.nft_table import FAMILY, TABLE
 from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet
 
-CHAINS_MAX: Final = 200  # read of all tables together: a host with Kubernetes has thousands
-RULES_MAX: Final = 2000  # of one chain
-ELEMENTS_MAX: Final = 2000  # of one set: a list of blocked addresses may have a million
+CHAINS_MAX: Final = 200  # in all tables together; a host with Kubernetes has thousands
+RULES_MAX: Final = 2000  # in one chain
+ELEMENTS_MAX: Final = 2000  # in one set; a list of blocked addresses may have a million
 HOOKS: Final = ("input", "forward")
 FAMILIES: Final = ("ip", "ip6", "inet")
 _STATE = re.compile(r"\bct state (!= )?([a-z,]+)")
@@ -25,9 +25,9 @@ Name = tuple[str, str, str]  # family, table, name
 
 
 def read(context: Any) -> ForeignRules:
-    """Everything at our hooks that is not ours.
+    """Return the foreign chains at our hooks, and all chains and sets that they use.
 
-    `context` is a libnftables context that answers in JSON.
+    `context` is a libnftables context with JSON output.
     """
     found = [(_name(item), item) for item in _base_chains(context)]
     chains = _followed(context, found, {})
@@ -43,9 +43,9 @@ def _followed(
     found: Sequence[tuple[Name, Mapping[str, Any]]],
     known: Mapping[Name, ForeignChain],
 ) -> dict[Name, ForeignChain]:
-    """Chains with whatever they jump to in turn, without those that are known.
+    """Return the chains in `found` and all chains to which they jump, except those in `known`.
 
-    Of more than CHAINS_MAX, the rest is not read.
+    At most CHAINS_MAX chains are read; the others are incomplete.
     """
     chains: dict[Name, ForeignChain] = {}
     waiting = list(found)
@@ -62,7 +62,7 @@ def _followed(
 
 
 def _ask(context: Any, command: str) -> list[dict[str, Any]]:
-    """Empty where it cannot be listed: the table may have gone meanwhile."""
+    """Run a list command. The result is empty if it fails, as the table may be deleted by now."""
     code, output, _error = context.cmd(command)
     listed: list[dict[str, Any]] = json.loads(output)["nftables"] if code == 0 and output else []
     return listed
@@ -98,7 +98,7 @@ def _chain(context: Any, name: Name, item: Mapping[str, Any]) -> ForeignChain:
 
 
 def _without_counts(expressions: list[Any]) -> list[Any]:
-    """Counters move with each packet; what a chain does is the same."""
+    """Return a rule's expressions without counters, which change with each packet."""
     return [each for each in expressions if isinstance(each, dict) and "counter" not in each]
 
 
@@ -112,8 +112,9 @@ def _is_state_match(expression: Mapping[str, Any]) -> bool:
 
 
 def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """With the connection states that iptables' own match asks for: JSON leaves them out, the text
-    has them.
+    """Yield the rules with the connection states of iptables' xt matches.
+
+    The JSON output does not contain these states; they are taken from the text output.
     """
     texts = _texts(context, name)
     for rule in rules:
@@ -131,7 +132,7 @@ def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterat
 
 
 def _texts(context: Any, name: Name) -> dict[int, str]:
-    """The rules of a chain as nft writes them, by handle."""
+    """Return the rules of a chain as text, by handle."""
     context.set_json_output(False)
     context.set_handle_output(True)
     try:
@@ -144,7 +145,7 @@ def _texts(context: Any, name: Name) -> dict[int, str]:
 
 
 def _targets(chain: ForeignChain) -> Iterator[str]:
-    """Chains that a chain's own rules lead to."""
+    """Yield the chains to which the rules of a chain jump."""
     for text in chain.rules:
         yield from _jumps(json.loads(text))
 
@@ -162,14 +163,14 @@ def _jumps(value: Any) -> Iterator[str]:
 
 
 def _sets_of(chain: ForeignChain) -> Iterator[Name]:
-    """Named sets and maps that a chain's rules ask."""
+    """Yield the named sets and maps that the rules of a chain use."""
     for text in chain.rules:
         for name in re.findall(r'"@([^"]+)"', text):
             yield chain.family, chain.table, name
 
 
 def _set(context: Any, name: Name) -> ForeignSet | None:
-    """None where it is too large, or gone."""
+    """Return a set or map, or None if it does not exist or has more than ELEMENTS_MAX elements."""
     for what in ("set", "map"):
         for entry in _ask(context, f"list {what} " + " ".join(name)):
             elements = entry.get(what, {}).get("elem", [])

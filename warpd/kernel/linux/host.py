@@ -1,6 +1,6 @@
-"""Facts about the machine that are not ours but decide what is wanted, and the host's own settings.
+"""Read the facts of the host that the desired state depends on, and the host's own settings.
 
-Lives here: what one look at the root tells of the host. Does not: objects of ours.
+These come from the rows of the root namespace. Our own objects are read in `dump`.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = (
 )  # linux/if_addr.h
 PASSING = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE
 SCOPE_GLOBAL = 0
-SETTING_BYTES = 4096  # more than any setting of a namespace has
+SETTING_BYTES = 4096  # longer than any setting of a namespace
 Within = Callable[[Sequence[str]], Mapping[str, set[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class RootLook:
-    """What a look at the root found that tells of the host.
+    """The rows of the root namespace that the host facts are made of.
 
-    - `links`, `addresses`: all of the root.
-    - `table`: our table there, None where there is none.
-    - `tag`: what our links remember, all their tags together (`kinds.sysctl`).
-    - `foreign_rules`: chains of others on the way of our packets.
+    - `links`, `addresses`: all links and addresses of the root.
+    - `table`: our table in the root, or None if it does not exist.
+    - `tag`: the `tag` settings of our links, combined by OR (`kinds.sysctl`).
+    - `foreign_rules`: foreign chains that our packets pass.
     """
 
     links: Sequence[LinkRow]
@@ -74,8 +74,10 @@ class RootLook:
 
 
 def read_setting(path: str) -> str | None:
-    """Of a namespace, in three system calls, for there may be many; a link's come with the link
-    (`LinkRow.setting`).
+    """Return a setting under /proc/sys of the current namespace, or None if it does not exist.
+
+    This needs three system calls, since there may be many namespaces. Settings of a link come with
+    the link (`LinkRow.setting`).
     """
     try:
         descriptor = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
@@ -96,19 +98,20 @@ def read_host(
     vrf: bool,
     within: Within,
 ) -> tuple[Host, list[KernelObject]]:
-    """The facts about the machine, and the host's own settings that are ours to undo.
+    """Return the facts of the host, and the host settings that warpd may have changed.
 
     Args:
-        route: a socket in the root.
-        look: what a look at the root found.
-        uplink: the name of the link to the internet; "auto" for that of the default route.
+        route: a netlink socket in the root.
+        look: the rows of the root.
+        uplink: the name of the link to the internet, or "auto" for the link of the default route.
         targets: prefixes that networks may reach.
         wireguard: whether the kernel has WireGuard.
         vrf: whether the kernel can make VRFs.
-        within: tells the links with a route to a part of each range; it may be of a moment ago.
+        within: returns, for each range, the links that have a route to a part of it. The answer
+            may come from a previous observation.
 
     Raises:
-        DumpError: a dump could not be trusted.
+        DumpError: a dump was inconsistent.
     """
     hops = rtnl.ways_out(route)
     row = _uplink(look.links, uplink, hops)
@@ -157,18 +160,18 @@ def read_host(
 
 
 def _is_down(uplink: LinkRow | None) -> bool:
-    """Whether the uplink is there, but switched off or without a carrier."""
+    """Whether the uplink exists, but is down or has no carrier."""
     return uplink is not None and not (uplink.up and uplink.carrier)
 
 
 def _local(route: NetlinkSocket, look: RootLook) -> tuple[str, ...]:
-    """Prefixes that the host delivers to itself, without those on links of ours."""
+    """Return the prefixes that the host delivers locally, without those of our links."""
     ours = {row.index for row in look.links if _looks_ours(row)}
     return local_prefixes(route, look.addresses, ours)
 
 
 def _bridge_netfilter() -> tuple[str, ...]:
-    """The tables through which br_netfilter sends bridged frames; none without that module."""
+    """Return the tables that br_netfilter calls for bridged frames; none without the module."""
     return tuple(
         name
         for name in BRIDGE_NETFILTER
@@ -177,15 +180,16 @@ def _bridge_netfilter() -> tuple[str, ...]:
 
 
 def _foreign_vrfs(look: RootLook) -> tuple[tuple[int, str], ...]:
-    """Tables of VRFs that are not ours: the kernel lets several have one table (drivers/net/vrf.c,
-    `strict_mode` 0).
+    """Return the routing tables and names of foreign VRFs.
+
+    The kernel allows several VRFs with the same table (drivers/net/vrf.c, `strict_mode` 0).
     """
     vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
     return tuple(sorted((row.number(IFLA_VRF_TABLE), row.name) for row in vrfs))
 
 
 def _onlink(look: RootLook, exits: Sequence[EgressLink]) -> tuple[str, ...]:
-    """The prefixes of the exits' addresses, those of one address left out."""
+    """Return the subnets of the egress links. A prefix of a single address is not a subnet."""
     names = {link.name for link in exits}
     indexes = {row.index for row in look.links if row.name in names}
     rows = (row for row in look.addresses if row.index in indexes and row.scope == SCOPE_GLOBAL)
@@ -194,15 +198,15 @@ def _onlink(look: RootLook, exits: Sequence[EgressLink]) -> tuple[str, ...]:
 
 
 def _conntrack_max() -> int:
-    """Entries that the connection table takes; before the module is there, what it will choose by
-    the memory.
+    """Return how many connections the conntrack table holds.
 
-    As nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): a bucket of 8 bytes for
+    If the module is not loaded yet, compute its default from the memory size as
+    nf_conntrack_init_start() does (net/netfilter/nf_conntrack_core.c): one bucket of 8 bytes for
     each 16 KiB, with bounds.
     """
-    said = read_setting("net/netfilter/nf_conntrack_max")
-    if said is not None:
-        return int(said)
+    setting = read_setting("net/netfilter/nf_conntrack_max")
+    if setting is not None:
+        return int(setting)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if memory > 4 << 30:
         return 262144
@@ -212,9 +216,10 @@ def _conntrack_max() -> int:
 def _remembered(
     look: RootLook, uplink: LinkRow | None, exits: Sequence[EgressLink]
 ) -> tuple[tuple[str, ...], bool]:
-    """Our fences, by our table and by the tags of our links.
+    """Return our fences (IPv4 links, IPv6), from our table and from the tags of our links.
 
-    A flush of the ruleset does not reach the tags, and a removed link does not reach the table.
+    Both are needed: a flushed ruleset loses the table and keeps the tags, and a removed link loses
+    its tag and keeps the table.
     """
     fence4, fence6 = fences(look.table)
     if look.tag & TAG_FENCE4 and exits and (uplink is not None or not fence4):
@@ -227,9 +232,9 @@ def _remembered(
 
 
 def _remembered_mtu(look: RootLook) -> int:
-    """The uplink's MTU while there is none, in bytes.
+    """Return the MTU, in bytes, to use while there is no uplink.
 
-    It is what it was when our transit links were made; without any, what most links have.
+    It is the MTU of our transit links, which they got from the uplink, or 1500 if there are none.
     """
     mtus = [
         row.mtu
@@ -243,11 +248,10 @@ def _remembered_mtu(look: RootLook) -> int:
 def _exits(
     look: RootLook, uplink: LinkRow | None, uplinks: set[str], ways: Sequence[RangeRoute]
 ) -> tuple[EgressLink, ...]:
-    """The uplink first, then the other links by which networks may leave; never one of our own,
-    never lo.
+    """Return the egress links: the uplink, then other links over which networks may leave.
 
-    While there is no uplink, the links that we let forward before stay what they are, so that
-    nothing flaps with it.
+    `lo` and our own links are never among them. While there is no uplink, the links for which warpd
+    turned on forwarding before stay egress links, so that nothing changes with the uplink's state.
     """
     kept = _kept_forwarding(look, _of_others(look)) if uplink is None else {uplink.name}
     more = {name for way in ways for name in way.links} | uplinks
@@ -261,15 +265,17 @@ def _of_others(look: RootLook) -> list[LinkRow]:
 
 
 def _named(look: RootLook, indexes: Collection[int]) -> tuple[str, ...]:
-    """Names of links of others, sorted."""
+    """Return the sorted names of the foreign links with these indexes."""
     return tuple(sorted(row.name for row in _of_others(look) if row.index in indexes))
 
 
 def _uplinks(
     route: NetlinkSocket, look: RootLook, uplink: LinkRow | None, wanted: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of either family: the one that is named; else all links of its default route, of which a
-    multipath route has several.
+    """Return the names of the uplinks for IPv4 and for IPv6.
+
+    This is the link that `uplink:` names for both, otherwise the links of the default route of each
+    family. A multipath route has several links.
     """
     if wanted != "auto" or uplink is None:
         own = (uplink.name,) if uplink is not None else ()
@@ -286,7 +292,7 @@ def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[Default
 
 
 def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
-    """IP versions whose default route leads over another link than the named uplink."""
+    """Return the IP versions whose default route uses another link than the named uplink."""
     found = {
         version: rtnl.route_to(route, target)
         for version, target in zip((4, 6), rtnl.INTERNET, strict=True)
@@ -301,9 +307,10 @@ def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
 def _steered(
     route: NetlinkSocket, look: RootLook, uplink: LinkRow | None, elsewhere: Sequence[int]
 ) -> tuple[DefaultRoute, ...]:
-    """How the uplink itself leads on where the host's own default route does not use it.
+    """Return default routes over the uplink, for IP versions whose default route uses another link.
 
-    By the best default route over it that is in any table, or else straight to the link.
+    The next hop is that of the best default route over the uplink in any table. Without one, the
+    route has no next hop.
     """
     if uplink is None:
         return ()
@@ -318,7 +325,7 @@ def _steered(
 def _ways(
     route: NetlinkSocket, look: RootLook, targets: Sequence[str], within: Within
 ) -> tuple[RangeRoute, ...]:
-    """How the host reaches each range, and every part of it."""
+    """Return how the host reaches each range and the parts of it."""
     whole = {
         target
         for target in targets
@@ -338,8 +345,9 @@ def _way(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) ->
 
 
 def _kept_forwarding(look: RootLook, rows: Sequence[LinkRow]) -> set[str]:
-    """Links that we let forward when there was an uplink: by our table, or where that was flushed,
-    by what they do.
+    """Return the links for which warpd turned on forwarding while there was an uplink.
+
+    They come from our table. If the table was flushed, they are the links with forwarding on.
     """
     fence4, _fence6 = fences(look.table)
     if fence4 or not look.tag & TAG_FENCE4 or is_on(read_setting(FORWARDING4)):
@@ -364,8 +372,9 @@ def _ra_links(look: RootLook, fenced: bool) -> tuple[str, ...]:
 
 
 def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject]:
-    """What we may have changed on the host; `restore` is set only where our fences say that it was
-    us.
+    """Return the host settings that warpd may have changed.
+
+    `restore` is set only for a setting that warpd changed according to our fences.
     """
     names = sorted({link.name for link in host.exits} | set(host.fence4))
     four, six = ("net/ipv4/conf/{}/forwarding", "1"), ("net/ipv6/conf/{}/accept_ra", "2")
@@ -386,9 +395,7 @@ def _host_settings(host: Host, rows: Mapping[str, LinkRow]) -> list[KernelObject
 
 
 def _forwarding6(host: Host) -> str | None:
-    """As it is, where it is ours or off; else whatever number others wrote, told as the usual
-    one.
-    """
+    """Return the setting, with every value that others wrote for "on" as FORWARDING6_BY_OTHERS."""
     value = read_setting(FORWARDING6)
     return FORWARDING6_BY_OTHERS if is_on(value) and not host.fence6 else value
 
@@ -407,9 +414,9 @@ def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> 
 
 
 def _passing(rows: Sequence[AddressRow], link: LinkRow | None) -> tuple[str, ...]:
-    """Addresses that will go or do not answer.
+    """Return the temporary, deprecated, tentative and duplicate addresses of a link.
 
-    To IPv4 the flag of temporary ones means secondary (if_addr.h).
+    For IPv4 the flag IFA_F_TEMPORARY has another meaning, secondary (linux/if_addr.h).
     """
     if link is None:
         return ()

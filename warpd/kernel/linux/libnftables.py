@@ -1,8 +1,8 @@
-"""libnftables: our table listed and changed, one transaction a call.
+"""List and change our nftables table with libnftables. Every call is one transaction.
 
-A context talks to the namespace in which it was made, so each is made after entering it. To make
-one takes 0.1 ms; kept, it holds 200 KB, and whatever it has read until it reads again: 600 KB a
-table for its hash tables alone.
+A libnftables context works on the namespace in which it was created, so a new one is created inside
+the namespace for each call. This takes 0.1 ms. A context that is kept would hold 200 KB, and the
+last listing: 600 KB per table for hash tables alone.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ABSENT = "No such file or directory"
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals wait: one that arrives while a transaction is committed makes the kernel refuse it
-    (EINTR, nf_tables_commit).
+    """Block all signals. A signal during the commit of a transaction makes the kernel refuse it
+    (EINTR, nf_tables_commit() in net/netfilter/nf_tables_api.c).
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -37,9 +37,9 @@ def _undisturbed() -> Iterator[None]:
 
 
 class Nft:
-    """libnftables in the namespace behind `fd`, which stays open meanwhile.
+    """libnftables in the namespace of the descriptor `fd`, which the caller keeps open.
 
-    Not for use by two threads.
+    Only one thread may use it at a time.
     """
 
     def __init__(self, fd: int) -> None:
@@ -47,20 +47,20 @@ class Nft:
         self.sent_changes = 0
 
     def _context(self) -> Any:
-        # Debian's: not there in a plain virtual environment, where no kernel is looked at
+        # The bindings are missing in a plain virtual environment (see `bindings`).
         import nftables
 
         with namespaces.entered(self._fd):
             made = nftables.Nftables()
         made.set_json_output(True)
-        made.set_numeric_proto_output(True)  # whether or not there is an /etc/protocols
+        made.set_numeric_proto_output(True)  # equal output with and without /etc/protocols
         return made
 
     def list_table(self) -> list[dict[str, Any]]:
-        """Everything in our table; empty when there is none.
+        """Return the content of our table, or an empty list if it does not exist.
 
         Raises:
-            DumpError: libnftables could not list it.
+            DumpError: libnftables could not list the table.
         """
         code, output, error = self._context().cmd(f"list table {FAMILY} {TABLE}")
         if code == 0:
@@ -71,7 +71,7 @@ class Nft:
         raise DumpError(f"list table {FAMILY} {TABLE}: {error.strip()}")
 
     def run(self, commands: Sequence[dict[str, Any]]) -> Refusal | None:
-        """All commands in one transaction, or none of them."""
+        """Run all commands in one transaction. If one is refused, none is applied."""
         self.sent_changes += 1
         with _undisturbed():
             code, _output, error = self._context().cmd(json.dumps({"nftables": list(commands)}))
@@ -81,10 +81,9 @@ class Nft:
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
     def foreign_rules(self) -> ForeignRules:
-        """Base chains of others at the hooks input and forward, whatever they jump to, and the sets
-        that their rules name.
+        """Return the foreign base chains at the hooks input and forward, and what they use.
 
-        A chain that cannot be listed, or whose table is very large, is left incomplete: nothing is
-        claimed of it.
+        This includes the chains to which they jump and the sets that their rules name. A chain
+        that cannot be listed, or that is too large, is marked as incomplete.
         """
         return foreign.read(self._context())

@@ -1,9 +1,8 @@
-"""The live kernel: netlink messages and sockets of our own, libnftables, /proc/sys.
+"""Observe and change the kernel with netlink, libnftables and /proc/sys.
 
-One set of sockets a namespace is kept open.
-
-Lives here: how a change is sent by each channel, and what an errno means for it. Does not: how a
-kind is encoded or read (`warpd.kernel.registry`), which changes to make, in which order, or why.
+One set of sockets is kept open for each namespace. This module sends changes over each channel and
+interprets errno values. `warpd.kernel.registry` encodes and reads the object kinds. The plan says
+which changes are made, and in which order.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class NamespaceHandles:
 
 @dataclass(frozen=True, slots=True)
 class RoutesRead:
-    """What the host's routes said of some ranges, and how long it took to read them."""
+    """The host's links with a route to a part of each range, and the time that reading took."""
 
     ranges: tuple[str, ...]
     links: Mapping[str, set[int]]
@@ -81,13 +80,13 @@ class RoutesRead:
 
 
 class LiveKernel:
-    """The kernel of this machine, seen from the namespace in which this object is made."""
+    """The kernel of this machine. The namespace in which this object is created is the root."""
 
     def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
-        """Open nothing yet.
+        """Create the object. Sockets are opened when they are first used.
 
         Args:
-            event_bytes: how much the kernel keeps of events that were not received yet, in bytes.
+            event_bytes: the size of the receive buffer for kernel events, in bytes.
         """
         self._event_bytes = event_bytes
         self._handles: dict[str, NamespaceHandles] = {}
@@ -102,7 +101,7 @@ class LiveKernel:
 
     @property
     def sent_changes(self) -> int:
-        """Changing requests sent so far, over all sockets: what "quiet" is counted by."""
+        """The number of changing requests that all sockets have sent so far."""
         return self._closed_changes + sum(
             handles.route.sent_changes + handles.generic.sent_changes + handles.nft.sent_changes
             for handles in self._handles.values()
@@ -116,12 +115,12 @@ class LiveKernel:
     # -- handles
 
     def _handles_of(self, netns: str) -> NamespaceHandles:
-        """The open handles of a namespace.
+        """Return the open handles of a namespace.
 
-        They are made anew when the namespace behind the name is another one.
+        If the name now belongs to another namespace, they are closed and opened again.
 
         Raises:
-            OSError: there is no such namespace.
+            OSError: the namespace does not exist.
         """
         path = namespaces.path_of(netns) if netns != ROOT else "/proc/thread-self/ns/net"
         handles = self._handles.get(netns)
@@ -155,7 +154,10 @@ class LiveKernel:
             handles.close()
 
     def _wireguard_family(self) -> int:
-        """The generic netlink id of WireGuard, 0 without. Asking makes the kernel load it."""
+        """Return the generic netlink family id of WireGuard, or 0 if the kernel has none.
+
+        The request makes the kernel load the module (ctrl_getfamily() in net/netlink/genetlink.c).
+        """
         if self._must_ask(self._family):
             raw = wireguard_netlink.FAMILY_NAME.encode() + b"\0"
             body = (
@@ -177,14 +179,16 @@ class LiveKernel:
         return self._family or 0
 
     def _has_vrf(self) -> bool:
-        """Whether the kernel can make VRFs; asking lets it load its module."""
+        """Whether the kernel can make VRFs. The request makes the kernel load the module."""
         if self._must_ask(self._vrf):
             self._vrf = rtnl.supports_vrf(self._handles_of(ROOT).route)
         return bool(self._vrf)
 
     def _must_ask(self, answer: int | None) -> bool:
-        """Whether to ask again what the kernel can do: what it could not may have been installed
-        since. That is asked by looks for people and by the periodic ones only.
+        """Whether to ask the kernel for a feature again.
+
+        A missing feature may have been installed since. It is asked for again only by periodic
+        observations and by those for people, which also read fresh counters.
         """
         return answer is None or (not answer and self._fresh_counters)
 
@@ -220,9 +224,10 @@ class LiveKernel:
             self._fresh_counters = True
 
     def _links_within(self, ranges: Sequence[str]) -> Mapping[str, set[int]]:
-        """The host's links with a route to a part of each range.
+        """Return the host's links with a route to a part of each range.
 
-        Where the host has very many routes, they are read only with fresh counters.
+        If reading the routes takes longer than ROUTES_COSTLY_S, they are read again only together
+        with fresh counters.
         """
         before = self._routes_read
         if (
@@ -238,7 +243,9 @@ class LiveKernel:
         return links
 
     def _namespaces(self) -> list[Netns]:
-        """Namespaces with a name of ours, and bare files with one (`Netns.mounted`)."""
+        """Return the namespaces with a name of ours, and files with such a name that are not
+        mounted (`Netns.mounted`).
+        """
         self._close_stale()
         out = []
         for name in namespaces.listed():
@@ -248,7 +255,7 @@ class LiveKernel:
         return out
 
     def _close_stale(self) -> None:
-        """Close the handles of namespaces that were removed: our descriptor keeps them alive."""
+        """Close the handles of removed namespaces, since our descriptors keep these alive."""
         for netns in [netns for netns in self._handles if netns != ROOT]:
             try:
                 same = os.stat(namespaces.path_of(netns)).st_ino == self._handles[netns].inode
@@ -259,11 +266,11 @@ class LiveKernel:
                 self._close_handles(netns)
 
     def _delete_tunnel(self, netns: str) -> None:
-        """Delete our WireGuard device in a namespace that has lost its name.
+        """Delete our WireGuard device in a namespace whose name was removed.
 
-        A process that is still inside would keep the device, and the device its UDP port. Where
-        there is none, the kernel still takes up to a second to take the namespace apart
-        (cleanup_net, net/core/net_namespace.c).
+        Otherwise the device would hold its UDP port for as long as a process is in the namespace.
+        Without such a process the kernel still needs up to a second to destroy the namespace
+        (cleanup_net() in net/core/net_namespace.c).
         """
         vcid = naming.vcid_of_namespace(netns)
         if vcid is None:
@@ -285,7 +292,7 @@ class LiveKernel:
                 return wireguard_go.read_device(name)
             except OSError as failure:
                 if failure.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                    return device  # its process is gone: the link will be replaced
+                    return device  # its process has ended: the link will be replaced
                 raise DumpError(f"{wireguard_go.PROGRAM} {name}: {failure}") from failure
 
         def restart() -> None:
@@ -310,7 +317,7 @@ class LiveKernel:
         self.addresses |= resolver.look_up(names) if names else {}
 
     def dial(self, peer: WireguardPeer, address: str) -> OperationError | None:
-        """Let a peer that is there be dialled at `ADDRESS:PORT`; all else of it stays."""
+        """Set only the address (`ADDRESS:PORT`) at which an existing peer is dialled."""
         write = wireguard_netlink.PeerWrite(
             peer.public_key, peer.preshared_key, peer.keepalive, None, address, update_only=True
         )
@@ -366,8 +373,9 @@ class LiveKernel:
 
     @staticmethod
     def _until_port_free(request: Callable[[], list[Refusal | None]]) -> list[Refusal | None]:
-        """Try again while a port is in use: a namespace that was removed gives its ports back a
-        moment later.
+        """Repeat a request while its port is in use, for at most PORT_PATIENCE_S seconds.
+
+        The kernel releases the ports of a removed namespace a moment later.
         """
         deadline = time.monotonic() + PORT_PATIENCE_S
         while True:
@@ -416,9 +424,7 @@ class LiveKernel:
         return fault
 
     def _make_link(self, change: Change, channel: LinkRequests) -> Refusal | None:
-        """Create a link, and mark it only when that succeeded: a link that somebody else made is
-        never touched.
-        """
+        """Create a link, and mark it if the creation succeeded. A foreign link is never changed."""
         creation, *mark = channel.encode(change)
         refusal = self._in_turn([creation])
         if refusal is not None:
@@ -429,7 +435,7 @@ class LiveKernel:
         return self._in_turn(channel.encode(change)) or self._link_options(change, channel)
 
     def _link_options(self, change: Change, channel: LinkRequests) -> Refusal | None:
-        """Send what of a link is encoded by its index. The first refusal."""
+        """Send the requests that contain the index of the link. Return the first refusal."""
         if channel.options is None or change.action is Action.DELETE:
             return None
         subject: Any = change.after
@@ -438,9 +444,9 @@ class LiveKernel:
         return _first_refusal(self._handles_of(subject.netns).route.request(requests))
 
     def _in_turn(self, messages: Sequence[Message]) -> Refusal | None:
-        """Messages in order, namespace by namespace, as far as none is refused.
+        """Send messages in order, namespace by namespace, until one is refused.
 
-        The first refusal.
+        Return the first refusal.
         """
         for netns, part in _by_socket(messages):
             refusal = self._request(netns, part)
@@ -449,7 +455,7 @@ class LiveKernel:
         return None
 
     def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
-        """Messages in one buffer: one system call. The first refusal."""
+        """Send messages in one buffer, with one system call. Return the first refusal."""
         encoded = [rtnl.encode(message, self._resolve) for message in messages]
         return _first_refusal(self._handles_of(netns).route.request(encoded))
 
@@ -487,7 +493,7 @@ class LiveKernel:
         return None
 
     def _send_indexed(self, change: Change, channel: IndexedRequests) -> OperationError | None:
-        """Send the batches of one change, each when the one before it was accepted."""
+        """Send the batches of one change. Stop at the first batch that is refused."""
         subject: Any = change.subject
         try:
             sock = self._handles_of(subject.netns).route
@@ -502,7 +508,7 @@ class LiveKernel:
 
     def _send_device(self, change: Change) -> OperationError | None:
         if change.action is Action.DELETE:
-            return None  # its settings go with the link
+            return None  # the settings are deleted together with the link
         before, after = change.before, change.after
         key = (
             after.private_key if before is None or before.private_key != after.private_key else None
@@ -527,7 +533,7 @@ class LiveKernel:
         )
 
     def _send_peers(self, changes: Sequence[Change]) -> list[OperationError | None]:
-        """All peers of a run in as few messages as they fit into; a refusal is of the whole run."""
+        """Send all peers of a run in as few messages as possible. A refusal is that of all."""
         subject: Any = changes[0].subject
         writes = [_peer_write(change, self.addresses) for change in changes]
         try:
@@ -564,11 +570,12 @@ class LiveKernel:
     # -- events
 
     def listen(self) -> tuple[int, ...]:
-        """Hear from now on what happens in the root and in every namespace looked at; the
-        descriptors to wait at.
+        """Subscribe to the events of the root and of all observed namespaces.
+
+        Return the descriptors to wait on.
 
         Raises:
-            OSError: the kernel lets nobody listen, or gave a namespace no id.
+            OSError: the kernel refused the subscription, or gave a namespace no id.
         """
         if self._events is None:
             self._events = Listener(self._event_bytes)
@@ -578,13 +585,13 @@ class LiveKernel:
         return self._events.filenos()
 
     def stale_namespaces(self) -> set[str]:
-        """Namespaces looked at before whose name now stands for another one, or for none."""
+        """Return observed namespaces whose name was removed or now belongs to another namespace."""
         before = set(self._handles)
         self._close_stale()
         return before - set(self._handles)
 
     def stop_listening(self) -> None:
-        """Stop listening: for sockets that have died."""
+        """Close the event sockets, so that `listen` opens new ones."""
         if self._events is not None:
             self._events.close()
             self._events = None
@@ -595,7 +602,7 @@ class LiveKernel:
 
 
 def _by_socket(messages: Sequence[Message]) -> Iterator[tuple[str, list[Message]]]:
-    """Messages grouped into runs for one namespace's socket, order kept."""
+    """Group messages by namespace. The order within a namespace is kept."""
     for netns in dict.fromkeys(message.netns for message in messages):
         yield netns, [message for message in messages if message.netns == netns]
 
@@ -619,7 +626,7 @@ def _first_refusal(answers: Sequence[Refusal | None]) -> Refusal | None:
 
 
 def _name_to_dial(change: Change) -> str:
-    """The host name that a new peer is to be dialled by; "" where it has none."""
+    """Return the `endpoint` of a new peer if it contains a host name, otherwise ""."""
     if change.before is not None or kind_of(change.subject).channel is not Direct.WIREGUARD_PEERS:
         return ""
     endpoint: str | None = change.after.endpoint
@@ -627,7 +634,7 @@ def _name_to_dial(change: Change) -> str:
 
 
 def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netlink.PeerWrite:
-    """What to write of a peer; one whose host name is not in `addresses` is not dialled."""
+    """Return what to write for a peer. It gets no address if its host name is not resolved."""
     peer: WireguardPeer = change.after if change.after is not None else change.before
     if change.action is Action.DELETE:
         return wireguard_netlink.PeerWrite(peer.public_key, remove=True)
@@ -651,7 +658,7 @@ ABSENT = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT, errno.EN
 
 
 def _error_of(change: Change, refusal: Refusal | None) -> OperationError | None:
-    """What an errno means for this change: a removal of what is gone is done."""
+    """Return the error of a change, or None. Deleting an object that does not exist is no error."""
     if refusal is None:
         return None
     if change.action is Action.DELETE and refusal.errno in ABSENT:

@@ -1,6 +1,4 @@
-"""What a host takes for its own: the prefixes that its kernel delivers to itself, read from the
-table of local routes.
-"""
+"""Read the prefixes that the kernel delivers to the host itself, from the table of local routes."""
 
 from __future__ import annotations
 
@@ -27,10 +25,12 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 def local_prefixes(
     sock: NetlinkSocket, addresses: Iterable[AddressRow], ours: Collection[int]
 ) -> tuple[str, ...]:
-    """Both families' prefixes of local delivery, without those of the links `ours` (indexes).
+    """Return the IPv4 and IPv6 prefixes of local delivery, without those of the links in `ours`.
+
+    `ours` holds link indexes.
 
     Raises:
-        DumpError: the dump was torn again and again.
+        DumpError: every dump was interrupted by a change.
     """
     kept = {
         prefix for family in FAMILIES for index, prefix in _dump(sock, family) if index not in ours
@@ -44,7 +44,7 @@ def local_prefixes(
 
 
 def _dump(sock: NetlinkSocket, family: int) -> list[tuple[int, str]]:
-    """Link and prefix of every route. The kernel filters by the table that the request names."""
+    """Return the link index and prefix of each route in the local table."""
     rows: list[tuple[int, str] | None] = []
     body = RTMSG.pack(family, 0, 0, 0, RT_TABLE_LOCAL, 0, 0, 0, 0)
     sock.dump(RTM_GETROUTE, body, lambda data: rows.append(_decode(data)), rows.clear)
@@ -52,7 +52,7 @@ def _dump(sock: NetlinkSocket, family: int) -> list[tuple[int, str]]:
 
 
 def _decode(data: memoryview) -> tuple[int, str] | None:
-    """Link and prefix; None for other tables and for what is not delivered here."""
+    """Return the link index and prefix of a route, or None if it does not deliver locally."""
     family, length, _src, _tos, table, _protocol, _scope, kind, _flags = RTMSG.unpack_from(data)
     if table != RT_TABLE_LOCAL or kind not in (RTN_LOCAL, RTN_BROADCAST):
         return None
@@ -65,9 +65,10 @@ def _decode(data: memoryview) -> tuple[int, str] | None:
 
 
 def _anycast(row: AddressRow) -> list[str]:
-    """The address of any router of an IPv6 prefix; the kernel takes it for its own once it
-    forwards, which warpd turns on (net/ipv6/addrconf.c, addrconf_join_anycast). So it counts
-    before.
+    """Return the subnet-router anycast address of an IPv6 prefix (RFC 4291, section 2.6.1).
+
+    The kernel delivers it locally once it forwards (addrconf_join_anycast() in
+    net/ipv6/addrconf.c). warpd turns forwarding on, so the address is included from the beginning.
     """
     if ":" not in row.address or row.prefixlen >= POINT_TO_POINT:
         return []

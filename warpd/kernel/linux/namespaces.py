@@ -1,8 +1,8 @@
-"""Network namespaces: entering, making and removing them. Linux 4.9 and later, as root.
+"""Enter, create and remove network namespaces. This needs Linux 4.9 or later, and root.
 
-Python 3.11 has no os.setns; entering changes the calling thread only, and `entered` always comes
-back. /run/netns is prepared as iproute2 prepares it (a shared mount), so that `ip netns` sees ours
-and we see its.
+Python 3.11 has no os.setns, so the C library is called. Entering changes only the calling thread,
+and `entered` always returns to the previous namespace. /run/netns is prepared as iproute2 does (a
+shared mount), so that `ip netns` and warpd see the same namespaces.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _setns(fd: int) -> None:
 
 
 def path_of(name: str) -> str:
-    """The file that gives a namespace its name."""
+    """Return the path of the file that gives a namespace its name."""
     return f"{FOLDER}/{name}"
 
 
 def listed() -> list[str]:
-    """Names of all namespaces, sorted."""
+    """Return the sorted names of all namespaces."""
     try:
         return sorted(os.listdir(FOLDER))
     except FileNotFoundError:
@@ -48,10 +48,10 @@ def listed() -> list[str]:
 
 @contextlib.contextmanager
 def entered(fd: int) -> Iterator[None]:
-    """Run the body in the namespace behind `fd`, in this thread.
+    """Run the body of the `with` statement in the namespace of the descriptor `fd`.
 
     Raises:
-        OSError: EINVAL when `fd` is no namespace.
+        OSError: EINVAL if `fd` is not a network namespace.
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -80,20 +80,20 @@ def _prepare_folder() -> None:
 
 
 def _mark() -> None:
-    """Mark the namespace that this thread is in as one of ours, before it has a name.
+    """Mark the current namespace of this thread as ours, before it has a name.
 
-    A number that the kernel keeps for a link and does nothing with, on `lo`: there from the
-    beginning of every namespace, and no ruleset that is flushed takes it along.
+    The mark is the setting `tag` of `lo`. The kernel stores this number and does not use it. `lo`
+    exists in every new namespace, and flushing the ruleset does not change the setting.
     """
     with open(MARK_PATH, "w", encoding="ascii") as setting:
         setting.write(str(TAG_SET))
 
 
 def create(name: str) -> None:
-    """Make the namespace `name`, with the mark that it is ours from its first moment on.
+    """Create the namespace `name`. It has our mark before it has a name.
 
     Raises:
-        OSError: EEXIST when the name is taken.
+        OSError: EEXIST if the name exists.
     """
     _prepare_folder()
     path = path_of(name)
@@ -114,7 +114,7 @@ def create(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Unmount and unlink; the kernel takes the namespace apart when nobody uses it any more."""
+    """Remove the name of a namespace. The kernel destroys a namespace when nobody uses it."""
     path = path_of(name)
     if _libc.umount2(path.encode(), MNT_DETACH) != 0 and ctypes.get_errno() not in (
         errno.EINVAL,
@@ -127,10 +127,9 @@ def remove(name: str) -> None:
 
 
 def stay(fd: int) -> None:
-    """Enter for good, with all threads to come: for a process that is about to become another
-    program.
+    """Enter a namespace and stay in it, before this process executes another program.
 
     Raises:
-        OSError: EINVAL when `fd` is no namespace, EPERM without the right.
+        OSError: EINVAL if `fd` is not a network namespace, EPERM without CAP_SYS_ADMIN.
     """
     _setns(fd)

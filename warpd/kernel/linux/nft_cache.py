@@ -1,10 +1,9 @@
-"""Our nftables table in one namespace, listed and decoded, and used again while the ruleset of the
-kernel has not changed.
+"""Cache the listing of our nftables table in one namespace while the ruleset is unchanged.
 
-Every nftables transaction in a namespace raises its generation (nf_tables_commit in
-net/netfilter/nf_tables_api.c). One message (NFT_MSG_GETGEN) asks for it, whereas listing and
-decoding a large table takes a second. Counters change without a new generation, so that reading
-them lists the table again.
+Every nftables transaction in a namespace raises its generation (nf_tables_commit() in
+net/netfilter/nf_tables_api.c). Reading the generation takes one message (NFT_MSG_GETGEN), but
+listing and decoding a large table takes a second. Counters change without a new generation, so
+reading counters always lists the table.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Counts = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class CachedListing:
-    """The content of a listing, and the generation that it is of."""
+    """The content of a listing, and its generation; 0 if the ruleset changed during the listing."""
 
     generation: int
     objects: tuple[NftObject, ...]
@@ -35,7 +34,10 @@ class CachedListing:
 
 
 class TableCache:
-    """One namespace's, which `fd` keeps open. Made in it; not for use by two threads."""
+    """The cache of one namespace, which the descriptor `fd` keeps open.
+
+    It must be created inside this namespace. Only one thread may use it at a time.
+    """
 
     def __init__(self, netns: str, fd: int) -> None:
         self.nft = Nft(fd)
@@ -48,10 +50,10 @@ class TableCache:
         self._socket.close()
 
     def read(self, counted: bool) -> CachedListing:
-        """The table as it is; with `counted` false, drop counters may be those of an earlier look.
+        """Return the table. If `counted` is False, the drop counters may be old.
 
         Raises:
-            DumpError: it could not be listed.
+            DumpError: the table could not be listed.
         """
         now = self._generation()
         last = self._last
@@ -63,14 +65,14 @@ class TableCache:
         return self._last
 
     def foreign_rules(self) -> ForeignRules:
-        """Chains of others on the way of our packets: see `Nft.foreign_rules`."""
+        """Return the foreign chains that our packets pass: see `Nft.foreign_rules`."""
         now = self._generation()
         if now != self._foreign[0] or now == 0:
             self._foreign = (now, self.nft.foreign_rules())
         return self._foreign[1]
 
     def _generation(self) -> int:
-        """0 when the kernel does not say."""
+        """Return the generation of the ruleset, or 0 if the kernel does not report it."""
         answer = self._socket.ask(NFT_MSG_GETGEN, NFGENMSG)
         if isinstance(answer, Refusal):
             return 0

@@ -1,8 +1,7 @@
-"""Addresses behind the host names that endpoints are dialled by: looked up apart from any change,
-all at once, in bounded time.
+"""Resolve the host names in `endpoint` fields, in parallel, in bounded time, before any change.
 
-A name that is not answered in time leaves that one endpoint without an address to dial; it can
-still dial us.
+An endpoint whose name is not resolved in time has no address that the gateway can dial. The
+endpoint can still dial the gateway.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from ipaddress import ip_address
 from typing import Final
 
 PATIENCE_S: Final = 2.0  # for all names together
-AT_ONCE: Final = 32  # threads; the others' names wait for the next time
+AT_ONCE: Final = 32  # threads; further names are resolved by a later call
 
 LookUp = Callable[[str, int], str]
 
 
 def is_name(endpoint: str) -> bool:
-    """Whether `HOST:PORT` names a host, instead of giving its address."""
+    """Whether HOST in `HOST:PORT` is a name and not an address."""
     try:
         ip_address(endpoint.rpartition(":")[0].strip("[]"))
     except ValueError:
@@ -30,10 +29,10 @@ def is_name(endpoint: str) -> bool:
 
 
 def system_look_up(host: str, port: int) -> str:
-    """The first address of a host as this machine resolves it.
+    """Return the first address that this machine's resolver returns for a host.
 
     Raises:
-        OSError: there is none, or nobody answers.
+        OSError: the host has no address, or the resolver does not answer.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_ADDRCONFIG)
     return str(found[0][4][0])
@@ -42,9 +41,9 @@ def system_look_up(host: str, port: int) -> str:
 def look_up(
     endpoints: Iterable[str], patience_s: float = PATIENCE_S, by: LookUp = system_look_up
 ) -> dict[str, str]:
-    """`HOST:PORT` -> `ADDRESS:PORT`, of those that were answered within `patience_s` seconds.
+    """Return `ADDRESS:PORT` by `HOST:PORT` for names that are resolved in `patience_s` seconds.
 
-    The resolver cannot be interrupted: a thread that waits for it still is left to end by itself.
+    The resolver cannot be interrupted. A thread that still waits for it ends later by itself.
     """
     out: dict[str, str] = {}
     threads = [

@@ -1,8 +1,7 @@
-"""UDP ports on which somebody listens in this namespace, from /proc/net/udp and udp6 (udp_seq_show
-of the kernel).
+"""Read the bound UDP ports of the current namespace from /proc/net/udp and /proc/net/udp6.
 
-Lives here: ports, and who holds one. Does not: which of them are ours; a WireGuard device's own
-socket stands there too.
+The format is that of udp4_seq_show() in net/ipv4/udp.c. This module also finds the process that
+holds a port. It does not know which ports are ours: sockets of WireGuard devices are listed too.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from pathlib import Path
 from typing import Final
 
 _FILES: Final = (Path("/proc/thread-self/net/udp"), Path("/proc/thread-self/net/udp6"))
-_LOCAL, _INODE = 1, 9  # columns of a row
+_LOCAL, _INODE = 1, 9  # indexes of columns
 
 
 def bound_ports() -> dict[int, int]:
-    """Port -> inode of a socket that is bound to it; 0 for a socket of the kernel's own."""
+    """Return, by port, the inode of a bound socket; it is 0 for a socket of the kernel."""
     return {port: inode for file in _FILES for port, inode in _rows(file)}
 
 
 def holder(inode: int) -> str:
-    """`NAME (pid N)` of a process that has this socket open; "" where none is seen."""
+    """Return `NAME (pid N)` of a process that holds this socket, or "" if none is found."""
     if not inode:
         return ""
     wanted = f"socket:[{inode}]"
@@ -35,7 +34,7 @@ def holder(inode: int) -> str:
 
 
 def taken(ports: Collection[int]) -> dict[int, str]:
-    """Those of `ports` that are bound, each with its holder as `holder` says it."""
+    """Return the ports in `ports` that are bound, each with its process (see `holder`)."""
     bound = bound_ports()
     return {port: holder(bound[port]) for port in sorted(ports) if port in bound}
 

@@ -1,11 +1,10 @@
-"""wireguard-go: the same devices where the kernel has no WireGuard.
+"""wireguard-go: WireGuard devices for a kernel without WireGuard.
 
-One process a device, spoken to by its UAPI socket.
-
-Source: wireguard.com/xplatform. The process opens its UDP socket where it starts (the root
-namespace) and its tun device is moved afterwards. Sockets of all namespaces share one folder;
-device names hold the VCID, so they are unique. The process ends by itself when its device is
-deleted. Starting it is the one program warpd ever runs for a device, and only in this mode.
+Every device has one process, which is configured over its UAPI socket (wireguard.com/xplatform).
+The process starts in the root namespace and opens its UDP socket there; its tun device is moved to
+a namespace afterwards. The sockets of all namespaces are in one folder. Their names are unique,
+since device names contain the VCID. The process ends when its device is deleted. This is the only
+program that warpd starts for a device.
 """
 
 from __future__ import annotations
@@ -33,16 +32,19 @@ def available() -> bool:
 
 
 def socket_path(device: str) -> str:
-    """The socket by which the process of a device is spoken to."""
+    """Return the path of the UAPI socket of a device."""
     return f"{FOLDER}/{device}.sock"
 
 
 def start(device: str) -> str | None:
-    """Start the process for `device` in the caller's namespace; why not, or None when it runs."""
+    """Start the process for `device` in the current namespace.
+
+    Return None if it runs, otherwise a text that says why it does not run.
+    """
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     keep["LOG_LEVEL"] = "error"
-    # It prints a banner urging to use the kernel's; nothing of ours is in its arguments but the
-    # device's name.
+    # Its output is a banner that recommends the kernel's WireGuard. Its only argument is the name
+    # of the device.
     try:
         done = subprocess.run(
             [PROGRAM, device],
@@ -59,8 +61,8 @@ def start(device: str) -> str | None:
     if done.returncode != 0:
         return f"{PROGRAM} {device} ended with {done.returncode}"
     try:
-        # The process we started hands over to a child, which looks the device up by name in this
-        # namespace; only when it answers may the device be moved.
+        # The process forks a child, which looks up the device by name in this namespace. The device
+        # may be moved only after the child answers.
         _talk(device, "get=1\n\n")
     except OSError as failure:
         return f"{PROGRAM} {device} does not answer: {failure}"
@@ -68,10 +70,10 @@ def start(device: str) -> str | None:
 
 
 def _talk(device: str, request: str) -> str:
-    """One request and its whole answer, which ends in an empty line.
+    """Send one request and return the whole answer, which ends with an empty line.
 
     Raises:
-        OSError: nobody listens there, or it reports an errno.
+        OSError: no process listens on the socket, or the process reports an errno.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(TIMEOUT_S)
