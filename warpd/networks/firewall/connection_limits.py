@@ -1,22 +1,22 @@
-"""Shares of the connection table: how many connections a network and each of its endpoints hold and
-open a second.
+"""Limit how many connections a network and each of its endpoints hold, and open per second.
 
-The table has one size for the whole machine (`nf_conntrack_max`), and the root's holds the NATed
-connections of every network beside those of the host. An entry is inserted only after the last hook
-(nf_conntrack_confirm), so that a drop in FORWARD or INPUT leaves none.
+All namespaces share one limit on the size of the conntrack table (`nf_conntrack_max`). The table of
+the root holds the NATed connections of every network and those of the host. An entry is inserted
+after the last hook (nf_conntrack_confirm() in net/netfilter/nf_conntrack_core.c), so a packet that
+is dropped in FORWARD or INPUT makes no entry.
 
-An endpoint is told by a number, not by its source address: it may use every address of its routes.
-The map `shares4` or `shares6` gives that number for a source, and `meta priority` carries it from
-rule to rule; at this point the kernel has set it from the TOS of this one packet
-(net/ipv4/ip_forward.c), and nothing needs that of the first packet of a connection.
+An endpoint is identified by a number and not by its source address, since it may use every address
+of its routes. The map `shares4` or `shares6` gives the number for a source address, and
+`meta priority` carries it from rule to rule. The kernel has set the priority from the TOS of the
+packet before (net/ipv4/ip_forward.c); this value is overwritten only for the first packet of a
+connection.
 
-`ct count` looks at every connection that it counts, at most once a jiffy
-(net/netfilter/nf_conncount.c). Rates are judged first for that reason, and many connections are
-counted in parts: each new one falls into one at random, so that nobody can fill the part of
-another. Only first packets are judged, so that a connection is counted once.
+`ct count` walks all connections that it counts, at most once per jiffy
+(net/netfilter/nf_conncount.c). Therefore rates are checked first, and large counts are divided into
+parts. Every new connection falls into a random part, so that nobody can fill a chosen part. Only
+the first packet of a connection is checked, so that a connection is counted once.
 
-Lives here: rules, sets and elements. Does not: which numbers are in force
-(`warpd.networks.limits`).
+This module holds rules, sets and elements; `warpd.networks.limits` decides the numbers.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from warpd.networks.firewall.rules import drops, plain
 RATE, COUNT = "connection-rate", "too-many-connections"
 PORTS: Final = "no-free-port"
 REASONS: Final = (RATE, COUNT)
-BURST_S: Final = 10  # seconds' worth of new connections that may be opened at once
-PART: Final = 256  # connections that are counted together, about
+BURST_S: Final = 10  # the new connections of so many seconds may be opened at once
+PART: Final = 256  # approximate number of connections that are counted together
 PARTS_MAX: Final = 256
 _NUMBERS: Final = 24  # bits of an endpoint's number; the bits above are its kind
 ENDPOINTS_MAX: Final = 1 << 16  # that open connections at the same time
@@ -62,7 +62,7 @@ _HELD: Final = match({"ct": {"key": "status"}}, "confirmed", op="in")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Share:
-    """Connections held at once, and new ones a second."""
+    """How many connections may be open at once, and how many may be opened per second."""
 
     connections: int
     per_second: int
@@ -73,19 +73,19 @@ LEAST: Final = Share(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What one network may use, and the kinds of shares among its endpoints, in order."""
+    """The share of one network, and the kinds of shares of its endpoints, in order."""
 
     network: Share
     kinds: tuple[Share, ...]
 
 
 def new_connections(*matches: Mapping[str, Any]) -> str:
-    """Where packets of endpoints come by: new connections meet the shares."""
+    """Return the rule, for a chain that packets of endpoints pass, that checks new connections."""
     return rule("new connections", *matches, NEW, jump("new"))
 
 
 def chains(shares: Shares, label: str) -> dict[str, tuple[str, ...]]:
-    """The chains that `new_connections` leads to."""
+    """Return the chains to which `new_connections` jumps."""
     return {
         "new": tuple(_limits(shares)),
         "over-rate": drops(label, RATE),
@@ -94,10 +94,11 @@ def chains(shares: Shares, label: str) -> dict[str, tuple[str, ...]]:
 
 
 def gateway_chains(table: int, ports: int) -> dict[str, tuple[str, ...]]:
-    """The chains of the root's guard that `new_connections` leads to.
+    """Return the chains of the root's guard to which `new_connections` jumps.
 
-    All networks together leave a quarter of the `table` to the host and to the tunnels' own
-    packets. To one service a network has as many connections as its block of `ports`.
+    All networks together leave a quarter of the conntrack table (`table` entries) to the host and
+    to the tunnels' own packets. A network can have as many connections to one service as its block
+    has `ports`.
     """
     transports = transport("tcp", "udp")
     rules = [
@@ -123,7 +124,7 @@ def gateway_chains(table: int, ports: int) -> dict[str, tuple[str, ...]]:
 
 
 def meters(shares: Shares) -> tuple[str, ...]:
-    """The names of all meters in `chains`."""
+    """Return the names of all meters in `chains`."""
     kinds = range(1, len(shares.kinds) + 1)
     return (
         *(f"rate{kind}" for kind in kinds),
@@ -133,7 +134,7 @@ def meters(shares: Shares) -> tuple[str, ...]:
 
 
 def sets() -> tuple[NftSet, ...]:
-    """The maps from source to endpoint; their elements are `elements`."""
+    """Return the maps from source address to endpoint number. `elements` fills them."""
     return tuple(
         NftSet(name, kind, True, map="classid")
         for name, kind in (("shares4", "ipv4_addr"), ("shares6", "ipv6_addr"))
@@ -165,8 +166,9 @@ def _limits(shares: Shares) -> Iterator[str]:
 
 
 def numbered() -> Iterator[str]:
-    """From here on, ENDPOINT is the number of the endpoint that sent the packet; NOT_A_PRIORITY
-    ends that.
+    """Return rules that set ENDPOINT to the number of the endpoint that sent the packet.
+
+    NOT_A_PRIORITY resets it.
     """
     for family, version in (("ip", 4), ("ip6", 6)):
         yield rule(
@@ -175,12 +177,12 @@ def numbered() -> Iterator[str]:
 
 
 def parts_of(connections: int) -> int:
-    """In how many parts so many connections are counted."""
+    """Return the number of parts in which a number of connections is counted."""
     return min(max(connections // PART, 2), PARTS_MAX)
 
 
 def _together(connections: int) -> dict[str, Any]:
-    """Matches new connections beyond so many of all that come by."""
+    """Return matches for new connections above a limit on all connections together."""
     parts = parts_of(connections)
     return meter(
         f"all{parts}", parts, random_of(parts), connections_over(max(connections // parts, 1))
@@ -193,7 +195,7 @@ def _of(kind: int) -> dict[str, Any]:
 
 
 def _written(number: int) -> str:
-    """As nft lists a traffic class: its two halves in hexadecimal."""
+    """Write a number as nft lists a traffic class: its two halves in hexadecimal."""
     return f"{number >> 16:x}:{number & 0xFFFF:x}"
 
 
@@ -205,7 +207,7 @@ Owned = tuple[
 def elements(
     netns: str, suffix: str, shares: Shares, endpoints: Iterable[Owned]
 ) -> list[NftElements]:
-    """Which source is which endpoint's."""
+    """Return the map elements from source address to endpoint number."""
     found: dict[int, set[str]] = {4: set(), 6: set()}
     for number, sources in numbers(shares, endpoints):
         for source in sources:
@@ -220,7 +222,7 @@ def elements(
 def numbers(
     shares: Shares, endpoints: Iterable[Owned]
 ) -> Iterator[tuple[str, Sequence[IPv4Network | IPv6Network]]]:
-    """Each endpoint's number as nft lists it, with its sources."""
+    """Yield each endpoint's number, as nft lists it, with its source addresses."""
     for number, share, sources in endpoints:
         kind = shares.kinds.index(share) + 1
         yield _written((kind << _NUMBERS) + number), sources

@@ -1,20 +1,20 @@
-"""ICMP errors of endpoints: each is about a connection that its sender's own endpoint is one side
-of.
+"""Drop ICMP errors of an endpoint that are not about its own connections.
 
-An ICMP error quotes the packet that it is about. conntrack finds the connection of that packet and
-calls the error related, whoever sent it: of its sender it asks nothing, only that it goes to where
-the quoted packet came from (nf_conntrack_inet_error, net/netfilter/nf_conntrack_proto_icmp.c). So
-an endpoint that knows or guesses addresses and ports could end a connection of another one, or make
-its packets small.
+An ICMP error quotes the packet that it is about. conntrack finds the connection of the quoted
+packet and gives the error the state `related`. It checks that the error goes to the source of the
+quoted packet, but it does not check the sender (nf_conntrack_inet_error() in
+net/netfilter/nf_conntrack_proto_icmp.c). Therefore an endpoint that knows or guesses addresses and
+ports could end a connection of another endpoint, or reduce its path MTU.
 
-An error comes either from the far end of the connection or from a router on the way there, and both
-are behind the same endpoint. The map `shares4` or `shares6` gives the endpoint of the error's
-sender as a number (`connection_limits`); the set `sides4` or `sides6` holds every number together
-with each address and route of that endpoint. The side that the error comes from is the source of
-the connection's original direction where the error goes in that direction, else its destination.
+A genuine error comes from the far end of the connection, or from a router on the way to it. Both
+are behind the same endpoint. The map `shares4` or `shares6` gives the number of the endpoint that
+sent the error (`connection_limits`). The set `sides4` or `sides6` holds the number of each endpoint with
+each of its addresses and routes. The check compares the sender's endpoint with one side of the
+connection: its original source if the error goes in the original direction, otherwise its original
+destination.
 
-Lives here: rules, sets and elements. Does not: errors that come from beyond the uplink, where every
-router may send one.
+This module holds rules, sets and elements. It does not check errors from beyond the uplink, since
+every router there may send one.
 """
 
 from __future__ import annotations
@@ -53,14 +53,12 @@ _TYPES6: Final = ("destination-unreachable", "packet-too-big", "time-exceeded", 
 
 
 def related(*matches: Mapping[str, Any]) -> str:
-    """Where packets of endpoints come by: those that conntrack calls related meet the chain."""
+    """Return the rule, for a chain that packets of endpoints pass, that checks related packets."""
     return rule("errors", *matches, RELATED, jump(CHAIN))
 
 
 def forwarded(*matches: Mapping[str, Any]) -> list[str]:
-    """The same for what is forwarded, where an error about no known connection is none that an
-    endpoint may send.
-    """
+    """Return the rules for forwarded packets. They also drop errors about unknown connections."""
     types = (("icmp", _TYPES4), ("icmpv6", _TYPES6))
     about_nothing = [
         rule("errors", *matches, match(payload(name, "type"), members(*own)), jump(CHAIN))
@@ -70,12 +68,12 @@ def forwarded(*matches: Mapping[str, Any]) -> list[str]:
 
 
 def chains(label: str) -> dict[str, tuple[str, ...]]:
-    """The chain that `related` and `forwarded` lead to: it returns with what may pass on."""
+    """Return the chain to which `related` and `forwarded` jump. It returns for genuine errors."""
     return {CHAIN: (*connection_limits.numbered(), *_of_its_side(), *drops(label, REASON))}
 
 
 def sets() -> tuple[NftSet, ...]:
-    """Which number has which addresses; their elements are `elements`."""
+    """Return the sets of endpoint numbers with their addresses. `elements` fills them."""
     kinds = (("sides4", "ipv4_addr"), ("sides6", "ipv6_addr"))
     return tuple(NftSet(name, f"classid{JOINT}{kind}", True) for name, kind in kinds)
 
@@ -83,7 +81,7 @@ def sets() -> tuple[NftSet, ...]:
 def elements(
     netns: str, suffix: str, shares: Shares, endpoints: Iterable[Owned]
 ) -> list[NftElements]:
-    """Each endpoint's number with every address and route of that endpoint."""
+    """Return each endpoint's number with every address and route of the endpoint."""
     found: dict[int, set[str]] = {4: set(), 6: set()}
     for number, sources in connection_limits.numbers(shares, endpoints):
         for source in sources:

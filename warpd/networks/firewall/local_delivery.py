@@ -1,14 +1,14 @@
-"""What comes in by a guarded interface never reaches the host itself, whatever nftables says.
+"""Keep packets from guarded interfaces away from the host itself, without nftables.
 
-The kernel looks up its table of local addresses before every other routing rule (rule 0), so that
-no rule of ours keeps a packet from a service of the host. The `input` chains of our tables do,
-until somebody flushes the ruleset. Filters of traffic control at the ingress of every guarded
-interface judge before the route is looked up, and no nftables command takes them away
+The kernel looks up the table of local routes before every other routing rule (rule 0), so no
+routing rule can keep a packet from a service of the host. The `input` chains of our tables do this
+until somebody flushes the ruleset. Therefore tc filters at the ingress of every guarded interface
+drop these packets before the route lookup. No nftables command deletes them
 (`kernel/kinds/tc_filter.py`).
 
-They drop what is addressed to the host's own addresses as its table of local routes has them, to
-the transit links, and to multicast, broadcast and link-local addresses. What a transit link itself
-needs is neighbour discovery; ARP is not IP.
+They drop packets to the host's own addresses (from its table of local routes), to transit links,
+and to multicast, broadcast and link-local addresses. Only neighbour discovery is permitted on a
+transit link. ARP is not IP, and no filter matches it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ REASON: Final = "host-address"
 ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 ICMPV6: Final = 58
 NEIGHBOUR_DISCOVERY: Final = (135, 136)  # solicitation and advertisement, RFC 4861
-# To every host of the link; no packet to them is ever forwarded for an endpoint.
+# Addresses of all hosts of a link. Packets to them are never forwarded for an endpoint.
 LINK_WIDE: Final = ("224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")
 _FIRST_PASSED, _FIRST_DROPPED = 10, 100
 
 
 def of_transit(device: str, local: Sequence[str], owner: str) -> TcIngress:
-    """The filters of the root's end of a transit link: nothing comes in for the host but neighbour
-    discovery.
+    """Return the filters of the root's end of a transit link.
 
-    Nothing that a network sends is addressed to a transit link either: `local` has those of all
-    networks.
+    They drop packets to the host, except neighbour discovery. They also drop packets to the transit
+    links of all networks, which `local` contains.
     """
     return TcIngress(ROOT, device, (*_discovery(), *_closed((*LINK_WIDE, *local))), owner=owner)
 
@@ -44,10 +43,10 @@ def of_transit(device: str, local: Sequence[str], owner: str) -> TcIngress:
 def of_tunnel(
     netns: str, device: str, closed: Iterable[str], spared: Iterable[str], owner: str = ""
 ) -> TcIngress:
-    """The filters of a network's WireGuard device, which has no neighbours.
+    """Return the filters of a network's WireGuard device, which needs no neighbour discovery.
 
-    `closed` are addresses of where the device is, `spared` those of the gateway in the network
-    itself: they answer ping.
+    `closed` holds the local addresses of the device's namespace. `spared` holds the gateway's
+    addresses in the network, which answer ping.
     """
     own = {str(ip_network(address)) for address in spared}
     return TcIngress(
@@ -59,7 +58,7 @@ def of_tunnel(
 
 
 def with_transit(local: Iterable[str], transit: Range) -> tuple[str, ...]:
-    """The host's own addresses and those of all transit links: ascending prefixes without
+    """Return the addresses of the host and of all transit links, as sorted prefixes without
     overlaps.
     """
     ranges = [*(ip_network(item) for item in local), transit, TRANSIT6]
@@ -81,7 +80,9 @@ def _discovery() -> Filters:
 
 @functools.lru_cache(maxsize=64)
 def _closed(prefixes: tuple[str, ...]) -> Filters:
-    """Networks with the same prefixes share the filters: a gateway may have a thousand."""
+    """Return the filters for these prefixes. They are cached, since up to a thousand networks have
+    the same prefixes.
+    """
     return tuple(
         TcFilter(number, "drop", REASON, ETHERTYPES[ip_network(prefix).version], destination=prefix)
         for number, prefix in enumerate(prefixes, _FIRST_DROPPED)

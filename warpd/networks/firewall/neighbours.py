@@ -1,10 +1,10 @@
-"""Neighbours on the host's own links: no network makes the host look for many that are not there.
+"""Limit how many unknown neighbours on the host's links a network can make the kernel resolve.
 
-The kernel has one neighbour table a family for all namespaces (gc_thresh3 of
-net/ipv4/neigh/default, 1024 entries), and each destination that it looks for takes one. So towards
-prefixes that are on-link for the host, only destinations that have answered somebody lately are
-free; others meet a limit of each network, and one of all together. One that was let through is
-tried for some seconds without being counted again: its entry stands already.
+The kernel has one neighbour table per family for all namespaces (gc_thresh3 of
+net/ipv4/neigh/default, 1024 entries), and each unresolved destination takes an entry. Therefore
+destinations in on-link prefixes of the host are limited, per network and for all networks together,
+unless they answered recently. A destination that was permitted is not counted again for some
+seconds, since its entry exists already.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from warpd.kernel.nftables.rules import (
 from warpd.networks.firewall.rules import GATEWAY, LINKS_MAX, drops, merged
 
 REASON: Final = "unresolved"
-# Destinations a second that have not answered, and at once. One that does not answer holds its
-# entry for some 20 s.
+# Unanswered destinations per second, and at once. One that does not answer keeps its entry for some
+# 20 s.
 OF_NETWORK: Final = (4, 16)
 OF_ALL: Final = (16, 128)
 REMEMBERED_S: Final = 600
 TRIED_S: Final = 10
 ANSWERED_MAX: Final = 1 << 16
-TRIED_MAX: Final = 1 << 10  # more than OF_ALL lets through meanwhile
+TRIED_MAX: Final = 1 << 10  # more than OF_ALL permits in this time
 FAMILIES: Final = (("ip", 4), ("ip6", 6))
 
 
 def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
-    """The host's on-link prefixes, and who has answered there."""
+    """Return the sets of the host's on-link prefixes, and of destinations that answered there."""
     ranges = [ip_network(text) for text in onlink]
     kinds = {4: "ipv4_addr", 6: "ipv6_addr"}
     fixed = (
@@ -60,7 +60,7 @@ def sets(onlink: Iterable[str]) -> tuple[NftSet, ...]:
 
 
 def learns(*matches: Any) -> list[str]:
-    """Where answers come by: who sent one is there."""
+    """Return the rules, for a chain that replies pass, that store the sender as answered."""
     return [
         rule(
             "has answered",
@@ -74,7 +74,7 @@ def learns(*matches: Any) -> list[str]:
 
 
 def judges() -> list[str]:
-    """Where packets of networks come by: those to the host's own links meet the limit."""
+    """Return the rules, for a chain that packets of networks pass, that apply the limits."""
     return [
         rule("on-link", match(payload(family, "daddr"), f"@onlink{version}"), jump("neighbours"))
         for family, version in FAMILIES
@@ -82,7 +82,7 @@ def judges() -> list[str]:
 
 
 def chains() -> dict[str, tuple[str, ...]]:
-    """The chains that `judges` leads to."""
+    """Return the chains to which `judges` jumps."""
     known = (
         rule(comment, match(payload(family, "daddr"), f"@{name}{version}"), RETURN)
         for comment, name in (("has answered", "answered"), ("is tried", "tried"))

@@ -1,8 +1,7 @@
-"""Ports of the address translation: each network has a block of its own in the root (RFC 6888), so
-that none takes all.
+"""Assign each network a block of NAT ports in the root (RFC 6888), so that no network uses all.
 
-A network's block follows from the number of its transit link. Where there are more networks than
-blocks, some share one.
+The block follows from the number of the network's transit link. If there are more networks than
+blocks, some networks share a block.
 """
 
 from __future__ import annotations
@@ -21,26 +20,24 @@ _CHAIN: Final = "block"
 
 
 def block_of(network: ResolvedNetwork) -> int:
-    """The number of a network's block."""
+    """Return the number of a network's block."""
     return network.link_number % BLOCKS
 
 
 def elements(network: ResolvedNetwork, links: Iterable[str]) -> list[NftElements]:
-    """By which links of the root its packets come, and so which block they get."""
+    """Return the map elements that assign packets from these links of the root to the block."""
     chain = _chain(block_of(network))
     return [NftElements(ROOT, MAP, frozenset({f"{link} : jump {chain}"}), link) for link in links]
 
 
 def block_number(found: Iterable[NftElements]) -> int | None:
-    """The number of the block to which the elements of one network send its packets; None where
-    they send them to none.
-    """
+    """Return the number of the block in the elements of one network, or None if they name none."""
     texts = (text for item in found if item.set == MAP for text in item.elements)
     return next((int(text.rpartition(_CHAIN)[2]) for text in texts if _CHAIN in text), None)
 
 
 def ports(first: int, last: int, block: int) -> tuple[int, int]:
-    """The first and last port of a block of the free ports."""
+    """Return the first and the last port of a block."""
     width = (last - first + 1) // BLOCKS
     if not width:
         return first, last
@@ -48,15 +45,16 @@ def ports(first: int, last: int, block: int) -> tuple[int, int]:
 
 
 def width(first: int, last: int) -> int:
-    """How many ports the smallest block has."""
+    """Return the number of ports of the smallest block."""
     low, high = ports(first, last, 0)
     return high - low + 1
 
 
 def chains(first: int, last: int, blocks: Iterable[int]) -> list[NftChain]:
-    """One chain for each block in use.
+    """Return one chain for each block in use.
 
-    ICMP's identifiers are what ports are to others (nf_nat_l4proto_unique_tuple).
+    For ICMP echo, NAT uses the identifier as the port (nf_nat_l4proto_unique_tuple() in
+    net/netfilter/nf_nat_core.c).
     """
     return [
         NftChain(_chain(block), tuple(_translated(ports(first, last, block))))

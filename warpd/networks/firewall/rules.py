@@ -1,5 +1,5 @@
-"""Rules that guards of every mode share: drops that are counted and logged a little, TCP's segment
-size, what is untracked.
+"""Rules that the guards of all modes share: drops that are counted and logged at a limited rate,
+the TCP segment size, and untracked packets.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from warpd.kernel.nftables.rules import (
 )
 
 Range = IPv4Network | IPv6Network
-# The protocols that NAT keeps apart by ports or by the identifier of an echo, by IANA number. All
-# others share one tuple a peer: who sends first would have the peer's packets to everybody, the
-# host's own tunnels among them.
+# Protocols (IANA numbers) that NAT separates by port or by echo identifier. Any other protocol has
+# one tuple per remote address: the first sender would receive that address's packets to everybody,
+# also those for the host's own tunnels.
 BY_PORT: Mapping[Literal[4, 6], tuple[int, ...]] = {4: (1, 6, 17), 6: (6, 17, 58)}
 
-# What conntrack does not follow is not translated either: it would leave with its inner source.
+# NAT does not translate packets that conntrack does not track. They would leave with their inner
+# source address.
 UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
-# A destination that somebody else's rules turned aside (a published container port) has not been
-# judged by us.
+# Our rules did not check a destination that other programs' rules changed (a published container
+# port).
 REDIRECTED = match({"ct": {"key": "status"}}, "dnat", op="in")
 
 
-GATEWAY = "gateway"  # the label of rules that networks share
+GATEWAY = "gateway"  # the label of rules that all networks share
 LINKS_MAX = 1 << 14
 
 
 def drops(label: str, reason: str, *matches: object) -> tuple[str, str]:
-    """Log a little, count all, drop.
+    """Return rules that log at a limited rate, count and drop.
 
-    Where networks share a rule, each has lines of its own: by the link it came in by.
+    If networks share the rules, the log is limited for each incoming link.
     """
     limit, log = log_limited(f"warpd {label} {reason}: ")
     if label == GATEWAY:
@@ -61,8 +62,9 @@ def portless(
     permitted: Mapping[Literal[4, 6], Sequence[int]],
     *matches: Mapping[Literal[4, 6], object],
 ) -> list[str]:
-    """Drop every protocol of a family that is not permitted; `matches` narrow a family's rule to
-    some of its packets.
+    """Return rules that drop every protocol that a family does not permit.
+
+    `matches` restricts the rule of a family to some of its packets.
     """
     out: list[str] = []
     for version, numbers in permitted.items():
@@ -75,7 +77,7 @@ def portless(
 
 
 def clamp(mtu: int) -> list[str]:
-    """TCP's segment size down to what a tunnel of `mtu` bytes carries, in both directions."""
+    """Return rules that reduce the TCP segment size to fit a tunnel of `mtu` bytes, both ways."""
     headers = (("ipv4", 40), ("ipv6", 60))  # IP and TCP without options, bytes
     size = {"tcp option": {"name": "maxseg", "field": "size"}}
     syn = match(payload("tcp", "flags"), "syn", op="in")
@@ -92,8 +94,9 @@ def clamp(mtu: int) -> list[str]:
 
 
 def merged(ranges: Iterable[Range], version: int) -> tuple[str, ...]:
-    """Ranges of one family without overlaps (a kernel interval set takes none), in the kernel's
-    spelling.
+    """Return the ranges of one family without overlaps, as nft lists them.
+
+    The kernel's interval sets do not allow overlaps.
     """
     own = [item for item in ranges if item.version == version]
     flat: list[Range] = [*collapse_addresses(own)]  # type: ignore[type-var]  # one family only, the stub cannot know
@@ -102,5 +105,5 @@ def merged(ranges: Iterable[Range], version: int) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def plain(item: Range) -> str:
-    """A prefix as nft lists it: a single address without its length."""
+    """Return a prefix as nft lists it: a single address has no prefix length."""
     return str(item.network_address) if item.prefixlen == item.max_prefixlen else str(item)

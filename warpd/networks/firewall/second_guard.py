@@ -1,13 +1,13 @@
-"""What a guard permits bears a bit of the mark, and another chain, right behind it, drops the rest.
+"""A second chain after each guard chain, which drops what the guard chain did not permit.
 
-One chain judges; whoever empties or deletes it, or puts an `accept` on top of it, lets pass what it
-was to drop. The rules that accept therefore set a bit of the packet's mark first, and a second
-chain at the same hook drops what came in by a network's link without that bit: an `accept` ends one
-chain and not the hook (nft(8), "verdict statement"). Whoever takes the second chain away leaves the
-first.
+If a single chain checked the packets, then emptying it, deleting it, or inserting an `accept` at
+its top would let everything pass. Therefore every rule that accepts first sets a bit of the
+packet's mark. A second chain at the same hook drops packets from a network's link without this bit. This
+works because `accept` ends only one chain and not the hook (nft(8), "verdict statement"). If the
+second chain is deleted, the first one still checks.
 
-Marks that other programs set in between keep the bit unless they write the whole mark; the two
-chains have nothing but others of the same priority between them.
+A mark that another program sets between the two chains keeps the bit, unless the program overwrites
+the whole mark. Only chains of the same priorities can be between the two.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from warpd.kernel.nftables.rules import (
 )
 from warpd.networks.firewall.rules import drops
 
-# In the highest byte of the mark, where no other program has its own; not one of the bits of MARKS.
+# A bit in the highest byte of the mark, which other programs do not use. It is not a bit of MARKS.
 PERMITTED: Final = 0x08000000
-_PRIORITY: Final = 1  # right behind `filter` (0)
+_PRIORITY: Final = 1  # directly after `filter` (0)
 _REASONS: Final = {"forward": "not-granted", "input": "host-service"}
 _MARKED: Final = mangle(meta("mark"), with_bits(meta("mark"), PERMITTED))
 _UNMARKED: Final = match(only_bits(meta("mark"), PERMITTED), 0)
 
 
 def permits(chain: NftChain) -> NftChain:
-    """The chain with the bit set by each rule that accepts; one that translates stays as it is."""
+    """Return the chain with `marking` applied. A chain of type nat is not changed."""
     if chain.type == "nat":
         return chain
     return NftChain(
@@ -51,7 +51,7 @@ def permits(chain: NftChain) -> NftChain:
 
 
 def marking(rules: Iterable[str]) -> tuple[str, ...]:
-    """Rules of which each that accepts sets the bit."""
+    """Return the rules, in which each rule that accepts sets the bit first."""
     return tuple(_marking(text) for text in rules)
 
 
@@ -64,8 +64,9 @@ def _marking(text: str) -> str:
 
 
 def chains(label: str, guarded: Mapping[str, Any]) -> list[NftChain]:
-    """The chains that drop what is not permitted, of what `guarded` matches: it came in by a link
-    of a network.
+    """Return the chains that drop packets without the bit.
+
+    `guarded` matches the packets that came in by a link of a network.
     """
     return [
         NftChain(

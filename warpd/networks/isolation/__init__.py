@@ -1,4 +1,7 @@
-"""Where a network's objects live and how they reach the uplink. One file a mode, one line here."""
+"""Isolation modes: where a network's objects are, and how its packets reach the uplink.
+
+Each mode has one module and one entry in MODES.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ MODES: tuple[ModuleType, ...] = (namespace, vrf)
 
 
 def mode(name: str) -> ModuleType:
-    """The mode of that name; the intent knows no other names."""
+    """Return the module of a mode. The validation of the intent refuses other names."""
     return next(module for module in MODES if name == module.NAME)
 
 
 def placement_of(network: ResolvedNetwork) -> Placement:
-    """Where the objects of a network live."""
+    """Return where the objects of a network are."""
     place: Placement = mode(network.isolation).placement(network)
     return place

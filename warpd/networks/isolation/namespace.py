@@ -1,15 +1,17 @@
-"""Isolation by namespace: a network namespace per network, a veth pair to the root for what may
-leave.
+"""Isolation by network namespace: each network has a namespace, and a veth pair to the root if it
+has egress.
 
-The inside NATs onto the transit link, the root NATs onto the uplink: so two networks may use the
-same addresses, and the root never needs a route to either. With `nat: false` the inside keeps its
-source and the root has one route back.
+The namespace translates addresses to those of the transit link (the veth pair), and the root
+translates them to those of the uplink. Therefore two networks may use the same addresses, and the
+root needs no routes to them. With `nat: false` packets keep their source address, and the root has
+a route back to it.
 
-Forwarding in the root: IPv4 decides by the incoming link (`forwarding` of the veth, and of the
-uplink for the answers); IPv6 only knows the global switch. Where it was off and we turn it on, a
-*fence* in our table drops everything on that path that is not ours, so that the host does not
-become a router for others. The fence, and a tag on each transit link, are also the memory that it
-was us: in the kernel, where the loss of a state folder or a flushed ruleset cannot reach both.
+Forwarding in the root is decided for IPv4 by the incoming link: `forwarding` of the veth, and of
+the uplink for replies. IPv6 has only one switch for all links. If forwarding was off and warpd
+turns it on, a *fence* in our table drops all forwarded packets that do not belong to our networks,
+so that the host does not become a router for others. The fence, and a tag on each transit link,
+also record in the kernel that warpd turned it on. They survive the loss of the state folder, and a
+flushed ruleset takes only the fence.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ from warpd.networks.placement import (
 from warpd.networks.resolved import ResolvedNetwork
 
 NAME = "namespace"
-# The kernel's own rule for its main table stands in every new namespace, but `ip rule flush` takes
-# it and nothing brings it back: a rule of ours beside it is known as ours, and restored.
+# Every new namespace has the kernel's own rule for the main table. `ip rule flush` deletes it, and
+# nothing restores it. Therefore we add the same rule with our protocol, which warpd restores.
 RULE_PRIORITY = 32765
 
 
@@ -77,8 +79,8 @@ def build(
     policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
-    """The namespace with `inner` in it, its settings and its guard, and the way out when one is
-    wanted.
+    """Return the namespace with its settings, its guard and `inner`, and its egress if `wants` has
+    one.
     """
     place = placement(network)
     out: list[KernelObject] = [
@@ -117,14 +119,14 @@ def build(
 def _kept(
     network: ResolvedNetwork, wants: EgressRequirements
 ) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The ranges that keep their source on the way out."""
+    """Return the ranges that keep their source address when they leave the network."""
     return tuple(
         item for item in network.inside if not (wants.nat4 if item.version == 4 else wants.nat6)
     )
 
 
 def transit6(transit: IPv4Network) -> IPv6Network:
-    """The IPv6 side of a transit link, a /127: the same 32 bits under a fixed prefix."""
+    """Return the IPv6 subnet of a transit link: a /127 whose last 32 bits are the IPv4 subnet's."""
     return IPv6Network((int(TRANSIT6.network_address) + int(transit.network_address), 127))
 
 
@@ -141,7 +143,7 @@ def _exit(network: ResolvedNetwork) -> str:
 
 
 def _links(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
-    """The links by which packets come in that are routed here."""
+    """Return the links from which packets come in that this namespace routes."""
     return [place.tunnel, _exit(network)] if wants.egress else [place.tunnel]
 
 
@@ -216,7 +218,7 @@ def _forward(
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> list[str]:
-    """Only what this table has marked is routed (`firewall.root.drop_unmarked`)."""
+    """Mark what comes in. Packets without this mark are not routed (`root.drop_unmarked`)."""
     return [
         rule("guarded", match(meta("iifname"), link), mangle(meta("mark"), GUARDED))
         for link in _links(network, place, wants)
@@ -271,8 +273,7 @@ def _settings(
         values.append(("net/ipv6/conf/all/disable_ipv6", "0", inside))
         values.append(("net/ipv6/conf/all/forwarding", "1", inside))
         values.append((f"net/ipv6/conf/{place.tunnel}/disable_ipv6", "0", place.link))
-    # Where the host has br_netfilter, frames within a bridge would meet the guard of what is
-    # routed.
+    # With br_netfilter, frames inside a bridge would pass the guard, which is for routed packets.
     values += [
         (f"net/bridge/bridge-nf-call-{name}", "0", inside) for name in network.host.bridge_netfilter
     ]
@@ -286,7 +287,9 @@ def _settings(
 
 
 def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
-    """IPv6 on; no router is believed on our own link, and its addresses are used at once."""
+    """Return settings that enable IPv6, ignore router advertisements, and skip duplicate address
+    detection, so that addresses can be used at once.
+    """
     names = ("disable_ipv6", "accept_ra", "accept_dad")
     return [(f"net/ipv6/conf/{device}/{name}", "0", link) for name in names]
 
@@ -295,7 +298,7 @@ def _six_link(device: str, link: Key) -> list[tuple[str, str, Key]]:
 
 
 def _pair_key(network: ResolvedNetwork) -> Key:
-    """The object that makes the pair of links."""
+    """Return the key of the veth pair."""
     return link_key(ROOT, _outer(network))
 
 
@@ -305,7 +308,7 @@ def _way_out(
     mtu = max(network.host.uplink_mtu, 1280)
     mark = naming.alias(network.vcid, network.name)
     outer, inner = _outer(network), _exit(network)
-    near, far = network.transit[0], network.transit[1]  # the root's end, the network's end
+    near, far = network.transit[0], network.transit[1]  # (end in the root, end in the namespace)
     out: list[KernelObject] = [
         Veth(outer, place.netns, inner, mark, mark, mtu, mtu),
         local_delivery.of_transit(outer, network.host.local, place.netns),
@@ -340,7 +343,7 @@ def _way_out6(
 def _back_to(
     network: ResolvedNetwork, version: int, hop: str, link_range: str
 ) -> list[KernelObject]:
-    """Without NAT the root needs the way to everything inside."""
+    """Return the root's routes to the ranges of a network without NAT."""
     return [
         _via(network, ROOT, str(item), hop, link_range)
         for item in network.inside
@@ -349,7 +352,7 @@ def _back_to(
 
 
 def _via(network: ResolvedNetwork, netns: str, prefix: str, hop: str, link_range: str) -> Route:
-    """A route across the transit link, which needs the route to that link's other end first."""
+    """Return a route over the transit link. It needs the route to the other end of this link."""
     device = _outer(network) if netns == ROOT else _exit(network)
     reach = route_key(netns, TABLE_MAIN, link_range, default_metric(link_range))
     return Route(
@@ -360,7 +363,7 @@ def _via(network: ResolvedNetwork, netns: str, prefix: str, hop: str, link_range
 def _link_pair(
     network: ResolvedNetwork, near: str, far: str, link_range: str, bits: int
 ) -> list[KernelObject]:
-    """Both ends' addresses, and on each side the one route to the other."""
+    """Return the addresses of both ends of the transit link, and the route between them."""
     netns, link, outer, inner = (
         naming.namespace(network.vcid),
         _pair_key(network),
@@ -396,10 +399,10 @@ def _outer_settings(network: ResolvedNetwork, place: Placement) -> list[KernelOb
 
 
 def unsupported_reason(_network: ResolvedNetwork) -> str:
-    """Why this network cannot be built so here: every kernel that warpd runs on has namespaces."""
+    """Return "", since every supported kernel has network namespaces."""
     return ""
 
 
 def shared(_six: bool, _host: Host) -> list[KernelObject]:
-    """What networks of this mode need of the root together: nothing but the gateway's guard."""
+    """Return no objects: networks of this mode share only the gateway's guard in the root."""
     return []

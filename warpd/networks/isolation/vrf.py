@@ -1,26 +1,30 @@
-"""Isolation by VRF: everything of a network lives in the root, behind an l3mdev device with a
-routing table of its own.
+"""Isolation by VRF: all objects of a network are in the root, behind a VRF device with its own
+routing table.
 
-The table ends in an unreachable route of either family before anything is tied to it, so that no
-lookup falls through to the host's own tables. Which connection a packet belongs to is told by a
-conntrack zone (the number of the routing table): two networks may use the same addresses. What
-stays inside a network is in its zone both ways; what leaves by the uplink is in it on the way out
-only, since the answers, addressed to the uplink, carry nothing that tells whose they are: NAT has
-made them unique in the common zone, and the mark of their connection leads them to the table
+Routing table: it gets an unreachable default route for both families before anything uses it, so
+that no lookup continues in the host's own tables.
+
+Connections: a conntrack zone, whose number is that of the routing table, separates connections.
+Therefore two networks may use the same addresses. Packets that stay inside the network are in the
+zone in both directions. Packets that leave by the uplink are in it only in the original direction.
+A reply is addressed to the uplink, so nothing in it identifies the network. NAT made its tuple
+unique in the common zone, and the mark of its connection selects the routing table
 (`firewall/root.py`).
 
-What comes from a network is marked in prerouting and looked up in its table by that mark. Where the
-network has a way out, the default routes there are passed over, and the lookup goes on with the
-host's own routing rules, past those of VRFs: so egress follows the host's rules and routes the
-moment they change, as it does in a namespace. Where it has none, the lookup ends in that table's
-unreachable routes. The host's default routes are leaked into the table as well, for what the
-gateway itself has to send outwards: ICMPv6 errors are looked up in the VRF of the link that a
-packet was meant for (net/ipv6/icmp.c, icmp6_send). One rule of ours repeats the kernel's own for
-l3mdev, so that a flushed rule list is mended like everything else.
+Routing: packets from a network are marked in prerouting, and a rule looks up packets with this mark
+in the network's table. If the network has egress, this rule skips the default routes of the table,
+and the lookup continues with the host's own routing rules, after those of VRFs. Therefore egress
+follows changes of the host's rules and routes at once, as it does in a namespace. If the network
+has no egress, the lookup ends at the unreachable routes.
 
-A packet on a VRF's port meets the hooks twice, first from the port, then from the VRF
-(drivers/net/vrf.c, vrf_ip_rcv): conntrack, zones and marks act in the first, FORWARD and INPUT see
-the VRF as the incoming link.
+The table also has copies of the host's default routes, for packets that the gateway itself sends.
+The kernel looks up ICMPv6 errors in the VRF of the link that the packet was meant for
+(icmp6_send() in net/ipv6/icmp.c). One rule of ours equals the kernel's own l3mdev rule, so that
+warpd restores it after the rules were flushed.
+
+Hooks: a packet from a port of a VRF passes the hooks twice, first with the port and then with the
+VRF as the incoming link (vrf_ip_rcv() in drivers/net/vrf.c). Conntrack, zones and marks act in the
+first pass. FORWARD and INPUT see the VRF as the incoming link.
 """
 
 from __future__ import annotations
@@ -77,9 +81,9 @@ from warpd.networks.placement import (
 from warpd.networks.resolved import ResolvedNetwork
 
 NAME = "vrf"
-# Before the kernel's own rule for l3mdev (1000), after the local table (0).
+# These are after the kernel's rule for the local table (0) and before that for l3mdev (1000).
 ANSWER_PRIORITY, LEAVE_PRIORITY, L3MDEV_PRIORITY = 970, 980, 990
-# a rule that does nothing, right after the kernel's own: from there on they are the host's
+# A rule that does nothing, directly after the kernel's l3mdev rule. The host's own rules follow it.
 HOST_PRIORITY = 1001
 ZONE = {"ct": {"key": "zone"}}
 ZONE_OUT = {"ct": {"key": "zone", "dir": "original"}}
@@ -103,7 +107,7 @@ def _vrf(network: ResolvedNetwork) -> str:
 
 
 def unsupported_reason(network: ResolvedNetwork) -> str:
-    """Why this network cannot be built so here; "" when it can."""
+    """Return why this host cannot build the network in this mode, or "" if it can."""
     if not network.host.vrf:
         return (
             "this kernel has no VRF (module vrf; Debian: linux-image-amd64, not the cloud kernel)"
@@ -122,8 +126,8 @@ def build(
     policy: FirewallPolicy,
     inner: Sequence[KernelObject],
 ) -> RootContribution:
-    """The VRF with its table's last resort, its settings, its part of the gateway's guard, and
-    `inner`.
+    """Return the VRF with its unreachable routes, its settings, its part of the gateway's guard,
+    and `inner`.
     """
     place, vrf = placement(network), _vrf(network)
     group = naming.namespace(network.vcid)
@@ -163,18 +167,18 @@ def build(
 
 
 def shared(six: bool, host: Host) -> list[KernelObject]:
-    """What networks of this mode need of the root together.
+    """Return the routing rules that all networks of this mode share. `six` includes IPv6.
 
-    What leaves goes on with the host's own rules, those after the kernel's for l3mdev, as what
-    leaves a namespace does.
+    Packets that leave a network are looked up by the host's own rules, which follow the kernel's
+    l3mdev rule, as packets that leave a namespace are.
     """
     out: list[KernelObject] = []
     for version in (4, 6) if six else (4,):
-        # A GRE tunnel of a VRF asks for its way as the VRF itself, without a mark
-        # (ip_tunnel_init_flow): not `drop_unmarked`.
+        # A GRE tunnel of a VRF looks up its route without a mark, on behalf of the VRF
+        # (ip_tunnel_init_flow() in include/net/ip_tunnels.h). `drop_unmarked` must not match it.
         out.append(Rule(ROOT, version, OWN_PRIORITY, link="lo"))
         out.append(Rule(ROOT, version, L3MDEV_PRIORITY))
-        if version not in host.steered:  # `firewall.root.steering` has rules for it then
+        if version not in host.steered:  # otherwise `firewall.root.steering` has the rules
             out.append(
                 Rule(ROOT, version, LEAVE_PRIORITY, MARKS, mask=OF_A_TABLE, goto=HOST_PRIORITY)
             )
@@ -183,7 +187,7 @@ def shared(six: bool, host: Host) -> list[KernelObject]:
 
 
 def _own(network: ResolvedNetwork) -> list[str]:
-    """The gateway's addresses in the network."""
+    """Return the gateway's addresses in the network."""
     return [
         str(address) for address in (network.gateway_address, network.gateway_address6) if address
     ]
@@ -196,11 +200,11 @@ def _versions(network: ResolvedNetwork) -> tuple[int, ...]:
 def _marked(
     network: ResolvedNetwork, place: Placement, wants: EgressRequirements, group: str
 ) -> Iterator[KernelObject]:
-    """What bears the network's mark is looked up in its table.
+    """Yield the rules that look up packets with the network's mark in its table.
 
-    Where the network has a way out, that table's default routes are passed over, so that what it
-    has no other route for goes on to the rules of the host. The check of the source address
-    (rp_filter) makes the same lookup in reverse.
+    If the network has egress, they skip the default routes of the table, so that the lookup
+    continues with the rules of the host. The check of the source address (rp_filter) makes the same
+    lookup in reverse.
     """
     for version in _versions(network):
         longer = 0 if wants.egress else -1
@@ -216,11 +220,13 @@ def _marked(
 
 
 def _answered(network: ResolvedNetwork, place: Placement, group: str) -> Iterator[KernelObject]:
-    """The check of the source of an answer (rp_filter of the uplink) looks up its way in reverse,
-    as if it came in by the tunnel: without a mark, and by Linux 6.13 on for a packet of the VRF. It
-    is not to meet `drop_unmarked`. A packet that came in by the tunnel meets this rule as well:
-    `drop_unmarked_within` stops it before, or `drop_unmarked_beyond` by the check of its own
-    source.
+    """Yield the rules that let replies pass the check of their source (rp_filter of the uplink).
+
+    This check looks up the reverse route, as if the reply came in by the tunnel: without a mark,
+    and since Linux 6.13 as a packet of the VRF. `drop_unmarked` must not match this lookup, so a
+    rule before it looks in the network's table. Packets that really came in by the tunnel match
+    this rule too. Without a mark they are dropped before, by `drop_unmarked_within`, or by the
+    check of their own source (`drop_unmarked_beyond`).
     """
     own = [item for item in network.inside if isinstance(item, IPv4Network)]
     yield from drop_unmarked_within(place.tunnel, collapse_addresses(own), group)
@@ -242,8 +248,9 @@ def _last_resort(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]
 
 
 def _leak(network: ResolvedNetwork, group: str) -> Iterator[KernelObject]:
-    """The host's default routes: for what the gateway itself sends outwards on behalf of the
-    network (ICMP errors).
+    """Yield copies of the host's default routes in the network's table.
+
+    They are for packets that the gateway itself sends on behalf of the network (ICMP errors).
     """
     for hop in network.host.hops:
         prefix = "0.0.0.0/0" if hop.version == 4 else "::/0"
@@ -272,8 +279,8 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
             f"{four}/{name}/rp_filter": "1",
             f"{six}/{name}/disable_ipv6": off,
         }
-        # The reverse lookup of rp_filter takes the packet's mark: without one it meets
-        # `drop_unmarked` (Linux 6.13 on).
+        # With this setting the reverse lookup of rp_filter uses the packet's mark. Without a mark
+        # it would match `drop_unmarked` since Linux 6.13.
         values[f"{four}/{name}/src_valid_mark"] = "1"
         for path, value in values.items():
             yield Sysctl(ROOT, path, value, link_key(ROOT, name), owner=group)
@@ -285,7 +292,7 @@ def _settings(network: ResolvedNetwork, place: Placement, group: str) -> Iterato
 def _part(
     network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> NetworkSubtable:
-    """The network's part of the table in the root: its names bear the network's suffix there."""
+    """Return the network's part of the table in the root, in which all names have its suffix."""
     chains = _chains(network, place, wants, policy)
     sets = [*policy.sets, *connection_limits.sets(), *icmp_errors.sets(), *_inside(network)]
     counters = (*policy.counters, *connection_limits.REASONS, icmp_errors.REASON)
@@ -307,7 +314,7 @@ def _part(
 def _chains(
     network: ResolvedNetwork, place: Placement, wants: EgressRequirements, policy: FirewallPolicy
 ) -> Mapping[str, Sequence[str]]:
-    """The rules of each chain, by the network's own names."""
+    """Return the rules of each chain, by name without the network's suffix."""
     back = [*clamp(network.mtu), rule("back", jump("back"))]
     return {
         **policy.chains,
@@ -330,7 +337,7 @@ def _chains(
 def _built(
     chains: Mapping[str, Sequence[str]], names: frozenset[str], place: Placement
 ) -> Iterator[NftChain]:
-    """The chains under the names that they have in the root, in the order of these."""
+    """Yield the chains with the names that they have in the root, sorted by these names."""
     for name in sorted(chains, key=place.named):
         rules = [renamed(text, names, place.suffix) for text in chains[name]]
         if name == "out":
@@ -342,7 +349,7 @@ def _built(
 def _entries(
     network: ResolvedNetwork, place: Placement, wants: EgressRequirements
 ) -> Iterator[tuple[str, str, str]]:
-    """(map of the root's table, link, chain): what comes by the link is judged by the chain."""
+    """Yield (map in the root's table, link, chain): packets of the link go to the chain."""
     yield ("forward_map", _vrf(network), "forward")
     yield ("input_map", _vrf(network), "input")
     yield ("zones", place.tunnel, "zone")
@@ -364,8 +371,8 @@ def _inside(network: ResolvedNetwork) -> list[NftSet]:
 
 
 def _passed_on(text: str) -> str:
-    """What the network lets out goes on to the checks that are the same for all: `out` of the
-    gateway's table.
+    """Return a rule of the network's `out` chain in which `accept` is replaced by the shared
+    checks, the chain `out` of the gateway's table.
     """
     body = json.loads(text)
     return rule(
@@ -404,7 +411,10 @@ def _zone(network: ResolvedNetwork) -> Iterator[str]:
 
 
 def _steer(network: ResolvedNetwork, place: Placement, wants: EgressRequirements) -> Iterator[str]:
-    """Which packets belong to the network, and to which connections the answers find its table."""
+    """Yield the rules that mark the network's packets, and the connections that leave it.
+
+    The mark of a connection leads its replies to the network's table.
+    """
     yield rule("of this network", mangle(meta("mark"), place.mark))
     if not wants.egress:
         return
