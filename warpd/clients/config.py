@@ -1,9 +1,9 @@
-"""(ResolvedNetwork, master secret) -> one endpoint's client config as a value. Pure.
+"""Compute the client config of one endpoint from a ResolvedNetwork and the master secret. Pure.
 
-Lives here: what the device is told, and the words that every format uses for it. Does not: how a
-format writes it down (its siblings), the Ethernet part of L2 networks (`segment`), which version
-number it has (`state_folder`): the digest covers everything but that number and the port chosen on
-the device, and is the same for every format.
+`ClientConfig` holds what a device needs. The sibling modules write it in a format, `segment`
+computes the Ethernet part of L2 networks, and `state_folder` numbers the versions. Two configs are
+the same version if their digests are equal. The digest does not depend on the format, nor on the
+version number, nor on the LAN port that was chosen for the device.
 """
 
 from __future__ import annotations
@@ -27,38 +27,41 @@ from warpd.networks.peer_keys import network_key_of, preshared_key_of
 from warpd.networks.resolved import ResolvedNetwork
 
 PLACEHOLDER: Final = "<put the endpoint's own private key here>"
-KEEPALIVE_S: Final = 25  # shorter than what home routers remember of a silent UDP flow
-# IPv6 is captured also where the network has none: it ends at the gateway instead of going around
-# the tunnel.
+KEEPALIVE_S: Final = 25  # shorter than the UDP timeout of home routers
+# IPv6 is routed into the tunnel even if the network has no IPv6. The gateway drops it. Otherwise
+# the device would send it outside of the tunnel.
 EVERYTHING: Final = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Everything that one device needs. `version` is 0 until the store has given a number."""
+    """Everything that one device needs to connect.
+
+    `version` is 0 until the store has assigned a number. `first_names` holds the first names of
+    network and endpoint if they were renamed; the store keeps versions under these names.
+    """
 
     network: str
     vcid: int
     endpoint: str
-    private_key: Secret | None  # None: the device has its own
+    private_key: Secret | None  # None: the device made its own key
     addresses: tuple[str, ...]
     dns: tuple[str, ...]
     mtu: int
     gateway_public_key: str
     preshared_key: Secret | None
-    dial: str  # host:port, IPv6 in brackets
+    dial: str  # HOST:PORT of the gateway, an IPv6 address in brackets
     allowed_ips: tuple[str, ...]
-    keepalive_s: int  # 0: none
-    listen_port: int | None = None  # where the gateway dials this endpoint
-    routes: tuple[str, ...] = ()  # networks behind this endpoint
-    segment: Segment | None = None  # the Ethernet that L2 networks carry
+    keepalive_s: int  # 0: no keepalive
+    listen_port: int | None = None  # set if the gateway dials this endpoint
+    routes: tuple[str, ...] = ()  # subnets behind this endpoint
+    segment: Segment | None = None  # set if the network is an L2 network
     version: int = 0
-    first_names: tuple[str, str] | None = (
-        None  # of network and endpoint, where they had others: versions go by these
-    )
+    first_names: tuple[str, str] | None = None  # (network, endpoint)
 
     @property
     def title(self) -> str:
+        """One line that identifies the config, for a comment at the top of a file."""
         return (
             f"network {self.network}, VCID {self.vcid}, endpoint {self.endpoint}, config version"
             f" {self.version}"
@@ -66,41 +69,46 @@ class ClientConfig:
 
     @property
     def device(self) -> str:
-        """The WireGuard device's name, where the format lets us choose it."""
+        """The name of the WireGuard device, for formats in which it can be chosen."""
         return naming.tunnel(self.vcid)
 
     @property
     def private_text(self) -> str:
+        """The private key in base64, or a placeholder if the device has its own key."""
         return derivation.encode(self.private_key.reveal()) if self.private_key else PLACEHOLDER
 
     @property
     def shared_text(self) -> str | None:
+        """The preshared key in base64."""
         return derivation.encode(self.preshared_key.reveal()) if self.preshared_key else None
 
     @property
     def host_port(self) -> tuple[str, int]:
-        """What is dialled, the host without brackets."""
+        """Host and port of the gateway; the host has no brackets."""
         host, _, port = self.dial.rpartition(":")
         return host.strip("[]"), int(port)
 
     @property
     def takes_everything(self) -> bool:
+        """Whether the device routes all traffic into the tunnel."""
         return set(EVERYTHING) <= set(self.allowed_ips)
 
     def mtu_without_fragments(self) -> int:
-        """Bytes; for devices whose tunnel obeys an inner DF: then no packet inside may need
-        fragments.
+        """Return an MTU, in bytes, at which no packet inside WireGuard needs fragments.
+
+        It is for devices whose GRETAP cannot ignore the DF bit of inner packets (see `segment`).
         """
         return max(self.mtu, self.segment.carrier_mtu) if self.segment else self.mtu
 
     def numbered(self, version: int) -> ClientConfig:
+        """Return a copy with this version number."""
         return dataclasses.replace(self, version=version)
 
     def with_port(self, lan_port: str) -> ClientConfig:
-        """The same with a port of the device bridged into its Ethernet.
+        """Return a copy in which a port of the device joins the bridge of the L2 network.
 
         Raises:
-            WarpError: the network carries none.
+            WarpError: the network is not an L2 network.
         """
         if self.segment is None:
             text = (
@@ -113,19 +121,22 @@ class ClientConfig:
         )
 
     def digest(self) -> str:
-        """The same for the same config, whatever its number; shows nothing of the keys in it."""
+        """Return a SHA-256 digest that is equal for equal configs. Keys cannot be read from it."""
         text = json.dumps(self._fields(), sort_keys=True, default=_key_text)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def masked(self) -> Mapping[str, Any]:
-        """What two versions are compared by: every value, with fingerprints in place of secrets."""
+        """Return all values with fingerprints in place of secrets, to compare two versions."""
         document: dict[str, Any] = json.loads(
             json.dumps(self._fields(), sort_keys=True, default=fingerprint)
         )
         return document
 
     def _fields(self) -> dict[str, Any]:
-        """Under its first names: a new name alone is no new config."""
+        """Return the values that make a version, under the first names of network and endpoint.
+
+        Therefore a rename alone does not make a new version.
+        """
         apart = ("version", "first_names")
         fields = {
             item.name: getattr(self, item.name)
@@ -139,7 +150,7 @@ class ClientConfig:
 
 
 def fingerprint(value: Secret) -> str:
-    """Tells two keys apart and says nothing about either: 32 bits of a hash of 256."""
+    """Return a text that tells two keys apart: the first 32 bits of a SHA-256 of the key."""
     return f"secret {hashlib.sha256(b'warpd/v1/fingerprint/' + value.reveal()).hexdigest()[:8]}"
 
 
@@ -155,7 +166,7 @@ def client_config(
     *,
     public_host: str,
 ) -> ClientConfig:
-    """The config of one endpoint of this network; `public_host` is what clients dial.
+    """Return the config of one endpoint of this network. Clients dial `public_host`.
 
     Raises:
         WarpError: the endpoint has expired or is suspended, or its network's allocations lack what
@@ -212,7 +223,7 @@ def _allowed_ips(network: ResolvedNetwork, endpoint: str) -> tuple[str, ...]:
 
 
 def _inside(network: ResolvedNetwork, endpoint: str) -> list[IPNetwork]:
-    """What a client reaches in its network, where that is not everything."""
+    """Return what a client reaches in a network without internet access."""
     if network.intent.traits.reach == "sites":
         return [*_subnets(network), *_behind_others(network, endpoint)]
     if network.intent.traits.lists_resources:
@@ -241,8 +252,10 @@ def _behind_others(network: ResolvedNetwork, endpoint: str) -> Iterator[IPNetwor
 
 
 def _resources(network: ResolvedNetwork, endpoint: str) -> list[IPNetwork]:
-    """A router that resources lie behind hears from the clients themselves, so that it must accept
-    their addresses.
+    """Return the gateway and the resources that an endpoint reaches.
+
+    An endpoint that resources are behind (`via`) receives packets with the clients' own source
+    addresses. Therefore it must also accept the subnets of the network.
     """
     found = _gateways(network)
     resources = network.intent.resources
@@ -257,12 +270,12 @@ def _resources(network: ResolvedNetwork, endpoint: str) -> list[IPNetwork]:
 
 
 def _carried(network: ResolvedNetwork, ranges: Iterable[IPNetwork]) -> Iterator[IPNetwork]:
-    """Those of a family that the network carries."""
+    """Yield the IPv4 ranges, and the IPv6 ranges if the network has IPv6."""
     return (item for item in ranges if network.intent.ipv6 or item.version == 4)
 
 
 def _texts(networks: Iterable[IPNetwork]) -> list[str]:
-    """IPv4 first, each once, in the order of the addresses."""
+    """Return the subnets as text, without duplicates: IPv4 first, in the order of the addresses."""
     return [str(item) for item in sorted(set(networks), key=_order)]
 
 
@@ -274,7 +287,7 @@ def _order(network: IPNetwork) -> tuple[int, int, int]:
 
 
 def _dns(network: ResolvedNetwork) -> tuple[str, ...]:
-    """Name servers that the device can reach: without IPv6 inside, the IPv4 ones."""
+    """Return the name servers that the device can reach: only IPv4 in a network without IPv6."""
     servers = network.dns
     return tuple(str(item) for item in servers if network.intent.ipv6 or item.version == 4)
 

@@ -1,6 +1,7 @@
-"""The config that an endpoint should have today, from the target and the host. Pure.
+"""Compute the config that an endpoint should have today, from the target and the host. Pure.
 
-Lives here: what `auto` means for the address that clients dial. Does not: formats, versions.
+This module resolves `auto` for the address that clients dial. It does not know formats and version
+numbers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ PRIVATE: Final = tuple(
 
 
 def current_config(target: Target, host: Host, network: str, endpoint: str) -> ClientConfig:
-    """Raises: WarpError when this endpoint has no config (expired, suspended) or nobody
-    knows what clients dial.
+    """Return the config of an endpoint.
+
+    Raises:
+        WarpError: the endpoint has expired or is suspended, or the address that clients dial is not
+            known.
     """
     dialled = public_host(target.intent, host)
     return _config(target, host, network, endpoint, dialled)
@@ -36,9 +40,7 @@ def _config(target: Target, host: Host, network: str, endpoint: str, dialled: st
 
 
 def dialled_address(target: Target, host: Host, network: str) -> str:
-    """What clients of a network dial, as ADDRESS:PORT; with `auto` for the address where nobody
-    knows it.
-    """
+    """Return what clients of a network dial, as HOST:PORT. An unknown host is written as `auto`."""
     port = target.allocations.networks[network].port
     try:
         return f"{public_host(target.intent, host)}:{port}"
@@ -47,17 +49,20 @@ def dialled_address(target: Target, host: Host, network: str) -> str:
 
 
 def own_config(target: Target, network: str, endpoint: str) -> ClientConfig:
-    """As `current_config`, for whoever asks only what is inside the tunnel: keys, addresses,
-    routes.
+    """Return a config of which only keys, addresses and routes are valid.
+
+    Unlike `current_config` it needs no host: `dial` holds the placeholder host `auto`.
 
     Raises:
-        WarpError: this endpoint has no config (expired, suspended).
+        WarpError: the endpoint has expired or is suspended.
     """
     return _config(target, Host(), network, endpoint, "auto")
 
 
 def current_digest(target: Target, host: Host, network: str, endpoint: str) -> str:
-    """The digest by which the store knows the config's version; "" where there is no config."""
+    """Return the digest of the current config, or "" if there is none. The store knows versions
+    by this digest.
+    """
     try:
         return current_config(target, host, network, endpoint).digest()
     except WarpError:
@@ -65,7 +70,7 @@ def current_digest(target: Target, host: Host, network: str, endpoint: str) -> s
 
 
 def known_as(target: Target, network: str, endpoint: str) -> tuple[str, str]:
-    """The names that the store knows an endpoint's versions by."""
+    """Return the network and endpoint names under which the store keeps the config versions."""
     return target.allocations.networks[network].first_names(network, endpoint) or (
         network,
         endpoint,
@@ -73,10 +78,10 @@ def known_as(target: Target, network: str, endpoint: str) -> tuple[str, str]:
 
 
 def stale_configs(target: Target, host: Host, delivered: Mapping[str, str]) -> list[str]:
-    """Endpoints whose device was given another config than it should have: `NETWORK/NAME`, sorted.
+    """Return the endpoints whose last exported config differs from the current one.
 
-    `delivered` leads from first names to the digest of what was exported last; who was never given
-    one is not stale.
+    The result is sorted and holds `NETWORK/NAME`. `delivered` maps the first names (`NETWORK/NAME`)
+    to the digest of the config that was exported last. An endpoint without an entry is not stale.
     """
     out = []
     for network, own in sorted(target.intent.networks.items()) if delivered else ():
@@ -89,15 +94,16 @@ def stale_configs(target: Target, host: Host, delivered: Mapping[str, str]) -> l
 
 
 def public_host(intent: Intent, host: Host) -> str:
-    """What clients dial: with `auto` the uplink's address, or the cloud's for it when the uplink
-    has only a private one.
+    """Return the host name or address that clients dial.
 
-    Of several, a public one goes before a private one, IPv4 before IPv6, and the one that the
-    default route sends from before the others. A temporary, deprecated or tentative address is
-    never taken: it goes while clients have it.
+    With `gateway.public_endpoint: auto` this is an address of the uplink. If the uplink has no
+    public IPv4 address, it is the public address that cloud-init recorded, if there is one. Of
+    several addresses a public one is preferred to a private one, then IPv4 to IPv6, then the source
+    address of the default route to others. A temporary, deprecated or tentative address is never
+    used, since it can disappear while clients still dial it.
 
     Raises:
-        WarpError: `auto`, and the uplink has no address that stays.
+        WarpError: `auto` is set, and the uplink has no permanent address.
     """
     wanted = intent.gateway.public_endpoint
     if wanted != "auto":
@@ -114,12 +120,12 @@ def public_host(intent: Intent, host: Host) -> str:
     ):
         return address
     raise WarpError(
-        "gateway.public_endpoint is auto, and the uplink has no address that stays",
+        "gateway.public_endpoint is auto, and the uplink has no permanent address",
         who="operator",
         hint="write the host name or address that clients dial as gateway.public_endpoint",
     )
 
 
 def _is_private(address: str) -> bool:
-    """RFC 1918, RFC 6598 and RFC 4193: what only a NAT makes reachable."""
+    """Whether an address is private: RFC 1918, RFC 6598 (shared) or RFC 4193 (unique local)."""
     return any(ip_address(address) in block for block in PRIVATE)

@@ -1,7 +1,7 @@
-"""A config as a QR code, for phones: text for the terminal, PNG and SVG.
+"""Draw a config as a QR code for phones: as text for the terminal, as PNG, and as SVG.
 
-The code holds the config's text byte for byte. A terminal cell is two modules high; light modules
-are drawn and dark ones left out, because most terminals are dark.
+The code holds the text of the config byte for byte. One terminal cell shows two modules, one above
+the other. Light modules are drawn and dark ones are blank, because most terminals are dark.
 """
 
 from __future__ import annotations

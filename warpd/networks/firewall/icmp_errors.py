@@ -8,8 +8,8 @@ ports could end a connection of another endpoint, or reduce its path MTU.
 
 A genuine error comes from the far end of the connection, or from a router on the way to it. Both
 are behind the same endpoint. The map `shares4` or `shares6` gives the number of the endpoint that
-sent the error (`connection_limits`). The set `sides4` or `sides6` holds the number of each endpoint with
-each of its addresses and routes. The check compares the sender's endpoint with one side of the
+sent the error (`connection_limits`). The set `sides4` or `sides6` holds the number of each endpoint
+with each of its addresses and routes. The check compares the sender's endpoint with one side of the
 connection: its original source if the error goes in the original direction, otherwise its original
 destination.
 

@@ -2,9 +2,9 @@
 
 If a single chain checked the packets, then emptying it, deleting it, or inserting an `accept` at
 its top would let everything pass. Therefore every rule that accepts first sets a bit of the
-packet's mark. A second chain at the same hook drops packets from a network's link without this bit. This
-works because `accept` ends only one chain and not the hook (nft(8), "verdict statement"). If the
-second chain is deleted, the first one still checks.
+packet's mark. A second chain at the same hook drops packets from a network's link without this bit.
+This works because `accept` ends only one chain and not the hook (nft(8), "verdict statement"). If
+the second chain is deleted, the first one still checks.
 
 A mark that another program sets between the two chains keeps the bit, unless the program overwrites
 the whole mark. Only chains of the same priorities can be between the two.
