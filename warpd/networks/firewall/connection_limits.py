@@ -1,9 +1,9 @@
 """Limit how many connections a network and each of its endpoints hold, and open per second.
 
-All namespaces share one limit on the size of the conntrack table (`nf_conntrack_max`). The table of
-the root holds the NATed connections of every network and those of the host. An entry is inserted
-after the last hook (nf_conntrack_confirm() in net/netfilter/nf_conntrack_core.c), so a packet that
-is dropped in FORWARD or INPUT makes no entry.
+The size limit of the conntrack table is one setting for the whole machine (`nf_conntrack_max`). The
+table of the root holds the NATed connections of every network and those of the host. An entry is
+inserted after the last hook (__nf_conntrack_confirm() in net/netfilter/nf_conntrack_core.c), so a
+packet that is dropped in FORWARD or INPUT makes no entry.
 
 An endpoint is identified by a number and not by its source address, since it may use every address
 of its routes. The map `shares4` or `shares6` gives the number for a source address, and
