@@ -125,10 +125,16 @@ def _networks(base: sqlite3.Connection) -> list[_Network]:
         for row in _rows(base, table):
             if row.get("private_key") not in known or not row.get("private_key"):
                 endpoints = tuple(by_network[row.get("id")])
-                ids = [endpoint["id"] for endpoint in endpoints]
-                found = {id_: exported[id_] for id_ in ids if id_ in exported}
-                out.append(_Network(row, endpoints, found, table))
+                out.append(_Network(row, endpoints, _configs_of(endpoints, exported), table))
     return out
+
+
+def _configs_of(
+    endpoints: Iterable[Row], exported: Mapping[Any, Mapping[str, str]]
+) -> dict[Any, Mapping[str, str]]:
+    """Return the exported client configs of these endpoints, by endpoint id."""
+    ids = [endpoint["id"] for endpoint in endpoints]
+    return {id_: exported[id_] for id_ in ids if id_ in exported}
 
 
 def _config_values(row: Row) -> dict[str, str]:
