@@ -1,13 +1,13 @@
-"""The gateway's own guard: our table in the root namespace, shared by all networks.
+"""The gateway's own guard: our table in the root namespace, which all networks share.
 
-Nothing from a network's guarded interface reaches a service of the host, another network, another
-network's range by way of the uplink, or the uplink itself before it is permitted. NAT goes to ports
-on which the gateway does not listen: a mapping on a listening port would hand one client the
-answers meant for that port.
+Packets from a network's guarded interface do not reach a service of the host, another network,
+another network's range by way of the uplink, or the uplink itself, unless they are permitted. NAT
+uses only ports on which the gateway does not listen. A mapping on a listening port would deliver
+packets for that port to a client.
 
-A network that lives in the root itself (VRF) has a part of its own here: maps send what concerns
-its links to its chains, first of all. What its chains let out goes through the same checks as
-everybody's.
+A network in the root itself (VRF) has its own part in this table: maps first send packets of its
+links to its chains. Packets that these chains let out pass the same checks as those of all other
+networks.
 """
 
 from __future__ import annotations
@@ -60,22 +60,21 @@ from warpd.networks.firewall.rules import (
 
 FENCE4 = "warpd: fence4"
 FENCE6 = "warpd: fence6"
-# Before others' source NAT (100), whatever was loaded last: theirs would keep a client's source
-# port.
+# Before the source NAT of other programs (100), in any order of loading. Their NAT would keep the
+# source port of a client.
 NAT_PRIORITY = 90
-TRANSLATED_PRIORITY = 110  # behind everybody's source NAT
+TRANSLATED_PRIORITY = 110  # after the source NAT of all programs
 RAW_PRIORITY, MANGLE_PRIORITY = -300, -150
 PAIR = f"ifname{JOINT}ifname"
-# Routing rules for what leaves; all before the kernel's own for l3mdev (1000).
+# Routing rules for packets that leave. They are before the kernel's l3mdev rule (1000).
 BETTER_PRIORITY, STEER_PRIORITY = 980, 981
-# On packets that came in by a transit link, or are routed inside a namespace: our table is in
-# force. The routing rules of `drop_unmarked` drop a packet whose highest mark byte is zero. The
-# highest byte of every mark of ours is another one: that of MARKS, to which
-# `second_guard.PERMITTED` adds a bit.
+# Our tables set this mark on packets that came in by a transit link, or are routed inside a
+# namespace. The routing rules of `drop_unmarked` drop a packet whose highest mark byte is zero. In
+# every mark of ours this byte is that of MARKS, to which `second_guard.PERMITTED` adds a bit.
 GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
-# After the rules that act on marks of ours, before those for VRFs.
+# After the rules for marks of ours, before the rules for VRFs.
 WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 985
 
 
@@ -84,8 +83,8 @@ def mark_of(table: int) -> int:
 
 
 def fences(table: NftTable | None) -> tuple[tuple[str, ...], bool]:
-    """What our own fence rules say in a table that was read: the links fenced for IPv4, and whether
-    IPv6 is.
+    """Return the links that the fence rules of an observed table fence for IPv4, and whether it
+    fences IPv6.
     """
     rules = (
         [text for chain in table.chains if chain.name == "forward" for text in chain.rules]
@@ -111,14 +110,17 @@ def guard(
     uplinks: Iterable[tuple[str, str, int]],
     ways: Iterable[tuple[str, str, Range]],
 ) -> NftTable:
-    """Our table in the root.
+    """Return our table in the root.
 
-    What comes in by a guarded interface leaves by the links that `uplinks` says, as (guarded
-    interface, link, IP version), wherever it goes, and by those of `ways`, as (guarded interface,
-    link, range), towards that range. `ranges` are all networks' own ranges, `routed` those that
-    keep their source, `sources` all that may come in by guarded interfaces, `transits` the links
-    between networks and the root, `listening` the UDP ports, `guarded_ifaces` the links by which
-    networks come in, `port_blocks` those in use.
+    - `uplinks`: (guarded interface, link, IP version): packets from the interface may leave by the
+      link to any destination.
+    - `ways`: (guarded interface, link, range): packets may leave by the link to this range.
+    - `ranges`: the ranges of all networks; `routed`: those without NAT.
+    - `sources`: the source ranges that may come in by guarded interfaces.
+    - `transits`: the links between networks and the root.
+    - `listening`: the UDP ports on which the gateway listens.
+    - `guarded_ifaces`: the links by which packets of networks come in.
+    - `port_blocks`: the blocks in use.
     """
     sets = (
         *(
@@ -208,10 +210,9 @@ def guard(
 def _ways(
     uplinks: Sequence[tuple[str, str, int]], ways: Iterable[tuple[str, str, Range]]
 ) -> Iterator[NftSet]:
-    """Where each network may leave.
+    """Return the links by which each network may leave.
 
-    A guarded interface stands beside a link of the host, so that no network leaves by another's
-    way.
+    Every element names a guarded interface too, so that no network leaves by the link of another.
     """
     towards: dict[str, list[Range]] = {}
     for iface, link, target in ways:
@@ -232,7 +233,7 @@ def _from_ours() -> dict[str, object]:
 
 
 _UNMARKED = match(meta("mark"), 0)
-# On what came in by a network in the root: its own part of the table judges that, to a verdict.
+# The mark of packets from a network in the root (VRF). Its own part of the table gives the verdict.
 _OF_A_VRF = match(meta("mark"), between(MARKS, MARKS + TABLES_LAST))
 _BY_TRANSIT = match(
     meta("iifname"), "dn-*"
@@ -242,12 +243,11 @@ _BY_TRANSIT = match(
 def drop_unmarked(
     netns: str, links: Sequence[str], versions: Sequence[int], owner: str, inside: Key | None = None
 ) -> list[KernelObject]:
-    """Routing rules that drop what came in by these links without a mark of ours: without our table
-    nothing is forwarded.
+    """Return routing rules that drop packets from these links without a mark of ours.
 
-    Our table marks in prerouting, before the route is looked up. `nft flush ruleset` takes the
-    marks away, and with them every way on. What is addressed to this namespace itself is looked up
-    earlier (rule 0, table local).
+    Our table sets the marks in prerouting, before the route lookup. After `nft flush ruleset` there
+    are no marks, and nothing is forwarded. Packets to this namespace itself do not meet these
+    rules: the kernel looks them up before (rule 0, table local).
     """
     return [
         Rule(
@@ -268,12 +268,12 @@ def drop_unmarked(
 
 
 def drop_unmarked_within(link: str, prefixes: Iterable[Range], owner: str) -> list[KernelObject]:
-    """The same in the root for IPv4 packets that came in by a port of a VRF, towards addresses of
-    the VRF's own network.
+    """Return such rules for IPv4 packets that came in by a port of a VRF, to addresses of the VRF's
+    own network.
 
-    Before the rule of `OWN_PRIORITY` for that link: an IPv4 packet of a VRF is looked up as of the
-    port that it came in by, not of the VRF (net/ipv4/ip_input.c, ip_rcv_finish keeps the device
-    from before l3mdev_ip_rcv).
+    They are before the rule of `OWN_PRIORITY` for that link. The kernel looks up an IPv4 packet of
+    a VRF with the port that it came in by and not with the VRF (ip_rcv_finish() in
+    net/ipv4/ip_input.c keeps the device from before l3mdev_ip_rcv()).
     """
     return [
         Rule(
@@ -293,13 +293,14 @@ def drop_unmarked_within(link: str, prefixes: Iterable[Range], owner: str) -> li
 
 
 def drop_unmarked_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> list[KernelObject]:
-    """The same for IPv4 packets of VRFs towards other addresses, by the ranges of their sources.
+    """Return such rules for IPv4 packets of VRFs to other addresses, by their source ranges.
 
-    The check of the source (rp_filter) looks up the way back, as if it came in by the link that the
-    packet would leave by, on behalf of the packet's VRF (net/ipv4/fib_frontend.c,
-    __fib_validate_source). From Linux 6.15 on, and in stable kernels that have taken that over,
-    rules of `drop_unmarked` for the VRF select it; others need these. Nothing else is looked up so:
-    what comes in by such a link itself belongs to no VRF.
+    They act on the check of the source (rp_filter). This check looks up the reverse route, as if a
+    packet came in by the link that the checked packet would leave by, on behalf of its VRF
+    (__fib_validate_source() in net/ipv4/fib_frontend.c). Since Linux 6.15, and in stable kernels
+    with this change, the rules of `drop_unmarked` for the VRF match this lookup. Older kernels need
+    these rules. No other lookup matches them, since packets that really come in by such a link
+    belong to no VRF.
     """
     return [
         Rule(
@@ -318,19 +319,19 @@ def drop_unmarked_beyond(links: Iterable[str], prefixes: Iterable[Range]) -> lis
 
 
 def drop_unmarked_to(prefixes: Iterable[Range], owner: str = "") -> list[KernelObject]:
-    """The same in the root by ranges of namespaces: what goes to them, and IPv4 packets that come
-    from them.
+    """Return such rules for the root, by ranges of namespaces: for packets to these ranges, and for
+    IPv4 packets from them.
 
-    What goes there, answers from the uplink above all, bears a mark of ours as well. Without our
+    Packets to these ranges, mostly replies from the uplink, have a mark of ours too. Without our
     table nobody reaches the network's end of a transit link, or what is behind it.
 
-    For IPv4 packets that come from there a rule by the incoming link would also meet the check of
-    the source of every answer (rp_filter of the uplink): that looks up an answer's way in reverse,
-    as if it came in by the link that it will leave by, and without a mark (net/ipv4/fib_frontend.c,
-    __fib_validate_source). So it is this check, on the transit link itself, that is made to fail:
-    there it takes the packet's mark (src_valid_mark), and without one its source is unreachable.
-    IPv6 has no such check, and `drop_unmarked`. The host's own packets to those ranges come in by
-    no link but lo.
+    IPv4 packets from these ranges cannot be dropped by a rule for the incoming link. Such a rule
+    would also match the source check of every reply (rp_filter of the uplink), which looks up the
+    reverse route without a mark, as if the reply came in by the link that it will leave by
+    (__fib_validate_source() in net/ipv4/fib_frontend.c). Instead, these rules let the source check
+    on the transit link itself fail: there it uses the packet's mark (src_valid_mark), and without a
+    mark the source is unreachable. IPv6 has no source check, so `drop_unmarked` can be used. The
+    host's own packets to these ranges come in by lo.
     """
     out: list[KernelObject] = []
     for prefix in prefixes:
@@ -364,8 +365,8 @@ def _forward(host: Host) -> tuple[str, ...]:
         rule("what leaves a network", _from_ours(), jump("out")),
         rule("networks in the root", dispatch("oifname", "reply_map")),
         rule("what comes back to one", _to_ours(), jump("back")),
-        # Not accepted by us, so that no mark is set: a bridged packet that br_netfilter shows would
-        # take it along into its tunnel, and be routed by it there.
+        # This rule returns and does not accept, so that no mark is set. A bridged packet, which
+        # br_netfilter passes here, would keep the mark in its tunnel and be routed by it.
         rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), RETURN),
     ]
     for link in sorted(host.fence4):
@@ -377,11 +378,11 @@ def _forward(host: Host) -> tuple[str, ...]:
 
 
 def _input() -> list[str]:
-    """Neighbour discovery is for transit links alone: a WireGuard device has no neighbours to look
-    for.
+    """Return the rules of the chain `input`.
 
-    It comes in by the device itself, not by its VRF (drivers/net/vrf.c, vrf_ip6_rcv), so that
-    `inputs` does not see it.
+    Neighbour discovery is accepted only on transit links, since a WireGuard device needs none. It
+    comes in by the device itself and not by its VRF (vrf_ip6_rcv() in drivers/net/vrf.c), so
+    `inputs` does not match it.
     """
     neighbours = members("nd-neighbor-solicit", "nd-neighbor-advert")
     discovery = match(payload("icmpv6", "type"), neighbours)
@@ -395,8 +396,9 @@ def _input() -> list[str]:
 
 
 def _transit_from_outside(family: str, version: int) -> Sequence[str]:
-    """A host answers on every address that it has, by whatever link a packet comes in: on those of
-    transit links, too.
+    """Return rules that drop packets from outside to addresses of transit links.
+
+    A host answers on all of its addresses, whatever link a packet comes in by.
     """
     outside = match(meta("iifname"), "lo", op="!=")
     return drops(
@@ -405,11 +407,11 @@ def _transit_from_outside(family: str, version: int) -> Sequence[str]:
 
 
 def _steer() -> list[str]:
-    """Answers to what a network in the root sent find their way to its table by the mark of their
-    connection.
+    """Return the rules that set marks.
 
-    All that came in by a guarded interface bears a mark of ours from here on; `steering` and
-    `drop_unmarked` act on it.
+    Replies to a network in the root get the mark of their connection, which leads them to its
+    routing table. All packets from guarded interfaces get a mark of ours; `steering` and
+    `drop_unmarked` use it.
     """
     answered = match({"ct": {"key": "direction"}}, "reply")
     own = match({"ct": {"key": "mark"}}, between(MARKS, MARKS + TABLES_LAST))
@@ -433,8 +435,9 @@ def _steer() -> list[str]:
 
 
 def _of_a_network() -> Iterator[dict[str, object]]:
-    """Of a connection that a network began; before its address is translated back, only the
-    connection tells.
+    """Return matches for packets of a connection that a network opened.
+
+    They match the connection, since the address of a reply is not translated back yet.
     """
     for family, version in (("ip", 4), ("ip6", 6)):
         yield match({"ct": {"key": f"{family} saddr", "dir": "original"}}, f"@sources{version}")
@@ -459,8 +462,10 @@ def _out() -> list[str]:
 
 
 def _carried() -> list[str]:
-    """What is translated is of a protocol that NAT keeps apart, by name: in some packets nft finds
-    none (`networks.policy`).
+    """Return rules that drop translated packets, unless their protocol is one that NAT separates.
+
+    The permitted protocols are listed, since nft finds no protocol in some packets
+    (`networks.policy`).
     """
     return [
         rule("keeps its source", match(payload("ip", "saddr"), "@routed4"), RETURN),
@@ -479,8 +484,8 @@ def _carried() -> list[str]:
 
 
 def _by_a_way() -> Iterator[str]:
-    """What is permitted, by the uplink that is meant, or by a link of the host that leads to what
-    the network may reach.
+    """Return rules that permit packets by the network's uplink, or by a link of the host that leads
+    to a range that the network may reach.
     """
     granted, pair = match(meta("iifname"), "@permitted_ifaces"), (meta("iifname"), meta("oifname"))
     for family, version in (("ip", 4), ("ip6", 6)):
@@ -521,8 +526,9 @@ def _leaves() -> str:
 
 
 def _untranslated() -> Iterator[str]:
-    """What leaves bears an inner source only where the network keeps it, whoever took the chains
-    that translate away.
+    """Return rules that drop packets that leave with an inner source of a network with NAT.
+
+    They work also if somebody deleted the chains that translate.
     """
     for family, version in (("ip", 4), ("ip6", 6)):
         source = payload(family, "saddr")
@@ -532,10 +538,10 @@ def _untranslated() -> Iterator[str]:
 
 
 def steering(host: Host) -> list[KernelObject]:
-    """Where the host's own default route leads over another link than the one named as uplink: the
-    way over the uplink.
+    """Return the routes and rules that send packets over the uplink that `uplink:` names, if the
+    host's default route uses another link.
 
-    Every better route of the host counts all the same.
+    More specific routes of the host still take precedence.
     """
     out: list[KernelObject] = []
     for hop in host.hops:
@@ -568,7 +574,9 @@ def steering(host: Host) -> list[KernelObject]:
 
 
 def tag(host: Host) -> str:
-    """What a link of a network remembers of our fences, those too that others have taken over."""
+    """Return the `tag` that records our fences at a network's link, also those that other programs
+    have taken over.
+    """
     fenced4 = host.uplink in host.fence4 if host.uplink else host.tagged4
     four = TAG_FENCE4 if fenced4 or host.taken4 else 0
     six = TAG_FENCE6 if host.fence6 or host.taken6 else 0
@@ -576,8 +584,10 @@ def tag(host: Host) -> str:
 
 
 def _fenced(host: Host, six: bool) -> list[KernelObject]:
-    """The fence once more, without our table: by the links that carry networks nothing is forwarded
-    that no table of ours has marked, where the host forwarded for nobody before.
+    """Return routing rules that repeat the fence without our table.
+
+    If the host did not forward before, packets from the links that carry networks are forwarded
+    only with a mark of our tables.
     """
     carry = {link.name for link in host.exits} | {*host.uplinks6}
     six_links = sorted(carry) if six and host.fence6 else []
@@ -588,7 +598,7 @@ def _fenced(host: Host, six: bool) -> list[KernelObject]:
 
 
 def settings(host: Host, six: bool) -> list[KernelObject]:
-    """What the host itself must forward: answers that come in by its exits, and IPv6 at all."""
+    """Return the host's forwarding settings: IPv4 on the egress links, for replies, and IPv6."""
     out: list[KernelObject] = [
         Sysctl(
             ROOT,
@@ -601,9 +611,9 @@ def settings(host: Host, six: bool) -> list[KernelObject]:
     out += _fenced(host, six)
     if not six:
         return out
-    # A forwarding host believes no router unless told 2: it would lose the routes that it has from
-    # one. So every link is told before forwarding goes on; where forwarding was on already, that
-    # choice is the operator's.
+    # A forwarding host ignores router advertisements unless accept_ra is 2, and would lose its
+    # routes from them. So this is set on every link before forwarding is turned on. If forwarding
+    # was on already, the operator decides about accept_ra.
     told: list[KernelObject] = []
     if host.fence6:
         paths = (f"net/ipv6/conf/{name}/accept_ra" for name in host.ra_links)
