@@ -27,6 +27,8 @@ RANGES = "tests/unit/networks/test_special_ranges.py"
 LINKS = "tests/live/test_links_of_others.py"
 FLUSH = "tests/packets/test_under_fire.py"
 INCREMENTAL = "tests/laws/test_incremental_laws.py"
+SUSPENSIONS = "tests/laws/test_suspension_laws.py"
+SUSPENDED = "tests/unit/daemon/test_suspended.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1512,6 +1514,61 @@ else:
                 "warpd.networks.resolved:is_in_force",
                 "self.intent.endpoints[name].enabled and name not in self.withheld",
                 "self.intent.endpoints[name].enabled",
+            ),
+        ),
+    ),
+    Mutant(
+        "a suspended endpoint stays connected",
+        SUSPENSIONS,
+        (
+            Edit(
+                "warpd.networks.resolved:withheld_endpoints",
+                "expired | (suspended & network.endpoints.keys())",
+                "expired",
+            ),
+        ),
+    ),
+    Mutant(
+        "a suspension goes by the name of now, so that a rename ends it",
+        SUSPENDED,
+        (
+            Edit(
+                "warpd.allocation.suspensions:suspended_in",
+                "allocation.first_name or network",
+                "network",
+            ),
+        ),
+    ),
+    Mutant(
+        "a lost file of suspensions is taken for an empty one",
+        SUSPENDED,
+        (
+            Edit(
+                "warpd.store.suspensions:refresh",
+                "found is None and self._on_disk",
+                "False",
+            ),
+        ),
+    ),
+    Mutant(
+        "a clock that is set back prolongs a suspension",
+        SUSPENDED,
+        (
+            Edit(
+                "warpd.store.suspensions:_is_over",
+                "self._since_epoch() >= item.until_s or self._monotonic() >= self._ends[item]",
+                "self._since_epoch() >= item.until_s",
+            ),
+        ),
+    ),
+    Mutant(
+        "an endpoint is resumed although that could not be written down",
+        SUSPENDED,
+        (
+            Edit(
+                "warpd.store.suspensions:remove",
+                "self._write(left)",
+                "self._store.stamp(SUSPENDED)",
             ),
         ),
     ),
