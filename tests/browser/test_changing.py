@@ -57,13 +57,14 @@ def test_a_network_is_reviewed_applied_and_kept(
 def test_a_change_is_taken_back(visit: Callable[..., Visit], gateway: Gateway) -> None:
     window = visit()
     window.sign_in("operator", "olga")
-    networks = len(gateway.ask("GET", "/v1/networks")["networks"])
+    networks, before = len(gateway.ask("GET", "/v1/networks")["networks"]), gateway.yaml
     review_new_network(window, "taken-back")
     window.press("Apply")
     window.page.wait_for_selector("text=Go back now")
     window.press("Go back now")
     window.page.wait_for_url(gateway.origin + "/")
     gateway.until(lambda: len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks)
+    assert gateway.yaml == before, "the bar puts it back too, unless told not to"
 
 
 def test_what_is_wrong_with_a_form_is_shown_beside_it(visit: Callable[..., Visit]) -> None:
@@ -127,3 +128,8 @@ def test_a_closed_browser_undoes_what_it_applied(
     assert len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks + 1
     window.context.close()
     gateway.until(lambda: len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks)
+    other = visit()
+    other.sign_in("operator", "olga")
+    assert "left-alone" in gateway.yaml
+    other.press("Put the YAML back")
+    gateway.until(lambda: "left-alone" not in gateway.yaml)

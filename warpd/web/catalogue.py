@@ -62,6 +62,8 @@ TEXT: Final[Mapping[str, str]] = {
     "confirm.by": "Applied by {by}.",
     "confirm.else": "Otherwise the gateway goes back to #{number} at",
     "confirm.else-nothing": "Otherwise everything is removed again at",
+    "confirm.files": "and the YAML",
+    "confirm.files-back": "Put the YAML back",
     "confirm.keep": "Keep",
     "confirm.back": "Go back now",
     # -- now

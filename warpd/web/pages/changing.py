@@ -19,6 +19,8 @@ from warpd.web.visit import Visit, arrive, see_other
 CONFIRM_S: Final = 60
 CONFIRM_CHOICES_S: Final = (30, 60, 300, 1800)
 SHOWN_AGAIN: Final = frozenset({400, 404, 409, 413, 422})  # what the form can mend
+# Why files cannot be put back: the kernel goes back all the same.
+FILES_STAY: Final = frozenset({"file-changed", "nothing-kept", "source"})
 UNDONE_OPS: Final = ("remove_endpoint", "rotate_endpoint")
 
 
@@ -269,8 +271,17 @@ async def confirm(request: Request) -> Response:
 
 
 async def rollback(request: Request) -> Response:
-    """Undo what waits to be confirmed."""
-    return await _act(request, "/v1/rollback", {})
+    """Undo what waits to be confirmed, and put the files back where that loses no edit."""
+    visit = await arrive(request)
+    form = await visit.form()
+    body = {"files": True} if form.get("files") else {}
+    try:
+        await visit.daemon.post("/v1/rollback", body)
+    except DaemonError as failure:
+        if not body or failure.code not in FILES_STAY:
+            raise
+        await visit.daemon.post("/v1/rollback", {})
+    return see_other("/")
 
 
 async def go_back(request: Request) -> Response:
