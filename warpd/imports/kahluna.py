@@ -9,12 +9,11 @@ frame in the older gateway, so there is nothing to stay compatible with.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from warpd.errors import WarpError
@@ -22,6 +21,9 @@ from warpd.imports.found import ImportBuilder, ImportOptions, ImportResult, deco
 from warpd.intent.network_types import NETWORK_TYPES, traits
 from warpd.intent.types import is_host, is_link_name
 from warpd.keys import derivation
+
+if TYPE_CHECKING:
+    import sqlite3
 
 KIND: Final = "a KahLuna WARP database"
 _TYPES: Final = {"remote-resource-gw": "remote-resource-gateway"}
@@ -60,6 +62,8 @@ def read(_raw: bytes, wanted: ImportOptions) -> ImportResult:
     Raises:
         WarpError: the file cannot be read as an SQLite database.
     """
+    import sqlite3  # by an import alone: the daemon loads this package for its CSV
+
     finds = ImportBuilder(wanted)
     try:
         base = sqlite3.connect(f"file:{quote(wanted.file)}?mode=ro", uri=True)
