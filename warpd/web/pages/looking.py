@@ -20,6 +20,7 @@ NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 HAPPENINGS_SHOWN: Final = 8
 EVENTS_MAX: Final = 500
 CHANGES_SHOWN: Final = 5
+IN_THE_BAR: Final = frozenset({"confirm-pending"})  # which says it better
 CHECK_ORDER: Final = ("fail", "warn", "ok")
 
 
@@ -40,7 +41,7 @@ async def now(request: Request) -> Response:
         "now.html",
         command="warpctl status",
         status=status,
-        conditions=status["conditions"],
+        conditions=[row for row in status["conditions"] if row["code"] not in IN_THE_BAR],
         daemon=visit.about_daemon,
         wrong=summary.wrong_networks(networks, failing),
         network_count=len(networks),
