@@ -218,7 +218,11 @@ async def set_yaml(request: Request) -> Response:
 
 def _yaml_page(visit: Visit, files: Mapping[str, str], failure: DaemonError | None) -> Response:
     return visit.page(
-        "yaml.html", _status_of(failure), command="warpctl edit", files=files, failure=failure
+        "yaml.html",
+        _status_of(failure),
+        command="warpctl validate; warpctl plan",
+        files=files,
+        failure=failure,
     )
 
 
