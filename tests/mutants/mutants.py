@@ -19,6 +19,9 @@ ROOT_GUARD = "tests/unit/networks/firewall/test_root.py"
 LIMITS = "tests/unit/networks/test_limits.py"
 ADMISSION = "tests/unit/daemon/http/test_admission.py"
 API = "tests/unit/daemon/http/test_routes.py"
+CHANGES = "tests/unit/daemon/http/test_changes.py"
+KILLED_CHANGE = "tests/unit/daemon/test_change_killed.py"
+RESTORED = "tests/unit/service/test_restored_files.py"
 RESTRICT = "tests/unit/intent/test_intersection.py"
 UNWRITTEN = "tests/unit/service/test_commitment.py"
 OWNERSHIP = "tests/unit/intent/test_ownership.py"
@@ -1317,6 +1320,61 @@ else:
                 "warpd.daemon.http.route:HttpRoute.require",
                 "require_right(identity, self.right)",
                 "require_right(identity, Right.LOOK)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a change is applied though its files have moved",
+        CHANGES,
+        (
+            Edit(
+                "warpd.service.candidates:_refuse_moved",
+                "identity(session.files()) != base",
+                "False",
+            ),
+        ),
+    ),
+    Mutant(
+        "a change is applied by another plan than reviewed",
+        CHANGES,
+        (
+            Edit(
+                "warpd.service.candidates:still_reviewed",
+                "refuse_stale(kernel, session.target(read, create=False), digest)",
+                "None",
+            ),
+        ),
+    ),
+    Mutant(
+        "an own change applies what others have written",
+        CHANGES,
+        (
+            Edit(
+                "warpd.daemon.http.changes:apply_change",
+                "candidate.applies.outside(request.who.sees)",
+                "candidate.changes.outside(request.who.sees)",
+            ),
+        ),
+    ),
+    Mutant(
+        "half of a change outlives a kill",
+        KILLED_CHANGE,
+        (
+            Edit(
+                "warpd.daemon.desired_state:DesiredState._read_if_changed",
+                "take_back_half(self._session)",
+                "None",
+            ),
+        ),
+    ),
+    Mutant(
+        "a rollback of files loses an edit",
+        RESTORED,
+        (
+            Edit(
+                "warpd.service.restored_files:_refuse_edited",
+                'digest not in (history.refused, entry.digest if entry is not None else "")',
+                "False",
             ),
         ),
     ),

@@ -633,3 +633,15 @@ def test_a_problem_with_another_network_does_not_name_it(
     assert [row["path"] for row in answer["problems"]] == [f"networks.{own}.port"] * shown
     assert all(row["where"]["line"] > 10 for row in answer["problems"])
     assert ("not seen" in answer["hint"]) is (not shown)
+
+
+def test_what_another_network_was_allocated_cannot_be_taken(gateway: Gateway) -> None:
+    """The YAML of the other one leaves its port to warpd."""
+    taken = gateway.daemon.session.store.read_allocations().networks["web"].port
+    change = {"edits": [edit("set_network", fields={"port": taken})]}
+    before = gateway.everything
+    assert gateway.post("/v1/changes", change)[0] == 422
+    gateway.become("operator", "corp")
+    status, answer = gateway.post("/v1/changes", change)
+    assert status == 422 and "web" not in json.dumps(answer)
+    assert gateway.everything == before
