@@ -32,6 +32,7 @@ from warpd.service.views.render import VERSION
 from warpd.service.views.suspension import suspended_json
 from warpd.service.workspace import Session
 
+PATIENCE_S: Final = 10.0  # how long a command waits for another one that is at work
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -150,7 +151,8 @@ def suspend_alone(session: Session, kernel: Kernel, request: SuspendRequest) -> 
         WarpError: nothing was applied yet, there is no such endpoint, or a request is refused.
         Busy: somebody else is at work. DumpError: the kernel could not be read.
     """
-    with session.store.writer_if_possible("warpctl endpoint suspend", make=False) as obstacle:
+    lock = session.store.writer_if_possible("warpctl endpoint suspend", PATIENCE_S, make=False)
+    with lock as obstacle:
         target = _target(session, kernel)
         item = suspension(target, request, session.suspensions.now_s)
         why = session.suspensions.add(item, obstacle)
@@ -166,7 +168,7 @@ def resume_alone(session: Session, kernel: Kernel, name: str) -> dict[str, Any]:
         WarpError: it is not suspended, or that could not be written down.
         Busy: somebody else is at work. DumpError: the kernel could not be read.
     """
-    with session.store.writer("warpctl endpoint resume"):
+    with session.store.writer("warpctl endpoint resume", PATIENCE_S):
         target = _target(session, kernel)
         network, endpoint = split_name(target, name)
         if session.suspensions.remove(first_names(target.allocations, network, endpoint)) is None:
