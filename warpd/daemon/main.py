@@ -14,7 +14,7 @@ def main() -> None:
     # structlog loads rich where it is installed, to print tracebacks in colour (structlog.dev): 3.8
     # of the 60 MiB that an idle service may take, for one that logs lines of JSON or logfmt.
     # asyncio loads ssl where it is installed, 1.0 MiB, for a unix socket without TLS.
-    with hidden("rich", "ssl"):
+    with hidden("rich", "ssl", "greenlet"):
         import structlog  # noqa: F401  # first, with asyncio, so that the others find them loaded
 
     from warpd.daemon.options import parse

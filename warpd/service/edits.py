@@ -3,6 +3,8 @@
 This module finds the file that an edit goes to, refuses edits that make no sense, and checks the
 whole intent together with the change. `yamlfile.editor` changes the text; `write` and
 `store.atomic_file` are the only ones that write. The commands and the daemon both edit by it.
+
+The editor is loaded with the first edit: an idle daemon has no memory to spare for it.
 """
 
 from __future__ import annotations
@@ -13,16 +15,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from warpd.allocation.model import Allocations
 from warpd.errors import Finding, InvalidIntent, WarpError
-from warpd.imports.csv import Roster
 from warpd.intent.file_names import FOLDER, MAIN_FILE
 from warpd.intent.loader import Loaded, load
 from warpd.service.workspace import Session
 from warpd.store.atomic_file import create, replace, told
-from warpd.yamlfile import editor
+
+if TYPE_CHECKING:
+    from warpd.imports.csv import Roster
 
 BOM: Final = b"\xef\xbb\xbf"
 EMPTY: Final = "networks: {}\n"  # what an edit starts from where there is no file yet
@@ -124,6 +127,8 @@ def network_fields(files: YamlFiles, name: str) -> Mapping[str, Any]:
     Raises:
         WarpError: there is no such network.
     """
+    from warpd.yamlfile import editor
+
     if name not in files.owners:
         raise WarpError(
             f"there is no network {name}",
@@ -154,6 +159,8 @@ def endpoint_fields(files: YamlFiles, network: str, name: str) -> Mapping[str, A
     Raises:
         WarpError: there is no such endpoint.
     """
+    from warpd.yamlfile import editor
+
     endpoints = endpoints_of(files, network)
     if name not in endpoints:
         raise WarpError(
@@ -180,6 +187,8 @@ def edited(files: YamlFiles, edit: Edit) -> YamlFiles:
 
 
 def _add_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    from warpd.yamlfile import editor
+
     if edit.network in files.owners:
         raise WarpError(
             f"network {edit.network} is there already, in {files.owners[edit.network]}",
@@ -194,6 +203,8 @@ def _add_network(files: YamlFiles, edit: Edit) -> YamlFiles:
 
 
 def _remove_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    from warpd.yamlfile import editor
+
     network_fields(files, edit.network)
     path = files.owners[edit.network]
     less = _changed(files, path, lambda text: editor.remove_network(text, edit.network))
@@ -212,12 +223,16 @@ def add_endpoints(
     Raises:
         EditRefused, WarpError: as `edited`.
     """
+    from warpd.yamlfile import editor
+
     network_fields(files, network)
     path = files.owners[network]
     return _changed(files, path, lambda text: editor.add_endpoints(text, network, endpoints))
 
 
 def _remove_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    from warpd.yamlfile import editor
+
     endpoint_fields(files, edit.network, edit.endpoint)
     return _changed(
         files,
@@ -228,6 +243,8 @@ def _remove_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
 
 def _rotate_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
     """Raise `rotation`: unless that changes nothing, because every key is given."""
+    from warpd.yamlfile import editor
+
     fields = endpoint_fields(files, edit.network, edit.endpoint)
     derived = fields.get("preshared_key", True) is True and not fields.get("preshared_key_file")
     if fields.get("public_key") and not derived:
@@ -261,6 +278,8 @@ def _set(
     Raises:
         WarpError: there are none, or one to remove does not exist.
     """
+    from warpd.yamlfile import editor
+
     if not edit.fields:
         raise WarpError(
             "nothing to change was named",
@@ -285,6 +304,8 @@ def _set(
 
 
 def _rename_network(files: YamlFiles, edit: Edit) -> YamlFiles:
+    from warpd.yamlfile import editor
+
     fields = network_fields(files, edit.network)
     path = files.owners[edit.network]
     former = _former(edit.network, fields, files.allocations.networks)
@@ -298,6 +319,8 @@ def _rename_network(files: YamlFiles, edit: Edit) -> YamlFiles:
 
 
 def _rename_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
+    from warpd.yamlfile import editor
+
     fields = endpoint_fields(files, edit.network, edit.endpoint)
     allocation = files.allocations.networks.get(edit.network)
     allocated = allocation.endpoints if allocation is not None else {}

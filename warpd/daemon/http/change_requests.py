@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from warpd.daemon.http.messages import BODY_MAX, HttpError
 from warpd.intent.model import Endpoint, Network
 from warpd.service.edits import Edit
-from warpd.yamlfile.editor import nearest
 
 EDITS_MAX: Final = 200
 NAME_MAX: Final = 200  # characters of a name
@@ -37,6 +36,8 @@ def _plain(value: Any, depth: int = DEPTH_MAX) -> bool:
 def _check_fields(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     for name, value in fields.items():
         if name not in known:
+            from warpd.yamlfile.editor import nearest  # with the first mistake
+
             raise ValueError(f"there is no field {name[:40]}: {nearest(name, known)}")
         if value is not None and not _plain(value):
             text = "no text, whole number, true or false, nor a list or object of these"

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from warpd.daemon.http import visibility
 from warpd.daemon.http.change_requests import (
@@ -26,7 +26,6 @@ from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, jso
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
-from warpd.imports.csv import Roster, roster
 from warpd.service.candidates import MASS_REMOVAL, Candidate, YamlSnapshot, identity
 from warpd.service.edits import (
     Draft,
@@ -44,6 +43,9 @@ from warpd.service.patch import patch_of
 from warpd.service.rights import Identity, Right
 from warpd.service.views.render import finding_json
 from warpd.service.views.scoped import diff_of_networks
+
+if TYPE_CHECKING:
+    from warpd.imports.csv import Roster
 
 CSV_NAME: Final = "csv"  # of the text, in findings
 EDITING_S: Final = 20.0  # the longest that edits of a large file may take
@@ -155,6 +157,8 @@ def _drafted(
         if isinstance(asked, FilesBody):
             files = replaced(files, asked.contents)
         elif isinstance(asked, CsvBody):
+            from warpd.imports.csv import roster  # with the first list
+
             there = endpoints_of(files, asked.network)
             rows = roster(asked.csv.encode(), CSV_NAME, there, asked.type)
             if rows.endpoints:
