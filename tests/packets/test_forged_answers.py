@@ -288,5 +288,5 @@ def says(field: Field, one: Open) -> bool:
     target, ident = PEER[one.version], new_ident()
     if one.kind == "udp":
         return tunnel.host.udp(target, SERVICE, ident, sport=one.sport)
-    about = {"dst": target, "port": SERVICE, "payload": ident, "timeout_s": 3}
+    about = {"dst": target, "port": SERVICE, "payload": ident, "timeout_s": 20}
     return bool(tunnel.host.do("tcp_say", **about) == ident)
