@@ -9,7 +9,7 @@ from warpd.daemon.http.credentials import require_fresh
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
-from warpd.service.rights import Right
+from warpd.service.rights import Identity, Right
 
 
 async def apply(services: Services, request: HttpRequest) -> HttpResponse:
@@ -22,6 +22,7 @@ async def apply(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def confirm(services: Services, request: HttpRequest) -> HttpResponse:
     """Keep what was applied with a time to confirm."""
+    _refuse_of_others(services, request.who)
     return await _change(services, request, "confirm", {})
 
 
@@ -30,7 +31,20 @@ async def rollback(services: Services, request: HttpRequest) -> HttpResponse:
     if "to" in request.arguments:
         require_right(request.who, Right.ADMINISTER)
         require_fresh(request.who)
+    _refuse_of_others(services, request.who)
     return await _change(services, request, "rollback", {"to": int, "files": bool})
+
+
+def _refuse_of_others(services: Services, who: Identity) -> None:
+    """Whoever sees some networks only keeps or undoes what they have applied themselves.
+
+    Raises:
+        HttpError: 409 for what somebody else has applied, and where nothing waits.
+    """
+    pending = services.daemon().get("pending_confirm") or {}
+    if not who.sees_all and pending.get("by") != who.user:
+        text = f"nothing that {who.user} has applied waits to be confirmed"
+        raise HttpError(409, text, code="not-yours", hint="see /v1/status: pending_confirm")
 
 
 async def _change(
@@ -52,6 +66,6 @@ async def _change(
 CHANGE = Right.CHANGE
 ROUTES: Final = (
     HttpRoute("POST", "/v1/apply", CHANGE, NetworkScope.GATEWAY, apply),
-    HttpRoute("POST", "/v1/confirm", CHANGE, NetworkScope.GATEWAY, confirm),
-    HttpRoute("POST", "/v1/rollback", CHANGE, NetworkScope.GATEWAY, rollback),
+    HttpRoute("POST", "/v1/confirm", CHANGE, NetworkScope.FILTERED, confirm),
+    HttpRoute("POST", "/v1/rollback", CHANGE, NetworkScope.FILTERED, rollback),
 )

@@ -53,6 +53,7 @@ class Gateway:
             if request.verb in CHANGING:
                 daemon.mailbox.moment += 1
                 daemon.scheduler.hear(None, daemon.now_s)
+                daemon.publisher.changed()
             is_status = request.verb == "status"
             request.answer.set_result(daemon.publisher.view(answer) if is_status else answer)
         except Exception as failure:

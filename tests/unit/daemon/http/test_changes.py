@@ -591,6 +591,19 @@ def test_a_change_of_others_is_not_there(gateway: Gateway, monkeypatch: pytest.M
     assert gateway.post("/v1/changes", {"edits": [ADD]})[0] == 403
 
 
+def test_whoever_sees_some_networks_keeps_and_undoes_what_is_their_own(gateway: Gateway) -> None:
+    gateway.become("operator", "corp")
+    assert gateway.post("/v1/confirm", {})[1]["code"] == "not-yours"
+    own = gateway.token
+    assert gateway.apply(gateway.change(ADD), confirm_within_s=60)[0] == 200
+    gateway.become("operator", "corp")
+    for path in ("/v1/confirm", "/v1/rollback"):
+        status, answer = gateway.post(path, {})
+        assert (status, answer["code"]) == (409, "not-yours")
+    gateway.token = own
+    assert gateway.post("/v1/confirm", {})[0] == 200
+
+
 def test_what_others_have_written_is_not_applied_by_an_own_change(gateway: Gateway) -> None:
     """The YAML of another network has changed, and is not in force yet."""
     text = gateway.daemon.config.read_text()

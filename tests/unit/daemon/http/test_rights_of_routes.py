@@ -41,8 +41,8 @@ GET     /v1/events                          look        F
 GET     /v1/openapi.json                    look        F
 GET     /metrics                            look        G
 POST    /v1/apply                           change      G
-POST    /v1/confirm                         change      G
-POST    /v1/rollback                        change      G
+POST    /v1/confirm                         change      F
+POST    /v1/rollback                        change      F
 GET     /v1/yaml                            change      G
 POST    /v1/changes                         change      F
 POST    /v1/changes/{id}/apply              change      F
