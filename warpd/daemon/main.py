@@ -13,9 +13,13 @@ def main() -> None:
     open_standard_streams()
     # structlog loads rich where it is installed, to print tracebacks in colour (structlog.dev): 3.8
     # of the 60 MiB that an idle service may take, for one that logs lines of JSON or logfmt.
-    # asyncio loads ssl where it is installed, 1.0 MiB, for a unix socket without TLS.
-    with hidden("rich", "ssl", "greenlet"):
-        import structlog  # noqa: F401  # first, with asyncio, so that the others find them loaded
+    # asyncio loads ssl where it is installed, 1.0 MiB, for a unix socket without TLS. hashlib and
+    # hmac load a second OpenSSL beside that of cryptography, 3.4 MiB, for hashes that Python has.
+    with hidden("rich", "ssl", "greenlet", "_hashlib"):
+        import hashlib  # noqa: F401  # first, so that the others find them loaded
+        import hmac  # noqa: F401  # as above
+
+        import structlog  # noqa: F401  # as above, with asyncio
 
     from warpd.daemon.options import parse
     from warpd.daemon.serve import serve

@@ -119,9 +119,13 @@ def _numbers(kept: str) -> tuple[int, int, int, bytes, bytes]:
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    memory = 128 * r * (n + p + 2) + 2**20
+    """RFC 7914, by the library that derives our keys: the one of `hashlib` needs a second OpenSSL,
+    3.4 MiB, which the daemon leaves out (`daemon.main`).
+    """
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt  # with the first password
+
     raw = password.encode("utf-8", "surrogatepass")
-    return hashlib.scrypt(raw, salt=salt, n=n, r=r, p=p, maxmem=memory, dklen=_HASH_BYTES)
+    return Scrypt(salt, _HASH_BYTES, n, r, p).derive(raw)
 
 
 # -- one-time passwords

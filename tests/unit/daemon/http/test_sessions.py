@@ -290,6 +290,7 @@ def test_readers_do_not_wait_for_hashes(gateway: Served) -> None:
 HASHES = """
 import asyncio, sys
 from pathlib import Path
+from cryptography.hazmat.primitives.kdf import scrypt  # the daemon derives keys by this library
 from warpd.daemon.http.credentials import Credentials
 
 def resident():
