@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from warpd.service.credentials import make_login_code
+from warpd.service.web_setup import make_certificate
 from warpd.store.tokens import TokenStore
 
 YAML = Path(__file__).with_name("warp.yaml")
@@ -95,28 +93,10 @@ def free_port() -> int:
 
 
 def certificate(folder: Path) -> list[str]:
-    """A self-signed one for localhost; the options that name it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (folder / "key.pem").write_bytes(private)
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    """The one that `warpctl web init` makes; the options that name it."""
+    made = make_certificate("localhost", datetime.datetime.now(datetime.UTC))
+    (folder / "key.pem").write_bytes(made.key_pem)
+    (folder / "cert.pem").write_bytes(made.pem)
     return ["--certificate", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
 
 

@@ -13,13 +13,13 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, Final
 
 from warpd import __version__
 from warpd.daemon.clock import iso_seconds
-from warpd.daemon.handlers import CHANGING
+from warpd.daemon.handlers import CHANGING, Answerer
 from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.mailbox import Mailbox, Request, SelfPipe
 from warpd.daemon.publisher import Publisher
@@ -40,8 +40,6 @@ CONFIRM_POLL_MIN_S: Final = 0.1  # the shortest wait for the time to confirm
 FILES, PULLED, NAMESPACES, RELOAD = "files", "pulled", "namespaces", "reload"
 
 _libc = ctypes.CDLL(None)
-
-Answerer = Callable[[Reconciler, Mapping[str, Any]], Any]
 
 
 class Loop:
@@ -227,21 +225,38 @@ class Loop:
 
     def _answer(self, request: Request) -> None:
         try:
-            answer = self._answers[request.verb](self._reconciler, request.arguments)
-            if request.verb in CHANGING:
-                self._mailbox.moment += 1
-                self._scheduler.hear(None, time.monotonic())
-                by = str(request.arguments.get("by", ""))
-                self._reconciler.report.asked(request.verb, by)
-                self._publisher.changed()
-            is_status = request.verb == "status"
-            request.answer.set_result(self._publisher.view(answer) if is_status else answer)
+            request.answer.set_result(self._answer_of(request))
         except (WarpError, DumpError, OSError) as failure:
-            request.answer.set_exception(_as_error(failure))
+            request.answer.set_exception(as_error(failure))
         except Exception as failure:
             self._log.exception("a request could not be answered", verb=request.verb)
             text = f"{type(failure).__name__}: {failure}"
             request.answer.set_exception(WarpError(text, code="bug", who="bug"))
+
+    def _answer_of(self, request: Request) -> Any:
+        parts = self._reconciler, self._scheduler, self._publisher
+        return answer_of(request, self._answers, *parts, time.monotonic())
+
+
+def answer_of(
+    request: Request,
+    answers: Mapping[str, Answerer],
+    reconciler: Reconciler,
+    scheduler: Scheduler,
+    publisher: Publisher,
+    now_s: float,
+) -> Any:
+    """What a request is answered; after a change, readers and the next pass know of it.
+
+    Raises: WarpError, DumpError, OSError, as the answerer.
+    """
+    answer = answers[request.verb](reconciler, request.arguments)
+    if request.verb in CHANGING:
+        reconciler.mailbox.moment += 1
+        scheduler.hear(None, now_s)
+        reconciler.report.asked(request.verb, str(request.arguments.get("by", "")))
+        publisher.changed()
+    return publisher.view(answer) if request.verb == "status" else answer
 
 
 def trim_heap() -> None:
@@ -253,7 +268,8 @@ def trim_heap() -> None:
         _libc.malloc_trim(0)
 
 
-def _as_error(failure: Exception) -> WarpError:
+def as_error(failure: Exception) -> WarpError:
+    """A failure of a look, or of the system, as an error for whoever asked."""
     if isinstance(failure, WarpError):
         return failure
     return WarpError(

@@ -17,7 +17,6 @@ import json
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.keys.derivation import KEY_BYTES, Secret
+from warpd.store import file_lock
 from warpd.store.atomic_file import put, sync_folder, write_synced
 
 ALLOCATIONS: Final = "allocations.json"
@@ -41,7 +41,6 @@ HISTORY: Final = "history"  # what was applied, a document each
 IN_FORCE: Final = "in-force.json"  # which of them is
 LOCK: Final = "lock"
 DAEMON_LOCK: Final = "daemon.lock"
-LOCK_PAUSE_S: Final = 0.05
 CREDENTIAL: Final = "warpd.master"
 FORMAT: Final = 1
 _KEY_FILE_MAX: Final = 4096  # bytes; more than any way to write 32 of them
@@ -562,21 +561,16 @@ class Store:
 
 
 def _flock(fd: int, path: Path, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise Busy(
-                    _owner(os.pread(fd, 4096, 0)), hint="wait until it has finished, then try again"
-                ) from None
-            time.sleep(LOCK_PAUSE_S)
-        except OSError as failure:
-            raise WarpError(
-                f"{path}: {failure.strerror}", code="state-unwritable", who="operator"
-            ) from failure
+    """Raises: Busy, and who is at work; WarpError where there are no locks."""
+    try:
+        is_taken = file_lock.take(fd, patience_s)
+    except OSError as failure:
+        raise WarpError(
+            f"{path}: {failure.strerror}", code="state-unwritable", who="operator"
+        ) from failure
+    if not is_taken:
+        hint = "wait until it has finished, then try again"
+        raise Busy(_owner(os.pread(fd, 4096, 0)), hint=hint)
 
 
 def _sign(path: Path, locked: int, command: str | None) -> None:

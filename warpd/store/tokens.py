@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
 import hashlib
 import hmac
 import json
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from warpd.errors import Busy, WarpError
+from warpd.store import file_lock
 from warpd.store.atomic_file import put
 
 TOKENS: Final = "tokens.json"
@@ -39,7 +39,6 @@ IDLE_S: Final = 30 * 60.0
 LOGIN_CODE_S: Final = 10 * 60.0
 WRITE_USED_S: Final = 60.0  # between two writes of when tokens were last used
 LOCK_PATIENCE_S: Final = 5.0
-LOCK_PAUSE_S: Final = 0.02
 OF_A_USER_MAX: Final = 20  # sessions of one user; a further one ends the oldest
 
 T = TypeVar("T")
@@ -319,22 +318,11 @@ class TokenStore:
         flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._folder / TOKENS_LOCK, flags, 0o600)
         try:
-            _flock(fd)
+            if not file_lock.take(fd, LOCK_PATIENCE_S):
+                raise Busy("another program writes tokens", hint="try again")
             yield
         finally:
             os.close(fd)
-
-
-def _flock(fd: int) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise Busy("another program writes tokens", hint="try again") from None
-            time.sleep(LOCK_PAUSE_S)
 
 
 def _with_used(tokens: Mapping[str, Token], used: Mapping[str, float]) -> Tokens:

@@ -35,16 +35,16 @@ class FormRefused(Exception):
 class SignedIn:
     """Who asks, as the daemon says.
 
-    - `user`: the name; "" where the daemon does not know sessions.
+    - `user`: the name.
     - `rights`: words such as `look` and `change`; pages offer only what these allow, and the daemon
       decides.
     - `sees_all`: no network is kept from this user.
     """
 
-    user: str = ""
-    role: str = ""
-    rights: frozenset[str] = frozenset()
-    sees_all: bool = True
+    user: str
+    role: str
+    rights: frozenset[str]
+    sees_all: bool
 
     @staticmethod
     def of(data: Mapping[str, Any]) -> SignedIn:
@@ -108,7 +108,7 @@ async def arrive(request: Request) -> Visit:
         raise NotSignedIn
     daemon = DaemonClient(request.app.state.socket, token)
     try:
-        identity = await _identity(daemon)
+        identity = SignedIn.of((await daemon.get("/v1/session")).data)
         state = await _state(daemon, identity)
     except DaemonError as failure:
         if failure.status == 401:
@@ -121,15 +121,6 @@ async def arrive(request: Request) -> Visit:
 def token_of(request: Request) -> str:
     """The token of the session; "" for none."""
     return sessions.token_of(request.headers.get("cookie", ""))
-
-
-async def _identity(daemon: DaemonClient) -> SignedIn:
-    try:
-        return SignedIn.of((await daemon.get("/v1/session")).data)
-    except DaemonError as failure:
-        if failure.status == 404:  # a daemon that knows no sessions: look, by its own rights
-            return SignedIn()
-        raise
 
 
 async def _state(daemon: DaemonClient, identity: SignedIn) -> dict[str, Any]:

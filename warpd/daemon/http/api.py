@@ -25,9 +25,10 @@ from warpd.daemon.http.messages import (
 from warpd.daemon.http.route import HttpRoute
 from warpd.daemon.http.routes import find
 from warpd.daemon.http.services import Services
+from warpd.daemon.http.statuses import status_of
 from warpd.daemon.http.visibility import redacted, unseen
 from warpd.daemon.mailbox import Mailbox
-from warpd.errors import Busy, InvalidIntent, WarpError, render_finding
+from warpd.errors import InvalidIntent, WarpError, render_finding
 from warpd.service.rights import Identity
 from warpd.service.views.render import finding_json
 
@@ -111,18 +112,4 @@ def as_http_error(failure: WarpError) -> HttpError:
         "findings": [render_finding(item) for item in findings],
         "problems": [finding_json(item) for item in findings],
     }
-    return HttpError(_status_of(failure), failure.message, **more)
-
-
-def _status_of(failure: WarpError) -> int:
-    """500 is what this machine refuses, and what is our mistake; 422 what whoever asks can mend."""
-    if isinstance(failure, Busy):
-        return 409
-    if failure.code.startswith("unknown-"):
-        return 404
-    is_of_machine = (
-        failure.who != "operator"
-        or failure.code == "state-broken"
-        or isinstance(failure.__cause__, OSError)
-    )
-    return 422 if isinstance(failure, InvalidIntent) or not is_of_machine else 500
+    return HttpError(status_of(failure), failure.message, **more)

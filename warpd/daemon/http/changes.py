@@ -22,9 +22,16 @@ from warpd.daemon.http.change_requests import (
     change_request,
 )
 from warpd.daemon.http.kept_candidates import KEPT_S
-from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.messages import (
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    json_response,
+    private_response,
+)
 from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
+from warpd.daemon.http.statuses import CONFLICTS, status_of
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.service.candidates import MASS_REMOVAL, Candidate, YamlSnapshot, identity
 from warpd.service.edits import (
@@ -49,15 +56,6 @@ if TYPE_CHECKING:
 
 CSV_NAME: Final = "csv"  # of the text, in findings
 EDITING_S: Final = 20.0  # the longest that edits of a large file may take
-NO_STORE: Final = ((b"cache-control", b"no-store"),)
-# Statuses of failures that the client can mend, by code; any other failure of an edit is 422.
-STATUSES: Final = {
-    "source": 409,
-    "exists": 409,
-    "declined": 409,
-    "unknown-network": 404,
-    "unknown-endpoint": 404,
-}
 
 
 async def show_yaml(services: Services, request: HttpRequest) -> HttpResponse:
@@ -68,7 +66,7 @@ async def show_yaml(services: Services, request: HttpRequest) -> HttpResponse:
     files = {name: raw[path].decode(errors="replace") for name, path in paths.items()}
     why = _why_fixed(snapshot)
     data = {"version": 1, "files": files, "editable": not why, "why": why}
-    return dataclasses.replace(json_response(data), headers=NO_STORE)
+    return private_response(data)
 
 
 async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
@@ -91,7 +89,7 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
     if not request.who.sees_all:
         others = _unseen(services, request.who, snapshot)
         answer = await asyncio.to_thread(_seen, answer, candidate, request.who, others)
-    return dataclasses.replace(json_response(answer), headers=NO_STORE)
+    return private_response(answer)
 
 
 async def apply_change(services: Services, request: HttpRequest) -> HttpResponse:
@@ -113,7 +111,7 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
     try:
         data = await services.lookups.ask("apply_change", arguments)
     except WarpError as failure:
-        if failure.code not in STATUSES:
+        if failure.code not in CONFLICTS:
             raise
         raise _as_answer(failure, _unseen(services, request.who)) from None
     services.candidates.forget(candidate.id)
@@ -138,7 +136,7 @@ async def propose_change(services: Services, request: HttpRequest) -> HttpRespon
         patch = patch_of(files, request.who.user, asked.message, time.time())
     except WarpError as failure:
         raise _as_answer(failure) from None
-    return dataclasses.replace(json_response({"version": 1, "patch": patch}), headers=NO_STORE)
+    return private_response({"version": 1, "patch": patch})
 
 
 # -- making
@@ -252,7 +250,7 @@ def _without_others(finding: Finding, others: frozenset[str]) -> Finding:
 def _as_answer(failure: WarpError, others: frozenset[str] = frozenset()) -> HttpError:
     """A failure that the client can mend, as an answer without the names of `others`."""
     return HttpError(
-        STATUSES.get(failure.code, 422),
+        status_of(failure),
         visibility.redacted(failure.message, others),
         code=failure.code,
         hint=visibility.redacted(failure.hint, others),

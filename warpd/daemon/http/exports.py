@@ -7,11 +7,10 @@ from typing import Final
 from warpd.clients import DEFAULT
 from warpd.daemon.http.credentials import fields_of, require_fresh
 from warpd.daemon.http.messages import (
-    NO_STORE,
     HttpError,
     HttpRequest,
     HttpResponse,
-    json_response,
+    private_response,
 )
 from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
@@ -37,8 +36,7 @@ async def export_config(services: Services, request: HttpRequest) -> HttpRespons
         raise HttpError(400, failure.message, code=failure.code, hint=failure.hint) from failure
     require_fresh(request.who)
     data = await services.lookups.ask("export", {"wish": wish, "by": request.who.user})
-    made = json_response(data)
-    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
+    return private_response(data)
 
 
 def endpoint_of(identity: Identity, name: str) -> tuple[str, str]:

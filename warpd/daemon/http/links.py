@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from warpd.clients import DEFAULT
 from warpd.daemon.http.credentials import fields_of, require_fresh
 from warpd.daemon.http.endpoints import require_endpoint
 from warpd.daemon.http.exports import endpoint_of, reason_of
 from warpd.daemon.http.messages import (
-    NO_STORE,
     HttpError,
     HttpRequest,
     HttpResponse,
     json_response,
+    private_response,
 )
 from warpd.daemon.http.route import HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
@@ -51,7 +51,7 @@ async def create_link(services: Services, request: HttpRequest) -> HttpResponse:
         "link made", id=link.id, network=network, endpoint=endpoint, by=by, minutes=minutes
     )
     data = {"id": link.id, "secret": secret, "expires": expires.isoformat(timespec="seconds")}
-    return _once({"version": 1, **data})
+    return private_response({"version": 1, **data})
 
 
 async def redeem_link(services: Services, request: HttpRequest) -> HttpResponse:
@@ -68,7 +68,7 @@ async def redeem_link(services: Services, request: HttpRequest) -> HttpResponse:
         services.links.give_back(secret, link)
         raise
     shown = {name: data[name] for name in ("version", "network", "file", "config")}
-    return _once(shown)
+    return private_response(shown)
 
 
 async def end_link(services: Services, request: HttpRequest) -> HttpResponse:
@@ -77,11 +77,6 @@ async def end_link(services: Services, request: HttpRequest) -> HttpResponse:
     if services.links.end(name, request.who) is None:
         raise HttpError(404, f"there is no link {name[:8]}", code="unknown-link")
     return json_response({"version": 1, "ended": name})
-
-
-def _once(data: dict[str, Any]) -> HttpResponse:
-    made = json_response(data)
-    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
 
 
 FILTERED: Final = NetworkScope.FILTERED

@@ -16,8 +16,6 @@ from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
 JSON: Final = "application/json"
-# For an answer that nothing on its way may keep.
-NO_STORE: Final = ((b"cache-control", b"no-store"),)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -93,6 +91,11 @@ def json_line(data: Mapping[str, Any]) -> bytes:
 def json_response(data: Mapping[str, Any], status: int = 200) -> HttpResponse:
     """`data` as a line of JSON."""
     return HttpResponse(status, JSON, (json_line(data),))
+
+
+def private_response(data: Mapping[str, Any]) -> HttpResponse:
+    """`data` as a line of JSON that nothing on its way may keep."""
+    return HttpResponse(parts=(json_line(data),), headers=((b"cache-control", b"no-store"),))
 
 
 def query_of(scope: Scope) -> dict[str, str]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from warpd.daemon.http.credentials import Credentials, fields_of, require_fresh
-from warpd.daemon.http.messages import NO_STORE, HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.messages import (
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    json_response,
+    private_response,
+)
 from warpd.daemon.http.route import Asker, HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
@@ -43,7 +49,7 @@ async def sign_in(services: Services, request: HttpRequest) -> HttpResponse:
         raise HttpError(401, WRONG, code="sign-in", hint="or sign in by `warpctl web login`")
     credentials.log.info("signed in", user=identity.user, session=token.id, by=token.created_by)
     data = {"version": 1, "token": text, "session": session_json(identity)}
-    return _once(data)
+    return private_response(data)
 
 
 async def step_up(services: Services, request: HttpRequest) -> HttpResponse:
@@ -110,7 +116,7 @@ async def create_token(services: Services, request: HttpRequest) -> HttpResponse
     )
     about = {"id": token.id, "name": token.user, "role": token.role}
     credentials.log.info("token made", **about, by=request.who.user)
-    return _once({"version": 1, "token": text, **token_json(token)})
+    return private_response({"version": 1, "token": text, **token_json(token)})
 
 
 async def revoke_token(services: Services, request: HttpRequest) -> HttpResponse:
@@ -191,12 +197,6 @@ async def _revoked(credentials: Credentials, request: HttpRequest, kind: TokenKi
     by = request.who.user
     credentials.log.info("revoked", kind=str(kind), id=name, user=ended.user, by=by)
     return json_response({"version": 1, "revoked": name})
-
-
-def _once(data: dict[str, Any]) -> HttpResponse:
-    """An answer that nothing on its way may keep."""
-    made = json_response(data)
-    return HttpResponse(made.status, made.kind, made.parts, NO_STORE)
 
 
 FILTERED, GATEWAY = NetworkScope.FILTERED, NetworkScope.GATEWAY

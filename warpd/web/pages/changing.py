@@ -67,7 +67,7 @@ def _network_page(
 async def endpoints_form(request: Request) -> Response:
     """More endpoints of a network."""
     visit = await arrive(request)
-    return await _endpoints_page(visit, dict(request.query_params), None)
+    return await _adding_page(visit, ADD_ENDPOINTS, dict(request.query_params), None)
 
 
 async def add_endpoints(request: Request) -> Response:
@@ -80,17 +80,23 @@ async def add_endpoints(request: Request) -> Response:
     try:
         return await _review(visit, {"edits": edits})
     except DaemonError as failure:
-        return await _endpoints_page(visit, form, _mendable(failure))
+        return await _adding_page(visit, ADD_ENDPOINTS, form, _mendable(failure))
 
 
-async def _endpoints_page(
-    visit: Visit, form: wizards.Form, failure: DaemonError | None
+ADD_ENDPOINTS: Final = "add-endpoints.html", "warpctl endpoint add NETWORK/NAME"
+ADD_LIST: Final = "csv.html", "warpctl endpoint add NETWORK --from-csv FILE"
+
+
+async def _adding_page(
+    visit: Visit, page: tuple[str, str], form: wizards.Form, failure: DaemonError | None
 ) -> Response:
+    """A page (its template and command) that adds endpoints to one of the networks."""
+    template, command = page
     found = await visit.get("/v1/networks")
     return visit.page(
-        "add-endpoints.html",
+        template,
         _status_of(failure),
-        command="warpctl endpoint add NETWORK/NAME",
+        command=command,
         networks=[network["name"] for network in found["networks"]],
         types=wizards.ENDPOINT_TYPES,
         form=form,
@@ -164,7 +170,7 @@ async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, An
 async def csv_form(request: Request) -> Response:
     """Many endpoints from a list."""
     visit = await arrive(request)
-    return await _csv_page(visit, dict(request.query_params), None)
+    return await _adding_page(visit, ADD_LIST, dict(request.query_params), None)
 
 
 async def add_csv(request: Request) -> Response:
@@ -177,20 +183,7 @@ async def add_csv(request: Request) -> Response:
     try:
         return await _review(visit, body)
     except DaemonError as failure:
-        return await _csv_page(visit, form, _mendable(failure))
-
-
-async def _csv_page(visit: Visit, form: wizards.Form, failure: DaemonError | None) -> Response:
-    found = await visit.get("/v1/networks")
-    return visit.page(
-        "csv.html",
-        _status_of(failure),
-        command="warpctl endpoint add NETWORK --from-csv FILE",
-        networks=[network["name"] for network in found["networks"]],
-        types=wizards.ENDPOINT_TYPES,
-        form=form,
-        failure=failure,
-    )
+        return await _adding_page(visit, ADD_LIST, form, _mendable(failure))
 
 
 async def yaml_form(request: Request) -> Response:

@@ -20,12 +20,12 @@ import pytest
 
 from tests.unit.daemon.http.served import Line
 from tests.unit.daemon.simulation import INTERVAL_S, SILENT_LOG, START_S, Simulation
-from warpd.daemon.handlers import ANSWERS, CHANGING
+from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
+from warpd.daemon.loop import answer_of, as_error
 from warpd.daemon.mailbox import Request
 from warpd.service import history, queries
-from warpd.service.commitment import as_error
 from warpd.store.tokens import SESSION_S, TokenKind, Wish
 
 
@@ -48,14 +48,9 @@ class Gateway:
 
     def _answer(self, request: Request) -> None:
         daemon = self.daemon
+        parts = daemon.reconciler, daemon.scheduler, daemon.publisher
         try:
-            answer = ANSWERS[request.verb](daemon.reconciler, request.arguments)
-            if request.verb in CHANGING:
-                daemon.mailbox.moment += 1
-                daemon.scheduler.hear(None, daemon.now_s)
-                daemon.publisher.changed()
-            is_status = request.verb == "status"
-            request.answer.set_result(daemon.publisher.view(answer) if is_status else answer)
+            request.answer.set_result(answer_of(request, ANSWERS, *parts, daemon.now_s))
         except Exception as failure:
             request.answer.set_exception(as_error(failure))
 
