@@ -104,6 +104,7 @@ def test_a_search_leads_to_the_endpoint(visit: Callable[..., Visit], gateway: Ga
     window.sign_in("viewer")
     row = gateway.ask("GET", "/v1/networks/corp/endpoints")["endpoints"][0]
     for text in (f"corp/{row['name']}", row["address"], row["public_key"]):
+        window.go("/")
         window.page.keyboard.press("/")
         window.page.keyboard.type(text)
         window.page.keyboard.press("Enter")
