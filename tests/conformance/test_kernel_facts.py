@@ -23,7 +23,8 @@ from warpd.kernel.kinds.sysctl import WATCHED, Sysctl
 from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.state import Action, Change, KernelObject
-from warpd.reconcile.engine import Target, apply, converge, planned_run, removal
+from warpd.reconcile.engine import Target, apply, converge, removal
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.observe import observe
 from warpd.reconcile.plan import Step
 from warpd.testing.fake_kernel import FakeKernel

@@ -28,7 +28,8 @@ from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.registry import KINDS, kind_of
 from warpd.kernel.state import ROOT, Action, Change, KernelObject, Phase
-from warpd.reconcile.engine import Target, converge, planned_run
+from warpd.reconcile.engine import Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.observe import observe
 
 # struct rtmsg of the IPv4 route 198.51.100.0/24 in the main table, protocol 119, and its RTA_DST:

@@ -24,7 +24,8 @@ from warpd.intent.loader import load
 from warpd.intent.validation import check
 from warpd.kernel.kinds.link import link_key
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import Target, converge, planned_run, removal
+from warpd.reconcile.engine import Target, converge, removal
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.plan import Step
 from warpd.testing.fake_kernel import FakeKernel
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests import world
 from warpd.allocation.model import Allocations
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import converge, planned_run
-from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import IncrementalPlanner, planned_run, replan
 from warpd.reconcile.observe import EVERYTHING, Scope
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 

@@ -18,8 +18,8 @@ from tests import world
 from warpd.allocation.allocator import allocate
 from warpd.allocation.model import Allocations
 from warpd.intent.model import Intent
-from warpd.reconcile.engine import apply, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import apply, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import digest
 from warpd.testing.fake_kernel import FakeKernel
 
@@ -108,7 +108,7 @@ from tests import world
 from tests.laws.test_plan_laws import shuffled
 from warpd.intent.model import Intent
 from warpd.testing.fake_kernel import FakeKernel
-from warpd.reconcile.engine import planned_run
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.render import plan_json
 body = shuffled(json.loads(sys.argv[1]), random.Random(int(sys.argv[2])))
 plan = planned_run(FakeKernel(), world.target(Intent.model_validate(body))).plan

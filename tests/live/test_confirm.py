@@ -21,7 +21,7 @@ from tests import world
 from tests.live.daemon import Daemon
 from warpd.kernel.api import DumpError
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import planned_run
+from warpd.reconcile.incremental import planned_run
 from warpd.service.history import History
 from warpd.service.workspace import Session, live_kernel
 

@@ -15,7 +15,8 @@ from tests import world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import Target, planned_run
+from warpd.reconcile.engine import Target
+from warpd.reconcile.incremental import planned_run
 from warpd.service.workspace import Session, live_kernel
 
 # Three of each: the same object undone five times in a minute would be contested, and repaired more

@@ -46,7 +46,8 @@ from warpd.kernel.kinds.vrf import Vrf
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT
-from warpd.reconcile.engine import Target, converge, planned_run
+from warpd.reconcile.engine import Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.workspace import Session, live_kernel
 
 KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="

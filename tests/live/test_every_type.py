@@ -21,7 +21,8 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
+from warpd.reconcile.engine import PlannedRun, Target, converge, removal
+from warpd.reconcile.incremental import planned_run
 
 GATEWAY = {"pools": {"ports": "51820-51899"}}
 EVERYTHING = {

@@ -16,7 +16,8 @@ from warpd.kernel.kinds.link import Veth
 from warpd.kernel.kinds.tc_filter import TcFilter, TcIngress
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import Action, Change
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 
 ETHERTYPE = 0x88B5
 SOURCE = bytes.fromhex("0200000000aa")

@@ -13,7 +13,7 @@ from tests.live.conftest import sh
 from warpd.kernel.linux import udp_ports
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Host
-from warpd.reconcile.engine import planned_run
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.advice import host_warnings, uncertain_chains
 from warpd.service.views.report import taken_ports
 

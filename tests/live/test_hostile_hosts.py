@@ -14,8 +14,8 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.errors import WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.service.views.status import status_json
 
 WEB, VRF, SEG, SAFE = 11111111, 22222222, 33333333, 44444444

@@ -17,7 +17,8 @@ from warpd.kernel.kinds.link import NEWBORN
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.netlink.socket import Refusal
 from warpd.kernel.state import Change
-from warpd.reconcile.engine import Target, converge, planned_run, removal
+from warpd.reconcile.engine import Target, converge, removal
+from warpd.reconcile.incremental import planned_run
 
 VCID = 11111111
 LAN = """

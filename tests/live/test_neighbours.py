@@ -15,7 +15,8 @@ from tests.live.daemon import Daemon
 from warpd.kernel.linux import namespaces
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT
-from warpd.reconcile.engine import Target, converge, planned_run, removal
+from warpd.reconcile.engine import Target, converge, removal
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.observe import observe
 from warpd.service import client
 

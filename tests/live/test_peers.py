@@ -16,7 +16,8 @@ from tests.live.conftest import sh
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import Action, Change
-from warpd.reconcile.engine import Target, converge, planned_run
+from warpd.reconcile.engine import Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.observe import observe
 
 

@@ -15,7 +15,8 @@ import pytest
 from tests import world
 from tests.live.conftest import sh
 from warpd.kernel.linux.live_kernel import LiveKernel
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 
 WANTED = world.intent(
     a=world.network(5, allow_private=["10.9.0.0/16"], dns=["10.8.8.8"]),

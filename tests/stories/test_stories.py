@@ -31,8 +31,8 @@ import pytest
 from tests import world
 from warpd.errors import InvalidIntent, render_headline
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import converge, planned_run
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.service.commitment import commit
 from warpd.service.views.render import Paint, plan_text
 from warpd.service.views.report import described

@@ -16,8 +16,8 @@ from tests import world
 from warpd.intent.model import Intent
 from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
-from warpd.reconcile.engine import apply, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import apply, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.testing.fake_kernel import FakeKernel
 
 

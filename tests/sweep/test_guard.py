@@ -8,7 +8,8 @@ from warpd.kernel.kinds.link import Veth
 from warpd.kernel.kinds.nft_table import FAMILY, NftTable
 from warpd.kernel.nftables.commands import change_table, create_table
 from warpd.kernel.state import Action, Change, Key
-from warpd.reconcile.engine import apply, planned_run, removal
+from warpd.reconcile.engine import apply, removal
+from warpd.reconcile.incremental import planned_run
 from warpd.testing.fake_kernel import FakeKernel
 
 TARGET = world.target(world.intent(a=world.network(2), b=world.network(2)))

@@ -13,7 +13,8 @@ import pytest
 
 from tests import world
 from tests.sweep.test_crash import Faulty, Killed
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.history import History
 from warpd.service.rollback import undo_pending
 from warpd.service.workspace import Session

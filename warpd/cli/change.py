@@ -29,8 +29,8 @@ from warpd.cli.findings.report import Report
 from warpd.cli.output import Format
 from warpd.errors import EXIT_CHANGES, EXIT_INVALID, Busy, InvalidIntent, WarpError, render_finding
 from warpd.intent.file_names import MAIN_FILE
-from warpd.reconcile.engine import PlannedRun, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import PlannedRun, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import Step, digest
 from warpd.service import client
 from warpd.service.commitment import Applied, commit, has_devices, last_applied, refuse_lost_state

@@ -38,7 +38,8 @@ from warpd.cli.watch import watch
 from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
-from warpd.reconcile.engine import PlannedRun, Target, planned_run
+from warpd.reconcile.engine import PlannedRun, Target
+from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
 from warpd.service.health import facts_on_disk, keyed_by_kernel

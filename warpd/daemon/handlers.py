@@ -16,8 +16,8 @@ from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
 from warpd.errors import InvalidIntent, WarpError
 from warpd.kernel.state import Host
-from warpd.reconcile.engine import PlannedRun, converge, planned_run
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import PlannedRun, converge
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.service import exports
 from warpd.service.candidates import (
     Candidate,

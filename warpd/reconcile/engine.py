@@ -26,11 +26,10 @@ from warpd.networks.compiler import (
     CompileNetwork,
     compile_network,
     compile_state,
-    egress_destinations,
 )
 from warpd.networks.resolved import ResolvedNetwork, resolve_named
 from warpd.reconcile.diff import Conflict, Differences, diff
-from warpd.reconcile.observe import EVERYTHING, Scope, observe, shared_with
+from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.reconcile.plan import Plan, Step, plan, runs
 
 ROUNDS = (
@@ -104,20 +103,6 @@ class ApplyResult:
 
 Progress = Callable[[Step], None]
 Stop = Callable[[], bool]
-
-
-def planned_run(kernel: Kernel, target: Target) -> PlannedRun:
-    """Look at everything, and plan the way from there to the target. Changes nothing.
-
-    Raises:
-        DumpError: the root could not be read.
-    """
-    uplink, ranges = target.intent.gateway.uplink, egress_destinations(target.intent)
-    root = kernel.dump(ROOT, uplink, ranges)
-    compiled = compile_target(target, root.host or Host())
-    keep = shared_with(compiled.state)
-    observed = observe(kernel, EVERYTHING, uplink, ranges, root, keep, partial=True)
-    return plan_from(compiled, observed, EVERYTHING)
 
 
 def compile_target(

@@ -259,6 +259,15 @@ class IncrementalPlanner:
         return observe(self._kernel, scope, uplink, ranges, root, keep, partial=True)
 
 
+def planned_run(kernel: Kernel, target: Target) -> PlannedRun:
+    """Look at everything, and plan the way from there to the target. Changes nothing.
+
+    Raises:
+        DumpError: the root could not be read.
+    """
+    return IncrementalPlanner(kernel).plan(target)
+
+
 def replan(kernel: Kernel, target: Target, first: PlannedRun) -> PlannedRun:
     """Look again after a plan was applied: at what it touches, and at the gateway's own part.
 

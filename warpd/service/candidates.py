@@ -20,7 +20,7 @@ from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.intent.loader import Loaded
 from warpd.intent.model import Intent
 from warpd.kernel.api import Kernel
-from warpd.reconcile.engine import planned_run
+from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import refuse_lost_state
 from warpd.service.edits import Draft, difference, name_of, write
 from warpd.service.queries import refuse_stale

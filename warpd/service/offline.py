@@ -19,7 +19,8 @@ from warpd.errors import WarpError
 from warpd.kernel.state import Host
 from warpd.keys.derivation import KEY_BYTES, Keyring, Secret
 from warpd.keys.files import key_files_named
-from warpd.reconcile.engine import Target, converge, planned_run
+from warpd.reconcile.engine import Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.report import described_between
 from warpd.service.workspace import NO_MASTER, LoadedIntent, Session
 from warpd.testing.fake_kernel import PLAIN, FakeKernel

@@ -26,7 +26,8 @@ from warpd.networks.compiler import egress_destinations
 from warpd.networks.isolation import placement_of
 from warpd.networks.peer_keys import public_key_of
 from warpd.networks.resolved import tunnel_mtu
-from warpd.reconcile.engine import PlannedRun, Target, planned_run
+from warpd.reconcile.engine import PlannedRun, Target
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
 from warpd.service.conditions import Condition, conditions, merged

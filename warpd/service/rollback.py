@@ -21,8 +21,8 @@ from typing import Final
 
 from warpd.errors import Busy, WarpError
 from warpd.kernel.api import DumpError, Kernel
-from warpd.reconcile.engine import ApplyResult, Progress, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import ApplyResult, Progress, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import Step
 from warpd.service.commitment import as_error, target_before
 from warpd.service.history import NOTHING, History, Pending

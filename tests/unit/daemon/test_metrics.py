@@ -36,7 +36,8 @@ from warpd.daemon.stats import RESULTS, Durations, NetworkStats, SourceStatus, S
 from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
-from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
+from warpd.reconcile.engine import PlannedRun, Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.status import status_json
 from warpd.store.state_folder import Store
 from warpd.testing.fake_kernel import PLAIN, FakeKernel

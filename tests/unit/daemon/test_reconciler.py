@@ -18,7 +18,8 @@ from warpd.kernel.kinds.link import LinkUp
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Change, Key
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import commit
 from warpd.service.history import History
 from warpd.service.workspace import Session

@@ -21,7 +21,8 @@ from warpd.kernel.kinds.link import link_key
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, EgressLink, Host, Phase, RangeRoute
 from warpd.networks.compiler import compile_state
-from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, planned_run
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge
+from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.plan import Step
 from warpd.service.views.render import headline, problems_json
 from warpd.service.views.report import exit_code_of, outcome_json

@@ -20,14 +20,8 @@ from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Action, Change, KernelObject
 from warpd.reconcile import incremental
-from warpd.reconcile.engine import (
-    ApplyResult,
-    PlannedRun,
-    Target,
-    converge,
-    planned_run,
-)
-from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge
+from warpd.reconcile.incremental import IncrementalPlanner, planned_run, replan
 from warpd.reconcile.observe import Scope
 from warpd.testing.fake_kernel import FakeKernel
 

@@ -24,8 +24,8 @@ from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Host
 from warpd.keys.derivation import Keyring, Secret, public_key
 from warpd.networks.compiler import Compiled
-from warpd.reconcile.engine import Target, compile_target, converge, planned_run
-from warpd.reconcile.incremental import IncrementalPlanner, IncrementalReader, replan
+from warpd.reconcile.engine import Target, compile_target, converge
+from warpd.reconcile.incremental import IncrementalPlanner, IncrementalReader, planned_run, replan
 from warpd.reconcile.observe import EVERYTHING, Scope, observe
 from warpd.service.history import History
 from warpd.service.workspace import Session

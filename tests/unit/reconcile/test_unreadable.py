@@ -10,8 +10,8 @@ from tests import world
 from warpd import naming
 from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, KernelObject, Key
-from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run
-from warpd.reconcile.incremental import IncrementalPlanner, replan
+from warpd.reconcile.engine import PlannedRun, Target, converge
+from warpd.reconcile.incremental import IncrementalPlanner, planned_run, replan
 from warpd.reconcile.observe import observe
 from warpd.testing.fake_kernel import FakeKernel
 

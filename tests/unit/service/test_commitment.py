@@ -27,7 +27,8 @@ from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import ROOT, Key
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import commit, last_applied
 from warpd.service.conditions import conditions
 from warpd.service.history import History

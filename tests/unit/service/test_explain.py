@@ -11,7 +11,8 @@ import pytest
 
 from tests import world
 from warpd.kernel.state import EgressLink, Host, RangeRoute, State
-from warpd.reconcile.engine import Target, planned_run
+from warpd.reconcile.engine import Target
+from warpd.reconcile.incremental import planned_run
 from warpd.service.explain import Stage, explain, passes, question_of
 from warpd.testing.fake_kernel import FakeKernel
 

@@ -19,7 +19,7 @@ from warpd.kernel.netlink.rtnl_encoder import ATTRIBUTES, attributes, header
 from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.state import Action, Change, KernelObject
-from warpd.reconcile.engine import planned_run
+from warpd.reconcile.incremental import planned_run
 from warpd.testing.fake_kernel import FakeKernel
 
 CLASSES = {"link": ifinfmsg, "addr": ifaddrmsg, "route": rtmsg, "rule": fibmsg}

@@ -35,7 +35,8 @@ from warpd.kernel.state import ROOT, Phase, RangeRoute
 from warpd.networks.compiler import Compiled, compile_state
 from warpd.networks.firewall.root import MARK_BYTE, OF_A_TABLE, mark_of
 from warpd.networks.firewall.second_guard import PERMITTED
-from warpd.reconcile.engine import planned_run, removal
+from warpd.reconcile.engine import removal
+from warpd.reconcile.incremental import planned_run
 from warpd.testing.fake_kernel import PLAIN, FakeKernel
 
 MODES = ("namespace", "vrf")

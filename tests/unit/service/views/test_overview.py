@@ -19,8 +19,8 @@ from warpd.kernel.kinds.nft_table import NftElements, NftTable, table_key
 from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.kernel.state import PeerTraffic
-from warpd.reconcile.engine import PlannedRun, Target, converge, planned_run, removal
-from warpd.reconcile.incremental import replan
+from warpd.reconcile.engine import PlannedRun, Target, converge, removal
+from warpd.reconcile.incremental import planned_run, replan
 from warpd.reconcile.plan import Plan
 from warpd.service.views.changes import network_changes
 from warpd.service.views.overview import Overview, Side, overview

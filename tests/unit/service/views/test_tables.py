@@ -10,7 +10,8 @@ from typing import Any
 from tests import world
 from warpd.cli.inspect import status_text
 from warpd.cli.tables import endpoint_page, network_lines, network_page, networks_summary
-from warpd.reconcile.engine import converge, planned_run
+from warpd.reconcile.engine import converge
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.status import status_json
 from warpd.testing.fake_kernel import FakeKernel
 
