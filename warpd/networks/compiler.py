@@ -44,7 +44,8 @@ class CompileInputs:
     allocation: which numbers it has.
     gateway: the settings of the whole gateway.
     master: where keys are derived from.
-    host: the facts that decide what is wanted (host_facts.policy_facts).
+    host: the facts that decide what is wanted (host_facts.policy_facts), with the routes to this
+        network's own destinations only.
     withheld: names of its endpoints that are past their `expires`, or suspended. The day itself is
         no input, nor are suspensions elsewhere: they change nothing for a network without such
         endpoints.
@@ -204,11 +205,14 @@ def egress_destinations(intent: Intent) -> tuple[str, ...]:
     ranges: set[str] = set()
     for network in intent.networks.values():
         if network.enabled:
-            own = type_named(network.type).egress_destinations(
-                network, dns_of(network, intent.gateway)
-            )
-            ranges.update(str(item) for item in own)
+            ranges |= _destinations(network, intent.gateway)
     return tuple(sorted(ranges))
+
+
+def _destinations(network: Network, settings: Gateway) -> set[str]:
+    kind = type_named(network.type)
+    ranges = kind.egress_destinations(network, dns_of(network, settings))
+    return {str(item) for item in ranges}
 
 
 def resolved(inputs: CompileInputs) -> ResolvedNetwork:
@@ -229,6 +233,15 @@ def _facts(host: Host, settings: Gateway) -> Host:
     return dataclasses.replace(facts, local=with_transit(facts.local, settings.pools.transit))
 
 
+def _facts_for(network: Network, settings: Gateway, facts: Host) -> Host:
+    """The facts without the routes to what only other networks reach: a new destination of one
+    network changes nothing for the others.
+    """
+    own = _destinations(network, settings)
+    ways = tuple(way for way in facts.ways if way.target in own)
+    return dataclasses.replace(facts, ways=ways)
+
+
 def _inputs(
     intent: Intent,
     allocations: Allocations,
@@ -246,7 +259,7 @@ def _inputs(
                 allocation=allocation,
                 gateway=intent.gateway,
                 master=master,
-                host=facts,
+                host=_facts_for(network, intent.gateway, facts),
                 withheld=withheld_endpoints(name, network, allocation, today, suspensions),
             )
 

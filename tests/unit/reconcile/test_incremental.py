@@ -21,7 +21,7 @@ from warpd.errors import InvalidIntent
 from warpd.intent.loader import load
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.state import ROOT, Host
+from warpd.kernel.state import ROOT, Host, RangeRoute
 from warpd.keys.derivation import Keyring, Secret, public_key
 from warpd.networks.compiler import Compiled
 from warpd.reconcile.engine import Target, compile_target, converge
@@ -362,6 +362,19 @@ def test_all_that_a_network_depends_on_counts() -> None:
         allocations=Allocations(allocations),
     )
     assert compiler(moved) == compiled(moved)  # the name stands in the alias of each device
+
+
+def test_a_way_to_a_range_counts_only_for_networks_that_reach_it() -> None:
+    mine = {"type": "remote-resource-gateway", "resources": [{"subnet": "10.66.0.0/16"}]}
+    first = target(intent(mine=mine))
+    compiler = Compiler()
+    before = compiler(first)
+    ways = (RangeRoute("10.66.0.0/16", ("lan0",), "lan0"),)
+    host = dataclasses.replace(PLAIN, ways=ways)
+    after = compiler(first, host)
+    assert after == compiled(first, host)
+    changed = [name for name, part in after.parts.items() if part is not before.parts[name]]
+    assert changed == [naming.namespace(first.allocations.networks["mine"].vcid)]
 
 
 def test_a_new_day_compiles_only_networks_with_an_endpoint_that_expires() -> None:
