@@ -129,13 +129,7 @@ def draw_up(
     refuse_lost_state(session, read, kernel)
     target = session.target(read, create=False)
     plan = described(session, target, planned_run(kernel, target), read)
-    removal = removes_most(read, previous)
-    risks = [*plan["risks"]]
-    if removal:
-        hint = "this needs the right to administer"
-        risks.insert(
-            0, {"code": MASS_REMOVAL, "path": "networks", "message": removal, "hint": hint}
-        )
+    removal = _removal_risk(read, previous)
     agree = {item.code for item in read.risks} | ({MASS_REMOVAL} if removal else set())
     changes, applies = touched(before, read), touched(in_force, read)
     answer = {

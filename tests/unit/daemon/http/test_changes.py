@@ -167,6 +167,8 @@ def test_what_goes_is_said(gateway: Gateway) -> None:
     assert answer["agree"] == []
     answer = gateway.change(edit("remove_network", "web"), edit("remove_network", "corp"))
     assert answer["agree"] == ["mass-removal"]
+    codes = [risk["code"] for risk in answer["risks"]]
+    assert codes == ["mass-removal", "network-goes", "network-goes"]
     answer = gateway.change(edit("set_network", fields={"expected_users": 200}))
     assert answer["agree"] == ["subnet-moves"]
 
