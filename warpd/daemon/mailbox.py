@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from warpd.daemon.event_buffer import EventRow, LoggedEvent
 from warpd.daemon.http.view import View
+from warpd.daemon.samples import Samples
 from warpd.daemon.stats import SocketStats, Stats
 from warpd.errors import Busy
 
@@ -50,6 +51,7 @@ class Mailbox:
         socket: the same of the control socket; replaced whole by its thread.
         stale_configs: network -> devices whose config is not the one that they need; {} while
             nobody knows; replaced whole by a thread of its own.
+        samples: of the last day; replaced whole by the loop.
         view: what the last look showed, for all readers; None before any.
         daemon: how the daemon is, as `status` shows it, and since when by `time.monotonic`.
         moment: counts what makes an earlier view outdated.
@@ -67,6 +69,7 @@ class Mailbox:
         self.stats = Stats()
         self.socket = SocketStats()
         self.stale_configs: Mapping[str, int] = {}
+        self.samples = Samples()
         self.view: View | None = None
         self.daemon: tuple[Mapping[str, Any], float] = ({}, 0.0)
         self.moment = 0

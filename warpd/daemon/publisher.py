@@ -18,6 +18,7 @@ from warpd.daemon.http.view import View
 from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
+from warpd.daemon.samples import Sampler
 from warpd.daemon.scheduler import PassResult, Scheduler
 from warpd.daemon.stale_configs import StaleConfigs
 from warpd.errors import WarpError, render_finding
@@ -44,6 +45,7 @@ class Publisher:
         self._stale_configs = stale_configs
         self._mailbox, self._events, self._clock = mailbox, events, clock
         self._watched = Watched()
+        self._sampler = Sampler(clock)
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
 
     def pass_ended(self, result: PassResult) -> None:
@@ -55,6 +57,7 @@ class Publisher:
         self._publish_contested()
         self._report_conditions()
         self._publish_daemon()
+        self._publish_samples()
         self._publish_if_watched()
         active, host = self._reconciler.desired.active, self._reconciler.host
         if active is not None and host is not None:
@@ -92,6 +95,12 @@ class Publisher:
             self.view(status_of(self._reconciler, look))
         except (WarpError, OSError) as failure:
             self._reconciler.report.log.warning("status not published", error=str(failure))
+
+    def _publish_samples(self) -> None:
+        """What a look at everything has counted becomes part of the samples."""
+        samples = self._sampler.take(self._mailbox.stats.networks)
+        if samples is not None:
+            self._mailbox.samples = samples
 
     def _publish_contested(self) -> None:
         contested = self._scheduler.contested

@@ -14,6 +14,7 @@ from warpd.daemon.http import (
     exports,
     links,
     reads,
+    samples,
     sessions,
     suspensions,
 )
@@ -36,6 +37,7 @@ ROUTES: Final[tuple[HttpRoute, ...]] = (
     *links.ROUTES,
     *changes.ROUTES,
     *endpoints.ROUTES,
+    *samples.ROUTES,
     *sessions.ROUTES,
     *suspensions.ROUTES,
     HttpRoute("GET", "/v1/openapi.json", Right.LOOK, NetworkScope.FILTERED, show_openapi),

@@ -49,6 +49,7 @@ POST    /v1/changes/{id}/apply              change      F
 POST    /v1/changes/{id}/propose            change      F
 GET     /v1/endpoints                       look        F
 GET     /v1/endpoints/{network}/{endpoint}  look        N
+GET     /v1/samples                         look        F
 POST    /v1/exports                         export      F
 POST    /v1/links                           export      F
 POST    /v1/links/redeem                    -           F
