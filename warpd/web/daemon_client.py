@@ -51,10 +51,13 @@ class Answer:
 
 
 class DaemonClient:
-    """The socket at `path`, for one user: without a token nothing but a login is answered."""
+    """The socket at `path`, for one user: without a token nothing but a login is answered.
 
-    def __init__(self, path: Path, token: str = "") -> None:
-        self._path, self._token = path, token
+    The daemon counts tries to sign in by `source`, the address of the browser; "" for none known.
+    """
+
+    def __init__(self, path: Path, token: str = "", source: str = "") -> None:
+        self._path, self._token, self._source = path, token, source
 
     async def get(self, what: str) -> Answer:
         """Raises: DaemonError."""
@@ -125,6 +128,8 @@ class DaemonClient:
         headers = [("host", "warpd"), ("connection", "close")]
         if self._token:
             headers.append(("authorization", f"Bearer {self._token}"))
+        if self._source:
+            headers.append(("warpd-source", self._source))
         return headers
 
     @contextlib.asynccontextmanager

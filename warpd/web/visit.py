@@ -106,7 +106,7 @@ async def arrive(request: Request) -> Visit:
     token = token_of(request)
     if not token:
         raise NotSignedIn
-    daemon = DaemonClient(request.app.state.socket, token)
+    daemon = daemon_of(request, token)
     try:
         identity = SignedIn.of((await daemon.get("/v1/session")).data)
         state = await _state(daemon, identity)
@@ -116,6 +116,12 @@ async def arrive(request: Request) -> Visit:
         raise
     frame = frame_of(state, str(state.get("gateway") or ""))
     return Visit(request, daemon, token, identity, frame, state)
+
+
+def daemon_of(request: Request, token: str = "") -> DaemonClient:
+    """The daemon, asked for whoever sends this request."""
+    source = request.client.host if request.client is not None else ""
+    return DaemonClient(request.app.state.socket, token, source)
 
 
 def token_of(request: Request) -> str:

@@ -110,15 +110,20 @@ def replaced(value: Any, text: str, name: str = "") -> Any:
     return text if isinstance(value, str) and name in FREE else value
 
 
+Heard = Callable[[str, Mapping[str, str]], None]  # takes a path and the headers of a request
+
+
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     documents: Mapping[str, Any]
+    heard: Heard
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        self.server.heard(self.path, dict(self.headers))
         found = self.server.documents.get(urlsplit(self.path).path)
         body = json.dumps(found if found is not None else {"error": "none"})
         if isinstance(found, list):
@@ -128,15 +133,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body.encode())
 
+    do_POST = do_GET
+
     def log_message(self, *_words: Any) -> None:
         """Nothing."""
 
 
 @contextmanager
-def serving(path: Path, documents: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+def serving(
+    path: Path, documents: Mapping[str, Any], heard: Heard = lambda _path, _headers: None
+) -> Iterator[Callable[[Any], None]]:
     """Answer on this socket; what is yielded takes other documents."""
     server = _Server(str(path), _Handler)
-    server.documents = documents
+    server.documents, server.heard = documents, heard
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.daemon.http.served import OUTER, PASSWORD, SEEN, UNSEEN, Served, served
+from tests.unit.web.recorded import serving
 from tests.unit.web.visitor import Page, Visitor
 from warpd.daemon.http import lookups
 from warpd.daemon.http.credentials import FRESH_S
 from warpd.service import users
 from warpd.service.users import User
 from warpd.web.sessions import token_of
+
+SOURCE = "warpd-source"
 
 PAGES = (
     "/",
@@ -109,3 +112,18 @@ def test_signing_out_ends_the_session_of_the_daemon(gateway: Served) -> None:
     assert visitor.post("/logout").status == 303
     assert visitor.get("/").status == 303
     assert gateway.ask("GET", "/v1/session", visitor.token).status == 401
+
+
+def test_the_daemon_hears_where_a_browser_is(tmp_path: Path) -> None:
+    """Whoever shows a session, signs in or redeems a link; and not what the browser says of it."""
+    heard: list[tuple[str, str | None]] = []
+    with serving(
+        tmp_path / "sock", {}, lambda path, headers: heard.append((path, headers.get(SOURCE)))
+    ):
+        visitor = Visitor(tmp_path / "sock")
+        visitor.address = "192.0.2.7"
+        visitor.get("/", x_forwarded_for="198.51.100.1", warpd_source="198.51.100.1")
+        visitor.post("/login", {"user": "anna", "password": "x"})
+        visitor.post("/h", {"secret": "x"})
+    paths = ("/v1/session", "/v1/sessions", "/v1/links/redeem")
+    assert heard == [(path, "192.0.2.7") for path in paths]

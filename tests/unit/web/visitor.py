@@ -29,7 +29,7 @@ class Visitor:
 
     def __init__(self, socket: Path, token: str = TOKEN) -> None:
         self.logged: list[tuple[str, str, int]] = []
-        self.token = token
+        self.token, self.address = token, ""
         self.application = make_application(
             socket, {ORIGIN}, lambda method, route, status, _s: self.log(method, route, status)
         )
@@ -58,11 +58,17 @@ class Visitor:
         named = {name.replace("_", "-"): value for name, value in changed.items()}
         headers = {"host": HOST, **cookie, **usual, **named}
         sent = [(name.encode(), value.encode()) for name, value in headers.items() if value]
-        return asyncio.run(_ask(self.application, method, path, sent, body))
+        client = (self.address, 50_000) if self.address else None
+        return asyncio.run(_ask(self.application, method, path, sent, body, client))
 
 
 async def _ask(
-    application: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+    application: Any,
+    method: str,
+    path: str,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes,
+    client: tuple[str, int] | None,
 ) -> Page:
     plain, _, query = path.partition("?")
     scope = {
@@ -76,6 +82,7 @@ async def _ask(
         "root_path": "",
         "query_string": query.encode(),
         "headers": headers,
+        "client": client,
     }
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     answered: list[Any] = []

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,6 +24,7 @@ from warpd.service.credentials import identity_of, session_of_code, session_of_u
 from warpd.service.rights import Identity
 from warpd.service.users import NAME, User, UsersFile, is_password, totp_step
 from warpd.store.tokens import Token, TokenKind, TokenStore
+from warpd.store.used_passwords import UsedPasswords
 
 WORKERS: Final = 2  # hashes at a time, and as many files
 WAITING_MAX: Final = 16  # that wait for a worker
@@ -36,6 +38,15 @@ _M_MMAP_THRESHOLD: Final = -3  # malloc.h
 FRESH_S: Final = 5 * 60.0
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What somebody gives who signs in by name; `otp` is "" for none."""
+
+    name: str
+    password: str
+    otp: str = ""
 
 
 class Workers:
@@ -65,14 +76,16 @@ class Credentials:
         state_dir: Path,
         users: Path,
         log: structlog.stdlib.BoundLogger | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` is the one by which tries to sign in are counted."""
         _map_large_blocks()
         self.tokens = TokenStore(state_dir)
         self._users = UsersFile(users)
         self.log: Any = log or structlog.get_logger()
-        self._attempts = Attempts()
+        self._attempts, self.clock = Attempts(), clock
         self._hashes, self._files = Workers(), Workers()
-        self._steps: dict[str, int] = {}  # by user, that of the last one-time password
+        self._used = UsedPasswords(state_dir)
         self._told_at = float("-inf")
         self._writing: asyncio.Task[None] | None = None
 
@@ -156,16 +169,19 @@ class Credentials:
 
     # -- signing in
 
-    async def redeem(self, code: str, of: Identity | None = None) -> tuple[Token, str] | None:
+    async def redeem(
+        self, code: str, source: str, of: Identity | None = None
+    ) -> tuple[Token, str] | None:
         """A session for a login code, once; None where the code is not good (any more).
 
         Args:
+            source: where the try comes from (`attempts`).
             of: the session's user has to be this one; None for anybody.
 
         Raises:
             HttpError: 429 for too many tries. WarpError: it cannot be written down.
         """
-        self._take_try(LINK)
+        self._take_try(LINK, source)
         made = await self.work(lambda: self.tokens.redeem(code, session_of_code))
         if made is None:
             return None
@@ -173,38 +189,44 @@ class Credentials:
         if identity is None or (of is not None and identity.user != of.user):
             await self.work(lambda: self.tokens.revoke(made[0].id, TokenKind.SESSION))
             return None
-        self._attempts.succeeded(LINK)
+        self._attempts.succeeded(LINK, source)
         return made
 
-    async def sign_in(self, name: str, password: str, otp: str) -> tuple[Token, str] | None:
+    async def sign_in(self, proof: Proof, source: str) -> tuple[Token, str] | None:
         """A session for a password; None where anything of it is wrong.
 
         Raises: as `redeem`.
         """
-        user = await self.proved(name, password, otp)
+        user = await self.proved(proof, source)
         if user is None:
             return None
         return await self.work(lambda: self.tokens.make(session_of_user(user)))
 
-    async def proved(self, name: str, password: str, otp: str) -> User | None:
+    async def proved(self, proof: Proof, source: str) -> User | None:
         """The account whose password, and one-time password, these are; None for any other.
 
         The same work is done whatever is wrong. Raises: as `redeem`.
         """
-        counted = name if NAME.fullmatch(name) else "?"
-        self._take_try(counted)
-        user = await self.user(name)
-        is_right = await self._hashes.run(lambda: is_password(user, password))
-        step = _otp_step(user, otp, time.time(), self._steps)
-        if user is None or user.disabled or not is_right or step is None:
+        counted = proof.name if NAME.fullmatch(proof.name) else "?"
+        self._take_try(counted, source)
+        user = await self.user(proof.name)
+        is_right = await self._hashes.run(lambda: is_password(user, proof.password))
+        step = _otp_step(user, proof.otp, time.time())
+        is_good = user is not None and not user.disabled and is_right and step is not None
+        if user is None or not is_good or not await self._first_use(user, step):
             self.log.warning("sign-in refused", user=counted)
             return None
-        self._attempts.succeeded(counted)
-        self._steps[user.name] = step
+        self._attempts.succeeded(counted, source)
         return user
 
-    def _take_try(self, name: str) -> None:
-        wait_s = self._attempts.wait_s(name, time.monotonic())
+    async def _first_use(self, user: User, step: int | None) -> bool:
+        """Whether no password of this step was used before; True where none is asked for."""
+        if step is None or not user.totp:
+            return True
+        return await self.work(lambda: self._used.use(user.name, step))
+
+    def _take_try(self, name: str, source: str) -> None:
+        wait_s = self._attempts.wait_s(name, self.clock(), source)
         if wait_s:
             raise HttpError(
                 429,
@@ -232,14 +254,11 @@ def _map_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-def _otp_step(user: User | None, given: str, now: float, used: Mapping[str, int]) -> int | None:
-    """The step of a one-time password that was not used before, 0 where none is asked for; None
-    for a wrong one.
-    """
+def _otp_step(user: User | None, given: str, now: float) -> int | None:
+    """The step of a one-time password, 0 where none is asked for; None for a wrong one."""
     if user is None or not user.totp:
         return 0
-    step = totp_step(user.totp, given, now)
-    return step if step is not None and step > used.get(user.name, -1) else None
+    return totp_step(user.totp, given, now)
 
 
 def no_token(hint: str = "sign in again, or have a token made: warpctl token create") -> HttpError:

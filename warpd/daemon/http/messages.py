@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from warpd.daemon.http.auth import PeerCredentials
+from warpd.daemon.http.attempts import source_of
+from warpd.daemon.http.auth import AccessLevel, PeerCredentials
 from warpd.daemon.http.connection import SLOW_S, Receive, Scope, Send
 from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
 JSON: Final = "application/json"
+SOURCE_HEADER: Final = b"warpd-source"  # the address of a browser
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -65,6 +67,18 @@ class HttpRequest:
         """Who asks, on a route that needs a right."""
         assert self.identity is not None  # noqa: S101  # the route has been held against it
         return self.identity
+
+    @property
+    def source(self) -> str:
+        """Where a try to sign in comes from (`attempts`).
+
+        `warpd-web` says it of the browsers that speak to it. Of anybody else the header is not
+        read, and all of one user are one source.
+        """
+        if self.peer.right is not AccessLevel.TOKEN:
+            return f"uid {self.peer.uid}"
+        given = [value for name, value in self.headers if name == SOURCE_HEADER]
+        return source_of(given[0].decode("latin-1")) if len(given) == 1 else ""
 
     @property
     def is_urgent(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from warpd.daemon.http.credentials import Credentials, fields_of, require_fresh
+from warpd.daemon.http.credentials import Credentials, Proof, fields_of, require_fresh
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
@@ -161,9 +161,10 @@ async def _proved(
     types = {"login": str, "user": str, "password": str, "otp": str}
     fields = fields_of(request.arguments, types)
     if "login" in fields and len(fields) == 1:
-        return await credentials.redeem(fields["login"], of)
+        return await credentials.redeem(fields["login"], request.source, of)
     if "login" not in fields and {"user", "password"} <= fields.keys():
-        return await credentials.sign_in(fields["user"], fields["password"], fields.get("otp", ""))
+        proof = Proof(fields["user"], fields["password"], fields.get("otp", ""))
+        return await credentials.sign_in(proof, request.source)
     raise HttpError(400, "expected `login`, or `user` and `password`", hint="and `otp`")
 
 
@@ -171,7 +172,7 @@ async def _proved_again(credentials: Credentials, request: HttpRequest, identity
     """Whether the body proves that this is still the session's user."""
     fields = fields_of(request.arguments, {"login": str, "password": str, "otp": str})
     if fields.keys() == {"login"}:
-        made = await credentials.redeem(fields["login"], identity)
+        made = await credentials.redeem(fields["login"], request.source, identity)
         if made is None:
             return False
         await credentials.work(lambda: credentials.tokens.revoke(made[0].id, TokenKind.SESSION))
@@ -179,7 +180,8 @@ async def _proved_again(credentials: Credentials, request: HttpRequest, identity
     if "login" in fields or "password" not in fields:
         raise HttpError(400, "expected `password`, or `login`", hint="and `otp`")
     name = identity.user.rpartition(" (")[0]
-    user = await credentials.proved(name, fields["password"], fields.get("otp", ""))
+    proof = Proof(name, fields["password"], fields.get("otp", ""))
+    user = await credentials.proved(proof, request.source)
     token = credentials.tokens.tokens().get(identity.credential)
     return user is not None and token is not None and user.state == token.account
 

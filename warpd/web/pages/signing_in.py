@@ -9,9 +9,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from warpd.web import sessions
-from warpd.web.daemon_client import DaemonClient, DaemonError
+from warpd.web.daemon_client import DaemonError
 from warpd.web.rendering import render
-from warpd.web.visit import arrive, form_of, see_other, token_of
+from warpd.web.visit import arrive, daemon_of, form_of, see_other, token_of
 
 CREDENTIALS_MAX: Final = 1024  # characters of a field
 
@@ -24,7 +24,7 @@ async def login_page(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """Begin a session by a one-time code, or by user and password."""
     fields = {name: value[:CREDENTIALS_MAX] for name, value in (await form_of(request)).items()}
-    daemon = DaemonClient(request.app.state.socket)
+    daemon = daemon_of(request)
     try:
         answer = await daemon.post("/v1/sessions", _credentials(fields))
     except DaemonError as failure:

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from warpd.web.daemon_client import DaemonClient, DaemonError
+from warpd.web.daemon_client import DaemonError
 from warpd.web.qr import as_picture
 from warpd.web.rendering import render
-from warpd.web.visit import form_of
+from warpd.web.visit import daemon_of, form_of
 
 FIELD_MAX: Final = 200  # characters
 
@@ -33,7 +33,7 @@ async def take(request: Request) -> Response:
     body = {"secret": fields.get("secret", "")}
     if fields.get("pin"):
         body["pin"] = fields["pin"]
-    daemon = DaemonClient(request.app.state.socket)
+    daemon = daemon_of(request)
     try:
         found = (await daemon.post("/v1/links/redeem", body)).data
     except DaemonError as failure:

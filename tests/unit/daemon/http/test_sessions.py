@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.daemon.http.served import PASSWORD, SEEN, Answer, Line, Served, served
-from warpd.daemon.http import attempts, lookups
-from warpd.daemon.http.attempts import ALL_BURST, BURST, EVERY_S, NAMES_MAX, Attempts
+from tests.unit.daemon.http.test_routes import as_user, needs_root
+from warpd.daemon.http import auth, lookups
+from warpd.daemon.http.attempts import ALL, FORGET_S, NAME, PAIR, SOURCE, Attempts, source_of
 from warpd.daemon.http.credentials import FRESH_S
 from warpd.service import users
 from warpd.service.credentials import make_login_code
 from warpd.service.users import STEP_S, User, totp_at
 from warpd.store import tokens as token_room
+from warpd.store import used_passwords
 from warpd.store.tokens import TokenKind
 
 HASH = users.hashed(PASSWORD)
@@ -101,6 +103,44 @@ def test_a_one_time_password_is_good_once(gateway: Served) -> None:
     assert sign_in(gateway, otp=otp, password="wrong").status == 401  # and is not used up by it
     assert sign_in(gateway, otp=otp).status == 200
     assert sign_in(gateway, otp=otp).status == 401
+
+
+def test_a_one_time_password_is_good_once_over_a_restart(tmp_path: Path) -> None:
+    secret = users.new_totp()
+    otp = totp_at(secret, int(time.time()) // STEP_S)
+    for status in (200, 401):
+        with served(tmp_path) as gateway:
+            gateway.add_users(replace(ANNA, totp=secret))
+            assert sign_in(gateway, otp=otp).status == status
+
+
+def test_one_of_many_at_a_time_uses_a_one_time_password(gateway: Served) -> None:
+    secret = users.new_totp()
+    gateway.add_users(replace(ANNA, totp=secret))
+    otp = totp_at(secret, int(time.time()) // STEP_S)
+    statuses: list[int] = []
+    signing = [
+        threading.Thread(target=lambda: statuses.append(sign_in(gateway, otp=otp).status))
+        for _ in range(4)
+    ]
+    for thread in signing:
+        thread.start()
+    for thread in signing:
+        thread.join()
+    assert sorted(statuses) == [200, 401, 401, 401]
+
+
+def test_a_one_time_password_that_cannot_be_noted_lets_nobody_in(gateway: Served) -> None:
+    secret = users.new_totp()
+    gateway.add_users(replace(ANNA, totp=secret))
+    otp = totp_at(secret, int(time.time()) // STEP_S)
+    kept = gateway.daemon.state / used_passwords.FILE
+    kept.write_text("{")
+    answer = sign_in(gateway, otp=otp)
+    assert (answer.status, answer.json["code"]) == (500, "state-broken")
+    kept.unlink()
+    assert sign_in(gateway, otp=otp).status == 200
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def change_of(account: User, how: str) -> tuple[User, ...]:
@@ -291,7 +331,7 @@ HASHES = """
 import asyncio, sys
 from pathlib import Path
 from cryptography.hazmat.primitives.kdf import scrypt  # the daemon derives keys by this library
-from warpd.daemon.http.credentials import Credentials
+from warpd.daemon.http.credentials import Credentials, Proof
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) // 256
@@ -299,7 +339,7 @@ def resident():
 async def sign_in():
     credentials = Credentials(Path(sys.argv[1]), Path(sys.argv[2]))
     before = resident()
-    tried = [credentials.proved("anna", "wrong password", "") for _ in range(6)]
+    tried = [credentials.proved(Proof("anna", "wrong password"), "") for _ in range(6)]
     assert set(await asyncio.gather(*tried)) == {None}
     print(resident() - before)
 
@@ -322,11 +362,12 @@ def test_the_memory_of_hashes_is_given_back(gateway: Served) -> None:
 
 
 def test_too_many_tries_have_to_wait(gateway: Served) -> None:
-    statuses = [sign_in(gateway, password="wrong").status for _ in range(int(BURST) + 1)]
-    assert statuses == [401] * int(BURST) + [429]
+    gateway.credentials.clock = lambda: 1000.0  # no try comes back, however slow this machine is
+    statuses = [sign_in(gateway, password="wrong").status for _ in range(int(PAIR.burst) + 1)]
+    assert statuses == [401] * int(PAIR.burst) + [429]
     answer = sign_in(gateway)
     assert answer.json["code"] == "too-many-tries"
-    assert 0 < answer.json["retry_after_s"] <= EVERY_S
+    assert 0 < answer.json["retry_after_s"] <= PAIR.every_s
     gateway.add_users(ANNA, replace(ANNA, name="ben"))
     assert sign_in(gateway, user="ben").status == 200
     code = login_code(gateway, ANNA)
@@ -336,25 +377,108 @@ def test_too_many_tries_have_to_wait(gateway: Served) -> None:
 # -- how often, without a socket
 
 
+def tries(counted: Attempts, name: str, now: float, source: str, count: int = 100) -> int:
+    """How many of so many tries are let through."""
+    return [counted.wait_s(name, now, source) for _ in range(count)].count(0)
+
+
 def test_tries_come_back_with_time() -> None:
     counted = Attempts()
-    assert [counted.wait_s("a", 0.0) for _ in range(int(BURST))] == [0] * int(BURST)
-    assert counted.wait_s("a", 0.0) == EVERY_S
-    assert counted.wait_s("a", EVERY_S - 1) == 1
-    assert counted.wait_s("a", EVERY_S) == 0
-    assert counted.wait_s("a", EVERY_S) > 0
+    assert tries(counted, "a", 0.0, "") == PAIR.burst
+    assert counted.wait_s("a", 0.0) == PAIR.every_s
+    assert counted.wait_s("a", PAIR.every_s - 1) == 1
+    assert counted.wait_s("a", PAIR.every_s) == 0
+    assert counted.wait_s("a", PAIR.every_s) > 0
 
 
 def test_a_try_that_was_right_does_not_count() -> None:
     counted = Attempts()
     for _ in range(100):
-        assert counted.wait_s("a", 0.0) == 0
-        counted.succeeded("a")
+        assert counted.wait_s("a", 0.0, "192.0.2.1") == 0
+        counted.succeeded("a", "192.0.2.1")
 
 
-def test_all_names_together_are_bounded_in_tries_and_in_memory() -> None:
+def test_one_source_keeps_nobody_else_out() -> None:
+    """Neither by the name of somebody, nor by many names, for however long it goes on."""
     counted = Attempts()
-    tried = [counted.wait_s(f"user-{number}", 0.0) for number in range(5000)]
-    assert tried.count(0) == ALL_BURST
-    assert len(counted._by_name) <= NAMES_MAX + 1
-    assert counted.wait_s("late", attempts.ALL_EVERY_S * 2 + EVERY_S * BURST) == 0
+    for second in range(300):
+        now = float(second)
+        tries(counted, "anna", now, "192.0.2.66", 20)
+        for number in range(20):
+            counted.wait_s(f"user-{number}", now, "192.0.2.66")
+        if second % 30 == 0:
+            assert counted.wait_s("anna", now, "192.0.2.1") == 0, second
+            counted.succeeded("anna", "192.0.2.1")
+    assert counted.wait_s("anna", 300.0, "192.0.2.66") > 0
+
+
+def test_a_name_is_bounded_from_all_sources_together() -> None:
+    counted = Attempts()
+    tried = sum(tries(counted, "anna", 0.0, f"192.0.2.{number}", 3) for number in range(200))
+    assert tried == NAME.burst
+
+
+def test_a_source_is_bounded_in_all_names_together() -> None:
+    counted = Attempts()
+    tried = sum(tries(counted, f"user-{number}", 0.0, "192.0.2.1", 1) for number in range(200))
+    assert tried == SOURCE.burst
+
+
+def test_all_together_are_bounded_in_tries_and_in_memory() -> None:
+    counted, most = Attempts(), 0
+    for now in range(300):
+        for number in range(50):
+            counted.wait_s(f"user-{now}-{number}", float(now), f"s{number}")
+        most = max(most, len(counted._kept))
+    assert most <= 3 * (ALL.burst + 2 * FORGET_S / ALL.every_s)
+    counted = Attempts()
+    tried = [counted.wait_s(f"user-{number}", 0.0, f"s{number}") for number in range(5000)]
+    assert tried.count(0) == ALL.burst
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("", ""),
+        ("anna", ""),
+    ],
+)
+def test_a_source_is_what_one_browser_has_to_itself(address: str, source: str) -> None:
+    assert source_of(address) == source
+
+
+@needs_root
+def test_the_dashboard_alone_says_where_a_browser_is(
+    gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any other peer the header is not read: it would have as many tries as it has headers."""
+    made = {"warpd": 61001, "warpd-read": 61002, "warpd-web": 61003, "warpd-metrics": 61004}
+    monkeypatch.setattr(auth, "_gid", made.get)
+    gateway.server._groups._looked_up = float("-inf")
+    gateway.credentials.clock = lambda: 1000.0  # no try comes back, however slow this machine is
+    for folder in (gateway.folder, *gateway.folder.parents):
+        if str(folder).startswith("/tmp/pytest-of-root"):
+            folder.chmod(0o755)
+
+    def statuses(source: str, count: int, name: str = "anna") -> list[int]:
+        body, sent = {"user": name, "password": "wrong"}, {"warpd-source": source}
+        return [
+            gateway.ask("POST", "/v1/sessions", body=body, headers=sent).status
+            for _ in range(count)
+        ]
+
+    burst = int(PAIR.burst)
+    as_web = as_user(61999, [61003], lambda: statuses("192.0.2.1", burst + 1))
+    assert as_web == [401] * burst + [429]
+    assert as_user(61999, [61003], lambda: statuses("192.0.2.2", 1)) == [401]
+    as_reader = as_user(
+        61998, [61002], lambda: [statuses(f"192.0.2.{n}", 1, "ben")[0] for n in range(burst + 1)]
+    )
+    assert as_reader == [401] * burst + [429]
