@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from warpd.daemon.http import visibility
 from warpd.daemon.http.messages import (
@@ -33,10 +33,16 @@ PORT_MAX: Final = 65535
 
 async def show_status(services: Services, request: HttpRequest) -> HttpResponse:
     """What runs, as `warpctl status -o json`, and `daemon`; `?fresh=1`: as of just now."""
-    view, daemon = await seen_view(services, request), services.daemon()
-    if not request.who.sees_all:
-        daemon = visibility.daemon(daemon, request.who)
-    return _from_view(services, request, view, view.status(daemon))
+    view = await seen_view(services, request)
+    return _from_view(services, request, view, view.status(_seen_daemon(services, request)))
+
+
+async def show_summary(services: Services, request: HttpRequest) -> HttpResponse:
+    """The status without endpoints, but with what is `counted` of them; `?network=`: of one."""
+    view, name = await seen_view(services, request), request.query.get("network", "")
+    if name and name not in view.networks:
+        raise no_network(name)
+    return _from_view(services, request, view, view.summary(_seen_daemon(services, request), name))
 
 
 async def show_networks(services: Services, request: HttpRequest) -> HttpResponse:
@@ -154,6 +160,12 @@ async def _unseen(services: Services, request: HttpRequest) -> frozenset[str]:
     return unseen(view.networks, request.who)
 
 
+def _seen_daemon(services: Services, request: HttpRequest) -> Mapping[str, Any]:
+    """What the daemon says of itself, as far as who asks sees it."""
+    daemon = services.daemon()
+    return daemon if request.who.sees_all else visibility.daemon(daemon, request.who)
+
+
 async def _network_view(services: Services, request: HttpRequest) -> tuple[str, View]:
     """The name in the path, and a view that has it. Raises: HttpError 404."""
     name, view = request.names["network"], await seen_view(services, request)
@@ -207,6 +219,7 @@ LOOK = Right.LOOK
 FILTERED, GATEWAY, NETWORK = NetworkScope.FILTERED, NetworkScope.GATEWAY, NetworkScope.NETWORK
 ROUTES: Final = (
     HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status),
+    HttpRoute("GET", "/v1/summary", LOOK, FILTERED, show_summary),
     HttpRoute("GET", "/v1/networks", LOOK, FILTERED, show_networks),
     HttpRoute("GET", "/v1/networks/{network}", LOOK, NETWORK, show_network),
     HttpRoute("GET", "/v1/networks/{network}/endpoints", LOOK, NETWORK, show_endpoints),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from warpd.daemon.http import visibility
 from warpd.service.rights import Identity, Right
+from warpd.service.views.endpoint_list import counted
 
 BLOCK_BYTES: Final = 64 * 1024
 KEPT_MAX: Final = 32  # shares of one view that are kept for further readers
@@ -20,29 +21,34 @@ KEPT_MAX: Final = 32  # shares of one view that are kept for further readers
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """One network: its own fields, `{...` without the end, and the list of its endpoints."""
+    """One network: its own fields, `{...` without the end, the list of its endpoints, and what is
+    counted of these.
+    """
 
     fields: bytes
     endpoints: bytes
+    counted: bytes
 
     def pieces(self) -> Iterator[bytes]:
-        yield from (self.fields, self.endpoints, b"}")
+        yield from (self.fields, b', "endpoints": ', self.endpoints, b"}")
+
+    def summary(self) -> Iterator[bytes]:
+        """Without the endpoints, but with what is counted of them."""
+        yield from (self.fields, b', "counted": ', self.counted, b"}")
 
     def fields_json(self) -> dict[str, Any]:
-        """Its own fields, and `endpoints` as an empty list."""
-        found: dict[str, Any] = json.loads(self.fields + b"[]}")
+        """Its own fields, without the endpoints."""
+        found: dict[str, Any] = json.loads(self.fields + b"}")
         return found
 
     def seen_by(self, who: Identity, names: frozenset[str]) -> NetworkView:
         """The same for somebody who does not see the networks `names`."""
         fields, endpoints = self.fields, self.endpoints
         if names:
-            shown = visibility.network_fields(self.fields_json(), names)
-            del shown["endpoints"]
-            fields = _open(shown) + b', "endpoints": '
+            fields = _open(visibility.network_fields(self.fields_json(), names))
         if not who.may(Right.SEE_ADDRESSES):
             endpoints = _bytes(visibility.without_outer(json.loads(endpoints)))
-        return NetworkView(fields, endpoints)
+        return NetworkView(fields, endpoints, self.counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +106,34 @@ class View:
 
     def status(self, daemon: Mapping[str, Any]) -> Iterator[bytes]:
         """The whole, with the daemon's own part and its conditions; in pieces."""
+        return self._whole(daemon, map(NetworkView.pieces, self.networks.values()))
+
+    def summary(self, daemon: Mapping[str, Any], network: str = "") -> Iterator[bytes]:
+        """The same without endpoints, but with what is counted of them; of all networks, or of one
+        that there is.
+        """
+        found = [self.networks[network]] if network else self.networks.values()
+        return self._whole(daemon, map(NetworkView.summary, found))
+
+    def _whole(
+        self, daemon: Mapping[str, Any], networks: Iterable[Iterable[bytes]]
+    ) -> Iterator[bytes]:
         look = {"as_of": self.as_of, "generation": self.generation}
         yield self.before + b', "networks": ['
-        yield from self._rows()
+        yield from _listed(networks)
         yield b"]" + self.after + b', "conditions": ' + _bytes(daemon.get("conditions", []))
         yield b', "daemon": ' + _bytes({**daemon, "look": look}) + b"}\n"
 
     def all_networks(self) -> Iterator[bytes]:
         """`version` and `networks`, in pieces."""
         yield b'{"version": %d, "networks": [' % self.version
-        yield from self._rows()
+        yield from _listed(map(NetworkView.pieces, self.networks.values()))
         yield b"]}\n"
 
     def network(self, name: str) -> Iterator[bytes]:
         """Raises: KeyError when there is no such network."""
         found = self.networks[name]
-        yield b'{"version": %d, ' % self.version + found.fields[1:]
+        yield b'{"version": %d, ' % self.version + found.fields[1:] + b', "endpoints": '
         yield from (found.endpoints, b"}\n")
 
     def endpoints(self, name: str) -> Iterator[bytes]:
@@ -123,12 +141,14 @@ class View:
         found = self.networks[name]
         yield from (b'{"version": %d, "endpoints": ' % self.version, found.endpoints, b"}\n")
 
-    def _rows(self) -> Iterator[bytes]:
-        between = b""
-        for network in self.networks.values():
-            yield between
-            yield from network.pieces()
-            between = b", "
+
+def _listed(rows: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    """Rows, each in pieces, with commas between them."""
+    between = b""
+    for row in rows:
+        yield between
+        yield from row
+        between = b", "
 
 
 def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -147,7 +167,8 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _network(network: Mapping[str, Any]) -> NetworkView:
     fields = {key: value for key, value in network.items() if key != "endpoints"}
-    return NetworkView(_open(fields) + b', "endpoints": ', _bytes(network["endpoints"]))
+    endpoints = network["endpoints"]
+    return NetworkView(_open(fields), _bytes(endpoints), _bytes(counted(endpoints)))
 
 
 def _open(fields: Mapping[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ class Order(StrEnum):
     traffic = "traffic"
 
 
+EXPIRES_SOON_DAYS: Final = 7
 SEARCHED: Final = ("description", "address", "address6", "public_key")
 
 _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
@@ -79,6 +80,27 @@ def order_key(row: Row, order: Order) -> Any:
 def ordered(rows: Iterable[Row], order: Order) -> list[Row]:
     """Return the rows in an order."""
     return sorted(rows, key=_KEYS[order])
+
+
+def counted(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what a summary says of the endpoints of a network: `states` (how many there are of
+    each presence), the bytes of all, and those that expire within a week.
+    """
+    return {
+        "states": dict(Counter(presence(row) for row in rows)),
+        "received_bytes": sum(row["received_bytes"] for row in rows),
+        "sent_bytes": sum(row["sent_bytes"] for row in rows),
+        "expiring": [_expiry(row) for row in rows if _expires_soon(row)],
+    }
+
+
+def _expires_soon(row: Row) -> bool:
+    days = row.get("expires_in_days")
+    return days is not None and 0 <= days <= EXPIRES_SOON_DAYS and row["enabled"]
+
+
+def _expiry(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in ("name", "expires", "expires_in_days")}
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -120,9 +120,11 @@ def test_the_number_that_waits_is_bounded() -> None:
 
 
 def test_a_view_is_the_status_in_pieces() -> None:
+    expiry = {"expires": "2026-01-05", "expires_in_days": 4, "enabled": True}
+    row = {"in_force": True, "in_kernel": True, "received_bytes": 5, "sent_bytes": 7}
+    endpoints = [{"name": "a", **row, "handshake_age_s": 9}, {"name": "b", **row, **expiry}]
     networks = [
-        {"name": f"n{number}", "vcid": number, "endpoints": [{"name": "a"}, {"name": "b"}]}
-        for number in range(3)
+        {"name": f"n{number}", "vcid": number, "endpoints": endpoints} for number in range(3)
     ]
     status = {"version": 1, "in_sync": True, "networks": networks, "warnings": []}
     view = View.of(status, 4, 0, "then", 0.0)
@@ -138,6 +140,17 @@ def test_a_view_is_the_status_in_pieces() -> None:
         "version": 1,
         "endpoints": networks[2]["endpoints"],
     }
+    counted = {
+        "states": {"online": 1, "present": 1},
+        "received_bytes": 10,
+        "sent_bytes": 14,
+        "expiring": [{"name": "b", "expires": "2026-01-05", "expires_in_days": 4}],
+    }
+    shown = [{"name": f"n{number}", "vcid": number, "counted": counted} for number in range(3)]
+    summary = json.loads(b"".join(view.summary({"pid": 1})))
+    assert summary == {**whole, "networks": shown}
+    one = json.loads(b"".join(view.summary({"pid": 1}, "n1")))
+    assert one == {**whole, "networks": shown[1:2]}
     with pytest.raises(KeyError):
         view.network("none").__next__()
 

@@ -27,6 +27,7 @@ from warpd.store.tokens import TokenKind
 # Right: "-" takes none, "?" any credential. Scope: G the whole gateway, F filtered, N one network.
 TABLE = """
 GET     /v1/status                          look        F
+GET     /v1/summary                         look        F
 GET     /v1/networks                        look        F
 GET     /v1/networks/{network}              look        N
 GET     /v1/networks/{network}/endpoints    look        N

@@ -34,7 +34,15 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
 from warpd.service.rights import Right
 
-STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [{"name": "lap"}]}]}
+LAPTOP = {
+    "name": "lap",
+    "in_force": True,
+    "in_kernel": True,
+    "handshake_age_s": 9,
+    "received_bytes": 1,
+    "sent_bytes": 2,
+}
+STATUS = {"version": 1, "networks": [{"name": "corp", "vcid": 1, "endpoints": [LAPTOP]}]}
 DAEMON = {
     "pid": 7,
     "next_look_s": 30.0,
@@ -132,7 +140,7 @@ def test_what_is_asked_is_answered(path: Path, answerer: Answerer) -> None:
     assert ask(path, "GET", "/v1/networks/corp") == (200, {"version": 1, **STATUS["networks"][0]})
     assert ask(path, "GET", "/v1/networks/corp/endpoints") == (
         200,
-        {"version": 1, "endpoints": [{"name": "lap"}]},
+        {"version": 1, "endpoints": [LAPTOP]},
     )
     assert ask(path, "GET", "/v1/networks/none")[0] == 404
     assert ask(path, "POST", "/v1/apply", b'{"yes": true}')[0] == 200
