@@ -52,7 +52,7 @@ def draw(network: Mapping[str, Any], gateway: str) -> str:
     ]
     label = escape(TEXT["picture.label"].format(name=network["name"], count=_count(network)))
     return (
-        f'<svg class="picture" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}"'
+        f'<svg class="picture" viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{label}"'
         f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 
