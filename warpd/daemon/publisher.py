@@ -30,7 +30,11 @@ OVER: Final = "over"
 
 
 class Publisher:
-    """Writes what readers see into the mailbox. For the loop's thread."""
+    """Writes what readers see into the mailbox. For the loop's thread.
+
+    Attributes:
+        sampler: makes the samples.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class Publisher:
         self._stale_configs = stale_configs
         self._mailbox, self._events, self._clock = mailbox, events, clock
         self._watched = Watched()
-        self._sampler = Sampler(clock)
+        self.sampler = Sampler(clock)
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
 
     def pass_ended(self, result: PassResult) -> None:
@@ -98,7 +102,7 @@ class Publisher:
 
     def _publish_samples(self) -> None:
         """What a look at everything has counted becomes part of the samples."""
-        samples = self._sampler.take(self._mailbox.stats.networks)
+        samples = self.sampler.take(self._mailbox.stats.networks)
         if samples is not None:
             self._mailbox.samples = samples
 

@@ -83,7 +83,7 @@ class DaemonClient:
     async def _exchange(self, method: str, what: str, body: Mapping[str, Any] | None) -> Answer:
         async with self._connected() as line:
             response = await line.ask(method, what, self._headers(), body)
-            raw = b""
+            raw = bytearray()
             async for part in line.body():
                 raw += part
                 if len(raw) > ANSWER_MAX:
@@ -189,7 +189,7 @@ class _Line:
         return event
 
 
-def _answer(response: h11.Response, raw: bytes) -> Answer:
+def _answer(response: h11.Response, raw: bytes | bytearray) -> Answer:
     """Raises: DaemonError for a refusal, and for what is no JSON object."""
     try:
         data = json.loads(raw)

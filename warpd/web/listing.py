@@ -1,26 +1,20 @@
-"""Search, sort and page through endpoints. Pure."""
+"""What a search of endpoints asks the daemon for, and the addresses of its pages. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from warpd.web.summary import ENDPOINT_STATES, Row, endpoint_row
+from warpd.web.summary import STATE_WORDS, Row
 
 PAGE: Final = 200
-SORTS: Final = ("name", "network", "handshake", "traffic")
+SORTS: Final = ("name", "address", "handshake", "traffic")
 TEXT_MAX: Final = 100
-SEARCHED: Final = (
-    "name",
-    "network",
-    "description",
-    "address",
-    "address6",
-    "public_key",
-    "endpoint",
-)
+CURSOR: Final = re.compile(r"[A-Za-z0-9_-]{1,1000}")
+PAGES_MAX: Final = 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +22,47 @@ class Search:
     """What is looked for.
 
     - `text`: is part of a name, description, address or key.
-    - `network`, `state`: "" for all.
+    - `network`, `state`: "" for all; a state is a word of the daemon.
     - `sort`: one of `SORTS`.
-    - `after`: how many rows are passed over.
+    - `after`: where the page before ended, as the daemon said; "" for the first page.
+    - `page`: its number, from 1; only shown.
     """
 
     text: str = ""
     network: str = ""
     state: str = ""
     sort: str = "name"
-    after: int = 0
+    after: str = ""
+    page: int = 1
 
     @staticmethod
     def of(query: Mapping[str, str]) -> Search:
         """Of the query of an address; what makes no sense there is left out."""
         state, sort, after = query.get("state", ""), query.get("sort", ""), query.get("after", "")
+        is_later = bool(CURSOR.fullmatch(after))
         return Search(
             text=query.get("q", "")[:TEXT_MAX].strip(),
             network=query.get("network", "")[:TEXT_MAX],
-            state=state if state in ENDPOINT_STATES else "",
+            state=state if state in STATE_WORDS else "",
             sort=sort if sort in SORTS else "name",
-            after=int(after) if after.isascii() and after.isdigit() and len(after) < 9 else 0,
+            after=after if is_later else "",
+            page=_page(query.get("page", "")) if is_later else 1,
         )
 
-    def address(self, **other: object) -> str:
-        """The address of the same search with other values."""
-        now = {"q": self.text, "network": self.network, "state": self.state, "sort": self.sort}
-        chosen = {name: value for name, value in {**now, **other}.items() if value}
-        if chosen.get("sort") == "name":
+    def asked(self) -> dict[str, object]:
+        """The query for the daemon."""
+        chosen = {"q": self.text, "network": self.network, "state": self.state}
+        return {**chosen, "sort": self.sort, "after": self.after, "limit": PAGE}
+
+    def address(self, after: str = "", page: int = 1) -> str:
+        """The address of another page of the same search; of the first one by default."""
+        chosen = {"q": self.text, "network": self.network, "state": self.state, "sort": self.sort}
+        if self.sort == "name":
             del chosen["sort"]
-        return "/endpoints" + ("?" + urlencode(chosen) if chosen else "")
+        if after:
+            chosen |= {"after": after, "page": str(page)}
+        query = urlencode({name: value for name, value in chosen.items() if value})
+        return "/endpoints" + ("?" + query if query else "")
 
     def is_exact(self, row: Row) -> bool:
         """Whether the whole name, address or key of an endpoint was written."""
@@ -67,61 +72,26 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of what was found, how many there are in all, and where the pages beside it begin."""
+    """A page of what was found.
+
+    - `first`: the number of its first row, from 1.
+    - `total`: how many there are on all pages.
+    - `following`: the address of the next page; "" on the last one.
+    """
 
     rows: list[dict[str, Any]]
+    first: int
     total: int
-    all: int
-    networks: list[str]
-    previous: int | None
-    next: int | None
+    following: str
 
 
-def search(networks: Iterable[Row], wanted: Search) -> Found:
-    """The endpoints of these networks that are looked for, a page of them."""
-    known = list(networks)
-    rows = sorted(_matching(known, wanted), key=_ORDERS[wanted.sort])
-    page = rows[wanted.after : wanted.after + PAGE]
-    end = wanted.after + PAGE
-    return Found(
-        rows=page,
-        total=len(rows),
-        all=sum(len(network["endpoints"]) for network in known),
-        networks=[str(network["name"]) for network in known],
-        previous=max(0, wanted.after - PAGE) if wanted.after else None,
-        next=end if end < len(rows) else None,
-    )
+def found(answer: Row, wanted: Search, rows: list[dict[str, Any]]) -> Found:
+    """A page, of what the daemon has answered; `rows` are its endpoints as they are shown."""
+    after = answer["next"]
+    following = wanted.address(after, wanted.page + 1) if after else ""
+    return Found(rows, (wanted.page - 1) * PAGE + 1, int(answer["total"]), following)
 
 
-def _matching(networks: Iterable[Row], wanted: Search) -> Iterator[dict[str, Any]]:
-    for network in networks:
-        if wanted.network in ("", network["name"]):
-            yield from _in_network(network, wanted)
-
-
-def _in_network(network: Row, wanted: Search) -> Iterator[dict[str, Any]]:
-    for endpoint in network["endpoints"]:
-        row = endpoint_row(endpoint)
-        if wanted.state in ("", row["state"]) and _has_text(row, wanted.text.casefold()):
-            yield row
-
-
-def _has_text(row: Row, text: str) -> bool:
-    if not text:
-        return True
-    if text in f"{row['network']}/{row['name']}".casefold():
-        return True
-    return any(text in str(row.get(name) or "").casefold() for name in SEARCHED)
-
-
-def _by_handshake(row: Row) -> tuple[float, str]:
-    age_s = row["handshake_age_s"]
-    return (float("inf") if age_s is None else float(age_s), str(row["name"]))
-
-
-_ORDERS: Final[Mapping[str, Any]] = {
-    "name": lambda row: (row["name"], row["network"]),
-    "network": lambda row: (row["network"], row["name"]),
-    "handshake": _by_handshake,
-    "traffic": lambda row: (-(row["received_bytes"] + row["sent_bytes"]), row["name"]),
-}
+def _page(text: str) -> int:
+    is_number = text.isascii() and text.isdigit() and len(text) < 6
+    return min(max(1, int(text)), PAGES_MAX) if is_number else 1

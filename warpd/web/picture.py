@@ -17,7 +17,7 @@ from typing import Any, Final
 from markupsafe import escape
 
 from warpd.web.catalogue import TEXT
-from warpd.web.summary import TONES, endpoint_state
+from warpd.web.summary import TONES
 
 NODES_MAX: Final = 14  # of a side; more are one node with their number
 ROW, NODE_WIDTH, NODE_HEIGHT = 46, 208, 36
@@ -38,9 +38,11 @@ class Box:
     state: str = ""
 
 
-def draw(network: Mapping[str, Any], gateway: str) -> str:
-    """The picture of a network, as `GET /v1/networks/NAME` shows it."""
-    left, right = _sides(network)
+def draw(
+    network: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]], total: int, gateway: str
+) -> str:
+    """The picture of a network with the first of its endpoints, of which there are `total`."""
+    left, right = _sides(network, endpoints, total)
     height = max(len(left), len(right), 2) * ROW + 2 * MARGIN
     middle = _middle_node(network, gateway)
     parts = [
@@ -50,30 +52,29 @@ def draw(network: Mapping[str, Any], gateway: str) -> str:
         *_column(right, WIDTH - MARGIN - NODE_WIDTH, height),
         _box(middle, (WIDTH - MIDDLE_WIDTH) / 2, height / 2 - 32, MIDDLE_WIDTH, 64, "hub"),
     ]
-    label = escape(TEXT["picture.label"].format(name=network["name"], count=_count(network)))
+    label = escape(TEXT["picture.label"].format(name=network["name"], count=total))
     return (
         f'<svg class="picture" viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{label}"'
         f' xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 
 
-def _count(network: Mapping[str, Any]) -> int:
-    return len(network["endpoints"])
-
-
-def _sides(network: Mapping[str, Any]) -> tuple[list[Box], list[Box]]:
-    nodes = [_endpoint_node(network, row) for row in network["endpoints"]]
+def _sides(
+    network: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]], total: int
+) -> tuple[list[Box], list[Box]]:
+    nodes = [_endpoint_node(network, row) for row in endpoints]
     if network["type"].startswith(AMONG_EACH_OTHER):
-        half = (len(nodes) + 1) // 2
-        return _few(nodes[:half], network), _few(nodes[half:], network)
-    return _few(nodes, network), _few(_targets(network), network)
+        half, left = (len(nodes) + 1) // 2, (total + 1) // 2
+        return _few(nodes[:half], left, network), _few(nodes[half:], total - left, network)
+    targets = _targets(network)
+    return _few(nodes, total, network), _few(targets, len(targets), network)
 
 
-def _few(nodes: Sequence[Box], network: Mapping[str, Any]) -> list[Box]:
+def _few(nodes: Sequence[Box], total: int, network: Mapping[str, Any]) -> list[Box]:
     """Not more nodes than a picture can show."""
-    if len(nodes) <= NODES_MAX:
+    if total <= NODES_MAX:
         return list(nodes)
-    more = TEXT["picture.more"].format(count=len(nodes) - NODES_MAX + 1)
+    more = TEXT["picture.more"].format(count=total - NODES_MAX + 1)
     return [*nodes[: NODES_MAX - 1], Box(more, "", f"/endpoints?network={network['name']}")]
 
 
@@ -82,7 +83,7 @@ def _endpoint_node(network: Mapping[str, Any], row: Mapping[str, Any]) -> Box:
     if network["type"].startswith(ETHERNET):
         about = _vlans(network) or row["address"]
     href = f"/endpoints/{network['name']}/{row['name']}"
-    return Box(str(row["name"]), about, href, endpoint_state(row))
+    return Box(str(row["name"]), about, href, str(row["state"]))
 
 
 def _vlans(network: Mapping[str, Any]) -> str:

@@ -11,17 +11,18 @@ from typing import Any, Final
 Row = Mapping[str, Any]
 
 CONNECTED_S: Final = 180  # after a handshake a session is over (WireGuard: REJECT_AFTER_TIME)
-EXPIRES_SOON_DAYS: Final = 7
 
-ENDPOINT_STATES: Final = (
-    "connected",
-    "idle",
-    "never",
-    "suspended",
-    "expired",
-    "disabled",
-    "absent",
-)
+# A state of an endpoint as the daemon says it, and the word for it here.
+STATE_WORDS: Final[Mapping[str, str]] = {
+    "online": "connected",
+    "stale": "idle",
+    "present": "never",
+    "suspended": "suspended",
+    "expired": "expired",
+    "disabled": "disabled",
+    "off": "off",
+    "missing": "absent",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ TONES: Final[Mapping[str, Tone]] = {
     "idle": Tone("quiet", "○"),
     "never": Tone("quiet", "◌"),
     "disabled": Tone("quiet", "/"),
+    "off": Tone("quiet", "⊘"),
     "none": Tone("quiet", "/"),
     "changes-wait": Tone("warn", "◆"),
     "differs": Tone("warn", "≠"),
@@ -58,20 +60,6 @@ TONES: Final[Mapping[str, Tone]] = {
     "error": Tone("bad", "✕"),
     "fail": Tone("bad", "✕"),
 }
-
-
-def endpoint_state(row: Row) -> str:
-    """One of `ENDPOINT_STATES`: what a person at the help desk has to know first."""
-    if row.get("suspended"):
-        return "suspended"
-    if not row["enabled"]:
-        return "disabled"
-    days = row.get("expires_in_days")
-    if days is not None and days < 0:
-        return "expired"
-    if row["in_force"] and not row["in_kernel"]:
-        return "absent"
-    return session_state(row)
 
 
 def session_state(row: Row) -> str:
@@ -96,24 +84,24 @@ def network_state(network: Row, failing: Iterable[str] = ()) -> str:
 
 
 def count_states(networks: Iterable[Row]) -> Counter[str]:
-    """How many endpoints are in each state."""
+    """How many endpoints are in each state, by the summaries of their networks."""
     counts: Counter[str] = Counter()
     for network in networks:
-        counts.update(endpoint_state(row) for row in network["endpoints"])
+        for state, count in network["counted"]["states"].items():
+            counts[STATE_WORDS[state]] += count
     return counts
 
 
 def network_row(network: Row, failing: Iterable[str]) -> dict[str, Any]:
     """A line of the list of networks."""
-    rows = network["endpoints"]
     states = count_states([network])
     return {
         **network,
         "state": network_state(network, failing),
         "connected": states["connected"],
-        "total": len(rows),
-        "received": sum(row["received_bytes"] for row in rows),
-        "sent": sum(row["sent_bytes"] for row in rows),
+        "total": states.total(),
+        "received": network["counted"]["received_bytes"],
+        "sent": network["counted"]["sent_bytes"],
         "dropped": dropped(network),
     }
 
@@ -125,20 +113,16 @@ def dropped(network: Row) -> int:
 
 def endpoint_row(row: Row) -> dict[str, Any]:
     """A line of the list of endpoints."""
-    return {**row, "state": endpoint_state(row)}
+    return {**row, "state": STATE_WORDS[row["state"]]}
 
 
-def expiring(networks: Iterable[Row]) -> list[Row]:
+def expiring(networks: Iterable[Row]) -> list[dict[str, Any]]:
     """Endpoints that expire within a week, the next one first."""
-    found: list[Row] = []
+    found: list[dict[str, Any]] = []
     for network in networks:
-        found.extend(row for row in network["endpoints"] if _expires_soon(row))
+        rows = network["counted"]["expiring"]
+        found.extend({**row, "network": network["name"]} for row in rows)
     return sorted(found, key=lambda row: int(row["expires_in_days"]))
-
-
-def _expires_soon(row: Row) -> bool:
-    days = row.get("expires_in_days")
-    return days is not None and 0 <= days <= EXPIRES_SOON_DAYS and bool(row["enabled"])
 
 
 def failing_names(daemon: Row) -> set[str]:

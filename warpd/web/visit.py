@@ -133,7 +133,7 @@ async def _state(daemon: DaemonClient, identity: SignedIn) -> dict[str, Any]:
     """What the frame needs: of the daemon, or of the status where not all may be seen."""
     if identity.sees_all:
         return (await daemon.get("/v1/daemon")).data
-    status = (await daemon.get("/v1/status")).data
+    status = (await daemon.get("/v1/summary")).data
     return {
         **(status.get("daemon") or {}),
         "gateway": status.get("gateway"),

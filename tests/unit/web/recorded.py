@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 from tests import world
 from tests.unit.daemon.simulation import Simulation
 from warpd.daemon import handlers
+from warpd.daemon.http.view import View
 from warpd.kernel.kinds.wireguard import WireguardPeer
 from warpd.service.queries import ExplainRequest
+from warpd.service.views.endpoint_list import presence
 
 # Fields whose text comes from people, other programs or the kernel.
 FREE: frozenset[str] = frozenset(
@@ -57,11 +59,12 @@ def answers(folder: Path) -> dict[str, Any]:
     told["conditions"] = status["conditions"] = [
         {"code": "c", "severity": "error", "text": "x", "hint": "x", "since": None}
     ]
+    view = View.of(status, 1, 0, "2026-01-01T00:00:00+00:00", 0.0)
     found: dict[str, Any] = {
         "/v1/session": SESSION,
         "/v1/daemon": told,
-        "/v1/status": {**status, "daemon": told},
-        "/v1/networks": {"networks": status["networks"]},
+        "/v1/summary": json.loads(b"".join(view.summary(told))),
+        "/v1/samples": _samples(),
         "/v1/plan": handlers.plan(reconciler, {}),
         "/v1/history": handlers.history(reconciler, {}),
         "/v1/history/1": handlers.entry(reconciler, {"number": 1}) | {"in_force": False},
@@ -70,8 +73,31 @@ def answers(folder: Path) -> dict[str, Any]:
         "/v1/validate": {"valid": False, "findings": [_finding()], "networks": 1, "endpoints": 1},
         "/v1/events": [event.as_json() for event in daemon.mailbox.events()][-40:],
     }
-    found |= {f"/v1/networks/{network['name']}": network for network in status["networks"]}
+    for network in status["networks"]:
+        found |= _of_network(view, network)
+    rows = [row for network in status["networks"] for row in _endpoints(network)]
+    found["/v1/endpoints"] = {"endpoints": rows, "total": len(rows), "next": None}
     return json.loads(json.dumps(found))
+
+
+def _of_network(view: View, network: dict[str, Any]) -> dict[str, Any]:
+    name, rows = network["name"], _endpoints(network)
+    page = {"endpoints": rows, "total": len(rows), "next": None}
+    return {
+        f"/v1/summary?network={name}": json.loads(b"".join(view.summary({}, name))),
+        f"/v1/endpoints?network={name}&limit=200": page,
+        **{f"/v1/endpoints/{name}/{row['name']}": row for row in rows},
+    }
+
+
+def _endpoints(network: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**row, "state": presence(row)} for row in network["endpoints"]]
+
+
+def _samples() -> dict[str, Any]:
+    row = {"time": "2026-01-01T00:00:00+00:00", "seconds": 300.0, "connected": 2}
+    rows = [{**row, "received_bytes": 5000, "sent_bytes": 7}]
+    return {"since": row["time"], "every_s": 300, "kept": True, "samples": rows}
 
 
 def _networks() -> dict[str, dict[str, Any]]:
@@ -124,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.heard(self.path, dict(self.headers))
-        found = self.server.documents.get(urlsplit(self.path).path)
+        documents = self.server.documents
+        found = documents.get(self.path, documents.get(urlsplit(self.path).path))
         body = json.dumps(found if found is not None else {"error": "none"})
         if isinstance(found, list):
             body = "".join(json.dumps(row) + "\n" for row in found)

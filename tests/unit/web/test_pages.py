@@ -7,14 +7,16 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from tests.unit.web.recorded import answers
-from warpd.web import catalogue, picture, rendering, summary, wizards
+from warpd.daemon.http.endpoints import STATES
+from warpd.web import catalogue, listing, picture, rendering, summary, wizards
 from warpd.web.frame import frame_of
 from warpd.web.happenings import happenings
-from warpd.web.listing import PAGE, Search, search
+from warpd.web.listing import Search
 from warpd.web.phases import PHASES, phase_rows
 
 WEB = Path(summary.__file__).parent
@@ -26,33 +28,30 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return answers(tmp_path_factory.mktemp("gateway"))
 
 
-def endpoint(**fields: Any) -> dict[str, Any]:
-    row = {"enabled": True, "in_force": True, "in_kernel": True, "expires_in_days": None}
-    return {**row, "handshake_age_s": 5, **fields}
+def test_the_state_of_every_endpoint_has_a_word_here() -> None:
+    assert set(summary.STATE_WORDS) == set(STATES), "what the daemon says"
+    words = set(summary.STATE_WORDS.values())
+    assert len(words) == len(STATES) and words <= summary.TONES.keys()
+    assert all(f"endpoint.say.{word}" in catalogue.TEXT for word in words)
 
 
 @pytest.mark.parametrize(
-    ("fields", "state"),
-    [
-        ({}, "connected"),
-        ({"handshake_age_s": 179}, "connected"),
-        ({"handshake_age_s": 180}, "idle"),
-        ({"handshake_age_s": None}, "never"),
-        ({"enabled": False}, "disabled"),
-        ({"expires_in_days": 0}, "connected"),
-        ({"expires_in_days": -1}, "expired"),
-        ({"in_kernel": False}, "absent"),
-        ({"in_kernel": False, "in_force": False, "handshake_age_s": None}, "never"),
-        ({"suspended": {"by": "anna"}, "in_kernel": False}, "suspended"),
-    ],
+    ("age_s", "state"), [(5, "connected"), (179, "connected"), (180, "idle"), (None, "never")]
 )
-def test_the_state_of_an_endpoint(fields: dict[str, Any], state: str) -> None:
-    assert summary.endpoint_state(endpoint(**fields)) == state
+def test_whether_there_is_a_session(age_s: int | None, state: str) -> None:
+    assert summary.session_state({"handshake_age_s": age_s}) == state
+
+
+def test_networks_are_counted_by_their_summaries(daemon: dict[str, Any]) -> None:
+    networks = daemon["/v1/summary"]["networks"]
+    rows = [summary.network_row(network, set()) for network in networks]
+    assert sum(row["total"] for row in rows) == daemon["/v1/endpoints"]["total"] > 0
+    assert sum(summary.count_states(networks).values()) == daemon["/v1/endpoints"]["total"]
 
 
 def test_what_is_out_of_sync_is_at_its_phase(daemon: dict[str, Any]) -> None:
     """One peer was removed; a link of another network is in the way of ours."""
-    plan, networks = daemon["/v1/plan"], daemon["/v1/networks"]["networks"]
+    plan, networks = daemon["/v1/plan"], daemon["/v1/summary"]["networks"]
     wrong = {}
     for network in networks:
         rows = phase_rows(network, plan)
@@ -68,48 +67,41 @@ def test_what_is_out_of_sync_is_at_its_phase(daemon: dict[str, Any]) -> None:
 def test_every_step_of_the_plan_is_on_the_page_of_its_network(daemon: dict[str, Any]) -> None:
     plan = daemon["/v1/plan"]
     shown = 0
-    for network in daemon["/v1/networks"]["networks"]:
+    for network in daemon["/v1/summary"]["networks"]:
         shown += sum(
             len(row["objects"]) for row in phase_rows(network, plan) if row["phase"] in PHASES
         )
     assert shown == len([step for step in plan["steps"] if step["network"]]) > 0
 
 
-def rows(count: int) -> list[dict[str, Any]]:
-    body = {"description": "", "address6": None, "endpoint": None, "public_key": "k"}
-    traffic = {"received_bytes": 0, "sent_bytes": 0, "network": "corp"}
-    return [
-        {**endpoint(), **body, **traffic, "name": f"e{number:04d}", "address": f"10.0.0.{number}"}
-        for number in range(count)
-    ]
-
-
-def test_pages_of_a_long_list_hold_every_endpoint_once() -> None:
-    networks = [{"name": "corp", "endpoints": rows(2 * PAGE + 7)}]
-    after: int | None = 0
-    seen: list[str] = []
-    while after is not None:
-        found = search(networks, Search(after=after))
-        seen += [row["name"] for row in found.rows]
-        after = found.next
-    assert seen == [row["name"] for row in networks[0]["endpoints"]]
-
-
 @pytest.mark.parametrize(
-    ("query", "count"),
+    ("query", "asked"),
     [
-        ({"q": "E0003"}, 1),
-        ({"q": "corp/e0003"}, 1),
-        ({"q": "10.0.0.1"}, 11),
-        ({"network": "none"}, 0),
-        ({"state": "idle"}, 0),
-        ({"state": "nonsense", "sort": "nonsense", "after": "-1"}, 20),
-        ({"after": "15"}, 5),
+        ({}, {}),
+        ({"q": " anna ", "network": "corp", "state": "stale"}, {"q": "anna", "network": "corp"}),
+        ({"state": "nonsense", "sort": "nonsense", "after": "../", "page": "7"}, {}),
+        ({"sort": "traffic", "after": "Wzd-_", "page": "x"}, {"sort": "traffic"}),
+        ({"q": "x" * 999}, {"q": "x" * listing.TEXT_MAX}),
     ],
 )
-def test_a_search(query: dict[str, str], count: int) -> None:
-    found = search([{"name": "corp", "endpoints": rows(20)}], Search.of(query))
-    assert len(found.rows) == count
+def test_what_makes_no_sense_in_an_address_is_not_asked(
+    query: dict[str, str], asked: dict[str, str]
+) -> None:
+    wanted = Search.of(query)
+    usual = {"q": "", "network": "", "sort": "name", "limit": listing.PAGE}
+    sent = {name: value for name, value in wanted.asked().items() if name in usual}
+    assert sent == {**usual, **asked} and wanted.page == 1
+
+
+def test_pages_of_a_long_list_follow_each_other() -> None:
+    wanted = Search.of({"q": "a&b", "sort": "traffic"})
+    for first in (1, 201, 401):
+        page = listing.found({"total": 450, "next": "Wzd"}, wanted, [])
+        assert (page.first, page.total) == (first, 450)
+        wanted = Search.of(dict(parse_qsl(page.following.partition("?")[2])))
+        assert (wanted.text, wanted.sort, wanted.after) == ("a&b", "traffic", "Wzd")
+    last = listing.found({"total": 450, "next": None}, wanted, [])
+    assert last.following == "" and "after" not in wanted.address()
 
 
 def test_a_change_that_waits_counts_down_by_the_gateways_clock() -> None:
@@ -146,13 +138,14 @@ def test_changes_of_one_pass_are_one_line() -> None:
     assert len(lines[0]["more"]) == 3
 
 
-def test_a_picture_of_many_endpoints_stays_small() -> None:
-    network = {"name": "corp", "type": "secure-internet", "endpoints": rows(5000)}
-    facts = {"allow_private": [], "gateway_address": "10.0.0.1", "resources": []}
-    for row in network["endpoints"]:
-        row["routes"] = []
-    drawn = picture.draw({**network, **facts}, "gw")
-    assert len(drawn) < 20_000 and "4987 more" in drawn
+@pytest.mark.parametrize(("kind", "more"), [("secure-internet", [4987]), ("l2-mesh", [2487, 2487])])
+def test_a_picture_of_many_endpoints_stays_small(kind: str, more: list[int]) -> None:
+    network = {"name": "corp", "type": kind, "allow_private": [], "resources": []}
+    facts = {"gateway_address": "10.0.0.1", "vlan_id": 7, "device": "br"}
+    row = {"address": "10.0.0.9", "routes": [], "state": "connected"}
+    rows = [{**row, "name": f"e{number}"} for number in range(200)]
+    drawn = picture.draw({**network, **facts}, rows, 5000, "gw")
+    assert len(drawn) < 20_000 and all(f"{number} more" in drawn for number in more)
 
 
 def test_every_text_is_in_the_catalogue_and_every_one_of_it_is_used() -> None:
@@ -179,13 +172,11 @@ def _strings(source: str) -> set[str]:
 def test_every_state_has_a_text_and_a_sign_of_its_own_beside_its_colour() -> None:
     for state, tone in summary.TONES.items():
         assert catalogue.TEXT[f"state.{state}"] and tone.sign
-    assert set(summary.ENDPOINT_STATES) <= summary.TONES.keys()
-    assert all(f"endpoint.say.{state}" in catalogue.TEXT for state in summary.ENDPOINT_STATES)
 
 
 def test_style_and_scripts_stay_small() -> None:
     static = WEB / "static"
-    assert (static / "style.css").stat().st_size < 15_000
+    assert (static / "style.css").stat().st_size < 16_000
     scripts = [path.read_text().splitlines() for path in static.glob("*.js")]
     assert sum(len(lines) for lines in scripts) <= 300
     text = "\n".join(line for lines in scripts for line in lines)
@@ -249,7 +240,7 @@ def test_a_form_becomes_edits() -> None:
 
 def test_an_endpoint_is_set_to_what_the_form_says_otherwise() -> None:
     row = {
-        **endpoint(),
+        "enabled": True,
         "name": "a",
         "description": "old",
         "expires": None,

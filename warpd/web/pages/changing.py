@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from warpd.web import summary, wizards
+from warpd.web import wizards
 from warpd.web.daemon_client import DaemonError
-from warpd.web.pages.looking import NoSuchPage, name_in
+from warpd.web.pages.looking import NoSuchPage, endpoint_of, network_names
 from warpd.web.visit import Visit, arrive, see_other
 
 CONFIRM_S: Final = 60
@@ -92,12 +92,11 @@ async def _adding_page(
 ) -> Response:
     """A page (its template and command) that adds endpoints to one of the networks."""
     template, command = page
-    found = await visit.get("/v1/networks")
     return visit.page(
         template,
         _status_of(failure),
         command=command,
-        networks=[network["name"] for network in found["networks"]],
+        networks=await network_names(visit),
         types=wizards.ENDPOINT_TYPES,
         form=form,
         failure=failure,
@@ -155,16 +154,6 @@ def _form_of(row: Mapping[str, Any]) -> dict[str, str]:
         "routes": " ".join(row["routes"]),
         **({"enabled": "on"} if row["enabled"] else {}),
     }
-
-
-async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, Any]]:
-    """The endpoint that the path names, with its state. Raises: NoSuchPage, DaemonError."""
-    network, name = name_in(request, "network"), name_in(request, "endpoint")
-    found = await visit.get(f"/v1/networks/{network}/endpoints")
-    for row in found["endpoints"]:
-        if row["name"] == name:
-            return network, summary.endpoint_row(row)
-    raise NoSuchPage
 
 
 async def csv_form(request: Request) -> Response:

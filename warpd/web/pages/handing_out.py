@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from warpd.web.daemon_client import DaemonError
-from warpd.web.pages.changing import endpoint_of
+from warpd.web.pages.looking import endpoint_of
 from warpd.web.qr import as_picture
 from warpd.web.visit import Visit, arrive, see_other
 

@@ -14,12 +14,15 @@ from warpd.web.daemon_client import DaemonError
 from warpd.web.happenings import happenings
 from warpd.web.phases import phase_rows
 from warpd.web.rendering import trusted
-from warpd.web.visit import Visit, arrive, both, see_other
+from warpd.web.sparkline import charts
+from warpd.web.visit import Visit, arrive, both, see_other, with_query
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 HAPPENINGS_SHOWN: Final = 8
 EVENTS_MAX: Final = 500
 CHANGES_SHOWN: Final = 5
+EXPIRING_SHOWN: Final = 12
+NO_STEPS: Final[dict[str, Any]] = {"steps": (), "blocked": ()}
 IN_THE_BAR: Final = frozenset({"confirm-pending"})  # which says it better
 CHECK_ORDER: Final = ("fail", "warn", "ok")
 
@@ -31,10 +34,11 @@ class NoSuchPage(Exception):
 async def now(request: Request) -> Response:
     """What is wrong and why, what waits, and the last changes."""
     visit = await arrive(request)
-    status = await visit.get("/v1/status")
+    status, samples = await both(visit, "/v1/summary", "/v1/samples")
     history = await optional(visit, "/v1/history")
     recent = await events_of(visit, EVENTS_MAX)
     networks = status["networks"]
+    expiring = summary.expiring(networks)
     failing = summary.failing_names(visit.about_daemon)
     states = [summary.network_state(network, failing) for network in networks]
     return visit.page(
@@ -47,7 +51,9 @@ async def now(request: Request) -> Response:
         network_count=len(networks),
         network_states={name: states.count(name) for name in dict.fromkeys(states)},
         endpoint_states=summary.count_states(networks),
-        expiring=summary.expiring(networks),
+        charts=charts(samples),
+        expiring=expiring[:EXPIRING_SHOWN],
+        expiring_more=max(0, len(expiring) - EXPIRING_SHOWN),
         dropped=sum(summary.dropped(network) for network in networks),
         history=summary.newest_first((history or {}).get("history", ()))[:CHANGES_SHOWN],
         events=happenings(recent)[:HAPPENINGS_SHOWN],
@@ -57,7 +63,7 @@ async def now(request: Request) -> Response:
 async def networks(request: Request) -> Response:
     """All networks."""
     visit = await arrive(request)
-    found = await visit.get("/v1/networks")
+    found = await visit.get("/v1/summary")
     failing = summary.failing_names(visit.about_daemon)
     rows = [summary.network_row(network, failing) for network in found["networks"]]
     chosen = request.query_params.get("state", "")
@@ -76,53 +82,66 @@ async def network(request: Request) -> Response:
     """One network: its picture, its objects by phase, its endpoints, what it drops."""
     visit = await arrive(request)
     name = name_in(request, "network")
-    found, plan = await both(visit, f"/v1/networks/{name}", "/v1/plan")
+    about, page, samples = await both(
+        visit,
+        with_query("/v1/summary", network=name),
+        with_query("/v1/endpoints", network=name, limit=listing.PAGE),
+        with_query("/v1/samples", network=name),
+    )
+    found = about["networks"][0]
     row = summary.network_row(found, summary.failing_names(visit.about_daemon))
-    endpoints = [summary.endpoint_row(item) for item in found["endpoints"]]
+    endpoints = [summary.endpoint_row(item) for item in page["endpoints"]]
+    drawn = picture.draw(found, endpoints, row["total"], visit.frame.gateway)
     return visit.page(
         "network.html",
         command=f"warpctl network show {name}",
         network=row,
-        endpoints=endpoints[: listing.PAGE],
-        picture=trusted(picture.draw(found, visit.frame.gateway)),
-        phases=phase_rows(found, plan),
+        endpoints=endpoints,
+        picture=trusted(drawn),
+        phases=phase_rows(found, await _steps_of(visit, found)),
         why=summary.why_wrong(found),
+        charts=charts(samples),
     )
+
+
+async def _steps_of(visit: Visit, network: dict[str, Any]) -> dict[str, Any]:
+    """The plan, for a network that is not in sync: a plan costs a look at the kernel."""
+    if network["in_sync"] and not network["blocked"]:
+        return NO_STEPS
+    return await visit.get("/v1/plan")
 
 
 async def endpoints(request: Request) -> Response:
     """All endpoints, a page at a time."""
     visit = await arrive(request)
     wanted = listing.Search.of(request.query_params)
-    found = listing.search((await visit.get("/v1/networks"))["networks"], wanted)
-    if len(found.rows) == 1 and found.total == 1 and wanted.is_exact(found.rows[0]):
-        row = found.rows[0]
-        return see_other(f"/endpoints/{row['network']}/{row['name']}")
+    answer = await visit.get("/v1/endpoints", **wanted.asked())
+    rows = [summary.endpoint_row(row) for row in answer["endpoints"]]
+    if answer["total"] == 1 and rows and wanted.is_exact(rows[0]):
+        return see_other(f"/endpoints/{rows[0]['network']}/{rows[0]['name']}")
     return visit.page(
         "endpoints.html",
         command="warpctl endpoint list",
         wanted=wanted,
-        found=found,
-        states=summary.ENDPOINT_STATES,
+        found=listing.found(answer, wanted, rows),
+        networks=await network_names(visit),
+        states=summary.STATE_WORDS,
+        sorts=listing.SORTS,
     )
 
 
 async def endpoint(request: Request) -> Response:
     """One endpoint, and why it cannot reach something."""
     visit = await arrive(request)
-    network_name, name = name_in(request, "network"), name_in(request, "endpoint")
-    found = await visit.get(f"/v1/networks/{network_name}")
-    rows = [row for row in found["endpoints"] if row["name"] == name]
-    if not rows:
-        raise NoSuchPage
+    network_name, row = await endpoint_of(visit, request)
+    name = f"{network_name}/{row['name']}"
     query = {key: request.query_params.get(key, "").strip() for key in ("target", "proto", "port")}
-    answer, refusal = await _explained(visit, f"{network_name}/{name}", query)
+    answer, refusal = await _explained(visit, name, query)
     return visit.page(
         "endpoint.html",
-        command=f"warpctl endpoint show {network_name}/{name}",
-        network=found,
-        endpoint=summary.endpoint_row(rows[0]),
-        session=summary.session_state(rows[0]),
+        command=f"warpctl endpoint show {name}",
+        endpoint=row,
+        session=summary.session_state(row),
         query=query,
         answer=answer,
         refusal=refusal,
@@ -210,6 +229,24 @@ async def events_of(visit: Visit, maximum: int) -> list[dict[str, Any]]:
     """The latest events, the newest first. Raises: DaemonError."""
     found = await visit.daemon.lines("/v1/events?follow=0", maximum)
     return found[::-1]
+
+
+async def network_names(visit: Visit) -> list[str]:
+    """The networks that this user sees. Raises: DaemonError."""
+    found = await visit.get("/v1/summary")
+    return [str(network["name"]) for network in found["networks"]]
+
+
+async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, Any]]:
+    """The network and the endpoint that the path names. Raises: NoSuchPage, DaemonError."""
+    network, name = name_in(request, "network"), name_in(request, "endpoint")
+    try:
+        found = await visit.get(f"/v1/endpoints/{network}/{name}")
+    except DaemonError as failure:
+        if failure.status == 404:
+            raise NoSuchPage from failure
+        raise
+    return network, summary.endpoint_row(found)
 
 
 def name_in(request: Request, part: str) -> str:
