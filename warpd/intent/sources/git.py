@@ -21,8 +21,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,28 +30,14 @@ from pydantic import Field
 
 from warpd.errors import Busy, WarpError
 from warpd.intent.file_names import FOLDER, LOCK_FILE, MAIN_FILE
+from warpd.intent.git_command import GitCommand, GitOutput
 from warpd.intent.source import Pulled, SourceSettings
 from warpd.intent.types import FilePath, Folder, GitRef, GitUrl, Interval, seconds_of
 
-TIMEOUT_S: Final = 300.0
-OUTPUT_MAX: Final = 2000  # characters of git's error output that are shown
 TARGET: Final = "refs/warpd/wanted"
 REGULAR_MODES: Final = ("100644", "100755")  # of git's trees; 120000 is a symlink
 _REVISION = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
-# No helper that runs commands and no hook is started. Only ssh signatures count, not those by keys
-# in root's keyrings.
-_SAFE: Final = (
-    "-c",
-    "protocol.ext.allow=never",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "gc.autoDetach=false",
-    "-c",
-    "gpg.program=/bin/false",
-    "-c",
-    "gpg.x509.program=/bin/false",
-)
+_HINT: Final = "what was applied before stays; it is tried again"
 
 
 class GitSource(SourceSettings):
@@ -138,7 +122,7 @@ class Checkout:
     def _fetched(self) -> str:
         if not (self._repository / "HEAD").exists():
             shutil.rmtree(self._repository, ignore_errors=True)
-            _git(None, "init", "--quiet", "--bare", str(self._repository))
+            _run(None, "init", "--quiet", "--bare", str(self._repository))
         ref = self.source.ref
         # Not every server lets a client fetch a commit by its hash, so all branches are fetched.
         what, name = (
@@ -216,7 +200,7 @@ class Checkout:
                 yield name, blob
 
     def _blob(self, blob: str) -> bytes:
-        return _run(self._repository, "cat-file", "blob", blob)
+        return _run(self._repository, "cat-file", "blob", blob).out
 
     def _tidy(self, keep: set[str]) -> None:
         for path in self.folder.iterdir():
@@ -224,7 +208,7 @@ class Checkout:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _git(self, *words: str) -> str:
-        return _git(self._repository, *words)
+        return _run(self._repository, *words).text
 
 
 def _is_part(name: str) -> bool:
@@ -243,48 +227,11 @@ def _write(file: Path, content: bytes) -> None:
         os.fsync(out.fileno())
 
 
-def _git(repository: Path | None, *words: str) -> str:
-    return _run(repository, *words).decode(errors="replace")
+def _run(repository: Path | None, *words: str) -> GitOutput:
+    """Raises: WarpError: git failed."""
+    options = ("--git-dir", str(repository)) if repository is not None else ()
+    return GitCommand(options, code="source-git", hint=_HINT).run(*words)
 
 
-def _run(repository: Path | None, *words: str) -> bytes:
-    """Run git and return its output.
-
-    Raises:
-        WarpError: git cannot be started, takes longer than `TIMEOUT_S`, or fails; the message
-            contains its error output.
-    """
-    where = ("--git-dir", str(repository)) if repository is not None else ()
-    environment = {"HOME": "/root", **os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    environment.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-    try:
-        job = subprocess.Popen(
-            ("git", *_SAFE, *where, *words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as failure:
-        raise _failure(
-            f"git cannot be run: {failure.strerror}", "source-git", "apt install git"
-        ) from None
-    try:
-        out, errors = job.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(job.pid, signal.SIGKILL)  # git and the ssh and helpers that it has started
-        job.communicate()
-        raise _failure(f"git {words[0]} took over {TIMEOUT_S:.0f} s", "source-git") from None
-    if job.returncode:
-        text = " ".join(errors.decode(errors="replace").split())[:OUTPUT_MAX]
-        if not text:
-            text = f"it ended with {job.returncode} and without a message"
-        raise _failure(f"git: {text}", "source-git")
-    return out
-
-
-def _failure(
-    message: str, code: str, hint: str = "what was applied before stays; it is tried again"
-) -> WarpError:
+def _failure(message: str, code: str, hint: str = _HINT) -> WarpError:
     return WarpError(message, code=code, who="operator", hint=hint)

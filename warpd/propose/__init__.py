@@ -1,0 +1,1 @@
+"""`warpd-propose` pushes proposed changes of the YAML as branches; it alone has the deploy key."""

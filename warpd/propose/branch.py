@@ -1,0 +1,182 @@
+"""A patch as a branch of a remote repository.
+
+The clone in the state folder is only a cache: what is pushed is the target branch as it is now, and
+the patch on top of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from warpd.errors import Busy, WarpError
+from warpd.intent.git_command import GitCommand
+from warpd.propose.settings import HINT, Settings
+from warpd.store.file_lock import take
+
+FETCHED: Final = "refs/warpd/target"
+SAID_MAX: Final = 2000  # characters of what the server says that are handed on
+TIMEOUT_S: Final = 40.0  # of one command of git; a push takes three to five
+PATIENCE_S: Final = 40.0
+TITLE_MAX: Final = 200
+KEY, KNOWN_HOSTS, TOKEN = "key", "known_hosts", "token"  # files beside settings.yaml
+# Files are laid out as they are in the repository: no filter, no other line ends, no links.
+_PLAIN: Final = (
+    "-c",
+    "core.autocrlf=false",
+    "-c",
+    "core.symlinks=false",
+    "-c",
+    "core.attributesFile=/dev/null",
+    "-c",
+    "commit.gpgSign=false",
+    "-c",
+    "submodule.recurse=false",
+)
+_NAME: Final = re.compile(r"[0-9a-z]{4,64}")
+_WEB_ADDRESS: Final = re.compile(r"https?://[^\s\x00-\x1f<>\"']{3,500}")
+_REMOTE: Final = "remote:"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A branch that was pushed.
+
+    - `branch`: its name; where the forge keeps none, that of the request.
+    - `url`: of the merge request, or of the page that makes one; "" where the server names none.
+    - `said`: what the server said.
+    """
+
+    branch: str
+    url: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of this machine: credentials (read), and the clone (written)."""
+
+    credentials: Path
+    state: Path
+
+    def credential(self, name: str) -> Path | None:
+        """The file, where it is there. systemd hands the files of a folder on as FOLDER_FILE."""
+        for path in (self.credentials / name, self.credentials / f"propose_{name}"):
+            if path.exists():
+                return path
+        return None
+
+
+def push(settings: Settings, places: Places, name: str, title: str, patch: bytes) -> Proposed:
+    """Push the patch as a branch called by the prefix of the settings and `name`.
+
+    The same change proposed again replaces its branch.
+
+    Raises:
+        WarpError: git failed: the server cannot be reached or refuses, or the patch does not fit
+            the target branch any more.
+    """
+    if not _NAME.fullmatch(name):
+        raise WarpError(f"{name[:70]!r} is no name of a change", code="bad-request", who="operator")
+    clone = places.state / "clone"
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (places.state / "lock").open("w") as lock:
+        if not take(lock.fileno(), PATIENCE_S):
+            raise Busy("another change is being pushed", hint="try again in a moment")
+        git = GitCommand(_PLAIN, _environment(settings, places), "push", HINT, TIMEOUT_S)
+        _check_out(git, settings, clone)
+        _commit(git, settings, clone, patch)
+        words, branch = _refspec(settings, name, title)
+        told = git.run("push", *words, folder=clone)
+    said = "\n".join(_remote_lines(told.errors))[:SAID_MAX]
+    found = _WEB_ADDRESS.search(said)
+    return Proposed(branch, found[0] if found else "", said)
+
+
+def _check_out(git: GitCommand, settings: Settings, clone: Path) -> None:
+    """The target branch as the server has it now."""
+    if not (clone / ".git" / "HEAD").exists():
+        git.run("init", "--quiet", str(clone))
+    refs = f"+refs/heads/{settings.target}:{FETCHED}"
+    words = ("--quiet", "--no-tags", "--no-recurse-submodules", "--", settings.repository, refs)
+    git.run("fetch", *words, folder=clone)
+    if (clone / ".git" / "rebase-apply").exists():  # a patch that did not fit
+        git.run("am", "--quit", folder=clone)
+    git.run("checkout", "--quiet", "--force", "--detach", FETCHED, folder=clone)
+
+
+def _commit(git: GitCommand, settings: Settings, clone: Path, patch: bytes) -> None:
+    try:
+        git.run("am", "--quiet", "--3way", "--keep-cr", "--no-scissors", given=patch, folder=clone)
+    except WarpError as failure:
+        text = f"the change does not fit {settings.target} any more: {failure.message}"
+        hint = "make the change again; what is merged meanwhile has to be pulled first"
+        raise WarpError(text, code="push", who="operator", hint=hint) from None
+
+
+def _refspec(settings: Settings, name: str, title: str) -> tuple[list[str], str]:
+    """Words for `git push`, and the name of the branch."""
+    branch = settings.prefix + name
+    options: Mapping[str, str] = {}
+    target = f"refs/heads/{branch}"
+    title = " ".join(title.split())[:TITLE_MAX]
+    if settings.forge == "gitlab":
+        options = {
+            "merge_request.create": "",
+            "merge_request.target": settings.target,
+            "merge_request.title": title,
+            "merge_request.remove_source_branch": "",
+        }
+    elif settings.forge == "gitea":
+        target = f"refs/for/{settings.target}"
+        options = {"topic": branch, "title": title, "force-push": "true"}
+    words = [word for key, value in options.items() for word in ("-o", _option(key, value))]
+    return [*words, "--force", "--", settings.repository, f"HEAD:{target}"], branch
+
+
+def _option(key: str, value: str) -> str:
+    return f"{key}={value}" if value else key
+
+
+def _environment(settings: Settings, places: Places) -> dict[str, str]:
+    """Nothing of this machine's git configuration counts, and only our key opens the server."""
+    made = {
+        "HOME": str(places.state),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_COMMITTER_NAME": settings.committer_name,
+        "GIT_COMMITTER_EMAIL": settings.committer_email,
+        "GIT_SSH_COMMAND": shlex.join(_ssh(places)),
+    }
+    token = places.credential(TOKEN)
+    if token is not None:
+        # The helper prints what git asks for; the token is in no command line.
+        command = (
+            f"!f() {{ echo username=warpd; echo password=$(cat {shlex.quote(str(token))}); }}; f"
+        )
+        made |= {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "credential.helper",
+            "GIT_CONFIG_VALUE_0": command,
+        }
+    return made
+
+
+def _ssh(places: Places) -> Iterator[str]:
+    yield from ("ssh", "-F", "none", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes")
+    key, hosts = places.credential(KEY), places.credential(KNOWN_HOSTS)
+    if key is not None:
+        yield from ("-i", str(key), "-oIdentitiesOnly=yes")
+    if hosts is not None:
+        yield f"-oUserKnownHostsFile={hosts}"
+
+
+def _remote_lines(errors: str) -> Iterator[str]:
+    """What the server's hooks have said, without what is no text."""
+    for line in errors.splitlines():
+        if line.startswith(_REMOTE):
+            yield "".join(char for char in line.removeprefix(_REMOTE) if char.isprintable()).strip()
