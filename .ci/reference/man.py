@@ -24,6 +24,7 @@ from warpd.daemon.options import parser
 from warpd.intent.reference import TITLES, default_text, kind_text
 from warpd.intent.schema import json_schema
 from warpd.notify.main import parser as notify_parser
+from warpd.propose.main import parser as propose_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
@@ -188,6 +189,23 @@ def notify_page() -> Iterator[str]:
     yield "warpd(8), /usr/share/doc/warpd/docs/daemon.md, /usr/share/warpd/examples/webhooks"
 
 
+def propose_page() -> Iterator[str]:
+    yield from heading("warpd-propose", 8, "push a proposed change of the YAML as a branch")
+    yield ".SH SYNOPSIS"
+    yield f"{bold('warpd-propose')} [options]"
+    yield ".SH DESCRIPTION"
+    yield from paragraphs(
+        "systemd starts warpd-propose for each connection to warpd-propose.socket. It reads one"
+        " request of warpd(8), makes a commit of the patch on top of the target branch, pushes it,"
+        " and answers with the name of the branch. It alone has the key of the git server;"
+        " /etc/warpd/propose/settings.yaml names the repository."
+    )
+    yield ".SH OPTIONS"
+    yield from tagged(tuple(daemon_option(action) for action in propose_parser()._actions))
+    yield ".SH SEE ALSO"
+    yield "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/propose"
+
+
 def daemon_option(action: Any) -> tuple[str, str]:
     spelled = ", ".join(bold(name) for name in action.option_strings)
     value = f" {italic(action.metavar)}" if action.metavar else ""
@@ -246,6 +264,7 @@ PAGES = {
     "man1/warpctl.1": warpctl_page,
     "man8/warpd.8": warpd_page,
     "man8/warpd-notify.8": notify_page,
+    "man8/warpd-propose.8": propose_page,
     "man5/warp.yaml.5": yaml_page,
 }
 

@@ -4,6 +4,7 @@ and the daemon with its socket in another one, on the kernel in memory.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.client
 import json
@@ -111,11 +112,19 @@ def certificate(folder: Path) -> list[str]:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gw")
     shutil.copy(YAML, folder / "warp.yaml")
+    with started(folder) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[Gateway]:
+    """A gateway and its dashboard; `folder` holds its `warp.yaml`."""
     port = free_port()
     origin = f"https://localhost:{port}"
     words = ["--socket", str(folder / "warpd.sock"), "--origin", origin]
     words += ["--listen", f"127.0.0.1:{port}", *certificate(folder)]
     daemon = [sys.executable, "-m", "tests.browser.gateway", str(folder)]
+    daemon += ["--propose-socket", str(folder / "propose.sock")]
     with (folder / "web.log").open("wb") as log, (folder / "daemon.log").open("wb") as told:
         process = subprocess.Popen(daemon, stderr=told)
         dashboard = [sys.executable, "-m", "warpd.web.main", *words]

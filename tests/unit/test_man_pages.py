@@ -24,7 +24,13 @@ from warpd.daemon.options import parser
 from warpd.intent.schema import json_schema
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = ("man1/warpctl.1", "man5/warp.yaml.5", "man8/warpd.8", "man8/warpd-notify.8")
+PAGES = (
+    "man1/warpctl.1",
+    "man5/warp.yaml.5",
+    "man8/warpd.8",
+    "man8/warpd-notify.8",
+    "man8/warpd-propose.8",
+)
 REQUESTS = {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from warpd import __version__
+from warpd.daemon.http.branches import DEFAULT_PROPOSE
 from warpd.daemon.log import LogFormat
 from warpd.errors import EXIT_FAILED
 from warpd.kernel.netlink.events import RECEIVE_BYTES
@@ -36,6 +37,7 @@ class Options:
         interval_s: seconds between two looks at everything.
         socket: the name of the control socket.
         users: the file of those who may sign in.
+        propose_socket: of `warpd-propose`, which pushes proposed changes as branches.
         event_bytes: how much the kernel keeps of events that were not taken in yet.
         log_format: of the lines on stderr.
         once: make one pass, then end with its exit code.
@@ -47,6 +49,7 @@ class Options:
     interval_s: float
     socket: Path
     users: Path
+    propose_socket: Path
     event_bytes: int
     log_format: LogFormat
     once: bool
@@ -74,6 +77,7 @@ def parse(words: Sequence[str]) -> Options:
         interval_s=chosen.interval,
         socket=chosen.socket,
         users=chosen.users,
+        propose_socket=chosen.propose_socket,
         event_bytes=chosen.event_buffer,
         log_format=chosen.log_format,
         once=chosen.once,
@@ -93,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     _add(made, "--state-dir", "", Path, "WARPD_STATE_DIR", DEFAULT_STATE, "the state folder")
     _add(made, "--socket", "", Path, "WARPD_SOCKET", DEFAULT_SOCKET, "the control socket")
     _add(made, "--users", "", Path, "WARPD_USERS", DEFAULT_USERS, "who may sign in")
+    text = "of warpd-propose"
+    _add(made, "--propose-socket", "", Path, "WARPD_PROPOSE_SOCKET", DEFAULT_PROPOSE, text)
     text = "auto (by who reads it), console, logfmt or json"
     _add(made, "--log-format", "", LogFormat, "WARPD_LOG_FORMAT", LogFormat.auto, text)
     text = "seconds between two looks at everything"

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -70,7 +69,7 @@ def keep(
 ) -> None:
     """Run the loop and the control socket until a signal ends them."""
     credentials = Credentials(options.state_dir, options.users, log)
-    server = started(daemon.mailbox, options.socket, credentials, log, options.interval_s)
+    server = started(daemon.mailbox, options, credentials, log)
     about = {"config": str(options.config), "state_dir": str(options.state_dir)}
     log.info("started", version=__version__, **about, interval_s=options.interval_s)
     gc.freeze()  # what was imported stays: no collection needs to walk it again
@@ -147,13 +146,13 @@ def prepare_process() -> None:
 
 def started(
     mailbox: Mailbox,
-    path: Path,
+    options: Options,
     credentials: Credentials,
     log: structlog.stdlib.BoundLogger,
-    interval_s: float,
 ) -> Server | None:
     """The control socket; without it the kernel is kept all the same."""
-    server = Server(mailbox, path, credentials, log, interval_s)
+    path, interval_s = options.socket, options.interval_s
+    server = Server(mailbox, path, credentials, log, interval_s, options.propose_socket)
     try:
         server.start()
     except WarpError as failure:

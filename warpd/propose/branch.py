@@ -15,7 +15,7 @@ from typing import Final
 
 from warpd.errors import Busy, WarpError
 from warpd.intent.git_command import GitCommand
-from warpd.propose.settings import HINT, Settings
+from warpd.propose.settings import HINT, RemoteSettings
 from warpd.store.file_lock import take
 
 FETCHED: Final = "refs/warpd/target"
@@ -57,7 +57,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class UnitFolders:
     """The folders of this machine: credentials (read), and the clone (written)."""
 
     credentials: Path
@@ -71,7 +71,9 @@ class Places:
         return None
 
 
-def push(settings: Settings, places: Places, name: str, title: str, patch: bytes) -> Proposed:
+def push(
+    settings: RemoteSettings, folders: UnitFolders, name: str, title: str, patch: bytes
+) -> Proposed:
     """Push the patch as a branch called by the prefix of the settings and `name`.
 
     The same change proposed again replaces its branch.
@@ -82,12 +84,12 @@ def push(settings: Settings, places: Places, name: str, title: str, patch: bytes
     """
     if not _NAME.fullmatch(name):
         raise WarpError(f"{name[:70]!r} is no name of a change", code="bad-request", who="operator")
-    clone = places.state / "clone"
-    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (places.state / "lock").open("w") as lock:
+    clone = folders.state / "clone"
+    folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folders.state / "lock").open("w") as lock:
         if not take(lock.fileno(), PATIENCE_S):
             raise Busy("another change is being pushed", hint="try again in a moment")
-        git = GitCommand(_PLAIN, _environment(settings, places), "push", HINT, TIMEOUT_S)
+        git = GitCommand(_PLAIN, _environment(settings, folders), "push", HINT, TIMEOUT_S)
         _check_out(git, settings, clone)
         _commit(git, settings, clone, patch)
         words, branch = _refspec(settings, name, title)
@@ -97,8 +99,12 @@ def push(settings: Settings, places: Places, name: str, title: str, patch: bytes
     return Proposed(branch, found[0] if found else "", said)
 
 
-def _check_out(git: GitCommand, settings: Settings, clone: Path) -> None:
-    """The target branch as the server has it now."""
+def _check_out(git: GitCommand, settings: RemoteSettings, clone: Path) -> None:
+    """Lay out the target branch as the server has it now.
+
+    Raises:
+        WarpError: the server cannot be reached, or has no such branch.
+    """
     if not (clone / ".git" / "HEAD").exists():
         git.run("init", "--quiet", str(clone))
     refs = f"+refs/heads/{settings.target}:{FETCHED}"
@@ -109,7 +115,7 @@ def _check_out(git: GitCommand, settings: Settings, clone: Path) -> None:
     git.run("checkout", "--quiet", "--force", "--detach", FETCHED, folder=clone)
 
 
-def _commit(git: GitCommand, settings: Settings, clone: Path, patch: bytes) -> None:
+def _commit(git: GitCommand, settings: RemoteSettings, clone: Path, patch: bytes) -> None:
     try:
         git.run("am", "--quiet", "--3way", "--keep-cr", "--no-scissors", given=patch, folder=clone)
     except WarpError as failure:
@@ -118,8 +124,12 @@ def _commit(git: GitCommand, settings: Settings, clone: Path, patch: bytes) -> N
         raise WarpError(text, code="push", who="operator", hint=hint) from None
 
 
-def _refspec(settings: Settings, name: str, title: str) -> tuple[list[str], str]:
-    """Words for `git push`, and the name of the branch."""
+def _refspec(settings: RemoteSettings, name: str, title: str) -> tuple[list[str], str]:
+    """Words for `git push`, and the name of the branch.
+
+    Sources: GitLab's documentation, "Push options for merge requests"; Gitea's and Forgejo's,
+    "AGit workflow": `refs/for/TARGET` with the options `topic`, `title` and `force-push`.
+    """
     branch = settings.prefix + name
     options: Mapping[str, str] = {}
     target = f"refs/heads/{branch}"
@@ -142,17 +152,20 @@ def _option(key: str, value: str) -> str:
     return f"{key}={value}" if value else key
 
 
-def _environment(settings: Settings, places: Places) -> dict[str, str]:
-    """Nothing of this machine's git configuration counts, and only our key opens the server."""
+def _environment(settings: RemoteSettings, folders: UnitFolders) -> dict[str, str]:
+    """What git is told by its environment (git(1), "Environment Variables").
+
+    Nothing of this machine's git configuration counts, and only our key opens the server.
+    """
     made = {
-        "HOME": str(places.state),
+        "HOME": str(folders.state),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_COMMITTER_NAME": settings.committer_name,
         "GIT_COMMITTER_EMAIL": settings.committer_email,
-        "GIT_SSH_COMMAND": shlex.join(_ssh(places)),
+        "GIT_SSH_COMMAND": shlex.join(_ssh(folders)),
     }
-    token = places.credential(TOKEN)
+    token = folders.credential(TOKEN)
     if token is not None:
         # The helper prints what git asks for; the token is in no command line.
         command = (
@@ -166,9 +179,9 @@ def _environment(settings: Settings, places: Places) -> dict[str, str]:
     return made
 
 
-def _ssh(places: Places) -> Iterator[str]:
+def _ssh(folders: UnitFolders) -> Iterator[str]:
     yield from ("ssh", "-F", "none", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes")
-    key, hosts = places.credential(KEY), places.credential(KNOWN_HOSTS)
+    key, hosts = folders.credential(KEY), folders.credential(KNOWN_HOSTS)
     if key is not None:
         yield from ("-i", str(key), "-oIdentitiesOnly=yes")
     if hosts is not None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from warpd import __version__
 from warpd.errors import WarpError
-from warpd.propose.branch import Places, push
+from warpd.propose.branch import UnitFolders, push
 from warpd.propose.settings import read_settings
 
 CREDENTIALS: Final = "/etc/warpd/propose"
@@ -25,7 +25,7 @@ STATE: Final = "/var/lib/warpd-propose"
 REQUEST_MAX: Final = 8 * 1024 * 1024  # bytes
 
 
-class Request(BaseModel):
+class ProposeRequest(BaseModel):
     """What is asked for: a patch for `git am`, a title, and a name for the branch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -38,23 +38,23 @@ class Request(BaseModel):
 def main() -> None:
     """Answer one request; exit code 1 where it was not fulfilled."""
     chosen = parser().parse_args()
-    places = Places(Path(chosen.credentials), Path(chosen.state_dir))
-    answer = answer_to(sys.stdin.buffer, places)
+    folders = UnitFolders(Path(chosen.credentials), Path(chosen.state_dir))
+    answer = answer_to(sys.stdin.buffer, folders)
     sys.stdout.write(json.dumps(answer) + "\n")
     if "error" in answer:
         print(f"error: {answer['error']}", file=sys.stderr)
         sys.exit(1)
 
 
-def answer_to(stream: BinaryIO, places: Places) -> dict[str, Any]:
+def answer_to(stream: BinaryIO, folders: UnitFolders) -> dict[str, Any]:
     """Read the request up to the end of its line, and push the branch."""
     raw = stream.readline(REQUEST_MAX + 1)
     try:
         if len(raw) > REQUEST_MAX:
             raise WarpError("the change is too large", code="bad-request", who="operator")
-        request = Request.model_validate_json(raw)
-        settings = read_settings(_settings_file(places))
-        made = push(settings, places, request.name, request.title, request.patch.encode())
+        request = ProposeRequest.model_validate_json(raw)
+        settings = read_settings(_settings_file(folders))
+        made = push(settings, folders, request.name, request.title, request.patch.encode())
     except ValidationError:
         return {"error": "this is no request", "code": "bad-request", "hint": ""}
     except WarpError as failure:
@@ -62,8 +62,8 @@ def answer_to(stream: BinaryIO, places: Places) -> dict[str, Any]:
     return {"branch": made.branch, "url": made.url, "said": made.said}
 
 
-def _settings_file(places: Places) -> Path:
-    return places.credential("settings.yaml") or places.credentials / "settings.yaml"
+def _settings_file(folders: UnitFolders) -> Path:
+    return folders.credential("settings.yaml") or folders.credentials / "settings.yaml"
 
 
 def parser() -> argparse.ArgumentParser:

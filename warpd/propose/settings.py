@@ -16,7 +16,7 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}/$
 Person = Annotated[str, StringConstraints(pattern=r"^[^<>\x00-\x1f]{1,80} <[^<>\s]{3,120}>$")]
 
 
-class Settings(BaseModel):
+class RemoteSettings(BaseModel):
     """One repository.
 
     - `repository`: its URL, without a password.
@@ -44,14 +44,14 @@ class Settings(BaseModel):
         return self.committer.partition(" <")[2].removesuffix(">")
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> RemoteSettings:
     """Read the file.
 
     Raises:
         WarpError: it cannot be read, or is wrong.
     """
     try:
-        return Settings.model_validate(yaml.safe_load(path.read_bytes()))
+        return RemoteSettings.model_validate(yaml.safe_load(path.read_bytes()))
     except ValidationError as failure:
         rows = failure.errors()
         text = "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)

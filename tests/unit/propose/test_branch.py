@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from warpd.propose.branch import Places
+from warpd.propose.branch import UnitFolders
 from warpd.propose.main import answer_to
 from warpd.service.edits import Draft
 from warpd.service.patch import patch_of
@@ -64,18 +64,18 @@ class Forge:
     def ask(self, request: Any) -> dict[str, Any]:
         """What `warpd-propose` answers."""
         raw = request if isinstance(request, bytes) else json.dumps(request).encode()
-        return answer_to(io.BytesIO(raw + b"\n"), self._places())
+        return answer_to(io.BytesIO(raw + b"\n"), self._folders())
 
     def ask_process(self, request: dict[str, Any]) -> dict[str, Any]:
         """The same by a process, started as its unit does."""
-        places = self._places()
+        folders = self._folders()
         done = subprocess.run(
             (sys.executable, "-m", "warpd.propose.main"),
             env={
                 **ENVIRONMENT,
                 "PYTHONPATH": ":".join(sys.path),
-                "CREDENTIALS_DIRECTORY": str(places.credentials),
-                "STATE_DIRECTORY": str(places.state),
+                "CREDENTIALS_DIRECTORY": str(folders.credentials),
+                "STATE_DIRECTORY": str(folders.state),
             },
             input=json.dumps(request).encode() + b"\n",
             capture_output=True,
@@ -86,12 +86,12 @@ class Forge:
         assert done.returncode == ("error" in answer)
         return answer
 
-    def _places(self) -> Places:
-        places = Places(self.folder / "credentials", self.folder / "state")
-        places.credentials.mkdir(exist_ok=True)
+    def _places(self) -> UnitFolders:
+        folders = UnitFolders(self.folder / "credentials", self.folder / "state")
+        folders.credentials.mkdir(exist_ok=True)
         text = f"repository: {self.bare}\ncommitter: Gateway One <gw1@example.com>\n"
-        (places.credentials / "propose_settings.yaml").write_text(text + self.settings)
-        return places
+        (folders.credentials / "propose_settings.yaml").write_text(text + self.settings)
+        return folders
 
     def show(self, what: str) -> bytes:
         command = ("git", "--git-dir", str(self.bare), "cat-file", "blob", what)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from warpd.daemon.http.auth import PeerCredentials, identity_of
+from warpd.daemon.http.branches import Branches
 from warpd.daemon.http.connection import Receive, Scope, Send
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.messages import (
@@ -36,9 +37,11 @@ from warpd.service.views.render import finding_json
 class Api:
     """The ASGI application."""
 
-    def __init__(self, mailbox: Mailbox, interval_s: float, credentials: Credentials) -> None:
+    def __init__(
+        self, mailbox: Mailbox, interval_s: float, credentials: Credentials, branches: Branches
+    ) -> None:
         """`interval_s` is the time between two looks of the loop at everything."""
-        self._services = Services(mailbox, interval_s, credentials)
+        self._services = Services(mailbox, interval_s, credentials, branches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

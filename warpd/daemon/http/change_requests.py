@@ -185,9 +185,10 @@ class ReviewedApply(Body):
 
 
 class Proposal(Body):
-    """What the commit of a proposed change says."""
+    """What the commit of a proposed change says, and whether it is pushed as a branch."""
 
     message: Text
+    branch: bool = False
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)

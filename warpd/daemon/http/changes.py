@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from warpd.imports.csv import Roster
 
 CSV_NAME: Final = "csv"  # of the text, in findings
+NAME_LENGTH: Final = 12  # of the id of a change, in the name of its branch
 EDITING_S: Final = 20.0  # the longest that edits of a large file may take
 
 
@@ -85,7 +86,7 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
         raise _denied(request.who, refused)
     if not services.candidates.keep(candidate):
         raise HttpError(413, "the files are too large to be changed this way")
-    answer = {**candidate.answer, **_ways(snapshot)}
+    answer = {**candidate.answer, **_ways(services, snapshot)}
     if not request.who.sees_all:
         others = _unseen(services, request.who, snapshot)
         answer = await asyncio.to_thread(_seen, answer, candidate, request.who, others)
@@ -121,7 +122,9 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
 
 
 async def propose_change(services: Services, request: HttpRequest) -> HttpResponse:
-    """A reviewed change as a patch for `git am`, with a `message`; nothing is written."""
+    """A reviewed change as a patch for `git am`, with a `message`, or also as a `branch`; nothing
+    is written here.
+    """
     candidate, asked = _kept(services, request), body_of(Proposal, request.arguments)
     if not request.who.sees_all:  # lines beside the change may be of other networks
         raise _denied(request.who, ("whole files",))
@@ -136,7 +139,11 @@ async def propose_change(services: Services, request: HttpRequest) -> HttpRespon
         patch = patch_of(files, request.who.user, asked.message, time.time())
     except WarpError as failure:
         raise _as_answer(failure) from None
-    return private_response({"version": 1, "patch": patch})
+    data: dict[str, Any] = {"version": 1, "patch": patch}
+    if asked.branch:
+        title = asked.message.strip().splitlines()[0]
+        data["branch"] = await services.branches.push(candidate.id[:NAME_LENGTH], title, patch)
+    return private_response(data)
 
 
 # -- making
@@ -315,10 +322,11 @@ def _why_fixed(snapshot: YamlSnapshot) -> str:
     return f"the YAML comes from {snapshot.origin}: propose a change, and merge it there"
 
 
-def _ways(snapshot: YamlSnapshot) -> dict[str, Any]:
+def _ways(services: Services, snapshot: YamlSnapshot) -> dict[str, Any]:
     """What can be done with a change."""
     why = _why_fixed(snapshot)
-    return {"editable": not why, "why": why, "kept_s": int(KEPT_S)}
+    branches = services.branches.can_push
+    return {"editable": not why, "why": why, "branches": branches, "kept_s": int(KEPT_S)}
 
 
 def _kept(services: Services, request: HttpRequest) -> Candidate:

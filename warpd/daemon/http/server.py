@@ -38,6 +38,7 @@ from warpd.daemon.http.auth import (
     peer_of,
     uid_of,
 )
+from warpd.daemon.http.branches import DEFAULT_PROPOSE, Branches
 from warpd.daemon.http.connection import Connection, Receive, Scope, Send, short_answer
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.listener import SocketFile, listen
@@ -78,10 +79,11 @@ class Server:
         credentials: Credentials,
         log: structlog.stdlib.BoundLogger | None = None,
         interval_s: float = 30.0,
+        propose_socket: Path = DEFAULT_PROPOSE,
     ) -> None:
         self._mailbox, self._path = mailbox, path
         self._log: Any = log or structlog.get_logger()
-        self._api = Api(mailbox, interval_s, credentials)
+        self._api = Api(mailbox, interval_s, credentials, Branches(propose_socket))
         self._groups, self._admission = Groups(), Admission()
         self._floods: dict[int, FloodGate] = {}  # by user; all strangers together
         self._kept_out: set[int] = set()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from warpd.daemon.event_buffer import LoggedEvent
+from warpd.daemon.http.branches import Branches
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.kept_candidates import KeptCandidates
 from warpd.daemon.http.kept_links import Links
@@ -52,12 +53,15 @@ SERVER_SENT: Final = EventForm("text/event-stream", b":\n\n", _server_sent)
 class Services:
     """One of each, for all requests. For the socket's thread."""
 
-    def __init__(self, mailbox: Mailbox, interval_s: float, credentials: Credentials) -> None:
+    def __init__(
+        self, mailbox: Mailbox, interval_s: float, credentials: Credentials, branches: Branches
+    ) -> None:
         """`interval_s` is the time between two looks of the loop at everything."""
         self.mailbox, self.credentials = mailbox, credentials
         self.lookups = Lookups(mailbox, interval_s)
         self.candidates = KeptCandidates()
         self.links = Links()
+        self.branches = branches
         self.editing = asyncio.Lock()  # one change is looked at at a time
         self._streams: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None

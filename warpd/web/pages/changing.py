@@ -242,11 +242,15 @@ async def apply(request: Request) -> Response:
 
 
 async def propose(request: Request) -> Response:
-    """The change as a file for `git am`."""
+    """The change as a branch, or as a file for `git am`."""
     visit = await arrive(request)
     form = await visit.form()
-    body = {"message": form.get("message", "")}
+    branch = form.get("as") == "branch"
+    body = {"message": form.get("message", ""), "branch": branch}
     answer = await visit.daemon.post(f"/v1/changes/{change_id(request)}/propose", body)
+    if branch:
+        made = answer.data["branch"]
+        return visit.page("proposed.html", command=f"git fetch origin {made['name']}", made=made)
     headers = {"content-disposition": 'attachment; filename="warpd-change.patch"'}
     return Response(answer.data["patch"], media_type="text/x-patch", headers=headers)
 

@@ -115,7 +115,8 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
     monkeypatch.setattr(history.time, "clock_gettime", clock)
     gateway.daemon.scheduler.files_touched(0.0)
     gateway.daemon.turn(INTERVAL_S)
-    server = Server(gateway.daemon.mailbox, gateway.sock, gateway.credentials, SILENT_LOG)
+    mailbox, propose = gateway.daemon.mailbox, folder / "propose.sock"
+    server = Server(mailbox, gateway.sock, gateway.credentials, SILENT_LOG, propose_socket=propose)
     server.start()
     loop = threading.Thread(target=gateway.answer, daemon=True)
     loop.start()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.propose_unit import propose_unit
 from tests.unit.daemon.http.gateway import Gateway, served
 from warpd.errors import WarpError
 from warpd.intent.loader import load
@@ -139,6 +142,74 @@ def test_a_change_is_proposed_merged_and_pulled(gateway: Gateway, repository: Re
     assert {"tablet", "probe"} < gateway.daemon.peers
     status, answer = gateway.post(f"/v1/changes/{change['id']}/propose", {"message": "again"})
     assert (status, answer["code"]) == (409, "stale")
+
+
+@pytest.fixture
+def propose_settings(gateway: Gateway, repository: Repository) -> Iterator[Path]:
+    """Where warpd-propose pushes to; it runs."""
+    settings = gateway.folder / "propose" / "settings.yaml"
+    settings.parent.mkdir()
+    settings.write_text(f"repository: {repository.folder}\nforge: gitlab\n")
+    repository.git("config", "receive.advertisePushOptions", "true")
+    with propose_unit(gateway.folder):
+        yield settings
+
+
+def test_a_change_is_pushed_as_a_branch_merged_and_pulled(
+    gateway: Gateway, repository: Repository, propose_settings: Path
+) -> None:
+    change = gateway.change(ADD)
+    assert change["branches"] is True
+    body = {"message": "Give Anna a tablet\n\nShe asked.", "branch": True}
+    status, answer = gateway.post(f"/v1/changes/{change['id']}/propose", body)
+    assert status == 200, answer
+    name = answer["branch"]["name"]
+    assert name == f"warpd/{change['id'][:12]}"
+    assert repository.git("log", "-1", "--format=%s|%an", name) == "Give Anna a tablet|root\n"
+    assert repository.contents["warp.yaml"] == MAIN.encode()
+    repository.git("merge", "-q", "--ff-only", name)
+    checkout = gateway.daemon.session.checkout
+    assert checkout is not None and checkout.pull().changed
+    gateway.daemon.scheduler.files_touched(gateway.daemon.now_s)
+    gateway.daemon.turn(60)
+    assert "tablet" in gateway.daemon.peers
+    change = gateway.change({**ADD, "endpoint": "watch"})
+    propose_settings.write_text("repository: /nowhere\n")
+    body = {"message": "Give Anna a watch", "branch": True}
+    status, answer = gateway.post(f"/v1/changes/{change['id']}/propose", body)
+    assert (status, answer["code"]) == (502, "push") and "/nowhere" in answer["error"]
+    body = {"message": "Give Anna a watch"}
+    assert gateway.post(f"/v1/changes/{change['id']}/propose", body)[0] == 200
+
+
+def test_without_the_unit_there_are_patches_only(gateway: Gateway) -> None:
+    change = gateway.change(ADD)
+    assert change["branches"] is False
+    body = {"message": "x", "branch": True}
+    status, answer = gateway.post(f"/v1/changes/{change['id']}/propose", body)
+    assert (status, answer["code"]) == (409, "no-branches")
+    assert "warpd-propose.socket" in answer["hint"]
+
+
+@pytest.mark.parametrize("said", [b"", b"{", b"[]\n", b'{"url": "javascript:alert(1)"}', b"x" * 99])
+def test_an_answer_of_the_unit_is_not_believed_blindly(gateway: Gateway, said: bytes) -> None:
+    change = gateway.change(ADD)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(gateway.folder / "propose.sock"))
+        listener.listen()
+        unit = threading.Thread(target=answer_once, args=(listener, said))
+        unit.start()
+        body = {"message": "x", "branch": True}
+        status, answer = gateway.post(f"/v1/changes/{change['id']}/propose", body)
+        unit.join(60)
+    assert (status, answer["code"]) == (502, "push")
+
+
+def answer_once(listener: socket.socket, said: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        stream.readline()
+        connection.sendall(said)
 
 
 def test_files_of_git_are_not_put_back_here(gateway: Gateway) -> None:
