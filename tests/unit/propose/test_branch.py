@@ -86,7 +86,7 @@ class Forge:
         assert done.returncode == ("error" in answer)
         return answer
 
-    def _places(self) -> UnitFolders:
+    def _folders(self) -> UnitFolders:
         folders = UnitFolders(self.folder / "credentials", self.folder / "state")
         folders.credentials.mkdir(exist_ok=True)
         text = f"repository: {self.bare}\ncommitter: Gateway One <gw1@example.com>\n"
