@@ -146,12 +146,17 @@ class Sampler:
 def _counted(
     before: Mapping[str, PeerTraffic], endpoints: Mapping[str, PeerTraffic], now_s: float
 ) -> NetworkSample:
-    """What the endpoints of a network have carried since they were as `before`."""
+    """What the endpoints of a network have carried since they were as `before`.
+
+    One that the look before did not show adds no bytes yet: it is new, or its namespace could not
+    be read then, and nobody knows since when it has counted.
+    """
     received = sent = connected = 0
     for name, now in endpoints.items():
         then = before.get(name, NEVER)
-        received += _since(then.received, now.received)
-        sent += _since(then.sent, now.sent)
+        if then is not NEVER:
+            received += _since(then.received, now.received)
+            sent += _since(then.sent, now.sent)
         connected += now.handshake > 0 and now_s - now.handshake < CONNECTED_S
     return NetworkSample(received, sent, connected)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.daemon.simulation import Simulation, two_networks
 from warpd.daemon.clock import Clock
 from warpd.daemon.samples import BYTES_MAX, EVERY_S, SAMPLES_MAX, NetworkSample, Sampler, Samples
-from warpd.daemon.stats import NetworkStats
+from warpd.daemon.stats import NEVER, NetworkStats
 from warpd.kernel.state import PeerTraffic
 
 LOOK_S = 30.0
@@ -61,8 +61,17 @@ def test_what_was_carried_between_two_looks() -> None:
 def test_a_peer_that_was_made_anew_counts_from_zero() -> None:
     looks = Looks()
     looks.look(web={"a": looks.carried(1000), "b": looks.carried(5)})
-    found = looks.look(web={"a": looks.carried(40), "new": looks.carried(2)})
+    found = looks.look(web={"a": looks.carried(40), "b": looks.carried(7)})
     assert figures(found, "web") == [NetworkSample(42, 0, 0)]
+
+
+def test_what_the_look_before_did_not_show_makes_no_peak() -> None:
+    """A namespace could not be read, or nothing was in the kernel yet."""
+    looks = Looks()
+    looks.look(web={"a": NEVER})
+    looks.look(web={"a": looks.carried(9_000), "b": looks.carried(8_000, ago_s=1)})
+    found = looks.look(web={"a": looks.carried(9_003), "b": looks.carried(8_001, ago_s=1)})
+    assert figures(found, "web") == [NetworkSample(4, 0, 1)]
 
 
 def test_a_sample_is_full_after_five_minutes() -> None:
@@ -78,9 +87,10 @@ def test_a_network_that_comes_and_goes() -> None:
     looks = Looks()
     looks.look(web={"a": looks.carried(0)})
     looks.look(web={"a": looks.carried(8, ago_s=1)})
-    found = looks.look(corp={"c": looks.carried(3)})
+    looks.look(corp={"c": looks.carried(3)})
+    found = looks.look(corp={"c": looks.carried(7)})
     assert figures(found, "web") == [NetworkSample(8, 0, 0)], "carried, and connected no more"
-    assert figures(found, "corp") == [NetworkSample(3, 0, 0)]
+    assert figures(found, "corp") == [NetworkSample(4, 0, 0)]
     found = looks.look(EVERY_S, corp={"c": looks.carried(4)})
     found = looks.look(corp={"c": looks.carried(5)})
     assert "web" not in found.rows[-1].names
