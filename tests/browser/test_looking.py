@@ -28,6 +28,7 @@ PAGES = {
     "history-entry": "/history/1",
     "events": "/events",
     "system": "/system",
+    "access": "/access",
     "change": "/change",
     "wizard": "/change/network/remote-resource-gateway",
     "add-endpoints": "/change/endpoints?network=corp",

@@ -39,12 +39,14 @@ class SignedIn:
     - `rights`: words such as `look` and `change`; pages offer only what these allow, and the daemon
       decides.
     - `sees_all`: no network is kept from this user.
+    - `credential`: the id of the session, or of the token.
     """
 
     user: str
     role: str
     rights: frozenset[str]
     sees_all: bool
+    credential: str
 
     @staticmethod
     def of(data: Mapping[str, Any]) -> SignedIn:
@@ -54,6 +56,7 @@ class SignedIn:
             str(data.get("role") or ""),
             frozenset(data.get("rights", ())),
             "*" in networks,
+            str(data.get("credential") or ""),
         )
 
 
@@ -95,6 +98,12 @@ class Visit:
         if not sessions.is_form_token(fields.pop("form_token", ""), self.token):
             raise FormRefused
         return fields
+
+    async def prove(self, form: Mapping[str, str]) -> None:
+        """Prove again who this is, where the form has a password. Raises: DaemonError."""
+        if form.get("password"):
+            proof = {name: form[name] for name in ("password", "otp") if form.get(name)}
+            await self.daemon.post("/v1/session/step-up", proof)
 
 
 async def arrive(request: Request) -> Visit:

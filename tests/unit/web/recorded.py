@@ -31,9 +31,10 @@ FREE: frozenset[str] = frozenset(
         "description", "by", "message", "hint", "text", "why", "reason", "foreign", "what", "error",
         "gateway", "user", "findings", "awaiting_consent", "label", "after", "before", "path",
         "source", "url", "object", "details", "not_seen", "warnings", "diff", "files", "endpoint",
-        "routes", "config", "state_dir", "revision",
+        "routes", "created_by", "config", "state_dir", "revision",
     }
 )  # fmt: skip
+TIME = "2026-01-01T00:00:00+00:00"
 SESSION = {
     "user": "anna (web)",
     "role": "admin",
@@ -59,12 +60,14 @@ def answers(folder: Path) -> dict[str, Any]:
     told["conditions"] = status["conditions"] = [
         {"code": "c", "severity": "error", "text": "x", "hint": "x", "since": None}
     ]
-    view = View.of(status, 1, 0, "2026-01-01T00:00:00+00:00", 0.0)
+    view = View.of(status, 1, 0, TIME, 0.0)
     found: dict[str, Any] = {
         "/v1/session": SESSION,
         "/v1/daemon": told,
         "/v1/summary": json.loads(b"".join(view.summary(told))),
         "/v1/samples": _samples(),
+        "/v1/tokens": {"tokens": [_held("ci-bot")]},
+        "/v1/sessions": {"sessions": [{**_held("anna"), "signed_in": TIME}]},
         "/v1/plan": handlers.plan(reconciler, {}),
         "/v1/history": handlers.history(reconciler, {}),
         "/v1/history/1": handlers.entry(reconciler, {"number": 1}) | {"in_force": False},
@@ -94,8 +97,21 @@ def _endpoints(network: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**row, "state": presence(row)} for row in network["endpoints"]]
 
 
+def _held(name: str) -> dict[str, Any]:
+    """A token, or a session."""
+    times = {"created": TIME, "expires": TIME, "last_used": None}
+    return {
+        "id": "1a2b",
+        "name": name,
+        "role": "admin",
+        "networks": ["*"],
+        "created_by": "x",
+        **times,
+    }
+
+
 def _samples() -> dict[str, Any]:
-    row = {"time": "2026-01-01T00:00:00+00:00", "seconds": 300.0, "connected": 2}
+    row = {"time": TIME, "seconds": 300.0, "connected": 2}
     rows = [{**row, "received_bytes": 5000, "sent_bytes": 7}]
     return {"since": row["time"], "every_s": 300, "kept": True, "samples": rows}
 

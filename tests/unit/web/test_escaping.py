@@ -30,6 +30,7 @@ PAGES = (
     "/history/1",
     "/events",
     "/system",
+    "/access",
 )
 ATTACKS = (
     "<script>alert(1)</script>",

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from warpd.web import wizards
 from warpd.web.daemon_client import DaemonError
-from warpd.web.pages.looking import NoSuchPage, endpoint_of, network_names
+from warpd.web.pages.looking import NoSuchPage, endpoint_of, id_in, network_names
 from warpd.web.visit import Visit, arrive, see_other
 
 CONFIRM_S: Final = 60
@@ -235,7 +235,7 @@ async def apply(request: Request) -> Response:
         "agree": wizards.agreed(form),
         "confirm_within_s": int(within) if within.isdigit() and len(within) < 6 else CONFIRM_S,
     }
-    answer = await visit.daemon.post(f"/v1/changes/{change_id(request)}/apply", body)
+    answer = await visit.daemon.post(f"/v1/changes/{id_in(request)}/apply", body)
     if answer.data.get("complete"):
         return see_other("/")
     return visit.page("applied.html", command="warpctl apply", done=answer.data)
@@ -247,7 +247,7 @@ async def propose(request: Request) -> Response:
     form = await visit.form()
     branch = form.get("as") == "branch"
     body = {"message": form.get("message", ""), "branch": branch}
-    answer = await visit.daemon.post(f"/v1/changes/{change_id(request)}/propose", body)
+    answer = await visit.daemon.post(f"/v1/changes/{id_in(request)}/propose", body)
     if branch:
         made = answer.data["branch"]
         return visit.page("proposed.html", command=f"git fetch origin {made['name']}", made=made)
@@ -279,9 +279,7 @@ async def go_back(request: Request) -> Response:
     visit, number = await arrive(request), request.path_params["number"]
     form = await visit.form()
     try:
-        if form.get("password"):
-            proof = {name: form[name] for name in ("password", "otp") if form.get(name)}
-            await visit.daemon.post("/v1/session/step-up", proof)
+        await visit.prove(form)
         await visit.daemon.post("/v1/rollback", {"to": number})
     except DaemonError as failure:
         if failure.code not in ("step-up", "sign-in"):
@@ -297,14 +295,6 @@ async def _act(request: Request, what: str, body: Mapping[str, Any]) -> Response
     await visit.form()
     await visit.daemon.post(what, body)
     return see_other("/")
-
-
-def change_id(request: Request) -> str:
-    """The id of a change in the path. Raises: NoSuchPage for what none looks like."""
-    found = str(request.path_params["id"])
-    if not (found.isascii() and found.isalnum() and len(found) <= 64):
-        raise NoSuchPage
-    return found
 
 
 def _wizard(request: Request) -> dict[str, Any]:

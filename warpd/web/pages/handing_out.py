@@ -40,8 +40,7 @@ async def hand_out(request: Request) -> Response:
     form = await visit.form()
     name = f"{network}/{row['name']}"
     try:
-        if form.get("password"):
-            await visit.daemon.post("/v1/session/step-up", _proof(form))
+        await visit.prove(form)
         found = await _exported(visit, name, form)
     except DaemonError as failure:
         if failure.status in (401, 503) and not form.get("password"):
@@ -91,11 +90,6 @@ def _form_page(
         formats=FORMATS,
         link_minutes=LINK_MINUTES,
     )
-
-
-def _proof(form: dict[str, str]) -> dict[str, str]:
-    proof = {"password": form["password"]}
-    return {**proof, "otp": form["otp"]} if form.get("otp") else proof
 
 
 def _minutes(text: str) -> int:

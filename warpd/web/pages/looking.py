@@ -249,6 +249,14 @@ async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, An
     return network, summary.endpoint_row(found)
 
 
+def id_in(request: Request) -> str:
+    """An id in the path. Raises: NoSuchPage for what none looks like."""
+    found = str(request.path_params["id"])
+    if not (found.isascii() and found.isalnum() and len(found) <= 64):
+        raise NoSuchPage
+    return found
+
+
 def name_in(request: Request, part: str) -> str:
     """A name in the path. Raises: NoSuchPage for what no name looks like."""
     name = str(request.path_params[part])
