@@ -9,6 +9,7 @@ which alone touches them; a slow, large or malformed request never reaches it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from warpd.daemon.http.auth import PeerCredentials, identity_of
 from warpd.daemon.http.branches import Branches
@@ -23,6 +24,7 @@ from warpd.daemon.http.messages import (
     query_of,
     send_response,
 )
+from warpd.daemon.http.parameters import check_query
 from warpd.daemon.http.route import HttpRoute
 from warpd.daemon.http.routes import find
 from warpd.daemon.http.services import Services
@@ -49,7 +51,7 @@ class Api:
         try:
             response = await self._respond(scope, receive)
         except HttpError as failure:
-            response = json_response(failure.body, failure.status)
+            response = replace(json_response(failure.body, failure.status), headers=failure.headers)
         except WarpError as failure:
             error = as_http_error(failure)
             response = json_response(error.body, error.status)
@@ -89,7 +91,9 @@ class Api:
         names: Mapping[str, str],
         identity: Identity | None,
     ) -> HttpRequest:
-        """Raises: HttpError for a body that is malformed."""
+        """Raises: HttpError for a query or body that is malformed."""
+        query = query_of(scope)
+        check_query(route.query, query)
         arguments, size = await arguments_of(receive, route.body_max)
         return HttpRequest(
             method=route.method,
@@ -97,7 +101,7 @@ class Api:
             peer=scope["warpd.peer"],
             identity=identity,
             names=names,
-            query=query_of(scope),
+            query={name: values[0] for name, values in query.items()},
             headers=scope["headers"],
             arguments=arguments,
             body_bytes=size,

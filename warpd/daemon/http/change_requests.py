@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from warpd.daemon.http.messages import BODY_MAX, HttpError
 from warpd.intent.model import Endpoint, Network
 from warpd.service.edits import Edit
+from warpd.service.rollback import WITHIN_MAX_S, WITHIN_MIN_S
 
 EDITS_MAX: Final = 200
 NAME_MAX: Final = 200  # characters of a name
@@ -51,16 +52,24 @@ def _check_given(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _described(known: frozenset[str]) -> dict[str, Any]:
+    """What `_check_fields` permits; what a field may be is in the schema of the YAML."""
+    return {"propertyNames": {"enum": sorted(known)}}
+
+
+# Described, and refused by `rollback.within` in words of its own.
+WITHIN: Final = Field(json_schema_extra={"minimum": WITHIN_MIN_S, "maximum": WITHIN_MAX_S})
+
 Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX)]
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
 NetworkFields = Annotated[
     dict[str, Any],
-    Field(min_length=1),
+    Field(min_length=1, json_schema_extra=_described(NETWORK_FIELDS)),
     AfterValidator(lambda fields: _check_fields(fields, NETWORK_FIELDS)),
 ]
 EndpointFields = Annotated[
     dict[str, Any],
-    Field(min_length=1),
+    Field(min_length=1, json_schema_extra=_described(ENDPOINT_FIELDS)),
     AfterValidator(lambda fields: _check_fields(fields, ENDPOINT_FIELDS)),
 ]
 
@@ -68,7 +77,8 @@ EndpointFields = Annotated[
 class Body(BaseModel):
     """The body of a request, or a part of it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Built with the first request: an idle daemon does not need them.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class AddNetwork(Body):
@@ -181,7 +191,7 @@ class ReviewedApply(Body):
 
     digest: Name
     agree: Annotated[list[Name], Field(max_length=CODES_MAX)] = []
-    confirm_within_s: int | None = None
+    confirm_within_s: Annotated[int, WITHIN] | None = None
 
 
 class Proposal(Body):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from warpd.daemon.http import visibility
+from warpd.daemon.http import answers, visibility
 from warpd.daemon.http.change_requests import (
     TEXT_MAX,
     ChangeRequest,
@@ -29,7 +29,8 @@ from warpd.daemon.http.messages import (
     json_response,
     private_response,
 )
-from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, require_right
+from warpd.daemon.http.parameters import SHOWN_MAX
+from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.statuses import CONFLICTS, status_of
 from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
@@ -348,8 +349,36 @@ def _kept(services: Services, request: HttpRequest) -> Candidate:
 
 CHANGE, GATEWAY, FILTERED = Right.CHANGE, NetworkScope.GATEWAY, NetworkScope.FILTERED
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/yaml", CHANGE, GATEWAY, show_yaml),
-    HttpRoute("POST", "/v1/changes", CHANGE, FILTERED, make_change, body_max=2 * TEXT_MAX),
-    HttpRoute("POST", "/v1/changes/{id}/apply", CHANGE, FILTERED, apply_change),
-    HttpRoute("POST", "/v1/changes/{id}/propose", CHANGE, FILTERED, propose_change),
+    HttpRoute("GET", "/v1/yaml", CHANGE, GATEWAY, show_yaml, answers.YamlTexts, refusals=LOOKED),
+    HttpRoute(
+        "POST",
+        "/v1/changes",
+        CHANGE,
+        FILTERED,
+        make_change,
+        answers.ChangeAnswer,
+        ChangeRequest,
+        refusals=NAMED,
+        body_max=2 * TEXT_MAX,
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/changes/{id}/apply",
+        CHANGE,
+        FILTERED,
+        apply_change,
+        answers.ChangeOutcome,
+        ReviewedApply,
+        refusals=NAMED,
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/changes/{id}/propose",
+        CHANGE,
+        FILTERED,
+        propose_change,
+        answers.Patch,
+        Proposal,
+        refusals=(*NAMED, 502),
+    ),
 )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -280,16 +280,3 @@ def require_fresh(identity: Identity) -> None:
             code="step-up",
             hint="POST /v1/session/step-up, then try again",
         )
-
-
-def fields_of(arguments: Mapping[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
-    """The fields of a body, all of them known and of their type.
-
-    Raises:
-        HttpError: 400 for any other; the value is not repeated.
-    """
-    for name, value in arguments.items():
-        if type(value) is not types.get(name):
-            text = f"there is no such argument: {name[:40]}"
-            raise HttpError(400, text, hint=f"it takes: {', '.join(types)}")
-    return dict(arguments)

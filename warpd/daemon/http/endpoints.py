@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from warpd.daemon.http import answers
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
-from warpd.daemon.http.reads import seen_view
-from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.parameters import SHOWN_MAX, Parameter
+from warpd.daemon.http.reads import FRESH, seen_view
+from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import NetworkView, View
 from warpd.service.rights import Right
@@ -21,7 +23,6 @@ from warpd.service.views.endpoint_list import Order, matches, order_key, presenc
 
 Row = dict[str, Any]
 
-PARAMETERS: Final = ("network", "q", "state", "sort", "after", "limit", "fresh")
 STATES: Final = (
     "online",
     "stale",
@@ -34,7 +35,6 @@ STATES: Final = (
 )
 LIMIT: Final = 200
 LIMIT_MAX: Final = 1000
-TEXT_MAX: Final = 200  # characters of what is searched for
 CURSOR_MAX: Final = 2000
 # What a cursor keeps of the last row of a page: all that rows are ordered by.
 ORDERED_BY: Final[Mapping[str, tuple[type, ...]]] = {
@@ -148,31 +148,16 @@ def _rows(network: NetworkView) -> Iterator[Row]:
 
 
 def _search(query: Mapping[str, str]) -> EndpointSearch:
-    """Raises: HttpError: a parameter is unknown, or none of its values."""
-    for name in query:
-        if name not in PARAMETERS:
-            text = f"there is no parameter {name[:SHOWN_MAX]}"
-            raise HttpError(400, text, hint=f"there are: {', '.join(PARAMETERS)}")
-    state, sort = query.get("state", ""), query.get("sort", Order.name.value)
-    if state and state not in STATES:
-        raise HttpError(400, f"`state` is one of {', '.join(STATES)}")
-    if sort not in set(Order):
-        raise HttpError(400, f"`sort` is one of {', '.join(Order)}")
-    order = Order(sort)
+    """Raises: HttpError: the cursor is none."""
+    order = Order(query.get("sort", Order.name))
     return EndpointSearch(
-        query.get("network", "")[:TEXT_MAX],
-        query.get("q", "")[:TEXT_MAX].strip().casefold(),
-        state,
+        query.get("network", ""),
+        query.get("q", "").strip().casefold(),
+        query.get("state", ""),
         order,
         _after(query["after"], order) if query.get("after") else None,
-        _limit(query.get("limit", str(LIMIT))),
+        int(query.get("limit", LIMIT)),
     )
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= LIMIT_MAX:
-        raise HttpError(400, f"`limit` is a number from 1 to {LIMIT_MAX}")
-    return int(text[:9])
 
 
 def _cursor(row: Row) -> str:
@@ -184,7 +169,7 @@ def _cursor(row: Row) -> str:
 def _after(text: str, order: Order) -> Any:
     """What the last endpoint of the page before is ordered by. Raises: HttpError: it is none."""
     try:
-        padded = text[:CURSOR_MAX] + "=" * (-len(text[:CURSOR_MAX]) % 4)
+        padded = text + "=" * (-len(text) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         row = dict(zip(ORDERED_BY, values, strict=True))
         if all(type(row[name]) in types for name, types in ORDERED_BY.items()):
@@ -195,9 +180,35 @@ def _after(text: str, order: Order) -> Any:
 
 
 LOOK = Right.LOOK
+SEARCHED: Final = (
+    Parameter("network", "of this network only"),
+    Parameter("q", "what has to be in name, address, description or key"),
+    Parameter("state", "of this state only", ("", *STATES)),
+    Parameter("sort", "what comes first", tuple(Order)),
+    Parameter("after", "`next` of the page before", length_max=CURSOR_MAX),
+    Parameter("limit", "how many", bounds=(1, LIMIT_MAX)),
+    FRESH,
+)
+ENDPOINT_PATH: Final = "/v1/endpoints/{network}/{endpoint}"
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/endpoints", LOOK, NetworkScope.FILTERED, find_endpoints),
     HttpRoute(
-        "GET", "/v1/endpoints/{network}/{endpoint}", LOOK, NetworkScope.NETWORK, show_endpoint
+        "GET",
+        "/v1/endpoints",
+        LOOK,
+        NetworkScope.FILTERED,
+        find_endpoints,
+        answers.EndpointPage,
+        query=SEARCHED,
+        refusals=NAMED,
+    ),
+    HttpRoute(
+        "GET",
+        ENDPOINT_PATH,
+        LOOK,
+        NetworkScope.NETWORK,
+        show_endpoint,
+        answers.EndpointAnswer,
+        query=(FRESH,),
+        refusals=NAMED,
     ),
 )

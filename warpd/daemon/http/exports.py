@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from warpd.clients import DEFAULT
-from warpd.daemon.http.credentials import fields_of, require_fresh
+from warpd.daemon.http import answers
+from warpd.daemon.http.bodies import ExportBody
+from warpd.daemon.http.change_requests import body_of
+from warpd.daemon.http.credentials import require_fresh
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
     HttpResponse,
     private_response,
 )
-from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.exports import ExportRequest, refuse
@@ -23,13 +25,10 @@ REASON_MAX: Final = 200  # characters
 
 async def export_config(services: Services, request: HttpRequest) -> HttpResponse:
     """Hand out {"endpoint": NETWORK/NAME, "reason", "format", "qr"}: the config with its keys."""
-    types = {"endpoint": str, "reason": str, "format": str, "qr": bool}
-    fields = fields_of(request.arguments, types)
-    if not {"endpoint", "reason"} <= fields.keys():
-        raise HttpError(400, "expected `endpoint` and `reason`", hint="and `format`, `qr`")
-    network, endpoint = endpoint_of(request.who, fields["endpoint"])
-    style, is_drawn = fields.get("format", DEFAULT.name), fields.get("qr", False)
-    wish = ExportRequest(network, endpoint, style, None, is_drawn, reason_of(fields["reason"]))
+    asked = body_of(ExportBody, request.arguments)
+    network, endpoint = endpoint_of(request.who, asked.endpoint)
+    reason = reason_of(asked.reason)
+    wish = ExportRequest(network, endpoint, asked.format, None, asked.qr, reason)
     try:
         refuse(wish, None)
     except WarpError as failure:
@@ -58,5 +57,14 @@ def reason_of(text: str) -> str:
 
 
 ROUTES: Final = (
-    HttpRoute("POST", "/v1/exports", Right.EXPORT, NetworkScope.FILTERED, export_config),
+    HttpRoute(
+        "POST",
+        "/v1/exports",
+        Right.EXPORT,
+        NetworkScope.FILTERED,
+        export_config,
+        answers.Export,
+        ExportBody,
+        refusals=NAMED,
+    ),
 )

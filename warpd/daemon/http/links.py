@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from warpd.clients import DEFAULT
-from warpd.daemon.http.credentials import fields_of, require_fresh
+from warpd.daemon.http import answers
+from warpd.daemon.http.bodies import MINUTES_MAX, MINUTES_MIN, LinkBody, RedeemBody
+from warpd.daemon.http.change_requests import body_of
+from warpd.daemon.http.credentials import require_fresh
 from warpd.daemon.http.endpoints import require_endpoint
 from warpd.daemon.http.exports import endpoint_of, reason_of
 from warpd.daemon.http.messages import (
@@ -19,13 +22,11 @@ from warpd.daemon.http.messages import (
     json_response,
     private_response,
 )
-from warpd.daemon.http.route import HttpRoute, NetworkScope
+from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
 from warpd.service.exports import ExportRequest
 from warpd.service.rights import Right
 
-MINUTES_DEFAULT: Final = 15
-MINUTES_MIN, MINUTES_MAX = 5, 24 * 60
 PIN_LENGTHS: Final = range(4, 33)
 # One text whatever was wrong.
 WRONG: Final = "the link is unknown, used or over, or the PIN is wrong"
@@ -33,16 +34,15 @@ WRONG: Final = "the link is unknown, used or over, or the PIN is wrong"
 
 async def create_link(services: Services, request: HttpRequest) -> HttpResponse:
     """Make a link by {"endpoint", "minutes", "pin", "reason"}; its secret is shown once."""
-    types = {"endpoint": str, "minutes": int, "pin": str, "reason": str}
-    fields = fields_of(request.arguments, types)
-    network, endpoint = endpoint_of(request.who, fields.get("endpoint", ""))
-    minutes, pin = fields.get("minutes", MINUTES_DEFAULT), fields.get("pin", "")
+    asked = body_of(LinkBody, request.arguments)
+    network, endpoint = endpoint_of(request.who, asked.endpoint)
+    minutes, pin = asked.minutes, asked.pin
     if not MINUTES_MIN <= minutes <= MINUTES_MAX:
         raise HttpError(400, f"`minutes` is a number from {MINUTES_MIN} to {MINUTES_MAX}")
     if pin and len(pin) not in PIN_LENGTHS:
         raise HttpError(400, f"`pin` has {PIN_LENGTHS[0]} to {PIN_LENGTHS[-1]} characters")
     require_fresh(request.who)
-    by, reason = request.who.user, reason_of(fields.get("reason", "one-time link"))
+    by, reason = request.who.user, reason_of(asked.reason)
     wish = ExportRequest(network, endpoint, DEFAULT.name, None, reason=reason)
     await require_endpoint(services, request, network, endpoint)
     link, secret = services.links.make(wish, by, minutes * 60.0, pin)
@@ -56,9 +56,9 @@ async def create_link(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def redeem_link(services: Services, request: HttpRequest) -> HttpResponse:
     """Take the config that {"secret", "pin"} leads to; the link is gone then."""
-    fields = fields_of(request.arguments, {"secret": str, "pin": str})
-    secret = fields.get("secret", "")
-    link = services.links.take(secret, fields.get("pin", ""))
+    asked = body_of(RedeemBody, request.arguments)
+    secret = asked.secret
+    link = services.links.take(secret, asked.pin)
     if link is None:
         raise HttpError(410, WRONG, code="unknown-link", hint="ask for a new one")
     by = f"{link.by}, by link {link.id}"
@@ -81,7 +81,33 @@ async def end_link(services: Services, request: HttpRequest) -> HttpResponse:
 
 FILTERED: Final = NetworkScope.FILTERED
 ROUTES: Final = (
-    HttpRoute("POST", "/v1/links", Right.EXPORT, FILTERED, create_link),
-    HttpRoute("POST", "/v1/links/redeem", None, FILTERED, redeem_link),
-    HttpRoute("DELETE", "/v1/links/{id}", Right.EXPORT, FILTERED, end_link),
+    HttpRoute(
+        "POST",
+        "/v1/links",
+        Right.EXPORT,
+        FILTERED,
+        create_link,
+        answers.NewLink,
+        LinkBody,
+        refusals=NAMED,
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/links/redeem",
+        None,
+        FILTERED,
+        redeem_link,
+        answers.Redeemed,
+        RedeemBody,
+        refusals=(*NAMED, 410),
+    ),
+    HttpRoute(
+        "DELETE",
+        "/v1/links/{id}",
+        Right.EXPORT,
+        FILTERED,
+        end_link,
+        answers.Ended,
+        refusals=(404,),
+    ),
 )

@@ -16,8 +16,23 @@ from warpd.daemon.http.connection import SLOW_S, Receive, Scope, Send
 from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
+QUERY_MAX: Final = 20  # parameters
 JSON: Final = "application/json"
 SOURCE_HEADER: Final = b"warpd-source"  # the address of a browser
+# Codes of refusals that have none of their own, by status.
+CODES: Final[Mapping[int, str]] = {
+    400: "bad-request",
+    401: "token",
+    403: "denied",
+    404: "not-found",
+    405: "method",
+    408: "slow",
+    409: "busy",
+    413: "too-large",
+    422: "refused",
+    502: "push",
+    503: "unavailable",
+}
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -27,12 +42,16 @@ class HttpError(Exception):
 
     Attributes:
         status: of the response.
-        body: what is sent as JSON.
+        body: what is sent as JSON; every refusal has `error`, `code` and `hint`.
+        headers: of the response.
     """
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
         super().__init__(message)
-        self.status, self.body = status, {"version": 1, "error": message, **more}
+        head = {"version": 1, "error": message, "code": CODES.get(status, "failed"), "hint": ""}
+        said = {name: value for name, value in more.items() if value is not None}
+        self.status, self.body = status, {**head, **said}
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +131,17 @@ def private_response(data: Mapping[str, Any]) -> HttpResponse:
     return HttpResponse(parts=(json_line(data),), headers=((b"cache-control", b"no-store"),))
 
 
-def query_of(scope: Scope) -> dict[str, str]:
-    """The last value of each name in the query."""
-    values = parse_qs(scope["query_string"].decode("latin-1"))
-    return {name: given[-1] for name, given in values.items()}
+def query_of(scope: Scope) -> dict[str, list[str]]:
+    """The values of each name in the query.
+
+    Raises:
+        HttpError: there are more than QUERY_MAX.
+    """
+    try:
+        text = scope["query_string"].decode("latin-1")
+        return parse_qs(text, keep_blank_values=True, max_num_fields=QUERY_MAX)
+    except ValueError:
+        raise HttpError(400, f"the query has more than {QUERY_MAX} parameters") from None
 
 
 async def arguments_of(receive: Receive, body_max: int) -> tuple[dict[str, Any], int]:
@@ -131,11 +157,18 @@ async def arguments_of(receive: Receive, body_max: int) -> tuple[dict[str, Any],
         raise HttpError(408, "the body did not come") from None
     try:
         found = json.loads(raw) if raw.strip() else {}
+        _refuse_surrogates(raw, found)
     except (ValueError, RecursionError):
         raise HttpError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
         raise HttpError(400, "the body is not a JSON object")
     return found, len(raw)
+
+
+def _refuse_surrogates(raw: bytes, found: Any) -> None:
+    """Raises: ValueError for a text with half of a surrogate pair, which no file can hold."""
+    if b"\\u" in raw:
+        json.dumps(found, ensure_ascii=False).encode()
 
 
 async def _body(receive: Receive, body_max: int) -> bytes:

@@ -5,27 +5,37 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from warpd.daemon.http import visibility
+from warpd.daemon.http import answers, visibility
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
     HttpResponse,
     json_response,
 )
-from warpd.daemon.http.route import METRICS_PATH, HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.parameters import Parameter
+from warpd.daemon.http.route import (
+    LOOKED,
+    METRICS_PATH,
+    NAMED,
+    HttpRoute,
+    NetworkScope,
+    TextAnswer,
+    no_network,
+)
 from warpd.daemon.http.services import LINES, SERVER_SENT, Services
 from warpd.daemon.http.view import View, blocks
 from warpd.daemon.http.visibility import sees_everything, unseen
 from warpd.daemon.metric import CONTENT_TYPE, Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.process import process_stats
+from warpd.service.explain import Protocol
 from warpd.service.queries import PROTOCOLS, ExplainRequest
 from warpd.service.rights import Right
 
-NAME_MAX: Final = 200  # characters of a name that is asked about
 PORT_MAX: Final = 65535
+EVENT_MAX: Final = 10**15 - 1
 
 
 # -- answered from the published view
@@ -197,15 +207,9 @@ def _event_number(text: str) -> int:
 
 
 def _way(query: Mapping[str, str]) -> ExplainRequest:
-    protocol = query.get("proto", "icmp")
-    if protocol not in PROTOCOLS:
-        raise HttpError(400, f"`proto` is one of {', '.join(PROTOCOLS)}")
-    error = f"`port` is a number up to {PORT_MAX}"
-    port = _digits(query.get("port", "0"), 5, error)
-    if port > PORT_MAX:
-        raise HttpError(400, error)
-    endpoint, target = query.get("endpoint", "")[:NAME_MAX], query.get("target", "")[:NAME_MAX]
-    return ExplainRequest(endpoint, target, protocol, port)
+    protocol = cast(Protocol, query.get("proto", "icmp"))
+    endpoint, target = query.get("endpoint", ""), query.get("target", "")
+    return ExplainRequest(endpoint, target, protocol, int(query.get("port", "0")))
 
 
 def _digits(text: str, length_max: int, error: str) -> int:
@@ -217,19 +221,60 @@ def _digits(text: str, length_max: int, error: str) -> int:
 
 LOOK = Right.LOOK
 FILTERED, GATEWAY, NETWORK = NetworkScope.FILTERED, NetworkScope.GATEWAY, NetworkScope.NETWORK
+FRESH: Final = Parameter("fresh", "1: as of just now", ("0", "1"))
+EXPLAINED: Final = (
+    Parameter("endpoint", "the sender, as NETWORK/NAME"),
+    Parameter("target", "an address, or another endpoint as NETWORK/NAME"),
+    Parameter("proto", "what is sent", PROTOCOLS),
+    Parameter("port", "where to; 443 by default", bounds=(0, PORT_MAX)),
+)
+FOLLOWED: Final = (
+    Parameter("after", "the number of an event: begin after that", bounds=(0, EVENT_MAX)),
+    Parameter("follow", "0: end after the events that there are", ("0", "1")),
+)
+VIEWED: Final[Mapping[str, Any]] = {
+    "query": (FRESH,),
+    "refusals": LOOKED,
+    "is_tagged": True,
+}
+VIEWED_ONE: Final = {**VIEWED, "refusals": NAMED}
+SUMMED: Final = {**VIEWED_ONE, "query": (Parameter("network", "of this network only"), FRESH)}
+EVENTS: Final = TextAnswer((LINES.kind, SERVER_SENT.kind), answers.EventLine)
+NETWORK_PATH: Final = "/v1/networks/{network}"
+ENDPOINTS_PATH: Final = "/v1/networks/{network}/endpoints"
+ENTRY_PATH: Final = "/v1/history/{number}"
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status),
-    HttpRoute("GET", "/v1/summary", LOOK, FILTERED, show_summary),
-    HttpRoute("GET", "/v1/networks", LOOK, FILTERED, show_networks),
-    HttpRoute("GET", "/v1/networks/{network}", LOOK, NETWORK, show_network),
-    HttpRoute("GET", "/v1/networks/{network}/endpoints", LOOK, NETWORK, show_endpoints),
-    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan),
-    HttpRoute("GET", "/v1/history", LOOK, GATEWAY, show_history),
-    HttpRoute("GET", "/v1/history/{number}", LOOK, GATEWAY, show_entry),
-    HttpRoute("GET", "/v1/explain", LOOK, FILTERED, explain),
-    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor),
-    HttpRoute("GET", "/v1/validate", LOOK, GATEWAY, show_validation),
-    HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon),
-    HttpRoute("GET", "/v1/events", LOOK, FILTERED, show_events),
-    HttpRoute("GET", METRICS_PATH, LOOK, GATEWAY, show_metrics),
+    HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status, answers.Status, **VIEWED),
+    HttpRoute("GET", "/v1/summary", LOOK, FILTERED, show_summary, answers.StatusSummary, **SUMMED),
+    HttpRoute("GET", "/v1/networks", LOOK, FILTERED, show_networks, answers.Networks, **VIEWED),
+    HttpRoute(
+        "GET", NETWORK_PATH, LOOK, NETWORK, show_network, answers.NetworkAnswer, **VIEWED_ONE
+    ),
+    HttpRoute(
+        "GET", ENDPOINTS_PATH, LOOK, NETWORK, show_endpoints, answers.Endpoints, **VIEWED_ONE
+    ),
+    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan, answers.PlanAnswer, refusals=LOOKED),
+    HttpRoute(
+        "GET", "/v1/history", LOOK, GATEWAY, show_history, answers.HistoryList, refusals=LOOKED
+    ),
+    HttpRoute("GET", ENTRY_PATH, LOOK, GATEWAY, show_entry, answers.EntryAnswer, refusals=NAMED),
+    HttpRoute(
+        "GET",
+        "/v1/explain",
+        LOOK,
+        FILTERED,
+        explain,
+        answers.Explanation,
+        query=EXPLAINED,
+        refusals=NAMED,
+    ),
+    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor, answers.Checks, refusals=LOOKED),
+    HttpRoute(
+        "GET", "/v1/validate", LOOK, GATEWAY, show_validation, answers.Validation, refusals=LOOKED
+    ),
+    HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon, answers.DaemonAnswer),
+    HttpRoute(
+        "GET", "/v1/events", LOOK, FILTERED, show_events, EVENTS, query=FOLLOWED, refusals=LOOKED
+    ),
+    HttpRoute("GET", METRICS_PATH, LOOK, GATEWAY, show_metrics, TextAnswer((CONTENT_TYPE,))),
 )

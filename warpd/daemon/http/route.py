@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import functools
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from warpd.daemon.http.auth import (
     NEEDS_CHANGE,
@@ -15,11 +17,16 @@ from warpd.daemon.http.auth import (
     PeerCredentials,
 )
 from warpd.daemon.http.messages import BODY_MAX, HttpError, HttpRequest, HttpResponse
+from warpd.daemon.http.parameters import SHOWN_MAX, Parameter
 from warpd.daemon.http.services import Services
 from warpd.service.rights import Identity, Right, roles_with
 
 METRICS_PATH: Final = "/metrics"
 ONLY_METRICS: Final = f"permission denied: only {METRICS_PATH} is answered here"
+
+# Statuses of refusals, beside those of every route (`openapi`).
+LOOKED: Final = (409, 422)  # of what the loop answers
+NAMED: Final = (404, *LOOKED)  # of what names something that may not be there
 
 Handler = Callable[[Services, HttpRequest], Awaitable[HttpResponse]]
 
@@ -39,6 +46,28 @@ class Asker(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class TextAnswer:
+    """What is answered is no JSON document.
+
+    Attributes:
+        kinds: its types, as `Content-Type` says.
+        line: the type of a line, where a line is a JSON document.
+    """
+
+    kinds: tuple[str, ...]
+    line: Any = None
+
+
+@functools.cache
+def _pattern(part: str) -> re.Pattern[str]:
+    """What a part of a path with `{word}` in it matches."""
+    pieces = re.split(r"\{(\w+)\}", part)  # texts and names by turns
+    pieces[1::2] = (f"(?P<{name}>.+)" for name in pieces[1::2])
+    pieces[::2] = (re.escape(text) for text in pieces[::2])
+    return re.compile("".join(pieces), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRoute:
     """One thing that can be asked.
 
@@ -48,7 +77,12 @@ class HttpRoute:
             default: a route that says nothing of it is an error when this package is imported.
         scope: what an identity of some networks gets.
         handler: answers it; its docstring is the description that clients read.
+        answer: the type of what it answers, or how texts of it are written.
+        body: the type of the body; None for none.
+        query: the parameters of the query; any other one is refused.
+        refusals: statuses besides those of every route.
         body_max: the most bytes that a body may have.
+        is_tagged: whether it knows who has the answer already (ETag, 304).
     """
 
     method: str
@@ -56,7 +90,12 @@ class HttpRoute:
     right: Right | Asker | None
     scope: NetworkScope
     handler: Handler
+    answer: Any  # a TypedDict, or TextAnswer
+    body: Any = None  # a model, or a union of models
+    query: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = ()
     body_max: int = BODY_MAX
+    is_tagged: bool = False
 
     def __post_init__(self) -> None:
         """Raises: TypeError for a route that does not say what it needs: never take it for open."""
@@ -75,12 +114,16 @@ class HttpRoute:
         shape = self.path.strip("/").split("/")
         if len(shape) != len(words):
             return None
-        names = {}
+        names: dict[str, str] = {}
         for expected, word in zip(shape, words, strict=True):
-            if expected.startswith("{"):
-                names[expected.strip("{}")] = word
-            elif expected != word:
+            if "{" not in expected:
+                if expected != word:
+                    return None
+                continue
+            found = _pattern(expected).fullmatch(word)
+            if found is None:
                 return None
+            names |= found.groupdict()
         return names
 
     def require_path(self, peer: PeerCredentials) -> None:
@@ -112,9 +155,6 @@ class HttpRoute:
             raise HttpError(403, text, code="denied", hint=hint)
         if self.scope is NetworkScope.NETWORK and not identity.sees(names.get("network", "")):
             raise no_network(names.get("network", ""))
-
-
-SHOWN_MAX: Final = 80  # characters of what was asked that an error repeats
 
 
 def require_right(identity: Identity, right: Right) -> None:

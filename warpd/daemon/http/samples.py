@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from warpd.daemon.clock import iso_seconds
-from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http import answers
+from warpd.daemon.http.messages import HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.parameters import Parameter
 from warpd.daemon.http.reads import seen_view
-from warpd.daemon.http.route import SHOWN_MAX, HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.samples import EVERY_S, Sample, Samples
 from warpd.service.rights import Identity, Right
 
-PARAMETER: Final = "network"
-
 
 async def show_samples(services: Services, request: HttpRequest) -> HttpResponse:
     """What was carried in the last day, in steps of five minutes: of `network`, or of all seen."""
-    for name in request.query:
-        if name != PARAMETER:
-            text = f"there is no parameter {name[:SHOWN_MAX]}"
-            raise HttpError(400, text, hint=f"there is: {PARAMETER}")
-    network = request.query.get(PARAMETER, "")
+    network = request.query.get("network", "")
     if network and network not in (await seen_view(services, request)).networks:
         raise no_network(network)
     samples = services.mailbox.samples
@@ -65,4 +61,15 @@ def _row(sample: Sample, places: list[int]) -> dict[str, Any]:
     }
 
 
-ROUTES: Final = (HttpRoute("GET", "/v1/samples", Right.LOOK, NetworkScope.FILTERED, show_samples),)
+ROUTES: Final = (
+    HttpRoute(
+        "GET",
+        "/v1/samples",
+        Right.LOOK,
+        NetworkScope.FILTERED,
+        show_samples,
+        answers.SampleList,
+        query=(Parameter("network", "of this network only"),),
+        refusals=NAMED,
+    ),
+)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from warpd.daemon.http.credentials import Credentials, Proof, fields_of, require_fresh
+from warpd.daemon.http import answers
+from warpd.daemon.http.bodies import LoginCode, Password, TokenBody, UserPassword
+from warpd.daemon.http.change_requests import body_of
+from warpd.daemon.http.credentials import Credentials, Proof, require_fresh
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
@@ -16,7 +19,6 @@ from warpd.daemon.http.route import Asker, HttpRoute, NetworkScope
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.credentials import (
-    DAYS_DEFAULT,
     TokenRequest,
     identity_of,
     iso,
@@ -29,7 +31,6 @@ from warpd.store.tokens import Token, TokenKind
 
 # One text whatever was wrong: nobody learns which names there are.
 WRONG: Final = "the name, the password or the link is wrong, used or over"
-STARS: Final = ["*"]
 
 
 async def show_session(services: Services, request: HttpRequest) -> HttpResponse:
@@ -96,17 +97,9 @@ async def show_tokens(services: Services, request: HttpRequest) -> HttpResponse:
 async def create_token(services: Services, request: HttpRequest) -> HttpResponse:
     """Make a token by {"name", "role", "networks", "days"}; it is shown once."""
     credentials = services.credentials
-    types = {"name": str, "role": str, "networks": list, "days": int}
-    fields = fields_of(request.arguments, types)
-    if not {"name", "role"} <= fields.keys():
-        raise HttpError(400, "a token needs `name` and `role`", hint="and may say networks, days")
+    asked = body_of(TokenBody, request.arguments)
     require_fresh(request.who)
-    wish = TokenRequest(
-        fields["name"],
-        fields["role"],
-        tuple(fields.get("networks", STARS)),
-        fields.get("days", DAYS_DEFAULT),
-    )
+    wish = TokenRequest(asked.name, asked.role, tuple(asked.networks), asked.days)
     try:
         wish.check()
     except WarpError as failure:
@@ -158,29 +151,25 @@ async def _proved(
     credentials: Credentials, request: HttpRequest, of: Identity | None
 ) -> tuple[Token, str] | None:
     """A session for what the body proves. Raises: HttpError for a body of another shape."""
-    types = {"login": str, "user": str, "password": str, "otp": str}
-    fields = fields_of(request.arguments, types)
-    if "login" in fields and len(fields) == 1:
-        return await credentials.redeem(fields["login"], request.source, of)
-    if "login" not in fields and {"user", "password"} <= fields.keys():
-        proof = Proof(fields["user"], fields["password"], fields.get("otp", ""))
-        return await credentials.sign_in(proof, request.source)
-    raise HttpError(400, "expected `login`, or `user` and `password`", hint="and `otp`")
+    if "login" in request.arguments:
+        code = body_of(LoginCode, request.arguments).login
+        return await credentials.redeem(code, request.source, of)
+    asked = body_of(UserPassword, request.arguments)
+    return await credentials.sign_in(Proof(asked.user, asked.password, asked.otp), request.source)
 
 
 async def _proved_again(credentials: Credentials, request: HttpRequest, identity: Identity) -> bool:
     """Whether the body proves that this is still the session's user."""
-    fields = fields_of(request.arguments, {"login": str, "password": str, "otp": str})
-    if fields.keys() == {"login"}:
-        made = await credentials.redeem(fields["login"], request.source, identity)
+    if "login" in request.arguments:
+        code = body_of(LoginCode, request.arguments).login
+        made = await credentials.redeem(code, request.source, identity)
         if made is None:
             return False
         await credentials.work(lambda: credentials.tokens.revoke(made[0].id, TokenKind.SESSION))
         return True
-    if "login" in fields or "password" not in fields:
-        raise HttpError(400, "expected `password`, or `login`", hint="and `otp`")
+    asked = body_of(Password, request.arguments)
     name = identity.user.rpartition(" (")[0]
-    proof = Proof(name, fields["password"], fields.get("otp", ""))
+    proof = Proof(name, asked.password, asked.otp)
     user = await credentials.proved(proof, request.source)
     token = credentials.tokens.tokens().get(identity.credential)
     return user is not None and token is not None and user.state == token.account
@@ -203,14 +192,49 @@ async def _revoked(credentials: Credentials, request: HttpRequest, kind: TokenKi
 
 FILTERED, GATEWAY = NetworkScope.FILTERED, NetworkScope.GATEWAY
 ADMINISTER: Final = Right.ADMINISTER
+TRIED: Final = (429,)  # who tries too often waits
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/session", Asker.KNOWN, FILTERED, show_session),
-    HttpRoute("DELETE", "/v1/session", Asker.KNOWN, FILTERED, sign_out),
-    HttpRoute("POST", "/v1/session/step-up", Asker.KNOWN, FILTERED, step_up),
-    HttpRoute("POST", "/v1/sessions", None, FILTERED, sign_in),
-    HttpRoute("GET", "/v1/sessions", ADMINISTER, GATEWAY, show_sessions),
-    HttpRoute("DELETE", "/v1/sessions/{id}", ADMINISTER, GATEWAY, end_session),
-    HttpRoute("GET", "/v1/tokens", ADMINISTER, GATEWAY, show_tokens),
-    HttpRoute("POST", "/v1/tokens", ADMINISTER, GATEWAY, create_token),
-    HttpRoute("DELETE", "/v1/tokens/{id}", ADMINISTER, GATEWAY, revoke_token),
+    HttpRoute("GET", "/v1/session", Asker.KNOWN, FILTERED, show_session, answers.SessionAnswer),
+    HttpRoute("DELETE", "/v1/session", Asker.KNOWN, FILTERED, sign_out, answers.Ended),
+    HttpRoute(
+        "POST",
+        "/v1/session/step-up",
+        Asker.KNOWN,
+        FILTERED,
+        step_up,
+        answers.SessionAnswer,
+        LoginCode | Password,
+        refusals=TRIED,
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/sessions",
+        None,
+        FILTERED,
+        sign_in,
+        answers.NewSession,
+        LoginCode | UserPassword,
+        refusals=TRIED,
+    ),
+    HttpRoute("GET", "/v1/sessions", ADMINISTER, GATEWAY, show_sessions, answers.Sessions),
+    HttpRoute(
+        "DELETE",
+        "/v1/sessions/{id}",
+        ADMINISTER,
+        GATEWAY,
+        end_session,
+        answers.Revoked,
+        refusals=(404,),
+    ),
+    HttpRoute("GET", "/v1/tokens", ADMINISTER, GATEWAY, show_tokens, answers.Tokens),
+    HttpRoute("POST", "/v1/tokens", ADMINISTER, GATEWAY, create_token, answers.NewToken, TokenBody),
+    HttpRoute(
+        "DELETE",
+        "/v1/tokens/{id}",
+        ADMINISTER,
+        GATEWAY,
+        revoke_token,
+        answers.Revoked,
+        refusals=(404,),
+    ),
 )

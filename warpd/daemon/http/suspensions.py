@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from warpd.allocation.suspensions import FOR_MAX_S, REASON_MAX
+from warpd.daemon.http import answers
 from warpd.daemon.http.change_requests import Body, Name, body_of
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
-from warpd.daemon.http.route import HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.rights import Right
@@ -78,7 +79,32 @@ async def _asked(
 SUSPEND: Final = Right.SUSPEND
 PLACE: Final = "/v1/suspensions/{network}/{endpoint}"
 ROUTES: Final = (
-    HttpRoute("GET", "/v1/suspensions", Right.LOOK, NetworkScope.FILTERED, show_suspensions),
-    HttpRoute("POST", "/v1/suspensions", SUSPEND, NetworkScope.FILTERED, suspend),
-    HttpRoute("DELETE", PLACE, SUSPEND, NetworkScope.NETWORK, resume),
+    HttpRoute(
+        "GET",
+        "/v1/suspensions",
+        Right.LOOK,
+        NetworkScope.FILTERED,
+        show_suspensions,
+        answers.Suspensions,
+        refusals=LOOKED,
+    ),
+    HttpRoute(
+        "POST",
+        "/v1/suspensions",
+        SUSPEND,
+        NetworkScope.FILTERED,
+        suspend,
+        answers.Suspended,
+        SuspendBody,
+        refusals=NAMED,
+    ),
+    HttpRoute(
+        "DELETE",
+        PLACE,
+        SUSPEND,
+        NetworkScope.NETWORK,
+        resume,
+        answers.Suspended,
+        refusals=NAMED,
+    ),
 )

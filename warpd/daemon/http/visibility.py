@@ -142,13 +142,13 @@ def plan(data: Row, who: Identity, names: frozenset[str]) -> dict[str, Any]:
             "problems": _own(data["problems"], who),
             "quarantine": _own(data["quarantine"], who),
             "risks": _of_paths(data["risks"], who),
-            "findings": _of_paths(data.get("findings", ()), who),
             "stale_configs": [
                 name for name in data["stale_configs"] if who.sees(name.partition("/")[0])
             ],
             "warnings": [],
-            "conditions": [],
         }
+        if "findings" in data:  # a plan of the YAML as it is, not of a change
+            shown |= {"findings": _of_paths(data["findings"], who), "conditions": []}
         shown = redacted(shown, names)
     if who.may(Right.SEE_ADDRESSES):
         return shown
@@ -196,7 +196,7 @@ def explanation(data: Row, who: Identity, names: frozenset[str]) -> dict[str, An
     """Why a packet passes, or does not."""
     shown = dict(data)
     if not who.sees_all:
-        shown = redacted({**shown, "conditions": []}, names)
+        shown = redacted(shown, names)
     session = shown.get("session")
     if session and not who.may(Right.SEE_ADDRESSES) and session.get("comes_from"):
         text = session.get("text", "").replace(session["comes_from"], HIDDEN)

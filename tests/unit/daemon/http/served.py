@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import socket
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import world
+from tests.unit.daemon.http.contract import Contracted
 from tests.unit.daemon.simulation import SILENT_LOG, Simulation
 from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.http.credentials import Credentials
@@ -43,8 +43,8 @@ class Answer:
         return json.loads(self.body)
 
 
-class Line(http.client.HTTPConnection):
-    """HTTP over the control socket."""
+class Line(Contracted):
+    """HTTP over the control socket; every answer is held to the description of the API."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("warpd", timeout=60)

@@ -18,6 +18,7 @@ import pytest
 from tests.unit.daemon.http.served import OUTER, SEEN, UNSEEN, Answer, Served, served
 from tests.unit.daemon.http.test_routes import as_user
 from warpd.daemon.http import auth, lookups, reads
+from warpd.daemon.http.answers import Status
 from warpd.daemon.http.route import HttpRoute, NetworkScope
 from warpd.daemon.http.routes import ROUTES
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
@@ -149,7 +150,7 @@ def test_the_table_is_complete() -> None:
 )
 def test_a_route_that_does_not_say_what_it_needs_is_none(right: Any, scope: Any, path: str) -> None:
     with pytest.raises(TypeError):
-        HttpRoute("GET", path, right, scope, reads.show_status)
+        HttpRoute("GET", path, right, scope, reads.show_status, Status)
 
 
 def test_every_role_on_every_route_by_every_method(

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.daemon.http.contract import Contracted
 from warpd.daemon.http import auth, connection
 from warpd.daemon.http import server as http_server
 from warpd.daemon.http.admission import PLACES, Admission, Places
@@ -27,7 +28,7 @@ from warpd.daemon.http.auth import AccessLevel, Groups
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.listener import listen
 from warpd.daemon.http.messages import BODY_MAX
-from warpd.daemon.http.routes import ROUTES, openapi
+from warpd.daemon.http.routes import ROUTES
 from warpd.daemon.http.server import Server
 from warpd.daemon.http.view import View
 from warpd.daemon.mailbox import Mailbox
@@ -81,7 +82,9 @@ class Answerer(threading.Thread):
         return self.mailbox.view
 
 
-class Lines(http.client.HTTPConnection):
+class Lines(Contracted):
+    only_refusals = True
+
     def __init__(self, path: Path) -> None:
         super().__init__("warpd", timeout=20)
         self.path = path
@@ -602,10 +605,3 @@ def test_idle_it_never_wakes(path: Path) -> None:
     before = wakes()
     time.sleep(2)
     assert wakes() == before
-
-
-def test_the_description_has_every_route() -> None:
-    described = {
-        (method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods
-    }
-    assert described == {(route.method, route.path) for route in ROUTES}

@@ -1,0 +1,819 @@
+"""What the routes of the control socket answer: a type for each shape.
+
+They are for the description (`openapi`) and for the tests, which hold every answer to them. At run
+time nothing is made of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from pydantic import with_config
+from typing_extensions import TypedDict
+
+Version = Literal[1]
+Time = str  # ISO 8601 in UTC
+
+
+# -- what several answers have
+
+
+class Place(TypedDict):
+    """A place in a file; line and column count from 1, `source` is the line."""
+
+    file: str
+    line: int
+    column: int
+    source: str
+
+
+class FindingRow(TypedDict):
+    """A problem of the YAML; without `where` for somebody who sees some networks only."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    path: str
+    message: str
+    hint: str
+    where: NotRequired[Place | None]
+
+
+class Error(TypedDict):
+    """A refusal. `findings` are texts, `problems` the same with their places."""
+
+    version: Version
+    error: str
+    code: str
+    hint: str
+    exit_code: NotRequired[int]
+    findings: NotRequired[list[str]]
+    problems: NotRequired[list[FindingRow]]
+    retry_after_s: NotRequired[int]
+
+
+class Advice(TypedDict):
+    message: str
+    hint: str
+
+
+class RiskRow(TypedDict):
+    """What clients would notice."""
+
+    code: str
+    path: str
+    message: str
+    hint: str
+
+
+class ProblemRow(TypedDict):
+    """What this machine lacks for a network; with `whole` nothing of it is made."""
+
+    network: str
+    code: str
+    path: str
+    message: str
+    hint: str
+    whole: bool
+
+
+class ConditionRow(TypedDict):
+    """What is wrong, or waits; `since` is null where no daemon has observed when it began."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    text: str
+    hint: str
+    since: Time | None
+
+
+class BlockedRow(TypedDict):
+    """An object of others in the way, or why a namespace could not be read."""
+
+    network: str
+    object: str
+    foreign: str
+    unread: str
+
+
+class QuarantineRow(TypedDict):
+    """Released allocations; `endpoint` is null for the network's own."""
+
+    network: str
+    endpoint: str | None
+    until: Time
+    values: dict[str, str]
+
+
+class Dropped(TypedDict):
+    packets: int
+    bytes: int
+
+
+class PendingRow(TypedDict):
+    """An apply that is undone unless it is confirmed; `rollback_to` 0 removes everything."""
+
+    number: int
+    by: str
+    until: Time
+    rollback_to: int
+
+
+class UnwrittenRow(TypedDict):
+    """Why an intent could not be recorded, so that only removals of access were applied."""
+
+    error: str
+    code: str
+    hint: str
+    unconfirmable: bool
+
+
+# -- plan, apply, rollback
+
+
+class StepRow(TypedDict):
+    """One kernel step; `step` counts from 1, and is 0 outside a plan's order."""
+
+    step: int
+    action: Literal["create", "update", "revoke", "delete"]
+    network: str
+    vcid: int | None
+    kind: str
+    phase: str
+    netns: str
+    name: str
+    label: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    fields: list[str]
+    reason: str
+
+
+class FailedStepRow(StepRow):
+    error: str
+
+
+class OverviewRow(TypedDict):
+    """What changes, as people read it."""
+
+    action: Literal["create", "update", "delete", "rename"]
+    subject: Literal["gateway", "network", "endpoint"]
+    network: str
+    endpoint: str
+    vcid: int | None
+    address: str
+    details: list[str]
+    reason: str
+    connected_s: int | None
+    endpoints: int
+    connected: int
+
+
+class Summary(TypedDict):
+    """How many kernel steps there are of each action."""
+
+    create: int
+    update: int
+    revoke: int
+    delete: int
+
+
+class ChangePlan(TypedDict):
+    """The steps from the kernel to a change of the YAML."""
+
+    version: Version
+    changes: bool
+    overview: list[OverviewRow]
+    summary: Summary
+    blocked: list[BlockedRow]
+    warnings: list[Advice]
+    steps: list[StepRow]
+    digest: str
+    problems: list[ProblemRow]
+    risks: list[RiskRow]
+    stale_configs: list[str]
+    quarantine: list[QuarantineRow]
+
+
+class PlanAnswer(ChangePlan):
+    """The steps from the kernel to the YAML; while that is invalid, to the last good intent."""
+
+    findings: list[FindingRow]
+    conditions: list[ConditionRow]
+
+
+class Outcome(TypedDict):
+    """What an apply has done."""
+
+    version: Version
+    complete: bool
+    done: list[StepRow]
+    failed: list[FailedStepRow]
+    skipped: list[StepRow]
+    remaining: list[StepRow]
+    unverified: list[StepRow]
+    blocked: list[BlockedRow]
+    problems: list[ProblemRow]
+    warnings: list[Advice]
+    overview: list[OverviewRow]
+    risks: list[RiskRow]
+    stale_configs: list[str]
+    quarantine: list[QuarantineRow]
+    confirm_until: Time | None
+    unwritten: NotRequired[UnwrittenRow]
+
+
+class WrittenFiles(TypedDict):
+    written: list[str]
+    if_undone: str
+
+
+class ChangeOutcome(Outcome):
+    """What an apply of a change has done; `files` are named as in GET /v1/yaml."""
+
+    files: WrittenFiles
+
+
+class Confirmed(TypedDict):
+    """`confirmed` is the number of the history that is kept."""
+
+    version: Version
+    confirmed: int
+
+
+class RestoredFiles(TypedDict):
+    written: list[str]
+    removed: list[str]
+
+
+class RollbackOutcome(TypedDict):
+    """What a rollback has done; `in_force` is a number of the history, 0 for nothing."""
+
+    version: Version
+    complete: bool
+    in_force: int
+    done: list[StepRow]
+    failed: list[FailedStepRow]
+    unwritten: NotRequired[UnwrittenRow]
+    files: NotRequired[RestoredFiles]
+
+
+# -- status
+
+
+class SuspendedBy(TypedDict):
+    """Who has taken an endpoint out, and until when; null: until it is resumed."""
+
+    since: Time
+    until: Time | None
+    by: str
+    reason: str
+
+
+class EndpointFields(TypedDict):
+    """An endpoint; `endpoint` is where it connects from, `(hidden)` without the right to it."""
+
+    network: str
+    name: str
+    type: str
+    description: str
+    enabled: bool
+    expires: str | None
+    expires_in_days: int | None
+    in_force: bool
+    in_kernel: bool
+    address: str
+    address6: str | None
+    public_key: str
+    routes: list[str]
+    last_handshake: int | None
+    handshake_age_s: int | None
+    received_bytes: int
+    sent_bytes: int
+    endpoint: str | None
+    suspended: SuspendedBy | None
+    config_version: int
+    config_exported: bool
+
+
+class NetworkLimits(TypedDict):
+    connections: int
+    connections_per_second: int
+
+
+class ResourceRow(TypedDict):
+    subnet: str
+    protocol: str | None
+    ports: list[str]
+    via: str | None
+    description: str
+
+
+class NetworkHead(TypedDict):
+    """A network as it is in force, and in the kernel; `objects` counts those that should exist."""
+
+    network: str
+    name: str
+    type: str
+    description: str
+    vcid: int
+    isolation: str
+    netns: str | None
+    device: str
+    subnet: str
+    subnet6: str | None
+    gateway_address: str
+    gateway_address6: str | None
+    port: int
+    routing_table: int
+    transit: str
+    mtu: int
+    expected_users: int
+    peer_communication: bool
+    nat: bool
+    nat6: bool
+    dns: list[str]
+    allow_private: list[str]
+    resources: list[ResourceRow]
+    vlan_id: int | None
+    vlan_range: str | None
+    limits: NetworkLimits
+    enabled: bool
+    up: bool
+    in_sync: bool
+    changes: int
+    blocked: list[str]
+    problems: list[ProblemRow]
+    drops: dict[str, Dropped]
+    objects: dict[str, int]
+
+
+class NetworkFields(NetworkHead):
+    endpoints: list[EndpointFields]
+
+
+class ExpiringRow(TypedDict):
+    """An endpoint that expires within a week."""
+
+    name: str
+    expires: str
+    expires_in_days: int
+
+
+class CountedEndpoints(TypedDict):
+    """What is counted of the endpoints of a network; `states`: how many there are of each."""
+
+    states: dict[str, int]
+    received_bytes: int
+    sent_bytes: int
+    expiring: list[ExpiringRow]
+
+
+class NetworkSummary(NetworkHead):
+    counted: CountedEndpoints
+
+
+class NetworkAnswer(NetworkFields):
+    """One network with its endpoints."""
+
+    version: Version
+
+
+class Networks(TypedDict):
+    version: Version
+    networks: list[NetworkFields]
+
+
+class Endpoints(TypedDict):
+    version: Version
+    endpoints: list[EndpointFields]
+
+
+class BlockedObject(TypedDict):
+    """An object of others in the way, or why a namespace could not be read."""
+
+    object: str
+    foreign: str
+    unread: str
+
+
+class LastPass(TypedDict, total=False):
+    """The last pass; {} before the first one."""
+
+    result: str
+    time: Time
+    seconds: float
+
+
+class SourceState(TypedDict):
+    """Where the YAML comes from; somebody who sees some networks only is told the revision."""
+
+    git: NotRequired[str]
+    revision: str | None
+    asked: NotRequired[float | None]
+    error: NotRequired[str | None]
+
+
+class IntentState(TypedDict):
+    """Whether the YAML as it is is in force, and why not."""
+
+    in_force: bool | None
+    since: Time | None
+    awaiting_consent: str | None
+    findings: list[str]
+
+
+class DaemonPending(PendingRow):
+    left_s: float
+
+
+class ContestedRow(TypedDict):
+    """An object that another program changes again and again."""
+
+    object: str
+    network: str
+
+
+class FailingRow(TypedDict):
+    network: str
+    times: int
+    next_try_s: float
+
+
+class DaemonFields(TypedDict):
+    """How the daemon is; `pid` is null and paths are "" for who sees some networks only."""
+
+    version: str
+    pid: int | None
+    config: str
+    source: SourceState | None
+    state_dir: str
+    last_pass: LastPass
+    next_look_s: float
+    gateway: str
+    intent: IntentState
+    pending_confirm: DaemonPending | None
+    contested_objects: list[ContestedRow]
+    failing: list[FailingRow]
+    event_overruns: int
+    conditions: list[ConditionRow]
+    last_event: int
+
+
+class DaemonAnswer(DaemonFields):
+    """How the daemon is; `version` is that of the program."""
+
+
+class Look(TypedDict):
+    """When the kernel was observed for this answer."""
+
+    as_of: Time
+    generation: int
+
+
+class StatusDaemon(DaemonFields):
+    look: Look
+
+
+class StatusHead(TypedDict):
+    version: Version
+    gateway: str
+    uplink: str | None
+    in_sync: bool
+    pending_networks: list[str]
+    blocked: list[BlockedObject]
+    problems: list[ProblemRow]
+    drops: dict[str, Dropped]
+    warnings: list[Advice]
+    quarantine: list[QuarantineRow]
+    pending_confirm: PendingRow | None
+    conditions: list[ConditionRow]
+    daemon: StatusDaemon
+
+
+class Status(StatusHead):
+    """What runs."""
+
+    networks: list[NetworkFields]
+
+
+class StatusSummary(StatusHead):
+    """What runs, without the endpoints, but with what is counted of them."""
+
+    networks: list[NetworkSummary]
+
+
+class SampleRow(TypedDict):
+    """What was carried in `seconds` from `time` on."""
+
+    time: Time
+    seconds: float
+    received_bytes: int
+    sent_bytes: int
+    connected: int
+
+
+class SampleList(TypedDict):
+    """The last day, of `network` or (null) of all that are seen; `since`: when counting began."""
+
+    version: Version
+    network: str | None
+    since: Time | None
+    every_s: int
+    kept: bool
+    samples: list[SampleRow]
+
+
+# -- endpoints
+
+
+class EndpointRow(EndpointFields):
+    state: Literal[
+        "online", "stale", "present", "missing", "suspended", "disabled", "expired", "off"
+    ]
+
+
+class EndpointPage(TypedDict):
+    """`next` is sent as `after` for the next page; null on the last one."""
+
+    version: Version
+    endpoints: list[EndpointRow]
+    next: str | None
+    total: int
+
+
+class EndpointAnswer(EndpointRow):
+    version: Version
+
+
+# -- history, events, checks
+
+
+class HistoryRow(TypedDict):
+    number: int
+    time: Time
+    by: str
+    networks: int
+    digest: str
+    in_force: bool
+
+
+class HistoryList(TypedDict):
+    """What was applied, the oldest first."""
+
+    version: Version
+    history: list[HistoryRow]
+    pending_confirm: PendingRow | None
+
+
+class EntryAnswer(HistoryRow):
+    """An entry with its files, their difference from the files in force, and what a rollback to it
+    would do; null where that is not known.
+    """
+
+    version: Version
+    files: dict[str, str]
+    diff: str
+    overview: list[OverviewRow] | None
+    risks: list[RiskRow] | None
+
+
+@with_config(extra="allow")
+class EventLine(TypedDict):
+    """Something that happened; what else an event has depends on `kind`."""
+
+    number: int
+    time: Time
+    kind: str
+
+
+class Validation(TypedDict):
+    """The problems of the YAML; what it holds, where there is no error among them."""
+
+    version: Version
+    valid: bool
+    findings: list[FindingRow]
+    file: NotRequired[str]
+    networks: NotRequired[int]
+    endpoints: NotRequired[int]
+
+
+class CheckRow(TypedDict):
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    text: str
+    hint: str
+
+
+class Checks(TypedDict):
+    version: Version
+    checks: list[CheckRow]
+
+
+class StageRow(TypedDict):
+    """Where a packet is, what happens there, and whether it goes on."""
+
+    where: str
+    what: str
+    goes_on: bool
+
+
+class SessionOfEndpoint(TypedDict):
+    presence: Literal["online", "stale", "never"]
+    handshake_age_s: int | None
+    comes_from: str
+    text: str
+
+
+class Explanation(TypedDict):
+    """Whether a packet would pass, and what decides that."""
+
+    version: Version
+    network: str
+    endpoint: str
+    target: str
+    protocol: str
+    port: int | None
+    passes: bool
+    in_sync: bool
+    decided_by: StageRow
+    path: list[StageRow]
+    session: SessionOfEndpoint
+    warnings: list[Advice]
+    not_seen: list[str]
+
+
+# -- changes of the YAML
+
+
+class YamlTexts(TypedDict):
+    """The files by name; `why` they cannot be changed here, where that is so."""
+
+    version: Version
+    files: dict[str, str]
+    editable: bool
+    why: str
+
+
+class FileDifference(TypedDict):
+    file: str
+    diff: str
+
+
+class ChangeAnswer(TypedDict):
+    """A change that was looked at; `agree` are the codes that an apply has to agree to."""
+
+    version: Version
+    id: str
+    files: list[FileDifference]
+    networks: list[str]
+    gateway: bool
+    plan: ChangePlan
+    findings: list[FindingRow]
+    risks: list[RiskRow]
+    agree: list[str]
+    stale_configs: list[str]
+    digest: str
+    editable: bool
+    why: str
+    branches: bool
+    kept_s: int
+
+
+class Branch(TypedDict):
+    """A branch that was pushed: `url` of the merge request, and what the server `said`."""
+
+    name: str
+    url: str
+    said: str
+
+
+class Patch(TypedDict):
+    """A patch for `git am`; with `branch`, where it was pushed."""
+
+    version: Version
+    patch: str
+    branch: NotRequired[Branch]
+
+
+# -- suspensions, exports, links
+
+
+class SuspensionRow(SuspendedBy):
+    network: str
+    endpoint: str
+
+
+class Suspensions(TypedDict):
+    version: Version
+    suspensions: list[SuspensionRow]
+
+
+class Suspended(TypedDict):
+    """`suspended` is null after a resume; `unwritten`: why a restart would end it."""
+
+    version: Version
+    network: str
+    endpoint: str
+    suspended: SuspendedBy | None
+    done: bool
+    unwritten: str | None
+
+
+class Export(TypedDict):
+    """A config with its keys."""
+
+    version: Version
+    network: str
+    endpoint: str
+    format: str
+    file: str
+    config: str
+    config_version: int
+
+
+class NewLink(TypedDict):
+    """A one-time link; `secret` is shown once."""
+
+    version: Version
+    id: str
+    secret: str
+    expires: Time
+
+
+class Redeemed(TypedDict):
+    """The config that a link leads to."""
+
+    version: Version
+    network: str
+    file: str
+    config: str
+
+
+class Ended(TypedDict):
+    version: Version
+    ended: str
+
+
+# -- sessions and tokens
+
+
+class SessionFields(TypedDict):
+    """Who asks. `credential` is the id of a token or session; null for who asks by the socket."""
+
+    user: str
+    role: str | None
+    rights: list[str]
+    networks: list[str]
+    expires: Time | None
+    signed_in_s_ago: int | None
+    credential: str | None
+    kind: Literal["session", "token", "socket"]
+
+
+class SessionAnswer(SessionFields):
+    version: Version
+
+
+class NewSession(TypedDict):
+    """A new session; `token` is shown once."""
+
+    version: Version
+    token: str
+    session: SessionFields
+
+
+class TokenFields(TypedDict):
+    id: str
+    name: str
+    role: str
+    networks: list[str]
+    created_by: str
+    created: Time
+    expires: Time
+    last_used: Time | None
+
+
+class SessionRow(TokenFields):
+    signed_in: Time
+
+
+class Sessions(TypedDict):
+    version: Version
+    sessions: list[SessionRow]
+
+
+class Tokens(TypedDict):
+    version: Version
+    tokens: list[TokenFields]
+
+
+class NewToken(TokenFields):
+    """A new token; `token` is shown once."""
+
+    version: Version
+    token: str
+
+
+class Revoked(TypedDict):
+    version: Version
+    revoked: str
