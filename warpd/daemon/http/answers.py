@@ -28,7 +28,13 @@ class Place(TypedDict):
 
 
 class FindingRow(TypedDict):
-    """A problem of the YAML; without `where` for somebody who sees some networks only."""
+    """A problem of the YAML.
+
+    - `code`: a stable name for scripts.
+    - `path`: the value that is wrong, such as `networks.corp.subnet`.
+    - `message`: what is wrong with it, to be read after the path.
+    - `where`: null for what stands in no file; left out for who sees some networks only.
+    """
 
     severity: Literal["error", "warning"]
     code: str
@@ -39,7 +45,14 @@ class FindingRow(TypedDict):
 
 
 class Error(TypedDict):
-    """A refusal. `findings` are texts, `problems` the same with their places."""
+    """A refusal.
+
+    - `code`: a stable name for scripts.
+    - `hint`: what to do about it; "" where there is nothing to say.
+    - `exit_code`: that of the command that does the same.
+    - `findings`: the problems of the YAML as text; `problems`: the same with their places.
+    - `retry_after_s`: seconds until another try may succeed.
+    """
 
     version: Version
     error: str
@@ -52,12 +65,18 @@ class Error(TypedDict):
 
 
 class Advice(TypedDict):
+    """A sentence about what was found, and what to do about it."""
+
     message: str
     hint: str
 
 
 class RiskRow(TypedDict):
-    """What clients would notice."""
+    """What clients would notice.
+
+    - `code`: a stable name; an apply agrees to it.
+    - `path`: the part of the YAML that it concerns.
+    """
 
     code: str
     path: str
@@ -105,6 +124,8 @@ class QuarantineRow(TypedDict):
 
 
 class Dropped(TypedDict):
+    """What was dropped for one reason."""
+
     packets: int
     bytes: int
 
@@ -131,7 +152,16 @@ class UnwrittenRow(TypedDict):
 
 
 class StepRow(TypedDict):
-    """One kernel step; `step` counts from 1, and is 0 outside a plan's order."""
+    """One kernel step.
+
+    - `step`: its number from 1; 0 outside a plan's order.
+    - `network`: its name, or `gateway`.
+    - `kind`, `netns`, `name`, `label`: the object; `netns` "" is the root.
+    - `phase`: the order of creation, from `guard` to `permit`.
+    - `before`, `after`: its values; null where there is no object. Keys are `(secret)`.
+    - `fields`: which values differ.
+    - `reason`: why the step is made.
+    """
 
     step: int
     action: Literal["create", "update", "revoke", "delete"]
@@ -149,11 +179,20 @@ class StepRow(TypedDict):
 
 
 class FailedStepRow(StepRow):
+    """A step that the kernel refused, and why."""
+
     error: str
 
 
 class OverviewRow(TypedDict):
-    """What changes, as people read it."""
+    """What changes, as people read it.
+
+    - `endpoint`: "" for a network, and for the gateway.
+    - `details`: what changes, a text each.
+    - `connected_s`: seconds since the handshake of an endpoint with a session; else null.
+    - `endpoints`, `connected`: of a network that is created or deleted, how many endpoints it has,
+      and how many of these have a session.
+    """
 
     action: Literal["create", "update", "delete", "rename"]
     subject: Literal["gateway", "network", "endpoint"]
@@ -202,7 +241,15 @@ class PlanAnswer(ChangePlan):
 
 
 class Outcome(TypedDict):
-    """What an apply has done."""
+    """What an apply has done.
+
+    - `complete`: everything is as the YAML asks for.
+    - `skipped`: steps of a network that failed.
+    - `remaining`: steps after a request to stop.
+    - `unverified`: what the kernel has not as it should be.
+    - `confirm_until`: when it is undone unless it is confirmed; null for never.
+    - `unwritten`: why the intent could not be recorded; only what removes access was applied.
+    """
 
     version: Version
     complete: bool
@@ -223,6 +270,8 @@ class Outcome(TypedDict):
 
 
 class WrittenFiles(TypedDict):
+    """The files that were written; `if_undone` says what becomes of them after an undo."""
+
     written: list[str]
     if_undone: str
 
@@ -241,6 +290,8 @@ class Confirmed(TypedDict):
 
 
 class RestoredFiles(TypedDict):
+    """The files that a rollback has written and removed."""
+
     written: list[str]
     removed: list[str]
 
@@ -270,7 +321,20 @@ class SuspendedBy(TypedDict):
 
 
 class EndpointFields(TypedDict):
-    """An endpoint; `endpoint` is where it connects from, `(hidden)` without the right to it."""
+    """An endpoint as it is in force, and in the kernel.
+
+    - `expires`: the first day without access; `expires_in_days` counts to it.
+    - `in_force`: neither it nor its network is disabled, and it has not expired.
+    - `in_kernel`: the kernel has a peer for it.
+    - `routes`: the prefixes behind it.
+    - `last_handshake`: seconds since the epoch; null for never.
+    - `handshake_age_s`: the same in seconds before this answer.
+    - `received_bytes`, `sent_bytes`: as the gateway counts, since the peer was made.
+    - `endpoint`: where it connects from; `(hidden)` without the right `see-addresses`.
+    - `suspended`: who has taken it out; null where nobody has.
+    - `config_version`: of its config as it is now.
+    - `config_exported`: whether somebody has taken that version.
+    """
 
     network: str
     name: str
@@ -296,11 +360,15 @@ class EndpointFields(TypedDict):
 
 
 class NetworkLimits(TypedDict):
+    """Limits in force, defaults too."""
+
     connections: int
     connections_per_second: int
 
 
 class ResourceRow(TypedDict):
+    """What a remote-resource-gateway lets its endpoints reach."""
+
     subnet: str
     protocol: str | None
     ports: list[str]
@@ -309,7 +377,22 @@ class ResourceRow(TypedDict):
 
 
 class NetworkHead(TypedDict):
-    """A network as it is in force, and in the kernel; `objects` counts those that should exist."""
+    """A network as it is in force, and in the kernel.
+
+    - `vcid`: the number that names of its objects have.
+    - `netns`: its namespace; null for one in the root, in a VRF.
+    - `device`: its WireGuard device.
+    - `transit`: the addresses between it and the root.
+    - `allow_private`: private prefixes that its endpoints may reach.
+    - `vlan_id`, `vlan_range`: of an L2 network.
+    - `up`: the kernel has its device.
+    - `in_sync`: nothing is to be changed, and no foreign object is in its way.
+    - `changes`: how many steps are to be made.
+    - `blocked`: foreign objects in its way, or why its namespace could not be read.
+    - `problems`: what this machine lacks for it.
+    - `drops`: what was dropped in it, by reason.
+    - `objects`: how many should exist, by phase; {} where this machine cannot build it.
+    """
 
     network: str
     name: str
@@ -348,6 +431,8 @@ class NetworkHead(TypedDict):
 
 
 class NetworkFields(NetworkHead):
+    """The same with its endpoints."""
+
     endpoints: list[EndpointFields]
 
 
@@ -369,6 +454,8 @@ class CountedEndpoints(TypedDict):
 
 
 class NetworkSummary(NetworkHead):
+    """The same with what is counted of its endpoints."""
+
     counted: CountedEndpoints
 
 
@@ -379,11 +466,15 @@ class NetworkAnswer(NetworkFields):
 
 
 class Networks(TypedDict):
+    """All networks that are seen."""
+
     version: Version
     networks: list[NetworkFields]
 
 
 class Endpoints(TypedDict):
+    """The endpoints of one network."""
+
     version: Version
     endpoints: list[EndpointFields]
 
@@ -423,6 +514,8 @@ class IntentState(TypedDict):
 
 
 class DaemonPending(PendingRow):
+    """The same with the seconds that are left."""
+
     left_s: float
 
 
@@ -434,13 +527,26 @@ class ContestedRow(TypedDict):
 
 
 class FailingRow(TypedDict):
+    """A network whose passes fail: how often in a row, and when the next try is."""
+
     network: str
     times: int
     next_try_s: float
 
 
 class DaemonFields(TypedDict):
-    """How the daemon is; `pid` is null and paths are "" for who sees some networks only."""
+    """How the daemon is. Somebody who sees some networks only gets null and "" for what is of the
+    gateway.
+
+    - `version`: of the program.
+    - `source`: where the YAML comes from; null for a local file.
+    - `next_look_s`: seconds until the next look at everything.
+    - `pending_confirm`: an apply that is undone unless it is confirmed.
+    - `contested_objects`: those that another program changes again and again.
+    - `failing`: networks whose last pass failed.
+    - `event_overruns`: how often events of the kernel were lost.
+    - `last_event`: the number of the latest event.
+    """
 
     version: str
     pid: int | None
@@ -471,10 +577,21 @@ class Look(TypedDict):
 
 
 class StatusDaemon(DaemonFields):
+    """The same with the look that the answer is of."""
+
     look: Look
 
 
 class StatusHead(TypedDict):
+    """What runs, but for the networks.
+
+    - `pending_networks`: those with changes.
+    - `blocked`: objects of others in the way.
+    - `drops`: what the root has dropped, by reason.
+    - `quarantine`: released allocations that nobody else is given yet.
+    - `conditions`: what is wrong, or waits; errors first.
+    """
+
     version: Version
     gateway: str
     uplink: str | None
@@ -527,6 +644,8 @@ class SampleList(TypedDict):
 
 
 class EndpointRow(EndpointFields):
+    """An endpoint with the one word that its figures come to."""
+
     state: Literal[
         "online", "stale", "present", "missing", "suspended", "disabled", "expired", "off"
     ]
@@ -542,6 +661,8 @@ class EndpointPage(TypedDict):
 
 
 class EndpointAnswer(EndpointRow):
+    """One endpoint."""
+
     version: Version
 
 
@@ -549,6 +670,8 @@ class EndpointAnswer(EndpointRow):
 
 
 class HistoryRow(TypedDict):
+    """An applied intent; `networks` is how many there were."""
+
     number: int
     time: Time
     by: str
@@ -598,6 +721,8 @@ class Validation(TypedDict):
 
 
 class CheckRow(TypedDict):
+    """What was checked, what was found, and what to do about it."""
+
     name: str
     state: Literal["ok", "warn", "fail"]
     text: str
@@ -605,6 +730,8 @@ class CheckRow(TypedDict):
 
 
 class Checks(TypedDict):
+    """All checks of this machine."""
+
     version: Version
     checks: list[CheckRow]
 
@@ -618,6 +745,8 @@ class StageRow(TypedDict):
 
 
 class SessionOfEndpoint(TypedDict):
+    """The session of the endpoint that would send."""
+
     presence: Literal["online", "stale", "never"]
     handshake_age_s: int | None
     comes_from: str
@@ -655,12 +784,22 @@ class YamlTexts(TypedDict):
 
 
 class FileDifference(TypedDict):
+    """The unified difference of one file."""
+
     file: str
     diff: str
 
 
 class ChangeAnswer(TypedDict):
-    """A change that was looked at; `agree` are the codes that an apply has to agree to."""
+    """A change that was looked at; nothing is written.
+
+    - `id`: by which it is applied or proposed, within `kept_s` seconds.
+    - `networks`, `gateway`: what it touches, by comparing the intents.
+    - `agree`: the codes of risks that an apply has to agree to.
+    - `digest`: of its plan; an apply names it.
+    - `editable`: whether it can be applied here; `why` not.
+    - `branches`: whether it can be pushed as a branch.
+    """
 
     version: Version
     id: str
@@ -699,11 +838,15 @@ class Patch(TypedDict):
 
 
 class SuspensionRow(SuspendedBy):
+    """A suspended endpoint."""
+
     network: str
     endpoint: str
 
 
 class Suspensions(TypedDict):
+    """All suspended endpoints that are seen."""
+
     version: Version
     suspensions: list[SuspensionRow]
 
@@ -750,6 +893,8 @@ class Redeemed(TypedDict):
 
 
 class Ended(TypedDict):
+    """The id of what was ended."""
+
     version: Version
     ended: str
 
@@ -771,6 +916,8 @@ class SessionFields(TypedDict):
 
 
 class SessionAnswer(SessionFields):
+    """Who asks."""
+
     version: Version
 
 
@@ -783,6 +930,8 @@ class NewSession(TypedDict):
 
 
 class TokenFields(TypedDict):
+    """A token without what it could be used by."""
+
     id: str
     name: str
     role: str
@@ -794,15 +943,21 @@ class TokenFields(TypedDict):
 
 
 class SessionRow(TokenFields):
+    """An open session."""
+
     signed_in: Time
 
 
 class Sessions(TypedDict):
+    """All open sessions."""
+
     version: Version
     sessions: list[SessionRow]
 
 
 class Tokens(TypedDict):
+    """All tokens."""
+
     version: Version
     tokens: list[TokenFields]
 
@@ -815,5 +970,7 @@ class NewToken(TokenFields):
 
 
 class Revoked(TypedDict):
+    """The id of what was revoked."""
+
     version: Version
     revoked: str

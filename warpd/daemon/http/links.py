@@ -102,12 +102,6 @@ ROUTES: Final = (
         refusals=(*NAMED, 410),
     ),
     HttpRoute(
-        "DELETE",
-        "/v1/links/{id}",
-        Right.EXPORT,
-        FILTERED,
-        end_link,
-        answers.Ended,
-        refusals=(404,),
+        "DELETE", "/v1/links/{id}", Right.EXPORT, FILTERED, end_link, answers.Ended, refusals=(404,)
     ),
 )

@@ -6,6 +6,7 @@ current. The daemon itself does not import this.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -124,7 +125,7 @@ def _closed(node: Any) -> Any:
         return node
     out = {key: _closed(value) for key, value in node.items() if not _is_title(key, value)}
     if "description" in out and isinstance(out["description"], str):
-        out["description"] = " ".join(out["description"].split())
+        out["description"] = inspect.cleandoc(out["description"])
     if "properties" in out:
         out.setdefault("additionalProperties", False)
     return out

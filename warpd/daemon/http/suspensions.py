@@ -99,12 +99,6 @@ ROUTES: Final = (
         refusals=NAMED,
     ),
     HttpRoute(
-        "DELETE",
-        PLACE,
-        SUSPEND,
-        NetworkScope.NETWORK,
-        resume,
-        answers.Suspended,
-        refusals=NAMED,
+        "DELETE", PLACE, SUSPEND, NetworkScope.NETWORK, resume, answers.Suspended, refusals=NAMED
     ),
 )

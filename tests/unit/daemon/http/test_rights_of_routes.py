@@ -209,6 +209,7 @@ def test_peers_of_each_group(gateway: Served, monkeypatch: pytest.MonkeyPatch) -
             [made[group]],
             lambda: [gateway.ask(row[0], concrete(row[1], SEEN)).status for row in ROWS],
         )
+        assert isinstance(statuses, list), statuses
         for row, status in zip(ROWS, statuses, strict=True):
             if row[2] in rights:
                 assert status not in (401, 403), (group, row)
