@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import json
 import socket
+import ssl
 import sys
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from warpd.web.app import make_application
+from warpd.web.connections import BoundedConnection, Bounds, Places, counted
 from warpd.web.options import WebOptions, parse_options
 from warpd.web.rendering import read_templates
 
-CONNECTIONS_MAX: Final = 64
 HEADERS_MAX: Final = 16 * 1024
-IDLE_S: Final = 10
 
 
 def main() -> None:
@@ -43,13 +45,15 @@ def give_back() -> None:
 
 def configuration(options: WebOptions) -> uvicorn.Config:
     """How uvicorn serves: no log of its own, no belief in headers of proxies, bounds."""
-    where: dict[str, Any] = {"host": options.host, "port": options.port}
-    if options.certificate is not None:
-        where |= {"ssl_certfile": options.certificate, "ssl_keyfile": options.key}
+    application = counted(make_application(options.socket, options.origins, write_access))
+    bounds = Bounds()
+    made_with = Places(bounds), encryption(options), H11Protocol
+    protocol: Any = functools.partial(BoundedConnection, *made_with)
     return uvicorn.Config(
-        make_application(options.socket, options.origins, write_access),
-        **where,
-        http="h11",
+        application,
+        host=options.host,
+        port=options.port,
+        http=protocol,  # it is called with what H11Protocol is made with
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -58,11 +62,25 @@ def configuration(options: WebOptions) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=CONNECTIONS_MAX,
         h11_max_incomplete_event_size=HEADERS_MAX,
-        timeout_keep_alive=IDLE_S,
+        timeout_keep_alive=int(bounds.request_s),
         timeout_graceful_shutdown=2,
     )
+
+
+def encryption(options: WebOptions) -> ssl.SSLContext | None:
+    """TLS by the certificate of the options; None for plain HTTP.
+
+    Raises:
+        OSError: the files cannot be read, or do not fit.
+    """
+    if options.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(options.certificate, options.key)
+    return context
 
 
 def write_access(method: str, route: str, status: int, seconds: float) -> None:
