@@ -31,6 +31,8 @@ PAGES = {
     "access": "/access",
     "change": "/change",
     "wizard": "/change/network/remote-resource-gateway",
+    "device": "/change/device?network=privacy",
+    "device-new-keys": "/change/device?network=privacy&endpoint=anna-phone&replace=on",
     "add-endpoints": "/change/endpoints?network=corp",
     "set-endpoint": "/change/endpoint/privacy/dave-phone",
     "csv": "/changes/csv",

@@ -16,7 +16,16 @@ from warpd.web import sessions
 from warpd.web.catalogue import TEXT
 from warpd.web.daemon_client import DaemonError
 from warpd.web.guard import AccessLog, Guard
-from warpd.web.pages import access, changing, handing_out, looking, signing_in, streaming, taking
+from warpd.web.pages import (
+    access,
+    changing,
+    devices,
+    handing_out,
+    looking,
+    signing_in,
+    streaming,
+    taking,
+)
 from warpd.web.pages.looking import NoSuchPage
 from warpd.web.rendering import render
 from warpd.web.visit import FormRefused, NotSignedIn, see_other
@@ -28,7 +37,7 @@ FRESH: Final = "no-cache"  # static files hold nothing of anybody, and change wi
 
 def make_application(socket: Path, origins: Iterable[str], log: AccessLog) -> Guard:
     """The dashboard of the daemon at `socket`, under these origins."""
-    pages = (looking, changing, access, handing_out, signing_in, streaming, taking)
+    pages = (looking, changing, devices, access, handing_out, signing_in, streaming, taking)
     routes = [route for page in pages for route in page.ROUTES]
     routes += [*_static_routes(), Route("/healthz", healthy)]
     handlers: dict[Any, Any] = {

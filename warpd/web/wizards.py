@@ -64,6 +64,22 @@ def endpoint_edits(network: str, kind: str, lines: str) -> list[Edit]:
     return edits
 
 
+def device_edits(form: Form) -> list[Edit]:
+    """The edit that adds a phone or laptop, or gives one that there is other keys.
+
+    `key` says where they are made: `own` is the device, whose `public_key` stands beside it;
+    otherwise the gateway derives them.
+    """
+    has_own = form.get("key") == "own"
+    own = {"public_key": form.get("public_key", "").strip()} if has_own else {}
+    about = {"network": form.get("network", ""), "endpoint": form.get("endpoint", "").strip()}
+    if form.get("replace"):
+        return [{"op": "set_endpoint", **about, "fields": {"public_key": None, **own}}]
+    described = form.get("description", "").strip()
+    more = {"description": described} if described else {}
+    return [{"op": "add_endpoint", **about, "fields": {"type": "mobile", **more, **own}}]
+
+
 def changed_endpoint(network: str, endpoint: Mapping[str, Any], form: Form) -> list[Edit]:
     """The edit that sets what a form says otherwise than the endpoint has it; none where nothing
     does. A field that was emptied is taken out of the YAML.

@@ -4,6 +4,7 @@ sign-in.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -91,19 +92,40 @@ def test_outer_addresses_are_not_for_viewers(gateway: Served) -> None:
     assert f"/endpoints/{SEEN}/e1" in shown["root"]
 
 
-def test_going_back_with_an_old_sign_in_asks_for_the_password(gateway: Served) -> None:
-    visitor = signed_in(gateway, "root")
+def age(gateway: Served) -> None:
+    """Every sign-in is older than five minutes from now on."""
     aged = {
         name: replace(item, signed_in_s=item.signed_in_s - FRESH_S)
         for name, item in gateway.credentials.tokens.tokens().items()
     }
     gateway.credentials.tokens.change(lambda tokens: tokens.update(aged))
+
+
+def test_going_back_with_an_old_sign_in_asks_for_the_password(gateway: Served) -> None:
+    visitor = signed_in(gateway, "root")
+    age(gateway)
     page = visitor.post("/history/1/back")
     assert page.status == 403 and 'name="password"' in page.text
     page = visitor.post("/history/1/back", {"password": "wrong"})
     assert page.status == 401 and 'name="password"' in page.text
     page = visitor.post("/history/1/back", {"password": PASSWORD})
     assert page.status == 303 and page.headers["location"] == "/"
+
+
+def test_the_config_of_a_device_with_an_old_sign_in_needs_the_password(gateway: Served) -> None:
+    """Asked by a page that stays: as JSON."""
+    visitor, path = signed_in(gateway, "root"), f"/endpoints/{SEEN}/e1/config"
+    age(gateway)
+    answers = [visitor.post(path), visitor.post(path, {"password": "wrong"})]
+    assert [page.status for page in answers] == [403, 401]
+    assert [json.loads(page.text)["code"] for page in answers] == ["step-up", "sign-in"]
+    page = visitor.post(path, {"password": PASSWORD})
+    found = json.loads(page.text)
+    assert page.status == 200 and page.headers["cache-control"] == "no-store"
+    row = gateway.ask("GET", f"/v1/networks/{SEEN}/endpoints").json["endpoints"][0]
+    assert found["public_key"] == row["public_key"] and "[Interface]" in found["config"]
+    assert visitor.post(path, {"form_token": "x" * 64}).status == 403
+    assert signed_in(gateway, "eve").post(path).status == 403
 
 
 def test_signing_out_ends_the_session_of_the_daemon(gateway: Served) -> None:

@@ -46,9 +46,9 @@ async def add_network(request: Request) -> Response:
     visit, wizard = await arrive(request), _wizard(request)
     form = await visit.form()
     try:
-        return await _review(visit, {"edits": wizards.network_edits(wizard, form)})
+        return await review(visit, {"edits": wizards.network_edits(wizard, form)})
     except DaemonError as failure:
-        return _network_page(visit, wizard, form, _mendable(failure))
+        return _network_page(visit, wizard, form, mendable(failure))
 
 
 def _network_page(
@@ -56,7 +56,7 @@ def _network_page(
 ) -> Response:
     return visit.page(
         "wizard.html",
-        _status_of(failure),
+        status_of(failure),
         command=f"warpctl network add NAME --type {wizard['type']}",
         wizard=wizard,
         form=form,
@@ -78,9 +78,9 @@ async def add_endpoints(request: Request) -> Response:
         form.get("network", ""), form.get("type", ""), form.get("endpoints", "")
     )
     try:
-        return await _review(visit, {"edits": edits})
+        return await review(visit, {"edits": edits})
     except DaemonError as failure:
-        return await _adding_page(visit, ADD_ENDPOINTS, form, _mendable(failure))
+        return await _adding_page(visit, ADD_ENDPOINTS, form, mendable(failure))
 
 
 ADD_ENDPOINTS: Final = "add-endpoints.html", "warpctl endpoint add NETWORK/NAME"
@@ -94,7 +94,7 @@ async def _adding_page(
     template, command = page
     return visit.page(
         template,
-        _status_of(failure),
+        status_of(failure),
         command=command,
         networks=await network_names(visit),
         types=wizards.ENDPOINT_TYPES,
@@ -122,9 +122,9 @@ async def set_endpoint(request: Request) -> Response:
     elif form.get("to", row["name"]) != row["name"]:
         edits = [*edits, {"op": "rename_endpoint", **about, "to": form["to"].strip()}]
     try:
-        return await _review(visit, {"edits": edits})
+        return await review(visit, {"edits": edits})
     except DaemonError as failure:
-        return _endpoint_page(visit, network, row, form, _mendable(failure))
+        return _endpoint_page(visit, network, row, form, mendable(failure))
 
 
 def _endpoint_page(
@@ -136,7 +136,7 @@ def _endpoint_page(
 ) -> Response:
     return visit.page(
         "set-endpoint.html",
-        _status_of(failure),
+        status_of(failure),
         command=f"warpctl endpoint set {network}/{row['name']}",
         network=network,
         endpoint=row,
@@ -170,9 +170,9 @@ async def add_csv(request: Request) -> Response:
     if form.get("type"):
         body["type"] = form["type"]
     try:
-        return await _review(visit, body)
+        return await review(visit, body)
     except DaemonError as failure:
-        return await _adding_page(visit, ADD_LIST, form, _mendable(failure))
+        return await _adding_page(visit, ADD_LIST, form, mendable(failure))
 
 
 async def yaml_form(request: Request) -> Response:
@@ -193,15 +193,15 @@ async def set_yaml(request: Request) -> Response:
         if name.startswith("file.")
     }
     try:
-        return await _review(visit, {"files": files})
+        return await review(visit, {"files": files})
     except DaemonError as failure:
-        return _yaml_page(visit, files, _mendable(failure))
+        return _yaml_page(visit, files, mendable(failure))
 
 
 def _yaml_page(visit: Visit, files: Mapping[str, str], failure: DaemonError | None) -> Response:
     return visit.page(
         "yaml.html",
-        _status_of(failure),
+        status_of(failure),
         command="warpctl validate; warpctl plan",
         files=files,
         failure=failure,
@@ -211,7 +211,7 @@ def _yaml_page(visit: Visit, files: Mapping[str, str], failure: DaemonError | No
 # -- review and apply
 
 
-async def _review(visit: Visit, body: Mapping[str, Any]) -> Response:
+async def review(visit: Visit, body: Mapping[str, Any]) -> Response:
     """What a change would do, to be agreed to. Raises: DaemonError."""
     found = (await visit.daemon.post("/v1/changes", body)).data
     return visit.page(
@@ -304,14 +304,14 @@ def _wizard(request: Request) -> dict[str, Any]:
     return found
 
 
-def _mendable(failure: DaemonError) -> DaemonError:
+def mendable(failure: DaemonError) -> DaemonError:
     """A refusal that the form shows. Raises: the failure, where the form cannot mend it."""
     if failure.status not in SHOWN_AGAIN:
         raise failure
     return failure
 
 
-def _status_of(failure: DaemonError | None) -> int:
+def status_of(failure: DaemonError | None) -> int:
     return 200 if failure is None else failure.status
 
 

@@ -69,6 +69,7 @@ addEventListener("pagehide", () => stream.close());
 const waiting = byId("waiting");
 if (waiting) {
   const poll = setInterval(async () => {
+    if (!waiting.dataset.session) return; // nothing was handed out yet
     const answer = await fetch(waiting.dataset.session);
     if (!answer.ok) return;
     const { state, age_s: age, from } = await answer.json();
