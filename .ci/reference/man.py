@@ -1,4 +1,4 @@
-"""Write the man pages warpctl(1), warpd(8) and warp.yaml(5), from the programs and the models.
+"""Write the man pages warpctl(1), warpd(8), warp.yaml(5) and others, from the programs and the models.
 
     python .ci/reference/man.py FOLDER
 
@@ -25,6 +25,7 @@ from warpd.intent.reference import TITLES, default_text, kind_text
 from warpd.intent.schema import json_schema
 from warpd.notify.main import parser as notify_parser
 from warpd.propose.main import parser as propose_parser
+from warpd.web.options import parser as web_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
@@ -206,6 +207,30 @@ def propose_page() -> Iterator[str]:
     yield "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/propose"
 
 
+def web_page() -> Iterator[str]:
+    yield from heading("warpd-web", 8, "the dashboard of a warpd gateway")
+    yield ".SH SYNOPSIS"
+    yield f"{bold('warpd-web')} [options]"
+    yield ".SH DESCRIPTION"
+    yield from paragraphs(
+        "warpd-web shows a gateway in a browser. It has no right of its own: what a page asks for,"
+        " warpd(8) answers to the user who has signed in. Nothing listens before `warpctl web init`"
+        " and `systemctl enable --now warpd-web.socket`; `warpctl web login` prints a link that"
+        " signs in once."
+    )
+    yield ".SH OPTIONS"
+    yield from tagged(tuple(daemon_option(action) for action in web_parser({})._actions))
+    yield ".SH FILES"
+    yield from named(
+        (
+            ("/etc/warpd/web.env", "WARPD_WEB_ORIGINS: the addresses by which browsers come"),
+            ("/etc/warpd/web", "the certificate and its key; systemd reads them for warpd-web"),
+        )
+    )
+    yield ".SH SEE ALSO"
+    yield "warpctl(1), warpd(8), /usr/share/doc/warpd/docs/operators-guide.md"
+
+
 def daemon_option(action: Any) -> tuple[str, str]:
     spelled = ", ".join(bold(name) for name in action.option_strings)
     value = f" {italic(action.metavar)}" if action.metavar else ""
@@ -265,6 +290,7 @@ PAGES = {
     "man8/warpd.8": warpd_page,
     "man8/warpd-notify.8": notify_page,
     "man8/warpd-propose.8": propose_page,
+    "man8/warpd-web.8": web_page,
     "man5/warp.yaml.5": yaml_page,
 }
 

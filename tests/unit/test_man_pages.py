@@ -30,6 +30,7 @@ PAGES = (
     "man8/warpd.8",
     "man8/warpd-notify.8",
     "man8/warpd-propose.8",
+    "man8/warpd-web.8",
 )
 REQUESTS = {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
 

@@ -41,25 +41,26 @@ def parse_options(words: Sequence[str], variables: Mapping[str, str] = os.enviro
     Raises:
         SystemExit: with 0 after `--help`, with 2 for a wrong command line.
     """
-    parser = _parser(variables)
-    chosen = parser.parse_args(words)
+    made = parser(variables)
+    chosen = made.parse_args(words)
     descriptor = _inherited(variables)
     if bool(chosen.certificate) != bool(chosen.key):
-        parser.error("--certificate and --key go together")
+        made.error("--certificate and --key go together")
     origins = frozenset(chosen.origin.lower().split())
     plain = [origin for origin in origins if not origin.startswith("https://")]
     if any(_host_of(origin) not in LOOPBACK for origin in plain):
-        parser.error(f"plain HTTP is for loopback only, not for {', '.join(sorted(plain))}")
+        made.error(f"plain HTTP is for loopback only, not for {', '.join(sorted(plain))}")
     if not origins:
-        parser.error("--origin is missing: under which address do browsers come?")
+        made.error("--origin is missing: under which address do browsers come?")
     if descriptor is None and not chosen.certificate and chosen.listen[0] not in LOOPBACK:
-        parser.error("without --certificate it listens on loopback only")
+        made.error("without --certificate it listens on loopback only")
     host, port = chosen.listen
     files = chosen.certificate, chosen.key
     return WebOptions(chosen.socket, origins, host, port, *files, descriptor)
 
 
-def _parser(variables: Mapping[str, str]) -> argparse.ArgumentParser:
+def parser(variables: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The options; their defaults are those of the environment."""
     made = argparse.ArgumentParser(
         prog="warpd-web",
         description="The dashboard of a warpd gateway. It has no right of its own.",
