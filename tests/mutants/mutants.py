@@ -32,6 +32,14 @@ FLUSH = "tests/packets/test_under_fire.py"
 INCREMENTAL = "tests/laws/test_incremental_laws.py"
 SUSPENSIONS = "tests/laws/test_suspension_laws.py"
 SUSPENDED = "tests/unit/daemon/test_suspended.py"
+RIGHTS_OF_ROUTES = "tests/unit/daemon/http/test_rights_of_routes.py"
+ROLES = "tests/unit/service/test_rights.py"
+TOKENS = "tests/unit/store/test_tokens.py"
+SESSIONS = "tests/unit/daemon/http/test_sessions.py"
+ONE_TIME_LINKS = "tests/unit/daemon/http/test_links.py"
+EXPORTS = "tests/unit/daemon/http/test_exports.py"
+SUSPENDING = "tests/unit/daemon/http/test_suspending.py"
+PAGE_GUARD = "tests/unit/web/test_guard_of_pages.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1640,6 +1648,257 @@ else:
                 " compile_network(inputs, keys))",
                 "self._memory.recall('network', inputs.name, (inputs.network, inputs.host), lambda"
                 " _inputs: compile_network(inputs, keys))",
+            ),
+        ),
+    ),
+    Mutant(
+        "the help desk may change",
+        ROLES,
+        (
+            Edit(
+                "warpd.service.rights:",
+                "frozenset({Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND})",
+                "frozenset(Right) - {Right.ADMINISTER}",
+            ),
+        ),
+    ),
+    Mutant(
+        "a pattern is also good for networks whose names only begin like it",
+        ROLES,
+        (
+            Edit(
+                "warpd.service.rights:Identity.sees",
+                "fnmatchcase(network, pattern)",
+                "network.startswith(pattern.rstrip('*'))",
+            ),
+        ),
+    ),
+    Mutant(
+        "a pattern with a star in it is taken for the whole gateway",
+        ROLES,
+        (
+            Edit(
+                "warpd.service.rights:Identity.sees_all",
+                "'*' in self.networks",
+                "any('*' in pattern for pattern in self.networks)",
+            ),
+        ),
+    ),
+    Mutant(
+        "the process of the dashboard may look without a token",
+        f"{RIGHTS_OF_ROUTES}::test_peers_of_each_group",
+        (
+            Edit(
+                "warpd.daemon.http.auth:identity_of",
+                "peer.right is AccessLevel.READ",
+                "peer.right >= AccessLevel.TOKEN",
+            ),
+        ),
+    ),
+    Mutant(
+        "what is no bearer token counts as none, and the peer's own rights as its",
+        f"{RIGHTS_OF_ROUTES}::test_without_a_credential_nothing_is_answered",
+        (
+            Edit(
+                "warpd.daemon.http.credentials:Credentials.identify",
+                "[value for name, value in headers if name == b'authorization']",
+                "[value for _, value in headers if value[:7] == b'Bearer ']",
+            ),
+        ),
+    ),
+    Mutant(
+        "a login code is a token as well",
+        f"{RIGHTS_OF_ROUTES}::test_without_a_credential_nothing_is_answered",
+        (
+            Edit(
+                "warpd.daemon.http.credentials:Credentials._known",
+                "(TokenKind.TOKEN, TokenKind.SESSION)",
+                "tuple(TokenKind)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a route of one network answers about every network",
+        f"{RIGHTS_OF_ROUTES}::test_every_role_on_every_route_by_every_method",
+        (
+            Edit(
+                "warpd.daemon.http.route:HttpRoute.require",
+                "not identity.sees(names.get('network', ''))",
+                "not identity.networks",
+            ),
+        ),
+    ),
+    Mutant(
+        "a route of the whole gateway answers those who see some networks",
+        f"{RIGHTS_OF_ROUTES}::test_every_role_on_every_route_by_every_method",
+        (
+            Edit(
+                "warpd.daemon.http.route:HttpRoute.require",
+                "not identity.sees_all",
+                "not identity.networks",
+            ),
+        ),
+    ),
+    Mutant(
+        "a session that nobody uses goes on",
+        TOKENS,
+        (
+            Edit(
+                "warpd.store.tokens:is_over",
+                "now >= token.expires_s or idle",
+                "now >= token.expires_s",
+            ),
+        ),
+    ),
+    Mutant(
+        "a login code signs in twice",
+        TOKENS,
+        (
+            Edit(
+                "warpd.store.tokens:TokenStore.redeem",
+                "tokens.pop(code.id, None) is None",
+                "code.id not in tokens",
+            ),
+        ),
+    ),
+    Mutant(
+        "a revoked token is good until the daemon starts again",
+        TOKENS,
+        (
+            Edit(
+                "warpd.store.tokens:TokenStore.tokens",
+                "cached is not None and cached[0] == stamp",
+                "cached is not None",
+            ),
+        ),
+    ),
+    Mutant(
+        "a user who is disabled signs in",
+        SESSIONS,
+        (
+            Edit(
+                "warpd.daemon.http.credentials:Credentials.proved",
+                "user is not None and not user.disabled and is_right and step is not None",
+                "user is not None and is_right and step is not None",
+            ),
+            Edit(
+                "warpd.service.credentials:identity_of",
+                "user is None or user.disabled or user.state != token.account",
+                "user is None or user.state != token.account",
+            ),
+        ),
+    ),
+    Mutant(
+        "the sessions of a user outlive another password",
+        SESSIONS,
+        (
+            Edit(
+                "warpd.service.credentials:identity_of",
+                "user is None or user.disabled or user.state != token.account",
+                "user is None or user.disabled",
+            ),
+        ),
+    ),
+    Mutant(
+        "a one-time password is good twice",
+        SESSIONS,
+        (
+            Edit(
+                "warpd.daemon.http.credentials:Credentials._first_use",
+                "step is None or not user.totp",
+                "True",
+            ),
+        ),
+    ),
+    Mutant(
+        "tries to sign in by name are not counted",
+        SESSIONS,
+        (
+            Edit(
+                "warpd.daemon.http.credentials:Credentials.proved",
+                "self._take_try(counted, source)",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
+        "a token is made with an old sign-in",
+        SESSIONS,
+        (Edit("warpd.daemon.http.sessions:create_token", "require_fresh(request.who)", None),),
+    ),
+    Mutant(
+        "a key is handed out with an old sign-in",
+        EXPORTS,
+        (Edit("warpd.daemon.http.exports:export_config", "require_fresh(request.who)", None),),
+    ),
+    Mutant(
+        "a key of another network is handed out",
+        EXPORTS,
+        (
+            Edit(
+                "warpd.daemon.http.exports:endpoint_of",
+                "not identity.sees(network)",
+                "not identity.networks",
+            ),
+        ),
+    ),
+    Mutant(
+        "a one-time link is good again and again",
+        ONE_TIME_LINKS,
+        (
+            Edit(
+                "warpd.daemon.http.kept_links:Links.take",
+                "self._links.pop(digest, None)",
+                "self._links.get(digest)",
+            ),
+        ),
+    ),
+    Mutant(
+        "wrong PINs are borne without end",
+        ONE_TIME_LINKS,
+        (
+            Edit(
+                "warpd.daemon.http.kept_links:Links.take",
+                "replace(link, tries_left=link.tries_left - 1)",
+                "link",
+            ),
+        ),
+    ),
+    Mutant(
+        "a one-time link is never over",
+        ONE_TIME_LINKS,
+        (Edit("warpd.daemon.http.kept_links:Links.take", "self._forget_those_over()", None),),
+    ),
+    Mutant(
+        "a one-time link of another network can be ended",
+        ONE_TIME_LINKS,
+        (
+            Edit(
+                "warpd.daemon.http.kept_links:Links.end",
+                "link.id == name and identity.sees(link.wish.network)",
+                "link.id == name",
+            ),
+        ),
+    ),
+    Mutant(
+        "a form of a sibling site is taken for ours",
+        PAGE_GUARD,
+        (
+            Edit(
+                "warpd.web.guard:Guard._refusal",
+                "headers.get('sec-fetch-site') != 'same-origin'",
+                "headers.get('sec-fetch-site') == 'cross-site'",
+            ),
+        ),
+    ),
+    Mutant(
+        "a page answers under any name",
+        PAGE_GUARD,
+        (
+            Edit(
+                "warpd.web.guard:Guard._refusal",
+                "headers.get('host', '').lower() not in hosts",
+                "not headers.get('host', '').lower().endswith(tuple(hosts))",
             ),
         ),
     ),
