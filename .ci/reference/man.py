@@ -1,4 +1,4 @@
-"""Write the man pages warpctl(1), warpd(8), warp.yaml(5) and others, from the programs and the models.
+"""Write the man pages: of every program, and of warp.yaml(5); from the programs and the models.
 
     python .ci/reference/man.py FOLDER
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$1"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-check() { printf '%-60s' "$1"; shift; if "$@" >/tmp/out 2>&1; then echo yes; else echo NO; cat /tmp/out; journalctl -u warpd --no-pager -n 30; exit 1; fi; }
+check() { printf '%-60s' "$1"; shift; if "$@" >/tmp/out 2>&1; then echo yes; else echo NO; cat /tmp/out; journalctl -u 'warpd*' --no-pager -n 40; exit 1; fi; }
 waits() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.2; done; "$@"; }
 warpctl=/usr/bin/warpctl
 
@@ -35,6 +35,49 @@ check "it hears the kernel" sh -c '! journalctl -u warpd | grep "kernel event su
 check "no TCP port unasked" sh -c '! systemctl is-enabled warpd-metrics.socket'
 check "metrics by TCP" sh -c 'systemctl start warpd-metrics.socket && curl -sf 127.0.0.1:9586/metrics | grep "^warpd_build_info"'
 check "and nothing else" sh -c 'test "$(curl -s -o /dev/null -w "%{http_code}" 127.0.0.1:9586/v1/status)" = 403'
+
+# The dashboard, as the operator's guide sets it up, over TLS with the certificate that was made.
+check "nothing listens before" sh -c '! systemctl is-enabled warpd-web.socket && ! test -e /etc/warpd/web'
+check "warpctl web init" $warpctl web init
+check "the dashboard's socket starts" systemctl start warpd-web.socket
+origin=https://localhost:8443
+browser() { curl -sSf -m 60 --cacert /etc/warpd/web/certificate.pem --resolve localhost:8443:127.0.0.1 -b /tmp/jar -c /tmp/jar "$@"; }
+send() { browser -H "Origin: $origin" -H "Sec-Fetch-Site: same-origin" "$@"; }
+check "the page to sign in" sh -c "$(declare -f browser); browser $origin/login | grep '<form'"
+link=$($warpctl web login 2>/dev/null)
+check "signs in by a link" send -o /dev/null --data-urlencode "login=${link#*#}" $origin/login
+check "pages show the networks" sh -c "$(declare -f browser); browser $origin/networks | grep '>privacy</a>'"
+rm /tmp/jar
+check "without the session they do not" sh -c "$(declare -f browser); browser -w '%{redirect_url}' $origin/networks | grep -x $origin/login"
+check "warpd-web is its own user, without capabilities" \
+    sh -c 'pid=$(systemctl show -P MainPID warpd-web) && test "$(stat -c %U /proc/$pid)" = warpd-web && grep -x "CapEff:.*0000000000000000" /proc/$pid/status'
+check "and reads neither keys nor the configuration" \
+    sh -c 'pid=$(systemctl show -P MainPID warpd-web) && for f in /var/lib/warpd/master.key /etc/warpd/warp.yaml; do
+        ! nsenter --mount --target $pid -- setpriv --reuid warpd-web --regid warpd-web --clear-groups cat $f || exit 1; done'
+
+# Webhooks: warpd-notify sends what it hears to a receiver here.
+cat >/tmp/receiver.py <<'END'
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open("/tmp/received", "ab") as file:
+            file.write(self.rfile.read(int(self.headers["content-length"])) + b"\n")
+        self.send_response(204)
+        self.end_headers()
+HTTPServer(("127.0.0.1", 8099), Receiver).serve_forever()
+END
+systemd-run -q --unit=receiver python3 /tmp/receiver.py
+install -m 600 /dev/stdin /etc/warpd/notify.yaml <<END
+webhooks: [{url: "http://127.0.0.1:8099/hook", secret: "$(warpd-notify --new-secret)"}]
+END
+check "warpd-notify starts" systemctl start warpd-notify
+ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)"
+check "an event comes by a webhook" waits grep '"network"' /tmp/received
+for unit in warpd-web warpd-notify; do check "$unit has not failed" sh -c "systemctl is-active $unit && test \$(systemctl show -P NRestarts $unit) = 0"; done
+check "in sync after that" waits $warpctl plan
+check "killed, the dashboard changes nothing" \
+    sh -c "ip -o link >/tmp/before && systemctl kill -s KILL warpd-web && $warpctl plan && ip -o link | cmp - /tmp/before"
+
 before=$(ls /run/netns; ip -o link | wc -l)
 check "stops" systemctl stop warpd
 check "stopped, the data plane stays" test "$(ls /run/netns; ip -o link | wc -l)" = "$before"
@@ -45,7 +88,7 @@ check "the new one runs" sh -c "systemctl is-active warpd && test \$(systemctl s
 check "killed, it is started again" sh -c "kill -9 \$(systemctl show -P MainPID warpd); sleep 1; ! systemctl is-failed warpd"
 check "in sync again" waits sh -c "systemctl is-active warpd && $warpctl plan"
 systemctl --no-pager --plain show warpd -p NRestarts -p MemoryCurrent
-for unit in warpd systemd-networkd; do
+for unit in warpd warpd-web warpd-notify warpd-metrics systemd-networkd; do
     printf '%-60s' "systemd-analyze security $unit"
     systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]* [A-Z]*\).*/\1/p'
 done
@@ -53,4 +96,6 @@ check "destroy" sh -c "systemctl stop warpd && $warpctl destroy --yes"
 check "removes" dpkg -r warpd
 check "the state is still there" test -s /var/lib/warpd/master.key
 check "purges" dpkg -P warpd
+rm -r /etc/warpd
+check "no unit of it runs" sh -c '! systemctl list-units --plain --no-legend "warpd*" | grep -E "running|listening"'
 check "nothing is left" sh -c '! test -e /var/lib/warpd && ! test -e /usr/lib/warpd && ! test -e /usr/bin/warpd'
