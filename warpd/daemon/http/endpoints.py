@@ -7,8 +7,10 @@ import base64
 import binascii
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from warpd.daemon.http import answers
@@ -18,8 +20,9 @@ from warpd.daemon.http.reads import FRESH, seen_view
 from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import NetworkView, View
+from warpd.intent.types import natural
 from warpd.service.rights import Right
-from warpd.service.views.endpoint_list import Order, matches, order_key, presence
+from warpd.service.views.endpoint_list import BY_NETWORK, Order, matches, order_key, presence
 
 Row = dict[str, Any]
 
@@ -73,9 +76,27 @@ class EndpointSearch:
             return False
         return not self.text or matches(row, self.text)
 
-    def is_later(self, row: Row) -> bool:
-        """Whether an endpoint comes behind the page before."""
-        return self.after is None or order_key(row, self.order) > self.after
+    def later(self, rows: Iterable[Row]) -> Iterator[tuple[Any, Row]]:
+        """Those that come behind the page before, with what they are ordered by."""
+        for row in rows:
+            key = order_key(row, self.order)
+            if self.after is None or key > self.after:
+                yield key, row
+
+    def may_be_in(self, network: str, found: int) -> bool:
+        """Whether endpoints of a network can be of the page, for which so many were found in
+        networks that come before it.
+        """
+        if self.order not in BY_NETWORK:
+            return True
+        if found > self.limit:
+            return False
+        return self.after is None or natural(network) >= self.after[0]
+
+    def counted(self, network: NetworkView) -> int:
+        """How many of a network are asked for, where no text is searched: nothing else is read."""
+        states: dict[str, int] = json.loads(network.counted)["states"]
+        return states.get(self.state, 0) if self.state else sum(states.values())
 
 
 async def find_endpoints(services: Services, request: HttpRequest) -> HttpResponse:
@@ -124,17 +145,23 @@ async def _page(view: View, search: EndpointSearch) -> tuple[list[Row], int]:
 
     Between two networks others are answered.
     """
-    page: list[Row] = []
+    page: list[tuple[Any, Row]] = []  # with what each is ordered by
     total = 0
-    for name, network in view.networks.items():
+    for name in sorted(view.networks, key=natural):
         if search.network not in ("", name):
+            continue
+        network, is_of_page = view.networks[name], search.may_be_in(name, len(page))
+        if not is_of_page and not search.text:
+            total += search.counted(network)
             continue
         found = [row for row in _rows(network) if search.wants(row)]
         total += len(found)
-        page += filter(search.is_later, found)
-        page = heapq.nsmallest(search.limit + 1, page, lambda row: order_key(row, search.order))
+        if is_of_page:
+            page = heapq.nsmallest(
+                search.limit + 1, chain(page, search.later(found)), key=itemgetter(0)
+            )
         await asyncio.sleep(0)
-    return page, total
+    return [row for _key, row in page], total
 
 
 def _rows(network: NetworkView) -> Iterator[Row]:

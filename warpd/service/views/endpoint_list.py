@@ -24,6 +24,8 @@ class Order(StrEnum):
 
 
 EXPIRES_SOON_DAYS: Final = 7
+# Orders in which all endpoints of a network come before those of the next one.
+BY_NETWORK: Final = frozenset({Order.name, Order.address})
 SEARCHED: Final = ("description", "address", "address6", "public_key")
 
 _KEYS: Final[Mapping[Order, Callable[[Row], Any]]] = {
@@ -74,7 +76,7 @@ def chosen(rows: Iterable[Row], online: bool, stale: bool, never: bool) -> list[
 
 def order_key(row: Row, order: Order) -> Any:
     """Return what rows are ordered by; no two rows have the same."""
-    return _KEYS[order](row), natural(row["network"]), natural(row["name"]), row["name"]
+    return (*_KEYS[order](row), natural(row["network"]), natural(row["name"]))
 
 
 def ordered(rows: Iterable[Row], order: Order) -> list[Row]:

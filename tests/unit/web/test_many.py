@@ -1,0 +1,84 @@
+"""Ten thousand endpoints: what a page may read, and how large it may be. Times are measured by hand
+(`tests.browser.measure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.http.served import served
+from tests.unit.web.many import Read, counted, network_name, publish
+from tests.unit.web.visitor import Visitor
+
+NETWORKS = ENDPOINTS = 100
+ROWS_MAX = 200
+PAGE_MAX = 220_000  # bytes of HTML
+READ_MAX = 320_000  # bytes that are read from the daemon for a page
+ONE = network_name(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    visitor: Visitor
+    read: Read
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
+    folder: Path = tmp_path_factory.mktemp("many")
+    with served(folder) as gateway, counted(folder / "relay", gateway.path) as read:
+        publish(gateway, NETWORKS, ENDPOINTS)
+        yield Many(Visitor(folder / "relay", gateway.token("admin")), read)
+
+
+# Requests to the daemon for each page; two of each are about the session and the daemon itself.
+PAGES = {
+    "/": 6,
+    "/networks": 3,
+    f"/networks/{ONE}": 5,
+    "/endpoints": 4,
+    "/endpoints?sort=traffic": 4,
+    f"/endpoints?network={ONE}&state=online": 4,
+    "/endpoints?q=device-77": 4,
+    f"/endpoints/{ONE}/device-7": 3,
+    f"/endpoints/{ONE}/device-7/session": 3,
+    f"/endpoints/{ONE}/device-7/hand-out": 3,
+    f"/change/endpoint/{ONE}/device-7": 3,
+    "/change/endpoints": 3,
+    "/changes/csv": 3,
+    "/history": 3,
+    "/events": 3,
+    "/access": 4,
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_reads_and_shows_no_more_than_it_needs(many: Many, path: str) -> None:
+    many.read.take()
+    page = many.visitor.get(path)
+    requests, answered = many.read.take()
+    assert page.status == 200
+    rows = page.text.count("<tr>") - 1
+    print(f"\n{path}: {requests} requests, {answered} bytes read, {len(page.text)} of HTML")
+    assert requests == PAGES[path]
+    assert answered < READ_MAX and len(page.text) < PAGE_MAX and rows <= ROWS_MAX
+
+
+def test_every_endpoint_is_on_one_of_the_pages(many: Many) -> None:
+    """From the first to the last by the links alone."""
+    path, pages, rows = "/endpoints", 0, 0
+    while path:
+        text = many.visitor.get(path).text
+        pages, rows = pages + 1, rows + text.count("<tr>") - 1
+        _before, _, rest = text.partition('rel="next" href="')
+        path = rest.partition('"')[0].replace("&amp;", "&")
+    assert (pages, rows) == (50, NETWORKS * ENDPOINTS)
+
+
+def test_the_counts_are_of_all(many: Many) -> None:
+    assert f"<b>{NETWORKS * ENDPOINTS}</b>" in many.visitor.get("/").text
+    assert many.visitor.get("/networks").text.count(f"/{ENDPOINTS}</td>") == NETWORKS
