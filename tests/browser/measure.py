@@ -1,4 +1,5 @@
-"""What pages cost on a gateway of so many networks of so many endpoints. By hand: nothing is held.
+"""What pages cost on a gateway of so many networks of so many endpoints (`tests.unit.web.many`). By
+hand: nothing is held.
 
     python -m tests.browser.measure 100x100
 
@@ -8,19 +9,19 @@ it (both measured on a quiet moment), and its bytes; at the end, what both proce
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.browser import conftest
-from warpd.store.tokens import SESSION_S, TokenKind, TokenStore, Wish
 from warpd.web.sessions import COOKIE
 
 TIMES = 6
@@ -36,27 +37,10 @@ PAGES = (
     "/endpoints/customer-7/device-7/session",
     "/endpoints/customer-7/device-7/hand-out",
     "/change/endpoints",
-    "/plan",
     "/history",
     "/events",
     "/access",
-    "/system",
-    "/changes/yaml",
 )
-
-
-def yaml(networks: int, endpoints: int) -> str:
-    """Networks of one type; every tenth endpoint has a description."""
-    rows = {f"device-{number}": _endpoint(number) for number in range(endpoints)}
-    body = {"type": "secure-internet", "isolation": "vrf", "expected_users": endpoints}
-    named = {f"customer-{number}": {**body, "endpoints": rows} for number in range(networks)}
-    gateway = {"name": "gw-fra1", "pools": {"ports": f"40000-{40000 + networks}"}}
-    return json.dumps({"version": 1, "gateway": gateway, "networks": named}, indent=1)
-
-
-def _endpoint(number: int) -> dict[str, str]:
-    about = {"description": "of somebody"} if number % 10 == 0 else {}
-    return {"type": "mobile", **about}
 
 
 def work_s(pid: int) -> float:
@@ -95,26 +79,40 @@ def measured(get: Callable[[str], bytes], address: str, pids: tuple[int, int]) -
     return {"ms": least[0], "daemon": least[1], "web": least[2], "bytes": size}
 
 
+@contextlib.contextmanager
+def dashboard(folder: Path, size: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Its origin, and the processes of daemon and dashboard."""
+    port = conftest.free_port()
+    origin = f"https://localhost:{port}"
+    words = ["--socket", str(folder / "sock"), "--origin", origin]
+    words += ["--listen", f"127.0.0.1:{port}", *conftest.certificate(folder)]
+    served = [sys.executable, "-m", "tests.unit.web.many", str(folder), size]
+    shown = [sys.executable, "-m", "warpd.web.main", *words]
+    environment = {**os.environ, **conftest.unit_environment()}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(served) as daemon,
+        subprocess.Popen(shown, stderr=log, env=environment) as web,
+    ):
+        try:
+            conftest.poll((folder / "token").exists, "the daemon did not start")
+            conftest.poll(lambda: conftest.answers(("127.0.0.1", port)), "no dashboard")
+            yield origin, (daemon.pid, web.pid)
+        finally:
+            web.terminate()
+            daemon.terminate()
+
+
 def main(size: str) -> None:
-    networks, endpoints = map(int, size.split("x"))
-    conftest.STARTED_S = 900.0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "warp.yaml").write_text(yaml(networks, endpoints))
-        with conftest.started(folder) as gateway:
-            store = TokenStore(folder / "state")
-            wish = Wish(TokenKind.SESSION, "anna", "admin", ("*",), "", "test", SESSION_S)
-            get = opener(store.make(wish)[1])
-            pids = gateway.ask("GET", "/v1/daemon")["pid"], gateway.web.pid
-            print(
-                f"{size}: daemon {resident_mib(pids[0]):.0f} MiB, web {resident_mib(pids[1]):.1f}"
-            )
-            print(f"{'':40} {'ms':>7} {'daemon':>7} {'web':>7} {'kB':>7}")
-            for page in PAGES:
-                row = measured(get, gateway.origin + page, pids)
-                figures = f"{row['ms']:7.0f} {row['daemon']:7.0f} {row['web']:7.0f}"
-                print(f"{page:40} {figures} {row['bytes'] / 1000:7.0f}", flush=True)
-            print(f"then: daemon {resident_mib(pids[0]):.0f} MiB, web {resident_mib(pids[1]):.1f}")
+    with tempfile.TemporaryDirectory() as name, dashboard(Path(name), size) as (origin, pids):
+        get = opener((Path(name) / "token").read_text())
+        print(f"{size}: warpd-web takes {resident_mib(pids[1]):.1f} MiB")
+        print(f"{'':40} {'ms':>7} {'daemon':>7} {'web':>7} {'kB':>7}")
+        for page in PAGES:
+            row = measured(get, origin + page, pids)
+            figures = f"{row['ms']:7.0f} {row['daemon']:7.0f} {row['web']:7.0f}"
+            print(f"{page:40} {figures} {row['bytes'] / 1000:7.0f}", flush=True)
+        print(f"then {resident_mib(pids[1]):.1f} MiB")
 
 
 if __name__ == "__main__":

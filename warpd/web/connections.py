@@ -113,6 +113,7 @@ class BoundedConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._handshake: asyncio.Task[None] | None = None
         self._is_up = False  # the protocol of HTTP has its transport
+        self._early = b""  # what came with the end of the handshake, before that
         self._waits_since: float | None = self._loop.time()
 
     # -- asyncio
@@ -131,6 +132,9 @@ class BoundedConnection(asyncio.Protocol):
             self._handshake = self._loop.create_task(self._encrypt(transport, self._tls))
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_up:
+            self._early += data
+            return
         token = _CURRENT.set(self)
         try:
             self._http.data_received(data)
@@ -195,6 +199,9 @@ class BoundedConnection(asyncio.Protocol):
     def _start(self, transport: asyncio.Transport) -> None:
         self._is_up = True
         self._http.connection_made(transport)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection then, unless something happens before; None: not by the clock."""

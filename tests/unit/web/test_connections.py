@@ -81,6 +81,30 @@ def server_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def test_a_request_that_comes_with_the_end_of_the_handshake(served: Callable[..., Served]) -> None:
+    """As a browser may send it: in TLS 1.3 the last word of the handshake is the client's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(came, goes, server_hostname="x")
+    said = b""
+    with served(True).connect() as sock:
+        is_sent = False
+        while not said.endswith(b"0\r\n\r\n"):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+                if not is_sent:
+                    client.write(GET)  # goes with what the handshake has left to say
+                    is_sent = True
+                said += client.read(65536)
+            sock.sendall(goes.read())
+            if not said.endswith(b"0\r\n\r\n"):
+                part = sock.recv(65536)
+                assert part, "ended by the server"
+                came.write(part)
+    assert said.startswith(b"HTTP/1.1 200") and b"done" in said
+
+
 def answer(sock: socket.socket) -> bytes:
     """Everything up to the end of the body; b"" where the server has ended the connection."""
     raw = b""

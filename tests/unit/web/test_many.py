@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.daemon.http.served import served
+from tests.unit.daemon.http.served import Served, served
 from tests.unit.web.many import Read, counted, network_name, publish
 from tests.unit.web.visitor import Visitor
+from warpd.daemon.http.endpoints import STATES
 
 NETWORKS = ENDPOINTS = 100
 ROWS_MAX = 200
@@ -25,6 +26,11 @@ ONE = network_name(7)
 class Many:
     visitor: Visitor
     read: Read
+    gateway: Served
+
+    def total(self, query: str) -> int:
+        """How many endpoints the daemon finds."""
+        return int(self.gateway.ask("GET", f"/v1/endpoints?limit=1&{query}").json["total"])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
     folder: Path = tmp_path_factory.mktemp("many")
     with served(folder) as gateway, counted(folder / "relay", gateway.path) as read:
         publish(gateway, NETWORKS, ENDPOINTS)
-        yield Many(Visitor(folder / "relay", gateway.token("admin")), read)
+        yield Many(Visitor(folder / "relay", gateway.token("admin")), read, gateway)
 
 
 # Requests to the daemon for each page; two of each are about the session and the daemon itself.
@@ -82,3 +88,14 @@ def test_every_endpoint_is_on_one_of_the_pages(many: Many) -> None:
 def test_the_counts_are_of_all(many: Many) -> None:
     assert f"<b>{NETWORKS * ENDPOINTS}</b>" in many.visitor.get("/").text
     assert many.visitor.get("/networks").text.count(f"/{ENDPOINTS}</td>") == NETWORKS
+
+
+@pytest.mark.parametrize("where", ["", f"&network={ONE}"])
+def test_every_state_is_counted_whether_or_not_its_rows_are_read(many: Many, where: str) -> None:
+    """What is not on the page is counted by the summary; with a text, by its rows."""
+    totals = []
+    for text in ("", "&q=device"):
+        found = [many.total(f"state={state}{where}{text}") for state in STATES]
+        totals.append(dict(zip(STATES, found, strict=True)))
+    assert totals[0] == totals[1] and sum(totals[0].values()) == many.total(where)
+    assert len([count for count in totals[0].values() if count]) >= 3
