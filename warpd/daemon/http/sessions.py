@@ -143,7 +143,7 @@ def _kind(identity: Identity) -> str:
 def _session(request: HttpRequest) -> Identity:
     """Who asks. Raises: HttpError where it is not by a session."""
     if _kind(request.who) != TokenKind.SESSION:
-        raise HttpError(400, "this is not asked by a session", code="no-session", hint="sign in")
+        raise HttpError(409, "this is not asked by a session", code="no-session", hint="sign in")
     return request.who
 
 
@@ -192,10 +192,13 @@ async def _revoked(credentials: Credentials, request: HttpRequest, kind: TokenKi
 
 FILTERED, GATEWAY = NetworkScope.FILTERED, NetworkScope.GATEWAY
 ADMINISTER: Final = Right.ADMINISTER
-TRIED: Final = (429,)  # who tries too often waits
+GONE: Final = (409,)  # it is not asked by a session
+TRIED: Final = (409, 429)  # who tries too often waits
 ROUTES: Final = (
     HttpRoute("GET", "/v1/session", Asker.KNOWN, FILTERED, show_session, answers.SessionAnswer),
-    HttpRoute("DELETE", "/v1/session", Asker.KNOWN, FILTERED, sign_out, answers.Ended),
+    HttpRoute(
+        "DELETE", "/v1/session", Asker.KNOWN, FILTERED, sign_out, answers.Ended, refusals=(409,)
+    ),
     HttpRoute(
         "POST",
         "/v1/session/step-up",

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from warpd.allocation.suspensions import FOR_MAX_S, REASON_MAX
 from warpd.daemon.http import answers
-from warpd.daemon.http.change_requests import Body, Name, body_of
+from warpd.daemon.http.bodies import EndpointName
+from warpd.daemon.http.change_requests import Body, body_of
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
@@ -30,7 +31,7 @@ STATUSES: Final = {
 class SuspendBody(Body):
     """Which endpoint to suspend: NETWORK/NAME."""
 
-    endpoint: Name
+    endpoint: EndpointName
     for_s: Annotated[int, Field(ge=1, le=FOR_MAX_S)] | None = None
     reason: Annotated[str, Field(max_length=REASON_MAX)] = ""
 
