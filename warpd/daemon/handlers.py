@@ -34,6 +34,7 @@ from warpd.service.exports import ExportRequest
 from warpd.service.history import History, HistoryMark
 from warpd.service.queries import (
     applied_before,
+    applied_between,
     await_confirmation,
     examined,
     explained,
@@ -136,6 +137,11 @@ def doctor(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, A
 def entry(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """One number of the history. Raises: WarpError when it is not kept."""
     return applied_before(reconciler.session, arguments["number"], reconciler.kernel)
+
+
+def between(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Two numbers of the history. Raises: WarpError when one is not kept."""
+    return applied_between(reconciler.session, arguments["older"], arguments["newer"])
 
 
 def apply(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -309,6 +315,7 @@ ANSWERS: Mapping[str, Answerer] = {
     "rollback": rollback,
     "history": history,
     "entry": entry,
+    "between": between,
     "explain": explain,
     "export": export,
     "doctor": doctor,

@@ -17,11 +17,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from warpd.allocation.model import Allocations
 from warpd.daemon.event_buffer import EventRow, LoggedEvent
 from warpd.daemon.http.view import View
 from warpd.daemon.samples import Samples
 from warpd.daemon.stats import SocketStats, Stats
 from warpd.errors import Busy
+from warpd.store.state_folder import Store
 
 EVENTS_MAX: Final = 1000  # events, of all networks together
 REQUESTS_MAX: Final = 32  # that wait at a time
@@ -54,6 +56,8 @@ class Mailbox:
         samples: of the last day; replaced whole by the loop.
         view: what the last look showed, for all readers; None before any.
         daemon: how the daemon is, as `status` shows it, and since when by `time.monotonic`.
+        records: the state folder, for those who read what is on record; None without one.
+        allocations: of the intent in force.
         moment: counts what makes an earlier view outdated.
         watched_until_s: until when somebody is thought to read, by `time.monotonic`.
     """
@@ -73,7 +77,16 @@ class Mailbox:
         self.view: View | None = None
         self.daemon: tuple[Mapping[str, Any], float] = ({}, 0.0)
         self.moment = 0
+        self.records: Store | None = None
+        self.allocations = Allocations({})  # of the intent in force
         self.watched_until_s = float("-inf")
+
+    def first_names(self, network: str, endpoint: str) -> tuple[str, str]:
+        """The names under which an endpoint's config versions are on record."""
+        allocated = self.allocations.networks.get(network)
+        if allocated is None or endpoint not in allocated.endpoints:
+            return network, endpoint
+        return allocated.first_names(network, endpoint) or (network, endpoint)
 
     def submit(self, verb: str, arguments: Mapping[str, Any], reader: bool = False) -> Request:
         """Hand in a request; its `answer` is set by the loop.

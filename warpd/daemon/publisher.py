@@ -59,6 +59,8 @@ class Publisher:
             self._mailbox.moment += 1
         self._previous = now
         self._publish_contested()
+        if self._reconciler.desired.active is not None:
+            self._mailbox.allocations = self._reconciler.desired.active.wanted.allocations
         self._report_conditions()
         self._publish_daemon()
         self._publish_samples()

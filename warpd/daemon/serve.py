@@ -36,6 +36,7 @@ from warpd.service.workspace import (
     require_root,
 )
 from warpd.store import event_log
+from warpd.store.state_folder import Store
 
 DESCRIPTORS: Final = 65_536
 SWITCH_S: Final = 0.001
@@ -113,6 +114,7 @@ def assemble(
         background: does what takes long beside the loop.
     """
     mailbox = Mailbox(wake)
+    mailbox.records = Store(session.store.folder)
     mailbox.restore(event_log.read(session.store.folder))
     scheduler = Scheduler(interval_s, jitter, clock.monotonic())
     events = KernelEvents(kernel, scheduler, mailbox, log, clock)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BOM: Final = b"\xef\xbb\xbf"
 EMPTY: Final = "networks: {}\n"  # what an edit starts from where there is no file yet
 _NEW_FILE = re.compile(rf"{FOLDER}/[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}\.yaml")
+GATEWAY: Final = "gateway"  # the section of the YAML about the machine itself
 FIXED: Final = ("type", "endpoints")  # fields that cannot be removed
 
 
@@ -47,14 +48,15 @@ class Edit:
     """One change of the YAML.
 
     - `op`: one of `OPERATIONS`.
-    - `network`, `endpoint`: what it is about; `endpoint` is "" for a network.
+    - `network`, `endpoint`: what it is about; `endpoint` is "" for a network, and both are for the
+      gateway.
     - `fields`: the values to write, by the names of the YAML; None removes a field.
     - `to`: the new name.
     - `file`: where a new network goes; None for the main file.
     """
 
     op: str
-    network: str
+    network: str = ""
     endpoint: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     to: str = ""
@@ -62,12 +64,16 @@ class Edit:
 
     @property
     def subject(self) -> str:
-        """What it is about, for messages: `NETWORK/NAME` or `network NAME`."""
+        """What it is about, for messages: `NETWORK/NAME`, `network NAME` or `the gateway`."""
+        if not self.network:
+            return "the gateway"
         return f"{self.network}/{self.endpoint}" if self.endpoint else f"network {self.network}"
 
     @property
     def name(self) -> str:
-        """The same without a word before it: `NETWORK/NAME` or `NAME`."""
+        """The same without a word before it: `NETWORK/NAME`, `NAME` or `gateway`."""
+        if not self.network:
+            return "gateway"
         return f"{self.network}/{self.endpoint}" if self.endpoint else self.network
 
 
@@ -270,10 +276,36 @@ def _set_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
     return _set(files, edit, ("networks", edit.network, "endpoints", edit.endpoint), there)
 
 
+def _set_gateway(files: YamlFiles, edit: Edit) -> YamlFiles:
+    """Write fields of the gateway, which are in the main file."""
+    from warpd.yamlfile import editor
+
+    main = Path(files.loaded.sources[0].file)
+    document = editor.fields_at(_text_of(files, main), ())
+    if GATEWAY in document:
+        there = document[GATEWAY]
+        return _set(files, edit, (GATEWAY,), there if isinstance(there, dict) else {}, main)
+    if None in edit.fields.values():
+        text, hint = "the gateway has no field that could be removed", "leave out what is null"
+        raise WarpError(text, code="unknown-field", who="operator", hint=hint)
+    fields = {GATEWAY: dict(edit.fields)}
+    return _changed(files, main, lambda text: editor.set_fields(text, (), fields))
+
+
+def _text_of(files: YamlFiles, path: Path) -> str:
+    """Return a file as it is after the edits before."""
+    draft = files.drafts.get(path) or _as_read(files.loaded, path)
+    return _decoded(draft.new)[1]
+
+
 def _set(
-    files: YamlFiles, edit: Edit, path: tuple[str, ...], there: Mapping[str, Any]
+    files: YamlFiles,
+    edit: Edit,
+    path: tuple[str, ...],
+    there: Mapping[str, Any],
+    file: Path | None = None,
 ) -> YamlFiles:
-    """Write and remove fields.
+    """Write and remove fields; `file` holds them, by default the network's own.
 
     Raises:
         WarpError: there are none, or one to remove does not exist.
@@ -298,7 +330,7 @@ def _set(
             )
     return _changed(
         files,
-        files.owners[edit.network],
+        files.owners[edit.network] if file is None else file,
         lambda text: editor.set_fields(text, path, edit.fields),
     )
 
@@ -335,6 +367,7 @@ def _rename_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
 
 OPERATIONS: Final[Mapping[str, Callable[[YamlFiles, Edit], YamlFiles]]] = {
     "add_network": _add_network,
+    "set_gateway": _set_gateway,
     "set_network": _set_network,
     "rename_network": _rename_network,
     "remove_network": _remove_network,

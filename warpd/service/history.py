@@ -104,6 +104,17 @@ class HistoryMark:
     latest: int
 
 
+def _with_period(pointer: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the pointer with the time of the entry in force until now added to its `active_s`."""
+    number, since_s = pointer.get("number", NOTHING), pointer.get("since_s")
+    if number == NOTHING or since_s is None:
+        return dict(pointer)
+    periods = dict(pointer.get("active_s", {}))
+    periods[str(number)] = periods.get(str(number), 0.0) + max(0.0, now - since_s)
+    latest = sorted(periods, key=int)[-ENTRIES_MAX:]
+    return {**pointer, "active_s": {key: periods[key] for key in latest}}
+
+
 def boot_id() -> str:
     return BOOT_ID.read_text(encoding="ascii").strip()
 
@@ -357,9 +368,35 @@ class History:
         return self._parsed(IN_FORCE, text, lambda raw: dict(json.loads(raw)))
 
     def _point_at(self, number: int, refused: str = "") -> None:
-        self._store.write_file(
-            IN_FORCE, json.dumps({"version": FORMAT, "number": number, "refused": refused}) + "\n"
-        )
+        """Say which entry is in force from now on."""
+        try:
+            before = self._pointer()
+        except WarpError:  # damaged: it is replaced
+            before = {}
+        now = time.time()
+        since_s = before.get("since_s", now) if before.get("number") == number else now
+        ended = _with_period(before, now) if before.get("number") != number else before
+        document = {
+            "version": FORMAT,
+            "number": number,
+            "refused": refused,
+            "since_s": since_s,
+            "active_s": ended.get("active_s", {}),
+        }
+        self._store.write_file(IN_FORCE, json.dumps(document) + "\n")
+
+    def active_s(self) -> dict[int, int]:
+        """Return for how many seconds each entry has been in force, over rollbacks too.
+
+        An entry of which that was not recorded is left out.
+
+        Raises:
+            WarpError: it cannot be read.
+        """
+        pointer = self._pointer()
+        periods = _with_period(pointer, time.time()).get("active_s", {})
+        kept = {_number(name) for name in self._names()}
+        return {int(key): int(value) for key, value in periods.items() if int(key) in kept}
 
     def _forget_oldest(self) -> None:
         pending = self.pending()

@@ -182,13 +182,28 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
     """
     kept = History(session)
     entry = kept.entry(number)
-    head = {"version": VERSION, **entry_json(entry, kept.in_force_number())}
+    row = entry_json(entry, kept.in_force_number(), kept.active_s())
+    head = {"version": VERSION, **row}
     return {
         **head,
         "files": dict(entry.files),
         "diff": difference(kept, number),
         **_rollback_preview(session, kernel, entry),
     }
+
+
+def applied_between(session: Session, older: int, newer: int) -> dict[str, Any]:
+    """Return how the files of one entry of the history differ from those of another one.
+
+    Raises:
+        WarpError: one of them is not kept.
+    """
+    kept = History(session)
+    in_force, active_s = kept.in_force_number(), kept.active_s()
+    entries = kept.entry(older), kept.entry(newer)
+    rows = [entry_json(entry, in_force, active_s) for entry in entries]
+    diff = files_diff(entries[0].files, entries[1].files)
+    return {"version": VERSION, "from": rows[0], "to": rows[1], "diff": diff}
 
 
 def _rollback_preview(

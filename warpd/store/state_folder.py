@@ -329,6 +329,25 @@ class Store:
             found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line)
         )
 
+    def exports_before(self, number: int | None, count: int) -> list[dict[str, Any]]:
+        """Who took which config, the latest first.
+
+        Args:
+            number: rows with a lower number; None for the latest. They count from 1.
+            count: how many at most.
+
+        Raises:
+            WarpError: the log cannot be read.
+        """
+        lines = (self._read(EXPORTS) or "").splitlines()
+        last = len(lines) if number is None else min(max(number - 1, 0), len(lines))
+        found: list[dict[str, Any]] = []
+        for place in range(last, 0, -1):
+            if len(found) == count:
+                break
+            found += _exported_row(place, lines[place - 1])
+        return found
+
     def delivered(self) -> dict[str, str]:
         """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what
         the device has.
@@ -633,6 +652,17 @@ def _append_synced(path: Path, data: bytes) -> None:
         torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash
         file.write(b"\n" + data if torn else data)
         os.fsync(fd)
+
+
+def _exported_row(number: int, line: str) -> Iterator[dict[str, Any]]:
+    """A line of the log of exports; one that a crash has torn is passed over."""
+    try:
+        row = json.loads(line)
+        texts = {key: str(row[key]) for key in ("time", "user", "network", "endpoint", "format")}
+        version, reason = int(row["version"]), str(row.get("reason", ""))
+        yield {"number": number, **texts, "config_version": version, "reason": reason}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
 
 
 def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:

@@ -660,8 +660,27 @@ class EndpointPage(TypedDict):
     total: int
 
 
+class ExportedRow(TypedDict):
+    """Who took a config, when and in which format."""
+
+    time: Time
+    user: str
+    format: str
+
+
+class ConfigRow(TypedDict):
+    """A version of an endpoint's config, the day it was first seen, and who took it."""
+
+    version: int
+    date: str
+    exported: bool
+    exports: list[ExportedRow]
+
+
 class EndpointAnswer(EndpointRow):
-    """One endpoint."""
+    """One endpoint, with the versions of its config that are on record, the oldest first."""
+
+    configs: list[ConfigRow]
 
     version: Version
 
@@ -670,7 +689,13 @@ class EndpointAnswer(EndpointRow):
 
 
 class HistoryRow(TypedDict):
-    """An applied intent; `networks` is how many there were."""
+    """An applied intent.
+
+    - `by`: who applied it.
+    - `networks`: how many there were.
+    - `active_s`: for how many seconds it has been in force, over rollbacks too; null where that was
+      not recorded.
+    """
 
     number: int
     time: Time
@@ -678,6 +703,7 @@ class HistoryRow(TypedDict):
     networks: int
     digest: str
     in_force: bool
+    active_s: int | None
 
 
 class HistoryList(TypedDict):
@@ -707,6 +733,13 @@ class EventLine(TypedDict):
     number: int
     time: Time
     kind: str
+
+
+# `from` is a word of Python's own.
+EntryDifference = TypedDict(
+    "EntryDifference",
+    {"version": Version, "from": HistoryRow, "to": HistoryRow, "diff": str},
+)
 
 
 class Validation(TypedDict):
@@ -872,6 +905,32 @@ class Export(TypedDict):
     file: str
     config: str
     config_version: int
+
+
+class ExportRow(TypedDict):
+    """Who took which config.
+
+    - `number`: of the row, from 1.
+    - `network`, `endpoint`: their names at that time.
+    - `reason`: in the words of who took it; "" where nobody asked.
+    """
+
+    number: int
+    time: Time
+    user: str
+    network: str
+    endpoint: str
+    config_version: int
+    format: str
+    reason: str
+
+
+class ExportList(TypedDict):
+    """The latest first; `next` is sent as `before` for the next page, null on the last one."""
+
+    version: Version
+    exports: list[ExportRow]
+    next: int | None
 
 
 class NewLink(TypedDict):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from warpd.daemon.http.messages import BODY_MAX, HttpError
-from warpd.intent.model import Endpoint, Network
+from warpd.intent.model import Endpoint, Gateway, Network
 from warpd.service.edits import Edit
 from warpd.service.rollback import WITHIN_MAX_S, WITHIN_MIN_S
 
@@ -20,6 +20,7 @@ CODES_MAX: Final = 20  # that are agreed to
 FILES_MAX: Final = 1000
 SHOWN_MAX: Final = 200  # characters of what is wrong that an answer repeats
 
+GATEWAY_FIELDS: Final = frozenset(Gateway.model_fields)
 NETWORK_FIELDS: Final = frozenset(Network.model_fields) - {"endpoints"}
 ENDPOINT_FIELDS: Final = frozenset(Endpoint.model_fields)
 
@@ -52,9 +53,22 @@ def _check_given(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _described(known: frozenset[str]) -> dict[str, Any]:
+def _described(known: frozenset[str], nullable: bool = True) -> dict[str, Any]:
     """What `_check_fields` permits; what a field may be is in the schema of the YAML."""
-    return {"propertyNames": {"enum": sorted(known)}}
+    value = _plain_schema(DEPTH_MAX)
+    if nullable:
+        value = {**value, "type": [*value["type"], "null"]}
+    return {"propertyNames": {"enum": sorted(known)}, "additionalProperties": value}
+
+
+def _plain_schema(depth: int) -> dict[str, Any]:
+    """What `_plain` permits."""
+    scalars = ["string", "integer", "boolean"]
+    if not depth:
+        return {"type": scalars}
+    inner = _plain_schema(depth - 1)
+    types = [*scalars, "array", "object"]
+    return {"type": types, "items": inner, "additionalProperties": inner}
 
 
 # Described, and refused by `rollback.within` in words of its own.
@@ -62,6 +76,11 @@ WITHIN: Final = Field(json_schema_extra={"minimum": WITHIN_MIN_S, "maximum": WIT
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX)]
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
+GatewayFields = Annotated[
+    dict[str, Any],
+    Field(min_length=1, json_schema_extra=_described(GATEWAY_FIELDS)),
+    AfterValidator(lambda fields: _check_fields(fields, GATEWAY_FIELDS)),
+]
 NetworkFields = Annotated[
     dict[str, Any],
     Field(min_length=1, json_schema_extra=_described(NETWORK_FIELDS)),
@@ -74,6 +93,18 @@ EndpointFields = Annotated[
 ]
 
 
+GivenNetworkFields = Annotated[
+    NetworkFields,
+    AfterValidator(_check_given),
+    Field(json_schema_extra=_described(NETWORK_FIELDS, nullable=False)),
+]
+GivenEndpointFields = Annotated[
+    EndpointFields,
+    AfterValidator(_check_given),
+    Field(json_schema_extra=_described(ENDPOINT_FIELDS, nullable=False)),
+]
+
+
 class Body(BaseModel):
     """The body of a request, or a part of it."""
 
@@ -81,10 +112,15 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
+class SetGateway(Body):
+    op: Literal["set_gateway"]
+    fields: GatewayFields
+
+
 class AddNetwork(Body):
     op: Literal["add_network"]
     network: Name
-    fields: Annotated[NetworkFields, AfterValidator(_check_given)]
+    fields: GivenNetworkFields
 
 
 class SetNetwork(Body):
@@ -108,7 +144,7 @@ class AddEndpoint(Body):
     op: Literal["add_endpoint"]
     network: Name
     endpoint: Name
-    fields: Annotated[EndpointFields, AfterValidator(_check_given)]
+    fields: GivenEndpointFields
 
 
 class SetEndpoint(Body):
@@ -132,7 +168,8 @@ class OneEndpoint(Body):
 
 
 AnyEdit = Annotated[
-    AddNetwork
+    SetGateway
+    | AddNetwork
     | SetNetwork
     | RenameNetwork
     | RemoveNetwork
@@ -157,7 +194,13 @@ class EditsBody(Body):
     def networks(self) -> frozenset[str]:
         """The networks that it names."""
         renamed = (edit.to for edit in self.edits if isinstance(edit, RenameNetwork))
-        return frozenset([*(edit.network for edit in self.edits), *renamed])
+        named = (edit.network for edit in self.edits if not isinstance(edit, SetGateway))
+        return frozenset([*named, *renamed])
+
+    @property
+    def names_gateway(self) -> bool:
+        """Whether it is about the gateway, and not about some networks only."""
+        return any(isinstance(edit, SetGateway) for edit in self.edits)
 
 
 class CsvBody(Body):

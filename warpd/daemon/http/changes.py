@@ -281,6 +281,8 @@ def _refuse_unseen(who: Identity, asked: ChangeRequest) -> None:
         return
     if isinstance(asked, FilesBody):
         raise _denied(who, ("whole files",))
+    if isinstance(asked, EditsBody) and asked.names_gateway:
+        raise _denied(who, ("the gateway",))
     for name in sorted(asked.networks):
         if not who.sees(name):
             raise _denied(who, (name[:SHOWN_MAX],))

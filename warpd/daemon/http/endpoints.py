@@ -112,9 +112,12 @@ async def find_endpoints(services: Services, request: HttpRequest) -> HttpRespon
 
 
 async def show_endpoint(services: Services, request: HttpRequest) -> HttpResponse:
-    """One endpoint, with its state and the version of its config."""
-    view = await seen_view(services, request)
-    return _answer(view, _row(view, request.names["network"], request.names["endpoint"]))
+    """One endpoint, with its state and the versions of its config."""
+    view, names = await seen_view(services, request), request.names
+    row = _row(view, names["network"], names["endpoint"])
+    known = services.mailbox.first_names(names["network"], names["endpoint"])
+    configs = await services.on_record(lambda store: store.history(*known))
+    return _answer(view, {**row, "configs": configs})
 
 
 async def require_endpoint(
@@ -203,7 +206,7 @@ def _after(text: str, order: Order) -> Any:
             return order_key(row, order)
     except (binascii.Error, ValueError, TypeError, RecursionError):
         pass
-    raise HttpError(400, "`after` is `next` of the page before")
+    raise HttpError(422, "`after` is `next` of the page before", code="bad-cursor")
 
 
 LOOK = Right.LOOK

@@ -14,13 +14,16 @@ from warpd.daemon.http.messages import (
     HttpResponse,
     private_response,
 )
-from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
+from warpd.daemon.http.parameters import Parameter
+from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.exports import ExportRequest, refuse
 from warpd.service.rights import Identity, Right
 
 REASON_MAX: Final = 200  # characters
+LIMIT: Final = 200  # rows of a page
+LIMIT_MAX: Final = 1000
 
 
 async def export_config(services: Services, request: HttpRequest) -> HttpResponse:
@@ -36,6 +39,15 @@ async def export_config(services: Services, request: HttpRequest) -> HttpRespons
     require_fresh(request.who)
     data = await services.lookups.ask("export", {"wish": wish, "by": request.who.user})
     return private_response(data)
+
+
+async def show_exports(services: Services, request: HttpRequest) -> HttpResponse:
+    """Who took which config, when and why: the latest first."""
+    limit = int(request.query.get("limit", LIMIT))
+    before = int(request.query["before"]) if "before" in request.query else None
+    rows = await services.on_record(lambda store: store.exports_before(before, limit + 1))
+    following = rows[limit - 1]["number"] if len(rows) > limit else None
+    return private_response({"version": 1, "exports": rows[:limit], "next": following})
 
 
 def endpoint_of(identity: Identity, name: str) -> tuple[str, str]:
@@ -56,7 +68,21 @@ def reason_of(text: str) -> str:
     return reason[:REASON_MAX]
 
 
+LISTED: Final = (
+    Parameter("before", "`next` of the page before", bounds=(1, 10**9)),
+    Parameter("limit", "how many", bounds=(1, LIMIT_MAX)),
+)
 ROUTES: Final = (
+    HttpRoute(
+        "GET",
+        "/v1/exports",
+        Right.ADMINISTER,
+        NetworkScope.GATEWAY,
+        show_exports,
+        answers.ExportList,
+        query=LISTED,
+        refusals=LOOKED,
+    ),
     HttpRoute(
         "POST",
         "/v1/exports",

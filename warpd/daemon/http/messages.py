@@ -17,6 +17,7 @@ from warpd.service.rights import Identity, Right
 
 BODY_MAX: Final = 64 * 1024
 QUERY_MAX: Final = 20  # parameters
+EXACT_MAX: Final = 2.0**53  # up to here a float holds every whole number
 JSON: Final = "application/json"
 SOURCE_HEADER: Final = b"warpd-source"  # the address of a browser
 # Codes of refusals that have none of their own, by status.
@@ -156,13 +157,19 @@ async def arguments_of(receive: Receive, body_max: int) -> tuple[dict[str, Any],
     except TimeoutError:
         raise HttpError(408, "the body did not come") from None
     try:
-        found = json.loads(raw) if raw.strip() else {}
+        found = json.loads(raw, parse_float=_number) if raw.strip() else {}
         _refuse_surrogates(raw, found)
     except (ValueError, RecursionError):
         raise HttpError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
         raise HttpError(400, "the body is not a JSON object")
     return found, len(raw)
+
+
+def _number(text: str) -> float:
+    """A number without a fraction is a whole one, however it is written: 60.0 as 60."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < EXACT_MAX else value
 
 
 def _refuse_surrogates(raw: bytes, found: Any) -> None:

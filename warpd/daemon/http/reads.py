@@ -139,6 +139,14 @@ async def show_entry(services: Services, request: HttpRequest) -> HttpResponse:
     return json_response(await services.lookups.single("entry", arguments, request.is_urgent))
 
 
+async def compare_entries(services: Services, request: HttpRequest) -> HttpResponse:
+    """How the files of two numbers of the history differ."""
+    error = "an entry of the history has a number"
+    names = request.names
+    arguments = {name: _digits(names[name], 9, error) for name in ("older", "newer")}
+    return json_response(await services.lookups.single("between", arguments, request.is_urgent))
+
+
 async def explain(services: Services, request: HttpRequest) -> HttpResponse:
     """Would it pass: `?endpoint=NETWORK/NAME&target=ADDRESS&proto=tcp&port=443`."""
     way = _way(request.query)
@@ -242,6 +250,7 @@ SUMMED: Final = {**VIEWED_ONE, "query": (Parameter("network", "of this network o
 EVENTS: Final = TextAnswer((LINES.kind, SERVER_SENT.kind), answers.EventLine)
 NETWORK_PATH: Final = "/v1/networks/{network}"
 ENDPOINTS_PATH: Final = "/v1/networks/{network}/endpoints"
+PAIR_PATH: Final = "/v1/history/{older}..{newer}"
 ENTRY_PATH: Final = "/v1/history/{number}"
 ROUTES: Final = (
     HttpRoute("GET", "/v1/status", LOOK, FILTERED, show_status, answers.Status, **VIEWED),
@@ -256,6 +265,9 @@ ROUTES: Final = (
     HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan, answers.PlanAnswer, refusals=LOOKED),
     HttpRoute(
         "GET", "/v1/history", LOOK, GATEWAY, show_history, answers.HistoryList, refusals=LOOKED
+    ),
+    HttpRoute(
+        "GET", PAIR_PATH, LOOK, GATEWAY, compare_entries, answers.EntryDifference, refusals=NAMED
     ),
     HttpRoute("GET", ENTRY_PATH, LOOK, GATEWAY, show_entry, answers.EntryAnswer, refusals=NAMED),
     HttpRoute(

@@ -55,14 +55,13 @@ def find(method: str, path: str) -> tuple[HttpRoute, Mapping[str, str]]:
         HttpError: 404 where no route has this path, 405 where none of them has this method.
     """
     words = path.strip("/").split("/")
-    allowed: list[str] = []
-    for route in ROUTES:
-        names = route.names(words)
-        if names is None:
-            continue
+    found = [(route, names) for route in ROUTES if (names := route.names(words)) is not None]
+    # A path that is written out is no `{id}` of another one.
+    found = [(route, names) for route, names in found if not names] or found
+    allowed = [route.method for route, _names in found]
+    for route, names in found:
         if route.method == method:
             return route, names
-        allowed.append(route.method)
     text, hint = f"there is no {method} {path[:SHOWN_MAX]}", "see /v1/openapi.json"
     if not allowed:
         raise HttpError(404, text, hint=hint)

@@ -21,6 +21,7 @@ from warpd.daemon.http.messages import HttpRequest, json_line
 from warpd.daemon.http.visibility import event_seen, unseen
 from warpd.daemon.mailbox import Mailbox
 from warpd.service.rights import Identity
+from warpd.store.state_folder import Store
 
 # An empty line in a stream of events, so that a reader who has gone is noticed.
 STREAM_PAUSE_S: Final = 15.0
@@ -76,6 +77,15 @@ class Services:
         status, since_s = self.mailbox.daemon
         last_event = self.mailbox.last_number
         return {**aged(status, time.monotonic() - since_s), "last_event": last_event}
+
+    async def on_record(self, read: Callable[[Store], list[Any]]) -> list[Any]:
+        """Rows that are read from the state folder, on a thread of their own.
+
+        Raises:
+            WarpError: they cannot be read. Busy: too many wait.
+        """
+        store = self.mailbox.records
+        return await self.credentials.work(lambda: read(store)) if store is not None else []
 
     # -- streams
 

@@ -9,7 +9,7 @@ from warpd.errors import Busy, InvalidIntent, WarpError
 # Codes of what the state of the gateway does not permit now.
 CONFLICTS: Final = frozenset({"source", "exists", "declined"})
 # Codes of what is not there.
-MISSING: Final = frozenset({"unknown-network", "unknown-endpoint"})
+MISSING: Final = frozenset({"unknown-network", "unknown-endpoint", "history-unknown"})
 
 
 def status_of(failure: WarpError) -> int:

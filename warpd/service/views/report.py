@@ -287,15 +287,18 @@ def history_json(history: History) -> dict[str, Any]:
     Raises:
         WarpError: an entry cannot be read.
     """
-    in_force = history.in_force_number()
-    entries = [entry_json(entry, in_force) for entry in history.entries()]
+    in_force, active_s = history.in_force_number(), history.active_s()
+    entries = [entry_json(entry, in_force, active_s) for entry in history.entries()]
     return {"version": VERSION, "history": entries, "pending_confirm": pending_json(history)}
 
 
-def entry_json(entry: HistoryEntry, in_force: int) -> dict[str, Any]:
-    """Return one entry without its files; `in_force` is the number in force."""
+def entry_json(entry: HistoryEntry, in_force: int, active_s: Mapping[int, int]) -> dict[str, Any]:
+    """Return one entry without its files; `in_force` is the number in force, `active_s` for how
+    long each one has been.
+    """
     fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks", "digest")}
-    return {**fields, "in_force": entry.number == in_force}
+    active = active_s.get(entry.number)
+    return {**fields, "in_force": entry.number == in_force, "active_s": active}
 
 
 def undone_json(

@@ -5,12 +5,14 @@ test's YAML, and the ids of what it has made itself.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import schemathesis
 
 NETWORKS = ("corp", "web")
 ENDPOINTS = {"corp": ("laptop-1", "laptop-2"), "web": ("phone",)}
+NAME = re.compile("[a-z0-9-]{1,90}/[a-z0-9-]{1,90}")  # what is replaced is valid before, too
 made: dict[str, list[str]] = {"changes": ["0"], "links": ["0"], "sessions": ["0"], "tokens": ["0"]}
 digests: list[str] = []
 
@@ -18,6 +20,16 @@ digests: list[str] = []
 def _is_taken(value: Any) -> bool:
     """Half of all values; the same for the same value."""
     return isinstance(value, str) and sum(value.encode(errors="replace")) % 2 == 0
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it is one of the values that are replaced: each of them is valid before, too."""
+    return _is_taken(value) and 1 <= len(value) <= 200
+
+
+def _kind(path: str) -> str:
+    """`changes` of `/v1/changes/{id}/apply`."""
+    return path.split("/")[2] if path.startswith("/v1/") else ""
 
 
 def _one(values: Any, value: str) -> str:
@@ -31,7 +43,7 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
         filled["network"] = _one(NETWORKS, filled["network"])
         if isinstance(filled.get("endpoint"), str):
             filled["endpoint"] = _one(ENDPOINTS[filled["network"]], filled["endpoint"])
-    kind = context.operation.path.split("/")[2]
+    kind = _kind(context.operation.path)
     if kind in made and _is_taken(filled.get("id")):
         filled["id"] = made[kind][-1]
     return filled or path_parameters
@@ -40,9 +52,9 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 @schemathesis.hook
 def map_query(context: Any, query: dict[str, Any] | None) -> Any:
     filled = dict(query or {})
-    if context.operation.path == "/v1/explain" and _is_taken(filled.get("endpoint")):
+    if context.operation.path == "/v1/explain" and _is_name(filled.get("endpoint")):
         filled |= {"endpoint": "corp/laptop-1"}
-    if isinstance(filled.get("network"), str) and _is_taken(filled["network"]):
+    if _is_name(filled.get("network")):
         filled["network"] = _one(NETWORKS, filled["network"])
     return filled or query
 
@@ -53,11 +65,11 @@ def map_body(context: Any, body: Any) -> Any:
         return body
     filled = dict(body)
     name = filled.get("endpoint")
-    if isinstance(name, str) and name.count("/") == 1 and _is_taken(name):
+    if isinstance(name, str) and NAME.fullmatch(name) and _is_taken(name):
         filled["endpoint"] = f"corp/{_one(ENDPOINTS['corp'], name)}"
-    if digests and _is_taken(filled.get("digest")) and filled["digest"]:
+    if digests and _is_name(filled.get("digest")):
         filled["digest"] = digests[-1]
-    if isinstance(filled.get("network"), str) and _is_taken(filled["network"]):
+    if _is_name(filled.get("network")):
         filled["network"] = "corp"
     edits = filled.get("edits")
     if isinstance(edits, list):
@@ -66,10 +78,10 @@ def map_body(context: Any, body: Any) -> Any:
 
 
 def _edit(edit: Any) -> Any:
-    if not isinstance(edit, dict) or not _is_taken(edit.get("network")) or not edit["network"]:
+    if not isinstance(edit, dict) or not _is_name(edit.get("network")):
         return edit
     filled = {**edit, "network": _one(NETWORKS, edit["network"])}
-    if isinstance(edit.get("endpoint"), str) and edit["endpoint"]:
+    if _is_name(edit.get("endpoint")):
         filled["endpoint"] = _one(ENDPOINTS[filled["network"]], edit["endpoint"])
     return filled
 
@@ -79,7 +91,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     if case.method != "POST" or response.status_code != 200:
         return
     answer = json.loads(response.content)
-    kind = case.operation.path.split("/")[2]
+    kind = _kind(case.operation.path)
     if kind in made and "id" in answer:
         made[kind].append(answer["id"])
     if "digest" in answer:

@@ -35,6 +35,7 @@ GET     /v1/networks/{network}/endpoints    look        N
 GET     /v1/plan                            look        F
 GET     /v1/history                         look        G
 GET     /v1/history/{number}                look        G
+GET     /v1/history/{older}..{newer}        look        G
 GET     /v1/explain                         look        F
 GET     /v1/doctor                          look        G
 GET     /v1/validate                        look        G
@@ -53,6 +54,7 @@ GET     /v1/endpoints                       look        F
 GET     /v1/endpoints/{network}/{endpoint}  look        N
 GET     /v1/samples                         look        F
 POST    /v1/exports                         export      F
+GET     /v1/exports                         administer  G
 POST    /v1/links                           export      F
 POST    /v1/links/redeem                    -           F
 DELETE  /v1/links/{id}                      export      F
@@ -104,6 +106,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def concrete(path: str, network: str) -> str:
     """A path that can be asked: an unknown id, so that nothing of the test's own is ended."""
     filled = path.replace("{network}", network).replace("{number}", "1")
+    filled = filled.replace("{older}..{newer}", "1..1")
     query = {"/v1/events": "?follow=0", "/v1/explain": f"?endpoint={network}/e1&target=192.0.2.1"}
     filled = filled.replace("{endpoint}", "e1" if network == SEEN else "lima-phone")
     return re.sub(r"\{\w+\}", "00000000", filled) + query.get(path, "")
