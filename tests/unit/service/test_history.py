@@ -152,3 +152,36 @@ def test_times_to_confirm(text: str, seconds: int) -> None:
 def test_no_times_to_confirm(text: str) -> None:
     with pytest.raises(WarpError, match="no time to confirm"):
         seconds_of(text)
+
+
+def test_how_long_each_entry_has_been_in_force(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over rollbacks: the time between is not counted, and what is in force goes on."""
+    now = 1_800_000_000.0
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    say(session, a=world.network(1))
+    applied(session)
+    now += 100
+    say(session, a=world.network(2))
+    applied(session)
+    now += 10
+    history = History(session)
+    assert history.active_s() == {1: 100, 2: 10}
+    history.mark_restored(1, "refused")
+    now += 1000
+    assert history.active_s() == {1: 1100, 2: 10}
+    history.mark_restored(1, "")  # the same again: nothing ends
+    now += 1
+    assert history.active_s() == {1: 1101, 2: 10}
+
+
+def test_how_long_is_not_known_of_what_an_earlier_version_recorded(session: Session) -> None:
+    say(session, a=world.network(1))
+    applied(session)
+    pointer = session.store.folder / "in-force.json"
+    pointer.write_text(json.dumps({"version": 1, "number": 1, "refused": ""}))
+    assert History(session).active_s() == {}
+    say(session, a=world.network(2))
+    applied(session)
+    assert set(History(session).active_s()) == {2}

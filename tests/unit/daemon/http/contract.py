@@ -41,8 +41,8 @@ def _hold(schema: Mapping[str, Any], value: Any, what: str) -> None:
 
 @functools.cache
 def _paths() -> list[tuple[re.Pattern[str], str]]:
-    """The paths that are described, those with fewer words to fill in first."""
-    rows = sorted(document()["paths"], key=lambda path: (path.count("{"), -len(path)))
+    """The paths that are described, those that are written out further first."""
+    rows = sorted(document()["paths"], key=lambda path: -len(re.sub(r"\{\w+\}", "", path)))
     return [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), path) for path in rows]
 
 
@@ -80,6 +80,10 @@ def check(method: str, url: str, sent: Any, status: int, kind: str, raw: bytes) 
             _hold(schema["x-line"], json.loads(line), what)
     if status == 200 and sent is not None and "requestBody" in described:
         _hold(described["requestBody"]["content"]["application/json"]["schema"], sent, what)
+
+
+# Everything is loaded now: a test may go on as a user who cannot read it.
+_hold(REFUSAL, {"version": 1, "error": "", "code": "", "hint": ""}, "a refusal")
 
 
 class CheckedResponse(http.client.HTTPResponse):

@@ -111,7 +111,8 @@ def test_pages_hold_each_endpoint_once(gateway: Gateway, sort: str, limit: int) 
     ],
 )
 def test_what_is_no_search(gateway: Gateway, query: str) -> None:
-    assert gateway.ask("GET", f"/v1/endpoints?{query}")[0] == 400
+    is_cursor = query.startswith("after=") and len(query) < 1000
+    assert gateway.ask("GET", f"/v1/endpoints?{query}")[0] == (422 if is_cursor else 400)
 
 
 def test_the_loop_is_not_asked(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
