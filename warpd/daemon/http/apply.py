@@ -9,7 +9,7 @@ from warpd.daemon.http.bodies import ApplyBody, NoBody, RollbackBody
 from warpd.daemon.http.change_requests import Body, body_of
 from warpd.daemon.http.credentials import require_fresh
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
-from warpd.daemon.http.route import LOOKED, HttpRoute, NetworkScope, require_right
+from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
 from warpd.service.rights import Identity, Right
 
@@ -87,6 +87,6 @@ ROUTES: Final = (
         rollback,
         answers.RollbackOutcome,
         RollbackBody,
-        refusals=LOOKED,
+        refusals=NAMED,
     ),
 )

@@ -35,7 +35,8 @@ async def export_config(services: Services, request: HttpRequest) -> HttpRespons
     try:
         refuse(wish, None)
     except WarpError as failure:
-        raise HttpError(400, failure.message, code=failure.code, hint=failure.hint) from failure
+        status = 422 if failure.code == "qr-format" else 400
+        raise HttpError(status, failure.message, code=failure.code, hint=failure.hint) from failure
     require_fresh(request.who)
     data = await services.lookups.ask("export", {"wish": wish, "by": request.who.user})
     return private_response(data)

@@ -5,6 +5,7 @@ test's YAML, and the ids of what it has made itself.
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ import schemathesis
 NETWORKS = ("corp", "web")
 ENDPOINTS = {"corp": ("laptop-1", "laptop-2"), "web": ("phone",)}
 NAME = re.compile("[a-z0-9-]{1,90}/[a-z0-9-]{1,90}")  # what is replaced is valid before, too
+OWN_ID = os.environ.get("WARPD_API_TOKEN_ID", "")
 made: dict[str, list[str]] = {"changes": ["0"], "links": ["0"], "sessions": ["0"], "tokens": ["0"]}
 digests: list[str] = []
 
@@ -84,6 +86,13 @@ def _edit(edit: Any) -> Any:
     if _is_name(edit.get("endpoint")):
         filled["endpoint"] = _one(ENDPOINTS[filled["network"]], edit["endpoint"])
     return filled
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
+    """The token by which all is asked is not ended."""
+    if OWN_ID and (case.path_parameters or {}).get("id") == OWN_ID:
+        case.path_parameters["id"] = "00000000"
 
 
 @schemathesis.hook

@@ -120,6 +120,12 @@ EACH_EDIT = [
         ["      laptop-10: {type: mobile, rotation: 1}"],
         ["corp"],
     ),
+    (
+        {"op": "set_gateway", "fields": {"name": "gw-1"}},
+        ["gateway: {public_endpoint: vpn.example.com}"],
+        ["gateway: {public_endpoint: vpn.example.com, name: gw-1}"],
+        [],
+    ),
 ]
 
 
@@ -137,7 +143,7 @@ def test_each_edit_is_shown_and_changes_nothing(
     assert answer["files"][0]["file"] == "warp.yaml"
     assert [line[1:] for line in lines if line.startswith("-")] == gone
     assert [line[1:] for line in lines if line.startswith("+")] == come
-    assert (answer["networks"], answer["gateway"]) == (touched, False)
+    assert (answer["networks"], answer["gateway"]) == (touched, change["op"] == "set_gateway")
     assert answer["digest"] == answer["plan"]["digest"] and answer["findings"] == []
     assert gateway.everything == before
 

@@ -79,7 +79,7 @@ def test_every_format(gateway: Gateway, style: str) -> None:
         ({**ASKED, "endpoint": "corp/old"}, 422, "expired"),
         ({**ASKED, "endpoint": "corp/../lan/a"}, 404, "unknown-endpoint"),
         ({**ASKED, "format": "../../etc/shadow"}, 400, None),
-        ({**ASKED, "format": "vyos", "qr": True}, 400, "qr-format"),
+        ({**ASKED, "format": "vyos", "qr": True}, 422, "qr-format"),
         ({**ASKED, "endpoint": "corp/own", "qr": True}, 422, "qr-no-key"),
         ({**ASKED, "endpoint": "lan/a", "qr": True}, 422, "qr-hooks"),
         ({**ASKED, "lan_port": "eth0"}, 400, None),

@@ -61,7 +61,11 @@ def found_by_schemathesis(gateway: Gateway, token: str) -> str:
             capture_output=True,
             text=True,
             cwd=gateway.folder,
-            env={**os.environ, "PYTHONPATH": str(DOCUMENT.parents[1])},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(DOCUMENT.parents[1]),
+                "WARPD_API_TOKEN_ID": token.split("_")[1],
+            },
             check=False,
         )
     return "" if done.returncode == 0 else done.stdout + done.stderr
