@@ -26,6 +26,7 @@ PAGES = {
     "plan": "/plan",
     "history": "/history",
     "history-entry": "/history/1",
+    "compare": "/history/compare?from=1&to=1",
     "events": "/events",
     "system": "/system",
     "access": "/access",

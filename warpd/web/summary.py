@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 Row = Mapping[str, Any]
@@ -148,24 +147,6 @@ def why_wrong(network: Row) -> list[dict[str, str]]:
     ]
     reasons.extend({"text": str(text), "hint": ""} for text in network["blocked"])
     return reasons
-
-
-def newest_first(history: Iterable[Row]) -> list[dict[str, Any]]:
-    """Entries of the history with how long each was in force (None: it still is)."""
-    entries = list(history)
-    ends = [*(entry["time"] for entry in entries[1:]), None]
-    rows = [
-        {**entry, "active_s": seconds_between(entry["time"], end)}
-        for entry, end in zip(entries, ends, strict=False)  # a last end, of no entry, where none is
-    ]
-    return rows[::-1]
-
-
-def seconds_between(begin: str, end: str | None) -> float | None:
-    """Seconds from one time to a later one; None without an end."""
-    if end is None:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
 # -- text of numbers

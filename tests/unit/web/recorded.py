@@ -70,6 +70,7 @@ def answers(folder: Path) -> dict[str, Any]:
         "/v1/sessions": {"sessions": [{**_held("anna"), "signed_in": TIME}]},
         "/v1/plan": handlers.plan(reconciler, {}),
         "/v1/history": handlers.history(reconciler, {}),
+        "/v1/history/1..2": _between(handlers.history(reconciler, {})),
         "/v1/history/1": handlers.entry(reconciler, {"number": 1}) | {"in_force": False},
         "/v1/explain": handlers.explain(reconciler, {"way": way}),
         "/v1/doctor": handlers.doctor(reconciler, {}),
@@ -95,6 +96,12 @@ def _of_network(view: View, network: dict[str, Any]) -> dict[str, Any]:
 
 def _endpoints(network: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**row, "state": presence(row)} for row in network["endpoints"]]
+
+
+def _between(history: dict[str, Any]) -> dict[str, Any]:
+    """How two entries differ; of a gateway with one, that one and itself."""
+    row = history["history"][-1]
+    return {"from": row, "to": row, "diff": "x"}
 
 
 def _held(name: str) -> dict[str, Any]:

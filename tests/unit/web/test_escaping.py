@@ -28,6 +28,7 @@ PAGES = (
     "/plan",
     "/history",
     "/history/1",
+    "/history/compare?from=1&to=2",
     "/events",
     "/system",
     "/access",

@@ -17,6 +17,7 @@ from warpd.web.rendering import trusted
 from warpd.web.sparkline import charts
 from warpd.web.visit import Visit, arrive, both, see_other, with_query
 
+NUMBER: Final = re.compile(r"[0-9]{1,9}")
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 HAPPENINGS_SHOWN: Final = 8
 EVENTS_MAX: Final = 500
@@ -55,7 +56,7 @@ async def now(request: Request) -> Response:
         expiring=expiring[:EXPIRING_SHOWN],
         expiring_more=max(0, len(expiring) - EXPIRING_SHOWN),
         dropped=sum(summary.dropped(network) for network in networks),
-        history=summary.newest_first((history or {}).get("history", ()))[:CHANGES_SHOWN],
+        history=(history or {}).get("history", ())[: -CHANGES_SHOWN - 1 : -1],
         events=happenings(recent)[:HAPPENINGS_SHOWN],
     )
 
@@ -169,8 +170,21 @@ async def history(request: Request) -> Response:
     """What was applied, when and by whom, and for how long it was in force."""
     visit = await arrive(request)
     found = await visit.get("/v1/history")
-    rows = summary.newest_first(found["history"])
-    return visit.page("history.html", command="warpctl history", rows=rows)
+    return visit.page("history.html", command="warpctl history", rows=found["history"][::-1])
+
+
+async def compare(request: Request) -> Response:
+    """How the files of any two entries differ."""
+    visit = await arrive(request)
+    older, newer = (number_in(request.query_params.get(side, "")) for side in ("from", "to"))
+    found = await visit.get(f"/v1/history/{older}..{newer}")
+    return visit.page(
+        "compare.html",
+        command=f"warpctl history --show {older}; warpctl history --show {newer}",
+        older=found["from"],
+        newer=found["to"],
+        diff=found["diff"],
+    )
 
 
 async def history_entry(request: Request) -> Response:
@@ -249,6 +263,13 @@ async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, An
     return network, summary.endpoint_row(found)
 
 
+def number_in(text: str) -> int:
+    """The number of an entry. Raises: NoSuchPage for what none looks like."""
+    if not NUMBER.fullmatch(text):
+        raise NoSuchPage
+    return int(text)
+
+
 def id_in(request: Request) -> str:
     """An id in the path. Raises: NoSuchPage for what none looks like."""
     found = str(request.path_params["id"])
@@ -273,6 +294,7 @@ ROUTES: Final = (
     Route("/endpoints/{network}/{endpoint}", endpoint),
     Route("/plan", plan),
     Route("/history", history),
+    Route("/history/compare", compare),
     Route("/history/{number:int}", history_entry),
     Route("/events", events),
     Route("/system", system),
