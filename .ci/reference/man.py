@@ -24,6 +24,7 @@ from warpd.daemon.options import parser
 from warpd.intent.reference import TITLES, default_text, kind_text
 from warpd.intent.schema import json_schema
 from warpd.notify.main import parser as notify_parser
+from warpd.oidc.main import parser as oidc_parser
 from warpd.propose.main import parser as propose_parser
 from warpd.web.options import parser as web_parser
 
@@ -231,6 +232,23 @@ def web_page() -> Iterator[str]:
     yield "warpctl(1), warpd(8), /usr/share/doc/warpd/docs/operators-guide.md"
 
 
+def oidc_page() -> Iterator[str]:
+    yield from heading("warpd-oidc", 8, "ask a provider of OpenID Connect who somebody is")
+    yield ".SH SYNOPSIS"
+    yield f"{bold('warpd-oidc')} [options]"
+    yield ".SH DESCRIPTION"
+    yield from paragraphs(
+        "systemd starts warpd-oidc for each connection to warpd-oidc.socket. It reads one request"
+        " of warpd(8), exchanges the code of a sign-in for an id token, and answers with the claims"
+        " of that token when the provider has signed it. It alone has the secret of the client;"
+        " /etc/warpd/oidc/settings.yaml names the provider."
+    )
+    yield ".SH OPTIONS"
+    yield from tagged(tuple(daemon_option(action) for action in oidc_parser()._actions))
+    yield ".SH SEE ALSO"
+    yield "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/oidc"
+
+
 def daemon_option(action: Any) -> tuple[str, str]:
     spelled = ", ".join(bold(name) for name in action.option_strings)
     value = f" {italic(action.metavar)}" if action.metavar else ""
@@ -289,6 +307,7 @@ PAGES = {
     "man1/warpctl.1": warpctl_page,
     "man8/warpd.8": warpd_page,
     "man8/warpd-notify.8": notify_page,
+    "man8/warpd-oidc.8": oidc_page,
     "man8/warpd-propose.8": propose_page,
     "man8/warpd-web.8": web_page,
     "man5/warp.yaml.5": yaml_page,

@@ -29,6 +29,7 @@ PAGES = (
     "man5/warp.yaml.5",
     "man8/warpd.8",
     "man8/warpd-notify.8",
+    "man8/warpd-oidc.8",
     "man8/warpd-propose.8",
     "man8/warpd-web.8",
 )

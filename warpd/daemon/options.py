@@ -16,9 +16,11 @@ from typing import Any, NoReturn
 
 from warpd import __version__
 from warpd.daemon.http.branches import DEFAULT_PROPOSE
+from warpd.daemon.http.oidc import DEFAULT_OIDC_SOCKET
 from warpd.daemon.log import LogFormat
 from warpd.errors import EXIT_FAILED
 from warpd.kernel.netlink.events import RECEIVE_BYTES
+from warpd.service.oidc import DEFAULT_OIDC
 from warpd.service.users import DEFAULT_USERS
 from warpd.service.workspace import DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE
 
@@ -38,6 +40,8 @@ class Options:
         socket: the name of the control socket.
         users: the file of those who may sign in.
         propose_socket: of `warpd-propose`, which pushes proposed changes as branches.
+        oidc: the folder that names a provider of OpenID Connect.
+        oidc_socket: of `warpd-oidc`, which speaks to it.
         event_bytes: how much the kernel keeps of events that were not taken in yet.
         log_format: of the lines on stderr.
         once: make one pass, then end with its exit code.
@@ -50,6 +54,8 @@ class Options:
     socket: Path
     users: Path
     propose_socket: Path
+    oidc: Path
+    oidc_socket: Path
     event_bytes: int
     log_format: LogFormat
     once: bool
@@ -78,6 +84,8 @@ def parse(words: Sequence[str]) -> Options:
         socket=chosen.socket,
         users=chosen.users,
         propose_socket=chosen.propose_socket,
+        oidc=chosen.oidc,
+        oidc_socket=chosen.oidc_socket,
         event_bytes=chosen.event_buffer,
         log_format=chosen.log_format,
         once=chosen.once,
@@ -99,6 +107,10 @@ def parser() -> argparse.ArgumentParser:
     _add(made, "--users", "", Path, "WARPD_USERS", DEFAULT_USERS, "who may sign in")
     text = "of warpd-propose"
     _add(made, "--propose-socket", "", Path, "WARPD_PROPOSE_SOCKET", DEFAULT_PROPOSE, text)
+    text = "what names a provider of OpenID Connect"
+    _add(made, "--oidc", "", Path, "WARPD_OIDC", DEFAULT_OIDC, text)
+    text = "of warpd-oidc"
+    _add(made, "--oidc-socket", "", Path, "WARPD_OIDC_SOCKET", DEFAULT_OIDC_SOCKET, text)
     text = "auto (by who reads it), console, logfmt or json"
     _add(made, "--log-format", "", LogFormat, "WARPD_LOG_FORMAT", LogFormat.auto, text)
     text = "seconds between two looks at everything"

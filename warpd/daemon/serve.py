@@ -17,6 +17,7 @@ from warpd import __version__
 from warpd.daemon.clock import Clock
 from warpd.daemon.handlers import ANSWERS
 from warpd.daemon.http.credentials import Credentials
+from warpd.daemon.http.oidc import Provider
 from warpd.daemon.http.server import Server
 from warpd.daemon.kernel_events import KernelEvents
 from warpd.daemon.log import logger
@@ -69,7 +70,8 @@ def keep(
     daemon: Daemon, options: Options, self_pipe: SelfPipe, log: structlog.stdlib.BoundLogger
 ) -> None:
     """Run the loop and the control socket until a signal ends them."""
-    credentials = Credentials(options.state_dir, options.users, log)
+    provider = Provider(options.oidc, options.oidc_socket)
+    credentials = Credentials(options.state_dir, options.users, log, provider=provider)
     server = started(daemon.mailbox, options, credentials, log)
     about = {"config": str(options.config), "state_dir": str(options.state_dir)}
     log.info("started", version=__version__, **about, interval_s=options.interval_s)

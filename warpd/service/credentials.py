@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from warpd.errors import WarpError
+from warpd.service.oidc import OidcUser
 from warpd.service.rights import ROLES, Identity
 from warpd.service.users import NAME, User, check_networks, check_role
 from warpd.store.tokens import LOGIN_CODE_S, SESSION_S, Token, TokenKind, TokenStore, Wish
@@ -125,6 +126,21 @@ def session_of_user(user: User) -> Wish:
         networks=(),
         account=user.state,
         created_by="password",
+        life_s=SESSION_S,
+    )
+
+
+def session_of_oidc(user: OidcUser) -> Wish:
+    """The session of somebody whom the provider has sent; role and networks stay as they are now
+    until it ends.
+    """
+    return Wish(
+        kind=TokenKind.SESSION,
+        user=user.name,
+        role=user.role,
+        networks=user.networks,
+        account="",
+        created_by="provider",
         life_s=SESSION_S,
     )
 

@@ -262,6 +262,9 @@ TEXT: Final[Mapping[str, str]] = {
     "login.password": "Password",
     "login.otp": "One-time code, if you have one",
     "login.go": "Sign in",
+    "login.provider": "Sign in with {name}",
+    "login.done": "Signed in",
+    "login.not-begun": "this browser has not begun this sign-in, or too long ago: begin again",
     "login.hint": "On the gateway, warpctl web login prints an address that signs you in once.",
     # -- changes
     "nav.change": "Change",

@@ -133,6 +133,11 @@ def daemon_of(request: Request, token: str = "") -> DaemonClient:
     return DaemonClient(request.app.state.socket, token, source)
 
 
+def origin_of(request: Request) -> str:
+    """The address of this dashboard by which the browser came, as the guard has let it in."""
+    return f"https://{request.headers['host']}"
+
+
 def token_of(request: Request) -> str:
     """The token of the session; "" for none."""
     return sessions.token_of(request.headers.get("cookie", ""))
@@ -176,3 +181,10 @@ def with_query(what: str, **query: object) -> str:
 def see_other(path: str) -> Response:
     """Go on with a page of ours."""
     return RedirectResponse(path, 303)
+
+
+def to_provider(address: str) -> Response:
+    """Send the browser to the provider by which people sign in: the one redirect elsewhere. The
+    address is the operator's, as the daemon has it, and never of a request.
+    """
+    return RedirectResponse(address, 303)

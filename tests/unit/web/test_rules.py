@@ -108,6 +108,18 @@ def test_redirects_are_written_down_as_paths_of_ours() -> None:
     assert seen > 5
 
 
+def test_one_redirect_leads_elsewhere() -> None:
+    """To the provider by which people sign in: the daemon says where that is."""
+    calls = [
+        getattr(node.func, "id", getattr(node.func, "attr", ""))
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    assert calls.count("to_provider") == 1
+    assert calls.count("RedirectResponse") == 2, "of see_other and of to_provider"
+
+
 def test_the_dashboard_starts_no_program() -> None:
     """Nothing of it can run a command, whatever a field holds."""
     modules = {"subprocess", "pty", "multiprocessing", "shlex", "runpy"}

@@ -147,5 +147,5 @@ def test_the_daemon_hears_where_a_browser_is(tmp_path: Path) -> None:
         visitor.get("/", x_forwarded_for="198.51.100.1", warpd_source="198.51.100.1")
         visitor.post("/login", {"user": "anna", "password": "x"})
         visitor.post("/h", {"secret": "x"})
-    paths = ("/v1/session", "/v1/sessions", "/v1/links/redeem")
+    paths = ("/v1/session", "/v1/sessions", "/v1/oidc", "/v1/links/redeem")
     assert heard == [(path, "192.0.2.7") for path in paths]

@@ -99,5 +99,8 @@ async def _ask(
     await application(scope, receive, send)
     start, *parts = answered
     text = b"".join(part.get("body", b"") for part in parts).decode()
-    named = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+    named: dict[str, str] = {}
+    for raw, value in start["headers"]:
+        name = raw.decode().lower()
+        named[name] = f"{named[name]}\n{value.decode()}" if name in named else value.decode()
     return Page(start["status"], named, text)

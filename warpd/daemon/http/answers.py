@@ -988,6 +988,17 @@ class NewSession(TypedDict):
     session: SessionFields
 
 
+class OidcOffer(TypedDict):
+    """How one signs in by a provider; nothing but empty texts where none is set up."""
+
+    version: Version
+    offered: bool
+    name: str
+    authorization_endpoint: str
+    client_id: str
+    scope: str
+
+
 class TokenFields(TypedDict):
     """A token without what it could be used by."""
 

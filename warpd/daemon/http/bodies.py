@@ -98,6 +98,15 @@ class UserPassword(Password):
     user: Name
 
 
+class OidcCode(Body):
+    """A code of the provider, with what it was asked for with: RFC 6749, 4.1.3; RFC 7636, 4.5."""
+
+    code: Annotated[str, Field(min_length=1, max_length=4096)]
+    verifier: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43,128}$")]
+    nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,128}$")]
+    redirect_uri: Annotated[str, Field(pattern=r"^https?://[!-~]{3,300}$")]
+
+
 class TokenBody(Body):
     """A token for a program; `networks` are globs."""
 

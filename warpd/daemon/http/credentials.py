@@ -18,9 +18,16 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from warpd.daemon.http.attempts import Attempts
+from warpd.daemon.http.bodies import OidcCode
 from warpd.daemon.http.messages import Headers, HttpError
+from warpd.daemon.http.oidc import Provider
 from warpd.errors import Busy, WarpError
-from warpd.service.credentials import identity_of, session_of_code, session_of_user
+from warpd.service.credentials import (
+    identity_of,
+    session_of_code,
+    session_of_oidc,
+    session_of_user,
+)
 from warpd.service.rights import Identity
 from warpd.service.users import NAME, User, UsersFile, is_password, totp_step
 from warpd.store.tokens import Token, TokenKind, TokenStore
@@ -29,6 +36,7 @@ from warpd.store.used_passwords import UsedPasswords
 WORKERS: Final = 2  # hashes at a time, and as many files
 WAITING_MAX: Final = 16  # that wait for a worker
 LINK: Final = "(login code)"  # the name under which tries of login codes are counted
+PROVIDER: Final = "(provider)"  # and those of a provider's codes
 SCHEME: Final = "bearer"
 TOLD_S: Final = 60.0
 NO_USERS: Final = "nobody can sign in by name: the users cannot be read"
@@ -77,6 +85,7 @@ class Credentials:
         users: Path,
         log: structlog.stdlib.BoundLogger | None = None,
         clock: Callable[[], float] = time.monotonic,
+        provider: Provider | None = None,
     ) -> None:
         """`clock` is the one by which tries to sign in are counted."""
         _map_large_blocks()
@@ -84,6 +93,8 @@ class Credentials:
         self._users = UsersFile(users)
         self.log: Any = log or structlog.get_logger()
         self._attempts, self.clock = Attempts(), clock
+        self.provider = provider or Provider()
+        self.provider.log = self.log
         self._hashes, self._files = Workers(), Workers()
         self._used = UsedPasswords(state_dir)
         self._told_at = float("-inf")
@@ -201,6 +212,22 @@ class Credentials:
         if user is None:
             return None
         return await self.work(lambda: self.tokens.make(session_of_user(user)))
+
+    async def sign_in_by_code(self, asked: OidcCode, source: str) -> tuple[Token, str] | None:
+        """A session for a code of the provider; None where anything is wrong, and for somebody
+        whose account here is disabled.
+
+        Raises: as `redeem`.
+        """
+        self._take_try(PROVIDER, source)
+        found = await self.provider.user(asked)
+        account = await self.user(found.name) if found is not None else None
+        if account is not None and account.disabled:
+            self.provider.refuse("the account of this name is disabled here")
+        if found is None or (account is not None and account.disabled):
+            return None
+        self._attempts.succeeded(PROVIDER, source)
+        return await self.work(lambda: self.tokens.make(session_of_oidc(found)))
 
     async def proved(self, proof: Proof, source: str) -> User | None:
         """The account whose password, and one-time password, these are; None for any other.

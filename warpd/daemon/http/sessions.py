@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from warpd.daemon.http import answers
-from warpd.daemon.http.bodies import LoginCode, Password, TokenBody, UserPassword
+from warpd.daemon.http.bodies import LoginCode, OidcCode, Password, TokenBody, UserPassword
 from warpd.daemon.http.change_requests import body_of
 from warpd.daemon.http.credentials import Credentials, Proof, require_fresh
 from warpd.daemon.http.messages import (
@@ -39,7 +39,9 @@ async def show_session(services: Services, request: HttpRequest) -> HttpResponse
 
 
 async def sign_in(services: Services, request: HttpRequest) -> HttpResponse:
-    """Sign in by {"login": CODE}, or by {"user", "password", "otp"}; the token is shown once."""
+    """Sign in by {"login": CODE}, by {"user", "password", "otp"}, or by what a provider has given:
+    {"code", "verifier", "nonce", "redirect_uri"}. The token is shown once.
+    """
     credentials = services.credentials
     found = await _proved(credentials, request, None)
     if found is None:
@@ -51,6 +53,17 @@ async def sign_in(services: Services, request: HttpRequest) -> HttpResponse:
     credentials.log.info("signed in", user=identity.user, session=token.id, by=token.created_by)
     data = {"version": 1, "token": text, "session": session_json(identity)}
     return private_response(data)
+
+
+async def show_oidc(services: Services, _request: HttpRequest) -> HttpResponse:
+    """How one signs in by a provider of OpenID Connect, where one is set up."""
+    settings = services.credentials.provider.settings()
+    offer = {"offered": False, "name": "", "authorization_endpoint": "", "client_id": ""}
+    if settings is not None:
+        named = {name: getattr(settings, name) for name in offer if name != "offered"}
+        offer = {"offered": True, **named}
+    scope = " ".join(settings.scopes) if settings is not None else ""
+    return json_response({"version": 1, **offer, "scope": scope})
 
 
 async def step_up(services: Services, request: HttpRequest) -> HttpResponse:
@@ -154,6 +167,10 @@ async def _proved(
     if "login" in request.arguments:
         code = body_of(LoginCode, request.arguments).login
         return await credentials.redeem(code, request.source, of)
+    if "code" in request.arguments:
+        return await credentials.sign_in_by_code(
+            body_of(OidcCode, request.arguments), request.source
+        )
     asked = body_of(UserPassword, request.arguments)
     return await credentials.sign_in(Proof(asked.user, asked.password, asked.otp), request.source)
 
@@ -216,9 +233,10 @@ ROUTES: Final = (
         FILTERED,
         sign_in,
         answers.NewSession,
-        LoginCode | UserPassword,
+        LoginCode | UserPassword | OidcCode,
         refusals=TRIED,
     ),
+    HttpRoute("GET", "/v1/oidc", None, FILTERED, show_oidc, answers.OidcOffer),
     HttpRoute("GET", "/v1/sessions", ADMINISTER, GATEWAY, show_sessions, answers.Sessions),
     HttpRoute(
         "DELETE",

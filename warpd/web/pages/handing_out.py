@@ -11,7 +11,7 @@ from starlette.routing import Route
 from warpd.web.daemon_client import DaemonError
 from warpd.web.pages.looking import endpoint_of
 from warpd.web.qr import as_picture
-from warpd.web.visit import Visit, arrive, see_other
+from warpd.web.visit import Visit, arrive, origin_of, see_other
 
 FORMATS: Final = (
     "wg-quick",
@@ -53,7 +53,7 @@ async def hand_out(request: Request) -> Response:
         endpoint=row,
         found=found,
         qr=as_picture(found["config"]) if form.get("way", "qr") == "qr" else "",
-        origin=_origin(request),
+        origin=origin_of(request),
     )
 
 
@@ -94,11 +94,6 @@ def _form_page(
 
 def _minutes(text: str) -> int:
     return int(text) if text.isdigit() and int(text) in LINK_MINUTES else LINK_MINUTES[1]
-
-
-def _origin(request: Request) -> str:
-    """As the guard has let it in."""
-    return f"https://{request.headers['host']}"
 
 
 async def session_of(request: Request) -> Response:

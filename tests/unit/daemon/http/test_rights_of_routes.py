@@ -65,6 +65,7 @@ GET     /v1/session                         ?           F
 DELETE  /v1/session                         ?           F
 POST    /v1/session/step-up                 ?           F
 POST    /v1/sessions                        -           F
+GET     /v1/oidc                            -           F
 GET     /v1/sessions                        administer  G
 DELETE  /v1/sessions/{id}                   administer  G
 GET     /v1/tokens                          administer  G
