@@ -354,6 +354,36 @@ def follow(size: Size, rounds: int, command: list[str], folder: Path) -> dict[st
         daemon.wait(60)
 
 
+def under_readers(size: Size, command: list[str], folder: Path) -> dict[str, Any]:
+    """Drift of a gateway whose dashboard has many readers, and of the same one without them."""
+    product = Warpctl(command, size, folder)
+    enter_new_world()
+    say(f"{size}: applied in {product.apply():.1f} s; measuring with and without readers")
+    enter = ["nsenter", f"--net={floor.NETNS / floor.ROOT}"]
+    script = str(Path(__file__).with_name("readers.py"))
+    done = subprocess.run(
+        [*enter, sys.executable, script, str(folder)],
+        stdout=subprocess.PIPE,
+        timeout=900,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return {"size": str(size), "work": "drift under readers", **found}
+
+
+def show_readers(rows: list[dict[str, Any]]) -> None:
+    for one in rows:
+        quiet, loaded = (one["milliseconds"][name] for name in ("quiet", "loaded"))
+        print(f"{one['size']}: until {quiet['of']} drifts were repaired, milliseconds")
+        print(f"  {'':8} {'without':>9} {'readers':>9} {'ratio':>6}")
+        for name in ("median", "p99"):
+            ratio = loaded[name] / quiet[name]
+            print(f"  {name:8} {quiet[name]:9.1f} {loaded[name]:9.1f} {ratio:6.2f}")
+        for name, (before, after) in one["rss_mib"].items():
+            print(f"  {name}: {before} MiB before, {after} MiB after")
+        print(f"  answers: {one['answers']}")
+
+
 def mib(pid: int, field: str) -> float:
     """A size that the kernel tells of a process."""
     return round(
@@ -436,6 +466,11 @@ def main() -> None:
         action="store_true",
         help="a running daemon, instead: one endpoint more; its memory",
     )
+    parser.add_argument(
+        "--readers",
+        action="store_true",
+        help="a running daemon and dashboard, instead: drift with 100 readers and without",
+    )
     options = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         say("PYTHONDONTWRITEBYTECODE is set: every start of warpctl compiles its modules anew")
@@ -444,14 +479,18 @@ def main() -> None:
             check_handmade(Path(name))
             return
         command = shlex.split(options.warpctl)
-        rows = [] if options.daemon else [start_up(command, options.rounds)]
+        special = options.daemon or options.readers
+        rows = [] if special else [start_up(command, options.rounds)]
         for size in map(Size.parse, options.sizes.split(",")):
             (folder := Path(name) / str(size)).mkdir()
-            if options.daemon:
+            if options.readers:
+                rows.append(under_readers(size, command, folder))
+            elif options.daemon:
                 rows.append(follow(size, options.rounds, command, folder))
             else:
                 rows += measure(size, options.rounds, command, folder)
-    (show_daemon if options.daemon else show)(rows)
+    shown = show_daemon if options.daemon else show
+    (show_readers if options.readers else shown)(rows)
     if options.json:
         about = {
             "version": 1,
