@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -32,6 +32,10 @@ from warpd.service.views.render import (
 )
 from warpd.service.views.report import history_json, undone_json
 from warpd.service.workspace import Session, live_kernel, require_root
+
+MINUTE_S: Final = 60
+HOUR_S: Final = 3600
+DAY_H: Final = 24
 
 
 @app.command()
@@ -213,7 +217,7 @@ def _history_text(data: Mapping[str, Any]) -> str:
     rows = [_cells(entry) for entry in data["history"]]
     text = "Nothing has been applied yet."
     if rows:
-        text = output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", ""))
+        text = output.table(rows, ("NUMBER", "TIME", "BY", "NETWORKS", "ACTIVE FOR", ""))
     pending = data["pending_confirm"]
     if pending is not None:
         text += f"\nNumber {pending['number']} waits to be confirmed until {pending['until']}."
@@ -222,4 +226,17 @@ def _history_text(data: Mapping[str, Any]) -> str:
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     number, networks = str(entry["number"]), str(entry["networks"])
-    return number, entry["time"], entry["by"], networks, "in force" if entry["in_force"] else ""
+    state = "in force" if entry["in_force"] else ""
+    return number, entry["time"], entry["by"], networks, active_for(entry.get("active_s")), state
+
+
+def active_for(seconds: int | None) -> str:
+    """Return `3 d 4 h`, `12 min` or `40 s`; "-" where it is not known."""
+    if seconds is None:
+        return "-"
+    if seconds < MINUTE_S:
+        return f"{seconds} s"
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S} min"
+    hours = seconds // HOUR_S
+    return f"{hours} h" if hours < DAY_H else f"{hours // DAY_H} d {hours % DAY_H} h"
