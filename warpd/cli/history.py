@@ -226,7 +226,9 @@ def _history_text(data: Mapping[str, Any]) -> str:
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     number, networks = str(entry["number"]), str(entry["networks"])
+    since = entry.get("active_since")
     state = "in force" if entry["in_force"] else ""
+    state += f" since {since}" if since else ""
     return number, entry["time"], entry["by"], networks, active_for(entry.get("active_s")), state
 
 

@@ -386,17 +386,29 @@ class History:
         self._store.write_file(IN_FORCE, json.dumps(document) + "\n")
 
     def active_s(self) -> dict[int, int]:
-        """Return for how many seconds each entry has been in force, over rollbacks too.
+        """Return for how many seconds each entry was in force, over rollbacks too, up to the last
+        change of what is in force.
 
         An entry of which that was not recorded is left out.
 
         Raises:
             WarpError: it cannot be read.
         """
-        pointer = self._pointer()
-        periods = _with_period(pointer, time.time()).get("active_s", {})
+        periods = self._pointer().get("active_s", {})
         kept = {_number(name) for name in self._names()}
         return {int(key): int(value) for key, value in periods.items() if int(key) in kept}
+
+    def active_since(self) -> str | None:
+        """Return since when the entry in force is, ISO 8601 in UTC; None where that was not
+        recorded.
+
+        Raises:
+            WarpError: it cannot be read.
+        """
+        since_s = self._pointer().get("since_s")
+        if since_s is None:
+            return None
+        return datetime.fromtimestamp(since_s, UTC).isoformat(timespec="seconds")
 
     def _forget_oldest(self) -> None:
         pending = self.pending()

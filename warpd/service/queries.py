@@ -45,7 +45,7 @@ from warpd.service.history import NOTHING, History, HistoryEntry
 from warpd.service.rollback import start_timer
 from warpd.service.views.advice import host_warnings, ways_warnings
 from warpd.service.views.render import VERSION, finding_json
-from warpd.service.views.report import described, entry_json, overview_of, with_rollback
+from warpd.service.views.report import described, overview_of, row_of, with_rollback
 from warpd.service.workspace import LoadedIntent, Session
 
 NEEDS_PORT: Final = ("tcp", "udp")
@@ -182,8 +182,7 @@ def applied_before(session: Session, number: int, kernel: Kernel | None = None) 
     """
     kept = History(session)
     entry = kept.entry(number)
-    row = entry_json(entry, kept.in_force_number(), kept.active_s())
-    head = {"version": VERSION, **row}
+    head = {"version": VERSION, **row_of(kept)(entry)}
     return {
         **head,
         "files": dict(entry.files),
@@ -199,11 +198,9 @@ def applied_between(session: Session, older: int, newer: int) -> dict[str, Any]:
         WarpError: one of them is not kept.
     """
     kept = History(session)
-    in_force, active_s = kept.in_force_number(), kept.active_s()
-    entries = kept.entry(older), kept.entry(newer)
-    rows = [entry_json(entry, in_force, active_s) for entry in entries]
+    row, entries = row_of(kept), (kept.entry(older), kept.entry(newer))
     diff = files_diff(entries[0].files, entries[1].files)
-    return {"version": VERSION, "from": rows[0], "to": rows[1], "diff": diff}
+    return {"version": VERSION, "from": row(entries[0]), "to": row(entries[1]), "diff": diff}
 
 
 def _rollback_preview(

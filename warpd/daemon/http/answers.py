@@ -693,8 +693,9 @@ class HistoryRow(TypedDict):
 
     - `by`: who applied it.
     - `networks`: how many there were.
-    - `active_s`: for how many seconds it has been in force, over rollbacks too; null where that was
-      not recorded.
+    - `active_s`: for how many seconds it was in force, over rollbacks too, before what is in force
+      changed last; null where that was not recorded.
+    - `active_since`: since when it is in force.
     """
 
     number: int
@@ -704,6 +705,7 @@ class HistoryRow(TypedDict):
     digest: str
     in_force: bool
     active_s: int | None
+    active_since: Time | None
 
 
 class HistoryList(TypedDict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from warpd.clients.current import current_digest, known_as, stale_configs
@@ -287,18 +287,37 @@ def history_json(history: History) -> dict[str, Any]:
     Raises:
         WarpError: an entry cannot be read.
     """
-    in_force, active_s = history.in_force_number(), history.active_s()
-    entries = [entry_json(entry, in_force, active_s) for entry in history.entries()]
+    row = row_of(history)
+    entries = [row(entry) for entry in history.entries()]
     return {"version": VERSION, "history": entries, "pending_confirm": pending_json(history)}
 
 
-def entry_json(entry: HistoryEntry, in_force: int, active_s: Mapping[int, int]) -> dict[str, Any]:
-    """Return one entry without its files; `in_force` is the number in force, `active_s` for how
-    long each one has been.
+def row_of(history: History) -> Callable[[HistoryEntry], dict[str, Any]]:
+    """Return what makes the row of an entry, without its files.
+
+    `active_s` are the seconds for which it was in force before, null where that was not recorded,
+    and `active_since` the time since when it is.
+
+    Raises:
+        WarpError: what is in force cannot be read.
     """
-    fields = {name: getattr(entry, name) for name in ("number", "time", "by", "networks", "digest")}
-    active = active_s.get(entry.number)
-    return {**fields, "in_force": entry.number == in_force, "active_s": active}
+    in_force, since, active_s = (
+        history.in_force_number(),
+        history.active_since(),
+        history.active_s(),
+    )
+
+    def row(entry: HistoryEntry) -> dict[str, Any]:
+        names = ("number", "time", "by", "networks", "digest")
+        is_in_force = entry.number == in_force
+        return {
+            **{name: getattr(entry, name) for name in names},
+            "in_force": is_in_force,
+            "active_s": active_s.get(entry.number),
+            "active_since": since if is_in_force else None,
+        }
+
+    return row
 
 
 def undone_json(
