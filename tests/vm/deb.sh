@@ -71,8 +71,15 @@ install -m 600 /dev/stdin /etc/warpd/notify.yaml <<END
 webhooks: [{url: "http://127.0.0.1:8099/hook", secret: "$(warpd-notify --new-secret)"}]
 END
 check "warpd-notify starts" systemctl start warpd-notify
-ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)"
-check "an event comes by a webhook" waits grep '"network"' /tmp/received
+# It sends what happens from when it listens on, which is some time after it was started.
+breaks_until_told() {
+    for _ in $(seq 20); do
+        ip link del "$(ip -o link | grep -o 'wg-[0-9]*' | head -1)" || true
+        for _ in 1 2 3 4; do ! grep '"network"' /tmp/received || return 0; sleep 1; done
+    done
+    return 1
+}
+check "an event comes by a webhook" breaks_until_told
 for unit in warpd-web warpd-notify; do check "$unit has not failed" sh -c "systemctl is-active $unit && test \$(systemctl show -P NRestarts $unit) = 0"; done
 check "in sync after that" waits $warpctl plan
 check "killed, the dashboard changes nothing" \
