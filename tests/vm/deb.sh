@@ -90,7 +90,10 @@ check "stops" systemctl stop warpd
 check "stopped, the data plane stays" test "$(ls /run/netns; ip -o link | wc -l)" = "$before"
 check "starts again" systemctl start warpd
 pid=$(systemctl show -P MainPID warpd)
+send -o /dev/null $origin/login || true # starts it, where it does not run
+web=$(systemctl show -P MainPID warpd-web)
 check "upgrades over itself, under way" dpkg -i dist/warpd_*.deb
+check "and the dashboard with it" sh -c "test \$(systemctl show -P MainPID warpd-web) -gt 1 -a \$(systemctl show -P MainPID warpd-web) != $web"
 check "the new one runs" sh -c "systemctl is-active warpd && test \$(systemctl show -P MainPID warpd) != $pid"
 check "killed, it is started again" sh -c "kill -9 \$(systemctl show -P MainPID warpd); sleep 1; ! systemctl is-failed warpd"
 check "in sync again" waits sh -c "systemctl is-active warpd && $warpctl plan"
