@@ -125,6 +125,7 @@ def started(folder: Path) -> Iterator[Gateway]:
     words += ["--listen", f"127.0.0.1:{port}", *certificate(folder)]
     daemon = [sys.executable, "-m", "tests.browser.gateway", str(folder)]
     daemon += ["--propose-socket", str(folder / "propose.sock")]
+    daemon += ["--oidc", str(folder / "oidc"), "--oidc-socket", str(folder / "oidc.sock")]
     with (folder / "web.log").open("wb") as log, (folder / "daemon.log").open("wb") as told:
         process = subprocess.Popen(daemon, stderr=told)
         dashboard = [sys.executable, "-m", "warpd.web.main", *words]
