@@ -36,6 +36,7 @@ PAGES = {
     "device-new-keys": "/change/device?network=privacy&endpoint=anna-phone&replace=on",
     "add-endpoints": "/change/endpoints?network=corp",
     "set-endpoint": "/change/endpoint/privacy/dave-phone",
+    "gateway": "/change/gateway",
     "csv": "/changes/csv",
     "yaml": "/changes/yaml",
     "hand-out": "/endpoints/privacy/anna-phone/hand-out",

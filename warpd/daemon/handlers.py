@@ -223,7 +223,11 @@ def yaml(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> YamlSnapshot:
     session = reconciler.session
     origin = session.checkout.origin if session.checkout is not None else ""
     folder = session.checkout.folder_in_origin if session.checkout is not None else "."
-    return YamlSnapshot(session.files(), reconciler.allocations()[0], origin, folder)
+    allocations, active = reconciler.allocations()[0], reconciler.desired.active
+    section: dict[str, Any] = {}
+    if active is not None:
+        section = active.read.intent.gateway.model_dump(mode="json", exclude_unset=True)
+    return YamlSnapshot(session.files(), allocations, origin, folder, section)
 
 
 def candidate(reconciler: Reconciler, arguments: Mapping[str, Any]) -> Candidate:

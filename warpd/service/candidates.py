@@ -90,12 +90,14 @@ class YamlSnapshot:
     - `allocations`: those in the state folder, by which renames go.
     - `origin`: the repository that the files come from; "" where they are local.
     - `folder`: the folder of the repository that holds them; "." for its top.
+    - `gateway`: the fields that the section of the gateway has, of the intent in force.
     """
 
     loaded: Loaded
     allocations: Allocations
     origin: str
     folder: str
+    gateway: Mapping[str, Any]
 
 
 def draw_up(

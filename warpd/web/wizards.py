@@ -20,6 +20,20 @@ WIZARDS: Final[tuple[dict[str, Any], ...]] = tuple(
 PROTOCOLS: Final = ("tcp", "udp", "icmp")
 ENDPOINT_TYPES: Final = ("mobile", "cpe", "gateway")
 # Fields of an endpoint that its form has, and how their text is read.
+REMOVAL_GUARD: Final = "removal_guard"
+GATEWAY_FIELDS: Final = {
+    "name": "text",
+    "public_endpoint": "text",
+    "uplink": "text",
+    "dns": "words",
+    "isolation": "text",
+    "wireguard": "text",
+    "quarantine": "text",
+}
+GATEWAY_CHOICES: Final = {
+    "isolation": ("namespace", "vrf"),
+    "wireguard": ("auto", "kernel", "userspace"),
+}
 ENDPOINT_FIELDS: Final[Mapping[str, str]] = {
     "description": "text",
     "expires": "text",
@@ -96,6 +110,30 @@ def changed_endpoint(network: str, endpoint: Mapping[str, Any], form: Form) -> l
         fields["enabled"] = None if is_enabled else False
     about = {"network": network, "endpoint": endpoint["name"]}
     return [{"op": "set_endpoint", **about, "fields": fields}] if fields else []
+
+
+def changed_gateway(section: Mapping[str, Any], form: Form) -> list[Edit]:
+    """The edit that sets what a form says otherwise than the section of the gateway; none where
+    nothing does. A field that was emptied is taken out: its default holds.
+    """
+    fields: dict[str, Any] = {}
+    for name, kind in GATEWAY_FIELDS.items():
+        value = read_value(kind, form.get(name, ""))
+        if value != section.get(name, [] if kind == "words" else ""):
+            fields[name] = value or None
+    is_guarded = form.get(REMOVAL_GUARD) == "on"
+    if is_guarded != section.get(REMOVAL_GUARD, True):
+        fields[REMOVAL_GUARD] = None if is_guarded else False
+    return [{"op": "set_gateway", "fields": fields}] if fields else []
+
+
+def gateway_form(section: Mapping[str, Any]) -> dict[str, str]:
+    """The section of the gateway as its form shows it."""
+    form = {}
+    for name in GATEWAY_FIELDS:
+        value = section.get(name, "")
+        form[name] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return {**form, **({REMOVAL_GUARD: "on"} if section.get(REMOVAL_GUARD, True) else {})}
 
 
 def read_value(kind: str, text: str) -> Any:

@@ -810,10 +810,14 @@ class Explanation(TypedDict):
 
 
 class YamlTexts(TypedDict):
-    """The files by name; `why` they cannot be changed here, where that is so."""
+    """The files by name; `why` they cannot be changed here, where that is so.
+
+    - `gateway`: the fields that its section has, of the intent in force.
+    """
 
     version: Version
     files: dict[str, str]
+    gateway: dict[str, Any]
     editable: bool
     why: str
 

@@ -67,8 +67,8 @@ async def show_yaml(services: Services, request: HttpRequest) -> HttpResponse:
     raw = snapshot.loaded.contents
     files = {name: raw[path].decode(errors="replace") for name, path in paths.items()}
     why = _why_fixed(snapshot)
-    data = {"version": 1, "files": files, "editable": not why, "why": why}
-    return private_response(data)
+    about = {"gateway": snapshot.gateway, "editable": not why, "why": why}
+    return private_response({"version": 1, "files": files, **about})
 
 
 async def make_change(services: Services, request: HttpRequest) -> HttpResponse:

@@ -156,6 +156,35 @@ def _form_of(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+async def gateway_form(request: Request) -> Response:
+    """What the YAML says of the gateway itself, to be changed."""
+    visit = await arrive(request)
+    section = (await visit.get("/v1/yaml"))["gateway"]
+    return _gateway_page(visit, wizards.gateway_form(section), None)
+
+
+async def set_gateway(request: Request) -> Response:
+    """Review a change of the gateway."""
+    visit = await arrive(request)
+    form = await visit.form()
+    section = (await visit.get("/v1/yaml"))["gateway"]
+    try:
+        return await review(visit, {"edits": wizards.changed_gateway(section, form)})
+    except DaemonError as failure:
+        return _gateway_page(visit, form, mendable(failure))
+
+
+def _gateway_page(visit: Visit, form: wizards.Form, failure: DaemonError | None) -> Response:
+    return visit.page(
+        "set-gateway.html",
+        status_of(failure),
+        command="warpctl plan",
+        form=form,
+        failure=failure,
+        choices=wizards.GATEWAY_CHOICES,
+    )
+
+
 async def csv_form(request: Request) -> Response:
     """Many endpoints from a list."""
     visit = await arrive(request)
@@ -324,6 +353,7 @@ ROUTES: Final = (
     *_both("/change/network/{type}", network_form, add_network),
     *_both("/change/endpoints", endpoints_form, add_endpoints),
     *_both("/change/endpoint/{network}/{endpoint}", endpoint_form, set_endpoint),
+    *_both("/change/gateway", gateway_form, set_gateway),
     *_both("/changes/csv", csv_form, add_csv),
     *_both("/changes/yaml", yaml_form, set_yaml),
     Route("/changes/{id}/apply", apply, methods=["POST"]),

@@ -199,7 +199,13 @@ def test_whole_files(gateway: Gateway) -> None:
     status, answer = gateway.ask("GET", "/v1/yaml")
     assert (status, answer) == (
         200,
-        {"version": 1, "files": {"warp.yaml": TEXT}, "editable": True, "why": ""},
+        {
+            "version": 1,
+            "files": {"warp.yaml": TEXT},
+            "gateway": {"public_endpoint": "vpn.example.com"},
+            "editable": True,
+            "why": "",
+        },
     )
     lab = "networks:\n  lab: {type: secure-internet}\n"
     texts = {"warp.yaml": TEXT.replace("hers", "his"), "networks.d/lab.yaml": lab}
