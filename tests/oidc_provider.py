@@ -78,6 +78,8 @@ class Provider:
             return None
         now = int(time.time())
         times = {"iat": now, "exp": now + 300}
+        if "max_age" in query:
+            times["auth_time"] = now
         about = {"iss": self.issuer, "aud": CLIENT, "nonce": query["nonce"], **times}
         return {"token_type": "Bearer", "id_token": self.sign({**about, **self.person})}
 

@@ -35,6 +35,7 @@ SETTINGS: Final = "settings.yaml"
 HINT: Final = "see docs/operators-guide.md, Signing in by a provider"
 LEEWAY_S: Final = 60  # that two clocks may differ by
 AGE_MAX_S: Final = 600  # of a token: it was made for this sign-in
+LOGIN_MAX_S: Final = 600  # since the user has proved who they are, and then agreed to go on
 VALUES_MAX: Final = 1000  # of a claim that is a list
 CLAIM_MAX: Final = 1000  # characters
 
@@ -149,6 +150,7 @@ def problem_of(claims: Mapping[str, Any], settings: OidcSettings, nonce: str, no
         "another audience": _is_for(claims, settings.client_id),
         "another nonce": _is_same(claims.get("nonce"), nonce),
         "expired": _number(claims.get("exp")) > now - LEEWAY_S,
+        "signed in long ago": _is_recent(claims, now),
         "too old, or of the future": abs(now - _number(claims.get("iat"))) < AGE_MAX_S,
     }
     return ", ".join(problem for problem, is_good in checks.items() if not is_good)
@@ -177,6 +179,14 @@ def _is_for(claims: Mapping[str, Any], client_id: str) -> bool:
     if audience != client_id and audience != [client_id]:
         return False
     return bool(claims.get("azp", client_id) == client_id)
+
+
+def _is_recent(claims: Mapping[str, Any], now: float) -> bool:
+    """Whether the user has just proved who they are. The page asks for that (`max_age`); a provider
+    that does not say `auth_time` is believed to have done so.
+    """
+    told = claims.get("auth_time")
+    return told is None or now - _number(told) < LOGIN_MAX_S
 
 
 def _is_same(given: object, nonce: str) -> bool:

@@ -380,7 +380,7 @@ TEXT: Final[Mapping[str, str]] = {
     "hand.minutes": "The link works for",
     "hand.pin": "PIN, said on the phone",
     "hand.pin-hint": "empty: none",
-    "hand.step-up": "You signed in a while ago: your password again.",
+    "hand.step-up": "You signed in a while ago: your password again. Without one: sign in again.",
     "hand.go": "Hand out",
     "hand.once": "This is shown once. Nothing of it is kept.",
     "hand.link-until": "until {time} UTC",

@@ -23,6 +23,7 @@ LIFE_S: Final = 600
 START: Final = "/login/provider"
 CALLBACK: Final = f"{START}/callback"
 CODE_MAX: Final = 4096
+MAX_AGE_S: Final = 300  # a sign-in here counts as a recent one, so it is one at the provider too
 
 
 def new_seed() -> str:
@@ -66,6 +67,7 @@ def address(offer: Mapping[str, Any], seed: str, origin: str) -> str:
         "nonce": derived(seed, "nonce"),
         "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
         "code_challenge_method": "S256",
+        "max_age": str(MAX_AGE_S),
     }
     endpoint = str(offer["authorization_endpoint"])
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"

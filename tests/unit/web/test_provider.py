@@ -164,6 +164,8 @@ FORGED: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("no nonce", "another nonce", other(nonce=None)),
     ("expired", "expired", later(exp=-1000, iat=-500)),
     ("no expiry", "expired", other(exp=None)),
+    ("a login of yesterday", "signed in long ago", later(auth_time=-86_400)),
+    ("no time of a login", "signed in long ago", other(auth_time="now")),
     ("old", "too old", later(iat=-3600)),
     ("of the future", "of the future", later(iat=3600, exp=7200)),
     ("no group", "no rule", other(groups=["staff"])),
@@ -194,8 +196,9 @@ def test_whatever_is_wrong_is_refused_with_one_message(place: Place) -> None:
         assert REFUSED in page.text, name
         answers.add(page.text.replace(nonce_of(page), ""))
     assert len(answers) == 1
-    place.provider.sign = signed
-    assert session_of(place.sign_in()), "the same, with nothing wrong"
+    for good in (signed, other(auth_time=None), other(aud=["warpd"]), other(azp="warpd")):
+        place.provider.sign = good
+        assert session_of(place.sign_in()), "the same, with nothing wrong"
 
 
 class Told:
