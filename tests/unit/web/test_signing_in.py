@@ -31,7 +31,10 @@ PAGES = (
     "/events",
     "/plan",
     "/history",
+    "/history/compare?from=1&to=1",
     "/system",
+    "/access",
+    "/change/gateway",
 )
 
 
