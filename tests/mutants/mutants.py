@@ -20,6 +20,8 @@ LIMITS = "tests/unit/networks/test_limits.py"
 ADMISSION = "tests/unit/daemon/http/test_admission.py"
 API = "tests/unit/daemon/http/test_routes.py"
 CHANGES = "tests/unit/daemon/http/test_changes.py"
+ON_RECORD = "tests/unit/daemon/http/test_on_record.py"
+OPENAPI = "tests/unit/daemon/http/test_openapi.py"
 KILLED_CHANGE = "tests/unit/daemon/test_change_killed.py"
 RESTORED = "tests/unit/service/test_restored_files.py"
 RESTRICT = "tests/unit/intent/test_intersection.py"
@@ -1361,6 +1363,66 @@ else:
                 "warpd.daemon.http.changes:apply_change",
                 "candidate.applies.outside(request.who.sees)",
                 "candidate.changes.outside(request.who.sees)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a parameter that is given twice is taken",
+        OPENAPI,
+        (
+            Edit(
+                "warpd.daemon.http.parameters:check_query",
+                "len(values) > 1",
+                "len(values) > 2",
+            ),
+        ),
+    ),
+    Mutant(
+        "a field that is not described is answered",
+        OPENAPI,
+        (
+            Edit(
+                "warpd.daemon.http.reads:show_doctor",
+                'await services.lookups.shared("doctor", request.is_urgent)',
+                '{**await services.lookups.shared("doctor", request.is_urgent), "more": 1}',
+            ),
+        ),
+    ),
+    Mutant(
+        "whoever sees some networks edits the gateway",
+        ON_RECORD,
+        (
+            Edit(
+                "warpd.daemon.http.change_requests:EditsBody.names_gateway",
+                "any(isinstance(edit, SetGateway) for edit in self.edits)",
+                "False",
+            ),
+            Edit(
+                "warpd.service.candidates:Touched.outside",
+                '("gateway", *names) if self.gateway else tuple(names)',
+                "tuple(names)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a page of exports begins with the last row of the page before",
+        ON_RECORD,
+        (
+            Edit(
+                "warpd.store.state_folder:Store.exports_before",
+                "max(number - 1, 0)",
+                "max(number, 0)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a rollback to what is in force begins its time anew",
+        "tests/unit/service/test_history.py",
+        (
+            Edit(
+                "warpd.service.history:History._point_at",
+                'before.get("since_s", now) if before.get("number") == number else now',
+                "now",
             ),
         ),
     ),

@@ -133,3 +133,12 @@ def test_a_method_that_there_is_not(gateway: Served) -> None:
 def test_a_text_that_no_file_can_hold_is_refused(gateway: Served) -> None:
     body = {"endpoint": "yankee/e1", "reason": "half a \ud800 pair"}
     assert gateway.ask("POST", "/v1/suspensions", body=body).status == 400
+
+
+def test_what_is_looked_at_is_as_described(gateway: Served) -> None:
+    """Every route that is only read, by its connection, which checks the answer."""
+    paths = [route.path for route in ROUTES if route.method == "GET" and "{" not in route.path]
+    query = {"/v1/events": "?follow=0", "/v1/explain": "?endpoint=yankee/e1&target=192.0.2.1"}
+    statuses = {path: gateway.ask("GET", path + query.get(path, "")).status for path in paths}
+    assert len(paths) > 15
+    assert set(statuses.values()) == {200}, statuses
