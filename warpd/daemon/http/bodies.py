@@ -10,7 +10,7 @@ from warpd.clients import DEFAULT, FORMATS
 from warpd.daemon.http.change_requests import WITHIN, Body, Name
 from warpd.service.credentials import DAYS_DEFAULT, DAYS_MAX
 from warpd.service.rights import ROLES
-from warpd.service.users import NAME
+from warpd.service.users import GLOB, NAME
 
 NUMBER_MAX: Final = 999_999_999  # of an entry of the history
 SECRET_MAX: Final = 1024  # characters of a password, a code or a link's secret
@@ -24,6 +24,7 @@ MINUTES_MAX: Final = 24 * 60
 # in words of its own.
 Secret = Annotated[str, Field(max_length=SECRET_MAX)]
 Reason = Annotated[str, Field(max_length=REASON_MAX, json_schema_extra={"pattern": r"[!-~]"})]
+Glob = Annotated[str, Field(json_schema_extra={"pattern": f"^(?:{GLOB.pattern})$"})]
 EndpointName = Annotated[
     str,
     Field(max_length=200, json_schema_extra={"pattern": "^[a-z0-9-]+/[a-z0-9-]+$"}),
@@ -112,7 +113,7 @@ class TokenBody(Body):
 
     name: Annotated[str, Field(json_schema_extra={"pattern": f"^(?:{NAME.pattern})$"})]
     role: Annotated[str, Field(json_schema_extra={"enum": list(ROLES)})]
-    networks: Annotated[list[Name], Field(min_length=1, max_length=GLOBS_MAX)] = STARS
+    networks: Annotated[list[Glob], Field(min_length=1, max_length=GLOBS_MAX)] = STARS
     days: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": DAYS_MAX})] = (
         DAYS_DEFAULT
     )
