@@ -12,7 +12,7 @@ from tests.unit.daemon.http.gateway import Gateway, served
 from tests.unit.daemon.http.test_changes import TEXT
 from warpd.daemon.http.routes import ROUTES
 
-FILLED = {"network": "corp", "endpoint": "laptop-2", "number": "1"}
+FILLED = {"network": "corp", "endpoint": "laptop-2", "number": "1", "older": "1", "newer": "1"}
 QUERIES = {"/v1/events": "?follow=0", "/v1/explain": "?endpoint=corp/laptop-2&target=192.0.2.1"}
 
 
