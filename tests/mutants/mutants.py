@@ -38,6 +38,7 @@ RIGHTS_OF_ROUTES = "tests/unit/daemon/http/test_rights_of_routes.py"
 ROLES = "tests/unit/service/test_rights.py"
 TOKENS = "tests/unit/store/test_tokens.py"
 SESSIONS = "tests/unit/daemon/http/test_sessions.py"
+PROVIDER = "tests/unit/web/test_provider.py"
 ONE_TIME_LINKS = "tests/unit/daemon/http/test_links.py"
 EXPORTS = "tests/unit/daemon/http/test_exports.py"
 SUSPENDING = "tests/unit/daemon/http/test_suspending.py"
@@ -1939,6 +1940,62 @@ else:
                 "warpd.daemon.http.kept_links:Links.end",
                 "link.id == name and identity.sees(link.wish.network)",
                 "link.id == name",
+            ),
+        ),
+    ),
+    Mutant(
+        "the provider's token for another program signs in here",
+        PROVIDER,
+        (
+            Edit(
+                "warpd.service.oidc:_is_for",
+                "audience != client_id and audience != [client_id]",
+                "client_id not in (audience or ())",
+            ),
+        ),
+    ),
+    Mutant(
+        "an address that the provider has not verified names a user",
+        PROVIDER,
+        (
+            Edit(
+                "warpd.service.oidc:user_of",
+                "settings.user_claim != 'email' or claims.get('email_verified') is True",
+                "True",
+            ),
+        ),
+    ),
+    Mutant(
+        "the provider's token of another sign-in is good",
+        PROVIDER,
+        (
+            Edit(
+                "warpd.service.oidc:problem_of",
+                "_is_same(claims.get('nonce'), nonce)",
+                "'nonce' in claims",
+            ),
+        ),
+    ),
+    Mutant(
+        "any key of the provider will do, whatever the token names",
+        PROVIDER,
+        (
+            Edit(
+                "warpd.oidc.exchange:verified",
+                "jwt.decode(token, signers, algorithms=list(ALGORITHMS))",
+                "jwt.decode(token, signers.keys[0], algorithms=list(ALGORITHMS))",
+            ),
+        ),
+    ),
+    Mutant(
+        "an answer of the provider that another browser has begun is taken",
+        PROVIDER,
+        (
+            Edit(
+                "warpd.web.provider:proof",
+                "bool(seed) and hmac.compare_digest(query.get('state', '').encode(),"
+                " derived(seed, 'state').encode())",
+                "bool(seed) and bool(query.get('state'))",
             ),
         ),
     ),
