@@ -12,6 +12,8 @@ from markupsafe import Markup
 from warpd.web.catalogue import TEXT
 from warpd.web.summary import TONES, bytes_text, clock_text, duration_text, time_text
 
+ROWS_MAX: Final = 200  # of a list of changes; what is left out is counted
+STEPS_MAX: Final = 1000  # of a plan
 FOLDER: Final = Path(__file__).with_name("templates")
 
 
@@ -39,7 +41,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals.update(t=text, tone=TONES.__getitem__)
+    made.globals.update(t=text, tone=TONES.__getitem__, rows_max=ROWS_MAX, steps_max=STEPS_MAX)
     made.filters.update(
         size=bytes_text,
         duration=duration_text,

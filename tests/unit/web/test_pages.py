@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from tests.unit.web.recorded import answers
+from tests.unit.web.recorded import answers, serving
+from tests.unit.web.visitor import Visitor
 from warpd.daemon.http.endpoints import STATES
 from warpd.web import catalogue, listing, picture, rendering, summary, wizards
 from warpd.web.frame import frame_of
@@ -255,3 +256,20 @@ def test_an_endpoint_is_set_to_what_the_form_says_otherwise() -> None:
 def test_risks_are_agreed_to_one_by_one() -> None:
     form = {"agree.mass-removal": "on", "digest": "x", "agree.moves": "on"}
     assert wizards.agreed(form) == ["mass-removal", "moves"]
+
+
+def test_a_large_plan_is_shown_in_part_and_what_goes_comes_first(
+    daemon: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = daemon["/v1/plan"]
+    row = {**plan["overview"][0], "details": [], "reason": ""}
+    added = [{**row, "action": "create", "network": f"new-{number}"} for number in range(5000)]
+    gone = [{**row, "action": "delete", "network": f"gone-{number}"} for number in range(3)]
+    steps = [{**plan["steps"][0], "label": f"step-{number}"} for number in range(20_000)]
+    stale = [f"corp/device-{number}" for number in range(5000)]
+    large = {**plan, "overview": added + gone, "steps": steps, "stale_configs": stale}
+    with serving(tmp_path / "sock", {**daemon, "/v1/plan": large}):
+        page = Visitor(tmp_path / "sock").get("/plan")
+    assert page.status == 200 and len(page.text) < 400_000
+    assert page.text.index("gone-2") < page.text.index("new-0")
+    assert all(f"and {count} more" in page.text for count in (4800, 19_000))
