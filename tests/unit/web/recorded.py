@@ -7,6 +7,7 @@ something, reasons, foreign objects) is replaced, so that a test sees every page
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -181,7 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(404 if found is None else 200)
         self.send_header("content-length", str(len(body.encode())))
         self.end_headers()
-        self.wfile.write(body.encode())
+        with contextlib.suppress(BrokenPipeError):  # it is not read to its end
+            self.wfile.write(body.encode())
 
     do_POST = do_GET
 

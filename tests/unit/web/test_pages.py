@@ -14,7 +14,7 @@ import pytest
 from tests.unit.web.recorded import answers, serving
 from tests.unit.web.visitor import Visitor
 from warpd.daemon.http.endpoints import STATES
-from warpd.web import catalogue, listing, picture, rendering, summary, wizards
+from warpd.web import catalogue, daemon_client, listing, picture, rendering, summary, wizards
 from warpd.web.frame import frame_of
 from warpd.web.happenings import happenings
 from warpd.web.listing import Search
@@ -265,11 +265,21 @@ def test_a_large_plan_is_shown_in_part_and_what_goes_comes_first(
     row = {**plan["overview"][0], "details": [], "reason": ""}
     added = [{**row, "action": "create", "network": f"new-{number}"} for number in range(5000)]
     gone = [{**row, "action": "delete", "network": f"gone-{number}"} for number in range(3)]
-    steps = [{**plan["steps"][0], "label": f"step-{number}"} for number in range(20_000)]
+    steps = [{**plan["steps"][0], "label": f"step-{number}"} for number in range(3000)]
     stale = [f"corp/device-{number}" for number in range(5000)]
     large = {**plan, "overview": added + gone, "steps": steps, "stale_configs": stale}
     with serving(tmp_path / "sock", {**daemon, "/v1/plan": large}):
         page = Visitor(tmp_path / "sock").get("/plan")
     assert page.status == 200 and len(page.text) < 400_000
     assert page.text.index("gone-2") < page.text.index("new-0")
-    assert all(f"and {count} more" in page.text for count in (4800, 19_000))
+    assert all(f"and {count} more" in page.text for count in (4800, 2000))
+
+
+def test_an_answer_that_is_too_large_is_not_read(daemon: dict[str, Any], tmp_path: Path) -> None:
+    """It would take more memory than the unit has, and with it the pages of everybody."""
+    large = {**daemon["/v1/plan"], "warnings": ["x" * daemon_client.ANSWER_MAX]}
+    with serving(tmp_path / "sock", {**daemon, "/v1/plan": large}):
+        visitor = Visitor(tmp_path / "sock")
+        page = visitor.get("/plan")
+        assert page.status == 503 and "too large for a page" in page.text
+        assert "warpctl" in page.text and visitor.get("/history").status == 200
