@@ -31,6 +31,7 @@ PRIVATE_FILE = "tests/unit/store/test_private_file.py"
 RANGES = "tests/unit/networks/test_special_ranges.py"
 LINKS = "tests/live/test_links_of_others.py"
 FLUSH = "tests/packets/test_under_fire.py"
+IN_FORCE = "tests/unit/networks/test_in_force.py"
 INCREMENTAL = "tests/laws/test_incremental_laws.py"
 SUSPENSIONS = "tests/laws/test_suspension_laws.py"
 SUSPENDED = "tests/unit/daemon/test_suspended.py"
@@ -1637,7 +1638,7 @@ else:
     ),
     Mutant(
         "an endpoint that expires stays connected",
-        INCREMENTAL,
+        IN_FORCE,
         (
             Edit(
                 "warpd.networks.resolved:is_in_force",
