@@ -20,7 +20,7 @@ from typing import Final
 from warpd import __version__
 from warpd.errors import WarpError
 from warpd.notify.delivery import Outbox
-from warpd.notify.settings import PREFIX, read_settings
+from warpd.notify.settings import PREFIX, read_webhooks
 from warpd.service import client
 from warpd.store.private_file import write_private
 
@@ -40,7 +40,7 @@ def main() -> None:
         print(PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
         return
     try:
-        settings = read_settings(Path(chosen.config))
+        settings = read_webhooks(Path(chosen.config))
     except WarpError as failure:
         say(f"error: {failure}")
         sys.exit(failure.exit_code)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-import yaml  # type: ignore[import-untyped]  # it ships no types
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from warpd.errors import EXIT_INVALID, WarpError
+from warpd.service.unit_settings import UnitSettings, read_settings
 
 PREFIX: Final = "whsec_"
 SECRET_MIN, SECRET_MAX = 24, 64  # bytes, as the Standard Webhooks specification says
@@ -46,11 +45,7 @@ def _is_here(host: str) -> bool:
         return False
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class Webhook(_Model):
+class Webhook(UnitSettings):
     """One receiver.
 
     - `secret`: what its messages are signed with.
@@ -75,29 +70,14 @@ class Webhook(_Model):
         return base64.b64decode(self.secret.removeprefix(PREFIX))
 
 
-class Settings(_Model):
+class Settings(UnitSettings):
     webhooks: Annotated[list[Webhook], Field(min_length=1, max_length=32)]
 
 
-def read_settings(path: Path) -> Settings:
+def read_webhooks(path: Path) -> Settings:
     """Read the file; no secret is ever in a message.
 
     Raises:
         WarpError: it cannot be read, or is wrong.
     """
-    try:
-        return Settings.model_validate(yaml.safe_load(path.read_bytes()))
-    except ValidationError as failure:
-        lines = (f"{_where(item['loc'])}: {item['msg']}" for item in failure.errors())
-        text = "; ".join(lines)
-    except yaml.YAMLError as failure:
-        mark = getattr(failure, "problem_mark", None)
-        text = f"line {mark.line + 1}: is no YAML" if mark is not None else "is no YAML"
-    except OSError as failure:
-        text = str(failure.strerror)
-    hint = "see docs/daemon.md, Webhooks"
-    raise WarpError(f"{path}: {text}", who="operator", exit_code=EXIT_INVALID, hint=hint)
-
-
-def _where(path: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, path)) or "the file"
+    return read_settings(path, Settings, "see docs/daemon.md, Webhooks")

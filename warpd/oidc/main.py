@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, Final
 from warpd import __version__
 from warpd.errors import WarpError
 from warpd.oidc.exchange import claims_by_code
-from warpd.service.oidc import DEFAULT_OIDC, SETTINGS, read_settings
+from warpd.service.oidc import DEFAULT_OIDC, SETTINGS, read_provider
+from warpd.service.unit_settings import credential
 
 REQUEST_MAX: Final = 64 * 1024  # bytes
 FIELDS: Final = frozenset({"code", "code_verifier", "redirect_uri"})
@@ -36,7 +37,7 @@ def answer_to(stream: BinaryIO, folder: Path) -> dict[str, Any]:
     """Read the request up to the end of its line, and ask the provider."""
     try:
         fields = _fields(stream.readline(REQUEST_MAX))
-        settings = read_settings(_credential(folder, SETTINGS))
+        settings = read_provider(credential(folder, "oidc", SETTINGS))
         return {"claims": claims_by_code(settings, fields, _secret(folder))}
     except WarpError as failure:
         return {"error": failure.message}
@@ -59,17 +60,11 @@ def _fields(raw: bytes) -> dict[str, str]:
 def _secret(folder: Path) -> str:
     """Of this client; "" where there is none. Raises: WarpError."""
     try:
-        return _credential(folder, SECRET).read_text(encoding="utf-8").strip()
+        return credential(folder, "oidc", SECRET).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as failure:
         raise WarpError(f"{SECRET}: {failure}", code="oidc", who="operator") from None
-
-
-def _credential(folder: Path, name: str) -> Path:
-    """A file of the folder; systemd puts its name before those of a folder (LoadCredential=)."""
-    ours = folder / f"oidc_{name}"
-    return ours if ours.exists() else folder / name
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from typing import Final
 from warpd.errors import Busy, WarpError
 from warpd.intent.git_command import GitCommand
 from warpd.propose.settings import HINT, RemoteSettings
+from warpd.service.unit_settings import credential
 from warpd.store.file_lock import take
 
 FETCHED: Final = "refs/warpd/target"
@@ -63,12 +64,9 @@ class UnitFolders:
     credentials: Path
     state: Path
 
-    def credential(self, name: str) -> Path | None:
-        """The file, where it is there. systemd hands the files of a folder on as FOLDER_FILE."""
-        for path in (self.credentials / name, self.credentials / f"propose_{name}"):
-            if path.exists():
-                return path
-        return None
+    def credential(self, name: str) -> Path:
+        """A file of the credentials, whether it is there or not."""
+        return credential(self.credentials, "propose", name)
 
 
 def push(
@@ -166,7 +164,7 @@ def _environment(settings: RemoteSettings, folders: UnitFolders) -> dict[str, st
         "GIT_SSH_COMMAND": shlex.join(_ssh(folders)),
     }
     token = folders.credential(TOKEN)
-    if token is not None:
+    if token.exists():
         # The helper prints what git asks for; the token is in no command line.
         command = (
             f"!f() {{ echo username=warpd; echo password=$(cat {shlex.quote(str(token))}); }}; f"
@@ -182,9 +180,9 @@ def _environment(settings: RemoteSettings, folders: UnitFolders) -> dict[str, st
 def _ssh(folders: UnitFolders) -> Iterator[str]:
     yield from ("ssh", "-F", "none", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes")
     key, hosts = folders.credential(KEY), folders.credential(KNOWN_HOSTS)
-    if key is not None:
+    if key.exists():
         yield from ("-i", str(key), "-oIdentitiesOnly=yes")
-    if hosts is not None:
+    if hosts.exists():
         yield f"-oUserKnownHostsFile={hosts}"
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from warpd import __version__
 from warpd.errors import WarpError
 from warpd.propose.branch import UnitFolders, push
-from warpd.propose.settings import read_settings
+from warpd.propose.settings import read_remote
 
 CREDENTIALS: Final = "/etc/warpd/propose"
 STATE: Final = "/var/lib/warpd-propose"
@@ -53,17 +53,13 @@ def answer_to(stream: BinaryIO, folders: UnitFolders) -> dict[str, Any]:
         if len(raw) > REQUEST_MAX:
             raise WarpError("the change is too large", code="bad-request", who="operator")
         request = ProposeRequest.model_validate_json(raw)
-        settings = read_settings(_settings_file(folders))
+        settings = read_remote(folders.credential("settings.yaml"))
         made = push(settings, folders, request.name, request.title, request.patch.encode())
     except ValidationError:
         return {"error": "this is no request", "code": "bad-request", "hint": ""}
     except WarpError as failure:
         return {"error": failure.message, "code": failure.code, "hint": failure.hint}
     return {"branch": made.branch, "url": made.url, "said": made.said}
-
-
-def _settings_file(folders: UnitFolders) -> Path:
-    return folders.credential("settings.yaml") or folders.credentials / "settings.yaml"
 
 
 def parser() -> argparse.ArgumentParser:

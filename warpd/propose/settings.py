@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import yaml  # type: ignore[import-untyped]  # it ships no types
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
-from warpd.errors import EXIT_INVALID, WarpError
 from warpd.intent.types import GitRef, GitUrl
+from warpd.service.unit_settings import UnitSettings, read_settings
 
 HINT: Final = "see docs/operators-guide.md, Proposing by branches"
 Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}/$")]
 Person = Annotated[str, StringConstraints(pattern=r"^[^<>\x00-\x1f]{1,80} <[^<>\s]{3,120}>$")]
 
 
-class RemoteSettings(BaseModel):
+class RemoteSettings(UnitSettings):
     """One repository.
 
     - `repository`: its URL, without a password.
@@ -26,8 +25,6 @@ class RemoteSettings(BaseModel):
       by AGit, `none` for not at all.
     - `committer`: who has committed; the author is who proposed the change.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     repository: GitUrl
     target: GitRef = "main"
@@ -44,19 +41,6 @@ class RemoteSettings(BaseModel):
         return self.committer.partition(" <")[2].removesuffix(">")
 
 
-def read_settings(path: Path) -> RemoteSettings:
-    """Read the file.
-
-    Raises:
-        WarpError: it cannot be read, or is wrong.
-    """
-    try:
-        return RemoteSettings.model_validate(yaml.safe_load(path.read_bytes()))
-    except ValidationError as failure:
-        rows = failure.errors()
-        text = "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)
-    except yaml.YAMLError:
-        text = "is no YAML"
-    except OSError as failure:
-        text = str(failure.strerror)
-    raise WarpError(f"{path}: {text}", who="operator", exit_code=EXIT_INVALID, hint=HINT)
+def read_remote(path: Path) -> RemoteSettings:
+    """Raises: WarpError: the file cannot be read, or is wrong."""
+    return read_settings(path, RemoteSettings, HINT)

@@ -16,18 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml  # type: ignore[import-untyped]  # it ships no types
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
 )
 
 from warpd.errors import EXIT_INVALID, WarpError
 from warpd.service.rights import ALL_NETWORKS
+from warpd.service.unit_settings import UnitSettings, read_settings
 from warpd.service.users import NAME, check_networks, check_role
 
 DEFAULT_OIDC: Final = Path("/etc/warpd/oidc")
@@ -67,20 +64,16 @@ Url = Annotated[
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class RoleRule(_Settings):
+class RoleRule(UnitSettings):
     """Whose `claim` is, or holds, `value` has this role, in these networks."""
 
     claim: Text
     value: Text
     role: Annotated[str, AfterValidator(_checked_role)]
-    networks: Annotated[list[str], AfterValidator(_checked_networks)] = list(ALL_NETWORKS)
+    networks: Annotated[list[str], AfterValidator(_checked_networks)] = list(ALL_NETWORKS)  # noqa: RUF012  # pydantic copies it
 
 
-class OidcSettings(_Settings):
+class OidcSettings(UnitSettings):
     """One provider.
 
     - `name`: what the page of signing in calls it.
@@ -111,24 +104,13 @@ class OidcUser:
     networks: tuple[str, ...]
 
 
-def read_settings(path: Path) -> OidcSettings:
+def read_provider(path: Path) -> OidcSettings:
     """Read the file.
 
     Raises:
         WarpError: it cannot be read, others can write it, or it is wrong.
     """
-    try:
-        with path.open("rb") as file:
-            _refuse_writable(path, os.fstat(file.fileno()))
-            return OidcSettings.model_validate(yaml.safe_load(file))
-    except ValidationError as failure:
-        rows = failure.errors()
-        text = "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)
-    except yaml.YAMLError:
-        text = "is no YAML"
-    except OSError as failure:
-        text = str(failure.strerror)
-    raise WarpError(f"{path}: {text}", who="operator", exit_code=EXIT_INVALID, hint=HINT)
+    return read_settings(path, OidcSettings, HINT, _refuse_writable)
 
 
 def _refuse_writable(path: Path, seen: os.stat_result) -> None:

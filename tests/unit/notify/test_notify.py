@@ -26,7 +26,7 @@ from warpd.errors import WarpError
 from warpd.notify import delivery
 from warpd.notify.delivery import Outbox, signature
 from warpd.notify.main import Progress
-from warpd.notify.settings import Webhook, read_settings
+from warpd.notify.settings import Webhook, read_webhooks
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KEY = bytes(range(32))
@@ -192,7 +192,7 @@ def test_settings_that_are_wrong(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "notify.yaml"
     path.write_text(text.replace("SECRET", SECRET))
     with pytest.raises(WarpError) as failed:
-        read_settings(path)
+        read_webhooks(path)
     assert told in str(failed.value) and failed.value.exit_code == 4
     assert SECRET not in str(failed.value) and "hunter2" not in str(failed.value)
 
@@ -237,9 +237,9 @@ def test_the_example_lacks_only_its_secrets(tmp_path: Path) -> None:
     path = tmp_path / "notify.yaml"
     path.write_text(text)
     with pytest.raises(WarpError, match="--new-secret"):
-        read_settings(path)
+        read_webhooks(path)
     path.write_text(text.replace("PRINTED-BY-NEW-SECRET", SECRET))
-    assert [one.networks for one in read_settings(path).webhooks] == [["*"], ["cust-*"]]
+    assert [one.networks for one in read_webhooks(path).webhooks] == [["*"], ["cust-*"]]
 
 
 def test_a_new_secret_is_one_that_is_taken(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.unit.web.visitor import ORIGIN, Page, Visitor
 from warpd.daemon.http import oidc
 from warpd.errors import WarpError
 from warpd.oidc.exchange import _StayHere
-from warpd.service.oidc import read_settings
+from warpd.service.oidc import read_provider
 from warpd.service.users import User
 from warpd.web.provider import CALLBACK, COOKIE, START
 from warpd.web.sessions import token_of
@@ -278,10 +278,10 @@ def test_settings_that_make_no_sense_are_refused(
     file = tmp_path / "settings.yaml"
     file.write_text(json.dumps({**Provider(1).settings(), **changed}))
     with pytest.raises(WarpError) as failure:
-        read_settings(file)
+        read_provider(file)
     assert said in failure.value.message
 
 
 def test_the_example_can_be_read() -> None:
-    settings = read_settings(Path(__file__).parents[3] / "examples" / "oidc" / "settings.yaml")
+    settings = read_provider(Path(__file__).parents[3] / "examples" / "oidc" / "settings.yaml")
     assert [rule.role for rule in settings.roles] == ["admin", "operator", "helpdesk"]

@@ -5,18 +5,16 @@ The daemon never speaks to a git server for others, and has no key of one.
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from warpd.daemon.http.helper_socket import ask_unit
 from warpd.daemon.http.messages import HttpError
 
 DEFAULT_PROPOSE: Final = Path("/run/warpd-propose.sock")
 PUSH_S: Final = 120.0
-ANSWER_MAX: Final = 64 * 1024
 WITHOUT: Final = "the patch is there without `branch`; see journalctl -u 'warpd-propose@*'"
 
 
@@ -53,24 +51,14 @@ class Branches:
         if not self.can_push:
             hint = "enable warpd-propose.socket, or propose without `branch`, for a patch"
             raise HttpError(409, "no branches are pushed here", code="no-branches", hint=hint)
-        request = json.dumps({"name": name, "title": title, "patch": patch}).encode() + b"\n"
+        request = {"name": name, "title": title, "patch": patch}
         try:
-            async with asyncio.timeout(PUSH_S):
-                answer = _PushAnswer.model_validate_json(await self._exchange(request))
+            answer = _PushAnswer.model_validate(await ask_unit(self._path, request, PUSH_S))
         except (OSError, TimeoutError) as failure:
             text = f"warpd-propose does not answer: {failure or 'it took too long'}"
             raise HttpError(502, text, code="push", hint=WITHOUT) from None
-        except ValidationError:
+        except ValueError:  # also of pydantic
             raise HttpError(502, "warpd-propose has failed", code="push", hint=WITHOUT) from None
         if answer.error:
             raise HttpError(502, answer.error, code="push", hint=answer.hint or WITHOUT)
         return {"name": answer.branch, "url": answer.url, "said": answer.said}
-
-    async def _exchange(self, request: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(str(self._path), limit=ANSWER_MAX)
-        try:
-            writer.write(request)
-            await writer.drain()
-            return await reader.read(ANSWER_MAX)
-        finally:
-            writer.close()

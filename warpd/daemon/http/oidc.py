@@ -6,8 +6,6 @@ is. It speaks to no server, and neither TLS nor a signed token is parsed with it
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from warpd.daemon.http.bodies import OidcCode
+from warpd.daemon.http.helper_socket import ask_unit
 from warpd.errors import WarpError
 from warpd.service.oidc import (
     DEFAULT_OIDC,
@@ -22,13 +21,12 @@ from warpd.service.oidc import (
     OidcSettings,
     OidcUser,
     problem_of,
-    read_settings,
+    read_provider,
     user_of,
 )
 
 DEFAULT_OIDC_SOCKET: Final = Path("/run/warpd-oidc.sock")
 EXCHANGE_S: Final = 25.0
-ANSWER_MAX: Final = 64 * 1024
 
 Stamp = tuple[int, int, int, int]
 
@@ -54,7 +52,7 @@ class Provider:
 
     def _read(self) -> OidcSettings | None:
         try:
-            return read_settings(self._file)
+            return read_provider(self._file)
         except WarpError as failure:
             self.log.error("nobody signs in by a provider", error=failure.message)
             return None
@@ -80,15 +78,8 @@ class Provider:
     async def _claims(self, asked: OidcCode) -> Any:
         """The claims; None where the provider has refused. Raises: OSError, ValueError."""
         fields = {"code": asked.code, "code_verifier": asked.verifier}
-        request = json.dumps({**fields, "redirect_uri": asked.redirect_uri}).encode() + b"\n"
-        async with asyncio.timeout(EXCHANGE_S):
-            reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=ANSWER_MAX)
-            try:
-                writer.write(request)
-                await writer.drain()
-                answer = json.loads(await reader.readline())
-            finally:
-                writer.close()
+        request = {**fields, "redirect_uri": asked.redirect_uri}
+        answer = await ask_unit(self._socket, request, EXCHANGE_S)
         if "error" in answer:
             self.refuse(str(answer["error"])[:200])
         return answer.get("claims")
