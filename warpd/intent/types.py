@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -553,7 +552,6 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[StrictStr, StringConstraints(max_length=1000)]
 
 
-@functools.lru_cache(256)  # the name of a network is asked for with each of its endpoints
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key by which laptop-2 comes before laptop-10."""
     parts = re.findall(r"\d+|\D+", name)

@@ -15,6 +15,7 @@ import pytest
 
 from warpd.propose.branch import UnitFolders
 from warpd.propose.main import answer_to
+from warpd.propose.settings import read_remote
 from warpd.service.edits import Draft
 from warpd.service.patch import patch_of
 
@@ -202,6 +203,11 @@ def test_wrong_settings_are_named_and_no_value_is_shown(forge: Forge, settings: 
     answer = forge.ask(change())
     assert "settings.yaml" in answer["error"] and settings.split(":")[0] in answer["error"]
     assert "pw@" not in answer["error"]
+
+
+def test_the_example_is_sound() -> None:
+    folder = Path(__file__).parents[3] / "examples" / "propose"
+    assert read_remote(folder / "settings.yaml").forge == "gitlab"
 
 
 def test_the_token_of_a_server_is_in_no_command_line_and_no_config(forge: Forge) -> None:
