@@ -37,6 +37,10 @@ class Line:
         self._descriptor = descriptor
         self._writing = threading.Lock()
 
+    def leave(self) -> None:
+        """Use the descriptor no more: it may soon be another file's."""
+        self._descriptor = -1
+
     def send(self, number: int, piece: bytes = b"") -> None:
         """Raises OSError: the line has ended."""
         with self._writing:
@@ -129,6 +133,7 @@ class Outer:
                 self.is_there.set()
                 threading.Thread(target=self._accept, daemon=True).start()
                 self._line.send(BOTH_ENDS, THERE)
+        self._line.leave()
 
     def end(self) -> None:
         """Let the inner end end."""
@@ -151,9 +156,9 @@ def run_inner(
     line.send(BOTH_ENDS, THERE)
     while (frame := line.receive()) is not None:
         number, piece = frame
+        if number == BOTH_ENDS and not piece:
+            break
         if number == BOTH_ENDS:
-            if not piece:
-                return
             is_listened()
             continue
         if piece and not connections.has(number):
@@ -163,6 +168,7 @@ def run_inner(
                 line.send(number)
                 continue
         connections.take(number, piece)
+    line.leave()
 
 
 def opened(name: str) -> int:

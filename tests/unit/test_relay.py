@@ -28,7 +28,8 @@ class Relay:
         self.is_listened = threading.Event()
         self.inner = threading.Thread(target=self._inner, daemon=True)
         threading.Thread(target=self._echo_all, daemon=True).start()
-        threading.Thread(target=self.outer.run, daemon=True).start()
+        self.outer_thread = threading.Thread(target=self.outer.run, daemon=True)
+        self.outer_thread.start()
 
     def _inner(self) -> None:
         line = Line(self.pair[1].fileno())
@@ -57,8 +58,10 @@ class Relay:
         assert self.is_listened.wait(60)
 
     def close(self) -> None:
+        """Both ends are over before the descriptors are closed, which the next test gets again."""
         self.pair[0].shutdown(socket.SHUT_RDWR)
         self.inner.join(60)
+        self.outer_thread.join(60)
         # A thread waits in `accept` of each: only a shutdown wakes it.
         for sock in (self.server, self.listener):
             with contextlib.suppress(OSError):  # a test has done so
