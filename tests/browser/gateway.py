@@ -94,6 +94,8 @@ def main(options: Options) -> None:
     )
     session, self_pipe = Session(options.config, options.state_dir), SelfPipe()
     daemon = assemble(kernel, self_pipe, session, SILENT_LOG, options.interval_s)
+    if session.checkout is not None:
+        session.checkout.pull()
     daemon.publisher.sampler = after_a_day(session.read().intent)
     keep(daemon, options, self_pipe, SILENT_LOG)
 
