@@ -124,12 +124,8 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def wakes(self) -> int:
-        """Voluntary switches of all its threads."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return sum(
-            int((task / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0])
-            for task in tasks
-        )
+        """Voluntary switches of all its threads; one that ends meanwhile is left out."""
+        return sum(_switches(task) for task in Path(f"/proc/{self.pid}/task").iterdir())
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -151,3 +147,9 @@ class Daemon:
                 f"waited {deadline_s} s for {what}\n{self.log_file.read_text()[-3000:]}"
             )
             time.sleep(0.03)
+
+
+def _switches(task: Path) -> int:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int((task / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0])
+    return 0
