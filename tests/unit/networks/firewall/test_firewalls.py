@@ -272,6 +272,18 @@ def test_networks_do_not_meet_in_the_root(mode: str) -> None:
         assert sum(what in text for text in stopped) == 1, what
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_connection_that_began_without_nat_ends_before_anything_is_let_out(mode: str) -> None:
+    """NAT looks at the first packet of a connection only; the check is for both families."""
+    found = 0
+    for rules in chains(guards(mode)[f"{mode[0]}-web"]).values():
+        for number, rule in enumerate(rules):
+            if "untranslated" in rule["comment"] and {"drop": None} in rule["expr"]:
+                found += "snat" in json.dumps(rule["expr"])
+                assert not any({"accept": None} in before["expr"] for before in rules[:number])
+    assert found == 2
+
+
 def root_guard(mode: str) -> NftTable:
     return next(item for item in compiled(mode).shared if isinstance(item, NftTable))
 
