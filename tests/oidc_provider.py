@@ -11,8 +11,6 @@ import hashlib
 import json
 import secrets
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +22,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from tests.unit_socket import by_process, listening
 from warpd.oidc.main import answer_to
 
 CLIENT = "warpd"
@@ -145,37 +144,12 @@ def provider() -> Iterator[Provider]:
 @contextlib.contextmanager
 def oidc_unit(folder: Path, as_processes: bool = False) -> Iterator[Path]:
     """Answer at `oidc.sock` in the folder, by what `oidc/` has; what is yielded is the socket."""
-    path = folder / "oidc.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        answer = _by_process if as_processes else _here
-        unit = threading.Thread(target=_serve, args=(listener, folder / "oidc", answer))
-        unit.start()
-        try:
-            yield path
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            unit.join(60)
-
-
-def _serve(
-    listener: socket.socket, folder: Path, answer: Callable[[socket.socket, Path], None]
-) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        with connection:
-            answer(connection, folder)
+    path, settings = folder / "oidc.sock", folder / "oidc"
+    process = by_process("warpd.oidc.main", ["--credentials", str(settings)])
+    with listening(path, process if as_processes else lambda it: _here(it, settings)):
+        yield path
 
 
 def _here(connection: socket.socket, folder: Path) -> None:
     with connection.makefile("rb") as stream:
         connection.sendall(json.dumps(answer_to(stream, folder)).encode() + b"\n")
-
-
-def _by_process(connection: socket.socket, folder: Path) -> None:
-    command = (sys.executable, "-m", "warpd.oidc.main", "--credentials", str(folder))
-    subprocess.run(command, stdin=connection, stdout=connection, timeout=60, check=False)

@@ -8,6 +8,7 @@ same bytes.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
 import re
@@ -175,78 +176,82 @@ def warpd_page() -> Iterator[str]:
     yield "warpctl(1), warp.yaml(5), /usr/share/doc/warpd/docs/daemon.md"
 
 
-def notify_page() -> Iterator[str]:
-    yield from heading("warpd-notify", 8, "send events of warpd to webhooks")
+def program_page(
+    name: str,
+    purpose: str,
+    description: str,
+    options: argparse.ArgumentParser,
+    see_also: str,
+    files: tuple[tuple[str, str], ...] = (),
+) -> Iterator[str]:
+    """The page of a program that systemd starts."""
+    yield from heading(name, 8, purpose)
     yield ".SH SYNOPSIS"
-    yield f"{bold('warpd-notify')} [options]"
+    yield f"{bold(name)} [options]"
     yield ".SH DESCRIPTION"
-    yield from paragraphs(
+    yield from paragraphs(description)
+    yield ".SH OPTIONS"
+    yield from tagged(tuple(daemon_option(action) for action in options._actions))
+    if files:
+        yield ".SH FILES"
+        yield from named(files)
+    yield ".SH SEE ALSO"
+    yield see_also
+
+
+def notify_page() -> Iterator[str]:
+    yield from program_page(
+        "warpd-notify",
+        "send events of warpd to webhooks",
         "warpd-notify reads the events of warpd(8) from its control socket and sends each to the"
         " webhooks of /etc/warpd/notify.yaml: signed, in order, and again where a receiver does not"
-        " answer. warpd never waits for it."
+        " answer. warpd never waits for it.",
+        notify_parser(),
+        "warpd(8), /usr/share/doc/warpd/docs/daemon.md, /usr/share/warpd/examples/webhooks",
     )
-    yield ".SH OPTIONS"
-    yield from tagged(tuple(daemon_option(action) for action in notify_parser()._actions))
-    yield ".SH SEE ALSO"
-    yield "warpd(8), /usr/share/doc/warpd/docs/daemon.md, /usr/share/warpd/examples/webhooks"
 
 
 def propose_page() -> Iterator[str]:
-    yield from heading("warpd-propose", 8, "push a proposed change of the YAML as a branch")
-    yield ".SH SYNOPSIS"
-    yield f"{bold('warpd-propose')} [options]"
-    yield ".SH DESCRIPTION"
-    yield from paragraphs(
+    yield from program_page(
+        "warpd-propose",
+        "push a proposed change of the YAML as a branch",
         "systemd starts warpd-propose for each connection to warpd-propose.socket. It reads one"
         " request of warpd(8), makes a commit of the patch on top of the target branch, pushes it,"
         " and answers with the name of the branch. It alone has the key of the git server;"
-        " /etc/warpd/propose/settings.yaml names the repository."
+        " /etc/warpd/propose/settings.yaml names the repository.",
+        propose_parser(),
+        "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/propose",
     )
-    yield ".SH OPTIONS"
-    yield from tagged(tuple(daemon_option(action) for action in propose_parser()._actions))
-    yield ".SH SEE ALSO"
-    yield "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/propose"
 
 
 def web_page() -> Iterator[str]:
-    yield from heading("warpd-web", 8, "the dashboard of a warpd gateway")
-    yield ".SH SYNOPSIS"
-    yield f"{bold('warpd-web')} [options]"
-    yield ".SH DESCRIPTION"
-    yield from paragraphs(
+    yield from program_page(
+        "warpd-web",
+        "the dashboard of a warpd gateway",
         "warpd-web shows a gateway in a browser. It has no right of its own: what a page asks for,"
         " warpd(8) answers to the user who has signed in. Nothing listens before `warpctl web init`"
         " and `systemctl enable --now warpd-web.socket`; `warpctl web login` prints a link that"
-        " signs in once."
-    )
-    yield ".SH OPTIONS"
-    yield from tagged(tuple(daemon_option(action) for action in web_parser({})._actions))
-    yield ".SH FILES"
-    yield from named(
+        " signs in once.",
+        web_parser({}),
+        "warpctl(1), warpd(8), /usr/share/doc/warpd/docs/operators-guide.md",
         (
             ("/etc/warpd/web.env", "WARPD_WEB_ORIGINS: the addresses by which browsers come"),
             ("/etc/warpd/web", "the certificate and its key; systemd reads them for warpd-web"),
-        )
+        ),
     )
-    yield ".SH SEE ALSO"
-    yield "warpctl(1), warpd(8), /usr/share/doc/warpd/docs/operators-guide.md"
 
 
 def oidc_page() -> Iterator[str]:
-    yield from heading("warpd-oidc", 8, "ask a provider of OpenID Connect who somebody is")
-    yield ".SH SYNOPSIS"
-    yield f"{bold('warpd-oidc')} [options]"
-    yield ".SH DESCRIPTION"
-    yield from paragraphs(
+    yield from program_page(
+        "warpd-oidc",
+        "ask a provider of OpenID Connect who somebody is",
         "systemd starts warpd-oidc for each connection to warpd-oidc.socket. It reads one request"
         " of warpd(8), exchanges the code of a sign-in for an id token, and answers with the claims"
         " of that token when the provider has signed it. It alone has the secret of the client;"
-        " /etc/warpd/oidc/settings.yaml names the provider."
+        " /etc/warpd/oidc/settings.yaml names the provider.",
+        oidc_parser(),
+        "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/oidc",
     )
-    yield ".SH OPTIONS"
-    yield from tagged(tuple(daemon_option(action) for action in oidc_parser()._actions))
-    yield ".SH SEE ALSO"
-    yield "warpd(8), /usr/share/doc/warpd/docs/operators-guide.md, /usr/share/warpd/examples/oidc"
 
 
 def daemon_option(action: Any) -> tuple[str, str]:
