@@ -1407,7 +1407,7 @@ else:
         ON_RECORD,
         (
             Edit(
-                "warpd.store.state_folder:Store.exports_before",
+                "warpd.store.export_log:rows_before",
                 "max(number - 1, 0)",
                 "max(number, 0)",
             ),

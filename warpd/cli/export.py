@@ -21,7 +21,6 @@ from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.output import Format
 from warpd.clients import DEFAULT, FORMATS, qr
-from warpd.clients.config import ClientConfig
 from warpd.clients.current import known_as
 from warpd.clients.files import split
 from warpd.errors import WarpError
@@ -30,7 +29,7 @@ from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
-from warpd.service.exports import ExportRequest, export, refuse
+from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION
 from warpd.service.workspace import LoadedIntent, Session, live_kernel
@@ -134,7 +133,8 @@ class Destination:
 def _one(session: Session, read: LoadedIntent, request: ExportRequest, to: Destination) -> None:
     """Export one config."""
     refuse(request, to.out)
-    config, text = _make(session, read, request)
+    made = _make(session, read, request)
+    config, text = made.config, made.text
     if to.image is not None:
         write_private(to.image, qr.image(config, text, to.image.suffix))
     if to.out is not None:
@@ -214,7 +214,7 @@ def _files(
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         target = session.commit(read)
         for wish in wishes:
-            _made, text = export(session.store, target, host, wish, user())
+            text = export(session.store, target, host, wish, user()).text
             where = f"{wish.network}/{wish.endpoint}"
             if FORMATS[wish.style].in_files:
                 for name, body in split(text).items():
@@ -230,7 +230,7 @@ def _into_folder(out: Path, files: Mapping[str, str]) -> None:
         write_private(file, body.encode())
 
 
-def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> tuple[ClientConfig, str]:
+def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> ExportedConfig:
     """Make a config and its text, and record that this user has exported it."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):

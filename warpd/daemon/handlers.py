@@ -274,16 +274,16 @@ def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, An
     split_name(target, f"{wish.network}/{wish.endpoint}")
     store = reconciler.session.store
     with store.writer(command="warpd (asked)"):
-        config, text = exports.export(store, target, reconciler.host or Host(), wish, by)
-    reconciler.report.exported(wish, config.version, by)
+        made = exports.export(store, target, reconciler.host or Host(), wish, by)
+    reconciler.report.exported(wish, made.config.version, by, made.chain)
     return {
         "version": VERSION,
         "network": wish.network,
         "endpoint": wish.endpoint,
         "format": wish.style,
         "file": f"{wish.endpoint}.{FORMATS[wish.style].suffix}",
-        "config": text,
-        "config_version": config.version,
+        "config": made.text,
+        "config_version": made.config.version,
     }
 
 

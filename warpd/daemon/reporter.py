@@ -97,11 +97,11 @@ class Reporter:
     def rolled_back(self, number: int, complete: bool) -> None:
         self.event("rollback", number=number, complete=complete)
 
-    def exported(self, wish: ExportRequest, version: int, by: str) -> None:
-        """Somebody took a config; `version` is its number."""
+    def exported(self, wish: ExportRequest, version: int, by: str, chain: str) -> None:
+        """Somebody took a config; `version` is its number, `chain` that of the log of exports."""
         about = {"network": wish.network, "endpoint": wish.endpoint, "config_version": version}
         more = {"format": wish.style, "by": by, "reason": wish.reason}
-        self.log.info("config handed out", **about, **more)
+        self.log.info("config handed out", **about, **more, chain=chain)
         self.event("exported", **about, **more)
 
     # -- suspensions

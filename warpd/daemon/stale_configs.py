@@ -19,7 +19,8 @@ from warpd.daemon.mailbox import Mailbox
 from warpd.errors import WarpError
 from warpd.kernel.state import Host
 from warpd.reconcile.engine import Target
-from warpd.store.state_folder import EXPORTS, VERSIONS, Store
+from warpd.store import export_log
+from warpd.store.state_folder import VERSIONS, Store
 
 PAUSE_S: Final = 0.002  # after each endpoint
 
@@ -45,7 +46,7 @@ class StaleConfigs:
         """Count again, where something has changed since; while a count is under way, the next
         pass does.
         """
-        exported = self._store.stamp(VERSIONS), self._store.stamp(EXPORTS)
+        exported = self._store.stamp(VERSIONS), self._store.stamp(export_log.FILE)
         inputs = _dialled(target, host), host.uplink_mtu, *exported
         if self._is_busy or (target is self._target and inputs == self._inputs):
             return

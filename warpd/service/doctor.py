@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from warpd import naming
 from warpd.allocation.model import Allocations
+from warpd.errors import WarpError
 from warpd.intent.model import Intent
 from warpd.kernel.api import Dump, DumpError
 from warpd.kernel.kinds.wireguard import WireguardDevice
@@ -34,6 +35,8 @@ from warpd.service.views.advice import (
     uplink_warnings,
 )
 from warpd.service.views.overview import CONNECTED_S
+from warpd.store import export_log
+from warpd.store.state_folder import Store
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -103,6 +106,21 @@ def examine(
 def _conditions(found: Iterable[Condition]) -> Iterator[Check]:
     for item in found:
         yield Check(item.code, "fail" if item.severity == "error" else "warn", item.text, item.hint)
+
+
+def exports_log(store: Store) -> Iterator[Check]:
+    """Whether the log of exports is what was written; nothing where it cannot be read."""
+    try:
+        altered = export_log.first_altered(store.export_log_text())
+    except WarpError:
+        return
+    if altered is None:
+        yield Check("exports", "ok", "the log of exports is whole")
+        return
+    path = store.folder / export_log.FILE
+    text = f"{path} was altered before line {altered}"
+    hint = "compare it with a backup, and with `config handed out` in the daemon's log"
+    yield Check("exports", "fail", text, hint)
 
 
 def _yaml(intent: Intent | None) -> Iterator[Check]:

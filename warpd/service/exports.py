@@ -108,9 +108,24 @@ def _is_port(name: str) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedConfig:
+    """A config that somebody took.
+
+    Attributes:
+        config: with its version.
+        text: in the format that was wanted.
+        chain: of the log of exports, up to this one.
+    """
+
+    config: ClientConfig
+    text: str
+    chain: str
+
+
 def export(
     store: Store, target: Target, host: Host, wish: ExportRequest, by: str
-) -> tuple[ClientConfig, str]:
+) -> ExportedConfig:
     """Make a config with its version, and write down that `by` took it; inside `store.writer`.
 
     Raises:
@@ -121,5 +136,5 @@ def export(
     if wish.lan_port is not None:
         made = made.with_port(wish.lan_port)
     numbered, text = store.versioned(made, wish.text)
-    store.log_export(numbered, numbered.version, wish.style, by, wish.reason)
-    return numbered, text
+    chain = store.log_export(numbered, numbered.version, wish.style, by, wish.reason)
+    return ExportedConfig(numbered, text, chain)

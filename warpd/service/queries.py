@@ -31,7 +31,7 @@ from warpd.reconcile.incremental import planned_run
 from warpd.reconcile.plan import digest
 from warpd.service.commitment import has_devices, last_read, refuse_lost_state
 from warpd.service.conditions import Condition, conditions, merged
-from warpd.service.doctor import examine
+from warpd.service.doctor import examine, exports_log
 from warpd.service.endpoint_session import (
     EndpointSession,
     absence,
@@ -167,6 +167,7 @@ def examined(
         checked = read or last_read(session)
     intent = checked.intent if checked is not None else None
     checks = examine(intent, checked.allocations if checked is not None else allocations, current)
+    checks += exports_log(session.store)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}
 
 

@@ -28,7 +28,7 @@ from warpd.allocation.model import Allocations
 from warpd.errors import Busy, WarpError
 from warpd.keys import derivation
 from warpd.keys.derivation import KEY_BYTES, Secret
-from warpd.store import file_lock
+from warpd.store import export_log, file_lock
 from warpd.store.atomic_file import put, sync_folder, write_synced
 
 ALLOCATIONS: Final = "allocations.json"
@@ -36,7 +36,6 @@ ALLOCATIONS_BEFORE: Final = "grants.json"  # their former name: read, and replac
 VERSIONS: Final = "configs.json"
 MASTER: Final = "master.key"
 MASKED: Final = "configs"
-EXPORTS: Final = "exports.log"
 HISTORY: Final = "history"  # what was applied, a document each
 IN_FORCE: Final = "in-force.json"  # which of them is
 LOCK: Final = "lock"
@@ -257,13 +256,18 @@ class Store:
 
     def history(self, network: str, endpoint: str) -> list[dict[str, Any]]:
         rows = self.versions().configs.get(f"{network}/{endpoint}", ())
-        exports = self._exports(network, endpoint)
+        name = f"{network}/{endpoint}"
+        exports = [row for row in export_log.rows(self.export_log_text()) if row.known_as == name]
         return [
             {
                 "version": row.version,
                 "date": row.date,
                 "exported": row.exported,
-                "exports": [each for number, each in exports if number == row.version],
+                "exports": [
+                    {"time": each.time, "user": each.user, "format": each.style}
+                    for each in exports
+                    if each.version == row.version
+                ],
             }
             for row in rows
         ]
@@ -297,9 +301,14 @@ class Store:
 
     def log_export(
         self, config: VersionedConfig, version: int, style: str, user: str, reason: str = ""
-    ) -> None:
-        """Who took which version, when, in which format and why: a line of JSON at the end of a
-        file that only grows.
+    ) -> str:
+        """Write down who took which version, when, in which format and why.
+
+        Returns:
+            The chain of the log of exports up to this one.
+
+        Raises:
+            WarpError: it cannot be written down.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         names: dict[str, Any] = {
@@ -311,42 +320,14 @@ class Store:
             names["known_as"] = "/".join(config.first_names)
         if reason:
             names["reason"] = reason
-        line = json.dumps({"time": time, "user": user, **names, "format": style}) + "\n"
-        path = self.folder / EXPORTS
+        path = self.folder / export_log.FILE
         with _told(path):
             self._make_folder()
-            _append_synced(path, line.encode())
+            return export_log.append(path, {"time": time, "user": user, **names, "format": style})
 
-    def _exports(self, network: str, endpoint: str) -> list[tuple[int, dict[str, str]]]:
-        return [
-            (version, row)
-            for name, version, row in self._export_rows()
-            if name == f"{network}/{endpoint}"
-        ]
-
-    def _export_rows(self) -> Iterator[tuple[str, int, dict[str, str]]]:
-        return (
-            found for line in (self._read(EXPORTS) or "").splitlines() for found in _export(line)
-        )
-
-    def exports_before(self, number: int | None, count: int) -> list[dict[str, Any]]:
-        """Who took which config, the latest first.
-
-        Args:
-            number: rows with a lower number; None for the latest. They count from 1.
-            count: how many at most.
-
-        Raises:
-            WarpError: the log cannot be read.
-        """
-        lines = (self._read(EXPORTS) or "").splitlines()
-        last = len(lines) if number is None else min(max(number - 1, 0), len(lines))
-        found: list[dict[str, Any]] = []
-        for place in range(last, 0, -1):
-            if len(found) == count:
-                break
-            found += _exported_row(place, lines[place - 1])
-        return found
+    def export_log_text(self) -> str:
+        """The log of exports, for `export_log`. Raises: WarpError when it cannot be read."""
+        return self._read(export_log.FILE) or ""
 
     def delivered(self) -> dict[str, str]:
         """By `NETWORK/NAME` (first names), the digest of the config that was exported last: what
@@ -354,7 +335,8 @@ class Store:
         """
         configs = self.versions().configs
         out = {name: row.digest for name, rows in configs.items() for row in rows if row.exported}
-        for name, version, _ in self._export_rows():
+        for export in export_log.rows(self.export_log_text()):
+            name, version = export.known_as, export.version
             row = next((row for row in configs.get(name, ()) if row.version == version), None)
             if row is not None:
                 out[name] = row.digest
@@ -643,36 +625,6 @@ def _told(path: Path) -> Iterator[None]:
 def _broken(path: Path, why: str) -> WarpError:
     hint = "restore it from a backup; without it, everything would be allocated anew"
     return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
-
-
-def _append_synced(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "r+b", buffering=0) as file:
-        size = os.fstat(fd).st_size
-        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"  # by a crash
-        file.write(b"\n" + data if torn else data)
-        os.fsync(fd)
-
-
-def _exported_row(number: int, line: str) -> Iterator[dict[str, Any]]:
-    """A line of the log of exports; one that a crash has torn is passed over."""
-    try:
-        row = json.loads(line)
-        texts = {key: str(row[key]) for key in ("time", "user", "network", "endpoint", "format")}
-        version, reason = int(row["version"]), str(row.get("reason", ""))
-        yield {"number": number, **texts, "config_version": version, "reason": reason}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return
-
-
-def _export(line: str) -> Iterator[tuple[str, int, dict[str, str]]]:
-    """Whose, which version, and the rest; a line that a crash has torn is passed over."""
-    try:
-        row = json.loads(line)
-        name = str(row.get("known_as") or f"{row['network']}/{row['endpoint']}")
-        yield name, int(row["version"]), {key: str(row[key]) for key in ("time", "user", "format")}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return
 
 
 def _read_key(path: Path, shared: int) -> Secret | None:

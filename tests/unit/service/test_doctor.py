@@ -1,4 +1,4 @@
-"""What doctor says of systemd-networkd, from the files that it would read."""
+"""What doctor says of files: those of systemd-networkd, and the log of exports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from warpd.service.doctor import networkd
+from warpd.service.doctor import exports_log, networkd
+from warpd.store.export_log import FILE, append
+from warpd.store.state_folder import Store
 
 OURS = Path(__file__).parent.parents[2] / "systemd" / "networkd.conf.d" / "50-warpd.conf"
 
@@ -62,3 +64,14 @@ def test_a_later_file_wins_and_etc_hides_its_namesake(root: Path) -> None:
 def test_a_broken_file_is_no_reason_to_stop(root: Path) -> None:
     (root / "etc/systemd/networkd.conf").write_bytes(b"\xff\xfe[[[")
     assert states(root) == ["warn"]
+
+
+def test_an_altered_log_of_exports_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for user in ("ann", "bob", "zoe"):
+        append(tmp_path / FILE, {"user": user})
+    assert [check.state for check in exports_log(store)] == ["ok"]
+    text = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(text.replace("bob", "eve"))
+    (check,) = exports_log(store)
+    assert check.state == "fail" and "before line 3" in check.text

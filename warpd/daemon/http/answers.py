@@ -932,11 +932,17 @@ class ExportRow(TypedDict):
 
 
 class ExportList(TypedDict):
-    """The latest first; `next` is sent as `before` for the next page, null on the last one."""
+    """The latest first.
+
+    - `next`: sent as `before` for the next page; null on the last one.
+    - `altered_before`: the number of the first row before which the log on disk is not what was
+      written; null: it is whole.
+    """
 
     version: Version
     exports: list[ExportRow]
     next: int | None
+    altered_before: int | None
 
 
 class NewLink(TypedDict):

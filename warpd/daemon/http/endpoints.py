@@ -116,7 +116,7 @@ async def show_endpoint(services: Services, request: HttpRequest) -> HttpRespons
     view, names = await seen_view(services, request), request.names
     row = _row(view, names["network"], names["endpoint"])
     known = services.mailbox.first_names(names["network"], names["endpoint"])
-    configs = await services.on_record(lambda store: store.history(*known))
+    configs = await services.on_record(lambda store: store.history(*known)) or []
     return _answer(view, {**row, "configs": configs})
 
 

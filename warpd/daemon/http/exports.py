@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from warpd.daemon.http import answers
 from warpd.daemon.http.bodies import ExportBody
@@ -20,6 +20,9 @@ from warpd.daemon.http.services import Services
 from warpd.errors import WarpError
 from warpd.service.exports import ExportRequest, refuse
 from warpd.service.rights import Identity, Right
+from warpd.store import export_log
+from warpd.store.export_log import LoggedExport
+from warpd.store.state_folder import Store
 
 REASON_MAX: Final = 200  # characters
 LIMIT: Final = 200  # rows of a page
@@ -46,9 +49,29 @@ async def show_exports(services: Services, request: HttpRequest) -> HttpResponse
     """Who took which config, when and why: the latest first."""
     limit = int(request.query.get("limit", LIMIT))
     before = int(request.query["before"]) if "before" in request.query else None
-    rows = await services.on_record(lambda store: store.exports_before(before, limit + 1))
-    following = rows[limit - 1]["number"] if len(rows) > limit else None
-    return private_response({"version": 1, "exports": rows[:limit], "next": following})
+
+    def read(store: Store) -> tuple[list[LoggedExport], int | None]:
+        text = store.export_log_text()
+        rows = export_log.rows_before(text, before, limit + 1)
+        return rows, export_log.first_altered(text)
+
+    rows, altered = await services.on_record(read) or ([], None)
+    following = rows[limit - 1].number if len(rows) > limit else None
+    listed = {"exports": [_as_json(row) for row in rows[:limit]], "next": following}
+    return private_response({"version": 1, **listed, "altered_before": altered})
+
+
+def _as_json(row: LoggedExport) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "time": row.time,
+        "user": row.user,
+        "network": row.network,
+        "endpoint": row.endpoint,
+        "config_version": row.version,
+        "format": row.style,
+        "reason": row.reason,
+    }
 
 
 def endpoint_of(identity: Identity, name: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from warpd.daemon.event_buffer import LoggedEvent
 from warpd.daemon.http.branches import Branches
@@ -25,6 +25,8 @@ from warpd.store.state_folder import Store
 
 # An empty line in a stream of events, so that a reader who has gone is noticed.
 STREAM_PAUSE_S: Final = 15.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,14 @@ class Services:
         last_event = self.mailbox.last_number
         return {**aged(status, time.monotonic() - since_s), "last_event": last_event}
 
-    async def on_record(self, read: Callable[[Store], list[Any]]) -> list[Any]:
-        """Rows that are read from the state folder, on a thread of their own.
+    async def on_record(self, read: Callable[[Store], T]) -> T | None:
+        """What is read from the state folder, on a thread of its own; None without a folder.
 
         Raises:
             WarpError: they cannot be read. Busy: too many wait.
         """
         store = self.mailbox.records
-        return await self.credentials.work(lambda: read(store)) if store is not None else []
+        return await self.credentials.work(lambda: read(store)) if store is not None else None
 
     # -- streams
 

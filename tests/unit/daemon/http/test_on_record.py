@@ -42,7 +42,8 @@ def exports(gateway: Gateway, query: str = "") -> dict[str, Any]:
 
 
 def test_who_took_which_config(gateway: Gateway) -> None:
-    assert exports(gateway) == {"version": 1, "exports": [], "next": None}
+    nothing = {"version": 1, "exports": [], "next": None, "altered_before": None}
+    assert exports(gateway) == nothing
     take(gateway, "laptop", "a new device")
     gateway.become("helpdesk")
     take(gateway, "phone", "lost")
