@@ -116,6 +116,7 @@ TEXT: Final[Mapping[str, str]] = {
     "list.reset": "Reset",
     "list.pages": "Pages of the list",
     "list.first": "First page",
+    "list.previous": "Previous",
     "list.next": "Next",
     "list.of": "of",
     # -- networks

@@ -81,18 +81,23 @@ def answers(folder: Path) -> dict[str, Any]:
     for network in status["networks"]:
         found |= _of_network(view, network)
     rows = [row for network in status["networks"] for row in _endpoints(network)]
-    found["/v1/endpoints"] = {"endpoints": rows, "total": len(rows), "next": None}
+    found["/v1/endpoints"] = _page(rows)
     return json.loads(json.dumps(found))
 
 
 def _of_network(view: View, network: dict[str, Any]) -> dict[str, Any]:
     name, rows = network["name"], _endpoints(network)
-    page = {"endpoints": rows, "total": len(rows), "next": None}
     return {
         f"/v1/summary?network={name}": json.loads(b"".join(view.summary({}, name))),
-        f"/v1/endpoints?network={name}&limit=200": page,
+        f"/v1/endpoints?network={name}&limit=200": _page(rows),
         **{f"/v1/endpoints/{name}/{row['name']}": row for row in rows},
     }
+
+
+def _page(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """All endpoints on one page."""
+    beside = {"previous": None, "next": None}
+    return {"endpoints": rows, **beside, "first": 1, "total": len(rows)}
 
 
 def _endpoints(network: dict[str, Any]) -> list[dict[str, Any]]:

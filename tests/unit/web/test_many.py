@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +76,39 @@ def test_a_page_reads_and_shows_no_more_than_it_needs(many: Many, path: str) -> 
     assert answered < READ_MAX and len(page.text) < PAGE_MAX and rows <= ROWS_MAX
 
 
-def test_every_endpoint_is_on_one_of_the_pages(many: Many) -> None:
-    """From the first to the last by the links alone."""
-    path, pages, rows = "/endpoints", 0, 0
-    while path:
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of the list.
+
+    - `shown`: which of all endpoints it says it shows, from the first to the last.
+    - `names`: of those endpoints.
+    """
+
+    shown: tuple[int, int]
+    names: tuple[str, ...]
+
+
+def listed(many: Many, way: str, path: str) -> tuple[list[Listed], str]:
+    """The pages from this one on by the links of one way (`next`, `prev`), and the last address."""
+    found: list[Listed] = []
+    while True:
         text = many.visitor.get(path).text
-        pages, rows = pages + 1, rows + text.count("<tr>") - 1
-        _before, _, rest = text.partition('rel="next" href="')
-        path = rest.partition('"')[0].replace("&amp;", "&")
-    assert (pages, rows) == (50, NETWORKS * ENDPOINTS)
+        first, last = map(int, re.findall(r"<span>(\d+)\u2013(\d+) of 10000</span>", text)[0])
+        names = tuple(re.findall(r'<a href="/endpoints/([a-z0-9/-]+)"', text))
+        found.append(Listed((first, last), names))
+        link = re.search(rf'rel="{way}" href="([^"]+)"', text)
+        if link is None:
+            return found, path
+        path = html.unescape(link[1])
+
+
+def test_every_endpoint_is_on_one_of_the_pages(many: Many) -> None:
+    """From the first to the last by the links alone, and back."""
+    forward, end = listed(many, "next", "/endpoints")
+    assert [page.shown for page in forward] == [(n + 1, n + 200) for n in range(0, 10_000, 200)]
+    assert len({name for page in forward for name in page.names}) == NETWORKS * ENDPOINTS
+    back, _start = listed(many, "prev", end)
+    assert back[::-1] == forward
 
 
 def test_the_counts_are_of_all(many: Many) -> None:

@@ -75,13 +75,17 @@ def test_every_step_of_the_plan_is_on_the_page_of_its_network(daemon: dict[str, 
     assert shown == len([step for step in plan["steps"] if step["network"]]) > 0
 
 
+LATER = {"sort": "traffic", "after": "Wzd-_"}
+
+
 @pytest.mark.parametrize(
     ("query", "asked"),
     [
         ({}, {}),
         ({"q": " anna ", "network": "corp", "state": "stale"}, {"q": "anna", "network": "corp"}),
-        ({"state": "nonsense", "sort": "nonsense", "after": "../", "page": "7"}, {}),
-        ({"sort": "traffic", "after": "Wzd-_", "page": "x"}, {"sort": "traffic"}),
+        ({"state": "nonsense", "sort": "nonsense", "after": "../", "before": "/"}, {}),
+        ({"sort": "traffic", "after": "Wzd-_", "before": "Wzd"}, LATER),
+        ({"before": "Wzd-_"}, {"before": "Wzd-_"}),
         ({"q": "x" * 999}, {"q": "x" * listing.TEXT_MAX}),
     ],
 )
@@ -90,19 +94,22 @@ def test_what_makes_no_sense_in_an_address_is_not_asked(
 ) -> None:
     wanted = Search.of(query)
     usual = {"q": "", "network": "", "sort": "name", "limit": listing.PAGE}
+    usual |= {"after": "", "before": ""}
     sent = {name: value for name, value in wanted.asked().items() if name in usual}
-    assert sent == {**usual, **asked} and wanted.page == 1
+    assert sent == {**usual, **asked}
 
 
 def test_pages_of_a_long_list_follow_each_other() -> None:
     wanted = Search.of({"q": "a&b", "sort": "traffic"})
-    for first in (1, 201, 401):
-        page = listing.found({"total": 450, "next": "Wzd"}, wanted, [])
-        assert (page.first, page.total) == (first, 450)
-        wanted = Search.of(dict(parse_qsl(page.following.partition("?")[2])))
-        assert (wanted.text, wanted.sort, wanted.after) == ("a&b", "traffic", "Wzd")
-    last = listing.found({"total": 450, "next": None}, wanted, [])
-    assert last.following == "" and "after" not in wanted.address()
+    answer = {"total": 450, "first": 201, "previous": "Wza", "next": "Wzd"}
+    page = listing.found(answer, wanted, [])
+    assert (page.first, page.total) == (201, 450)
+    for address, edge in ((page.preceding, ("", "Wza")), (page.following, ("Wzd", ""))):
+        beside = Search.of(dict(parse_qsl(address.partition("?")[2])))
+        assert (beside.text, beside.sort) == ("a&b", "traffic")
+        assert (beside.after, beside.before) == edge
+    alone = listing.found({"total": 4, "first": 1, "previous": None, "next": None}, wanted, [])
+    assert (alone.preceding, alone.following) == ("", "")
 
 
 def test_a_change_that_waits_counts_down_by_the_gateways_clock() -> None:

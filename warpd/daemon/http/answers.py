@@ -652,11 +652,15 @@ class EndpointRow(EndpointFields):
 
 
 class EndpointPage(TypedDict):
-    """`next` is sent as `after` for the next page; null on the last one."""
+    """`next` is sent as `after` for the next page, null on the last one; `previous` as `before` for
+    the page before, null on the first one. `first` is the number of its first row, from 1.
+    """
 
     version: Version
     endpoints: list[EndpointRow]
+    previous: str | None
     next: str | None
+    first: int
     total: int
 
 

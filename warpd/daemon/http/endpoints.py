@@ -9,7 +9,6 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -39,7 +38,7 @@ STATES: Final = (
 LIMIT: Final = 200
 LIMIT_MAX: Final = 1000
 CURSOR_MAX: Final = 2000
-# What a cursor keeps of the last row of a page: all that rows are ordered by.
+# What a cursor keeps of the first or last row of a page: all that rows are ordered by.
 ORDERED_BY: Final[Mapping[str, tuple[type, ...]]] = {
     "network": (str,),
     "name": (str,),
@@ -48,6 +47,10 @@ ORDERED_BY: Final[Mapping[str, tuple[type, ...]]] = {
     "received_bytes": (int,),
     "sent_bytes": (int,),
 }
+
+
+# A row, with what it is ordered by.
+Keyed = tuple[Any, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class EndpointSearch:
         text: what has to be in them, in small letters.
         state: one of STATES; "" for all.
         order: what comes first.
-        after: what the last one of the page before is ordered by; None for the first page.
+        edge: what the row is ordered by beside which the page lies; None for the first page.
+        is_backward: whether the page ends before that row; else it begins after it.
         limit: how many.
     """
 
@@ -67,7 +71,8 @@ class EndpointSearch:
     text: str
     state: str
     order: Order
-    after: Any
+    edge: Any
+    is_backward: bool
     limit: int
 
     def wants(self, row: Row) -> bool:
@@ -76,39 +81,87 @@ class EndpointSearch:
             return False
         return not self.text or matches(row, self.text)
 
-    def later(self, rows: Iterable[Row]) -> Iterator[tuple[Any, Row]]:
-        """Those that come behind the page before, with what they are ordered by."""
-        for row in rows:
-            key = order_key(row, self.order)
-            if self.after is None or key > self.after:
-                yield key, row
+    def walked(self, names: Iterable[str]) -> list[str]:
+        """The networks that are asked for: those beside the edge of the page come first."""
+        chosen = (name for name in names if self.network in ("", name))
+        return sorted(chosen, key=natural, reverse=self.is_backward)
+
+    def ahead(self, rows: Iterable[Row]) -> list[Keyed]:
+        """Those that lie on the page's side of its edge."""
+        keyed = [(order_key(row, self.order), row) for row in rows]
+        if self.edge is None:
+            return keyed
+        return [(key, row) for key, row in keyed if self._is_beyond(key, self.edge)]
+
+    def _is_beyond(self, key: Any, edge: Any) -> bool:
+        return bool(key < edge) if self.is_backward else bool(key > edge)
+
+    def is_network_ahead(self, network: str) -> bool:
+        """Whether the endpoints of a network lie on the page's side of its edge, in an order by
+        network; of a network that is not the edge's.
+        """
+        return self.edge is None or self._is_beyond(natural(network), self.edge[0])
 
     def may_be_in(self, network: str, found: int) -> bool:
         """Whether endpoints of a network can be of the page, for which so many were found in
-        networks that come before it.
+        networks that are walked before it.
         """
         if self.order not in BY_NETWORK:
             return True
-        if found > self.limit:
+        if found >= self.limit:
             return False
-        return self.after is None or natural(network) >= self.after[0]
+        is_of_edge = self.edge is not None and natural(network) == self.edge[0]
+        return is_of_edge or self.is_network_ahead(network)
+
+    def nearest(self, rows: Iterable[Keyed]) -> list[Keyed]:
+        """Those of the page, the one beside its edge first."""
+        pick = heapq.nlargest if self.is_backward else heapq.nsmallest
+        return pick(self.limit, rows, key=itemgetter(0))
 
     def counted(self, network: NetworkView) -> int:
-        """How many of a network are asked for, where no text is searched: nothing else is read."""
+        """How many of a network are asked for: its rows are read only where a text is searched."""
+        if self.text:
+            return sum(map(self.wants, _rows(network)))
         states: dict[str, int] = json.loads(network.counted)["states"]
         return states.get(self.state, 0) if self.state else sum(states.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Endpoints that were found.
+
+    Attributes:
+        rows: those of the page, in order.
+        first: the number of the first of them, from 1, among those of all pages.
+        total: how many there are on all pages.
+    """
+
+    rows: list[Row]
+    first: int
+    total: int
+
+    @property
+    def previous(self) -> str | None:
+        """The cursor of its first row; None on the first page."""
+        return _cursor(self.rows[0]) if self.rows and self.first > 1 else None
+
+    @property
+    def next(self) -> str | None:
+        """The cursor of its last row; None on the last page."""
+        is_last = self.first + len(self.rows) > self.total
+        return None if is_last or not self.rows else _cursor(self.rows[-1])
+
+
 async def find_endpoints(services: Services, request: HttpRequest) -> HttpResponse:
-    """Endpoints of all networks: `network`, `q`, `state`, `sort`, `after`, `limit`."""
-    search = _search(request.query)
+    """Endpoints of all networks: `network`, `q`, `state`, `sort`, `after` or `before`, `limit`."""
+    search = search_of(request.query)
     view = await seen_view(services, request)
     if search.network and search.network not in view.networks:
         raise no_network(search.network)
-    rows, total = await _page(view, search)
-    following = _cursor(rows[search.limit - 1]) if len(rows) > search.limit else None
-    rows = rows[: search.limit]
-    return _answer(view, {"endpoints": rows, "next": following, "total": total})
+    page = await page_of(view, search)
+    beside = {"previous": page.previous, "next": page.next}
+    data = {"endpoints": page.rows, **beside, "first": page.first, "total": page.total}
+    return _answer(view, data)
 
 
 async def show_endpoint(services: Services, request: HttpRequest) -> HttpResponse:
@@ -143,28 +196,27 @@ def _answer(view: View, data: Mapping[str, Any]) -> HttpResponse:
     return HttpResponse(parts=parts, headers=((b"warpd-as-of", view.as_of.encode()),))
 
 
-async def _page(view: View, search: EndpointSearch) -> tuple[list[Row], int]:
-    """The endpoints of a page, and one more if there is one; and how many there are of all pages.
-
-    Between two networks others are answered.
-    """
-    page: list[tuple[Any, Row]] = []  # with what each is ordered by
-    total = 0
-    for name in sorted(view.networks, key=natural):
-        if search.network not in ("", name):
-            continue
+async def page_of(view: View, search: EndpointSearch) -> Page:
+    """The endpoints of a page. Between two networks that are read others are answered."""
+    page: list[Keyed] = []
+    total = ahead = 0  # of those on the page's side of its edge
+    for name in search.walked(view.networks):
         network, is_of_page = view.networks[name], search.may_be_in(name, len(page))
-        if not is_of_page and not search.text:
-            total += search.counted(network)
-            continue
-        found = [row for row in _rows(network) if search.wants(row)]
-        total += len(found)
         if is_of_page:
-            page = heapq.nsmallest(
-                search.limit + 1, chain(page, search.later(found)), key=itemgetter(0)
-            )
-        await asyncio.sleep(0)
-    return [row for _key, row in page], total
+            wanted = [row for row in _rows(network) if search.wants(row)]
+            found = search.ahead(wanted)
+            total, ahead = total + len(wanted), ahead + len(found)
+            page = search.nearest([*page, *found])
+        else:
+            count = search.counted(network)
+            total += count
+            ahead += count if search.is_network_ahead(name) else 0
+        if is_of_page or search.text:
+            await asyncio.sleep(0)
+    rows = [row for _key, row in page]
+    if search.is_backward:
+        return Page(rows[::-1], ahead - len(rows) + 1, total)
+    return Page(rows, total - ahead + 1, total)
 
 
 def _rows(network: NetworkView) -> Iterator[Row]:
@@ -177,27 +229,32 @@ def _rows(network: NetworkView) -> Iterator[Row]:
 # -- what is asked
 
 
-def _search(query: Mapping[str, str]) -> EndpointSearch:
-    """Raises: HttpError: the cursor is none."""
+def search_of(query: Mapping[str, str]) -> EndpointSearch:
+    """Raises: HttpError: a cursor is none, or there are two."""
     order = Order(query.get("sort", Order.name))
+    after, before = query.get("after"), query.get("before")
+    if after and before:
+        raise HttpError(422, "`after` and `before` ask for two pages", code="bad-cursor")
+    cursor = after or before
     return EndpointSearch(
         query.get("network", ""),
         query.get("q", "").strip().casefold(),
         query.get("state", ""),
         order,
-        _after(query["after"], order) if query.get("after") else None,
+        _edge(cursor, order) if cursor else None,
+        bool(before),
         int(query.get("limit", LIMIT)),
     )
 
 
 def _cursor(row: Row) -> str:
-    """What a client sends as `after` for the next page."""
+    """What a client sends as `after` or `before` for the page beside this row."""
     values = [row[name] for name in ORDERED_BY]
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
-def _after(text: str, order: Order) -> Any:
-    """What the last endpoint of the page before is ordered by. Raises: HttpError: it is none."""
+def _edge(text: str, order: Order) -> Any:
+    """What the row of a cursor is ordered by. Raises: HttpError: it is no cursor."""
     try:
         padded = text + "=" * (-len(text) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -206,7 +263,8 @@ def _after(text: str, order: Order) -> Any:
             return order_key(row, order)
     except (binascii.Error, ValueError, TypeError, RecursionError):
         pass
-    raise HttpError(422, "`after` is `next` of the page before", code="bad-cursor")
+    reason = "`after` is `next` of the page before, `before` is `previous` of the page behind"
+    raise HttpError(422, reason, code="bad-cursor")
 
 
 LOOK = Right.LOOK
@@ -216,6 +274,7 @@ SEARCHED: Final = (
     Parameter("state", "of this state only", ("", *STATES)),
     Parameter("sort", "what comes first", tuple(Order)),
     Parameter("after", "`next` of the page before", length_max=CURSOR_MAX),
+    Parameter("before", "`previous` of the page behind", length_max=CURSOR_MAX),
     Parameter("limit", "how many", bounds=(1, LIMIT_MAX)),
     FRESH,
 )

@@ -91,6 +91,12 @@ def test_pages_hold_each_endpoint_once(gateway: Gateway, sort: str, limit: int) 
             break
         after = answer["next"]
     assert paged == whole and sorted(paged, key=natural) == NAMES + OTHERS
+    back = names(answer)
+    while answer["previous"]:
+        answer = found(gateway, f"sort={sort}&limit={limit}&before={answer['previous']}")
+        assert answer["first"] == whole.index(names(answer)[0]) + 1
+        back = names(answer) + back
+    assert back == whole
 
 
 @pytest.mark.parametrize(
@@ -108,11 +114,21 @@ def test_pages_hold_each_endpoint_once(gateway: Gateway, sort: str, limit: int) 
         "after=" + "A" * 5000,
         "after=WzEsMl0",
         "after=W10",
+        "before=x",
+        "before=" + "A" * 5000,
+        "before=W10",
     ],
 )
 def test_what_is_no_search(gateway: Gateway, query: str) -> None:
-    is_cursor = query.startswith("after=") and len(query) < 1000
+    is_cursor = query.startswith(("after=", "before=")) and len(query) < 1000
     assert gateway.ask("GET", f"/v1/endpoints?{query}")[0] == (422 if is_cursor else 400)
+
+
+def test_two_cursors_are_two_pages(gateway: Gateway) -> None:
+    cursor = found(gateway, "limit=1")["next"]
+    query = f"after={cursor}&before={cursor}"
+    status, answer = gateway.ask("GET", f"/v1/endpoints?{query}")
+    assert (status, answer["code"]) == (422, "bad-cursor") and "before" in answer["error"]
 
 
 def test_the_loop_is_not_asked(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
