@@ -1,5 +1,5 @@
-"""What the package's completion files offer: by the table that the build makes of the commands, the
-program behind it, and bash itself.
+"""What the package's completion offers, by the table that the build makes of the commands and the
+program that reads it. What the shells make of it: `test_shells`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import pkgutil
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,53 +17,25 @@ import pytest
 from typer.main import get_command
 
 import warpd.cli
+from tests.unit.cli.completion import PROGRAM, REPOSITORY, TABLE, TEXT, built
 from warpd.cli import complete
 from warpd.cli.app import app
 from warpd.cli.complete import all_names, of_bash, offers
 from warpd.intent.loader import load
 
-REPOSITORY = Path(__file__).parents[3]
-TEXT = """version: 1
-networks:
-  corp:
-    type: secure-internet
-    endpoints: {laptop-2: {type: mobile}, laptop-10: {type: mobile}, other: {type: mobile}}
-  web:
-    type: secure-internet
-    description: "endpoints: {x: y}"
-    endpoints:
-      phone: {type: mobile}
-"""
-TABLE = "usr/lib/warpd/warpd/cli/completion.json"
-
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the build makes, with the program where its table is."""
-    root = tmp_path_factory.mktemp("tree")
-    (root / TABLE).parent.mkdir(parents=True)
-    built(root)
-    shutil.copy(complete.__file__, (root / TABLE).parent)
-    return root
-
-
-def built(root: Path) -> None:
-    words = [sys.executable, REPOSITORY / ".ci" / "reference" / "completions.py", root]
-    subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
-
-
-@pytest.fixture(scope="module")
-def table(tree: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((tree / TABLE).read_text())
+def table(completion_tree: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((completion_tree / TABLE).read_text())
     return found
 
 
-def test_two_builds_are_the_same(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / TABLE).parent.mkdir(parents=True)
+def test_two_builds_are_the_same(completion_tree: Path, tmp_path: Path) -> None:
     built(tmp_path)
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 4
-    assert all((tmp_path / name).read_bytes() == (tree / name).read_bytes() for name in files)
+    assert len(files) == 5
+    for name in files:
+        assert (tmp_path / name).read_bytes() == (completion_tree / name).read_bytes()
 
 
 def test_every_command_is_in_the_table(table: dict[str, Any]) -> None:
@@ -192,38 +163,9 @@ def test_words_that_bash_has_cut() -> None:
     assert of_bash(["warpctl", "x"], 2) == (["warpctl", "x"], "", "")
 
 
-@pytest.mark.parametrize(
-    ("words", "replies"),
-    [
-        (["endpoint", "show", "corp/l"], ["corp/laptop-10", "corp/laptop-2"]),
-        (["validate", "--format", "=", "gi"], ["github", "gitlab"]),
-        (["net"], ["network"]),
-        (["plan", "--out", ""], []),
-    ],
-)
-def test_bash(tree: Path, tmp_path: Path, words: list[str], replies: list[str]) -> None:
-    (tmp_path / "warp.yaml").write_text(TEXT)
-    program = tmp_path / "complete"
-    runs = f"{sys.executable} {(tree / TABLE).with_name('complete.py')}"
-    program.write_text(f'#!/bin/sh\nexec {runs} "$@"\n')
-    program.chmod(0o755)
-    script = tree / "usr/share/bash-completion/completions/warpctl"
-    text = script.read_text().replace("/usr/lib/warpd/complete", str(program))
-    ask = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); compopt() { :; }; _warpctl\n'
-    code = text + ask + 'printf "%s\\n" "${COMPREPLY[@]}"'
-    told = subprocess.run(
-        ["bash", "--norc", "-c", code, "x", "warpctl", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "WARPD_CONFIG": str(tmp_path / "warp.yaml")},
-    )
-    assert told.stdout.split() == replies and told.stderr == ""
-
-
-def test_a_tab_loads_neither_commands_nor_models(tree: Path) -> None:
+def test_a_tab_loads_neither_commands_nor_models(completion_tree: Path) -> None:
     code = "import runpy, sys; sys.argv = ['x', '1', 'warpctl', 'status', '']; sys.argv[1] = '2'"
-    run = f"{code}; runpy.run_path({str((tree / TABLE).with_name('complete.py'))!r}, "
+    run = f"{code}; runpy.run_path({str(completion_tree / PROGRAM)!r}, "
     done = subprocess.run(
         [sys.executable, "-c", run + "run_name='__main__'); print(*sys.modules)"],
         capture_output=True,
