@@ -13,22 +13,11 @@ import sys
 from pathlib import Path
 
 from warpd.cli import app as cli
-from warpd.cli import (  # noqa: F401  # as main() does
-    change,
-    edit,
-    explain,
-    export,
-    history,
-    import_,
-    inspect,
-    lock,
-    pull,
-    watch,
-)
 
 
 def main() -> None:
     out = Path(sys.argv[1])
+    cli.register("")
     for line in sys.stdin:
         number, arguments = json.loads(line)
         child = os.fork()

@@ -12,25 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from warpd.cli import (  # noqa: F401
-    change,
-    edit,
-    events,
-    explain,
-    export,
-    history,
-    import_,
-    inspect,
-    lock,
-    pull,
-    settings,
-    suspend,
-    tokens,
-    users,
-    watch,
-    web,
-)
-from warpd.cli.app import app
+from warpd.cli.app import app, register
 from warpd.cli.arguments import in_order
 from warpd.daemon.options import parser
 
@@ -74,6 +56,7 @@ def what_is_wrong(line: str) -> str:
     program, *rest = words_of(line)
     if program == "warpd":
         return unknown_options(rest, options_of_daemon())
+    register("")
     node = typer.main.get_command(app)
     options = names_of(node) | HELP
     rest = in_order(rest)

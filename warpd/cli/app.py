@@ -6,11 +6,13 @@ Global options may stand before the command or behind it: `warpctl -c warp.yaml 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -90,29 +92,45 @@ def options(
     context.obj = Session(config, state_dir)
 
 
+# The modules that register a command, or the commands of a group. Only those of the command that
+# is named are imported: a start is a quarter shorter. For any other word it is all of them.
+MODULES: Final[Mapping[str, Sequence[str]]] = {
+    "apply": ("change",),
+    "confirm": ("history",),
+    "destroy": ("change",),
+    "doctor": ("inspect",),
+    "endpoint": ("edit", "export", "inspect", "settings", "suspend"),
+    "events": ("events",),
+    "exec": ("inspect",),
+    "explain": ("explain",),
+    "history": ("history",),
+    "import": ("import_",),
+    "lock": ("lock",),
+    "network": ("edit", "inspect", "settings"),
+    "plan": ("change",),
+    "pull": ("pull",),
+    "rollback": ("history",),
+    "schema": ("inspect",),
+    "status": ("inspect",),
+    "token": ("tokens",),
+    "user": ("users",),
+    "validate": ("change",),
+    "web": ("web",),
+}
+ALL: Final = sorted({module for modules in MODULES.values() for module in modules})
+
+
+def register(command: str) -> None:
+    """Import what registers a command; everything where there is none of this name."""
+    for module in MODULES.get(command, ALL):
+        importlib.import_module(f"warpd.cli.{module}")
+
+
 def main() -> None:
     """Run one command line; every failure becomes one message and an exit code."""
     open_standard_streams()
-    from warpd.cli import (  # noqa: F401  # each registers its commands on import
-        change,
-        edit,
-        events,
-        explain,
-        export,
-        history,
-        import_,
-        inspect,
-        lock,
-        pull,
-        settings,
-        suspend,
-        tokens,
-        users,
-        watch,
-        web,
-    )
-
     sys.argv[1:] = arguments.in_order(sys.argv[1:])
+    register(arguments.command(sys.argv[1:]))
     try:
         sys.exit(output.exit_code(run(app)))
     except WarpError as failure:

@@ -35,6 +35,17 @@ def in_order(words: Sequence[str]) -> list[str]:
     return [*before, *rest[:place], *behind, *rest[place:], *left]
 
 
+def command(words: Sequence[str]) -> str:
+    """Return the command, or the group of commands, of words that are in order; "" for none."""
+    left = list(words)
+    while left:
+        option, length = _option(left)
+        if not option:
+            return left[0]
+        left = left[length:]
+    return ""
+
+
 def _option(words: Sequence[str]) -> tuple[str, int]:
     """Return the option that the first word is, and how many words it takes with its value.
 

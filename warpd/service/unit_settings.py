@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import yaml  # type: ignore[import-untyped]  # it ships no types
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from warpd.errors import EXIT_INVALID, WarpError
@@ -35,6 +34,9 @@ def read_settings(path: Path, model: type[Model], hint: str, check: Check = acce
     Raises:
         WarpError: it cannot be read, or is wrong; with `hint`.
     """
+    # Imported here: most gateways have none of these files, and the daemon is small.
+    import yaml  # type: ignore[import-untyped]  # it ships no types
+
     try:
         with path.open("rb") as file:
             check(path, os.fstat(file.fileno()))

@@ -9,6 +9,10 @@ import subprocess
 import sys
 
 import pytest
+from typer.models import CommandInfo
+
+from warpd.cli.app import MODULES, app, register
+from warpd.cli.arguments import command, in_order
 
 ENCODE = """
 from warpd.kernel.netlink.rtnl import encode
@@ -30,11 +34,61 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("package", ["pyroute2", "ruamel.yaml", "segno"])
-def test_the_commands_are_ready_without(package: str) -> None:
-    loaded = loaded_after("import warpd.cli.app\nfrom warpd.cli import change, export, inspect")
+UNUSED = (
+    "pyroute2",
+    "ruamel.yaml",
+    "segno",
+    "yaml.scanner",
+    "cryptography.x509",
+    "warpd.cli.web",
+    "warpd.service.users",
+)
+
+
+def test_a_plan_is_ready_without_what_other_commands_need() -> None:
+    loaded = loaded_after("from warpd.cli.app import register\nregister('plan')")
     assert "warpd.cli.change" in loaded
-    assert package not in loaded
+    assert not loaded & set(UNUSED)
+
+
+def test_each_command_is_imported_when_it_is_named() -> None:
+    register("")
+    registered = {
+        *((command_name(info), module_of(info)) for info in app.registered_commands),
+        *(
+            (str(group.name), module_of(info))
+            for group in app.registered_groups
+            if group.typer_instance is not None
+            for info in group.typer_instance.registered_commands
+        ),
+    }
+    assert registered == {(name, module) for name in MODULES for module in MODULES[name]}
+
+
+def command_name(info: CommandInfo) -> str:
+    assert info.callback is not None
+    return info.name or info.callback.__name__
+
+
+def module_of(info: CommandInfo) -> str:
+    assert info.callback is not None
+    return str(info.callback.__module__).rpartition(".")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("plan", "plan"),
+        ("-c x.yaml plan", "plan"),
+        ("endpoint -c x.yaml list -o json", "endpoint"),
+        ("-ojson --state-dir=y network list", "network"),
+        ("--version", "--version"),
+        ("-c", ""),
+        ("", ""),
+    ],
+)
+def test_the_command_of_a_line(words: str, wanted: str) -> None:
+    assert command(in_order(words.split())) == wanted
 
 
 def test_reading_plain_yaml_takes_libyaml_alone() -> None:
