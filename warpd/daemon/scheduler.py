@@ -33,7 +33,9 @@ PAUSE_MAX_S: Final = 300.0
 BUSY_PAUSE_S: Final = 0.3
 CONTESTED_COUNT: Final = 5
 CONTESTED_WITHIN_S: Final = 60.0
-CONTESTED_PAUSE_MAX_S: Final = 30.0
+# A network that is changed and repaired in turns is broken in between, so it waits no longer; what
+# passes cost is bounded by REST_RATIO.
+CONTESTED_PAUSE_MAX_S: Final = 8.0
 # The root holds every network's guard: it is never left open for long.
 GUARD_PAUSE_MAX_S: Final = 2.0
 FORGOTTEN_S: Final = 300.0  # after which an object that nobody changes is no longer contested

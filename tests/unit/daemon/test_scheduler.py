@@ -10,6 +10,7 @@ import pytest
 from warpd.daemon.scheduler import (
     BUSY_PAUSE_S,
     CONTESTED_COUNT,
+    CONTESTED_PAUSE_MAX_S,
     FIRST_PAUSE_S,
     FORGOTTEN_S,
     GATHER_S,
@@ -224,7 +225,9 @@ def test_a_contested_object_is_named_and_slowed_down() -> None:
     scheduler = quiet(math.inf)
     _, pauses = contest(scheduler, "warp-1", 1.0, 12)
     assert scheduler.contested == {"root/rule/x": "warp-1"}
-    assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(30.0, abs=0.1)
+    assert max(pauses[: CONTESTED_COUNT - 1]) < 0.1 and pauses[-1] == pytest.approx(
+        CONTESTED_PAUSE_MAX_S, abs=0.1
+    )
 
 
 def test_a_contested_object_in_the_root_is_slowed_down_though_events_name_the_root() -> None:
