@@ -62,8 +62,9 @@ def source_of(peer: object) -> str:
 class Places:
     """Who is connected. For one event loop."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
+    def __init__(self, bounds: Bounds, left: Callable[[], None] = lambda: None) -> None:
+        """`left` is called, on the event loop, when a connection has ended."""
+        self.bounds, self._left = bounds, left
         self._sources: dict[BoundedConnection, str] = {}
         self._counts: Counter[str] = Counter()
 
@@ -88,6 +89,7 @@ class Places:
             self._counts[source] -= 1
             if not self._counts[source]:
                 del self._counts[source]
+            self._left()
 
     def _make_room(self) -> bool:
         waiting = ((item.waits_s, item) for item in self._sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import functools
@@ -21,6 +22,7 @@ from warpd.web.options import WebOptions, parse_options
 from warpd.web.rendering import read_templates
 
 HEADERS_MAX: Final = 16 * 1024
+TRIMMED_S: Final = 5.0  # after a connection has ended
 
 
 def main() -> None:
@@ -28,26 +30,42 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     server = uvicorn.Server(configuration(options))
     read_templates()
-    give_back()
+    trim_heap()
+    gc.freeze()  # later collections do not walk over what stays
     if options.descriptor is None:
         server.run()
     else:
         server.run(sockets=[socket.socket(fileno=options.descriptor)])
 
 
-def give_back() -> None:
-    """Return what reading the templates took; later collections do not walk over what stays."""
+def trim_heap() -> None:
+    """Give back what was freed: without this, glibc keeps it for ever (malloc_trim(3))."""
     gc.collect()
-    gc.freeze()
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class LaterTrim:
+    """Trims the heap a while after connections have ended, once for all that end meanwhile."""
+
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> None:
+        """A connection has ended. For the event loop."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TRIMMED_S, self._trim)
+
+    def _trim(self) -> None:
+        self._timer = None
+        trim_heap()
 
 
 def configuration(options: WebOptions) -> uvicorn.Config:
     """How uvicorn serves: no log of its own, no belief in headers of proxies, bounds."""
     application = counted(make_application(options.socket, options.origins, write_access))
     bounds = Bounds()
-    made_with = Places(bounds), encryption(options), H11Protocol
+    made_with = Places(bounds, LaterTrim()), encryption(options), H11Protocol
     protocol: Any = functools.partial(BoundedConnection, *made_with)
     return uvicorn.Config(
         application,

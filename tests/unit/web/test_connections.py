@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import queue
 import socket
 import ssl
 import threading
@@ -19,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from warpd.service.web_setup import make_certificate
+from warpd.web import main as web
 from warpd.web.connections import BoundedConnection, Bounds, Places, counted, source_of
 
 GET = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -39,7 +41,8 @@ class Served:
     """A server with these bounds."""
 
     def __init__(self, bounds: Bounds, tls: ssl.SSLContext | None) -> None:
-        self.places, self.tls = Places(bounds), tls
+        self.left: queue.Queue[None] = queue.Queue()
+        self.places, self.tls = Places(bounds, lambda: self.left.put(None)), tls
         protocol: Any = functools.partial(BoundedConnection, self.places, tls, H11Protocol)
         options = {"lifespan": "off", "log_level": "critical", "timeout_keep_alive": 60}
         config = uvicorn.Config(counted(application), http=protocol, **options)
@@ -117,6 +120,32 @@ def answer(sock: socket.socket) -> bytes:
                 return b""
             raw += part
     return raw
+
+
+def test_what_was_freed_is_given_back_after_connections(served: Callable[..., Served]) -> None:
+    """One call for each that ends, of which `LaterTrim` makes one pass over the heap."""
+    server = served()
+    for _ in range(3):
+        server.connect().close()
+    for _ in range(3):
+        server.left.get(timeout=PATIENCE_S)
+    assert server.left.empty()
+
+
+def test_the_heap_is_trimmed_once_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[None] = []
+    monkeypatch.setattr(web, "TRIMMED_S", 0.0)
+    monkeypatch.setattr(web, "trim_heap", lambda: trimmed.append(None))
+
+    async def ended() -> None:
+        later = web.LaterTrim()
+        for _ in range(2):
+            for _ in range(5):
+                later()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(ended())
+    assert len(trimmed) == 2
 
 
 def is_ended(sock: socket.socket) -> bool:
