@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.browser.conftest import YAML, Gateway, Visit, poll, started
+from tests.git import git
 from tests.propose_unit import propose_unit
-
-ENVIRONMENT = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "author",
-    "GIT_AUTHOR_EMAIL": "author@example.com",
-    "GIT_COMMITTER_NAME": "author",
-    "GIT_COMMITTER_EMAIL": "author@example.com",
-}
-
-
-def git(folder: Path, *words: str) -> str:
-    command = ("git", "-C", str(folder), *words)
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

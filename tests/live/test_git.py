@@ -10,11 +10,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.git import git
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
-
-WHO = ("-c", "user.name=ops", "-c", "user.email=ops@example.com", "-c", "gpg.format=ssh")
-LIFE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
 
 
 class Repository:
@@ -23,29 +21,15 @@ class Repository:
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key), check=True)
         self.signers = folder / "signers"
         self.signers.write_text(f"ops@example.com {self.key.with_suffix('.pub').read_text()}")
-        subprocess.run(
-            ("git", "init", "--quiet", "--initial-branch=main", self.folder),
-            check=True,
-            env={**os.environ, **LIFE},
-        )
+        self.folder.mkdir()
+        git(self.folder, "init", "--quiet", "--initial-branch=main")
 
     def push(self, text: str, signed: bool = True) -> str:
         (self.folder / "warp.yaml").write_text(text)
-        sign = ("-c", f"user.signingkey={self.key}") if signed else ()
-        for words in (
-            ("add", "-A"),
-            (*sign, "commit", "--quiet", "-m", "change", *(("-S",) if signed else ())),
-        ):
-            subprocess.run(
-                ("git", *WHO, "-C", self.folder, *words), check=True, env={**os.environ, **LIFE}
-            )
-        done = subprocess.run(
-            ("git", "-C", self.folder, "rev-parse", "HEAD"),
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
+        git(self.folder, "add", "-A")
+        sign = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={self.key}") if signed else ()
+        git(self.folder, *sign, "commit", "--quiet", "-m", "change", *(("-S",) if signed else ()))
+        return git(self.folder, "rev-parse", "HEAD").strip()
 
 
 def document(*names: str) -> str:

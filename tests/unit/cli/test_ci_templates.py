@@ -17,6 +17,7 @@ import pytest
 import yaml as pyyaml
 
 from tests.command import Run
+from tests.git import git
 
 REPOSITORY = Path(__file__).parents[3]
 FOLDER = REPOSITORY / "examples" / "ci"
@@ -76,11 +77,6 @@ def clone(tmp_path: Path) -> Path:
     lock(clone)
     git(clone, "commit", "-qam", "branch")
     return clone
-
-
-def git(folder: Path, *words: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run(["git", *who, *words], cwd=folder, check=True)
 
 
 def lock(folder: Path) -> None:

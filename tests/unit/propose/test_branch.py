@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.git import ENVIRONMENT, git
 from warpd.propose.branch import UnitFolders
 from warpd.propose.main import answer_to
 from warpd.propose.settings import read_remote
@@ -20,16 +20,6 @@ from warpd.service.edits import Draft
 from warpd.service.patch import patch_of
 
 YAML = "version: 1\r\nnetworks: {}   # none yet\r\n"
-ENVIRONMENT = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "author",
-    "GIT_AUTHOR_EMAIL": "author@example.com",
-    "GIT_COMMITTER_NAME": "author",
-    "GIT_COMMITTER_EMAIL": "author@example.com",
-}
 HOOK = """\
 #!/bin/sh
 cat >"$GIT_DIR/pushed"
@@ -41,14 +31,6 @@ done
 echo "To create a merge request, visit:" >&2
 echo "  https://git.example.com/net/gateway/-/merge_requests/7" >&2
 """
-
-
-def git(*words: str, given: str = "") -> str:
-    done = subprocess.run(
-        ("git", *words), env=ENVIRONMENT, input=given.encode(), capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
 
 
 @dataclass
@@ -94,9 +76,8 @@ class Forge:
         (folders.credentials / "propose_settings.yaml").write_text(text + self.settings)
         return folders
 
-    def show(self, what: str) -> bytes:
-        command = ("git", "--git-dir", str(self.bare), "cat-file", "blob", what)
-        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True).stdout
+    def show(self, what: str) -> str:
+        return git(self.bare, "cat-file", "blob", what)
 
     @property
     def options(self) -> list[str]:
@@ -108,14 +89,14 @@ class Forge:
 def forge(tmp_path: Path) -> Forge:
     made = Forge(tmp_path)
     work = tmp_path / "work"
-    git("init", "-q", "-b", "main", str(work))
+    git(tmp_path, "init", "-q", "-b", "main", str(work))
     (work / "site").mkdir()
     (work / "site" / "warp.yaml").write_bytes(YAML.encode())
     (work / ".gitattributes").write_text("*.yaml -text filter=none-here\n")
-    git("-C", str(work), "add", "-A")
-    git("-C", str(work), "commit", "-q", "-m", "as it is")
-    git("clone", "-q", "--bare", str(work), str(made.bare))
-    git("-C", str(made.bare), "config", "receive.advertisePushOptions", "true")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", "as it is")
+    git(work, "clone", "-q", "--bare", ".", str(made.bare))
+    git(made.bare, "config", "receive.advertisePushOptions", "true")
     hook = made.bare / "hooks" / "post-receive"
     hook.write_text(HOOK)
     hook.chmod(0o755)
@@ -132,15 +113,15 @@ def test_a_change_becomes_a_branch_on_top_of_what_is_there_now(forge: Forge) -> 
     answer = forge.ask_process(change())
     assert answer["branch"] == "warpd/0123abcd"
     assert answer["url"] == "https://git.example.com/net/gateway/-/merge_requests/7"
-    assert forge.show("warpd/0123abcd:site/warp.yaml") == (YAML + "gateway: {}\r\n").encode()
-    log = ("--git-dir", str(forge.bare), "log", "--format=%an|%cn <%ce>|%s")
-    assert git(*log, "main..warpd/0123abcd") == (
+    assert forge.show("warpd/0123abcd:site/warp.yaml") == YAML + "gateway: {}\r\n"
+    log = ("log", "--format=%an|%cn <%ce>|%s")
+    assert git(forge.bare, *log, "main..warpd/0123abcd") == (
         "anna|Gateway One <gw1@example.com>|Add a gateway\n"
     )
-    assert forge.show("main:site/warp.yaml") == YAML.encode()
+    assert forge.show("main:site/warp.yaml") == YAML
     again = forge.ask(change(after=YAML + "gateway: {mtu: 1400}\r\n"))
     assert again["branch"] == "warpd/0123abcd"
-    assert b"1400" in forge.show("warpd/0123abcd:site/warp.yaml")
+    assert "1400" in forge.show("warpd/0123abcd:site/warp.yaml")
 
 
 def test_gitlab_is_asked_for_a_merge_request_by_push_options(forge: Forge) -> None:

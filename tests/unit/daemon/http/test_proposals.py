@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.git import git
 from tests.propose_unit import propose_unit
 from tests.unit.daemon.http.gateway import Gateway, served
 from warpd.errors import WarpError
@@ -47,16 +46,6 @@ BRANCH = (
     "    endpoints:\r\n      bench: {type: mobile} # by the door\r\n"
 )
 ADD = {"op": "add_endpoint", "network": "corp", "endpoint": "tablet", "fields": {"type": "mobile"}}
-ENVIRONMENT = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_COMMITTER_NAME": "merger",
-    "GIT_COMMITTER_EMAIL": "merger@example.com",
-    "GIT_AUTHOR_NAME": "author",
-    "GIT_AUTHOR_EMAIL": "author@example.com",
-}
 
 
 class Repository:
@@ -74,18 +63,7 @@ class Repository:
 
     def git(self, *words: str, given: str = "") -> str:
         # As somebody may have set it: a message is cut at scissors then.
-        command = ("git", "-c", "mailinfo.scissors=true", *words)
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=ENVIRONMENT,
-            input=given.encode(),
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        return git(self.folder, "-c", "mailinfo.scissors=true", *words, given=given)
 
     @property
     def contents(self) -> dict[str, bytes]:

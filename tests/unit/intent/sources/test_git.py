@@ -4,21 +4,19 @@ signatures of ssh.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.git import git
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.intent.loader import load, pointer
 from warpd.intent.sources.git import Checkout, GitSource
 from warpd.service.workspace import Session
 
 YAML = "version: 1\nnetworks: {}\n"
-LIFE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-WHO = ("-c", "user.name=ops", "-c", "user.email=ops@example.com")
 
 
 class Repository:
@@ -26,18 +24,11 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.git("init", "--quiet", "--initial-branch=main", str(folder))
+        folder.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *words: str) -> str:
-        where = ("-C", str(self.folder)) if self.folder.exists() else ()
-        job = subprocess.run(
-            ("git", *WHO, *where, *words),
-            env={**os.environ, **LIFE},
-            capture_output=True,
-            text=True,
-        )
-        assert job.returncode == 0, job.stderr
-        return job.stdout.strip()
+        return git(self.folder, *words).strip()
 
     def commit(self, key: Path | None = None, **files: str) -> str:
         for name, text in (files or {"warp.yaml": YAML}).items():
