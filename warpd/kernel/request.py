@@ -30,12 +30,14 @@ class Handle:
 class Message:
     """One rtnetlink request.
 
+    `family` is one of the table in `kernel/netlink/rtnl_encoder`.
+
     `attrs` holds (kernel attribute name, value) pairs, nested as {"attrs": [...]}; `create` asks
     for NLM_F_CREATE|NLM_F_EXCL, so that a request never takes over what somebody else made.
     """
 
     netns: str
-    family: Literal["link", "addr", "route", "rule"]
+    family: str
     verb: Literal["new", "del", "set"]
     header: tuple[tuple[str, Any], ...]
     attrs: tuple[tuple[str, Any], ...]

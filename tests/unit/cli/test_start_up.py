@@ -15,7 +15,7 @@ from warpd.cli.app import MODULES, app, register
 from warpd.cli.arguments import command, in_order
 
 ENCODE = """
-from warpd.kernel.netlink.rtnl import encode
+from warpd.kernel.netlink.rtnl_encoder import encode
 from warpd.kernel.kinds.address import Address, create_address
 from warpd.kernel.state import Key
 for message in create_address(Address("", "wg-1", "10.0.0.1/32", Key("link", "", "wg-1"))):

@@ -32,6 +32,7 @@ from warpd.kernel.linux.nft_cache import TableCache
 from warpd.kernel.netlink import rtnl
 from warpd.kernel.netlink import wireguard as wireguard_netlink
 from warpd.kernel.netlink.events import RECEIVE_BYTES, Listener
+from warpd.kernel.netlink.rtnl_encoder import encode
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
 from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
@@ -362,7 +363,7 @@ class LiveKernel:
         out: list[OperationError | None] = [None] * len(changes)
         for place, change in enumerate(changes):
             try:
-                messages += [rtnl.encode(message, self._resolve) for message in _messages(change)]
+                messages += [encode(message, self._resolve) for message in _messages(change)]
                 places.append(place)
             except OSError as failure:
                 out[place] = _error_of_oserror(change, failure)
@@ -456,7 +457,7 @@ class LiveKernel:
 
     def _request(self, netns: str, messages: Sequence[Message]) -> Refusal | None:
         """Send messages in one buffer, with one system call. Return the first refusal."""
-        encoded = [rtnl.encode(message, self._resolve) for message in messages]
+        encoded = [encode(message, self._resolve) for message in messages]
         return _first_refusal(self._handles_of(netns).route.request(encoded))
 
     def _start_userspace(self, change: Change, subject: WireguardLink) -> OperationError | None:

@@ -1,4 +1,4 @@
-"""rtnetlink: requests to what a socket sends, dumps to plain rows.
+"""rtnetlink: dumps and other answers to plain rows. Requests are made by `rtnl_encoder`.
 
 Reading goes over the few attributes that are needed, and leaves every counter of every link.
 """
@@ -14,29 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
-from warpd.kernel.netlink import rtnl_encoder
-from warpd.kernel.netlink.rtnl_encoder import Resolve
+from warpd.kernel.netlink.rtnl_encoder import NLM_F_CREATE, NLM_F_EXCL
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
-from warpd.kernel.request import Message
 from warpd.kernel.rows import AddressRow, LinkRow, RouteRow, RuleRow
 from warpd.kernel.state import ROUTE_PROTOCOL
 
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
-TYPES: dict[tuple[str, str], int] = {
-    ("link", "new"): RTM_NEWLINK,
-    ("link", "set"): RTM_NEWLINK,
-    ("link", "del"): RTM_DELLINK,
-    ("addr", "new"): RTM_NEWADDR,
-    ("addr", "del"): RTM_DELADDR,
-    ("route", "new"): RTM_NEWROUTE,
-    ("route", "del"): RTM_DELROUTE,
-    ("rule", "new"): RTM_NEWRULE,
-    ("rule", "del"): RTM_DELRULE,
-}
+RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE = 22, 26, 34
 IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_EXT_MASK = (
     3,
     4,
@@ -88,24 +72,6 @@ IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 FIBRULE = struct.Struct("=BBBBBBBBI")
-
-
-def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
-    """(type, flags, body) for the socket.
-
-    Raises:
-        KeyError: a link named in the message is not there.
-        OSError: a namespace named in it cannot be opened.
-    """
-    kind = TYPES[message.family, message.verb]
-    if message.body:
-        return kind, 0, message.body
-    body = rtnl_encoder.header(message.family, message.header, resolve)
-    body += rtnl_encoder.attributes(message.attrs, resolve)
-    flags = 0
-    if message.verb == "new":
-        flags = NLM_F_CREATE | (NLM_F_EXCL if message.create else NLM_F_REPLACE)
-    return kind, flags, body
 
 
 def _number(data: memoryview) -> int:

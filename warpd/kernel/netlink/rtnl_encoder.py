@@ -1,4 +1,4 @@
-"""rtnetlink messages to bytes: headers and the attributes that kinds of objects use.
+"""rtnetlink messages to bytes: a table of families, and one of the attributes that are used.
 
 Source: include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, fib_rules.h, veth.h and if_tunnel.h. A
 test holds every message that warpd sends to the bytes that pyroute2 makes of it.
@@ -11,42 +11,71 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from warpd.kernel.request import Handle, Index
+from warpd.kernel.request import Handle, Index, Message
 
 NLA_HEADER: Final = struct.Struct("=HH")  # length with the header, and type
 ALIGNMENT: Final = 4
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 
 Resolve = Callable[[Index | Handle], int]
 Encode = Callable[[Any, Resolve], bytes]
 
-# The fields of each family's header, in order, with their format; those that a message leaves out
-# are zero.
-_HEADERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "link": ("=BxHiII", ("family", "ifi_type", "index", "flags", "change")),
-    "addr": ("=BBBBI", ("family", "prefixlen", "flags", "scope", "index")),
-    "route": (
-        "=BBBBBBBBI",
-        ("family", "dst_len", "src_len", "tos", "table", "proto", "scope", "type", "flags"),
+
+class MessageFamily:
+    """Objects of one sort, as rtnetlink has them.
+
+    - `new`: the type of the message that makes one; the next number removes it (the types come in
+      groups of four, linux/rtnetlink.h).
+    - `header`: the format of the message's header, and its fields in order.
+    """
+
+    def __init__(self, new: int, form: str, fields: str) -> None:
+        self.new = new
+        self._header = struct.Struct(form)
+        self._fields = dict.fromkeys(fields.split(), 0)
+
+    def header(self, fields: Iterable[tuple[str, Any]], resolve: Resolve) -> bytes:
+        """A header; the fields that are left out are zero.
+
+        Raises:
+            KeyError: a field that the family does not have, or a link that is not there.
+        """
+        values = self._fields.copy()
+        for name, value in fields:
+            values[name]  # one that the family does not have is a mistake of ours
+            values[name] = resolve(value) if isinstance(value, Index | Handle) else value
+        return self._header.pack(*values.values())
+
+
+FAMILIES: Final[Mapping[str, MessageFamily]] = {
+    "link": MessageFamily(16, "=BxHiII", "family ifi_type index flags change"),
+    "addr": MessageFamily(20, "=BBBBI", "family prefixlen flags scope index"),
+    "route": MessageFamily(
+        24, "=BBBBBBBBI", "family dst_len src_len tos table proto scope type flags"
     ),
-    "rule": (
-        "=BBBBBBBBI",
-        ("family", "dst_len", "src_len", "tos", "table", "res1", "res2", "action", "flags"),
+    "rule": MessageFamily(
+        32, "=BBBBBBBBI", "family dst_len src_len tos table res1 res2 action flags"
     ),
 }
 
 
-def header(family: str, fields: Iterable[tuple[str, Any]], resolve: Resolve) -> bytes:
-    """The header of a message of this family.
+def encode(message: Message, resolve: Resolve) -> tuple[int, int, bytes]:
+    """(type, flags, body) for the socket.
 
     Raises:
-        KeyError: a field that the family does not have, or a link that is not there.
+        KeyError: the message has a family, a field or an attribute that is not known here, or a
+            link named in it is not there.
+        OSError: a namespace named in it cannot be opened.
     """
-    form, names = _HEADERS[family]
-    values = dict.fromkeys(names, 0)
-    for name, value in fields:
-        values[name]  # one that the family does not have is a mistake of ours
-        values[name] = resolve(value) if isinstance(value, Index | Handle) else value
-    return struct.pack(form, *values.values())
+    family = FAMILIES[message.family]
+    kind = family.new + (message.verb == "del")
+    if message.body:
+        return kind, 0, message.body
+    body = family.header(message.header, resolve) + attributes(message.attrs, resolve)
+    flags = 0
+    if message.verb == "new":
+        flags = NLM_F_CREATE | (NLM_F_EXCL if message.create else NLM_F_REPLACE)
+    return kind, flags, body
 
 
 def attributes(attrs: Iterable[tuple[str, Any]], resolve: Resolve) -> bytes:
@@ -90,7 +119,7 @@ def _nested(value: Any, resolve: Resolve) -> bytes:
 
 def _peer(value: Any, resolve: Resolve) -> bytes:
     """The other end of a veth pair: a link's header and its attributes."""
-    return header("link", (), resolve) + attributes(value["attrs"], resolve)
+    return FAMILIES["link"].header((), resolve) + attributes(value["attrs"], resolve)
 
 
 _U8, _U16, _U32, _BE16 = _packed("=B"), _packed("=H"), _packed("=I"), _packed(">H")
