@@ -1,6 +1,6 @@
-"""A stock Prometheus scrapes the control socket over TCP, as examples/monitoring has it, through
-the proxy of the shipped unit; every series that dashboard and alerts name is found in it, and every
-rule and query can be evaluated.
+"""What examples/monitoring has: every series, label and reason that dashboard and alerts name is in
+a real answer, and a stock Prometheus, which scrapes the control socket over TCP through the proxy
+of the shipped unit, can evaluate every rule and query.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests import world
+from tests.unit.daemon.http.served import Line
 from tests.unit.daemon.simulation import Simulation, two_networks
 from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
 from warpd.daemon.stats import NetworkStats, SourceStatus
-from warpd.kernel.state import PeerTraffic
+from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.state import ROOT, PeerTraffic
+from warpd.reconcile.incremental import planned_run
+from warpd.testing.fake_kernel import FakeKernel
 
 REPOSITORY = Path(__file__).parents[4]
 MONITORING = REPOSITORY / "examples" / "monitoring"
@@ -141,12 +147,116 @@ def until(api: str, expression: str) -> list[dict[str, Any]]:
     raise AssertionError(f"{expression} found nothing in {LIMIT_S} s")
 
 
-def queries() -> list[str]:
-    """Of the dashboard and of the alert rules."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """An expression of the dashboard or of an alert rule.
+
+    - `shown`: the labels that its legend or its text names.
+    """
+
+    expression: str
+    shown: frozenset[str]
+
+    @property
+    def series(self) -> list[tuple[str, str]]:
+        """The names of its series, each with what its labels must be."""
+        return re.findall(r"\b((?:warpd|process)_[a-z_]+|up\b)(?:\{([^}]*)\})?", self.expression)
+
+    def labels(self, found: Series) -> set[str]:
+        """Those of its result."""
+        grouped = re.search(r"by \(([^)]*)\)", self.expression)
+        if grouped is not None:
+            return set(re.findall(r"\w+", grouped[1]))
+        return set.intersection(*(found[name] for name, _matchers in self.series)) | OF_THE_JOB
+
+
+Series = Mapping[str, set[str]]  # name -> labels
+OF_THE_JOB = {"job", "instance"}  # labels that Prometheus adds
+SHOWN = re.compile(r"\{\{\s*(?:\$labels\.)?(\w+)")  # by Grafana, by Prometheus
+
+
+def panels() -> list[dict[str, Any]]:
     dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    found: list[dict[str, Any]] = dashboard["panels"]
+    return found
+
+
+def queries() -> list[Query]:
+    """Of the dashboard and of the alert rules."""
+    targets = [target for panel in panels() for target in panel["targets"]]
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
-    return found + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    texts = [(target["expr"], target["legendFormat"]) for target in targets]
+    texts += [
+        (rule["expr"], rule["annotations"]["summary"])
+        for group in rules["groups"]
+        for rule in group["rules"]
+    ]
+    return [Query(expression, frozenset(SHOWN.findall(text))) for expression, text in texts]
+
+
+@pytest.fixture
+def answered(daemon: Simulation, tmp_path: Path) -> Series:
+    """The series of a real answer, with the labels that all of its samples have."""
+    with contextlib.closing(Line(tmp_path / "sock")) as line:
+        line.request("GET", "/metrics")
+        text = line.getresponse().read().decode()
+    found: dict[str, set[str]] = {"up": set()}  # what Prometheus adds
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = set(sample.labels)
+            found[sample.name] = found.get(sample.name, labels) & labels
+    return found
+
+
+def test_dashboard_and_alerts_name_what_there_is(answered: Series) -> None:
+    for query in queries():
+        assert query.series, query
+        for name, matchers in query.series:
+            assert name in answered, query
+            # other jobs have the series of processes too
+            assert name.startswith("warpd_") or 'job="warpd"' in matchers, query
+            asked = set(re.findall(r"(\w+)[=!]", matchers))
+            assert asked <= answered[name] | OF_THE_JOB, query
+        assert query.shown - {"value"} <= query.labels(answered), query
+    assert len(queries()) > 30
+
+
+def test_alerts_wait_for_reasons_that_there_are() -> None:
+    """Of networks, or of the gateway's own part, whose network is an empty name."""
+    of_networks, of_gateway = reasons()
+    asked = 0
+    for query in queries():
+        for _name, matchers in query.series:
+            named = re.search(r'reason=~?"([^"]*)"', matchers)
+            known = of_networks if 'network!=""' in matchers else of_gateway
+            if named is not None:
+                assert set(named[1].split("|")) <= known, query
+                asked += 1
+    assert asked >= 4
+
+
+def reasons() -> tuple[set[str], set[str]]:
+    """What packets are dropped for: in networks of every type, and in the gateway's own part."""
+    intent = world.intent({"pools": {"ports": "51820-51899"}}, **world.every_type("namespace"))
+    found = planned_run(FakeKernel(), world.target(intent)).compiled.state
+    tables = [item for item in found if isinstance(item, NftTable)]
+    of_networks = {name for item in tables if item.netns != ROOT for name in item.counters}
+    return of_networks, {name for item in tables if item.netns == ROOT for name in item.counters}
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    titles = [panel["title"] for panel in panels()]
+    assert len(set(titles)) == len(titles) > 10
+    for panel in panels():
+        assert panel["title"] and panel["description"].endswith("."), panel["title"]
+        units = [panel["fieldConfig"]["defaults"]["unit"]]
+        references = {target["refId"] for target in panel["targets"]}
+        for override in panel["fieldConfig"]["overrides"]:
+            assert override["matcher"]["id"] == "byFrameRefID", panel["title"]
+            assert override["matcher"]["options"] in references, panel["title"]
+            units += [item["value"] for item in override["properties"] if item["id"] == "unit"]
+        assert all(units), panel["title"]
+        assert len(units) == len(panel["fieldConfig"]["overrides"]) + 1, panel["title"]
 
 
 @needs_prometheus
@@ -155,9 +265,8 @@ def test_a_stock_prometheus(daemon: Simulation, tmp_path: Path) -> None:
         until(api, 'up{job="warpd"} == 1')
         names = set(ask(api, "label/__name__/values"))
         for query in queries():
-            named = set(re.findall(r"\b(?:warpd|process)_[a-z_]+|\bup\b", query))
-            assert named and named <= names, query
-            ask(api, "query", query=query)  # 400 for what cannot be evaluated
+            assert {name for name, _matchers in query.series} <= names, query
+            ask(api, "query", query=query.expression)  # 400 for what cannot be evaluated
         until(api, 'ALERTS{alertname="WarpdUplinkDown"}')
         rules = [rule for group in ask(api, "rules")["groups"] for rule in group["rules"]]
         assert {rule["health"] for rule in rules} == {"ok"}
