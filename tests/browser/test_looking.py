@@ -4,6 +4,7 @@ JavaScript.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_everything_can_be_reached_without_javascript(visit: Callable[..., Visit
     while waiting:
         path = waiting.pop()
         assert window.go(path) == 200, path
-        for link in window.page.locator("a[href^='/']").all():
+        for link in window.page.locator("a[href^='/']:not([href^='/endpoints.csv'])").all():
             address = (link.get_attribute("href") or "").partition("#")[0]
             kind = re.sub(r"(/[a-z0-9-]+)(/.*)?(\?.*)?$", r"\1", address)
             deep = address.count("/")
@@ -116,6 +117,19 @@ def test_a_search_leads_to_the_endpoint(visit: Callable[..., Visit], gateway: Ga
         window.page.wait_for_url(f"{gateway.origin}/endpoints/corp/{row['name']}")
     window.go("/endpoints?q=anna")
     assert window.page.locator("tbody tr").count() == 1
+
+
+def test_all_that_was_found_is_a_file(visit: Callable[..., Visit]) -> None:
+    window = visit()
+    window.sign_in("viewer")
+    window.go("/endpoints?network=corp&sort=traffic")
+    shown = window.page.locator("tbody th a").all_inner_texts()
+    with window.page.expect_download() as download:
+        window.page.click("text=All as CSV")
+    assert download.value.suggested_filename == "endpoints.csv"
+    rows = list(csv.DictReader(download.value.path().open(newline="")))
+    assert sorted(row["name"] for row in rows) == sorted(shown) != []
+    assert window.complaints == []
 
 
 def test_a_viewer_is_offered_nothing_that_is_refused(

@@ -20,6 +20,7 @@ from warpd.web.pages import (
     access,
     changing,
     devices,
+    downloading,
     handing_out,
     looking,
     signing_in,
@@ -32,13 +33,23 @@ from warpd.web.visit import FormRefused, NotSignedIn, see_other
 
 STATIC: Final = Path(__file__).with_name("static")
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PAGES: Final = (
+    looking,
+    downloading,
+    changing,
+    devices,
+    access,
+    handing_out,
+    signing_in,
+    streaming,
+    taking,
+)
 FRESH: Final = "no-cache"  # static files hold nothing of anybody, and change with the package
 
 
 def make_application(socket: Path, origins: Iterable[str], log: AccessLog) -> Guard:
     """The dashboard of the daemon at `socket`, under these origins."""
-    pages = (looking, changing, devices, access, handing_out, signing_in, streaming, taking)
-    routes = [route for page in pages for route in page.ROUTES]
+    routes = [route for page in PAGES for route in page.ROUTES]
     routes += [*_static_routes(), Route("/healthz", healthy)]
     handlers: dict[Any, Any] = {
         NotSignedIn: sign_in_first,

@@ -119,6 +119,7 @@ TEXT: Final[Mapping[str, str]] = {
     "list.previous": "Previous",
     "list.next": "Next",
     "list.of": "of",
+    "list.csv": "All as CSV",
     # -- networks
     "network.name": "Name",
     "network.type": "Type",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,7 +12,10 @@ from warpd.web.summary import STATE_WORDS, Row
 
 PAGE: Final = 200
 SORTS: Final = ("name", "address", "handshake", "traffic")
+# Rows keep their place in these orders while the file is made; by traffic they would not.
+STEADY: Final = ("name", "address")
 TEXT_MAX: Final = 100
+CSV_PATH: Final = "/endpoints.csv"
 CURSOR: Final = re.compile(r"[A-Za-z0-9_-]{1,1000}")
 
 
@@ -58,11 +61,23 @@ class Search:
         """The address of another page of the same search, by `after` or `before`; of the first one
         without them.
         """
-        chosen = {"q": self.text, "network": self.network, "state": self.state, "sort": self.sort}
-        if self.sort == "name":
-            del chosen["sort"]
-        query = urlencode({name: value for name, value in (chosen | edge).items() if value})
-        return "/endpoints" + ("?" + query if query else "")
+        return "/endpoints" + self._query(edge)
+
+    def file_address(self) -> str:
+        """The address of all pages as CSV."""
+        return CSV_PATH + self.whole()._query({})
+
+    def whole(self) -> Search:
+        """The same search from its first page on, in an order in which no row moves meanwhile."""
+        sort = self.sort if self.sort in STEADY else "name"
+        return replace(self, sort=sort, after="", before="")
+
+    def _query(self, edge: Mapping[str, str]) -> str:
+        chosen = {"q": self.text, "network": self.network, "state": self.state, **edge}
+        if self.sort != "name":
+            chosen["sort"] = self.sort
+        query = urlencode({name: value for name, value in chosen.items() if value})
+        return f"?{query}" if query else ""
 
     def is_exact(self, row: Row) -> bool:
         """Whether the whole name, address or key of an endpoint was written."""

@@ -108,6 +108,9 @@ def test_pages_of_a_long_list_follow_each_other() -> None:
         beside = Search.of(dict(parse_qsl(address.partition("?")[2])))
         assert (beside.text, beside.sort) == ("a&b", "traffic")
         assert (beside.after, beside.before) == edge
+    beside = Search.of({"q": "a&b", "sort": "address", "before": "Wza"})
+    assert beside.file_address() == "/endpoints.csv?q=a%26b&sort=address"
+    assert Search.of({"sort": "traffic", "after": "Wza"}).file_address() == "/endpoints.csv"
     alone = listing.found({"total": 4, "first": 1, "previous": None, "next": None}, wanted, [])
     assert (alone.preceding, alone.following) == ("", "")
 

@@ -19,9 +19,12 @@ SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """An answer; `parts` are the bytes of each part in which it came."""
+
     status: int
     headers: dict[str, str]
     text: str
+    parts: tuple[int, ...] = ()
 
 
 class Visitor:
@@ -98,9 +101,10 @@ async def _ask(
 
     await application(scope, receive, send)
     start, *parts = answered
-    text = b"".join(part.get("body", b"") for part in parts).decode()
+    bodies = [part.get("body", b"") for part in parts]
     named: dict[str, str] = {}
     for raw, value in start["headers"]:
         name = raw.decode().lower()
         named[name] = f"{named[name]}\n{value.decode()}" if name in named else value.decode()
-    return Page(start["status"], named, text)
+    sizes = tuple(map(len, bodies))
+    return Page(start["status"], named, b"".join(bodies).decode(), sizes)
