@@ -44,6 +44,7 @@ ONE_TIME_LINKS = "tests/unit/daemon/http/test_links.py"
 EXPORTS = "tests/unit/daemon/http/test_exports.py"
 SUSPENDING = "tests/unit/daemon/http/test_suspending.py"
 PAGE_GUARD = "tests/unit/web/test_guard_of_pages.py"
+TABLE = "tests/unit/web/test_table.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -2015,6 +2016,17 @@ else:
                 "warpd.web.guard:Guard._refusal",
                 "headers.get('host', '').lower() not in hosts",
                 "not headers.get('host', '').lower().endswith(tuple(hosts))",
+            ),
+        ),
+    ),
+    Mutant(
+        "a cell of the list is a formula where a spreadsheet splits at semicolons",
+        TABLE,
+        (
+            Edit(
+                "warpd.web.table:guarded",
+                'RISKY.sub("\'", text)',
+                "re.sub('^' + FORMULA, \"'\", text)",
             ),
         ),
     ),
