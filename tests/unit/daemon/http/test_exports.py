@@ -12,7 +12,7 @@ import pytest
 from tests.unit.daemon.http.gateway import Gateway, served
 from tests.unit.daemon.http.served import Line
 from warpd.daemon.http import credentials
-from warpd.store.state_folder import EXPORTS
+from warpd.store.export_log import FILE
 from warpd.store.tokens import SESSION_S, TokenKind, Wish
 
 TEXT = """\
@@ -37,7 +37,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
 
 
 def log_of(gateway: Gateway) -> list[dict[str, str]]:
-    file = gateway.daemon.state / EXPORTS
+    file = gateway.daemon.state / FILE
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
@@ -121,6 +121,6 @@ def test_a_session_that_signed_in_long_ago_proves_again_who_it_is(
 
 
 def test_what_cannot_be_written_down_is_not_handed_out(gateway: Gateway) -> None:
-    (gateway.daemon.state / EXPORTS).mkdir()
+    (gateway.daemon.state / FILE).mkdir()
     status, body = gateway.post("/v1/exports", ASKED)
     assert status == 500 and "config" not in body and "PrivateKey" not in json.dumps(body)

@@ -13,7 +13,7 @@ from warpd.daemon.http.kept_links import LINKS_MAX, PIN_TRIES, Links
 from warpd.daemon.http.messages import HttpError
 from warpd.service.exports import ExportRequest
 from warpd.service.rights import ROLES, Identity
-from warpd.store.state_folder import EXPORTS
+from warpd.store.export_log import FILE
 
 TEXT = """\
 version: 1
@@ -52,7 +52,7 @@ def test_a_link_leads_to_the_config_once(gateway: Gateway) -> None:
 
 def test_nothing_is_handed_out_before_it_is_redeemed(gateway: Gateway) -> None:
     linked(gateway)
-    assert not (gateway.daemon.state / EXPORTS).exists()
+    assert not (gateway.daemon.state / FILE).exists()
 
 
 def test_a_pin_is_asked_for_and_its_tries_are_counted(gateway: Gateway) -> None:
@@ -69,9 +69,9 @@ def test_a_pin_is_asked_for_and_its_tries_are_counted(gateway: Gateway) -> None:
 
 def test_a_link_of_which_nothing_came_can_be_redeemed_again(gateway: Gateway) -> None:
     made = linked(gateway)
-    (gateway.daemon.state / EXPORTS).mkdir()
+    (gateway.daemon.state / FILE).mkdir()
     assert gateway.post("/v1/links/redeem", {"secret": made["secret"]})[0] == 500
-    (gateway.daemon.state / EXPORTS).rmdir()
+    (gateway.daemon.state / FILE).rmdir()
     assert gateway.post("/v1/links/redeem", {"secret": made["secret"]})[0] == 200
 
 
