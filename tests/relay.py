@@ -7,8 +7,13 @@ that listens, and uses `Outer`. The inner end prints a line when the outer end l
 until that one ends it, or the line ends.
 
 A frame is the connection's number (4 bytes), its length (2 bytes) and its bytes. A length of 0
-ends the connection. Number 0 is no connection: by it the inner end says that it is there, the outer
-end that it listens, and a length of 0 from the outer end is the end of all.
+ends the connection. Number 0 is no connection: by it the inner end says that it is there, and of
+each frame of a connection that it has taken it; the outer end that it listens, and a length of 0
+from the outer end is the end of all.
+
+Towards the inner end few bytes are on their way: User-mode Linux reads no more of a serial line
+whose reader was behind once (`line_throttle` and `line_unthrottle` of arch/um/drivers/line.c; a
+terminal has 4,096 bytes for its reader, N_TTY_BUF_SIZE).
 """
 
 from __future__ import annotations
@@ -28,6 +33,10 @@ HEAD: Final = struct.Struct(">IH")
 PIECE: Final = 32 * 1024
 BOTH_ENDS: Final = 0  # the number of no connection
 THERE: Final = b"there"
+TAKEN: Final = b"taken"
+SMALL: Final = 1024  # bytes of a piece towards the inner end
+ON_THEIR_WAY: Final = 2  # of such pieces
+MANY: Final = 1_000_000
 
 
 class Line:
@@ -70,10 +79,30 @@ class Line:
         return found
 
 
+class SlowLine:
+    """A line on which only few pieces are on their way: the other end says of each that it has
+    taken it.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._room = threading.Semaphore(ON_THEIR_WAY)
+
+    def taken(self, pieces: int = 1) -> None:
+        """The other end has taken pieces."""
+        self._room.release(pieces)
+
+    def send(self, number: int, piece: bytes = b"") -> None:
+        """Raises OSError: the line has ended."""
+        for start in range(0, max(1, len(piece)), SMALL):
+            self._room.acquire()
+            self._line.send(number, piece[start : start + SMALL])
+
+
 class Connections:
     """The open connections of one end; each has a thread that reads from it."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line | SlowLine) -> None:
         self._line = line
         self._open: dict[int, socket.socket] = {}
 
@@ -120,7 +149,8 @@ class Outer:
 
     def __init__(self, line: Line, listener: socket.socket) -> None:
         self._line, self._listener = line, listener
-        self._connections = Connections(line)
+        self._slow = SlowLine(line)
+        self._connections = Connections(self._slow)
         self.is_there = threading.Event()
 
     def run(self) -> None:
@@ -133,7 +163,10 @@ class Outer:
                 self.is_there.set()
                 threading.Thread(target=self._accept, daemon=True).start()
                 self._line.send(BOTH_ENDS, THERE)
+            else:
+                self._slow.taken()
         self._line.leave()
+        self._slow.taken(MANY)  # whoever waits learns that the line has ended
 
     def end(self) -> None:
         """Let the inner end end."""
@@ -166,8 +199,9 @@ def run_inner(
                 connections.add(number, connect())
             except OSError:
                 line.send(number)
-                continue
         connections.take(number, piece)
+        with contextlib.suppress(OSError):  # the line has ended: there is no next frame
+            line.send(BOTH_ENDS, TAKEN)
     line.leave()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.relay import Line, Outer, run_inner
+from tests.relay import HEAD, ON_THEIR_WAY, SMALL, Line, Outer, SlowLine, run_inner
 
 WHOLE = bytes(range(256)) * 4000  # more than every buffer on the way
 
@@ -129,3 +129,22 @@ def test_before_the_inner_end_is_there_nobody_is_let_in() -> None:
     relay.start()
     socket.create_connection(relay.address).close()
     relay.close()
+
+
+def test_few_bytes_are_on_their_way_to_whoever_is_slow() -> None:
+    """User-mode Linux reads no more of a serial line whose reader was behind once."""
+    here, there = socket.socketpair()
+    with here, there:
+        line = SlowLine(Line(here.fileno()))
+        whole = b"x" * (SMALL * ON_THEIR_WAY + 1)
+        sending = threading.Thread(target=line.send, args=(1, whole), daemon=True)
+        sending.start()
+        frame = HEAD.size + SMALL
+        came = there.recv(frame * ON_THEIR_WAY, socket.MSG_WAITALL)
+        assert len(came) == frame * ON_THEIR_WAY
+        sending.join(0.2)
+        assert sending.is_alive(), "the rest waits until one is taken"
+        line.taken()
+        assert there.recv(HEAD.size + 1, socket.MSG_WAITALL) == HEAD.pack(1, 1) + b"x"
+        sending.join(60)
+        assert not sending.is_alive()
