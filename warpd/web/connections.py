@@ -157,6 +157,7 @@ class BoundedConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._places.leave(self)
         self._end_in(None)
+        self._transport = None
         if self._handshake is not None:
             self._handshake.cancel()
         if self._is_up:
@@ -209,7 +210,10 @@ class BoundedConnection(asyncio.Protocol):
         """End the connection then, unless something happens before; None: not by the clock."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self._loop.call_later(seconds, self.abort)
+            self._timer = None
+        # An answer may end after its connection has.
+        if seconds is not None and self._transport is not None:
+            self._timer = self._loop.call_later(seconds, self.abort)
 
 
 def counted(application: Application) -> Application:

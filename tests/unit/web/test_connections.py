@@ -211,6 +211,19 @@ def test_an_answer_that_takes_its_time_is_waited_for(served: Callable[..., Serve
         assert sock.recv(12) == b"HTTP/1.1 200"
 
 
+def test_whoever_leaves_while_an_answer_is_made_is_not_ended_again(
+    served: Callable[..., Served], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = served(True, request_s=0.3)
+    with made.connect_tls() as leaves:
+        leaves.sendall(GET.replace(b"quick", b"slow"))
+    with made.connect_tls() as later:
+        later.sendall(GET.replace(b"quick", b"slow"))
+        assert b"done" in answer(later)
+        assert is_ended(later), "as the first one would have been, before"
+    assert not [row for row in caplog.records if row.name == "asyncio"]
+
+
 def test_an_answer_that_is_not_taken_ends_the_connection(served: Callable[..., Served]) -> None:
     server = served(taken_s=0.3, total=1)
     with server.connect() as sock:
