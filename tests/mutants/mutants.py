@@ -20,6 +20,7 @@ LIMITS = "tests/unit/networks/test_limits.py"
 ADMISSION = "tests/unit/daemon/http/test_admission.py"
 API = "tests/unit/daemon/http/test_routes.py"
 CHANGES = "tests/unit/daemon/http/test_changes.py"
+ROTATING = "tests/unit/daemon/http/test_rotating.py"
 ON_RECORD = "tests/unit/daemon/http/test_on_record.py"
 OPENAPI = "tests/unit/daemon/http/test_openapi.py"
 KILLED_CHANGE = "tests/unit/daemon/test_change_killed.py"
@@ -1355,6 +1356,39 @@ else:
         ),
     ),
     Mutant(
+        "who may only rotate keys applies what others have written",
+        ROTATING,
+        (
+            Edit(
+                "warpd.daemon.http.changes:_refuse_more_than_keys",
+                "not candidate.applies.is_of_keys and not who.may(Right.CHANGE)",
+                "False",
+            ),
+        ),
+    ),
+    Mutant(
+        "who may only rotate keys gives a site other ones",
+        ROTATING,
+        (
+            Edit(
+                "warpd.service.candidates:_keyless",
+                'endpoint.type == "mobile"',
+                "True",
+            ),
+        ),
+    ),
+    Mutant(
+        "who may only rotate keys keeps what others have applied",
+        ROTATING,
+        (
+            Edit(
+                "warpd.daemon.http.apply:_refuse_of_others",
+                "who.sees_all and who.may(Right.CHANGE)",
+                "who.sees_all",
+            ),
+        ),
+    ),
+    Mutant(
         "an own change applies what others have written",
         CHANGES,
         (
@@ -1718,7 +1752,8 @@ else:
         (
             Edit(
                 "warpd.service.rights:",
-                "frozenset({Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND})",
+                "frozenset({Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND,"
+                " Right.ROTATE})",
                 "frozenset(Right) - {Right.ADMINISTER}",
             ),
         ),

@@ -18,7 +18,7 @@ from typing import Any, Final
 from warpd.allocation.model import Allocations
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.intent.loader import Loaded
-from warpd.intent.model import Intent
+from warpd.intent.model import Endpoint, Intent, Network
 from warpd.kernel.api import Kernel
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import refuse_lost_state
@@ -31,16 +31,26 @@ from warpd.store.atomic_file import replace
 
 HALF: Final = "changing.json"  # in the state folder: what files were that are being written
 STALE: Final = "stale"
+KEY_FIELDS: Final = ("public_key", "rotation")  # of an endpoint
 MASS_REMOVAL: Final = "mass-removal"
 HINT: Final = "make the change again, and review it"
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What differs between two intents: networks by name, and whether anything else does."""
+    """What differs between two intents: networks by name, and whether anything else does.
+
+    `beyond_keys` are the networks in which more differs than keys of phones and laptops.
+    """
 
     networks: frozenset[str] = frozenset()
     gateway: bool = False
+    beyond_keys: frozenset[str] = frozenset()
+
+    @property
+    def is_of_keys(self) -> bool:
+        """Whether nothing differs but keys of phones and laptops."""
+        return not self.gateway and not self.beyond_keys
 
     def outside(self, sees: Callable[[str], bool]) -> tuple[str, ...]:
         """What somebody who sees only some networks may not change."""
@@ -180,11 +190,31 @@ def touched(before: LoadedIntent | None, after: LoadedIntent) -> Touched:
     Where there is none before, everything does.
     """
     if before is None:
-        return Touched(frozenset(after.intent.networks), True)
+        everything = frozenset(after.intent.networks)
+        return Touched(everything, True, everything)
     was, now = before.intent.networks, after.intent.networks
     had, has = before.allocations.networks, after.allocations.networks
-    networks = _differing(was, now) | (_differing(had, has) & (was.keys() | now.keys()))
-    return Touched(networks, _without_networks(before) != _without_networks(after))
+    moved = _differing(had, has) & (was.keys() | now.keys())
+    differing = _differing(was, now)
+    more = frozenset(name for name in differing if not _only_keys(was.get(name), now.get(name)))
+    is_gateway = _without_networks(before) != _without_networks(after)
+    return Touched(differing | moved, is_gateway, more | moved)
+
+
+def _only_keys(before: Network | None, after: Network | None) -> bool:
+    """Whether a network differs in nothing but keys of phones and laptops that stay."""
+    if before is None or after is None:
+        return False
+    was, now = before.endpoints, after.endpoints
+    if before.model_copy(update={"endpoints": now}) != after or was.keys() != now.keys():
+        return False
+    return all(_keyless(was[name]) == _keyless(now[name]) for name in _differing(was, now))
+
+
+def _keyless(endpoint: Endpoint) -> Endpoint:
+    """A phone or laptop without what its keys depend on; any other endpoint as it is."""
+    is_device = endpoint.type == "mobile"
+    return endpoint.model_copy(update=dict.fromkeys(KEY_FIELDS)) if is_device else endpoint
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset[str]:

@@ -22,11 +22,14 @@ class Right(enum.StrEnum):
     SEE_ADDRESSES = "see-addresses"  # where endpoints connect from
     EXPORT = "export"  # hand out configs with their keys
     SUSPEND = "suspend"  # take an endpoint out at once, and give it back
+    ROTATE = "rotate"  # give a phone or laptop other keys, and nothing else
     CHANGE = "change"  # edit or propose, apply, confirm, undo what waits to be confirmed
     ADMINISTER = "administer"  # earlier entries of the history, large removals, tokens, users
 
 
-_HELPDESK: Final = frozenset({Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND})
+_HELPDESK: Final = frozenset(
+    {Right.LOOK, Right.SEE_ADDRESSES, Right.EXPORT, Right.SUSPEND, Right.ROTATE}
+)
 ROLES: Final[Mapping[str, frozenset[Right]]] = {
     "viewer": frozenset({Right.LOOK}),
     "helpdesk": _HELPDESK,

@@ -202,6 +202,17 @@ class EditsBody(Body):
         """Whether it is about the gateway, and not about some networks only."""
         return any(isinstance(edit, SetGateway) for edit in self.edits)
 
+    @property
+    def is_of_keys(self) -> bool:
+        """Whether it gives endpoints other keys, and nothing else."""
+        return all(_gives_keys(edit) for edit in self.edits)
+
+
+def _gives_keys(edit: AnyEdit) -> bool:
+    if isinstance(edit, SetEndpoint):
+        return edit.fields.keys() == {"public_key"}
+    return isinstance(edit, OneEndpoint) and edit.op == "rotate_endpoint"
+
 
 class CsvBody(Body):
     """Endpoints as a CSV text, for one network; `type` is that of rows that have none."""

@@ -75,6 +75,8 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
     """Look at a change: `edits`, `csv` for a `network`, or `files`; nothing is written."""
     asked = change_request(request.arguments, request.body_bytes)
     _refuse_unseen(request.who, asked)
+    if not (isinstance(asked, EditsBody) and asked.is_of_keys):
+        require_right(request.who, Right.CHANGE)
     async with services.editing:
         snapshot = await services.lookups.single("yaml", {}, request.is_urgent)
         try:
@@ -85,6 +87,8 @@ async def make_change(services: Services, request: HttpRequest) -> HttpResponse:
     refused = candidate.changes.outside(request.who.sees)
     if refused and not request.who.sees_all:
         raise _denied(request.who, refused)
+    if not candidate.changes.is_of_keys:
+        require_right(request.who, Right.CHANGE)
     if not services.candidates.keep(candidate):
         raise HttpError(413, "the files are too large to be changed this way")
     answer = {**candidate.answer, **_ways(services, snapshot)}
@@ -102,6 +106,7 @@ async def apply_change(services: Services, request: HttpRequest) -> HttpResponse
     refused = candidate.applies.outside(request.who.sees)
     if refused and not request.who.sees_all:
         raise _denied(request.who, refused, "the YAML holds changes that are not applied yet: ")
+    _refuse_more_than_keys(request.who, candidate)
     arguments: dict[str, Any] = {
         "candidate": candidate,
         "by": request.who.user,
@@ -288,6 +293,19 @@ def _refuse_unseen(who: Identity, asked: ChangeRequest) -> None:
             raise _denied(who, (name[:SHOWN_MAX],))
 
 
+def _refuse_more_than_keys(who: Identity, candidate: Candidate) -> None:
+    """Refuse whoever may only rotate keys to apply more than that.
+
+    Raises:
+        HttpError: it changes more, or there is more in the YAML that is not in force yet.
+    """
+    if not candidate.changes.is_of_keys:
+        require_right(who, Right.CHANGE)
+    if not candidate.applies.is_of_keys and not who.may(Right.CHANGE):
+        text = "permission denied: the YAML holds changes that are not applied yet"
+        raise HttpError(403, text, code="denied", hint="an operator has to apply them first")
+
+
 def _denied(who: Identity, what: Sequence[str], why: str = "") -> HttpError:
     """The answer to a change of what this identity may not change; it names nothing unseen but
     what was asked for.
@@ -349,13 +367,15 @@ def _kept(services: Services, request: HttpRequest) -> Candidate:
     )
 
 
+# Whoever may not more than rotate is held to that by the handlers.
+ROTATE: Final = Right.ROTATE
 CHANGE, GATEWAY, FILTERED = Right.CHANGE, NetworkScope.GATEWAY, NetworkScope.FILTERED
 ROUTES: Final = (
     HttpRoute("GET", "/v1/yaml", CHANGE, GATEWAY, show_yaml, answers.YamlTexts, refusals=LOOKED),
     HttpRoute(
         "POST",
         "/v1/changes",
-        CHANGE,
+        ROTATE,
         FILTERED,
         make_change,
         answers.ChangeAnswer,
@@ -366,7 +386,7 @@ ROUTES: Final = (
     HttpRoute(
         "POST",
         "/v1/changes/{id}/apply",
-        CHANGE,
+        ROTATE,
         FILTERED,
         apply_change,
         answers.ChangeOutcome,

@@ -44,11 +44,11 @@ GET     /v1/events                          look        F
 GET     /v1/openapi.json                    look        F
 GET     /metrics                            look        G
 POST    /v1/apply                           change      G
-POST    /v1/confirm                         change      F
-POST    /v1/rollback                        change      F
+POST    /v1/confirm                         rotate      F
+POST    /v1/rollback                        rotate      F
 GET     /v1/yaml                            change      G
-POST    /v1/changes                         change      F
-POST    /v1/changes/{id}/apply              change      F
+POST    /v1/changes                         rotate      F
+POST    /v1/changes/{id}/apply              rotate      F
 POST    /v1/changes/{id}/propose            change      F
 GET     /v1/endpoints                       look        F
 GET     /v1/endpoints/{network}/{endpoint}  look        N
@@ -74,9 +74,9 @@ DELETE  /v1/tokens/{id}                     administer  G
 """
 RIGHTS = {
     "viewer": {"look"},
-    "helpdesk": {"look", "see-addresses", "export", "suspend"},
-    "operator": {"look", "see-addresses", "export", "suspend", "change"},
-    "admin": {"look", "see-addresses", "export", "suspend", "change", "administer"},
+    "helpdesk": {"look", "see-addresses", "export", "suspend", "rotate"},
+    "operator": {"look", "see-addresses", "export", "suspend", "rotate", "change"},
+    "admin": {"look", "see-addresses", "export", "suspend", "rotate", "change", "administer"},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]

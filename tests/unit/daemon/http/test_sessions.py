@@ -51,7 +51,7 @@ def test_a_password_gives_a_session_that_ends(gateway: Served) -> None:
     own = gateway.ask("GET", "/v1/session", token).json
     assert own | answer.json["session"] == own
     assert (own["user"], own["role"], own["networks"]) == ("anna (web)", "helpdesk", [SEEN])
-    assert own["rights"] == ["look", "see-addresses", "export", "suspend"]
+    assert own["rights"] == ["look", "see-addresses", "export", "suspend", "rotate"]
     assert own["kind"] == "session" and own["signed_in_s_ago"] <= 5
     assert gateway.ask("DELETE", "/v1/session", token).status == 200
     assert gateway.ask("GET", "/v1/session", token).status == 401
