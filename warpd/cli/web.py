@@ -21,6 +21,7 @@ from warpd.service.users import DEFAULT_USERS, NAME, UsersFile
 from warpd.service.views.render import VERSION
 from warpd.service.web_setup import (
     DEFAULT_ORIGIN,
+    FIRST_YAML,
     PUBLIC,
     WebFiles,
     environment_text,
@@ -31,8 +32,7 @@ from warpd.service.workspace import DEFAULT_CONFIG, Session, require_root
 from warpd.store.private_file import write_private
 from warpd.store.tokens import TokenStore
 
-DEFAULT_URL: Final = DEFAULT_ORIGIN
-START: Final = "systemctl enable --now warpd-web.socket"
+START: Final = "systemctl enable --now warpd warpd-web.socket"
 
 
 @web_app.command("init")
@@ -50,7 +50,8 @@ def init(
 ) -> None:
     """Make a self-signed certificate for the dashboard, and say how to start it.
 
-    Nothing listens before. With a proxy before it, the proxy has the certificate: see examples/web.
+    Where there is no YAML, one without networks is made. Nothing listens before. With a proxy
+    before it, the proxy has the certificate: see examples/web.
     """
     require_root("warpctl web init")
     host, files = host_of(origin), WebFiles(folder)
@@ -66,10 +67,14 @@ def init(
     write_private(files.key, made.key_pem)
     write_private(files.certificate, made.pem, PUBLIC)
     write_private(files.environment, environment_text(origin).encode(), PUBLIC)
+    is_first = not os.path.lexists(files.yaml)
+    if is_first:
+        write_private(files.yaml, FIRST_YAML.encode(), PUBLIC)
     lines = [
         f"SHA-256 of the certificate: {made.fingerprint}",
+        *([f"made {files.yaml}: a gateway without networks"] if is_first else []),
         f"next: {START}",
-        f"then: warpctl web login --url {origin}",
+        "then: warpctl web login",
     ]
     data = {"version": VERSION, "origin": origin, "fingerprint": made.fingerprint, "next": [START]}
     output.emit(data, "\n".join(lines), form)
@@ -85,8 +90,11 @@ def login(
         str | None, typer.Option("--user", help="whose session it is; one of `warpctl user list`")
     ] = None,
     url: Annotated[
-        str, typer.Option("--url", envvar="WARPD_WEB_URL", help="where the dashboard is")
-    ] = DEFAULT_URL,
+        str | None,
+        typer.Option(
+            "--url", envvar="WARPD_WEB_URL", help="where the dashboard is: as `web init` set it up"
+        ),
+    ] = None,
     file: File = DEFAULT_USERS,
     form: Output = Format.text,
 ) -> None:
@@ -109,7 +117,8 @@ def login(
         account,
         f"{made_by} (warpctl web login)",
     )
-    link = f"{url.rstrip('/')}/login#{text}"
+    origin = url or WebFiles(session.main_file.parent).origin()
+    link = f"{origin.rstrip('/')}/login#{text}"
     data = {"version": VERSION, "url": link, "user": code.user, "expires": iso(code.expires_s)}
     output.note(f"signs in as {code.user}, once, until {data['expires']}")
     output.emit(data, link, form)

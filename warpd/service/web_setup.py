@@ -22,6 +22,11 @@ DAYS: Final = (
 DEFAULT_ORIGIN: Final = "https://localhost:8443"
 PRIVATE, PUBLIC = 0o600, 0o644
 ORIGIN_VARIABLE: Final = "WARPD_WEB_ORIGINS"
+FIRST_YAML: Final = """\
+# Made by `warpctl web init`: no network yet. The dashboard adds one, or you do (man warp.yaml).
+version: 1
+networks: {}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,21 @@ class WebFiles:
     @property
     def environment(self) -> Path:
         return self.folder / "web.env"
+
+    @property
+    def yaml(self) -> Path:
+        return self.folder / "warp.yaml"
+
+    def origin(self) -> str:
+        """The address by which browsers come: the first one that was set up."""
+        try:
+            lines = self.environment.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return DEFAULT_ORIGIN
+        begin = f"{ORIGIN_VARIABLE}="
+        found = [line.removeprefix(begin) for line in lines if line.startswith(begin)]
+        words = found[-1].strip("\"'").split() if found else []
+        return words[0] if words else DEFAULT_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import pytest
 from tests.command import Run
 from warpd.web.options import parse_options
 
+GW = "https://gw.example.com:8443"
+
 
 def test_a_certificate_and_the_address_are_made_once(run: Run, tmp_path: Path) -> None:
     words = ("web", "init", "--folder", str(tmp_path), "--origin", "https://gw.example.com:8443")
@@ -28,6 +30,23 @@ def test_a_certificate_and_the_address_are_made_once(run: Run, tmp_path: Path) -
     before = key.read_bytes()
     assert run(*words)[0] != 0 and key.read_bytes() == before
     assert run(*words, "--renew")[0] == 0 and key.read_bytes() != before
+
+
+def test_where_there_is_no_yaml_one_without_networks_is_made(run: Run, tmp_path: Path) -> None:
+    yaml = tmp_path / "warp.yaml"
+    assert run("web", "init", "--folder", str(tmp_path))[0] == 0
+    assert run("-c", str(yaml), "validate")[0] == 0
+    yaml.write_text("version: 1 # mine\n")
+    assert run("web", "init", "--folder", str(tmp_path), "--renew")[0] == 0
+    assert yaml.read_text() == "version: 1 # mine\n"
+
+
+def test_the_link_leads_to_the_address_that_was_set_up(run: Run, tmp_path: Path) -> None:
+    place = ("-c", str(tmp_path / "warp.yaml"), "--state-dir", str(tmp_path / "state"))
+    for origin, words in (("https://localhost:8443", ()), (GW, ("--origin", GW, "--renew"))):
+        assert run("web", "init", "--folder", str(tmp_path), *words)[0] == 0
+        assert run(*place, "web", "login")[1].startswith(f"{origin}/login#")
+    assert run(*place, "web", "login", "--url", "https://x")[1].startswith("https://x/login#")
 
 
 def test_the_dashboard_takes_what_was_made(run: Run, tmp_path: Path) -> None:
