@@ -32,7 +32,7 @@ def test_a_network_is_reviewed_applied_and_kept(
     assert gateway.yaml == before, "a review writes nothing"
     window.picture("light-review")
     window.press("Apply")
-    window.page.wait_for_url(gateway.origin + "/")
+    window.page.wait_for_url(gateway.origin + "/networks/made-here")
     bar = window.page.inner_text(".confirm")
     assert "waits to be confirmed" in bar and "olga" in bar
     window.go("/networks/made-here")
@@ -47,7 +47,8 @@ def test_a_network_is_reviewed_applied_and_kept(
         assert other.overflow() == 0
         other.picture(f"{screen}-confirm")
     window.press("Keep")
-    window.page.wait_for_url(gateway.origin + "/")
+    window.page.wait_for_selector(".confirm", state="detached")
+    assert window.page.url == gateway.origin + "/networks/made-here", "it stays on the page"
     assert window.page.locator(".confirm").count() == 0
     assert "olga (web)" in str(gateway.ask("GET", "/v1/history"))
     assert gateway.yaml.startswith(before.rstrip("\n")) and "made-here" in gateway.yaml
@@ -124,7 +125,7 @@ def test_a_closed_browser_undoes_what_it_applied(
     window.page.evaluate("document.querySelector('[name=confirm_within_s] option').value = '5'")
     window.page.select_option("[name=confirm_within_s]", "5")
     window.press("Apply")
-    window.page.wait_for_url(gateway.origin + "/")
+    window.page.wait_for_url(gateway.origin + "/networks/left-alone")
     assert len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks + 1
     window.context.close()
     gateway.until(lambda: len(gateway.ask("GET", "/v1/networks?fresh=1")["networks"]) == networks)

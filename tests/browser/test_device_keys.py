@@ -162,18 +162,47 @@ def test_a_lost_phone_gets_other_keys(visit: Callable[..., Visit], gateway: Gate
     window.page.wait_for_selector("text=Kept.")
     window.press("It is on the device: forget the key")
     window.go("/change/endpoint/privacy/lost")
-    window.page.get_by_role("link", name="New keys, made in the browser").click()
-    window.page.wait_for_selector("[value=browser]:checked")
-    window.press("Review")
-    window.page.wait_for_selector("#device-apply:visible")
-    window.press("Apply, and show its config")
-    window.page.wait_for_selector("#device-qr path[d]")
+    assert window.page.get_by_role("link", name="New keys, made in the browser").count() == 1
+    desk = visit()
+    desk.sign_in("helpdesk", "hanna")
+    desk.go("/endpoints/privacy/lost")
+    desk.page.get_by_role("link", name="Lost or new device").click()
+    desk.page.wait_for_selector("[value=browser]:checked")
+    desk.press("Review")
+    desk.page.wait_for_selector("#device-apply:visible")
+    desk.press("Apply, and show its config")
+    desk.page.wait_for_selector("#device-qr path[d]")
+    window = desk
     second = values(saved(window))
     assert second["PrivateKey"] != first["PrivateKey"] and second["Address"] == first["Address"]
     assert public_of(second["PrivateKey"]) in gateway.yaml
     assert public_of(first["PrivateKey"]) not in gateway.yaml
     window.press("Keep this device")
     window.page.wait_for_selector("text=Kept.")
+    assert "hanna (web)" in str(gateway.ask("GET", "/v1/history"))
+
+
+def test_keys_of_the_gateway_that_are_given_again_are_others(
+    visit: Callable[..., Visit], gateway: Gateway
+) -> None:
+    """Otherwise a device that had them before its name got a key of its own would be in again."""
+    row = {"network": "privacy", "endpoint": "dave-phone"}
+    window = visit()
+    window.sign_in("helpdesk", "hanna")
+    window.go(f"/change/device?network={row['network']}&endpoint={row['endpoint']}&replace=on")
+    window.page.check("[value=derived]")
+    before = key_in_force(gateway, row)
+    window.press("Review")
+    window.press("Apply")
+    window.page.wait_for_selector("text=Go back now")
+    assert key_in_force(gateway, row) != before
+    window.press("Keep")
+    window.page.wait_for_selector(".confirm", state="detached")
+
+
+def key_in_force(gateway: Gateway, row: dict[str, str]) -> str:
+    what = f"/v1/endpoints/{row['network']}/{row['endpoint']}?fresh=1"
+    return str(gateway.ask("GET", what)["public_key"])
 
 
 def test_what_is_wrong_is_said_on_the_page(visit: Callable[..., Visit], gateway: Gateway) -> None:

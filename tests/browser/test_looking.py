@@ -115,8 +115,11 @@ def test_a_search_leads_to_the_endpoint(visit: Callable[..., Visit], gateway: Ga
         window.page.keyboard.type(text)
         window.page.keyboard.press("Enter")
         window.page.wait_for_url(f"{gateway.origin}/endpoints/corp/{row['name']}")
-    window.go("/endpoints?q=anna")
-    assert window.page.locator("tbody tr").count() == 1
+    window.page.fill("#q", "nna-pho")
+    window.page.press("#q", "Enter")
+    window.page.wait_for_url(f"{gateway.origin}/endpoints/privacy/anna-phone")
+    window.go("/endpoints?q=nna-pho&network=")
+    assert window.page.locator("tbody tr").count() == 1, "the filters keep the list"
 
 
 def test_all_that_was_found_is_a_file(visit: Callable[..., Visit]) -> None:

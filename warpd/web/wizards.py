@@ -88,7 +88,9 @@ def device_edits(form: Form) -> list[Edit]:
     own = {"public_key": form.get("public_key", "").strip()} if has_own else {}
     about = {"network": form.get("network", ""), "endpoint": form.get("endpoint", "").strip()}
     if form.get("replace"):
-        return [{"op": "set_endpoint", **about, "fields": {"public_key": None, **own}}]
+        given = {"op": "set_endpoint", **about, "fields": {"public_key": None, **own}}
+        # Derived keys of the rotation so far are those of a former device of this name.
+        return [given] if has_own else [given, {"op": "rotate_endpoint", **about}]
     described = form.get("description", "").strip()
     more = {"description": described} if described else {}
     return [{"op": "add_endpoint", **about, "fields": {"type": "mobile", **more, **own}}]

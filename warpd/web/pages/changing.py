@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from warpd.web import wizards
 from warpd.web.daemon_client import DaemonError
-from warpd.web.pages.looking import NoSuchPage, endpoint_of, id_in, network_names
+from warpd.web.pages.looking import NAME, NoSuchPage, endpoint_of, id_in, network_names
 from warpd.web.visit import Visit, arrive, see_other
 
 CONFIRM_S: Final = 60
@@ -38,7 +38,8 @@ async def change(request: Request) -> Response:
 async def network_form(request: Request) -> Response:
     """A new network of one type."""
     visit, wizard = await arrive(request), _wizard(request)
-    return _network_page(visit, wizard, {"endpoints": wizard["endpoints"]}, None)
+    form = {"endpoints": wizard["endpoints"], "expected_users": str(wizard.get("users", ""))}
+    return _network_page(visit, wizard, form, None)
 
 
 async def add_network(request: Request) -> Response:
@@ -83,7 +84,7 @@ async def add_endpoints(request: Request) -> Response:
         return await _adding_page(visit, ADD_ENDPOINTS, form, mendable(failure))
 
 
-ADD_ENDPOINTS: Final = "add-endpoints.html", "warpctl endpoint add NETWORK/NAME"
+ADD_ENDPOINTS: Final = "add-endpoints.html", "warpctl endpoint add NETWORK NAME --type TYPE"
 ADD_LIST: Final = "csv.html", "warpctl endpoint add NETWORK --from-csv FILE"
 
 
@@ -266,7 +267,7 @@ async def apply(request: Request) -> Response:
     }
     answer = await visit.daemon.post(f"/v1/changes/{id_in(request)}/apply", body)
     if answer.data.get("complete"):
-        return see_other("/")
+        return _back(form)
     return visit.page("applied.html", command="warpctl apply", done=answer.data)
 
 
@@ -285,8 +286,11 @@ async def propose(request: Request) -> Response:
 
 
 async def confirm(request: Request) -> Response:
-    """Keep what was applied."""
-    return await _act(request, "/v1/confirm", {})
+    """Keep what was applied, and stay where that was pressed."""
+    visit = await arrive(request)
+    form = await visit.form()
+    await visit.daemon.post("/v1/confirm", {})
+    return _back(form)
 
 
 async def rollback(request: Request) -> Response:
@@ -319,11 +323,14 @@ async def go_back(request: Request) -> Response:
     return see_other("/")
 
 
-async def _act(request: Request, what: str, body: Mapping[str, Any]) -> Response:
-    visit = await arrive(request)
-    await visit.form()
-    await visit.daemon.post(what, body)
-    return see_other("/")
+def _back(form: Mapping[str, str]) -> Response:
+    """To the page of the network, or of the endpoint, that a form names as `back`; or to Now."""
+    network, _, endpoint = form.get("back", "").partition("/")
+    if not NAME.fullmatch(network):
+        return see_other("/")
+    if NAME.fullmatch(endpoint):
+        return see_other(f"/endpoints/{network}/{endpoint}")
+    return see_other("/") if endpoint else see_other(f"/networks/{network}")
 
 
 def _wizard(request: Request) -> dict[str, Any]:

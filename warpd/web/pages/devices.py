@@ -23,7 +23,9 @@ from warpd.web.pages.looking import endpoint_of, network_names
 from warpd.web.visit import Visit, arrive
 
 WITHIN_S: Final = 300  # to confirm: time to scan a code and to see the first handshake
-REASON: Final = "added in the browser"
+REASON: Final = "keys made in the browser"
+ADD_WITH_KEY: Final = "warpctl endpoint add NETWORK NAME --type mobile --public-key KEY"
+SET_KEY: Final = "warpctl endpoint set NETWORK/NAME --public-key KEY"
 
 
 async def device_form(request: Request) -> Response:
@@ -36,13 +38,26 @@ async def add_device(request: Request) -> Response:
     """Review the change that adds it: as a page, or for a browser that has just made the keys."""
     visit = await arrive(request)
     form = await visit.form()
-    body = {"edits": wizards.device_edits(form)}
+    edits = wizards.device_edits(form)
     if _takes_json(request):
-        return await _reviewed(visit, body)
+        return await _reviewed(visit, {"edits": edits})
     try:
-        return await changing.review(visit, body)
+        return await _review_page(visit, edits)
     except DaemonError as failure:
         return await _page(visit, form, changing.mendable(failure))
+
+
+async def _review_page(visit: Visit, edits: list[wizards.Edit]) -> Response:
+    """The review of edits; the first of several takes a key of its own away, where there is one.
+
+    Raises: DaemonError.
+    """
+    try:
+        return await changing.review(visit, {"edits": edits})
+    except DaemonError as failure:
+        if failure.code != "unknown-field" or len(edits) == 1:
+            raise
+    return await changing.review(visit, {"edits": edits[1:]})
 
 
 async def device_config(request: Request) -> Response:
@@ -100,7 +115,7 @@ async def _page(visit: Visit, form: wizards.Form, failure: DaemonError | None) -
     return visit.page(
         "device.html",
         changing.status_of(failure),
-        command="warpctl endpoint add NETWORK/NAME --type mobile --set public_key=KEY",
+        command=SET_KEY if form.get("replace") else ADD_WITH_KEY,
         networks=await network_names(visit),
         form=form,
         failure=failure,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from warpd.web import listing, picture, summary
+from warpd.web import listing, picture, summary, wizards
 from warpd.web.daemon_client import DaemonError
 from warpd.web.happenings import happenings
 from warpd.web.phases import phase_rows
@@ -50,6 +50,7 @@ async def now(request: Request) -> Response:
         daemon=visit.about_daemon,
         wrong=summary.wrong_networks(networks, failing),
         network_count=len(networks),
+        wizards=wizards.WIZARDS,
         network_states={name: states.count(name) for name in dict.fromkeys(states)},
         endpoint_states=summary.count_states(networks),
         charts=charts(samples),
@@ -118,7 +119,8 @@ async def endpoints(request: Request) -> Response:
     wanted = listing.Search.of(request.query_params)
     answer = await visit.get("/v1/endpoints", **wanted.asked())
     rows = [summary.endpoint_row(row) for row in answer["endpoints"]]
-    if answer["total"] == 1 and rows and wanted.is_exact(rows[0]):
+    is_quick = set(request.query_params) == {"q"}  # the field on every page, not the filters
+    if answer["total"] == 1 and rows and (is_quick or wanted.is_exact(rows[0])):
         return see_other(f"/endpoints/{rows[0]['network']}/{rows[0]['name']}")
     return visit.page(
         "endpoints.html",
