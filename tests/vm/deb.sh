@@ -82,6 +82,68 @@ breaks_until_told() {
 check "an event comes by a webhook" breaks_until_told
 for unit in warpd-web warpd-notify; do check "$unit has not failed" sh -c "systemctl is-active $unit && test \$(systemctl show -P NRestarts $unit) = 0"; done
 check "in sync after that" waits $warpctl plan
+
+# What is started for one request each: warpd-propose, which has the key of the git server, and warpd-oidc, which speaks to the provider.
+ask() { printf '%s\n' "$2" | timeout 60 nc -N -U "/run/warpd-$1.sock"; } # a request, and the answer
+main_pid() { systemctl show -P MainPID "warpd-$1@*" | grep -v '^0$' | grep .; }
+# as_promised NAME: of the process that waits for a request, all that its unit says of user and rights.
+as_promised() {
+    local pid uid file
+    pid=$(main_pid "$1")
+    uid=$(stat -c %u "/proc/$pid")
+    ((uid >= 61184 && uid <= 65519)) || { echo "uid $uid is of no DynamicUser"; return 1; }
+    for line in CapInh:.*0000000000000000 CapPrm:.*0000000000000000 CapEff:.*0000000000000000 CapBnd:.*0000000000000000 CapAmb:.*0000000000000000 \
+        NoNewPrivs:.*1 Seccomp:.*2; do
+        grep -x "$line" "/proc/$pid/status" || { cat "/proc/$pid/status"; return 1; }
+    done
+    for file in /var/lib/warpd/master.key /etc/warpd/warp.yaml /etc/warpd/web/key.pem; do
+        ! nsenter --mount --target "$pid" -- setpriv --reuid "$uid" --regid "$uid" --clear-groups cat "$file" || return 1
+    done
+    ! nsenter --mount --target "$pid" -- setpriv --reuid "$uid" --regid "$uid" --clear-groups touch /etc/warpd/x /usr/x /x
+}
+# unit_of_one NAME: its socket, and what becomes of a request that is none.
+unit_of_one() {
+    local waiting
+    check "nothing listens before: warpd-$1" sh -c "! systemctl is-enabled warpd-$1.socket && ! test -e /run/warpd-$1.sock"
+    check "warpd-$1.socket starts" systemctl start "warpd-$1.socket"
+    check "only root connects to it" sh -c "stat -c '%U %a' /run/warpd-$1.sock | grep -x 'root 600'"
+    sleep 60 | nc -U "/run/warpd-$1.sock" >/dev/null &
+    waiting=$!
+    check "it is started by the first connection" waits main_pid "$1"
+    check "a user of its own, without capabilities and files of others" as_promised "$1"
+    kill "$waiting"
+    check "what is no request is refused in words" sh -c "$(declare -f ask); ask $1 '{}' | grep 'this is no request'"
+}
+
+git_as() { git -c user.name=ops -c user.email=ops@example.com "$@"; }
+git init -q -b main /tmp/seed
+cp /etc/warpd/warp.yaml /tmp/seed
+git -C /tmp/seed add warp.yaml
+git_as -C /tmp/seed commit -q -m "as it is"
+git clone -q --bare /tmp/seed /srv/gateway.git
+systemd-run -q --unit=git-server git daemon --base-path=/srv --export-all --enable=receive-pack --listen=127.0.0.1
+install -d -m 700 /etc/warpd/propose
+install -m 600 /dev/stdin /etc/warpd/propose/settings.yaml <<<"repository: git://127.0.0.1/gateway.git"
+unit_of_one propose
+printf 'version: 1\nsource: {git: "git://127.0.0.1/gateway.git", interval: 5s}\n' >/etc/warpd/warp.yaml
+check "the YAML comes from git" sh -c "systemctl restart warpd && $(declare -f waits); waits $warpctl plan"
+api() { curl -sSf --unix-socket /run/warpd/warpd.sock "http://warpd$1" -d "$2"; }
+change=$(api /v1/changes '{"edits": [{"op": "set_network", "network": "privacy", "fields": {"description": "by a branch"}}]}' | grep -o '"id": *"[^"]*"' | head -1 | cut -d'"' -f4)
+check "a change is pushed as a branch" \
+    sh -c "$(declare -f api); api /v1/changes/$change/propose '{\"message\": \"Say what it is\", \"branch\": true}' | grep '\"name\": *\"warpd/'"
+check "the branch has it, and main has not" \
+    sh -c "cd /srv/gateway.git && git show 'warpd/$(cut -c-12 <<<"$change"):warp.yaml' | grep 'by a branch' && ! git show main:warp.yaml | grep 'by a branch'"
+git --git-dir=/srv/gateway.git update-ref refs/heads/main "warpd/$(cut -c-12 <<<"$change")"
+check "merged, it is pulled and in force" waits sh -c "$warpctl network show privacy | grep 'by a branch'"
+
+install -d -m 700 /etc/warpd/oidc
+sed 's,https://id.example.com,https://127.0.0.1:9,' /usr/share/warpd/examples/oidc/settings.yaml >/etc/warpd/oidc/settings.yaml
+unit_of_one oidc
+check "the page to sign in offers the provider" sh -c "$(declare -f browser); browser $origin/login | grep 'Sign in with Example login'"
+check "a provider that is not there is said" \
+    sh -c "$(declare -f ask); ask oidc '{\"code\": \"x\", \"code_verifier\": \"y\", \"redirect_uri\": \"$origin/login/provider/callback\"}' | grep '\"error\"' | grep -v 'no request'"
+check "no request is left, and none has failed the gateway" waits sh -c "! systemctl list-units --plain --no-legend 'warpd-propose@*' 'warpd-oidc@*' | grep . && $warpctl plan"
+
 check "killed, the dashboard changes nothing" \
     sh -c "ip -o link >/tmp/before && systemctl kill -s KILL warpd-web && $warpctl plan && ip -o link | cmp - /tmp/before"
 
@@ -98,7 +160,7 @@ check "the new one runs" sh -c "systemctl is-active warpd && test \$(systemctl s
 check "killed, it is started again" sh -c "kill -9 \$(systemctl show -P MainPID warpd); sleep 1; ! systemctl is-failed warpd"
 check "in sync again" waits sh -c "systemctl is-active warpd && $warpctl plan"
 systemctl --no-pager --plain show warpd -p NRestarts -p MemoryCurrent
-for unit in warpd warpd-web warpd-notify warpd-metrics systemd-networkd; do
+for unit in warpd warpd-web warpd-notify warpd-metrics warpd-propose@1 warpd-oidc@1 systemd-networkd; do
     printf '%-60s' "systemd-analyze security $unit"
     systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]* [A-Z]*\).*/\1/p'
 done
@@ -108,4 +170,4 @@ check "the state is still there" test -s /var/lib/warpd/master.key
 check "purges" dpkg -P warpd
 rm -r /etc/warpd
 check "no unit of it runs" sh -c '! systemctl list-units --plain --no-legend "warpd*" | grep -E "running|listening"'
-check "nothing is left" sh -c '! test -e /var/lib/warpd && ! test -e /usr/lib/warpd && ! test -e /usr/bin/warpd'
+check "nothing is left" sh -c '! ls -d /var/lib/warpd* /var/lib/private/warpd* && ! test -e /usr/lib/warpd && ! test -e /usr/bin/warpd'
