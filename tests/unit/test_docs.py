@@ -4,6 +4,7 @@ options.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,24 @@ def unknown_options(words: list[str], options: set[str]) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_command_line_is_one(page: Path) -> None:
     lines = sorted(set(command_lines(page.read_text())))
+    wrong = {line: text for line in lines if (text := what_is_wrong(line))}
+    assert not wrong, wrong
+
+
+def lines_of_dashboard() -> set[str]:
+    """Each page says which command shows or does the same."""
+    found = set()
+    for source in (REPOSITORY / "warpd" / "web").rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            text = ast.unparse(node) if isinstance(node, ast.JoinedStr | ast.Constant) else ""
+            text = re.sub(r"\{[^}]*\}", "X", text)
+            found |= set(re.findall(r"(?:^f?['\"]|; )(warpctl [^;'\"]+)", text))
+    return found
+
+
+def test_every_command_line_that_the_dashboard_shows_is_one() -> None:
+    lines = lines_of_dashboard()
+    assert "warpctl endpoint list" in lines and len(lines) > 20
     wrong = {line: text for line in lines if (text := what_is_wrong(line))}
     assert not wrong, wrong
 

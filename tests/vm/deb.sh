@@ -170,4 +170,4 @@ check "the state is still there" test -s /var/lib/warpd/master.key
 check "purges" dpkg -P warpd
 rm -r /etc/warpd
 check "no unit of it runs" sh -c '! systemctl list-units --plain --no-legend "warpd*" | grep -E "running|listening"'
-check "nothing is left" sh -c '! ls -d /var/lib/warpd* /var/lib/private/warpd* && ! test -e /usr/lib/warpd && ! test -e /usr/bin/warpd'
+check "nothing is left" sh -c '! ls -d /var/lib/warpd* /var/lib/private/warpd* | grep . && ! test -e /usr/lib/warpd && ! test -e /usr/bin/warpd'
