@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,6 +33,7 @@ from warpd.service.workspace import DEFAULT_CONFIG, Session, require_root
 from warpd.store.private_file import write_private
 from warpd.store.tokens import TokenStore
 
+LOCAL: Final = "https://localhost:"
 START: Final = "systemctl enable --now warpd warpd-web.socket"
 
 
@@ -121,6 +123,10 @@ def login(
     link = f"{origin.rstrip('/')}/login#{text}"
     data = {"version": VERSION, "url": link, "user": code.user, "expires": iso(code.expires_s)}
     output.note(f"signs in as {code.user}, once, until {data['expires']}")
+    if origin.startswith(LOCAL):
+        port = origin.removeprefix(LOCAL).rstrip("/")
+        here = socket.gethostname()
+        output.note(f"in a browser here; elsewhere first: ssh -L {port}:localhost:{port} {here}")
     output.emit(data, link, form)
 
 

@@ -344,7 +344,7 @@ TEXT: Final[Mapping[str, str]] = {
     "device.another": "Another one",
     "device.lost": "Lost or new device",
     "device.replaces": "The device that has the old keys is cut off when this is applied. Name and "
-    "address stay.",
+    "address stay. Where there is no new device yet, suspend it on its page instead.",
     "device.name": "Name of the device",
     "device.name-hint": "small letters, digits and hyphens, such as anna-phone",
     "device.keys": "Where are its keys made?",

@@ -45,7 +45,9 @@ def test_the_link_leads_to_the_address_that_was_set_up(run: Run, tmp_path: Path)
     place = ("-c", str(tmp_path / "warp.yaml"), "--state-dir", str(tmp_path / "state"))
     for origin, words in (("https://localhost:8443", ()), (GW, ("--origin", GW, "--renew"))):
         assert run("web", "init", "--folder", str(tmp_path), *words)[0] == 0
-        assert run(*place, "web", "login")[1].startswith(f"{origin}/login#")
+        _, out, err = run(*place, "web", "login")
+        assert out.startswith(f"{origin}/login#")
+        assert ("ssh -L 8443:localhost:8443 " in err) is (origin != GW)
     assert run(*place, "web", "login", "--url", "https://x")[1].startswith("https://x/login#")
 
 
