@@ -398,6 +398,9 @@ TEXT: Final[Mapping[str, str]] = {
     "hand.wait": "Waiting for its first handshake",
     "hand.look": "Look again",
     "hand.connected": "Connected from",
+    "hand.nothing": "Nothing comes? A firewall before this machine, a cloud's too, has to let the "
+    "UDP port of the network in, and the Endpoint in the config has to lead here from outside: "
+    "what clients dial is a setting of the gateway.",
     "take.title": "Your VPN configuration",
     "take.lead": "This link works once. Open it on the device that is to connect, or beside it.",
     "take.secret": "Code of the link",
