@@ -364,7 +364,7 @@ def under_readers(size: Size, command: list[str], folder: Path) -> dict[str, Any
     done = subprocess.run(
         [*enter, sys.executable, script, str(folder)],
         stdout=subprocess.PIPE,
-        timeout=900,
+        timeout=1800,
         check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)

@@ -1416,8 +1416,8 @@ else:
         (
             Edit(
                 "warpd.daemon.http.reads:show_doctor",
-                'await services.lookups.shared("doctor", request.is_urgent)',
-                '{**await services.lookups.shared("doctor", request.is_urgent), "more": 1}',
+                "_as_looked(looked, looked.value)",
+                '_as_looked(looked, {**looked.value, "more": 1})',
             ),
         ),
     ),

@@ -49,7 +49,7 @@ class DaemonGateway:
         return found
 
     def plan(self) -> dict[str, Any]:
-        return self.ask("GET", "/v1/plan")
+        return self.ask("GET", "/v1/plan?fresh=1")
 
     def explain(self, way: ExplainRequest) -> dict[str, Any]:
         query = {
@@ -67,10 +67,10 @@ class DaemonGateway:
         return self.ask("GET", f"/v1/history/{number}")
 
     def doctor(self) -> dict[str, Any]:
-        return self.ask("GET", "/v1/doctor")
+        return self.ask("GET", "/v1/doctor?fresh=1")
 
     def validate(self) -> dict[str, Any]:
-        return self.ask("GET", "/v1/validate")
+        return self.ask("GET", "/v1/validate?fresh=1")
 
 
 def through_daemon() -> bool:

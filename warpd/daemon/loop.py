@@ -256,7 +256,11 @@ def answer_of(
         scheduler.hear(None, now_s)
         reconciler.report.asked(request.verb, str(request.arguments.get("by", "")))
         publisher.changed()
-    return publisher.view(answer) if request.verb == "status" else answer
+    if request.verb == "status":
+        return publisher.view(answer)
+    if request.verb == "plan":
+        publisher.shown(in_sync=not answer["steps"])
+    return answer
 
 
 def trim_heap() -> None:

@@ -22,7 +22,7 @@ from warpd.daemon.samples import Sampler
 from warpd.daemon.scheduler import PassResult, Scheduler
 from warpd.daemon.stale_configs import StaleConfigs
 from warpd.errors import WarpError, render_finding
-from warpd.kernel.state import ROOT
+from warpd.kernel.state import ROOT, Host
 from warpd.service.conditions import Condition, Watched, conditions
 
 BEGINS: Final = "begins"
@@ -51,11 +51,17 @@ class Publisher:
         self._watched = Watched()
         self.sampler = Sampler(clock)
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
+        self._shown_out_of_sync = False  # to readers, since the last change of the kernel
+        self._host_before: Host | None = None  # at that change
 
     def pass_ended(self, result: PassResult) -> None:
-        """After each pass: tell what is new, and mark the view as outdated where it is."""
+        """After each pass: tell what is new, and mark the view as outdated where it is.
+
+        A repair that no reader has seen the need of outdates nothing: all is as it was shown.
+        """
         now = self._view_inputs(result)
-        if result.changed or now != self._previous:
+        differs = self._differs_from_shown(result)
+        if differs or now != self._previous:
             self._mailbox.moment += 1
         self._previous = now
         self._publish_contested()
@@ -75,6 +81,15 @@ class Publisher:
         why = desired.findings, desired.awaiting_consent, desired.pending
         return desired.active, *why, result.failed
 
+    def _differs_from_shown(self, result: PassResult) -> bool:
+        """Whether a pass has changed what readers may have seen."""
+        if not result.changed:
+            return False
+        host = self._reconciler.host
+        differs = self._shown_out_of_sync or host != self._host_before
+        self._shown_out_of_sync, self._host_before = False, host
+        return differs
+
     def changed(self) -> None:
         """After a change that somebody has asked for, and before the answer to it: what waits to
         be confirmed is told to readers at once.
@@ -82,8 +97,14 @@ class Publisher:
         self._reconciler.desired.look_at_pending()
         self._publish_daemon()
 
+    def shown(self, in_sync: bool) -> None:
+        """Readers are shown a look at the kernel: whether all was as it should be."""
+        if not in_sync:
+            self._shown_out_of_sync = True
+
     def view(self, data: Mapping[str, Any]) -> View:
         """Publish a view of this status; `data` is as `warpctl status -o json` shows it."""
+        self.shown(bool(data["in_sync"]))
         previous = self._mailbox.view
         number = previous.generation + 1 if previous is not None else 1
         self._publish_daemon()
@@ -123,6 +144,8 @@ class Publisher:
         facts = facts_of(self._reconciler, self._scheduler, self._mailbox, now, overruns)
         time = iso_seconds(self._clock.since_epoch())
         begun, over = self._watched.update(conditions(facts), time)
+        if begun or over:
+            self._mailbox.moment += 1  # checks show them
         for item in begun:
             self._report_condition(item, BEGINS, time)
         for item in over:

@@ -7,6 +7,7 @@
   besides (`sessions.form_token`).
 - A body has a bound, and a time to come.
 - Nothing of another origin runs, frames this page or reads it; nothing is kept by caches.
+- So many answers are made at a time, the others in turn: what is read for a page takes memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from warpd.web.catalogue import TEXT
@@ -24,6 +25,8 @@ BODY_MAX: Final = 64 * 1024
 LARGE_BODY_MAX: Final = 1024 * 1024
 LARGE_PATHS: Final = ("/changes/csv", "/changes/yaml")  # lists and files are longer than forms
 BODY_S: Final = 10.0
+# More than one source has connections (`connections.Bounds.per_source`), so that none takes all.
+AT_ONCE: Final = 24
 PURE: Final = frozenset({"GET", "HEAD"})
 CHANGING: Final = frozenset({"POST"})
 
@@ -65,11 +68,13 @@ class Guard:
         origins: of this dashboard, such as `https://gw.example.com:8443`; their hosts are those
             that may be asked for.
         log: takes method, route, status and seconds; neither path nor query, which name people.
+        turns: of those whose answers are made. A turn ends when the answer begins to be sent.
     """
 
     application: Application
     origins: frozenset[str]
     log: AccessLog
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +102,9 @@ class Guard:
         except TimeoutError:
             await answer.refuse(408, "refused.slow")
         else:
-            await self.application(scope, _Replay(whole, receive), answer)
+            async with _Turn(self.turns) as turn:
+                answer.begins = turn.end
+                await self.application(scope, _Replay(whole, receive), answer)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and text for what is not let in."""
@@ -159,16 +166,41 @@ class _Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
+class _Turn:
+    """One of those who are answered, until `end`, or the end of the block."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns, self._is_over = turns, False
+
+    async def __aenter__(self) -> _Turn:
+        await self._turns.acquire()
+        return self
+
+    async def __aexit__(self, *_failure: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Once is enough."""
+        if not self._is_over:
+            self._is_over = True
+            self._turns.release()
+
+
 class _Answer:
-    """ASGI's `send`, with the headers that every answer has."""
+    """ASGI's `send`, with the headers that every answer has.
+
+    `begins` is called when the answer is made, and before it is sent.
+    """
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send, self._headers = send, headers
+        self.begins: Callable[[], None] = lambda: None
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.begins()
             own = [*message.get("headers", ()), *self._headers]
             if not any(name.lower() == b"cache-control" for name, _ in own):
                 own.append((b"cache-control", b"no-store"))

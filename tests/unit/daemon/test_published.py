@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
 
+import pytest
+
 from tests.unit.daemon.simulation import START_S, Simulation, two_networks
-from warpd.daemon.handlers import plan, status
+from warpd.daemon.handlers import ANSWERS, plan, status
 from warpd.daemon.http.services import aged
+from warpd.daemon.loop import answer_of
+from warpd.daemon.mailbox import Request
 from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.state import DefaultRoute
 from warpd.service.history import Pending, boot_id
 
 
@@ -47,3 +53,53 @@ def test_objects_are_counted_by_phase_and_steps_name_theirs(tmp_path: Path) -> N
     daemon.kernel.objects.pop(peer.key)
     steps = plan(daemon.reconciler, {})["steps"]
     assert [(step["phase"], step["action"]) for step in steps] == [("peer", "create")]
+
+
+def asked(daemon: Simulation, verb: str) -> None:
+    """A reader is shown what the loop answers."""
+    parts = daemon.reconciler, daemon.scheduler, daemon.publisher
+    answer_of(Request(verb, {}), ANSWERS, *parts, daemon.now_s)
+
+
+def a_peer(daemon: Simulation) -> WireguardPeer:
+    objects = daemon.kernel.objects.values()
+    return next(item for item in objects if isinstance(item, WireguardPeer))
+
+
+def test_a_repair_that_no_reader_has_seen_the_need_of_outdates_nothing(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    asked(daemon, "status")
+    before = daemon.mailbox.moment
+    for _ in range(3):
+        peer = a_peer(daemon)
+        daemon.remove(peer.key)
+        daemon.turn(1)
+        assert daemon.has(peer.key)
+    assert daemon.mailbox.moment == before
+
+
+@pytest.mark.parametrize("verb", ["status", "plan"])
+def test_a_repair_outdates_what_was_shown_before_it(tmp_path: Path, verb: str) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    peer = daemon.remove(a_peer(daemon).key)
+    asked(daemon, verb)
+    before = daemon.mailbox.moment
+    daemon.turn(1)
+    assert daemon.has(peer.key) and daemon.mailbox.moment == before + 1
+
+
+def test_another_address_of_the_uplink_outdates_what_was_shown(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    asked(daemon, "status")
+    before = daemon.mailbox.moment
+    daemon.kernel.host = dataclasses.replace(
+        daemon.kernel.host, hops=(DefaultRoute(4, "eth1", "198.51.100.254"),)
+    )
+    daemon.turn(60)
+    assert daemon.mailbox.moment > before

@@ -15,7 +15,7 @@ from typing import Any, Final
 from warpd.daemon.http import answers
 from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.parameters import SHOWN_MAX, Parameter
-from warpd.daemon.http.reads import FRESH, seen_view
+from warpd.daemon.http.reads import AS_OF, FRESH, seen_view
 from warpd.daemon.http.route import NAMED, HttpRoute, NetworkScope, no_network
 from warpd.daemon.http.services import Services
 from warpd.daemon.http.view import NetworkView, View
@@ -193,7 +193,7 @@ def _row(view: View, network: str, name: str) -> Row:
 
 def _answer(view: View, data: Mapping[str, Any]) -> HttpResponse:
     parts = json_response({"version": view.version, **data}).parts
-    return HttpResponse(parts=parts, headers=((b"warpd-as-of", view.as_of.encode()),))
+    return HttpResponse(parts=parts, headers=((AS_OF, view.as_of.encode()),))
 
 
 async def page_of(view: View, search: EndpointSearch) -> Page:

@@ -1,8 +1,9 @@
 """Answers that cost the loop a look: shared by all who ask, and paced.
 
-A status is answered from the view that the loop has published. A look for its own sake is made at
-most once a second and for at most a quarter of the loop's time, however many ask: they all get the
-same answer.
+A status is answered from the view that the loop has published, and what was looked at for one
+reader is kept for the others, until something has changed or it is as old as a view may be. A fresh
+look is made where it is asked for, at most once a second and for at most a quarter of the loop's
+time, however many ask: they all get the same answer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from warpd.daemon.clock import iso_seconds
 from warpd.daemon.http.view import View
 from warpd.daemon.mailbox import Mailbox
 from warpd.errors import Busy, WarpError
@@ -62,37 +64,60 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked(Generic[T]):
+    """What a look has shown.
+
+    Attributes:
+        value: the answer.
+        as_of: when, in ISO 8601 and UTC.
+    """
+
+    value: T
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept(Generic[T]):
     """An answer, or why there is none, and when."""
 
-    value: T | None
+    looked: Looked[T] | None
     failure: WarpError | None
     moment: int
     at_s: float
 
-    def get(self) -> T:
+    def get(self) -> Looked[T]:
         if self.failure is not None:
             raise self.failure
-        assert self.value is not None  # noqa: S101  # there is one or the other
-        return self.value
+        assert self.looked is not None  # noqa: S101  # there is one or the other
+        return self.looked
+
+    def is_good(self, moment: int, age_max_s: float) -> bool:
+        """Whether it still holds: nothing has changed, and it is not too old."""
+        return self.moment == moment and time.monotonic() - self.at_s < age_max_s
 
 
 class Shared(Generic[T]):
-    """The answer to one request, the same for all who ask within a short time."""
+    """The answer to one request, the same for all who ask within a time."""
 
-    def __init__(self, mailbox: Mailbox, turns: Turns, look: Callable[[], Awaitable[T]]) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        turns: Turns,
+        age_max_s: float,
+        look: Callable[[], Awaitable[T]],
+    ) -> None:
+        """`age_max_s` is how long an answer is kept while nothing has changed."""
         self._mailbox, self._turns, self._look = mailbox, turns, look
+        self._age_max_s = age_max_s
         self._kept: _Kept[T] | None = None
         self._task: asyncio.Task[_Kept[T]] | None = None
 
-    async def get(self, urgent: bool) -> T:
+    async def get(self, urgent: bool, fresh: bool) -> Looked[T]:
         """Raises: WarpError as the loop raised it."""
         kept = self._kept
-        if (
-            kept is not None
-            and time.monotonic() - kept.at_s < self._turns.gap_s
-            and kept.moment == self._mailbox.moment
-        ):
+        is_failure = kept is not None and kept.failure is not None
+        age_max_s = self._turns.gap_s if fresh or is_failure else self._age_max_s
+        if kept is not None and kept.is_good(self._mailbox.moment, age_max_s):
             return kept.get()
         if urgent:
             return (await self._renew(True)).get()
@@ -101,13 +126,13 @@ class Shared(Generic[T]):
         return (await asyncio.shield(self._task)).get()
 
     async def _renew(self, urgent: bool) -> _Kept[T]:
-        value, failure = None, None
-        moment = self._mailbox.moment
+        looked, failure = None, None
+        moment, as_of = self._mailbox.moment, iso_seconds(time.time())
         try:
-            value = await self._turns.take(self._look, urgent)
+            looked = Looked(await self._turns.take(self._look, urgent), as_of)
         except WarpError as error:
             failure = error
-        self._kept = _Kept(value, failure, moment, time.monotonic())
+        self._kept = _Kept(looked, failure, moment, time.monotonic())
         return self._kept
 
 
@@ -136,16 +161,21 @@ class Lookups:
                 hint="it is at work: see `warpctl events`",
             ) from None
 
-    async def shared(self, verb: str, urgent: bool) -> Any:
-        """The answer to a request without arguments, the same for all who ask meanwhile.
+    async def shared(self, verb: str, urgent: bool, fresh: bool = False) -> Looked[Any]:
+        """The answer to a request without arguments, the same for all who ask.
+
+        `fresh`: as of just now, or of the last second.
 
         Raises: as `ask`.
         """
         if verb not in self._shared:
             self._shared[verb] = Shared(
-                self._mailbox, self._turns, lambda: self.ask(verb, reader=not urgent)
+                self._mailbox,
+                self._turns,
+                self._interval_s,
+                lambda: self.ask(verb, reader=not urgent),
             )
-        return await self._shared[verb].get(urgent)
+        return await self._shared[verb].get(urgent, fresh)
 
     async def single(self, verb: str, arguments: Mapping[str, Any], urgent: bool) -> Any:
         """The answer to a request with arguments of its own, in its turn. Raises: as `ask`."""
@@ -163,8 +193,8 @@ class Lookups:
         view = self._mailbox.view
         if view is not None and self._is_good(view, fresh, now):
             return view
-        made: View = await self.shared("status", urgent)
-        return made
+        made: Looked[View] = await self.shared("status", urgent, True)
+        return made.value
 
     def _is_good(self, view: View, fresh: bool, now: float) -> bool:
         paced = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from warpd.daemon.http import answers, visibility
+from warpd.daemon.http.lookups import Looked
 from warpd.daemon.http.messages import (
     HttpError,
     HttpRequest,
@@ -35,6 +37,7 @@ from warpd.service.queries import PROTOCOLS, ExplainRequest
 from warpd.service.rights import Right
 
 PORT_MAX: Final = 65535
+AS_OF: Final = b"warpd-as-of"  # the header with the time of a look
 EVENT_MAX: Final = 10**15 - 1
 
 
@@ -107,26 +110,30 @@ async def show_events(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def show_plan(services: Services, request: HttpRequest) -> HttpResponse:
     """The steps from the kernel to the YAML, as `warpctl plan -o json`."""
-    data = await services.lookups.shared("plan", request.is_urgent)
+    looked = await _looked(services, request, "plan")
     if sees_everything(request.who):
-        return json_response(data)
+        return _as_looked(looked, looked.value)
     names = await _unseen(services, request)
-    return json_response(visibility.plan(data, request.who, names))
+    return _as_looked(looked, visibility.plan(looked.value, request.who, names))
 
 
 async def show_history(services: Services, request: HttpRequest) -> HttpResponse:
     """What was applied, as `warpctl history -o json`."""
-    return json_response(await services.lookups.shared("history", request.is_urgent))
+    # Read from the disk, where commands write too, and for that cheap: always as it is.
+    looked = await services.lookups.shared("history", request.is_urgent, True)
+    return _as_looked(looked, looked.value)
 
 
 async def show_doctor(services: Services, request: HttpRequest) -> HttpResponse:
     """The checks of this machine, as `warpctl doctor -o json`."""
-    return json_response(await services.lookups.shared("doctor", request.is_urgent))
+    looked = await _looked(services, request, "doctor")
+    return _as_looked(looked, looked.value)
 
 
 async def show_validation(services: Services, request: HttpRequest) -> HttpResponse:
     """The problems of the YAML as it is, as `warpctl validate -o json`."""
-    return json_response(await services.lookups.shared("validate", request.is_urgent))
+    looked = await _looked(services, request, "validate")
+    return _as_looked(looked, looked.value)
 
 
 # -- answered by the loop, each for itself
@@ -167,9 +174,22 @@ async def explain(services: Services, request: HttpRequest) -> HttpResponse:
 
 async def seen_view(services: Services, request: HttpRequest) -> View:
     """The view, as far as who asks sees it."""
-    is_fresh = request.query.get("fresh") == "1"
-    view = await services.lookups.view(is_fresh, request.is_urgent)
+    view = await services.lookups.view(_is_fresh(request), request.is_urgent)
     return view.seen_by(request.who)
+
+
+def _is_fresh(request: HttpRequest) -> bool:
+    return request.query.get("fresh") == "1"
+
+
+async def _looked(services: Services, request: HttpRequest, verb: str) -> Looked[Any]:
+    """What the loop has answered to one of those who asked for the same."""
+    return await services.lookups.shared(verb, request.is_urgent, _is_fresh(request))
+
+
+def _as_looked(looked: Looked[Any], data: Mapping[str, Any]) -> HttpResponse:
+    """This, with the time of the look."""
+    return replace(json_response(data), headers=((AS_OF, looked.as_of.encode()),))
 
 
 async def _unseen(services: Services, request: HttpRequest) -> frozenset[str]:
@@ -200,7 +220,7 @@ def _from_view(
     share = [*who.networks, who.may(Right.SEE_ADDRESSES)]
     state = zlib.crc32(json.dumps([services.mailbox.daemon, share]).encode())
     tag = f'"{view.generation}-{state}"'.encode()
-    headers = ((b"etag", tag), (b"warpd-as-of", view.as_of.encode()))
+    headers = ((b"etag", tag), (AS_OF, view.as_of.encode()))
     if (b"if-none-match", tag) in request.headers:
         return HttpResponse(304, headers=headers)
     return HttpResponse(parts=tuple(blocks(pieces)), headers=headers)
@@ -245,6 +265,7 @@ VIEWED: Final[Mapping[str, Any]] = {
     "refusals": LOOKED,
     "is_tagged": True,
 }
+KEPT: Final[Mapping[str, Any]] = {"query": (FRESH,), "refusals": LOOKED}
 VIEWED_ONE: Final = {**VIEWED, "refusals": NAMED}
 SUMMED: Final = {**VIEWED_ONE, "query": (Parameter("network", "of this network only"), FRESH)}
 EVENTS: Final = TextAnswer((LINES.kind, SERVER_SENT.kind), answers.EventLine)
@@ -262,7 +283,7 @@ ROUTES: Final = (
     HttpRoute(
         "GET", ENDPOINTS_PATH, LOOK, NETWORK, show_endpoints, answers.Endpoints, **VIEWED_ONE
     ),
-    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan, answers.PlanAnswer, refusals=LOOKED),
+    HttpRoute("GET", "/v1/plan", LOOK, FILTERED, show_plan, answers.PlanAnswer, **KEPT),
     HttpRoute(
         "GET", "/v1/history", LOOK, GATEWAY, show_history, answers.HistoryList, refusals=LOOKED
     ),
@@ -280,10 +301,8 @@ ROUTES: Final = (
         query=EXPLAINED,
         refusals=NAMED,
     ),
-    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor, answers.Checks, refusals=LOOKED),
-    HttpRoute(
-        "GET", "/v1/validate", LOOK, GATEWAY, show_validation, answers.Validation, refusals=LOOKED
-    ),
+    HttpRoute("GET", "/v1/doctor", LOOK, GATEWAY, show_doctor, answers.Checks, **KEPT),
+    HttpRoute("GET", "/v1/validate", LOOK, GATEWAY, show_validation, answers.Validation, **KEPT),
     HttpRoute("GET", "/v1/daemon", LOOK, GATEWAY, show_daemon, answers.DaemonAnswer),
     HttpRoute(
         "GET", "/v1/events", LOOK, FILTERED, show_events, EVENTS, query=FOLLOWED, refusals=LOOKED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -202,8 +203,19 @@ async def history_entry(request: Request) -> Response:
 async def plan(request: Request) -> Response:
     """What would change, to be read before it is done."""
     visit = await arrive(request)
-    found = await visit.get("/v1/plan")
-    return visit.page("plan.html", command="warpctl plan", plan=found, findings=found["findings"])
+    answer = await visit.daemon.get(with_query("/v1/plan", fresh=_fresh(request)))
+    return visit.page(
+        "plan.html",
+        command="warpctl plan",
+        plan=answer.data,
+        findings=answer.data["findings"],
+        as_of=answer.as_of,
+    )
+
+
+def _fresh(request: Request) -> str:
+    """What is said to the daemon for somebody who wants to see all as of just now."""
+    return "1" if request.query_params.get("fresh") else ""
 
 
 async def events(request: Request) -> Response:
@@ -221,12 +233,14 @@ async def events(request: Request) -> Response:
 async def system(request: Request) -> Response:
     """The checks of the machine, and what the daemon says of itself."""
     visit = await arrive(request)
-    doctor, validation = await both(visit, "/v1/doctor", "/v1/validate")
+    paths = (with_query(path, fresh=_fresh(request)) for path in ("/v1/doctor", "/v1/validate"))
+    doctor, validation = await asyncio.gather(*(visit.daemon.get(path) for path in paths))
     return visit.page(
         "system.html",
         command="warpctl doctor",
-        checks=sorted(doctor["checks"], key=lambda check: CHECK_ORDER.index(check["state"])),
-        validation=validation,
+        checks=sorted(doctor.data["checks"], key=lambda check: CHECK_ORDER.index(check["state"])),
+        validation=validation.data,
+        as_of=doctor.as_of,
         daemon=visit.about_daemon,
     )
 

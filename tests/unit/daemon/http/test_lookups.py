@@ -50,7 +50,7 @@ def played(
 def test_many_who_ask_together_are_one_question() -> None:
     async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
         answers = await asyncio.gather(*(lookups.shared("plan", urgent=False) for _ in range(500)))
-        assert answers == [{"verb": "plan"}] * 500
+        assert [answer.value for answer in answers] == [{"verb": "plan"}] * 500
 
     assert played(ask) == ["plan"]
 
@@ -65,6 +65,41 @@ def test_a_failure_is_shared_too() -> None:
                 await lookups.shared("plan", urgent=False)
 
     assert played(ask, fail) == ["plan"]
+
+
+def test_an_answer_is_kept_until_something_changes() -> None:
+    async def ask(mailbox: Mailbox, lookups: Lookups) -> None:
+        first = await lookups.shared("plan", urgent=False)
+        await asyncio.sleep(1.1 * GAP_S)
+        for urgent in (False, True):
+            assert await lookups.shared("plan", urgent) is first
+        mailbox.moment += 1
+        assert await lookups.shared("plan", urgent=False) is not first
+
+    assert played(ask) == ["plan", "plan"]
+
+
+def test_a_fresh_answer_is_of_the_last_second() -> None:
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
+        first = await lookups.shared("plan", urgent=True, fresh=True)
+        assert await lookups.shared("plan", urgent=False, fresh=True) is first
+        await asyncio.sleep(1.1 * GAP_S)
+        assert await lookups.shared("plan", urgent=False, fresh=True) is not first
+
+    assert played(ask) == ["plan", "plan"]
+
+
+def test_a_failure_is_not_kept_for_long() -> None:
+    def fail(_verb: str) -> object:
+        raise WarpError("no", code="no", who="operator")
+
+    async def ask(_mailbox: Mailbox, lookups: Lookups) -> None:
+        for _ in range(2):
+            with pytest.raises(WarpError, match="no"):
+                await lookups.shared("plan", urgent=False)
+            await asyncio.sleep(1.1 * GAP_S)
+
+    assert played(ask, fail) == ["plan", "plan"]
 
 
 def test_two_looks_of_readers_are_apart() -> None:
