@@ -28,6 +28,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from tests.unit_environment import environment_of
 from warpd.daemon.scheduler import CONTESTED_WITHIN_S
 from warpd.kernel.linux import namespaces
 from warpd.service.credentials import make_login_code
@@ -51,10 +52,6 @@ ROUNDS = 3
 # Between two changes of the same link: repairs of an object that is changed often are slowed down.
 APART_S = CONTESTED_WITHIN_S + 5
 PATIENCE_S = 60.0
-UNIT = {  # and `nice`, as in warpd-web.service
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-}
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -260,7 +257,7 @@ def main() -> None:
     web += ["--origin", ORIGIN, "--listen", f"127.0.0.1:{PORT}"]
     (folder / "logs").mkdir()  # beside the YAML: the daemon would read it anew for each line
     with (folder / "logs" / "log").open("ab") as log:
-        environment = {**os.environ, **UNIT}
+        environment = {**os.environ, **environment_of("warpd-web.service")}
         processes = [subprocess.Popen(w, stderr=log, env=environment) for w in (daemon, web)]
     try:
         wait_for(lambda: (folder / "sock").exists() and answers())

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.unit_environment import environment_of
 from warpd.service.credentials import make_login_code
 from warpd.service.web_setup import make_certificate
 from warpd.store.tokens import TokenStore
@@ -29,7 +30,6 @@ from warpd.store.tokens import TokenStore
 YAML = Path(__file__).with_name("warp.yaml")
 CHROMIUM = os.environ.get("WARPD_CHROMIUM", "/usr/bin/chromium")
 STARTED_S = 60.0
-UNIT = Path(__file__).parents[2] / "systemd" / "warpd-web.service"
 SCREENS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 850}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 850}},
@@ -87,13 +87,6 @@ def poll(is_so: Callable[[], bool], failure: str) -> None:
         time.sleep(0.1)
 
 
-def unit_environment() -> dict[str, str]:
-    """What the unit gives the process."""
-    lines = [line for line in UNIT.read_text().splitlines() if line.startswith("Environment=")]
-    words = [word for line in lines for word in line.partition("=")[2].split()]
-    return dict(word.split("=", 1) for word in words)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -129,7 +122,9 @@ def started(folder: Path) -> Iterator[Gateway]:
     with (folder / "web.log").open("wb") as log, (folder / "daemon.log").open("wb") as told:
         process = subprocess.Popen(daemon, stderr=told)
         dashboard = [sys.executable, "-m", "warpd.web.main", *words]
-        web = subprocess.Popen(dashboard, stderr=log, env={**os.environ, **unit_environment()})
+        web = subprocess.Popen(
+            dashboard, stderr=log, env={**os.environ, **environment_of("warpd-web.service")}
+        )
         try:
             made = Gateway(folder, origin, web)
             poll(lambda: answers(("127.0.0.1", port)), "warpd-web did not start")

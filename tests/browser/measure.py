@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser import conftest
+from tests.unit_environment import environment_of
 from warpd.web.sessions import COOKIE
 
 TIMES = 6
@@ -88,7 +89,7 @@ def dashboard(folder: Path, size: str) -> Iterator[tuple[str, tuple[int, int]]]:
     words += ["--listen", f"127.0.0.1:{port}", *conftest.certificate(folder)]
     served = [sys.executable, "-m", "tests.unit.web.many", str(folder), size]
     shown = [sys.executable, "-m", "warpd.web.main", *words]
-    environment = {**os.environ, **conftest.unit_environment()}
+    environment = {**os.environ, **environment_of("warpd-web.service")}
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(served) as daemon,
