@@ -440,8 +440,8 @@ def test_the_proxy_of_metrics_reads_nothing_else(
 def test_a_reader_may_look_and_change_nothing_by_any_route(
     path: Path, answerer: Answerer, groups: dict[str, int]
 ) -> None:
-    """Every route that needs the right to change, by whatever method."""
-    changing = [route for route in ROUTES if route.right is Right.CHANGE]
+    """Every route by which something in force can change, by whatever method."""
+    changing = [route for route in ROUTES if route.right in (Right.CHANGE, Right.ROTATE)]
     assert {"/v1/apply", "/v1/confirm", "/v1/rollback"} < {route.path for route in changing}
     assert {route.method for route in ROUTES if route.right is Right.LOOK} == {"GET"}
     asked = as_user(
