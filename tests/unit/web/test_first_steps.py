@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.daemon.http.gateway import Gateway, served
+from tests.unit.daemon.http.served import OUTER, SEEN
+from tests.unit.daemon.http.served import served as by_the_clock
 from tests.unit.web.visitor import Visitor
+from warpd.daemon.http.lookups import GAP_S
+from warpd.kernel.api import Dump
+from warpd.kernel.state import PeerTraffic
 from warpd.service.web_setup import FIRST_YAML
 from warpd.web import wizards
 
@@ -109,3 +118,21 @@ def test_keys_of_the_gateway_are_never_those_of_a_former_device() -> None:
     assert wizards.device_edits({**form, "key": "own", "public_key": KEY}) == [
         {"op": "set_endpoint", **about, "fields": {"public_key": KEY}}
     ]
+
+
+def test_a_page_that_waits_for_a_handshake_sees_it_at_once(tmp_path: Path) -> None:
+    """No look of the daemon's own falls due meanwhile."""
+    with by_the_clock(tmp_path) as made:
+        hand = Visitor(made.path, made.token("helpdesk"))
+        place, kernel = f"/endpoints/{SEEN}/e1/session", made.daemon.kernel
+        assert json.loads(hand.get(place).text)["from"].startswith(OUTER)
+        dump, row = kernel.dump, PeerTraffic(1, 1, int(time.time()), "192.0.2.2:51820")
+
+        def moved(*words: Any, **named: Any) -> Dump:
+            found = dump(*words, **named)
+            return dataclasses.replace(found, traffic=dict.fromkeys(found.traffic, row))
+
+        kernel.dump = moved  # type: ignore[method-assign]
+        time.sleep(GAP_S)  # two looks for readers are apart
+        found = json.loads(hand.get(place).text)
+        assert (found["state"], found["from"]) == ("connected", "192.0.2.2:51820")

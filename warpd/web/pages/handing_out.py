@@ -97,9 +97,13 @@ def _minutes(text: str) -> int:
 
 
 async def session_of(request: Request) -> Response:
-    """Whether an endpoint is connected: what a page asks that waits for a first handshake."""
+    """Whether an endpoint is connected: what a page asks that waits for a first handshake.
+
+    The kernel tells nobody of a handshake: without a look the page would wait for the next one of
+    the daemon's own.
+    """
     visit = await arrive(request)
-    _network, row = await endpoint_of(visit, request)
+    _network, row = await endpoint_of(visit, request, as_of_now=True)
     address = row.get("endpoint") or ""
     shown = {"state": row["state"], "age_s": row["handshake_age_s"], "from": address}
     return JSONResponse(shown)

@@ -267,11 +267,17 @@ async def network_names(visit: Visit) -> list[str]:
     return [str(network["name"]) for network in found["networks"]]
 
 
-async def endpoint_of(visit: Visit, request: Request) -> tuple[str, dict[str, Any]]:
-    """The network and the endpoint that the path names. Raises: NoSuchPage, DaemonError."""
+async def endpoint_of(
+    visit: Visit, request: Request, *, as_of_now: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """The network and the endpoint that the path names; `as_of_now`: the kernel is looked at.
+
+    Raises: NoSuchPage, DaemonError.
+    """
     network, name = name_in(request, "network"), name_in(request, "endpoint")
+    query = {"fresh": 1} if as_of_now else {}
     try:
-        found = await visit.get(f"/v1/endpoints/{network}/{name}")
+        found = await visit.get(f"/v1/endpoints/{network}/{name}", **query)
     except DaemonError as failure:
         if failure.status == 404:
             raise NoSuchPage from failure
