@@ -45,6 +45,17 @@ def test_one_user_leaves_places_to_others() -> None:
     assert [admission.enter(other) for _ in range(2)] == [True, False]
 
 
+def test_a_place_that_is_given_back_is_free_for_others() -> None:
+    admission = Admission(PLACES)
+    users = [PeerCredentials(uid, AccessLevel.READ) for uid in (1, 2, 3, 4)]
+    assert all(admission.enter(user) for user in users)
+    fifth = PeerCredentials(5, AccessLevel.READ)
+    assert not admission.enter(fifth)
+    admission.leave(users[0])
+    assert admission.connections["read"] == 3
+    assert admission.enter(fifth) and not admission.enter(users[0])
+
+
 @given(st.lists(st.sampled_from([peer for peer in PEERS if peer.uid])))
 def test_root_always_has_its_places(others: list[PeerCredentials]) -> None:
     admission = Admission(PLACES)
