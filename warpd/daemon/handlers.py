@@ -14,7 +14,7 @@ from warpd.clients import FORMATS
 from warpd.daemon import suspending
 from warpd.daemon.desired_state import ActiveConfig
 from warpd.daemon.reconciler import Reconciler
-from warpd.errors import InvalidIntent, WarpError
+from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.kernel.state import Host
 from warpd.reconcile.engine import PlannedRun, converge
 from warpd.reconcile.incremental import planned_run, replan
@@ -254,7 +254,9 @@ def apply_change(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[s
     with _writer(reconciler) as obstacle:
         History(session).refuse_pending()
         previous, lost = reconciler.allocations()
-        read = still_reviewed(session, kernel, change, arguments["digest"], previous)
+        digest, active = arguments["digest"], reconciler.desired.active
+        in_force = active.read if active is not None else None
+        read = still_reviewed(session, kernel, change, digest, previous, in_force)
         refuse_disagreed(read, previous, arguments["agree"])
         data = _applied(reconciler, read, arguments, lost or obstacle, change.drafts)
     names = [name_of(draft.file, session.main_file) for draft in change.drafts]
@@ -287,22 +289,45 @@ def export(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def confirm(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `warpctl confirm` does. Raises: as that."""
-    with reconciler.session.store.writer(command="warpd (asked)"):
-        return {"version": VERSION, "confirmed": History(reconciler.session).confirm()}
+def confirm(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `warpctl confirm` does; `applied_by`: only what this user has applied.
+
+    Raises: as that; Busy: somebody else has applied it.
+    """
+    session = reconciler.session
+    with session.store.writer(command="warpd (asked)"):
+        _refuse_of_others(session, arguments)
+        return {"version": VERSION, "confirmed": History(session).confirm()}
 
 
 def rollback(reconciler: Reconciler, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What `warpctl rollback` does, with `to` a number of the history or None, and `files` whether
-    the YAML goes back too. Raises: as that.
+    the YAML goes back too; `applied_by`: only of what this user has applied.
+
+    Raises: as that; Busy: somebody else has applied it.
     """
     session, to = reconciler.session, arguments.get("to")
     with session.store.writer_if_possible("warpd (asked)", make=False):
+        _refuse_of_others(session, arguments)
         if arguments.get("files"):
             return undone_with_files(session, reconciler.kernel, to)
         undone, number = undo(session, reconciler.kernel, to)
         return undone_json(undone.outcome, number, undone.unwritten)
+
+
+def _refuse_of_others(session: Session, arguments: Mapping[str, Any]) -> None:
+    """Hold a user to what they have applied themselves, where `applied_by` names one.
+
+    Raises:
+        Busy: it is another one's by now, or nothing waits to be confirmed.
+    """
+    user = arguments.get("applied_by")
+    if user is None:
+        return
+    pending = History(session).pending()
+    if pending is None or pending.by != user:
+        text = f"nothing that {user} has applied waits to be confirmed"
+        raise Busy(text, code="not-yours", hint="see /v1/status: pending_confirm")
 
 
 def history(reconciler: Reconciler, _arguments: Mapping[str, Any]) -> dict[str, Any]:

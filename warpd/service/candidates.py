@@ -283,12 +283,20 @@ def _refuse_moved(session: Session, base: str) -> None:
 
 
 def still_reviewed(
-    session: Session, kernel: Kernel, candidate: Candidate, digest: str, previous: Allocations
+    session: Session,
+    kernel: Kernel,
+    candidate: Candidate,
+    digest: str,
+    previous: Allocations,
+    in_force: LoadedIntent | None,
 ) -> LoadedIntent:
     """Return the intent of a candidate, to be applied now.
 
+    What is in force may have changed since the review, by a rollback. Whoever applies was held to
+    what the candidate changed then, so it has to be the same now, whatever plan they have seen.
+
     Raises:
-        Busy: the files, or the plan, are not those that were reviewed.
+        Busy: the files, the plan, or what an apply changes are not those that were reviewed.
         InvalidIntent: it has become invalid, because of the day or of the lock file.
         DumpError: the kernel could not be read.
         WarpError: the YAML comes from a repository.
@@ -296,6 +304,9 @@ def still_reviewed(
     session.to_edit()
     _refuse_moved(session, candidate.base)
     read = with_rollback(session, session.read(candidate.new, previous=previous))
+    if digest != candidate.digest or touched(in_force, read) != candidate.applies:
+        text = "what is in force, or the plan, is not what it was when this change was reviewed"
+        raise Busy(text, code=STALE, hint=HINT)
     try:
         refuse_stale(kernel, session.target(read, create=False), digest)
     except Busy as failure:

@@ -148,11 +148,7 @@ async def _state(daemon: DaemonClient, identity: SignedIn) -> dict[str, Any]:
     if identity.sees_all:
         return (await daemon.get("/v1/daemon")).data
     status = (await daemon.get("/v1/summary")).data
-    return {
-        **(status.get("daemon") or {}),
-        "gateway": status.get("gateway"),
-        "pending_confirm": status.get("pending_confirm"),
-    }
+    return {**(status.get("daemon") or {}), "gateway": status.get("gateway")}
 
 
 async def both(visit: Visit, *paths: str) -> list[dict[str, Any]]:

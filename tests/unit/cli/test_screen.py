@@ -17,6 +17,8 @@ import pytest
 from warpd.cli.watch import ALTERNATE, NORMAL, fitted, with_rates
 
 WATCH = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from warpd.cli import watch
 from warpd.errors import WarpError
 watch.REDRAW_S = 0.05

@@ -8,7 +8,7 @@ from warpd.daemon.http import answers
 from warpd.daemon.http.bodies import ApplyBody, NoBody, RollbackBody
 from warpd.daemon.http.change_requests import Body, body_of
 from warpd.daemon.http.credentials import require_fresh
-from warpd.daemon.http.messages import HttpError, HttpRequest, HttpResponse, json_response
+from warpd.daemon.http.messages import HttpRequest, HttpResponse, json_response
 from warpd.daemon.http.route import LOOKED, NAMED, HttpRoute, NetworkScope, require_right
 from warpd.daemon.http.services import Services
 from warpd.service.rights import Identity, Right
@@ -25,8 +25,7 @@ async def apply(services: Services, request: HttpRequest) -> HttpResponse:
 async def confirm(services: Services, request: HttpRequest) -> HttpResponse:
     """Keep what was applied with a time to confirm."""
     asked = body_of(NoBody, request.arguments)
-    _refuse_of_others(services, request.who)
-    return await _change(services, request, "confirm", asked)
+    return await _change(services, request, "confirm", asked, **_own(request.who))
 
 
 async def rollback(services: Services, request: HttpRequest) -> HttpResponse:
@@ -35,27 +34,24 @@ async def rollback(services: Services, request: HttpRequest) -> HttpResponse:
     if asked.to is not None:
         require_right(request.who, Right.ADMINISTER)
         require_fresh(request.who)
-    _refuse_of_others(services, request.who)
-    return await _change(services, request, "rollback", asked)
+    return await _change(services, request, "rollback", asked, **_own(request.who))
 
 
-def _refuse_of_others(services: Services, who: Identity) -> None:
-    """Whoever sees some networks only, or may only rotate keys, keeps or undoes what they have
-    applied themselves.
+def _own(who: Identity) -> dict[str, str]:
+    """What tells the loop that somebody keeps or undoes only what they have applied themselves:
+    whoever sees some networks only, or may only rotate keys.
 
-    Raises:
-        HttpError: 409 for what somebody else has applied, and where nothing waits.
+    The loop judges it, which alone knows what waits at that moment.
     """
-    pending = services.daemon().get("pending_confirm") or {}
     is_trusted = who.sees_all and who.may(Right.CHANGE)
-    if not is_trusted and pending.get("by") != who.user:
-        text = f"nothing that {who.user} has applied waits to be confirmed"
-        raise HttpError(409, text, code="not-yours", hint="see /v1/status: pending_confirm")
+    return {} if is_trusted else {"applied_by": who.user}
 
 
-async def _change(services: Services, request: HttpRequest, verb: str, asked: Body) -> HttpResponse:
+async def _change(
+    services: Services, request: HttpRequest, verb: str, asked: Body, **more: str
+) -> HttpResponse:
     """Ask the loop for a change; the history names who has asked."""
-    arguments = {"by": request.who.user, **asked.model_dump(exclude_defaults=True)}
+    arguments = {"by": request.who.user, **more, **asked.model_dump(exclude_defaults=True)}
     return json_response(await services.lookups.ask(verb, arguments))
 
 

@@ -217,7 +217,7 @@ def _from_view(
 ) -> HttpResponse:
     """The bytes that all readers share; 304 for a reader who has them already."""
     who = request.who
-    share = [*who.networks, who.may(Right.SEE_ADDRESSES)]
+    share = [*who.networks, who.may(Right.SEE_ADDRESSES), who.user]
     state = zlib.crc32(json.dumps([services.mailbox.daemon, share]).encode())
     tag = f'"{view.generation}-{state}"'.encode()
     headers = ((b"etag", tag), (AS_OF, view.as_of.encode()))

@@ -94,6 +94,13 @@ def status_tail(tail: Row, who: Identity) -> dict[str, Any]:
     }
 
 
+def _pending(pending: Row | None, who: Identity) -> dict[str, Any] | None:
+    """What waits to be confirmed, with the name of whoever has applied it if they ask."""
+    if pending is None:
+        return None
+    return {**pending, "by": pending["by"] if pending["by"] == who.user else HIDDEN}
+
+
 def daemon(data: Row, who: Identity) -> dict[str, Any]:
     """The daemon's own part, in its shape: without files, texts and other networks."""
     pending, source = data.get("pending_confirm"), data.get("source")
@@ -111,7 +118,7 @@ def daemon(data: Row, who: Identity) -> dict[str, Any]:
             "awaiting_consent": HIDDEN if intent.get("awaiting_consent") else None,
             "findings": [],
         },
-        "pending_confirm": {**pending, "by": HIDDEN} if pending is not None else None,
+        "pending_confirm": _pending(pending, who),
         "contested_objects": _own(data.get("contested_objects", ()), who),
         "failing": _own(data.get("failing", ()), who),
         "event_overruns": 0,
