@@ -100,6 +100,7 @@ class DesiredState:
         self.pending: Pending | None = None
         self.unread = False
         self.undone_applies = 0
+        self.files_seen: Fingerprint | None = None  # the operator's, by the last pass
         # Of files that are in force, refused or awaiting consent: the same ones are not read again.
         self._handled: Fingerprints | None = None
         self._unwritable: Fingerprints | None = None  # of files that could not be written down
@@ -162,6 +163,7 @@ class DesiredState:
     def _read_if_changed(self, request: PassRequest) -> bool:
         take_back_half(self._session)
         now = self._fingerprints()
+        self.files_seen = now[0]
         if not self._must_read(request, now):
             return False
         self.pending = self._history.pending()

@@ -51,6 +51,7 @@ class Publisher:
         self._watched = Watched()
         self.sampler = Sampler(clock)
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
+        self._shown_in_sync: bool | None = None  # to readers, the last time
         self._shown_out_of_sync = False  # to readers, since the last change of the kernel
         self._host_before: Host | None = None  # at that change
 
@@ -79,7 +80,7 @@ class Publisher:
         """What makes a view outdated when it is another one."""
         desired = self._reconciler.desired
         why = desired.findings, desired.awaiting_consent, desired.pending
-        return desired.active, *why, result.failed
+        return desired.active, desired.files_seen, *why, result.failed
 
     def _differs_from_shown(self, result: PassResult) -> bool:
         """Whether a pass has changed what readers may have seen."""
@@ -98,9 +99,14 @@ class Publisher:
         self._publish_daemon()
 
     def shown(self, in_sync: bool) -> None:
-        """Readers are shown a look at the kernel: whether all was as it should be."""
-        if not in_sync:
-            self._shown_out_of_sync = True
+        """Readers are shown a look at the kernel: whether all was as it should be.
+
+        What is kept for them of other looks is outdated where it says something else.
+        """
+        if in_sync != self._shown_in_sync:
+            self._mailbox.moment += 1
+        self._shown_in_sync = in_sync
+        self._shown_out_of_sync = self._shown_out_of_sync or not in_sync
 
     def view(self, data: Mapping[str, Any]) -> View:
         """Publish a view of this status; `data` is as `warpctl status -o json` shows it."""

@@ -85,6 +85,7 @@ def test_a_repair_outdates_what_was_shown_before_it(tmp_path: Path, verb: str) -
     daemon = Simulation(tmp_path)
     daemon.write(**two_networks())
     daemon.turn(5)
+    asked(daemon, verb)
     peer = daemon.remove(a_peer(daemon).key)
     asked(daemon, verb)
     before = daemon.mailbox.moment
@@ -103,3 +104,17 @@ def test_another_address_of_the_uplink_outdates_what_was_shown(tmp_path: Path) -
     )
     daemon.turn(60)
     assert daemon.mailbox.moment > before
+
+
+def test_a_look_that_shows_something_else_outdates_what_is_kept_of_others(tmp_path: Path) -> None:
+    """A plan without steps is not shown beside a network that is not in sync."""
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    asked(daemon, "plan")
+    before = daemon.mailbox.moment
+    asked(daemon, "status")
+    assert daemon.mailbox.moment == before
+    daemon.kernel.objects.pop(a_peer(daemon).key)  # and no event tells of it
+    asked(daemon, "status")
+    assert daemon.mailbox.moment == before + 1

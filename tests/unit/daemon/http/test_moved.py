@@ -4,8 +4,6 @@ with little rights gets no more than was judged.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,3 +95,17 @@ def test_the_help_desk_keeps_and_undoes_nothing_that_came_in_between(
     assert (status, answer["code"]) == (409, "not-yours")
     pending = gateway.daemon.reconciler.session.store.document("pending.json")
     assert pending is not None and "anna (web)" in pending
+
+
+def test_files_that_are_edited_while_an_apply_waits_are_validated_as_they_are(
+    gateway: Gateway,
+) -> None:
+    gateway.become("operator")
+    assert gateway.apply(gateway.change(rotation("laptop")), confirm_within_s=600)[0] == 200
+    gateway.daemon.turn(1)
+    assert gateway.ask("GET", "/v1/validate")[1]["valid"]
+    config = Path(gateway.daemon.config)
+    config.write_text(config.read_text().replace("secure-internet", "nonsense"))
+    gateway.daemon.scheduler.files_touched(gateway.daemon.now_s)
+    gateway.daemon.turn(1)
+    assert not gateway.ask("GET", "/v1/validate")[1]["valid"]
