@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pwd
+import syslog
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -214,7 +215,7 @@ def _files(
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
         target = session.commit(read)
         for wish in wishes:
-            text = export(session.store, target, host, wish, user()).text
+            text = _export(session, target, host, wish).text
             where = f"{wish.network}/{wish.endpoint}"
             if FORMATS[wish.style].in_files:
                 for name, body in split(text).items():
@@ -234,7 +235,19 @@ def _make(session: Session, read: LoadedIntent, wish: ExportRequest) -> Exported
     """Make a config and its text, and record that this user has exported it."""
     host = _host(read)
     with session.store.writer(command="warpctl endpoint config", patience_s=PATIENCE_S):
-        return export(session.store, session.commit(read), host, wish, user())
+        return _export(session, session.commit(read), host, wish)
+
+
+def _export(session: Session, target: Target, host: Host, wish: ExportRequest) -> ExportedConfig:
+    """Export inside the store's writer, and tell the system's log of it.
+
+    What root can alter in the state folder is not altered in a journal that is kept elsewhere.
+    """
+    made = export(session.store, target, host, wish, user())
+    about = f"network={wish.network} endpoint={wish.endpoint} by={user()} chain={made.chain}"
+    syslog.openlog("warpctl", 0, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_INFO, f"config handed out {about}")
+    return made
 
 
 def user() -> str:

@@ -111,15 +111,19 @@ def _conditions(found: Iterable[Condition]) -> Iterator[Check]:
 def exports_log(store: Store) -> Iterator[Check]:
     """Whether the log of exports is what was written; nothing where it cannot be read."""
     try:
-        altered = export_log.first_altered(store.export_log_text())
+        log = store.export_log_text()
     except WarpError:
         return
+    altered, unknown = export_log.first_altered(log), export_log.unchained(log)
     if altered is None:
-        yield Check("exports", "ok", "the log of exports is whole")
+        known = f"; nothing is known of its first {unknown} lines" if unknown else ""
+        text = f"no line of the log of exports was altered{known}"
+        hint = "they are of an earlier version, or their chain was taken out" if unknown else ""
+        yield Check("exports", "warn" if unknown else "ok", text, hint)
         return
     path = store.folder / export_log.FILE
     text = f"{path} was altered before line {altered}"
-    hint = "compare it with a backup, and with `config handed out` in the daemon's log"
+    hint = "compare it with a backup, and with `config handed out` in the system's log"
     yield Check("exports", "fail", text, hint)
 
 

@@ -1,8 +1,9 @@
 """Who took which client config, when and why: `exports.log` in the state folder.
 
 A line of JSON each, in a file that only grows. Each line has the SHA-256 of the line before it, so
-that one that was altered, taken out or put in later is found. Lines cut off at the end leave no
-trace here: the daemon's log has the chain of each export as well.
+that a line that was altered, taken out or put in by somebody who did not make the rest anew is
+found. There is no key in it: whoever may write the file can make a whole new one, and the last line
+has none after it. Against that stands the chain of each export in the system's log.
 
 Lives here: the file. Does not: who may read it, what a config is.
 """
@@ -101,6 +102,12 @@ def first_altered(text: str) -> int | None:
             return number
         before = line
     return None
+
+
+def unchained(text: str) -> int:
+    """How many lines come before the first one that has a chain: nothing is known of them."""
+    lines = text.splitlines()
+    return next((place for place, line in enumerate(lines) if _chain(line)), len(lines))
 
 
 def _digest(line: bytes) -> str:

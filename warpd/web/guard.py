@@ -7,12 +7,14 @@
   besides (`sessions.form_token`).
 - A body has a bound, and a time to come.
 - Nothing of another origin runs, frames this page or reads it; nothing is kept by caches.
-- So many answers are made at a time, the others in turn: what is read for a page takes memory.
+- So many pages are made at a time, the others in turn: what is read for a page takes memory. Who
+  has gone waits for none, and no page is made for them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -27,6 +29,8 @@ LARGE_PATHS: Final = ("/changes/csv", "/changes/yaml")  # lists and files are lo
 BODY_S: Final = 10.0
 # More than one source has connections (`connections.Bounds.per_source`), so that none takes all.
 AT_ONCE: Final = 24
+# What has to be answered whoever else is here, and takes next to nothing.
+WITHOUT_TURN: Final = ("/static/", "/healthz", "/login")
 PURE: Final = frozenset({"GET", "HEAD"})
 CHANGING: Final = frozenset({"POST"})
 
@@ -102,9 +106,31 @@ class Guard:
         except TimeoutError:
             await answer.refuse(408, "refused.slow")
         else:
-            async with _Turn(self.turns) as turn:
-                answer.begins = turn.end
-                await self.application(scope, _Replay(whole, receive), answer)
+            await self._answer(scope, _Replay(whole, receive), answer)
+
+    async def _answer(self, scope: Scope, receive: _Replay, answer: _Answer) -> None:
+        """Have it answered in its turn. A page whose reader has gone is not made; what a form asks
+        for is done all the same.
+        """
+        work = asyncio.ensure_future(self._in_turn(scope, receive, answer))
+        gone = asyncio.ensure_future(receive.gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and scope["method"] in PURE:
+                work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+        finally:
+            gone.cancel()
+            work.cancel()
+
+    async def _in_turn(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        if scope["path"].startswith(WITHOUT_TURN):
+            await self.application(scope, receive, answer)
+            return
+        async with _Turn(self.turns) as turn:
+            answer.begins = turn.end
+            await self.application(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and text for what is not let in."""
@@ -164,6 +190,11 @@ class _Replay:
             return await self._then()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+    async def gone(self) -> None:
+        """Until the browser has gone, or has its answer."""
+        while (await self._then())["type"] != "http.disconnect":
+            pass
 
 
 class _Turn:

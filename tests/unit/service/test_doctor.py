@@ -75,3 +75,6 @@ def test_an_altered_log_of_exports_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text.replace("bob", "eve"))
     (check,) = exports_log(store)
     assert check.state == "fail" and "before line 3" in check.text
+    (tmp_path / FILE).write_text('{"user": "old"}\n')
+    (check,) = exports_log(store)
+    assert check.state == "warn" and "its first 1 lines" in check.text

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from warpd.store.export_log import FILE, append, first_altered, rows, rows_before
+from warpd.store.export_log import (
+    FILE,
+    append,
+    first_altered,
+    rows,
+    rows_before,
+    unchained,
+)
 
 LINES = 6
 ROW = {"time": "2026-11-27T20:00:00+00:00", "network": "corp", "endpoint": "laptop"}
@@ -76,6 +83,19 @@ def test_lines_cut_off_at_the_end_are_told_by_the_chain(path: Path) -> None:
     append(path, following)
     assert first_altered(path.read_text()) is None
     assert chain not in path.read_text()
+
+
+def test_lines_without_a_chain_are_counted(path: Path) -> None:
+    assert unchained(path.read_text()) == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    stripped = "".join(
+        json.dumps({key: value for key, value in line.items() if key != "chain"}) + "\n"
+        for line in lines
+    )
+    assert first_altered(stripped) is None and unchained(stripped) == LINES
+    path.write_text(stripped)
+    append(path, row("zoe"))
+    assert unchained(path.read_text()) == LINES
 
 
 def test_lines_from_before_the_chain_count_as_they_are(tmp_path: Path) -> None:
