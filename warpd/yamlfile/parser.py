@@ -50,6 +50,8 @@ _WORDS: Final[dict[str, Any]] = {
     "False": False,
     "FALSE": False,
 }
+# Some builds of libyaml, as in wheels of PyYAML, refuse it by themselves; others read on.
+_TOO_DEEP_FOR_LIBYAML: Final = "exceeded maximum nesting depth"
 _TOO_DEEP: Final = f"nests deeper than {DEPTH_MAX} levels"
 _EMPTY_HINT: Final = "for a gateway without networks write: version: 1, networks: {}"
 _STRING_TAGS: Final = ("!", "tag:yaml.org,2002:str")
@@ -280,6 +282,8 @@ class _Reader:
                 self.note("yaml-tab", mark, "a tab in the indentation", "indent YAML with spaces")
         else:
             problem = str(getattr(error, "problem", None) or "cannot be parsed")
+            if problem == _TOO_DEEP_FOR_LIBYAML:
+                self.stop("yaml-depth", at, _TOO_DEEP)
             context = getattr(error, "context", None)
             self.note(
                 "yaml-syntax",

@@ -7,6 +7,7 @@ those that its clients have.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -235,16 +236,17 @@ class Base:
 
     def __init__(self, path: Path, *tables: str) -> None:
         self.path = path
-        self.base = sqlite3.connect(path)
         for table in tables:
-            self.base.execute(table)
+            self._do(table)
+
+    def _do(self, text: str, *values: Any) -> None:
+        with contextlib.closing(sqlite3.connect(self.path)) as base:
+            base.execute(text, values)
+            base.commit()
 
     def put(self, table: str, **fields: Any) -> Base:
         marks = ", ".join("?" * len(fields))
-        self.base.execute(
-            f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", tuple(fields.values())
-        )
-        self.base.commit()
+        self._do(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", *fields.values())
         return self
 
     def network(self, number: int, name: str, table: str = "vpn_networks", **fields: Any) -> Base:

@@ -24,11 +24,11 @@ from tests.unit.web.many import counted, network_name, publish
 from tests.unit.web.recorded import answers, serving
 from tests.unit.web.visitor import HOST, TOKEN, Visitor
 from warpd.web import table
-from warpd.web.listing import PAGE
+from warpd.web.pages.downloading import ROWS_AT_ONCE
 from warpd.web.sessions import COOKIE
 
 NETWORKS = ENDPOINTS = 100
-PART_MAX = 64 * 1024  # bytes that are made at a time
+PART_MAX = 256 * 1024  # bytes that are made at a time
 ONE = network_name(7)
 FORMULAS = "=+-@\uff1d\uff0b\uff0d\uff20"  # with one of these a formula begins
 SEPARATORS = ",;|\t"
@@ -119,7 +119,7 @@ def test_ten_thousand_endpoints_come_a_page_at_a_time(tmp_path: Path) -> None:
         assert file.status == 200 and file.headers["content-type"].startswith("text/csv")
         assert file.headers["content-disposition"] == 'attachment; filename="endpoints.csv"'
         assert file.headers["cache-control"] == "no-store"
-        assert max(file.parts) < PART_MAX and len(file.parts) > 50
+        assert max(file.parts) < PART_MAX and len(file.parts) > 10
         assert read(file.text) == [told(row) for row in all_rows(gateway, token)]
         reads.take()
         query = f"network={ONE}&state=online&q=device-1"
@@ -144,7 +144,9 @@ def test_a_file_that_cannot_be_finished_does_not_end(tmp_path: Path) -> None:
     """By the server of the dashboard: the browser is not told that this is all."""
     documents = answers(tmp_path)
     page = documents["/v1/endpoints"]
-    first, later = (f"/v1/endpoints?sort=name{edge}&limit={PAGE}" for edge in ("", "&after=x"))
+    first, later = (
+        f"/v1/endpoints?sort=name{edge}&limit={ROWS_AT_ONCE}" for edge in ("", "&after=x")
+    )
     documents |= {first: {**page, "next": "x"}, later: None}
     with serving(tmp_path / "sock", documents):
         application = Visitor(tmp_path / "sock").application
