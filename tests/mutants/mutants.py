@@ -43,6 +43,7 @@ SESSIONS = "tests/unit/daemon/http/test_sessions.py"
 PROVIDER = "tests/unit/web/test_provider.py"
 ONE_TIME_LINKS = "tests/unit/daemon/http/test_links.py"
 EXPORTS = "tests/unit/daemon/http/test_exports.py"
+MOVED = "tests/unit/daemon/http/test_moved.py"
 SUSPENDING = "tests/unit/daemon/http/test_suspending.py"
 PAGE_GUARD = "tests/unit/web/test_guard_of_pages.py"
 TABLE = "tests/unit/web/test_table.py"
@@ -1382,9 +1383,25 @@ else:
         ROTATING,
         (
             Edit(
-                "warpd.daemon.http.apply:_refuse_of_others",
+                "warpd.daemon.http.apply:_own",
                 "who.sees_all and who.may(Right.CHANGE)",
                 "who.sees_all",
+            ),
+        ),
+    ),
+    Mutant(
+        "the loop confirms for a user what somebody else has applied meanwhile",
+        MOVED,
+        (Edit("warpd.daemon.handlers:confirm", "_refuse_of_others(session, arguments)", None),),
+    ),
+    Mutant(
+        "a change puts in force what was undone after its review",
+        MOVED,
+        (
+            Edit(
+                "warpd.service.candidates:still_reviewed",
+                "digest != candidate.digest or touched(in_force, read) != candidate.applies",
+                "False",
             ),
         ),
     ),
