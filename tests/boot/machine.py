@@ -21,6 +21,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PATIENCE_S = 600.0  # emulated, on a busy machine
 IP, NEIGHBOUR, SERVER = "203.0.113.15", "203.0.113.2", "203.0.113.100"
+# Cut off, QEMU's DHCP names no router (libslirp, src/bootp.c): without a default route there is no
+# uplink, and nothing leaves.
+NETWORK = f"""version: 2
+ethernets:
+  uplink:
+    match: {{name: "en*"}}
+    dhcp4: true
+    routes: [{{to: 0.0.0.0/0, via: {NEIGHBOUR}}}]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Machine:
         seed.mkdir()
         (seed / "user-data").write_text(user_data)
         (seed / "meta-data").write_text("instance-id: one\n")
+        (seed / "network-config").write_text(NETWORK)
         command = (
             "genisoimage",
             "-quiet",
