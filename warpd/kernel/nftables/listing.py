@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from warpd.kernel.kinds.nft_table import (
     GATE,
@@ -29,6 +29,10 @@ from warpd.kernel.kinds.nft_table import (
 )
 from warpd.kernel.nftables.rules import rule
 from warpd.kernel.state import ROOT
+
+# The flag of a set that rules add to. nft 1.1.3 of Debian 13 lists it for those with a time-out;
+# 1.0.6 of Debian 12 does not.
+DYNAMIC: Final = "dynamic"
 
 
 def element(value: Any) -> str:
@@ -78,7 +82,7 @@ def _set(item: Mapping[str, Any]) -> tuple[NftSet, frozenset[str]]:
     )
     kind = item["type"] if isinstance(item["type"], str) else JOINT.join(item["type"])
     odd = [k for k in ("gc-interval",) if k in item]
-    odd += sorted(set(item.get("flags", ())) - {"interval", "timeout"})
+    odd += sorted(set(item.get("flags", ())) - {"interval", "timeout", DYNAMIC})
     timeout = int(item.get("timeout", 0))
     shape = NftSet(
         item["name"],
@@ -140,7 +144,7 @@ class _Listing:
     def _take_set(self, item: Mapping[str, Any]) -> None:
         """A set or map; one that packets fill without a time-out is a rule's meter."""
         flags = item.get("flags", ())
-        if "dynamic" in flags and "timeout" not in flags:
+        if DYNAMIC in flags and "timeout" not in flags:
             self.meters[item["name"]] = int(item.get("size", 0))
             return
         shape, values = _set(item)
