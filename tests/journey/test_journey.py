@@ -27,6 +27,7 @@ GUIDE = REPOSITORY / "docs" / "operators-guide.md"
 CHROMIUM = os.environ.get("WARPD_CHROMIUM", "/usr/bin/chromium")
 PASSWORD = "correct horse battery"
 WAIT_MS = 120_000
+OUTER = {"phone-old": "192.0.2.2", "phone-new": "192.0.2.6"}  # where they connect from
 
 
 @dataclass
@@ -51,6 +52,16 @@ def browser(machine: Machine) -> Iterator[Browser]:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
         yield made
         made.close()
+
+
+def connects(machine: Machine, hands: Hands, phone: str, config: str) -> None:
+    """A phone with this config gets through, the page says so, and the device is kept."""
+    machine.connect(phone, config)
+    assert machine.reaches(phone)
+    expect(hands.page.locator("#waiting-state")).to_contain_text(f"Connected from {OUTER[phone]}")
+    hands.presses("Keep this device")
+    expect(hands.page.get_by_text("Kept.")).to_be_visible()
+    hands.presses("It is on the device: forget the key")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +100,7 @@ def first_phone(
     picture(page, "phone-config")
     with hands.step("scan it, and connect"):
         config = read_from_screen(page, tmp_path_factory.mktemp("qr"))
-        machine.connect("phone-old", config)
-        assert machine.reaches("phone-old")
-        expect(page.locator("#waiting-state")).to_contain_text("Connected from 192.0.2.2")
-        hands.presses("Keep this device")
-        expect(page.get_by_text("Kept.")).to_be_visible()
-        hands.presses("It is on the device: forget the key")
+        connects(machine, hands, "phone-old", config)
     picture(page, "phone-connected")
     page.context.close()
     return Way(hands, config)
@@ -144,12 +150,7 @@ def test_the_help_desk_gives_a_lost_phone_other_keys(
     assert not machine.reaches("phone-old")
     with hands.step("scan it, and connect"):
         config = read_from_screen(page, tmp_path)
-        machine.connect("phone-new", config)
-        assert machine.reaches("phone-new")
-        expect(page.locator("#waiting-state")).to_contain_text("Connected from 192.0.2.6")
-        hands.presses("Keep this device")
-        expect(page.get_by_text("Kept.")).to_be_visible()
-        hands.presses("It is on the device: forget the key")
+        connects(machine, hands, "phone-new", config)
     with capsys.disabled():
         print(f"\n\nA lost phone, by the help desk\n{hands.table()}\n")
     assert key_of(config) != key_of(first_phone.config)

@@ -51,9 +51,8 @@ class Publisher:
         self._watched = Watched()
         self.sampler = Sampler(clock)
         self._previous: tuple[object, ...] = ()  # what the view depends on, at the last pass
-        self._shown_in_sync: bool | None = None  # to readers, the last time
-        self._shown_out_of_sync = False  # to readers, since the last change of the kernel
-        self._host_before: Host | None = None  # at that change
+        self._shown_in_sync: bool | None = None  # to readers; None: nothing that still holds
+        self._host_before: Host | None = None  # at the last change of the kernel
 
     def pass_ended(self, result: PassResult) -> None:
         """After each pass: tell what is new, and mark the view as outdated where it is.
@@ -63,7 +62,7 @@ class Publisher:
         now = self._view_inputs(result)
         differs = self._differs_from_shown(result)
         if differs or now != self._previous:
-            self._mailbox.moment += 1
+            self._outdate()
         self._previous = now
         self._publish_contested()
         if self._reconciler.desired.active is not None:
@@ -86,10 +85,13 @@ class Publisher:
         """Whether a pass has changed what readers may have seen."""
         if not result.changed:
             return False
-        host = self._reconciler.host
-        differs = self._shown_out_of_sync or host != self._host_before
-        self._shown_out_of_sync, self._host_before = False, host
-        return differs
+        before, self._host_before = self._host_before, self._reconciler.host
+        return self._shown_in_sync is False or before != self._host_before
+
+    def _outdate(self) -> None:
+        """What readers were shown holds no more."""
+        self._mailbox.moment += 1
+        self._shown_in_sync = None
 
     def changed(self) -> None:
         """After a change that somebody has asked for, and before the answer to it: what waits to
@@ -103,10 +105,9 @@ class Publisher:
 
         What is kept for them of other looks is outdated where it says something else.
         """
-        if in_sync != self._shown_in_sync:
-            self._mailbox.moment += 1
+        if self._shown_in_sync is (not in_sync):
+            self._outdate()
         self._shown_in_sync = in_sync
-        self._shown_out_of_sync = self._shown_out_of_sync or not in_sync
 
     def view(self, data: Mapping[str, Any]) -> View:
         """Publish a view of this status; `data` is as `warpctl status -o json` shows it."""
@@ -151,7 +152,7 @@ class Publisher:
         time = iso_seconds(self._clock.since_epoch())
         begun, over = self._watched.update(conditions(facts), time)
         if begun or over:
-            self._mailbox.moment += 1  # checks show them
+            self._outdate()  # checks show them
         for item in begun:
             self._report_condition(item, BEGINS, time)
         for item in over:

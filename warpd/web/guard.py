@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -116,10 +115,11 @@ class Guard:
         gone = asyncio.ensure_future(receive.gone())
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and scope["method"] in PURE:
+            if scope["method"] in PURE:
                 work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await asyncio.wait({work})
+            if not work.cancelled():
+                work.result()  # raises what the application has raised
         finally:
             gone.cancel()
             work.cancel()

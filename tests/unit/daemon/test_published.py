@@ -61,60 +61,59 @@ def asked(daemon: Simulation, verb: str) -> None:
     answer_of(Request(verb, {}), ANSWERS, *parts, daemon.now_s)
 
 
+@pytest.fixture
+def settled(tmp_path: Path) -> Simulation:
+    """A gateway in sync, of which nobody has read anything."""
+    daemon = Simulation(tmp_path)
+    daemon.write(**two_networks())
+    daemon.turn(5)
+    return daemon
+
+
 def a_peer(daemon: Simulation) -> WireguardPeer:
     objects = daemon.kernel.objects.values()
     return next(item for item in objects if isinstance(item, WireguardPeer))
 
 
-def test_a_repair_that_no_reader_has_seen_the_need_of_outdates_nothing(tmp_path: Path) -> None:
-    daemon = Simulation(tmp_path)
-    daemon.write(**two_networks())
-    daemon.turn(5)
-    asked(daemon, "status")
-    before = daemon.mailbox.moment
+def test_a_repair_that_no_reader_has_seen_the_need_of_outdates_nothing(settled: Simulation) -> None:
+    asked(settled, "status")
+    before = settled.mailbox.moment
     for _ in range(3):
-        peer = a_peer(daemon)
-        daemon.remove(peer.key)
-        daemon.turn(1)
-        assert daemon.has(peer.key)
-    assert daemon.mailbox.moment == before
+        peer = a_peer(settled)
+        settled.remove(peer.key)
+        settled.turn(1)
+        assert settled.has(peer.key)
+    assert settled.mailbox.moment == before
 
 
 @pytest.mark.parametrize("verb", ["status", "plan"])
-def test_a_repair_outdates_what_was_shown_before_it(tmp_path: Path, verb: str) -> None:
-    daemon = Simulation(tmp_path)
-    daemon.write(**two_networks())
-    daemon.turn(5)
-    asked(daemon, verb)
-    peer = daemon.remove(a_peer(daemon).key)
-    asked(daemon, verb)
-    before = daemon.mailbox.moment
-    daemon.turn(1)
-    assert daemon.has(peer.key) and daemon.mailbox.moment == before + 1
+def test_a_repair_outdates_what_was_shown_before_it(settled: Simulation, verb: str) -> None:
+    asked(settled, verb)
+    peer = settled.remove(a_peer(settled).key)
+    asked(settled, verb)
+    before = settled.mailbox.moment
+    settled.turn(1)
+    assert settled.has(peer.key) and settled.mailbox.moment == before + 1
 
 
-def test_another_address_of_the_uplink_outdates_what_was_shown(tmp_path: Path) -> None:
-    daemon = Simulation(tmp_path)
-    daemon.write(**two_networks())
-    daemon.turn(5)
-    asked(daemon, "status")
-    before = daemon.mailbox.moment
-    daemon.kernel.host = dataclasses.replace(
-        daemon.kernel.host, hops=(DefaultRoute(4, "eth1", "198.51.100.254"),)
+def test_another_address_of_the_uplink_outdates_what_was_shown(settled: Simulation) -> None:
+    asked(settled, "status")
+    before = settled.mailbox.moment
+    settled.kernel.host = dataclasses.replace(
+        settled.kernel.host, hops=(DefaultRoute(4, "eth1", "198.51.100.254"),)
     )
-    daemon.turn(60)
-    assert daemon.mailbox.moment > before
+    settled.turn(60)
+    assert settled.mailbox.moment > before
 
 
-def test_a_look_that_shows_something_else_outdates_what_is_kept_of_others(tmp_path: Path) -> None:
+def test_a_look_that_shows_something_else_outdates_what_others_showed(
+    settled: Simulation,
+) -> None:
     """A plan without steps is not shown beside a network that is not in sync."""
-    daemon = Simulation(tmp_path)
-    daemon.write(**two_networks())
-    daemon.turn(5)
-    asked(daemon, "plan")
-    before = daemon.mailbox.moment
-    asked(daemon, "status")
-    assert daemon.mailbox.moment == before
-    daemon.kernel.objects.pop(a_peer(daemon).key)  # and no event tells of it
-    asked(daemon, "status")
-    assert daemon.mailbox.moment == before + 1
+    asked(settled, "plan")
+    before = settled.mailbox.moment
+    asked(settled, "status")
+    assert settled.mailbox.moment == before
+    settled.kernel.objects.pop(a_peer(settled).key)  # and no event tells of it
+    asked(settled, "status")
+    assert settled.mailbox.moment == before + 1

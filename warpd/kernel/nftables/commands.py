@@ -83,7 +83,7 @@ def _element(verb: str, name: str, values: Iterable[str]) -> list[dict[str, Any]
     return [{verb: {"element": _at(name=name, elem=wired)}}] if wired else []
 
 
-def _add_chain(item: NftChain) -> dict[str, Any]:
+def _chain(verb: str, item: NftChain) -> dict[str, Any]:
     fields = _at(name=item.name)
     if item.hook:
         fields |= {
@@ -92,7 +92,7 @@ def _add_chain(item: NftChain) -> dict[str, Any]:
             "prio": item.priority,
             "policy": item.policy,
         }
-    return {"add": {"chain": fields}}
+    return {verb: {"chain": fields}}
 
 
 def _add_rules(item: NftChain) -> list[dict[str, Any]]:
@@ -145,10 +145,11 @@ def _create_part(item: NetworkSubtable) -> list[dict[str, Any]]:
 
 
 def _content(item: Guard) -> list[dict[str, Any]]:
+    """What is made anew; refused where its chains are there: its rules would come behind theirs."""
     out = _counters("add", item.counters)
     for each in item.sets:
         out += _add_set(each)
-    out += [_add_chain(chain) for chain in sorted(item.chains, key=_is_last)]
+    out += [_chain("create", chain) for chain in sorted(item.chains, key=_is_last)]
     for chain in item.chains:
         out += _add_rules(chain)
     return out
@@ -194,7 +195,7 @@ def _changes(before: Guard, after: Guard) -> list[dict[str, Any]]:
     out += sets_in
     out += _counters("add", counters_in)
     out += [{"delete": {"chain": _at(name=chain.name)}} for chain in gone]
-    out += [_add_chain(chain) for chain in changed]
+    out += [_chain("add", chain) for chain in changed]
     for chain in changed:
         out += _add_rules(chain)
     out += sets_out
