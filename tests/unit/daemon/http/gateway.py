@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +117,8 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
     gateway.daemon.scheduler.files_touched(0.0)
     gateway.daemon.turn(INTERVAL_S)
     mailbox, propose = gateway.daemon.mailbox, folder / "propose.sock"
-    server = Server(mailbox, gateway.sock, gateway.credentials, SILENT_LOG, propose_socket=propose)
+    # What is published does not age by the machine's clock.
+    server = Server(mailbox, gateway.sock, gateway.credentials, SILENT_LOG, math.inf, propose)
     server.start()
     loop = threading.Thread(target=gateway.answer, daemon=True)
     loop.start()

@@ -142,7 +142,7 @@ def test_the_loop_is_not_asked(gateway: Gateway, monkeypatch: pytest.MonkeyPatch
         return look(*words)
 
     monkeypatch.setitem(ANSWERS, "status", counted)  # type: ignore[arg-type]
-    for number in range(5):
+    for number in range(50):
         found(gateway, f"q=laptop-{number}")
     assert looks == []
 
