@@ -96,7 +96,7 @@ def is_found(mutant: Mutant, sound: Path, folder: Path) -> bool:
 def fails(tree: Path, test: str, packets: bool) -> bool:
     """Whether a test fails in that tree; a run that never came to its tests is no finding."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "WARPD_VENV": sys.prefix, "LAB_MEM": "3G"}
-    pytest = ("-q", "-x", "-p", "no:cacheprovider", test)
+    pytest = ("-q", "-x", "-m", "not long", "-p", "no:cacheprovider", test)
     lab = (str(tree / "tests/vm/lab"), "pytest", "uml", str(tree / "out"), "900", "--", *pytest)
     command = lab if packets else (sys.executable, "-B", "-m", "pytest", *pytest)
     done = subprocess.run(
