@@ -26,7 +26,7 @@ from tests.unit_socket import by_process, listening
 from warpd.oidc.main import answer_to
 
 CLIENT = "warpd"
-KEYS = {
+KEYS: dict[str, RSAKey | ECKey] = {
     "a": RSAKey.generate_key(2048, {"kid": "a"}),
     "b": ECKey.generate_key("P-256", {"kid": "b"}),
 }

@@ -35,7 +35,9 @@ def by_process(module: str, words: Sequence[str]) -> Answer:
 
 
 def _run(command: Sequence[str], connection: socket.socket) -> None:
-    subprocess.run(command, stdin=connection, stdout=connection, timeout=60, check=False)
+    subprocess.run(
+        command, stdin=connection.fileno(), stdout=connection.fileno(), timeout=60, check=False
+    )
 
 
 def _serve(listener: socket.socket, answer: Answer) -> None:

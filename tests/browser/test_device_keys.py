@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 import segno
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from playwright.sync_api import Browser, Request
+from playwright.sync_api import Browser, Dialog, Request
 
 from tests.browser.conftest import SCREENS, Gateway, Visit
 
@@ -139,7 +139,12 @@ def test_leaving_the_page_warns_until_the_key_is_forgotten(visit: Callable[..., 
     window = visit()
     window.sign_in("operator", "olga")
     asked: list[str] = []
-    window.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    window.page.on("dialog", stay)
     add(window, "left-alone")
     window.page.get_by_role("link", name="History").click()
     window.page.wait_for_timeout(300)

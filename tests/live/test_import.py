@@ -137,7 +137,6 @@ def test_clients_of_the_older_gateway_go_on(
         base.endpoint(
             n, 1, f"user {n}", ip_address=f"10.66.66.{n}", preshared_key=word(f"psk{n}"), **mine
         )
-    base.base.close()
     before, told = connected(), configs()
     warpctl(client, "import", str(base.path))
     sh("ip link del wg0")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -92,9 +93,14 @@ class Story:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        sh(f"dd if=/dev/zero of={self.disk}/fill bs=1k count=4096 2>/dev/null || true")
+        self.daemon.wait(self._filled, "the daemon to find its disk full")
         yield
-        sh(f"rm {self.disk}/fill")
+        sh(f"rm {self.disk}/fill*")
+
+    def _filled(self) -> bool:
+        """Take what room is left; files that the daemon replaces meanwhile give some back."""
+        sh(f"dd if=/dev/zero of={self.disk}/fill-{uuid4().hex} bs=1k 2>/dev/null || true")
+        return bool(self.holds("state-unwritable"))
 
     @contextmanager
     def edit_while_full(self) -> Iterator[None]:

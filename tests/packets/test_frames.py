@@ -138,12 +138,10 @@ class Bed:
         facts = json.loads(
             self.gateway.warpctl("network", "show", name, "-o", "json").checked().out
         )
-        tunnels = [
-            Tunnel(host, self.gateway.config(f"{name}/{end}"))
-            for host, end in ((left, "left"), (right, "right"))
-        ]
-        out = Segment(name, *tunnels, facts, self)
-        for tunnel in tunnels:
+        first = Tunnel(left, self.gateway.config(f"{name}/left"))
+        second = Tunnel(right, self.gateway.config(f"{name}/right"))
+        out = Segment(name, first, second, facts, self)
+        for tunnel in (first, second):
             tunnel.up()
             assert tunnel.wake(facts["gateway_address"]), f"no session: {name}"
             links = json.loads(tunnel.host.run("ip", "-j", "link", "show").checked().out)

@@ -19,10 +19,10 @@ import pytest
 
 from .gateway import LINK, Gateway, Tunnel
 from .lan import UPLINK4, Lab, until
-from .matrix.wire import BROADCAST, gre, vxlan
+from .matrix.wire import BROADCAST, TEST_ETHERTYPE, gre, vxlan
 from .packet import Packet, new_ident
 from .tally import TALLY
-from .test_frames import TEST_ETHERTYPE, arp, ethernet
+from .test_frames import arp, ethernet
 from .test_neighbour import send_to_gateway
 
 VCIDS = {"wire": 70000001, "mesh": 70000002, "evilwire": 70000003, "evilmesh": 70000004}

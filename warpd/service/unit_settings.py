@@ -35,7 +35,7 @@ def read_settings(path: Path, model: type[Model], hint: str, check: Check = acce
         WarpError: it cannot be read, or is wrong; with `hint`.
     """
     # Imported here: most gateways have none of these files, and the daemon is small.
-    import yaml  # type: ignore[import-untyped]  # it ships no types
+    import yaml
 
     try:
         with path.open("rb") as file:

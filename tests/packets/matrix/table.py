@@ -31,11 +31,11 @@ def table(tally: Tally) -> Iterator[str]:
             yield f"{row:<64}" + "".join(
                 f"{cell(cells.get((row, column))):>22}" for column in columns
             )
-    for row in tally.rows.values():
-        total.allowed += row.allowed
-        total.allowed_delivered += row.allowed_delivered
-        total.forbidden += row.forbidden
-        total.forbidden_delivered += row.forbidden_delivered
+    for counted in tally.rows.values():
+        total.allowed += counted.allowed
+        total.allowed_delivered += counted.allowed_delivered
+        total.forbidden += counted.forbidden
+        total.forbidden_delivered += counted.forbidden_delivered
     yield f"allowed delivered {total.allowed_delivered} of {total.allowed}"
     yield f"forbidden delivered {total.forbidden_delivered} of {total.forbidden}"
 

@@ -4,6 +4,7 @@ no half of a change outlives it.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.daemon.simulation import START_S, Simulation
 from warpd.daemon import handlers
-from warpd.service import candidates, history, queries
+from warpd.service import candidates, edits, queries
 from warpd.service.edits import Draft, Edit, editable, edited
 
 MAIN = """\
@@ -40,7 +41,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulation:
     (tmp_path / "networks.d" / "lab.yaml").write_text(MORE)
     made = Simulation(tmp_path)
     clock = lambda _which: START_S + made.now_s  # noqa: E731
-    monkeypatch.setattr(history.time, "clock_gettime", clock)
+    monkeypatch.setattr(time, "clock_gettime", clock)
     monkeypatch.setattr(queries, "start_timer", lambda *_words: None)
     made.turn(60)
     assert made.peers == {"phone", "bench"}
@@ -70,7 +71,7 @@ def place(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     elif where == "kernel":
         monkeypatch.setattr(handlers, "converge", killed)
     else:
-        writes = [killed] if where == "first file" else [candidates.write, killed]
+        writes = [killed] if where == "first file" else [edits.write, killed]
 
         def write(draft: Draft) -> None:
             writes.pop(0)(draft)

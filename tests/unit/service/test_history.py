@@ -159,7 +159,7 @@ def test_how_long_each_entry_has_been_in_force(
 ) -> None:
     """Over rollbacks: the time between is not counted, and what is in force goes on."""
     now = 1_800_000_000.0
-    monkeypatch.setattr(module.time, "time", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
     say(session, a=world.network(1))
     applied(session)
     now += 100

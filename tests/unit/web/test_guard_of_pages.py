@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_what_is_not_ours_is_not_found_and_no_path_names_a_file(visitor: Visitor
 
 def test_pages_are_for_those_who_have_signed_in(visitor: Visitor) -> None:
     """Every route but the few that are named here leads to the sign-in page."""
-    application = make_application(Path("/nowhere"), {ORIGIN}, visitor.log).application
+    application: Any = make_application(Path("/nowhere"), {ORIGIN}, visitor.log).application
     open_to_all = {"/login", "/login/provider/callback", "/logout", "/healthz", "/h"}
     routes = [route.path for route in application.routes if not route.path.startswith("/static/")]
     assert len(routes) > 10

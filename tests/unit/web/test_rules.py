@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 
 def routes() -> list[str]:
-    application = make_application(Path("/nowhere"), {ORIGIN}, lambda *_: None).application
+    application: Any = make_application(Path("/nowhere"), {ORIGIN}, lambda *_: None).application
     return [route.path for route in application.routes]
 
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from warpd.daemon.http.credentials import Credentials
 from warpd.daemon.http.server import Server
 from warpd.daemon.loop import answer_of, as_error
 from warpd.daemon.mailbox import Request
-from warpd.service import history, queries
+from warpd.service import queries
 from warpd.store.tokens import SESSION_S, TokenKind, Wish
 
 
@@ -113,7 +114,7 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator
         queries, "start_timer", lambda _session, pending: gateway.timers.append(pending.number)
     )
     clock = lambda _which: START_S + gateway.daemon.now_s  # noqa: E731
-    monkeypatch.setattr(history.time, "clock_gettime", clock)
+    monkeypatch.setattr(time, "clock_gettime", clock)
     gateway.daemon.scheduler.files_touched(0.0)
     gateway.daemon.turn(INTERVAL_S)
     mailbox, propose = gateway.daemon.mailbox, folder / "propose.sock"

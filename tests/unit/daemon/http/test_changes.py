@@ -14,7 +14,7 @@ from tests.unit.daemon.http.gateway import Gateway, served
 from warpd.daemon.http.change_requests import EDITS_MAX, EditsBody
 from warpd.daemon.http.kept_candidates import BYTES_MAX, KEPT_MAX, KEPT_S, KeptCandidates
 from warpd.daemon.http.messages import BODY_MAX
-from warpd.service import candidates
+from warpd.service import candidates, edits
 from warpd.service.candidates import Candidate, Touched
 from warpd.service.edits import OPERATIONS, Draft
 from warpd.store.atomic_file import told
@@ -502,7 +502,7 @@ def test_a_file_that_cannot_be_written_leaves_everything_as_it_was(
     texts = {"networks.d/lab.yaml": lab, "warp.yaml": TEXT.replace("hers", "his")}
     status, change = gateway.post("/v1/changes", {"files": texts})
     assert status == 200
-    written = candidates.write
+    written = edits.write
 
     def full(draft: Draft) -> None:
         if draft.file.name == "warp.yaml":

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.http.contract import Contracted
-from warpd.daemon.http import auth, connection
+from warpd.daemon.http import connection
 from warpd.daemon.http import server as http_server
 from warpd.daemon.http.admission import PLACES, Admission, Places
 from warpd.daemon.http.auth import AccessLevel, Groups
@@ -391,7 +391,7 @@ def groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def named(name: str) -> Any:
         return grp.struct_group((name, "x", made[name], [])) if name in made else known(name)
 
-    monkeypatch.setattr(auth.grp, "getgrnam", named)
+    monkeypatch.setattr(grp, "getgrnam", named)
     for ancestor in path.parents:  # pytest's own folders are for root only
         if str(ancestor).startswith("/tmp/pytest-of-root"):
             ancestor.chmod(0o755)

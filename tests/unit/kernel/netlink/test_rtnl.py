@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from warpd.kernel.netlink import rtnl
+from warpd.kernel.rows import RuleRow
 
 
 def attribute(kind: int, body: bytes) -> bytes:
@@ -80,7 +81,7 @@ def test_the_answer_to_a_lookup_is_a_route_although_it_is_cached() -> None:
     assert rtnl.decode_route(message, looked_up=True) is not None
 
 
-def rule(attributes: bytes = b"", tos: int = 0, action: int = 1, flags: int = 0) -> rtnl.RuleRow:
+def rule(attributes: bytes = b"", tos: int = 0, action: int = 1, flags: int = 0) -> RuleRow:
     head = rtnl.FIBRULE.pack(socket.AF_INET, 16, 0, tos, 254, 0, 0, action, flags)
     return rtnl.decode_rule(memoryview(head + attributes))
 
@@ -109,7 +110,7 @@ def test_a_rule() -> None:
     ],
     ids=["tos", "action", "inverted", "attribute"],
 )
-def test_a_rule_that_selects_or_does_what_none_of_ours_does_is_odd(row: rtnl.RuleRow) -> None:
+def test_a_rule_that_selects_or_does_what_none_of_ours_does_is_odd(row: RuleRow) -> None:
     assert row.odd
 
 
