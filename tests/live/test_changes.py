@@ -5,10 +5,10 @@ its own timer when the browser is closed.
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests import preloading
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -40,8 +40,8 @@ def test_a_change_from_review_to_a_closed_browser(gateway: LiveKernel, tmp_path:
             return sh(f"ip netns exec warp-{vcid} wg show wg-{vcid} peers").count("=")
 
         def warpctl(*words: str) -> int:
-            command = [sys.executable, "-m", "warpd.cli", "-c", str(daemon.config)]
-            command += ["--state-dir", str(daemon.state), *words]
+            paths = ("-c", str(daemon.config), "--state-dir", str(daemon.state))
+            command = (*preloading.warpctl(), *paths, *words)
             return subprocess.run(command, timeout=60, check=False).returncode
 
         assert peers() == 1

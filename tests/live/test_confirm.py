@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests import world
+from tests import preloading, world
 from tests.live.daemon import Daemon
 from warpd.kernel.api import DumpError
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -38,21 +38,15 @@ class Gateway:
         self.file.write_text(json.dumps({"version": 1, "networks": networks}))
 
     def words(self, *words: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "warpd.cli",
-            "-c",
-            str(self.file),
-            "--state-dir",
-            str(self.state),
-            *words,
-        ]
+        """A process of its own, which can be killed."""
+        return [sys.executable, "-m", "warpd.cli", *self._paths(), *words]
+
+    def _paths(self) -> tuple[str, ...]:
+        return ("-c", str(self.file), "--state-dir", str(self.state))
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.words(*words), capture_output=True, text=True, timeout=60, check=False
-        )
+        command = [*preloading.warpctl(), *self._paths(), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def is_as(self, networks: dict[str, Any]) -> bool:
         """Whether the kernel is as these networks would have it, with the grants as they are

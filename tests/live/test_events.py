@@ -7,11 +7,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests import world
+from tests import preloading, world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -22,17 +21,8 @@ DOCUMENT = {"version": 1, "networks": {"a": world.network(2), "b": world.network
 
 
 def events(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "warpd.cli",
-        "-c",
-        daemon.config,
-        "--state-dir",
-        daemon.state,
-        "events",
-        *words,
-    ]
+    paths = ("-c", str(daemon.config), "--state-dir", str(daemon.state))
+    command = (*preloading.warpctl(), *paths, "events", *words)
     environment = {
         "WARPD_SOCKET": str(daemon.state / "sock"),
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

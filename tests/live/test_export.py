@@ -8,13 +8,13 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import preloading
 from warpd.clients import FORMATS
 from warpd.kernel.linux.live_kernel import LiveKernel
 
@@ -38,17 +38,8 @@ def warpctl(gateway: LiveKernel, tmp_path: Path) -> Iterator[Run]:
     path.write_text(YAML.format(rotation=0))
 
     def run(*arguments: str, user: str = "ann") -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "warpd.cli",
-            "-c",
-            str(path),
-            "--state-dir",
-            str(state),
-            "endpoint",
-            "config",
-        ]
+        paths = ("-c", str(path), "--state-dir", str(state))
+        command = [*preloading.warpctl(), *paths, "endpoint", "config"]
         environment = {**os.environ, "SUDO_USER": user}
         return subprocess.run(
             [*command, *arguments],

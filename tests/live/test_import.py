@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import preloading
 from tests.live.conftest import sh
 from tests.unit.imports.test_imports import later
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -79,17 +79,8 @@ def configs() -> str:
 
 
 def warpctl(at: Path, *words: str) -> str:
-    command = [
-        sys.executable,
-        "-B",
-        "-m",
-        "warpd.cli",
-        "-c",
-        str(at / "warp.yaml"),
-        "--state-dir",
-        str(at / "state"),
-        *words,
-    ]
+    paths = ("-c", str(at / "warp.yaml"), "--state-dir", str(at / "state"))
+    command = [*preloading.warpctl(), *paths, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests import world
+from tests import preloading, world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.kernel.linux.live_kernel import LiveKernel
@@ -45,7 +44,7 @@ class Story:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         paths = ["-c", str(self.daemon.config), "--state-dir", str(self.daemon.state)]
         environment = {"WARPD_SOCKET": str(self.socket), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        command = [sys.executable, "-m", "warpd.cli", *paths, *words]
+        command = [*preloading.warpctl(), *paths, *words]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=60, check=False, env=environment
         )

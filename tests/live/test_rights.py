@@ -7,6 +7,7 @@ The daemon sees an /etc/group of the test's own, in a mount namespace of its own
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -24,7 +25,7 @@ from typing import TextIO
 
 import pytest
 
-from tests import world
+from tests import preloading, world
 from tests.live.conftest import sh
 from tests.live.daemon import Daemon
 from warpd.cli.app import main
@@ -85,7 +86,7 @@ class Place:
             f"--mount=/proc/{self.daemon.pid}/ns/mnt",
         ]  # where the daemon names its namespaces
         named = ["-c", str(self.daemon.config), "--state-dir", str(self.daemon.state)]
-        command = [*inside, sys.executable, "-m", "warpd.cli", *named, *words]
+        command = [*inside, *preloading.warpctl(), *named, *words]
         return subprocess.run(
             command,
             capture_output=True,
@@ -114,6 +115,7 @@ def forked(
 
 
 def end_as_command(out: TextIO, err: TextIO, environment: dict[str, str], words: list[str]) -> None:
+    gc.disable()  # a collection would copy every page of this process
     sys.stdout, sys.stderr, sys.argv = out, err, ["warpctl", *words]
     sys.stdin = open(os.devnull)  # noqa: SIM115  # until this process ends
     os.environ.update(environment)

@@ -14,12 +14,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
+from ..preloading import warpctl
 from .lan import UNIT, UPLINK4, Done, Host, Stuck, environment, until
 
 # auto is what an operator gets: the kernel's WireGuard where it has one, wireguard-go where not.
@@ -28,7 +29,6 @@ WIREGUARD = os.environ.get("WARPD_TEST_WIREGUARD", "auto")
 ISOLATION = os.environ.get("WARPD_TEST_ISOLATION", "namespace")
 # An installed warpctl can be tested instead of this tree's.
 INSTALLED = shlex.split(os.environ.get("WARPD_TEST_WARPCTL", ""))
-WARPCTL = INSTALLED or [sys.executable, "-m", "warpd.cli"]
 LINK = "wg0"
 
 
@@ -42,16 +42,22 @@ class Gateway:
         self.networks: dict[str, Any] = {}
 
     def warpctl(self, *arguments: str, timeout_s: float = 120) -> Done:
-        return self.host.run(*self._words(arguments), timeout_s=timeout_s, env=environment())
-
-    def shell(self, *arguments: str) -> str:
-        """The same as a line for a shell."""
-        return shlex.join(
-            [*(f"{name}={value}" for name, value in environment().items()), *self._words(arguments)]
+        return self.host.run(
+            *self._words(INSTALLED or warpctl(), arguments), timeout_s=timeout_s, env=environment()
         )
 
-    def _words(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
-        return (*WARPCTL, "-c", str(self.file), "--state-dir", str(self.state), *arguments)
+    def shell(self, *arguments: str) -> str:
+        """The same as a line for a shell, in a process that can be signalled."""
+        command = INSTALLED or (sys.executable, "-m", "warpd.cli")
+        return shlex.join(
+            [
+                *(f"{name}={value}" for name, value in environment().items()),
+                *self._words(command, arguments),
+            ]
+        )
+
+    def _words(self, command: Sequence[str], arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return (*command, "-c", str(self.file), "--state-dir", str(self.state), *arguments)
 
     def write(self, **gateway: Any) -> None:
         """The YAML file; JSON is YAML."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..gateway import INSTALLED, LINK, WARPCTL, Config, Gateway, Tunnel, parse
+from ..gateway import INSTALLED, LINK, Config, Gateway, Tunnel, parse
 from ..lan import LAN_GATEWAY4, LAN_GATEWAY6, UPLINK4, UPLINK6, Host, Lab, Stuck, environment, until
 from ..packet import Packet, new_ident
 from ..tally import Tally
@@ -267,7 +267,7 @@ class Field:
         out = folder / "asked"
         out.mkdir()
         if INSTALLED:
-            base = " ".join([*WARPCTL, *paths])
+            base = " ".join([*INSTALLED, *paths])
             lines = "\n".join(f"{n} {' '.join(command)}" for n, command in enumerate(commands))
             script = (
                 f'xargs -L1 sh -c \'n=$1; shift; {base} "$@" >{out}/$n 2>{out}/$n.err || touch'
