@@ -10,9 +10,11 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from tests.unit_environment import environment_of
 from warpd.service.credentials import make_login_code
@@ -30,6 +32,7 @@ from warpd.store.tokens import TokenStore
 YAML = Path(__file__).with_name("warp.yaml")
 CHROMIUM = os.environ.get("WARPD_CHROMIUM", "/usr/bin/chromium")
 STARTED_S = 60.0
+CLOSED_S = 60.0
 SCREENS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 850}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 850}},
@@ -150,7 +153,41 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
-        made.close()
+        with ended_by_force():
+            made.close()
+
+
+@contextlib.contextmanager
+def ended_by_force() -> Iterator[None]:
+    """End Chromium by force when it does not answer: on a busy machine it was seen not to close a
+    window, and Playwright waits for that without a limit.
+    """
+    timer = threading.Timer(CLOSED_S, end_chromium)
+    timer.start()
+    try:
+        yield
+    except Error as failure:
+        print(f"Chromium was ended by force: {failure.message.splitlines()[0]}")
+    finally:
+        timer.cancel()
+
+
+def end_chromium() -> None:
+    """Send SIGKILL to every Chromium that descends from this process."""
+    ours = {os.getpid()}
+    rows = [
+        row.split() for row in sh("ps", "-eo", "pid=,ppid=,comm=", "--sort=start_time").splitlines()
+    ]
+    for pid, parent, name in (row[:3] for row in rows):
+        if int(parent) in ours:
+            ours.add(int(pid))
+            if name.startswith("chrom"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+
+def sh(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout
 
 
 class Visit:
@@ -205,4 +242,5 @@ def visit(gateway: Gateway, browser: Browser) -> Iterator[Callable[..., Visit]]:
 
     yield open_window
     for context in contexts:
-        context.close()
+        with ended_by_force():
+            context.close()

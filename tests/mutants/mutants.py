@@ -126,6 +126,17 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a leg takes in GRE of every sort",
+        GUARDS,
+        (
+            Edit(
+                "warpd.kernel.nftables.rules:plain_gre",
+                "(transport('gre'), match(head, ethertype))",
+                "(transport('gre'),)",
+            ),
+        ),
+    ),
+    Mutant(
         "the host answers on a transit link's address to whoever routes there from outside",
         "tests/packets/test_neighbour.py",
         (Edit("warpd.networks.firewall.root:_input", "*_transit_from_outside('ip', 4)", None),),

@@ -27,7 +27,7 @@ from warpd.kernel.kinds.nft_table import (
     part_of,
     role_of,
 )
-from warpd.kernel.nftables.rules import rule
+from warpd.kernel.nftables.rules import by_every_release, rule
 from warpd.kernel.state import ROOT
 
 # The flag of a set that rules add to. nft 1.1.3 of Debian 13 lists it for those with a time-out;
@@ -133,7 +133,7 @@ class _Listing:
             case "chain":
                 self.chains[item["name"]] = item
             case "rule":
-                expressions = (self._metered(each) for each in item["expr"])
+                expressions = (self._metered(each) for each in by_every_release(item["expr"]))
                 text = rule(item.get("comment", ""), *expressions)
                 self.rules.setdefault(item["chain"], []).append(text)
             case "metainfo":

@@ -41,6 +41,7 @@ class Packet:
     oif: str = ""
     mark: int = 0
     icmp_type: str = "echo-request"  # as nft names it
+    head: int = 0  # of GRE: its first four bytes, flags and type
 
     @property
     def version(self) -> int:
@@ -210,7 +211,7 @@ def _value(left: Mapping[str, Any], packet: Packet) -> Any:
     if kind == "ct":
         return _connection(body["key"], body.get("dir", "original"), packet)
     if kind == "payload":
-        return _field(body["protocol"], body["field"], packet)
+        return _payload(body, packet)
     if kind == "&":
         return int(_value(body[0], packet)) & int(body[1])
     if kind == "tcp option":
@@ -236,6 +237,12 @@ def _connection(key: str, direction: str, packet: Packet) -> Any:
         f"{family} saddr": source,
         f"{family} daddr": target,
     }.get(key)
+
+
+def _payload(body: Mapping[str, Any], packet: Packet) -> Any:
+    if "base" in body:  # ours look at the bytes of nothing but GRE
+        return packet.head if packet.number == PROTOCOLS["gre"] else None
+    return _field(body["protocol"], body["field"], packet)
 
 
 def _field(protocol: str, name: str, packet: Packet) -> Any:

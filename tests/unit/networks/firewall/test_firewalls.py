@@ -250,6 +250,28 @@ def leaving(book: Ruleset, links: tuple[str, str], source: str, target: str) -> 
     }
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_of_gre_a_leg_takes_in_its_own_frames_only(mode: str) -> None:
+    """Any other would go to a tunnel that the host has for itself."""
+    body = {"type": "l2-point-to-point", "endpoints": {"a": {"type": "cpe"}, "b": {"type": "cpe"}}}
+    built, _vcid = alone({**body, "isolation": mode})
+    items = [item for item in built.state if isinstance(item, NftTable | NetworkSubtable)]
+    (guard,) = (item for item in items if item.group != ROOT)
+    found = [json.loads(text) for chain in guard.chains for text in chain.rules]
+    (expressions,) = (each["expr"] for each in found if each["comment"] == "its leg")
+    source = source_in(Ruleset(built.state), 4)
+    (target,) = (
+        item["match"]["right"]
+        for item in expressions
+        if item.get("match", {}).get("left") == {"payload": {"protocol": "ip", "field": "daddr"}}
+    )
+    chain = next(chain.name for chain in guard.chains if base(chain.name) == "local")
+    book = Ruleset(built.state)
+    for head, verdict in {0x6558: "accept", 0x0800: "drop", 0x20006558: "drop"}.items():
+        packet = Packet(source, target, "gre", head=head)
+        assert book.judge(chain, packet).what == verdict, hex(head)
+
+
 def permitted(rule: dict[str, Any], word: str) -> Iterator[str]:
     """What a rule that lets pass compares a destination with, as text."""
     lets = {"accept": None} in rule["expr"] or {"goto": {"target": "out"}} in rule["expr"]
