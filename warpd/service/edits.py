@@ -340,7 +340,7 @@ def _rename_network(files: YamlFiles, edit: Edit) -> YamlFiles:
 
     fields = network_fields(files, edit.network)
     path = files.owners[edit.network]
-    former = _former(edit.network, fields, files.allocations.networks)
+    former = _former(edit.network, edit.to, fields, files.allocations.networks)
     renamed = _changed(
         files,
         path,
@@ -354,9 +354,10 @@ def _rename_endpoint(files: YamlFiles, edit: Edit) -> YamlFiles:
     from warpd.yamlfile import editor
 
     fields = endpoint_fields(files, edit.network, edit.endpoint)
-    allocation = files.allocations.networks.get(edit.network)
+    networks = files.allocations.networks
+    allocation = networks.get(_holder(edit.network, network_fields(files, edit.network), networks))
     allocated = allocation.endpoints if allocation is not None else {}
-    former = _former(edit.endpoint, fields, allocated)
+    former = _former(edit.endpoint, edit.to, fields, allocated)
     place = ("networks", edit.network, "endpoints")
     return _changed(
         files,
@@ -379,7 +380,19 @@ OPERATIONS: Final[Mapping[str, Callable[[YamlFiles, Edit], YamlFiles]]] = {
 }
 
 
-def _former(name: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]) -> str:
+def _former(
+    name: str, new: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]
+) -> str | None:
+    """Return the `renamed_from` of what gets a new name; None for none.
+
+    Who gets back the name that it had before an unapplied rename has never had another one.
+    """
+    if name not in allocated and fields.get("renamed_from") == new:
+        return None
+    return _holder(name, fields, allocated)
+
+
+def _holder(name: str, fields: Mapping[str, Any], allocated: Mapping[str, Any]) -> str:
     """Return the name that has the allocations: the former one, until a rename is applied."""
     before = fields.get("renamed_from")
     return str(before) if before in allocated and name not in allocated else name

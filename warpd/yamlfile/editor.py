@@ -152,8 +152,10 @@ def set_fields(text: str, path: Path, fields: Fields) -> str:
     return text
 
 
-def rename(text: str, path: Path, old: str, new: str, former: str) -> str:
+def rename(text: str, path: Path, old: str, new: str, former: str | None) -> str:
     """Rename the entry `old` of the mapping at `path`, and set its `renamed_from` to `former`.
+
+    Without a former name, its `renamed_from` is removed.
 
     Raises:
         EditRefused: the entry is not in this text, the new name exists, or the layout does not

@@ -101,6 +101,29 @@ def test_a_network_is_renamed(run: Run, yaml: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "place", "name"), [("network", "", "corp"), ("endpoint", "web/", "phone")]
+)
+def test_a_rename_is_undone_before_it_is_applied(
+    run: Run, yaml: Path, kind: str, place: str, name: str
+) -> None:
+    session = Session(yaml, yaml.parent / "state")
+    session.commit(session.read())
+    for old, new in ((name, "first"), ("first", "second"), ("second", name)):
+        code, _, err = run(kind, "rename", f"{place}{old}", new)
+        assert code == 0, err
+    assert yaml.read_text() == TEXT
+
+
+def test_an_endpoint_of_a_renamed_network_keeps_what_it_holds(run: Run, yaml: Path) -> None:
+    session = Session(yaml, yaml.parent / "state")
+    session.commit(session.read())
+    assert run("network", "rename", "corp", "office")[0] == 0
+    for old, new in (("laptop-2", "anna"), ("anna", "annas-laptop")):
+        assert run("endpoint", "rename", f"office/{old}", new)[0] == 0
+    assert "annas-laptop: {type: mobile, renamed_from: laptop-2} # hers" in yaml.read_text()
+
+
 def test_switched_off_and_on_leaves_the_file_as_it_was(run: Run, yaml: Path) -> None:
     assert run("endpoint", "disable", "corp/laptop-2")[0] == 0
     assert "laptop-2: {type: mobile, enabled: false} # hers" in yaml.read_text()
