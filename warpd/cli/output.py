@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError, render_finding
+from warpd.errors import EXIT_CHANGES, EXIT_FAILED, InvalidIntent, WarpError, render_finding
 from warpd.service.views.render import Paint, wrapped
 
 
@@ -55,11 +55,14 @@ def say(text: str, stream: TextIO | None = None) -> bool:
 
 
 def exit_code(code: int) -> int:
-    """Return the exit code of a command: a failure if output was lost that somebody still reads."""
+    """Return the exit code of a command: a failure if output was lost that somebody still reads.
+
+    That there are changes is no failure, and says nothing of the output.
+    """
     if not _unprinted:
         return code
     note(f"error: the output could not be written: {_unprinted[0].strerror}")
-    return code or EXIT_FAILED
+    return EXIT_FAILED if code in (0, EXIT_CHANGES) else code
 
 
 def _silence(stream: TextIO) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,16 @@ def test_a_full_disk_is_a_failure() -> None:
         done.returncode == 1
         and done.stderr == "error: the output could not be written: No space left on device\n"
     )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_changes_that_could_not_be_written_are_a_failure(tmp_path: Path, form: str) -> None:
+    yaml = tmp_path / "warp.yaml"
+    yaml.write_text("version: 1\nnetworks: {a: {type: secure-internet}}\n")
+    plan = f"warpctl -c {yaml} plan --against empty -o {form}"
+    assert shell(f"{plan} >/dev/null").returncode == 2
+    done = shell(f"{plan} >/dev/full")
+    assert done.returncode == 1 and "the output could not be written" in done.stderr
 
 
 def test_a_failure_keeps_its_exit_code_without_readers() -> None:
