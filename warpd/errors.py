@@ -117,6 +117,12 @@ class InvalidIntent(WarpError):
         super().__init__(f"the YAML has {count} problem{'' if count == 1 else 's'}")
 
 
+class InvalidEdit(InvalidIntent):
+    """An edit would make a valid YAML invalid: the command line is wrong, not the YAML."""
+
+    exit_code = EXIT_FAILED
+
+
 class Busy(WarpError):
     """Another apply, a stale plan or a pending confirm is in the way; a later try may succeed."""
 

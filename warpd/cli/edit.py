@@ -17,7 +17,7 @@ from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.fields import resources_of, split_list
 from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
-from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
+from warpd.errors import Finding, InvalidEdit, InvalidIntent, WarpError, render_finding
 from warpd.imports.csv import Roster, roster
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import edits
@@ -228,22 +228,31 @@ def finish(
         form: of the output.
 
     Raises:
-        InvalidIntent: the YAML would be invalid.
+        InvalidIntent: the YAML is invalid. InvalidEdit: it would be.
         WarpError: there is nothing to edit that way; or the file could not be written, or was
             changed meanwhile.
     """
     draft = _only_draft(edits.edited(files, edit))
     try:
         warnings = edits.checked(session, draft)
-    except InvalidIntent:
+    except InvalidIntent as failure:
         output.note(
             "nothing was written: with this change the YAML is not valid (places are those of the"
             " changed file)"
         )
-        raise
+        raise _refusal(session, failure) from None
     if not dry_run:
         edits.write(draft)
     _report(draft, warnings, done, following, dry_run, form)
+
+
+def _refusal(session: Session, failure: InvalidIntent) -> InvalidIntent:
+    """Return why an edit is refused: scripts take exit code 4 for a YAML that needs mending."""
+    try:
+        session.read()
+    except InvalidIntent:
+        return failure
+    return InvalidEdit(failure.findings)
 
 
 def _only_draft(files: YamlFiles) -> Draft:

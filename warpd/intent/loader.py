@@ -346,7 +346,7 @@ def _validated(
     try:
         return Intent.model_validate(raw), []
     except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
+        errors = [error for error in invalid.errors(include_url=False) if _is_own(error)]
     findings = []
     if len(errors) > LISTED_MAX:
         text = (
@@ -361,6 +361,11 @@ def _validated(
     return None, findings + _checked_rest(
         raw, [tuple(error["loc"]) for error in errors], sources, owners
     )
+
+
+def _is_own(error: Any) -> bool:
+    """Whether an error says more than others: pydantic counts only the sound items of a list."""
+    return bool(error["type"] != "too_short" or len(error["input"]) < error["ctx"]["min_length"])
 
 
 def _checked_rest(

@@ -67,7 +67,7 @@ def test_every_option_of_an_endpoint(run: Run, yaml: Path) -> None:
     words += ["--endpoint", "[2001:db8::1]:1", "--keepalive", "25", "--description", "Anna's: #1"]
     code, _, err = run("endpoint", "add", "privacy/gw", *words)
     assert (
-        code == 4 and "address6" in err and "nothing was written" in err
+        code == 1 and "address6" in err and "nothing was written" in err
     )  # fd00::9 is none of the granted /64
     assert run("network", "remove", "privacy")[0] == 0
     subnets = ("--subnet6", "fd00::/64", "--subnet", "10.100.0.0/24")
@@ -131,25 +131,25 @@ def test_networks_d(run: Run, yaml: Path) -> None:
             1,
             "endpoint phone-1 exists already",
         ),
-        (("endpoint", "add", "privacy", "p", "--type", "mobil"), 4, "did you mean mobile?"),
+        (("endpoint", "add", "privacy", "p", "--type", "mobil"), 1, "did you mean mobile?"),
         (
             ("endpoint", "add", "privacy", "Anna's phone", "--type", "mobile"),
-            4,
+            1,
             "write anna-s-phone",
         ),
         (
             ("endpoint", "add", "privacy", "p", "--type", "mobile", "--address", "10.9.9.9"),
-            4,
+            1,
             "address",
         ),
         (("endpoint", "add", "privacy", "p"), 1, "an endpoint needs a name and a --type"),
         (
             ("endpoint", "add", "privacy", "p", "--type", "mobile", "--description", "\udcff"),
-            4,
+            1,
             "description: is not valid",
         ),
         (("network", "remove", "privac"), 1, "did you mean privacy?"),
-        (("network", "add", "a", "--type", "l2-mesh", "--mtu", "1000"), 4, "below 1280"),
+        (("network", "add", "a", "--type", "l2-mesh", "--mtu", "1000"), 1, "below 1280"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(
@@ -281,6 +281,26 @@ def test_a_list_of_endpoints(run: Run, yaml: Path) -> None:
     assert 'a: {type: cpe, description: "one;\\x0d\\x0atwo"}' in yaml.read_text()
     rest = "preshared_key: false, routes: [10.9.0.0/16, 10.8.0.0/16], keepalive: 25}"
     assert f'b: {{type: mobile, public_key: "{KEY}", {rest}' in yaml.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("endpoint add corp x --type spaceship", "type: must be one of mobile"),
+        ("endpoint set privacy/phone-1 --expires tomorrow", "expires: 'tomorrow' is not a date"),
+        ("endpoint rename privacy/phone-1 Bad_Name", "Bad_Name"),
+        ("network rename privacy Bad_Name", "Bad_Name"),
+        ("network set corp --resource 10.9.0.0/24:sctp/99", "resources[0].protocol"),
+        ("network add b --type spaceship", "must be one of secure-internet"),
+    ],
+)
+def test_what_only_the_command_line_has_wrong(run: Run, yaml: Path, words: str, says: str) -> None:
+    code, _, err = run(*words.split())
+    assert code == 1 and says in err and yaml.read_text() == TEXT
+    broken = TEXT.replace("version: 1", "version: 2")
+    yaml.write_text(broken)
+    code, _, err = run(*words.split())
+    assert code == 4 and says in err and yaml.read_text() == broken
 
 
 def test_every_problem_of_a_list_at_once(run: Run, yaml: Path) -> None:
