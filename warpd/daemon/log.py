@@ -50,6 +50,11 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{seen.st_dev}:{seen.st_ino}"
 
 
+def shows_colours(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose user wants colours (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     """A logger to stderr.
 
@@ -61,7 +66,7 @@ def logger(wanted: LogFormat = LogFormat.auto) -> structlog.stdlib.BoundLogger:
     if not (journal and style is LogFormat.logfmt):
         processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     if style is LogFormat.console:
-        processors.append(structlog.dev.ConsoleRenderer())
+        processors.append(structlog.dev.ConsoleRenderer(colors=shows_colours(sys.stderr)))
     elif style is LogFormat.json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:

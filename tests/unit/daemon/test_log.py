@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 
@@ -73,3 +74,22 @@ def test_a_stream_that_was_inherited_is_not_the_journal() -> None:
     ] and "timestamp" in found[0]
     assert "ZeroDivisionError" in found[1]["exception"]
     assert lines_of("file", "logfmt")[0].startswith('level=error event="step failed"')
+
+
+def test_colours_are_for_terminals() -> None:
+    """A file that a console's lines go to is searched by programs."""
+    lines = lines_of("file", "console")
+    assert "step failed" in lines[0] and not any("\x1b" in line for line in lines)
+    assert any("ZeroDivisionError" in line for line in lines)
+
+
+@pytest.mark.parametrize(("unwanted", "coloured"), [("", True), ("1", False)])
+def test_who_wants_no_colours_gets_none(unwanted: str, coloured: bool) -> None:
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-c", LINES, "file", "auto"]
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": unwanted}
+    subprocess.run(command, stderr=terminal, env=environment, check=True)
+    os.close(terminal)
+    seen = os.read(controller, 65536)
+    os.close(controller)
+    assert b"step failed" in seen and (b"\x1b" in seen) is coloured
