@@ -14,6 +14,7 @@ from tests import world
 from tests.live.conftest import sh
 from warpd.errors import WarpError
 from warpd.kernel.linux.live_kernel import LiveKernel
+from warpd.kernel.state import ROOT
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target, converge, removal
 from warpd.reconcile.incremental import planned_run, replan
 from warpd.service.views.status import status_json
@@ -230,3 +231,13 @@ def test_trouble_is_its_networks_own(gateway: LiveKernel, name: str, early: bool
         assert converge(gateway, lambda: removal(gateway), removal(gateway)).complete
     except WarpError as failure:
         pytest.fail(f"the whole pass failed: {failure}")
+
+
+@pytest.mark.parametrize("name", ["enp1s0f0np0", "enp1s0f0np0longname", "x" * 127])
+def test_the_uplink_is_found_by_its_other_names(gateway: LiveKernel, name: str) -> None:
+    sh(f"ip link property add dev eth0 altname {name}")
+    try:
+        host = gateway.dump(ROOT, name).host
+        assert host is not None and host.uplink == "eth0"
+    finally:
+        sh(f"ip link property del dev eth0 altname {name}")

@@ -40,11 +40,11 @@ from warpd.intent.types import (
     Duration,
     FilePath,
     Host,
+    HostLinkName,
     HostPort,
     IPAddress,
     IPNetwork,
     IpProtocol,
-    LinkName,
     Name,
     Network4,
     Network6,
@@ -133,7 +133,7 @@ class Gateway(Model):
         "auto",
         description="What clients dial: host name, IPv4, IPv6, or auto (address of the uplink).",
     )
-    uplink: LinkName = Field(
+    uplink: HostLinkName = Field(
         "auto", description="auto (interface of the default route) or an interface's name."
     )
     isolation: Isolation = Field(

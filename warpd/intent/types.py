@@ -45,8 +45,9 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
     r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?\Z"
 )
-_LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]{1,15}\Z")
+_LINK_NAME = re.compile(r"[^\s/:%\x00-\x1f\x7f]+\Z")
 LINK_NAME_BYTES: Final = 15  # IFNAMSIZ of linux/if.h, without the zero at the end
+ALTNAME_BYTES: Final = 127  # ALTIFNAMSIZ there: of a link's other names
 # The name of a link that warpd makes also stands in nftables sets, paths and commands, so it
 # contains no character with a meaning there.
 _PLAIN_LINK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,14}\Z")
@@ -231,13 +232,23 @@ def is_host_port(text: str) -> bool:
 
 
 def is_link_name(text: str) -> bool:
-    """Whether the kernel accepts a text as a link's name.
+    """Whether the kernel accepts a text as a link's name."""
+    return _is_link_name(text, LINK_NAME_BYTES)
+
+
+def names_link_of_host(text: str) -> bool:
+    """Whether a text may be the name of a link that is there, or one of its other names."""
+    return _is_link_name(text, ALTNAME_BYTES)
+
+
+def _is_link_name(text: str, most: int) -> bool:
+    """Whether the kernel accepts a text of at most so many bytes as a name.
 
     Source: dev_valid_name in net/core/dev.c, which reads the bytes as Latin-1. `all` and `default`
     are refused too: they are folders of /proc/sys/net/ipv4/conf.
     """
     raw = text.encode("utf-8", "surrogatepass")
-    fits = len(raw) <= LINK_NAME_BYTES and b"\xa0" not in raw
+    fits = len(raw) <= most and b"\xa0" not in raw
     return fits and bool(_LINK_NAME.match(text)) and text not in (".", "..", "all", "default")
 
 
@@ -487,17 +498,17 @@ HostPort = Annotated[
     ),
     WithJsonSchema(_texts(r"^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]{1,253}):[0-9]{1,5}$")),
 ]
-LinkName = Annotated[
+HostLinkName = Annotated[
     str,
     PlainValidator(
         _text(
-            is_link_name,
+            names_link_of_host,
             "link-name",
             "a name for an interface",
-            "1 to 15 characters, no space, / or :",
+            f"1 to {ALTNAME_BYTES} bytes, no space, / or :",
         )
     ),
-    WithJsonSchema(_texts(r"^[^\s/:%]{1,15}$")),
+    WithJsonSchema(_texts(rf"^[^\s/:%]{{1,{ALTNAME_BYTES}}}$")),
 ]
 BridgeName = Annotated[
     str,

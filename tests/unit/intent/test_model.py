@@ -157,6 +157,15 @@ def test_link_names() -> None:
     )
 
 
+def test_an_uplink_may_be_named_by_a_long_other_name() -> None:
+    """The kernel's altnames are longer than its names: ALTIFNAMSIZ of linux/if.h."""
+    for name in ("enp1s0f0np0longname", "x" * 127):
+        assert Gateway(uplink=name).uplink == name and not is_link_name(name)
+    for name in ("x" * 128, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 64, "a/b" * 9, "a b"):
+        with pytest.raises(ValidationError, match="is not a name for an interface"):
+            Gateway(uplink=name)
+
+
 def test_a_range_counts_both_ends() -> None:
     some = Range(5, 7)
     assert (len(some), list(some), str(some)) == (3, [5, 6, 7], "5-7")

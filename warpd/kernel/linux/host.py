@@ -114,7 +114,7 @@ def read_host(
         DumpError: a dump was inconsistent.
     """
     hops = rtnl.ways_out(route)
-    row = _uplink(look.links, uplink, hops)
+    row = _uplink(route, look.links, uplink, hops)
     ways = _ways(route, look, targets, within)
     uplinks = _uplinks(route, look, row, uplink)
     elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
@@ -407,9 +407,13 @@ def _was_off(host: Host, name: str) -> str | None:
     return "0" if name in host.fence4 and not host.forwarding4 else None
 
 
-def _uplink(links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]) -> LinkRow | None:
+def _uplink(
+    route: NetlinkSocket, links: Sequence[LinkRow], wanted: str, ways: Sequence[RouteRow]
+) -> LinkRow | None:
+    """Return the link that `uplink:` names, by its name or another one of it (altname)."""
     if wanted != "auto":
-        return next((row for row in links if row.name == wanted), None)
+        named = next((row for row in links if row.name == wanted), None)
+        return named or rtnl.link_named(route, wanted)
     return next((row for row in links if ways and row.index == ways[0].index), None)
 
 

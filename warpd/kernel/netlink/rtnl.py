@@ -32,6 +32,7 @@ IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA
 )
 IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
 IFLA_GROUP = 27
+IFLA_ALT_IFNAME = 53
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
@@ -271,9 +272,14 @@ def _dump(
 
 
 def link_named(sock: NetlinkSocket, name: str) -> LinkRow | None:
-    """The link of that name, None where there is none."""
-    raw = name.encode() + b"\0"
-    body = IFINFO.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 4 + len(raw), IFLA_IFNAME) + raw
+    """The link of that name, None where there is none.
+
+    The name may be one of its other names (altnames): rtnl_dev_get in net/core/rtnetlink.c looks
+    for both, and takes a long one by this attribute only.
+    """
+    raw = name.encode("utf-8", "surrogatepass") + b"\0"
+    body = IFINFO.pack(0, 0, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(raw), IFLA_ALT_IFNAME) + raw + b"\0" * (-len(raw) % 4)
     answer = sock.ask(RTM_GETLINK, body)
     return None if isinstance(answer, Refusal) else decode_link(memoryview(answer))
 
