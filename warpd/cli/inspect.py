@@ -270,7 +270,7 @@ def endpoint_list(
     form: Output = Format.text,
 ) -> None:
     """Show all endpoints, or those of one network, and a line that counts them."""
-    network = network or network_option
+    network = _one_network(network, network_option)
     seen = _only(_status(context.obj), network)
     rows = _endpoint_rows(seen)
     shown = ordered(chosen(rows, online, stale, never), order)
@@ -291,6 +291,22 @@ def endpoint_list(
         "conditions": seen["conditions"],
     }
     output.emit(data, "\n".join(lines), form)
+
+
+def _one_network(argument: str | None, option: str | None) -> str | None:
+    """Return the network that is named in one of two ways; None for all.
+
+    Raises:
+        WarpError: they name two.
+    """
+    if argument and option and argument != option:
+        raise WarpError(
+            f"{argument} and --network {option} are two networks",
+            code="usage",
+            who="operator",
+            hint="leave one of them out",
+        )
+    return argument or option
 
 
 def _endpoint_rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:

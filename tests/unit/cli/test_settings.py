@@ -124,6 +124,11 @@ def test_an_endpoint_of_a_renamed_network_keeps_what_it_holds(run: Run, yaml: Pa
     assert "annas-laptop: {type: mobile, renamed_from: laptop-2} # hers" in yaml.read_text()
 
 
+def test_two_networks_are_not_listed_as_one(run: Run, yaml: Path) -> None:
+    code, out, err = run("endpoint", "list", "web", "--network", "corp")
+    assert (code, out) == (1, "") and "web and --network corp are two networks" in err
+
+
 def test_switched_off_and_on_leaves_the_file_as_it_was(run: Run, yaml: Path) -> None:
     assert run("endpoint", "disable", "corp/laptop-2")[0] == 0
     assert "laptop-2: {type: mobile, enabled: false} # hers" in yaml.read_text()
