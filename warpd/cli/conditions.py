@@ -15,7 +15,7 @@ from warpd.cli import asking, output
 from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.service import client
 from warpd.service.conditions import conditions
-from warpd.service.health import facts_on_disk
+from warpd.service.health import DAMAGED, facts_on_disk
 from warpd.service.views.render import Paint, noted
 from warpd.service.workspace import LoadedIntent, Session
 
@@ -26,6 +26,7 @@ OF_THE_INTENT: Final = frozenset(
     {
         "master-lost",
         "allocations-lost",
+        "state-damaged",
         "endpoints-unnamed",
         "state-unwritable",
         "yaml-invalid",
@@ -38,7 +39,8 @@ OF_THE_INTENT: Final = frozenset(
         "suspensions-unreadable",
     }
 )
-NOT_IN_SYNC: Final = frozenset({"master-lost", "allocations-lost", "edit-unwritten"})
+NO_PLAN: Final = frozenset({"master-lost", "allocations-lost", "state-damaged"})
+NOT_IN_SYNC: Final = NO_PLAN | {"edit-unwritten"}
 COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 
@@ -64,11 +66,18 @@ def conditions_now(session: Session) -> list[dict[str, Any]]:
 
 
 def read_now(session: Session) -> tuple[LoadedIntent | None, tuple[Finding, ...]]:
-    """The YAML as it is now; None, and why, when it is invalid."""
+    """The YAML as it is now; None, and why, when it is invalid.
+
+    None, without a finding, also while the allocations are damaged.
+    """
     try:
         return session.read(), ()
     except InvalidIntent as failure:
         return None, failure.findings
+    except WarpError as failure:
+        if failure.code not in DAMAGED:
+            raise
+        return None, ()
 
 
 def ask_daemon(session: Session) -> tuple[bool, Mapping[str, Any] | None]:

@@ -17,6 +17,7 @@ from warpd import naming
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.conditions import (
+    NO_PLAN,
     NOT_IN_SYNC,
     ask_daemon,
     first_lines,
@@ -42,7 +43,7 @@ from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import Condition, conditions, from_json, merged
-from warpd.service.health import facts_on_disk, keyed_by_kernel
+from warpd.service.health import DAMAGED, damaged, facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.endpoint_list import Order, chosen, ordered, summary
 from warpd.service.views.render import (
@@ -88,16 +89,15 @@ def see(session: Session) -> Inspection:
     Raises:
         DumpError: the kernel could not be read.
         InvalidIntent: the YAML is invalid, and nothing was applied before.
-        WarpError: the state folder cannot be read.
+        WarpError: the state folder cannot be read, or nothing in it tells what was applied.
     """
     running, daemon = ask_daemon(session)
     now, findings = read_now(session)
-    not_in_force = daemon is not None and not daemon["intent"]["in_force"]
     read = now
-    if now is None or not_in_force:
-        read = last_read(session) or now
+    if now is None or not _is_in_force(daemon):
+        read = applied_last(session) or now
     if read is None:
-        raise InvalidIntent(findings)
+        raise damaged(session) or InvalidIntent(findings)
     target = session.target(read, create=False)
     with live_kernel() as kernel:
         found = planned_run(kernel, target)
@@ -111,6 +111,21 @@ def see(session: Session) -> Inspection:
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     return Inspection(read, target, found, merged(conditions(facts), watched), daemon)
+
+
+def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
+    """Whether the YAML is in force, as far as the daemon denies it."""
+    return daemon is None or bool(daemon["intent"]["in_force"])
+
+
+def applied_last(session: Session) -> LoadedIntent | None:
+    """Return what was applied last; None also where the history is damaged."""
+    try:
+        return last_read(session)
+    except WarpError as failure:
+        if failure.code not in DAMAGED:
+            raise
+        return None
 
 
 def _in_kernel(
@@ -177,7 +192,7 @@ def _status(session: Session) -> dict[str, Any]:
 def status_text(data: Mapping[str, Any]) -> str:
     paint = output.paint()
     rows = data.get("conditions", (data.get("daemon") or {}).get("conditions", ()))
-    lost = any(row["code"] in ("master-lost", "allocations-lost") for row in rows)
+    lost = any(row["code"] in NO_PLAN for row in rows)
     see_plan = "" if lost else " (see `warpctl plan`)"
     sync = paint("in sync", "32") if data["in_sync"] else paint("not in sync", "33") + see_plan
     lines = [

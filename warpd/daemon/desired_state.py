@@ -189,7 +189,7 @@ class DesiredState:
             FilesBeingWritten: they have changed meanwhile.
         """
         try:
-            previous, lost = self.allocations()
+            previous, lost = self._allocations_or_on_record()
             self._obstacle = lost or self._obstacle
             read = self._session.read(previous=previous)
             self._refuse_changed(now)
@@ -231,9 +231,24 @@ class DesiredState:
         )
         return active.target.allocations, lost
 
+    def _allocations_or_on_record(self) -> tuple[Allocations, WarpError | None]:
+        """As `allocations`, also where they are damaged and nothing is in force yet: then the
+        history tells them. Where it does not, `commit` goes by what the kernel shows.
+        """
+        try:
+            return self.allocations()
+        except WarpError as failure:
+            with contextlib.suppress(WarpError, OSError):
+                self._fall_back()
+            active = self.active
+            return (active.target.allocations if active else Allocations({})), failure
+
     def _consent_needed(self, read: LoadedIntent, previous: Allocations) -> str:
         """What an operator has to agree to before these files count; "" for nothing."""
-        refused = self._history.refused
+        refused = ""
+        # A damaged history is told by `commit`, which only takes away then.
+        with contextlib.suppress(WarpError):
+            refused = self._history.refused
         if refused and files_digest(files_of(read)) == refused:
             return ROLLED_BACK
         return consent_needed(read, previous)

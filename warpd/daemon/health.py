@@ -12,8 +12,11 @@ from warpd.daemon.desired_state import DesiredState
 from warpd.daemon.mailbox import Mailbox
 from warpd.daemon.reconciler import Reconciler
 from warpd.daemon.scheduler import Scheduler
+from warpd.errors import WarpError
 from warpd.service.conditions import Facts, Retry
 from warpd.service.health import (
+    DAMAGED,
+    damaged,
     headlines,
     pending_facts,
     problems_of,
@@ -38,9 +41,12 @@ def facts_of(
     active, is_rolled_back = desired.active, desired.rolled_back_to is not None
     intent = active.read.intent if active is not None else None
     link, state = uplink_state(intent, reconciler.host)
+    broken = _damaged(reconciler)
     awaits_consent = desired.pending is None and not is_rolled_back
     name = reconciler.network_name
     facts = Facts(
+        damaged=broken.message if broken is not None else "",
+        mend=broken.hint if broken is not None else "",
         obstacle=reconciler.session.store.obstacle(),
         state_dir=str(reconciler.session.store.folder),
         findings=() if desired.awaiting_consent else headlines(desired.findings),
@@ -64,11 +70,18 @@ def facts_of(
     return _with_state_folder(facts, desired)
 
 
+def _damaged(reconciler: Reconciler) -> WarpError | None:
+    """The damaged file of the state folder: as it is seen now, or as the last pass met it."""
+    why = reconciler.desired.unwritten
+    met = why if why is not None and why.code in DAMAGED else None
+    return damaged(reconciler.session) or met
+
+
 def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:
     """What the state folder has lost, or does not take."""
     why = desired.unwritten
-    if why is None:
-        return facts
+    if why is None or (why.code in DAMAGED and not desired.findings):
+        return facts  # no edit waits; that a file is damaged is a condition of its own
     if why.code not in (MASTER_LOST, STATE_LOST):
         return dataclasses.replace(facts, unwritten=why.message)
     active = desired.active

@@ -59,6 +59,7 @@ class Facts:
     - `running`: a daemon keeps this gateway.
     - `lost_master`: what shows that there was a master secret, where it is gone.
     - `lost_allocations`: what shows that there were allocations, where they are gone.
+    - `damaged`, `mend`: which file of the state folder is damaged, and how to mend it.
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
     - `obstacle`: why the state folder takes no writes: gone, read-only or full.
     - `unwritten`: why an edit of the YAML could not be recorded in the state folder.
@@ -86,6 +87,8 @@ class Facts:
     running: bool = True
     lost_master: str = ""
     lost_allocations: str = ""
+    damaged: str = ""
+    mend: str = ""
     unnamed: Mapping[str, int] = field(default_factory=dict)
     obstacle: str = ""
     unwritten: str = ""
@@ -124,7 +127,7 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
 
 
 def _lost(facts: Facts) -> Iterator[Condition]:
-    """What the state folder no longer has."""
+    """What the state folder no longer has, or no longer tells."""
     if facts.lost_master:
         hint = "restore master.key from the backup: until then no plan can be made"
         yield Condition(
@@ -133,6 +136,9 @@ def _lost(facts: Facts) -> Iterator[Condition]:
     if facts.lost_allocations:
         hint = "restore the state folder from a backup: until then no plan can be made"
         yield Condition("allocations-lost", "error", facts.lost_allocations, hint)
+    if facts.damaged:
+        hint = f"{facts.mend or 'restore it from a backup'}; until then what gives access waits"
+        yield Condition("state-damaged", "error", facts.damaged, hint)
     if facts.unnamed:
         named = _few([f"{name} ({count})" for name, count in sorted(facts.unnamed.items())])
         text = (

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
+from typing import Final
 
 from warpd import naming
 from warpd.allocation.model import Allocations
@@ -26,6 +27,8 @@ from warpd.service.conditions import Facts
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
+
+DAMAGED: Final = frozenset({"state-broken", "history-broken"})  # codes of errors
 
 
 def facts_on_disk(
@@ -51,11 +54,14 @@ def facts_on_disk(
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
     pending, back_to, last_good = _history_facts(session, read)
+    broken = damaged(session)
     return Facts(
         last_good=last_good,
         running=running,
         lost_master=lost_master(session, intent, devices),
         lost_allocations=lost_allocations(session, read, devices),
+        damaged=broken.message if broken is not None else "",
+        mend=broken.hint if broken is not None else "",
         obstacle=_obstacle(session),
         state_dir=str(session.store.folder),
         findings=headlines(findings),
@@ -100,6 +106,21 @@ def _obstacle(session: Session) -> str:
         return session.store.obstacle() if session.store.folder.exists() else ""
     except PermissionError:
         return ""
+
+
+def damaged(session: Session) -> WarpError | None:
+    """Return which of the files that decide what may be applied is damaged, and how to mend it.
+
+    Entries of the history are left out: to read them all takes long.
+    """
+    history = History(session)
+    for look in (session.store.read_allocations, history.in_force_number, history.pending):
+        try:
+            look()
+        except WarpError as failure:
+            if failure.code in DAMAGED:
+                return failure
+    return None
 
 
 def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:

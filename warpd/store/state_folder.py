@@ -623,7 +623,9 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _broken(path: Path, why: str) -> WarpError:
-    hint = "restore it from a backup; without it, everything would be allocated anew"
+    hint = "restore it from a backup"
+    if path.name == ALLOCATIONS:
+        hint += ", or remove it: the history tells the allocations of what was applied last"
     return WarpError(f"{path} is damaged: {why}", code="state-broken", who="operator", hint=hint)
 
 

@@ -427,6 +427,48 @@ def test_lost_allocations_are_read_from_the_history(machine: Machine) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        (ALLOCATIONS,),
+        ("in-force.json",),
+        ("history/000001.json",),
+        (ALLOCATIONS, "history/000001.json"),
+    ],
+    ids=" and ".join,
+)
+def test_a_start_beside_damaged_files_repairs_and_takes_away(
+    machine: Machine, names: tuple[str, ...]
+) -> None:
+    good = {name: (machine.state / name).read_text() for name in names}
+    for name in names:
+        (machine.state / name).write_text("{")
+    machine.start()
+    del machine.kernel.objects[TABLE]
+    machine.say("p", "q")
+    assert machine.look().unwritten and TABLE in machine.kernel.objects
+    assert machine.peers == {"p", "q"} and "state-damaged" in machine.conditions
+    if names == (ALLOCATIONS,):  # the history tells that nothing else waits
+        assert "edit-unwritten" not in machine.conditions
+    machine.say("p", "r", b=world.network(1))
+    for _ in range(2):
+        assert machine.look().unwritten and machine.peers == {"p"}
+    assert {"state-damaged", "edit-unwritten"} <= machine.conditions
+    assert all((machine.state / name).read_text() == "{" for name in names), "left for the operator"
+    for name, text in good.items():
+        (machine.state / name).write_text(text)
+    assert not machine.look().unwritten and machine.peers == {"p", "r", "e1"}
+    assert "state-damaged" not in machine.conditions
+
+
+def test_a_first_start_beside_damaged_allocations_gives_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.state.mkdir(mode=0o700)
+    (machine.state / ALLOCATIONS).write_text("{")
+    assert machine.look().all_failed and not machine.peers
+    assert "state-damaged" in machine.conditions
+
+
 def test_a_start_without_the_secret_repairs_and_takes_away(machine: Machine) -> None:
     (machine.state / MASTER).rename(machine.state.with_name("key"))
     machine.start()

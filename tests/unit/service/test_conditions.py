@@ -30,6 +30,10 @@ CASES: dict[str, tuple[Facts, str]] = {
         Facts(unwritten="allocations.json: No space left on device"),
         "No space left",
     ),
+    "state-damaged": (
+        Facts(damaged="state/allocations.json is damaged: line 1", mend="restore it"),
+        "allocations.json is damaged",
+    ),
     "yaml-invalid": (
         Facts(findings=("warp.yaml:3:1: networks.a: bad", "another")),
         "warp.yaml:3:1: networks.a: bad (and 1 more)",
