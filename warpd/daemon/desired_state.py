@@ -223,6 +223,8 @@ class DesiredState:
             return active.target.allocations, failure
         if active is None or found.networks or not active.target.allocations.networks:
             return found, None
+        if store.stamp(ALLOCATIONS) is not None:
+            return found, None  # they are there, and none: somebody has applied an empty YAML
         lost = WarpError(
             f"{store.folder} has lost its allocations ({ALLOCATIONS})",
             code="state-lost",

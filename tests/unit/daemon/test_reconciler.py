@@ -313,6 +313,25 @@ def test_removing_most_networks_waits_for_consent(daemon: Simulation) -> None:
     )
 
 
+def test_consent_to_an_empty_gateway_is_taken_up(daemon: Simulation) -> None:
+    daemon.write()
+    daemon.turn(5)
+    assert "awaiting-consent" in daemon.conditions and daemon.peers
+    session = Session(daemon.config, daemon.state)
+    with session.store.writer("apply"):  # as `warpctl apply --yes` beside the daemon
+        read = session.read()
+        done = commit(session, read, "root (warpctl apply)", daemon.kernel, lambda: None)
+        converge(
+            daemon.kernel,
+            lambda: planned_run(daemon.kernel, done.target),
+            planned_run(daemon.kernel, done.target),
+        )
+    daemon.scheduler.files_touched(daemon.now_s)
+    daemon.turn(5)
+    assert not daemon.conditions & {"awaiting-consent", "allocations-lost", "edit-unwritten"}
+    assert daemon.mailbox.stats.intent_valid and not daemon.peers
+
+
 def test_consent_in_the_yaml_removes_them(daemon: Simulation) -> None:
     daemon.write({"removal_guard": False})
     daemon.turn(1)
