@@ -52,12 +52,14 @@ class ActiveConfig:
         target: everything that it asks for.
         since_s: when it was first applied, in seconds since the epoch.
         reduced: while a newer intent cannot be written down, what both of them permit.
+        waiting: the networks of which that newer intent asks for more than `wanted` has.
     """
 
     read: LoadedIntent
     target: Target
     since_s: float
     reduced: Target | None = None
+    waiting: frozenset[str] = frozenset()
 
     @property
     def wanted(self) -> Target:
@@ -364,7 +366,8 @@ class DesiredState:
         before = self.active.wanted if self.active is not None else None
         active = self._previous_of(read, done)
         reduced = done.target if done.target.intent != active.read.intent else None
-        self.active = dataclasses.replace(active, reduced=reduced).at(
+        waiting = different(read.intent, done.target.intent)
+        self.active = dataclasses.replace(active, reduced=reduced, waiting=waiting).at(
             self._clock.today(), self.suspensions.active()
         )
         self._handled, self._unwritable = None, (now[0], self._state_files())
@@ -482,6 +485,12 @@ class DesiredState:
         if self.active is None:
             return []
         return [Path(file) for file in key_files_named(self.active.read.intent)]
+
+
+def different(asked: Intent, permitted: Intent) -> frozenset[str]:
+    """The networks of `asked` that are not the same in `permitted`."""
+    has = permitted.networks
+    return frozenset(name for name, network in asked.networks.items() if has.get(name) != network)
 
 
 def consent_needed(read: LoadedIntent, previous: Allocations) -> str:

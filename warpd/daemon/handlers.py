@@ -85,7 +85,11 @@ def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     force = _in_force(reconciler)
     data = status_data(reconciler.session, force.read, force.wanted, found)
     if reconciler.desired.unwritten is not None and reconciler.desired.findings:
-        return {**data, "in_sync": False}
+        rows = [
+            {**row, "in_sync": row["in_sync"] and row["name"] not in force.waiting}
+            for row in data["networks"]
+        ]
+        return {**data, "in_sync": False, "networks": rows}
     return data
 
 

@@ -84,8 +84,9 @@ def _durations(counted: Counted) -> Iterator[Sample]:
 
 
 def _in_sync(counted: Counted) -> Iterator[Sample]:
+    waiting = counted.stats.waiting
     for network in counted.stats.networks:
-        yield "", _of(network), float(network.in_sync)
+        yield "", _of(network), float(network.in_sync and network.name not in waiting)
 
 
 def _endpoints(counted: Counted) -> Iterator[Sample]:

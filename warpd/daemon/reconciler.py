@@ -242,6 +242,8 @@ class Reconciler:
         since_s = active.since_s if active is not None else 0.0
         is_valid = not self.desired.findings
         ended_s = self._clock.since_epoch()
+        waiting = active.waiting if active is not None else frozenset()
+        stats = dataclasses.replace(stats, waiting=waiting)
         self.mailbox.stats = with_pass(stats, kind, seconds, ended_s, since_s, is_valid)
 
     def take_look_in_sync(self) -> PlannedRun | None:

@@ -143,6 +143,8 @@ class Stats:
         networks: as the last look at everything found them.
         drops: reason -> packets, by the gateway's own rules.
         problems: network and code, of what this machine lacks.
+        waiting: networks of which an edit waits for the state folder; such a one is not in sync,
+            whatever the last look says.
         confirm_pending: whether an apply waits to be confirmed.
         conditions: what is wrong, or waits.
         last_pass_s: when the last pass ended, in seconds since the epoch; 0: none yet.
@@ -166,6 +168,7 @@ class Stats:
     networks: Sequence[NetworkStats] = ()
     drops: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[tuple[str, str]] = ()
+    waiting: frozenset[str] = frozenset()
     confirm_pending: bool = False
     conditions: Sequence[Condition] = ()
     last_pass_s: float = 0.0

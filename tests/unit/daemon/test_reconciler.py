@@ -5,6 +5,7 @@ the test turns. Nothing sleeps.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests import world
 from tests.unit.daemon.simulation import INTERVAL_S, Simulation, two_networks
+from warpd.daemon.metric import Counted
+from warpd.daemon.metrics import metrics_text
 from warpd.daemon.scheduler import CONTESTED_COUNT, PAUSE_MAX_S
 from warpd.kernel.api import Event, FailureKind, OperationError
 from warpd.kernel.kinds.link import LinkUp
@@ -264,13 +267,30 @@ def test_with_a_full_disk_revocations_are_done_and_additions_wait(daemon: Simula
     daemon.write(web=world.network(1), more=world.network(3))
     daemon.turn(1)
     assert daemon.peers == {"e1"} and len(daemon.told("unwritten")) == 1
+    assert in_sync(daemon)["web"], "of web nothing waits"
+    daemon.write(web=world.network(3))
+    daemon.turn(1)
+    assert not in_sync(daemon)["web"], "at once, not at the next look at everything"
+    rows = {row["name"]: row["in_sync"] for row in daemon.ask("status")["networks"]}
+    assert rows == {"web": False}, "status says the same"
+    daemon.write(web=world.network(1), more=world.network(3))
+    daemon.turn(1)
     daemon.remove(ROOT_TABLE)
     daemon.turn(1)
     assert daemon.has(ROOT_TABLE), "guards are repaired"
     fill(daemon, False)
     daemon.turn(PAUSE_MAX_S)
     assert daemon.peers == {"e1", "e2", "e3"} and len(daemon.told("written")) == 1
-    assert not daemon.conditions
+    assert not daemon.conditions and in_sync(daemon) == {"web": True, "more": True}
+
+
+def in_sync(daemon: Simulation) -> dict[str, bool]:
+    """The metric of each network."""
+    text = metrics_text(Counted(daemon.mailbox.stats))
+    return {
+        name: value == "1"
+        for name, value in re.findall(r'warpd_in_sync\{network="([^"]*)".*\} (\d)', text)
+    }
 
 
 # -- a broken YAML
