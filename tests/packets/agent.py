@@ -277,7 +277,7 @@ def echo_tcp(server: socket.socket) -> None:
 
 def echo_connection(connection: socket.socket) -> None:
     with contextlib.suppress(OSError), connection:
-        connection.settimeout(60)
+        connection.settimeout(1200)  # longer than any test, on a busy machine too
         while data := connection.recv(4096):
             connection.sendall(data)
 
