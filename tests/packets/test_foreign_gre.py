@@ -23,7 +23,7 @@ from .tally import TALLY
 
 OWN = {"dmvpn": "10.7.3.1", "bridged": "10.7.4.1", "gre0": "10.7.5.1"}
 CHECKSUM, KEY, SEQUENCE = 0x8000, 0x2000, 0x1000
-BARE, TAGGED = 0x0800, 0x6558  # what follows: an IPv4 packet, an Ethernet frame
+BARE, FRAME = 0x0800, 0x6558  # what follows: an IPv4 packet, an Ethernet frame
 HEADS = (0, KEY, KEY | SEQUENCE, SEQUENCE, CHECKSUM)
 
 
@@ -69,11 +69,11 @@ def packets(source: str, target: str) -> Iterator[tuple[str, bytes]]:
     """
     for flags in HEADS:
         for key in (42, 43, 44) if flags & KEY else (0,):
-            for kind in (BARE, TAGGED):
+            for kind in (BARE, FRAME):
                 for inner in (*OWN.values(), LAN_GATEWAY4, UPLINK4):
                     ident = new_ident()
                     body = Packet("udp", "10.7.3.9", inner, 7777, ident).encode()
-                    if kind == TAGGED:
+                    if kind == FRAME:
                         if not flags:  # a frame of the leg itself: it is carried, and must be
                             continue
                         body = mac(BROADCAST) + mac("02:00:00:00:00:aa") + b"\x08\x00" + body

@@ -41,12 +41,10 @@ def facts_of(
     active, is_rolled_back = desired.active, desired.rolled_back_to is not None
     intent = active.read.intent if active is not None else None
     link, state = uplink_state(intent, reconciler.host)
-    broken = _damaged(reconciler)
     awaits_consent = desired.pending is None and not is_rolled_back
     name = reconciler.network_name
     facts = Facts(
-        damaged=broken.message if broken is not None else "",
-        mend=broken.hint if broken is not None else "",
+        damaged=_damaged(reconciler),
         obstacle=reconciler.session.store.obstacle(),
         state_dir=str(reconciler.session.store.folder),
         findings=() if desired.awaiting_consent else headlines(desired.findings),

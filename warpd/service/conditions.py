@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
+from warpd.errors import WarpError
+
 Severity = Literal["error", "warning"]
 
 NAMED_MAX: Final = 5  # networks or objects that one condition names
@@ -59,7 +61,7 @@ class Facts:
     - `running`: a daemon keeps this gateway.
     - `lost_master`: what shows that there was a master secret, where it is gone.
     - `lost_allocations`: what shows that there were allocations, where they are gone.
-    - `damaged`, `mend`: which file of the state folder is damaged, and how to mend it.
+    - `damaged`: which file of the state folder is damaged, with a hint how to mend it.
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
     - `obstacle`: why the state folder takes no writes: gone, read-only or full.
     - `unwritten`: why an edit of the YAML could not be recorded in the state folder.
@@ -87,8 +89,7 @@ class Facts:
     running: bool = True
     lost_master: str = ""
     lost_allocations: str = ""
-    damaged: str = ""
-    mend: str = ""
+    damaged: WarpError | None = None
     unnamed: Mapping[str, int] = field(default_factory=dict)
     obstacle: str = ""
     unwritten: str = ""
@@ -137,8 +138,8 @@ def _lost(facts: Facts) -> Iterator[Condition]:
         hint = "restore the state folder from a backup: until then no plan can be made"
         yield Condition("allocations-lost", "error", facts.lost_allocations, hint)
     if facts.damaged:
-        hint = f"{facts.mend or 'restore it from a backup'}; until then what gives access waits"
-        yield Condition("state-damaged", "error", facts.damaged, hint)
+        hint = f"{facts.damaged.hint}; until then what gives access waits"
+        yield Condition("state-damaged", "error", facts.damaged.message, hint)
     if facts.unnamed:
         named = _few([f"{name} ({count})" for name, count in sorted(facts.unnamed.items())])
         text = (

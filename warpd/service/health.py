@@ -54,14 +54,12 @@ def facts_on_disk(
     intent = read.intent if read is not None else None
     link, state = uplink_state(intent, host)
     pending, back_to, last_good = _history_facts(session, read)
-    broken = damaged(session)
     return Facts(
         last_good=last_good,
         running=running,
         lost_master=lost_master(session, intent, devices),
         lost_allocations=lost_allocations(session, read, devices),
-        damaged=broken.message if broken is not None else "",
-        mend=broken.hint if broken is not None else "",
+        damaged=damaged(session),
         obstacle=_obstacle(session),
         state_dir=str(session.store.folder),
         findings=headlines(findings),

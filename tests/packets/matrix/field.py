@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,15 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..gateway import INSTALLED, LINK, Config, Gateway, Tunnel, parse
-from ..lan import LAN_GATEWAY4, LAN_GATEWAY6, UPLINK4, UPLINK6, Host, Lab, Stuck, environment, until
+from ..gateway import LINK, Config, Gateway, Tunnel, parse
+from ..lan import LAN_GATEWAY4, LAN_GATEWAY6, UPLINK4, UPLINK6, Host, Lab, Stuck, until
 from ..packet import Packet, new_ident
 from ..tally import Tally
 from .model import LAN_NEIGHBOURS, NEIGHBOURS, PORTS, End, Net, networks
 
 PORT, CABLE = "port0", "pc0"  # the LAN port of an L2 client, and the far end of the cable in it
 CHUNK = 60
-MANY = Path(__file__).parent.with_name("many.py")
 MATRIX = Tally()
 LISTENING_PORTS = [22, 49, 50, 54, 53, 7776, 7777, 7778]
 
@@ -122,7 +120,7 @@ class Field:
             self.gateway = Gateway(self.lab.gw, folder)
             self.apply(folder)
             self.applied_s = time.monotonic() - started
-            self._meet(folder)
+            self._meet()
             self.silent = self._connect()
         except BaseException:
             self.lab.stop()
@@ -215,12 +213,12 @@ class Field:
         if self.result.rc not in (0, 3):
             self.result.checked()
 
-    def _meet(self, folder: Path) -> None:
+    def _meet(self) -> None:
         """The printed configs and what the networks were given."""
         pairs = [(net, end) for net in self.nets for end in net.ends]
         wanted = [self._print(net, end) for net, end in pairs]
         wanted += [["network", "show", net.name, "-o", "json"] for net in self.nets]
-        texts = self._ask(folder, wanted)
+        texts = [self.gateway.warpctl(*words).checked().out for words in wanted]
         shown = [json.loads(text or "{}") for text in texts[len(pairs) :]]
         facts = {net.name: about for net, about in zip(self.nets, shown, strict=True)}
         self.facts = facts
@@ -258,35 +256,6 @@ class Field:
             f"{net.name}/{end.name}",
             *(["--lan-port", PORT] if net.layer2 else []),
         ]
-
-    def _ask(self, folder: Path, commands: Sequence[Sequence[str]]) -> list[str]:
-        """Several `warpctl` commands, one after the other: a printed config is a version, and
-        versions are written.
-        """
-        paths = ["-c", str(self.gateway.file), "--state-dir", str(self.gateway.state)]
-        out = folder / "asked"
-        out.mkdir()
-        if INSTALLED:
-            base = " ".join([*INSTALLED, *paths])
-            lines = "\n".join(f"{n} {' '.join(command)}" for n, command in enumerate(commands))
-            script = (
-                f'xargs -L1 sh -c \'n=$1; shift; {base} "$@" >{out}/$n 2>{out}/$n.err || touch'
-                f" {out}/$n.bad' ask"
-            )
-            words = ["sh", "-c", script]
-        else:
-            lines = "\n".join(
-                json.dumps([n, [*paths, *command]]) for n, command in enumerate(commands)
-            )
-            words = [sys.executable, str(MANY), str(out)]
-        self.lab.gw.run(*words, text=lines, timeout_s=300, env=environment()).checked()
-        bad = [
-            f"{commands[int(p.stem)]}: {(out / (p.stem + '.err')).read_text()}"
-            for p in out.glob("*.bad")
-        ]
-        if bad:
-            raise Stuck("\n".join(bad))
-        return [(out / str(n)).read_text() for n in range(len(commands))]
 
     def _connect(self) -> dict[str, str]:
         """All tunnels up; name -> why, for those that got no answer from the gateway's own

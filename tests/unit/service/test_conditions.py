@@ -11,9 +11,16 @@ from warpd.cli.inspect import status_text
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats
+from warpd.errors import WarpError
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
 from warpd.service.views.render import Paint
 
+DAMAGED = WarpError(
+    "state/allocations.json is damaged: line 1",
+    code="state-broken",
+    who="operator",
+    hint="restore it",
+)
 PENDING = {
     "number": 7,
     "by": "ana (warpctl apply)",
@@ -31,7 +38,7 @@ CASES: dict[str, tuple[Facts, str]] = {
         "No space left",
     ),
     "state-damaged": (
-        Facts(damaged="state/allocations.json is damaged: line 1", mend="restore it"),
+        Facts(damaged=DAMAGED),
         "allocations.json is damaged",
     ),
     "yaml-invalid": (

@@ -22,6 +22,7 @@ PAYLOAD = 1500  # bytes of Ethernet payload that every leg carries
 LEARNED_PER_LEG = 1024
 VXLAN_PORT = 4789
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+ETH_P_TEB = 0x6558  # Ethernet frames, as a GRETAP leg sends them
 # Attributes of the drivers (linux/if_link.h).
 IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_PROTOCOL = 5, 7, 8
 IFLA_BR_MCAST_SNOOPING, IFLA_BR_VLAN_DEFAULT_PVID = 23, 39

@@ -7,7 +7,7 @@ everything that is wanted and is repaired.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
@@ -27,12 +27,15 @@ from warpd.kernel.kinds.nft_table import (
     part_of,
     role_of,
 )
-from warpd.kernel.nftables.rules import by_every_release, rule
+from warpd.kernel.nftables.rules import match, payload, plain_gre, rule
 from warpd.kernel.state import ROOT
 
 # The flag of a set that rules add to. nft 1.1.3 of Debian 13 lists it for those with a time-out;
 # 1.0.6 of Debian 12 does not.
 DYNAMIC: Final = "dynamic"
+# How nft 1.1.3 lists `plain_gre`: the first five bits, and the 27 after them.
+_NO_GRE_FLAGS: Final = match(payload("gre", "flags"), 0)
+_REST_OF_GRE: Final = {"payload": {"base": "th", "offset": 5, "len": 27}}
 
 
 def element(value: Any) -> str:
@@ -133,7 +136,7 @@ class _Listing:
             case "chain":
                 self.chains[item["name"]] = item
             case "rule":
-                expressions = (self._metered(each) for each in by_every_release(item["expr"]))
+                expressions = (self._metered(each) for each in _as_before(item["expr"]))
                 text = rule(item.get("comment", ""), *expressions)
                 self.rules.setdefault(item["chain"], []).append(text)
             case "metainfo":
@@ -175,6 +178,23 @@ class _Listing:
 
     def chain(self, name: str) -> NftChain:
         return _chain(self.chains[name], self.rules.get(name, ()))
+
+
+def _as_before(expressions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What nft lists for a rule, as nft 1.0.6 of Debian 12 does.
+
+    nft 1.1.3 of Debian 13 knows fields of GRE, and lists `plain_gre` by them.
+    """
+    out = list(expressions)
+    for place, flags in enumerate(out[:-1]):
+        if flags == _NO_GRE_FLAGS and _is_rest_of_gre(out[place + 1]):
+            out[place : place + 2] = plain_gre(out[place + 1]["match"]["right"])
+    return out
+
+
+def _is_rest_of_gre(expression: Mapping[str, Any]) -> bool:
+    body = expression.get("match", {})
+    return bool(body.get("left") == _REST_OF_GRE and body.get("op") == "==")
 
 
 def _target(verdict: Any) -> str:

@@ -7,7 +7,7 @@ rule is for (`isolation/`, `networks/`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "ipv6-icmp": 58}  # assigned by IANA
@@ -61,23 +61,6 @@ def plain_gre(ethertype: int) -> tuple[dict[str, Any], ...]:
     """
     head = {"payload": {"base": "th", "offset": 0, "len": 32}}
     return transport("gre"), match(head, ethertype)
-
-
-def by_every_release(expressions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What nft lists for a rule, as nft 1.0.6 of Debian 12 lists it.
-
-    nft 1.1.3 of Debian 13 knows fields of GRE, and lists `plain_gre` by them.
-    """
-    out = list(expressions)
-    for place, flags in enumerate(out[:-1]):
-        if flags == _NO_GRE_FLAGS and _is_rest_of_gre(out[place + 1]):
-            out[place : place + 2] = plain_gre(out[place + 1]["match"]["right"])
-    return out
-
-
-def _is_rest_of_gre(expression: Mapping[str, Any]) -> bool:
-    body = expression.get("match", {})
-    return bool(body.get("left") == _REST_OF_GRE and body.get("op") == "==")
 
 
 def connection(key: str, direction: str = "") -> dict[str, Any]:
@@ -198,9 +181,6 @@ def renamed(text: str, names: frozenset[str], suffix: str) -> str:
     return rule(body["comment"], *walk(body["expr"]))
 
 
-# The first five bits, and the 27 after them.
-_NO_GRE_FLAGS: Final = match(payload("gre", "flags"), 0)
-_REST_OF_GRE: Final = {"payload": {"base": "th", "offset": 5, "len": 27}}
 ACCEPT: dict[str, Any] = {"accept": None}
 DROP: dict[str, Any] = {"drop": None}
 RETURN: dict[str, Any] = {"return": None}

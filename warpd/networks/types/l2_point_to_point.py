@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from warpd import naming
 from warpd.intent.model import Network
 from warpd.kernel.kinds.bridge_port import BridgePort
-from warpd.kernel.kinds.ethernet import ETH_P_8021AD, ETH_P_8021Q, PAYLOAD, Gretap
+from warpd.kernel.kinds.ethernet import ETH_P_8021AD, ETH_P_8021Q, ETH_P_TEB, PAYLOAD, Gretap
 from warpd.kernel.nftables.rules import ACCEPT, plain_gre, rule
 from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
@@ -24,7 +24,6 @@ from warpd.networks.resolved import ResolvedNetwork
 from warpd.networks.tunnel import TunnelPeer
 
 TYPE = "l2-point-to-point"
-ETH_P_TEB = 0x6558  # linux/if_ether.h: Ethernet frames, as a GRETAP leg sends them
 WIRE = 1  # the VLAN of 802.1ad that stands for the wire itself; S-tagged frames keep the others
 EVERY = ((2, 4094),)
 Servers = Sequence[IPv4Address | IPv6Address]
