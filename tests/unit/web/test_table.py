@@ -89,6 +89,14 @@ def test_no_cell_begins_a_formula(text: str, separator: str, quoting: int) -> No
             assert not cell.lstrip(" \t\r\n").startswith(tuple(FORMULAS)), (cells, lines)
 
 
+def test_a_public_key_stays_as_it_is() -> None:
+    """One of 64 begins with "+". What is longer or shorter than a key is guarded."""
+    key = "+60gc9riEiDJB1MTGREbTw8r2zlNvwAbx2sbhI9o8CY="
+    assert table.guarded(key) == key
+    for text in (key[:-1], key + "1", key[:-2] + "=1", "=" + key[1:]):
+        assert table.guarded(text) == "'" + text
+
+
 # -- the file of a gateway
 
 
