@@ -322,7 +322,7 @@ def _commit_and_run(
     data = without_steps(session, done.target, found, read, intent_before)
     within_s = request.within_s
     if done.unwritten is not None:
-        data["unwritten"] = unwritten_json(done.unwritten, within_s)
+        data["unwritten"] = unwritten_json(done.unwritten, done.waiting, within_s)
         within_s = 0
     was_shown = not request.yes and request.saved is None
     if not was_shown and request.form is Format.text and data["changes"]:
@@ -632,16 +632,24 @@ def _open_lines(result: dict[str, Any]) -> Iterator[str]:
     """Yield what somebody still has to do or to wait for."""
     unwritten = result.get("unwritten")
     if unwritten is not None:
-        yield f"waits   what gives access: {unwritten['error']}. What removes access was done."
-        if unwritten["unconfirmable"]:
-            yield (
-                "waits   --confirm-within: the deadline could not be recorded, so that nothing will"
-                " be undone."
-            )
+        yield from _waiting_lines(unwritten)
     if result["remaining"]:
         yield "Stopped as asked; `warpctl apply` goes on from here."
     if result.get("confirm_until"):
         yield f"Undone at {result['confirm_until']} unless `warpctl confirm` keeps it before."
+
+
+def _waiting_lines(unwritten: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of an apply waits for the state folder, why, and what to do about it."""
+    of = f" of {', '.join(unwritten['networks'])}" if unwritten["networks"] else ""
+    yield f"waits   what gives access{of}: {unwritten['error']}. What removes access was done."
+    if unwritten["hint"]:
+        yield f"hint: {unwritten['hint']}"
+    if unwritten["unconfirmable"]:
+        yield (
+            "waits   --confirm-within: the deadline could not be recorded, so that nothing will be"
+            " undone."
+        )
 
 
 class signals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -37,12 +38,13 @@ from warpd.cli.tables import (
 )
 from warpd.cli.watch import watch
 from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.intent.intersection import different, restrict
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
-from warpd.service.conditions import Condition, conditions, from_json, merged
+from warpd.service.conditions import EDIT_UNWRITTEN, Condition, conditions, from_json, merged
 from warpd.service.health import DAMAGED, damaged, facts_on_disk, keyed_by_kernel
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.endpoint_list import Order, chosen, ordered, summary
@@ -54,7 +56,7 @@ from warpd.service.views.render import (
     warning_text,
     wrapped,
 )
-from warpd.service.views.report import status_data
+from warpd.service.views.report import status_data, with_waiting
 from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Inspection:
     - `found`: the observation and the plan.
     - `conditions`: what is wrong, or waits.
     - `daemon`: what the daemon says of itself; None where none answers.
+    - `waiting`: the networks of which an edit waits to be written down.
     """
 
     read: LoadedIntent
@@ -77,6 +80,7 @@ class Inspection:
     found: PlannedRun
     conditions: tuple[Condition, ...]
     daemon: Mapping[str, Any] | None
+    waiting: frozenset[str] = frozenset()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the conditions as JSON."""
@@ -95,7 +99,7 @@ def see(session: Session) -> Inspection:
     now, findings = read_now(session)
     read = now
     if now is None or not _is_in_force(daemon):
-        read = applied_last(session) or now
+        read = kept(session, now, daemon) or now
     if read is None:
         raise damaged(session) or InvalidIntent(findings)
     target = session.target(read, create=False)
@@ -110,12 +114,33 @@ def see(session: Session) -> Inspection:
     if facts.lost_master or facts.lost_allocations:
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
-    return Inspection(read, target, found, merged(conditions(facts), watched), daemon)
+    told = merged(conditions(facts), watched)
+    waiting = different(now.intent, read.intent) if now and _waits(daemon) else frozenset()
+    return Inspection(read, target, found, told, daemon, waiting)
 
 
 def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
     """Whether the YAML is in force, as far as the daemon denies it."""
     return daemon is None or bool(daemon["intent"]["in_force"])
+
+
+def _waits(daemon: Mapping[str, Any] | None) -> bool:
+    """Whether an edit waits for the daemon to write it down, while what it removes is removed."""
+    rows = daemon["conditions"] if daemon is not None else ()
+    return any(row["code"] == EDIT_UNWRITTEN for row in rows)
+
+
+def kept(
+    session: Session, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
+) -> LoadedIntent | None:
+    """Return what the daemon keeps the kernel at while the YAML is not in force.
+
+    It is what was applied last; while an edit waits to be written down, without what that removes.
+    """
+    last = applied_last(session)
+    if last is None or now is None or not _waits(daemon):
+        return last
+    return dataclasses.replace(last, intent=restrict(last.intent, now.intent))
 
 
 def applied_last(session: Session) -> LoadedIntent | None:
@@ -185,6 +210,7 @@ def _status(session: Session) -> dict[str, Any]:
     seen = see(session)
     data = status_data(session, seen.read, seen.target, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
+    data = with_waiting(data, seen.waiting)
     codes = {item.code for item in seen.conditions}
     return {**data, "in_sync": data["in_sync"] and not codes & NOT_IN_SYNC}
 

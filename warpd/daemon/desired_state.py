@@ -366,8 +366,7 @@ class DesiredState:
         before = self.active.wanted if self.active is not None else None
         active = self._previous_of(read, done)
         reduced = done.target if done.target.intent != active.read.intent else None
-        waiting = different(read.intent, done.target.intent)
-        self.active = dataclasses.replace(active, reduced=reduced, waiting=waiting).at(
+        self.active = dataclasses.replace(active, reduced=reduced, waiting=done.waiting).at(
             self._clock.today(), self.suspensions.active()
         )
         self._handled, self._unwritable = None, (now[0], self._state_files())
@@ -485,12 +484,6 @@ class DesiredState:
         if self.active is None:
             return []
         return [Path(file) for file in key_files_named(self.active.read.intent)]
-
-
-def different(asked: Intent, permitted: Intent) -> frozenset[str]:
-    """The networks of `asked` that are not the same in `permitted`."""
-    has = permitted.networks
-    return frozenset(name for name, network in asked.networks.items() if has.get(name) != network)
 
 
 def consent_needed(read: LoadedIntent, previous: Allocations) -> str:

@@ -56,6 +56,7 @@ from warpd.service.views.report import (
     undone_json,
     unwritten_json,
     with_rollback,
+    with_waiting,
     without_steps,
 )
 from warpd.service.workspace import LoadedIntent, Session
@@ -85,11 +86,7 @@ def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     force = _in_force(reconciler)
     data = status_data(reconciler.session, force.read, force.wanted, found)
     if reconciler.desired.unwritten is not None and reconciler.desired.findings:
-        rows = [
-            {**row, "in_sync": row["in_sync"] and row["name"] not in force.waiting}
-            for row in data["networks"]
-        ]
-        return {**data, "in_sync": False, "networks": rows}
+        return {**with_waiting(data, force.waiting), "in_sync": False}
     return data
 
 
@@ -196,7 +193,7 @@ def _applied(
     found = planned_run(kernel, done.target)
     data = without_steps(session, done.target, found, read, before)
     if done.unwritten is not None:
-        data["unwritten"] = unwritten_json(done.unwritten, within_s)
+        data["unwritten"] = unwritten_json(done.unwritten, done.waiting, within_s)
     with _withdrawn_on_failure(session, mark, done):
         data["confirm_until"] = await_confirmation(
             session, done.number, back_to, within_s if done.unwritten is None else 0, by

@@ -81,7 +81,8 @@ def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:
     if why is None or (why.code in DAMAGED and not desired.findings):
         return facts  # no edit waits; that a file is damaged is a condition of its own
     if why.code not in (MASTER_LOST, STATE_LOST):
-        return dataclasses.replace(facts, unwritten=why.message)
+        waiting = sorted(desired.active.waiting) if desired.active is not None else ()
+        return dataclasses.replace(facts, unwritten=why.message, waiting=tuple(waiting))
     active = desired.active
     return dataclasses.replace(
         facts,

@@ -43,6 +43,12 @@ def restrict(previous: Intent, wanted: Intent) -> Intent:
     return previous.model_copy(update={"networks": networks})
 
 
+def different(wanted: Intent, permitted: Intent) -> frozenset[str]:
+    """Return the networks of `wanted` that are not the same in `permitted`."""
+    has = permitted.networks
+    return frozenset(name for name, network in wanted.networks.items() if has.get(name) != network)
+
+
 def _paired(previous: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
     """Return name in `wanted` -> name in `previous`, for everything that is in both."""
     pairs = {name: name for name in sorted(wanted) if name in previous}

@@ -20,7 +20,7 @@ from typing import Final
 
 from warpd.allocation.model import Allocations
 from warpd.errors import InvalidIntent, WarpError
-from warpd.intent.intersection import restrict
+from warpd.intent.intersection import different, restrict
 from warpd.kernel.api import Kernel
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.state import Observed
@@ -54,12 +54,14 @@ class Commitment:
     - `number`: the entry in the history; NOTHING if it could not be written.
     - `unwritten`: why the intent could not be recorded.
     - `previous`: what was in force before, if the new intent could not be recorded.
+    - `waiting`: the networks of the new intent that are not in force as it says.
     """
 
     target: Target
     number: int
     unwritten: WarpError | None = None
     previous: Applied | None = None
+    waiting: frozenset[str] = frozenset()
 
 
 def commit(
@@ -98,7 +100,9 @@ def commit(
         previous = _known(in_force) or in_kernel(session, read, kernel)
         if previous is None:
             raise
-        return Commitment(restricted(previous, read), NOTHING, as_error(failure), previous)
+        target = restricted(previous, read)
+        waiting = different(read.intent, target.intent)
+        return Commitment(target, NOTHING, as_error(failure), previous, waiting)
 
 
 def _known(in_force: Callable[[], Applied | None]) -> Applied | None:

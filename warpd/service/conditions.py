@@ -17,6 +17,7 @@ Severity = Literal["error", "warning"]
 
 NAMED_MAX: Final = 5  # networks or objects that one condition names
 FINDING_MAX: Final = 300  # characters of a finding that a condition quotes
+EDIT_UNWRITTEN: Final = "edit-unwritten"  # a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Facts:
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
     - `obstacle`: why the state folder takes no writes: gone, read-only or full.
     - `unwritten`: why an edit of the YAML could not be recorded in the state folder.
+    - `waiting`: the networks that this edit is about.
     - `state_dir`: the path of the state folder.
     - `findings`: the errors of the YAML as it is now, each as `FILE:LINE:COL: PATH: message`.
     - `awaiting`: why the YAML waits for an operator's consent.
@@ -93,6 +95,7 @@ class Facts:
     unnamed: Mapping[str, int] = field(default_factory=dict)
     obstacle: str = ""
     unwritten: str = ""
+    waiting: tuple[str, ...] = ()
     state_dir: str = ""
     findings: tuple[str, ...] = ()
     awaiting: str = ""
@@ -162,9 +165,10 @@ def _unwritable(facts: Facts) -> Iterator[Condition]:
             hint += ": make room"
         yield Condition("state-unwritable", "error", f"{where} is {facts.obstacle}", hint)
     if facts.unwritten:
-        text = f"an edit could not be recorded: {facts.unwritten}"
+        of = f" of {_few(list(facts.waiting))}" if facts.waiting else ""
+        text = f"an edit{of} could not be recorded: {facts.unwritten}"
         hint = "what it removes has been removed; the rest is tried again"
-        yield Condition("edit-unwritten", "error", text, hint)
+        yield Condition(EDIT_UNWRITTEN, "error", text, hint)
     if facts.events_unwritten and not facts.obstacle:
         text = f"the latest events are in memory only: {facts.events_unwritten}"
         hint = f"make room in {where}; nothing else waits for it"

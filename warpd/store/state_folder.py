@@ -356,7 +356,7 @@ class Store:
         """
         with self.writer_if_possible(command, patience_s) as obstacle:
             if obstacle is not None:
-                raise obstacle
+                raise _refused(command, obstacle)
             yield
 
     @contextlib.contextmanager
@@ -449,7 +449,7 @@ class Store:
                     os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 )
         except WarpError as failure:
-            obstacle = failure
+            obstacle = _takes_no_writes(self.folder, failure)
         try:
             with _told(path):
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), obstacle
@@ -620,6 +620,25 @@ def _told(path: Path) -> Iterator[None]:
             who="operator",
             hint=hint,
         ) from failure
+
+
+def _refused(command: str, why: WarpError) -> WarpError:
+    """Say that a command has done nothing, because it could not have written it down."""
+    text = f"{command} did nothing, because it has to write down what it does: {why.message}"
+    return WarpError(text, code=why.code, who=why.who, hint=why.hint)
+
+
+def _takes_no_writes(folder: Path, why: WarpError) -> WarpError:
+    """Name the folder that takes no writes, rather than the file of the lock in it."""
+    cause = why.__cause__
+    reason = cause.strerror if isinstance(cause, OSError) else why.message
+    hint = why.hint or f"make {folder} writable: mounted, not read-only, with free space"
+    return WarpError(
+        f"the state folder {folder} takes no writes: {reason}",
+        code=why.code,
+        who=why.who,
+        hint=hint,
+    )
 
 
 def _broken(path: Path, why: str) -> WarpError:

@@ -140,11 +140,15 @@ class PendingRow(TypedDict):
 
 
 class UnwrittenRow(TypedDict):
-    """Why an intent could not be recorded, so that only removals of access were applied."""
+    """Why an intent could not be recorded, so that only removals of access were applied.
+
+    `networks`: those that are not in force as the intent says; none for a rollback.
+    """
 
     error: str
     code: str
     hint: str
+    networks: list[str]
     unconfirmable: bool
 
 

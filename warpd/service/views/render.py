@@ -487,6 +487,8 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
 
 
 def _nothing_text(data: Mapping[str, Any]) -> str:
+    if data.get("unwritten"):
+        return "Nothing else to do until what the apply writes can be written."
     if data.get("problems"):
         return "Nothing to do as long as the problems above remain."
     if data.get("against"):

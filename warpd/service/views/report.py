@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from warpd.clients.current import current_digest, known_as, stale_configs
@@ -210,15 +210,24 @@ def exit_code_of(result: dict[str, Any]) -> int:
     return EXIT_PARTIAL if result["done"] else EXIT_FAILED
 
 
-def unwritten_json(why: WarpError, within_s: int = 0) -> dict[str, Any]:
+def unwritten_json(
+    why: WarpError, waiting: Iterable[str] = (), within_s: int = 0
+) -> dict[str, Any]:
     """Return why an intent could not be recorded, so that only removals of access were applied.
 
     Args:
         why: the failure.
+        waiting: the networks that are not in force as the intent says.
         within_s: the time to confirm that was asked for, in seconds. What was applied is not undone
             then, because the deadline could not be recorded.
     """
-    return {"error": why.message, "code": why.code, "hint": why.hint, "unconfirmable": within_s > 0}
+    return {
+        "error": why.message,
+        "code": why.code,
+        "hint": why.hint,
+        "networks": sorted(waiting),
+        "unconfirmable": within_s > 0,
+    }
 
 
 def outcome_json(outcome: ApplyResult, data: dict[str, Any]) -> dict[str, Any]:
@@ -252,6 +261,15 @@ def status_data(
         for endpoint in network["endpoints"]:
             endpoint |= version_of(versions, target, found, endpoint["network"], endpoint["name"])
     return data
+
+
+def with_waiting(data: dict[str, Any], waiting: Collection[str]) -> dict[str, Any]:
+    """Return the status in which networks of which an edit waits are not in sync."""
+    networks = [
+        {**row, "in_sync": row["in_sync"] and row["name"] not in waiting}
+        for row in data["networks"]
+    ]
+    return {**data, "networks": networks}
 
 
 def version_of(
