@@ -97,9 +97,7 @@ def see(session: Session) -> Inspection:
     """
     running, daemon = ask_daemon(session)
     now, findings = read_now(session)
-    read = now
-    if now is None or not _is_in_force(daemon):
-        read = kept(session, now, daemon) or now
+    read = _shown(session, now, daemon)
     if read is None:
         raise damaged(session) or InvalidIntent(findings)
     target = session.target(read, create=False)
@@ -115,8 +113,7 @@ def see(session: Session) -> Inspection:
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     told = merged(conditions(facts), watched)
-    waiting = different(now.intent, read.intent) if now and _waits(daemon) else frozenset()
-    return Inspection(read, target, found, told, daemon, waiting)
+    return Inspection(read, target, found, told, daemon, _waiting(now, read, daemon))
 
 
 def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
@@ -124,10 +121,28 @@ def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
     return daemon is None or bool(daemon["intent"]["in_force"])
 
 
+def _shown(
+    session: Session, now: LoadedIntent | None, daemon: Mapping[str, Any] | None
+) -> LoadedIntent | None:
+    """Return the YAML, or what is in force instead of it."""
+    if now is not None and _is_in_force(daemon):
+        return now
+    return kept(session, now, daemon) or now
+
+
 def _waits(daemon: Mapping[str, Any] | None) -> bool:
     """Whether an edit waits for the daemon to write it down, while what it removes is removed."""
     rows = daemon["conditions"] if daemon is not None else ()
     return any(row["code"] == EDIT_UNWRITTEN for row in rows)
+
+
+def _waiting(
+    now: LoadedIntent | None, shown: LoadedIntent, daemon: Mapping[str, Any] | None
+) -> frozenset[str]:
+    """Return the networks of which an edit waits to be written down."""
+    if now is None or not _waits(daemon):
+        return frozenset()
+    return different(now.intent, shown.intent)
 
 
 def kept(
