@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from warpd.kernel.kinds.route import DEFAULT_BITS
 from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
 from warpd.kernel.netlink.rtnl_encoder import NLM_F_CREATE, NLM_F_EXCL
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
@@ -67,6 +66,9 @@ RTM_F_CLONED = 0x200
 RTM_F_FIB_MATCH = 0x2000
 RTA_MULTIPATH = 9
 NEXTHOP = struct.Struct("=HBBi")
+# two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway
+# def1)
+DEFAULT_BITS = 1
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
@@ -307,11 +309,11 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
 
 @dataclass(frozen=True, slots=True)
 class MatchedRoute:
-    """The route by which the kernel sends to an address: its prefix, and the links of all its next
+    """The route by which the kernel sends to an address: its length, and the links of all its next
     hops.
     """
 
-    prefix: str
+    length: int
     links: frozenset[int]
     first: int  # the link that is taken for this address
 
@@ -328,11 +330,9 @@ def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
     if way is None or isinstance(answer, Refusal):
         return None
     data = memoryview(answer)
-    row = decode_route(data, looked_up=True)
-    if row is None:
-        return None
-    links = frozenset(_next_hops(data)) or frozenset([way.index])
-    return MatchedRoute(row.prefix, links, way.index)
+    return MatchedRoute(
+        RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index
+    )
 
 
 def _next_hops(data: memoryview) -> Iterator[int]:
@@ -391,9 +391,9 @@ def _block(text: str, size: int) -> _Block:
 
 
 def _take_route(blocks: Sequence[_Block], found: dict[str, set[int]], data: memoryview) -> None:
-    family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
+    _family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
     if (
-        length <= DEFAULT_BITS[4 if family == socket.AF_INET else 6]
+        length <= DEFAULT_BITS
         or table == RT_TABLE_LOCAL
         or kind != RTN_UNICAST
         or flags & RTM_F_CLONED

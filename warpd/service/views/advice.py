@@ -75,12 +75,8 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
-    """Yield a warning where routes of the host do not use the link named as uplink."""
-    yield from _diversions(host)
-    diverted = {6 if ":" in route.prefix else 4 for route in host.diverted}
+    """Yield a warning where the host's default route does not use the link named as uplink."""
     for version in host.elsewhere:
-        if version in diverted:
-            continue
         where = (
             f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
         )
@@ -98,21 +94,6 @@ def uplink_warnings(host: Host) -> Iterator[Warning]:
                 f" internet by IPv{version} leaves"
             )
             hint = f"give {host.uplink} an address, or name the link of the default route"
-        yield {"message": text, "hint": hint}
-
-
-def _diversions(host: Host) -> Iterator[Warning]:
-    """Yield routes to parts of the internet that lead over another link than the named uplink."""
-    for route in host.diverted:
-        link = route.device or "a link of ours"
-        text = (
-            f"the host's own route {route.prefix} leads over {link}, not over the uplink"
-            f" {host.uplink}: what networks send there is dropped"
-        )
-        hint = (
-            f"take the route away, shorten it to a default route, or name {link} or `auto` as"
-            " `uplink`"
-        )
         yield {"message": text, "hint": hint}
 
 
