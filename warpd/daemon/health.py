@@ -22,6 +22,7 @@ from warpd.service.health import (
     problems_of,
     suspended_facts,
     taken_forwarding,
+    unrouted,
     uplink_state,
 )
 from warpd.service.recovery import unnamed
@@ -53,6 +54,7 @@ def facts_of(
         rolled_back_to=desired.rolled_back_to,
         uplink=link,
         uplink_state=state,
+        unrouted=unrouted(intent, reconciler.host),
         taken_forwarding=taken_forwarding(reconciler.host),
         failing=_failing(reconciler, scheduler, now),
         problems=problems_of(reconciler.problems),

@@ -56,6 +56,19 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrouted:
+    """An IP version in which nothing leaves to the internet, while the other one works.
+
+    - `networks`: those whose clients send to the internet in it; at least one.
+    - `has_address`: whether the uplink has an address of this version.
+    """
+
+    version: int
+    networks: tuple[str, ...]
+    has_address: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known about a gateway at one moment. With the defaults there is no condition.
 
@@ -74,6 +87,7 @@ class Facts:
     - `rolled_back_to`: the number that a rollback went back to, while the files are still those
       that were rolled back.
     - `uplink`, `uplink_state`: its name, and missing, down, no route or "".
+    - `unrouted`: the IP version without a default route; None where both have one, or neither.
     - `taken_forwarding`: IP versions whose forwarding others turned on for the whole host, after
       warpd had turned it on for its links.
     - `failing`: network -> its retries; "gateway" stands for what belongs to no network.
@@ -103,6 +117,7 @@ class Facts:
     rolled_back_to: int | None = None
     uplink: str = ""
     uplink_state: str = ""
+    unrouted: Unrouted | None = None
     taken_forwarding: tuple[int, ...] = ()
     failing: Mapping[str, Retry] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -250,6 +265,28 @@ def _uplink(facts: Facts) -> Iterator[Condition]:
             f"no default route leads through the uplink {facts.uplink}",
             hint,
         )
+    elif facts.unrouted is not None:
+        yield _one_version_unrouted(facts.unrouted)
+
+
+def _one_version_unrouted(unrouted: Unrouted) -> Condition:
+    """What of the networks' traffic goes nowhere, while the other IP version works.
+
+    Where the uplink has an address of this version, a route is gone; otherwise the host may have
+    none by intent.
+    """
+    version = unrouted.version
+    text = (
+        f"this host has no usable IPv{version} default route: what"
+        f" {_few(list(unrouted.networks))} send to the internet by IPv{version} goes nowhere"
+    )
+    hint = "see `ip -4 route get 198.41.0.4`; IPv6 goes on"
+    if version == 6:
+        hint = "see `ip -6 route get 2001:503:ba3e::2:30`; IPv4 goes on"
+    if version == 6 and not unrouted.has_address:
+        hint += ". Where this host has no IPv6, write `ipv6: false` in these networks"
+    severity: Severity = "error" if unrouted.has_address else "warning"
+    return Condition("uplink-unrouted", severity, text, hint)
 
 
 def _forwarding(facts: Facts) -> Iterator[Condition]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from warpd import naming
@@ -23,7 +23,7 @@ from warpd.networks.problems import Problem
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
-from warpd.service.conditions import Facts
+from warpd.service.conditions import Facts, Unrouted
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
@@ -67,6 +67,7 @@ def facts_on_disk(
         rolled_back_to=back_to,
         uplink=link,
         uplink_state=state,
+        unrouted=unrouted(intent, host),
         taken_forwarding=taken_forwarding(host),
         problems=problems_of(problems),
         suspended=suspended_facts(_allocations(session, read), session.suspensions.current()),
@@ -176,6 +177,39 @@ def uplink_state(intent: Intent | None, host: Host | None) -> tuple[str, str]:
     if host.uplink_down:
         return host.uplink, "down"
     return host.uplink, "" if host.hops else "no route"
+
+
+def unrouted(intent: Intent | None, host: Host | None) -> Unrouted | None:
+    """Return the IP version in which nothing leaves to the internet, while the other one works.
+
+    An `unreachable default` counts as no route. A default route over another link than the named
+    uplink is left out: `advice.uplink_warnings` has it.
+    """
+    if intent is None or host is None:
+        return None
+    routed = {version for version in (4, 6) if _has_way_out(intent, host, version)}
+    lacking = {4, 6} - routed
+    if len(lacking) != 1:
+        return None
+    (version,) = lacking
+    networks = tuple(sorted(_sending(intent, version)))
+    own = {6 if ":" in address else 4 for address in host.uplink_addresses}
+    return Unrouted(version, networks, version in own) if networks else None
+
+
+def _has_way_out(intent: Intent, host: Host, version: int) -> bool:
+    """Whether what is meant for the internet has a route in this IP version."""
+    if version in host.elsewhere or any(hop.version == version for hop in host.hops):
+        return True
+    links = host.uplinks4 if version == 4 else host.uplinks6
+    return intent.gateway.uplink == "auto" and bool(links)
+
+
+def _sending(intent: Intent, version: int) -> Iterator[str]:
+    """Yield the networks whose clients send to the internet in this IP version."""
+    for name, network in intent.networks.items():
+        if network.enabled and network.traits.internet and (version == 4 or network.ipv6):
+            yield name
 
 
 def taken_forwarding(host: Host | None) -> tuple[int, ...]:

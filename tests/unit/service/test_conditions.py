@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests import world
 from warpd.cli.conditions import first_lines
 from warpd.cli.inspect import status_text
 from warpd.daemon.metric import Counted
 from warpd.daemon.metrics import metrics_text
 from warpd.daemon.stats import Stats
 from warpd.errors import WarpError
+from warpd.kernel.state import DefaultRoute, Host
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
+from warpd.service.health import unrouted
 from warpd.service.views.render import Paint
+from warpd.testing.fake_kernel import PLAIN
 
 DAMAGED = WarpError(
     "state/allocations.json is damaged: line 1",
@@ -158,3 +163,44 @@ def test_a_line_says_since_when_and_what_to_do() -> None:
         [Condition("a", "error", "it is so", "do that", "then").as_json()], Paint(False)
     )
     assert line == "error   it is so (since then)\n        do that"
+
+
+BOTH = (DefaultRoute(4, "eth0", "203.0.113.254"), DefaultRoute(6, "eth0", "fe80::1"))
+DUAL = replace(PLAIN, uplink_addresses=("203.0.113.1", "2001:db8::1"), hops=BOTH)
+NAMED = {"uplink": "eth0"}
+
+
+@pytest.mark.parametrize(("lost", "command"), [(4, "ip -4"), (6, "ip -6")])
+@pytest.mark.parametrize("uplink", ["auto", "eth0"])
+def test_a_default_route_of_one_version_that_is_gone_is_told(
+    lost: int, command: str, uplink: str
+) -> None:
+    hops = tuple(hop for hop in BOTH if hop.version != lost)
+    host = replace(DUAL, hops=hops, **{f"uplinks{lost}": ()})
+    intent = world.intent({"uplink": uplink}, web=world.network(1), corp=world.network(1))
+    [found] = conditions(Facts(uplink="eth0", unrouted=unrouted(intent, host)))
+    assert (found.code, found.severity) == ("uplink-unrouted", "error")
+    assert f"no usable IPv{lost} default route: what corp, web send" in found.text
+    assert command in found.hint and "ipv6: false" not in found.hint
+
+
+def test_a_host_without_ipv6_is_told_how_to_say_so() -> None:
+    host = replace(PLAIN, hops=BOTH[:1], uplinks6=())
+    [found] = conditions(Facts(unrouted=unrouted(world.intent(web=world.network(1)), host)))
+    assert found.severity == "warning" and "`ipv6: false`" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("host", "body"),
+    [
+        (DUAL, {}),
+        (replace(DUAL, hops=(), uplinks4=(), uplinks6=()), {}),  # uplink-missing tells it
+        (replace(DUAL, hops=BOTH[:1], elsewhere=(6,)), {}),  # a warning about the uplink tells it
+        (replace(DUAL, hops=BOTH[:1]), {"ipv6": False}),
+        (replace(DUAL, hops=BOTH[:1]), {"enabled": False}),
+    ],
+)
+def test_no_version_is_told_that_nobody_lacks_or_that_is_told_already(
+    host: Host, body: dict[str, Any]
+) -> None:
+    assert unrouted(world.intent(NAMED, web=world.network(1, **body)), host) is None
