@@ -126,6 +126,39 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "what an endpoint sends by its leg is tracked",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.tunnel:firewall_policy",
+                "_of_leg(network, leg, NOTRACK, RETURN)",
+                "()",
+            ),
+        ),
+    ),
+    Mutant(
+        "what the gateway sends by a leg is tracked",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.tunnel:firewall_policy",
+                "_to_leg(network, leg, NOTRACK, RETURN)",
+                "()",
+            ),
+        ),
+    ),
+    Mutant(
+        "bridged frames are tracked where br_netfilter is on",
+        GUARDS,
+        (
+            Edit(
+                "warpd.networks.firewall.root:guard",
+                "rule('frames within a segment', _bridged(), NOTRACK)",
+                None,
+            ),
+        ),
+    ),
+    Mutant(
         "a leg takes in GRE of every sort",
         GUARDS,
         (

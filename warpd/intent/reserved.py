@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-FIRST_NAT_PORT = 1024
+# Below are ports of protocols that use one port at both ends (IKE, SIP, STUN, L2TP, VXLAN). A
+# mapping on such a port would receive what a peer sends to the host.
+FIRST_NAT_PORT = 10240
 LAST_PORT = 65535
 # Connection marks of networks that live in the root: this, and the routing table in the low 16
 # bits.
@@ -18,7 +20,7 @@ UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the roo
 
 
 def free_ports(listening: Iterable[int]) -> tuple[int, int]:
-    """Return the widest run of ports from 1024 on which the gateway does not listen.
+    """Return the widest run of ports from 10240 on which the gateway does not listen.
 
     Args:
         listening: ports on which it listens.

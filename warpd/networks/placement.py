@@ -59,11 +59,16 @@ class FirewallPolicy:
     `out`: from an endpoint to the uplink (accepting means: as far as this network goes); `back`:
     from the uplink to an endpoint; `peers`: from endpoint to endpoint; `local`: from an endpoint to
     the gateway itself. A chain that a type leaves out lets nothing through.
+
+    `untracked` and `untracked_out`: rules, before conntrack, that keep packets of endpoints and of
+    the gateway itself out of the connection table.
     """
 
     sets: tuple[NftSet, ...]
     counters: tuple[str, ...]
     chains: Mapping[str, tuple[str, ...]]
+    untracked: tuple[str, ...] = ()
+    untracked_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

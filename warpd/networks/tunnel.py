@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any
 
 from warpd import naming
 from warpd.kernel.kinds.address import Address
@@ -17,7 +18,7 @@ from warpd.kernel.kinds.link import LinkUp, WireguardLink
 from warpd.kernel.kinds.nft_table import NftElements, NftSet
 from warpd.kernel.kinds.route import Route, default_metric
 from warpd.kernel.kinds.wireguard import WireguardDevice, WireguardPeer
-from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
+from warpd.kernel.nftables.rules import ACCEPT, NOTRACK, RETURN, match, payload, rule
 from warpd.kernel.state import KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.firewall import connection_limits, icmp_errors
@@ -131,10 +132,13 @@ def firewall_policy(
     chains: Mapping[str, Sequence[str]],
     sets: Iterable[NftSet] = (),
     reasons: Iterable[str] = (),
-    local: Sequence[str] = (),
+    leg: Sequence[Mapping[str, Any]] = (),
 ) -> FirewallPolicy:
     """What a type lets through, with what all have: the sets of endpoints, and ping on the
     gateway's own address.
+
+    `leg` matches the tunnel that carries the frames of a segment, between an endpoint's address and
+    the gateway's.
     """
     off = ("ipv6-off",) if network.subnet6 is None else ()
     own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
@@ -143,9 +147,30 @@ def firewall_policy(
         tuple(sorted({*EVERY_COUNTER, *off, *reasons})),
         {
             **{name: tuple(rules) for name, rules in chains.items()},
-            "local": (*_local(network), *local, *_nothing_else(network)),
+            "local": (*_local(network), *_of_leg(network, leg, ACCEPT), *_nothing_else(network)),
         },
+        # A tunnel sends each flow of frames from a port of its own (RFC 7348, section 5): tracked,
+        # it would be a connection each, without an end to their number.
+        _of_leg(network, leg, NOTRACK, RETURN),
+        _to_leg(network, leg, NOTRACK, RETURN),
     )
+
+
+def _of_leg(
+    network: ResolvedNetwork, leg: Sequence[Mapping[str, Any]], *statements: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What an endpoint sends by its leg."""
+    ends = to_gateway("ip", 4, str(network.gateway_address))
+    return (rule("its leg", *ends, *leg, *statements),) if leg else ()
+
+
+def _to_leg(
+    network: ResolvedNetwork, leg: Sequence[Mapping[str, Any]], *statements: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What the gateway sends by the leg of an endpoint."""
+    own = match(payload("ip", "saddr"), str(network.gateway_address))
+    endpoint = match(payload("ip", "daddr"), "@endpoints4")
+    return (rule("to a leg", own, endpoint, *leg, *statements),) if leg else ()
 
 
 def _nothing_else(network: ResolvedNetwork) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from tests import world
 from tests.unit.networks.firewall.test_firewalls import MODES, base, compiled, guards
 from warpd.intent.model import Endpoint, Gateway, Limits, Network
+from warpd.intent.reserved import free_ports
 from warpd.kernel.kinds.nft_table import NetworkSubtable, NftElements, NftTable
 from warpd.kernel.nftables.listing import decode_table
 from warpd.networks.compiler import compile_state
@@ -198,7 +199,7 @@ def test_networks_have_blocks_of_ports_of_their_own(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("first", "last"),
-    [(1024, 51819), (1024, 65535), (60000, 60023), (60000, 60001), (1024, 1024 + 24 * 7)],
+    [(10240, 51819), (10240, 65535), (60000, 60023), (60000, 60001), (10240, 10240 + 24 * 7)],
 )
 def test_blocks_are_within_the_free_ports_and_do_not_overlap(first: int, last: int) -> None:
     found = [port_blocks.ports(first, last, number) for number in range(port_blocks.BLOCKS)]
@@ -288,3 +289,9 @@ def test_who_has_answered_is_no_drift() -> None:
     assert decode_table("", [table, {"set": {**empty, "timeout": 60}}]) != decode_table(
         "", [table, {"set": empty}]
     )
+
+
+@pytest.mark.parametrize("listening", [range(51820, 51830), range(20000, 65536)])
+def test_nat_uses_no_port_of_a_protocol_with_one_port_at_both_ends(listening: range) -> None:
+    first, last = free_ports(listening)
+    assert not set(range(first, last + 1)) & {500, 1701, 3478, 4500, 4789, 5060, 6081, 8472}

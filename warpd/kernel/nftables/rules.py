@@ -184,6 +184,7 @@ def renamed(text: str, names: frozenset[str], suffix: str) -> str:
 ACCEPT: dict[str, Any] = {"accept": None}
 DROP: dict[str, Any] = {"drop": None}
 RETURN: dict[str, Any] = {"return": None}
+NOTRACK: dict[str, Any] = {"notrack": None}  # conntrack makes no entry for the packet
 # listed in the order of the kernel's bits, which is how libnftables prints flags
 ANSWERS = match(connection("state"), ["established", "related"], op="in")
 RELATED = match(connection("state"), "related", op="in")

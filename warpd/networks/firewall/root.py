@@ -32,6 +32,7 @@ from warpd.kernel.nftables.rules import (
     ACCEPT,
     ANSWERS,
     DROP,
+    NOTRACK,
     RETURN,
     between,
     count,
@@ -174,7 +175,11 @@ def guard(
         NftChain("postrouting", tuple(_postrouting()), "postrouting", "nat", NAT_PRIORITY),
         NftChain(
             "zone",
-            (rule("networks", dispatch("iifname", "zones")),),
+            (
+                # br_netfilter passes bridged frames here
+                rule("frames within a segment", _bridged(), NOTRACK),
+                rule("networks", dispatch("iifname", "zones")),
+            ),
             "prerouting",
             "filter",
             RAW_PRIORITY,
@@ -353,6 +358,10 @@ def drop_unmarked_to(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
     return out
 
 
+def _bridged() -> dict[str, object]:
+    return match(meta("iifname"), "@bridge_ifaces")
+
+
 def _to_ours() -> dict[str, object]:
     return match(meta("oifname"), "@guarded_ifaces")
 
@@ -367,7 +376,7 @@ def _forward(host: Host) -> tuple[str, ...]:
         rule("what comes back to one", _to_ours(), jump("back")),
         # This rule returns and does not accept, so that no mark is set. A bridged packet, which
         # br_netfilter passes here, would keep the mark in its tunnel and be routed by it.
-        rule("frames within a segment", match(meta("iifname"), "@bridge_ifaces"), RETURN),
+        rule("frames within a segment", _bridged(), RETURN),
     ]
     for link in sorted(host.fence4):
         matches = (match(meta("nfproto"), "ipv4"), match(meta("iifname"), link))

@@ -49,6 +49,7 @@ from warpd.networks.firewall import (
 from warpd.networks.firewall.root import (
     GUARDED,
     MANGLE_PRIORITY,
+    RAW_PRIORITY,
     drop_unmarked,
     drop_unmarked_to,
     tag,
@@ -172,6 +173,9 @@ def _guard(
             "steer", tuple(_steer(network, place, wants)), "prerouting", "filter", MANGLE_PRIORITY
         )
     )
+    for hook, rules in (("prerouting", policy.untracked), ("output", policy.untracked_out)):
+        if rules:
+            chains.append(NftChain(f"untracked-{hook}", rules, hook, "filter", RAW_PRIORITY))
     if wants.egress and (wants.nat4 or wants.nat6):
         chains.append(
             NftChain("postrouting", tuple(_postrouting(network, wants)), "postrouting", "nat", 100)

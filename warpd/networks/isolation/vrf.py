@@ -328,8 +328,11 @@ def _chains(
         ],
         **connection_limits.chains(network.shares, str(network.vcid)),
         **icmp_errors.chains(str(network.vcid)),
-        "zone": list(_zone(network)),
-        "zone-out": [rule("the gateway's own", mangle(ZONE, network.routing_table))],
+        "zone": [*policy.untracked, *_zone(network)],
+        "zone-out": [
+            *policy.untracked_out,
+            rule("the gateway's own", mangle(ZONE, network.routing_table)),
+        ],
         "steer": list(_steer(network, place, wants)),
     }
 

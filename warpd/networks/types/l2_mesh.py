@@ -13,7 +13,7 @@ from warpd import naming
 from warpd.intent.model import Network
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import ETH_P_8021Q, PAYLOAD, VXLAN_PORT, Vxlan
-from warpd.kernel.nftables.rules import ACCEPT, match, payload, rule
+from warpd.kernel.nftables.rules import match, payload
 from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
 from warpd.networks.firewall.rules import Range
@@ -30,13 +30,8 @@ def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
 
 
 def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
-    vxlan = rule(
-        "its leg",
-        *tunnel.to_gateway("ip", 4, str(network.gateway_address)),
-        match(payload("udp", "dport"), VXLAN_PORT),
-        ACCEPT,
-    )
-    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, local=[vxlan])
+    leg = [match(payload("udp", "dport"), VXLAN_PORT)]
+    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, leg=leg)
 
 
 def objects(

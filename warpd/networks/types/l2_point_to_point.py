@@ -15,7 +15,7 @@ from warpd import naming
 from warpd.intent.model import Network
 from warpd.kernel.kinds.bridge_port import BridgePort
 from warpd.kernel.kinds.ethernet import ETH_P_8021AD, ETH_P_8021Q, ETH_P_TEB, PAYLOAD, Gretap
-from warpd.kernel.nftables.rules import ACCEPT, plain_gre, rule
+from warpd.kernel.nftables.rules import plain_gre
 from warpd.kernel.state import KernelObject
 from warpd.networks import ethernet, frames, tunnel
 from warpd.networks.firewall.rules import Range
@@ -34,13 +34,8 @@ def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
 
 
 def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
-    gre = rule(
-        "its leg",
-        *tunnel.to_gateway("ip", 4, str(network.gateway_address)),
-        *plain_gre(ETH_P_TEB),
-        ACCEPT,
-    )
-    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, local=[gre])
+    leg = plain_gre(ETH_P_TEB)
+    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, leg=leg)
 
 
 def objects(

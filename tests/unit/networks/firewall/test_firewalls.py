@@ -88,6 +88,36 @@ def test_what_was_not_let_through_is_dropped(mode: str) -> None:
                 assert is_drop(rules[-1]), f"{name} {chain}"
 
 
+LEGS = ("its leg", "to a leg")
+
+
+def test_bridged_frames_are_not_tracked_in_the_root() -> None:
+    """br_netfilter would make a connection of each flow within a segment."""
+    (table,) = (item for item in compiled("vrf").state if isinstance(item, NftTable))
+    first = chains(table)["zone"][0]
+    assert first["expr"][-1] == {"notrack": None} and "@bridge_ifaces" in json.dumps(first)
+
+
+@pytest.mark.parametrize(
+    ("mode", "chains"),
+    [("namespace", ("untracked-prerouting", "untracked-output")), ("vrf", ("zone", "zone-out"))],
+)
+def test_what_a_leg_carries_is_not_tracked(mode: str, chains: tuple[str, str]) -> None:
+    """Before conntrack sees it, in both directions, and nothing after that tracks it again."""
+    seen = 0
+    for guard in guards(mode).values():
+        before = [chain for chain in guard.chains if base(chain.name) in chains]
+        rules = {base(chain.name): json.loads(chain.rules[0]) for chain in before}
+        if not any(rule["comment"] in LEGS for rule in rules.values()):
+            continue
+        seen += 1
+        assert [rules[name]["comment"] for name in chains] == list(LEGS)
+        for rule in rules.values():
+            assert rule["expr"][-2:] == [{"notrack": None}, {"return": None}]
+    segments = [item for item in compiled(mode).state if isinstance(item, Bridge)]
+    assert seen == len(segments) > 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_both_families_are_judged_alike(mode: str) -> None:
     """A rule that looks at endpoints of one family has its like for the other."""
@@ -95,7 +125,7 @@ def test_both_families_are_judged_alike(mode: str) -> None:
         for chain in guard.chains:
             seen = {4: list(looks(chain, "@endpoints4")), 6: list(looks(chain, "@endpoints6"))}
             if "wire" in name or "whole" in name or "campus" in name or "trunk" in name:
-                seen[4] = [item for item in seen[4] if item != "its leg"]  # legs are IPv4 only
+                seen[4] = [item for item in seen[4] if item not in LEGS]  # legs are IPv4 only
             # A resource is of one family.
             seen = {
                 version: [item for item in found if not item.endswith(": resource")]
@@ -257,7 +287,7 @@ def test_of_gre_a_leg_takes_in_its_own_frames_only(mode: str) -> None:
     built, _vcid = alone({**body, "isolation": mode})
     items = [item for item in built.state if isinstance(item, NftTable | NetworkSubtable)]
     (guard,) = (item for item in items if item.group != ROOT)
-    found = [json.loads(text) for chain in guard.chains for text in chain.rules]
+    found = chains(guard)["local"]
     (expressions,) = (each["expr"] for each in found if each["comment"] == "its leg")
     source = source_in(Ruleset(built.state), 4)
     (target,) = (
