@@ -45,7 +45,13 @@ from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
 from warpd.service.conditions import EDIT_UNWRITTEN, Condition, conditions, from_json, merged
-from warpd.service.health import DAMAGED, damaged, facts_on_disk, keyed_by_kernel
+from warpd.service.health import (
+    DAMAGED,
+    damaged,
+    facts_on_disk,
+    keyed_by_kernel,
+    unresolved_names,
+)
 from warpd.service.queries import examined, known_endpoint, known_network
 from warpd.service.views.endpoint_list import Order, chosen, ordered, summary
 from warpd.service.views.render import (
@@ -107,6 +113,7 @@ def see(session: Session) -> Inspection:
         facts = facts_on_disk(
             session, now, findings, found.observed.host, running, found.compiled.problems, devices
         )
+        facts = dataclasses.replace(facts, unresolved=_unresolved(target, running))
         if facts.lost_allocations:
             target, found = _in_kernel(session, read, kernel, target, found)
     if facts.lost_master or facts.lost_allocations:
@@ -119,6 +126,11 @@ def see(session: Session) -> Inspection:
 def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
     """Whether the YAML is in force, as far as the daemon denies it."""
     return daemon is None or bool(daemon["intent"]["in_force"])
+
+
+def _unresolved(target: Target, running: bool) -> dict[str, str]:
+    """Return the endpoints whose host names do not resolve; a running daemon tells them itself."""
+    return {} if running else unresolved_names(target.intent, target.today)
 
 
 def _shown(

@@ -63,6 +63,7 @@ def facts_of(
         events_unwritten=reconciler.events_unwritten,
         last_good=active is not None,
         source_error=mailbox.stats.source.error,
+        unresolved=reconciler.unresolved,
         suspended=_suspended(desired),
         suspensions_unwritten=desired.suspensions.is_unwritten,
         suspensions_unreadable=desired.suspensions.unreadable,

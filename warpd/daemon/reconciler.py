@@ -25,6 +25,7 @@ from warpd.daemon.scheduler import PassRequest, PassResult
 from warpd.daemon.stats import SourceStatus, with_apply, with_look, with_pass
 from warpd.errors import Busy, InvalidIntent, WarpError
 from warpd.kernel.api import DumpError, Kernel
+from warpd.kernel.linux.resolver import host_of
 from warpd.kernel.state import ROOT, Action, Host, State
 from warpd.networks.problems import Problem
 from warpd.reconcile.engine import ApplyResult, PlannedRun, converge
@@ -278,6 +279,15 @@ class Reconciler:
     def host(self) -> Host | None:
         """The host as the last look showed it; None before any."""
         return self._observer.host
+
+    @property
+    def unresolved(self) -> dict[str, str]:
+        """NETWORK/NAME of an endpoint that is silent -> its host name, which does not resolve."""
+        return {
+            f"{self.network_name(peer.group)}/{peer.label}": host_of(peer.endpoint)
+            for peer in self._resolver.unresolved
+            if peer.endpoint
+        }
 
     def network_name(self, group: str) -> str:
         """The name of a group's network, for people."""

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.linux.resolver import is_name, look_up
+from warpd.kernel.linux.resolver import AT_ONCE, is_name, look_up
 from warpd.kernel.state import KernelObject, Key, PeerTraffic
 
 SILENT_S: Final = 180  # REJECT_AFTER_TIME of WireGuard: no session is older
@@ -28,6 +28,9 @@ class EndpointResolver:
     def __init__(self, by: Callable[[Names], dict[str, str]] = look_up) -> None:
         self._by = by
         self._known: dict[str, str] = {}
+        self._failed: frozenset[str] = frozenset()  # those that did not resolve when last asked
+        self._silent: list[WireguardPeer] = []  # those with a host name
+        self._turn = 0
         self._thread: threading.Thread | None = None
 
     def due(
@@ -38,27 +41,42 @@ class EndpointResolver:
 
         `now_s` is seconds since the epoch.
         """
-        names = set()
+        self._silent = []
         for peer, dialled in _dialled(wanted):
             if not _is_silent(traffic.get(peer.key), now_s):
                 continue
             if is_name(dialled):
-                names.add(dialled)
+                self._silent.append(peer)
                 address = self._known.get(dialled)
             else:
                 address = _canonical(dialled)
             if address is not None and address != traffic[peer.key].endpoint:
                 yield peer, address
-        self._ask(names)
+        self._ask({peer.endpoint for peer in self._silent if peer.endpoint})
+
+    @property
+    def unresolved(self) -> list[WireguardPeer]:
+        """The silent peers whose host names did not resolve when they were last asked for."""
+        return [peer for peer in self._silent if peer.endpoint in self._failed]
 
     def _ask(self, names: set[str]) -> None:
         if not names or (self._thread is not None and self._thread.is_alive()):
             return
-        self._thread = threading.Thread(target=self._answer, args=(names,), daemon=True)
+        asked = self._next(sorted(names))
+        self._thread = threading.Thread(target=self._answer, args=(asked,), daemon=True)
         self._thread.start()
 
-    def _answer(self, names: set[str]) -> None:
-        self._known = self._by(names)
+    def _next(self, names: list[str]) -> frozenset[str]:
+        """Return the names whose turn it is; of many not all are asked for at once."""
+        start = self._turn % len(names)
+        self._turn = start + AT_ONCE
+        return frozenset([*names[start:], *names[:start]][:AT_ONCE])
+
+    def _answer(self, asked: frozenset[str]) -> None:
+        found = self._by(asked)
+        kept = {name: address for name, address in self._known.items() if name not in asked}
+        self._known = kept | found
+        self._failed = (self._failed - asked) | (asked - found.keys())
 
     def wait(self, timeout_s: float) -> None:
         """Until the look-up under way has ended."""

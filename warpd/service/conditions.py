@@ -97,6 +97,8 @@ class Facts:
     - `events_unwritten`: why the latest events of warpd are not on the disk.
     - `last_good`: whether a valid intent was applied before.
     - `source_error`: why the last pull of the YAML failed.
+    - `unresolved`: endpoint, as NETWORK/NAME -> the host name in its `endpoint:`, which does not
+      resolve.
     - `suspended`: endpoint, as NETWORK/NAME -> by whom it is suspended, and until when.
     - `suspensions_unwritten`: whether a suspension counts that a restart would lose.
     - `suspensions_unreadable`: why the file of suspensions does not say what it should.
@@ -126,6 +128,7 @@ class Facts:
     events_unwritten: str = ""
     last_good: bool = True
     source_error: str = ""
+    unresolved: Mapping[str, str] = field(default_factory=dict)
     suspended: Mapping[str, str] = field(default_factory=dict)
     suspensions_unwritten: bool = False
     suspensions_unreadable: str = ""
@@ -139,6 +142,7 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
         *_intent(facts),
         *_suspensions(facts),
         *_uplink(facts),
+        *_names(facts),
         *_forwarding(facts),
         *_kernel(facts),
     ]
@@ -287,6 +291,18 @@ def _one_version_unrouted(unrouted: Unrouted) -> Condition:
         hint += ". Where this host has no IPv6, write `ipv6: false` in these networks"
     severity: Severity = "error" if unrouted.has_address else "warning"
     return Condition("uplink-unrouted", severity, text, hint)
+
+
+def _names(facts: Facts) -> Iterator[Condition]:
+    """Which endpoints the gateway cannot dial, because it does not know where they are."""
+    if facts.unresolved:
+        named = [f"{name} ({host})" for name, host in sorted(facts.unresolved.items())]
+        text = f"the host name in `endpoint:` does not resolve: {_few(named)}"
+        hint = (
+            "the gateway cannot dial these endpoints, they can dial it; correct `endpoint:`, or see"
+            " `getent ahosts NAME`. The name is looked up again"
+        )
+        yield Condition("endpoint-unresolved", "warning", text, hint)
 
 
 def _forwarding(facts: Facts) -> Iterator[Condition]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
 from typing import Final
 
 from warpd import naming
@@ -18,8 +19,10 @@ from warpd.allocation.suspensions import Suspension, by_name
 from warpd.errors import Finding, WarpError, render_headline
 from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardPeer
+from warpd.kernel.linux.resolver import AT_ONCE, host_of, is_name, look_up
 from warpd.kernel.state import Host
 from warpd.networks.problems import Problem
+from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
@@ -27,6 +30,8 @@ from warpd.service.conditions import Facts, Unrouted
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
+
+LookUps = Callable[[Iterable[str]], Mapping[str, str]]
 
 DAMAGED: Final = frozenset({"state-broken", "history-broken"})  # codes of errors
 
@@ -210,6 +215,30 @@ def _sending(intent: Intent, version: int) -> Iterator[str]:
     for name, network in intent.networks.items():
         if network.enabled and network.traits.internet and (version == 4 or network.ipv6):
             yield name
+
+
+def unresolved_names(intent: Intent | None, today: date, by: LookUps = look_up) -> dict[str, str]:
+    """Return NETWORK/NAME -> the host name in `endpoint:` that does not resolve now.
+
+    Args:
+        intent: the intent; None for none.
+        today: the day; endpoints that may not connect on it are left out.
+        by: returns the addresses of the names that resolve. It may take `PATIENCE_S` seconds.
+    """
+    named = dict(_named_endpoints(intent, today)) if intent is not None else {}
+    asked = sorted(set(named.values()))[:AT_ONCE]
+    found = by(asked) if asked else {}
+    missing = set(asked) - found.keys()
+    return {name: host_of(endpoint) for name, endpoint in named.items() if endpoint in missing}
+
+
+def _named_endpoints(intent: Intent, today: date) -> Iterator[tuple[str, str]]:
+    """Yield NETWORK/NAME and `endpoint:` of those that the gateway dials by a host name."""
+    for name, network in intent.networks.items():
+        for label, endpoint in network.endpoints.items():
+            dialled = endpoint.endpoint
+            if network.enabled and dialled and is_name(dialled) and permitted_on(endpoint, today):
+                yield f"{name}/{label}", dialled
 
 
 def taken_forwarding(host: Host | None) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
@@ -40,7 +41,7 @@ from warpd.service.endpoint_session import (
     session_text,
 )
 from warpd.service.explain import PacketQuery, Protocol, Stage, explain, passes, question_of
-from warpd.service.health import facts_on_disk
+from warpd.service.health import facts_on_disk, unresolved_names
 from warpd.service.history import NOTHING, History, HistoryEntry
 from warpd.service.rollback import start_timer
 from warpd.service.views.advice import host_warnings, ways_warnings
@@ -157,15 +158,19 @@ def examined(
         except InvalidIntent as failure:
             findings = failure.findings
 
-    def current(host: Host | None, devices: bool) -> tuple[Condition, ...]:
-        facts = facts_on_disk(session, read, findings, host, running, devices=devices)
-        return merged(conditions(facts), tuple(watched))
-
     # While the YAML is invalid, the intent in force is checked.
     checked = read
     with contextlib.suppress(WarpError, OSError):
         checked = read or last_read(session)
     intent = checked.intent if checked is not None else None
+    # A running daemon looks up host names itself.
+    unresolved = {} if running else unresolved_names(intent, datetime.now(UTC).date())
+
+    def current(host: Host | None, devices: bool) -> tuple[Condition, ...]:
+        facts = facts_on_disk(session, read, findings, host, running, devices=devices)
+        facts = dataclasses.replace(facts, unresolved=unresolved)
+        return merged(conditions(facts), tuple(watched))
+
     checks = examine(intent, checked.allocations if checked is not None else allocations, current)
     checks += exports_log(session.store)
     return {"version": VERSION, "checks": [check.as_json() for check in checks]}

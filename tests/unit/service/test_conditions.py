@@ -65,6 +65,10 @@ CASES: dict[str, tuple[Facts, str]] = {
         "corp (EPERM; tried 3 times, again in 4 s)",
     ),
     "unsupported": (Facts(problems={"corp": "no VRF"}), "corp (no VRF)"),
+    "endpoint-unresolved": (
+        Facts(unresolved={"sites/paris": "vpn.example.net"}),
+        "does not resolve: sites/paris (vpn.example.net)",
+    ),
     "contested": (Facts(contested={"root/rule/x": "corp"}), "root/rule/x of corp"),
     "forwarding-taken": (
         Facts(taken_forwarding=(4, 6)),

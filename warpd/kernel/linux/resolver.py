@@ -22,10 +22,15 @@ LookUp = Callable[[str, int], str]
 def is_name(endpoint: str) -> bool:
     """Whether HOST in `HOST:PORT` is a name and not an address."""
     try:
-        ip_address(endpoint.rpartition(":")[0].strip("[]"))
+        ip_address(host_of(endpoint))
     except ValueError:
         return True
     return False
+
+
+def host_of(endpoint: str) -> str:
+    """Return HOST of `HOST:PORT`."""
+    return endpoint.rpartition(":")[0].strip("[]")
 
 
 def system_look_up(host: str, port: int) -> str:

@@ -4,14 +4,17 @@ are silent.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+from collections.abc import Iterable
 
 from tests import world
 from warpd.daemon.resolver import SILENT_S, EndpointResolver
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.linux.resolver import is_name, look_up
-from warpd.kernel.state import PeerTraffic
+from warpd.kernel.linux.resolver import AT_ONCE, host_of, is_name, look_up
+from warpd.kernel.state import Key, PeerTraffic
+from warpd.service.health import unresolved_names
 
 NAME, OTHER, LITERAL = "paris.example.net:51820", "rome.example.net:51820", "[2001:db8::1]:51820"
 NOW_S = 1_000_000.0
@@ -110,3 +113,59 @@ def test_a_name_is_no_part_of_what_is_compared() -> None:
     target = world.target(world.intent(sites=sites))
     assert target.intent.networks["sites"].endpoints["paris"].endpoint == NAME
     assert peer(NAME) == peer("198.51.100.7:51820")
+
+
+def test_a_name_that_does_not_resolve_is_told_until_it_does() -> None:
+    answers: dict[str, str] = {}
+    dialer, one = EndpointResolver(lambda _names: dict(answers)), peer(NAME)
+    silent = {one.key: PeerTraffic(0, 0, 0, "")}
+
+    def unresolved(traffic: dict[Key, PeerTraffic]) -> list[str]:
+        list(dialer.due([one], traffic, NOW_S))
+        dialer.wait(5)
+        return [found.label for found in dialer.unresolved]
+
+    assert unresolved(silent) == ["paris"]
+    assert unresolved({one.key: PeerTraffic(0, 0, int(NOW_S), "x")}) == [], "it has a session"
+    assert unresolved(silent) == ["paris"]
+    answers[NAME] = "198.51.100.7:51820"
+    assert unresolved(silent) == []
+
+
+def test_of_many_names_each_has_its_turn() -> None:
+    asked: set[str] = set()
+
+    def by(names: Iterable[str]) -> dict[str, str]:
+        assert len(set(names)) <= AT_ONCE
+        asked.update(names)
+        return {}
+
+    dialer = EndpointResolver(by)
+    peers = [
+        dataclasses.replace(peer(f"host-{number}.example:1"), public_key=f"{number:043}=")
+        for number in range(AT_ONCE * 2 + 3)
+    ]
+    traffic = {one.key: PeerTraffic(0, 0, 0, "") for one in peers}
+    for told in (AT_ONCE, AT_ONCE * 2, len(peers)):
+        list(dialer.due(peers, traffic, NOW_S))
+        dialer.wait(5)
+        assert len(dialer.unresolved) == len(asked) == told
+
+
+def test_without_a_daemon_the_names_of_the_yaml_are_looked_up() -> None:
+    endpoints = {
+        "paris": {"type": "gateway", "endpoint": NAME},
+        "oslo": {"type": "gateway", "endpoint": OTHER},
+        "rome": {"type": "gateway", "endpoint": "198.51.100.9:1"},
+        "off": {"type": "gateway", "endpoint": "off.example:1", "enabled": False},
+    }
+    sites = {"type": "l3vpn-gateway", "endpoints": endpoints}
+    intent = world.intent(sites=sites)
+    asked: list[str] = []
+
+    def by(names: Iterable[str]) -> dict[str, str]:
+        asked.extend(names)
+        return {OTHER: "198.51.100.7:51820"}
+
+    assert unresolved_names(intent, world.TODAY, by) == {"sites/paris": host_of(NAME)}
+    assert asked == sorted([NAME, OTHER])
