@@ -190,3 +190,57 @@ def test_behind_another_vpn(bench: Bench) -> None:
     lab.gw.ip("link del eth1")
     forbidden = [(name, bool(left_by(bench, name, INTERNET4))) for name in WEB]
     assert not TALLY.forbidden("ways out: in the clear while the VPN is down", forbidden)
+
+
+SPLIT = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3")
+LONGER = "198.0.0.0/7"
+
+
+def vpn_of_the_host(lab: Lab) -> None:
+    """A link of a VPN that takes in everything, as OpenVPN's `redirect-gateway def1` sets it up."""
+    second_way(lab)
+    lab.gw.ip(
+        "route add 192.0.2.0/24 via 203.0.113.254", "route add 2001:db8:c::/48 via 2001:db8:113::fe"
+    )
+    lab.gw.ip(*(f"route add {prefix} via {beyond(prefix)}" for prefix in SPLIT))
+
+
+def beyond(prefix: str) -> str:
+    """The other end of the second link, in the family of a prefix."""
+    return "2001:db8:114::fe" if ":" in prefix else "203.0.114.254"
+
+
+def test_beside_a_vpn_that_splits_the_default_route(bench: Bench) -> None:
+    """Two halves of a default route lead elsewhere: nothing leaves by them; after a pass packets
+    leave by the uplink that is named. A longer route is named as what keeps them from it.
+    """
+    lab, gateway, tunnels = bench
+    connect(bench, uplink="eth0")
+    for name in WEB:
+        assert tunnels[name].wake(INTERNET4), f"{name} has no way to the internet"
+    vpn_of_the_host(lab)
+    cases = [(name, target) for name in WEB for target in (INTERNET4, INTERNET6)]
+    forbidden = [
+        (f"{name} {target}", "isp gw2" in left_by(bench, name, target)) for name, target in cases
+    ]
+    assert not TALLY.forbidden("ways out: halves of a default route", forbidden)
+    gateway.warpctl("apply", "--yes").checked()
+    said = gateway.warpctl("doctor").out
+    results = [("doctor says so", said.count("leaves by eth0 nevertheless") == 2)]
+    for name, target in cases:
+        results.append((f"{name} {target}: by the uplink", tunnels[name].wake(target)))
+        links = left_by(bench, name, target)
+        results.append(
+            (f"{name} {target}: by {links}", "isp gw" in links and "isp gw2" not in links)
+        )
+        passed = gateway.warpctl("explain", f"{name}/phone", target).out.splitlines()[-1]
+        results.append((f"{name} {target}: explain says {passed}", passed == "passes"))
+    results.append(("a second plan is empty", gateway.warpctl("plan").rc == 0))
+    assert not TALLY.allowed("ways out: beside halves of a default route", results)
+    lab.gw.ip(f"route add {LONGER} via {beyond(LONGER)}")
+    named = f"route {LONGER} leads over eth1"
+    outputs = {what: gateway.warpctl(what).out for what in ("plan", "status", "doctor")}
+    told = [(what, named in text) for what, text in outputs.items()]
+    assert not TALLY.allowed("ways out: a longer route is named", told)
+    forbidden = [(name, bool(left_by(bench, name, INTERNET4))) for name in WEB]
+    assert not TALLY.forbidden("ways out: a longer route", forbidden)

@@ -274,6 +274,14 @@ class DefaultRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class DivertingRoute:
+    """A route of the host to a part of the internet, over another link than the uplink."""
+
+    prefix: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForeignChain:
     """An nftables chain of another program.
 
@@ -325,6 +333,8 @@ class Host:
     - `ways`: of the ranges that were asked for, in their order.
     - `elsewhere`: IP versions whose default route leads over another link than the one that is
       named as uplink; `steered` are those of them that the uplink can carry, as it has an address.
+    - `diverted`: where an uplink is named, routes of the host that are longer than a default route
+      (`kinds.route.DEFAULT_BITS`) and lead a part of the internet over another link.
     - `hops`: default routes by the uplink.
     - `bridge_netfilter`: the tables through which br_netfilter would send bridged frames.
     - `onlink`: prefixes of the exits; who is in them, the host asks by ARP or neighbour discovery.
@@ -359,6 +369,7 @@ class Host:
     ways: tuple[RangeRoute, ...] = ()
     elsewhere: tuple[int, ...] = ()
     steered: tuple[int, ...] = ()
+    diverted: tuple[DivertingRoute, ...] = ()
     hops: tuple[DefaultRoute, ...] = ()
     bridge_netfilter: tuple[str, ...] = ()
     onlink: tuple[str, ...] = ()

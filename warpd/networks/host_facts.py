@@ -39,6 +39,7 @@ def policy_facts(host: Host) -> Host:
         conntrack_max=table_size(host.conntrack_max),
         exits=tuple(EgressLink(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
+        diverted=(),
     )
 
 

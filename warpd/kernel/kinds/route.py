@@ -9,7 +9,7 @@ written so from the start.
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AF_INET, AF_INET6
@@ -30,11 +30,20 @@ RTN_UNICAST = 1
 RTN_UNREACHABLE = 7
 LAST_RESORT = 4278198272  # a metric above all that others use: where a lookup in a VRF's table ends
 IPV6_DEFAULT_METRIC = 1024
+# By IP version: prefixes up to this length are parts of a default route in another spelling.
+# OpenVPN's `redirect-gateway def1` writes 0.0.0.0/1 and 128.0.0.0/1, its `redirect-gateway ipv6`
+# ::/3, 2000::/4 and 3000::/4; others write ::/1 and 8000::/1, or 2000::/3.
+DEFAULT_BITS: Mapping[int, int] = {4: 1, 6: 4}
 
 
 def default_metric(prefix: str) -> int:
     """The metric that the kernel gives a route without one: 1024 for IPv6, 0 for IPv4."""
     return IPV6_DEFAULT_METRIC if ":" in prefix else 0
+
+
+def is_default(prefix: str) -> bool:
+    """Whether a prefix is that of a default route, or a part of a split one."""
+    return int(prefix.rpartition("/")[2]) <= DEFAULT_BITS[6 if ":" in prefix else 4]
 
 
 def route_key(netns: str, table: int, prefix: str, metric: int) -> Key:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from warpd import naming
 from warpd.kernel.kinds.link import KERNEL_NAMES
 from warpd.kernel.kinds.nft_table import NftTable
+from warpd.kernel.kinds.route import is_default
 from warpd.kernel.kinds.sysctl import (
     BRIDGE_NETFILTER,
     FORWARDING4,
@@ -36,6 +37,7 @@ from warpd.kernel.rows import AddressRow, LinkRow, RouteRow
 from warpd.kernel.state import (
     ROOT,
     DefaultRoute,
+    DivertingRoute,
     EgressLink,
     ForeignRules,
     Host,
@@ -117,7 +119,8 @@ def read_host(
     row = _uplink(route, look.links, uplink, hops)
     ways = _ways(route, look, targets, within)
     uplinks = _uplinks(route, look, row, uplink)
-    elsewhere = _elsewhere(route, row) if uplink != "auto" and row is not None else ()
+    beside = _beside(route, row) if uplink != "auto" and row is not None else {}
+    elsewhere = tuple(beside)
     steered = _steered(route, look, row, elsewhere)
     exits = _exits(look, row, {*uplinks[0], *uplinks[1]}, ways)
     four, six = read_setting(FORWARDING4), read_setting(FORWARDING6)
@@ -139,6 +142,7 @@ def read_host(
         ways=ways,
         elsewhere=elsewhere,
         steered=tuple(hop.version for hop in steered),
+        diverted=tuple(_diverted(look, beside.values())),
         ra_links=_ra_links(look, standing.all6),
         fence4=standing.links4,
         fence6=standing.all6,
@@ -291,17 +295,26 @@ def _hops(uplink: LinkRow | None, found: Sequence[RouteRow]) -> Iterator[Default
             yield DefaultRoute(6 if ":" in way.prefix else 4, uplink.name, way.via)
 
 
-def _elsewhere(route: NetlinkSocket, uplink: LinkRow) -> tuple[int, ...]:
-    """Return the IP versions whose default route uses another link than the named uplink."""
+def _beside(route: NetlinkSocket, uplink: LinkRow) -> dict[int, rtnl.MatchedRoute]:
+    """Return, by IP version, the route to the internet where it does not use the named uplink."""
     found = {
         version: rtnl.route_to(route, target)
         for version, target in zip((4, 6), rtnl.INTERNET, strict=True)
     }
-    return tuple(
-        version
+    return {
+        version: each
         for version, each in found.items()
         if each is not None and uplink.index not in each.links
-    )
+    }
+
+
+def _diverted(look: RootLook, beside: Iterable[rtnl.MatchedRoute]) -> Iterator[DivertingRoute]:
+    """Yield those of these routes that steering does not pass over (`root.steering`)."""
+    for each in beside:
+        if is_default(each.prefix):
+            continue
+        for link in _named(look, {each.first}):
+            yield DivertingRoute(each.prefix, link)
 
 
 def _steered(
@@ -339,7 +352,7 @@ def _way(route: NetlinkSocket, look: RootLook, target: str, within: set[int]) ->
     found = rtnl.route_to(route, target.partition("/")[0])
     if found is None:
         return RangeRoute(target, _named(look, within))
-    by_default = found.length <= rtnl.DEFAULT_BITS
+    by_default = is_default(found.prefix)
     links = within if by_default else within | found.links
     return RangeRoute(target, _named(look, links), "".join(_named(look, {found.first})), by_default)
 

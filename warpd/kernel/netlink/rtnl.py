@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from warpd.kernel.kinds.route import DEFAULT_BITS
 from warpd.kernel.kinds.rule import FR_ACT_BLACKHOLE, FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_TO_TBL
 from warpd.kernel.netlink.rtnl_encoder import NLM_F_CREATE, NLM_F_EXCL
 from warpd.kernel.netlink.socket import NetlinkSocket, Refusal, attributes
@@ -66,9 +67,6 @@ RTM_F_CLONED = 0x200
 RTM_F_FIB_MATCH = 0x2000
 RTA_MULTIPATH = 9
 NEXTHOP = struct.Struct("=HBBi")
-# two routes of this length are a default route by another spelling (OpenVPN's redirect-gateway
-# def1)
-DEFAULT_BITS = 1
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
@@ -309,11 +307,11 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
 
 @dataclass(frozen=True, slots=True)
 class MatchedRoute:
-    """The route by which the kernel sends to an address: its length, and the links of all its next
+    """The route by which the kernel sends to an address: its prefix, and the links of all its next
     hops.
     """
 
-    length: int
+    prefix: str
     links: frozenset[int]
     first: int  # the link that is taken for this address
 
@@ -330,9 +328,11 @@ def route_to(sock: NetlinkSocket, target: str) -> MatchedRoute | None:
     if way is None or isinstance(answer, Refusal):
         return None
     data = memoryview(answer)
-    return MatchedRoute(
-        RTMSG.unpack_from(data)[1], frozenset(_next_hops(data)) or frozenset([way.index]), way.index
-    )
+    row = decode_route(data, looked_up=True)
+    if row is None:
+        return None
+    links = frozenset(_next_hops(data)) or frozenset([way.index])
+    return MatchedRoute(row.prefix, links, way.index)
 
 
 def _next_hops(data: memoryview) -> Iterator[int]:
@@ -351,13 +351,14 @@ def links_within(sock: NetlinkSocket, ranges: Sequence[str]) -> dict[str, set[in
     range.
     """
     out: dict[str, set[int]] = {}
-    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+    for version, family, size in ((4, socket.AF_INET, 4), (6, socket.AF_INET6, 16)):
         blocks = [_block(text, size) for text in ranges if (":" in text) == (size == 16)]
         if blocks:
             body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
             # A dump that was torn is begun anew: what it found before is still true of some moment,
             # and only permits.
-            sock.dump(RTM_GETROUTE, body, functools.partial(_take_route, blocks, out), lambda: None)
+            take = functools.partial(_take_route, blocks, DEFAULT_BITS[version], out)
+            sock.dump(RTM_GETROUTE, body, take, lambda: None)
     return {text: out.get(text, set()) for text in ranges}
 
 
@@ -390,10 +391,12 @@ def _block(text: str, size: int) -> _Block:
     return text, base, int(length), ((1 << bits) - 1) ^ ((1 << (bits - int(length))) - 1)
 
 
-def _take_route(blocks: Sequence[_Block], found: dict[str, set[int]], data: memoryview) -> None:
+def _take_route(
+    blocks: Sequence[_Block], default_bits: int, found: dict[str, set[int]], data: memoryview
+) -> None:
     _family, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data)
     if (
-        length <= DEFAULT_BITS
+        length <= default_bits
         or table == RT_TABLE_LOCAL
         or kind != RTN_UNICAST
         or flags & RTM_F_CLONED

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from warpd.intent.reserved import MARKS, TABLES_LAST, UPLINK_TABLE, free_ports
 from warpd.kernel.kinds.nft_table import JOINT, NftChain, NftSet, NftTable
-from warpd.kernel.kinds.route import TABLE_MAIN, Route, default_metric
+from warpd.kernel.kinds.route import DEFAULT_BITS, TABLE_MAIN, Route, default_metric
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import (
     FORWARDING6,
@@ -550,7 +550,8 @@ def steering(host: Host) -> list[KernelObject]:
     """Return the routes and rules that send packets over the uplink that `uplink:` names, if the
     host's default route uses another link.
 
-    More specific routes of the host still take precedence.
+    More specific routes of the host still take precedence, but not the parts of a default route
+    that a VPN has split (`DEFAULT_BITS`).
     """
     out: list[KernelObject] = []
     for hop in host.hops:
@@ -575,7 +576,7 @@ def steering(host: Host) -> list[KernelObject]:
                     MARKS,
                     TABLE_MAIN,
                     mask=MARK_BYTE,
-                    suppress=0,
+                    suppress=DEFAULT_BITS[hop.version],
                 ),
                 Rule(ROOT, hop.version, STEER_PRIORITY, MARKS, UPLINK_TABLE, mask=MARK_BYTE),
             ]

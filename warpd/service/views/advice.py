@@ -75,25 +75,39 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
-    """Yield a warning where the host's default route does not use the link named as uplink."""
+    """Yield a warning where routes of the host do not use the link named as uplink."""
+    yield from _diversions(host)
+    diverted = {6 if ":" in route.prefix else 4 for route in host.diverted}
     for version in host.elsewhere:
         where = (
             f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"
         )
-        if version in host.steered:
-            text = (
-                f"{where}; what networks send to the internet leaves by {host.uplink} nevertheless"
-                f" (routing table {UPLINK_TABLE})"
-            )
-            hint = (
-                "if that is not meant, name the link of the default route, or write `uplink: auto`"
-            )
-        else:
+        if version not in host.steered:
             text = (
                 f"{where}, which has no IPv{version} address: nothing that networks send to the"
                 f" internet by IPv{version} leaves"
             )
             hint = f"give {host.uplink} an address, or name the link of the default route"
+            yield {"message": text, "hint": hint}
+        elif version not in diverted:
+            text = (
+                f"{where}; what networks send to the internet leaves by {host.uplink} nevertheless"
+                f" (routing table {UPLINK_TABLE}), but WireGuard's own answers to clients do not"
+            )
+            hint = (
+                "if that is not meant, name the link of the default route, or write `uplink: auto`"
+            )
+            yield {"message": text, "hint": hint}
+
+
+def _diversions(host: Host) -> Iterator[Warning]:
+    """Yield routes to parts of the internet that lead over another link than the named uplink."""
+    for route in host.diverted:
+        text = (
+            f"the host's own route {route.prefix} leads over {route.device}, not over the uplink"
+            f" {host.uplink}: what networks send there is dropped (wrong-uplink)"
+        )
+        hint = f"take that route away, or name {route.device} or `auto` as `uplink`"
         yield {"message": text, "hint": hint}
 
 

@@ -24,7 +24,7 @@ from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import TcIngress
 from warpd.kernel.state import ROOT, DefaultRoute, Host
 from warpd.networks.compiler import Compiled, compile_state
-from warpd.networks.firewall.root import GUARDED, fences
+from warpd.networks.firewall.root import BETTER_PRIORITY, GUARDED, fences
 from warpd.testing.fake_kernel import PLAIN
 
 # What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write
@@ -203,3 +203,23 @@ def test_a_host_that_forwarded_for_nobody_forwards_for_networks_only(mode: str) 
         [item["match"]["right"] for item in rule["expr"] if "match" in item] for rule in rules
     )
     assert (four, six) == (["ipv4", "eth0"], ["ipv6"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_named_uplink_goes_before_the_halves_of_a_default_route(mode: str) -> None:
+    """Beside a VPN of the host that splits the default route, packets of networks pass over its
+    routes; routes that are longer count.
+    """
+    hops = (DefaultRoute(4, "eth0", "203.0.113.254"), DefaultRoute(6, "eth0", "2001:db8:113::fe"))
+    host = dataclasses.replace(PLAIN, elsewhere=(4, 6), steered=(4, 6), hops=hops)
+    passed_over = {
+        item.version: item.suppress
+        for item in on(host, mode).state
+        if isinstance(item, Rule) and item.priority == BETTER_PRIORITY
+    }
+    for split in ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "2000::/3", "2000::/4"):
+        block = ip_network(split)
+        assert block.prefixlen <= passed_over[block.version], split
+    for kept in ("10.0.0.0/8", "224.0.0.0/4", "fc00::/7", "2400::/12"):
+        block = ip_network(kept)
+        assert block.prefixlen > passed_over[block.version], kept
