@@ -277,6 +277,7 @@ class DefaultRoute:
 class DivertingRoute:
     """A route of the host to a part of the internet, over another link than the uplink."""
 
+    version: int
     prefix: str
     device: str
 

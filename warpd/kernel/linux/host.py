@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
@@ -142,7 +142,7 @@ def read_host(
         ways=ways,
         elsewhere=elsewhere,
         steered=tuple(hop.version for hop in steered),
-        diverted=tuple(_diverted(look, beside.values())),
+        diverted=tuple(_diverted(look, beside)),
         ra_links=_ra_links(look, standing.all6),
         fence4=standing.links4,
         fence6=standing.all6,
@@ -308,13 +308,13 @@ def _beside(route: NetlinkSocket, uplink: LinkRow) -> dict[int, rtnl.MatchedRout
     }
 
 
-def _diverted(look: RootLook, beside: Iterable[rtnl.MatchedRoute]) -> Iterator[DivertingRoute]:
+def _diverted(look: RootLook, beside: Mapping[int, rtnl.MatchedRoute]) -> Iterator[DivertingRoute]:
     """Yield those of these routes that steering does not pass over (`root.steering`)."""
-    for each in beside:
+    for version, each in beside.items():
         if is_default(each.prefix):
             continue
         for link in _named(look, {each.first}):
-            yield DivertingRoute(each.prefix, link)
+            yield DivertingRoute(version, each.prefix, link)
 
 
 def _steered(

@@ -77,7 +77,7 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 def uplink_warnings(host: Host) -> Iterator[Warning]:
     """Yield a warning where routes of the host do not use the link named as uplink."""
     yield from _diversions(host)
-    diverted = {6 if ":" in route.prefix else 4 for route in host.diverted}
+    diverted = {route.version for route in host.diverted}
     for version in host.elsewhere:
         where = (
             f"the host's own IPv{version} default route does not lead over the uplink {host.uplink}"

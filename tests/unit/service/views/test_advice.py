@@ -21,7 +21,7 @@ def test_a_longer_route_elsewhere_is_named_and_nothing_else_is_claimed() -> None
         uplink="eth0",
         elsewhere=(4, 6),
         steered=(4, 6),
-        diverted=(DivertingRoute("198.0.0.0/7", "tun0"),),
+        diverted=(DivertingRoute(4, "198.0.0.0/7", "tun0"),),
     )
     longer, six = messages(host)
     assert "198.0.0.0/7 leads over tun0" in longer and "dropped" in longer
