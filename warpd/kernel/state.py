@@ -240,12 +240,15 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class EgressLink:
-    """A link of the host by which packets of a network may leave, and whether it forwards the
-    answers.
+    """A link of the host by which packets of a network may leave.
+
+    - `forwarding4`: whether it forwards the answers.
+    - `ours`: whether warpd has made it, as a bridge that is named as uplink.
     """
 
     name: str
     forwarding4: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

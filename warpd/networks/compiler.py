@@ -15,6 +15,7 @@ from datetime import date
 from warpd.allocation.model import Allocations, NetworkAllocation
 from warpd.allocation.suspensions import Suspension
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
+from warpd.kernel.kinds.link import KIND as LINK
 from warpd.kernel.state import ROOT, Host, Key, State
 from warpd.keys import derivation
 from warpd.networks import gateway, tunnel
@@ -186,6 +187,8 @@ def compile_state(
             problems.append(clash(network, str(failure)))
     parts, clashes = _without_clashes(parts)
     shared = _shared(facts, parts.values(), intent.gateway)
+    exits = {link.name for link in host.exits if not link.ours}
+    parts = {name: _without_exits(part, shared, exits) for name, part in parts.items()}
     taken = [_taken_by_gateway(part, shared) for part in parts.values()]
     if any(taken):
         clashes += [problem for problem in taken if problem is not None]
@@ -318,6 +321,18 @@ def _first_of_each(
             text = f"network {owners[taken]} has {taken} already"
             clashes.append(clash(part.network, text))
     return sound, clashes
+
+
+def _without_exits(part: CompiledNetwork, shared: State, exits: Collection[str]) -> CompiledNetwork:
+    """Leave the settings of the host's own links to the gateway where a bridge would have the name
+    of one.
+
+    The link itself then keeps the network from being built, as each that is not ours.
+    """
+    if not any(Key(LINK, ROOT, name) in part.state.objects for name in exits):
+        return part
+    own = {key: item for key, item in part.state.objects.items() if key not in shared.objects}
+    return dataclasses.replace(part, state=State(own))
 
 
 def _taken_by_gateway(part: CompiledNetwork, shared: State) -> Problem | None:

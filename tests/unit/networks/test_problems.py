@@ -239,3 +239,29 @@ def test_plan_status_and_metrics_agree(
         vcid = target.allocations.networks[network].vcid
         assert f'warpd_problem{{network="{network}",vcid="{vcid}",code="{code}"}} 1' in text
     assert text.count("warpd_problem{") == len(codes)
+
+
+@pytest.mark.parametrize("name", ["eth0", "lan0"])
+def test_a_bridge_with_the_name_of_a_link_of_the_host_is_blocked_by_that_link(name: str) -> None:
+    exits = (EgressLink("eth0"), EgressLink("lan0"))
+    kernel = FakeKernel(dataclasses.replace(PLAIN, exits=exits))
+    kernel.others = {link_key(ROOT, "eth0"): "physical", link_key(ROOT, "lan0"): "bridge"}
+    mesh = {"type": "l2-mesh", "isolation": "vrf", "bridge_name": name}
+    lan = {**mesh, "endpoints": {"a": {"type": "cpe"}}}
+    target = world.target(world.intent(lan=lan, web=world.network(1)))
+    found, outcome = run(kernel, target)
+    assert not found.compiled.problems
+    [blocked] = found.plan.blocked
+    assert blocked.key == link_key(ROOT, name) and "without our alias" in blocked.foreign
+    assert exit_code(outcome, found) == EXIT_PARTIAL
+    again = planned_run(kernel, target).plan
+    assert not again.steps and not again.empty, "plan ends with 2"
+
+
+def test_a_bridge_of_ours_that_is_named_as_uplink_keeps_its_settings() -> None:
+    host = dataclasses.replace(PLAIN, uplink="lan0", exits=(EgressLink("lan0", ours=True),))
+    mesh = {"type": "l2-mesh", "isolation": "vrf", "bridge_name": "lan0"}
+    lan = {**mesh, "endpoints": {"a": {"type": "cpe"}}}
+    target = world.target(world.intent({"uplink": "lan0"}, lan=lan, web=world.network(1)))
+    built = compile_state(target.intent, target.allocations, target.master, host, world.TODAY)
+    assert [(item.network, item.finding.code) for item in built.problems] == [("lan", "clash")]

@@ -373,7 +373,8 @@ def _looks_ours(row: LinkRow) -> bool:
 
 
 def _exit(row: LinkRow) -> EgressLink:
-    return EgressLink(row.name, is_on(row.setting(socket.AF_INET, "forwarding")))
+    forwarding4 = is_on(row.setting(socket.AF_INET, "forwarding"))
+    return EgressLink(row.name, forwarding4, _looks_ours(row))
 
 
 def _ra_links(look: RootLook, fenced: bool) -> tuple[str, ...]:
