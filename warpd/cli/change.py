@@ -63,6 +63,7 @@ from warpd.service.views.report import (
     with_rollback,
     without_steps,
 )
+from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 from warpd.store.private_file import write_private
 
@@ -113,8 +114,8 @@ def validate(
     for warning in findings:
         output.note(render_finding(warning))
     counts = (
-        output.plural(data["networks"], "network"),
-        output.plural(data["endpoints"], "endpoint"),
+        plural(data["networks"], "network"),
+        plural(data["endpoints"], "endpoint"),
     )
     output.emit(data, f"{data['file']}: valid; {', '.join(counts)}", form)
 

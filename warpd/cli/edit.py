@@ -23,6 +23,7 @@ from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import edits
 from warpd.service.edits import Draft, Edit, YamlFiles
 from warpd.service.views.render import VERSION, finding_json
+from warpd.service.views.words import plural
 from warpd.service.workspace import Session
 from warpd.store.atomic_file import told
 
@@ -313,7 +314,7 @@ def _add_many(
         "warpctl apply",
         f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on",
     )
-    done = f"added {output.plural(len(rows.endpoints), 'endpoint')} to network {network}"
+    done = f"added {plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
         edits.write(draft)
     _report(draft, findings, done, following, dry_run, form)

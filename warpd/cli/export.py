@@ -33,6 +33,7 @@ from warpd.reconcile.engine import Target
 from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
 from warpd.service.queries import split_name
 from warpd.service.views.render import VERSION
+from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session, live_kernel
 from warpd.store.private_file import write_private
 
@@ -187,7 +188,7 @@ def _many(
     """Write one file for each config, in a folder or a zip archive; all of them or none."""
     out = bulk.out
     if out is None or (out.exists() and not out.is_dir() and out.suffix != ".zip"):
-        text = f"{output.plural(len(wanted), 'config')} need a folder or a FILE.zip"
+        text = f"{plural(len(wanted), 'config')} need a folder or a FILE.zip"
         raise WarpError(text, code="usage", who="operator", hint="--out FOLDER, or --out FILE.zip")
     wishes = [
         ExportRequest(network, endpoint, bulk.style, bulk.lan_port, drawn=False)
@@ -204,7 +205,7 @@ def _many(
     else:
         _into_folder(out, files)
     data = {"version": VERSION, "out": str(out), "files": sorted(files)}
-    output.emit(data, f"{out}: {output.plural(len(wanted), 'config')}", form)
+    output.emit(data, f"{out}: {plural(len(wanted), 'config')}", form)
 
 
 def _files(

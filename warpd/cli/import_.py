@@ -25,6 +25,7 @@ from warpd.intent.loader import load
 from warpd.keys import derivation
 from warpd.service.edits import Draft, diff_text, drafted, target_of, write
 from warpd.service.views.render import VERSION, finding_json
+from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.atomic_file import create, told
 from warpd.yamlfile import editor, writer
@@ -184,7 +185,7 @@ def _report(
         (endpoints, "endpoint"),
         (len(found.keys), "key file"),
     )
-    networks, ends, files = (output.plural(count, word) for count, word in counts)
+    networks, ends, files = (plural(count, word) for count, word in counts)
     difference = diff_text(draft)
     data = {
         "version": VERSION,

@@ -63,6 +63,7 @@ from warpd.service.views.render import (
     wrapped,
 )
 from warpd.service.views.report import status_data, with_waiting
+from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session, live_kernel, require_root
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def _quarantine_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     text = (
-        f"{output.plural(len(rows), 'former owner')} of quarantined allocations: `warpctl endpoint"
+        f"{plural(len(rows), 'former owner')} of quarantined allocations: `warpctl endpoint"
         " list --all`"
     )
     return ["", *wrapped(text)]

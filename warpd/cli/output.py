@@ -110,8 +110,3 @@ def table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:
         for row in body
     )
     return "\n".join(lines)
-
-
-def plural(count: int, word: str) -> str:
-    """Return a count and its noun, such as `1 network` or `2 networks`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

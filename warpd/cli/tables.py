@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from warpd.cli.output import plural, table
+from warpd.cli.output import table
 from warpd.intent.network_types import traits
 from warpd.service.views.endpoint_list import Order, ordered, presence, summary
 from warpd.service.views.render import problem_text, wrapped
+from warpd.service.views.words import plural
 
 Row = Mapping[str, Any]
 

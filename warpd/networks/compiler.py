@@ -187,16 +187,9 @@ def compile_state(
             problems.append(clash(network, str(failure)))
     parts, clashes = _without_clashes(parts)
     shared = _shared(facts, parts.values(), intent.gateway)
-    exits = {link.name for link in host.exits if not link.ours}
-    parts = {name: _without_exits(part, shared, exits) for name, part in parts.items()}
-    taken = [_taken_by_gateway(part, shared) for part in parts.values()]
-    if any(taken):
-        clashes += [problem for problem in taken if problem is not None]
-        parts = {
-            name: part
-            for (name, part), problem in zip(parts.items(), taken, strict=True)
-            if problem is None
-        }
+    parts, taken = _beside_gateway(parts, shared, host)
+    if taken:
+        clashes += taken
         shared = _shared(facts, parts.values(), intent.gateway)
     return _joined(parts.values(), shared, (*problems, *clashes))
 
@@ -321,6 +314,22 @@ def _first_of_each(
             text = f"network {owners[taken]} has {taken} already"
             clashes.append(clash(part.network, text))
     return sound, clashes
+
+
+def _beside_gateway(
+    parts: Mapping[str, CompiledNetwork], shared: State, host: Host
+) -> tuple[dict[str, CompiledNetwork], list[Problem]]:
+    """Leave out networks that claim an object of the gateway's own."""
+    exits = {link.name for link in host.exits if not link.ours}
+    kept: dict[str, CompiledNetwork] = {}
+    problems: list[Problem] = []
+    for name, part in parts.items():
+        kept[name] = _without_exits(part, shared, exits)
+        problem = _taken_by_gateway(kept[name], shared)
+        if problem is not None:
+            del kept[name]
+            problems.append(problem)
+    return kept, problems
 
 
 def _without_exits(part: CompiledNetwork, shared: State, exits: Collection[str]) -> CompiledNetwork:

@@ -7,16 +7,29 @@ module decides which facts are a condition, how severe it is, and its text. `hea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from warpd.errors import WarpError
+from warpd.service.views.words import first_of
 
 Severity = Literal["error", "warning"]
 
 NAMED_MAX: Final = 5  # networks or objects that one condition names
 FINDING_MAX: Final = 300  # characters of a finding that a condition quotes
+# What is wrong with the uplink, and whether its name is known -> code and text.
+UPLINK_STATES: Final[Mapping[tuple[str, bool], tuple[str, str]]] = {
+    ("missing", False): ("uplink-missing", "there is no default route, so that no uplink is known"),
+    ("missing", True): ("uplink-missing", "there is no link {}"),
+    ("down", True): ("uplink-down", "the uplink {} is down"),
+    ("no route", True): ("uplink-unrouted", "no default route leads through the uplink {}"),
+}
+# How to see why one IP version has no route, and that the other one works.
+ROUTE_HINTS: Final[Mapping[int, str]] = {
+    4: "see `ip -4 route get 198.41.0.4`; IPv6 goes on",
+    6: "see `ip -6 route get 2001:503:ba3e::2:30`; IPv4 goes on",
+}
 EDIT_UNWRITTEN: Final = "edit-unwritten"  # a code
 
 
@@ -184,7 +197,7 @@ def _unwritable(facts: Facts) -> Iterator[Condition]:
             hint += ": make room"
         yield Condition("state-unwritable", "error", f"{where} is {facts.obstacle}", hint)
     if facts.unwritten:
-        of = f" of {_few(list(facts.waiting))}" if facts.waiting else ""
+        of = f" of {_few(facts.waiting)}" if facts.waiting else ""
         text = f"an edit{of} could not be recorded: {facts.unwritten}"
         hint = "what it removes has been removed; the rest is tried again"
         yield Condition(EDIT_UNWRITTEN, "error", text, hint)
@@ -254,21 +267,10 @@ def _suspensions(facts: Facts) -> Iterator[Condition]:
 
 def _uplink(facts: Facts) -> Iterator[Condition]:
     """What keeps traffic from leaving by the uplink."""
-    hint = "networks without internet go on; see `ip route get 1.1.1.1`"
-    if facts.uplink_state == "missing":
-        text = "there is no default route, so that no uplink is known"
-        if facts.uplink:
-            text = f"there is no link {facts.uplink}"
-        yield Condition("uplink-missing", "error", text, hint)
-    elif facts.uplink_state == "down":
-        yield Condition("uplink-down", "error", f"the uplink {facts.uplink} is down", hint)
-    elif facts.uplink_state == "no route":
-        yield Condition(
-            "uplink-unrouted",
-            "error",
-            f"no default route leads through the uplink {facts.uplink}",
-            hint,
-        )
+    if facts.uplink_state:
+        code, text = UPLINK_STATES[facts.uplink_state, bool(facts.uplink)]
+        hint = "networks without internet go on; see `ip route get 1.1.1.1`"
+        yield Condition(code, "error", text.format(facts.uplink), hint)
     elif facts.unrouted is not None:
         yield _one_version_unrouted(facts.unrouted)
 
@@ -282,11 +284,9 @@ def _one_version_unrouted(unrouted: Unrouted) -> Condition:
     version = unrouted.version
     text = (
         f"this host has no usable IPv{version} default route: what"
-        f" {_few(list(unrouted.networks))} send to the internet by IPv{version} goes nowhere"
+        f" {_few(unrouted.networks)} send to the internet by IPv{version} goes nowhere"
     )
-    hint = "see `ip -4 route get 198.41.0.4`; IPv6 goes on"
-    if version == 6:
-        hint = "see `ip -6 route get 2001:503:ba3e::2:30`; IPv4 goes on"
+    hint = ROUTE_HINTS[version]
     if version == 6 and not unrouted.has_address:
         hint += ". Where this host has no IPv6, write `ipv6: false` in these networks"
     severity: Severity = "error" if unrouted.has_address else "warning"
@@ -359,9 +359,8 @@ def _tried(retry: Retry) -> str:
     return f"{why}tried {retry.times} times, again in {retry.next_s:.0f} s"
 
 
-def _few(named: list[str]) -> str:
-    more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
-    return ", ".join(named[:NAMED_MAX]) + more
+def _few(named: Sequence[str]) -> str:
+    return first_of(named, NAMED_MAX)
 
 
 def from_json(rows: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:

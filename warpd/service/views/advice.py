@@ -14,6 +14,7 @@ from warpd.intent.types import Range
 from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
 from warpd.kernel.state import ForeignChain, Host
 from warpd.networks.resolved import isolation_of
+from warpd.service.views.words import first_of
 
 # Packets of networks in namespaces come in by dn-<vcid>. Those of networks in VRFs come in by
 # vrf-<vcid>, and their answers leave by wg-<vcid>.
@@ -210,9 +211,7 @@ def _arriving(host: Host, port: int, version: int) -> Probe:
 
 
 def _numbers(ports: Iterable[int]) -> str:
-    every = sorted(ports)
-    more = [f"and {len(every) - PORTS_NAMED} more"] if len(every) > PORTS_NAMED else []
-    return ", ".join([*(str(port) for port in every[:PORTS_NAMED]), *more])
+    return first_of(list(map(str, sorted(ports))), PORTS_NAMED)
 
 
 # -- forwarded packets
@@ -236,14 +235,10 @@ def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) ->
     for found, blocked, names in closed.values():
         what = "what clients send" if blocked == "out" else "the answers to clients"
         chain = _chain_text(found.chain)
-        text = f"chain {chain} (not ours) {_how(found)} {what} of {_few(names)}"
+        text = f"chain {chain} (not ours) {_how(found)} {what} of"
+        text += f" {first_of(names, NETWORKS_NAMED)}"
         rules = LETS_THROUGH["forward"].format(where=chain)
         yield {"message": text, "hint": f"let them through:\n{rules}"}
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - NETWORKS_NAMED} more" if len(names) > NETWORKS_NAMED else ""
-    return ", ".join(names[:NETWORKS_NAMED]) + more
 
 
 def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:

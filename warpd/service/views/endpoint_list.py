@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from warpd.intent.types import natural
 from warpd.service.views.overview import CONNECTED_S
+from warpd.service.views.words import plural
 
 Row = Mapping[str, Any]
 
@@ -114,5 +115,5 @@ def summary(rows: Sequence[Row]) -> str:
     words = {"present": "never connected"}
     order = ("online", "stale", "present", "missing", "suspended", "expired", "disabled", "off")
     parts = [f"{counts[word]} {words.get(word, word)}" for word in order if counts[word]]
-    total = "1 endpoint" if len(rows) == 1 else f"{len(rows)} endpoints"
+    total = plural(len(rows), "endpoint")
     return f"{total}: {', '.join(parts)}" if parts else total

@@ -36,6 +36,7 @@ from warpd.service.views.changes import (
     network_changes,
 )
 from warpd.service.views.suspension import suspension_text
+from warpd.service.views.words import first_of, plural
 
 # Seconds after its handshake when a session ends (REJECT_AFTER_TIME of the WireGuard protocol).
 CONNECTED_S: Final = 180
@@ -580,8 +581,7 @@ def _elements_text(step: Step) -> str:
     if step.change.after is not None:
         after = step.change.after.elements
     changes = list_changes(sorted(before), sorted(after)).split(" ")
-    more = f" and {len(changes) - NAMED_MAX} more" if len(changes) > NAMED_MAX else ""
-    return f" ({' '.join(changes[:NAMED_MAX])}{more})"
+    return f" ({first_of(changes, NAMED_MAX, ' ')})"
 
 
 # -- risks
@@ -599,11 +599,8 @@ def _risks(rows: Iterable[Row]) -> Iterator[Risk]:
 
 
 def _network_removed(row: Row) -> Risk:
-    endpoints = "1 endpoint" if row.endpoints == 1 else f"{row.endpoints} endpoints"
-    text = (
-        f"network {row.network} goes, with {endpoints}, {row.connected or 'none'} of them"
-        " connected now"
-    )
+    connected = f"{row.connected or 'none'} of them connected now"
+    text = f"network {row.network} goes, with {plural(row.endpoints, 'endpoint')}, {connected}"
     hint = "its numbers are kept"
     if row.reason.startswith("removed"):
         hint = "`enabled: false` takes it out of the kernel and keeps its numbers"
@@ -611,9 +608,8 @@ def _network_removed(row: Row) -> Risk:
 
 
 def _endpoints_cut_off(network: str, gone: list[Row]) -> Risk:
-    named = [f"{row.endpoint} (handshake {row.connected_s} s ago)" for row in gone[:NAMED_MAX]]
-    more = [f"and {len(gone) - NAMED_MAX} more"] if len(gone) > NAMED_MAX else []
-    text = f"connected endpoints of {network} are cut off: {', '.join([*named, *more])}"
+    named = [f"{row.endpoint} (handshake {row.connected_s} s ago)" for row in gone]
+    text = f"connected endpoints of {network} are cut off: {first_of(named, NAMED_MAX)}"
     path = f"networks.{network}.endpoints"
     if len(gone) == 1:
         path += f".{gone[0].endpoint}"

@@ -19,6 +19,7 @@ from warpd.kernel.state import Action, KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.problems import Problem
 from warpd.reconcile.plan import Plan, Step, digest
+from warpd.service.views.words import first_of, plural
 
 VERSION = 1
 SYMBOL = {"create": "+", "update": "~", "revoke": "~", "delete": "-"}
@@ -191,7 +192,8 @@ def blocked_text(blocked: Mapping[str, Any]) -> tuple[str, str]:
         text = f"{blocked['object']} could not be read: {blocked['unread']}"
         return text, "the network stays as it is, and is tried again; the others go on"
     text = f"{blocked['object']} is in the way and not ours: {blocked['foreign']}"
-    return text, "rename or remove it; warpd never touches what is not its own"
+    hint = "rename or remove it, or give the network another `vcid` or `bridge_name`"
+    return text, f"{hint}; warpd never touches what is not its own"
 
 
 def attention_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
@@ -228,7 +230,7 @@ def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
     for row in rows:
         networks.setdefault((row["message"], row["hint"]), []).append(row["network"])
     return [
-        noted("problem", "31", f"{_few(names)}: {message}", hint, paint)
+        noted("problem", "31", f"{first_of(names, PROBLEM_NETWORKS_SHOWN)}: {message}", hint, paint)
         for (message, hint), names in networks.items()
     ]
 
@@ -236,16 +238,6 @@ def problem_lines(rows: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
 def problem_text(message: str, hint: str) -> list[str]:
     """Return a problem of the network that is shown alone."""
     return [noted("problem", "31", message, hint, Paint(False))]
-
-
-def _few(names: Sequence[str]) -> str:
-    return _first_of(names, PROBLEM_NETWORKS_SHOWN)
-
-
-def _first_of(names: Sequence[str], shown: int) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def steps_lines(steps: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
@@ -304,7 +296,7 @@ def _counts(row: Mapping[str, Any]) -> list[str]:
     if row["subject"] != "network" or row["action"] not in ("create", "delete"):
         return []
     connected = [f"{row['connected']} connected"] if row["action"] == "delete" else []
-    return [_number(row["endpoints"], "endpoint"), *connected]
+    return [plural(row["endpoints"], "endpoint"), *connected]
 
 
 def _wrapped(text: str, colour: str, paint: Paint) -> list[str]:
@@ -327,7 +319,7 @@ def outlook_lines(data: Mapping[str, Any], paint: Paint) -> list[str]:
     ]
     stale = data.get("stale_configs", ())
     if stale:
-        names = _first_of(stale, ENDPOINTS_SHOWN)
+        names = first_of(stale, ENDPOINTS_SHOWN)
         text = f"these devices then need their configs again: {names}"
         lines.append(noted("stale", "33", text, "", paint))
     return lines
@@ -481,7 +473,7 @@ def summary_text(data: Mapping[str, Any], verbose: bool = False) -> str:
         parts.append("the gateway itself")
     if data["blocked"]:
         parts.append(f"{len(data['blocked'])} blocked")
-    steps = _number(sum(data["summary"].values()), "kernel step")
+    steps = plural(sum(data["summary"].values()), "kernel step")
     hint = "" if verbose else " (--verbose shows them)"
     return "\n".join(wrapped(f"Plan: {', '.join(parts) or 'changes'}; {steps}{hint}."))
 
@@ -502,7 +494,7 @@ def _counted_changes(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     counts = Counter((ROW_VERB[row["action"]], row["subject"]) for row in rows)
     for verb in ("add", "change", "remove"):
         things = [
-            _number(counts[verb, subject], subject)
+            plural(counts[verb, subject], subject)
             for subject in ("network", "endpoint")
             if counts[verb, subject]
         ]
@@ -515,10 +507,6 @@ def wrapped(text: str, indent: str = "  ") -> list[str]:
     return textwrap.wrap(
         text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _number(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
