@@ -87,7 +87,7 @@ def validate(session: Session, instead: Mapping[Path, bytes] | None = None) -> d
     """
     if through_daemon() and instead is None and not _is_readable(session.named):
         return DaemonGateway(session).validate()
-    previous = allocations(session) if through_daemon() else None
+    previous = readable_allocations(session)
     try:
         return validated(session, session.read(instead, previous=previous))
     except InvalidIntent as failure:
@@ -106,6 +106,11 @@ def _is_readable(path: Path) -> bool:
     except OSError:
         return True
     return os.access(path, os.R_OK)
+
+
+def readable_allocations(session: Session) -> Allocations | None:
+    """Return the allocations as this user may read them, for `Session.read`; None for root."""
+    return allocations(session) if through_daemon() else None
 
 
 def allocations(session: Session) -> Allocations:

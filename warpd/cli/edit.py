@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from warpd.cli import fields, names, output
+from warpd.cli import asking, fields, names, output
 from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.fields import resources_of, split_list
 from warpd.cli.names import EndpointName
@@ -235,7 +235,7 @@ def finish(
     """
     draft = _only_draft(edits.edited(files, edit))
     try:
-        warnings = edits.checked(session, draft)
+        warnings = edits.checked(session, draft, asking.readable_allocations(session))
     except InvalidIntent as failure:
         output.note(
             "nothing was written: with this change the YAML is not valid (places are those of the"
@@ -243,14 +243,14 @@ def finish(
         )
         raise _refusal(session, failure) from None
     if not dry_run:
-        edits.write(draft)
+        warnings += edits.write(draft)
     _report(draft, warnings, done, following, dry_run, form)
 
 
 def _refusal(session: Session, failure: InvalidIntent) -> InvalidIntent:
     """Return why an edit is refused: scripts take exit code 4 for a YAML that needs mending."""
     try:
-        session.read()
+        session.read(previous=asking.readable_allocations(session))
     except InvalidIntent:
         return failure
     return InvalidEdit(failure.findings)
@@ -306,7 +306,8 @@ def _add_many(
     draft = None
     if rows.endpoints:
         draft = _only_draft(edits.add_endpoints(files, network, rows.endpoints))
-    findings = edits.findings_of_rows(session, rows, network, draft)
+    known = asking.readable_allocations(session)
+    findings = edits.findings_of_rows(session, rows, network, draft, known)
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")
         raise InvalidIntent(edits.in_order_of_lines(findings))
@@ -316,5 +317,5 @@ def _add_many(
     )
     done = f"added {plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
-        edits.write(draft)
+        findings += edits.write(draft)
     _report(draft, findings, done, following, dry_run, form)

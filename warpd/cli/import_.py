@@ -78,13 +78,14 @@ def import_(
     draft, found, read = _checked(
         session, found, lambda some: _drafted(main, file, some, source.name), skip_broken
     )
+    lost: tuple[Finding, ...] = ()
     if not dry_run:
         _write_keys(folder, found)
-        write(draft)
+        lost = write(draft)
     _report(
         draft,
         found,
-        (*found.findings, *(found.in_old_file(item) for item in read.warnings)),
+        (*found.findings, *(found.in_old_file(item) for item in read.warnings), *lost),
         dry_run,
         form,
     )

@@ -21,6 +21,7 @@ from warpd.service.views.render import finding_of
 from warpd.service.workspace import DEFAULT_SOCKET
 
 NEEDS_READ = "permission denied: membership in group warpd-read required"
+RIGHTS = "root and the group warpd may change, the group warpd-read may look"
 TIMEOUT_S = 130.0
 CONNECT_S = 5.0
 
@@ -195,7 +196,7 @@ class AnsweredInvalid(Answered, InvalidIntent):
 
 def _nobody(failure: Exception) -> WarpError:
     if isinstance(failure, PermissionError):
-        hint = "root may do it; a new membership counts from the next login"
+        hint = f"{RIGHTS}; a new membership counts from the next login"
         return WarpError(NEEDS_READ, code="not-permitted", who="operator", hint=hint)
     why = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
     hint = "is warpd running? `systemctl status warpd`; root can look without it"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from warpd import naming
 from warpd.allocation.model import Allocations
@@ -37,6 +37,10 @@ from warpd.service.views.advice import (
 from warpd.service.views.overview import CONNECTED_S
 from warpd.store import export_log
 from warpd.store.state_folder import Store
+
+LOOKED_AT_BY: Final = (
+    "root may look; for members of the groups warpd-read and warpd a running warpd does it"
+)
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -77,9 +81,7 @@ def examine(
         observed = observe(kernel)
         dump = kernel.dump(ROOT, intent.gateway.uplink if intent else "auto")
     except (DumpError, OSError) as failure:
-        fault = Check(
-            "kernel", "fail", str(failure), "run as root; the kernel needs netlink and nf_tables"
-        )
+        fault = _unseen(str(failure))
         return [*_conditions(current(None, False)), *_yaml(intent), _rights(), fault]
     finally:
         kernel.close()
@@ -135,8 +137,15 @@ def _yaml(intent: Intent | None) -> Iterator[Check]:
 
 def _rights() -> Check:
     if os.geteuid() == 0:
-        return Check("rights", "ok", "running as root")
-    return Check("rights", "warn", "not root: some things cannot be seen", "run it with sudo")
+        return Check("rights", "ok", "this machine is looked at with the rights of root")
+    return Check("rights", "warn", "not root, and warpd does not answer", LOOKED_AT_BY)
+
+
+def _unseen(why: str) -> Check:
+    """The kernel cannot be looked at; without the rights of root nothing is wrong with it."""
+    if os.geteuid() == 0:
+        return Check("kernel", "fail", why, "the kernel needs netlink and nf_tables")
+    return Check("kernel", "fail", f"not looked at: {why}", LOOKED_AT_BY)
 
 
 def _kernel() -> Check:

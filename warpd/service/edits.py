@@ -553,17 +553,28 @@ def _decoded(raw: bytes) -> tuple[bytes, str]:
 # -- checking and writing
 
 
-def checked(session: Session, draft: Draft) -> tuple[Finding, ...]:
+def checked(
+    session: Session, draft: Draft, previous: Allocations | None = None
+) -> tuple[Finding, ...]:
     """Return the warnings of the whole intent together with the draft.
+
+    Args:
+        session: the files.
+        draft: what would be written.
+        previous: the allocations, where those on the disk cannot be read.
 
     Raises:
         InvalidIntent: the YAML would be invalid.
     """
-    return session.read({draft.file: draft.new}).warnings
+    return session.read({draft.file: draft.new}, previous=previous).warnings
 
 
 def findings_of_rows(
-    session: Session, rows: Roster, network: str, draft: Draft | None
+    session: Session,
+    rows: Roster,
+    network: str,
+    draft: Draft | None,
+    previous: Allocations | None = None,
 ) -> list[Finding]:
     """Return everything that is wrong with rows of a CSV file, at its place in that file.
 
@@ -574,11 +585,12 @@ def findings_of_rows(
         rows: what the CSV file holds.
         network: the one that its endpoints go to.
         draft: the YAML with the sound rows; None where there are none.
+        previous: as for `checked`.
     """
     findings = list(rows.findings)
     if draft is not None:
         try:
-            more: Sequence[Finding] = checked(session, draft)
+            more: Sequence[Finding] = checked(session, draft, previous)
         except InvalidIntent as failure:
             more = failure.findings
         findings += [rows.relocate(item, network) for item in more]
@@ -594,16 +606,23 @@ def _place(finding: Finding) -> tuple[str, int]:
     return (finding.where.file, finding.where.line) if finding.where else ("", 0)
 
 
-def write(draft: Draft) -> None:
+def write(draft: Draft) -> tuple[Finding, ...]:
     """Write the draft, unless the file was changed meanwhile.
+
+    Returns:
+        A warning where the file could not keep its owner or group.
 
     Raises:
         WarpError: the file could not be written, or was changed.
     """
     if draft.old is None:
         create(draft.file, draft.new, 0o644)
-    else:
-        replace(draft.file, draft.old, draft.new)
+        return ()
+    lost = replace(draft.file, draft.old, draft.new)
+    if not lost:
+        return ()
+    hint = "root can give it back with chown and chmod; until then findings do not quote its lines"
+    return (Finding("owner-lost", str(draft.file), lost, hint, "warning"),)
 
 
 def diff_text(draft: Draft, context: int = 3) -> str:

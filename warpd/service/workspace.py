@@ -343,7 +343,10 @@ def require_root(what: str) -> None:
     """
     if os.geteuid() != 0:
         raise WarpError(
-            f"{what} needs root", code="not-root", who="operator", hint="run it again with sudo"
+            f"{what} needs root",
+            code="not-root",
+            who="operator",
+            hint="run it again with sudo; no group permits it",
         )
 
 

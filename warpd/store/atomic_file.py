@@ -19,18 +19,23 @@ from pathlib import Path
 from warpd.errors import Busy, WarpError
 
 
-def replace(path: Path, old: bytes, new: bytes) -> None:
+def replace(path: Path, old: bytes, new: bytes) -> str:
     """Put `new` where `old` was read; behind a symbolic link, where that leads.
+
+    Owner, group and mode stay, as far as the kernel lets this user keep them.
+
+    Returns:
+        What could not be kept; "" where all was.
 
     Raises:
         Busy: the file holds something else than `old` by now.
-        WarpError: it cannot be written, or not with the owner that it has.
+        WarpError: it cannot be written.
     """
     target = Path(os.path.realpath(path))
     with told(target), _folder(target.parent) as folder:
         _refuse_changed(target, old)
         was = os.stat(target)
-        beside = _beside(target, new, stat.S_IMODE(was.st_mode), was, target)
+        beside, lost = _beside(target, new, stat.S_IMODE(was.st_mode), was, target)
         try:
             _refuse_changed(
                 target, old
@@ -40,6 +45,7 @@ def replace(path: Path, old: bytes, new: bytes) -> None:
             os.unlink(beside)
             raise
         os.fsync(folder)
+    return lost
 
 
 def create(path: Path, new: bytes, mode: int) -> None:
@@ -49,7 +55,7 @@ def create(path: Path, new: bytes, mode: int) -> None:
         WarpError: it is there, or cannot be written.
     """
     with told(path), _folder(path.parent) as folder:
-        beside = _beside(path, new, mode, None, None)
+        beside, _lost = _beside(path, new, mode, None, None)
         try:
             os.link(beside, path)  # fails where rename would replace
         finally:
@@ -134,11 +140,12 @@ def _refuse_changed(path: Path, old: bytes) -> None:
 
 def _beside(
     path: Path, data: bytes, mode: int, owner: os.stat_result | None, like: Path | None
-) -> Path:
-    """A synced file next to `path`, ready to take its place.
+) -> tuple[Path, str]:
+    """A synced file next to `path`, ready to take its place; and what of `owner` it has not.
 
     Never readable by more people than that one.
     """
+    lost = ""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(beside)  # of a crash
@@ -148,7 +155,7 @@ def _beside(
             file.write(data)
             file.flush()
             if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(fd, owner.st_uid, owner.st_gid)
+                mode, lost = _give(fd, owner, mode)
             if like is not None:
                 _copy_attributes(like, fd)
             os.fchmod(fd, mode)
@@ -156,7 +163,29 @@ def _beside(
     except BaseException:
         os.unlink(beside)
         raise
-    return beside
+    return beside, lost
+
+
+def _give(fd: int, owner: os.stat_result, mode: int) -> tuple[int, str]:
+    """Give a new file to an owner and a group, or to the group alone.
+
+    Only root may give files away; others may give them to groups that they are in (chown(2)). Where
+    the group cannot be kept, another one must not get its rights.
+
+    Returns:
+        The mode that the file may have, and what could not be kept.
+    """
+    lost = f"it belongs to uid {os.geteuid()} now (it was uid {owner.st_uid}'s)"
+    with contextlib.suppress(PermissionError):
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+        return mode, ""
+    with contextlib.suppress(PermissionError):
+        os.fchown(fd, -1, owner.st_gid)
+        return mode, lost
+    return (
+        mode & ~stat.S_IRWXG,
+        f"{lost}, and its group (gid {owner.st_gid}) has no rights any more",
+    )
 
 
 def _copy_attributes(like: Path, fd: int) -> None:

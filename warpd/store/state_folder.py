@@ -610,7 +610,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as failure:
         hint = (
-            "run it as root, or name another folder with --state-dir"
+            "root may read and write it; members of the groups warpd-read and warpd do what"
+            " warpctl asks warpd (status, plan, apply), or name another folder with --state-dir"
             if failure.errno == errno.EACCES
             else ""
         )
