@@ -18,20 +18,20 @@ from typing import Annotated, Any
 
 import typer
 
+from warpd.allocation.suspensions import Name, first_names
 from warpd.cli import names, output
 from warpd.cli.app import Output, endpoint_app
 from warpd.cli.output import Format
 from warpd.clients import DEFAULT, FORMATS, qr
-from warpd.clients.current import known_as
 from warpd.clients.files import split
-from warpd.errors import WarpError
+from warpd.errors import InvalidIntent, WarpError
 from warpd.intent.types import natural
 from warpd.kernel.api import DumpError
 from warpd.kernel.state import ROOT, Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
 from warpd.service.exports import ExportedConfig, ExportRequest, export, refuse
-from warpd.service.queries import split_name
+from warpd.service.queries import known_endpoint, split_name
 from warpd.service.views.render import VERSION
 from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session, live_kernel
@@ -87,22 +87,40 @@ def config(
     It contains the endpoint's private key: treat it as a password.
     """
     session: Session = context.obj
+    pattern = _pattern(name, every)
+    if history:
+        _history(session, *_on_record(session, name or ""), form)
+        return
+    if diff != NOTHING:
+        _diff(session, *_on_record(session, name or ""), diff, form)
+        return
     read = session.read()
     target = session.target(read, create=False)
-    pattern = _pattern(name, every)
     if pattern is not None:
         _many(session, read, matching(target, pattern), Bulk(style, lan_port, out), form)
         return
     network, endpoint = split_name(target, name or "")
-    known = known_as(target, network, endpoint)
-    if history:
-        _history(session, (network, endpoint), known, form)
-    elif diff != NOTHING:
-        _diff(session, (network, endpoint), known, diff, form)
-    else:
-        drawn = qr_ or qr_file is not None
-        request = ExportRequest(network, endpoint, style, lan_port, drawn)
-        _one(session, read, request, Destination(out, qr_, qr_file))
+    drawn = qr_ or qr_file is not None
+    request = ExportRequest(network, endpoint, style, lan_port, drawn)
+    _one(session, read, request, Destination(out, qr_, qr_file))
+
+
+def _on_record(session: Session, text: str) -> tuple[Name, Name]:
+    """Return an endpoint's name, and the name under which its versions are kept.
+
+    Only the state folder is needed: neither a valid YAML nor the master secret. A valid YAML tells
+    of renames that are not applied yet.
+
+    Raises:
+        WarpError: there is no such endpoint, or the state folder cannot be read.
+    """
+    try:
+        allocations = session.read().allocations
+    except InvalidIntent:
+        allocations = session.store.read_allocations()
+    names = {name: tuple(network.endpoints) for name, network in allocations.networks.items()}
+    network, endpoint = known_endpoint(names, text)
+    return (network, endpoint), first_names(allocations, network, endpoint)
 
 
 def _pattern(name: str | None, every: bool) -> str | None:
