@@ -304,8 +304,9 @@ def _foreign(
 def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Iterator[Check]:
     """Check that no other program has a port of a network that is to be up."""
     bound = {item.port for item in state if isinstance(item, WireguardDevice)}
+    networks = {item.port: name for name, item in allocations.networks.items()}
     for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - bound).items():
-        warning = port_warning(port, who)
+        warning = port_warning(port, who, networks[port])
         yield Check("port", "fail", warning["message"], warning["hint"])
 
 

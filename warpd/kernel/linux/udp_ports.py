@@ -35,7 +35,7 @@ def holder(inode: int) -> str:
 
 def taken(ports: Collection[int]) -> dict[int, str]:
     """Return the ports in `ports` that are bound, each with its process (see `holder`)."""
-    bound = bound_ports()
+    bound = bound_ports() if ports else {}
     return {port: holder(bound[port]) for port in sorted(ports) if port in bound}
 
 

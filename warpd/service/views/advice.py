@@ -148,16 +148,16 @@ def uncertain_chains(
     return sorted(chains)
 
 
-def port_warning(port: int, who: str) -> Warning:
+def port_warning(port: int, who: str, network: str) -> Warning:
     """Return the warning that another program listens on a port of a network.
 
     Args:
         port: the UDP port.
         who: the program; "" where it is not known.
+        network: the name of the network.
     """
     text = (
-        f"UDP port {port} is taken by {who or 'another program'}: the network that has it cannot"
-        " come up"
+        f"UDP port {port} is taken by {who or 'another program'}: network {network} cannot come up"
     )
     return {"message": text, "hint": "stop that program, or give the network another `port`"}
 

@@ -187,18 +187,24 @@ def warnings_of(found: PlannedRun, read: LoadedIntent) -> list[dict[str, str]]:
     return [*own, *host_warnings(found.observed.host, read.allocations, read.intent)]
 
 
-def ports_to_open(found: PlannedRun) -> list[int]:
-    """Return the UDP ports that this plan binds and that no device of ours has now."""
+def ports_to_open(found: PlannedRun) -> dict[int, str]:
+    """Return the UDP ports that this plan binds and that no device of ours has now, each with its
+    network.
+    """
     bound = {item.port for item in found.observed.state if isinstance(item, WireguardDevice)}
-    subjects = (step.change.after for step in found.plan.steps)
-    wanted = {item.port for item in subjects if isinstance(item, WireguardDevice)}
-    return sorted(wanted - bound - {0})
+    return {
+        step.change.after.port: step.network
+        for step in found.plan.steps
+        if isinstance(step.change.after, WireguardDevice)
+        and step.change.after.port not in bound | {0}
+    }
 
 
 def taken_ports(found: PlannedRun) -> list[dict[str, str]]:
     """Warn of each port that the plan binds and another program has; the kernel will refuse it."""
-    taken = udp_ports.taken(ports_to_open(found))
-    return [port_warning(port, who) for port, who in taken.items()]
+    wanted = ports_to_open(found)
+    taken = udp_ports.taken(wanted)
+    return [port_warning(port, who, wanted[port]) for port, who in taken.items()]
 
 
 def exit_code_of(result: dict[str, Any]) -> int:
@@ -253,7 +259,8 @@ def status_data(
 ) -> dict[str, Any]:
     """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
     data = status_json(target, found, int(time.time()))
-    data["warnings"] = list(host_warnings(found.observed.host, read.allocations, read.intent))
+    host = host_warnings(found.observed.host, read.allocations, read.intent)
+    data["warnings"] = [*host, *taken_ports(found)]
     data["quarantine"] = quarantine_json(read.quarantine)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,13 @@ from warpd.errors import Finding, WarpError
 from warpd.kernel.state import Host
 from warpd.networks.resolved import permitted_on
 from warpd.reconcile.engine import Target
+from warpd.reconcile.incremental import planned_run
 from warpd.service.views.render import Paint, outlook_lines, quarantine_lines
+from warpd.service.views.report import status_data
 from warpd.service.views.status import quarantine_json
 from warpd.service.workspace import Session
 from warpd.store.state_folder import Store
+from warpd.testing.fake_kernel import FakeKernel
 
 HOST = Host(uplink_addresses=("203.0.113.1",))
 
@@ -191,3 +195,19 @@ def test_the_kernel_gets_only_a_new_alias_when_a_network_is_renamed() -> None:
             if getattr(was, item.name) != getattr(now, item.name)
         }  # type: ignore[arg-type]
         assert fields <= {"alias", "peer_alias", "label"}, fields
+
+
+def test_status_says_which_program_has_the_port_of_a_network(tmp_path: Path) -> None:
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        document = {"version": 1, "networks": {"web": world.network(1, port=port)}}
+        (tmp_path / "warp.yaml").write_text(json.dumps(document))
+        read = session.read()
+        target = session.target(read, create=False)
+        found = planned_run(FakeKernel(), target)
+        [warning] = status_data(session, read, target, found)["warnings"]
+    assert warning["message"].startswith(f"UDP port {port} is taken by ")
+    assert warning["message"].endswith(": network web cannot come up")
+    assert status_data(session, read, target, found)["warnings"] == [], "it was given back"
