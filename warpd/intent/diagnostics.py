@@ -84,6 +84,13 @@ def conflict(found: MarkedConflict, source: Source) -> Finding:
     )
 
 
+def marker(line: int, source: Source) -> Finding:
+    """Return the finding for a line of a conflict that is not there as a whole."""
+    text = "this line is a marker of a git conflict: the merge was not finished"
+    hint = "remove the line, and keep what is right of both sides of the merge"
+    return Finding("merge-conflict", "", text, hint, "error", where_of(source, (line - 1, 0)))
+
+
 def syntax_problem(flaw: SyntaxProblem, source: Source) -> Finding:
     return Finding(
         flaw.code,

@@ -27,6 +27,7 @@ from warpd.intent.diagnostics import (
     conflict,
     in_order,
     is_endpoint,
+    marker,
     misplaced_key,
     network_twice,
     path_of,
@@ -45,7 +46,7 @@ from warpd.intent.ownership import why_hidden
 from warpd.intent.source import SourceSettings
 from warpd.intent.sources import pointer_model
 from warpd.intent.validation import check
-from warpd.yamlfile.conflict_markers import conflicts
+from warpd.yamlfile.conflict_markers import conflicts, markers
 from warpd.yamlfile.parser import PositionedDict as Branch
 from warpd.yamlfile.parser import read_text, read_tree
 from warpd.yamlfile.sections import NetworkSection, ReadSection, read_section, read_sections
@@ -281,7 +282,8 @@ def read_source(file: Path, raw: bytes) -> tuple[Source, list[Finding]]:
         return source, [conflict(found, source) for found in open_merges]
     read = read_tree(text)
     source = Source(str(file), raw, read.value)
-    return source, [syntax_problem(flaw, source) for flaw in read.flaws]
+    left = [marker(line, source) for line in markers(text)] if read.flaws else []
+    return source, left or [syntax_problem(flaw, source) for flaw in read.flaws]
 
 
 def _joined(sources: list[Source]) -> tuple[dict[str, Any], dict[str, int], list[Finding]]:

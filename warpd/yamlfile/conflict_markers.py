@@ -41,6 +41,19 @@ def conflicts(text: str) -> list[MarkedConflict]:
     return out
 
 
+def markers(text: str) -> list[int]:
+    """Return the lines that look like a marker, counted from 1.
+
+    No line of a sound YAML in block style begins so, but in a quoted text of several lines.
+    """
+    kinds = (_BEGINS, _BASE, _MIDDLE, _ENDS)
+    return [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if any(kind.match(line) for kind in kinds)
+    ]
+
+
 def sides(text: str) -> tuple[str, str]:
     """Return (our side, their side) of a text with conflict markers.
 

@@ -43,6 +43,24 @@ def test_markers_in_the_yaml_are_named_at_their_line(tmp_path: Path) -> None:
     assert "ends at line 7" in found.message
 
 
+@pytest.mark.parametrize("mark", ["<<<<<<< HEAD", "<<<<<<<", "=======", ">>>>>>> x", "||||||| 1"])
+def test_a_marker_that_is_left_alone_is_named_at_its_line(tmp_path: Path, mark: str) -> None:
+    yaml = tmp_path / "warp.yaml"
+    yaml.write_text(f"version: 1\nnetworks:\n{mark}\n  a: {{type: l2-mesh}}\n")
+    with pytest.raises(InvalidIntent) as caught:
+        Session(yaml, tmp_path / "state").read()
+    (found,) = caught.value.findings
+    assert found.code == "merge-conflict" and found.where is not None and found.where.line == 3
+    assert "marker of a git conflict" in found.message
+
+
+def test_a_text_that_is_sound_yaml_has_no_conflict(tmp_path: Path) -> None:
+    yaml = tmp_path / "warp.yaml"
+    text = "  a:\n    type: l2-mesh\n    description: |\n      <<<<<<< x\n      ======="
+    yaml.write_text(f"version: 1\nnetworks:\n{text}\n# <<<<<<< y\n")
+    assert Session(yaml, tmp_path / "state").read().intent.networks["a"].description
+
+
 def locked(folder: Path, text: str) -> str:
     """The lock that a YAML leads to on a gateway without a past."""
     folder.mkdir()
