@@ -51,6 +51,26 @@ table inet filter {
 }
 END
 """
+# At hooks other than input and forward, and a forward chain that lets some sources through.
+ELSEWHERE = """nft -f - <<'END'
+table netdev edge {
+  chain in { type filter hook ingress device "eth0" priority -500; policy accept; udp dport 51820 drop; }
+  chain out { type filter hook egress device "eth0" priority 0; policy accept; udp sport 51820 drop; }
+}
+table inet hosts {
+  chain raw { type filter hook prerouting priority raw; policy accept; udp dport 51821 drop; }
+  chain pre { type filter hook prerouting priority mangle; policy accept; iifname "wg-*" drop; iifname "dn-*" drop; }
+  chain output { type route hook output priority mangle; policy drop; tcp dport 53 accept; }
+  chain post { type filter hook postrouting priority mangle; policy accept; oifname "eth0" ip saddr { 10.0.0.0/8, 198.18.0.0/15 } drop; }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    ip saddr 192.168.0.0/16 accept
+    reject
+  }
+}
+END
+"""
 
 
 def host(kernel: LiveKernel) -> Host:
@@ -72,6 +92,23 @@ def test_what_is_refused_is_said_and_the_hint_helps(gateway: LiveKernel, rules: 
         "what clients send to UDP port" in found[0]["message"],
         "what clients send of a, v" in found[1]["message"],
     ] == [True] * 2
+    for warning in found:
+        for command in warning["hint"].splitlines()[1:]:
+            sh(command.replace("{", "'{").replace("}", "}'"))
+    assert warnings(gateway) == []
+    assert uncertain_chains(host(gateway), TARGET.allocations, TARGET.intent) == []
+
+
+def test_what_is_dropped_elsewhere_is_said_and_the_hint_helps(gateway: LiveKernel) -> None:
+    sh(ELSEWHERE)
+    found = warnings(gateway)
+    named = sorted(warning["message"].split()[1:4] for warning in found)
+    chains = ("forward", "output", "post", "pre", "raw")
+    assert named == [
+        *(["inet", "hosts", chain] for chain in chains),
+        ["netdev", "edge", "in"],
+        ["netdev", "edge", "out"],
+    ]
     for warning in found:
         for command in warning["hint"].splitlines()[1:]:
             sh(command.replace("{", "'{").replace("}", "}'"))

@@ -289,8 +289,11 @@ class DivertingRoute:
 class ForeignChain:
     """An nftables chain of another program.
 
-    `hook` is "" for one that others jump to; `complete` is false for one that was too large to
-    read. `rules` are the expressions of each rule as JSON (libnftables-json(5)).
+    - `hook`: "" for one that others jump to.
+    - `rules`: the expressions of each rule as JSON (libnftables-json(5)).
+    - `complete`: false for one that was too large to read.
+    - `priority`: of a base chain.
+    - `devices`: the links of a base chain at the hook ingress or egress.
     """
 
     family: str
@@ -300,6 +303,8 @@ class ForeignChain:
     policy: str = "accept"
     rules: tuple[str, ...] = ()
     complete: bool = True
+    priority: int = 0
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,11 +290,11 @@ def _foreign(
     for warning in warnings:
         yield Check("firewall", "warn", warning["message"], warning["hint"])
     connected = connected_ports(traffic, allocations, int(time.time()))
-    unclear = [] if warnings else uncertain_chains(host, allocations, intent, connected)
+    unclear = uncertain_chains(host, allocations, intent, connected)
     for chain in unclear:
         text = (
-            f"chain {chain} (not ours) may drop what clients send: warpd cannot evaluate one of"
-            " its rules"
+            f"chain {chain} (not ours) may drop what clients send, or the answers to them: warpd"
+            " cannot evaluate one of its rules"
         )
         yield Check("firewall", "warn", text, "see whether handshakes arrive: `warpctl status`")
     if not warnings and not unclear:

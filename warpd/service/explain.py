@@ -19,11 +19,12 @@ from warpd.kernel.kinds.link import WireguardLink
 from warpd.kernel.kinds.route import RTN_UNICAST, TABLE_MAIN, Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.wireguard import WireguardPeer
-from warpd.kernel.nftables.foreign_rules import Probe, judge
+from warpd.kernel.nftables.foreign_rules import Probe
 from warpd.kernel.nftables.simulator import ACCEPT, MASQUERADE, Packet, Ruleset, Verdict
 from warpd.kernel.state import ROOT, EgressLink, Host, KernelObject, State
 from warpd.networks.peer_keys import public_key_of
 from warpd.reconcile.engine import Target
+from warpd.service.views import packet_paths
 
 Protocol = Literal["tcp", "udp", "icmp"]
 NO_RULE: Final = ("policy", "")  # verdicts that no rule but the policy of a chain has given
@@ -285,12 +286,21 @@ def _foreign(host: Host, packet: Packet) -> Iterator[Stage]:
     protocol: str = packet.protocol
     if packet.protocol == "icmp" and packet.version == 6:
         protocol = "ipv6-icmp"
-    probe = Probe("forward", packet.version, packet.iif, packet.oif, protocol, packet.port or None)
-    for found in judge(host.foreign_rules, probe):
+    probe = Probe(
+        "forward",
+        packet.version,
+        packet.iif,
+        packet.oif,
+        protocol,
+        packet.port or None,
+        source=ip_network(packet.source),
+        target=ip_network(packet.target),
+    )
+    for found in packet_paths.verdicts(host, packet_paths.of_sent([probe], [packet.iif])):
         name = f"{found.chain.family} {found.chain.table} {found.chain.name}"
         if found.end == "dropped":
             yield Stage("host", f"chain {name} (not ours) drops it (see `warpctl doctor`)", False)
-        elif found.end == "unknown":
+        elif found.by_default:
             text = f"chain {name} (not ours) has rules that warpd cannot evaluate: it may drop it"
             yield Stage("host", text)
 

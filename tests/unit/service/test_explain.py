@@ -10,7 +10,7 @@ import dataclasses
 import pytest
 
 from tests import world
-from warpd.kernel.state import EgressLink, Host, RangeRoute, State
+from warpd.kernel.state import EgressLink, ForeignChain, ForeignRules, Host, RangeRoute, State
 from warpd.reconcile.engine import Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.explain import Stage, explain, passes, question_of
@@ -142,3 +142,15 @@ def test_the_link_by_which_the_host_leads_there_decides(mode: str) -> None:
     assert "no route of the host" in last(RangeRoute(target), "eth0")
     assert "does not forward" in last(RangeRoute(target, (), "eth0", by_default=True))
     assert "its source becomes" in last(RangeRoute(target, (), "eth0", by_default=True), "eth0")
+
+
+@pytest.mark.parametrize("hook", ["prerouting", "forward", "postrouting", "egress"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_foreign_chain_at_any_hook_of_the_way_out_is_named(mode: str, hook: str) -> None:
+    state, host = SEEN[mode]
+    strict = ForeignChain("inet", "edge", "strict", hook, "drop", devices=("eth0",))
+    closed = dataclasses.replace(host, foreign_rules=ForeignRules((strict,)))
+    question = question_of(TARGETS[mode], f"{mode[0]}-web", "e1", "198.51.100.7", "tcp", 443)
+    stages = explain(state, closed, question)
+    assert not passes(stages)
+    assert [stage for stage in stages if "inet edge strict (not ours) drops it" in stage.what]

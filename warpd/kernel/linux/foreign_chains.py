@@ -16,11 +16,32 @@ from warpd.kernel.state import ForeignChain, ForeignRules, ForeignSet
 CHAINS_MAX: Final = 200  # in all tables together; a host with Kubernetes has thousands
 RULES_MAX: Final = 2000  # in one chain
 ELEMENTS_MAX: Final = 2000  # in one set; a list of blocked addresses may have a million
-HOOKS: Final = ("input", "forward")
-FAMILIES: Final = ("ip", "ip6", "inet")
+HOOKS: Final = (
+    "ingress",
+    "prerouting",
+    "input",
+    "forward",
+    "output",
+    "postrouting",
+    "egress",
+)
+HOOKS_OF_LINKS: Final = ("ingress", "egress")
+FAMILIES: Final = ("ip", "ip6", "inet", "netdev")
+TYPES: Final = ("filter", "route")  # not nat: its chains translate, and are many with Kubernetes
 _STATE = re.compile(r"\bct state (!= )?([a-z,]+)")
+_DEVICES = re.compile(r"\bdevices? (?:= \{)?([^};]*?)\}? priority ")
 _HANDLE = re.compile(r"# handle (\d+)$")
-_STATE_MATCHES: Final = frozenset({"conntrack", "state"})
+_TYPE = re.compile(r"\bfib daddr type (!= )?([a-z]+)")
+_PORTS = re.compile(r"\bdport (!= )?\{? ?([0-9, -]*[0-9])")
+_CONNECTION: Final = (_STATE, {"ct": {"key": "state"}})
+_DESTINATION: Final = (_TYPE, {"fib": {"result": "type", "flags": ["daddr"]}})
+# By name: what an xt match looks for in the text output, and the left side that it stands for.
+_READ_AS: Final[Mapping[str, tuple[re.Pattern[str], dict[str, Any]]]] = {
+    "conntrack": _CONNECTION,
+    "state": _CONNECTION,
+    "addrtype": _DESTINATION,
+    "multiport": (_PORTS, {"payload": {"protocol": "th", "field": "dport"}}),
+}
 Name = tuple[str, str, str]  # family, table, name
 
 
@@ -75,7 +96,7 @@ def _base_chains(context: Any) -> Iterator[dict[str, Any]]:
         if (
             item.get("hook") in HOOKS
             and item["family"] in FAMILIES
-            and item.get("type") == "filter"
+            and item.get("type") in TYPES
             and not ours
         ):
             yield item
@@ -87,14 +108,16 @@ def _name(item: Mapping[str, Any]) -> Name:
 
 def _chain(context: Any, name: Name, item: Mapping[str, Any]) -> ForeignChain:
     hook, policy = str(item.get("hook", "")), str(item.get("policy", "accept"))
+    priority = int(item.get("prio", 0))
+    devices = tuple(_devices(context, name)) if hook in HOOKS_OF_LINKS else ()
     listed = _ask(context, "list chain " + " ".join(name))
     rules = [entry["rule"] for entry in listed if "rule" in entry]
     if not listed or len(rules) > RULES_MAX:
         return ForeignChain(*name, hook, policy, complete=False)
-    if any(_has_state_match(rule) for rule in rules):
+    if any(_untold(rule) for rule in rules):
         rules = list(_translated(context, name, rules))
     texts = tuple(json.dumps(_without_counts(rule["expr"])) for rule in rules)
-    return ForeignChain(*name, hook, policy, texts)
+    return ForeignChain(*name, hook, policy, texts, priority=priority, devices=devices)
 
 
 def _without_counts(expressions: list[Any]) -> list[Any]:
@@ -102,37 +125,63 @@ def _without_counts(expressions: list[Any]) -> list[Any]:
     return [each for each in expressions if isinstance(each, dict) and "counter" not in each]
 
 
-def _has_state_match(rule: Mapping[str, Any]) -> bool:
-    return any(_is_state_match(expression) for expression in rule["expr"])
-
-
-def _is_state_match(expression: Mapping[str, Any]) -> bool:
-    xt = expression.get("xt")
-    return isinstance(xt, dict) and xt.get("type") == "match" and xt.get("name") in _STATE_MATCHES
+def _untold(rule: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the xt matches of a rule of which the JSON output has the name alone."""
+    matches = [each["xt"] for each in rule["expr"] if isinstance(each.get("xt"), dict)]
+    return [each for each in matches if each.get("type") == "match" and each["name"] in _READ_AS]
 
 
 def _translated(context: Any, name: Name, rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rules with the connection states of iptables' xt matches.
+    """Yield the rules with the states, address types and ports of iptables' xt matches.
 
-    The JSON output does not contain these states; they are taken from the text output.
+    The JSON output does not contain these; they are taken from the text output.
     """
     texts = _texts(context, name)
     for rule in rules:
-        found = _STATE.search(texts.get(rule.get("handle", 0), ""))
-        if found is None or not _has_state_match(rule):
-            yield rule
-            continue
-        states = {
-            "op": "!=" if found[1] else "in",
-            "left": {"ct": {"key": "state"}},
-            "right": found[2].split(","),
-        }
-        kept = [each for each in rule["expr"] if not _is_state_match(each)]
-        yield {**rule, "expr": [{"match": states}, *kept]}
+        told = dict[str, dict[str, Any]]()
+        for match in _untold(rule):
+            pattern, left = _READ_AS[match["name"]]
+            found = pattern.search(texts.get(rule.get("handle", 0), ""))
+            if found is not None:
+                told[match["name"]] = _match(left, found)
+        yield {**rule, "expr": [told.get(_xt_name(each), each) for each in rule["expr"]]}
+
+
+def _match(left: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:
+    members = [_member(text.strip()) for text in found[2].split(",")]
+    return {"match": {"op": "!=" if found[1] else "in", "left": left, "right": members}}
+
+
+def _member(text: str) -> Any:
+    """Return a word, a port or a range of ports as in the JSON output."""
+    low, _, high = text.partition("-")
+    if not low.isdecimal():
+        return text
+    return {"range": [int(low), int(high)]} if high else int(low)
+
+
+def _xt_name(expression: Mapping[str, Any]) -> str:
+    xt = expression.get("xt")
+    return str(xt["name"]) if isinstance(xt, dict) and xt.get("type") == "match" else ""
+
+
+def _devices(context: Any, name: Name) -> list[str]:
+    """Return the links of a chain at the hook ingress or egress.
+
+    The JSON output of nft 1.0 does not contain them; they are taken from the text output.
+    """
+    found = _DEVICES.search(_text(context, name))
+    return re.findall(r'[^\s,"]+', found[1]) if found is not None else []
 
 
 def _texts(context: Any, name: Name) -> dict[int, str]:
     """Return the rules of a chain as text, by handle."""
+    lines = ((line, _HANDLE.search(line)) for line in _text(context, name).splitlines())
+    return {int(found[1]): line for line, found in lines if found is not None}
+
+
+def _text(context: Any, name: Name) -> str:
+    """Return a chain as text with handles."""
     context.set_json_output(False)
     context.set_handle_output(True)
     try:
@@ -140,8 +189,7 @@ def _texts(context: Any, name: Name) -> dict[int, str]:
     finally:
         context.set_handle_output(False)
         context.set_json_output(True)
-    lines = ((line, _HANDLE.search(line)) for line in (output or "").splitlines())
-    return {int(found[1]): line for line, found in lines if found is not None}
+    return str(output or "")
 
 
 def _targets(chain: ForeignChain) -> Iterator[str]:

@@ -81,7 +81,7 @@ class Nft:
         return Refusal(errno.EINVAL, first.removeprefix("internal:0:0-0: "))
 
     def foreign_rules(self) -> ForeignRules:
-        """Return the foreign base chains at the hooks input and forward, and what they use.
+        """Return the foreign base chains at the hooks that our packets pass, and what they use.
 
         This includes the chains to which they jump and the sets that their rules name. A chain
         that cannot be listed, or that is too large, is marked as incomplete.

@@ -14,15 +14,40 @@ word for.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, Literal
 
 from warpd.kernel.state import ForeignChain, ForeignRules
 
 DEPTH_MAX: Final = 16  # NFT_JUMP_STACK_SIZE of the kernel
+Hook = Literal["ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"]
+Prefix = IPv4Network | IPv6Network
 Certainty = Literal["passes", "dropped", "unknown"]
+_LOWEST, _HIGHEST = -(1 << 31), 1 << 31  # bounds of priorities
+# By hook: chains of a lower priority see no connection yet, and take every packet for invalid
+# (nft_ct_get_eval() in net/netfilter/nft_ct.c).
+_CONNTRACK: Final[Mapping[str, int]] = {"ingress": _HIGHEST, "prerouting": -200, "output": -200}
+# By hook: chains from this priority on see the source after our source NAT, which is not known.
+_NAT_DONE: Final[Mapping[str, int]] = {"postrouting": 90, "egress": _LOWEST}
+# By hook: the link that a packet does not have there. Its name is "" for rules.
+_WITHOUT_LINK: Final[Mapping[str, str]] = {
+    "ingress": "oif",
+    "prerouting": "oif",
+    "input": "oif",
+    "output": "iif",
+}
+# By hook: the type of the route to the packet's destination.
+_TYPES: Final[Mapping[str, str]] = {"input": "local", "forward": "unicast"}
+# By IP version: the families of tables that see its packets.
+_FAMILIES: Final[Mapping[int, tuple[str, ...]]] = {
+    4: ("ip", "inet", "netdev"),
+    6: ("ip6", "inet", "netdev"),
+}
+_LINK_OF: Final[Mapping[str, str]] = {"ingress": "iif", "egress": "oif"}
 # Where a rule or a chain may lead: to an end, to the next rule, or to the end of its own chain.
 _ACCEPT, _DROP, _NEXT, _END = "accept", "drop", "next", "end"
 _IDLE: Final = frozenset(
@@ -87,25 +112,38 @@ LACKING: Final = _Lacking()
 class Probe:
     """A packet as far as it is known; empty strings and None stand for what is not.
 
-    `state` is that of conntrack: new or established. `version` is 4 or 6.
+    - `version`: 4 or 6.
+    - `state`: that of conntrack, new or established.
+    - `port`: the destination port.
+    - `source`: a range of addresses, before source NAT; `target`: a range of addresses. The
+      packet may have any address of the range.
     """
 
-    hook: Literal["input", "forward"]
+    hook: Hook
     version: int
     iif: str = ""
     oif: str = ""
     protocol: str = ""
     port: int | None = None
     state: str = "new"
+    source_port: int | None = field(default=None, kw_only=True)
+    source: Prefix | None = field(default=None, kw_only=True)
+    target: Prefix | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What one base chain does with a probe; `rule` says which rule drops it, "" for the policy."""
+    """What one base chain does with a probe.
+
+    - `rule`: which rule drops it, "" for the policy.
+    - `by_default`: the end is unknown, and a drop unless a rule that is not understood lets the
+      probe pass. A chain in which such a rule only picks out what it drops is not meant.
+    """
 
     chain: ForeignChain
     end: Certainty
     rule: str = ""
+    by_default: bool = False
 
 
 def judge(rules: ForeignRules, probe: Probe) -> Iterator[Judged]:
@@ -113,18 +151,52 @@ def judge(rules: ForeignRules, probe: Probe) -> Iterator[Judged]:
     overrule the drop of another.
     """
     for chain in rules.chains:
-        if chain.hook == probe.hook and chain.family in (
-            "inet",
-            f"ip{'' if probe.version == 4 else 6}",
-        ):
-            yield _Walk(rules, probe, (chain.family, chain.table)).base(chain)
+        if chain.hook == probe.hook and _sees(chain, probe):
+            yield _judged(rules, chain, _as_seen_by(chain, probe))
+
+
+def _judged(rules: ForeignRules, chain: ForeignChain, probe: Probe) -> Judged:
+    found = _Walk(rules, probe, chain).base(chain)
+    if found.end != "unknown":
+        return found
+    otherwise = _Walk(rules, probe, chain, passes_over_unknown=True).base(chain)
+    return dataclasses.replace(found, by_default=otherwise.end == "dropped")
+
+
+def _sees(chain: ForeignChain, probe: Probe) -> bool:
+    """Whether the probe passes this chain at its hook: its family, and its links if it has some."""
+    link = _LINK_OF.get(probe.hook)
+    has_link = link is None or any(_is(getattr(probe, link), name) for name in chain.devices)
+    return chain.family in _FAMILIES[probe.version] and has_link
+
+
+def _as_seen_by(chain: ForeignChain, probe: Probe) -> Probe:
+    """Return the probe as a chain of this priority sees it."""
+    if chain.priority < _CONNTRACK.get(probe.hook, _LOWEST):
+        return dataclasses.replace(probe, state="invalid")
+    if chain.priority >= _NAT_DONE.get(probe.hook, _HIGHEST):
+        return dataclasses.replace(probe, source=None)
+    return probe
 
 
 class _Walk:
-    """One probe's way through one table."""
+    """One probe's way through the table of a chain.
 
-    def __init__(self, rules: ForeignRules, probe: Probe, table: tuple[str, str]) -> None:
+    `passes_over_unknown`: what is not understood counts as not there; otherwise it may match or
+    not, and end anywhere.
+    """
+
+    def __init__(
+        self,
+        rules: ForeignRules,
+        probe: Probe,
+        base: ForeignChain,
+        passes_over_unknown: bool = False,
+    ) -> None:
+        table = (base.family, base.table)
         self._probe = probe
+        self._unknown_match = False if passes_over_unknown else None
+        self._unknown_ends = frozenset({_NEXT}) if passes_over_unknown else _ANYTHING | {_END}
         self._chains = {
             chain.name: chain for chain in rules.chains if (chain.family, chain.table) == table
         }
@@ -145,7 +217,7 @@ class _Walk:
         """Where a chain may lead; `next` stands for the rule after the jump that led here."""
         chain = self._chains.get(name)
         if chain is None or depth > DEPTH_MAX or not chain.complete:
-            return _ANYTHING
+            return self._unknown_ends
         ends: set[str] = set()
         for text in chain.rules:
             found = self._rule(json.loads(text), depth)
@@ -167,11 +239,14 @@ class _Walk:
                 found = self._verdict(kind, body, depth)
                 self._note_refusal(found, kind, body)
                 return found if certain else found | {_NEXT}
-            matches = self._match(body) if kind == "match" else None
+            matches = self._assumed(self._match(body) if kind == "match" else None)
             if matches is False:
                 return frozenset({_NEXT})
             certain = certain and matches is True
         return frozenset({_NEXT})
+
+    def _assumed(self, matches: bool | None) -> bool | None:
+        return self._unknown_match if matches is None else matches
 
     def _note_refusal(self, ends: frozenset[str], kind: str, body: Any) -> None:
         """Keep which rule was the first to drop the packet for certain."""
@@ -190,21 +265,21 @@ class _Walk:
             return ends if _NEXT not in ends else (ends - {_NEXT}) | {_END}
         if kind == "vmap":
             return self._mapped(body, depth)
-        return _ANYTHING | {_END}
+        return self._unknown_ends
 
     def _mapped(self, body: Mapping[str, Any], depth: int) -> frozenset[str]:
         """Where the verdict of a map may lead; all of them where it cannot be looked up."""
         elements = self._elements(body["data"])
         if elements is None:
-            return _ANYTHING | {_END}
+            return self._unknown_ends
         value = _value(body["key"], self._probe)
         if value is LACKING:
             return frozenset({_NEXT})
         ends: set[str] = set()
         for element in elements:
             if not isinstance(element, list) or len(element) != 2:
-                return _ANYTHING | {_END}
-            inside = None if value is UNKNOWN else _is(value, element[0])
+                return self._unknown_ends
+            inside = self._assumed(None if value is UNKNOWN else _is(value, element[0]))
             if inside is False:
                 continue
             [(kind, target)] = element[1].items()
@@ -281,37 +356,46 @@ def _value(left: Any, probe: Probe) -> Any:
     if not isinstance(left, dict) or len(left) != 1:
         return UNKNOWN
     [(kind, body)] = left.items()
-    if not isinstance(body, dict):
-        return UNKNOWN
-    if kind == "meta":
-        return _meta(str(body.get("key")), probe)
-    if kind == "ct" and body.get("key") == "state":
-        return probe.state
-    if kind == "payload" and "field" in body:
-        return _payload(str(body["protocol"]), str(body["field"]), probe)
-    return UNKNOWN
+    reader = _READERS.get(kind)
+    return reader(body, probe) if reader is not None and isinstance(body, dict) else UNKNOWN
 
 
-def _meta(key: str, probe: Probe) -> Any:
+def _ct(body: Mapping[str, Any], probe: Probe) -> Any:
+    """What is known of a connection; a new one has no status yet, such as that of a DNAT."""
+    known = {"state": probe.state, "status": "" if probe.state == "new" else UNKNOWN}
+    return known.get(str(body.get("key")), UNKNOWN)
+
+
+def _fib(body: Mapping[str, Any], probe: Probe) -> Any:
+    """The type of the route to the packet's destination."""
+    of_target = body.get("result") == "type" and "daddr" in body.get("flags", ())
+    return _TYPES.get(probe.hook, UNKNOWN) if of_target else UNKNOWN
+
+
+def _meta(body: Mapping[str, Any], probe: Probe) -> Any:
     ip = "ip" if probe.version == 4 else "ip6"
-    oif = LACKING if probe.hook == "input" else probe.oif or UNKNOWN
+    links: dict[str, Any] = {"iif": probe.iif or UNKNOWN, "oif": probe.oif or UNKNOWN}
+    links |= dict.fromkeys([_WITHOUT_LINK.get(probe.hook, "")], "")
+    iif, oif = links["iif"], links["oif"]
     known = {
-        "iif": probe.iif or UNKNOWN,
-        "iifname": probe.iif or UNKNOWN,
+        "iif": iif,
+        "iifname": iif,
         "oif": oif,
         "oifname": oif,
         "nfproto": f"ipv{probe.version}",
         "protocol": ip,
         "l4proto": _NUMBERS[probe.protocol] if probe.protocol else UNKNOWN,
     }
-    return known.get(key, UNKNOWN)
+    return known.get(str(body.get("key")), UNKNOWN)
 
 
-def _payload(protocol: str, field: str, probe: Probe) -> Any:
+def _payload(body: Mapping[str, Any], probe: Probe) -> Any:
     """A field of a header; LACKING where the packet has no such header."""
+    protocol, field = str(body.get("protocol")), str(body.get("field"))
     if protocol in ("ip", "ip6"):
         return _ip_field(protocol, field, probe)
-    port = UNKNOWN if probe.port is None or field != "dport" else probe.port
+    known = {"dport": probe.port, "sport": probe.source_port}.get(field)
+    port = UNKNOWN if known is None else known
     if protocol == "th":
         return port
     if (protocol not in _NUMBERS and protocol != "sctp") or not probe.protocol:
@@ -322,16 +406,38 @@ def _payload(protocol: str, field: str, probe: Probe) -> Any:
 def _ip_field(protocol: str, field: str, probe: Probe) -> Any:
     if (protocol == "ip6") != (probe.version == 6):
         return LACKING
-    tells_protocol = field in ("protocol", "nexthdr") and probe.protocol
-    return _NUMBERS[probe.protocol] if tells_protocol else UNKNOWN
+    protocol_number = _NUMBERS.get(probe.protocol)
+    known: dict[str, Any] = {
+        "saddr": probe.source,
+        "daddr": probe.target,
+        "protocol": protocol_number,
+        "nexthdr": protocol_number,
+    }
+    found = known.get(field)
+    return UNKNOWN if found is None else found
+
+
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any], Probe], Any]]] = {
+    "meta": _meta,
+    "ct": _ct,
+    "fib": _fib,
+    "payload": _payload,
+}
 
 
 def _is(value: Any, member: Any) -> bool | None:
     """Whether a known value is the member that a rule names; None where that is not understood."""
-    if isinstance(member, dict):
-        return _is_described(value, member)
     if member == "*":
         return True
+    if isinstance(member, dict) and "elem" in member:
+        return _is(value, member["elem"]["val"])
+    if isinstance(value, IPv4Network | IPv6Network):
+        return _is_within(value, member)
+    return _in_range(value, member) if isinstance(member, dict) else _is_word(value, member)
+
+
+def _is_word(value: Any, member: Any) -> bool | None:
+    """As `_is`, of a word or a number; a word may end in `*`."""
     if isinstance(value, str) and isinstance(member, int):
         return None  # a number where this knows only the word
     if isinstance(value, int) and isinstance(member, str):
@@ -341,15 +447,38 @@ def _is(value: Any, member: Any) -> bool | None:
     return bool(value == member)
 
 
-def _is_described(value: Any, member: Mapping[str, Any]) -> bool | None:
-    """As `_is`, of a member that is a range, or an element with what hangs on it."""
-    if "range" in member and isinstance(value, int):
-        return _in_range(value, member["range"])
-    if "elem" in member:
-        return _is(value, member["elem"]["val"])
-    return None
+def _in_range(value: Any, member: Mapping[str, Any]) -> bool | None:
+    """Whether a number is in the range that a rule names; None where it names something else."""
+    low, high = member.get("range", (None, None))
+    if not (isinstance(value, int) and isinstance(low, int) and isinstance(high, int)):
+        return None
+    return low <= value <= high
 
 
-def _in_range(value: int, ends: Any) -> bool | None:
-    low, high = ends
-    return low <= value <= high if isinstance(low, int) and isinstance(high, int) else None
+# -- addresses
+
+
+def _is_within(block: Prefix, member: Any) -> bool | None:
+    """Whether an address of a block is one that a rule names; None where only some are."""
+    try:
+        low, high = _addresses_of(member)
+    except ValueError:
+        return None
+    first, last = int(block.network_address), int(block.broadcast_address)
+    if last < low or high < first:
+        return False
+    return True if low <= first and last <= high else None
+
+
+def _addresses_of(member: Any) -> tuple[int, int]:
+    """Return the first and the last address that a rule names.
+
+    Raises:
+        ValueError: it names something else.
+    """
+    ends = [member, member]
+    if isinstance(member, dict):
+        prefix = "{addr}/{len}".format_map(member.get("prefix", {"addr": "", "len": ""}))
+        ends = member.get("range", [prefix, prefix])
+    low, high = (ip_network(str(end)) for end in ends)
+    return int(low.network_address), int(high.broadcast_address)

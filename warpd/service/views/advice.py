@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
-from warpd import naming
 from warpd.allocation.model import Allocations
-from warpd.intent.model import Gateway, Intent, Network, Resource
+from warpd.intent.model import Intent
 from warpd.intent.reserved import UPLINK_TABLE
-from warpd.intent.types import Range
-from warpd.kernel.nftables.foreign_rules import Certainty, Judged, Probe, judge
+from warpd.kernel.nftables.foreign_rules import Judged
 from warpd.kernel.state import ForeignChain, Host
-from warpd.networks.resolved import isolation_of
+from warpd.service.views import packet_paths
+from warpd.service.views.packet_paths import Kind, Passage
 from warpd.service.views.words import first_of
 
-# Packets of networks in namespaces come in by dn-<vcid>. Those of networks in VRFs come in by
-# vrf-<vcid>, and their answers leave by wg-<vcid>.
-LETS_THROUGH: Final = {
-    "forward": (
-        'nft insert rule {where} iifname {{ "dn-*", "vrf-*" }} accept\n'
-        'nft insert rule {where} oifname {{ "dn-*", "wg-*" }} ct state established,related accept'
-    ),
-    "input": "nft insert rule {where} udp dport {{ {ports} }} accept",
+Warning = dict[str, str]
+# The rules by which a foreign chain lets packets of a kind through, by kind and hook.
+REQUESTS: Final = "udp dport {{ {ports} }} accept"
+REPLIES: Final = "udp sport {{ {ports} }} accept"
+FORWARDED: Final = (
+    'iifname {{ "dn-*", "vrf-*" }} accept',
+    'oifname {{ "dn-*", "wg-*" }} ct state established,related accept',
+)
+LETS_THROUGH: Final[Mapping[tuple[Kind, str], tuple[str, ...]]] = {
+    ("request", "ingress"): (REQUESTS,),
+    ("request", "prerouting"): (REQUESTS,),
+    ("request", "input"): (REQUESTS,),
+    ("reply", "output"): (REPLIES,),
+    ("reply", "postrouting"): (REPLIES,),
+    ("reply", "egress"): (REPLIES,),
+    ("out", "prerouting"): ('iifname {{ "dn-*", "vrf-*", "wg-*" }} accept',),
+    ("out", "forward"): FORWARDED,
+    ("out", "postrouting"): ('iifname {{ "dn-*", "vrf-*" }} accept',),
+    ("back", "forward"): FORWARDED,
+    ("back", "postrouting"): ('oifname {{ "dn-*", "wg-*" }} accept',),
+}
+# Elsewhere packets of networks cannot be told from those of the host.
+BEHIND_NAT: Final = "let TCP, UDP and ICMP of the uplink's own addresses through that chain"
+WHAT: Final[Mapping[Kind, str]] = {
+    "request": "what clients send to UDP port",
+    "reply": "what the gateway answers to clients from UDP port",
+    "out": "what clients send of",
+    "back": "the answers to clients of",
 }
 PORTS_NAMED: Final = 8
 NETWORKS_NAMED: Final = 3
 WIREGUARD_OVERHEAD4: Final = 60  # bytes: IPv4 20, UDP 8, WireGuard 32
-Warning = dict[str, str]
 
 
 def host_warnings(
@@ -120,32 +138,25 @@ def foreign_warnings(
     yield from _closed_ways(host, allocations, intent)
 
 
-def drops_forwarded(host: Host, probe: Probe) -> ForeignChain | None:
-    """Return the foreign chain that certainly drops a packet; None for none."""
-    verdicts = judge(host.foreign_rules, probe)
-    return next((found.chain for found in verdicts if found.end == "dropped"), None)
-
-
 def uncertain_chains(
     host: Host, allocations: Allocations, intent: Intent | None, connected_ports: Iterable[int] = ()
 ) -> list[str]:
-    """Return the foreign chains that may drop what arrives at our listening ports.
+    """Return the foreign chains that may drop packets of ours, and certainly drop none.
 
-    Such a chain has a drop, and before it a rule that warpd cannot evaluate.
+    Such a chain drops what no rule lets through, and some of its rules warpd cannot evaluate.
 
     Args:
         host: the observed host.
         allocations: the allocations of the networks.
-        intent: without it all ports are checked.
+        intent: without it all ports are checked, and nothing else.
         connected_ports: ports at which a client has a session, so that packets pass.
     """
     ports = set(listening_ports(allocations, intent)) - set(connected_ports)
-    chains = set()
-    for port, version in itertools.product(sorted(ports), _versions(host)):
-        for found in judge(host.foreign_rules, _arriving(host, port, version)):
-            if found.end == "unknown" and (found.rule or found.chain.policy == "drop"):
-                chains.add(_chain_text(found.chain))
-    return sorted(chains)
+    passages = [passage for _port, passage in _of_ports(host, sorted(ports))]
+    passages += [passage for _name, passage in _of_networks(host, allocations, intent)]
+    found = list(packet_paths.verdicts(host, passages))
+    certain = {_chain_text(each.chain) for each in found if each.end == "dropped"}
+    return sorted({_chain_text(each.chain) for each in found if each.by_default} - certain)
 
 
 def port_warning(port: int, who: str, network: str) -> Warning:
@@ -166,29 +177,41 @@ def port_warning(port: int, who: str, network: str) -> Warning:
 
 
 def _closed_ports(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
-    """Yield foreign chains that drop what arrives at listening ports, one warning for each."""
-    closed: dict[tuple[str, str], tuple[Judged, set[int]]] = {}
-    for port, version in itertools.product(listening_ports(allocations, intent), _versions(host)):
-        for found in judge(host.foreign_rules, _arriving(host, port, version)):
-            if found.end == "dropped":
-                key = (_chain_text(found.chain), found.rule)
-                closed.setdefault(key, (found, set()))[1].add(port)
-    for found, ports in closed.values():
-        text = (
-            f"chain {_chain_text(found.chain)} (not ours) {_how(found)} what clients send to"
-            f" UDP port {_numbers(ports)}"
-        )
-        yield {"message": text, "hint": f"let them through:\n{_opens_ports(found.chain, ports)}"}
+    """Yield foreign chains that drop packets of listening ports, one warning for each."""
+    closed: dict[tuple[str, str, Kind], tuple[Judged, set[int]]] = {}
+    for port, passage in _of_ports(host, listening_ports(allocations, intent)):
+        for found in _dropped(host, passage):
+            key = (_chain_text(found.chain), found.rule, passage.kind)
+            closed.setdefault(key, (found, set()))[1].add(port)
+    for (chain, _rule, kind), (found, ports) in closed.items():
+        text = f"chain {chain} (not ours) {_how(found)} {WHAT[kind]} {_numbers(ports)}"
+        yield {"message": text, "hint": _opens_ports(found.chain, kind, ports)}
 
 
-def _opens_ports(chain: ForeignChain, ports: set[int]) -> str:
-    """Return the commands by which a foreign chain lets UDP ports through."""
+def _of_ports(host: Host, ports: Iterable[int]) -> Iterator[tuple[int, Passage]]:
+    for port, version in itertools.product(ports, _versions(host)):
+        for passage in packet_paths.of_port(host, port, version):
+            yield port, passage
+
+
+def _opens_ports(chain: ForeignChain, kind: Kind, ports: set[int]) -> str:
+    """Return how a foreign chain lets packets of UDP ports through."""
     if chain.table != "firewalld":
-        return LETS_THROUGH["input"].format(where=_chain_text(chain), ports=_numbers(ports))
+        return _lets_through(chain, kind, _numbers(ports))
     commands = [
         f"firewall-cmd --permanent --add-port={port}/udp" for port in sorted(ports)[:PORTS_NAMED]
     ]
-    return "\n".join([*commands, "firewall-cmd --reload"])
+    return "\n".join(["let them through:", *commands, "firewall-cmd --reload"])
+
+
+def _lets_through(chain: ForeignChain, kind: Kind, ports: str = "") -> str:
+    """Return the commands by which a foreign chain lets packets of a kind through."""
+    rules = LETS_THROUGH.get((kind, chain.hook))
+    if rules is None:
+        return BEHIND_NAT
+    where = _chain_text(chain)
+    commands = [f"nft insert rule {where} {rule.format(ports=ports)}" for rule in rules]
+    return "\n".join(["let them through:", *commands])
 
 
 def listening_ports(allocations: Allocations, intent: Intent | None) -> list[int]:
@@ -206,10 +229,6 @@ def _versions(host: Host) -> list[int]:
     return sorted(found) or [4, 6]
 
 
-def _arriving(host: Host, port: int, version: int) -> Probe:
-    return Probe("input", version, host.uplink, "", "udp", port)
-
-
 def _numbers(ports: Iterable[int]) -> str:
     return first_of(list(map(str, sorted(ports))), PORTS_NAMED)
 
@@ -218,83 +237,38 @@ def _numbers(ports: Iterable[int]) -> str:
 
 
 def _closed_ways(host: Host, allocations: Allocations, intent: Intent | None) -> Iterator[Warning]:
-    """Yield foreign chains that drop forwarded packets, with the networks that each concerns."""
+    """Yield foreign chains that drop packets of networks, with the networks that each concerns."""
+    closed: dict[tuple[str, Kind], tuple[Judged, list[str]]] = {}
+    told: set[tuple[str, str]] = set()
+    for name, passage in _of_networks(host, allocations, intent):
+        for found in _dropped(host, passage):
+            chain = _chain_text(found.chain)
+            if (name, chain) not in told:
+                closed.setdefault((chain, passage.kind), (found, []))[1].append(name)
+            told.add((name, chain))
+    for (chain, kind), (found, names) in closed.items():
+        text = (
+            f"chain {chain} (not ours) {_how(found)} {WHAT[kind]} {first_of(names, NETWORKS_NAMED)}"
+        )
+        yield {"message": text, "hint": _lets_through(found.chain, kind)}
+
+
+def _of_networks(
+    host: Host, allocations: Allocations, intent: Intent | None
+) -> Iterator[tuple[str, Passage]]:
+    """Yield the passages of the networks that are to be up."""
     if intent is None:
         return
-    closed: dict[str, tuple[Judged, str, list[str]]] = {}
     for name, network in sorted(intent.networks.items()):
         allocation = allocations.networks.get(name)
-        if allocation is None or not network.enabled:
-            continue
-        for way, probes in _ways(host, network, intent.gateway, allocation.vcid):
-            found = _dropped_by_one(host, probes)
-            if found is not None:
-                key = f"{_chain_text(found.chain)} {way}"
-                closed.setdefault(key, (found, way, []))[2].append(name)
-                break
-    for found, blocked, names in closed.values():
-        what = "what clients send" if blocked == "out" else "the answers to clients"
-        chain = _chain_text(found.chain)
-        text = f"chain {chain} (not ours) {_how(found)} {what} of"
-        text += f" {first_of(names, NETWORKS_NAMED)}"
-        rules = LETS_THROUGH["forward"].format(where=chain)
-        yield {"message": text, "hint": f"let them through:\n{rules}"}
+        if allocation is not None and network.enabled:
+            for passage in packet_paths.of_network(host, network, intent.gateway, allocation):
+                yield name, passage
 
 
-def _dropped_by_one(host: Host, probes: list[Probe]) -> Judged | None:
-    """Return the verdict of a chain that certainly drops every one of these packets."""
-    dropped: list[dict[str, Judged]] = []
-    for probe in probes:
-        found = judge(host.foreign_rules, probe)
-        dropped.append({_chain_text(one.chain): one for one in found if one.end == "dropped"})
-    common = set(dropped[0]).intersection(*dropped[1:]) if dropped else set[str]()
-    return dropped[0][min(common)] if common else None
-
-
-def _ways(
-    host: Host, network: Network, gateway: Gateway, vcid: int
-) -> Iterator[tuple[Literal["out", "back"], list[Probe]]]:
-    """Yield packets that a network sends through the host, and the answers to them.
-
-    There are none for a network without egress.
-    """
-    link = back = naming.transit_outer(vcid)
-    if isolation_of(network, gateway) == "vrf":
-        link, back = naming.vrf(vcid), naming.tunnel(vcid)
-    sent = _sent(host, network, link)
-    if not sent:
-        return
-    yield "out", sent
-    comes_by = host.uplink if network.traits.internet else ""
-    versions = sorted({probe.version for probe in sent})
-    answers = [
-        Probe("forward", version, comes_by, back, "", None, "established") for version in versions
-    ]
-    yield "back", answers
-
-
-def _sent(host: Host, network: Network, link: str) -> list[Probe]:
-    """Return the packets that stand for what a network sends; they enter the host by `link`."""
-    if network.traits.internet:
-        return [Probe("forward", 4, link, host.uplink, "tcp", port) for port in (80, 443)]
-    sent: list[Probe] = []
-    if network.traits.lists_resources:
-        for resource in network.resources:
-            if resource.via is None:
-                sent += _to_resource(link, resource)
-    return sent
-
-
-def _to_resource(link: str, resource: Resource) -> Iterator[Probe]:
-    protocol: str = resource.protocol or ""
-    if resource.protocol == "icmp" and resource.subnet.version == 6:
-        protocol = "ipv6-icmp"
-    for ports in resource.ports or (None,):
-        yield Probe("forward", resource.subnet.version, link, "", protocol, _single(ports))
-
-
-def _single(ports: Range | None) -> int | None:
-    return ports.first if ports is not None else None
+def _dropped(host: Host, passage: Passage) -> list[Judged]:
+    """Return the verdicts of the chains that certainly drop every packet of a passage."""
+    return [found for found in packet_paths.verdicts(host, [passage]) if found.end == "dropped"]
 
 
 # -- words
@@ -311,8 +285,6 @@ def _how(found: Judged) -> str:
 
 
 __all__ = [
-    "Certainty",
-    "drops_forwarded",
     "foreign_warnings",
     "host_warnings",
     "listening_ports",

@@ -139,7 +139,7 @@ def test_verdict_maps_are_followed() -> None:
     [
         equals({"payload": {"protocol": "ip", "field": "saddr"}}, "192.0.2.1"),
         equals({"&": [{"meta": {"key": "mark"}}, 255]}, 1),
-        equals({"fib": {"flags": ["daddr"], "result": "type"}}, "local"),
+        equals({"fib": {"flags": ["saddr"], "result": "type"}}, "local"),
         equals({"never-seen": {"key": 1}}, 1),
         {"xt": {"type": "match", "name": "set"}},
         {"limit": {"rate": 3, "per": "minute"}},
