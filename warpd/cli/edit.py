@@ -233,18 +233,31 @@ def finish(
         WarpError: there is nothing to edit that way; or the file could not be written, or was
             changed meanwhile.
     """
-    draft = _only_draft(edits.edited(files, edit))
+    drafts, warnings = _valid(session, _only_draft(edits.edited(files, edit)))
+    if not dry_run:
+        for draft in drafts:
+            warnings += edits.write(draft)
+    _report(drafts, warnings, done, following, dry_run, form)
+
+
+def _valid(session: Session, draft: Draft) -> tuple[list[Draft], tuple[Finding, ...]]:
+    """Return a draft with what has to be written with it, and the warnings of the whole intent.
+
+    Raises:
+        InvalidIntent: the YAML is invalid. InvalidEdit: it would be.
+    """
+    known = asking.readable_allocations(session)
     try:
-        warnings = edits.checked(session, draft, asking.readable_allocations(session))
+        return [draft], edits.checked(session, draft, known)
     except InvalidIntent as failure:
+        lock = edits.with_lock(session, draft, failure, known)
+        if lock is not None:
+            return [draft, lock], ()
         output.note(
             "nothing was written: with this change the YAML is not valid (places are those of the"
             " changed file)"
         )
         raise _refusal(session, failure) from None
-    if not dry_run:
-        warnings += edits.write(draft)
-    _report(draft, warnings, done, following, dry_run, form)
 
 
 def _refusal(session: Session, failure: InvalidIntent) -> InvalidIntent:
@@ -263,7 +276,7 @@ def _only_draft(files: YamlFiles) -> Draft:
 
 
 def _report(
-    draft: Draft,
+    drafts: Sequence[Draft],
     warnings: Sequence[Finding],
     done: str,
     following: Sequence[str],
@@ -272,10 +285,12 @@ def _report(
 ) -> None:
     for warning in warnings:
         output.note(render_finding(warning))
-    difference = edits.diff_text(draft)
+    difference = "".join(edits.diff_text(draft) for draft in drafts)
+    file, *locks = (str(draft.file) for draft in drafts)
     data = {
         "version": VERSION,
-        "file": str(draft.file),
+        "file": file,
+        "lock": next(iter(locks), None),
         "written": not dry_run,
         "diff": difference,
         "next": list(following),
@@ -284,7 +299,8 @@ def _report(
     steps = "\n".join(
         f"{'next' if number == 0 else 'then'}: {step}" for number, step in enumerate(following)
     )
-    text = difference.rstrip("\n") if dry_run else f"{draft.file}: {done}\n{steps}"
+    lines = [f"{file}: {done}", *(f"{lock}: has the new values; commit it too" for lock in locks)]
+    text = difference.rstrip("\n") if dry_run else "\n".join([*lines, steps])
     output.emit(data, text, form)
 
 
@@ -318,4 +334,4 @@ def _add_many(
     done = f"added {plural(len(rows.endpoints), 'endpoint')} to network {network}"
     if not dry_run:
         findings += edits.write(draft)
-    _report(draft, findings, done, following, dry_run, form)
+    _report([draft], findings, done, following, dry_run, form)

@@ -9,6 +9,7 @@ The editor is loaded with the first edit: an idle daemon has no memory to spare 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from warpd.allocation.lockfile import lock_text
+from warpd.allocation.lockfile_checks import CONTRADICTS
 from warpd.allocation.model import Allocations
 from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.intent.file_names import FOLDER, MAIN_FILE
@@ -567,6 +570,34 @@ def checked(
         InvalidIntent: the YAML would be invalid.
     """
     return session.read({draft.file: draft.new}, previous=previous).warnings
+
+
+def with_lock(
+    session: Session, draft: Draft, failure: InvalidIntent, previous: Allocations | None = None
+) -> Draft | None:
+    """Return the lock file as `warpctl lock` would write it after a draft.
+
+    The YAML goes before the lock file. A value that an edit gives may be another one than the lock
+    file has, and each would keep the other from being changed.
+
+    Args:
+        session: the files.
+        draft: what would be written.
+        failure: why it would not be valid.
+        previous: as for `checked`. Where the allocations are not known, no lock file is made.
+
+    Returns:
+        None where something else is wrong, or was so before the edit.
+    """
+    errors = {item.code for item in failure.findings if item.is_error}
+    if errors != {CONTRADICTS} or previous is not None:
+        return None
+    with contextlib.suppress(InvalidIntent):
+        session.read()
+        read = session.read({draft.file: draft.new}, yaml_wins=True)
+        old = read.lock.raw if read.lock is not None else None
+        return Draft(session.lock_file, old, lock_text(read.allocations).encode())
+    return None
 
 
 def findings_of_rows(
