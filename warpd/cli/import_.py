@@ -133,7 +133,7 @@ def _checked(
         output.note("nothing was written: what was found does not make a valid YAML")
         for finding in found.findings:
             output.note(render_finding(finding))
-        raise InvalidIntent(found.in_old_file(item) for item in failure.findings) from None
+        raise InvalidIntent(found.located(item) for item in failure.findings) from None
 
 
 def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) -> Draft:

@@ -16,10 +16,13 @@ from itertools import count
 from typing import Any
 
 from warpd.errors import Finding, Where
+from warpd.intent.diagnostics import path_of, steps_of
 from warpd.keys import derivation
 from warpd.keys.derivation import Secret
 
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
+# Pictographs, and the older symbols that are shown as such; lines and boxes are not among them.
+_EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf]")
 # Latin letters that Unicode does not decompose into an ASCII letter and a combining mark.
 _LATIN = str.maketrans(
     {
@@ -63,10 +66,12 @@ class ImportResult:
 
     def in_old_file(self, finding: Finding) -> Finding:
         """Return a finding with its position in the old file, or unchanged if there is none."""
-        path = finding.path
-        while path and path not in self.places:
-            path = path.rpartition(".")[0]
-        return dataclasses.replace(finding, where=self.places[path]) if path else finding
+        steps = steps_of(finding.path)
+        while steps and path_of(steps) not in self.places:
+            steps = steps[:-1]
+        if not steps:
+            return finding
+        return dataclasses.replace(finding, where=self.places[path_of(steps)])
 
     def without(self, findings: Iterable[Finding]) -> ImportResult | None:
         """Return a copy without the endpoints and networks that errors name.
@@ -87,13 +92,19 @@ class ImportResult:
         }
         if kept == self.networks:
             return None
-        located = tuple(self._located(item) for item in findings if item.is_error)
+        located = tuple(self.located(item) for item in findings if item.is_error)
         return ImportResult(self.gateway, kept, self.keys, (*self.findings, *located), self.places)
 
-    def _located(self, error: Finding) -> Finding:
-        """Return an error with its position in the old file, or with none if it is not known."""
-        found = self.in_old_file(error)
-        return found if found.path and self.places else dataclasses.replace(found, where=None)
+    def located(self, error: Finding) -> Finding:
+        """Return an error with its position in the old file.
+
+        An error of what is imported has none where the old file has no lines: the new file, in
+        which it was found, is not written. An error of what was there before keeps its position.
+        """
+        name = "".join(error.path.split(".")[1:2])
+        if name not in self.networks:
+            return error
+        return self.in_old_file(dataclasses.replace(error, where=None))
 
 
 @dataclass(slots=True)
@@ -173,9 +184,14 @@ def slug(text: str) -> str:
 
 
 def loses_letters(text: str) -> bool:
-    """Whether `slug` drops a letter or digit; then the text is kept as a description."""
+    """Whether `slug` drops a letter, digit or emoji; then the text is kept as a description."""
     plain = unicodedata.normalize("NFKD", text.lower().translate(_LATIN))
-    return any(char.isalnum() and not char.isascii() for char in plain)
+    return any(says_something(char) and not char.isascii() for char in plain)
+
+
+def says_something(char: str) -> bool:
+    """Whether a character is a letter, a digit or an emoji, and so no mere punctuation."""
+    return char.isalnum() or _EMOJI.match(char) is not None
 
 
 def _without_endpoints(

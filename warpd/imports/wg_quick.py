@@ -30,6 +30,7 @@ from warpd.imports.found import (
     decoded,
     free,
     loses_letters,
+    says_something,
     slug,
 )
 from warpd.intent.network_types import NETWORK_TYPES
@@ -112,7 +113,9 @@ def read(raw: bytes, wanted: ImportOptions) -> ImportResult:
             1,
         )
     if len(heads) != 1:
-        finds.error("", f"has {len(heads)} [Interface] sections, a server's config has one", "", 1)
+        line = heads[1].line if heads else 1
+        text = f"has {len(heads)} [Interface] sections, a server's config has one"
+        finds.error("", text, "", line)
         return finds.done()
     body: dict[str, Any] = {"type": wanted.kind}
     subnets = _interface(heads[0], name, body, finds)
@@ -188,6 +191,8 @@ def _interface(
         ("listenport", "port"),
         ("mtu", "mtu"),
         ("address", "subnet"),
+        ("address", "gateway_address"),
+        ("address", "expected_users"),
     ):
         finds.place(f"networks.{name}.{field_}", head.one(key)[0])
     line, private = head.one("privatekey")
@@ -230,13 +235,15 @@ def _addresses(
     four, six = _interfaces(head, name, finds)
     if len(four) != 1 or four[0].network.prefixlen == 32:
         text = "one IPv4 Address with the length of its subnet is needed"
-        finds.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", head.line)
+        line = head.one("address")[0] or head.line
+        finds.error(f"networks.{name}.subnet", text, "as Address = 10.0.0.1/24", line)
         return []
     body |= {"subnet": str(four[0].network), "gateway_address": str(four[0].ip)}
     if not six:
         body["ipv6"] = False
         return [four[0].network]
     line = next((line for line, text in head.all("address") if ":" in text), head.line)
+    finds.place(f"networks.{name}.subnet6", line)
     if len(six) > 1 or six[0].network.prefixlen == 128:
         text = "of IPv6 only one Address with the length of its subnet can be taken over"
         finds.error(f"networks.{name}.subnet6", text, "as Address = fd00::1/64", line)
@@ -328,7 +335,7 @@ def _called(peer: _Section) -> str:
         for word in (*named, *plain)
         if not re.search(r"[A-Za-z0-9+/]{42,}", word)
     ]
-    return next((word for word in words if any(char.isalnum() for char in word)), "")
+    return next((word for word in words if any(map(says_something, word))), "")
 
 
 def _named(comment: str) -> str:
@@ -370,6 +377,8 @@ def _peer(
         ("allowedips", "address"),
         ("allowedips", "address6"),
         ("allowedips", "routes"),
+        ("presharedkey", "preshared_key_file"),
+        ("persistentkeepalive", "keepalive"),
     ):
         finds.place(f"{path}.{field_}", peer.one(key)[0])
     fields: dict[str, Any] = {"type": "mobile", "public_key": public}
@@ -426,6 +435,7 @@ def _allowed(
         if _is_address(block, subnets):
             _take_address(block, path, line, fields, finds)
         elif str(block) not in routes:
+            finds.place(f"{path}.routes[{len(routes)}]", line)
             routes.append(str(block))
     if "address" not in fields:
         text = "has no address of the network's subnet among its AllowedIPs"
@@ -481,3 +491,4 @@ def _take_address(
         text = f"has {fields[word]} and {address}"
         finds.error(f"{path}.{word}", text, "an endpoint has one of each family", line)
     fields[word] = address
+    finds.place(f"{path}.{word}", line)

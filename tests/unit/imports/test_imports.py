@@ -156,7 +156,7 @@ def test_every_problem_of_a_wg_quick_config_at_once(run: Run, tmp_path: Path) ->
     bad += "[Peer]\nPublicKey = y\nAllowedIPs = z\n"
     code, _, err = run("import", wg0(tmp_path, bad))
     lines = [int(match[1]) for match in re.finditer(r"wg0\.conf:(\d+):1:", err)]
-    assert code == 4 and sorted(lines) == [1, 1, 3, 4, 5, 6, 7, 8]
+    assert code == 4 and sorted(lines) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert "must be a number from 1 to 65535" in err and "secret is no key of [Interface]" in err
     assert sorted(os.listdir(tmp_path)) == ["wg0.conf"]
     code, _, err = run("import", wg0(tmp_path, bad), "--skip-broken")
@@ -502,6 +502,7 @@ def test_what_only_the_whole_shows_can_be_left_out_too(run: Run, tmp_path: Path)
     base.endpoint(19, 1, "y", ip_address="10.100.1.5", public_key=pair(18)[1], private_key=None)
     code, _, err = run("import", str(base.path))
     assert code == 4 and "VCID 1 is used twice" in err and "is used a second time" in err
+    assert "warp.yaml" not in err, "that file was not written"
     code, _, err = run("import", str(base.path), "--skip-broken")
     assert code == 0 and "VCID 1 is used twice" in err and "is used a second time" in err
     assert sorted(networks(tmp_path)) == ["a"] and list(networks(tmp_path)["a"]["endpoints"]) == [
@@ -574,6 +575,9 @@ def test_a_server_whose_ipv6_address_is_not_the_first(run: Run, tmp_path: Path, 
         ("### begin anna ###", "anna", None),
         ("# Łukasz Großmann", "lukasz-grossmann", None),
         ("# laptop 王", "laptop", "laptop 王"),
+        ("# \N{MOBILE PHONE}", "peer-1", "\N{MOBILE PHONE}"),
+        ("# \N{MOBILE PHONE} Anna", "anna", "\N{MOBILE PHONE} Anna"),
+        ("# ----- \N{BOX DRAWINGS LIGHT HORIZONTAL}", "peer-1", None),
         ('# friendly_json={"name":"anna","dept":5}', "anna", None),
     ],
 )
@@ -666,4 +670,37 @@ def test_findings_stand_at_lines_of_the_old_file(run: Run, tmp_path: Path) -> No
     assert code == 4 and re.search(
         r"wg0\.conf:11:1: networks\.wg0\.endpoints\.peer-2\.address: ", err
     ), err
+    assert "warp.yaml" not in err
+
+
+ANNA = f"[Peer]\nPublicKey = {pair(2)[1]}\n"
+PHONE = f"{ANNA}AllowedIPs = 10.0.0.2/32\n"
+HEAD = f"[Interface]\nPrivateKey = {SERVER}\nListenPort = 51820\n"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (f"{HEAD}Address = 10.0.0.1\n{PHONE}", 4, "subnet: one IPv4 Address"),
+        (f"{HEAD}Address = 10.0.0.1/24\nAddress = fe80::1/64\n{PHONE}", 5, "subnet6: fe80::/64"),
+        (f"{HEAD}Address = 10.0.0.1/24\n{PHONE}{HEAD}", 8, "has 2 .Interface. sections"),
+        (
+            f"{HEAD}Address = 10.0.0.1/24\n{PHONE}PersistentKeepalive = 70000\n",
+            8,
+            "keepalive: must be at most",
+        ),
+        (
+            f"{HEAD}Address = 10.0.0.1/24\n{PHONE}AllowedIPs = 10.1.0.0/24\n"
+            "AllowedIPs = 127.0.0.0/8\n",
+            9,
+            "routes.1.: 127.0.0.0/8",
+        ),
+    ],
+)
+def test_a_finding_stands_at_the_line_that_it_is_about(
+    run: Run, tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    code, _, err = run("import", wg0(tmp_path, text), "--type", "l3vpn-gateway")
+    assert code == 4 and re.search(rf"wg0\.conf:{line}:1: .*{said}", err), err
     assert "warp.yaml" not in err
