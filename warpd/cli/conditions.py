@@ -25,6 +25,7 @@ Rows = Sequence[Mapping[str, Any]]
 OF_THE_INTENT: Final = frozenset(
     {
         "master-lost",
+        "master-unusable",
         "allocations-lost",
         "state-damaged",
         "endpoints-unnamed",
@@ -39,7 +40,7 @@ OF_THE_INTENT: Final = frozenset(
         "suspensions-unreadable",
     }
 )
-NO_PLAN: Final = frozenset({"master-lost", "allocations-lost", "state-damaged"})
+NO_PLAN: Final = frozenset({"master-lost", "master-unusable", "allocations-lost", "state-damaged"})
 NOT_IN_SYNC: Final = NO_PLAN | {"edit-unwritten"}
 COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 

@@ -153,7 +153,8 @@ def _undone_text(data: Mapping[str, Any]) -> str:
         what = f"number {data['in_force']} of the history is in force"
     lines = [f"failed  {step['network']}: {step['error']}" for step in data["failed"]]
     unwritten = data.get("unwritten") or {}
-    if unwritten.get("code") == "master-lost":
+    lacks_master = str(unwritten.get("code", "")).startswith("master-")
+    if lacks_master:
         lines.append(f"only what takes access away is done: {unwritten['error']}")
         lines.append(f"hint: {unwritten['hint']}")
     elif unwritten:
@@ -161,7 +162,7 @@ def _undone_text(data: Mapping[str, Any]) -> str:
             f"not recorded: {unwritten['error']}; roll back again when the state folder"
             " can be written"
         )
-    restored = unwritten and unwritten["code"] != "master-lost" and not data["failed"]
+    restored = unwritten and not lacks_master and not data["failed"]
     whole = data["complete"] or restored
     verdict = "Rolled back" if whole else "Rolled back in part"
     kept = _files_text(data.get("files"))

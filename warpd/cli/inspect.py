@@ -44,7 +44,7 @@ from warpd.intent.types import natural
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
-from warpd.service.conditions import EDIT_UNWRITTEN, Condition, conditions, from_json, merged
+from warpd.service.conditions import EDIT_UNWRITTEN, Condition, Facts, conditions, from_json, merged
 from warpd.service.health import (
     DAMAGED,
     damaged,
@@ -107,7 +107,7 @@ def see(session: Session) -> Inspection:
     read = _shown(session, now, daemon)
     if read is None:
         raise damaged(session) or InvalidIntent(findings)
-    target = session.target(read, create=False)
+    target = session.target_to_show(read)
     with live_kernel() as kernel:
         found = planned_run(kernel, target)
         devices = shows_devices(found.observed)
@@ -117,7 +117,7 @@ def see(session: Session) -> Inspection:
         facts = dataclasses.replace(facts, unresolved=_unresolved(target, running))
         if facts.lost_allocations:
             target, found = _in_kernel(session, read, kernel, target, found)
-    if facts.lost_master or facts.lost_allocations:
+    if _keys_unknown(facts):
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     told = merged(conditions(facts), watched)
@@ -132,6 +132,11 @@ def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
 def _unresolved(target: Target, running: bool) -> dict[str, str]:
     """Return the endpoints whose host names do not resolve; a running daemon tells them itself."""
     return {} if running else unresolved_names(target.intent, target.today)
+
+
+def _keys_unknown(facts: Facts) -> bool:
+    """Whether the keys of endpoints can only be read from the kernel."""
+    return bool(facts.lost_master or facts.unusable_master or facts.lost_allocations)
 
 
 def _shown(

@@ -26,6 +26,7 @@ from warpd.service.health import (
     uplink_state,
 )
 from warpd.service.recovery import unnamed
+from warpd.store.state_folder import MasterUnusable
 
 MASTER_LOST: Final = "master-lost"
 STATE_LOST: Final = "state-lost"
@@ -83,6 +84,8 @@ def _with_state_folder(facts: Facts, desired: DesiredState) -> Facts:
     why = desired.unwritten
     if why is None or (why.code in DAMAGED and not desired.findings):
         return facts  # no edit waits; that a file is damaged is a condition of its own
+    if isinstance(why, MasterUnusable):
+        return dataclasses.replace(facts, unusable_master=why)
     if why.code not in (MASTER_LOST, STATE_LOST):
         waiting = sorted(desired.active.waiting) if desired.active is not None else ()
         return dataclasses.replace(facts, unwritten=why.message, waiting=tuple(waiting))

@@ -87,6 +87,7 @@ class Facts:
 
     - `running`: a daemon keeps this gateway.
     - `lost_master`: what shows that there was a master secret, where it is gone.
+    - `unusable_master`: why the master secret, which is there, cannot be used.
     - `lost_allocations`: what shows that there were allocations, where they are gone.
     - `damaged`: which file of the state folder is damaged, with a hint how to mend it.
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
@@ -119,6 +120,7 @@ class Facts:
 
     running: bool = True
     lost_master: str = ""
+    unusable_master: WarpError | None = None
     lost_allocations: str = ""
     damaged: WarpError | None = None
     unnamed: Mapping[str, int] = field(default_factory=dict)
@@ -169,6 +171,10 @@ def _lost(facts: Facts) -> Iterator[Condition]:
         yield Condition(
             "master-lost", "error", f"the master secret is gone: {facts.lost_master}", hint
         )
+    if facts.unusable_master:
+        text = f"the master secret cannot be used: {facts.unusable_master.message}"
+        hint = f"{facts.unusable_master.hint}; until then no plan can be made"
+        yield Condition("master-unusable", "error", text, hint)
     if facts.lost_allocations:
         hint = "restore the state folder from a backup: until then no plan can be made"
         yield Condition("allocations-lost", "error", facts.lost_allocations, hint)

@@ -30,6 +30,7 @@ from warpd.service.conditions import Facts, Unrouted
 from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
+from warpd.store.state_folder import MasterUnusable
 
 LookUps = Callable[[Iterable[str]], Mapping[str, str]]
 
@@ -63,6 +64,7 @@ def facts_on_disk(
         last_good=last_good,
         running=running,
         lost_master=lost_master(session, intent, devices),
+        unusable_master=unusable_master(session, intent),
         lost_allocations=lost_allocations(session, read, devices),
         damaged=damaged(session),
         obstacle=_obstacle(session),
@@ -139,6 +141,18 @@ def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:
                 return "allocations were given with it"
             return f"this gateway {IN_KERNEL}" if devices else ""
     return ""
+
+
+def unusable_master(session: Session, intent: Intent | None) -> MasterUnusable | None:
+    """Return why the master secret cannot be used; None where it can, and where that is unknown."""
+    try:
+        if intent is not None:
+            session.master(intent)
+    except MasterUnusable as failure:
+        return failure
+    except (WarpError, OSError):
+        pass
+    return None
 
 
 def lost_allocations(session: Session, read: LoadedIntent | None, devices: bool) -> str:

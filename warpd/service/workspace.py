@@ -33,7 +33,7 @@ from warpd.keys.derivation import Keyring, Secret
 from warpd.keys.files import read_key_files
 from warpd.reconcile.engine import Target
 from warpd.reconcile.incremental import IncrementalReader
-from warpd.store.state_folder import Store
+from warpd.store.state_folder import MasterUnusable, Store
 from warpd.store.suspensions import SuspensionStore
 
 if TYPE_CHECKING:
@@ -211,13 +211,31 @@ class Session:
             InvalidIntent: a key file that the YAML names cannot be used.
         """
         _forbid_core_dumps()  # keys are in memory from here on
-        keys, findings = read_key_files(read.intent)
-        if findings:
-            raise InvalidIntent(read.loaded.locate(item) for item in findings)
         master = self.master(read.intent)
         if master is None and create:
             self.refuse_lost_master()
             master = self.store.master_key(create=True, path=key_file(read.intent))
+        return self._target(read, master)
+
+    def target_to_show(self, read: LoadedIntent) -> Target:
+        """Return the target for a command that only looks.
+
+        Where the master secret cannot be used, another one stands for it, so that keys of endpoints
+        are not the real ones.
+
+        Raises:
+            WarpError: the state folder cannot be read.
+            InvalidIntent: as `target`.
+        """
+        _forbid_core_dumps()
+        with contextlib.suppress(MasterUnusable):
+            return self._target(read, self.master(read.intent))
+        return self._target(read, None)
+
+    def _target(self, read: LoadedIntent, master: Secret | None) -> Target:
+        keys, findings = read_key_files(read.intent)
+        if findings:
+            raise InvalidIntent(read.loaded.locate(item) for item in findings)
         ring = Keyring(master or NO_MASTER, keys)
         today = datetime.now(UTC).date()
         return Target(

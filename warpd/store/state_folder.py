@@ -105,6 +105,12 @@ class Versions:
         return {"config_version": number, "config_exported": last is not None and last.exported}
 
 
+class MasterUnusable(WarpError):
+    """The master secret is not where it should be, is none, or others can read it."""
+
+    who = "operator"
+
+
 class Store:
     """One state folder. Methods that write are called inside `writer`."""
 
@@ -193,9 +199,7 @@ class Store:
                 hint = (
                     "mount it, or drop `gateway.master_key_file` to use the one in the state folder"
                 )
-                raise WarpError(
-                    f"{path}: no such file", code="master-missing", who="operator", hint=hint
-                )
+                raise MasterUnusable(f"{path}: no such file", code="master-missing", hint=hint)
             return found
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         if credentials:
@@ -663,18 +667,13 @@ def _read_key(path: Path, shared: int) -> Secret | None:
             mode = os.fstat(fd).st_mode
             raw = file.read(_KEY_FILE_MAX) if stat.S_ISREG(mode) else b""
     if stat.S_ISREG(mode) and mode & shared:
-        raise WarpError(
-            f"{path}: others can read it",
-            code="master-shared",
-            who="operator",
-            hint=f"chmod 600 {path}",
+        raise MasterUnusable(
+            f"{path}: others can read it", code="master-shared", hint=f"chmod 600 {path}"
         )
     key = raw if len(raw) == KEY_BYTES else _from_base64(raw)
     if key is None or key == bytes(KEY_BYTES):
         hint = "32 bytes, raw or in base64: head -c 32 /dev/urandom"
-        raise WarpError(
-            f"{path} holds no master secret", code="master-malformed", who="operator", hint=hint
-        )
+        raise MasterUnusable(f"{path} holds no master secret", code="master-malformed", hint=hint)
     return Secret(key)
 
 

@@ -13,8 +13,9 @@ from warpd.cli.inspect import applied_last
 from warpd.errors import WarpError
 from warpd.service.conditions import conditions
 from warpd.service.health import facts_on_disk
-from warpd.service.workspace import Session
-from warpd.store.state_folder import ALLOCATIONS
+from warpd.service.queries import examined
+from warpd.service.workspace import NO_MASTER, Session
+from warpd.store.state_folder import ALLOCATIONS, MasterUnusable
 
 
 @pytest.fixture
@@ -51,3 +52,44 @@ def test_the_file_and_its_mending_are_said_first(gateway: Session, name: str) ->
     first = conditions(facts_on_disk(gateway, None, (), None, running=True))[0]
     assert (first.code, first.severity) == ("state-damaged", "error")
     assert name in first.text and "remove it" in first.hint
+
+
+@pytest.mark.parametrize("damaged", ["shared", "malformed"])
+def test_a_master_secret_that_cannot_be_used_is_said_first_and_looks_go_on(
+    gateway: Session, damaged: str
+) -> None:
+    key = gateway.store.folder / "master.key"
+    if damaged == "shared":
+        key.chmod(0o644)
+    else:
+        key.write_bytes(b"too short")
+    read, _ = read_now(gateway)
+    assert read is not None
+    with pytest.raises(MasterUnusable):
+        gateway.target(read, create=False)
+    assert gateway.target_to_show(read).master == NO_MASTER
+    first = conditions(facts_on_disk(gateway, read, (), None, running=True))[0]
+    assert (first.code, first.severity) == ("master-unusable", "error")
+    assert str(key) in first.text and "until then no plan can be made" in first.hint
+
+
+def test_a_running_daemon_tells_it_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(web=world.network(1))
+    daemon.turn(60)
+    key = daemon.state / "master.key"
+    key.chmod(0o644)
+    daemon.write(web=world.network(1), more=world.network(1))
+    daemon.turn(120)
+    assert "master-unusable" in daemon.conditions and "edit-unwritten" not in daemon.conditions
+    assert daemon.peers == {"e1"}
+    key.chmod(0o600)
+    daemon.turn(600)
+    assert not daemon.conditions & {"master-unusable", "edit-unwritten"}
+    assert len(daemon.shown["conditions"]) == 0, daemon.shown["conditions"]
+
+
+def test_doctor_fails_for_it(gateway: Session) -> None:
+    (gateway.store.folder / "master.key").chmod(0o644)
+    checks = examined(gateway, gateway.store.read_allocations(), True, ())["checks"]
+    assert [row["state"] for row in checks if row["name"] == "master-unusable"] == ["fail"]

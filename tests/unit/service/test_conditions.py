@@ -18,6 +18,7 @@ from warpd.kernel.state import DefaultRoute, Host
 from warpd.service.conditions import Condition, Facts, Retry, Watched, conditions, from_json, merged
 from warpd.service.health import unrouted
 from warpd.service.views.render import Paint
+from warpd.store.state_folder import MasterUnusable
 from warpd.testing.fake_kernel import PLAIN
 
 DAMAGED = WarpError(
@@ -34,6 +35,10 @@ PENDING = {
 }
 CASES: dict[str, tuple[Facts, str]] = {
     "master-lost": (Facts(lost_master="allocations were given with it"), "master secret is gone"),
+    "master-unusable": (
+        Facts(unusable_master=MasterUnusable("/key: others can read it", hint="chmod 600 /key")),
+        "cannot be used: /key: others can read it",
+    ),
     "state-unwritable": (
         Facts(obstacle="read-only", state_dir="/var/lib/warpd"),
         "/var/lib/warpd is read-only",
