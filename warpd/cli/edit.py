@@ -17,7 +17,7 @@ from warpd.cli.app import Output, endpoint_app, network_app
 from warpd.cli.fields import resources_of, split_list
 from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
-from warpd.errors import Finding, InvalidEdit, InvalidIntent, WarpError, render_finding
+from warpd.errors import Finding, InvalidIntent, WarpError, render_finding
 from warpd.imports.csv import Roster, roster
 from warpd.intent.network_types import NETWORK_TYPES
 from warpd.service import edits
@@ -257,16 +257,7 @@ def _valid(session: Session, draft: Draft) -> tuple[list[Draft], tuple[Finding, 
             "nothing was written: with this change the YAML is not valid (places are those of the"
             " changed file)"
         )
-        raise _refusal(session, failure) from None
-
-
-def _refusal(session: Session, failure: InvalidIntent) -> InvalidIntent:
-    """Return why an edit is refused: scripts take exit code 4 for a YAML that needs mending."""
-    try:
-        session.read(previous=asking.readable_allocations(session))
-    except InvalidIntent:
-        return failure
-    return InvalidEdit(failure.findings)
+        raise edits.refusal(session, failure, known) from None
 
 
 def _only_draft(files: YamlFiles) -> Draft:
@@ -326,7 +317,7 @@ def _add_many(
     findings = edits.findings_of_rows(session, rows, network, draft, known)
     if draft is None or rows.findings or any(item.is_error for item in findings):
         output.note("nothing was written: every line must be right")
-        raise InvalidIntent(edits.in_order_of_lines(findings))
+        raise edits.refusal(session, InvalidIntent(edits.in_order_of_lines(findings)), known)
     following = (
         "warpctl apply",
         f"warpctl endpoint config {network}/{next(iter(rows.endpoints))}, and so on",

@@ -23,7 +23,7 @@ from warpd.imports.found import ImportOptions, ImportResult
 from warpd.intent.file_names import MAIN_FILE
 from warpd.intent.loader import load
 from warpd.keys import derivation
-from warpd.service.edits import Draft, diff_text, drafted, target_of, write
+from warpd.service.edits import Draft, diff_text, drafted, refusal, target_of, write
 from warpd.service.views.render import VERSION, finding_json
 from warpd.service.views.words import plural
 from warpd.service.workspace import LoadedIntent, Session
@@ -74,7 +74,7 @@ def import_(
             "nothing was written: fix the older gateway's data, or leave out what is wrong with"
             " --skip-broken"
         )
-        raise InvalidIntent(found.findings)
+        raise refusal(session, InvalidIntent(found.findings))
     draft, found, read = _checked(
         session, found, lambda some: _drafted(main, file, some, source.name), skip_broken
     )
@@ -122,7 +122,7 @@ def _checked(
     """
     if not found.networks:
         output.note("nothing was written: there is nothing sound to import")
-        raise InvalidIntent(found.findings)
+        raise refusal(session, InvalidIntent(found.findings))
     draft = attempt(found)
     try:
         return draft, found, session.read({draft.file: draft.new})
@@ -133,7 +133,8 @@ def _checked(
         output.note("nothing was written: what was found does not make a valid YAML")
         for finding in found.findings:
             output.note(render_finding(finding))
-        raise InvalidIntent(found.located(item) for item in failure.findings) from None
+        located = InvalidIntent(found.located(item) for item in failure.findings)
+        raise refusal(session, located) from None
 
 
 def _drafted(main: Path, file: Path | None, found: ImportResult, origin: str) -> Draft:

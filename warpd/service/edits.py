@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from warpd.allocation.lockfile import lock_text
 from warpd.allocation.lockfile_checks import CONTRADICTS
 from warpd.allocation.model import Allocations
-from warpd.errors import Finding, InvalidIntent, WarpError
+from warpd.errors import Finding, InvalidEdit, InvalidIntent, WarpError
 from warpd.intent.file_names import FOLDER, MAIN_FILE
 from warpd.intent.loader import Loaded, load
 from warpd.service.workspace import Session
@@ -570,6 +570,26 @@ def checked(
         InvalidIntent: the YAML would be invalid.
     """
     return session.read({draft.file: draft.new}, previous=previous).warnings
+
+
+def refusal(
+    session: Session, failure: InvalidIntent, previous: Allocations | None = None
+) -> InvalidIntent:
+    """Return why an edit is refused, or the file that it comes from.
+
+    Scripts take exit code 4 for a YAML that needs mending; whatever else is wrong is 1.
+
+    Args:
+        session: the files.
+        failure: what is wrong.
+        previous: as for `checked`.
+    """
+    try:
+        session.read(previous=previous)
+    except InvalidIntent:
+        if session.main_file.exists():
+            return failure
+    return InvalidEdit(failure.findings)
 
 
 def with_lock(

@@ -156,12 +156,12 @@ def test_every_problem_of_a_wg_quick_config_at_once(run: Run, tmp_path: Path) ->
     bad += "[Peer]\nPublicKey = y\nAllowedIPs = z\n"
     code, _, err = run("import", wg0(tmp_path, bad))
     lines = [int(match[1]) for match in re.finditer(r"wg0\.conf:(\d+):1:", err)]
-    assert code == 4 and sorted(lines) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert code == 1 and sorted(lines) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert "must be a number from 1 to 65535" in err and "secret is no key of [Interface]" in err
     assert sorted(os.listdir(tmp_path)) == ["wg0.conf"]
     code, _, err = run("import", wg0(tmp_path, bad), "--skip-broken")
     assert (
-        code == 4
+        code == 1
         and "nothing sound to import" in err
         and sorted(os.listdir(tmp_path)) == ["wg0.conf"]
     )
@@ -169,7 +169,7 @@ def test_every_problem_of_a_wg_quick_config_at_once(run: Run, tmp_path: Path) ->
 
 def test_a_broken_peer_can_be_left_out(run: Run, tmp_path: Path) -> None:
     text = wg0(tmp_path, CONFIG.replace("AllowedIPs = 10.66.66.9/32", "AllowedIPs = 10.77.0.9/32"))
-    assert run("import", text, "--type", "l3vpn-gateway")[0] == 4
+    assert run("import", text, "--type", "l3vpn-gateway")[0] == 1
     code, _, err = run("import", text, "--type", "l3vpn-gateway", "--skip-broken")
     assert code == 0 and "has no address of the network's subnet" in err
     assert set(networks(tmp_path)["wg0"]["endpoints"]) == {"anna-s-phone", "router"}
@@ -462,7 +462,7 @@ def test_everything_that_is_wrong_is_said_at_once(run: Run, tmp_path: Path) -> N
         "the network 'Fine' becomes fine-2",
     ):
         assert text in err, text
-    assert code == 4 and sorted(os.listdir(tmp_path)) == ["warp_gateway.db"]
+    assert code == 1 and sorted(os.listdir(tmp_path)) == ["warp_gateway.db"]
     code, _, _ = run("import", str(base.path), "--skip-broken")
     assert code == 0 and sorted(networks(tmp_path)) == ["fine", "fine-2", "odd"]
     assert networks(tmp_path)["fine"]["endpoints"] == {}
@@ -489,7 +489,7 @@ def test_keys_that_the_device_has_otherwise(run: Run, tmp_path: Path) -> None:
     base.put("endpoint_configs", id=2, endpoint_id=19, version=1, config_content=odd)
     code, out, err = run("import", str(base.path))
     assert (
-        code == 4
+        code == 1
         and err.count("networks.n.endpoints.odd: its device") == 3
         and "endpoints.ok" not in err
     )
@@ -501,7 +501,7 @@ def test_what_only_the_whole_shows_can_be_left_out_too(run: Run, tmp_path: Path)
     base = later(tmp_path).network(1, "a", vcid=1).network(2, "b", vcid=1).endpoint(18, 1, "x")
     base.endpoint(19, 1, "y", ip_address="10.100.1.5", public_key=pair(18)[1], private_key=None)
     code, _, err = run("import", str(base.path))
-    assert code == 4 and "VCID 1 is used twice" in err and "is used a second time" in err
+    assert code == 1 and "VCID 1 is used twice" in err and "is used a second time" in err
     assert "warp.yaml" not in err, "that file was not written"
     code, _, err = run("import", str(base.path), "--skip-broken")
     assert code == 0 and "VCID 1 is used twice" in err and "is used a second time" in err
@@ -512,7 +512,7 @@ def test_what_only_the_whole_shows_can_be_left_out_too(run: Run, tmp_path: Path)
 
 def test_a_database_without_networks(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", str(later(tmp_path).path))
-    assert code == 4 and "holds no networks" in err
+    assert code == 1 and "holds no networks" in err
 
 
 def test_names() -> None:
@@ -628,7 +628,7 @@ def test_one_address_twice_in_one_peer_is_one_address(run: Run, tmp_path: Path) 
         "--type",
         "l3vpn-gateway",
     )
-    assert code == 4 and "has 10.44.0.2 and 10.44.0.3" in err
+    assert code == 1 and "has 10.44.0.2 and 10.44.0.3" in err
 
 
 @needs_root
@@ -667,7 +667,7 @@ def test_findings_stand_at_lines_of_the_old_file(run: Run, tmp_path: Path) -> No
     """Also those that only show when all of it is read as YAML: two peers with one address."""
     text = server(peer(2), peer(3, "10.44.0.2/32"))
     code, _, err = run("import", wg0(tmp_path, text), "--type", "secure-internet")
-    assert code == 4 and re.search(
+    assert code == 1 and re.search(
         r"wg0\.conf:11:1: networks\.wg0\.endpoints\.peer-2\.address: ", err
     ), err
     assert "warp.yaml" not in err
@@ -702,5 +702,14 @@ def test_a_finding_stands_at_the_line_that_it_is_about(
     run: Run, tmp_path: Path, text: str, line: int, said: str
 ) -> None:
     code, _, err = run("import", wg0(tmp_path, text), "--type", "l3vpn-gateway")
-    assert code == 4 and re.search(rf"wg0\.conf:{line}:1: .*{said}", err), err
+    assert code == 1 and re.search(rf"wg0\.conf:{line}:1: .*{said}", err), err
     assert "warp.yaml" not in err
+
+
+@needs_root
+def test_a_yaml_that_is_invalid_by_itself_is_what_is_to_be_mended(run: Run, tmp_path: Path) -> None:
+    text = server(peer(2), peer(3, "10.44.0.2/32"))
+    for words in (("import", wg0(tmp_path, text), "--type", "secure-internet"),):
+        assert run(*words)[0] == 1
+        (tmp_path / "warp.yaml").write_text("version: 2\nnetworks: {}\n")
+        assert run(*words)[0] == 4
