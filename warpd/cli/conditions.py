@@ -14,7 +14,7 @@ from typing import Any, Final
 from warpd.cli import asking, output
 from warpd.errors import Finding, InvalidIntent, WarpError
 from warpd.service import client
-from warpd.service.conditions import conditions
+from warpd.service.conditions import EDIT_UNWRITTEN, NO_PLAN, conditions
 from warpd.service.health import DAMAGED, facts_on_disk
 from warpd.service.views.render import Paint, noted
 from warpd.service.workspace import LoadedIntent, Session
@@ -28,6 +28,7 @@ OF_THE_INTENT: Final = frozenset(
         "master-unusable",
         "allocations-lost",
         "state-damaged",
+        "pending-damaged",
         "endpoints-unnamed",
         "state-unwritable",
         "yaml-invalid",
@@ -40,8 +41,7 @@ OF_THE_INTENT: Final = frozenset(
         "suspensions-unreadable",
     }
 )
-NO_PLAN: Final = frozenset({"master-lost", "master-unusable", "allocations-lost", "state-damaged"})
-NOT_IN_SYNC: Final = NO_PLAN | {"edit-unwritten"}
+NOT_IN_SYNC: Final = NO_PLAN | {EDIT_UNWRITTEN}
 COLOURS: Final[Mapping[str, str]] = {"error": "31", "warning": "33"}
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warpd import naming
+from warpd.allocation.model import Allocations
 from warpd.cli import asking, names, output
 from warpd.cli.app import Output, app, endpoint_app, network_app
 from warpd.cli.conditions import (
-    NO_PLAN,
     NOT_IN_SYNC,
     ask_daemon,
     first_lines,
@@ -37,14 +37,22 @@ from warpd.cli.tables import (
     networks_summary,
 )
 from warpd.cli.watch import watch
-from warpd.errors import EXIT_FAILED, InvalidIntent, WarpError
+from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.intent.intersection import different, restrict
 from warpd.intent.schema import json_schema
 from warpd.intent.types import natural
 from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import in_kernel, last_read, shows_devices
-from warpd.service.conditions import EDIT_UNWRITTEN, Condition, Facts, conditions, from_json, merged
+from warpd.service.conditions import (
+    EDIT_UNWRITTEN,
+    NO_PLAN,
+    Condition,
+    Facts,
+    conditions,
+    from_json,
+    merged,
+)
 from warpd.service.health import (
     DAMAGED,
     damaged,
@@ -104,9 +112,8 @@ def see(session: Session) -> Inspection:
     """
     running, daemon = ask_daemon(session)
     now, findings = read_now(session)
-    read = _shown(session, now, daemon)
-    if read is None:
-        raise damaged(session) or InvalidIntent(findings)
+    known = _shown(session, now, daemon)
+    read = known or on_no_record(session, findings)
     target = session.target_to_show(read)
     with live_kernel() as kernel:
         found = planned_run(kernel, target)
@@ -115,9 +122,9 @@ def see(session: Session) -> Inspection:
             session, now, findings, found.observed.host, running, found.compiled.problems, devices
         )
         facts = dataclasses.replace(facts, unresolved=_unresolved(target, running))
-        if facts.lost_allocations:
+        if facts.lost_allocations or known is None:
             target, found = _in_kernel(session, read, kernel, target, found)
-    if _keys_unknown(facts):
+    if _keys_unknown(facts) or known is None:
         target, found = keyed_by_kernel(target, found)
     watched = from_json(daemon["conditions"]) if daemon is not None else ()
     told = merged(conditions(facts), watched)
@@ -132,6 +139,19 @@ def _is_in_force(daemon: Mapping[str, Any] | None) -> bool:
 def _unresolved(target: Target, running: bool) -> dict[str, str]:
     """Return the endpoints whose host names do not resolve; a running daemon tells them itself."""
     return {} if running else unresolved_names(target.intent, target.today)
+
+
+def on_no_record(session: Session, findings: tuple[Finding, ...]) -> LoadedIntent:
+    """Return the YAML where neither the allocations nor the history can be read.
+
+    The kernel has what the YAML leaves to warpd.
+
+    Raises:
+        InvalidIntent: the YAML is invalid, and nothing was applied before.
+    """
+    if damaged(session) is None or findings:
+        raise InvalidIntent(findings)
+    return session.read(previous=Allocations())
 
 
 def _keys_unknown(facts: Facts) -> bool:
@@ -243,8 +263,8 @@ def _status(session: Session) -> dict[str, Any]:
     seen = see(session)
     data = status_data(session, seen.read, seen.target, seen.found)
     data |= {"conditions": seen.rows(), "daemon": seen.daemon}
-    data = with_waiting(data, seen.waiting)
     codes = {item.code for item in seen.conditions}
+    data = with_waiting(data, codes, seen.waiting)
     return {**data, "in_sync": data["in_sync"] and not codes & NOT_IN_SYNC}
 
 

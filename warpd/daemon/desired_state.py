@@ -168,6 +168,8 @@ class DesiredState:
         self.files_seen = now[0]
         if not self._must_read(request, now):
             return False
+        with contextlib.suppress(WarpError, OSError):
+            self._history.set_damaged_pending_aside()
         self.pending = self._history.pending()
         if self.pending is not None:
             return self._while_pending(self.pending)

@@ -28,7 +28,7 @@ from warpd.service.candidates import (
     write_all,
 )
 from warpd.service.commitment import Commitment, commit
-from warpd.service.conditions import Condition, from_json
+from warpd.service.conditions import NO_PLAN, Condition, from_json
 from warpd.service.edits import Draft, name_of
 from warpd.service.exports import ExportRequest
 from warpd.service.history import History, HistoryMark
@@ -85,9 +85,10 @@ def status_of(reconciler: Reconciler, found: PlannedRun) -> dict[str, Any]:
     """
     force = _in_force(reconciler)
     data = status_data(reconciler.session, force.read, force.wanted, found)
-    if reconciler.desired.unwritten is not None and reconciler.desired.findings:
-        return {**with_waiting(data, force.waiting), "in_sync": False}
-    return data
+    codes = {item.code for item in reconciler.mailbox.stats.conditions}
+    data = with_waiting(data, codes, force.waiting)
+    waits = reconciler.desired.unwritten is not None and reconciler.desired.findings
+    return {**data, "in_sync": data["in_sync"] and not waits and NO_PLAN.isdisjoint(codes)}
 
 
 def _in_force(reconciler: Reconciler) -> ActiveConfig:

@@ -17,6 +17,7 @@ from warpd.service.conditions import Facts, Retry
 from warpd.service.health import (
     DAMAGED,
     damaged,
+    damaged_pending,
     headlines,
     pending_facts,
     problems_of,
@@ -47,6 +48,7 @@ def facts_of(
     name = reconciler.network_name
     facts = Facts(
         damaged=_damaged(reconciler),
+        damaged_pending=damaged_pending(reconciler.session),
         obstacle=reconciler.session.store.obstacle(),
         state_dir=str(reconciler.session.store.folder),
         findings=() if desired.awaiting_consent else headlines(desired.findings),

@@ -17,6 +17,7 @@ from warpd.daemon.metric import Counted, Family, Sample, Samples
 from warpd.daemon.process import ProcessStats
 from warpd.daemon.stats import DURATION_BOUNDS_S, RESULTS, NetworkStats, Stats
 from warpd.kernel.state import PeerTraffic
+from warpd.service.conditions import NO_PLAN
 
 
 def metrics_text(counted: Counted) -> str:
@@ -85,8 +86,10 @@ def _durations(counted: Counted) -> Iterator[Sample]:
 
 def _in_sync(counted: Counted) -> Iterator[Sample]:
     waiting = counted.stats.waiting
+    is_planned = NO_PLAN.isdisjoint(item.code for item in counted.stats.conditions)
     for network in counted.stats.networks:
-        yield "", _of(network), float(network.in_sync and network.name not in waiting)
+        is_whole = network.in_sync and network.name not in waiting
+        yield "", _of(network), float(is_whole and is_planned)
 
 
 def _endpoints(counted: Counted) -> Iterator[Sample]:

@@ -30,6 +30,8 @@ ROUTE_HINTS: Final[Mapping[int, str]] = {
     4: "see `ip -4 route get 198.41.0.4`; IPv6 goes on",
     6: "see `ip -6 route get 2001:503:ba3e::2:30`; IPv4 goes on",
 }
+# Conditions while which no plan can be made, so that no network is known to be in sync.
+NO_PLAN: Final = frozenset({"master-lost", "master-unusable", "allocations-lost", "state-damaged"})
 EDIT_UNWRITTEN: Final = "edit-unwritten"  # a code
 
 
@@ -90,6 +92,7 @@ class Facts:
     - `unusable_master`: why the master secret, which is there, cannot be used.
     - `lost_allocations`: what shows that there were allocations, where they are gone.
     - `damaged`: which file of the state folder is damaged, with a hint how to mend it.
+    - `damaged_pending`: the damaged file of an apply to be confirmed.
     - `unnamed`: network -> how many of its endpoints are known from the kernel only.
     - `obstacle`: why the state folder takes no writes: gone, read-only or full.
     - `unwritten`: why an edit of the YAML could not be recorded in the state folder.
@@ -123,6 +126,7 @@ class Facts:
     unusable_master: WarpError | None = None
     lost_allocations: str = ""
     damaged: WarpError | None = None
+    damaged_pending: str = ""
     unnamed: Mapping[str, int] = field(default_factory=dict)
     obstacle: str = ""
     unwritten: str = ""
@@ -181,6 +185,13 @@ def _lost(facts: Facts) -> Iterator[Condition]:
     if facts.damaged:
         hint = f"{facts.damaged.hint}; until then what gives access waits"
         yield Condition("state-damaged", "error", facts.damaged.message, hint)
+    if facts.damaged_pending:
+        text = (
+            f"{facts.damaged_pending} is damaged: whether an apply waits to be confirmed is not"
+            " known, and nothing is undone"
+        )
+        hint = "what is applied stays; see `warpctl history`, then remove that file"
+        yield Condition("pending-damaged", "error", text, hint)
     if facts.unnamed:
         named = _few([f"{name} ({count})" for name, count in sorted(facts.unnamed.items())])
         text = (

@@ -27,14 +27,14 @@ from warpd.reconcile.engine import PlannedRun, Target
 from warpd.reconcile.plan import Plan
 from warpd.service.commitment import IN_KERNEL, LOST_ALLOCATIONS
 from warpd.service.conditions import Facts, Unrouted
-from warpd.service.history import NOTHING, History, Pending, files_digest, files_of
+from warpd.service.history import BROKEN, NOTHING, History, Pending, files_digest, files_of
 from warpd.service.views.suspension import suspension_text
 from warpd.service.workspace import LoadedIntent, Session
 from warpd.store.state_folder import MasterUnusable
 
 LookUps = Callable[[Iterable[str]], Mapping[str, str]]
 
-DAMAGED: Final = frozenset({"state-broken", "history-broken"})  # codes of errors
+DAMAGED: Final = BROKEN
 
 
 def facts_on_disk(
@@ -67,6 +67,7 @@ def facts_on_disk(
         unusable_master=unusable_master(session, intent),
         lost_allocations=lost_allocations(session, read, devices),
         damaged=damaged(session),
+        damaged_pending=damaged_pending(session),
         obstacle=_obstacle(session),
         state_dir=str(session.store.folder),
         findings=headlines(findings),
@@ -115,18 +116,36 @@ def _obstacle(session: Session) -> str:
 
 
 def damaged(session: Session) -> WarpError | None:
-    """Return which of the files that decide what may be applied is damaged, and how to mend it.
+    """Return which of the files that decide what may be applied are damaged, and how to mend it.
 
-    Entries of the history are left out: to read them all takes long.
+    What was applied last is read only where the allocations are damaged, since it tells them, too:
+    it may be large.
     """
     history = History(session)
-    for look in (session.store.read_allocations, history.in_force_number, history.pending):
-        try:
-            look()
-        except WarpError as failure:
-            if failure.code in DAMAGED:
-                return failure
+    first = _damage(session.store.read_allocations)
+    second = _damage(history.in_force if first else history.in_force_number)
+    if first is None or second is None:
+        return first or second
+    text = f"{first.message}; {second.message}"
+    hint = "restore both from a backup: none of them tells what the other held"
+    return WarpError(text, code=first.code, who="operator", hint=hint)
+
+
+def _damage(look: Callable[[], object]) -> WarpError | None:
+    """Return how the file is damaged that a function reads; None for any other failure, too."""
+    try:
+        look()
+    except WarpError as failure:
+        return failure if failure.code in DAMAGED else None
     return None
+
+
+def damaged_pending(session: Session) -> str:
+    """Return the path of a damaged file of an apply to be confirmed; "" for none."""
+    with contextlib.suppress(WarpError, OSError):
+        name = History(session).damaged_pending()
+        return str(session.store.folder / name) if name else ""
+    return ""
 
 
 def lost_master(session: Session, intent: Intent | None, devices: bool) -> str:

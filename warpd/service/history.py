@@ -5,6 +5,7 @@ apply that is not confirmed yet.
     in-force.json         the number of the entry in force, and the digest of the files that were
                           rolled back, which the daemon does not apply by itself
     pending.json          the apply that is undone unless it is confirmed in time
+    pending.damaged.json  a damaged one of these, kept aside
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from warpd.store.state_folder import HISTORY, IN_FORCE, allocations_of_record
 from warpd.store.state_folder import record_name as _name
 
 PENDING: Final = "pending.json"
+PENDING_ASIDE: Final = "pending.damaged.json"
+BROKEN: Final = frozenset({"state-broken", "history-broken"})  # codes of errors: a damaged file
 FORMAT: Final = 1
 ENTRY_FORMAT: Final = 2  # 1 called the allocations `grants`
 ENTRY_FORMATS_READ: Final = (1, 2)
@@ -285,13 +288,47 @@ class History:
     def pending(self) -> Pending | None:
         """Return the apply that is not confirmed yet; None if there is none.
 
+        A damaged file counts as none: nothing tells what is to be undone, and when.
+
         Raises:
             WarpError: it cannot be read.
         """
-        text = self._store.document(PENDING)
-        if text is None:
+        try:
+            return self._read_pending()
+        except WarpError as failure:
+            if failure.code not in BROKEN:
+                raise
             return None
-        return self._parsed(PENDING, text, lambda raw: Pending(**json.loads(raw)["pending"]))
+
+    def _read_pending(self) -> Pending | None:
+        """Raises: WarpError: it cannot be read, or is damaged."""
+        text = self._store.document(PENDING)
+        return None if text is None else self._parsed(PENDING, text, _pending_from_json)
+
+    def damaged_pending(self) -> str:
+        """Return the name of a damaged file of an apply to be confirmed; "" where there is none.
+
+        Raises:
+            WarpError: the folder cannot be read.
+        """
+        if self._store.stamp(PENDING_ASIDE) is not None:
+            return PENDING_ASIDE
+        try:
+            self._read_pending()
+        except WarpError as failure:
+            if failure.code not in BROKEN:
+                raise
+            return PENDING
+        return ""
+
+    def set_damaged_pending_aside(self) -> None:
+        """Keep a damaged file under another name, so that it is in nobody's way.
+
+        Raises:
+            WarpError: the folder cannot be read or written.
+        """
+        if self.damaged_pending() == PENDING:
+            self._store.rename_file(PENDING, PENDING_ASIDE)
 
     def refuse_pending(self) -> None:
         """Refuse another change while an apply is not confirmed.
@@ -427,6 +464,20 @@ class History:
             raise WarpError(
                 f"{where} is damaged: {failure!r}", code="history-broken", who="operator", hint=hint
             ) from None
+
+
+def _pending_from_json(text: str) -> Pending:
+    """Raises: ValueError, KeyError, TypeError: it is damaged."""
+    fields = json.loads(text)["pending"]
+    deadlines_s = float(fields["until_s"]), float(fields["until_boot_s"])
+    try:
+        datetime.fromtimestamp(deadlines_s[0], UTC)
+        round(deadlines_s[1])
+    except (OverflowError, OSError):
+        raise ValueError("a deadline is no time") from None
+    number, back_to = int(fields["number"]), int(fields["back_to"])
+    boot, by = str(fields["boot"]), str(fields["by"])
+    return Pending(number, back_to, deadlines_s[0], boot, deadlines_s[1], by)
 
 
 def _is_same(entry: HistoryEntry, files: Mapping[str, str], allocations: Allocations) -> bool:

@@ -505,6 +505,13 @@ class Store:
             self._make_folder()
             put(path, text.encode())
 
+    def rename_file(self, name: str, to: str) -> None:
+        """Give a document another name, whatever stands in it."""
+        path = self.folder / name
+        with _told(path):
+            os.rename(path, self.folder / to)
+            sync_folder(self.folder)
+
     def remove_file(self, name: str) -> None:
         path = self.folder / name
         with _told(path), contextlib.suppress(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,16 @@ import pytest
 from tests import world
 from tests.unit.daemon.simulation import Simulation
 from warpd.cli.conditions import read_now
-from warpd.cli.inspect import applied_last
-from warpd.errors import WarpError
-from warpd.service.conditions import conditions
+from warpd.cli.inspect import applied_last, on_no_record
+from warpd.daemon.metric import Counted
+from warpd.daemon.metrics import metrics_text
+from warpd.daemon.stats import NetworkStats, Stats
+from warpd.errors import Finding, InvalidIntent, WarpError
+from warpd.service.conditions import NO_PLAN, Condition, conditions
 from warpd.service.health import facts_on_disk
+from warpd.service.history import History
 from warpd.service.queries import examined
+from warpd.service.views.report import with_waiting
 from warpd.service.workspace import NO_MASTER, Session
 from warpd.store.state_folder import ALLOCATIONS, MasterUnusable
 
@@ -46,7 +52,7 @@ def test_beside_a_damaged_history_the_yaml_is_shown(gateway: Session) -> None:
     assert read_now(gateway)[0] is not None
 
 
-@pytest.mark.parametrize("name", [ALLOCATIONS, "in-force.json", "pending.json"])
+@pytest.mark.parametrize("name", [ALLOCATIONS, "in-force.json"])
 def test_the_file_and_its_mending_are_said_first(gateway: Session, name: str) -> None:
     damage(gateway, name)
     first = conditions(facts_on_disk(gateway, None, (), None, running=True))[0]
@@ -93,3 +99,78 @@ def test_doctor_fails_for_it(gateway: Session) -> None:
     (gateway.store.folder / "master.key").chmod(0o644)
     checks = examined(gateway, gateway.store.read_allocations(), True, ())["checks"]
     assert [row["state"] for row in checks if row["name"] == "master-unusable"] == ["fail"]
+
+
+def test_damaged_allocations_and_history_are_both_named(gateway: Session) -> None:
+    damage(gateway, ALLOCATIONS)
+    damage(gateway, "history/000001.json")
+    first = conditions(facts_on_disk(gateway, None, (), None, running=True))[0]
+    assert first.code == "state-damaged"
+    assert ALLOCATIONS in first.text and "000001.json" in first.text
+    assert first.hint.startswith("restore both from a backup") and "remove it" not in first.hint
+
+
+def test_beside_both_the_yaml_is_shown_as_the_kernel_has_it(gateway: Session) -> None:
+    known = gateway.read()
+    damage(gateway, ALLOCATIONS)
+    damage(gateway, "in-force.json")
+    assert read_now(gateway) == (None, ()) and applied_last(gateway) is None
+    shown = on_no_record(gateway, ())
+    assert shown.intent == known.intent
+
+
+def test_without_damage_an_invalid_yaml_is_refused(gateway: Session) -> None:
+    with pytest.raises(InvalidIntent):
+        on_no_record(gateway, (Finding("x", "", "wrong"),))
+
+
+DAMAGED_PENDING = [
+    "{",
+    "\xff",
+    '{"version": 1, "pending": {}}',
+    '{"version": 1, "pending": {"number": 1, "back_to": 0, "until_s": 1e99, "boot": "b",'
+    ' "until_boot_s": 1.0, "by": "x"}}',
+    '{"version": 1, "pending": {"number": 1, "back_to": 0, "until_s": 1, "boot": "b",'
+    ' "until_boot_s": NaN, "by": "x"}}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED_PENDING)
+def test_a_damaged_apply_to_be_confirmed_counts_as_none_and_is_kept(
+    tmp_path: Path, text: str
+) -> None:
+    daemon = Simulation(tmp_path)
+    daemon.write(web=world.network(1))
+    daemon.turn(60)
+    pending = daemon.state / "pending.json"
+    pending.write_text(text, encoding="latin-1")
+    history = History(daemon.session)
+    assert history.pending() is None and history.damaged_pending() == "pending.json"
+    history.refuse_pending()
+    first = conditions(facts_on_disk(daemon.session, None, (), None, running=True))[0]
+    assert first.code == "pending-damaged" and str(pending) in first.text
+    daemon.write(web=world.network(1), more=world.network(2))
+    daemon.turn(120)
+    assert daemon.peers == {"e1", "e2"}, "passes go on"
+    aside = daemon.state / "pending.damaged.json"
+    assert aside.read_text(encoding="latin-1") == text and not pending.exists()
+    assert "pending-damaged" in daemon.conditions and "state-damaged" not in daemon.conditions
+    aside.unlink()
+    daemon.turn(120)
+    assert not daemon.conditions
+
+
+@pytest.mark.parametrize("code", sorted(NO_PLAN))
+def test_no_network_is_in_sync_while_no_plan_can_be_made(code: str) -> None:
+    condition = Condition(code, "error", "x")
+    row = NetworkStats("web", 1, True, {}, 1, {})
+    cases: list[tuple[tuple[Condition, ...], int]] = [((), 1), ((condition,), 0)]
+    for held, value in cases:
+        text = metrics_text(Counted(Stats(networks=(row,), conditions=held)))
+        assert re.search(rf'^warpd_in_sync{{.*network="web".*}} {value}$', text, re.M), text
+        data = with_waiting({"networks": [{"name": "web", "in_sync": True}]}, codes(held), ())
+        assert data["networks"][0]["in_sync"] is bool(value)
+
+
+def codes(held: tuple[Condition, ...]) -> set[str]:
+    return {item.code for item in held}

@@ -52,7 +52,7 @@ def test_a_disabled_endpoint_is_shown_as_disabled(daemon: Simulation) -> None:
     assert read is not None
     target = session.target(read, create=False)
     found = planned_run(daemon.kernel, target)
-    data = with_waiting(status_data(session, read, target, found), {"web"})
+    data = with_waiting(status_data(session, read, target, found), (), {"web"})
     [web] = data["networks"]
     first = web["endpoints"][0]
     assert (first["name"], presence(first)) == ("e1", "disabled")

@@ -16,6 +16,7 @@ from warpd.intent.model import Intent
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import udp_ports
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
+from warpd.service.conditions import NO_PLAN
 from warpd.service.history import History, HistoryEntry, files_digest, files_of
 from warpd.service.views.advice import host_warnings, port_warning
 from warpd.service.views.overview import Overview, Side, overview
@@ -270,10 +271,19 @@ def status_data(
     return data
 
 
-def with_waiting(data: dict[str, Any], waiting: Collection[str]) -> dict[str, Any]:
-    """Return the status in which networks of which an edit waits are not in sync."""
+def with_waiting(
+    data: dict[str, Any], codes: Collection[str], waiting: Collection[str]
+) -> dict[str, Any]:
+    """Return the status in which networks of which an edit waits are not in sync.
+
+    Args:
+        data: the status.
+        codes: of the conditions. While no plan can be made, no network is known to be in sync.
+        waiting: the networks of which an edit waits.
+    """
+    unplanned = not NO_PLAN.isdisjoint(codes)
     networks = [
-        {**row, "in_sync": row["in_sync"] and row["name"] not in waiting}
+        {**row, "in_sync": row["in_sync"] and not unplanned and row["name"] not in waiting}
         for row in data["networks"]
     ]
     return {**data, "networks": networks}
