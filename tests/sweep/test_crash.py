@@ -18,6 +18,7 @@ from warpd.kernel.api import FailureKind, OperationError
 from warpd.kernel.state import Action, Change, KernelObject, Key, Phase
 from warpd.reconcile.engine import apply, converge, removal
 from warpd.reconcile.incremental import planned_run, replan
+from warpd.reconcile.plan import Step
 from warpd.testing.fake_kernel import FakeKernel
 
 
@@ -104,9 +105,9 @@ def run_to(kernel: FakeKernel, wanted: Intent) -> None:
     assert outcome.complete, (outcome.failed, outcome.unverified)
 
 
-def steps_to(kernel: FakeKernel, wanted: Intent) -> int:
+def steps_to(kernel: FakeKernel, wanted: Intent) -> Sequence[Step]:
     found = planned_run(kernel, world.target(wanted)) if wanted.networks else removal(kernel)
-    return len(found.plan.steps)
+    return found.plan.steps
 
 
 def faulty_from(base: FakeKernel, at: int, way: str) -> Faulty:
@@ -121,16 +122,15 @@ def test_every_point(
     name: str, before: Intent, after: Intent, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = settled(before)
-    total = steps_to(base, after)
+    steps = steps_to(base, after)
+    total = len(steps)
     assert total > 10
     final = settled(after).objects
     survived = 0
     for at in range(1, total + 1):
         kernel = faulty_from(base, at, way)
-        target = world.target(after)
-        found = planned_run(kernel, target) if after.networks else removal(kernel)
         with contextlib.suppress(Killed):
-            apply(kernel, found.plan.steps)
+            apply(kernel, steps)
         assert kernel.fired, f"the fault at call {at} never happened"
         assert_no_more_reach(kernel, base.objects, final)
         run_to(kernel, after)
