@@ -13,11 +13,17 @@ from tests.live.conftest import sh
 from warpd.kernel.linux import udp_ports
 from warpd.kernel.linux.live_kernel import LiveKernel
 from warpd.kernel.state import ROOT, Host
+from warpd.reconcile.engine import converge
 from warpd.reconcile.incremental import planned_run
 from warpd.service.views.advice import host_warnings, uncertain_chains
-from warpd.service.views.report import taken_ports
+from warpd.service.views.report import taken_ports, taken_vxlan_port
 
 TARGET = world.target(world.intent(a=world.network(1), v=world.network(1, isolation="vrf")))
+
+CPE = {"type": "cpe"}
+MESH = world.target(
+    world.intent(campus={"type": "l2-mesh", "isolation": "vrf", "endpoints": {"a": CPE, "b": CPE}})
+)
 
 # As iptables writes them: states by a match of its own, REJECT as a target of its own.
 IPTABLES = """
@@ -134,3 +140,53 @@ def test_a_taken_port_is_said_before_the_kernel_refuses_it(gateway: LiveKernel) 
         (warning,) = taken_ports(planned_run(gateway, TARGET))
         assert f"UDP port {port} is taken by" in warning["message"] and "(pid" in warning["message"]
     assert udp_ports.taken([port]) == {}
+
+
+VXLANS = {
+    "vxlan9": "ip link add vxlan9 type vxlan id 9 dstport 4789 local 203.0.113.1; ip link set vxlan9 up",
+    "ovs": "ip link add ovs type vxlan external dstport 4789; ip link set ovs up",
+}
+HARMLESS_VXLANS = """
+ip link add other type vxlan id 8 dstport 8472; ip link set other up
+ip link add down type vxlan id 9 dstport 4789
+ip link add six type vxlan id 10 dstport 4789 local 2001:db8:113::1; ip link set six up
+ip link add blue type vrf table 99; ip link set blue up
+ip link add lan type dummy; ip link set lan master blue up; ip addr add 192.0.2.1/24 dev lan
+ip link add bound type vxlan id 11 dstport 4789 dev lan remote 192.0.2.2; ip link set bound up
+"""
+
+
+def vxlan_warnings(kernel: LiveKernel) -> list[str]:
+    found = taken_vxlan_port(host(kernel), MESH.intent)
+    return [warning["message"] for warning in found]
+
+
+@pytest.mark.parametrize("name", VXLANS)
+def test_a_vxlan_of_the_host_is_said_before_the_kernel_refuses_ours(
+    gateway: LiveKernel, name: str
+) -> None:
+    assert vxlan_warnings(gateway) == []
+    sh(VXLANS[name])
+    (text,) = vxlan_warnings(gateway)
+    assert f"UDP port 4789 is taken by {name}, " in text and "campus" in text
+    done = converge(gateway, lambda: planned_run(gateway, MESH), planned_run(gateway, MESH))
+    assert "Address already in use" in str(done.failed)
+    assert len(vxlan_warnings(gateway)) == 1
+    sh(f"ip link del {name}")
+    assert vxlan_warnings(gateway) == []
+
+
+def test_a_program_on_the_port_of_vxlan_is_said(gateway: LiveKernel) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 4789))
+        (text,) = vxlan_warnings(gateway)
+        assert "UDP port 4789 is taken by" in text and "(pid" in text
+    assert vxlan_warnings(gateway) == []
+
+
+def test_vxlans_that_leave_the_port_to_ours_are_silent(gateway: LiveKernel) -> None:
+    sh(HARMLESS_VXLANS)
+    assert vxlan_warnings(gateway) == []
+    done = converge(gateway, lambda: planned_run(gateway, MESH), planned_run(gateway, MESH))
+    assert done.complete, done
+    assert vxlan_warnings(gateway) == []

@@ -350,6 +350,7 @@ class Host:
     - `conntrack_max`: connections that the kernel tracks in one namespace.
     - `vrf`: the kernel can make VRFs.
     - `foreign_vrfs`: routing tables of VRFs that are not ours, with their names.
+    - `foreign_vxlans`: VXLAN devices that are not ours and have the UDP port of our legs.
     - `ra_links`: links of others that accept router advertisements (accept_ra is 1, or 2 since
       warpd fences).
     - `fence4` (links), `fence6`, `tagged4`: what our fence rules and the tags of our links say. It
@@ -385,6 +386,7 @@ class Host:
     conntrack_max: int = 262144
     vrf: bool = True
     foreign_vrfs: tuple[tuple[int, str], ...] = ()
+    foreign_vxlans: tuple[str, ...] = ()
     ra_links: tuple[str, ...] = ()
     fence4: tuple[str, ...] = ()
     fence6: bool = False

@@ -35,6 +35,7 @@ from warpd.service.views.advice import (
     uplink_warnings,
 )
 from warpd.service.views.overview import CONNECTED_S
+from warpd.service.views.report import taken_vxlan_port
 from warpd.store import export_log
 from warpd.store.state_folder import Store
 
@@ -102,6 +103,7 @@ def examine(
         *networkd(Path("/")),
         *_foreign(dump, host, allocations, intent, observed.traffic),
         *_ports(observed.state, allocations, intent),
+        *_vxlan_port(host, intent),
     ]
 
 
@@ -307,6 +309,13 @@ def _ports(state: State, allocations: Allocations, intent: Intent | None) -> Ite
     networks = {item.port: name for name, item in allocations.networks.items()}
     for port, who in udp_ports.taken(set(listening_ports(allocations, intent)) - bound).items():
         warning = port_warning(port, who, networks[port])
+        yield Check("port", "fail", warning["message"], warning["hint"])
+
+
+def _vxlan_port(host: Host, intent: Intent | None) -> Iterator[Check]:
+    """Check that nothing else has the UDP port of VXLAN legs."""
+    found = taken_vxlan_port(host, intent) if intent is not None else []
+    for warning in found:
         yield Check("port", "fail", warning["message"], warning["hint"])
 
 

@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from warpd import naming
+from warpd.kernel.kinds.ethernet import (
+    IFLA_VXLAN_GROUP6,
+    IFLA_VXLAN_LINK,
+    IFLA_VXLAN_LOCAL6,
+    IFLA_VXLAN_PORT,
+    VXLAN_PORT,
+)
 from warpd.kernel.kinds.link import KERNEL_NAMES
 from warpd.kernel.kinds.nft_table import NftTable
 from warpd.kernel.kinds.route import is_default
@@ -157,6 +164,7 @@ def read_host(
         bridge_netfilter=_bridge_netfilter(),
         vrf=vrf,
         foreign_vrfs=_foreign_vrfs(look),
+        foreign_vxlans=_foreign_vxlans(look),
         conntrack_max=_conntrack_max(),
         onlink=_onlink(look, exits),
     )
@@ -190,6 +198,28 @@ def _foreign_vrfs(look: RootLook) -> tuple[tuple[int, str], ...]:
     """
     vrfs = (row for row in look.links if row.kind == "vrf" and not _looks_ours(row))
     return tuple(sorted((row.number(IFLA_VRF_TABLE), row.name) for row in vrfs))
+
+
+def _foreign_vxlans(look: RootLook) -> tuple[str, ...]:
+    """Return the foreign VXLAN devices that keep our legs from the UDP port that they share.
+
+    Such a device is up (it opens its socket then), has an IPv4 socket, and is not bound to a VRF
+    (vxlan_sock_add() in drivers/net/vxlan/vxlan_core.c).
+    """
+    vrfs = {row.index for row in look.links if row.kind == "vrf"}
+    in_vrfs = {row.index for row in look.links if row.master in vrfs}
+    return tuple(
+        sorted(
+            row.name
+            for row in look.links
+            if row.kind == "vxlan"
+            and row.up
+            and not _looks_ours(row)
+            and row.network_number(IFLA_VXLAN_PORT) == VXLAN_PORT
+            and row.data.keys().isdisjoint((IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6))
+            and row.number(IFLA_VXLAN_LINK) not in in_vrfs
+        )
+    )
 
 
 def _onlink(look: RootLook, exits: Sequence[EgressLink]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from warpd.intent.model import Intent
 from warpd.intent.reserved import UPLINK_TABLE
 from warpd.kernel.nftables.foreign_rules import Judged
 from warpd.kernel.state import ForeignChain, Host
+from warpd.networks.resolved import isolation_of
 from warpd.service.views import packet_paths
 from warpd.service.views.packet_paths import Kind, Passage
 from warpd.service.views.words import first_of
@@ -173,6 +174,33 @@ def port_warning(port: int, who: str, network: str) -> Warning:
     return {"message": text, "hint": "stop that program, or give the network another `port`"}
 
 
+def vxlan_port_warning(port: int, who: str, networks: list[str]) -> Warning:
+    """Return the warning that something else has the UDP port of VXLAN in the host.
+
+    Args:
+        port: the UDP port.
+        who: the VXLAN devices or the program that have it.
+        networks: the names of the networks whose legs need it.
+    """
+    text = (
+        f"UDP port {port} is taken by {who}, which is not ours: the VXLAN legs of"
+        f" {first_of(networks, NETWORKS_NAMED)} cannot come up in a VRF"
+    )
+    hint = "take it down or give it another port, or write `isolation: namespace` for the network"
+    return {"message": text, "hint": hint}
+
+
+def networks_with_vxlan(intent: Intent) -> list[str]:
+    """Return the networks that are to be up with VXLAN legs in the host itself."""
+    return [
+        name
+        for name, network in sorted(intent.networks.items())
+        if network.enabled
+        and network.traits.leg == "vxlan"
+        and isolation_of(network, intent.gateway) == "vrf"
+    ]
+
+
 # -- listening ports
 
 
@@ -288,8 +316,10 @@ __all__ = [
     "foreign_warnings",
     "host_warnings",
     "listening_ports",
+    "networks_with_vxlan",
     "port_warning",
     "uncertain_chains",
     "uplink_warnings",
+    "vxlan_port_warning",
     "ways_warnings",
 ]

@@ -13,12 +13,19 @@ from typing import Any, Final
 from warpd.clients.current import current_digest, known_as, stale_configs
 from warpd.errors import EXIT_FAILED, EXIT_PARTIAL, Finding, WarpError
 from warpd.intent.model import Intent
+from warpd.kernel.kinds.ethernet import VXLAN_PORT
 from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.linux import udp_ports
+from warpd.kernel.state import Host
 from warpd.reconcile.engine import ApplyResult, PlannedRun, Target
 from warpd.service.conditions import NO_PLAN
 from warpd.service.history import History, HistoryEntry, files_digest, files_of
-from warpd.service.views.advice import host_warnings, port_warning
+from warpd.service.views.advice import (
+    host_warnings,
+    networks_with_vxlan,
+    port_warning,
+    vxlan_port_warning,
+)
 from warpd.service.views.overview import Overview, Side, overview
 from warpd.service.views.render import VERSION, headline, plan_json, problems_json, step_json
 from warpd.service.views.status import quarantine_json, status_json
@@ -76,7 +83,8 @@ def described(
     """
     seen = overview_of(session, target, found, read)
     rows = [row.as_json() for row in seen.rows]
-    warnings = [*warnings_of(found, read), *taken_ports(found), *_keys_to_come(session, read)]
+    taken = [*taken_ports(found), *taken_vxlan_port(found.observed.host, read.intent)]
+    warnings = [*warnings_of(found, read), *taken, *_keys_to_come(session, read)]
     more = {
         "problems": problems_json(found.compiled.problems),
         **outlook(session, target, found, read, seen),
@@ -119,7 +127,8 @@ def without_steps(
     """
     seen = _overview(before, target, found, read)
     rows = [row.as_json() for row in seen.rows]
-    warnings = [*warnings_of(found, read), *taken_ports(found)]
+    taken = [*taken_ports(found), *taken_vxlan_port(found.observed.host, read.intent)]
+    warnings = [*warnings_of(found, read), *taken]
     more = {
         "problems": problems_json(found.compiled.problems),
         **outlook(session, target, found, read, seen),
@@ -208,6 +217,16 @@ def taken_ports(found: PlannedRun) -> list[dict[str, str]]:
     return [port_warning(port, who, wanted[port]) for port, who in taken.items()]
 
 
+def taken_vxlan_port(host: Host, intent: Intent) -> list[dict[str, str]]:
+    """Warn of networks whose VXLAN legs need a UDP port of the host that something else has."""
+    networks = networks_with_vxlan(intent)
+    if not networks:
+        return []
+    process = udp_ports.taken([VXLAN_PORT]).get(VXLAN_PORT, "")
+    who = ", ".join(host.foreign_vxlans) or process
+    return [vxlan_port_warning(VXLAN_PORT, who, networks)] if who else []
+
+
 def exit_code_of(result: dict[str, Any]) -> int:
     """Return the exit code for an outcome (`outcome_json`)."""
     if result["complete"]:
@@ -261,7 +280,8 @@ def status_data(
     """Return what `warpctl status -o json` prints; the observation covers the whole kernel."""
     data = status_json(target, found, int(time.time()))
     host = host_warnings(found.observed.host, read.allocations, read.intent)
-    data["warnings"] = [*host, *taken_ports(found)]
+    taken = [*taken_ports(found), *taken_vxlan_port(found.observed.host, read.intent)]
+    data["warnings"] = [*host, *taken]
     data["quarantine"] = quarantine_json(read.quarantine)
     data["pending_confirm"] = pending_json(History(session))
     versions = session.store.versions()
