@@ -28,11 +28,13 @@ HOOKS: Final = (
 HOOKS_OF_LINKS: Final = ("ingress", "egress")
 FAMILIES: Final = ("ip", "ip6", "inet", "netdev")
 TYPES: Final = ("filter", "route")  # not nat: its chains translate, and are many with Kubernetes
-_STATE = re.compile(r"\bct state (!= )?([a-z,]+)")
+# Not where the same match looks at more of the connection, such as its direction.
+_STATE = re.compile(r"^(?!.*\bct (?!state)).*\bct state (!= )?([a-z,]+)")
 _DEVICES = re.compile(r"\bdevices? (?:= \{)?([^};]*?)\}? priority ")
 _HANDLE = re.compile(r"# handle (\d+)$")
-_TYPE = re.compile(r"\bfib daddr type (!= )?([a-z]+)")
-_PORTS = re.compile(r"\bdport (!= )?\{? ?([0-9, -]*[0-9])")
+# Not where the same match looks at the source too.
+_TYPE = re.compile(r"^(?!.*\bfib saddr\b).*\bfib daddr type (!= )?([a-z]+)")
+_PORTS = re.compile(r"^(?!.*\bsport\b).*\bdport (!= )?\{? ?([0-9, -]*[0-9])")
 _CONNECTION: Final = (_STATE, {"ct": {"key": "state"}})
 _DESTINATION: Final = (_TYPE, {"fib": {"result": "type", "flags": ["daddr"]}})
 # By name: what an xt match looks for in the text output, and the left side that it stands for.
@@ -111,7 +113,7 @@ def _chain(context: Any, name: Name, item: Mapping[str, Any]) -> ForeignChain:
     priority = int(item.get("prio", 0))
     devices = tuple(_devices(context, name)) if hook in HOOKS_OF_LINKS else ()
     listed = _ask(context, "list chain " + " ".join(name))
-    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    rules = [_in_objects(entry["rule"]) for entry in listed if "rule" in entry]
     if not listed or len(rules) > RULES_MAX:
         return ForeignChain(*name, hook, policy, complete=False)
     if any(_untold(rule) for rule in rules):
@@ -120,9 +122,21 @@ def _chain(context: Any, name: Name, item: Mapping[str, Any]) -> ForeignChain:
     return ForeignChain(*name, hook, policy, texts, priority=priority, devices=devices)
 
 
-def _without_counts(expressions: list[Any]) -> list[Any]:
+def _in_objects(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule in which each expression is a JSON object.
+
+    nft prints a statement for which it has no JSON (1.0: one that adds to a map) as a string.
+    """
+    return {**rule, "expr": list(map(_in_object, rule["expr"]))}
+
+
+def _in_object(expression: Any) -> dict[str, Any]:
+    return expression if isinstance(expression, dict) else {"statement": expression}
+
+
+def _without_counts(expressions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a rule's expressions without counters, which change with each packet."""
-    return [each for each in expressions if isinstance(each, dict) and "counter" not in each]
+    return [each for each in expressions if "counter" not in each]
 
 
 def _untold(rule: Mapping[str, Any]) -> list[dict[str, Any]]:

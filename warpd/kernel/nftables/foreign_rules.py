@@ -63,7 +63,9 @@ _IDLE: Final = frozenset(
         "secmark",
     }
 )
-_SOMETIMES: Final = frozenset({"limit", "quota", "ct count", "last"})
+# A statement that adds to a set or a map ends the rule where that is full, or a limit in it holds.
+# `statement` is one for which nft has no JSON.
+_SOMETIMES: Final = frozenset({"limit", "quota", "ct count", "last", "set", "map", "statement"})
 _NAT: Final = frozenset({"snat", "dnat", "masquerade", "redirect"})
 _REFUSING_TARGETS: Final = frozenset({"REJECT", "DROP"})
 _ANYTHING: Final = frozenset({_ACCEPT, _DROP, _NEXT})
@@ -237,8 +239,10 @@ class _Walk:
                 continue
             if not _is_condition(kind, body):
                 found = self._verdict(kind, body, depth)
+                if not certain:
+                    return found | {_NEXT}
                 self._note_refusal(found, kind, body)
-                return found if certain else found | {_NEXT}
+                return found
             matches = self._assumed(self._match(body) if kind == "match" else None)
             if matches is False:
                 return frozenset({_NEXT})
@@ -392,6 +396,8 @@ def _meta(body: Mapping[str, Any], probe: Probe) -> Any:
 def _payload(body: Mapping[str, Any], probe: Probe) -> Any:
     """A field of a header; LACKING where the packet has no such header."""
     protocol, field = str(body.get("protocol")), str(body.get("field"))
+    if (protocol, field) == ("ether", "type"):
+        return _meta({"key": "protocol"}, probe)
     if protocol in ("ip", "ip6"):
         return _ip_field(protocol, field, probe)
     known = {"dport": probe.port, "sport": probe.source_port}.get(field)

@@ -112,7 +112,8 @@ def uplink_warnings(host: Host) -> Iterator[Warning]:
         elif version not in diverted:
             text = (
                 f"{where}; what networks send to the internet leaves by {host.uplink} nevertheless"
-                f" (routing table {UPLINK_TABLE}), but WireGuard's own answers to clients do not"
+                f" (routing table {UPLINK_TABLE}). WireGuard's own answers to clients follow the"
+                " host's routes"
             )
             hint = (
                 "if that is not meant, name the link of the default route, or write `uplink: auto`"

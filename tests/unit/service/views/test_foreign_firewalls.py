@@ -94,6 +94,10 @@ def unclear(name: str) -> list[str]:
 
 CERTAIN = {
     "docker": {"ip filter FORWARD": "drops by its policy what clients send of a, v"},
+    "dynamic-sets": {
+        "inet f i": "rejects by a rule what clients send to UDP port 51820, 51821, 51822",
+        "netdev n i": "drops by a rule what clients send to UDP port 51820",
+    },
     "firewalld": {"inet firewalld filter_INPUT": "rejects by a rule what clients send to UDP port"},
     "forward-sources": {"inet filter forward": "rejects by a rule what clients send of a, v"},
     "netdev": {
@@ -164,3 +168,26 @@ def test_the_hint_is_a_rule_for_that_hook(name: str, command: str) -> None:
     """A kernel takes them in tests/live/test_firewalls.py."""
     (warning,) = host_warnings(host(name), TARGET.allocations, TARGET.intent)
     assert warning["hint"].splitlines() == ["let them through:", command]
+
+
+def test_matches_of_iptables_are_read_where_their_text_says_it_all() -> None:
+    """What nft lists as `xt` is taken from its text, and stays unknown where that has more than
+    warpd looks for: source ports, the direction of a connection, several types, an interface.
+    """
+    (chain,) = host("xt-matches").foreign_rules.chains
+    matches = [json.loads(text)[-2] for text in chain.rules]
+    assert [match.get("match", {}).get("right", "unknown") for match in matches] == [
+        [51820, 51821, {"range": [60000, 60010]}],
+        [51820],
+        "unknown",  # --sports
+        "unknown",  # --dport with --sports
+        "unknown",  # --ports
+        "unknown",  # --src-type and --dst-type
+        "unknown",  # several types
+        ["local"],
+        "unknown",  # --limit-iface-in
+        "unknown",  # ! --ctstate ...,DNAT
+        "unknown",  # --ctdir
+        "unknown",  # --ctorigdst
+        "unknown",  # --ctstate DNAT
+    ]
