@@ -149,6 +149,34 @@ class Story:
         sh("ip route add default via 203.0.113.254; ip -6 route add default via 2001:db8:113::fe")
 
     @contextmanager
+    def no_route6(self) -> Iterator[None]:
+        sh("ip -6 route add unreachable default metric 1")
+        yield
+        sh("ip -6 route del unreachable default metric 1")
+
+    @contextmanager
+    def no_such_name(self) -> Iterator[None]:
+        paris = {"type": "gateway", "endpoint": "nowhere.invalid:51820"}
+        sites = {"type": "l3vpn-gateway", "expected_users": 2, "endpoints": {"paris": paris}}
+        self.daemon.write(self.document(sites=sites))
+        yield
+        self.daemon.write(self.document())
+
+    @contextmanager
+    def shared_secret(self) -> Iterator[None]:
+        key = self.daemon.state / "master.key"
+        key.chmod(0o644)
+        yield
+        key.chmod(0o600)
+
+    @contextmanager
+    def damaged_pending(self) -> Iterator[None]:
+        (self.daemon.state / "pending.json").write_text("{")
+        yield
+        for name in ("pending.json", "pending.damaged.json"):
+            (self.daemon.state / name).unlink(missing_ok=True)
+
+    @contextmanager
     def no_secret(self) -> Iterator[None]:
         key = self.daemon.state / "master.key"
         key.rename(key.with_name("kept"))
@@ -197,7 +225,11 @@ def test_every_fault_is_told_alike_and_ends(story: Story) -> None:
         "rolled-back": story.rolled_back,
         "uplink-down": story.uplink_down,
         "uplink-missing": story.no_route,
+        "uplink-unrouted": story.no_route6,
+        "endpoint-unresolved": story.no_such_name,
+        "master-unusable": story.shared_secret,
         "master-lost": story.no_secret,
+        "pending-damaged": story.damaged_pending,
         "failing": story.blocked,
         "contested": story.contested,
     }
