@@ -358,6 +358,7 @@ class History:
         Raises:
             WarpError: the state folder cannot be written.
         """
+        self.set_damaged_pending_aside()
         until_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) + within_s
         made = Pending(number, back_to, time.time() + within_s, boot_id(), until_boot_s, by)
         fields = {name: getattr(made, name) for name in Pending.__slots__}
@@ -372,8 +373,10 @@ class History:
         """
         pending = self.pending()
         if pending is None:
+            damaged = self.damaged_pending()
+            about = f", as far as is known: {damaged} is damaged" if damaged else ""
             raise WarpError(
-                "nothing waits to be confirmed",
+                f"nothing waits to be confirmed{about}",
                 code="nothing-pending",
                 who="operator",
                 hint="see `warpctl history`",

@@ -160,6 +160,17 @@ def test_a_damaged_apply_to_be_confirmed_counts_as_none_and_is_kept(
     assert not daemon.conditions
 
 
+def test_a_new_apply_to_be_confirmed_keeps_the_damaged_one(gateway: Session) -> None:
+    history = History(gateway)
+    damage(gateway, "pending.json")
+    with pytest.raises(WarpError, match=r"as far as is known: .*is damaged"):
+        history.confirm()
+    with gateway.store.writer("test"):
+        made = history.record_pending(1, 0, 60, "anna")
+    assert history.pending() == made
+    assert (gateway.store.folder / "pending.damaged.json").read_text() == "{"
+
+
 @pytest.mark.parametrize("code", sorted(NO_PLAN))
 def test_no_network_is_in_sync_while_no_plan_can_be_made(code: str) -> None:
     condition = Condition(code, "error", "x")
