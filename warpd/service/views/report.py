@@ -231,7 +231,8 @@ def exit_code_of(result: dict[str, Any]) -> int:
     """Return the exit code for an outcome (`outcome_json`)."""
     if result["complete"]:
         return 0
-    if "unwritten" in result or not any(result[part] for part in NOT_DONE):
+    stopped = any(result[part] for part in NOT_DONE if part != "blocked")
+    if "unwritten" in result or not stopped:
         return EXIT_PARTIAL  # everything was done that this machine permits
     return EXIT_PARTIAL if result["done"] else EXIT_FAILED
 
