@@ -126,6 +126,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "WireGuard's answers follow the host's own routes beside a named uplink",
+        ROOT_GUARD,
+        (Edit("warpd.networks.firewall.root:socket_mark", "host.steered", "False"),),
+    ),
+    Mutant(
         "what an endpoint sends by its leg is tracked",
         GUARDS,
         (

@@ -22,6 +22,13 @@ from .tally import TALLY
 WEB = {"one": "namespace", "two": "vrf"}
 CORP = {"corp": "namespace", "vorp": "vrf"}
 NEAR, BEHIND, SPREAD = "10.20.0.9", "10.30.0.9", "10.40.0.9"
+REFUSED = """table ip vpn {
+    chain c {
+        type filter hook prerouting priority 0
+        iifname gw2 udp sport 51820-51899 drop
+    }
+}
+"""
 Bench = tuple[Lab, Gateway, dict[str, Tunnel]]
 
 
@@ -199,10 +206,9 @@ LONGER = "198.0.0.0/7"
 def vpn_of_the_host(lab: Lab) -> None:
     """A link of a VPN that takes in everything, as OpenVPN's `redirect-gateway def1` sets it up."""
     second_way(lab)
-    lab.gw.ip(
-        "route add 192.0.2.0/24 via 203.0.113.254", "route add 2001:db8:c::/48 via 2001:db8:113::fe"
-    )
     lab.gw.ip(*(f"route add {prefix} via {beyond(prefix)}" for prefix in SPLIT))
+    # WireGuard's answers do not come to clients by the VPN.
+    lab.isp.run("nft", "-f", "-", text=REFUSED).checked()
 
 
 def beyond(prefix: str) -> str:

@@ -23,6 +23,7 @@ from warpd.kernel.state import KernelObject
 from warpd.keys.derivation import Secret
 from warpd.networks.firewall import connection_limits, icmp_errors
 from warpd.networks.firewall.connection_limits import LEAST, Share
+from warpd.networks.firewall.root import socket_mark
 from warpd.networks.firewall.rules import drops, plain
 from warpd.networks.placement import FirewallPolicy, Placement
 from warpd.networks.resolved import ResolvedNetwork
@@ -70,7 +71,13 @@ def objects(
     out: list[KernelObject] = [
         WireguardLink(place.netns, place.tunnel, mark, network.mtu, driver, master=place.master),
         LinkUp(place.netns, place.tunnel, place.link),
-        WireguardDevice(place.netns, place.tunnel, private_key, network.allocation.port),
+        WireguardDevice(
+            place.netns,
+            place.tunnel,
+            private_key,
+            network.allocation.port,
+            socket_mark(network.host),
+        ),
         Address(place.netns, place.tunnel, f"{network.gateway_address}/32", place.link),
     ]
     if network.gateway_address6 is not None:

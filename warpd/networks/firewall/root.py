@@ -583,6 +583,14 @@ def steering(host: Host) -> list[KernelObject]:
     return out
 
 
+def socket_mark(host: Host) -> int:
+    """Return the mark of what WireGuard itself sends, which `steering` leads over the uplink.
+
+    Otherwise its answers to clients would follow the host's own routes.
+    """
+    return GUARDED if host.steered else 0
+
+
 def tag(host: Host) -> str:
     """Return the `tag` that records our fences at a network's link, also those that other programs
     have taken over.

@@ -112,8 +112,7 @@ def uplink_warnings(host: Host) -> Iterator[Warning]:
         elif version not in diverted:
             text = (
                 f"{where}; what networks send to the internet leaves by {host.uplink} nevertheless"
-                f" (routing table {UPLINK_TABLE}). WireGuard's own answers to clients follow the"
-                " host's routes"
+                f" (routing table {UPLINK_TABLE}), and so do WireGuard's answers to clients"
             )
             hint = (
                 "if that is not meant, name the link of the default route, or write `uplink: auto`"

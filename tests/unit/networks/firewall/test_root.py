@@ -22,9 +22,10 @@ from warpd.kernel.kinds.route import Route
 from warpd.kernel.kinds.rule import Rule
 from warpd.kernel.kinds.sysctl import Sysctl
 from warpd.kernel.kinds.tc_filter import TcIngress
+from warpd.kernel.kinds.wireguard import WireguardDevice
 from warpd.kernel.state import ROOT, DefaultRoute, Host
 from warpd.networks.compiler import Compiled, compile_state
-from warpd.networks.firewall.root import BETTER_PRIORITY, GUARDED, fences
+from warpd.networks.firewall.root import BETTER_PRIORITY, GUARDED, STEER_PRIORITY, fences
 from warpd.testing.fake_kernel import PLAIN
 
 # What wg-quick, kube-proxy, Tailscale, Calico, strongSwan, firewalls by hand and VPN managers write
@@ -203,6 +204,20 @@ def test_a_host_that_forwarded_for_nobody_forwards_for_networks_only(mode: str) 
         [item["match"]["right"] for item in rule["expr"] if "match" in item] for rule in rules
     )
     assert (four, six) == (["ipv4", "eth0"], ["ipv6"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_wireguard_answers_clients_by_the_named_uplink(mode: str) -> None:
+    """Its packets have a mark that the rules of steering match, and only where there are some."""
+    hops = (DefaultRoute(4, "eth0", "203.0.113.254"),)
+    steered = on(dataclasses.replace(PLAIN, elsewhere=(4,), steered=(4,), hops=hops), mode).state
+    rules = [item for item in steered if isinstance(item, Rule) and item.priority == STEER_PRIORITY]
+    assert rules
+    for state, expected in ((steered, True), (on(PLAIN, mode).state, False)):
+        devices = [item for item in state if isinstance(item, WireguardDevice)]
+        assert devices and all(bool(device.mark) is expected for device in devices)
+        for rule in rules if expected else []:
+            assert all(device.mark & rule.mask == rule.mark for device in devices)
 
 
 @pytest.mark.parametrize("mode", MODES)
