@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from warpd.web import sessions
 from warpd.web.catalogue import TEXT
 from warpd.web.daemon_client import DaemonError
-from warpd.web.guard import AccessLog, Guard
+from warpd.web.guard import AccessLog, Guard, Scope
 from warpd.web.pages import (
     access,
     changing,
@@ -29,7 +30,7 @@ from warpd.web.pages import (
 )
 from warpd.web.pages.looking import NoSuchPage
 from warpd.web.rendering import render
-from warpd.web.visit import FormRefused, NotSignedIn, see_other
+from warpd.web.visit import FormRefused, NotSignedIn, daemon_of, see_other, token_of
 
 STATIC: Final = Path(__file__).with_name("static")
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -62,7 +63,19 @@ def make_application(socket: Path, origins: Iterable[str], log: AccessLog) -> Gu
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.state.socket = socket
     inner.router.redirect_slashes = False
-    return Guard(inner, frozenset(origins), log)
+    return Guard(inner, frozenset(origins), log, functools.partial(_is_signed_in, inner))
+
+
+async def _is_signed_in(application: Starlette, scope: Scope) -> bool:
+    """Whether the daemon knows the session of a request; False where it does not answer."""
+    request = Request({**scope, "app": application})
+    token = token_of(request)
+    try:
+        if token:
+            await daemon_of(request, token).get("/v1/session")
+    except DaemonError:
+        return False
+    return bool(token)
 
 
 async def healthy(_request: Request) -> Response:

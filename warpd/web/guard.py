@@ -5,7 +5,8 @@
 - A request that changes something comes from a page of ours, by two headers that no page can
   forge: `Sec-Fetch-Site: same-origin` and our own `Origin`. Forms carry a token of their session
   besides (`sessions.form_token`).
-- A body has a bound, and a time to come.
+- A body has a bound, and a time to come. Bodies of lists and files are read of those who are signed
+  in, and only so many at a time: those of strangers would fill the memory of this process.
 - Nothing of another origin runs, frames this page or reads it; nothing is kept by caches.
 - So many pages are made at a time, the others in turn: what is read for a page takes memory. Who
   has gone waits for none, and no page is made for them.
@@ -25,6 +26,7 @@ from warpd.web.catalogue import TEXT
 BODY_MAX: Final = 64 * 1024
 LARGE_BODY_MAX: Final = 1024 * 1024
 LARGE_PATHS: Final = ("/changes/csv", "/changes/yaml")  # lists and files are longer than forms
+LARGE_AT_ONCE: Final = 4
 BODY_S: Final = 10.0
 # More than one source has connections (`connections.Bounds.per_source`), so that none takes all.
 AT_ONCE: Final = 24
@@ -39,6 +41,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 AccessLog = Callable[[str, str, int, float], None]
+IsSignedIn = Callable[[Scope], Awaitable[bool]]
 
 POLICY: Final = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:;"
@@ -71,13 +74,17 @@ class Guard:
         origins: of this dashboard, such as `https://gw.example.com:8443`; their hosts are those
             that may be asked for.
         log: takes method, route, status and seconds; neither path nor query, which name people.
+        is_signed_in: whether a request is of a session that the daemon knows.
         turns: of those whose answers are made. A turn ends when the answer begins to be sent.
+        large: of those whose body may be large.
     """
 
     application: Application
     origins: frozenset[str]
     log: AccessLog
+    is_signed_in: IsSignedIn
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_ONCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,9 +104,17 @@ class Guard:
         refusal = self._refusal(scope, headers)
         if refusal:
             await answer.refuse(*refusal)
-            return
+        elif scope["method"] in PURE or scope["path"] not in LARGE_PATHS:
+            await self._read(scope, receive, answer, BODY_MAX)
+        elif await self.is_signed_in(scope):
+            async with self.large:
+                await self._read(scope, receive, answer, LARGE_BODY_MAX)
+        else:
+            await self._answer(scope, _Replay(b"", receive), answer)  # it asks to sign in first
+
+    async def _read(self, scope: Scope, receive: Receive, answer: _Answer, maximum: int) -> None:
         try:
-            whole = await asyncio.wait_for(_body(receive, scope, headers), BODY_S)
+            whole = await asyncio.wait_for(_body(receive, scope, maximum), BODY_S)
         except BodyTooLarge:
             await answer.refuse(413, "refused.large")
         except TimeoutError:
@@ -162,20 +177,19 @@ def _single_headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-async def _body(receive: Receive, scope: Scope, headers: dict[str, str]) -> bytes:
+async def _body(receive: Receive, scope: Scope, maximum: int) -> bytes:
     """Raises: BodyTooLarge."""
-    maximum = LARGE_BODY_MAX if scope["path"] in LARGE_PATHS else BODY_MAX
-    length = headers.get("content-length", "0")
+    length = _single_headers(scope).get("content-length", "0")
     if length.isdigit() and int(length) > maximum:
         raise BodyTooLarge
-    raw = b""
+    raw = bytearray()
     while True:
         message = await receive()
-        raw += bytes(message.get("body", b""))
+        raw += message.get("body", b"")
         if len(raw) > maximum:
             raise BodyTooLarge
         if message["type"] != "http.request" or not message.get("more_body"):
-            return raw
+            return bytes(raw)
 
 
 class _Replay:

@@ -53,8 +53,12 @@ class Browser:
         return {"type": "http.disconnect"}
 
 
+async def nobody(_scope: Any) -> bool:
+    return False
+
+
 def guarded(pages: Any) -> Guard:
-    return Guard(pages, frozenset({ORIGIN}), lambda *_line: None)
+    return Guard(pages, frozenset({ORIGIN}), lambda *_line: None, nobody)
 
 
 async def take(_message: Any) -> None:
