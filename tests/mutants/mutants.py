@@ -136,23 +136,23 @@ MUTANTS = (
         (Edit("warpd.networks.firewall.root:socket_mark", "host.steered", "False"),),
     ),
     Mutant(
-        "what an endpoint sends by its leg is tracked",
+        "what an endpoint sends by the leg of a mesh is tracked",
         GUARDS,
         (
             Edit(
                 "warpd.networks.tunnel:firewall_policy",
-                "_of_leg(network, leg, NOTRACK, RETURN)",
+                "_of_leg(network, untracked, NOTRACK, RETURN)",
                 "()",
             ),
         ),
     ),
     Mutant(
-        "what the gateway sends by a leg is tracked",
+        "what the gateway sends by the leg of a mesh is tracked",
         GUARDS,
         (
             Edit(
                 "warpd.networks.tunnel:firewall_policy",
-                "_to_leg(network, leg, NOTRACK, RETURN)",
+                "_to_leg(network, untracked, NOTRACK, RETURN)",
                 "()",
             ),
         ),

@@ -140,13 +140,16 @@ def firewall_policy(
     sets: Iterable[NftSet] = (),
     reasons: Iterable[str] = (),
     leg: Sequence[Mapping[str, Any]] = (),
+    tracked: bool = True,
 ) -> FirewallPolicy:
     """What a type lets through, with what all have: the sets of endpoints, and ping on the
     gateway's own address.
 
     `leg` matches the tunnel that carries the frames of a segment, between an endpoint's address and
-    the gateway's.
+    the gateway's. `tracked` is whether conntrack sees this tunnel, and so judges ICMP errors about
+    it: not where each flow of frames has a port of its own, and would be a connection.
     """
+    untracked = () if tracked else leg
     off = ("ipv6-off",) if network.subnet6 is None else ()
     own = (NftSet("endpoints4", "ipv4_addr", True), NftSet("endpoints6", "ipv6_addr", True))
     return FirewallPolicy(
@@ -156,10 +159,8 @@ def firewall_policy(
             **{name: tuple(rules) for name, rules in chains.items()},
             "local": (*_local(network), *_of_leg(network, leg, ACCEPT), *_nothing_else(network)),
         },
-        # A tunnel sends each flow of frames from a port of its own (RFC 7348, section 5): tracked,
-        # it would be a connection each, without an end to their number.
-        _of_leg(network, leg, NOTRACK, RETURN),
-        _to_leg(network, leg, NOTRACK, RETURN),
+        _of_leg(network, untracked, NOTRACK, RETURN),
+        _to_leg(network, untracked, NOTRACK, RETURN),
     )
 
 

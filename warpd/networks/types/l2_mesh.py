@@ -31,7 +31,8 @@ def egress_requirements(_network: ResolvedNetwork) -> EgressRequirements:
 
 def firewall_policy(network: ResolvedNetwork) -> FirewallPolicy:
     leg = [match(payload("udp", "dport"), VXLAN_PORT)]
-    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, leg=leg)
+    # A VXLAN tunnel sends each flow of frames from a port of its own (RFC 7348, section 5).
+    return tunnel.firewall_policy(network, {}, reasons=ethernet.REASONS, leg=leg, tracked=False)
 
 
 def objects(
