@@ -479,8 +479,10 @@ class Flow:
             with contextlib.suppress(OSError):  # no route, say: then its answer will be missing
                 self.socket.send(head[:2] + struct.pack("!H", 0xFFFF - total) + head[4:])
             self.sent += 1
-            due += self.interval_s
-            time.sleep(max(0.0, due - time.monotonic()))
+            # What a busy machine kept from being sent is left out: a burst would overrun queues.
+            now = time.monotonic()
+            due = max(due + self.interval_s, now)
+            time.sleep(due - now)
 
     def receive(self) -> None:
         while True:
