@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -105,16 +105,24 @@ class Guard:
         if refusal:
             await answer.refuse(*refusal)
         elif scope["method"] in PURE or scope["path"] not in LARGE_PATHS:
-            await self._read(scope, receive, answer, BODY_MAX)
+            await self._read(scope, headers, receive, answer, BODY_MAX)
         elif await self.is_signed_in(scope):
             async with self.large:
-                await self._read(scope, receive, answer, LARGE_BODY_MAX)
+                await self._read(scope, headers, receive, answer, LARGE_BODY_MAX)
         else:
             await self._answer(scope, _Replay(b"", receive), answer)  # it asks to sign in first
 
-    async def _read(self, scope: Scope, receive: Receive, answer: _Answer, maximum: int) -> None:
+    async def _read(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        receive: Receive,
+        answer: _Answer,
+        maximum: int,
+    ) -> None:
+        """Read the body, of at most so many bytes, and have the request answered."""
         try:
-            whole = await asyncio.wait_for(_body(receive, scope, maximum), BODY_S)
+            whole = await asyncio.wait_for(_body(receive, headers, maximum), BODY_S)
         except BodyTooLarge:
             await answer.refuse(413, "refused.large")
         except TimeoutError:
@@ -177,9 +185,9 @@ def _single_headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-async def _body(receive: Receive, scope: Scope, maximum: int) -> bytes:
+async def _body(receive: Receive, headers: Mapping[str, str], maximum: int) -> bytes:
     """Raises: BodyTooLarge."""
-    length = _single_headers(scope).get("content-length", "0")
+    length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > maximum:
         raise BodyTooLarge
     raw = bytearray()
