@@ -1699,6 +1699,29 @@ else:
         ),
     ),
     Mutant(
+        "an endpoint that comes back is not called",
+        "tests/packets/test_suspended.py::test_the_gateway_calls_an_endpoint_that_comes_back",
+        (
+            Edit(
+                "warpd.kernel.linux.live_kernel:_calling",
+                "write.keepalive or 1",
+                "write.keepalive",
+            ),
+        ),
+        packets=True,
+    ),
+    Mutant(
+        "an address of long ago is called",
+        "tests/unit/store/test_last_addresses.py",
+        (
+            Edit(
+                "warpd.store.last_addresses:LastAddresses._rows",
+                "0 <= now_s - row[1] <= KEPT_S",
+                "0 <= now_s - row[1]",
+            ),
+        ),
+    ),
+    Mutant(
         "nothing holds the storm of an endpoint",
         "tests/packets/test_storm.py",
         (

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .gateway import Gateway, Tunnel
+from .gateway import LINK, Gateway, Tunnel
 from .lan import INTERNET4, Done, Host, Lab, until
 from .packet import new_ident
 from .tally import TALLY
@@ -114,3 +115,23 @@ def test_a_suspended_endpoint_is_out_at_once(bench: Bench) -> None:
     assert not lost, lost
     assert until(lambda: out.host.ping(INTERNET4), 120)
     service.end("TERM")
+
+
+def test_the_gateway_calls_an_endpoint_that_comes_back(bench: Bench) -> None:
+    """A client whose session ended without its knowledge tries anew only 15 s after it sends.
+
+    This one sends nothing: a handshake is the gateway's doing.
+    """
+    lab, gateway = bench
+    gateway.apply({"net": network(VCID, "out", "stay")})
+    out = connect(lab.clients[0], gateway, "net/out")
+    out.host.run("wg", "set", LINK, "peer", out.config.public_key, "persistent-keepalive", "off")
+    first = out.handshake
+    command(gateway, "suspend", "net/out")
+    assert until(lambda: time.time() > first + 1, 5)  # handshakes are told in whole seconds
+    command(gateway, "resume", "net/out")
+    assert until(lambda: out.handshake > first, 10)
+    assert out.host.ping(INTERNET4)
+    shown = gateway.inside(VCID, "wg", "show", f"wg-{VCID}", "persistent-keepalive").checked().out
+    assert {line.split("\t")[1] for line in shown.splitlines()} == {"off"}
+    assert gateway.warpctl("plan").rc == 0

@@ -53,7 +53,7 @@ def serve(options: Options) -> int:
         log.error("not started", error=failure.message, hint=failure.hint)
         return failure.exit_code
     session, self_pipe = Session(options.config, options.state_dir), SelfPipe()
-    kernel = LiveKernel(options.event_bytes)
+    kernel = LiveKernel(options.event_bytes, options.socket.parent)
     daemon = assemble(kernel, self_pipe, session, log, options.interval_s)
     daemon.mailbox.stats = Stats(keeps_peers=options.wireguard_metrics)
     try:

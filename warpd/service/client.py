@@ -18,17 +18,12 @@ from typing import Any
 
 from warpd.errors import EXIT_FAILED, Finding, InvalidIntent, WarpError
 from warpd.service.views.render import finding_of
-from warpd.service.workspace import DEFAULT_SOCKET
+from warpd.service.workspace import socket_path
 
 NEEDS_READ = "permission denied: membership in group warpd-read required"
 RIGHTS = "root and the group warpd may change, the group warpd-read may look"
 TIMEOUT_S = 130.0
 CONNECT_S = 5.0
-
-
-def socket_path() -> Path:
-    """Return the socket that WARPD_SOCKET names, or that of the system."""
-    return Path(os.environ.get("WARPD_SOCKET") or DEFAULT_SOCKET)
 
 
 class _Connection(http.client.HTTPConnection):

@@ -378,6 +378,11 @@ def require_nftables() -> None:
         raise WarpError(bindings.MISSING, code="no-nftables", who="operator", hint=bindings.HINT)
 
 
+def socket_path() -> Path:
+    """Return the socket that WARPD_SOCKET names, or that of the system."""
+    return Path(os.environ.get("WARPD_SOCKET") or DEFAULT_SOCKET)
+
+
 @contextlib.contextmanager
 def live_kernel() -> Iterator[LiveKernel]:
     """Open the kernel of this machine for the time of the context.
@@ -391,7 +396,7 @@ def live_kernel() -> Iterator[LiveKernel]:
     from warpd.kernel.linux.live_kernel import LiveKernel
 
     require_nftables()
-    kernel = LiveKernel()
+    kernel = LiveKernel(runtime_dir=socket_path().parent)
     try:
         yield kernel
     finally:

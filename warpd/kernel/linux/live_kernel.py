@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from warpd import naming
@@ -38,6 +39,7 @@ from warpd.kernel.registry import kind_of
 from warpd.kernel.request import Handle, Index, Message
 from warpd.kernel.rows import DeviceRead
 from warpd.kernel.state import ROOT, Action, Change
+from warpd.store.last_addresses import KEPT_S, LastAddresses
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 16
@@ -83,13 +85,16 @@ class RoutesRead:
 class LiveKernel:
     """The kernel of this machine. The namespace in which this object is created is the root."""
 
-    def __init__(self, event_bytes: int = RECEIVE_BYTES) -> None:
+    def __init__(self, event_bytes: int = RECEIVE_BYTES, runtime_dir: Path | None = None) -> None:
         """Create the object. Sockets are opened when they are first used.
 
         Args:
             event_bytes: the size of the receive buffer for kernel events, in bytes.
+            runtime_dir: the folder of the control socket, in which the last addresses of removed
+                peers are kept. None keeps none.
         """
         self._event_bytes = event_bytes
+        self._last_addresses = LastAddresses(runtime_dir) if runtime_dir is not None else None
         self._handles: dict[str, NamespaceHandles] = {}
         self._family: int | None = None
         self._vrf: bool | None = None
@@ -538,9 +543,33 @@ class LiveKernel:
         subject: Any = changes[0].subject
         writes = [_peer_write(change, self.addresses) for change in changes]
         try:
+            if self._last_addresses is not None:
+                self._remember_removed(self._last_addresses, changes)
+                writes = list(_calling(writes, self._last_addresses))
             return self._write_peers(subject.netns, subject.device, writes, changes)
         except OSError as failure:
             return [_error_of_oserror(change, failure) for change in changes]
+
+    def _remember_removed(self, into: LastAddresses, changes: Sequence[Change]) -> None:
+        """Keep the addresses of the peers that are about to be removed and have a session.
+
+        A device that cannot be read is no obstacle to the removal.
+        """
+        removed = [change.before for change in changes if change.action is Action.DELETE]
+        if not removed:
+            return
+        netns, device = removed[0].netns, removed[0].device
+        driver = "tun" if device in self._handles_of(netns).userspace else ""
+        try:
+            peers = self._read_device(netns, device, driver).peers
+        except (DumpError, OSError):
+            return
+        heard: dict[str, str] = {}
+        for item in removed:
+            peer = peers.get(item.public_key)
+            if peer is not None and peer.endpoint and peer.handshake > time.time() - KEPT_S:
+                heard[peer.public_key] = peer.endpoint
+        into.remember(heard)
 
     def _write_peers(
         self,
@@ -648,6 +677,28 @@ def _peer_write(change: Change, addresses: Mapping[str, str]) -> wireguard_netli
         _address_to_dial(peer, addresses) if change.before is None else None,
         update_only=change.before is not None,
     )
+
+
+def _calling(
+    writes: Sequence[wireguard_netlink.PeerWrite], last: LastAddresses
+) -> Iterator[wireguard_netlink.PeerWrite]:
+    """The same writes; new peers that were removed a moment ago are called where they were heard.
+
+    Such a client still believes in the session that ended with the removal, and tries a new
+    handshake only 15 s after its next packet (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT in
+    drivers/net/wireguard/messages.h). So the gateway begins one: turning the keepalive on makes
+    WireGuard send a packet at once (set_peer() in drivers/net/wireguard/netlink.c).
+    """
+    addresses = last.recent()
+    for write in writes:
+        known = write.update_only or write.remove or write.endpoint
+        address = None if known else addresses.get(write.public_key)
+        if address is None:
+            yield write
+            continue
+        yield dataclasses.replace(write, endpoint=address, keepalive=write.keepalive or 1)
+        if not write.keepalive:
+            yield dataclasses.replace(write, allowed_ips=None, update_only=True)
 
 
 def _address_to_dial(peer: WireguardPeer, addresses: Mapping[str, str]) -> str | None:
