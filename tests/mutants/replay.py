@@ -1,16 +1,17 @@
 """Plant every mutant of `mutants.py`, one at a time, in a copy of the tree, and run the test that
 must find it.
 
-    python tests/mutants/replay.py [--packets] [--only TEXT]
+    python tests/mutants/replay.py [--packets] [--only TEXT] [--jobs N]
 
-Without --packets only the mutants that unit tests find. Exit code 1 when a mutant was not found, or
-no longer fits.
+Without --packets only the mutants that unit tests find. Mutants of different tests are planted side
+by side. Exit code 1 when a mutant was not found, or no longer fits.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import concurrent.futures
+import itertools
 import os
 import shutil
 import subprocess
@@ -40,6 +41,13 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="only mutants whose name holds TEXT"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="tests at a time; as many as processors, unless given",
+    )
     options = parser.parse_args()
     chosen = [
         mutant
@@ -49,29 +57,35 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="warpd-mutants.") as folder:
         sound = Path(folder) / "sound"
         shutil.copytree(REPOSITORY, sound, ignore=LEFT_OUT)
-        found = sum(is_found(mutant, sound, Path(folder)) for mutant in in_order(chosen))
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as workers:
+            found = sum(workers.map(lambda same: found_of(same, sound), by_test(chosen)))
     print(f"mutants found: {found} of {len(chosen)}")
     return 0 if found == len(chosen) else 1
 
 
-def in_order(chosen: list[Mutant]) -> list[Mutant]:
-    """Those of one test together; those that need the lab last."""
-    return sorted(chosen, key=lambda mutant: (mutant.packets, mutant.found_by))
+def by_test(chosen: list[Mutant]) -> list[list[Mutant]]:
+    """Mutants of one test together; those that need the lab first, since they take longest."""
+
+    def place(mutant: Mutant) -> tuple[bool, str]:
+        return (not mutant.packets, mutant.found_by)
+
+    return [list(same) for _, same in itertools.groupby(sorted(chosen, key=place), place)]
 
 
-@functools.cache
-def passes_without(sound: Path, test: str, packets: bool) -> bool:
-    """Whether the test passes in the tree without any mutant."""
-    sound_there = not fails(sound, test, packets)
-    if not sound_there:
-        print(f"UNSOUND   {test} fails without any mutant", flush=True)
-    return sound_there
+def found_of(mutants: list[Mutant], sound: Path) -> int:
+    """How many mutants of one test it finds: none, when it fails without any mutant."""
+    test, packets = mutants[0].found_by, mutants[0].packets
+    with tempfile.TemporaryDirectory(prefix="planted.", dir=sound.parent) as folder:
+        untouched = Path(folder) / "untouched"
+        shutil.copytree(sound, untouched)
+        if fails(untouched, test, packets):
+            names = "; ".join(mutant.name for mutant in mutants)
+            print(f"UNSOUND   {test} fails without any mutant: {names}", flush=True)
+            return 0
+        return sum(is_found(mutant, sound, Path(folder)) for mutant in mutants)
 
 
 def is_found(mutant: Mutant, sound: Path, folder: Path) -> bool:
-    if not passes_without(sound, mutant.found_by, mutant.packets):
-        print(f"UNSOUND   {mutant.name}", flush=True)
-        return False
     tree = folder / "planted"
     shutil.copytree(sound, tree)
     try:
