@@ -11,6 +11,7 @@ import typer
 
 from warpd.cli import asking, output
 from warpd.cli.app import Output, endpoint_app
+from warpd.cli.conditions import ask_daemon
 from warpd.cli.export import user
 from warpd.cli.names import EndpointName
 from warpd.cli.output import Format
@@ -73,7 +74,7 @@ def _done(
     Raises:
         WarpError: it was refused, or could not be done.
     """
-    if os.geteuid() != 0 or session.store.has_daemon():
+    if os.geteuid() != 0 or ask_daemon(session)[0]:
         try:
             return ask(asking.DaemonGateway(session))
         except WarpError as failure:

@@ -1,0 +1,38 @@
+"""A daemon that is there suspends by itself, also where it cannot say so in the state folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from warpd.cli import suspend
+from warpd.service import client
+from warpd.service.workspace import Session
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_a_daemon_that_answers_is_asked_whatever_the_state_folder_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    """On a read-only disk nobody can write `daemon.lock`; what root did by itself there, the daemon
+    undid as drift.
+    """
+    session = Session(tmp_path / "warp.yaml", tmp_path / "state")
+    asked = []
+
+    def ask(method: str, what: str, *_args: object, **_named: object) -> Mapping[str, Any]:
+        asked.append((method, what))
+        return {"conditions": [], "state_dir": str(session.store.folder)}
+
+    monkeypatch.setattr(client, "ask", ask)
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+
+    def alone(_kernel: object) -> dict[str, Any]:
+        raise AssertionError("root did it beside the daemon")
+
+    assert not session.store.has_daemon()
+    suspend._done(session, lambda daemon: daemon.ask("POST", "/v1/suspensions"), alone)
+    assert asked[-1] == ("POST", "/v1/suspensions")
