@@ -105,6 +105,19 @@ def test_a_link_with_a_name_of_ours_is_not_taken(
     assert seen(name) == before
 
 
+@pytest.mark.parametrize("name", ["lan-of-others", f"vrf-{VCID}", f"wg-{VCID}"])
+def test_another_name_of_a_link_is_not_taken(gateway: LiveKernel, name: str) -> None:
+    """The kernel has one space of names for links and their altnames (dev_get_by_name)."""
+    sh(f"{LAN}ip link property add dev br-lan altname {name}")
+    before = seen("br-lan")
+    bridge = {} if name.endswith(str(VCID)) else {"bridge_name": name}
+    target = segment("vrf", **bridge)
+    found = planned_run(gateway, target)
+    assert ["another name of br-lan" in item.foreign for item in found.plan.blocked] == [True]
+    pass_over(gateway, target, name)
+    assert seen("br-lan") == before
+
+
 def test_the_other_end_of_a_door_is_not_taken(gateway: LiveKernel) -> None:
     target = world.target(world.intent(web=world.network(1, vcid=VCID), more=world.network(1)))
     sh(f"ip link add dn-{VCID} type veth peer name of-others")

@@ -9,7 +9,10 @@ It is a convenience: an address that cannot be written or read is not known, and
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
+import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +27,17 @@ FORMAT: Final = 1
 KEPT_S: Final = 180
 PEERS_MAX: Final = 4096
 FILE_MAX: Final = 1024 * 1024  # bytes
+# What a file of any content raises. RecursionError: brackets in brackets; ArithmeticError: a time
+# that is infinite; LookupError: no such field.
+UNUSABLE: Final = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class LastAddresses:
@@ -68,12 +82,37 @@ class LastAddresses:
         A file that is damaged, or of another format, holds none.
         """
         try:
-            with self._path.open("rb") as file:
-                document = json.loads(file.read(FILE_MAX))
+            document = json.loads(_content(self._path))
             if document["version"] != FORMAT:
                 return {}
-            rows = {str(key): (str(row[0]), int(row[1])) for key, row in document["peers"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            rows = {
+                str(key): (_checked(row[0]), int(row[1])) for key, row in document["peers"].items()
+            }
+        except UNUSABLE:
             return {}
         now_s = self._clock()
         return {key: row for key, row in rows.items() if 0 <= now_s - row[1] <= KEPT_S}
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file; none of anything else. It waits for nobody, as a FIFO would.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        return file.read(FILE_MAX) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+
+
+def _checked(address: str) -> str:
+    """An `ADDRESS:PORT` that can be dialled.
+
+    Raises:
+        ValueError, AttributeError: it is none.
+    """
+    host, _colon, port = address.rpartition(":")
+    ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError(port)
+    return address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_the_newest_addresses_stay_where_there_are_too_many(tmp_path: Path, cloc
         b'{"version": 1, "peers": {"anna": []}}',
         b'{"version": 1, "peers": {"anna": ["203.0.113.7:1"]}}',
         b'{"version": 1, "peers": {"anna": ["203.0.113.7:1", "now"]}}',
+        b'{"version": 1, "peers": {"anna": ["203.0.113.7:1", 1e999]}}',
+        b'{"version": 1, "peers": {"anna": ["203.0.113.7", 1800000000]}}',
+        b'{"version": 1, "peers": {"anna": ["203.0.113.7:x", 1800000000]}}',
+        b'{"version": 1, "peers": {"anna": ["203.0.113.7:70000", 1800000000]}}',
+        b'{"version": 1, "peers": {"anna": ["gw.example.com:1", 1800000000]}}',
+        b'{"version": 1, "peers": {"anna": [7, 1800000000]}}',
+        b"[" * 200_000,
     ],
 )
 def test_a_file_that_cannot_be_used_holds_nothing_and_is_replaced(
@@ -87,3 +95,11 @@ def test_nothing_fails_without_the_folder(tmp_path: Path, clock: Clock) -> None:
     kept.remember({"anna": "203.0.113.7:1"})
     assert kept.recent() == {}
     assert not (tmp_path / "away").exists()
+
+
+def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path, clock: Clock) -> None:
+    os.mkfifo(tmp_path / FILE)
+    # Without this descriptor a reader that waits would wait until the test is killed.
+    with open(os.open(tmp_path / FILE, os.O_RDWR | os.O_NONBLOCK), "wb", buffering=0) as pipe:
+        pipe.write(b'{"version": 1, "peers": {"anna": ["203.0.113.7:1", 1800000000]}}')
+        assert LastAddresses(tmp_path, clock).recent() == {}

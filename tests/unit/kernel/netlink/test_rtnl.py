@@ -47,6 +47,12 @@ def test_a_link_with_its_driver_and_settings() -> None:
     assert row.setting(socket.AF_INET6, "forwarding") is None
 
 
+def test_the_other_names_of_a_link() -> None:
+    names = attribute(rtnl.IFLA_ALT_IFNAME, b"lan\0") + attribute(rtnl.IFLA_ALT_IFNAME, b"enx5\0")
+    message = rtnl.IFINFO.pack(0, 1, 5, 0, 0) + attribute(0x8000 | rtnl.IFLA_PROP_LIST, names)
+    assert rtnl.decode_link(memoryview(message)).altnames == ("lan", "enx5")
+
+
 def test_a_link_that_tells_next_to_nothing() -> None:
     row = rtnl.decode_link(memoryview(rtnl.IFINFO.pack(0, 1, 1, 0, 0)))
     assert (row.name, row.kind, row.alias, row.data, row.conf) == ("", "", "", {}, {})
