@@ -40,6 +40,7 @@ class LinkRow:
     - `conf`: address family -> all its settings of this link, in one array.
     - `group`: a number that anybody may give to links (`ip link set group`).
     - `carrier`: IFF_LOWER_UP.
+    - `altnames`: its other names, which no other link can have.
     """
 
     index: int
@@ -54,6 +55,7 @@ class LinkRow:
     conf: Mapping[int, bytes] = field(default_factory=dict)
     group: int = 0
     carrier: bool = True
+    altnames: tuple[str, ...] = ()
 
     def setting(self, family: int, name: str) -> str | None:
         """The content of the file `name` in net/ipv4/conf/LINK or net/ipv6/conf/LINK.

@@ -262,9 +262,13 @@ class NamespaceDumper:
 
 
 def _others(links: Sequence[LinkRow], own: Sequence[LinkRow]) -> dict[str, str]:
-    """Return the kinds of foreign links, by name, so that no name is taken for one of ours."""
+    """Return what has a name that no link of ours can get, by name: the kinds of foreign links, and
+    what the other names (altnames) of links are.
+    """
     known = {row.name for row in own}
-    return {row.name: row.kind or "physical" for row in links if row.name not in known}
+    found = {name: f"another name of {row.name}" for row in links for name in row.altnames}
+    found |= {row.name: row.kind or "physical" for row in links if row.name not in known}
+    return found
 
 
 def _is_marked(row: LinkRow) -> bool:

@@ -33,7 +33,7 @@ IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS, IFLA
 )
 IFF_UP, IFF_LOWER_UP = 1, 1 << 16  # linux/if.h
 IFLA_GROUP = 27
-IFLA_ALT_IFNAME = 53
+IFLA_PROP_LIST, IFLA_ALT_IFNAME = 52, 53
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_AF_SPEC = 26
 IFLA_INET_CONF: Mapping[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 2}
@@ -88,10 +88,11 @@ def _address(data: memoryview) -> str:
 class _Fields:
     """The attributes of one message in data[offset:end], by number."""
 
-    __slots__ = ("_data", "_places")
+    __slots__ = ("_data", "_places", "_span")
 
     def __init__(self, data: memoryview, offset: int, end: int) -> None:
         self._data = data
+        self._span = (offset, end)
         self._places = {what: (low, high) for what, low, high in attributes(data, offset, end)}
 
     def kinds(self) -> Iterable[int]:
@@ -104,6 +105,12 @@ class _Fields:
 
     def text(self, what: int) -> str:
         return bytes(self.raw(what)).rstrip(b"\0").decode("utf-8", "replace")
+
+    def texts(self, what: int) -> Iterator[str]:
+        """The values of an attribute that is there several times."""
+        for kind, low, high in attributes(self._data, *self._span):
+            if kind == what:
+                yield bytes(self._data[low:high]).rstrip(b"\0").decode("utf-8", "replace")
 
     def number(self, what: int, otherwise: int = 0) -> int:
         place = self._places.get(what)
@@ -137,6 +144,7 @@ def decode_link(data: memoryview) -> LinkRow:
         _conf(found.inner(IFLA_AF_SPEC)),
         found.number(IFLA_GROUP),
         bool(flags & IFF_LOWER_UP),
+        tuple(found.inner(IFLA_PROP_LIST).texts(IFLA_ALT_IFNAME)),
     )
 
 
