@@ -34,6 +34,7 @@ from warpd.kernel.state import ROOT, Key
 from warpd.reconcile.engine import converge
 from warpd.reconcile.incremental import planned_run, replan
 from warpd.service.commitment import commit
+from warpd.service.history import History
 from warpd.service.views.render import Paint, plan_text
 from warpd.service.views.report import described
 from warpd.service.workspace import Session
@@ -79,7 +80,7 @@ class Machine:
     def apply(self) -> str:
         with self.session.store.writer("story"):
             read = self.session.read()
-            done = commit(self.session, read, "story", self.kernel, lambda: None)
+            done = commit(History(self.session), read, "story", self.kernel, lambda: None)
             first = planned_run(self.kernel, done.target)
             outcome = converge(self.kernel, lambda: replan(self.kernel, done.target, first), first)
         left = planned_run(self.kernel, done.target).plan

@@ -317,7 +317,7 @@ def _commit_and_run(
     """Record the intent, start the timer of an unconfirmed apply, and apply."""
     previous, by = _last_applied(session), _who()
     back_to = way_back(session, kernel, request.within_s)
-    done = commit(session, read, by, kernel, lambda: previous, obstacle)
+    done = commit(History(session), read, by, kernel, lambda: previous, obstacle)
     found = planned_run(kernel, done.target)
     intent_before = previous.read.intent if previous is not None else None
     data = without_steps(session, done.target, found, read, intent_before)

@@ -92,7 +92,7 @@ class DesiredState:
     def __init__(self, session: Session, kernel: Kernel, report: Reporter, clock: Clock) -> None:
         self._session, self._kernel = session, kernel
         self._report, self._clock = report, clock
-        self._history = History(session)
+        self.history = History(session)
         self.suspensions = session.suspensions
         self.suspensions.use_clocks(clock.since_epoch, clock.monotonic)
         self.active: ActiveConfig | None = None
@@ -169,8 +169,8 @@ class DesiredState:
         if not self._must_read(request, now):
             return False
         with contextlib.suppress(WarpError, OSError):
-            self._history.set_damaged_pending_aside()
-        self.pending = self._history.pending()
+            self.history.set_damaged_pending_aside()
+        self.pending = self.history.pending()
         if self.pending is not None:
             return self._while_pending(self.pending)
         if being_written(intent_files(self._session.config), self._clock.since_epoch()):
@@ -254,7 +254,7 @@ class DesiredState:
         refused = ""
         # A damaged history is told by `commit`, which only takes away then.
         with contextlib.suppress(WarpError):
-            refused = self._history.refused
+            refused = self.history.refused
         if refused and files_digest(files_of(read)) == refused:
             return ROLLED_BACK
         return consent_needed(read, previous)
@@ -264,7 +264,7 @@ class DesiredState:
     def _put_in_force(self, read: LoadedIntent, now: Fingerprints) -> bool:
         """Write a new intent down and put it in force; whether there is another target."""
         known = self.applied if not self._names_more(read) else lambda: None
-        done = commit(self._session, read, COMMAND, self._kernel, known, self._obstacle)
+        done = commit(self.history, read, COMMAND, self._kernel, known, self._obstacle)
         if done.unwritten is not None:
             return self._restrict(read, done, done.unwritten, now)
         target = self._of_now(done.target)
@@ -305,10 +305,10 @@ class DesiredState:
         """To what was applied or rolled back to last, by whomever, also before this process was
         started; whether that is another target.
         """
-        entry = self._history.in_force()
+        entry = self.history.in_force()
         if entry is None or (self.active is not None and entry.number == self._number):
             return False
-        read = self._history.read(entry)
+        read = self.history.read(entry)
         target, lost = target_again(self._session, read, self._kernel)
         self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = entry.number
@@ -426,7 +426,7 @@ class DesiredState:
         Where it cannot be read, the next pass says so.
         """
         with contextlib.suppress(WarpError, OSError):
-            self.pending = self._history.pending()
+            self.pending = self.history.pending()
 
     def _while_pending(self, pending: Pending) -> bool:
         """What is applied, and waits to be confirmed, stays in force whatever the files say; what
@@ -445,7 +445,7 @@ class DesiredState:
         self._report.confirm_expired(pending.number, pending.back_to)
         undone = undo_pending(self._session, self._kernel)
         self._report.rolled_back(pending.back_to, undone is None or undone.complete)
-        self.pending = self._history.pending()
+        self.pending = self.history.pending()
         self.undone_applies += 1
         self.active, self.unwritten = None, None
         if undone is not None and undone.unwritten is not None:
@@ -458,7 +458,7 @@ class DesiredState:
         self._hold_back(why)
         if pending.back_to == NOTHING:
             return False
-        read = self._history.read(self._history.entry(pending.back_to))
+        read = self.history.read(self.history.entry(pending.back_to))
         target, _lost = target_again(self._session, read, self._kernel)
         self.active = ActiveConfig(read, self._of_now(target), self._clock.since_epoch())
         self._number = pending.back_to

@@ -189,8 +189,9 @@ def _applied(
     before, by = intent_in_force(session), str(arguments.get("by", "warpd (asked)"))
     within_s = within(arguments["confirm_within_s"]) if "confirm_within_s" in arguments else 0
     back_to = way_back(session, kernel, within_s)
-    mark = History(session).mark() if drafts else None
-    done = commit(session, read, by, kernel, reconciler.applied, obstacle)
+    history = reconciler.desired.history
+    mark = history.mark() if drafts else None
+    done = commit(history, read, by, kernel, reconciler.applied, obstacle)
     found = planned_run(kernel, done.target)
     data = without_steps(session, done.target, found, read, before)
     if done.unwritten is not None:

@@ -5,7 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 # Below are ports of protocols that use one port at both ends (IKE, SIP, STUN, L2TP, VXLAN). A
@@ -19,16 +18,21 @@ TABLES_LAST = 0xFFFF
 UPLINK_TABLE = MARKS + TABLES_LAST + 1  # a routing table of our own, in the root
 
 
-def free_ports(listening: Iterable[int]) -> tuple[int, int]:
+def free_ports(pool: tuple[int, int], others: Iterable[int]) -> tuple[int, int]:
     """Return the widest run of ports from 10240 on which the gateway does not listen.
 
     Args:
-        listening: ports on which it listens.
+        pool: the first and the last port of `gateway.pools.ports`.
+        others: further ports on which it listens.
 
     Returns:
         The first and the last port, both included. NAT maps connections onto them.
     """
-    taken = sorted({port for port in listening if port >= FIRST_NAT_PORT})
-    edges = [FIRST_NAT_PORT - 1, *taken, LAST_PORT + 1]
-    runs = [(low + 1, high - 1) for low, high in itertools.pairwise(edges)]
-    return max(runs, key=lambda run: (run[1] - run[0], -run[0]))
+    first_free = FIRST_NAT_PORT
+    widest = (FIRST_NAT_PORT, FIRST_NAT_PORT - 1)
+    after_all = (LAST_PORT + 1, LAST_PORT + 1)
+    for first, last in sorted([pool, *((port, port) for port in others), after_all]):
+        if first - first_free > widest[1] - widest[0] + 1:
+            widest = (first_free, first - 1)
+        first_free = max(first_free, last + 1)
+    return widest

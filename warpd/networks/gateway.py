@@ -65,7 +65,8 @@ def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway)
         routed=routed,
         sources=[*routed, *_each(part.sources for part in contributions)],
         transits=list(_each(map(_both_ends, allocations))),
-        listening=_listening(allocations, gateway),
+        port_pool=(gateway.pools.ports.first, gateway.pools.ports.last),
+        ports=[allocation.port for allocation in allocations],
         guarded_ifaces=list(_each(part.guarded_ifaces for part in contributions)),
         port_blocks=list(_each(part.port_blocks for part in contributions)),
         uplinks=list(_uplinks(host, members)),
@@ -74,12 +75,6 @@ def _guard(fence: Host, host: Host, members: Sequence[Member], gateway: Gateway)
 
 
 _each = itertools.chain.from_iterable
-
-
-def _listening(allocations: Iterable[NetworkAllocation], gateway: Gateway) -> set[int]:
-    """The UDP ports of WireGuard: those of the pool, and those in use from an earlier one."""
-    pool = gateway.pools.ports
-    return {*range(pool.first, pool.last + 1), *(each.port for each in allocations)}
 
 
 def _ranges(allocation: NetworkAllocation) -> tuple[Range, ...]:

@@ -65,7 +65,7 @@ class Commitment:
 
 
 def commit(
-    session: Session,
+    history: History,
     read: LoadedIntent,
     by: str,
     kernel: Kernel,
@@ -76,7 +76,8 @@ def commit(
     `store.writer_if_possible`.
 
     Args:
-        session: the files.
+        history: of the state folder that is written. The daemon keeps one, which knows its latest
+            entry without reading it again.
         read: the intent to be applied.
         by: who asked for it.
         kernel: it is read only if something is lost.
@@ -88,12 +89,13 @@ def commit(
         DumpError: the kernel could not be read.
         WarpError: nothing can be written, and it is not known what was in force.
     """
+    session = history.session
     try:
         refuse_lost_state(session, read, kernel)
-        if obstacle is not None and not _is_written(session, read):
+        if obstacle is not None and not _is_written(history, read):
             raise obstacle
         target = session.commit(read)
-        return Commitment(target, History(session).record(read, by).number)
+        return Commitment(target, history.record(read, by).number)
     except InvalidIntent:
         raise
     except (WarpError, OSError) as failure:
@@ -315,8 +317,9 @@ def as_error(failure: Exception) -> WarpError:
     return WarpError(str(failure), code="state-unusable", who="operator")
 
 
-def _is_written(session: Session, read: LoadedIntent) -> bool:
+def _is_written(history: History, read: LoadedIntent) -> bool:
     """Whether everything that `commit` would write is on the disk already."""
+    session = history.session
     if session.store.read_allocations() != read.allocations or session.master(read.intent) is None:
         return False
-    return History(session).holds(read)
+    return history.holds(read)

@@ -138,7 +138,7 @@ class History:
     """The history of one state folder. Methods that write are called inside `store.writer`."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._store = session, session.store
+        self.session, self._store = session, session.store
         # The entry that was read or written last, with the stamp of its file.
         self._latest: tuple[object, HistoryEntry] | None = None
 
@@ -256,7 +256,7 @@ class History:
             InvalidIntent: this version of warpd refuses what an earlier one accepted.
         """
         files = {Path(name): text.encode() for name, text in entry.files.items()}
-        return self._session.read_again(files, entry.allocations)
+        return self.session.read_again(files, entry.allocations)
 
     def mark_restored(self, number: int, refused: str) -> None:
         """Record that an entry is in force again, instead of files with the digest `refused`."""

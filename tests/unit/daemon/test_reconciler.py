@@ -26,6 +26,7 @@ from warpd.reconcile.incremental import planned_run
 from warpd.service.commitment import commit
 from warpd.service.history import History
 from warpd.service.workspace import Session
+from warpd.store.state_folder import HISTORY, IN_FORCE, Store
 
 ROOT_TABLE = Key(NftTable.KIND, ROOT, "warpd")
 
@@ -340,7 +341,7 @@ def test_consent_to_an_empty_gateway_is_taken_up(daemon: Simulation) -> None:
     session = Session(daemon.config, daemon.state)
     with session.store.writer("apply"):  # as `warpctl apply --yes` beside the daemon
         read = session.read()
-        done = commit(session, read, "root (warpctl apply)", daemon.kernel, lambda: None)
+        done = commit(History(session), read, "root (warpctl apply)", daemon.kernel, lambda: None)
         converge(
             daemon.kernel,
             lambda: planned_run(daemon.kernel, done.target),
@@ -368,7 +369,7 @@ def apply_to_be_confirmed(daemon: Simulation, within_s: float) -> None:
     with session.store.writer("test"):
         history = History(session)
         back_to = history.in_force_number()
-        done = commit(session, session.read(), "test", kernel, lambda: None)
+        done = commit(History(session), session.read(), "test", kernel, lambda: None)
         history.record_pending(done.number, back_to, within_s, "test")
         found = planned_run(kernel, done.target)
         converge(kernel, lambda: planned_run(kernel, done.target), found)
@@ -394,6 +395,29 @@ def test_what_nobody_confirms_is_undone(daemon: Simulation) -> None:
     daemon.turn(10 * INTERVAL_S)
     assert daemon.peers == {"e1", "e2"}, "the files are those that were rolled back from"
     assert daemon.reconciler.desired.rolled_back_to is not None
+
+
+# -- what an edit costs
+
+
+def test_an_edit_does_not_read_the_latest_entry_of_the_history_again(
+    daemon: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds every allocation: reading it takes as long as all else of an edit."""
+    daemon.write(**two_networks() | {"web": world.network(3)})
+    daemon.turn(1)
+    read: list[str] = []
+    document = Store.document
+
+    def noted(store: Store, name: str) -> str | None:
+        read.append(name)
+        return document(store, name)
+
+    monkeypatch.setattr(Store, "document", noted)
+    daemon.write(**two_networks() | {"web": world.network(4)})
+    daemon.turn(1)
+    assert "e4" in daemon.peers and IN_FORCE in read
+    assert [name for name in read if name.startswith(HISTORY)] == []
 
 
 # -- the clock

@@ -291,7 +291,25 @@ def test_who_has_answered_is_no_drift() -> None:
     )
 
 
-@pytest.mark.parametrize("listening", [range(51820, 51830), range(20000, 65536)])
-def test_nat_uses_no_port_of_a_protocol_with_one_port_at_both_ends(listening: range) -> None:
-    first, last = free_ports(listening)
+@pytest.mark.parametrize("pool", [(51820, 51829), (20000, 65535)])
+def test_nat_uses_no_port_of_a_protocol_with_one_port_at_both_ends(pool: tuple[int, int]) -> None:
+    first, last = free_ports(pool, [])
     assert not set(range(first, last + 1)) & {500, 1701, 3478, 4500, 4789, 5060, 6081, 8472}
+
+
+@pytest.mark.parametrize(
+    ("pool", "others", "free"),
+    [
+        ((51820, 51829), [], (10240, 51819)),
+        ((51820, 51829), [9, 10240, 51825, 40000], (10241, 39999)),
+        ((10240, 20000), [], (20001, 65535)),
+        ((500, 30000), [65535, 30001, 30001], (30002, 65534)),
+        ((1, 65535), [10240], (10240, 10239)),
+        ((40000, 40000), [10241, 10243], (10244, 39999)),
+        ((37887, 37888), [], (10240, 37886)),  # of two that are as wide, the lower one
+    ],
+)
+def test_free_ports_are_the_widest_run_that_the_gateway_does_not_listen_on(
+    pool: tuple[int, int], others: list[int], free: tuple[int, int]
+) -> None:
+    assert free_ports(pool, others) == free

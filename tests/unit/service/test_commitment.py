@@ -251,13 +251,18 @@ def test_a_command_takes_away_and_says_what_waits(machine: Machine) -> None:
     with machine.unwritable(), session.store.writer_if_possible("test") as obstacle:
         assert obstacle is None, "the lock is there to be taken"
         done = commit(
-            session, session.read(), "test", machine.kernel, lambda: last_applied(session), obstacle
+            History(session),
+            session.read(),
+            "test",
+            machine.kernel,
+            lambda: last_applied(session),
+            obstacle,
         )
     assert done.unwritten is not None and not done.number
     assert list(done.target.intent.networks["a"].endpoints) == ["p"]
     with session.store.writer("test"):
         done = commit(
-            session, session.read(), "test", machine.kernel, lambda: last_applied(session)
+            History(session), session.read(), "test", machine.kernel, lambda: last_applied(session)
         )
     assert done.unwritten is None and list(done.target.intent.networks["a"].endpoints) == ["p", "r"]
 
@@ -284,7 +289,7 @@ def test_a_command_without_any_record_does_nothing(tmp_path: Path) -> None:
     with pytest.raises(WarpError), session.store.writer_if_possible("test"):
         shutil.rmtree(made.state)
         made.state.write_text("no folder")
-        commit(session, session.read(), "test", made.kernel, lambda: None)
+        commit(History(session), session.read(), "test", made.kernel, lambda: None)
 
 
 def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
@@ -294,7 +299,7 @@ def awaiting(machine: Machine, *endpoints: str, within_s: float = -1) -> None:
     with session.store.writer("test"):
         read, history = session.read(), History(session)
         back_to = history.in_force_number()
-        done = commit(session, read, "test", machine.kernel, lambda: None)
+        done = commit(History(session), read, "test", machine.kernel, lambda: None)
         history.record_pending(done.number, back_to, within_s, "test")
         converge(
             machine.kernel,
@@ -368,7 +373,7 @@ def test_no_new_secret_while_the_kernel_has_devices_of_ours(machine: Machine) ->
     )
     session = Session(machine.config, machine.state)
     with session.store.writer_if_possible("test"):
-        done = commit(session, session.read(), "test", machine.kernel, lambda: None)
+        done = commit(History(session), session.read(), "test", machine.kernel, lambda: None)
     assert (
         done.unwritten is not None
         and done.unwritten.code == "master-lost"
@@ -592,7 +597,7 @@ def test_a_lost_secret_is_never_replaced(machine: Machine) -> None:
     session = Session(machine.config, machine.state)
     with session.store.writer("test"):
         done = commit(
-            session, session.read(), "test", machine.kernel, lambda: last_applied(session)
+            History(session), session.read(), "test", machine.kernel, lambda: last_applied(session)
         )
         assert done.unwritten is not None and done.unwritten.code == "master-lost"
         undone, number = undo(session, machine.kernel, 1)

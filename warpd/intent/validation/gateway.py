@@ -37,7 +37,7 @@ def _nat_ports(intent: Intent) -> Iterator[Finding]:
     """
     pool = intent.gateway.pools.ports
     own = {network.port for network in intent.networks.values() if network.port is not None}
-    first, last = free_ports({*pool, *own})
+    first, last = free_ports((pool.first, pool.last), own)
     behind = [
         one
         for one in intent.networks.values()

@@ -105,7 +105,8 @@ def guard(
     routed: Sequence[Range],
     sources: Sequence[Range],
     transits: Sequence[Range],
-    listening: Iterable[int],
+    port_pool: tuple[int, int],
+    ports: Iterable[int],
     guarded_ifaces: Iterable[str],
     port_blocks: Iterable[int],
     uplinks: Iterable[tuple[str, str, int]],
@@ -119,7 +120,8 @@ def guard(
     - `ranges`: the ranges of all networks; `routed`: those without NAT.
     - `sources`: the source ranges that may come in by guarded interfaces.
     - `transits`: the links between networks and the root.
-    - `listening`: the UDP ports on which the gateway listens.
+    - `port_pool`: the first and the last UDP port of those that networks are given.
+    - `ports`: the UDP ports on which the gateway listens, also beside that pool.
     - `guarded_ifaces`: the links by which packets of networks come in.
     - `port_blocks`: the blocks in use.
     """
@@ -167,7 +169,7 @@ def guard(
         "untranslated",
         "wrong-uplink",
     )
-    first, last = free_ports(listening)
+    first, last = free_ports(port_pool, ports)
     shares = connection_limits.gateway_chains(host.conntrack_max, blocks.width(first, last))
     chains = (
         NftChain("forward", _forward(host), "forward"),
