@@ -119,14 +119,16 @@ def _entry(session: Session, number: int) -> dict[str, Any]:
 
 
 def _rollback_text(entry: Mapping[str, Any], paint: Paint) -> str:
-    """Return what a rollback to an entry does: risks, then a line for each network and endpoint."""
+    """Return what a rollback to an entry does: risks, then a line for each network and endpoint.
+
+    Where none of them changes (a rename back), or that is not known: what changes in the YAML.
+    """
     lines = [
         f"Going back to number {entry['number']}, applied at {entry['time']} by {entry['by']}:"
     ]
-    if entry.get("overview") is None:
-        return "\n".join([*lines, entry["diff"] or "(nothing in its files)"])
-    lines += outlook_lines({"risks": entry["risks"]}, paint)
-    return "\n".join([*lines, *(row_lines(entry["overview"], paint) or ["(nothing changes)"])])
+    lines += outlook_lines({"risks": entry.get("risks") or []}, paint)
+    rows = row_lines(entry.get("overview") or [], paint)
+    return "\n".join([*lines, *(rows or [entry["diff"] or "(nothing changes)"])])
 
 
 def _undone(session: Session, to: int | None, files: bool, verbose: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from warpd.cli.history import active_for
+from warpd.cli.history import _rollback_text, active_for
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,26 @@ from warpd.cli.history import active_for
 )
 def test_active_for(seconds: int | None, text: str) -> None:
     assert active_for(seconds) == text
+
+
+def test_going_back_to_another_name_shows_the_name() -> None:
+    """A rename changes no peer, and is shown all the same."""
+    entry = {
+        "number": 1,
+        "time": "2026-11-28T08:05:57+00:00",
+        "by": "root",
+        "diff": "-  a: {renamed_from: b}\n+  b: {}",
+        "overview": [],
+        "risks": [],
+    }
+    head, *rest = _rollback_text(entry, plain).splitlines()
+    assert head == "Going back to number 1, applied at 2026-11-28T08:05:57+00:00 by root:"
+    assert rest == ["-  a: {renamed_from: b}", "+  b: {}"]
+    unknown = {**entry, "overview": None, "risks": None}
+    assert _rollback_text(unknown, plain).splitlines()[1:] == rest
+    same = {**entry, "diff": ""}
+    assert _rollback_text(same, plain).splitlines()[1:] == ["(nothing changes)"]
+
+
+def plain(text: str, _colour: str) -> str:
+    return text
