@@ -1699,6 +1699,12 @@ else:
         ),
     ),
     Mutant(
+        "replies to clients follow the routing rules of others",
+        "tests/packets/test_ways_out.py::test_replies_reach_clients_beside_routing_rules_of_others",
+        (Edit("warpd.networks.firewall.root:", "986", "33000"),),
+        packets=True,
+    ),
+    Mutant(
         "an endpoint that comes back is not called",
         "tests/packets/test_suspended.py::test_the_gateway_calls_an_endpoint_that_comes_back",
         (

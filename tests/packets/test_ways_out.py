@@ -250,3 +250,36 @@ def test_beside_a_vpn_that_splits_the_default_route(bench: Bench) -> None:
     assert not TALLY.allowed("ways out: a longer route is named", told)
     forbidden = [(name, bool(left_by(bench, name, INTERNET4))) for name in WEB]
     assert not TALLY.forbidden("ways out: a longer route", forbidden)
+
+
+def rule(lab: Lab, verb: str, words: str, *families: str) -> None:
+    """A routing rule of another program comes or goes."""
+    for family in families:
+        lab.gw.run("ip", family, "rule", verb, *words.split(), "lookup", "55").checked()
+
+
+def test_replies_reach_clients_beside_routing_rules_of_others(bench: Bench) -> None:
+    """A host that sends everything by a table of another program, as VPN clients do.
+
+    A rule that is asked before those of warpd takes the replies away; then plan names it.
+    """
+    lab, gateway, tunnels = bench
+    connect(bench)
+    lab.gw.ip(
+        "route add default via 203.0.113.254 table 55",
+        "route add default via 2001:db8:113::fe table 55",
+    )
+    for words in ("pref 32765", "iif eth0 pref 5270", "pref 1100"):
+        rule(lab, "add", words, "-4", "-6")
+        gateway.converge().checked()
+        for name in WEB:
+            assert tunnels[name].wake(INTERNET4) and tunnels[name].wake(INTERNET6), (name, words)
+        assert "leads replies" not in gateway.warpctl("plan").out
+        rule(lab, "del", words, "-4", "-6")
+    for words in ("pref 100", "iif eth0 pref 100"):
+        rule(lab, "add", words, "-4")
+        told = gateway.warpctl("plan").out
+        assert told.count("leads replies to clients") == len(WEB) and "IPv6" not in told, told
+        assert all(not tunnels[name].host.ping(INTERNET4) for name in WEB)
+        rule(lab, "del", words, "-4")
+    assert all(tunnels[name].wake(INTERNET4) for name in WEB)

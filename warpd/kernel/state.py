@@ -278,7 +278,7 @@ class DefaultRoute:
 
 @dataclass(frozen=True, slots=True)
 class DivertingRoute:
-    """A route of the host to a part of the internet, over another link than the uplink."""
+    """A route of the host that leads to a range over another link than it should."""
 
     version: int
     prefix: str
@@ -344,6 +344,8 @@ class Host:
       named as uplink; `steered` are those of them that the uplink can carry, as it has an address.
     - `diverted`: where an uplink is named, routes of the host that are longer than a default route
       (`kinds.route.DEFAULT_BITS`) and lead a part of the internet over another link.
+    - `astray`: where routing rules of others lead replies to clients, by range of one network of
+      each isolation mode.
     - `hops`: default routes by the uplink.
     - `bridge_netfilter`: the tables through which br_netfilter would send bridged frames.
     - `onlink`: prefixes of the exits; who is in them, the host asks by ARP or neighbour discovery.
@@ -380,6 +382,7 @@ class Host:
     elsewhere: tuple[int, ...] = ()
     steered: tuple[int, ...] = ()
     diverted: tuple[DivertingRoute, ...] = ()
+    astray: tuple[DivertingRoute, ...] = ()
     hops: tuple[DefaultRoute, ...] = ()
     bridge_netfilter: tuple[str, ...] = ()
     onlink: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ def policy_facts(host: Host) -> Host:
         exits=tuple(EgressLink(link.name) for link in host.exits if not is_closed(host, link)),
         foreign_rules=ForeignRules(),
         diverted=(),
+        astray=(),
         foreign_vxlans=(),
     )
 

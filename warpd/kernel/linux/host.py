@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 from warpd import naming
 from warpd.kernel.kinds.ethernet import (
@@ -51,7 +51,7 @@ from warpd.kernel.state import (
     KernelObject,
     RangeRoute,
 )
-from warpd.networks.firewall.root import fences
+from warpd.networks.firewall.root import GUARDED, fences, mark_of
 
 IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = (
     0x01,
@@ -150,6 +150,7 @@ def read_host(
         elsewhere=elsewhere,
         steered=tuple(hop.version for hop in steered),
         diverted=tuple(_diverted(look, beside)),
+        astray=tuple(_astray(route, look, row)),
         ra_links=_ra_links(look, standing.all6),
         fence4=standing.links4,
         fence6=standing.all6,
@@ -345,6 +346,53 @@ def _diverted(look: RootLook, beside: Mapping[int, rtnl.MatchedRoute]) -> Iterat
             continue
         for link in _named(look, {each.first}):
             yield DivertingRoute(version, each.prefix, link)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPath:
+    """How replies to the clients of one network leave the root: by this link, with this mark."""
+
+    link: LinkRow
+    address: AddressRow
+    mark: int
+
+
+def _reply_paths(look: RootLook) -> Iterator[ReplyPath]:
+    """Yield the transit links, and the tunnels of networks in VRFs, that have an address."""
+    links = {row.index: row for row in look.links if row.up and _looks_ours(row)}
+    for address in look.addresses:
+        row = links.get(address.index)
+        if row is None or address.scope != SCOPE_GLOBAL:
+            continue
+        vrf = links.get(row.master)
+        if row.name.startswith(naming.TRANSIT_OUTER_PREFIX):
+            yield ReplyPath(row, address, GUARDED)
+        elif vrf is not None and vrf.kind == "vrf":
+            yield ReplyPath(row, address, mark_of(vrf.number(IFLA_VRF_TABLE)))
+
+
+def _astray(
+    route: NetlinkSocket, look: RootLook, uplink: LinkRow | None
+) -> Iterator[DivertingRoute]:
+    """Yield where routing rules of others lead replies to clients over another link.
+
+    The kernel is asked about one network of each isolation mode and IP version, since such rules
+    name no networks. The packet is one that comes in by the uplink, with our mark, to the other
+    address of the lowest pair of the link's range.
+    """
+    if uplink is None:
+        return
+    paths = {
+        (path.mark == GUARDED, ":" in path.address.address): path for path in _reply_paths(look)
+    }
+    for path in paths.values():
+        range_ = ip_interface(f"{path.address.address}/{path.address.prefixlen}").network
+        target = ip_address(int(ip_address(path.address.address)) ^ 1)
+        source = rtnl.INTERNET[range_.version == 6]
+        taken = rtnl.forwarded_by(route, str(target), source, uplink.index, path.mark)
+        if taken is not None and taken != path.link.index:
+            for name in _named(look, {taken}):
+                yield DivertingRoute(range_.version, str(range_), name)
 
 
 def _steered(

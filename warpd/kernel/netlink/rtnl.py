@@ -60,6 +60,7 @@ NOWHERE = (0, 0)
 RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 6, 7, 15
+RTA_SRC, RTA_IIF, RTA_MARK = 2, 3, 16
 RTN_UNICAST, RTN_LOCAL, RTN_ANYCAST, RTN_MULTICAST, RTN_BROADCAST = 1, 2, 4, 5, 3
 RT_TABLE_LOCAL = 255
 KEPT_BY_KERNEL = (RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_ANYCAST)
@@ -311,6 +312,25 @@ def way_to(sock: NetlinkSocket, target: str) -> RouteRow | None:
     answer = sock.ask(RTM_GETROUTE, body)
     row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
     return row if row is not None and row.kind == RTN_UNICAST else None
+
+
+def forwarded_by(sock: NetlinkSocket, target: str, source: str, link: int, mark: int) -> int | None:
+    """By which link a packet would be forwarded that comes in by `link` and has this mark.
+
+    Returns:
+        The index of a link; None where it would be dropped or delivered to the host
+        (inet_rtm_getroute() in net/ipv4/route.c, inet6_rtm_getroute() in net/ipv6/route.c).
+    """
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    to, of = socket.inet_pton(family, target), socket.inet_pton(family, source)
+    body = RTMSG.pack(family, len(to) * 8, len(of) * 8, 0, 0, 0, 0, 0, 0)
+    for kind, value in ((RTA_DST, to), (RTA_SRC, of)):
+        body += struct.pack("=HH", 4 + len(value), kind) + value
+    for kind, number in ((RTA_IIF, link), (RTA_MARK, mark)):
+        body += struct.pack("=HHI", 8, kind, number)
+    answer = sock.ask(RTM_GETROUTE, body)
+    row = None if isinstance(answer, Refusal) else decode_route(memoryview(answer), looked_up=True)
+    return row.index if row is not None and row.kind == RTN_UNICAST else None
 
 
 @dataclass(frozen=True, slots=True)

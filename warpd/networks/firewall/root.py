@@ -76,7 +76,7 @@ GUARDED = MARKS + 0x10000
 MARK_BYTE = 0xFF000000
 OF_A_TABLE = 0xFFFF0000  # the bits that the marks of all networks in the root have in common
 # After the rules for marks of ours, before the rules for VRFs.
-WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY = 983, 984, 985
+WITHIN_PRIORITY, OWN_PRIORITY, GUARD_PRIORITY, REPLY_PRIORITY = 983, 984, 985, 986
 
 
 def mark_of(table: int) -> int:
@@ -338,11 +338,13 @@ def drop_unmarked_to(prefixes: Iterable[Range], owner: str = "") -> list[KernelO
     (__fib_validate_source() in net/ipv4/fib_frontend.c). Instead, these rules let the source check
     on the transit link itself fail: there it uses the packet's mark (src_valid_mark), and without a
     mark the source is unreachable. IPv6 has no source check, so `drop_unmarked` can be used. The
-    host's own packets to these ranges come in by lo.
+    host's own packets to these ranges come in by lo. What has a mark goes by table main: a rule of
+    others that leads everything into another VPN would lead replies to clients there too.
     """
     out: list[KernelObject] = []
     for prefix in prefixes:
         to = str(prefix)
+        out.append(Rule(ROOT, prefix.version, REPLY_PRIORITY, 0, TABLE_MAIN, owner, to=to))
         out.append(Rule(ROOT, prefix.version, OWN_PRIORITY, 0, TABLE_MAIN, owner, link="lo", to=to))
         out.append(
             Rule(

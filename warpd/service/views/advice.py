@@ -11,6 +11,7 @@ from warpd.intent.model import Intent
 from warpd.intent.reserved import UPLINK_TABLE
 from warpd.kernel.nftables.foreign_rules import Judged
 from warpd.kernel.state import ForeignChain, Host
+from warpd.networks.isolation.vrf import HOST_PRIORITY
 from warpd.networks.resolved import isolation_of
 from warpd.service.views import packet_paths
 from warpd.service.views.packet_paths import Kind, Passage
@@ -97,6 +98,7 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 def uplink_warnings(host: Host) -> Iterator[Warning]:
     """Yield a warning where routes of the host do not use the link named as uplink."""
     yield from _diversions(host)
+    yield from _replies_astray(host)
     diverted = {route.version for route in host.diverted}
     for version in host.elsewhere:
         where = (
@@ -128,6 +130,17 @@ def _diversions(host: Host) -> Iterator[Warning]:
             f" {host.uplink}: what networks send there is dropped (wrong-uplink)"
         )
         hint = f"take that route away, or name {route.device} or `auto` as `uplink`"
+        yield {"message": text, "hint": hint}
+
+
+def _replies_astray(host: Host) -> Iterator[Warning]:
+    """Yield routing rules of others that are asked before those of warpd, and take replies away."""
+    for route in host.astray:
+        text = (
+            f"a routing rule of the host leads replies to clients (as to {route.prefix}) over"
+            f" {route.device}: clients get no answers by IPv{route.version}"
+        )
+        hint = f"`ip -{route.version} rule` shows it: give it a priority above {HOST_PRIORITY}"
         yield {"message": text, "hint": hint}
 
 

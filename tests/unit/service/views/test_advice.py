@@ -31,3 +31,8 @@ def test_a_longer_route_elsewhere_is_named_and_nothing_else_is_claimed() -> None
 def test_an_uplink_without_an_address_is_named() -> None:
     (text,) = messages(Host(uplink="eth0", elsewhere=(6,)))
     assert "no IPv6 address" in text
+
+
+def test_a_rule_that_leads_replies_away_is_named() -> None:
+    (text,) = messages(Host(uplink="eth0", astray=(DivertingRoute(6, "fd77::/127", "tun0"),)))
+    assert "replies to clients (as to fd77::/127) over tun0" in text and "IPv6" in text
