@@ -24,8 +24,10 @@ EXIT_PARTIAL = 3
 EXIT_INVALID = 4
 EXIT_BUSY = 5
 
-# A source line longer than this is shown as a window around the caret.
-_WINDOW = 160
+# Columns of a terminal. A source line longer than this is shown as a window around the caret, since
+# a line that the terminal breaks has its caret at a wrong place.
+_WINDOW = 80
+_CUT = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,14 @@ def _excerpt(where: Where | None) -> list[str]:
     if where is None or not where.source.strip():
         return []
     column = max(0, where.column - 1)
-    start = max(0, column - _WINDOW // 2) if len(where.source) > _WINDOW else 0
-    shown = printable(where.source[start : start + _WINDOW].rstrip("\r\n"))
+    source = where.source.rstrip("\r\n")
+    end = max(len(source), column + 1)  # the caret may be behind the line
+    start = max(0, min(column - _WINDOW // 2, end - _WINDOW))
+    shown = printable(source[start : start + _WINDOW])
+    if start:
+        shown = _CUT + shown[1:]
+    if start + _WINDOW < len(source):
+        shown = shown[:-1] + _CUT
     return [shown, " " * (column - start) + "^"]
 
 
