@@ -87,7 +87,10 @@ def _done(
 def _show(data: Mapping[str, Any], text: str, form: Format) -> None:
     """Show what was done, and what was not."""
     if data["unwritten"]:
-        output.note(f"warning: a restart would end this: {data['unwritten']}")
+        output.note(
+            "warning: a restart of warpd, or an apply while none runs, ends this:"
+            f" {data['unwritten']}"
+        )
     if not data["done"]:
         output.note("warning: the kernel does not have it yet; see `warpctl plan`")
     output.emit(dict(data), text, form)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from warpd.cli import suspend
+from warpd.cli import output, suspend
 from warpd.service import client
 from warpd.service.workspace import Session
 
@@ -36,3 +36,12 @@ def test_a_daemon_that_answers_is_asked_whatever_the_state_folder_says(
     assert not session.store.has_daemon()
     suspend._done(session, lambda daemon: daemon.ask("POST", "/v1/suspensions"), alone)
     assert asked[-1] == ("POST", "/v1/suspensions")
+
+
+def test_what_could_not_be_written_down_says_what_ends_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where no daemon runs, nothing but the kernel has it: the next apply lets the endpoint in."""
+    suspend._show({"unwritten": "the disk is full", "done": True}, "out", output.Format.text)
+    told = capsys.readouterr().err
+    assert "restart" in told and "apply while none runs" in told and "the disk is full" in told
