@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from warpd.intent.model import Endpoint, Gateway, Intent, Network
+from warpd.intent.network_types import NETWORK_TYPES
 from warpd.intent.types import Range, is_host, is_host_port, is_link_name
 
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
@@ -47,7 +48,7 @@ def test_the_least_that_can_be_written() -> None:
 
 def test_one_pool_given_keeps_the_others() -> None:
     gateway = Gateway.model_validate({"pools": {"subnets": {"l2-mesh": "10.7.0.0/24"}}})
-    assert len(gateway.pools.subnets) == 5
+    assert len(gateway.pools.subnets) == len(NETWORK_TYPES)
     assert gateway.pools.subnets["l2-mesh"] == IPv4Network("10.7.0.0/24")
 
 

@@ -141,7 +141,7 @@ def test_nobody_chooses_the_part_that_his_connection_is_counted_in() -> None:
         for text in texts
         if "connections of the network" in text or ("all networks" in text and "over-count" in text)
     ]
-    assert len(counted) == 2 * 7 + 1
+    assert len(counted) == len(MODES) * len(world.every_type(MODES[0])) + 1
     assert all('"mode":"random"' in text for text in counted)
 
 
