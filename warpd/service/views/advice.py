@@ -96,7 +96,9 @@ def ways_warnings(host: Host, allocations: Allocations, intent: Intent) -> Itera
 
 
 def uplink_warnings(host: Host) -> Iterator[Warning]:
-    """Yield a warning where routes of the host do not use the link named as uplink."""
+    """Yield warnings about routes of the host beside the named uplink, and rules that lead replies
+    to clients away.
+    """
     yield from _diversions(host)
     yield from _replies_astray(host)
     diverted = {route.version for route in host.diverted}
