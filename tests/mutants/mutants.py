@@ -119,8 +119,8 @@ MUTANTS = (
         SECOND,
         (
             Edit(
-                "warpd.networks.firewall.second_guard:_marking",
-                "rule(body['comment'], *expressions[:-1], _MARKED, ACCEPT)",
+                "warpd.networks.firewall.second_guard:marking",
+                "with_accept_as(text, _MARKED, ACCEPT)",
                 "text",
             ),
         ),
@@ -628,7 +628,7 @@ MUTANTS = (
     Mutant(
         "an endpoint's routes have no share",
         LIMITS,
-        (Edit("warpd.networks.tunnel:objects", "p.ranges", "p.ranges[:1]"),),
+        (Edit("warpd.networks.tunnel:objects", "p.sources", "p.sources[:1]"),),
     ),
     Mutant(
         "shares of connections are counted by address",
@@ -636,8 +636,8 @@ MUTANTS = (
         (
             Edit(
                 "warpd.networks.firewall.connection_limits:elements",
-                "f'{plain(source)} : {number}'",
-                "f'{plain(source)} : 100:{hash(source) % 65536:x}'",
+                "f'{source.element} : {number}'",
+                "f'{source.element} : 100:{hash(source) % 65536:x}'",
             ),
         ),
     ),
@@ -655,7 +655,7 @@ MUTANTS = (
     Mutant(
         "AllowedIPs forget what is behind an endpoint",
         GUARDS,
-        (Edit("warpd.networks.tunnel:TunnelPeer.allowed_ips", "self.ranges", "self.ranges[:2]"),),
+        (Edit("warpd.networks.tunnel:TunnelPeer.allowed_ips", "self.sources", "self.sources[:2]"),),
     ),
     Mutant(
         "a bridge hands frames to its host",

@@ -24,7 +24,7 @@ from warpd.keys.derivation import Secret
 from warpd.networks.firewall import connection_limits, icmp_errors
 from warpd.networks.firewall.connection_limits import LEAST, Share
 from warpd.networks.firewall.root import socket_mark
-from warpd.networks.firewall.rules import drops, plain
+from warpd.networks.firewall.rules import SourceRange, drops, source_of
 from warpd.networks.placement import FirewallPolicy, Placement
 from warpd.networks.resolved import ResolvedNetwork
 
@@ -46,17 +46,17 @@ class TunnelPeer:
     share: Share = LEAST  # of the connection table
     # Everything that may stand as source in what comes from it: follows from the rest, and is asked
     # for several times.
-    ranges: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
+    sources: tuple[SourceRange, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # by number: `ip_network` would write each address as text and read it again
-        six = (IPv6Network((int(self.address6), 128)),) if self.address6 else ()
+        six = (self.address6,) if self.address6 else ()
         routes = (item for item in self.routes if item.version == 4 or self.address6)
-        object.__setattr__(self, "ranges", (IPv4Network((int(self.address), 32)), *six, *routes))
+        own = tuple(source_of(item) for item in (self.address, *six, *routes))
+        object.__setattr__(self, "sources", own)
 
     @property
     def allowed_ips(self) -> tuple[str, ...]:
-        return tuple(sorted(str(item) for item in self.ranges))
+        return tuple(sorted(source.prefix for source in self.sources))
 
 
 def objects(
@@ -99,7 +99,7 @@ def objects(
         for p in peers
     ]
     owned = [
-        (int(p.address) - int(network.subnet.network_address), p.share, p.ranges) for p in peers
+        (int(p.address) - int(network.subnet.network_address), p.share, p.sources) for p in peers
     ]
     numbers = (place.netns, place.suffix, network.shares, owned)
     return [
@@ -122,9 +122,9 @@ def _route(place: Placement, prefix: str) -> Route:
 
 
 def _allocations(place: Placement, peers: Sequence[TunnelPeer]) -> list[KernelObject]:
-    ranges = [item for peer in peers for item in peer.ranges]
+    sources = [source for peer in peers for source in peer.sources]
     pairs = (
-        (name, frozenset(plain(item) for item in ranges if item.version == version))
+        (name, frozenset(source.element for source in sources if source.version == version))
         for name, version in ENDPOINTS
     )
     return [NftElements(place.netns, place.named(name), own) for name, own in pairs if own]

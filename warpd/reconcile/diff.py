@@ -60,19 +60,20 @@ class Differences:
 
 def diff(desired: State, observed: Observed) -> Differences:
     """Every difference, keys sorted. Blocked keys are reported and left alone."""
-    blocked = tuple(_blocked(desired, observed))
+    blocked = tuple(sorted(_blocked(desired, observed), key=lambda conflict: conflict.key))
     have = observed.state.objects
     want = _avoiding(desired.objects, {item.key for item in blocked})
     gone = _gone(want, have)
     released = {key for key, item in have.items() if item.master_in(gone)}
     out: list[Difference] = []
-    for key in sorted(have.keys() | want.keys()):
+    for key in have.keys() | want.keys():
         if observed.in_the_way(key) is not None:
             continue
         found = _compare(key, have.get(key), want.get(key), gone, released)
         if found is not None:
             out.append(found)
-    return Differences(tuple(out), blocked, frozenset(gone))
+    in_order = sorted(out, key=lambda difference: difference.key)
+    return Differences(tuple(in_order), blocked, frozenset(gone))
 
 
 def _avoiding(
@@ -85,7 +86,7 @@ def _avoiding(
 
 
 def _blocked(desired: State, observed: Observed) -> Iterator[Conflict]:
-    for key, item in sorted(desired.objects.items()):
+    for key, item in desired.objects.items():
         text = observed.in_the_way(key)
         if text is not None:
             yield Conflict(key, item.group, text)

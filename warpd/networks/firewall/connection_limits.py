@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
 from warpd.kernel.kinds.nft_table import NftElements, NftSet
@@ -42,7 +41,7 @@ from warpd.kernel.nftables.rules import (
     rule,
     transport,
 )
-from warpd.networks.firewall.rules import drops, plain
+from warpd.networks.firewall.rules import SourceRange, drops
 
 RATE, COUNT = "connection-rate", "too-many-connections"
 PORTS: Final = "no-free-port"
@@ -199,9 +198,7 @@ def _written(number: int) -> str:
     return f"{number >> 16:x}:{number & 0xFFFF:x}"
 
 
-Owned = tuple[
-    int, Share, Sequence[IPv4Network | IPv6Network]
-]  # an endpoint's number, its share, its sources
+Owned = tuple[int, Share, Sequence[SourceRange]]  # an endpoint's number, its share, its sources
 
 
 def elements(
@@ -211,7 +208,7 @@ def elements(
     found: dict[int, set[str]] = {4: set(), 6: set()}
     for number, sources in numbers(shares, endpoints):
         for source in sources:
-            found[source.version].add(f"{plain(source)} : {number}")
+            found[source.version].add(f"{source.element} : {number}")
     return [
         NftElements(netns, f"shares{version}{suffix}", frozenset(own))
         for version, own in found.items()
@@ -221,7 +218,7 @@ def elements(
 
 def numbers(
     shares: Shares, endpoints: Iterable[Owned]
-) -> Iterator[tuple[str, Sequence[IPv4Network | IPv6Network]]]:
+) -> Iterator[tuple[str, Sequence[SourceRange]]]:
     """Yield each endpoint's number, as nft lists it, with its source addresses."""
     for number, share, sources in endpoints:
         kind = shares.kinds.index(share) + 1

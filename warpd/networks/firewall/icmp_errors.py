@@ -38,7 +38,7 @@ from warpd.kernel.nftables.rules import (
 )
 from warpd.networks.firewall import connection_limits
 from warpd.networks.firewall.connection_limits import Owned, Shares
-from warpd.networks.firewall.rules import drops, plain
+from warpd.networks.firewall.rules import drops
 
 REASON: Final = "forged-error"
 CHAIN: Final = "icmp-errors"
@@ -85,7 +85,7 @@ def elements(
     found: dict[int, set[str]] = {4: set(), 6: set()}
     for number, sources in connection_limits.numbers(shares, endpoints):
         for source in sources:
-            found[source.version].add(f"{number}{JOINT}{plain(source)}")
+            found[source.version].add(f"{number}{JOINT}{source.element}")
     return [
         NftElements(netns, f"sides{version}{suffix}", frozenset(own))
         for version, own in found.items()

@@ -8,8 +8,8 @@ import functools
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-from typing import Literal
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from typing import Literal, NamedTuple
 
 from warpd.kernel.nftables.rules import (
     DROP,
@@ -36,6 +36,27 @@ UNTRACKED = match({"ct": {"key": "state"}}, ["invalid", "untracked"], op="in")
 # Our rules did not check a destination that other programs' rules changed (a published container
 # port).
 REDIRECTED = match({"ct": {"key": "status"}}, "dnat", op="in")
+
+
+class SourceRange(NamedTuple):
+    """Addresses from which an endpoint sends.
+
+    version: 4 or 6.
+    prefix: as WireGuard has them, always with a prefix length.
+    element: as nft lists them in a set.
+    """
+
+    version: int
+    prefix: str
+    element: str
+
+
+def source_of(item: Range | IPv4Address | IPv6Address) -> SourceRange:
+    """The source for a range, or for one address."""
+    if isinstance(item, (IPv4Network, IPv6Network)):
+        return SourceRange(item.version, str(item), plain(item))
+    text = str(item)
+    return SourceRange(item.version, f"{text}/{item.max_prefixlen}", text)
 
 
 GATEWAY = "gateway"  # the label of rules that all networks share

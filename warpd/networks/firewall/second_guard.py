@@ -12,7 +12,6 @@ the whole mark. Only chains of the same priorities can be between the two.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from warpd.kernel.nftables.rules import (
     match,
     meta,
     only_bits,
-    rule,
+    with_accept_as,
     with_bits,
 )
 from warpd.networks.firewall.rules import drops
@@ -52,15 +51,7 @@ def permits(chain: NftChain) -> NftChain:
 
 def marking(rules: Iterable[str]) -> tuple[str, ...]:
     """Return the rules, in which each rule that accepts sets the bit first."""
-    return tuple(_marking(text) for text in rules)
-
-
-def _marking(text: str) -> str:
-    body = json.loads(text)
-    expressions: list[Any] = body["expr"]
-    if expressions[-1] != ACCEPT:
-        return text
-    return rule(body["comment"], *expressions[:-1], _MARKED, ACCEPT)
+    return tuple(with_accept_as(text, _MARKED, ACCEPT) for text in rules)
 
 
 def chains(label: str, guarded: Mapping[str, Any]) -> list[NftChain]:

@@ -30,7 +30,6 @@ first pass. FORWARD and INPUT see the VRF as the incoming link.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, collapse_addresses
 
@@ -54,6 +53,7 @@ from warpd.kernel.nftables.rules import (
     payload,
     renamed,
     rule,
+    with_accept_as,
 )
 from warpd.kernel.state import ROOT, Host, KernelObject
 from warpd.networks.firewall import (
@@ -377,10 +377,7 @@ def _passed_on(text: str) -> str:
     """Return a rule of the network's `out` chain in which `accept` is replaced by the shared
     checks, the chain `out` of the gateway's table.
     """
-    body = json.loads(text)
-    return rule(
-        body["comment"], *(goto("out") if item == ACCEPT else item for item in body["expr"])
-    )
+    return with_accept_as(text, goto("out"))
 
 
 def _forward(
